@@ -1,0 +1,111 @@
+"""API keys: how they are made, read and compared, and what a key entitles to. Knows no database.
+
+A key reads `mw_sk_` (secret) or `mw_pk_` (publishable), then 22 characters of key id, 43 of secret and 6 of
+checksum, all base 62; the checksum lets a mistyped key be refused without a query and lets scanners find leaks.
+"""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+KeyKind = Literal["secret", "publishable"]
+
+PROGRAM_SCOPES: Final = frozenset({"manage", "checkout", "webhooks"})
+PUBLISHABLE_SCOPES: Final = frozenset({"validate"})
+PARTNER_SCOPES: Final = frozenset({"codes:generate", "codes:read", "webhooks"})
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_PREFIXES: Final[dict[str, KeyKind]] = {"mw_sk_": "secret", "mw_pk_": "publishable"}
+_ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 22, 43, 6
+_LENGTH = 6 + _ID_LENGTH + _SECRET_LENGTH + _CHECK_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made; `text` is shown once and never stored."""
+
+    key_id: uuid.UUID
+    text: str
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"NewKey(key_id={self.key_id!s})"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedKey:
+    """The id to look a presented key up by, and the digest to compare."""
+
+    key_id: uuid.UUID
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A live key and its owner, as published by the codes service; `partner_id` is None for a program's key."""
+
+    key_id: uuid.UUID
+    digest: bytes
+    kind: KeyKind
+    scopes: frozenset[str]
+    rate_limit_per_minute: int | None
+    program_id: uuid.UUID
+    program_name: str
+    partner_id: uuid.UUID | None
+    partner_name: str | None
+    partner_status: str | None
+    revoked_at: datetime | None
+
+
+def generate(kind: KeyKind, key_id: uuid.UUID) -> NewKey:
+    """Make a key with 256 random bits for the given id."""
+    prefix = next(prefix for prefix, value in _PREFIXES.items() if value == kind)
+    stem = prefix + _encode(key_id.int, _ID_LENGTH) + _encode(secrets.randbits(256), _SECRET_LENGTH)
+    text = stem + _checksum(stem)
+    return NewKey(key_id, text, digest(text))
+
+
+def parse(text: str) -> ParsedKey | None:
+    """Return id and digest of a well-formed key, or None; a None needs no look into the database."""
+    if len(text) != _LENGTH or text[:6] not in _PREFIXES:
+        return None
+    stem, check = text[:-_CHECK_LENGTH], text[-_CHECK_LENGTH:]
+    try:
+        number = _decode(stem[6 : 6 + _ID_LENGTH])
+        expected = _checksum(stem)
+        key_id = uuid.UUID(int=number)
+    except (KeyError, ValueError):
+        return None
+    if not hmac.compare_digest(expected.encode(), check.encode("utf-8", "replace")):
+        return None
+    return ParsedKey(key_id, digest(text))
+
+
+def digest(text: str) -> bytes:
+    """Return what is stored of a key. A plain SHA-256 suffices: the secret has 256 random bits."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _checksum(stem: str) -> str:
+    return _encode(zlib.crc32(stem.encode("ascii")), _CHECK_LENGTH)
+
+
+def _encode(number: int, length: int) -> str:
+    characters = []
+    for _ in range(length):
+        number, rest = divmod(number, 62)
+        characters.append(_ALPHABET[rest])
+    return "".join(reversed(characters))
+
+
+def _decode(text: str) -> int:
+    number = 0
+    for character in text:
+        number = number * 62 + _VALUES[character]
+    return number

@@ -1,0 +1,269 @@
+"""The one batch consumer: takes what is there, lets a handler judge it, and acknowledges only what has an outcome.
+
+It decides nothing about a message. What the handler rejects goes to the dead queue, confirmed, before it is
+acknowledged; what fails for a passing reason waits in process; what kills the handler is found by halving the batch.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from shared.broker.alarm import AlarmLimit, RejectAlarm
+from shared.broker.connection import BrokerUnavailable, Connection, keep_connected
+from shared.broker.intake import Intake
+from shared.broker.messages import Delivery, Received, Reject
+from shared.broker.publisher import Publisher
+from shared.broker.topology import EXCHANGE_DEAD
+from shared.broker.wire import Outcome, Outgoing
+from shared.clock import Clock
+from shared.events.envelope import MAX_EVENT_BYTES
+from shared.faults import TransientFault
+from shared.log import get_logger
+from shared.metrics import (
+    CONSUMER_BATCH,
+    CONSUMER_PAUSES,
+    CONSUMER_RECONNECTS,
+    CONSUMER_SECONDS,
+    MESSAGES_CONSUMED,
+)
+
+__all__ = ["AlarmLimit", "BatchConsumer", "Handle", "Received", "Reject"]
+
+Handle = Callable[[Sequence[Received]], Awaitable[Sequence[Reject | None]]]
+
+REASON_TOO_LARGE: Final = "too_large"
+REASON_HANDLER_ERROR: Final = "handler_error"
+HANDLER_DEADLINE_SECONDS: Final = 60.0
+DEAD_LETTER_DEADLINE_SECONDS: Final = 10.0
+BATCH_BYTES: Final = 16 * 1024 * 1024
+FIRST_PAUSE_SECONDS: Final = 0.1
+MOST_PAUSE_SECONDS: Final = 5.0
+
+
+class BatchConsumer:
+    """Consumes one queue in batches; `handle` gives one outcome per message, in order, None for done.
+
+    Memory is bounded by `prefetch` messages of at most the broker's limit. A batch that is being handled when its
+    channel dies is handled to its end; its messages come again, which the handler must make harmless (inbox).
+    A `TransientFault` out of `handle` pauses and repeats the same messages, without end; so does a handler that
+    takes longer than a minute. With `gather_seconds` the first message of a batch waits that long for company: for
+    work that nobody waits for, which then leaves the machine to what somebody does.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        queue: str,
+        handle: Handle,
+        clock: Clock,
+        batch_size: int = 500,
+        prefetch: int = 1000,
+        alarm_limit: AlarmLimit | None = None,
+        *,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        self._url = url
+        self._queue = queue
+        self._handle = handle
+        self._clock = clock
+        self._batch_size = batch_size
+        self._prefetch = prefetch
+        self._gather_seconds = gather_seconds
+        self._alarm = RejectAlarm(alarm_limit or AlarmLimit())
+        self._dead = Publisher(url, EXCHANGE_DEAD, name=f"dead letters of {queue}")
+        self._intake: Intake | None = None
+        self._arrived = asyncio.Event()
+        # Not set while the worker is paused: a channel opened meanwhile would only count deliveries up to the limit.
+        self._may_consume = asyncio.Event()
+        self._may_consume.set()
+        self._stopping = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._finished.set()
+        self._log = get_logger().bind(queue=queue)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether messages are coming in and are not held up by the alarm."""
+        return self._intake is not None and not self._stopping.is_set() and not self._alarm.is_raised
+
+    async def run(self) -> None:
+        """Consume until `stop` or cancellation; a cancelled handler call leaves its messages to be delivered again."""
+        self._finished.clear()
+        try:
+            async with self._dead:
+                connecting = asyncio.create_task(keep_connected(self._url, f"consumer of {self._queue}", self._session))
+                working = asyncio.create_task(self._work())
+                try:
+                    await asyncio.wait({connecting, working}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    connecting.cancel()
+                    working.cancel()
+                    await asyncio.wait({connecting, working})
+                for task in (connecting, working):
+                    if not task.cancelled():
+                        task.result()
+        finally:
+            self._finished.set()
+
+    async def stop(self) -> None:
+        """Take nothing more, finish what is being handled, give the rest back to the queue, and wait for all that."""
+        self._stopping.set()
+        self._arrived.set()
+        if self._intake is not None:
+            await self._intake.cancel()
+        await self._finished.wait()
+
+    async def _session(self, connection: Connection) -> None:
+        await self._may_consume.wait()
+        intake = Intake(self._queue, self._clock, self._arrived.set)
+        try:
+            await intake.open(connection, self._prefetch)
+            self._intake = intake
+            self._arrived.set()
+            self._log.info("consumer_started")
+            await intake.watch(connection)
+        finally:
+            self._intake = None
+            intake.end()
+            CONSUMER_RECONNECTS.labels(queue=self._queue).inc()
+        raise BrokerUnavailable(f"The channel that consumes {self._queue} is gone.")
+
+    async def _work(self) -> None:
+        while not self._stopping.is_set():
+            # Cleared before looking: what arrives between the look and the wait wakes us.
+            self._arrived.clear()
+            intake = self._intake
+            if intake is None or intake.is_empty:
+                await self._arrived.wait()
+                if self._gather_seconds and not self._stopping.is_set():
+                    await asyncio.sleep(self._gather_seconds)
+                continue
+            batch = intake.take(self._batch_size, BATCH_BYTES)
+            CONSUMER_BATCH.labels(queue=self._queue).observe(len(batch))
+            try:
+                await self._settle_batch(intake, batch)
+            except _GivenBack:
+                self._log.info("batch_given_back", count=len(batch))
+
+    async def _settle_batch(self, intake: Intake, batch: Sequence[Delivery]) -> None:
+        too_large = [delivery for delivery in batch if len(delivery.received.body) > MAX_EVENT_BYTES]
+        if too_large:
+            reject = Reject(REASON_TOO_LARGE, f"The body is larger than {MAX_EVENT_BYTES} bytes.")
+            await self._settle(intake, too_large, [reject] * len(too_large))
+            batch = [delivery for delivery in batch if len(delivery.received.body) <= MAX_EVENT_BYTES]
+        if batch:
+            await self._handle_or_halve(intake, batch)
+
+    async def _handle_or_halve(self, intake: Intake, batch: Sequence[Delivery]) -> None:
+        try:
+            outcomes = await self._handled(batch)
+        except _GivenBack:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the process edge: any failure of a handler has a named outcome
+            if len(batch) == 1:
+                await self._fail(intake, batch[0], exc)
+                return
+            self._log.warning("batch_halved", count=len(batch), error=type(exc).__name__)
+        else:
+            self._alarm.taken(len(batch))
+            await self._settle(intake, batch, outcomes)
+            return
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            if intake.is_over or self._stopping.is_set():
+                raise _GivenBack
+            await self._handle_or_halve(intake, half)
+
+    async def _handled(self, batch: Sequence[Delivery]) -> Sequence[Reject | None]:
+        """Call the handler, again after each passing fault, until it has judged every message."""
+        received = [delivery.received for delivery in batch]
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                with CONSUMER_SECONDS.labels(queue=self._queue).time():
+                    outcomes = await self._bounded(received)
+            except TransientFault as exc:
+                self._log.warning("consumer_paused", seconds=pause, error=str(exc))
+                CONSUMER_PAUSES.labels(queue=self._queue).inc()
+                await self._pause(pause)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
+            else:
+                self._may_consume.set()
+                if len(outcomes) != len(batch):
+                    raise ValueError(f"The handler gave {len(outcomes)} outcomes for {len(batch)} messages.")
+                return outcomes
+
+    async def _bounded(self, received: Sequence[Received]) -> Sequence[Reject | None]:
+        try:
+            async with asyncio.timeout(HANDLER_DEADLINE_SECONDS) as limit:
+                return await self._handle(received)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TransientFault(f"The handler took longer than {HANDLER_DEADLINE_SECONDS:.0f} s.") from None
+
+    async def _fail(self, intake: Intake, delivery: Delivery, exc: Exception) -> None:
+        """Dead-letter the one message that the handler cannot cope with, and pause if there are many such."""
+        received = delivery.received
+        self._log.error(
+            "message_handler_failed", message_id=received.message_id, routing_key=received.routing_key, exc_info=exc
+        )
+        reject = Reject(REASON_HANDLER_ERROR, f"{type(exc).__name__}: {exc}")
+        await self._settle(intake, [delivery], [reject])
+        seconds = self._alarm.failed()
+        if seconds:
+            self._log.error("reject_alarm", pause_seconds=seconds)
+            await self._pause(seconds)
+            self._may_consume.set()
+
+    async def _pause(self, seconds: float) -> None:
+        self._may_consume.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise _GivenBack
+
+    async def _settle(self, intake: Intake, batch: Sequence[Delivery], outcomes: Sequence[Reject | None]) -> None:
+        rejected = [(delivery, reject) for delivery, reject in zip(batch, outcomes, strict=True) if reject is not None]
+        if rejected:
+            now = self._clock()
+            await self._bury([delivery.to_dead_letter(self._queue, reject, now) for delivery, reject in rejected])
+        for delivery, reject in rejected:
+            self._log.info(
+                "message_rejected", reason=reject.reason, detail=reject.detail, message_id=delivery.received.message_id
+            )
+            MESSAGES_CONSUMED.labels(queue=self._queue, outcome=reject.reason).inc()
+        MESSAGES_CONSUMED.labels(queue=self._queue, outcome="done").inc(len(batch) - len(rejected))
+        if not await intake.ack(batch):
+            self._log.info("ack_not_sent", count=len(batch))
+
+    async def _bury(self, letters: list[Outgoing]) -> None:
+        """Publish dead letters until each is confirmed; the same id goes out once at a time."""
+        pause = FIRST_PAUSE_SECONDS
+        while letters:
+            wave: dict[str, Outgoing] = {}
+            for letter in letters:
+                wave.setdefault(letter.message_id, letter)
+            outcomes = await self._sent(wave.values())
+            confirmed = {key for key, outcome in outcomes.items() if outcome is Outcome.CONFIRMED}
+            buried = [letter for key, letter in wave.items() if key in confirmed]
+            letters = [letter for letter in letters if not any(letter is done for done in buried)]
+            if letters and not confirmed:
+                self._log.error("dead_letters_not_confirmed", count=len(letters), pause_seconds=pause)
+                await self._pause(pause)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
+        self._may_consume.set()
+
+    async def _sent(self, letters: Iterable[Outgoing]) -> Mapping[str, Outcome]:
+        try:
+            # A broker in alarm would hold us for as long as it likes, also while the service wants to stop.
+            async with asyncio.timeout(DEAD_LETTER_DEADLINE_SECONDS):
+                return await self._dead.send(letters)
+        except TimeoutError:
+            return {}
+
+
+class _GivenBack(Exception):
+    """The consumer stops, or its channel is gone: what has no outcome yet is left to be delivered again."""

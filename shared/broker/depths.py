@@ -1,0 +1,45 @@
+"""How many messages wait in each queue and how many consumers it has, as the broker tells without giving any away."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from shared.broker.connection import BrokerRefused, connect, translated
+from shared.broker.topology import QUEUES
+
+_TIMEOUT_SECONDS: Final = 10.0
+_ALL: Final = tuple(queue.name for queue in QUEUES)
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What a queue holds that no consumer has in hand, and who consumes it."""
+
+    messages: int
+    consumers: int
+
+
+async def depths(url: str, queues: Iterable[str] = _ALL) -> dict[str, Depth | None]:
+    """Look at each queue; None stands for one that is missing or forbidden to look at.
+
+    Raises `BrokerUnavailable` when the broker cannot be reached.
+    """
+    found: dict[str, Depth | None] = {}
+    connection = await connect(url, "mintwire depths")
+    try:
+        for queue in queues:
+            # A refusal closes the channel, so each queue gets its own.
+            channel = await connection.channel(confirms=False)
+            try:
+                with translated():
+                    async with asyncio.timeout(_TIMEOUT_SECONDS):
+                        answer = await channel.queue_declare(queue, passive=True)
+                        await channel.close()
+            except BrokerRefused:
+                found[queue] = None
+            else:
+                found[queue] = Depth(answer.message_count or 0, answer.consumer_count or 0)
+    finally:
+        await connection.close()
+    return found

@@ -1,0 +1,133 @@
+"""What a consumer sees of a message, how it refuses one, and how a refused message is dressed for its dead queue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pamqp import encode
+
+from shared.broker.frames import Delivered
+from shared.broker.wire import Outgoing
+from shared.clock import format_microseconds
+from shared.ids import new_id
+
+HEADER_REASON: Final = "x-mintwire-reason"
+HEADER_DETAIL: Final = "x-mintwire-detail"
+HEADER_QUEUE: Final = "x-mintwire-queue"
+HEADER_FIRST_RECEIVED_AT: Final = "x-mintwire-first-received-at"
+HEADER_ROUTING_KEY: Final = "x-mintwire-routing-key"
+HEADER_DIED_AT: Final = "x-mintwire-died-at"
+DETAIL_CHARACTERS: Final = 500
+_SHORT_BYTES: Final = 255
+# All headers must fit into one frame together, or the broker closes the connection; foreign ones come second.
+_HEADERS_BYTES: Final = 64 * 1024
+# A sender's CC would route our copy to queues of the sender's choice, with our rights.
+_ROUTING_HEADERS: Final = frozenset({"cc", "bcc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as a handler sees it; a replayed one has the routing key and the first receipt of its first life."""
+
+    body: bytes
+    headers: Mapping[str, Any]
+    message_id: str | None
+    routing_key: str
+    first_received_at: datetime
+
+
+class Reject(Exception):
+    """The message cannot be taken: `reason` is a stable code, `detail` a sentence for the operator."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Delivery:
+    """A message in hand: what the broker delivered, and what the handler sees of it."""
+
+    __slots__ = ("_delivered", "received", "tag")
+
+    def __init__(self, delivered: Delivered, now: datetime) -> None:
+        headers = delivered.headers
+        self._delivered = delivered
+        self.tag = delivered.tag
+        self.received = Received(
+            delivered.body,
+            headers,
+            delivered.message_id,
+            (headers and header_text(headers, HEADER_ROUTING_KEY)) or delivered.routing_key,
+            first_received_at(headers, now) if headers else now,
+        )
+
+    def to_dead_letter(self, queue: str, reject: Reject, now: datetime) -> Outgoing:
+        """The copy for the dead queue, with its reason in headers."""
+        own = {
+            HEADER_REASON: reject.reason,
+            HEADER_DETAIL: reject.detail[:DETAIL_CHARACTERS],
+            HEADER_QUEUE: queue,
+            HEADER_FIRST_RECEIVED_AT: format_microseconds(self.received.first_received_at),
+            HEADER_ROUTING_KEY: self.received.routing_key,
+            HEADER_DIED_AT: format_microseconds(now),
+        }
+        return copied(self._delivered, queue, own)
+
+
+def copied(delivered: Delivered, routing_key: str, own: Mapping[str, Any]) -> Outgoing:
+    """A copy of a message to another place, with our headers and those of its sender that are safe to repeat."""
+    return Outgoing(
+        routing_key=routing_key,
+        body=delivered.body,
+        message_id=_short(delivered.message_id) or str(new_id()),
+        type=_short(delivered.message_type),
+        content_type=_short(delivered.content_type),
+        headers=with_foreign(own, delivered.headers),
+    )
+
+
+def first_received_at(headers: Mapping[str, Any], now: datetime) -> datetime:
+    """The time of first receipt that the headers carry, if it can be read and is not later than `now`; else `now`."""
+    return min(header_time(headers, HEADER_FIRST_RECEIVED_AT) or now, now)
+
+
+def header_time(headers: Mapping[str, Any], name: str) -> datetime | None:
+    """A header as an aware time, or None."""
+    try:
+        moment = datetime.fromisoformat(header_text(headers, name) or "")
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment
+
+
+def header_text(headers: Mapping[str, Any], name: str) -> str | None:
+    """A header as text, or None."""
+    value = headers.get(name)
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else None
+
+
+def with_foreign(own: Mapping[str, Any], foreign: Mapping[str, Any]) -> dict[str, Any]:
+    """Our headers and those of the sender that are safe to repeat: none that routes, none of the broker's."""
+    kept = {
+        name: value
+        for name, value in foreign.items()
+        if not name.lower().startswith("x-") and name.lower() not in _ROUTING_HEADERS
+    }
+    both = {**kept, **own}
+    try:
+        fits = len(encode.field_table(both)) <= _HEADERS_BYTES
+    except (TypeError, ValueError):
+        # What the broker let through need not be what the client can write.
+        fits = False
+    return both if fits else dict(own)
+
+
+def _short(text: str | None) -> str | None:
+    """Clip to what the protocol holds: a text that was not UTF-8 has grown in reading."""
+    if text is None or len(text) <= _SHORT_BYTES // 4:
+        return text
+    return text.encode(errors="replace")[:_SHORT_BYTES].decode(errors="ignore")

@@ -1,0 +1,191 @@
+"""The outbox relay: publishes what was just committed, and sweeps up what was left behind, by this process or another.
+
+It knows no database; what it needs of the outbox comes in as `PendingEvents`.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from shared.broker.connection import backoff_seconds
+from shared.broker.publisher import Publisher
+from shared.events.envelope import OutboxEvent
+from shared.faults import TransientFault
+from shared.log import get_logger
+from shared.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_SWEPT, OUTBOX_WAITING
+
+BATCH: Final = 500
+MOST_IN_HAND: Final = 20_000
+SWEEP_INTERVAL_SECONDS: Final = 1.0
+LEASE_SECONDS: Final = 10.0
+FLIGHTS: Final = 2
+# Nobody waits for a row to be cleared, and one statement clears what was confirmed meanwhile.
+CLEAR_INTERVAL_SECONDS: Final = 0.1
+
+
+class PendingEvents(Protocol):
+    """The unpublished events of a service, as its database keeps them."""
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[OutboxEvent]:
+        """Lease up to `limit` events whose lease has run out."""
+
+    async def confirm(self, ids: Sequence[uuid.UUID]) -> None:
+        """Clear events that the broker has confirmed; repeating it is harmless."""
+
+
+class OutboxRelay:
+    """Publishes events until the broker has confirmed each, and only then clears them.
+
+    While the broker or the database is away it waits; memory is bounded, since what is not taken in hand stays
+    pending and is found by a sweep. An event may be published more than once, never not at all.
+
+    With `gather_seconds` an event waits that long for company before it is published: for events whose own requests
+    are in a greater hurry than they are.
+    """
+
+    def __init__(self, publisher: Publisher, pending: PendingEvents, *, gather_seconds: float = 0.0) -> None:
+        self._publisher = publisher
+        self._pending = pending
+        self._gather_seconds = gather_seconds
+        self._queue: deque[OutboxEvent] = deque()
+        self._later: list[OutboxEvent] = []
+        self._confirmed: list[uuid.UUID] = []
+        # Every id between taking in hand and clearing, with the time of the former; oldest first.
+        self._in_hand: dict[uuid.UUID, float] = {}
+        self._is_draining = False
+        self._to_publish = asyncio.Event()
+        self._to_confirm = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._log = get_logger()
+
+    def hand_over(self, events: Iterable[OutboxEvent]) -> None:
+        """Take events whose transaction has just committed; never blocks."""
+        self._take(events)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the oldest event in hand has waited for its confirm."""
+        taken_at = next(iter(self._in_hand.values()), None)
+        return 0.0 if taken_at is None else time.monotonic() - taken_at
+
+    async def run(self) -> None:
+        """Publish, confirm and sweep until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(FLIGHTS):
+                group.create_task(self._publish_forever())
+            group.create_task(self._confirm_forever())
+            group.create_task(self._sweep_forever())
+
+    async def drain(self, timeout_seconds: float) -> bool:
+        """Stop sweeping and wait until nothing is in hand; return whether that came true in time.
+
+        Call it while `run` still runs, after the last hand-over. What remains is found by another process.
+        """
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            self._log.warning("outbox_not_drained", count=len(self._in_hand))
+        return not self._in_hand
+
+    def _take(self, events: Iterable[OutboxEvent]) -> int:
+        now = time.monotonic()
+        taken = 0
+        for event in events:
+            if len(self._in_hand) >= MOST_IN_HAND:
+                break
+            if event.id not in self._in_hand:
+                self._in_hand[event.id] = now
+                self._queue.append(event)
+                taken += 1
+        if taken:
+            self._empty.clear()
+            self._to_publish.set()
+        return taken
+
+    async def _publish_forever(self) -> None:
+        while True:
+            batch = await self._next_batch()
+            done = await self._publisher.publish_many(batch)
+            if len(done) < len(batch):
+                # They go out again with the next sweep: at once would be a hot loop while the broker refuses them.
+                self._later.extend(event for event in batch if event.id not in done)
+            if done:
+                self._confirmed.extend(done)
+                self._to_confirm.set()
+
+    async def _next_batch(self) -> list[OutboxEvent]:
+        while True:
+            # Cleared before looking: what arrives between the look and the wait wakes us.
+            self._to_publish.clear()
+            if self._queue:
+                break
+            await self._to_publish.wait()
+            if self._gather_seconds and not self._is_draining:
+                await asyncio.sleep(self._gather_seconds)
+        return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+
+    async def _confirm_forever(self) -> None:
+        while True:
+            self._to_confirm.clear()
+            if not self._confirmed:
+                await self._to_confirm.wait()
+                if not self._is_draining:
+                    await asyncio.sleep(CLEAR_INTERVAL_SECONDS)
+            ids, self._confirmed = self._confirmed, []
+            if not ids:
+                continue
+            await self._until_it_works(partial(self._pending.confirm, ids))
+            for event_id in ids:
+                self._in_hand.pop(event_id, None)
+            if not self._in_hand:
+                self._empty.set()
+
+    async def _until_it_works(self, act: Callable[[], Awaitable[None]]) -> None:
+        attempt = 0
+        while True:
+            try:
+                await act()
+            except TransientFault as exc:
+                self._log.warning("outbox_confirm_failed", error=str(exc), attempt=attempt)
+                await asyncio.sleep(backoff_seconds(attempt))
+                attempt += 1
+            else:
+                return
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            found = await self._sweep()
+            OUTBOX_WAITING.set(len(self._in_hand))
+            OUTBOX_OLDEST_SECONDS.set(self.oldest_seconds)
+            # A full claim means that there is more.
+            if found < BATCH:
+                await asyncio.sleep(SWEEP_INTERVAL_SECONDS)
+
+    async def _sweep(self) -> int:
+        self._try_again()
+        # Claiming what cannot be published now would only keep it from a process that can.
+        if self._is_draining or not self._publisher.is_ready or len(self._in_hand) > MOST_IN_HAND - BATCH:
+            return 0
+        try:
+            events = await self._pending.claim(BATCH, LEASE_SECONDS)
+        except TransientFault as exc:
+            self._log.warning("outbox_sweep_failed", error=str(exc))
+            return 0
+        taken = self._take(events)
+        if taken:
+            OUTBOX_SWEPT.inc(taken)
+            self._log.info("outbox_swept", count=taken)
+        return len(events) if taken else 0
+
+    def _try_again(self) -> None:
+        if self._later and self._publisher.is_ready:
+            again, self._later = self._later, []
+            self._queue.extendleft(reversed(again))
+            self._to_publish.set()

@@ -1,0 +1,285 @@
+"""The broker's topology and its users' permissions, as data, and the two acts on it: declare and look.
+
+Services never declare: the migrate step does, with the operator's credentials. Services only look (`missing`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiormq.abc
+from aiormq.exceptions import ChannelAccessRefused
+
+from shared.broker.connection import BrokerRefused, connect, translated
+
+VHOST: Final = "mintwire"
+MESSAGE_LIMIT_BYTES: Final = 1024 * 1024
+"""What the broker is told to refuse (`max_message_size`), where it is ours to configure."""
+
+EXCHANGE_CHECKOUT: Final = "checkout"
+EXCHANGE_CODES: Final = "codes"
+EXCHANGE_REDEMPTION: Final = "redemption"
+EXCHANGE_WEBHOOKS: Final = "webhooks"
+EXCHANGE_UNROUTED: Final = "unrouted"
+EXCHANGE_DEAD: Final = "dead"
+
+QUEUE_REDEMPTION_CHECKOUT: Final = "redemption.checkout"
+QUEUE_CODES_REDEMPTIONS: Final = "codes.redemptions"
+QUEUE_WEBHOOKS_EVENTS: Final = "webhooks.events"
+QUEUE_UNROUTED: Final = "unrouted"
+
+# A full queue refuses publishes, so events wait in their outbox instead of filling the broker's disk, which would
+# stop every queue at once. Five million events of the usual 600 bytes are about 3 GB, a day at 58 a second.
+WORK_QUEUE_MAX_LENGTH: Final = 5_000_000
+UNROUTED_MAX_LENGTH: Final = 100_000
+DELIVERY_LIMIT: Final = 50
+# RabbitMQ 4 gives every quorum queue a delivery limit of 20 and drops what passes it. Looking into a dead queue
+# counts as a delivery, so the queues that people look into get a limit that cannot be reached; -1 ("none") is
+# refused by 3.10.
+LOOKING_IS_FREE: Final = 1_000_000_000
+_ANSWER_TIMEOUT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    kind: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable quorum queue."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """From an exchange to a queue; `routing_key` is the pattern."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What one broker user may do: anchored patterns over names, and the topics it may write, by exchange."""
+
+    configure: str
+    write: str
+    read: str
+    topics: dict[str, str] = field(default_factory=dict)
+
+
+def dead_queue(queue: str) -> str:
+    """The queue that keeps what `queue` gave up on."""
+    return f"{queue}.dead"
+
+
+def _event_exchange(name: str) -> Exchange:
+    # An event that nobody wants goes to `unrouted` instead of being returned, which would block its outbox row.
+    return Exchange(name, "topic", {"alternate-exchange": EXCHANGE_UNROUTED})
+
+
+def _work_queue(name: str) -> Queue:
+    # At-least-once dead-lettering is only granted together with reject-publish.
+    return Queue(
+        name,
+        {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": EXCHANGE_DEAD,
+            "x-dead-letter-routing-key": name,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-max-length": WORK_QUEUE_MAX_LENGTH,
+        },
+    )
+
+
+def _dead_queue(name: str) -> Queue:
+    return Queue(dead_queue(name), {"x-queue-type": "quorum", "x-delivery-limit": LOOKING_IS_FREE})
+
+
+WORK_QUEUES: Final = (QUEUE_REDEMPTION_CHECKOUT, QUEUE_CODES_REDEMPTIONS, QUEUE_WEBHOOKS_EVENTS)
+
+# In the order of declaring: what is referred to comes first.
+EXCHANGES: Final = (
+    Exchange(EXCHANGE_UNROUTED, "fanout"),
+    Exchange(EXCHANGE_DEAD, "direct"),
+    _event_exchange(EXCHANGE_CHECKOUT),
+    _event_exchange(EXCHANGE_CODES),
+    _event_exchange(EXCHANGE_REDEMPTION),
+    _event_exchange(EXCHANGE_WEBHOOKS),
+)
+
+QUEUES: Final = (
+    Queue(
+        QUEUE_UNROUTED,
+        {
+            "x-queue-type": "quorum",
+            "x-max-length": UNROUTED_MAX_LENGTH,
+            "x-overflow": "drop-head",
+            "x-delivery-limit": LOOKING_IS_FREE,
+        },
+    ),
+    *(_dead_queue(name) for name in WORK_QUEUES),
+    *(_work_queue(name) for name in WORK_QUEUES),
+)
+
+BINDINGS: Final = (
+    Binding(EXCHANGE_UNROUTED, QUEUE_UNROUTED, ""),
+    *(Binding(EXCHANGE_DEAD, dead_queue(name), name) for name in WORK_QUEUES),
+    Binding(EXCHANGE_CHECKOUT, QUEUE_REDEMPTION_CHECKOUT, "checkout.completed"),
+    Binding(EXCHANGE_REDEMPTION, QUEUE_CODES_REDEMPTIONS, "code.redeemed"),
+    Binding(EXCHANGE_CODES, QUEUE_WEBHOOKS_EVENTS, "#"),
+    Binding(EXCHANGE_REDEMPTION, QUEUE_WEBHOOKS_EVENTS, "#"),
+    Binding(EXCHANGE_WEBHOOKS, QUEUE_WEBHOOKS_EVENTS, "#"),
+)
+
+
+def _service_permission(exchange: str, queue: str) -> Permission:
+    # `dead` is written by consumers themselves: they name the reason, and confirm before they acknowledge.
+    return Permission(
+        configure="^$",
+        write=f"^({exchange}|{EXCHANGE_DEAD})$",
+        read=f"^{queue.replace('.', '[.]')}$",
+    )
+
+
+PERMISSIONS: Final[dict[str, Permission]] = {
+    "codes": _service_permission(EXCHANGE_CODES, QUEUE_CODES_REDEMPTIONS),
+    "redemption": _service_permission(EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT),
+    "webhooks": _service_permission(EXCHANGE_WEBHOOKS, QUEUE_WEBHOOKS_EVENTS),
+    "checkout": Permission(
+        configure="^$",
+        write=f"^{EXCHANGE_CHECKOUT}$",
+        read="^$",
+        topics={EXCHANGE_CHECKOUT: r"^checkout\."},
+    ),
+    "operator": Permission(configure=".*", write=".*", read=".*"),
+}
+"""By user name, in the vhost `mintwire`. Passwords are made where the broker is set up."""
+
+
+def permission_definitions(vhost: str = VHOST) -> dict[str, list[dict[str, str]]]:
+    """The permissions in the form of RabbitMQ's definitions file: `permissions` and `topic_permissions`."""
+    return {
+        "permissions": [
+            {"user": user, "vhost": vhost, "configure": p.configure, "write": p.write, "read": p.read}
+            for user, p in PERMISSIONS.items()
+        ],
+        "topic_permissions": [
+            {"user": user, "vhost": vhost, "exchange": exchange, "write": pattern, "read": "^$"}
+            for user, p in PERMISSIONS.items()
+            for exchange, pattern in p.topics.items()
+        ],
+    }
+
+
+class TopologyConflict(BrokerRefused):
+    """Something exists on the broker under our name with other settings."""
+
+
+async def declare(url: str) -> None:
+    """Declare everything; safe to repeat.
+
+    Raises `TopologyConflict` (one line, naming the thing) where something exists with other arguments, and
+    `BrokerUnavailable` when the broker cannot be reached.
+    """
+    async with _channels(url) as ask:
+        for exchange in EXCHANGES:
+            await _declare_one(ask, "exchange", exchange.name, _declaring_exchange(exchange))
+        for queue in QUEUES:
+            await _declare_one(ask, "queue", queue.name, _declaring_queue(queue))
+        for binding in BINDINGS:
+            await ask(_binding(binding))
+
+
+async def missing(url: str, exchanges: Iterable[str] | None = None, queues: Iterable[str] | None = None) -> list[str]:
+    """What is absent, as lines like `queue redemption.checkout`; looked up without the right to create anything.
+
+    Without names the whole topology is meant. A service names what it uses, for RabbitMQ 4.3 and later refuses to tell
+    about things on which a user has no permission at all; such a refusal is listed too. Bindings cannot be seen
+    over AMQP; declaring again restores them.
+    """
+    looks = [(f"exchange {name}", _looking_at_exchange(name)) for name in exchanges or ()]
+    looks += [(f"queue {name}", _looking_at_queue(name)) for name in queues or ()]
+    if exchanges is None and queues is None:
+        looks = [(f"exchange {e.name}", _looking_at_exchange(e.name)) for e in EXCHANGES]
+        looks += [(f"queue {q.name}", _looking_at_queue(q.name)) for q in QUEUES]
+    async with _channels(url) as ask:
+        found = [(thing, await _problem(ask, question)) for thing, question in looks]
+    return [f"{thing}{problem}" for thing, problem in found if problem is not None]
+
+
+Question = Callable[[aiormq.abc.AbstractChannel], Awaitable[object]]
+Ask = Callable[[Question], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _channels(url: str) -> AsyncIterator[Ask]:
+    """Yield a way to ask the broker; a refusal closes the channel, so the next question gets a new one."""
+    connection = await connect(url, "mintwire topology")
+    channel: aiormq.abc.AbstractChannel | None = None
+
+    async def ask(question: Question) -> None:
+        nonlocal channel
+        if channel is None or channel.is_closed:
+            channel = await connection.channel(confirms=False)
+        try:
+            with translated():
+                async with asyncio.timeout(_ANSWER_TIMEOUT_SECONDS):
+                    await question(channel)
+        except BrokerRefused:
+            channel = None
+            raise
+
+    try:
+        yield ask
+    finally:
+        await connection.close()
+
+
+async def _declare_one(ask: Ask, kind: str, name: str, question: Question) -> None:
+    try:
+        await ask(question)
+    except BrokerRefused as exc:
+        raise TopologyConflict(f"{kind} {name} cannot be declared: {exc}") from exc
+
+
+async def _problem(ask: Ask, question: Question) -> str | None:
+    try:
+        await ask(question)
+    except BrokerRefused as exc:
+        return " (no permission to look)" if isinstance(exc.__cause__, ChannelAccessRefused) else ""
+    return None
+
+
+def _declaring_exchange(exchange: Exchange) -> Question:
+    return lambda channel: channel.exchange_declare(
+        exchange.name, exchange_type=exchange.kind, durable=True, arguments=exchange.arguments
+    )
+
+
+def _declaring_queue(queue: Queue) -> Question:
+    return lambda channel: channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
+
+
+def _binding(binding: Binding) -> Question:
+    return lambda channel: channel.queue_bind(binding.queue, binding.exchange, binding.routing_key)
+
+
+def _looking_at_exchange(name: str) -> Question:
+    return lambda channel: channel.exchange_declare(name, passive=True)
+
+
+def _looking_at_queue(name: str) -> Question:
+    return lambda channel: channel.queue_declare(name, passive=True)

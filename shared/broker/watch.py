@@ -1,0 +1,52 @@
+"""Looks on at what an exchange carries, through a queue that lives as long as the look; needs the operator's rights."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import aiormq.abc
+
+from shared.broker.connection import BrokerUnavailable, connect, translated
+
+Heard = Callable[[float], Awaitable[bytes | None]]
+
+_TIMEOUT_SECONDS = 10.0
+
+
+@asynccontextmanager
+async def watching(url: str, exchange: str, routing_keys: Sequence[str]) -> AsyncIterator[Heard]:
+    """Give a function that returns the next event's body, or None when the seconds it is given pass without one.
+
+    Hears the events with these routing keys from the moment that the block is entered, and takes nothing from any
+    other queue. Raises `BrokerUnavailable` or `BrokerRefused` when it cannot look, or can no longer.
+    """
+    bodies: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def collect(message: aiormq.abc.DeliveredMessage) -> None:
+        bodies.put_nowait(message.body)
+
+    connection = await connect(url, f"watching {exchange}")
+
+    async def heard(timeout_seconds: float) -> bytes | None:
+        arriving = asyncio.ensure_future(bodies.get())
+        try:
+            is_lost = await connection.lost(arriving, timeout_seconds=timeout_seconds)
+            if arriving.done():
+                return arriving.result()
+        finally:
+            arriving.cancel()
+        if is_lost:
+            raise BrokerUnavailable(f"The connection to the broker closed while watching {exchange}.")
+        return None
+
+    try:
+        channel = await connection.channel(confirms=False)
+        with translated():
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                queue = (await channel.queue_declare(exclusive=True, auto_delete=True)).queue or ""
+                for routing_key in routing_keys:
+                    await channel.queue_bind(queue, exchange, routing_key)
+                await channel.basic_consume(queue, collect, no_ack=True)
+        yield heard
+    finally:
+        await connection.close()

@@ -1,0 +1,70 @@
+"""What every service is configured with. Each service adds its own members and its own prefix."""
+
+import base64
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Secrets that the repository publishes for local use; production refuses each of them.
+DEVELOPMENT_MARK = "development-only"
+_SECRET_KEY_BYTES: Final = 32
+
+
+def decode_secret_key(value: SecretStr) -> bytes:
+    """Return the 32 bytes of a key written in either base64 alphabet; raises ValueError."""
+    text = value.get_secret_value().replace("-", "+").replace("_", "/")
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("must be base64") from None
+    if len(key) != _SECRET_KEY_BYTES:
+        raise ValueError(f"must be base64 of {_SECRET_KEY_BYTES} bytes")
+    return key
+
+
+def _checked_secret_key(value: SecretStr) -> SecretStr:
+    decode_secret_key(value)
+    return value
+
+
+# A key that seals secrets at rest.
+SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
+
+
+class ServiceSettings(BaseSettings):
+    """The settings that all services share; read once, at start, and frozen."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+    database_url: SecretStr
+    admin_database_url: SecretStr | None = None
+    amqp_url: SecretStr
+    admin_amqp_url: SecretStr | None = None
+    database_pool_size: int = Field(default=8, ge=2, le=100)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    def published_defaults(self) -> list[str]:
+        """Return the names of the settings whose value is one that the repository publishes."""
+        return [
+            name
+            for name in type(self).model_fields
+            if isinstance(value := getattr(self, name), SecretStr) and DEVELOPMENT_MARK in value.get_secret_value()
+        ]
+
+    def refuse_published_defaults(self) -> None:
+        """Raise ValueError in production if a secret still has a value that the repository publishes."""
+        if self.environment == "production" and (names := self.published_defaults()):
+            listed = ", ".join(names)
+            raise ValueError(f"In production these settings need values of their own: {listed}.")
+
+    def operator_urls(self) -> tuple[str, str]:
+        """Return the operator's URLs of database and broker; raises ValueError without them."""
+        if self.admin_database_url is None or self.admin_amqp_url is None:
+            prefix = self.model_config["env_prefix"]
+            raise ValueError(f"Set {prefix}ADMIN_DATABASE_URL and {prefix}ADMIN_AMQP_URL to migrate.")
+        return self.admin_database_url.get_secret_value(), self.admin_amqp_url.get_secret_value()

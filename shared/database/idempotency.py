@@ -1,0 +1,140 @@
+"""One effect and one answer per Idempotency-Key: answers kept for 72 hours, in the transaction of what they report.
+
+The order matters: the lock first, then in a new statement (hence a new snapshot) the look for a kept answer. A twin
+never waits; it is told that the first is under way. The service's schema has the table `idempotency_keys`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from shared.clock import Clock
+from shared.database.pool import Connection, Database
+from shared.database.sealing import Seal
+from shared.faults import TransientFault
+from shared.idempotency import Answer, IdempotencyInProgress, IdempotencyKeyReused, IdempotentRequest, Once
+from shared.log import get_logger
+
+T = TypeVar("T")
+Work = Callable[[Connection, datetime], Awaitable[T]]
+
+KEPT_FOR: Final = timedelta(hours=72)
+PURGE_INTERVAL_SECONDS: Final = 600.0
+_PURGED_AT_ONCE: Final = 5_000
+
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+FIND_ANSWER = """
+SELECT request_sha256, status, body, is_encrypted FROM idempotency_keys
+WHERE owner_id = $1 AND route = $2 AND key = $3 AND created_at > $4
+"""
+# A row can only be there if it is too old to count: a younger one would have been the answer.
+SAVE_ANSWER = """
+INSERT INTO idempotency_keys (owner_id, route, key, request_sha256, status, body, is_encrypted, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (owner_id, route, key) DO UPDATE
+SET request_sha256 = $4, status = $5, body = $6, is_encrypted = $7, created_at = $8
+"""
+PURGE_ANSWERS = """
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE created_at <= $1
+    ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOnce:
+    """Runs work in a transaction of its own and keeps the answer beside its effect.
+
+    `refusal` is the base of the service's own errors; nothing else is ever kept as an answer.
+    """
+
+    database: Database
+    clock: Clock
+    seal: Seal
+    refusal: type[Exception]
+
+    async def __call__(self, once: Once[T], work: Work[T]) -> Answer:
+        """Return the answer of this request or the kept one of its twin.
+
+        Raises what `work` raises where that is not kept, IdempotencyInProgress, IdempotencyKeyReused, TransientFault.
+        """
+        now = self.clock()
+        async with self.database.transaction() as connection:
+            if once.request is None:
+                return once.render(await work(connection, now))
+            kept = await self._claim(connection, once.request, now)
+            if kept is not None:
+                return kept
+            answer = await self._attempt(connection, once, work, now)
+            if answer.is_kept:
+                await self._save(connection, once.request, answer, now, is_sealed=once.has_secret)
+            return answer
+
+    async def _claim(self, connection: Connection, request: IdempotentRequest, now: datetime) -> Answer | None:
+        """Make this transaction the only one for the request and return the kept answer, if there is one."""
+        if not await connection.fetchval(TRY_LOCK, request.lock_id):
+            raise IdempotencyInProgress
+        row = await connection.fetchrow(FIND_ANSWER, request.owner_id, request.route, request.key, now - KEPT_FOR)
+        if row is None:
+            return None
+        if row["request_sha256"] != request.request_sha256:
+            raise IdempotencyKeyReused
+        body = self.seal.open(row["body"], request.identity) if row["is_encrypted"] else row["body"]
+        return Answer(row["status"], body, is_replayed=True)
+
+    async def _attempt(self, connection: Connection, once: Once[T], work: Work[T], now: datetime) -> Answer:
+        """Do the work behind a savepoint: a refusal undoes what it began and is itself kept."""
+        try:
+            async with connection.transaction():
+                return once.render(await work(connection, now))
+        except self.refusal as refusal:
+            answer = once.refuse(refusal)
+            if answer is None or not answer.is_kept:
+                raise
+            return answer
+
+    async def _save(
+        self, connection: Connection, request: IdempotentRequest, answer: Answer, now: datetime, *, is_sealed: bool
+    ) -> None:
+        body = self.seal.close(answer.body, request.identity) if is_sealed else answer.body
+        await connection.execute(
+            SAVE_ANSWER,
+            request.owner_id,
+            request.route,
+            request.key,
+            request.request_sha256,
+            answer.status,
+            body,
+            is_sealed,
+            now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeAnswers:
+    """Removes the answers that no longer count. Correctness does not need it; the disk does."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """Remove what is old, in short statements, and return how many there were."""
+        removed = 0
+        while True:
+            async with self.database.connection() as connection:
+                purged = await connection.fetch(PURGE_ANSWERS, self.clock() - KEPT_FOR, _PURGED_AT_ONCE)
+            removed += len(purged)
+            if len(purged) < _PURGED_AT_ONCE:
+                return removed
+
+    async def run(self) -> None:
+        """Remove what is old now and then, until cancelled."""
+        while True:
+            try:
+                await self()
+            except TransientFault as fault:
+                get_logger().warning("purge_failed", reason=str(fault))
+            await asyncio.sleep(PURGE_INTERVAL_SECONDS)

@@ -1,0 +1,190 @@
+"""Applies numbered SQL files, forward only, one schema per service; safe to start from several places at once.
+
+A file is applied once, in a transaction of its own, and its content is pinned: a file changed after it was applied is
+an error. One that cannot run inside a transaction (CREATE INDEX CONCURRENTLY) says so in its first line.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from shared.database.pool import transient_faults
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+ROLES = ("mintwire_codes", "mintwire_redemption", "mintwire_webhooks")
+NO_TRANSACTION = "-- no transaction"
+SHARED_FOLDER = Path(__file__).parent / "sql"
+_LOCK_KEY = 7_236_001
+_LOCK_WAIT_SECONDS = 120
+
+# A lock is polled for: a blocking wait would hold a snapshot and deadlock with CREATE INDEX CONCURRENTLY.
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+UNLOCK = "SELECT pg_advisory_unlock($1)"
+CREATE_LEDGER = """
+CREATE TABLE IF NOT EXISTS public.mintwire_migrations (
+    schema_name text NOT NULL,
+    name text NOT NULL,
+    sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (schema_name, name))
+"""
+READ_LEDGER = "SELECT name, sha256 FROM public.mintwire_migrations WHERE schema_name = $1"
+WRITE_LEDGER = "INSERT INTO public.mintwire_migrations (schema_name, name, sha256) VALUES ($1, $2, $3)"
+SET_SEARCH_PATH = "SELECT set_config('search_path', $1, false)"
+# Identifiers cannot be parameters, so the server itself quotes them into these statements.
+QUOTE_CREATE_SCHEMA = "SELECT format('CREATE SCHEMA IF NOT EXISTS %I', $1::text)"
+QUOTE_CREATE_ROLE = "SELECT format('CREATE ROLE %I NOLOGIN', $1::text)"
+QUOTE_SET_LOGIN = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
+QUOTE_GRANT_CONNECT = "SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1::text)"
+QUOTE_REVOKE_PUBLIC = "SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database())"
+FIND_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = $1"
+# Session settings of the migrating connection: never wait long for a lock that live traffic holds.
+SET_TIMEOUTS = "SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '300s', false)"
+
+
+class MigrationError(Exception):
+    """The migrations cannot be applied as they are; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One SQL file with the digest of its content."""
+
+    name: str
+    sql: str
+    sha256: str
+
+
+def read_migrations(folder: Path, prefix: str) -> list[Migration]:
+    """Read the numbered files of a folder in order; `prefix` tells folders apart in the ledger."""
+    found = []
+    for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql")):
+        content = path.read_bytes()
+        found.append(Migration(f"{prefix}/{path.stem}", content.decode(), hashlib.sha256(content).hexdigest()))
+    return found
+
+
+async def migrate(admin_url: str, service_url: str, *, schema: str, role: str, folder: Path) -> list[str]:
+    """Bring one service's schema and login role up to date and return the names of the files applied now.
+
+    Raises MigrationError, TransientFault, and what a file's own statements raise.
+    """
+    migrations = [*read_migrations(SHARED_FOLDER, "shared"), *read_migrations(folder, schema)]
+    with _explained():
+        return await _migrate(admin_url, service_url, schema, role, migrations)
+
+
+async def _migrate(
+    admin_url: str, service_url: str, schema: str, role: str, migrations: Sequence[Migration]
+) -> list[str]:
+    connection = await _connect(admin_url)
+    try:
+        await _take_lock(connection)
+        await connection.execute(SET_TIMEOUTS)
+        await _ensure_roles(connection, role, service_url)
+        # arch: allow-built-sql: quoted by the server
+        await connection.execute(await connection.fetchval(QUOTE_CREATE_SCHEMA, schema))
+        await connection.execute(CREATE_LEDGER)
+        await connection.fetchval(SET_SEARCH_PATH, schema)
+        return await _apply(connection, schema, migrations)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say in one sentence what the operator has to mend (MigrationError) or to wait for (TransientFault)."""
+    try:
+        with transient_faults():
+            yield
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientPrivilegeError,
+    ) as error:
+        raise MigrationError(f"The database refuses: {error}.") from error
+    except TransientFault as fault:
+        reason = str(fault.__cause__) or str(fault)
+        raise TransientFault(f"The database does not answer or is busy: {reason}.") from fault
+
+
+async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    try:
+        return await asyncpg.connect(url, timeout=10)
+    except ValueError:
+        # Without the driver's own text, which may quote the password.
+        raise MigrationError("A database URL cannot be read.") from None
+
+
+async def _take_lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async with asyncio.timeout(_LOCK_WAIT_SECONDS):
+        while not await connection.fetchval(TRY_LOCK, _LOCK_KEY):  # noqa: ASYNC110 - the event is in another process
+            await asyncio.sleep(0.1)
+
+
+async def _apply(
+    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, migrations: Sequence[Migration]
+) -> list[str]:
+    applied = {row["name"]: row["sha256"] for row in await connection.fetch(READ_LEDGER, schema)}
+    done = []
+    for migration in migrations:
+        if migration.name in applied:
+            if applied[migration.name] != migration.sha256:
+                raise MigrationError(f"{migration.name} was changed after it had been applied.")
+            continue
+        if migration.sql.startswith(NO_TRANSACTION):
+            await connection.execute(migration.sql)  # arch: allow-built-sql: the content of a reviewed file
+            await connection.execute(WRITE_LEDGER, schema, migration.name, migration.sha256)
+        else:
+            async with connection.transaction():
+                await connection.execute(migration.sql)  # arch: allow-built-sql: the content of a reviewed file
+                await connection.execute(WRITE_LEDGER, schema, migration.name, migration.sha256)
+        get_logger().info("migration_applied", migration=migration.name)
+        done.append(migration.name)
+    return done
+
+
+async def _ensure_roles(connection: "asyncpg.Connection[asyncpg.Record]", role: str, service_url: str) -> None:
+    parts = urlsplit(service_url)
+    if parts.username != role:
+        raise MigrationError(f"The service's database URL must log in as {role}, not as {parts.username}.")
+    for name in ROLES:
+        if not await connection.fetchval(FIND_ROLE, name):
+            await _run_shared(connection, await connection.fetchval(QUOTE_CREATE_ROLE, name))
+    if not await _can_log_in(service_url):
+        await _run_shared(connection, await connection.fetchval(QUOTE_SET_LOGIN, role, unquote(parts.password or "")))
+    await _run_shared(connection, await connection.fetchval(QUOTE_REVOKE_PUBLIC))
+    await _run_shared(connection, await connection.fetchval(QUOTE_GRANT_CONNECT, role))
+
+
+async def _can_log_in(url: str) -> bool:
+    try:
+        connection = await _connect(url)
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError):
+        return False
+    except asyncpg.InsufficientPrivilegeError:
+        return True
+    await connection.close()
+    return True
+
+
+async def _run_shared(connection: "asyncpg.Connection[asyncpg.Record]", statement: str) -> None:
+    """Run a statement on an object of the whole cluster, which another database's migration may touch just now."""
+    for attempt in range(20):
+        try:
+            await connection.execute(statement)  # arch: allow-built-sql: quoted by the server
+        except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            return
+        except asyncpg.InternalServerError as error:
+            if "concurrently updated" not in str(error) or attempt == 19:
+                raise
+            await asyncio.sleep(0.05 * (attempt + 1))
+        else:
+            return

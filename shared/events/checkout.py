@@ -1,0 +1,66 @@
+"""What a checkout publishes on the exchange `checkout`. Its members are the public contract with checkout systems."""
+
+import uuid
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from shared.events.envelope import EventData, ShortText
+
+_CURRENCY = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+# A program id travels as text; JSON has no UUIDs.
+EventUUID = Annotated[uuid.UUID, Field(strict=False)]
+MAX_MINOR_UNITS = 2**53 - 1
+MinorUnits = Annotated[int, Field(ge=0, le=MAX_MINOR_UNITS)]
+
+
+def _short_scalar(value: object) -> object:
+    if isinstance(value, str) and len(value) > 500:
+        raise ValueError("text longer than 500 characters")
+    if isinstance(value, (dict, list)):
+        raise ValueError("must be a text, a number, a boolean or null")  # noqa: TRY004 - pydantic reads ValueError
+    if isinstance(value, int) and abs(value) > MAX_MINOR_UNITS:
+        raise ValueError("number out of range")
+    return value
+
+
+Attribute = Annotated[str | int | float | bool | None, BeforeValidator(_short_scalar)]
+Attributes = Annotated[
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], Attribute], Field(max_length=50)
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Customer(_Part):
+    """Who buys."""
+
+    id: ShortText | None = None
+    email: Annotated[str, StringConstraints(max_length=320)] | None = None
+    is_first_order: bool | None = None
+
+
+class Order(_Part):
+    """What is bought; amounts are integers in minor units of the currency (ISO 4217)."""
+
+    currency: _CURRENCY | None = None
+    subtotal: MinorUnits | None = None
+    items: Annotated[list[dict[str, Any]], Field(max_length=500)] | None = None
+
+
+class CheckoutCompletedV1(EventData):
+    """An order was paid with 1 to 10 codes."""
+
+    type: ClassVar[str] = "checkout.completed"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = "checkout"
+
+    program_id: EventUUID
+    order_ref: ShortText
+    codes: Annotated[list[ShortText], Field(min_length=1, max_length=10)]
+    customer: Customer | None = None
+    order: Order | None = None
+    reservation_id: ShortText | None = None
+    attributes: Attributes | None = None

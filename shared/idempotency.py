@@ -1,0 +1,74 @@
+"""What makes two requests one: the owner's Idempotency-Key on a route, and the answer that is given twice.
+
+Exception
+├── IdempotencyInProgress
+└── IdempotencyKeyReused
+"""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+# Refusals that say nothing about the effect: a corrected or later request must be judged anew.
+_NOT_KEPT: Final = frozenset({401, 422, 429})
+
+
+class IdempotencyInProgress(Exception):
+    """A request with this key is still under way."""
+
+
+class IdempotencyKeyReused(Exception):
+    """This key came before with another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentRequest:
+    """A request that carries an Idempotency-Key; `request_sha256` covers method, path, query and body."""
+
+    owner_id: uuid.UUID
+    route: str
+    key: str
+    request_sha256: bytes
+
+    @property
+    def identity(self) -> bytes:
+        """What is locked, and what binds a sealed answer to this request; unambiguous."""
+        return b"\x00".join((self.owner_id.hex.encode(), self.route.encode(), self.key.encode()))
+
+    @property
+    def lock_id(self) -> int:
+        """The identity as the signed 64-bit number of an advisory lock."""
+        return int.from_bytes(hashlib.sha256(self.identity).digest()[:8], "big", signed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it goes out; `headers` belong to the moment and are not kept for a replay."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_replayed: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a repeat of the request gets this answer again."""
+        return self.status < 500 and self.status not in _NOT_KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Once(Generic[T]):
+    """How one request is answered. `request` is None without an Idempotency-Key.
+
+    `render` writes the result; `refuse` writes a refusal, or returns None for an exception that is none. Both run
+    inside the transaction, so that what is kept and what happened are one. With `has_secret` the answer is kept sealed.
+    """
+
+    request: IdempotentRequest | None
+    render: Callable[[T], Answer]
+    refuse: Callable[[Exception], Answer | None]
+    has_secret: bool = False

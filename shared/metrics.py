@@ -1,0 +1,70 @@
+"""Every metric of the services, declared once with its meaning; asking for another name does not type-check."""
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+
+HTTP_REQUESTS = Counter(
+    "mintwire_http_requests_total",
+    "Requests answered, by route template and status.",
+    ["method", "route", "status"],
+)
+HTTP_SECONDS = Histogram(
+    "mintwire_http_request_seconds", "Time from request to answer, in seconds.", ["route"], buckets=_LATENCY
+)
+LOOP_LAG_SECONDS = Gauge("mintwire_loop_lag_seconds", "How late the event loop runs its timers, in seconds.")
+
+EVENTS_PUBLISHED = Counter("mintwire_events_published_total", "Events confirmed by the broker.")
+EVENTS_UNCONFIRMED = Counter(
+    "mintwire_events_unconfirmed_total", "Publishes without a confirm, by outcome.", ["outcome"]
+)
+OUTBOX_SWEPT = Counter("mintwire_outbox_swept_total", "Events that the sweeper found unpublished and took over.")
+OUTBOX_WAITING = Gauge("mintwire_outbox_waiting", "Events handed over in this process and not yet confirmed.")
+OUTBOX_OLDEST_SECONDS = Gauge(
+    "mintwire_outbox_oldest_seconds", "Age of the oldest event handed over and not yet confirmed, in seconds."
+)
+
+MESSAGES_CONSUMED = Counter(
+    "mintwire_messages_consumed_total", "Messages settled, by queue and outcome.", ["queue", "outcome"]
+)
+CONSUMER_BATCH = Histogram(
+    "mintwire_consumer_batch_messages",
+    "Messages per batch.",
+    ["queue"],
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
+)
+CONSUMER_SECONDS = Histogram(
+    "mintwire_consumer_batch_seconds", "Time to handle one batch, in seconds.", ["queue"], buckets=_LATENCY
+)
+CONSUMER_RECONNECTS = Counter("mintwire_consumer_reconnects_total", "Times a consumer had to reconnect.", ["queue"])
+CONSUMER_PAUSES = Counter("mintwire_consumer_pauses_total", "Pauses because of a transient fault.", ["queue"])
+
+CODES_MINTED = Counter("mintwire_codes_minted_total", "Codes minted for partners.")
+MINTS_REFUSED = Counter("mintwire_mints_refused_total", "Mints refused, by reason.", ["reason"])
+MINT_GROUP = Histogram(
+    "mintwire_mint_group_requests",
+    "Requests decided by one statement.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
+)
+
+REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
+REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
+
+WEBHOOK_ATTEMPTS = Counter("mintwire_webhook_attempts_total", "Attempts made, by outcome.", ["outcome"])
+WEBHOOK_SECONDS = Histogram(
+    "mintwire_webhook_attempt_seconds", "Duration of one attempt, in seconds.", buckets=_LATENCY
+)
+WEBHOOKS_IN_FLIGHT = Gauge("mintwire_webhooks_in_flight", "Attempts under way.")
+WEBHOOKS_DEAD = Counter("mintwire_webhooks_dead_total", "Deliveries that became dead letters.")
+WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
+    "mintwire_webhooks_oldest_due_seconds",
+    "How long the delivery that waits longest has been due, in seconds.",
+)
+WEBHOOKS_FENCED = Counter(
+    "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
+)
+
+
+def render() -> tuple[bytes, str]:
+    """Return the metrics in Prometheus' text format, and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST

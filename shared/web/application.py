@@ -1,0 +1,158 @@
+"""Builds a service's web application from its routes: checks around each, refusals for the rest, the infrastructure."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from shared.web import docs_page, health
+from shared.web.authentication import Authenticate, Gate
+from shared.web.endpoint import Endpoint, Translate
+from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness, Ready
+from shared.web.openapi import build_document
+from shared.web.problems import Family, HTTPProblem, not_found
+from shared.web.request import Request
+from shared.web.routes import Handler, Route
+
+BODY_LIMIT: Final = 64 * 1024
+ROUTES: Final = web.AppKey("routes", tuple[Route, ...])
+DOCUMENT: Final = web.AppKey("document", bytes)
+
+# Protocol limits. No body is ever unpacked (no bombs), and a handler outlives its client (no half-done work).
+_PROTOCOL: Final = {
+    "access_log": None,
+    "auto_decompress": False,
+    "handler_cancellation": False,
+    "keepalive_timeout": 75.0,
+    "lingering_time": 5.0,
+    "max_field_size": 8190,
+    "max_headers": 64,
+    "max_line_size": 8190,
+}
+_CATCH_ALL: Final = "/{tail:.*}"
+_UNMATCHED: Final = "unmatched"
+
+
+def build_application(
+    service: str,
+    routes: Sequence[Route],
+    *,
+    authenticate: Authenticate,
+    ready: Ready,
+    title: str,
+    version: str,
+    operator_token: str | None = None,
+    translate: Translate | None = None,
+    body_limit: int = BODY_LIMIT,
+    description: str = "",
+) -> web.Application:
+    """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
+
+    `authenticate` takes a key's text and returns its live credential or None. `translate` is the service's table from
+    its own errors to refusals. `ready` maps each part to `ok` or a reason.
+    """
+    app = web.Application(handler_args=_PROTOCOL, client_max_size=0)
+    app[READINESS] = Readiness(ready)
+    app[LOOP_LAG] = LoopLag()
+    app.cleanup_ctx.append(health.watch_loop)
+    app[ROUTES] = (*routes, *_INFRASTRUCTURE)
+    app[DOCUMENT] = build_document(
+        service,
+        [route for route in app[ROUTES] if not route.path.startswith(docs_page.PREFIX)],
+        title=title,
+        version=version,
+        description=description,
+    )
+    for route in routes:
+        gate = None if route.security == "none" else Gate(route, authenticate, operator_token)
+        _add(app, Endpoint(route, gate, body_limit, translate))
+    for route in _INFRASTRUCTURE:
+        _add(app, Endpoint(route, None, body_limit, is_probe=True))
+    _add_catch_all(app, body_limit)
+    return app
+
+
+def _add(app: web.Application, endpoint: Endpoint) -> None:
+    route = endpoint.route
+    app.router.add_route(route.method, route.path, endpoint.serve)
+    if route.method == hdrs.METH_GET:
+        app.router.add_route(hdrs.METH_HEAD, route.path, endpoint.serve)
+
+
+async def _openapi(request: Request) -> web.StreamResponse:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache"}
+    return web.Response(body=request.dependency(DOCUMENT), headers=headers)
+
+
+def _infrastructure_route(path: str, handler: Handler, summary: str) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        handler=handler,
+        summary=summary,
+        tag="infrastructure",
+        security="none",
+        family="management",
+        responses={200: summary},
+    )
+
+
+def _add_catch_all(app: web.Application, body_limit: int) -> None:
+    """Answer what no route matches in the family of its path: the router's own answers would be plain text."""
+    by_family = {
+        family: Endpoint(_unmatched_route(app, family), None, body_limit, is_probe=True)
+        for family in ("partner", "management", "query")
+    }
+
+    async def serve(http: web.Request) -> web.StreamResponse:
+        return await by_family[_family_of(http.path)].serve(http)
+
+    app.router.add_route("*", _CATCH_ALL, serve)
+
+
+def _unmatched_route(app: web.Application, family: Family) -> Route:
+    async def refuse(request: Request) -> web.StreamResponse:
+        allowed = await _allowed_methods(app.router.resources(), request.http)
+        if not allowed:
+            raise not_found("There is nothing at this path.")
+        listed = ", ".join(sorted(allowed))
+        detail = f"This path accepts {listed}."
+        raise HTTPProblem(405, "method_not_allowed", detail, headers={"Allow": listed})
+
+    # Only the path's name in logs and metrics matters; the method is that of the catch-all.
+    return Route(
+        method="GET",
+        path=_UNMATCHED,
+        handler=refuse,
+        summary="",
+        tag="",
+        security="none",
+        family=family,
+        responses={},
+    )
+
+
+_INFRASTRUCTURE: Final[tuple[Route, ...]] = tuple(
+    _infrastructure_route(path, handler, summary)
+    for path, handler, summary in (
+        ("/livez", health.livez, "Whether the process lives"),
+        ("/readyz", health.readyz, "Whether the service can do its work"),
+        ("/metrics", health.metrics, "Metrics for Prometheus"),
+        ("/openapi.json", _openapi, "This document"),
+        *docs_page.PAGES,
+    )
+)
+
+
+async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.Request) -> set[str]:
+    allowed: set[str] = set()
+    for resource in resources:
+        if resource.canonical != "/{tail}":
+            allowed |= (await resource.resolve(http))[1]
+    return allowed
+
+
+def _family_of(path: str) -> Family:
+    if path.startswith("/api/partners"):
+        return "partner"
+    return "query" if path.startswith("/api/") else "management"

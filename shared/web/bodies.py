@@ -1,0 +1,106 @@
+"""Reads what a request carries: a body under a limit and decoded strictly, the query string, the idempotency key."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiohttp import StreamReader, hdrs, web
+from pydantic import BaseModel, ValidationError
+
+from shared import strict_json
+from shared.web.field_texts import field_errors
+from shared.web.problems import HTTPProblem, invalid_fields
+
+BODY_SECONDS: Final = 30.0
+JSON_TYPES: Final = ("application/json",)
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+async def read_body(http: web.Request, accepted: Sequence[str], limit: int) -> bytes:
+    """Return the body's bytes; refuses compressed ones, other media types than `accepted`, and what is too large."""
+    headers = http.headers
+    length = http.content_length
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise HTTPProblem(415, "unsupported_content_encoding", "Compressed request bodies are not accepted.")
+    raw = await _collect(http.content, limit)
+    if raw and hdrs.CONTENT_TYPE in headers and http.content_type not in accepted:
+        listed = " or ".join(accepted)
+        raise HTTPProblem(415, "unsupported_media_type", f"The body's content type must be {listed}.")
+    return raw
+
+
+async def _collect(content: StreamReader, limit: int) -> bytes:
+    if content.at_eof():
+        return b""
+    if content.is_eof() and content.exception() is None:
+        whole = content.read_nowait()
+        if len(whole) > limit:
+            raise _too_large(limit)
+        return whole
+    try:
+        # The timer is what a client pays that sends its body in drops, so that it cannot hold a handler for ever.
+        async with asyncio.timeout(BODY_SECONDS):
+            body = bytearray()
+            while chunk := await content.readany():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise HTTPProblem(408, "request_timeout", "The body did not arrive in time.") from None
+    except (ConnectionError, web.RequestPayloadError):
+        raise HTTPProblem(400, "incomplete_body", "The body did not arrive whole.") from None
+    return bytes(body)
+
+
+def parse_body(raw: bytes, model: type[BaseModel], limit: int) -> BaseModel:
+    """Decode a JSON body strictly and check it against its model."""
+    try:
+        decoded = strict_json.loads(raw, max_bytes=limit)
+    except strict_json.StrictJSONError as error:
+        status = 413 if error.reason == "too_large" else 400
+        raise HTTPProblem(status, error.reason, error.detail) from None
+    try:
+        # From the bytes and not from `decoded`: only then do strict models read times and UUIDs from strings.
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise invalid_fields(field_errors(error, decoded)) from None
+
+
+def parse_query(http: web.Request, model: type[BaseModel]) -> BaseModel:
+    """Check the query string against its model; a parameter given twice becomes a list."""
+    given: dict[str, Any] = {}
+    pairs = http.query
+    for name in pairs:
+        values = pairs.getall(name)
+        if any("\x00" in value for value in values):
+            raise invalid_fields({name: [f"The {name} parameter must not contain NUL characters."]})
+        given[name] = values[0] if len(values) == 1 else values
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise invalid_fields(field_errors(error, given, "parameter")) from None
+
+
+def refuse_query(http: web.Request) -> None:
+    """Refuse any query parameter, for routes that take none."""
+    if names := list(http.query):
+        raise invalid_fields({name: [f"The {name} parameter is not known."] for name in names})
+
+
+def idempotency_key(http: web.Request) -> str | None:
+    """Return the Idempotency-Key header, checked; None if there is none."""
+    values = http.headers.getall("Idempotency-Key", ())
+    if not values:
+        return None
+    if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
+        raise HTTPProblem(
+            400, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters."
+        )
+    return values[0]
+
+
+def _too_large(limit: int) -> HTTPProblem:
+    return HTTPProblem(413, "too_large", f"The body is larger than {limit} bytes.")

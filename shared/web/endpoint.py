@@ -1,0 +1,187 @@
+"""The one layer around every handler: identity, checks, answer in the family's shape, log line, metrics.
+
+One coroutine instead of a chain of middlewares, because each layer costs every request.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from shared.faults import TransientFault
+from shared.idempotency import IdempotencyInProgress, IdempotencyKeyReused
+from shared.log import get_logger, line_writer
+from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from shared.web.authentication import Gate
+from shared.web.bodies import (
+    JSON_TYPES,
+    idempotency_key,
+    parse_body,
+    parse_query,
+    read_body,
+    refuse_query,
+)
+from shared.web.models import NoBody
+from shared.web.problems import HTTPProblem, not_found, render_problem
+from shared.web.request import Operator, Principal, Request
+from shared.web.responses import (
+    REQUEST_ID_HEADER,
+    SECURITY_HEADERS,
+    idempotency_in_progress,
+    idempotency_key_reused,
+)
+from shared.web.routes import Route
+
+Translate = Callable[[Exception], HTTPProblem | None]
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_CHANGING: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Endpoint:
+    """Serves one route; `is_probe` marks those of the infrastructure, which are logged at debug level."""
+
+    def __init__(
+        self,
+        route: Route,
+        gate: Gate | None,
+        body_limit: int,
+        translate: Translate | None = None,
+        *,
+        is_probe: bool = False,
+    ) -> None:
+        self.route = route
+        self._gate = gate
+        self._handler = route.handler
+        self._family = route.family
+        self._is_probe = is_probe
+        self._limit = route.body_limit or body_limit
+        self._model = body_model(route)
+        self._takes_body = self._model is not None or bool(route.raw_body)
+        self._body_required = route.body_required and (route.body is not None or bool(route.raw_body))
+        self._accepted = route.raw_body or JSON_TYPES
+        self._empty = None if self._body_required or self._model is None else _empty(self._model)
+        self._translate = translate
+        self._observe = HTTP_SECONDS.labels(route.path).observe
+        self._counters: dict[tuple[str, int], Callable[[], None]] = {}
+        # Bound once: the lazy logger that structlog hands out would be copied for every line.
+        self._logger = get_logger().bind()
+        self._write_line = partial(self._logger.debug, "http_request") if is_probe else line_writer("http_request")
+
+    async def serve(self, http: web.Request) -> web.StreamResponse:
+        """Answer one request; every way out passes here, so each leaves one log line and one count.
+
+        Nothing cancels a handler when its client goes away: aiohttp's handler cancellation stays off.
+        """
+        started = time.perf_counter()
+        request_id = http.headers.get(REQUEST_ID_HEADER)
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = os.urandom(12).hex()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request = Request(http, request_id, self._family)
+        try:
+            await self._prepare(request)
+            response = await self._handler(request)
+        except HTTPProblem as problem:
+            response = self._refuse(request, problem)
+        except Exception as error:  # noqa: BLE001 - the process edge: nothing above could still answer
+            response = self._refuse(request, self._problem_of(error))
+        headers = response.headers
+        headers[REQUEST_ID_HEADER] = request_id
+        for name, value in SECURITY_HEADERS.items():
+            if name not in headers:
+                headers[name] = value
+        self._record(request, response.status, time.perf_counter() - started)
+        return response
+
+    async def _prepare(self, request: Request) -> None:
+        http, route = request.http, self.route
+        if "%00" in http.raw_path and "\x00" in http.path:
+            raise not_found()
+        if self._gate is not None:
+            request.presented = await self._gate.admit(http)
+        if route.idempotent:
+            request.idempotency_key = idempotency_key(http)
+        if route.query is not None:
+            request.parsed_query = parse_query(http, route.query)
+        elif http.query_string and not self._is_probe:
+            refuse_query(http)
+        if self._takes_body:
+            await self._take_body(request)
+
+    async def _take_body(self, request: Request) -> None:
+        raw = request.raw_body = await read_body(request.http, self._accepted, self._limit)
+        if not raw and self._body_required:
+            raise HTTPProblem(400, "body_required", "This request needs a body.")
+        if self._model is None:
+            return
+        if not raw and self._empty is not None:
+            request.parsed_body = self._empty
+        else:
+            request.parsed_body = parse_body(raw or b"{}", self._model, self._limit)
+
+    def _refuse(self, request: Request, problem: HTTPProblem) -> web.StreamResponse:
+        if request.stream is None:
+            return render_problem(self._family, problem, request.request_id)
+        if (transport := request.http.transport) is not None:
+            transport.abort()
+        return request.stream
+
+    def _problem_of(self, error: Exception) -> HTTPProblem:
+        if self._translate is not None and (problem := self._translate(error)) is not None:
+            return problem
+        if isinstance(error, IdempotencyInProgress):
+            return idempotency_in_progress()
+        if isinstance(error, IdempotencyKeyReused):
+            return idempotency_key_reused()
+        if isinstance(error, TransientFault):
+            self._logger.warning("http_transient_fault", route=self.route.path, reason=str(error))
+            return HTTPProblem(
+                503, "temporarily_unavailable", "Please try again in a moment.", headers={"Retry-After": "1"}
+            )
+        self._logger.error("http_handler_failed", route=self.route.path, exc_info=error)
+        return HTTPProblem(500, "internal_error", "Something went wrong on our side.")
+
+    def _record(self, request: Request, status: int, seconds: float) -> None:
+        method = request.http.method
+        self._observe(seconds)
+        count = self._counters.get((method, status))
+        if count is None:
+            count = HTTP_REQUESTS.labels(method, self.route.path, str(status)).inc
+            self._counters[method, status] = count
+        count()
+        self._write_line(
+            request_id=request.request_id,
+            method=method,
+            route=self.route.path,
+            status=status,
+            duration_ms=round(seconds * 1000, 2),
+            key_id=_key_id(request.presented),
+        )
+
+
+def body_model(route: Route) -> type[BaseModel] | None:
+    """Return what a JSON body of this route is checked against; a route that changes state takes `{}` at least."""
+    if route.body is not None:
+        return route.body
+    return NoBody if route.method in _CHANGING and not route.raw_body else None
+
+
+def _empty(model: type[BaseModel]) -> BaseModel | None:
+    # Models are frozen, so requests without a body can share one. Where `{}` will not do, the request is told so.
+    try:
+        return model.model_validate_json(b"{}")
+    except ValidationError:
+        return None
+
+
+def _key_id(presented: Principal | None) -> str | None:
+    if presented is None:
+        return None
+    return "operator" if isinstance(presented, Operator) else str(presented.key_id)

@@ -1,0 +1,57 @@
+"""Answers that are given once per Idempotency-Key: how they are written to be kept, and how they are sent."""
+
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+from aiohttp import hdrs, web
+
+from shared.idempotency import Answer, IdempotentRequest, Once
+from shared.web.problems import PROBLEM_JSON, HTTPProblem
+from shared.web.request import Request
+from shared.web.responses import replayed_response
+
+T = TypeVar("T")
+
+
+def answered_once(
+    request: Request,
+    owner_id: uuid.UUID,
+    render: Callable[[T], web.Response],
+    translate: Callable[[Exception], HTTPProblem | None],
+    *,
+    has_secret: bool,
+) -> Once[T]:
+    """Return how this request is answered, and under which key of the owner, if any, the answer is kept."""
+
+    def refuse(error: Exception) -> Answer | None:
+        problem = translate(error)
+        return None if problem is None else _answer(request.render(problem))
+
+    return Once(_idempotent(request, owner_id), lambda result: _answer(render(result)), refuse, has_secret)
+
+
+def respond(request: Request, answer: Answer) -> web.Response:
+    """Send an answer, fresh or kept."""
+    is_problem = answer.status >= 400 and request.family != "partner"
+    content_type = PROBLEM_JSON if is_problem else "application/json"
+    if answer.is_replayed:
+        return replayed_response(answer.body, answer.status, content_type)
+    headers = {**answer.headers, hdrs.CONTENT_TYPE: content_type}
+    return web.Response(body=answer.body, status=answer.status, headers=headers)
+
+
+def _idempotent(request: Request, owner_id: uuid.UUID) -> IdempotentRequest | None:
+    if request.idempotency_key is None:
+        return None
+    resource = request.http.match_info.route.resource
+    path = request.http.path if resource is None else resource.canonical
+    return IdempotentRequest(owner_id, f"{request.http.method} {path}", request.idempotency_key, request.fingerprint)
+
+
+def _answer(response: web.Response) -> Answer:
+    body = response.body
+    if not isinstance(body, bytes):
+        raise TypeError("an answer that may be kept is made of bytes")
+    headers = {name: value for name, value in response.headers.items() if name != hdrs.CONTENT_TYPE}
+    return Answer(response.status, body, headers)

@@ -1,0 +1,144 @@
+"""The bases of models and the field types of requests: what JSON calls a type is accepted, nothing is coerced."""
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import is_instance_schema, no_info_before_validator_function, union_schema
+
+T = TypeVar("T")
+
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_BARE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_DIGITS: Final = re.compile(r"-?[0-9]{1,19}")
+_BARE_EARLIEST, _BARE_LATEST = date(1970, 1, 1), date(9998, 12, 31)
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class RequestModel(BaseModel):
+    """A JSON request body, or an object inside one: strict types, unknown members refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class QueryModel(BaseModel):
+    """A query string: texts become the types of the fields, unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ResponseModel(BaseModel):
+    """A JSON answer, or an object inside one."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Data(ResponseModel, Generic[T]):
+    """An answer that is one object."""
+
+    data: T
+
+
+class NoBody(RequestModel):
+    """The body of a route that takes none."""
+
+
+def field_error(field: str, text: str) -> PydanticCustomError:
+    """Return what a model validator raises to lay a fault at the door of one field."""
+    return PydanticCustomError("field_error", "{text}", {"field": field, "text": text})
+
+
+def _integral(value: Any) -> Any:
+    # JSON Schema calls 3.0 an integer, so it is one here too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(repr(value))
+    if isinstance(value, Decimal):
+        return value
+    raise ValueError("must be a number")
+
+
+def _instant(value: Any) -> datetime:
+    moment = value
+    if isinstance(value, str) and _RFC3339.fullmatch(value):
+        moment = datetime.fromisoformat(value.upper())
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError("must be a date and time with an offset, such as 2026-03-18T23:29:28Z")
+    # Compared before it is converted: near the ends of the calendar a conversion to UTC overflows.
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError("must lie between the years 1970 and 9998")
+    return moment
+
+
+def _instant_or_date(value: Any) -> datetime | date:
+    if isinstance(value, str) and _BARE_DATE.fullmatch(value):
+        value = date.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        if not _BARE_EARLIEST <= value <= _BARE_LATEST:
+            raise ValueError("must lie between the years 1970 and 9998")
+        return value
+    return _instant(value)
+
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, str):
+        if not _DIGITS.fullmatch(value):
+            raise ValueError("must be an integer")
+        return int(value)
+    return value
+
+
+class _InstantOrDate:
+    """Tells pydantic how to read an `InstantOrDate`; a plain union would name its branches in error paths."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
+        kinds = union_schema([is_instance_schema(datetime), is_instance_schema(date)])
+        return no_info_before_validator_function(_instant_or_date, kinds)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: Any) -> JsonSchemaValue:
+        return {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}],
+            "description": "A date and time with an offset, or a bare date, which means the end of that day.",
+        }
+
+
+class _PlainNumber:
+    """Documents a `Number` as JSON has it; pydantic would offer a string beside it."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> JsonSchemaValue:
+        schema: JsonSchemaValue = handler(core)
+        branches = schema.pop("anyOf", [])
+        number: JsonSchemaValue = next((b for b in branches if b.get("type") == "number"), {"type": "number"})
+        return schema | number
+
+
+Int = Annotated[int, BeforeValidator(_integral), Field(ge=-(2**63), le=2**63 - 1)]
+"""An integer that fits PostgreSQL's int8: 3.0 is 3, but true and "3" are refused."""
+
+Number = Annotated[Decimal, BeforeValidator(_decimal), _PlainNumber()]
+"""A JSON number as an exact decimal; strings and booleans are refused."""
+
+Text = Annotated[str, Field(max_length=255)]
+"""A string of at most 255 characters. Bodies and query strings with NUL are refused before models see them."""
+
+LongText = Annotated[str, Field(max_length=5000)]
+"""A string of at most 5,000 characters."""
+
+Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A date and time; one without an offset is refused."""
+
+InstantOrDate = Annotated[datetime | date, _InstantOrDate()]
+"""An aware time or a bare date; `isinstance(value, datetime)` tells them apart."""
+
+QueryInt = Annotated[int, BeforeValidator(_digits), Field(ge=-(2**63), le=2**63 - 1)]
+"""An integer in a query string, written in digits."""

@@ -1,0 +1,95 @@
+"""The fixed parts of every API document: error bodies, security schemes, headers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from shared.web.problems import PROBLEM_JSON, PROBLEM_TYPE, Family
+
+_ERRORS_MAP: Final = {
+    "type": "object",
+    "description": "Texts by dotted field.",
+    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+}
+
+ERROR_SCHEMAS: Final[Mapping[str, Any]] = {
+    "Problem": {
+        "type": "object",
+        "description": "A refusal (RFC 9457); `code` is stable, `message` says the same as `detail`.",
+        "required": ["type", "title", "status", "detail", "code", "request_id", "message"],
+        "properties": {
+            "type": {"type": "string", "examples": [PROBLEM_TYPE + "not_found"]},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "request_id": {"type": "string"},
+            "message": {"type": "string"},
+            "errors": _ERRORS_MAP,
+        },
+    },
+    "PartnerError": {
+        "type": "object",
+        "description": "A refusal of the partner API; `code` is absent for the three texts that the API names.",
+        "required": ["ok", "error"],
+        "properties": {
+            "ok": {"type": "boolean", "const": False},
+            "error": {"type": "string"},
+            "code": {"type": "string"},
+            "errors": _ERRORS_MAP,
+        },
+    },
+}
+ERROR_REFS: Final[Mapping[Family, str]] = {
+    "partner": "PartnerError",
+    "management": "Problem",
+    "query": "Problem",
+}
+
+SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
+    "partnerKey": {"type": "apiKey", "in": "header", "name": "X-Partner-Key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "operator": {"type": "http", "scheme": "bearer", "description": "The operator's token."},
+}
+
+COMMON_HEADERS: Final = ("X-Request-Id",)
+HEADERS: Final[Mapping[str, Any]] = {
+    "X-Request-Id": {
+        "description": "Names this request in our logs; one that you send is kept.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "RateLimit": {
+        "description": "What is left of the window, and the seconds until it opens again.",
+        "schema": {"type": "string", "examples": ['"default";r=99;t=60']},
+    },
+    "RateLimit-Policy": {
+        "description": "How many requests a window of how many seconds admits.",
+        "schema": {"type": "string", "examples": ['"default";q=100;w=60']},
+    },
+    "Idempotent-Replayed": {
+        "description": "Present when the answer is the stored one of an earlier request.",
+        "schema": {"type": "string", "const": "true"},
+    },
+}
+IDEMPOTENCY_PARAMETER: Final[Mapping[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes a repeat of this request harmless: the first answer is given again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+
+def schema_ref(name: str) -> dict[str, str]:
+    """Return a reference to a component schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def header_refs(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return references to component headers."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def error_content_type(family: Family) -> str:
+    """Return the content type of a family's refusals."""
+    return "application/json" if family == "partner" else PROBLEM_JSON

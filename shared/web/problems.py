@@ -1,0 +1,117 @@
+"""Every refusal over HTTP, as one exception with a stable code, and its body in each API family.
+
+Exception
+└── HTTPProblem    status, code and detail; raised by handlers and by the services' error tables
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import orjson
+from aiohttp import web
+
+Family = Literal["partner", "management", "query"]
+
+PROBLEM_JSON: Final = "application/problem+json"
+PROBLEM_TYPE: Final = "urn:mintwire:problem:"
+
+# The partner API's own refusals; their bodies carry exactly these texts and no further member.
+SEED_TEXTS: Final[Mapping[str, str]] = {
+    "invalid_api_key": "Invalid API key",
+    "partner_inactive": "Partner account is not active",
+    "quota_exhausted": "No codes remaining",
+}
+
+
+class HTTPProblem(Exception):
+    """A request is refused; `errors` maps dotted fields to texts and belongs to status 422."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: Mapping[str, Sequence[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+def not_found(detail: str = "There is no such object.") -> HTTPProblem:
+    """Return the refusal for a missing object, and equally for a foreign one."""
+    return HTTPProblem(404, "not_found", detail)
+
+
+def invalid_api_key() -> HTTPProblem:
+    """Return the refusal for a missing, malformed, unknown or revoked key."""
+    return HTTPProblem(401, "invalid_api_key", "Invalid API key", headers={"WWW-Authenticate": "Bearer"})
+
+
+def partner_inactive() -> HTTPProblem:
+    """Return the refusal for a partner that is pending or suspended."""
+    return HTTPProblem(403, "partner_inactive", SEED_TEXTS["partner_inactive"])
+
+
+def quota_exhausted() -> HTTPProblem:
+    """Return the refusal for a partner without codes remaining."""
+    return HTTPProblem(403, "quota_exhausted", SEED_TEXTS["quota_exhausted"])
+
+
+def scope_missing(needed: Sequence[str] = ()) -> HTTPProblem:
+    """Return the refusal for a key that lacks each of the scopes that would suffice."""
+    wanted = f" It needs the scope {' or '.join(needed)}." if needed else ""
+    return HTTPProblem(403, "scope_missing", f"This API key may not do this.{wanted}")
+
+
+def invalid_fields(errors: Mapping[str, Sequence[str]], code: str = "invalid_fields") -> HTTPProblem:
+    """Return the 422 for fields that cannot be accepted; the first text becomes the message."""
+    texts = [text for listed in errors.values() for text in listed]
+    more = len(texts) - 1
+    tail = "" if more < 1 else f" (and {more} more error{'' if more == 1 else 's'})"
+    return HTTPProblem(422, code, texts[0] + tail, errors)
+
+
+def invalid_field(field: str, text: str, code: str = "invalid_fields") -> HTTPProblem:
+    """Return the 422 for one field."""
+    return invalid_fields({field: [text]}, code)
+
+
+def render_problem(family: Family, problem: HTTPProblem, request_id: str) -> web.Response:
+    """Write a refusal in the shape of its API family."""
+    if family == "partner":
+        body, content_type = _partner_body(problem), "application/json"
+    else:
+        body, content_type = _problem_body(problem, request_id), PROBLEM_JSON
+    response = web.Response(body=orjson.dumps(body), status=problem.status, headers={"Content-Type": content_type})
+    if problem.headers:
+        response.headers.update(problem.headers)
+    return response
+
+
+def _partner_body(problem: HTTPProblem) -> dict[str, Any]:
+    if (text := SEED_TEXTS.get(problem.code)) is not None:
+        return {"ok": False, "error": text}
+    body: dict[str, Any] = {"ok": False, "error": problem.detail, "code": problem.code}
+    if problem.errors:
+        body["errors"] = problem.errors
+    return body
+
+
+def _problem_body(problem: HTTPProblem, request_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": PROBLEM_TYPE + problem.code,
+        "title": problem.code.replace("_", " ").capitalize(),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+        "message": problem.detail,
+    }
+    if problem.errors:
+        body["errors"] = problem.errors
+    return body

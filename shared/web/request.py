@@ -1,0 +1,144 @@
+"""The request as a handler sees it: who asks, the parsed body and query, and what idempotency needs."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from shared.api_keys import Credential
+from shared.web.problems import Family, HTTPProblem, not_found, render_problem
+from shared.web.responses import standard_headers
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Whoever holds the operator's token."""
+
+
+OPERATOR: Final = Operator()
+Principal = Credential | Operator
+
+
+class Request:
+    """One authenticated, validated request. `http` is aiohttp's own object, for what is not offered here."""
+
+    __slots__ = (
+        "family",
+        "http",
+        "idempotency_key",
+        "parsed_body",
+        "parsed_query",
+        "presented",
+        "raw_body",
+        "request_id",
+        "stream",
+    )
+
+    def __init__(self, http: web.Request, request_id: str, family: Family) -> None:
+        self.http = http
+        self.request_id = request_id
+        self.family = family
+        self.idempotency_key: str | None = None
+        self.raw_body = b""
+        # Set by the endpoint before the handler runs; handlers read them through the typed members below.
+        self.presented: Principal | None = None
+        self.parsed_body: BaseModel | None = None
+        self.parsed_query: BaseModel | None = None
+        self.stream: web.StreamResponse | None = None
+
+    def dependency(self, key: web.AppKey[T]) -> T:
+        """Return what the composition root stored under a typed key: a use case, usually."""
+        return self.http.app[key]
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks. Only routes with security have one."""
+        if self.presented is None:
+            raise TypeError("a route without security has no principal")
+        return self.presented
+
+    @property
+    def credential(self) -> Credential:
+        """The API key that asks; for routes that the operator cannot use."""
+        principal = self.principal
+        if isinstance(principal, Operator):
+            raise TypeError("the operator has no credential")
+        return principal
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the operator's token was presented."""
+        return isinstance(self.presented, Operator)
+
+    @property
+    def program_id(self) -> uuid.UUID:
+        """The program that the key belongs to."""
+        return self.credential.program_id
+
+    @property
+    def partner_id(self) -> uuid.UUID:
+        """The partner that the key belongs to; a program's key is refused as `scope_missing`."""
+        partner_id = self.credential.partner_id
+        if partner_id is None:
+            raise HTTPProblem(403, "scope_missing", "This needs a partner's API key.")
+        return partner_id
+
+    def body(self, model: type[M]) -> M:
+        """Return the parsed body; `model` must be the one that the route declares."""
+        if not isinstance(self.parsed_body, model):
+            raise TypeError(f"the route does not declare the body {model.__name__}")
+        return self.parsed_body
+
+    def query(self, model: type[M]) -> M:
+        """Return the parsed query string; `model` must be the one that the route declares."""
+        if not isinstance(self.parsed_query, model):
+            raise TypeError(f"the route does not declare the query {model.__name__}")
+        return self.parsed_query
+
+    def path(self, name: str) -> str:
+        """Return a path parameter as text."""
+        return self.http.match_info[name]
+
+    def path_id(self, name: str) -> uuid.UUID:
+        """Return a path parameter as an id; what is no UUID names nothing, so it raises the 404."""
+        text = self.http.match_info[name]
+        try:
+            found = uuid.UUID(text)
+        except ValueError:
+            raise not_found() from None
+        if len(text) != 36:
+            raise not_found()
+        return found
+
+    @property
+    def body_sha256(self) -> bytes:
+        """The digest of the body's bytes as they came."""
+        return hashlib.sha256(self.raw_body).digest()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """A digest of method, path, query and body: what must be equal when an Idempotency-Key repeats."""
+        head = f"{self.http.method} {self.http.raw_path}\n".encode("utf-8", "surrogateescape")
+        return hashlib.sha256(head + self.raw_body).digest()
+
+    def render(self, problem: HTTPProblem) -> web.Response:
+        """Write a refusal in this route's family, for answers that are stored before they are sent."""
+        return render_problem(self.family, problem, self.request_id)
+
+    async def start_stream(self, content_type: str, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
+        """Begin an answer of unknown length; write to what is returned, then return it.
+
+        An error after this cuts the connection, so that a client cannot take half an answer for a whole one.
+        """
+        all_headers = standard_headers(self.request_id) | dict(headers or {}) | {"Content-Type": content_type}
+        stream = web.StreamResponse(headers=all_headers)
+        self.stream = stream
+        await stream.prepare(self.http)
+        return stream

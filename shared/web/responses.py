@@ -1,0 +1,90 @@
+"""Answers and their headers: JSON, lists, replays of idempotent answers, and rate limits."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel
+
+from shared.web.problems import HTTPProblem
+
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+SECURITY_HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+REPLAYED_HEADER: Final = "Idempotent-Replayed"
+
+
+def json_response(
+    payload: BaseModel | Mapping[str, Any] | list[Any],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """Answer with JSON; a model is written under its aliases."""
+    if isinstance(payload, BaseModel):
+        return _json_bytes(payload.model_dump_json(by_alias=True).encode(), status, headers)
+    return _json_bytes(orjson.dumps(payload), status, headers)
+
+
+def data_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with `{"data": ...}`; models may stand anywhere inside."""
+    return _json_bytes(orjson.dumps({"data": data}, default=_plain), status, headers)
+
+
+def page_response(items: list[Any], next_cursor: str | None, extra: Mapping[str, Any] | None = None) -> web.Response:
+    """Answer with one page of a list: `data` and `meta.next_cursor`, null at the end."""
+    page: dict[str, Any] = {"data": items, "meta": {"next_cursor": next_cursor}}
+    if extra:
+        page.update(extra)
+    return _json_bytes(orjson.dumps(page, default=_plain), 200, None)
+
+
+def standard_headers(request_id: str) -> dict[str, str]:
+    """Return the headers that every answer bears unless it says otherwise."""
+    return {REQUEST_ID_HEADER: request_id, **SECURITY_HEADERS}
+
+
+def replayed_response(body: bytes, status: int, content_type: str = "application/json") -> web.Response:
+    """Answer a repeated Idempotency-Key with the stored answer."""
+    headers = {"Content-Type": content_type, REPLAYED_HEADER: "true"}
+    return web.Response(body=body, status=status, headers=headers)
+
+
+def idempotency_key_reused() -> HTTPProblem:
+    """Return the 422 for a key that came before with another request."""
+    detail = "This Idempotency-Key was used before with another request."
+    return HTTPProblem(422, "idempotency_key_reused", detail, {"Idempotency-Key": [detail]})
+
+
+def idempotency_in_progress() -> HTTPProblem:
+    """Return the 409 for a twin that is still under way."""
+    detail = "A request with this Idempotency-Key is still under way."
+    return HTTPProblem(409, "idempotency_in_progress", detail, headers={"Retry-After": "1"})
+
+
+def rate_limit_headers(limit: int, remaining: int, reset_seconds: int, window_seconds: int = 60) -> dict[str, str]:
+    """Return the headers of draft-ietf-httpapi-ratelimit-headers for one window."""
+    return {
+        "RateLimit-Policy": f'"default";q={limit};w={window_seconds}',
+        "RateLimit": f'"default";r={max(remaining, 0)};t={max(reset_seconds, 0)}',
+    }
+
+
+def rate_limited(limit: int, reset_seconds: int, window_seconds: int = 60) -> HTTPProblem:
+    """Return the 429 for a window that is used up; it opens again in `reset_seconds`."""
+    wait = max(reset_seconds, 1)
+    headers = rate_limit_headers(limit, 0, wait, window_seconds) | {"Retry-After": str(wait)}
+    detail = f"At most {limit} requests in {window_seconds} seconds are accepted; try again in {wait} seconds."
+    return HTTPProblem(429, "rate_limited", detail, headers=headers)
+
+
+def _json_bytes(body: bytes, status: int, headers: Mapping[str, str] | None) -> web.Response:
+    response = web.Response(body=body, status=status, headers={"Content-Type": "application/json"})
+    if headers:
+        response.headers.update(headers)
+    return response
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

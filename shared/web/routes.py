@@ -1,0 +1,54 @@
+"""What a service declares about each of its routes; the router, the checks and the API document all read it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from shared.web.problems import Family
+from shared.web.request import Request
+
+Security = Literal["partner_key", "bearer", "either", "operator", "none"]
+Handler = Callable[[Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method on one path template.
+
+    `scope` is one scope or several of which one suffices. `operator_allowed` lets the operator's token in beside
+    API keys. A route that changes state and has no `body` accepts none or `{}`; with `body_required` off, a missing
+    body is read as `{}`. `raw_body` names media types that are handed over unparsed as `request.raw_body`.
+    `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers.
+    `examples` maps a status, or "request", to an example body.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    security: Security
+    family: Family
+    responses: Mapping[int, type[BaseModel] | str]
+    scope: str | tuple[str, ...] | None = None
+    operator_allowed: bool = False
+    body: type[BaseModel] | None = None
+    body_required: bool = True
+    body_limit: int | None = None
+    raw_body: tuple[str, ...] = ()
+    query: type[BaseModel] | None = None
+    idempotent: bool = False
+    rate_limited: bool = False
+    description: str = ""
+    path_descriptions: Mapping[str, str] = field(default_factory=dict)
+    examples: Mapping[int | Literal["request"], Any] = field(default_factory=dict)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes of which one suffices; empty when any key will do."""
+        if self.scope is None:
+            return ()
+        return (self.scope,) if isinstance(self.scope, str) else self.scope
