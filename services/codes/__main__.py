@@ -1,0 +1,10 @@
+"""The codes service as a process: `python -m services.codes serve` or `migrate`."""
+
+from pathlib import Path
+
+from services.codes.app import SERVICE, run
+from services.codes.config import CodesSettings
+from shared.service import run_service
+
+if __name__ == "__main__":
+    raise SystemExit(run_service(SERVICE, CodesSettings, run, Path(__file__).parent / "migrations"))

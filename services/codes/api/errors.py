@@ -1,0 +1,40 @@
+"""The one table from the service's errors to status, machine code and body."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from services.codes.domain import errors
+from shared.web import HTTPProblem, invalid_field, not_found
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    status: int
+    code: str
+    field: str | None = None
+
+
+_TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
+    errors.OperatorOnly: _Refusal(403, "operator_only"),
+    errors.EmailTaken: _Refusal(409, "email_taken"),
+    errors.PrefixTaken: _Refusal(409, "prefix_taken"),
+    errors.TooManyLiveKeys: _Refusal(409, "too_many_live_keys"),
+    errors.KeyRevoked: _Refusal(409, "key_revoked"),
+    errors.QuotaWouldBeNegative: _Refusal(409, "quota_would_be_negative"),
+    errors.RefundExceedsMints: _Refusal(409, "refund_exceeds_mints"),
+    errors.PublishableNotGrantable: _Refusal(422, "invalid_fields", "kind"),
+    errors.ScopesNotGrantable: _Refusal(422, "invalid_fields", "scopes"),
+    errors.WeakCodeSpace: _Refusal(422, "invalid_fields", "code_length"),
+}
+
+
+def translate(error: Exception) -> HTTPProblem | None:
+    """Return the refusal for an error of this service; None for what is not one."""
+    if isinstance(error, errors.Missing):
+        return not_found()
+    refusal = _TABLE.get(type(error)) if isinstance(error, errors.CodesError) else None
+    if refusal is None:
+        return None
+    if refusal.field is not None:
+        return invalid_field(refusal.field, str(error), refusal.code)
+    return HTTPProblem(refusal.status, refusal.code, str(error))

@@ -1,0 +1,37 @@
+"""What every handler of this service needs of a request: the use cases, who acts, one answer per key."""
+
+import uuid
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from services.codes.api.errors import translate
+from services.codes.api.use_cases import USE_CASES, UseCases
+from services.codes.domain.access import Actor
+from shared.idempotency import Once
+from shared.web import Operator, Request, answered_once
+
+T = TypeVar("T")
+
+_OPERATOR_ID: Final = uuid.UUID(int=0)
+
+
+def use_cases(request: Request) -> UseCases:
+    """Return the service's use cases."""
+    return request.dependency(USE_CASES)
+
+
+def actor(request: Request) -> Actor:
+    """Return who acts: the operator, or a key confined to its program."""
+    principal = request.principal
+    if isinstance(principal, Operator):
+        return Actor(None, "operator")
+    return Actor(principal.program_id, f"key {principal.key_id}")
+
+
+def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
+    """Return how this request is answered, and under which key, if any, the answer is kept."""
+    principal = request.principal
+    owner_id = _OPERATOR_ID if isinstance(principal, Operator) else principal.partner_id or principal.program_id
+    return answered_once(request, owner_id, render, translate, has_secret=has_secret)

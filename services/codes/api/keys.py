@@ -1,0 +1,217 @@
+"""`/v1/programs/{program_id}/keys` and `/v1/partners/{partner_id}/keys`: one set of handlers for both owners."""
+
+from typing import Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.fields import RateLimit, ShortName
+from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef, ShownKey
+from shared.clock import format_microseconds
+from shared.web import (
+    Data,
+    NoBody,
+    Page,
+    PageQuery,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    data_response,
+    page_of,
+    respond,
+)
+
+
+class KeyCreation(RequestModel):
+    """A key to be made; left out, the scopes are all that the owner can give."""
+
+    name: ShortName | None = None
+    scopes: list[str] | None = None
+    kind: Literal["secret", "publishable"] = Field("secret", description="Only programs have publishable keys.")
+    purpose: ShortName = Field("default", description="At most two keys of one purpose are alive.")
+    rate_limit_per_minute: RateLimit | None = Field(
+        default_factory=lambda: None,
+        description="Generated codes per minute; null for no limit. A partner's key has 100 if absent.",
+    )
+
+
+class KeyChange(RequestModel):
+    """Members to be changed; the others stay."""
+
+    name: ShortName | None = None
+    rate_limit_per_minute: RateLimit | None = Field(None, description="null for no limit.")
+
+
+class KeyData(ResponseModel):
+    """A key, without its text."""
+
+    id: str
+    program_id: str
+    partner_id: str | None
+    name: str | None
+    kind: str
+    purpose: str
+    scopes: list[str]
+    rate_limit_per_minute: int | None
+    created_at: str
+    revoked_at: str | None
+
+
+class ShownKeyData(KeyData):
+    """A key just made; `key` is its text, shown this once."""
+
+    key: str
+
+
+def _data(key: ApiKey) -> KeyData:
+    return KeyData(
+        id=str(key.id),
+        program_id=str(key.owner.program_id),
+        partner_id=str(key.owner.partner_id) if key.owner.partner_id else None,
+        name=key.terms.name,
+        kind=key.terms.kind,
+        purpose=key.terms.purpose,
+        scopes=list(key.terms.scopes),
+        rate_limit_per_minute=key.terms.rate_limit_per_minute,
+        created_at=format_microseconds(key.created_at),
+        revoked_at=format_microseconds(key.revoked_at) if key.revoked_at else None,
+    )
+
+
+def _shown(shown: ShownKey) -> web.Response:
+    return data_response(ShownKeyData(**_data(shown.key).model_dump(), key=shown.text), 201)
+
+
+def _ref(request: Request) -> OwnerRef:
+    """Return the owner that the path names."""
+    if "partner_id" in request.http.match_info:
+        return OwnerRef(partner_id=request.path_id("partner_id"))
+    return OwnerRef(program_id=request.path_id("program_id"))
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a key."""
+    body = request.body(KeyCreation)
+    draft = KeyDraft(
+        kind=body.kind,
+        purpose=body.purpose,
+        name=body.name,
+        scopes=tuple(body.scopes) if body.scopes is not None else None,
+        rate_limit_per_minute=body.rate_limit_per_minute,
+        is_rate_limit_given="rate_limit_per_minute" in body.model_fields_set,
+    )
+    made = once(request, _shown, has_secret=True)
+    return respond(request, await use_cases(request).create_key(actor(request), _ref(request), draft, made))
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List the owner's keys."""
+    query = request.query(PageQuery)
+    found = await use_cases(request).read_keys(actor(request), _ref(request), query.last_id, query.limit + 1)
+    return page_of(query, found, _data)
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change a key."""
+    changes = request.body(KeyChange).model_dump(exclude_unset=True)
+    key = await use_cases(request).change_key(actor(request), _ref(request), request.path_id("key_id"), changes)
+    return data_response(_data(key))
+
+
+async def rotate(request: Request) -> web.StreamResponse:
+    """Create a second key like this one."""
+    made = once(request, _shown, has_secret=True)
+    answer = await use_cases(request).rotate_key(actor(request), _ref(request), request.path_id("key_id"), made)
+    return respond(request, answer)
+
+
+async def revoke(request: Request) -> web.StreamResponse:
+    """Revoke a key."""
+    key = await use_cases(request).revoke_key(actor(request), _ref(request), request.path_id("key_id"))
+    return data_response(_data(key))
+
+
+def _routes(base: str, owner: str) -> tuple[Route, ...]:
+    missing = f"No such {owner} or key"
+    return (
+        Route(
+            method="POST",
+            path=base,
+            handler=create,
+            summary=f"Create an API key of a {owner}",
+            description="The key's text is in this answer and can never be read again.",
+            tag="keys",
+            security="bearer",
+            scope="manage",
+            operator_allowed=True,
+            family="management",
+            body=KeyCreation,
+            body_required=False,
+            idempotent=True,
+            responses={201: Data[ShownKeyData], 404: f"No such {owner}", 409: "Two keys of this purpose are alive"},
+        ),
+        Route(
+            method="GET",
+            path=base,
+            handler=list_all,
+            summary=f"List the API keys of a {owner}",
+            tag="keys",
+            security="bearer",
+            scope="manage",
+            operator_allowed=True,
+            family="management",
+            query=PageQuery,
+            responses={200: Page[KeyData], 404: f"No such {owner}"},
+        ),
+        Route(
+            method="PATCH",
+            path=f"{base}/{{key_id}}",
+            handler=change,
+            summary=f"Change an API key of a {owner}",
+            tag="keys",
+            security="bearer",
+            scope="manage",
+            operator_allowed=True,
+            family="management",
+            body=KeyChange,
+            responses={200: Data[KeyData], 404: missing},
+            examples={"request": {"rate_limit_per_minute": 100}},
+        ),
+        Route(
+            method="POST",
+            path=f"{base}/{{key_id}}/rotate",
+            handler=rotate,
+            summary=f"Create a second API key like this one of a {owner}",
+            description="Both are alive until one is revoked.",
+            tag="keys",
+            security="bearer",
+            scope="manage",
+            operator_allowed=True,
+            family="management",
+            body=NoBody,
+            body_required=False,
+            idempotent=True,
+            responses={201: Data[ShownKeyData], 404: missing, 409: "Two are alive already, or this one is revoked"},
+        ),
+        Route(
+            method="DELETE",
+            path=f"{base}/{{key_id}}",
+            handler=revoke,
+            summary=f"Revoke an API key of a {owner}",
+            description="Effective everywhere within five seconds. Revoking again changes nothing.",
+            tag="keys",
+            security="bearer",
+            scope="manage",
+            operator_allowed=True,
+            family="management",
+            responses={200: Data[KeyData], 404: missing},
+        ),
+    )
+
+
+ROUTES: Final = (
+    *_routes("/v1/programs/{program_id}/keys", "program"),
+    *_routes("/v1/partners/{partner_id}/keys", "partner"),
+)

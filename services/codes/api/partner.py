@@ -1,0 +1,237 @@
+"""`/api/partners`: the partner API, in the shape that partners know; its texts and members are fixed."""
+
+import math
+from typing import Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.exchange import once, use_cases
+from services.codes.domain.access import Actor
+from services.codes.domain.codes import IssuedCode
+from services.codes.domain.minting import Minted, MintOutcome, RateState, Refused, code_link
+from shared.clock import format_milliseconds
+from shared.idempotency import Once
+from shared.web import (
+    HTTPProblem,
+    NoBody,
+    PageQuery,
+    Request,
+    ResponseModel,
+    Route,
+    encode_cursor,
+    invalid_api_key,
+    json_response,
+    partner_inactive,
+    quota_exhausted,
+    rate_limit_headers,
+    rate_limited,
+    respond,
+)
+
+
+class GeneratedCode(ResponseModel):
+    """A fresh code."""
+
+    ok: Literal[True] = True
+    code: str = Field(description="The partner's prefix and random characters.")
+    url: str = Field(description="Link that applies the code at checkout.")
+    expires_at: str
+
+
+class PartnerCode(ResponseModel):
+    """A code of the partner and its use."""
+
+    code: str
+    url: str
+    expires_at: str | None
+    status: Literal["active", "redeemed", "expired", "inactive"]
+    times_redeemed: int
+    last_redeemed_at: str | None
+    created_at: str
+
+
+class OnePartnerCode(PartnerCode):
+    """One code of the partner."""
+
+    ok: Literal[True] = True
+
+
+class PartnerCodes(ResponseModel):
+    """A page of codes, newest first."""
+
+    ok: Literal[True] = True
+    codes: list[PartnerCode]
+    next_cursor: str | None
+
+
+class PartnerQuota(ResponseModel):
+    """What the partner was given and has used."""
+
+    ok: Literal[True] = True
+    granted: int
+    adjusted: int
+    minted: int
+    refunded: int
+    remaining: int
+
+
+class CodesQuery(PageQuery):
+    """Which codes to list."""
+
+    status: Literal["active", "redeemed", "expired", "inactive"] | None = Field(
+        None, description="A page may then be short before the end; go on while there is a `next_cursor`."
+    )
+
+
+async def generate(request: Request) -> web.StreamResponse:
+    """Mint one code."""
+    credential = request.credential
+    _ = request.partner_id  # refuses a program's key
+    if request.idempotency_key is None:
+        return _render(request, await use_cases(request).generate_code(credential))
+    made: Once[MintOutcome] = once(request, lambda outcome: _render(request, outcome))
+    return respond(request, await use_cases(request).generate_code_once(credential, made))
+
+
+def _render(request: Request, outcome: MintOutcome) -> web.Response:
+    headers = _rate_headers(outcome.rate)
+    if isinstance(outcome, Minted):
+        body = {
+            "ok": True,
+            "code": outcome.code,
+            "url": outcome.link,
+            "expires_at": format_milliseconds(outcome.expires_at),
+        }
+        return json_response(body, headers=headers)
+    response = request.render(_problem(outcome))
+    response.headers.update(headers)
+    return response
+
+
+def _problem(refused: Refused) -> HTTPProblem:
+    match refused.reason:
+        case "invalid_key":
+            return invalid_api_key()
+        case "partner_not_active":
+            return partner_inactive()
+        case "no_codes_remaining":
+            return quota_exhausted()
+        case "rate_limited":
+            rate = refused.rate
+            if rate is None:
+                raise ValueError("only a key with a limit can reach it")
+            return rate_limited(rate.limit, math.ceil(rate.resets_in_seconds))
+
+
+def _rate_headers(rate: RateState | None) -> dict[str, str]:
+    if rate is None:
+        return {}
+    return rate_limit_headers(rate.limit, rate.limit - rate.used, math.ceil(rate.resets_in_seconds))
+
+
+async def list_codes(request: Request) -> web.StreamResponse:
+    """List the partner's codes."""
+    query = request.query(CodesQuery)
+    page = await use_cases(request).read_codes(request.partner_id, query.last_id, query.limit, query.status)
+    cursor = encode_cursor(page.next_after) if page.next_after else None
+    return json_response({"ok": True, "codes": [_code(code) for code in page.codes], "next_cursor": cursor})
+
+
+async def get_code(request: Request) -> web.StreamResponse:
+    """Show one code, in whatever spelling it is asked for."""
+    code = await use_cases(request).read_codes.one(request.program_id, request.partner_id, request.path("code"))
+    return json_response({"ok": True, **_code(code)})
+
+
+async def get_quota(request: Request) -> web.StreamResponse:
+    """Show how many codes are left."""
+    confined = Actor(request.program_id, "partner")
+    quota = (await use_cases(request).read_partners.one(confined, request.partner_id)).quota
+    return json_response(
+        PartnerQuota(
+            granted=quota.granted,
+            adjusted=quota.adjusted,
+            minted=quota.minted,
+            refunded=quota.refunded,
+            remaining=quota.remaining,
+        )
+    )
+
+
+def _code(code: IssuedCode) -> dict[str, object]:
+    return {
+        "code": code.code,
+        "url": code_link(code.link_url, code.code),
+        "expires_at": format_milliseconds(code.expires_at) if code.expires_at else None,
+        "status": code.status,
+        "times_redeemed": code.times_redeemed,
+        "last_redeemed_at": format_milliseconds(code.last_redeemed_at) if code.last_redeemed_at else None,
+        "created_at": format_milliseconds(code.created_at),
+    }
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/api/partners/codes/generate",
+        handler=generate,
+        summary="Mint a unique, single-use promo code",
+        description="One code per call. No request body, or `{}`.",
+        tag="partner",
+        security="partner_key",
+        scope="codes:generate",
+        family="partner",
+        body=NoBody,
+        body_required=False,
+        idempotent=True,
+        rate_limited=True,
+        responses={
+            200: GeneratedCode,
+            403: "Partner account is not active, or no codes remaining, or the key lacks the scope",
+        },
+        examples={
+            200: {
+                "ok": True,
+                "code": "PREFIX-1A0A48C0",
+                "url": "https://cinematiccard.com/?promo=PREFIX-1A0A48C0",
+                "expires_at": "2026-03-18T23:29:28.917Z",
+            }
+        },
+    ),
+    Route(
+        method="GET",
+        path="/api/partners/codes",
+        handler=list_codes,
+        summary="List your codes, newest first",
+        tag="partner",
+        security="partner_key",
+        scope="codes:read",
+        family="partner",
+        query=CodesQuery,
+        responses={200: PartnerCodes},
+    ),
+    Route(
+        method="GET",
+        path="/api/partners/codes/{code}",
+        handler=get_code,
+        summary="Show one of your codes",
+        description="The code in any spelling: capitals, dashes and spaces do not matter.",
+        tag="partner",
+        security="partner_key",
+        scope="codes:read",
+        family="partner",
+        responses={200: OnePartnerCode, 404: "No such code"},
+    ),
+    Route(
+        method="GET",
+        path="/api/partners/quota",
+        handler=get_quota,
+        summary="Show how many codes you have left",
+        tag="partner",
+        security="partner_key",
+        scope="codes:read",
+        family="partner",
+        responses={200: PartnerQuota},
+    ),
+)

@@ -1,0 +1,208 @@
+"""`/v1/partners`: a program's partners, their approval and their suspension."""
+
+from typing import Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.fields import Email, Name, Prefix
+from services.codes.api.quota import QuotaData, quota_data
+from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
+from shared.clock import format_microseconds
+from shared.idempotency import Once
+from shared.web import (
+    Data,
+    NoBody,
+    Page,
+    PageQuery,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    data_response,
+    page_of,
+    respond,
+)
+
+
+class PartnerCreation(RequestModel):
+    """A partner to be made."""
+
+    name: Name
+    email: Email | None = Field(None, description="Unique within the program, whatever the capitals.")
+    prefix: Prefix | None = Field(None, description="Starts each code; derived from the name if absent.")
+    status: Literal["pending", "active", "suspended"] = "pending"
+    support_email: Email | None = None
+
+
+class PartnerChange(RequestModel):
+    """Members to be changed; the others stay."""
+
+    name: Name = Field(default_factory=str)
+    email: Email | None = None
+    prefix: Prefix = Field(default_factory=str)
+    support_email: Email | None = None
+
+
+class PartnerQuery(PageQuery):
+    """Which partners to list."""
+
+    status: Literal["pending", "active", "suspended"] | None = None
+    email: str | None = None
+
+
+class PartnerData(ResponseModel):
+    """A partner."""
+
+    id: str
+    program_id: str
+    name: str
+    email: str | None
+    status: str
+    prefix: str
+    support_email: str | None
+    quota: QuotaData
+    created_at: str
+    updated_at: str
+
+
+def _data(partner: Partner) -> PartnerData:
+    return PartnerData(
+        id=str(partner.id),
+        program_id=str(partner.program_id),
+        name=partner.name,
+        email=partner.email,
+        status=partner.status,
+        prefix=partner.prefix,
+        support_email=partner.support_email,
+        quota=quota_data(partner.quota),
+        created_at=format_microseconds(partner.created_at),
+        updated_at=format_microseconds(partner.updated_at),
+    )
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a partner."""
+    draft = PartnerDraft(**request.body(PartnerCreation).model_dump())
+    made: Once[Partner] = once(request, lambda partner: data_response(_data(partner), 201))
+    return respond(request, await use_cases(request).create_partner(request.program_id, draft, made))
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List the program's partners."""
+    query = request.query(PartnerQuery)
+    found = await use_cases(request).read_partners(
+        request.program_id, query.last_id, query.limit + 1, query.status, query.email
+    )
+    return page_of(query, found, _data)
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show a partner."""
+    partner = await use_cases(request).read_partners.one(actor(request), request.path_id("partner_id"))
+    return data_response(_data(partner))
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change a partner."""
+    changes = request.body(PartnerChange).model_dump(exclude_unset=True)
+    partner = await use_cases(request).change_partner(actor(request), request.path_id("partner_id"), changes)
+    return data_response(_data(partner))
+
+
+async def approve(request: Request) -> web.StreamResponse:
+    """Let a partner mint."""
+    return await _set_status(request, "active")
+
+
+async def suspend(request: Request) -> web.StreamResponse:
+    """Keep a partner from minting."""
+    return await _set_status(request, "suspended")
+
+
+async def _set_status(request: Request, status: PartnerStatus) -> web.StreamResponse:
+    done: Once[Partner] = once(request, lambda partner: data_response(_data(partner)))
+    answer = await use_cases(request).set_partner_status(actor(request), request.path_id("partner_id"), status, done)
+    return respond(request, answer)
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/partners",
+        handler=create,
+        summary="Create a partner",
+        tag="partners",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=PartnerCreation,
+        idempotent=True,
+        responses={201: Data[PartnerData], 409: "The e-mail address or the prefix is taken"},
+        examples={"request": {"name": "Acme Gifts", "email": "dev@acme.example", "status": "active"}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/partners",
+        handler=list_all,
+        summary="List partners",
+        tag="partners",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=PartnerQuery,
+        responses={200: Page[PartnerData]},
+    ),
+    Route(
+        method="GET",
+        path="/v1/partners/{partner_id}",
+        handler=get,
+        summary="Show a partner",
+        tag="partners",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        responses={200: Data[PartnerData], 404: "No such partner"},
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/partners/{partner_id}",
+        handler=change,
+        summary="Change a partner",
+        tag="partners",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        body=PartnerChange,
+        responses={
+            200: Data[PartnerData],
+            404: "No such partner",
+            409: "The e-mail address or the prefix is taken",
+        },
+        examples={"request": {"support_email": "vip@acme.example"}},
+    ),
+    *(
+        Route(
+            method="POST",
+            path=f"/v1/partners/{{partner_id}}/{name}",
+            handler=handler,
+            summary=summary,
+            tag="partners",
+            security="bearer",
+            scope="manage",
+            operator_allowed=True,
+            family="management",
+            body=NoBody,
+            body_required=False,
+            idempotent=True,
+            responses={200: Data[PartnerData], 404: "No such partner"},
+        )
+        for name, handler, summary in (
+            ("approve", approve, "Approve a partner, also after a suspension"),
+            ("suspend", suspend, "Suspend a partner: its mints and its codes are refused"),
+        )
+    ),
+)

@@ -1,0 +1,190 @@
+"""`/v1/programs`: the operator makes and changes programs; a program's own key may read its program."""
+
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.fields import (
+    Alphabet,
+    CodeLength,
+    Currency,
+    Email,
+    LifetimeSeconds,
+    LinkURL,
+    Name,
+    Timezone,
+    WebhookAttributes,
+)
+from services.codes.domain.programs import Program, ProgramSettings
+from shared.clock import format_microseconds
+from shared.idempotency import Once
+from shared.web import (
+    Data,
+    Page,
+    PageQuery,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    data_response,
+    page_of,
+    respond,
+)
+
+
+class ProgramCreation(RequestModel):
+    """A program to be made; what is left out has its default."""
+
+    name: Name
+    link_url: LinkURL = Field(
+        default_factory=str, description="Where a code's link leads; `promo=<code>` is added to its query."
+    )
+    currency: Currency = Field("USD", description="ISO 4217 code.")
+    timezone: Timezone = Field("UTC", description="IANA name; a bare date means the end of that day there.")
+    support_email: Email | None = None
+    code_length: CodeLength = Field(8, description="Characters after the prefix in generated codes.")
+    code_alphabet: Alphabet = "0123456789ABCDEF"
+    code_lifetime_seconds: LifetimeSeconds = Field(172_800, description="How long a generated code is valid.")
+    webhook_attributes: WebhookAttributes = Field(
+        default_factory=list, description="Checkout attributes in the default webhook body, in this order."
+    )
+
+
+class ProgramChange(RequestModel):
+    """Settings to be changed; the others stay."""
+
+    name: Name = Field(default_factory=str)
+    link_url: LinkURL = Field(default_factory=str)
+    currency: Currency = Field(default_factory=str)
+    timezone: Timezone = Field(default_factory=str)
+    support_email: Email | None = None
+    code_length: CodeLength = Field(default_factory=int)
+    code_alphabet: Alphabet = Field(default_factory=str)
+    code_lifetime_seconds: LifetimeSeconds = Field(default_factory=int)
+    webhook_attributes: WebhookAttributes = Field(default_factory=list)
+
+
+class ProgramData(ResponseModel):
+    """A program."""
+
+    id: str
+    name: str
+    currency: str
+    timezone: str
+    link_url: str
+    support_email: str | None
+    code_length: int
+    code_alphabet: str
+    code_lifetime_seconds: int
+    webhook_attributes: list[str]
+    created_at: str
+    updated_at: str
+
+
+def _data(program: Program) -> ProgramData:
+    settings = program.settings
+    return ProgramData(
+        id=str(program.id),
+        name=settings.name,
+        currency=settings.currency,
+        timezone=settings.timezone,
+        link_url=settings.link_url,
+        support_email=settings.support_email,
+        code_length=settings.code_length,
+        code_alphabet=settings.code_alphabet,
+        code_lifetime_seconds=settings.code_lifetime_seconds,
+        webhook_attributes=list(settings.webhook_attributes),
+        created_at=format_microseconds(program.created_at),
+        updated_at=format_microseconds(program.updated_at),
+    )
+
+
+def _given(body: RequestModel) -> dict[str, Any]:
+    """Return the members that the client wrote."""
+    given = body.model_dump(exclude_unset=True)
+    if "webhook_attributes" in given:
+        given["webhook_attributes"] = tuple(given["webhook_attributes"])
+    return given
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a program."""
+    settings = ProgramSettings(**_given(request.body(ProgramCreation)))
+    made: Once[Program] = once(request, lambda program: data_response(_data(program), 201))
+    return respond(request, await use_cases(request).create_program(settings, made))
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List programs."""
+    query = request.query(PageQuery)
+    programs = await use_cases(request).read_programs(query.last_id, query.limit + 1)
+    return page_of(query, programs, _data)
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show a program."""
+    program = await use_cases(request).read_programs.one(actor(request), request.path_id("program_id"))
+    return data_response(_data(program))
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change a program."""
+    changes = _given(request.body(ProgramChange))
+    program = await use_cases(request).change_program(request.path_id("program_id"), changes)
+    return data_response(_data(program))
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/programs",
+        handler=create,
+        summary="Create a program",
+        description="Makes the program and its partner coupon (100 % off, once, one use per code).",
+        tag="programs",
+        security="operator",
+        family="management",
+        body=ProgramCreation,
+        idempotent=True,
+        responses={201: Data[ProgramData]},
+        examples={"request": {"name": "CinematicCard", "link_url": "https://cinematiccard.com/"}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/programs",
+        handler=list_all,
+        summary="List programs",
+        tag="programs",
+        security="operator",
+        family="management",
+        query=PageQuery,
+        responses={200: Page[ProgramData]},
+    ),
+    Route(
+        method="GET",
+        path="/v1/programs/{program_id}",
+        handler=get,
+        summary="Show a program",
+        tag="programs",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        responses={200: Data[ProgramData], 404: "No such program"},
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/programs/{program_id}",
+        handler=change,
+        summary="Change a program's settings",
+        description="Codes that exist keep their terms; new codes follow within five seconds.",
+        tag="programs",
+        security="operator",
+        family="management",
+        body=ProgramChange,
+        responses={200: Data[ProgramData], 404: "No such program"},
+        examples={"request": {"support_email": "vip@cinematiccard.com"}},
+    ),
+)

@@ -1,0 +1,164 @@
+"""`/v1/partners/{partner_id}/quota`: what a partner may still mint, and every movement of it."""
+
+from typing import Annotated, Final, Literal
+
+from aiohttp import web
+from pydantic import Field, model_validator
+
+from services.codes.api.exchange import actor, once, use_cases
+from services.codes.domain.quota import LedgerEntry, Quota
+from shared.clock import format_microseconds
+from shared.idempotency import Once
+from shared.web import (
+    Data,
+    Int,
+    Page,
+    PageQuery,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    Text,
+    data_response,
+    field_error,
+    page_of,
+    respond,
+)
+
+MAX_AMOUNT: Final = 1_000_000_000
+
+
+class QuotaMove(RequestModel):
+    """A movement of the quota; `refund` is for the operator."""
+
+    amount: Annotated[Int, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)] = Field(
+        description="Positive; an adjustment may be negative."
+    )
+    kind: Literal["grant", "adjustment", "refund"] = "grant"
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _amount_fits_kind(self) -> "QuotaMove":
+        if self.amount == 0:
+            raise field_error("amount", "must not be 0")
+        if self.amount < 0 and self.kind != "adjustment":
+            raise field_error("amount", "must be greater than 0, unless it is an adjustment")
+        return self
+
+
+class QuotaData(ResponseModel):
+    """What a partner was given and has used: remaining = granted + adjusted - minted + refunded."""
+
+    granted: int
+    adjusted: int
+    minted: int
+    refunded: int
+    remaining: int
+
+
+class LedgerData(ResponseModel):
+    """One movement; a mint names the codes that it made."""
+
+    id: str
+    kind: str
+    amount: int
+    code_ids: list[str]
+    actor: str
+    reason: str | None
+    created_at: str
+
+
+def quota_data(quota: Quota) -> QuotaData:
+    """Return a quota as it is shown."""
+    return QuotaData(
+        granted=quota.granted,
+        adjusted=quota.adjusted,
+        minted=quota.minted,
+        refunded=quota.refunded,
+        remaining=quota.remaining,
+    )
+
+
+def _ledger_data(entry: LedgerEntry) -> LedgerData:
+    return LedgerData(
+        id=str(entry.id),
+        kind=entry.kind,
+        amount=entry.amount,
+        code_ids=[str(code_id) for code_id in entry.code_ids],
+        actor=entry.actor,
+        reason=entry.reason,
+        created_at=format_microseconds(entry.created_at),
+    )
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show a partner's quota."""
+    partner = await use_cases(request).read_partners.one(actor(request), request.path_id("partner_id"))
+    return data_response(quota_data(partner.quota))
+
+
+async def move(request: Request) -> web.StreamResponse:
+    """Grant, adjust or refund."""
+    body = request.body(QuotaMove)
+    moved: Once[Quota] = once(request, lambda quota: data_response(quota_data(quota), 201))
+    answer = await use_cases(request).move_quota(
+        actor(request), request.path_id("partner_id"), body.kind, body.amount, body.reason, moved
+    )
+    return respond(request, answer)
+
+
+async def ledger(request: Request) -> web.StreamResponse:
+    """List the movements."""
+    query = request.query(PageQuery)
+    found = await use_cases(request).read_ledger(
+        actor(request), request.path_id("partner_id"), query.last_id, query.limit + 1
+    )
+    return page_of(query, found, _ledger_data)
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/partners/{partner_id}/quota",
+        handler=get,
+        summary="Show a partner's quota",
+        tag="quota",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        responses={200: Data[QuotaData], 404: "No such partner"},
+    ),
+    Route(
+        method="POST",
+        path="/v1/partners/{partner_id}/quota",
+        handler=move,
+        summary="Grant, adjust or refund a partner's quota",
+        tag="quota",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        body=QuotaMove,
+        idempotent=True,
+        responses={
+            201: Data[QuotaData],
+            404: "No such partner",
+            409: "The quota would become negative, or more would be refunded than was minted",
+        },
+        examples={"request": {"amount": 50_000, "reason": "Invoice 2026-118"}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/partners/{partner_id}/quota/ledger",
+        handler=ledger,
+        summary="List the movements of a partner's quota",
+        tag="quota",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        query=PageQuery,
+        responses={200: Page[LedgerData], 404: "No such partner"},
+    ),
+)

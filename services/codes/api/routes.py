@@ -1,0 +1,7 @@
+"""All routes of the service."""
+
+from typing import Final
+
+from services.codes.api import keys, partner, partners, programs, quota
+
+ROUTES: Final = (*partner.ROUTES, *programs.ROUTES, *partners.ROUTES, *quota.ROUTES, *keys.ROUTES)

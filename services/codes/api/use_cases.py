@@ -1,0 +1,50 @@
+"""The use cases that the handlers call, and the key under which the application holds them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.change_partner import ChangePartner
+from services.codes.usecases.change_program import ChangeProgram
+from services.codes.usecases.create_key import CreateKey
+from services.codes.usecases.create_partner import CreatePartner
+from services.codes.usecases.create_program import CreateProgram
+from services.codes.usecases.generate_code import GenerateCode
+from services.codes.usecases.generate_code_once import GenerateCodeOnce
+from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_keys import ReadKeys
+from services.codes.usecases.read_ledger import ReadLedger
+from services.codes.usecases.read_partners import ReadPartners
+from services.codes.usecases.read_programs import ReadPrograms
+from services.codes.usecases.revoke_key import RevokeKey
+from services.codes.usecases.rotate_key import RotateKey
+from services.codes.usecases.set_partner_status import SetPartnerStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """Everything that this service does for those who ask over HTTP."""
+
+    create_program: CreateProgram
+    read_programs: ReadPrograms
+    change_program: ChangeProgram
+    create_partner: CreatePartner
+    read_partners: ReadPartners
+    change_partner: ChangePartner
+    set_partner_status: SetPartnerStatus
+    create_key: CreateKey
+    read_keys: ReadKeys
+    change_key: ChangeKey
+    rotate_key: RotateKey
+    revoke_key: RevokeKey
+    move_quota: MoveQuota
+    read_ledger: ReadLedger
+    generate_code: GenerateCode
+    generate_code_once: GenerateCodeOnce
+    read_codes: ReadCodes
+
+
+USE_CASES: Final = web.AppKey("use_cases", UseCases)

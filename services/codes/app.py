@@ -1,0 +1,140 @@
+"""The composition root: opens what the service needs, wires it, and runs its parts until told to stop."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from services.codes.api.errors import translate
+from services.codes.api.routes import ROUTES
+from services.codes.api.use_cases import USE_CASES, UseCases
+from services.codes.config import CodesSettings
+from services.codes.consumers import RedemptionsHandler
+from services.codes.domain.errors import CodesError
+from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.change_partner import ChangePartner
+from services.codes.usecases.change_program import ChangeProgram
+from services.codes.usecases.create_key import CreateKey
+from services.codes.usecases.create_partner import CreatePartner
+from services.codes.usecases.create_program import CreateProgram
+from services.codes.usecases.generate_code import GenerateCode
+from services.codes.usecases.generate_code_once import GenerateCodeOnce
+from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_keys import ReadKeys
+from services.codes.usecases.read_ledger import ReadLedger
+from services.codes.usecases.read_partners import ReadPartners
+from services.codes.usecases.read_programs import ReadPrograms
+from services.codes.usecases.record_usage import RecordUsage
+from services.codes.usecases.revoke_key import RevokeKey
+from services.codes.usecases.rotate_key import RotateKey
+from services.codes.usecases.set_partner_status import SetPartnerStatus
+from shared.broker import topology
+from shared.broker.consumer import BatchConsumer
+from shared.broker.publisher import Publisher
+from shared.broker.relay import OutboxRelay
+from shared.clock import Clock, utc_now
+from shared.config import decode_secret_key
+from shared.database import pool
+from shared.database.credentials import CredentialReader
+from shared.database.idempotency import AnswerOnce, PurgeAnswers
+from shared.database.outbox import OutboxTable
+from shared.database.pool import Database
+from shared.database.sealing import Seal
+from shared.events.envelope import OutboxEvent
+from shared.ids import new_id
+from shared.process import serve_http, supervise
+from shared.readiness import Parts
+from shared.web import build_application
+from shared.web.health import Ready
+
+SERVICE = "codes"
+DRAIN_SECONDS = 5.0
+# Our events are news, and so are the uses that we count; what customers wait for on this machine goes first.
+GATHER_SECONDS = 0.1
+
+
+async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; then take nothing more, finish what is in hand, and close in reverse order."""
+    amqp_url = settings.amqp_url.get_secret_value()
+    async with (
+        pool.connect(settings.database_url.get_secret_value(), SERVICE, settings.database_pool_size) as database,
+        # One statement that takes arrays of any length: planning it each time would cost as much as running it.
+        pool.connect(settings.database_url.get_secret_value(), SERVICE, 2, generic_plans=True) as minting,
+        Publisher(amqp_url, topology.EXCHANGE_CODES) as publisher,
+    ):
+        relay = OutboxRelay(publisher, OutboxTable(database), gather_seconds=GATHER_SECONDS)
+        use_cases = build_use_cases(database, minting, utc_now, decode_secret_key(settings.secret_key), relay.hand_over)
+        consumer = BatchConsumer(
+            amqp_url,
+            topology.QUEUE_CODES_REDEMPTIONS,
+            RedemptionsHandler(RecordUsage(database)),
+            utc_now,
+            gather_seconds=GATHER_SECONDS,
+        )
+        app = build_app(
+            use_cases,
+            CredentialReader(database, utc_now),
+            Parts(database, publisher, consumer),
+            settings.operator_token.get_secret_value(),
+        )
+        async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
+
+            async def finish() -> None:
+                await consumer.stop()
+                await server.close()
+                await relay.drain(DRAIN_SECONDS)
+
+            parts = {
+                "consumer": consumer.run(),
+                "relay": relay.run(),
+                "purge": PurgeAnswers(database, utc_now).run(),
+            }
+            await supervise(parts, stop, finish)
+
+
+def build_use_cases(
+    database: Database,
+    minting: Database,
+    clock: Clock,
+    secret_key: bytes,
+    hand_over: Callable[[Sequence[OutboxEvent]], None],
+) -> UseCases:
+    """Wire what the handlers call; does no I/O."""
+    answer_once = AnswerOnce(database, clock, Seal(secret_key), CodesError)
+    generate_code = GenerateCode(minting, clock, hand_over)
+    return UseCases(
+        create_program=CreateProgram(answer_once, new_id),
+        read_programs=ReadPrograms(database),
+        change_program=ChangeProgram(database, clock),
+        create_partner=CreatePartner(answer_once, new_id),
+        read_partners=ReadPartners(database),
+        change_partner=ChangePartner(database, clock),
+        set_partner_status=SetPartnerStatus(answer_once),
+        create_key=CreateKey(answer_once, new_id),
+        read_keys=ReadKeys(database),
+        change_key=ChangeKey(database),
+        rotate_key=RotateKey(answer_once, new_id),
+        revoke_key=RevokeKey(database, clock),
+        move_quota=MoveQuota(answer_once, new_id),
+        read_ledger=ReadLedger(database),
+        generate_code=generate_code,
+        generate_code_once=GenerateCodeOnce(generate_code, answer_once),
+        read_codes=ReadCodes(database, clock),
+    )
+
+
+def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready, operator_token: str) -> web.Application:
+    """Wire the HTTP side; does no I/O."""
+    app = build_application(
+        SERVICE,
+        ROUTES,
+        authenticate=credentials.find,
+        ready=ready,
+        title="Mintwire codes",
+        version="1",
+        operator_token=operator_token,
+        translate=translate,
+    )
+    app[USE_CASES] = use_cases
+    return app

@@ -1,0 +1,16 @@
+"""What the codes service is configured with; the prefix of its environment variables is `CODES_`."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from shared.config import SecretKey, ServiceSettings
+
+
+class CodesSettings(ServiceSettings):
+    """Read once, at start."""
+
+    model_config = SettingsConfigDict(env_prefix="CODES_")
+
+    port: int = Field(default=8001, ge=1, le=65535)
+    operator_token: SecretStr = Field(min_length=16)
+    secret_key: SecretKey

@@ -1,0 +1,55 @@
+"""Events in: `code.redeemed` from the queue `codes.redemptions`, for the uses that are shown on codes and coupons."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.codes.domain.usage import Usage, UsageReport
+from services.codes.usecases.record_usage import RecordUsage
+from shared.broker.consumer import Received, Reject
+from shared.events.envelope import InvalidEvent, decode_data, decode_envelope
+from shared.events.redemption import CodeRedeemedV1
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionsHandler:
+    """Handles one batch: what cannot be understood is rejected, the rest goes to the use case together."""
+
+    record_usage: RecordUsage
+
+    async def __call__(self, batch: Sequence[Received]) -> list[Reject | None]:
+        """Return one outcome per message."""
+        outcomes: list[Reject | None] = [None] * len(batch)
+        reports: dict[int, UsageReport] = {}
+        for index, received in enumerate(batch):
+            try:
+                reports[index] = _report(received)
+            except InvalidEvent as error:
+                outcomes[index] = Reject(error.reason, error.detail)
+        verdicts = await self.record_usage(list(reports.values()))
+        for index, verdict in zip(reports, verdicts, strict=True):
+            if verdict == "conflict":
+                outcomes[index] = Reject("event_id_conflict", "This event id came before with another body.")
+        return outcomes
+
+
+def _report(received: Received) -> UsageReport:
+    envelope = decode_envelope(received.body)
+    if envelope.type != CodeRedeemedV1.type:
+        raise InvalidEvent("unexpected_type", f"type: {envelope.type[:200]} is not taken from this queue.")
+    data = decode_data(envelope, CodeRedeemedV1)
+    return UsageReport(
+        envelope.source,
+        envelope.id,
+        hashlib.sha256(received.body).digest(),
+        received.first_received_at,
+        Usage(data.code_id, data.program_id, data.times_redeemed, data.times_redeemed_version, data.occurred_at),
+        _coupon_usage(data),
+    )
+
+
+def _coupon_usage(data: CodeRedeemedV1) -> Usage | None:
+    count, version = data.coupon_times_redeemed, data.coupon_times_redeemed_version
+    if count is None or version is None:
+        return None
+    return Usage(data.coupon_id, data.program_id, count, version, data.occurred_at)

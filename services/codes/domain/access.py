@@ -1,0 +1,21 @@
+"""Who acts on the objects of a program, and how far they reach."""
+
+import uuid
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Whoever asks. `program_id` is the program that they are confined to; None is the operator, who reaches all."""
+
+    program_id: uuid.UUID | None
+    name: str
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether nothing confines this actor."""
+        return self.program_id is None
+
+    def reaches(self, program_id: uuid.UUID) -> bool:
+        """Whether this actor may see the program and what belongs to it."""
+        return self.program_id is None or self.program_id == program_id

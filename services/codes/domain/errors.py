@@ -1,0 +1,80 @@
+"""What the codes service refuses. Each class's sentence is its message; none knows HTTP.
+
+CodesError
+├── Missing                  no such object, or somebody else's
+├── OperatorOnly             only the operator may do this
+├── EmailTaken
+├── PrefixTaken
+├── PublishableNotGrantable  partners have secret keys only
+├── ScopesNotGrantable       the owner of a key does not have these itself
+├── TooManyLiveKeys
+├── KeyRevoked
+├── QuotaWouldBeNegative
+├── RefundExceedsMints
+└── WeakCodeSpace            codes of this length and alphabet could be guessed
+"""
+
+from collections.abc import Iterable
+
+
+class CodesError(Exception):
+    """The request is refused."""
+
+    def __str__(self) -> str:
+        return super().__str__() or (type(self).__doc__ or "")
+
+
+class Missing(CodesError):
+    """There is no such object."""
+
+
+class OperatorOnly(CodesError):
+    """Only the operator may do this."""
+
+
+class EmailTaken(CodesError):
+    """Another partner of this program has this e-mail address."""
+
+
+class PrefixTaken(CodesError):
+    """Another partner of this program has this code prefix."""
+
+
+class PublishableNotGrantable(CodesError):
+    """The kind field must be secret for a partner's key."""
+
+
+class ScopesNotGrantable(CodesError):
+    """A key's scopes must be among those of its owner."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        listed = ", ".join(sorted(allowed))
+        super().__init__(f"The scopes field must hold at least one of these and no other: {listed}.")
+
+
+class TooManyLiveKeys(CodesError):
+    """Two keys of this purpose are alive already; revoke one first."""
+
+
+class KeyRevoked(CodesError):
+    """This key is revoked."""
+
+
+class QuotaWouldBeNegative(CodesError):
+    """The quota would become negative."""
+
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
+        super().__init__(f"The quota would become negative; {remaining} codes remain.")
+
+
+class RefundExceedsMints(CodesError):
+    """More would be refunded than was minted."""
+
+    def __init__(self, refundable: int) -> None:
+        self.refundable = refundable
+        super().__init__(f"More would be refunded than was minted; {refundable} mints are not refunded yet.")
+
+
+class WeakCodeSpace(CodesError):
+    """Codes of this length and alphabet have fewer than 32 bits; make them longer or the alphabet larger."""

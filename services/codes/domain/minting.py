@@ -1,0 +1,71 @@
+"""What a mint is asked for and what comes of it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+RATE_WINDOW_SECONDS = 60
+
+MintRefusal = Literal["invalid_key", "partner_not_active", "no_codes_remaining", "rate_limited"]
+
+
+@dataclass(frozen=True, slots=True)
+class MintingTerms:
+    """How a partner's codes look: settings of the program and the partner, none of which decides whether to mint."""
+
+    program_id: uuid.UUID
+    partner_id: uuid.UUID
+    coupon_id: uuid.UUID
+    code_prefix: str
+    code_alphabet: str
+    code_length: int
+    code_lifetime_seconds: int
+    redemption_limit: int
+    link_url: str
+
+
+class RateState(NamedTuple):
+    """Where a key stands in its window of 60 s: `used` of `limit` requests, and when the window ends."""
+
+    limit: int
+    used: int
+    resets_in_seconds: float
+
+
+class Minted(NamedTuple):
+    """A code, committed."""
+
+    code: str
+    link: str
+    expires_at: datetime
+    rate: RateState | None
+
+
+class Refused(NamedTuple):
+    """No code, and why."""
+
+    reason: MintRefusal
+    rate: RateState | None
+
+
+MintOutcome = Minted | Refused
+
+
+def code_link(link_url: str, code: str) -> str:
+    """Return the link that applies the code at checkout: the program's address with `promo=` added to its query."""
+    address, hash_sign, fragment = link_url.partition("#")
+    joint = "" if address.endswith(("?", "&")) else "&" if "?" in address else "?"
+    return f"{address}{joint}promo={code}{hash_sign}{fragment}"
+
+
+def random_part(randomness: bytes, alphabet: str, length: int) -> str | None:
+    """Spell random bytes in an alphabet without bias; None if the bytes ran out and more are needed.
+
+    Bytes at or above the largest multiple of the alphabet's size are passed over: a plain remainder would favour
+    the first letters.
+    """
+    size = len(alphabet)
+    limit = 256 - 256 % size
+    characters = [alphabet[byte % size] for byte in randomness if byte < limit]
+    return "".join(characters[:length]) if len(characters) >= length else None

@@ -1,0 +1,76 @@
+"""Partners: who they are, how their e-mail addresses compare, and how a code prefix is found for them."""
+
+import re
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from services.codes.domain.quota import Quota
+
+PartnerStatus = Literal["pending", "active", "suspended"]
+
+MAX_PREFIX_LENGTH: Final = 32
+_DERIVED_LENGTH: Final = 12
+_EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f]{1,255}")
+_PREFIX = re.compile(r"[A-Z0-9]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A partner as stored."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    name: str
+    email: str | None
+    status: PartnerStatus
+    prefix: str
+    support_email: str | None
+    quota: Quota
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerDraft:
+    """A partner to be made; without a prefix one is derived from the name."""
+
+    name: str
+    email: str | None = None
+    prefix: str | None = None
+    status: PartnerStatus = "pending"
+    support_email: str | None = None
+
+
+def checked_email(text: str) -> str:
+    """Return the address if it has the shape of one; raises ValueError."""
+    if len(text) > 254 or not _EMAIL.fullmatch(text):
+        raise ValueError("must be an e-mail address")
+    return text
+
+
+def canonical_email(text: str) -> str:
+    """Return the form in which addresses are compared: two spellings of one mailbox are one partner."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def checked_prefix(text: str) -> str:
+    """Return the prefix in capitals; raises ValueError."""
+    prefix = text.upper()
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError("must consist of 1 to 32 letters and digits")
+    return prefix
+
+
+def derived_prefixes(name: str) -> Iterator[str]:
+    """Yield prefixes made from a partner's name without end: ACME, then ACME2, ACME3 …"""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().upper()
+    stem = "".join(character for character in ascii_name if character.isalnum())[:_DERIVED_LENGTH] or "PARTNER"
+    yield stem
+    number = 2
+    while True:
+        yield f"{stem}{number}"
+        number += 1

@@ -1,0 +1,103 @@
+"""Programs (merchants) and the rules about their settings; a fault is a ValueError whose text follows the field."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from services.codes.domain.errors import WeakCodeSpace
+
+DEFAULT_WEBHOOK_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
+# A reserved name (RFC 2606): a program says where its customers go before it hands out links.
+DEFAULT_LINK_URL: Final = "https://example.com/"
+OWN_WEBHOOK_MEMBERS: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
+MAX_WEBHOOK_ATTRIBUTES: Final = 10
+# The space of the default, 8 hex digits. Fewer bits are guessed too fast, and partners run out of strings.
+MIN_CODE_SPACE: Final = 2**32
+
+_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_CODE_CHARACTERS = re.compile(r"[0-9A-Z]+", re.ASCII)
+# What the canonical form of a code takes for one another.
+_FOLDED = str.maketrans("OIL", "011")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSettings:
+    """What a program decides about itself."""
+
+    name: str
+    link_url: str = DEFAULT_LINK_URL
+    currency: str = "USD"
+    timezone: str = "UTC"
+    support_email: str | None = None
+    code_length: int = 8
+    code_alphabet: str = "0123456789ABCDEF"
+    code_lifetime_seconds: int = 172_800
+    webhook_attributes: tuple[str, ...] = DEFAULT_WEBHOOK_ATTRIBUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program as stored."""
+
+    id: uuid.UUID
+    settings: ProgramSettings
+    created_at: datetime
+    updated_at: datetime
+
+
+def check_code_space(settings: ProgramSettings) -> None:
+    """Raise WeakCodeSpace if generated codes would have fewer possibilities than the default has."""
+    if len(settings.code_alphabet) ** settings.code_length < MIN_CODE_SPACE:
+        raise WeakCodeSpace
+
+
+def checked_currency(text: str) -> str:
+    """Return the currency if it has the shape of an ISO 4217 code."""
+    if not _CURRENCY.fullmatch(text):
+        raise ValueError("must be an ISO 4217 code of three capital letters, such as USD")
+    return text
+
+
+def checked_link_url(text: str) -> str:
+    """Return the address if the link of a code can be made from it."""
+    problem = "must be an http or https URL without user name or password"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be an http or https URL in ASCII, without spaces")
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port is not None
+    except ValueError:
+        raise ValueError(problem) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError(problem)
+    if parts.netloc.endswith(":") and not has_port:
+        raise ValueError(problem)
+    return text
+
+
+def checked_webhook_attributes(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of checkout attributes that go into the default webhook body."""
+    if len(names) > MAX_WEBHOOK_ATTRIBUTES:
+        raise ValueError(f"must not have more than {MAX_WEBHOOK_ATTRIBUTES} names")
+    if len(set(names)) != len(names):
+        raise ValueError("must not name an attribute twice")
+    for name in names:
+        if name in OWN_WEBHOOK_MEMBERS:
+            raise ValueError(f"must not contain {name}, which is a member of the webhook itself")
+        if not _ATTRIBUTE.fullmatch(name):
+            raise ValueError("must consist of names made of letters, digits, _ and -, at most 100 characters each")
+    return tuple(names)
+
+
+def checked_alphabet(text: str) -> str:
+    """Return the alphabet if every character stays itself in a code's canonical form."""
+    if not 2 <= len(text) <= 36 or not _CODE_CHARACTERS.fullmatch(text):
+        raise ValueError("must consist of 2 to 36 capital letters and digits")
+    if len(set(text.translate(_FOLDED))) != len(text):
+        raise ValueError("must not repeat a character; O is read as 0, and I and L are read as 1")
+    return text

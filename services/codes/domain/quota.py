@@ -1,0 +1,56 @@
+"""A partner's quota: four counters that only grow (an adjustment goes both ways), and what may move them."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from services.codes.domain.errors import QuotaWouldBeNegative, RefundExceedsMints
+
+MoveKind = Literal["grant", "adjustment", "refund"]
+LedgerKind = Literal["grant", "adjustment", "mint", "refund"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The counters of one partner."""
+
+    granted: int = 0
+    adjusted: int = 0
+    minted: int = 0
+    refunded: int = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many codes the partner can still mint."""
+        return self.granted + self.adjusted - self.minted + self.refunded
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One movement, as it is kept for ever."""
+
+    id: uuid.UUID
+    kind: LedgerKind
+    amount: int
+    code_ids: Sequence[uuid.UUID]
+    actor: str
+    reason: str | None
+    created_at: datetime
+
+
+def moved(quota: Quota, kind: MoveKind, amount: int) -> Quota:
+    """Return the quota after a movement; raises QuotaWouldBeNegative or RefundExceedsMints."""
+    match kind:
+        case "grant":
+            after = replace(quota, granted=quota.granted + amount)
+        case "adjustment":
+            after = replace(quota, adjusted=quota.adjusted + amount)
+        case "refund":
+            if (refundable := quota.minted - quota.refunded) < amount:
+                raise RefundExceedsMints(refundable)
+            after = replace(quota, refunded=quota.refunded + amount)
+    if after.remaining < 0:
+        raise QuotaWouldBeNegative(quota.remaining)
+    return after

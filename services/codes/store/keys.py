@@ -1,0 +1,104 @@
+"""API keys; what is stored of a key's text is its digest."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from services.codes.domain.keys import ApiKey, KeyOwner, KeyTerms
+from shared.database.pool import Connection
+
+# The owner's row is locked, so the free slot found here stays free; the unique index stands behind it.
+INSERT_KEY = """
+INSERT INTO api_keys (id, program_id, partner_id, kind, purpose, slot, name, scopes, digest, rate_limit_per_minute,
+                      created_at)
+SELECT $1, $2, $3::uuid, $4, $5, free.slot, $6, $7, $8, $9, $10
+FROM (SELECT s.slot FROM generate_series(1, 2) AS s (slot)
+      WHERE NOT EXISTS (
+          SELECT FROM api_keys a
+          WHERE coalesce(a.partner_id, a.program_id) = coalesce($3::uuid, $2) AND a.kind = $4 AND a.purpose = $5
+            AND a.slot = s.slot AND a.revoked_at IS NULL)
+      ORDER BY s.slot LIMIT 1) free
+RETURNING id
+"""
+FIND_KEY = """
+SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+FROM api_keys WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
+"""
+LIST_KEYS = """
+SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+FROM api_keys
+WHERE program_id = $1 AND (partner_id = $2 OR ($2::uuid IS NULL AND partner_id IS NULL))
+  AND ($3::uuid IS NULL OR id < $3)
+ORDER BY id DESC LIMIT $4
+"""
+CHANGE_KEY = """
+UPDATE api_keys
+SET name = CASE WHEN $4 THEN $5 ELSE name END,
+    rate_limit_per_minute = CASE WHEN $6 THEN $7::int ELSE rate_limit_per_minute END
+WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
+RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+"""
+REVOKE_KEY = """
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $4)
+WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
+RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+"""
+
+
+async def insert_key(connection: Connection, key: ApiKey, digest: bytes) -> bool:
+    """Write a key; False if two of its owner, kind and purpose are alive. The owner's row must be locked."""
+    found = await connection.fetchval(
+        INSERT_KEY,
+        key.id,
+        key.owner.program_id,
+        key.owner.partner_id,
+        key.terms.kind,
+        key.terms.purpose,
+        key.terms.name,
+        list(key.terms.scopes),
+        digest,
+        key.terms.rate_limit_per_minute,
+        key.created_at,
+    )
+    return found is not None
+
+
+async def find_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner) -> ApiKey | None:
+    """Read one key of an owner, revoked ones too."""
+    row = await connection.fetchrow(FIND_KEY, key_id, owner.program_id, owner.partner_id)
+    return _key(row) if row else None
+
+
+async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | None, limit: int) -> list[ApiKey]:
+    """Read up to `limit` keys of an owner, newest first, older than `after`."""
+    rows = await connection.fetch(LIST_KEYS, owner.program_id, owner.partner_id, after, limit)
+    return [_key(row) for row in rows]
+
+
+async def change_key(
+    connection: Connection, key_id: uuid.UUID, owner: KeyOwner, changes: dict[str, Any]
+) -> ApiKey | None:
+    """Change the name or the rate limit, whichever `changes` holds."""
+    row = await connection.fetchrow(
+        CHANGE_KEY,
+        key_id,
+        owner.program_id,
+        owner.partner_id,
+        "name" in changes,
+        changes.get("name"),
+        "rate_limit_per_minute" in changes,
+        changes.get("rate_limit_per_minute"),
+    )
+    return _key(row) if row else None
+
+
+async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner, now: datetime) -> ApiKey | None:
+    """Revoke a key for good; doing so again keeps the first time."""
+    row = await connection.fetchrow(REVOKE_KEY, key_id, owner.program_id, owner.partner_id, now)
+    return _key(row) if row else None
+
+
+def _key(row: Any) -> ApiKey:
+    terms = KeyTerms(row["kind"], row["purpose"], row["name"], tuple(row["scopes"]), row["rate_limit_per_minute"])
+    owner = KeyOwner(row["program_id"], row["partner_id"])
+    return ApiKey(row["id"], owner, terms, row["created_at"], row["revoked_at"])

@@ -1,0 +1,1 @@
+"""What the codes service does, one file per thing."""

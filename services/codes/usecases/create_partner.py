@@ -1,0 +1,64 @@
+"""Creates a partner of a program."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.codes.domain.errors import PrefixTaken
+from services.codes.domain.partners import Partner, PartnerDraft, derived_prefixes
+from services.codes.domain.quota import Quota
+from services.codes.store import partners
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection
+from shared.faults import TransientFault
+from shared.idempotency import Answer, Once
+
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePartner:
+    """A prefix that was asked for is given or refused; one that is derived from the name is made to fit."""
+
+    answer_once: AnswerOnce
+    new_id: Callable[[], uuid.UUID]
+
+    async def __call__(self, program_id: uuid.UUID, draft: PartnerDraft, once: Once[Partner]) -> Answer:
+        """Create the partner; raises EmailTaken or PrefixTaken."""
+
+        async def work(connection: Connection, now: datetime) -> Partner:
+            if draft.prefix is not None:
+                partner = self._partner(program_id, draft, draft.prefix, now)
+                if not await partners.insert_partner(connection, partner):
+                    raise PrefixTaken
+                return partner
+            return await self._with_free_prefix(connection, program_id, draft, now)
+
+        return await self.answer_once(once, work)
+
+    async def _with_free_prefix(
+        self, connection: Connection, program_id: uuid.UUID, draft: PartnerDraft, now: datetime
+    ) -> Partner:
+        stem = next(derived_prefixes(draft.name))
+        for _ in range(_ATTEMPTS):
+            taken = await partners.taken_prefixes(connection, program_id, stem)
+            prefix = next(prefix for prefix in derived_prefixes(draft.name) if prefix not in taken)
+            partner = self._partner(program_id, draft, prefix, now)
+            if await partners.insert_partner(connection, partner):
+                return partner
+        raise TransientFault("others took every prefix that was found free")
+
+    def _partner(self, program_id: uuid.UUID, draft: PartnerDraft, prefix: str, now: datetime) -> Partner:
+        return Partner(
+            id=self.new_id(),
+            program_id=program_id,
+            name=draft.name,
+            email=draft.email,
+            status=draft.status,
+            prefix=prefix,
+            support_email=draft.support_email,
+            quota=Quota(),
+            created_at=now,
+            updated_at=now,
+        )

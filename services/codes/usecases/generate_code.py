@@ -1,0 +1,191 @@
+"""Mints a code for a partner. Requests that arrive while a statement is in flight go together into the next one.
+
+There is no timer: an idle service decides a request alone and at once, a busy one pays one flush for all that wait.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.codes.domain.minting import (
+    Minted,
+    MintingTerms,
+    MintOutcome,
+    RateState,
+    Refused,
+    code_link,
+    random_part,
+)
+from services.codes.store import minting as store
+from services.codes.store.minting import MintRequest, MintRow
+from shared import metrics
+from shared.api_keys import Credential
+from shared.canonical import canonical_code
+from shared.clock import Clock
+from shared.database.pool import Connection, Database
+from shared.events.envelope import OutboxEvent
+from shared.faults import TransientFault
+from shared.ids import new_id
+from shared.log import get_logger
+
+MAX_GROUP = 500
+_TERMS_SECONDS = 5.0
+_TERMS_LIMIT = 10_000
+
+
+@dataclass(slots=True)
+class _Waiting:
+    credential: Credential
+    answer: asyncio.Future[MintOutcome]
+
+
+@dataclass(slots=True)
+class GenerateCode:
+    """Mints codes in groups; `running()` must be entered before the first call."""
+
+    database: Database
+    clock: Clock
+    hand_over: Callable[[Sequence[OutboxEvent]], None]
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _terms: dict[uuid.UUID, tuple[float, MintingTerms]] = field(default_factory=dict)
+    _is_stopping: bool = False
+
+    async def __call__(self, credential: Credential) -> MintOutcome:
+        """Mint one code for the key's partner, or say why not; raises TransientFault if the database is away."""
+        answer: asyncio.Future[MintOutcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(credential, answer))
+        self._wake.set()
+        return await answer
+
+    async def mint_within(
+        self, connection: Connection, credential: Credential
+    ) -> tuple[MintOutcome, list[OutboxEvent]]:
+        """Mint one code inside the caller's transaction, who hands the events over once it has committed."""
+        outcomes, events = await self._decide(connection, [credential])
+        return outcomes[0], events
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work through what waits for as long as the block lasts, and finish what is in hand at its end."""
+        self._is_stopping = False
+        worker = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            self._is_stopping = True
+            self._wake.set()
+            await worker
+
+    async def _work(self) -> None:
+        while self._waiting or not self._is_stopping:
+            await self._wake.wait()
+            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+            if not self._waiting and not self._is_stopping:
+                self._wake.clear()
+            if group:
+                await self._mint(group)
+
+    async def _mint(self, group: Sequence[_Waiting]) -> None:
+        metrics.MINT_GROUP.observe(len(group))
+        try:
+            async with self.database.connection() as connection:
+                if len(group) == 1:
+                    outcomes, events = await self._decide_one(connection, group[0].credential)
+                else:
+                    outcomes, events = await self._decide(connection, [w.credential for w in group])
+        except TransientFault as fault:
+            for waiting in group:
+                _fail(waiting, fault)
+        except Exception as error:  # noqa: BLE001 - one bad request must not fail its neighbours: each is tried alone
+            if len(group) == 1:
+                _fail(group[0], error)
+                return
+            get_logger().error("mint_group_failed", size=len(group), error=type(error).__name__)
+            for waiting in group:
+                await self._mint([waiting])
+        else:
+            self.hand_over(events)
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outcome)
+
+    async def _decide_one(
+        self, connection: Connection, credential: Credential
+    ) -> tuple[list[MintOutcome], list[OutboxEvent]]:
+        while True:
+            now = self.clock()
+            request = await self._request(connection, credential, now)
+            row, events = await store.mint_one(connection, request, new_id(), new_id(), now)
+            if row.result != "collided":
+                return [_outcome(request, row)], events
+
+    async def _decide(
+        self, connection: Connection, credentials: Sequence[Credential]
+    ) -> tuple[list[MintOutcome], list[OutboxEvent]]:
+        """Run the statement, again for those whose random string was taken; what is committed stays answered."""
+        outcomes: dict[int, MintOutcome] = {}
+        events: list[OutboxEvent] = []
+        left = list(range(len(credentials)))
+        while left:
+            now = self.clock()
+            requests = [await self._request(connection, credentials[index], now) for index in left]
+            rows, made = await store.mint_group(connection, requests, new_id, now)
+            events += made
+            for index, request, row in zip(left, requests, rows, strict=True):
+                if row.result != "collided":
+                    outcomes[index] = _outcome(request, row)
+            left = [index for index in left if index not in outcomes]
+        return [outcomes[index] for index in range(len(credentials))], events
+
+    async def _request(self, connection: Connection, credential: Credential, now: datetime) -> MintRequest:
+        terms = await self._terms_of(connection, credential, now)
+        code = f"{terms.code_prefix}-{_random(terms)}"
+        # Whole milliseconds, so that what is stored is exactly what the partner is told.
+        born = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        expires_at = born + timedelta(seconds=terms.code_lifetime_seconds)
+        return MintRequest(credential.key_id, terms, new_id(), code, canonical_code(code), expires_at)
+
+    async def _terms_of(self, connection: Connection, credential: Credential, now: datetime) -> MintingTerms:
+        partner_id = credential.partner_id
+        if partner_id is None:
+            raise ValueError("Only a partner's key can generate codes.")
+        kept = self._terms.get(partner_id)
+        if kept is not None and 0 <= now.timestamp() - kept[0] < _TERMS_SECONDS:
+            return kept[1]
+        terms = await store.find_terms(connection, partner_id)
+        if terms is None:
+            raise LookupError("The partner of a live key has no program with a partner coupon.")
+        if len(self._terms) >= _TERMS_LIMIT:
+            self._terms.clear()
+        self._terms[partner_id] = (now.timestamp(), terms)
+        return terms
+
+
+def _random(terms: MintingTerms) -> str:
+    while True:
+        part = random_part(os.urandom(2 * terms.code_length), terms.code_alphabet, terms.code_length)
+        if part is not None:
+            return part
+
+
+def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:
+    rate = None
+    if row.limit is not None and row.used is not None and row.resets_in_seconds is not None:
+        rate = RateState(row.limit, row.used, max(0.0, row.resets_in_seconds))
+    if row.result == "minted":
+        metrics.CODES_MINTED.inc()
+        return Minted(request.code, code_link(request.terms.link_url, request.code), request.expires_at, rate)
+    if row.result == "collided":
+        raise AssertionError("a collided request is tried again, never answered")
+    metrics.MINTS_REFUSED.labels(row.result).inc()
+    return Refused(row.result, rate)
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)

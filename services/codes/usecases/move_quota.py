@@ -1,0 +1,46 @@
+"""Grants, adjusts and refunds a partner's quota."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.codes.domain.access import Actor
+from services.codes.domain.errors import Missing, OperatorOnly
+from services.codes.domain.quota import LedgerEntry, MoveKind, Quota, moved
+from services.codes.store import partners, quota
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection
+from shared.idempotency import Answer, Once
+
+
+@dataclass(frozen=True, slots=True)
+class MoveQuota:
+    """Counters and ledger move together, under the lock that mints take too."""
+
+    answer_once: AnswerOnce
+    new_id: Callable[[], uuid.UUID]
+
+    async def __call__(
+        self,
+        actor: Actor,
+        partner_id: uuid.UUID,
+        kind: MoveKind,
+        amount: int,
+        reason: str | None,
+        once: Once[Quota],
+    ) -> Answer:
+        """Move the quota; raises Missing, OperatorOnly, QuotaWouldBeNegative or RefundExceedsMints."""
+
+        async def work(connection: Connection, now: datetime) -> Quota:
+            partner = await partners.lock_partner(connection, partner_id, actor.program_id)
+            if partner is None:
+                raise Missing
+            if kind == "refund" and not actor.is_operator:
+                raise OperatorOnly
+            after = moved(partner.quota, kind, amount)
+            entry = LedgerEntry(self.new_id(), kind, amount, (), actor.name, reason, now)
+            await quota.move_quota(connection, partner.id, after, entry)
+            return after
+
+        return await self.answer_once(once, work)

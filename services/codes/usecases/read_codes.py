@@ -1,0 +1,39 @@
+"""Reads a partner's own codes."""
+
+import uuid
+from dataclasses import dataclass
+
+from services.codes.domain.codes import CodeStatus, IssuedCode
+from services.codes.domain.errors import Missing
+from services.codes.store import codes
+from services.codes.store.codes import CodePage
+from shared.canonical import canonical_code
+from shared.clock import Clock
+from shared.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCodes:
+    """One code in any spelling, or a page of codes."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(
+        self, partner_id: uuid.UUID, after: uuid.UUID | None, limit: int, status: CodeStatus | None = None
+    ) -> CodePage:
+        """Return up to `limit` codes, newest first, older than `after`; a page by status may be short."""
+        async with self.database.connection() as connection:
+            return await codes.list_codes(connection, partner_id, after, status, limit, self.clock())
+
+    async def one(self, program_id: uuid.UUID, partner_id: uuid.UUID, text: str) -> IssuedCode:
+        """Return the code that is meant by a text; raises Missing, also for a code of another partner."""
+        try:
+            canonical = canonical_code(text)
+        except ValueError:
+            raise Missing from None
+        async with self.database.connection() as connection:
+            code = await codes.find_code(connection, program_id, partner_id, canonical, self.clock())
+        if code is None:
+            raise Missing
+        return code
