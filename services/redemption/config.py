@@ -1,0 +1,14 @@
+"""The settings of the redemption service, read from the environment under the prefix REDEMPTION_."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.config import ServiceSettings
+
+
+class RedemptionSettings(ServiceSettings):
+    """What the redemption service is configured with beyond what all services share."""
+
+    model_config = SettingsConfigDict(env_prefix="REDEMPTION_")
+
+    port: int = Field(default=8002, ge=1, le=65535)

@@ -1,0 +1,104 @@
+"""The locks of a decision, all in one statement: orders, then code counters, then coupons, each in a sorted order.
+
+An upsert whose update never happens makes what is missing and locks what is there. Nothing read here decides.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.database.pool import Connection
+
+# Deciders that see a coupon without a limit share this lock on it, and whoever sees its first limit takes it alone: so
+# the count of the redemptions so far misses none that is under way. Buckets bound the size of the server's lock table.
+COUPON_LOCK_CLASS = 7_236_002
+COUPON_LOCK_BUCKETS = 256
+
+# Each part counts the rows of the one before it, which makes the server run them in this order. The two halves of
+# `wanted` fit the two partial indexes on live and on archived codes; OFFSET 0 keeps the lookups one by one.
+LOCK = """
+WITH fresh_order AS (
+    INSERT INTO orders (program_id, order_ref, created_at)
+    SELECT program_id, order_ref, $5 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+    ORDER BY program_id, order_ref
+    ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = orders.created_at WHERE false
+    RETURNING program_id, order_ref
+), wanted AS MATERIALIZED (
+    SELECT r.code_id, r.coupon_id, r.is_limited
+    FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical), LATERAL (
+        SELECT v.code_id, v.coupon_id, v.coupon_redemption_limit IS NOT NULL AS is_limited FROM codes.redeemable_v1 v
+        WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NULL
+        UNION ALL
+        SELECT v.code_id, v.coupon_id, v.coupon_redemption_limit IS NOT NULL FROM codes.redeemable_v1 v
+        WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NOT NULL
+        OFFSET 0) r
+), locked_code AS (
+    INSERT INTO code_counters (code_id)
+    SELECT code_id FROM wanted WHERE (SELECT count(*) FROM fresh_order) >= 0 ORDER BY code_id
+    ON CONFLICT (code_id) DO UPDATE SET uses = code_counters.uses WHERE false
+    RETURNING code_id
+), coupon AS MATERIALIZED (
+    SELECT w.coupon_id, w.is_limited OR c.coupon_id IS NOT NULL AS is_counted, c.uses IS NULL AS is_uncounted_yet
+    FROM (SELECT coupon_id, bool_or(is_limited) AS is_limited FROM wanted GROUP BY coupon_id) w
+    LEFT JOIN LATERAL (
+        SELECT n.coupon_id, n.uses FROM coupon_counters n WHERE n.coupon_id = w.coupon_id OFFSET 0) c ON true
+), locked_coupon AS (
+    INSERT INTO coupon_counters (coupon_id)
+    SELECT coupon_id FROM coupon WHERE is_counted AND (SELECT count(*) FROM locked_code) >= 0 ORDER BY coupon_id
+    ON CONFLICT (coupon_id) DO UPDATE SET uses = coupon_counters.uses WHERE false
+    RETURNING coupon_id
+), bucket AS MATERIALIZED (
+    SELECT id, is_alone FROM (
+        SELECT abs(hashtext(coupon_id::text) % $7) AS id, bool_or(is_counted) AS is_alone
+        FROM coupon WHERE is_uncounted_yet GROUP BY 1) b
+    WHERE (SELECT count(*) FROM locked_coupon) >= 0 ORDER BY id
+), locked_bucket AS MATERIALIZED (
+    SELECT CASE WHEN is_alone THEN pg_advisory_xact_lock($6, id) ELSE pg_advisory_xact_lock_shared($6, id) END
+    FROM bucket
+)
+SELECT program_id, order_ref, NULL::uuid AS code_id, NULL::uuid AS coupon_id, NULL::boolean AS is_counted
+FROM fresh_order
+UNION ALL
+SELECT NULL, NULL, w.code_id, w.coupon_id, c.is_counted FROM wanted w JOIN coupon c USING (coupon_id)
+WHERE (SELECT count(*) FROM locked_bucket) >= 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What is locked now: code ids, coupons with their count, coupons without one, and the orders just made."""
+
+    code_ids: Sequence[uuid.UUID]
+    counted_coupons: frozenset[uuid.UUID]
+    uncounted_coupons: frozenset[uuid.UUID]
+    fresh_orders: frozenset[tuple[uuid.UUID, str]]
+
+
+async def lock(
+    connection: Connection,
+    orders: Sequence[tuple[uuid.UUID, str]],
+    strings: Sequence[tuple[uuid.UUID, str]],
+    now: datetime,
+) -> Locked:
+    """Lock orders, and the counters of every code that bears or bore one of the strings (program, canonical form).
+
+    Neither sequence may name anything twice.
+    """
+    rows = await connection.fetch(
+        LOCK,
+        [program_id for program_id, _ in orders],
+        [order_ref for _, order_ref in orders],
+        [program_id for program_id, _ in strings],
+        [canonical for _, canonical in strings],
+        now,
+        COUPON_LOCK_CLASS,
+        COUPON_LOCK_BUCKETS,
+    )
+    codes = [row for row in rows if row["code_id"] is not None]
+    return Locked(
+        [row["code_id"] for row in codes],
+        frozenset(row["coupon_id"] for row in codes if row["is_counted"]),
+        frozenset(row["coupon_id"] for row in codes if not row["is_counted"]),
+        frozenset((row["program_id"], row["order_ref"]) for row in rows if row["code_id"] is None),
+    )

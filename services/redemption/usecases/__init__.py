@@ -1,0 +1,1 @@
+"""What the redemption service does, one file per thing."""
