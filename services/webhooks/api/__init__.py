@@ -1,0 +1,1 @@
+"""The webhooks API under `/v1/webhooks`: parse, call one use case, render."""

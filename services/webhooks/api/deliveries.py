@@ -1,0 +1,173 @@
+"""`/v1/webhooks/deliveries` and `/v1/webhooks/dead-letters`."""
+
+import uuid
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.webhooks.api.exchange import once, owner, use_cases
+from services.webhooks.api.shapes import (
+    DeadLetterData,
+    DeliveryData,
+    DeliveryDetailData,
+    ReplayedData,
+    ReplayedManyData,
+    dead_letter_data,
+    delivery_data,
+    detail_data,
+)
+from services.webhooks.domain.deliveries import DeadLetterFilter, DeliveryStatus
+from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
+from shared.web import (
+    Data,
+    Instant,
+    Int,
+    Page,
+    PageQuery,
+    Request,
+    RequestModel,
+    Route,
+    Text,
+    data_response,
+    page_of,
+    respond,
+)
+
+
+class DeliveryQuery(PageQuery):
+    """Filters of the list of deliveries."""
+
+    endpoint_id: uuid.UUID | None = None
+    status: DeliveryStatus | None = None
+    event_type: Text | None = None
+
+
+class DeadLetterQuery(PageQuery):
+    """Filters of the list of dead letters."""
+
+    endpoint_id: uuid.UUID | None = None
+    event_type: Text | None = None
+    since: Instant | None = Field(None, description="Only those that died at this time or later.")
+
+
+class ReplayOfMany(RequestModel):
+    """Which dead letters to replay; without filters all of them, the oldest first."""
+
+    endpoint_id: uuid.UUID | None = None
+    event_type: Text | None = None
+    since: Instant | None = None
+    limit: Annotated[Int, Field(ge=1, le=MAX_REPLAYED)] = MAX_REPLAYED
+
+
+def _replayed(delivery_id: uuid.UUID) -> web.Response:
+    return data_response(ReplayedData(id=str(delivery_id), status="pending"))
+
+
+def _replayed_many(count: int) -> web.Response:
+    return data_response(ReplayedManyData(replayed=count))
+
+
+async def list_deliveries(request: Request) -> web.StreamResponse:
+    """List deliveries, the newest first."""
+    query = request.query(DeliveryQuery)
+    found = await use_cases(request).read_deliveries.page(
+        owner(request),
+        endpoint_id=query.endpoint_id,
+        status=query.status,
+        event_type=query.event_type,
+        before=query.last_id,
+        limit=query.limit + 1,
+    )
+    return page_of(query, found, delivery_data)
+
+
+async def show_delivery(request: Request) -> web.StreamResponse:
+    """Show one delivery with its attempts."""
+    found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
+    return data_response(detail_data(found))
+
+
+async def list_dead_letters(request: Request) -> web.StreamResponse:
+    """List dead letters, the newest deliveries first."""
+    query = request.query(DeadLetterQuery)
+    chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since)
+    found = await use_cases(request).read_deliveries.dead_letters(
+        owner(request), chosen, query.last_id, query.limit + 1
+    )
+    return page_of(query, found, dead_letter_data)
+
+
+async def replay(request: Request) -> web.StreamResponse:
+    """Replay one dead letter."""
+    answer = await use_cases(request).replay_delivery(
+        owner(request), request.path_id("delivery_id"), once(request, _replayed)
+    )
+    return respond(request, answer)
+
+
+async def replay_many(request: Request) -> web.StreamResponse:
+    """Replay the dead letters that the filters mean."""
+    body = request.body(ReplayOfMany)
+    chosen = DeadLetterFilter(body.endpoint_id, body.event_type, body.since)
+    answer = await use_cases(request).replay_many(owner(request), chosen, body.limit, once(request, _replayed_many))
+    return respond(request, answer)
+
+
+_COMMON: Final[dict[str, Any]] = {"security": "either", "family": "management", "scope": "webhooks"}
+_MISSING: Final = "No such delivery, or it belongs to somebody else"
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/webhooks/deliveries",
+        handler=list_deliveries,
+        summary="List deliveries",
+        tag="deliveries",
+        query=DeliveryQuery,
+        responses={200: Page[DeliveryData]},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/deliveries/{delivery_id}",
+        handler=show_delivery,
+        summary="Show a delivery with its attempts",
+        tag="deliveries",
+        responses={200: Data[DeliveryDetailData], 404: _MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/dead-letters",
+        handler=list_dead_letters,
+        summary="List dead letters",
+        tag="dead letters",
+        query=DeadLetterQuery,
+        responses={200: Page[DeadLetterData]},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/dead-letters/replay",
+        handler=replay_many,
+        summary="Replay dead letters",
+        tag="dead letters",
+        body=ReplayOfMany,
+        body_required=False,
+        idempotent=True,
+        responses={200: Data[ReplayedManyData]},
+        examples={"request": {"event_type": "code.redeemed"}},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/dead-letters/{delivery_id}/replay",
+        handler=replay,
+        summary="Replay a dead letter",
+        tag="dead letters",
+        idempotent=True,
+        responses={200: Data[ReplayedData], 404: _MISSING, 409: "It is no dead letter, or its endpoint is disabled"},
+        **_COMMON,
+    ),
+)

@@ -1,0 +1,57 @@
+"""What every handler of this service needs of a request: the use cases, whose key asks, one answer per key."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from services.webhooks.api.errors import translate
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
+from services.webhooks.usecases.create_endpoint import CreateEndpoint
+from services.webhooks.usecases.read_deliveries import ReadDeliveries
+from services.webhooks.usecases.read_endpoints import ReadEndpoints
+from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
+from services.webhooks.usecases.rotate_key import RotateKey
+from services.webhooks.usecases.send_test import SendTest
+from shared.idempotency import Once
+from shared.web import Request, answered_once
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the handlers call."""
+
+    create_endpoint: CreateEndpoint
+    change_endpoint: ChangeEndpoint
+    archive_endpoint: ArchiveEndpoint
+    read_endpoints: ReadEndpoints
+    rotate_key: RotateKey
+    send_test: SendTest
+    read_deliveries: ReadDeliveries
+    replay_delivery: ReplayDelivery
+    replay_many: ReplayMany
+
+
+USE_CASES: Final = web.AppKey("use_cases", UseCases)
+
+
+def use_cases(request: Request) -> UseCases:
+    """Return the service's use cases."""
+    return request.dependency(USE_CASES)
+
+
+def owner(request: Request) -> Owner:
+    """Return whose endpoints the key may see."""
+    credential = request.credential
+    return Owner(credential.program_id, credential.partner_id)
+
+
+def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
+    """Return how this request is answered, and under which key, if any, the answer is kept."""
+    asking = owner(request)
+    owner_id = asking.partner_id or asking.program_id
+    return answered_once(request, owner_id, render, translate, has_secret=has_secret)

@@ -1,0 +1,171 @@
+"""The composition root: opens what the service needs, wires it, and runs its parts until told to stop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from services.webhooks.api.errors import translate
+from services.webhooks.api.exchange import USE_CASES, UseCases
+from services.webhooks.api.routes import ROUTES
+from services.webhooks.config import WebhooksSettings
+from services.webhooks.consumers import EventConsumer
+from services.webhooks.dispatcher.dispatcher import Dispatcher, Works
+from services.webhooks.dispatcher.writer import ResultWriter
+from services.webhooks.domain.errors import WebhookError
+from services.webhooks.sender.client import Sender
+from services.webhooks.sender.guard import NameService
+from services.webhooks.sender.urls import URLChecker
+from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
+from services.webhooks.usecases.claim_deliveries import (
+    ClaimDeliveries,
+    ClaimExpired,
+    MeasureBacklog,
+    ReleaseDeliveries,
+)
+from services.webhooks.usecases.create_endpoint import CreateEndpoint
+from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
+from services.webhooks.usecases.read_deliveries import ReadDeliveries
+from services.webhooks.usecases.read_endpoints import ReadEndpoints
+from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
+from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
+from services.webhooks.usecases.rotate_key import RotateKey
+from services.webhooks.usecases.send_test import SendTest
+from services.webhooks.usecases.take_in_events import TakeInEvents
+from shared.broker import topology
+from shared.broker.consumer import BatchConsumer
+from shared.broker.publisher import Publisher
+from shared.broker.relay import OutboxRelay
+from shared.clock import Clock, utc_now
+from shared.config import decode_secret_key
+from shared.database import pool
+from shared.database.credentials import CredentialReader
+from shared.database.idempotency import AnswerOnce, PurgeAnswers
+from shared.database.outbox import OutboxTable
+from shared.database.pool import Database
+from shared.database.sealing import Seal
+from shared.ids import new_id
+from shared.process import serve_http, supervise
+from shared.readiness import Parts
+from shared.web import build_application
+from shared.web.health import Ready
+
+SERVICE: Final = "webhooks"
+DRAIN_SECONDS: Final = 2.0
+
+
+async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; then take nothing more, finish what is in hand, and close in reverse order."""
+    amqp_url = settings.amqp_url.get_secret_value()
+    async with (
+        pool.connect(settings.database_url.get_secret_value(), SERVICE, settings.database_pool_size) as database,
+        # For statements over arrays of any length: planning one each time would cost as much as running it.
+        pool.connect(settings.database_url.get_secret_value(), SERVICE, 4, generic_plans=True) as batches,
+        Publisher(amqp_url, topology.EXCHANGE_WEBHOOKS) as publisher,
+        open_sender(utc_now, is_development=settings.environment == "development") as (sender, urls),
+    ):
+        relay = OutboxRelay(publisher, OutboxTable(batches))
+        seal = Seal(decode_secret_key(settings.secret_key))
+        dispatcher = build_dispatcher(
+            database, batches, seal, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
+        )
+        take_in = TakeInEvents(batches, dispatcher, utc_now)
+        consumer = BatchConsumer(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now)
+        answer_once = AnswerOnce(database, utc_now, seal, WebhookError)
+        app = build_app(
+            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher),
+            CredentialReader(database, utc_now),
+            Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
+        )
+        async with serve_http(app, settings.host, settings.port) as server:
+
+            async def finish() -> None:
+                await consumer.stop()
+                await dispatcher.stop()
+                await server.close()
+                await relay.drain(DRAIN_SECONDS)
+
+            parts = {
+                "consumer": consumer.run(),
+                "dispatcher": dispatcher.run(),
+                "relay": relay.run(),
+                "purge": PurgeAnswers(database, utc_now).run(),
+            }
+            await supervise(parts, stop, finish)
+
+
+@asynccontextmanager
+async def open_sender(clock: Clock, *, is_development: bool) -> AsyncIterator[tuple[Sender, URLChecker]]:
+    """Open the way out, with its own name service."""
+    names = NameService()
+    urls = URLChecker(names, is_development=is_development)
+    try:
+        async with Sender(urls, names, clock) as sender:
+            yield sender, urls
+    finally:
+        names.close()
+
+
+def build_dispatcher(
+    database: Database,
+    batches: Database,
+    seal: Seal,
+    sender: Sender,
+    clock: Clock,
+    hand_over: HandOver,
+    *,
+    max_in_flight: int,
+) -> Dispatcher:
+    """Wire the sending half; does no I/O."""
+    works = Works(
+        claim=ClaimDeliveries(database, clock),
+        claim_expired=ClaimExpired(database, clock),
+        release=ReleaseDeliveries(database, clock),
+        load_targets=LoadTargets(database, seal),
+        read_states=ReadStates(database),
+        measure_backlog=MeasureBacklog(database, clock),
+        end=EndUnsent(database, clock, hand_over),
+    )
+    writer = ResultWriter(RecordResults(batches, clock, hand_over))
+    return Dispatcher(works, sender.post, writer, clock, max_in_flight=max_in_flight)
+
+
+def build_use_cases(
+    database: Database,
+    clock: Clock,
+    seal: Seal,
+    answer_once: AnswerOnce,
+    sender: Sender,
+    urls: URLChecker,
+    dispatcher: Dispatcher,
+) -> UseCases:
+    """Wire what the handlers call; does no I/O."""
+    changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
+    return UseCases(
+        create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id),
+        change_endpoint=ChangeEndpoint(database, clock, urls, changed),
+        archive_endpoint=ArchiveEndpoint(database, clock, changed),
+        read_endpoints=ReadEndpoints(database),
+        rotate_key=RotateKey(answer_once, seal, new_id, changed),
+        send_test=SendTest(database, clock, seal, sender.post, new_id),
+        read_deliveries=ReadDeliveries(database),
+        replay_delivery=ReplayDelivery(answer_once, note_backlog),
+        replay_many=ReplayMany(answer_once, note_backlog),
+    )
+
+
+def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) -> web.Application:
+    """Wire the HTTP side; does no I/O."""
+    app = build_application(
+        SERVICE,
+        ROUTES,
+        authenticate=credentials.find,
+        ready=ready,
+        title="Mintwire webhooks",
+        version="1",
+        translate=translate,
+    )
+    app[USE_CASES] = use_cases
+    return app

@@ -1,0 +1,16 @@
+"""What the webhook service is configured with; the prefix of its environment variables is `WEBHOOKS_`."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.config import SecretKey, ServiceSettings
+
+
+class WebhooksSettings(ServiceSettings):
+    """Read once, at start."""
+
+    model_config = SettingsConfigDict(env_prefix="WEBHOOKS_")
+
+    port: int = Field(default=8003, ge=1, le=65535)
+    secret_key: SecretKey
+    max_in_flight: int = Field(default=100, ge=1, le=2000)

@@ -1,0 +1,125 @@
+"""Reads events from the queue `webhooks.events` and hands them over in batches."""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.usecases.take_in_events import TakeInEvents
+from shared.broker.messages import Received, Reject
+from shared.events import catalogue
+from shared.events.checkout import Attributes
+from shared.events.envelope import InvalidEvent, ShortText, decode_data, decode_envelope, describe
+from shared.events.redemption import CodeRedeemedV1
+
+_REDEEMED_SCHEMA: Final = CodeRedeemedV1.schema_urn()
+_MODELS: Final = {model.type: model for models in catalogue.PUBLISHED.values() for model in models}
+
+
+class _Facts(BaseModel):
+    """What every event of ours says in the same words: whose it is, and when it happened."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None = None
+    occurred_at: AwareDatetime | None = None
+
+
+class _Head(BaseModel):
+    """Of the envelope, what makes an event itself."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    specversion: Literal["1.0"]
+    id: ShortText
+    source: ShortText
+
+
+class _Redeemed(BaseModel):
+    """Of a redeemed code, everything that webhooks use; the rest is not ours to judge."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    occurred_at: AwareDatetime
+    code: ShortText
+    attributes: Attributes
+    attribute_names: list[str]
+    codes_remaining: int | None
+
+
+class EventConsumer:
+    """Judges each message: taken in, here before, or rejected with a reason."""
+
+    def __init__(self, take_in: TakeInEvents) -> None:
+        self._take_in = take_in
+
+    async def __call__(self, batch: Sequence[Received]) -> list[Reject | None]:
+        """Return one outcome per message, in order."""
+        outcomes: list[Reject | None] = [None] * len(batch)
+        events: list[IncomingEvent] = []
+        places: list[int] = []
+        for place, received in enumerate(batch):
+            try:
+                events.append(read_event(received.body))
+            except InvalidEvent as error:
+                outcomes[place] = Reject(error.reason, error.detail)
+            else:
+                places.append(place)
+        verdicts = await self._take_in(events) if events else []
+        for place, verdict in zip(places, verdicts, strict=True):
+            if verdict == "conflict":
+                outcomes[place] = Reject("event_id_conflict", "An event of this id with another body was here before.")
+        return outcomes
+
+
+def read_event(raw: bytes) -> IncomingEvent:
+    """Read one event; types that we do not know by model pass if they say whose they are. Raises `InvalidEvent`."""
+    if (event := _read_redeemed(raw)) is not None:
+        return event
+    envelope = decode_envelope(raw)
+    if model := _MODELS.get(envelope.type):
+        decode_data(envelope, model)
+    try:
+        facts = _Facts.model_validate(envelope.data)
+    except ValidationError as error:
+        raise InvalidEvent("invalid_data", describe(error, "data")) from None
+    return IncomingEvent(
+        event_id=envelope.id,
+        source=envelope.source,
+        type=envelope.type,
+        program_id=facts.program_id,
+        partner_id=facts.partner_id,
+        occurred_at=facts.occurred_at or envelope.time,
+        data=envelope.data,
+        body_sha256=hashlib.sha256(raw).digest(),
+    )
+
+
+def _read_redeemed(raw: bytes) -> IncomingEvent | None:
+    """Read the one event that comes in masses, at less cost; None leaves it, and what is wrong, to others."""
+    try:
+        value = orjson.loads(raw)
+        if value["type"] != CodeRedeemedV1.type or value["dataschema"] != _REDEEMED_SCHEMA:
+            return None
+        head = _Head.model_validate(value)
+        data = value["data"]
+        facts = _Redeemed.model_validate(data)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return IncomingEvent(
+        event_id=head.id,
+        source=head.source,
+        type=CodeRedeemedV1.type,
+        program_id=facts.program_id,
+        partner_id=facts.partner_id,
+        occurred_at=facts.occurred_at,
+        data=data,
+        body_sha256=hashlib.sha256(raw).digest(),
+    )

@@ -1,0 +1,61 @@
+"""Writes the results of attempts: what has gathered while one group was being written makes the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from services.webhooks.domain.deliveries import Settlement
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+MAX_GROUP: Final = 500
+# The receiver has its webhook by then; a statement for each result would take the machine from the next one. What a
+# crash within this time leaves unwritten is sent again when its lease runs out, as what is under way is.
+_GATHER_SECONDS: Final = 0.01
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+Record = Callable[[Sequence[Settlement]], Awaitable[None]]
+
+
+class ResultWriter:
+    """Keeps results until they are written; while the database is away it tries again and again."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._gathered: list[Settlement] = []
+        self._arrived = asyncio.Event()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def add(self, settlement: Settlement) -> None:
+        """Hand in one result; never blocks."""
+        self._gathered.append(settlement)
+        self._is_empty.clear()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            self._arrived.clear()
+            while self._gathered:
+                group, self._gathered = self._gathered[:MAX_GROUP], self._gathered[MAX_GROUP:]
+                await self._write(group)
+            self._is_empty.set()
+
+    async def drain(self) -> None:
+        """Wait until everything that was handed in is written."""
+        await self._is_empty.wait()
+
+    async def _write(self, group: Sequence[Settlement]) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._record(group)
+            except TransientFault as fault:
+                get_logger().warning("results_not_written", count=len(group), reason=str(fault))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                return

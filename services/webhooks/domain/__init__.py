@@ -1,0 +1,1 @@
+"""The rules of webhook delivery: pure functions over facts that are passed in."""

@@ -1,0 +1,185 @@
+"""Deliveries and attempts: the facts of one try, and what is to be done after it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from services.webhooks.domain import schedule
+from services.webhooks.domain.endpoints import Endpoint
+
+DeliveryStatus = Literal["pending", "succeeded", "failed", "dead", "canceled"]
+Trigger = Literal["automatic", "replay", "test"]
+ErrorCode = Literal[
+    "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
+]
+GONE: Final = 410
+OVERLOADED: Final = frozenset({429, 502, 503, 504})
+MAX_RESPONSE_BYTES: Final = 16 * 1024
+MESSAGE_PREFIX: Final = "msg_"
+# The total timeout of a POST and as much again: who has not reported by then is taken for dead.
+LEASE_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class HeldDelivery:
+    """A delivery that this process holds by a lease; `token` fences its result, `step` is its number in the schedule.
+
+    `lease_ends` is on the loop's clock, which no change of the wall clock moves.
+    """
+
+    delivery_id: uuid.UUID
+    endpoint_id: uuid.UUID
+    endpoint_version: int
+    message_id: uuid.UUID
+    event_type: str
+    body: bytes
+    step: int
+    trigger: Trigger
+    ends_at: datetime
+    token: int
+    lease_ends: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint as the sender needs it, with its live keys, the newest first."""
+
+    endpoint: Endpoint
+    keys: tuple[tuple[bytes, datetime | None], ...]
+    is_archived: bool = False
+
+    def live_keys(self, now: datetime) -> list[bytes]:
+        """Return the keys that sign at this moment."""
+        return [key for key, expires_at in self.keys if expires_at is None or expires_at > now]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one POST: a status, or an error code where no status was had."""
+
+    started_at: datetime
+    duration_ms: int
+    status: int | None
+    error_code: ErrorCode | None
+    response: str | None
+    retry_after: str | None = None
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the receiver took it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to the delivery (`due_at` for another try) and to its endpoint."""
+
+    status: DeliveryStatus
+    due_at: datetime | None = None
+    reason: str | None = None
+    resume_at: datetime | None = None
+    is_gone: bool = False
+
+
+SUCCEEDED: Final = Decision("succeeded")
+
+
+def decide(answer: Answer, step: int, ends_at: datetime, now: datetime, throttled: int, chance: float) -> Decision:
+    """Judge one answer: 2xx succeeds, 410 means the endpoint is gone, an overloaded one rests, all else is retried.
+
+    `throttled` counts the refusals for overload in a row, this one included.
+    """
+    status = answer.status
+    if answer.has_succeeded:
+        return SUCCEEDED
+    if status == GONE:
+        return Decision("dead", reason="endpoint_gone", is_gone=True)
+    resume_at = None
+    if status in OVERLOADED:
+        resume_at = now + (schedule.retry_after(answer.retry_after, now) or schedule.throttle(throttled))
+    due_at = schedule.next_attempt(step, now, ends_at, resume_at, chance)
+    if due_at is None:
+        reason = "attempts_exhausted" if step >= schedule.MAX_ATTEMPTS else "expired"
+        return Decision("dead", reason=reason, resume_at=resume_at)
+    return Decision("pending", due_at=due_at, resume_at=resume_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One attempt with its answer and what was decided; the unit that is written in groups."""
+
+    held: HeldDelivery
+    target: Target
+    answer: Answer
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAttempt:
+    """An attempt as it is shown."""
+
+    delivery_id: uuid.UUID
+    message_id: uuid.UUID
+    number: int
+    trigger: Trigger
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery as it is shown; `next_attempt_at` is None when nothing more will happen by itself."""
+
+    id: uuid.UUID
+    endpoint_id: uuid.UUID
+    message_id: uuid.UUID
+    event_type: str
+    status: DeliveryStatus
+    attempts_made: int
+    last_status: int | None
+    last_error_code: ErrorCode | None
+    next_attempt_at: datetime | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDetail:
+    """A delivery with its body and all its attempts, the first one first."""
+
+    delivery: Delivery
+    body: bytes
+    attempts: tuple[RecordedAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A delivery that was given up, and why."""
+
+    delivery: Delivery
+    reason: str
+    died_at: datetime
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The delivery's id, by which a page is continued."""
+        return self.delivery.id
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant; None means all."""
+
+    endpoint_id: uuid.UUID | None = None
+    event_type: str | None = None
+    since: datetime | None = None
+
+
+def message_name(message_id: uuid.UUID) -> str:
+    """Return the id of a message as receivers see it in `webhook-id`."""
+    return MESSAGE_PREFIX + message_id.hex
+
+
+def printable(raw: bytes) -> str:
+    """Return an answer's bytes as text that the database accepts."""
+    return raw[:MAX_RESPONSE_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")

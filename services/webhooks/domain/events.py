@@ -1,0 +1,27 @@
+"""An event as it came in from another service, read and identified."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingEvent:
+    """One event; `data` holds its members as they came, `occurred_at` is when the fact happened."""
+
+    event_id: str
+    source: str
+    type: str
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    occurred_at: datetime
+    data: Mapping[str, Any]
+    body_sha256: bytes
+
+    @property
+    def about_endpoint(self) -> str | None:
+        """The endpoint that an operational event reports on."""
+        found = self.data.get("endpoint_id")
+        return found if isinstance(found, str) else None

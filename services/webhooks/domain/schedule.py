@@ -1,0 +1,65 @@
+"""When a delivery is tried again: ten attempts over 75 h 35 m, jittered, and never later than 96 h after the start."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+# Seconds before each attempt; the first goes out at once.
+STEPS: Final = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+MAX_ATTEMPTS: Final = len(STEPS)
+JITTER: Final = 0.2
+LIFETIME: Final = timedelta(hours=96)
+LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
+_THROTTLE_FIRST, _THROTTLE_MOST = 5.0, 300.0
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+
+
+def delay(step: int, chance: float) -> timedelta:
+    """Return how long to wait before attempt number `step + 1` (step 1 is the first retry).
+
+    `chance` in [0, 1) places the delay within 20 % around its step.
+    """
+    return timedelta(seconds=STEPS[step] * (1 - JITTER + 2 * JITTER * chance))
+
+
+def next_attempt(
+    step: int, now: datetime, ends_at: datetime, not_before: datetime | None, chance: float
+) -> datetime | None:
+    """Return when to try again after attempt number `step` failed, or None if that was the last.
+
+    `not_before` is what the receiver asked for; a try that would come after `ends_at` is none.
+    """
+    if step >= MAX_ATTEMPTS:
+        return None
+    due = now + delay(step, chance)
+    if not_before is not None and not_before > due:
+        due = not_before
+    return due if due < ends_at else None
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Read a Retry-After header, seconds or a date, bounded to 24 h; None if it says nothing usable."""
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        seconds = min(float(text), LONGEST_RETRY_AFTER.total_seconds())
+        return timedelta(seconds=math.ceil(seconds))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        wait = moment - now
+    except OverflowError:
+        return None
+    return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
+
+
+def throttle(in_a_row: int) -> timedelta:
+    """Return how long an overloaded endpoint rests that named no time: 5 s, doubling to 5 min."""
+    return timedelta(seconds=min(_THROTTLE_MOST, _THROTTLE_FIRST * 2.0 ** min(max(in_a_row - 1, 0), 10)))

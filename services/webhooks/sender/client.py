@@ -1,0 +1,190 @@
+"""Makes one attempt: signs the stored bytes, POSTs them, and says what came back. It decides nothing."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
+from multidict import CIMultiDict
+
+from services.webhooks.domain.addresses import Reach, URLRefused
+from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, ErrorCode, printable
+from services.webhooks.domain.signature import sign
+from services.webhooks.sender.guard import (
+    DIALLED,
+    AddressRefused,
+    DialNote,
+    NameService,
+    NotingConnector,
+    VettingResolver,
+    vetting_socket_factory,
+)
+from services.webhooks.sender.urls import CheckedURL, URLChecker
+from shared.boundary import refuse_inside_transaction
+from shared.clock import Clock
+from shared.log import get_logger
+
+TOTAL_SECONDS: Final = 15.0
+CONNECT_SECONDS: Final = 5.0
+# Once the status is known, the rest of an answer is worth this much waiting: it only goes into the log.
+BODY_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 5.0
+_HEADERS: Final = (
+    ("User-Agent", "Mintwire-Webhooks/1.0"),
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "identity"),
+    ("Content-Type", "application/json"),
+)
+_REACHES: Final[tuple[Reach, ...]] = ("public", "loopback")
+
+
+class Sender:
+    """The sessions through which all webhooks leave. Enter it before use."""
+
+    def __init__(
+        self,
+        urls: URLChecker,
+        names: NameService,
+        clock: Clock,
+        *,
+        total_seconds: float = TOTAL_SECONDS,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._urls = urls
+        self._names = names
+        self._clock = clock
+        self._total_seconds = total_seconds
+        self._ssl: ssl.SSLContext | bool = ssl_context or True
+        self._sessions: dict[Reach, ClientSession] = {}
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for reach in _REACHES:
+            self._sessions[reach] = await self._exit.enter_async_context(self._session(reach))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exit.aclose()
+
+    async def post(self, url: str, message_name: str, body: bytes, keys: Sequence[bytes]) -> Answer:
+        """POST a body as it is, signed with every key; returns within the total timeout, whatever the receiver does."""
+        refuse_inside_transaction("A webhook")
+        started_at = self._clock()
+        started = time.perf_counter()
+        status: int | None = None
+        error_code: ErrorCode | None = None
+        raw: bytes | None = None
+        retry_after: str | None = None
+        try:
+            checked = self._urls.check(url)
+            note = DialNote()
+            DIALLED.set(note)
+            timestamp = int(started_at.timestamp())
+            headers = CIMultiDict(_HEADERS)
+            headers["webhook-id"] = message_name
+            headers["webhook-timestamp"] = str(timestamp)
+            headers["webhook-signature"] = sign(message_name, timestamp, body, keys)
+            response = await self._request(checked, headers, body, note)
+            status = response.status
+            retry_after = response.headers.get("Retry-After")
+            raw = await _excerpt(response)
+        except URLRefused:
+            error_code = "blocked_address"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            error_code = classify(error)
+        except Exception as error:  # noqa: BLE001 - a receiver must not be able to end us; arch: allow-broad-except: same
+            get_logger().error("webhook_client_failed", exc_info=error)
+            error_code = "invalid_answer"
+        return Answer(
+            started_at,
+            round((time.perf_counter() - started) * 1000),
+            status,
+            error_code,
+            None if raw is None else printable(raw),
+            retry_after,
+        )
+
+    async def _request(
+        self, checked: CheckedURL, headers: CIMultiDict[str], body: bytes, note: DialNote
+    ) -> aiohttp.ClientResponse:
+        session = self._sessions[checked.reach]
+        try:
+            return await session.post(checked.url, data=body, headers=headers, allow_redirects=False)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if note.has_dialled or not _is_silent(error):
+                raise
+        # The receiver had closed an idle connection as we wrote to it; it has not seen the request.
+        return await session.post(checked.url, data=body, headers=headers, allow_redirects=False)
+
+    def _session(self, reach: Reach) -> ClientSession:
+        connector = NotingConnector(
+            # Our own caps count; a pool that is shared by all would let one slow receiver starve the others.
+            limit=0,
+            ssl=self._ssl,
+            resolver=VettingResolver(self._names, reach),
+            use_dns_cache=False,
+            socket_factory=vetting_socket_factory(reach),
+            keepalive_timeout=IDLE_SECONDS,
+        )
+        return ClientSession(
+            connector=connector,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=self._total_seconds, sock_connect=min(CONNECT_SECONDS, self._total_seconds)),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+
+def classify(error: Exception) -> ErrorCode:
+    """Name a failure without telling what is behind an address that we do not dial."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError | AddressRefused):
+        return "blocked_address"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+        return "blocked_address"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return "tls_failed"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "connect_timeout"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "connect_failed"
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        return "connection_lost"
+    return "invalid_answer"
+
+
+def _is_silent(error: Exception) -> bool:
+    """Say whether the connection ended without a byte of an answer."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.message, str)
+
+
+async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
+    """Read the beginning of an answer and give the connection back, or close it if there is more."""
+    content = response.content
+    if content.is_eof():
+        raw = content.read_nowait(MAX_RESPONSE_BYTES) if not content.at_eof() else b""
+        response.release()
+        return raw
+    read = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while len(read) < MAX_RESPONSE_BYTES and (chunk := await content.readany()):
+                read += chunk
+    except (TimeoutError, aiohttp.ClientError):
+        # The status has come and decides; what is missing of the body is missing from the log only.
+        pass
+    if content.at_eof():
+        response.release()
+    else:
+        response.close()
+    return bytes(read)

@@ -1,0 +1,86 @@
+"""Reads URLs as the HTTP client does, so that what is vetted is what is dialled."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from yarl import URL
+
+from services.webhooks.domain.addresses import (
+    MAX_URL_LENGTH,
+    REFUSED,
+    Reach,
+    URLParts,
+    URLRefused,
+    is_address,
+    is_dialable,
+    reach,
+)
+from services.webhooks.sender.guard import NameService
+
+_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedURL:
+    """A URL that may be an endpoint's, and the way to it."""
+
+    url: URL
+    reach: Reach
+
+
+class URLChecker:
+    """Checks URLs by their text, and by what their name resolves to at this moment."""
+
+    def __init__(self, names: NameService, *, is_development: bool) -> None:
+        self._names = names
+        self._is_development = is_development
+        self._checked: dict[str, CheckedURL] = {}
+
+    def check(self, text: str) -> CheckedURL:
+        """Read and vet a URL without asking anybody; raises `URLRefused`."""
+        found = self._checked.get(text)
+        if found is None:
+            if len(self._checked) >= _REMEMBERED:
+                self._checked.clear()
+            found = self._checked[text] = self._check(text)
+        return found
+
+    async def vet(self, text: str) -> CheckedURL:
+        """As `check`, and refuse a name that leads inside right now. One that does not resolve passes."""
+        checked = self.check(text)
+        host = checked.url.raw_host or ""
+        if is_address(host):
+            return checked
+        try:
+            found = await self._names.addresses(host)
+        except (OSError, UnicodeError, ValueError):
+            return checked
+        if not all(is_dialable(address, checked.reach) for _, address in found):
+            raise URLRefused(REFUSED)
+        return checked
+
+    def _check(self, text: str) -> CheckedURL:
+        if len(text) > MAX_URL_LENGTH:
+            raise URLRefused(f"must not have more than {MAX_URL_LENGTH} characters")
+        if any(character <= " " or character == "\\" or character == "\x7f" for character in text):
+            raise URLRefused("must be a URL without spaces, backslashes or control characters")
+        try:
+            url = URL(text)
+            parts = URLParts(
+                scheme=url.scheme,
+                host=(url.raw_host or "").lower(),
+                port=url.port or 0,
+                has_user=url.raw_user is not None or url.raw_password is not None or "@" in _authority(text),
+                has_fragment="#" in text,
+            )
+        except (ValueError, TypeError):
+            raise URLRefused("must be a valid URL") from None
+        if not parts.host:
+            raise URLRefused("must be an https URL with a host")
+        return CheckedURL(url, reach(parts, is_development=self._is_development))
+
+
+def _authority(text: str) -> str:
+    """Return what stands between `//` and the path; an empty user name is no longer seen once the URL is parsed."""
+    return re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]

@@ -1,0 +1,1 @@
+"""The SQL of the webhook service; rows leave as domain objects."""

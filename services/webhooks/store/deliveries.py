@@ -1,0 +1,238 @@
+"""Deliveries with their attempts, dead letters, and their replay."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from services.webhooks.domain.deliveries import (
+    Answer,
+    DeadLetter,
+    DeadLetterFilter,
+    Delivery,
+    DeliveryDetail,
+    DeliveryStatus,
+    RecordedAttempt,
+)
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.store.intake import NewMessage
+from shared.database.pool import Connection
+
+INSERT_TEST = """
+WITH message AS (
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+), delivery AS (
+    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
+                            last_error_code, created_at, completed_at)
+    VALUES ($8, $9, $1, $2, $5, $10, 1, $11, $12, $6, $13)
+)
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
+VALUES ($8, 1, 'test', $14, $15, $11, $12, $16)
+"""
+# A page is gathered endpoint by endpoint through the index, so that it costs the same however much history there is.
+LIST_DELIVERIES = """
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
+       d.created_at, d.completed_at, q.visible_at AS next_attempt_at
+FROM endpoints e
+CROSS JOIN LATERAL (
+    SELECT * FROM deliveries f
+    WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.id < $4)
+        AND ($5::text IS NULL OR f.status = $5) AND ($6::text IS NULL OR f.event_type = $6)
+    ORDER BY f.id DESC LIMIT $7) AS d
+LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
+WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
+ORDER BY d.id DESC LIMIT $7
+"""
+FIND_DELIVERY = """
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
+       d.created_at, d.completed_at, q.visible_at AS next_attempt_at, m.body
+FROM deliveries d
+JOIN endpoints e ON e.id = d.endpoint_id
+JOIN messages m ON m.id = d.message_id AND m.format = d.format
+LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
+WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3)
+"""
+LIST_ATTEMPTS = """
+SELECT number, trigger, started_at, duration_ms, status, error_code, response FROM attempts
+WHERE delivery_id = $1 ORDER BY number
+"""
+LIST_DEAD_LETTERS = """
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
+       d.created_at, d.completed_at, NULL::timestamptz AS next_attempt_at, l.reason, l.died_at
+FROM endpoints e
+CROSS JOIN LATERAL (
+    SELECT * FROM dead_letters f
+    WHERE f.endpoint_id = e.id AND ($6::uuid IS NULL OR f.delivery_id < $6)
+        AND ($4::text IS NULL OR f.event_type = $4) AND ($5::timestamptz IS NULL OR f.died_at >= $5)
+    ORDER BY f.delivery_id DESC LIMIT $7) AS l
+JOIN deliveries d ON d.id = l.delivery_id
+WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
+    AND e.archived_at IS NULL
+ORDER BY l.delivery_id DESC LIMIT $7
+"""
+LOCK_DELIVERY = """
+SELECT d.status, e.status AS endpoint_status
+FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
+FOR NO KEY UPDATE OF d
+"""
+# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing.
+REVIVE = """
+WITH chosen AS (
+    SELECT l.delivery_id
+    FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
+    WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
+        AND e.archived_at IS NULL AND e.status <> 'disabled'
+        AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
+        AND ($6::uuid IS NULL OR l.delivery_id = $6)
+    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED
+), revived AS (
+    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id RETURNING l.delivery_id
+), delivery AS (
+    UPDATE deliveries d SET status = 'pending', completed_at = NULL FROM revived r
+    WHERE d.id = r.delivery_id
+    RETURNING d.id, d.endpoint_id, d.message_id, d.format, d.event_type
+)
+INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
+                            ends_at, token)
+SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $8, $9, NULL FROM delivery
+RETURNING delivery_id
+"""
+
+
+async def insert_test(
+    connection: Connection,
+    delivery_id: uuid.UUID,
+    endpoint_id: uuid.UUID,
+    message: NewMessage,
+    answer: Answer,
+    now: datetime,
+) -> None:
+    """Write a test with its message and its only attempt."""
+    await connection.execute(
+        INSERT_TEST,
+        message.id,
+        message.format,
+        message.program_id,
+        message.partner_id,
+        message.event_type,
+        message.occurred_at,
+        message.body,
+        delivery_id,
+        endpoint_id,
+        "succeeded" if answer.has_succeeded else "failed",
+        answer.status,
+        answer.error_code,
+        now,
+        answer.started_at,
+        answer.duration_ms,
+        answer.response,
+    )
+
+
+async def list_page(
+    connection: Connection,
+    owner: Owner,
+    *,
+    endpoint_id: uuid.UUID | None,
+    status: DeliveryStatus | None,
+    event_type: str | None,
+    before: uuid.UUID | None,
+    limit: int,
+) -> list[Delivery]:
+    """Return deliveries of the owner's endpoints, archived ones too, the newest first."""
+    rows = await connection.fetch(
+        LIST_DELIVERIES, owner.program_id, owner.partner_id, endpoint_id, before, status, event_type, limit
+    )
+    return [_delivery(row) for row in rows]
+
+
+async def find(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> DeliveryDetail | None:
+    """Return one delivery with everything that is known of it."""
+    row = await connection.fetchrow(FIND_DELIVERY, delivery_id, owner.program_id, owner.partner_id)
+    if row is None:
+        return None
+    attempts = await connection.fetch(LIST_ATTEMPTS, delivery_id)
+    recorded = tuple(
+        RecordedAttempt(
+            delivery_id,
+            row["message_id"],
+            attempt["number"],
+            attempt["trigger"],
+            Answer(
+                attempt["started_at"],
+                attempt["duration_ms"],
+                attempt["status"],
+                attempt["error_code"],
+                attempt["response"],
+            ),
+        )
+        for attempt in attempts
+    )
+    return DeliveryDetail(_delivery(row), row["body"], recorded)
+
+
+async def list_dead_letters(
+    connection: Connection, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int
+) -> list[DeadLetter]:
+    """Return dead letters of the owner's endpoints, the newest deliveries first."""
+    rows = await connection.fetch(
+        LIST_DEAD_LETTERS,
+        owner.program_id,
+        owner.partner_id,
+        chosen.endpoint_id,
+        chosen.event_type,
+        chosen.since,
+        before,
+        limit,
+    )
+    return [DeadLetter(_delivery(row), row["reason"], row["died_at"]) for row in rows]
+
+
+async def lock_status(
+    connection: Connection, owner: Owner, delivery_id: uuid.UUID
+) -> tuple[DeliveryStatus, str] | None:
+    """Return status of a delivery and of its endpoint, and keep others from changing the delivery."""
+    row = await connection.fetchrow(LOCK_DELIVERY, delivery_id, owner.program_id, owner.partner_id)
+    return None if row is None else (row["status"], row["endpoint_status"])
+
+
+async def revive(
+    connection: Connection,
+    owner: Owner,
+    chosen: DeadLetterFilter,
+    delivery_id: uuid.UUID | None,
+    limit: int,
+    now: datetime,
+    ends_at: datetime,
+) -> list[uuid.UUID]:
+    """Make up to `limit` dead letters due again with a fresh schedule, and return them."""
+    rows = await connection.fetch(
+        REVIVE,
+        owner.program_id,
+        owner.partner_id,
+        chosen.endpoint_id,
+        chosen.event_type,
+        chosen.since,
+        delivery_id,
+        limit,
+        now,
+        ends_at,
+    )
+    return [row["delivery_id"] for row in rows]
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        row["id"],
+        row["endpoint_id"],
+        row["message_id"],
+        row["event_type"],
+        row["status"],
+        row["attempts_made"],
+        row["last_status"],
+        row["last_error_code"],
+        row["next_attempt_at"],
+        row["created_at"],
+        row["completed_at"],
+    )

@@ -1,0 +1,163 @@
+"""The queue of live work: claims with a lease and a fencing token, releases, and the age of what is due."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.webhooks.domain.deliveries import HeldDelivery
+from shared.database.pool import Connection
+
+# Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
+# is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
+# disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last.
+CLAIM = """
+WITH RECURSIVE walk AS (
+    (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
+            ORDER BY q.endpoint_id LIMIT 1)
+    FROM walk w WHERE w.endpoint_id IS NOT NULL
+), lane AS MATERIALIZED (
+    SELECT e.id, e.version,
+           least(e.max_in_flight * $8::int
+                 - (SELECT count(*) FROM delivery_queue f
+                    WHERE f.endpoint_id = e.id AND f.token IS NOT NULL AND f.visible_at > $1),
+                 coalesce(known.room, $9::int)) AS room
+    FROM walk w
+    JOIN endpoints e ON e.id = w.endpoint_id
+    LEFT JOIN unnest($6::uuid[], $7::int[]) AS known (id, room) ON known.id = e.id
+    WHERE (e.archived_at IS NOT NULL OR e.status = 'disabled'
+           OR (e.status = 'active' AND (e.resume_at IS NULL OR e.resume_at <= $1)))
+      AND EXISTS (SELECT 1 FROM delivery_queue d WHERE d.endpoint_id = e.id AND d.visible_at <= $1)
+), share AS (
+    SELECT greatest(1, ceil($2::int::numeric / greatest(1, count(*) FILTER (WHERE room > 0))))::bigint AS size FROM lane
+), chosen AS (
+    SELECT picked.delivery_id, lane.version
+    FROM (SELECT * FROM lane WHERE room > 0 ORDER BY (id > $5) DESC, id) AS lane
+    CROSS JOIN LATERAL (
+        SELECT q.delivery_id FROM delivery_queue q
+        WHERE q.endpoint_id = lane.id AND q.visible_at <= $1
+        ORDER BY q.visible_at
+        LIMIT least(lane.room, (SELECT size FROM share))
+        FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT $2
+), claimed AS (
+    UPDATE delivery_queue q SET visible_at = $3, token = $4
+    FROM chosen c WHERE q.delivery_id = c.delivery_id
+    RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
+              q.ends_at
+)
+SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body
+FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
+"""
+CLAIM_EXPIRED = """
+WITH claimed AS (
+    UPDATE delivery_queue SET visible_at = $3, token = $4
+    WHERE delivery_id IN (
+        SELECT delivery_id FROM delivery_queue
+        WHERE delivery_id < $5 AND ends_at <= $1 AND (token IS NULL OR visible_at <= $1)
+        LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at)
+SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
+       ''::bytea AS body
+FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
+"""
+RELEASE = """
+UPDATE delivery_queue q SET visible_at = $3, token = NULL
+FROM unnest($1::uuid[], $2::bigint[]) AS r (delivery_id, token)
+WHERE q.delivery_id = r.delivery_id AND q.token = r.token
+"""
+CANCEL_WAITING = """
+WITH canceled AS (
+    DELETE FROM delivery_queue WHERE endpoint_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id)
+UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
+"""
+OLDEST_DUE = """
+WITH RECURSIVE walk AS (
+    (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
+            ORDER BY q.endpoint_id LIMIT 1)
+    FROM walk w WHERE w.endpoint_id IS NOT NULL
+)
+SELECT min(greatest(first_due.visible_at, e.resume_at))
+FROM walk w
+JOIN endpoints e ON e.id = w.endpoint_id AND e.status = 'active' AND e.archived_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT q.visible_at FROM delivery_queue q WHERE q.endpoint_id = e.id ORDER BY q.visible_at LIMIT 1) AS first_due
+"""
+
+
+async def claim(
+    connection: Connection,
+    *,
+    now: datetime,
+    limit: int,
+    leased_until: datetime,
+    token: int,
+    start: uuid.UUID,
+    rooms: Iterable[tuple[uuid.UUID, int]],
+    room: int,
+    ahead: int,
+    lease_ends: float,
+) -> list[HeldDelivery]:
+    """Lease up to `limit` due deliveries, fairly over endpoints: so many as `rooms` says of each, else `room`.
+
+    In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting.
+    """
+    room_ids, room_sizes = _columns(rooms)
+    rows = await connection.fetch(CLAIM, now, limit, leased_until, token, start, room_ids, room_sizes, ahead, room)
+    return [_held(row, token, lease_ends) for row in rows]
+
+
+async def claim_expired(
+    connection: Connection,
+    *,
+    now: datetime,
+    limit: int,
+    leased_until: datetime,
+    token: int,
+    bound: uuid.UUID,
+    lease_ends: float,
+) -> list[HeldDelivery]:
+    """Lease deliveries whose time is over, whatever their endpoint's state; `bound` is an id younger than theirs."""
+    rows = await connection.fetch(CLAIM_EXPIRED, now, limit, leased_until, token, bound)
+    return [_held(row, token, lease_ends) for row in rows]
+
+
+async def release(connection: Connection, held: Sequence[HeldDelivery], now: datetime) -> None:
+    """Give deliveries back unsent; they are due at once."""
+    await connection.execute(RELEASE, [h.delivery_id for h in held], [h.token for h in held], now)
+
+
+async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:
+    """End everything of an endpoint that nobody holds."""
+    await connection.execute(CANCEL_WAITING, endpoint_id, now)
+
+
+async def oldest_due(connection: Connection, now: datetime) -> timedelta:
+    """Return for how long the delivery that waits longest has been due."""
+    moment: datetime | None = await connection.fetchval(OLDEST_DUE)
+    return timedelta(0) if moment is None or moment > now else now - moment
+
+
+def _columns(rooms: Iterable[tuple[uuid.UUID, int]]) -> tuple[list[uuid.UUID], list[int]]:
+    pairs = list(rooms)
+    return [endpoint_id for endpoint_id, _ in pairs], [room for _, room in pairs]
+
+
+def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
+    return HeldDelivery(
+        row["delivery_id"],
+        row["endpoint_id"],
+        row["version"],
+        row["message_id"],
+        row["event_type"],
+        row["body"],
+        row["step"],
+        row["trigger"],
+        row["ends_at"],
+        token,
+        lease_ends,
+    )

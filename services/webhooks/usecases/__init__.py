@@ -1,0 +1,1 @@
+"""What the webhook service does, one file per thing."""

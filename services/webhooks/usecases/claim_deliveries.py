@@ -1,0 +1,102 @@
+"""Takes due deliveries over from the table, and gives back what is not going to be sent."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
+from services.webhooks.domain.schedule import LIFETIME
+from services.webhooks.store import queue
+from shared.clock import Clock
+from shared.database.pool import Database
+
+# What may be leased of one endpoint in all processes, as a multiple of its cap; the most of it waits its turn.
+_AHEAD: Final = 10
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDeliveries:
+    """Leases due work to this process, fairly over endpoints."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, limit: int, rooms: Iterable[tuple[uuid.UUID, int]], room: int) -> list[HeldDelivery]:
+        """Return up to `limit` deliveries; `rooms` says how many of single endpoints, `room` how many of any other."""
+        now = self.clock()
+        async with self.database.connection() as connection:
+            return await queue.claim(
+                connection,
+                now=now,
+                limit=limit,
+                leased_until=now + timedelta(seconds=LEASE_SECONDS),
+                token=secrets.randbits(62),
+                start=uuid.UUID(bytes=secrets.token_bytes(16)),
+                rooms=rooms,
+                room=room,
+                ahead=_AHEAD,
+                lease_ends=_lease_ends(),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimExpired:
+    """Leases deliveries whose time is over, also those of endpoints that are paused or rest."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, limit: int) -> list[HeldDelivery]:
+        """Return up to `limit` of them; they carry no body, for they are not sent any more."""
+        now = self.clock()
+        async with self.database.connection() as connection:
+            return await queue.claim_expired(
+                connection,
+                now=now,
+                limit=limit,
+                leased_until=now + timedelta(seconds=LEASE_SECONDS),
+                token=secrets.randbits(62),
+                bound=_earliest_id(now - LIFETIME + _MILLISECOND),
+                lease_ends=_lease_ends(),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDeliveries:
+    """Gives leased deliveries back."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, held: Sequence[HeldDelivery]) -> None:
+        """Make deliveries due for any process, at once."""
+        async with self.database.connection() as connection:
+            await queue.release(connection, held, self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureBacklog:
+    """Says how far behind the deliveries are."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self) -> timedelta:
+        """Return for how long the oldest due delivery of an active endpoint has waited."""
+        async with self.database.connection() as connection:
+            return await queue.oldest_due(connection, self.clock())
+
+
+def _lease_ends() -> float:
+    return asyncio.get_running_loop().time() + LEASE_SECONDS
+
+
+def _earliest_id(moment: datetime) -> uuid.UUID:
+    """Return an id that sorts before every UUIDv7 made after `moment`."""
+    return uuid.UUID(int=(moment - _EPOCH) // _MILLISECOND << 80)

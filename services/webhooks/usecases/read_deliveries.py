@@ -1,0 +1,54 @@
+"""Shows deliveries, their attempts and dead letters to the owners of their endpoints."""
+
+import uuid
+from dataclasses import dataclass
+
+from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, Delivery, DeliveryDetail, DeliveryStatus
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import DeliveryMissing
+from services.webhooks.store import deliveries
+from shared.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDeliveries:
+    """Reads one delivery or a page of them."""
+
+    database: Database
+
+    async def one(self, owner: Owner, delivery_id: uuid.UUID) -> DeliveryDetail:
+        """Return a delivery with its body and attempts. Raises DeliveryMissing."""
+        async with self.database.connection() as connection:
+            found = await deliveries.find(connection, owner, delivery_id)
+        if found is None:
+            raise DeliveryMissing
+        return found
+
+    async def page(
+        self,
+        owner: Owner,
+        *,
+        endpoint_id: uuid.UUID | None,
+        status: DeliveryStatus | None,
+        event_type: str | None,
+        before: uuid.UUID | None,
+        limit: int,
+    ) -> list[Delivery]:
+        """Return up to `limit` deliveries, the newest first."""
+        async with self.database.connection() as connection:
+            return await deliveries.list_page(
+                connection,
+                owner,
+                endpoint_id=endpoint_id,
+                status=status,
+                event_type=event_type,
+                before=before,
+                limit=limit,
+            )
+
+    async def dead_letters(
+        self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int
+    ) -> list[DeadLetter]:
+        """Return up to `limit` dead letters, the newest deliveries first."""
+        async with self.database.connection() as connection:
+            return await deliveries.list_dead_letters(connection, owner, chosen, before, limit)

@@ -1,0 +1,31 @@
+"""Shows endpoints to their owners; a foreign one is missing."""
+
+import uuid
+from dataclasses import dataclass
+
+from services.webhooks.domain.endpoints import Endpoint, EndpointStatus, Owner
+from services.webhooks.domain.errors import EndpointMissing
+from services.webhooks.store import endpoints
+from shared.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEndpoints:
+    """Reads one endpoint or a page of them."""
+
+    database: Database
+
+    async def one(self, owner: Owner, endpoint_id: uuid.UUID) -> Endpoint:
+        """Return an endpoint. Raises EndpointMissing."""
+        async with self.database.connection() as connection:
+            found = await endpoints.find(connection, endpoint_id, owner.program_id, owner.partner_id)
+        if found is None:
+            raise EndpointMissing
+        return found
+
+    async def page(
+        self, owner: Owner, status: EndpointStatus | None, before: uuid.UUID | None, limit: int
+    ) -> list[Endpoint]:
+        """Return up to `limit` endpoints, the newest first."""
+        async with self.database.connection() as connection:
+            return await endpoints.list_page(connection, owner.program_id, owner.partner_id, status, before, limit)

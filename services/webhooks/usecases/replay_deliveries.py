@@ -1,0 +1,75 @@
+"""Sends dead letters again: the same message under the same id, today's keys, a fresh schedule."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.webhooks.domain.deliveries import DeadLetterFilter
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import (
+    DeliveryMissing,
+    DeliveryNotReplayable,
+    DeliveryPending,
+    EndpointDisabled,
+)
+from services.webhooks.domain.schedule import LIFETIME
+from services.webhooks.store import deliveries
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection
+from shared.idempotency import Answer, Once
+
+MAX_REPLAYED: Final = 10_000
+_ANY: Final = DeadLetterFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDelivery:
+    """Replays one dead letter."""
+
+    answer_once: AnswerOnce
+    note_backlog: Callable[[], None]
+
+    async def __call__(self, owner: Owner, delivery_id: uuid.UUID, once: Once[uuid.UUID]) -> Answer:
+        """Return the delivery's id.
+
+        Raises DeliveryMissing, DeliveryPending, DeliveryNotReplayable or EndpointDisabled.
+        """
+
+        async def work(connection: Connection, now: datetime) -> uuid.UUID:
+            found = await deliveries.lock_status(connection, owner, delivery_id)
+            if found is None:
+                raise DeliveryMissing
+            status, endpoint_status = found
+            if status == "pending":
+                raise DeliveryPending
+            if status != "dead":
+                raise DeliveryNotReplayable
+            if endpoint_status == "disabled":
+                raise EndpointDisabled
+            if not await deliveries.revive(connection, owner, _ANY, delivery_id, 1, now, now + LIFETIME):
+                raise DeliveryPending
+            return delivery_id
+
+        answer = await self.answer_once(once, work)
+        self.note_backlog()
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayMany:
+    """Replays all dead letters that a filter means, the oldest first; those of disabled endpoints stay."""
+
+    answer_once: AnswerOnce
+    note_backlog: Callable[[], None]
+
+    async def __call__(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[int]) -> Answer:
+        """Return how many are due again."""
+
+        async def work(connection: Connection, now: datetime) -> int:
+            return len(await deliveries.revive(connection, owner, chosen, None, limit, now, now + LIFETIME))
+
+        answer = await self.answer_once(once, work)
+        self.note_backlog()
+        return answer

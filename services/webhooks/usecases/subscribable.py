@@ -1,0 +1,15 @@
+"""Which event types may be subscribed to, and by whom."""
+
+from typing import Final
+
+from services.webhooks.domain.endpoints import TEST
+from shared.events import catalogue
+
+PROGRAM_TYPES: Final = catalogue.SUBSCRIBABLE | {TEST}
+# A partner hears only of what is its own, so only of types that say whose they are.
+PARTNER_TYPES: Final = frozenset(
+    model.type
+    for models in catalogue.PUBLISHED.values()
+    for model in models
+    if model.type in catalogue.SUBSCRIBABLE and "partner_id" in model.model_fields
+) | {TEST}

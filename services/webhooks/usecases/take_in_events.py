@@ -1,0 +1,141 @@
+"""Takes a batch of events in: one transaction makes messages and deliveries of those that anybody subscribes to."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import orjson
+
+from services.webhooks.domain.bodies import flat_members
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
+from services.webhooks.domain.endpoints import Subscription, wants
+from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.domain.schedule import LIFETIME
+from services.webhooks.store import intake
+from services.webhooks.store.intake import NewDelivery, NewMessage
+from shared.clock import Clock
+from shared.database import inbox
+from shared.database.inbox import InboxEntry, Verdict
+from shared.database.pool import Database
+from shared.ids import derived_id, new_id
+
+# Part of every message id ever sent: with another namespace a redelivered event would be another message.
+_MESSAGES: Final = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
+
+
+class Lanes(Protocol):
+    """The part of the dispatcher that takes deliveries over without a claim."""
+
+    def reserve(self, endpoint_id: uuid.UUID, max_in_flight: int) -> bool:
+        """Keep room for one delivery; False if the endpoint or the process has none, or sends must not go out now."""
+
+    def cancel(self, endpoint_ids: Iterable[uuid.UUID]) -> None:
+        """Give reserved room back."""
+
+    def accept(self, held: Sequence[HeldDelivery]) -> None:
+        """Send deliveries for which room was reserved."""
+
+    async def breathe(self) -> None:
+        """Wait a moment, but not long, if there is more than enough to send already."""
+
+    def note_backlog(self) -> None:
+        """Learn that deliveries lie due in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeInEvents:
+    """Records events and their deliveries; what this process has room for is leased to it and sent at once."""
+
+    database: Database
+    lanes: Lanes
+    clock: Clock
+
+    async def __call__(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
+        """Return one verdict per event; after a return the events are safe. Raises TransientFault."""
+        await self.lanes.breathe()
+        now = self.clock()
+        lease_ends = asyncio.get_running_loop().time() + LEASE_SECONDS
+        work = _Work(self.lanes, secrets.randbits(62))
+        try:
+            async with self.database.transaction() as connection:
+                entries = [InboxEntry(e.program_id, e.source, e.event_id, e.body_sha256) for e in events]
+                verdicts = await inbox.record(connection, entries, [now] * len(entries))
+                fresh = [event for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
+                if fresh:
+                    owners = {e.program_id for e in fresh} | {e.partner_id for e in fresh if e.partner_id}
+                    work.plan(fresh, await intake.subscriptions(connection, owners, now))
+                if work.deliveries:
+                    leased_until = now + timedelta(seconds=LEASE_SECONDS)
+                    await intake.insert_work(
+                        connection, list(work.messages.values()), work.deliveries, now, leased_until, now + LIFETIME
+                    )
+        except BaseException:
+            self.lanes.cancel(d.endpoint_id for d in work.deliveries if d.token is not None)
+            raise
+        self.lanes.accept(work.held(now + LIFETIME, lease_ends))
+        if any(delivery.token is None for delivery in work.deliveries):
+            self.lanes.note_backlog()
+        return verdicts
+
+
+class _Work:
+    """What a batch of fresh events comes to."""
+
+    def __init__(self, lanes: Lanes, token: int) -> None:
+        self.messages: dict[tuple[uuid.UUID, str], NewMessage] = {}
+        self.deliveries: list[NewDelivery] = []
+        self._versions: dict[uuid.UUID, int] = {}
+        self._lanes = lanes
+        self._token = token
+
+    def plan(self, events: Iterable[IncomingEvent], subscriptions: Iterable[Subscription]) -> None:
+        """Match events with subscriptions; an event reaches its program's endpoints and those of its partner."""
+        by_owner: dict[tuple[uuid.UUID, uuid.UUID | None], list[Subscription]] = {}
+        for subscription in subscriptions:
+            by_owner.setdefault((subscription.program_id, subscription.partner_id), []).append(subscription)
+            self._versions[subscription.endpoint_id] = subscription.version
+        for event in events:
+            candidates = by_owner.get((event.program_id, None), [])
+            if event.partner_id is not None:
+                candidates = candidates + by_owner.get((event.program_id, event.partner_id), [])
+            about = event.about_endpoint
+            for subscription in candidates:
+                if wants(subscription, event.type, about):
+                    self._add(event, subscription)
+
+    def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
+        """Return the deliveries that were born leased."""
+        return [
+            HeldDelivery(
+                delivery.id,
+                delivery.endpoint_id,
+                self._versions[delivery.endpoint_id],
+                delivery.message.id,
+                delivery.message.event_type,
+                delivery.message.body,
+                1,
+                "automatic",
+                ends_at,
+                delivery.token,
+                lease_ends,
+            )
+            for delivery in self.deliveries
+            if delivery.token is not None
+        ]
+
+    def _add(self, event: IncomingEvent, subscription: Subscription) -> None:
+        message_id = derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
+        key = (message_id, subscription.format)
+        message = self.messages.get(key)
+        if message is None:
+            body = orjson.dumps(flat_members(event.type, event.data, event.occurred_at))
+            message = self.messages[key] = NewMessage(
+                message_id, subscription.format, event.program_id, event.partner_id, event.type, event.occurred_at, body
+            )
+        is_ours = subscription.is_open and self._lanes.reserve(subscription.endpoint_id, subscription.max_in_flight)
+        token = self._token if is_ours else None
+        self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token))
