@@ -1,0 +1,40 @@
+"""The command's root; each group of commands is a module of `mintwire.cli`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from cyclopts import App, CycloptsError
+
+from mintwire import VERSION
+from mintwire.cli import checkouts, codes, dead_queues, keys, partners, programs, quotas, stack, webhooks
+from mintwire.cli.doctor import doctor
+
+app = App(
+    name="mintwire",
+    help="Promo codes for partners: mint, redeem exactly once, tell the partner by webhook.",
+    version=VERSION,
+    # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
+    exit_on_error=False,
+)
+for group in (stack, programs, partners, keys, quotas, codes, checkouts, webhooks, dead_queues):
+    app.command(group.app)
+app.command(doctor)
+
+
+def main() -> None:
+    """Run the command; what libraries log goes to standard error, for standard output belongs to the answer."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except CycloptsError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""`mintwire checkout`: plays the shop, with a real event on the broker, and tells what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Misused, command, show_json, tell
+from shared.broker.publisher import Publisher
+from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT
+from shared.broker.watch import Heard, watching
+from shared.canonical import canonical_code
+from shared.clock import utc_now
+from shared.events.checkout import CheckoutCompletedV1, Customer, Order
+from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, describe
+from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
+from shared.ids import new_id
+
+app = App(name="checkout", help="Play the shop: complete an order with codes.")
+
+_NOTHING_HEARD = 2
+
+
+@dataclass
+class Outcome:
+    """What was heard of an order; each code is expected once, by its canonical form."""
+
+    data: CheckoutCompletedV1
+    event_id: uuid.UUID
+    redeemed: list[CodeRedeemedV1] = field(default_factory=list)
+    rejected: CodeRedemptionRejectedV1 | None = None
+
+    @property
+    def unheard(self) -> list[str]:
+        """The codes of which nothing was heard."""
+        heard = {_canonical(event.code) for event in self.redeemed}
+        return [
+            code
+            for code in {_canonical(code): code for code in self.data.codes}.values()
+            if _canonical(code) not in heard
+        ]
+
+    @property
+    def name(self) -> str:
+        """What came of it in one word."""
+        if self.rejected is not None:
+            return "rejected"
+        return "nothing_heard" if self.unheard else "redeemed"
+
+    def hear(self, body: bytes) -> None:
+        """Take one event of the redemption service; those of other orders are left aside."""
+        try:
+            envelope = decode_envelope(body)
+            if envelope.type == CodeRedeemedV1.type:
+                redeemed = decode_data(envelope, CodeRedeemedV1)
+                if self._is_ours(redeemed):
+                    self.redeemed.append(redeemed)
+            elif envelope.type == CodeRedemptionRejectedV1.type:
+                rejected = decode_data(envelope, CodeRedemptionRejectedV1)
+                if self._is_ours(rejected):
+                    self.rejected = rejected
+        except InvalidEvent as error:
+            tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
+
+    def _is_ours(self, event: CodeRedeemedV1 | CodeRedemptionRejectedV1) -> bool:
+        return (event.program_id, event.order_ref) == (self.data.program_id, self.data.order_ref)
+
+
+@app.command
+@command
+async def complete(
+    *codes: Annotated[str, Parameter(required=True)],
+    order_ref: str | None = None,
+    program: str | None = None,
+    customer_id: str | None = None,
+    email: str | None = None,
+    currency: str | None = None,
+    subtotal: int | None = None,
+    attribute: Annotated[list[str] | None, Parameter(negative=())] = None,
+    event_id: uuid.UUID | None = None,
+    timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
+    as_json: AsJSON = False,
+) -> int:
+    """Publish `checkout.completed` for an order with these codes, and wait for what comes of it.
+
+    Exit code 0: all codes redeemed. 1: refused, with the reason. 2: nothing heard in time.
+
+    Example: mintwire checkout complete DEMO-1A0A48C0 --currency USD --subtotal 2900 --attribute recipient_name=Sarah
+
+    Parameters
+    ----------
+    codes
+        1 to 10 codes, in any spelling.
+    order_ref
+        The shop's name for the order; a new one if not given.
+    program
+        The program's id, if it is not the configured one.
+    customer_id
+        The shop's name for the customer.
+    email
+        The customer's address.
+    currency
+        ISO 4217.
+    subtotal
+        In minor units: 2900 is 29.00.
+    attribute
+        NAME=VALUE, may be given several times; the webhook shows some of them.
+    event_id
+        A UUID; the same again is the same event.
+    timeout
+        Seconds to wait.
+    """
+    target = read_target()
+    data = _data(
+        {
+            "program_id": program or target.program_id,
+            "order_ref": order_ref or f"order-{new_id()}",
+            "codes": list(codes),
+            "customer": Customer(id=customer_id, email=email) if customer_id or email else None,
+            "attributes": _attributes(attribute or []),
+        },
+        currency,
+        subtotal,
+    )
+    outcome = Outcome(data, event_id or new_id())
+    heard_types = (CodeRedeemedV1.type, CodeRedemptionRejectedV1.type)
+    # The look starts first, for the answer may be quicker than the confirm.
+    async with watching(target.amqp_url, EXCHANGE_REDEMPTION, heard_types) as heard:
+        await _publish(target.amqp_url, outcome)
+        await _listen(heard, outcome, timeout)
+    return _report(outcome, timeout, as_json)
+
+
+def _data(members: Mapping[str, object], currency: str | None, subtotal: int | None) -> CheckoutCompletedV1:
+    try:
+        order = Order(currency=currency, subtotal=subtotal) if currency or subtotal is not None else None
+        return CheckoutCompletedV1.model_validate({**members, "order": order})
+    except ValidationError as error:
+        raise Misused(describe(error)) from None
+
+
+def _attributes(texts: Sequence[str]) -> dict[str, str] | None:
+    attributes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise Misused(f"--attribute is NAME=VALUE, not {text!r}")
+        attributes[name] = value
+    return attributes or None
+
+
+async def _publish(amqp_url: str, outcome: Outcome) -> None:
+    event = outcome.data.to_event(outcome.event_id, utc_now())
+    async with Publisher(amqp_url, EXCHANGE_CHECKOUT, name="mintwire checkout") as publisher:
+        await publisher.publish_one(event.type, event.body, message_id=str(event.id))
+
+
+async def _listen(heard: Heard, outcome: Outcome, timeout_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    while outcome.name == "nothing_heard":
+        body = await heard(max(0.0, deadline - loop.time()))
+        if body is None:
+            return
+        outcome.hear(body)
+
+
+def _report(outcome: Outcome, timeout_seconds: float, as_json: bool) -> int:
+    if as_json:
+        show_json(_as_json(outcome))
+    else:
+        print(f"order     {outcome.data.order_ref}")
+        print(f"event     {outcome.event_id}")
+        for event in outcome.redeemed:
+            print(f"redeemed  {event.code}  {_discount(event)}")
+    if outcome.rejected is not None:
+        tell(f"rejected: {outcome.rejected.code}: {outcome.rejected.reason} ({outcome.rejected.detail})")
+        return 1
+    if outcome.unheard:
+        tell(_where_to_look(outcome, timeout_seconds))
+        return _NOTHING_HEARD
+    return 0
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "outcome": outcome.name,
+        "order_ref": outcome.data.order_ref,
+        "event_id": str(outcome.event_id),
+        "redeemed": [json.loads(event.model_dump_json()) for event in outcome.redeemed],
+        "rejected": json.loads(outcome.rejected.model_dump_json()) if outcome.rejected else None,
+        "unheard": outcome.unheard,
+    }
+
+
+def _discount(event: CodeRedeemedV1) -> str:
+    discount = event.discount
+    if discount.percent_hundredths is not None:
+        terms = f"{discount.percent_hundredths / 100:g} % off"
+    else:
+        terms = f"{discount.amount_minor} {discount.currency} off, in minor units"
+    return terms if discount.applied_minor is None else f"{terms}: {discount.applied_minor} taken off"
+
+
+def _where_to_look(outcome: Outcome, timeout_seconds: float) -> str:
+    return "\n".join(
+        [
+            f"the broker has the event; nothing was heard of {', '.join(outcome.unheard)} in {timeout_seconds:g} s:",
+            "  if this order redeemed it before, that is right: a repetition changes nothing and says nothing;",
+            f"  else look whether it is dead: mintwire dead show {QUEUE_REDEMPTION_CHECKOUT} {outcome.event_id}",
+            "  or whether something does not run: mintwire doctor",
+        ]
+    )
+
+
+def _canonical(code: str) -> str:
+    try:
+        return canonical_code(code)
+    except ValueError:
+        return code

@@ -1,0 +1,92 @@
+"""Whether the broker answers, has everything declared, and moves what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mintwire.cli.checks.findings import Finding, fine, wrong
+from shared.broker import topology
+from shared.broker.connection import BrokerRefused, BrokerUnavailable
+from shared.broker.depths import Depth, depths
+from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_queue
+
+MOST_WAITING = 10_000
+
+_DECLARE = "`mintwire doctor --fix`, or any service's `migrate`, declares what is missing"
+
+
+async def check_broker(url: str, *, is_fixing: bool) -> list[Finding]:
+    """Look at the broker with the operator's rights; `is_fixing` declares the topology first."""
+    try:
+        findings = [await _declared(url)] if is_fixing else []
+        absent = await topology.missing(url)
+        found = await depths(url)
+    except BrokerUnavailable as failed:
+        return [wrong("broker answers", str(failed), "start it (`mintwire stack up`), or correct MINTWIRE_AMQP_URL")]
+    findings.insert(0, fine("broker answers", "with the operator's URL"))
+    findings.append(
+        wrong("broker topology", f"missing: {', '.join(absent)}", _DECLARE)
+        if absent
+        else fine("broker topology", "complete")
+    )
+    for queue in WORK_QUEUES:
+        findings += _work_queue(queue, found)
+    return [*findings, *_unrouted(found)]
+
+
+async def _declared(url: str) -> Finding:
+    check = "declaring the topology"
+    try:
+        await topology.declare(url)
+    except BrokerRefused as refused:
+        return wrong(
+            check, str(refused), "remove that by hand once it is empty, or with another broker's rights; then repeat"
+        )
+    return fine(check, "done")
+
+
+def _work_queue(queue: str, found: Mapping[str, Depth | None]) -> list[Finding]:
+    findings = []
+    if (work := found.get(queue)) is not None:
+        findings = [_consumers(queue, work), _waiting(queue, work)]
+    if (dead := found.get(dead_queue(queue))) is not None:
+        findings.append(_dead(queue, dead.messages))
+    return findings
+
+
+def _consumers(queue: str, work: Depth) -> Finding:
+    check = f"{queue} is consumed"
+    if work.consumers:
+        return fine(check, f"consumers {work.consumers}")
+    service = queue.partition(".")[0]
+    return wrong(check, "nobody consumes it", f"start {service}; it consumes again by itself once it is ready")
+
+
+def _waiting(queue: str, work: Depth) -> Finding:
+    check = f"{queue} keeps up"
+    if work.messages <= MOST_WAITING:
+        return fine(check, f"messages waiting {work.messages}")
+    service = queue.partition(".")[0]
+    return wrong(check, f"messages waiting {work.messages}", f"see {service}'s log and metrics; start more of it")
+
+
+def _dead(queue: str, count: int) -> Finding:
+    check = f"{dead_queue(queue)} is empty"
+    if not count:
+        return fine(check, "messages 0")
+    remedy = (
+        f"`mintwire dead list {queue}` tells why; then `mintwire dead replay {queue}` or `mintwire dead purge {queue}`"
+    )
+    return wrong(check, f"messages {count}", remedy)
+
+
+def _unrouted(found: Mapping[str, Depth | None]) -> list[Finding]:
+    depth = found.get(QUEUE_UNROUTED)
+    if depth is None:
+        return []
+    check = f"{QUEUE_UNROUTED} is empty"
+    if not depth.messages:
+        return [fine(check, "messages 0")]
+    # Events that no queue is bound for; most of all this happens when a binding was lost.
+    remedy = f"`mintwire doctor --fix` restores bindings; `mintwire dead list {QUEUE_UNROUTED}` shows what came in vain"
+    return [wrong(check, f"messages {depth.messages}", remedy)]

@@ -1,0 +1,65 @@
+"""Whether the keys that the command was told are good, and whether webhooks lie dead."""
+
+from __future__ import annotations
+
+from mintwire.cli.checks.findings import Finding, fine, wrong
+from mintwire.cli.client import CallFailed, address, call, fetch_page
+from mintwire.cli.config import Target
+
+_FIRST = {"limit": 1}
+_MOST_COUNTED = 250
+
+
+async def check_keys(target: Target) -> list[Finding]:
+    """Try every key that is known on a call that changes nothing."""
+    findings = []
+    if "codes_url" in target.values:
+        if "operator_token" in target.values:
+            findings.append(await _operator(target))
+        if "program_key" in target.values:
+            findings.append(await _program(target))
+        if "partner_key" in target.values:
+            findings.append(await _partner(target))
+    if "webhooks_url" in target.values and "program_key" in target.values:
+        findings.append(await _dead_letters(target))
+    return findings
+
+
+async def _operator(target: Target) -> Finding:
+    check = "operator's token"
+    try:
+        await fetch_page(address(target.codes_url, "v1", "programs"), key=target.operator_token, query=_FIRST)
+    except CallFailed as failed:
+        return wrong(check, str(failed), "give the command the CODES_OPERATOR_TOKEN that codes was started with")
+    return fine(check, "valid")
+
+
+async def _program(target: Target) -> Finding:
+    check = "program's key"
+    try:
+        await fetch_page(address(target.codes_url, "v1", "partners"), key=target.program_key, query=_FIRST)
+    except CallFailed as failed:
+        return wrong(check, str(failed), "make another: `mintwire key create --program ID`, with scope `manage`")
+    return fine(check, "valid")
+
+
+async def _partner(target: Target) -> Finding:
+    check = "partner's key"
+    try:
+        quota = await call("GET", address(target.codes_url, "api", "partners", "quota"), partner_key=target.partner_key)
+    except CallFailed as failed:
+        return wrong(check, str(failed), "make another: `mintwire key create --partner ID`, with scope `codes:read`")
+    return fine(check, f"valid, codes left {quota.get('remaining')}")
+
+
+async def _dead_letters(target: Target) -> Finding:
+    check = "no webhook is dead"
+    url = address(target.webhooks_url, "v1", "webhooks", "dead-letters")
+    try:
+        page = await fetch_page(url, key=target.program_key, query={"limit": _MOST_COUNTED})
+    except CallFailed as failed:
+        return wrong(check, str(failed), "it takes the webhooks service and a program's key with scope `webhooks`")
+    if not page.rows:
+        return fine(check, "dead letters 0")
+    remedy = "`mintwire webhook dead list --program` tells why; `mintwire webhook dead replay --program --all` repeats"
+    return wrong(check, f"dead letters {len(page.rows)}{' or more' if page.next_cursor else ''}", remedy)

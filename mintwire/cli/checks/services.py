@@ -1,0 +1,59 @@
+"""Whether each service lives, is ready, and has our time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from mintwire.cli.checks.findings import Finding, fine, wrong
+from mintwire.cli.client import CallFailed, address, ask
+from shared.clock import Clock, utc_now
+
+MOST_APART_SECONDS = 5.0
+
+
+async def check_service(name: str, url: str, now: Clock = utc_now) -> list[Finding]:
+    """Ask a service whether it lives and is ready, and compare its clock with ours."""
+    asked_at = now()
+    try:
+        alive = await ask("GET", address(url, "livez"))
+        answered_at = now()
+        ready = await ask("GET", address(url, "readyz"))
+    except CallFailed as failed:
+        start = f"start it: `mintwire stack up`, or `python -m services.{name} serve`; or correct its URL"
+        return [wrong(f"{name} lives", str(failed), start)]
+    return [
+        fine(f"{name} lives", url)
+        if alive.status == 200
+        else wrong(
+            f"{name} lives", f"{url}/livez answered {alive.status}", "restart it, and give it more of a processor"
+        ),
+        _readiness(name, ready.status, ready.value),
+        _clock(name, alive.headers, asked_at + (answered_at - asked_at) / 2),
+    ]
+
+
+def _readiness(name: str, status: int, value: object) -> Finding:
+    check = f"{name} is ready"
+    parts = value.get("parts") if isinstance(value, dict) else None
+    if not isinstance(parts, dict):
+        return wrong(check, f"/readyz answered {status}, unlike a service of Mintwire", "correct its URL")
+    detail = ", ".join(f"{part} {state}" for part, state in parts.items())
+    if status == 200:
+        return fine(check, detail)
+    broken = ", ".join(part for part, state in parts.items() if state != "ok")
+    return wrong(check, detail, f"see to its {broken}; its log says more (`mintwire doctor --fix` declares queues)")
+
+
+def _clock(name: str, headers: Mapping[str, str], ours: datetime) -> Finding:
+    check = f"{name} has our time"
+    try:
+        theirs = parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError:
+        return wrong(check, "its answers bear no date", "correct its URL")
+    # The header has whole seconds, cut off: on average it is half a second behind.
+    apart = abs((theirs - ours).total_seconds() + 0.5)
+    if apart > MOST_APART_SECONDS:
+        return wrong(check, f"{apart:.0f} s apart", "set the clocks by NTP: webhooks with a wrong time are refused")
+    return fine(check, f"{apart:.1f} s apart")

@@ -1,0 +1,131 @@
+"""The command's HTTP client: one call, an answer or a refusal told in the service's own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+
+
+class CallFailed(Exception):
+    """The service refused or could not be reached; the message is for people."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Asked(TypedDict, total=False):
+    """What a call sends; members of `query` that are None are left out."""
+
+    key: str
+    partner_key: str
+    body: object
+    query: Mapping[str, object | None]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answered, refusals included."""
+
+    status: int
+    headers: Mapping[str, str]
+    value: Any
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list, and the cursor of the next one."""
+
+    rows: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+def address(base: str, *parts: str) -> str:
+    """Return the URL of a path below a service's base; the parts are escaped."""
+    return "/".join((base.rstrip("/"), *(quote(part, safe="") for part in parts)))
+
+
+def given(**members: object) -> dict[str, object]:
+    """Return a body of the members that were given, those that are not None."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+async def ask(method: str, url: str, **asked: Unpack[Asked]) -> Answer:
+    """Call a service and return its answer, whatever it is; raises `CallFailed` when there is none."""
+    headers = dict(asked.get("headers", {}))
+    if "key" in asked:
+        headers["Authorization"] = f"Bearer {asked['key']}"
+    if "partner_key" in asked:
+        headers["X-Partner-Key"] = asked["partner_key"]
+    query = {name: str(value) for name, value in asked.get("query", {}).items() if value is not None}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False) as session,
+            session.request(
+                method, f"{url}?{urlencode(query)}" if query else url, headers=headers, json=asked.get("body")
+            ) as response,
+        ):
+            return Answer(response.status, response.headers, _decoded(await response.read()))
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise CallFailed(f"{url} cannot be reached: {error or type(error).__name__}") from error
+
+
+async def call(method: str, url: str, **asked: Unpack[Asked]) -> dict[str, Any]:
+    """Call a service and return the decoded answer; raises `CallFailed` on any refusal."""
+    answer = await ask(method, url, **asked)
+    if answer.status >= 400:
+        raise CallFailed(refusal(answer), answer.status)
+    if not isinstance(answer.value, dict):
+        raise CallFailed(_not_ours(url), answer.status)
+    return answer.value
+
+
+async def fetch(method: str, url: str, **asked: Unpack[Asked]) -> dict[str, Any]:
+    """Call a service and return the one thing that it answers with, its `data`."""
+    data: dict[str, Any] = _member(await call(method, url, **asked), "data", dict, url)
+    return data
+
+
+async def fetch_page(url: str, member: str = "data", **asked: Unpack[Asked]) -> Page:
+    """Get one page of a list."""
+    answer = await call("GET", url, **asked)
+    meta = answer.get("meta", answer)
+    return Page(_member(answer, member, list, url), meta.get("next_cursor"))
+
+
+def refusal(answer: Answer) -> str:
+    """Tell a refusal in the service's own words, with the fields at fault on lines of their own."""
+    value = answer.value
+    if not isinstance(value, dict):
+        return f"answered {answer.status}"
+    said = value.get("detail") or value.get("error") or value.get("message") or "no reason given"
+    faults = [f"  {field}: {' '.join(texts)}" for field, texts in (value.get("errors") or {}).items()]
+    code = f", {value['code']}" if value.get("code") else ""
+    return "\n".join([f"{said} ({answer.status}{code})", *faults])
+
+
+def _member(answer: Mapping[str, Any], name: str, kind: type, url: str) -> Any:
+    value = answer.get(name)
+    if not isinstance(value, kind):
+        raise CallFailed(_not_ours(url))
+    return value
+
+
+def _not_ours(url: str) -> str:
+    return f"{url} answered something else than a service of Mintwire would; is it the right address?"
+
+
+def _decoded(raw: bytes) -> Any:
+    text = raw.decode(errors="replace")
+    try:
+        return json.loads(text) if text else {}
+    except ValueError:
+        return {"detail": " ".join(text[:500].split())}

@@ -1,0 +1,91 @@
+"""`mintwire code`: what a partner does with its key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from mintwire.cli.client import CallFailed, address, call, fetch_page
+from mintwire.cli.config import Target, read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
+
+app = App(name="code", help="Generate codes and look at them, as the partner.")
+
+
+@app.command
+@command
+async def generate(
+    *,
+    count: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1,
+    idempotency_key: str | None = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Generate codes; each counts against the partner's quota.
+
+    Example: mintwire code generate --count 5
+
+    Parameters
+    ----------
+    count
+        How many, 100 at most. Of several, those made before a refusal are shown.
+    idempotency_key
+        The same key again gives the same code again instead of another; of several codes each has it with its number.
+    """
+    target = read_target()
+    if count == 1:
+        show(await _generated(target, idempotency_key), as_json)
+        return
+    keys = [f"{idempotency_key}-{number}" if idempotency_key else None for number in range(1, count + 1)]
+    made: list[dict[str, Any]] = []
+    try:
+        # One after the other, so that a refusal ends it.
+        for each in keys:
+            made.append(await _generated(target, each))  # noqa: PERF401 - what was made before a refusal must be kept
+    except CallFailed as refused:
+        raise CallFailed(f"{len(made)} of {count} codes made; then: {refused}", refused.status) from refused
+    finally:
+        # Codes that were made are paid for, so they are shown whatever came after.
+        show_many(made, ("code", "url", "expires_at"), as_json)
+
+
+@app.command(name="list")
+@command
+async def list_(
+    *, status: str | None = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+) -> None:
+    """List the partner's codes, newest first.
+
+    Example: mintwire code list --status redeemed
+
+    Parameters
+    ----------
+    status
+        Only those that are `active`, `redeemed`, `expired` or `inactive`.
+    """
+    target = read_target()
+    query = {"status": status, "limit": limit, "cursor": cursor}
+    page = await fetch_page(_codes(target), "codes", partner_key=target.partner_key, query=query)
+    show_page(page, ("code", "status", "times_redeemed", "expires_at", "last_redeemed_at", "url"), as_json)
+
+
+@app.command(name="show")
+@command
+async def show_(code: str, *, as_json: AsJSON = False) -> None:
+    """Show one of the partner's codes, however it is spelled.
+
+    Example: mintwire code show demo-1a0a48c0
+    """
+    target = read_target()
+    show(await call("GET", address(_codes(target), code), partner_key=target.partner_key), as_json)
+
+
+async def _generated(target: Target, idempotency_key: str | None) -> dict[str, Any]:
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    url = address(_codes(target), "generate")
+    return await call("POST", url, partner_key=target.partner_key, headers=headers)
+
+
+def _codes(target: Target) -> str:
+    return address(target.codes_url, "api", "partners", "codes")

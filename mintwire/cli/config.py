@@ -1,0 +1,91 @@
+"""Whom the command talks to and as whom: environment variables first, then the running stack's `stack.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mintwire.stack.config import DEFAULT_FOLDER
+
+# Variable, and where `stack.json` has the same.
+VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "codes_url": ("MINTWIRE_CODES_URL", ("services", "codes")),
+    "redemption_url": ("MINTWIRE_REDEMPTION_URL", ("services", "redemption")),
+    "webhooks_url": ("MINTWIRE_WEBHOOKS_URL", ("services", "webhooks")),
+    "amqp_url": ("MINTWIRE_AMQP_URL", ("amqp_url",)),
+    "operator_token": ("MINTWIRE_OPERATOR_TOKEN", ("operator_token",)),
+    "program_id": ("MINTWIRE_PROGRAM_ID", ("program", "id")),
+    "program_key": ("MINTWIRE_PROGRAM_KEY", ("program", "api_key")),
+    "partner_key": ("MINTWIRE_PARTNER_KEY", ("partner", "api_key")),
+}
+_SCHEMES = {"amqp_url": ("amqp://", "amqps://")}
+_HTTP = ("http://", "https://")
+
+
+class NotConfigured(Exception):
+    """A command needs something that neither the environment nor a running stack tells."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the command was told; asking for something that nobody told raises `NotConfigured`."""
+
+    values: Mapping[str, str]
+    stack_file: Path
+    is_stack_up: bool
+
+    def __getattr__(self, name: str) -> str:
+        """Return one of the values by its name."""
+        try:
+            return self.values[name]
+        except KeyError:
+            if name not in VARIABLES:
+                raise AttributeError(name) from None
+            state = "does not tell it" if self.is_stack_up else "is not there"
+            raise NotConfigured(
+                f"set {VARIABLES[name][0]}, or start the local stack (`mintwire stack up`): {self.stack_file} {state}"
+            ) from None
+
+    def get(self, name: str) -> str | None:
+        """Return one of the values, or None."""
+        return self.values.get(name)
+
+    def missing(self) -> list[str]:
+        """Return the variables of what nobody told."""
+        return [variable for name, (variable, _) in VARIABLES.items() if name not in self.values]
+
+
+def read_target() -> Target:
+    """Read the environment and, where it is silent, the running stack."""
+    stack_file = Path(os.environ.get("STACK_DIR") or DEFAULT_FOLDER).expanduser().absolute() / "stack.json"
+    stack = _read_stack(stack_file)
+    values = {}
+    for name, (variable, path) in VARIABLES.items():
+        found: Any = os.environ.get(variable)
+        if not found:
+            found = stack
+            for step in path:
+                found = found.get(step) if isinstance(found, dict) else None
+        if not found:
+            continue
+        if name.endswith("_url") and not str(found).startswith(_SCHEMES.get(name, _HTTP)):
+            # What it says instead is not repeated: it may hold a password.
+            raise NotConfigured(f"{variable} has to begin with {' or '.join(_SCHEMES.get(name, _HTTP))}")
+        values[name] = str(found)
+    return Target(values, stack_file, bool(stack))
+
+
+def _read_stack(stack_file: Path) -> dict[str, Any]:
+    try:
+        stack = json.loads(stack_file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise NotConfigured(f"{stack_file} cannot be read: {error}") from error
+    if not isinstance(stack, dict):
+        raise NotConfigured(f"{stack_file} is not what a stack writes")
+    return stack

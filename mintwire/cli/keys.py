@@ -1,0 +1,118 @@
+"""`mintwire key`: API keys of a partner (`--partner ID`) or of a program (`--program ID`)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from mintwire.cli.client import address, fetch, fetch_page, given
+from mintwire.cli.config import Target, read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page
+
+app = App(name="key", help="Create, rotate, limit and revoke API keys; at most two are alive per purpose.")
+
+Partner = Annotated[str | None, Parameter(help="The partner whose key it is.")]
+Program = Annotated[str | None, Parameter(help="The program whose key it is; needs the operator's token.")]
+
+
+@app.command
+@command
+async def create(
+    *,
+    partner: Partner = None,
+    program: Program = None,
+    name: str | None = None,
+    scope: Annotated[list[str] | None, Parameter(negative=())] = None,
+    purpose: str | None = None,
+    publishable: Annotated[bool, Parameter(negative=())] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Create a key; its text is shown this once.
+
+    Example: mintwire key create --partner 0192… --scope codes:generate --scope codes:read
+
+    Parameters
+    ----------
+    name
+        A note for people.
+    scope
+        May be given several times; all of the owner's scopes by default.
+    purpose
+        Keys of different purposes are counted apart.
+    publishable
+        A program's key for browsers, which may only validate.
+    """
+    body = given(name=name, scopes=scope, purpose=purpose, kind="publishable" if publishable else None)
+    url, key = _keys(read_target(), partner, program)
+    show(await fetch("POST", url, key=key, body=body), as_json)
+
+
+@app.command(name="list")
+@command
+async def list_(
+    *,
+    partner: Partner = None,
+    program: Program = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List keys, revoked ones too; their texts are not known any more.
+
+    Example: mintwire key list --partner 0192…
+    """
+    url, key = _keys(read_target(), partner, program)
+    page = await fetch_page(url, key=key, query={"limit": limit, "cursor": cursor})
+    show_page(page, ("id", "name", "purpose", "scopes", "rate_limit_per_minute", "created_at", "revoked_at"), as_json)
+
+
+@app.command
+@command
+async def rotate(key_id: str, *, partner: Partner = None, program: Program = None, as_json: AsJSON = False) -> None:
+    """Make a second key like this one; both work until the old one is revoked.
+
+    Example: mintwire key rotate 0192… --partner 0192…
+    """
+    url, key = _keys(read_target(), partner, program)
+    show(await fetch("POST", address(url, key_id, "rotate"), key=key), as_json)
+
+
+@app.command
+@command
+async def revoke(key_id: str, *, partner: Partner = None, program: Program = None, as_json: AsJSON = False) -> None:
+    """End a key, everywhere within five seconds.
+
+    Example: mintwire key revoke 0192… --partner 0192…
+    """
+    url, key = _keys(read_target(), partner, program)
+    show(await fetch("DELETE", address(url, key_id), key=key), as_json)
+
+
+@app.command
+@command
+async def limit(
+    key_id: str, per_minute: str, *, partner: Partner = None, program: Program = None, as_json: AsJSON = False
+) -> None:
+    """Set how many codes a key may generate in a minute.
+
+    Example: mintwire key limit 0192… 1000 --partner 0192…
+
+    Parameters
+    ----------
+    per_minute
+        A number, or `none`.
+    """
+    if per_minute != "none" and not per_minute.isdecimal():
+        raise Misused("the limit is a whole number, or `none`")
+    wanted = None if per_minute == "none" else int(per_minute)
+    url, key = _keys(read_target(), partner, program)
+    show(await fetch("PATCH", address(url, key_id), key=key, body={"rate_limit_per_minute": wanted}), as_json)
+
+
+def _keys(target: Target, partner: str | None, program: str | None) -> tuple[str, str]:
+    if (partner is None) == (program is None):
+        raise Misused("name the owner by either --partner or --program")
+    if partner is not None:
+        return address(target.codes_url, "v1", "partners", partner, "keys"), target.program_key
+    return address(target.codes_url, "v1", "programs", program or "", "keys"), target.operator_token

@@ -1,0 +1,93 @@
+"""How commands print: JSON for programs, short lines for people; and how they end when something is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+from cyclopts import Parameter
+
+from mintwire.cli.client import CallFailed, Page
+from mintwire.cli.config import NotConfigured
+from shared.broker.connection import BrokerRefused
+from shared.faults import TransientFault
+
+P = ParamSpec("P")
+
+AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
+Limit = Annotated[int, Parameter(help="How many to list, 250 at most.")]
+Cursor = Annotated[str | None, Parameter(help="Where the page before ended.")]
+
+
+class Misused(Exception):
+    """The command was asked for what it cannot mean; the message says what would do."""
+
+
+def command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitable[None]]:
+    """Make a coroutine into a command: expected refusals become words on standard error and exit code 1."""
+
+    @wraps(function)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = await function(*args, **kwargs)
+        except (CallFailed, NotConfigured, Misused, TransientFault, BrokerRefused) as error:
+            tell(str(error))
+            sys.exit(1)
+        if code:
+            sys.exit(code)
+
+    return run
+
+
+def tell(text: str) -> None:
+    """Say something beside the output, on standard error."""
+    print(f"mintwire: {text}", file=sys.stderr, flush=True)
+
+
+def show(value: Mapping[str, Any], as_json: bool) -> None:
+    """Print one thing."""
+    if as_json:
+        show_json(value)
+        return
+    width = max((len(name) for name in value), default=0)
+    for name, member in value.items():
+        print(f"{name:<{width}}  {plain(member)}")
+
+
+def show_many(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    """Print a list: all members as JSON, the named columns for people."""
+    if as_json:
+        show_json(list(rows))
+        return
+    table = [list(columns), *([plain(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_page(page: Page, columns: Sequence[str], as_json: bool) -> None:
+    """Print a page of a list; how to get the next one is told on standard error."""
+    show_many(page.rows, columns, as_json)
+    if page.next_cursor:
+        tell(f"there are more; go on with --cursor {page.next_cursor}")
+
+
+def show_json(value: object) -> None:
+    """Print JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def plain(value: object) -> str:
+    """Render a member of an answer on one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(member)}" for name, member in value.items())
+    if isinstance(value, list):
+        return ", ".join(plain(member) for member in value) or "-"
+    return str(value)

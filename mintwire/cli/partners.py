@@ -1,0 +1,92 @@
+"""`mintwire partner`: who may mint codes for a program."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from mintwire.cli.client import address, fetch, fetch_page, given
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
+
+app = App(name="partner", help="Create, approve and suspend partners.")
+
+
+@app.command
+@command
+async def create(
+    name: str,
+    *,
+    email: str | None = None,
+    prefix: str | None = None,
+    active: Annotated[bool, Parameter(negative=())] = False,
+    support_email: str | None = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Create a partner of the program; it is pending until approved.
+
+    Example: mintwire partner create "Flower Shop" --email hi@flowers.example --prefix FLOWER
+
+    Parameters
+    ----------
+    email
+        Unique within the program.
+    prefix
+        What its codes begin with; made from the name if not given.
+    active
+        Approve it at once.
+    support_email
+        The address that the partner is to write to.
+    """
+    target = read_target()
+    status = "active" if active else None
+    body = given(name=name, email=email, prefix=prefix, support_email=support_email, status=status)
+    url = address(target.codes_url, "v1", "partners")
+    show(await fetch("POST", url, key=target.program_key, body=body), as_json)
+
+
+@app.command
+@command
+async def approve(partner_id: str, *, as_json: AsJSON = False) -> None:
+    """Let a partner mint.
+
+    Example: mintwire partner approve 0192…
+    """
+    await _set_status(partner_id, "approve", as_json)
+
+
+@app.command
+@command
+async def suspend(partner_id: str, *, as_json: AsJSON = False) -> None:
+    """Stop a partner from minting, and its codes from being redeemed.
+
+    Example: mintwire partner suspend 0192…
+    """
+    await _set_status(partner_id, "suspend", as_json)
+
+
+@app.command(name="list")
+@command
+async def list_(
+    *, status: str | None = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+) -> None:
+    """List the program's partners, newest first.
+
+    Example: mintwire partner list --status pending
+
+    Parameters
+    ----------
+    status
+        Only those that are `pending`, `active` or `suspended`.
+    """
+    target = read_target()
+    query = {"status": status, "limit": limit, "cursor": cursor}
+    page = await fetch_page(address(target.codes_url, "v1", "partners"), key=target.program_key, query=query)
+    show_page(page, ("id", "name", "status", "prefix", "email", "quota"), as_json)
+
+
+async def _set_status(partner_id: str, act: str, as_json: bool) -> None:
+    target = read_target()
+    url = address(target.codes_url, "v1", "partners", partner_id, act)
+    show(await fetch("POST", url, key=target.program_key), as_json)

@@ -1,0 +1,62 @@
+"""`mintwire program`: the merchants of this installation, by the operator's token."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from mintwire.cli.client import CallFailed, address, fetch, fetch_page, given
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page, tell
+
+app = App(name="program", help="Create and list programs (merchants).")
+
+
+@app.command
+@command
+async def create(
+    name: str,
+    *,
+    link_url: str | None = None,
+    currency: str | None = None,
+    timezone: str | None = None,
+    support_email: str | None = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Create a program with its partner coupon and a first key of all its scopes, which is shown this once.
+
+    Example: mintwire program create "Acme Cards" --link-url https://acme.example/
+
+    Parameters
+    ----------
+    link_url
+        Address to which `?promo=CODE` is added in the links of codes.
+    currency
+        ISO 4217, USD by default.
+    timezone
+        IANA name, UTC by default.
+    support_email
+        Address shown to partners.
+    """
+    target = read_target()
+    body = given(name=name, link_url=link_url, currency=currency, timezone=timezone, support_email=support_email)
+    programs = address(target.codes_url, "v1", "programs")
+    program = await fetch("POST", programs, key=target.operator_token, body=body)
+    try:
+        key = await fetch("POST", address(programs, program["id"], "keys"), key=target.operator_token)
+    except CallFailed:
+        tell(f"the program {program['id']} is made, but without a key: mintwire key create --program {program['id']}")
+        raise
+    show({**program, "api_key": key["key"]}, as_json)
+
+
+@app.command(name="list")
+@command
+async def list_(*, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """List programs, newest first.
+
+    Example: mintwire program list --json
+    """
+    target = read_target()
+    query = {"limit": limit, "cursor": cursor}
+    page = await fetch_page(address(target.codes_url, "v1", "programs"), key=target.operator_token, query=query)
+    show_page(page, ("id", "name", "currency", "link_url"), as_json)

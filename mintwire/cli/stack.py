@@ -1,0 +1,92 @@
+"""`mintwire stack`: the whole system on this machine, with private servers and a demo."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from mintwire.stack import down as ending
+from mintwire.stack.config import read_settings
+from mintwire.stack.errors import StackError
+from mintwire.stack.up import up as bring_up
+
+app = App(name="stack", help="Run the whole system on this machine.")
+
+
+@app.command
+def up(
+    *,
+    detach: Annotated[bool, Parameter(negative=())] = False,
+    demo: Annotated[bool, Parameter(negative="--no-demo", show_default=False)] = True,
+) -> None:
+    """Start everything and stay up until Ctrl-C.
+
+    STACK_DIR names another folder than `.run`; DATABASE_URL and AMQP_URL name servers to use instead of private ones.
+
+    Parameters
+    ----------
+    detach
+        Return once the stack is up and leave it running; `stack down` stops it.
+    demo
+        Play the main job once the stack is up.
+    """
+    settings = read_settings()
+    with _told():
+        if detach:
+            ending.up_detached(settings, [] if demo else ["--no-demo"])
+        else:
+            asyncio.run(bring_up(settings, is_played=demo, say=lambda text: print(text, flush=True)))
+
+
+@app.command
+def down() -> None:
+    """Stop the stack, and whatever a killed one left behind."""
+    with _told():
+        stopped = ending.down(read_settings())
+    print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command
+def status(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+    """Show what runs; exit code 1 when the stack is not up.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object.
+    """
+    with _told():
+        described = ending.status(read_settings())
+    if as_json:
+        print(json.dumps(described, indent=2))
+    else:
+        print(f"{'up' if described['is_up'] else 'down'}   {described['folder']}")
+        for process in described["processes"]:
+            print(f"  {process['name']:<12} {process['state']:<10} {process['pid'] or ''}")
+        for name, url in described["services"].items():
+            print(f"  {name:<12} {url}")
+    if not described["is_up"]:
+        sys.exit(1)
+
+
+@app.command
+def clean() -> None:
+    """Remove all data of the stopped stack: databases, queues, keys and logs."""
+    with _told():
+        ending.clean(read_settings())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what stops the stack in words instead of a traceback."""
+    try:
+        yield
+    except StackError as error:
+        print(f"mintwire: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,116 @@
+"""Makes the demo's program, partner, keys and endpoint by the HTTP APIs, once; later runs find them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+
+from mintwire.stack.errors import ServerFailed
+from mintwire.stack.folder import StackFolder
+from mintwire.stack.receiver import PATH
+
+DEMO_FILE = "demo.json"
+QUOTA = 50_000
+_PROGRAM_SCOPES = ["manage", "checkout", "webhooks"]
+_PARTNER_SCOPES = ["codes:generate", "codes:read", "webhooks"]
+_EVENT_TYPES = ["code.redeemed", "test"]
+_TIMEOUT = aiohttp.ClientTimeout(total=15)
+
+
+async def bootstrap(
+    folder: StackFolder, services: Mapping[str, str], operator_token: str, receiver_url: str
+) -> dict[str, Any]:
+    """Return the demo's members of `stack.json`, making what is missing."""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        api = _API(session, services, operator_token)
+        demo = folder.read(DEMO_FILE)
+        if not await api.knows(demo):
+            demo = await api.make_program()
+            folder.write(DEMO_FILE, demo)
+        url = f"{receiver_url}{PATH}"
+        demo["receiver"] = await api.endpoint(demo, url)
+        folder.write(DEMO_FILE, demo)
+    folder.receiver_secret.touch(mode=0o600)
+    folder.receiver_secret.write_text(demo["receiver"]["secret"])
+    folder.webhooks_log.touch(mode=0o600)
+    return {
+        "program": demo["program"],
+        "partner": demo["partner"],
+        "receiver": {"url": url, "secret": demo["receiver"]["secret"], "log": str(folder.webhooks_log)},
+    }
+
+
+class _API:
+    """The few calls that the demo needs."""
+
+    def __init__(self, session: aiohttp.ClientSession, services: Mapping[str, str], operator_token: str) -> None:
+        self._session = session
+        self._services = services
+        self._operator = {"Authorization": f"Bearer {operator_token}"}
+
+    async def knows(self, demo: Mapping[str, Any]) -> bool:
+        """Tell whether the demo of an earlier run is still there; the database may be another one by now."""
+        if "program" not in demo:
+            return False
+        path = f"/v1/programs/{demo['program']['id']}"
+        status, _ = await self._call("GET", "codes", path, self._operator)
+        return status == HTTPStatus.OK
+
+    async def make_program(self) -> dict[str, Any]:
+        """Make a program with a key of all its scopes, and an active partner with quota and a key of all of its."""
+        program = await self._post(
+            "codes", "/v1/programs", self._operator, {"name": "Mintwire demo", "link_url": "https://shop.example/"}
+        )
+        path = f"/v1/programs/{program['id']}/keys"
+        program_key = await self._post("codes", path, self._operator, {"name": "demo", "scopes": _PROGRAM_SCOPES})
+        manage = _bearer(program_key["key"])
+        partner = await self._post(
+            "codes", "/v1/partners", manage, {"name": "Demo partner", "prefix": "DEMO", "status": "active"}
+        )
+        path = f"/v1/partners/{partner['id']}"
+        await self._post("codes", f"{path}/quota", manage, {"amount": QUOTA, "reason": "demo"})
+        partner_key = await self._post("codes", f"{path}/keys", manage, {"name": "demo", "scopes": _PARTNER_SCOPES})
+        return {
+            "program": {"id": program["id"], "api_key": program_key["key"]},
+            "partner": {"id": partner["id"], "api_key": partner_key["key"]},
+        }
+
+    async def endpoint(self, demo: Mapping[str, Any], url: str) -> dict[str, Any]:
+        """Return the partner's endpoint at the receiver, made or pointed there as needed."""
+        key = _bearer(demo["partner"]["api_key"])
+        known = demo.get("receiver")
+        if known is not None:
+            path = f"/v1/webhooks/endpoints/{known['id']}"
+            status, found = await self._call("GET", "webhooks", path, key)
+            if status == HTTPStatus.OK and found["data"]["url"] == url:
+                return dict(known)
+            if status == HTTPStatus.OK:
+                status, _ = await self._call("PATCH", "webhooks", path, key, {"url": url})
+                if status == HTTPStatus.OK:
+                    return {**known, "url": url}
+        made = await self._post("webhooks", "/v1/webhooks/endpoints", key, {"url": url, "event_types": _EVENT_TYPES})
+        return {"id": made["id"], "url": url, "secret": made["secret"]}
+
+    async def _post(self, service: str, path: str, headers: Mapping[str, str], body: object) -> dict[str, Any]:
+        status, answer = await self._call("POST", service, path, headers, body)
+        if status != HTTPStatus.CREATED:
+            raise ServerFailed(f"POST {path} on {service} answered {status}: {answer}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def _call(
+        self, method: str, service: str, path: str, headers: Mapping[str, str], body: object = None
+    ) -> tuple[int, Any]:
+        url = f"{self._services[service]}{path}"
+        try:
+            async with self._session.request(method, url, headers=headers, json=body) as response:
+                return response.status, await response.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ServerFailed(f"{method} {path} on {service} failed: {error!r}") from error
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}

@@ -1,0 +1,74 @@
+"""The compose file's broker definitions: users with hashed passwords, permissions, vhost; prints them when run.
+
+`python -m mintwire.stack.compose_definitions` takes `<USER>_BROKER_PASSWORD` for every user, or the published
+development passwords when none is set. It refuses a mixture: a forgotten user would keep a password known to all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+from mintwire.stack.rabbitmq import hashed_password
+from shared.broker.topology import PERMISSIONS, VHOST, permission_definitions
+from shared.config import DEVELOPMENT_MARK
+
+
+def development_password(user: str) -> str:
+    """Return the password that the repository publishes for a broker user."""
+    return f"{user}-{DEVELOPMENT_MARK}"
+
+
+def compose_definitions(hashes: Mapping[str, str]) -> dict[str, object]:
+    """Return the definitions for users with these password hashes; only the operator may manage the broker."""
+    return {
+        "vhosts": [{"name": VHOST}],
+        "users": [
+            {
+                "name": user,
+                "password_hash": hashes[user],
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": ["administrator"] if user == "operator" else [],
+            }
+            for user in PERMISSIONS
+        ],
+        **permission_definitions(VHOST),
+    }
+
+
+def development_hashes() -> dict[str, str]:
+    """Return the published passwords' hashes, the same each time so that the committed file can be compared."""
+    return {
+        user: hashed_password(development_password(user), hashlib.sha256(user.encode()).digest()[:4])
+        for user in PERMISSIONS
+    }
+
+
+def hashes_from(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes of all users' passwords in the environment, or the published ones when it has none.
+
+    Raises ValueError naming the variables that are missing beside others that are there.
+    """
+    variables = {user: f"{user.upper()}_BROKER_PASSWORD" for user in PERMISSIONS}
+    missing = [variable for variable in variables.values() if not environment.get(variable)]
+    if len(missing) == len(variables):
+        return development_hashes()
+    if missing:
+        raise ValueError(f"Every user needs a password of its own; these are not set: {', '.join(missing)}.")
+    return {user: hashed_password(environment[variable]) for user, variable in variables.items()}
+
+
+def main() -> None:
+    """Print the definitions for the passwords in the environment."""
+    try:
+        hashes = hashes_from(os.environ)
+    except ValueError as problem:
+        sys.exit(str(problem))
+    print(json.dumps(compose_definitions(hashes), indent=2))
+
+
+if __name__ == "__main__":
+    main()

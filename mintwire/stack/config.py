@@ -1,0 +1,32 @@
+"""What the local stack is told by its environment; the only place of the command's stack that reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEFAULT_FOLDER = ROOT / ".run"
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """Where a stack lives, and the servers it was given instead of private ones."""
+
+    folder: Path
+    database_url: str | None
+    amqp_url: str | None
+    environment: Mapping[str, str]
+
+
+def read_settings() -> StackSettings:
+    """Read STACK_DIR, DATABASE_URL and AMQP_URL; an empty value counts as none."""
+    environment = dict(os.environ)
+    return StackSettings(
+        folder=Path(environment.get("STACK_DIR") or DEFAULT_FOLDER).expanduser().absolute(),
+        database_url=environment.get("DATABASE_URL") or None,
+        amqp_url=environment.get("AMQP_URL") or None,
+        environment=environment,
+    )

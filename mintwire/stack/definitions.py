@@ -1,0 +1,42 @@
+"""Turns the topology's permissions into the definitions that a private broker starts with."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mintwire.stack import processes
+from mintwire.stack.rabbitmq import hashed_password
+from shared.broker.topology import PERMISSIONS, permission_definitions
+
+
+def broker_definitions(vhosts: Iterable[str], passwords: Mapping[str, str]) -> dict[str, object]:
+    """Return users and vhosts with the least permissions of each user in every vhost; there is no guest."""
+    names = list(vhosts)
+    per_vhost = [permission_definitions(name) for name in names]
+    return {
+        "vhosts": [{"name": name} for name in names],
+        "users": [
+            {
+                "name": user,
+                "password_hash": hashed_password(passwords[user]),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": "",
+            }
+            for user in PERMISSIONS
+        ],
+        "permissions": [entry for each in per_vhost for entry in each["permissions"]],
+        "topic_permissions": [entry for each in per_vhost for entry in each["topic_permissions"]],
+    }
+
+
+def stored_passwords(path: Path) -> dict[str, str]:
+    """Return a random password per broker user, made at the first time and kept for its owner only."""
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    passwords = {user: kept.get(user) or secrets.token_urlsafe(24) for user in PERMISSIONS}
+    if passwords != kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        processes.write_private(path, json.dumps(passwords))
+    return passwords

@@ -1,0 +1,116 @@
+"""Ends a stack from outside, looks at it, and removes what it left; it touches only what its records name."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mintwire.stack import processes
+from mintwire.stack.config import ROOT, StackSettings
+from mintwire.stack.errors import ServerFailed, StackInUse
+from mintwire.stack.folder import RECEIVER, SERVICES, SETTLED_FILE, StackFolder
+from mintwire.stack.plan import leftovers
+from mintwire.stack.units import is_ready
+
+# As long as every unit in turn may take, with some to spare.
+_STOP_SECONDS = 180.0
+_DETACHED_LOG = "stack"
+
+
+def down(settings: StackSettings) -> list[str]:
+    """Stop the stack and whatever an ended supervisor left behind; return the names of what was stopped."""
+    folder = StackFolder(settings.folder)
+    stopped = []
+    if record := processes.load(folder.supervisor_file):
+        processes.end(record, grace_seconds=_STOP_SECONDS)
+        folder.supervisor_file.unlink(missing_ok=True)
+        stopped.append("supervisor")
+    for unit in leftovers(folder):
+        if unit.is_running():
+            stopped.append(unit.name)
+        # Also when it is down: a broker's name registry may have outlived it.
+        unit.stop()
+    folder.stack_file.unlink(missing_ok=True)
+    return stopped
+
+
+def clean(settings: StackSettings) -> None:
+    """Remove everything that the stack keeps; raises `StackInUse` while it is up."""
+    folder = StackFolder(settings.folder)
+    if processes.load(folder.supervisor_file):
+        raise StackInUse(f"The stack in {folder.path} is up; run `stack down` first")
+    down(settings)
+    folder.remove()
+
+
+def status(settings: StackSettings) -> dict[str, Any]:
+    """Describe the stack: whether it is up, and each process with its state."""
+    folder = StackFolder(settings.folder)
+    supervisor = processes.load(folder.supervisor_file)
+    stack = folder.read(folder.stack_file.name)
+    known = folder.read("ports.json")
+    units = []
+    for unit in reversed(leftovers(folder)):
+        record = unit.record
+        if unit.name in (*SERVICES, RECEIVER):
+            answers = record is not None and is_ready(known.get(unit.name, 0))
+        else:
+            answers = record is not None and unit.is_answering()
+        state = "down" if record is None else "ready" if answers else "not ready"
+        units.append({"name": unit.name, "pid": record.pid if record else None, "state": state})
+    return {
+        "folder": str(folder.path),
+        "is_up": supervisor is not None and bool(stack),
+        "supervisor_pid": supervisor.pid if supervisor else None,
+        "services": stack.get("services", {}),
+        "servers": _given_or_private(stack),
+        "processes": units,
+    }
+
+
+def up_detached(settings: StackSettings, arguments: Sequence[str]) -> None:
+    """Start a supervisor in the background, show what it says until the stack is up, and leave it there."""
+    folder = StackFolder(settings.folder)
+    folder.prepare()
+    if processes.load(folder.supervisor_file):
+        raise StackInUse(f"A stack is already up in {folder.path}; `stack status` shows it")
+    log = folder.log(_DETACHED_LOG)
+    start = log.stat().st_size if log.exists() else 0
+    child = processes.spawn(
+        [sys.executable, "-m", "mintwire", "stack", "up", *arguments],
+        environment={**settings.environment, "STACK_DIR": str(settings.folder), "PYTHONUNBUFFERED": "1"},
+        log=log,
+        record=folder.record("detached"),
+        cwd=ROOT,
+    )
+    while child.poll() is None and not _is_settled(folder, child.pid):
+        start = _show(log, start)
+        time.sleep(0.1)
+    _show(log, start)
+    if child.poll() is not None:
+        raise ServerFailed(f"The stack did not come up; its log: {log}")
+    # It is meant to outlive us.
+    child.returncode = 0
+
+
+def _is_settled(folder: StackFolder, pid: int) -> bool:
+    return folder.read(SETTLED_FILE).get("pid") == pid
+
+
+def _show(log: Path, start: int) -> int:
+    with log.open("rb") as file:
+        file.seek(start)
+        text = file.read()
+    sys.stdout.write(text.decode(errors="replace"))
+    sys.stdout.flush()
+    return start + len(text)
+
+
+def _given_or_private(stack: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the servers are, without the secrets in their URLs."""
+    named = {"database": stack.get("database_url"), "broker": stack.get("amqp_url")}
+    return {name: urlsplit(url).netloc.rpartition("@")[2] for name, url in named.items() if url}

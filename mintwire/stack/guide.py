@@ -1,0 +1,34 @@
+"""What to try next, with the real values of the stack that is up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mintwire.stack.config import DEFAULT_FOLDER
+from mintwire.stack.folder import StackFolder
+
+
+def what_next(stack: Mapping[str, Any], folder: StackFolder) -> str:
+    """Return the links and command lines to try."""
+    codes, redemption, webhooks = (stack["services"][name] for name in ("codes", "redemption", "webhooks"))
+    partner, program = stack["partner"]["api_key"], stack["program"]["api_key"]
+    command = "bin/mintwire" if folder.path == DEFAULT_FOLDER else f"STACK_DIR={folder.path} bin/mintwire"
+    return f"""
+Mintwire is up.
+
+  API documents   {codes}/docs   {redemption}/docs   {webhooks}/docs
+  Keys and URLs   {folder.stack_file}
+  Logs            {folder.path / "logs"}
+  Webhooks        {folder.webhooks_log}
+
+Try:
+  curl -X POST {codes}/api/partners/codes/generate -H "X-Partner-Key: {partner}"
+  curl {codes}/api/partners/codes -H "X-Partner-Key: {partner}"
+  curl {codes}/api/partners/quota -H "X-Partner-Key: {partner}"
+  curl {codes}/v1/partners -H "Authorization: Bearer {program}"
+  curl {webhooks}/v1/webhooks/deliveries -H "X-Partner-Key: {partner}"
+  {command} code generate
+  {command} checkout complete CODE --attribute recipient_name=Sarah     # with the code of the line above
+  {command} doctor
+  {command} --help"""

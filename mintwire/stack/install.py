@@ -1,0 +1,66 @@
+"""Installs RabbitMQ by the system's package manager, without letting it start a system service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mintwire.stack.errors import MissingSoftware
+from mintwire.stack.rabbitmq import PROGRAM
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+# The package's install script starts a default broker unless this file forbids it.
+_REFUSE_STARTS = "#!/bin/sh\n# Written by mintwire while it installs rabbitmq-server; removed right after.\nexit 101\n"
+_HINT = "RabbitMQ is missing: run `apt-get install rabbitmq-server` as root, give AMQP_URL, or use `docker compose up`"
+
+
+def ensure_rabbitmq() -> None:
+    """Install the rabbitmq-server package if its programs are missing and this account may install it."""
+    if PROGRAM.exists():
+        return
+    prefix = _root_prefix()
+    if prefix is None or shutil.which("apt-get") is None:
+        raise MissingSoftware(_HINT)
+    print("RabbitMQ is missing; installing the package rabbitmq-server (no system service will be started)")
+    with _starts_refused(prefix):
+        _apt(prefix, "update", "-q")
+        _apt(prefix, "install", "-y", "-q", "--no-install-recommends", "rabbitmq-server")
+    if not PROGRAM.exists():
+        raise MissingSoftware(f"The package rabbitmq-server was installed, but {PROGRAM} is not there. {_HINT}")
+
+
+def _root_prefix() -> list[str] | None:
+    """Return what to put before a command so that root runs it; None when this account may not."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") is None:
+        return None
+    allowed = subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode == 0
+    return ["sudo", "-n"] if allowed else None
+
+
+@contextmanager
+def _starts_refused(prefix: list[str]) -> Iterator[None]:
+    if _POLICY.exists():
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", suffix="-policy") as file:
+        file.write(_REFUSE_STARTS)
+        file.flush()
+        subprocess.run([*prefix, "install", "-m", "755", file.name, str(_POLICY)], check=True)
+    try:
+        yield
+    finally:
+        if _POLICY.exists() and _POLICY.read_text() == _REFUSE_STARTS:
+            subprocess.run([*prefix, "rm", "-f", str(_POLICY)], check=True)
+
+
+def _apt(prefix: list[str], *arguments: str) -> None:
+    command = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
+    if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode != 0:
+        raise MissingSoftware(f"`apt-get {' '.join(arguments)}` failed. {_HINT}")

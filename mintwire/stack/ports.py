@@ -1,0 +1,73 @@
+"""Free loopback ports that stay free while their server is down."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+# Below the kernel's range for outgoing connections (from 32768): a port from inside that range could be
+# taken by any client while its server restarts, and the server's address must survive a restart.
+_FIRST, _LAST = 20000, 32000
+# The state of a listening socket in the kernel's table.
+_LISTEN = "0A"
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on the loopback port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(preferred: Iterable[int] = (), taken: Iterable[int] = ()) -> int:
+    """Return the first preferred port that is free, else a random free one; never one of `taken`."""
+    avoided = set(taken)
+    for port in preferred:
+        if port not in avoided and is_free(port):
+            return port
+    generator = random.SystemRandom()
+    for _ in range(1000):
+        port = generator.randint(_FIRST, _LAST)
+        if port not in avoided and is_free(port):
+            return port
+    raise OSError(f"no free loopback port between {_FIRST} and {_LAST}")
+
+
+def wait_until_free(port: int, timeout_seconds: float) -> bool:
+    """Wait until the port can be listened on; tell whether it can."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def accepts(port: int) -> bool:
+    """Tell whether somebody accepts connections on the loopback port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def is_listener(pid: int, port: int) -> bool:
+    """Tell whether exactly this process listens on the loopback port (another stack may answer there instead)."""
+    sockets = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+            sockets.add(f"socket:[{fields[9]}]")
+    try:
+        return any(str(descriptor.readlink()) in sockets for descriptor in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        # The process, or one of its files, went away while we looked.
+        return False

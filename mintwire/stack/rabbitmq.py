@@ -1,0 +1,205 @@
+"""A private RabbitMQ from the system package's own programs, on free loopback ports.
+
+It refuses to touch the machine's default broker: own node name registry, cookie, data and log folders.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from mintwire.stack import places, ports, processes
+from mintwire.stack.errors import MissingSoftware, ServerFailed
+
+PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+MAX_MESSAGE_BYTES = 1024 * 1024
+_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+_METHOD_FRAME = b"\x01"
+_START_SECONDS = 90.0
+_STOP_SECONDS = 30.0
+_ATTEMPTS = 3
+
+
+class RabbitMQServer:
+    """One private broker; every method may be called again after a crash of either side."""
+
+    name = "rabbitmq"
+
+    def __init__(
+        self,
+        folder: Path,
+        definitions: Mapping[str, object],
+        *,
+        program: Path = PROGRAM,
+        is_durable: bool = True,
+    ) -> None:
+        self._folder = folder.absolute()
+        self._definitions = definitions
+        self._program = program
+        self._is_durable = is_durable
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def port(self) -> int:
+        """The loopback port, the same over restarts as long as nobody else takes it."""
+        return int((self._folder / "port").read_text())
+
+    @property
+    def log(self) -> Path:
+        """What the broker prints; its own log files are in the folder `logs` beside it."""
+        return self._folder / "log"
+
+    @property
+    def record(self) -> processes.ProcessRecord | None:
+        """The running broker process, whoever started it."""
+        return processes.load(self._record_path("process"))
+
+    def url(self, user: str, password: str, vhost: str) -> str:
+        """Return the AMQP URL of one user in one vhost."""
+        return f"amqp://{quote(user)}:{quote(password, safe='')}@{ports.HOST}:{self.port}/{quote(vhost, safe='')}"
+
+    def start(self) -> None:
+        """Start the broker with its definitions; a leftover of an earlier run is ended first."""
+        if not self._program.exists():
+            raise MissingSoftware("RabbitMQ is missing: install rabbitmq-server, or give AMQP_URL")
+        self.stop()
+        if self._is_durable:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        else:
+            places.memory_folder(self._folder)
+        self._folder.chmod(0o700)
+        for attempt in range(_ATTEMPTS):
+            self._configure()
+            if self._launch():
+                return
+            # A port may have been taken between the look and the start; anything else fails again.
+            self.stop()
+            if attempt == _ATTEMPTS - 1:
+                raise ServerFailed(f"RabbitMQ did not start; the end of its log:\n{processes.tail(self.log)}")
+
+    def stop(self) -> None:
+        """Stop the broker cleanly, then its name registry; does nothing when both are down."""
+        for name in ("process", "epmd"):
+            if record := processes.load(self._record_path(name)):
+                child = self._children.get(name)
+                processes.end(record, grace_seconds=_STOP_SECONDS, child=child)
+        for child in self._children.values():
+            child.poll()
+
+    def is_running(self) -> bool:
+        """Tell whether the broker's process is there."""
+        return self.record is not None
+
+    def is_answering(self) -> bool:
+        """Tell whether the broker greets an AMQP client."""
+        try:
+            with socket.create_connection((ports.HOST, self.port), timeout=2) as connection:
+                connection.sendall(_PROTOCOL_HEADER)
+                return connection.recv(1) == _METHOD_FRAME
+        except OSError:
+            return False
+
+    def _record_path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    def _configure(self) -> None:
+        known = int((self._folder / "port").read_text()) if (self._folder / "port").exists() else None
+        port = ports.free_port([known] if known else [])
+        processes.write_private(self._folder / "port", str(port))
+        processes.write_private(self._folder / "definitions.json", json.dumps(self._definitions, indent=1))
+        (self._folder / "enabled_plugins").write_text("[].\n")
+        settings = {
+            "listeners.tcp.1": f"{ports.HOST}:{port}",
+            "load_definitions": str(self._folder / "definitions.json"),
+            "max_message_size": str(MAX_MESSAGE_BYTES),
+            "disk_free_limit.absolute": "50MB",
+            "vm_memory_high_watermark.absolute": "1GB",
+            # The default of 512 MB is more than a laptop should give to one write-ahead log.
+            "raft.wal_max_size_bytes": str(64 * 1024 * 1024),
+            "log.file.rotation.size": str(10 * 1024 * 1024),
+            "log.file.rotation.count": "3",
+        }
+        (self._folder / "rabbitmq.conf").write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
+
+    def _launch(self) -> bool:
+        epmd_port = ports.free_port(taken=[self.port])
+        distribution_port = ports.free_port(taken=[self.port, epmd_port])
+        environment = self._environment(epmd_port, distribution_port)
+        # Started here and in the foreground: the one that Erlang would start by itself belongs to nobody
+        # and stays behind.
+        self._spawn("epmd", [_epmd(), "-port", str(epmd_port), "-address", ports.HOST], environment)
+        if not _wait(lambda: ports.accepts(epmd_port), 10):
+            return False
+        child = self._spawn("process", [self._program], environment)
+        return _wait(lambda: child.poll() is not None or self.is_answering(), _START_SECONDS) and (child.poll() is None)
+
+    def _spawn(self, name: str, argv: list[str | Path], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        self._children[name] = processes.spawn(
+            argv,
+            environment=environment,
+            log=self.log,
+            record=self._record_path(name),
+            cwd=self._folder,
+        )
+        return self._children[name]
+
+    def _environment(self, epmd_port: int, distribution_port: int) -> dict[str, str]:
+        folder = self._folder
+        schedulers = min(4, max(2, os.cpu_count() or 1))
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            # The Erlang cookie is written here.
+            "HOME": str(folder),
+            # The script then becomes the broker instead of waiting for it: one process, whose signals and
+            # whose death are the broker's own.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            # The data carries the node's name, so it must not change with the port.
+            "RABBITMQ_NODENAME": "mintwire@localhost",
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "logs"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_ADDRESS": ports.HOST,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-kernel inet_dist_use_interface {{127,0,0,1}} +S {schedulers}:{schedulers} +sbwt none"
+            ),
+        }
+
+
+def hashed_password(password: str, salt: bytes | None = None) -> str:
+    """Return the password as the broker's definitions want it: SHA-256 with four bytes of salt, random by default."""
+    salt = salt or secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _epmd() -> str:
+    found = shutil.which("epmd")
+    if found is None:
+        raise MissingSoftware("Erlang's epmd is missing: install rabbitmq-server, or give AMQP_URL")
+    return found
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
