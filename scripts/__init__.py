@@ -1,0 +1,1 @@
+"""What developers run by hand: generators of the committed documents."""
