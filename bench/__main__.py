@@ -1,0 +1,54 @@
+"""Runs the benchmarks: `python -m bench [mint] [chain] [--rounds N] [--seconds S]`; results go to bench/results/."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import chain, mint
+from bench.environment import environment
+
+RESULTS = Path(__file__).parent / "results"
+SCENARIOS = ("mint", "chain")
+
+
+def main() -> None:
+    """Run the scenarios asked for, write a JSON file each, print a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; all if none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="alternations of bare and ours (default 5)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one minting load (default 3)")
+    wanted = parser.parse_args()
+    with environment() as env:
+        for scenario in wanted.scenarios or SCENARIOS:
+            if scenario == "mint":
+                result = mint.run(env, wanted.rounds, wanted.seconds)
+            else:
+                result = chain.run(env, wanted.rounds)
+            _write(scenario, wanted.rounds, result)
+            _print(scenario, result)
+
+
+def _write(scenario: str, rounds: int, result: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.system()}
+    document = {"measured_at": datetime.now(UTC).isoformat(), "machine": machine, "rounds": rounds, "result": result}
+    (RESULTS / f"{scenario}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _print(scenario: str, result: dict[str, Any]) -> None:
+    print(f"\n{scenario:<28}{'measure':>9}{'bare':>11}{'ours':>11}{'ours/bare':>11}")
+    for shape, summary in result.items():
+        for measure in ("per_s", "p50_ms", "p99_ms"):
+            if measure in summary:
+                m = summary[measure]
+                print(f"{shape:<28}{measure:>9}{m['bare']:>11.1f}{m['ours']:>11.1f}{m['ratio']:>11.2f}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
