@@ -1,0 +1,132 @@
+"""The rules about Python code that imports cannot show; each takes parsed files and yields the places that break it."""
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+from tests.architecture.source import Fault, PythonFile
+
+# The only modules in which an unknown exception must not end everything, each with its reason.
+PROCESS_EDGES = {
+    "shared/process.py": "a part that dies takes the process down, loudly and in order",
+    "shared/broker/consumer.py": "one bad message must not hold the rest: the batch is bisected",
+    "shared/broker/frames.py": "senders write what they like into headers, and the decoder fails on it as it likes",
+    "shared/web/endpoint.py": "nothing above a request could still answer it",
+    "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
+    "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
+}
+
+# Standard library modules that reach outside or read a clock; domain code takes such things as arguments.
+_IMPURE_MODULES = frozenset(
+    {
+        *("asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "os", "pathlib", "select"),
+        *("selectors", "shutil", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time"),
+        "urllib.request",
+    }
+)
+_CLOCKS = frozenset({"now", "utcnow", "today"})
+
+
+def environment_reads(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find reads of the environment outside config.py."""
+    for file in files:
+        if PurePath(file.path).name == "config.py":
+            continue
+        for node in ast.walk(file.tree):
+            if _reads_environment(node) and not file.allows("environment", node):
+                yield file.fault(node, "only config.py reads the environment")
+
+
+def _reads_environment(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return (
+            isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+            and node.attr in {"environ", "environb", "getenv", "getenvb"}
+        )
+    if isinstance(node, ast.ImportFrom) and node.module == "os":
+        return any(alias.name in {"environ", "environb", "getenv", "getenvb"} for alias in node.names)
+    return False
+
+
+def missing_docstrings(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find modules that do not open with a docstring."""
+    for file in files:
+        if not ast.get_docstring(file.tree):
+            yield Fault(file.path, 1, "a module opens with one to three lines: what it owns, what it refuses to do")
+
+
+def function_imports(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find imports inside functions: each hides a cycle, or a cost."""
+    for file in files:
+        for function in ast.walk(file.tree):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for node in ast.walk(function):
+                    is_import = isinstance(node, (ast.Import, ast.ImportFrom))
+                    if is_import and not file.allows("function-import", node):
+                        yield file.fault(node, "imports stand at the top of the file")
+
+
+def broad_excepts(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find clauses that catch everything outside the edges of the process; to clean up and raise again is fine."""
+    for file in files:
+        if file.path in PROCESS_EDGES:
+            continue
+        for node in ast.walk(file.tree):
+            if file.allows("broad-except", node):
+                continue
+            if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and not _raises_again(node):
+                yield file.fault(node, "catch narrowly; broad clauses belong to the edges of the process")
+            if isinstance(node, ast.Call) and _is_broad_suppress(node):
+                yield file.fault(node, "suppress narrowly; this swallows everything")
+
+
+def _is_broad(caught: ast.expr | None) -> bool:
+    if caught is None:
+        return True
+    if isinstance(caught, ast.Tuple):
+        return any(_is_broad(member) for member in caught.elts)
+    return isinstance(caught, ast.Name) and caught.id in {"Exception", "BaseException"}
+
+
+def _raises_again(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def _is_broad_suppress(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name == "suppress" and any(_is_broad(argument) for argument in call.args)
+
+
+def impure_domain(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find in a service's domain: imports beyond the standard library and the domain itself, I/O, and clocks."""
+    for file in files:
+        parts = PurePath(file.path).with_suffix("").parts
+        if parts[0] != "services" or parts[2:3] != ("domain",):
+            continue
+        own = ".".join(parts[:3])
+        for node in ast.walk(file.tree):
+            for module in _imported_modules(node):
+                if not _is_pure_module(module, own):
+                    yield file.fault(node, f"domain does not import {module}: standard library only, no I/O, no clock")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CLOCKS:
+                yield file.fault(node, f"domain does not call .{node.func.attr}(): time comes in as an argument")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"open", "print"}:
+                yield file.fault(node, f"domain does not call {node.func.id}()")
+
+
+def _imported_modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return [node.module or ""]
+    return []
+
+
+def _is_pure_module(module: str, own: str) -> bool:
+    top = module.partition(".")[0]
+    if module == own or module.startswith(own + "."):
+        return True
+    return top in sys.stdlib_module_names and top not in _IMPURE_MODULES and module not in _IMPURE_MODULES

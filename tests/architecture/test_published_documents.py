@@ -1,0 +1,92 @@
+"""The committed documents say what the code does, and a published event version never changes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # one call does not need the stubs
+import openapi_spec_validator
+import pytest
+import yaml
+
+from scripts import generate_docs
+from scripts.api_documents import OPENAPI_FOLDER, SERVICES, openapi_documents
+from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, asyncapi, event_schemas
+
+
+def test_every_event_has_its_committed_schema_and_no_schema_is_left_over() -> None:
+    assert {path.name for path in EVENTS_FOLDER.glob("*.json")} == set(event_schemas())
+
+
+@pytest.mark.parametrize("name", event_schemas())
+def test_a_published_event_version_has_not_changed(name: str) -> None:
+    """Receivers were built against the committed file; a change is a new version of the model beside it."""
+    assert event_schemas()[name] == (EVENTS_FOLDER / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", event_schemas())
+def test_the_schemas_are_json_schemas(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(event_schemas()[name]))
+
+
+def test_the_asyncapi_document_is_up_to_date() -> None:
+    assert asyncapi() == ASYNCAPI_FILE.read_text("utf-8"), "run: python -m scripts.generate_docs"
+
+
+def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
+    document = yaml.safe_load(ASYNCAPI_FILE.read_text("utf-8"))
+    references = list(_references(document))
+    assert references
+    for reference in references:
+        file, _, pointer = reference.partition("#")
+        if file:
+            assert (ASYNCAPI_FILE.parent / file).is_file(), reference
+        target = document
+        for part in pointer.split("/")[1:]:
+            target = target[part]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_openapi_document_is_up_to_date_and_valid(service: str) -> None:
+    path = OPENAPI_FOLDER / f"{service}.json"
+    text = path.read_text("utf-8")
+    assert openapi_documents()[path] == text, "run: python -m scripts.generate_docs"
+    openapi_spec_validator.validate(json.loads(text))
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for member in value.values():
+            yield from _references(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _references(member)
+
+
+class TestTheGenerator:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        shutil.copytree(EVENTS_FOLDER, tmp_path / "events")
+        monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
+        monkeypatch.setattr(generate_docs, "EVENTS_FOLDER", tmp_path / "events")
+        monkeypatch.setattr(generate_docs, "ASYNCAPI_FILE", tmp_path / "asyncapi.yaml")
+        monkeypatch.setattr(generate_docs, "openapi_documents", lambda: {tmp_path / "openapi/codes.json": "{}"})
+        return tmp_path
+
+    def test_writes_what_is_missing(self, folder: Path) -> None:
+        (folder / "events" / "code.redeemed.v1.json").unlink()
+        assert generate_docs.main() == 0
+        assert (folder / "events" / "code.redeemed.v1.json").is_file()
+        assert (folder / "asyncapi.yaml").is_file()
+        assert (folder / "openapi" / "codes.json").is_file()
+
+    def test_refuses_to_change_a_published_schema(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        planted = folder / "events" / "code.redeemed.v1.json"
+        planted.write_text("{}\n")
+        assert generate_docs.main() == 1
+        assert planted.read_text() == "{}\n"
+        assert "code.redeemed.v1.json is published" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""The published views keep their columns: each version of one is pinned in `docs/views/`, like an event's schema."""
+
+import asyncpg
+import pytest
+
+from tests.architecture.source import ROOT
+from tests.databases import Database
+
+VIEWS_FOLDER = ROOT / "docs" / "views"
+
+COLUMNS = """
+SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod) AS line
+FROM pg_attribute a WHERE a.attrelid = ('codes.' || quote_ident($1))::regclass AND a.attnum > 0 ORDER BY a.attnum
+"""
+VIEWS = "SELECT viewname FROM pg_views WHERE schemaname = 'codes'"
+
+
+def _pinned() -> list[str]:
+    return sorted(path.stem for path in VIEWS_FOLDER.glob("*.txt"))
+
+
+async def test_every_view_is_pinned(database: Database) -> None:
+    connection = await asyncpg.connect(database.admin)
+    try:
+        assert sorted(row["viewname"] for row in await connection.fetch(VIEWS)) == _pinned()
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("view", _pinned())
+async def test_a_published_view_has_not_changed(view: str, database: Database) -> None:
+    """Other services read it by these names and types; a change is a next version of the view beside it."""
+    connection = await asyncpg.connect(database.redemption)
+    try:
+        columns = [row["line"] for row in await connection.fetch(COLUMNS, view)]
+    finally:
+        await connection.close()
+    assert "\n".join(columns) + "\n" == (VIEWS_FOLDER / f"{view}.txt").read_text("utf-8")

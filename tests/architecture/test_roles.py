@@ -1,0 +1,84 @@
+"""Each service's role reads and writes its own schema and reads the two published views; it can touch nothing else."""
+
+import asyncpg
+import pytest
+
+from tests.databases import SERVICES, Database
+
+PUBLISHED = {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")}
+ORDINARY = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+
+PRIVILEGES = """
+SELECT n.nspname || '.' || c.relname AS relation, n.nspname AS schema, p.privilege
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (privilege)
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+  AND (has_table_privilege($1, c.oid, p.privilege)
+       OR p.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+          AND has_any_column_privilege($1, c.oid, p.privilege))
+"""
+CREATES = """
+SELECT nspname AS place FROM pg_namespace WHERE has_schema_privilege($1, oid, 'CREATE')
+UNION ALL
+SELECT datname FROM pg_database
+WHERE datname = current_database() AND (has_database_privilege($1, oid, 'CREATE')
+                                        OR has_database_privilege($1, oid, 'TEMPORARY'))
+"""
+OWNS = "SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname = $1"
+ATTRIBUTES = """
+SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+       OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)
+FROM pg_roles r WHERE rolname = $1
+"""
+
+
+async def _outside(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> set[tuple[str, str]]:
+    """Return what the role may do beyond ordinary work in its own schema: relation and privilege."""
+    rows = await connection.fetch(PRIVILEGES, f"mintwire_{service}")
+    return {
+        (row["relation"], row["privilege"])
+        for row in rows
+        if row["schema"] != service or row["privilege"] not in ORDINARY
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_role_touches_its_own_schema_and_the_published_views(service: str, database: Database) -> None:
+    connection = await asyncpg.connect(database.admin)
+    try:
+        assert await _outside(connection, service) <= PUBLISHED
+        assert [row["place"] for row in await connection.fetch(CREATES, f"mintwire_{service}")] == []
+        assert await connection.fetchval(OWNS, f"mintwire_{service}") == 0
+        assert await connection.fetchval(ATTRIBUTES, f"mintwire_{service}") is False
+    finally:
+        await connection.close()
+
+
+async def test_redemption_can_read_both_views(database: Database) -> None:
+    connection = await asyncpg.connect(database.redemption)
+    try:
+        await connection.execute("SELECT FROM codes.redeemable_v1")
+        await connection.execute("SELECT FROM codes.credential_v1")
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "GRANT SELECT ON codes.api_keys TO mintwire_webhooks",
+        "GRANT SELECT (digest) ON codes.api_keys TO mintwire_webhooks",
+        "GRANT UPDATE ON redemption.orders TO mintwire_webhooks",
+        "GRANT INSERT ON codes.promotion_codes TO PUBLIC",
+        "GRANT SELECT ON public.mintwire_migrations TO mintwire_webhooks",
+        "GRANT TRUNCATE ON webhooks.endpoints TO mintwire_webhooks",
+    ],
+)
+async def test_a_planted_grant_is_found(planted: str, database: Database) -> None:
+    connection = await asyncpg.connect(database.admin)
+    try:
+        await connection.execute(planted)
+        assert not await _outside(connection, "webhooks") <= PUBLISHED
+    finally:
+        await connection.close()

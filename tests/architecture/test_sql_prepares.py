@@ -1,0 +1,85 @@
+"""Every statement of a store is one that the migrated database understands, for the role that will run it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.architecture.source import PythonFile, is_store, parsed, python_files
+from tests.architecture.sql_rules import statements
+from tests.databases import SERVICES, Database
+
+_MIGRATIONS = "shared/database/migrations.py"
+
+
+def _files(service: str) -> list[PythonFile]:
+    """Return the service's own store, and the modules of shared.database that it imports."""
+    own = python_files(f"services/{service}")
+    used = {name for file in own for name in _shared_modules(file)}
+    return [
+        *(file for file in own if is_store(file.path)),
+        *(file for file in _shared_files() if Path(file.path).stem in used),
+    ]
+
+
+def _shared_files() -> list[PythonFile]:
+    return [file for file in python_files("shared/database") if file.path != _MIGRATIONS]
+
+
+def _shared_modules(file: PythonFile) -> Iterator[str]:
+    for node in ast.walk(file.tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shared.database"):
+            yield from (alias.name for alias in node.names)
+            yield str(node.module).rpartition(".")[2]
+
+
+async def _refusals(connection: "asyncpg.Connection[asyncpg.Record]", files: list[PythonFile]) -> list[str]:
+    refused = []
+    for file in files:
+        for name, statement in statements(file).items():
+            try:
+                await connection.prepare(statement)
+            except asyncpg.PostgresError as error:
+                refused.append(f"{file.path}: {name}: {error}")
+    return refused
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_statement_prepares(service: str, database: Database) -> None:
+    files = _files(service)
+    assert any(statements(file) for file in files)
+    connection = await asyncpg.connect(database.role(service), server_settings={"search_path": service})
+    try:
+        assert not await _refusals(connection, files)
+    finally:
+        await connection.close()
+
+
+def test_every_statement_of_shared_database_is_prepared_for_some_service() -> None:
+    prepared = {file.path for service in SERVICES for file in _files(service)}
+    assert [file.path for file in _shared_files() if statements(file) and file.path not in prepared] == []
+
+
+async def test_every_statement_of_the_migration_runner_prepares(database: Database) -> None:
+    files = [file for file in python_files("shared") if file.path == _MIGRATIONS]
+    connection = await asyncpg.connect(database.admin)
+    try:
+        assert not await _refusals(connection, files)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT missing FROM codes.redeemable_v1", "UPDATE webhooks.endpoints SET url = url", "SELECT $1 +"],
+    ids=["a column that is not there", "a table of another service", "a slip of the pen"],
+)
+async def test_a_planted_statement_is_refused(statement: str, database: Database) -> None:
+    file = parsed("services/redemption/store.py", f"PLANTED = {statement!r}\n")
+    connection = await asyncpg.connect(database.redemption, server_settings={"search_path": "redemption"})
+    try:
+        assert await _refusals(connection, [file])
+    finally:
+        await connection.close()

@@ -1,0 +1,113 @@
+"""The fixtures of all tests: real PostgreSQL and RabbitMQ, a database and a clean broker for each test."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from shared.broker import topology
+from tests.databases import Database, migrated_template, new_database
+from tests.running import empty_broker
+from tests.servers import RUN_VARIABLE, RunningServers, close_run, leased_vhost, open_run, running_servers
+
+_SYSTEM = "tests/system/"
+NewDatabase = Callable[[], AbstractAsyncContextManager[Database]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the run in the controller; the workers of xdist inherit it by the environment."""
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN_VARIABLE] = str(open_run())
+        # An ended run must stop its servers too; the default would end this process at once.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the run's servers, also after failures and Ctrl-C."""
+    if not hasattr(config, "workerinput") and (run := os.environ.pop(RUN_VARIABLE, None)):
+        close_run(Path(run))
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps the tests of a file in one worker, and those of the whole system, which share one stack, too.
+
+    The `xdist_group` mark would say the same, but xdist 3.8 writes it where pytest 9.2 no longer reads it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _SYSTEM if nodeid.startswith(_SYSTEM) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """Spread files, not single tests, over the workers: costly fixtures have the scope of a file."""
+    return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def test_run() -> Path:
+    """The folder of this run."""
+    return Path(os.environ[RUN_VARIABLE])
+
+
+@pytest.fixture(scope="session")
+def servers(test_run: Path) -> RunningServers:
+    """Both servers, started at the first need."""
+    return running_servers(test_run)
+
+
+@pytest.fixture(scope="session")
+def database_server_url(servers: RunningServers) -> str:
+    """The PostgreSQL superuser's URL; make databases of your own beside it."""
+    return servers.database_url
+
+
+@pytest.fixture(scope="session")
+def vhost(servers: RunningServers) -> Iterator[str]:
+    """The vhost that belongs to this test process alone."""
+    with leased_vhost(servers.broker_address) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def broker_urls(servers: RunningServers, vhost: str) -> dict[str, str]:
+    """Broker user to AMQP URL, in this process's vhost."""
+    return {user: servers.broker_url(user, vhost) for user in topology.PERMISSIONS}
+
+
+@pytest.fixture
+async def clean_broker(broker_urls: dict[str, str]) -> dict[str, str]:
+    """This process's vhost with the topology declared afresh and every queue empty; returns the broker's URLs."""
+    await empty_broker(broker_urls["operator"])
+    return broker_urls
+
+
+@pytest.fixture(scope="session")
+def migrated(test_run: Path, servers: RunningServers, vhost: str) -> Database:
+    """The template that all services have migrated; clone it, never connect to it."""
+    return migrated_template(test_run, servers, vhost)
+
+
+@pytest.fixture(scope="session")
+def new_migrated_database(database_server_url: str, migrated: Database) -> NewDatabase:
+    """Make migrated databases: `async with new_migrated_database() as database`."""
+    return lambda: new_database(database_server_url, migrated.name)
+
+
+@pytest.fixture
+async def database(new_migrated_database: NewDatabase) -> AsyncIterator[Database]:
+    """A migrated database for this test alone."""
+    async with new_migrated_database() as made:
+        yield made
+
+
+@pytest.fixture
+async def empty_database(database_server_url: str) -> AsyncIterator[Database]:
+    """A database for this test alone, with nothing in it."""
+    async with new_database(database_server_url) as made:
+        yield made

@@ -1,0 +1,127 @@
+"""Databases for tests: a migrated template made once per run, and a clone of it for each test."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from tests.servers import ROOT, RunningServers, locked
+
+SERVICES = ("codes", "redemption", "webhooks")
+# One constant per login role; the server listens on loopback and lives as long as the run.
+ROLE_PASSWORDS = {service: f"{service}-test" for service in SERVICES}
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of its own: the superuser's URL, and a URL per service's login role."""
+
+    name: str
+    admin: str
+
+    @property
+    def codes(self) -> str:
+        return self.role("codes")
+
+    @property
+    def redemption(self) -> str:
+        return self.role("redemption")
+
+    @property
+    def webhooks(self) -> str:
+        return self.role("webhooks")
+
+    def role(self, service: str) -> str:
+        """Return the URL by which a service logs in."""
+        address = urlsplit(self.admin).netloc.rpartition("@")[2]
+        return f"postgresql://mintwire_{service}:{ROLE_PASSWORDS[service]}@{address}/{self.name}"
+
+
+def named(server_url: str, name: str) -> Database:
+    """Describe the database of that name on the server."""
+    return Database(name, urlsplit(server_url)._replace(path=f"/{name}").geturl())
+
+
+def migrated_template(run: Path, servers: RunningServers, vhost: str) -> Database:
+    """Return the run's template, made by the services' own migrate commands if no process of the run has done so."""
+    template = named(servers.database_url, f"template_{run.name}")
+    done = run / "template-is-migrated"
+    with locked(run / "template-lock"):
+        if not done.exists():
+            asyncio.run(_create(servers.database_url, template.name))
+            for service in SERVICES:
+                migrate(service, template, servers, vhost)
+            done.touch()
+    return template
+
+
+def migrate(service: str, database: Database, servers: RunningServers, vhost: str) -> None:
+    """Run one service's migrate command against the database."""
+    finished = subprocess.run(
+        [sys.executable, "-m", f"services.{service}", "migrate"],
+        env=os.environ | migrate_environment(service, database, servers, vhost),
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, f"{service} migrate failed:\n{finished.stdout}{finished.stderr}"
+
+
+def migrate_environment(service: str, database: Database, servers: RunningServers, vhost: str) -> dict[str, str]:
+    """Return the service's settings for this database and vhost."""
+    prefix = service.upper()
+    return {
+        f"{prefix}_ENVIRONMENT": "development",
+        f"{prefix}_DATABASE_URL": database.role(service),
+        f"{prefix}_ADMIN_DATABASE_URL": database.admin,
+        f"{prefix}_AMQP_URL": servers.broker_url(service, vhost),
+        f"{prefix}_ADMIN_AMQP_URL": servers.broker_url("operator", vhost),
+        f"{prefix}_LOG_FORMAT": "console",
+        "CODES_OPERATOR_TOKEN": "operator-token-for-tests",
+        "CODES_SECRET_KEY": "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI=",
+        "WEBHOOKS_SECRET_KEY": "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI=",
+        f"{prefix}_PORT": "1",
+    }
+
+
+@asynccontextmanager
+async def new_database(server_url: str, template: str | None = None) -> AsyncIterator[Database]:
+    """Create a database, empty or cloned with the rights of its template, and drop it at the end."""
+    database = named(server_url, f"test_{uuid.uuid4().hex}")
+    await _create(server_url, database.name, template)
+    try:
+        yield database
+    finally:
+        await _execute(server_url, f'DROP DATABASE "{database.name}" WITH (FORCE)')
+
+
+async def _create(server_url: str, name: str, template: str | None = None) -> None:
+    if template is None:
+        await _execute(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"')
+        return
+    # Rights on a database are not part of what a template hands down.
+    roles = ", ".join(f"mintwire_{service}" for service in SERVICES)
+    await _execute(
+        server_url,
+        f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY',
+        f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC',
+        f'GRANT CONNECT ON DATABASE "{name}" TO {roles}',
+    )
+
+
+async def _execute(server_url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(server_url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

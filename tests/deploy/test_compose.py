@@ -1,0 +1,166 @@
+"""The compose file parses, starts things in the right order, and gives away nothing it need not."""
+
+import base64
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from mintwire.stack.compose_definitions import development_password
+from shared.broker import topology
+from shared.config import DEVELOPMENT_MARK
+from tests.deploy.compose_files import REPOSITORY, config, run_config
+
+OURS = ("migrate", "codes", "redemption", "webhooks", "webhooks-network", "demo", "receiver", "mintwire")
+HTTP_SERVICES = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
+SERVERS = ("postgres", "rabbitmq")
+PRODUCTION = ("docker-compose.yml", "deploy/production.yml")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    profiles = {"COMPOSE_PROFILES": "command"}
+    found: dict[str, Any] = config("docker-compose.yml", environment=profiles)["services"]
+    return found
+
+
+def required() -> list[str]:
+    return re.findall(r"\$\{([A-Z_]+):\?\}", (REPOSITORY / "deploy" / "production.yml").read_text())
+
+
+def test_every_part_of_the_system_is_there(services: dict[str, Any]) -> None:
+    assert set(services) == {*OURS, *SERVERS}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_cannot_write_or_gain_rights(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["init"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["stop_grace_period"] == "30s"
+    assert "user" not in service  # the image's own, which is not root
+    assert not service.get("privileged")
+    assert not service.get("cap_add")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_servers_run_as_their_own_user_without_rights(services: dict[str, Any], name: str) -> None:
+    assert services[name]["user"] == name
+    assert services[name]["cap_drop"] == ["ALL"]
+    assert services[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_all_of_ours_is_one_image(services: dict[str, Any]) -> None:
+    assert len({services[name]["image"] for name in OURS}) == 1
+
+
+def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
+    published = {
+        int(port["target"]): port["host_ip"] for service in services.values() for port in service.get("ports", [])
+    }
+    assert published == dict.fromkeys([*HTTP_SERVICES.values(), 5672, 15672], "127.0.0.1")
+
+
+@pytest.mark.parametrize("name", HTTP_SERVICES)
+def test_a_service_waits_for_its_servers_and_the_migration(services: dict[str, Any], name: str) -> None:
+    conditions = {on: wait["condition"] for on, wait in services[name]["depends_on"].items()}
+    conditions.pop("webhooks-network", None)
+    assert conditions == {
+        "postgres": "service_healthy",
+        "rabbitmq": "service_healthy",
+        "migrate": "service_completed_successfully",
+    }
+
+
+@pytest.mark.parametrize(("name", "port"), HTTP_SERVICES.items())
+def test_health_is_asked_where_the_service_listens(services: dict[str, Any], name: str, port: int) -> None:
+    assert f"http://127.0.0.1:{port}/readyz" in services[name]["healthcheck"]["test"][-1]
+    assert services[name]["environment"][f"{name.upper()}_PORT"] == str(port)
+    assert services[name]["environment"][f"{name.upper()}_HOST"] == "0.0.0.0"  # noqa: S104 - inside the container
+
+
+def test_migrations_run_in_order_and_alone_have_the_operators_rights(services: dict[str, Any]) -> None:
+    assert "for service in codes redemption webhooks" in services["migrate"]["command"][-1]
+    for name in HTTP_SERVICES:
+        assert not [key for key in services[name]["environment"] if "ADMIN" in key]
+    for name in HTTP_SERVICES:
+        for kind in ("DATABASE", "AMQP"):
+            assert f"{name.upper()}_ADMIN_{kind}_URL" in services["migrate"]["environment"]
+
+
+def test_each_service_uses_its_own_accounts(services: dict[str, Any]) -> None:
+    for name in HTTP_SERVICES:
+        environment = services[name]["environment"]
+        assert environment[f"{name.upper()}_DATABASE_URL"].startswith(f"postgresql://mintwire_{name}:")
+        broker = f"amqp://{name}:{development_password(name)}@rabbitmq:5672/{topology.VHOST}"
+        assert environment[f"{name.upper()}_AMQP_URL"] == broker
+
+
+def test_the_receiver_is_loopback_for_the_sender_and_neither_holds_it(services: dict[str, Any]) -> None:
+    """In development webhooks go to loopback hosts only; the one that held the loopback could not be restarted."""
+    assert services["receiver"]["network_mode"] == "service:webhooks-network"
+    assert services["webhooks"]["network_mode"] == "service:webhooks-network"
+    assert services["webhooks-network"]["networks"]["default"]["aliases"] == ["webhooks"]
+
+
+def test_development_is_the_default_and_every_default_secret_is_marked(services: dict[str, Any]) -> None:
+    """A service in production refuses what carries the mark; a secret without it would slip through."""
+    for name in HTTP_SERVICES:
+        environment = services[name]["environment"]
+        assert environment[f"{name.upper()}_ENVIRONMENT"] == "development"
+        for key, value in environment.items():
+            if key.endswith(("_URL", "_TOKEN", "_KEY")):
+                assert DEVELOPMENT_MARK in value, key
+
+
+@pytest.mark.parametrize("name", ["codes", "webhooks"])
+def test_the_published_key_has_the_length_of_a_key(services: dict[str, Any], name: str) -> None:
+    key = services[name]["environment"][f"{name.upper()}_SECRET_KEY"]
+    assert len(base64.urlsafe_b64decode(key)) == 32
+
+
+@pytest.mark.parametrize("name", HTTP_SERVICES)
+def test_a_service_in_production_refuses_the_published_secrets(services: dict[str, Any], name: str) -> None:
+    environment = services[name]["environment"] | {f"{name.upper()}_ENVIRONMENT": "production"}
+    argv = [sys.executable, "-m", f"services.{name}", "serve"]
+    done = subprocess.run(
+        argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert "In production these settings need values of their own" in done.stdout + done.stderr
+    for secret in ("database_url", "amqp_url"):
+        assert secret in done.stdout + done.stderr
+    assert DEVELOPMENT_MARK not in done.stdout + done.stderr  # the refusal repeats no secret
+
+
+def test_production_names_every_secret_that_is_missing() -> None:
+    done = run_config(*PRODUCTION)
+    assert done.returncode != 0
+    for name in required():
+        assert f"required variable {name} is missing" in done.stderr
+
+
+def test_production_has_no_published_secret_and_no_demo() -> None:
+    own = dict.fromkeys(required(), "./own")
+    services = config(*PRODUCTION, environment=own)["services"]
+    assert set(services) == {"migrate", "webhooks-network", *HTTP_SERVICES, *SERVERS}
+    for service in services.values():
+        for key, value in service.get("environment", {}).items():
+            assert DEVELOPMENT_MARK not in value, key
+            assert not key.endswith("_ENVIRONMENT") or value == "production"
+        for volume in service.get("volumes", []):
+            assert not volume["source"].endswith("deploy/rabbitmq/definitions.json")
+
+
+def test_the_look_alike_override_keeps_the_rest_as_it_is() -> None:
+    profiles = {"COMPOSE_PROFILES": "command"}
+    plain = config("docker-compose.yml", environment=profiles)["services"]
+    override = "deploy/lookalike/compose.override.yml"
+    overridden = config("docker-compose.yml", override, environment=profiles)["services"]
+    for service in (*plain.values(), *overridden.values()):
+        service.pop("build", None)
+    assert overridden == plain

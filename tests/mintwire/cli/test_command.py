@@ -1,0 +1,145 @@
+"""The command as a whole: how it is called, what it says of itself, and where it takes its addresses and keys from."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mintwire import VERSION
+from mintwire.__main__ import app
+from mintwire.cli.config import NotConfigured, read_target
+from tests.docs import markdown
+from tests.mintwire.cli.conftest import Mintwire
+from tests.servers import ROOT
+
+COMMANDS = (
+    *("program create", "program list"),
+    *("partner create", "partner approve", "partner suspend", "partner list"),
+    *("key create", "key list", "key rotate", "key revoke", "key limit"),
+    *("quota grant", "quota show", "quota ledger"),
+    *("code generate", "code list", "code show"),
+    "checkout complete",
+    *("webhook listen", "webhook list", "webhook test", "webhook dead list", "webhook dead replay"),
+    *("dead list", "dead show", "dead replay", "dead purge"),
+    "doctor",
+)
+
+
+def run(
+    *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "mintwire")
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would, with nothing told by the environment."""
+    told = {name: value for name, value in os.environ.items() if not name.startswith("MINTWIRE_")}
+    return subprocess.run(
+        [*program, *arguments],
+        env={**told, "STACK_DIR": "/nonexistent/stack"},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_version_is_the_project_s() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    assert run("--version").stdout.strip() == VERSION
+
+
+def test_a_misuse_ends_with_1_and_words(tmp_path: Path) -> None:
+    for arguments in (("checkout", "complete"), ("no-such-command",), ("quota", "grant", "id", "many")):
+        finished = run(*arguments)
+        assert finished.returncode == 1, finished
+        assert finished.stderr
+        assert "Traceback" not in finished.stderr
+
+
+def test_what_nobody_told_is_asked_for_by_name() -> None:
+    finished = run("code", "generate")
+    assert finished.returncode == 1
+    assert "set MINTWIRE_CODES_URL, or start the local stack" in finished.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_every_command_explains_itself_by_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        await app.run_async([*name.split(), "--help"])
+    assert f"Example: mintwire {name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_pages_name_commands_that_are_there() -> None:
+    shown = [line for block in markdown.blocks("sh") for line in re.findall(r"^bin/mintwire (.*)$", block.text, re.M)]
+    assert len(shown) >= 9
+    assert [line for line in shown if not line.startswith(COMMANDS)] == []
+    listed = (ROOT / "docs" / "operations.md").read_text().split("| command | what for |")[1].split("\n\n")[0]
+    assert set(COMMANDS) <= set(_listed(listed))
+
+
+def _listed(table: str) -> Iterator[str]:
+    """Yield the commands of a table whose rows are like "| `key create`, `list` | …": the group stands once."""
+    for row in table.splitlines()[2:]:
+        first, *others = re.findall(r"`([^`]+)`", row.split("|")[1])
+        words = [word for word in first.split() if word.islower() and word.isalpha()]
+        yield " ".join(words)
+        for name in others:
+            yield " ".join([*words[:-1], name])
+
+
+async def test_a_service_that_is_away_is_told_in_words(mintwire: Mintwire) -> None:
+    mintwire.environment["MINTWIRE_CODES_URL"] = "http://127.0.0.1:1"
+    refused = await mintwire("code", "generate", code=1)
+    assert "http://127.0.0.1:1/api/partners/codes/generate cannot be reached" in refused.err
+
+
+async def test_another_server_is_not_taken_for_ours(mintwire: Mintwire) -> None:
+    mintwire.environment["MINTWIRE_CODES_URL"] = mintwire.environment["MINTWIRE_WEBHOOKS_URL"] + "/openapi.json?"
+    assert "is it the right address?" in (await mintwire("partner", "list", code=1)).err
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a stack, with nothing told by the environment."""
+    for name in list(os.environ):
+        if name.startswith("MINTWIRE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("STACK_DIR", str(tmp_path))
+    return tmp_path / "stack.json"
+
+
+def test_the_environment_goes_before_the_stack(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = {"codes": "http://127.0.0.1:1", "webhooks": "http://127.0.0.1:3"}
+    stack.write_text(json.dumps({"services": services, "program": {"id": "p", "api_key": "k"}}))
+    monkeypatch.setenv("MINTWIRE_CODES_URL", "https://codes.example")
+    monkeypatch.setenv("MINTWIRE_PROGRAM_ID", "")
+    target = read_target()
+    assert (target.codes_url, target.webhooks_url) == ("https://codes.example", "http://127.0.0.1:3")
+    assert (target.program_id, target.program_key) == ("p", "k")
+    assert target.missing() == [
+        "MINTWIRE_REDEMPTION_URL",
+        "MINTWIRE_AMQP_URL",
+        "MINTWIRE_OPERATOR_TOKEN",
+        "MINTWIRE_PARTNER_KEY",
+    ]
+    with pytest.raises(NotConfigured, match=r"set MINTWIRE_PARTNER_KEY.*does not tell it"):
+        _ = target.partner_key
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
+def test_a_broken_stack_file_is_told(stack: Path, text: str) -> None:
+    stack.write_text(text)
+    with pytest.raises(NotConfigured, match=r"stack\.json"):
+        read_target()
+
+
+def test_an_address_of_another_kind_is_refused_without_being_repeated(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINTWIRE_AMQP_URL", "http://operator:secret-word@broker")
+    with pytest.raises(NotConfigured, match="has to begin with amqp://") as refused:
+        read_target()
+    assert "secret-word" not in str(refused.value)

@@ -1,0 +1,93 @@
+"""The broker's dead queues by the command: looked into, given back, purged only when meant."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.broker.publisher import Publisher
+from tests.mintwire.cli.conftest import Mintwire, until
+
+QUEUE = "redemption.checkout"
+
+
+@pytest.fixture
+async def dead(bare: Mintwire) -> AsyncIterator[Mintwire]:
+    """Two messages that redemption cannot understand, with the keys `broken-1` and `broken-2`; none at the end."""
+    async with Publisher(bare.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
+        await publisher.publish_one("checkout.completed", b"no json", message_id="broken-1")
+        await publisher.publish_one("checkout.completed", b'{"specversion":"9"}', message_id="broken-2")
+    await until(lambda: has(bare, 2), "two dead messages")
+    yield bare
+    await bare("dead", "purge", QUEUE, "--all", "--yes")
+
+
+async def has(mintwire: Mintwire, count: int) -> bool:
+    counts = {row["queue"]: row["dead"] for row in await mintwire.json("dead", "list")}
+    assert set(counts) == {QUEUE, "codes.redemptions", "webhooks.events", "unrouted"}
+    return bool(counts[QUEUE] == count)
+
+
+async def test_dead_messages_are_counted_listed_and_shown(dead: Mintwire) -> None:
+    listed = await dead.json("dead", "list", QUEUE)
+    assert {message["key"]: message["reason"] for message in listed} == {
+        "broken-1": "invalid_json",
+        "broken-2": "unsupported_version",
+    }
+    assert len(await dead.json("dead", "list", f"{QUEUE}.dead", "--reason", "invalid_json")) == 1
+    shown = await dead.json("dead", "show", QUEUE, "broken-2")
+    assert json.loads(shown["body"]) == {"specversion": "9"}
+    assert shown["headers"]["x-mintwire-queue"] == QUEUE
+    assert "invalid_json" in (await dead("dead", "list", QUEUE)).out
+    assert "no json" in (await dead("dead", "show", QUEUE, "broken-1")).out
+
+
+async def test_a_body_that_is_no_text_is_shown_in_base64(dead: Mintwire) -> None:
+    async with Publisher(dead.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
+        await publisher.publish_one("checkout.completed", b"\xff\xfe", message_id="binary")
+    await until(lambda: has(dead, 3))
+    assert (await dead.json("dead", "show", QUEUE, "binary"))["body_base64"] == "//4="
+
+
+async def test_what_is_replayed_unmended_dies_again(dead: Mintwire) -> None:
+    before = {each["key"]: each["first_received_at"] for each in await dead.json("dead", "list", QUEUE)}
+    assert await dead.json("dead", "replay", QUEUE, "broken-1") == {"queue": QUEUE, "replayed": 1}
+    await until(lambda: has(dead, 2))
+    assert await dead.json("dead", "replay", QUEUE, "--reason", "unsupported_version") == {
+        "queue": QUEUE,
+        "replayed": 1,
+    }
+    await until(lambda: has(dead, 2))
+    assert await dead.json("dead", "replay", QUEUE, "--all") == {"queue": QUEUE, "replayed": 2}
+    await until(lambda: has(dead, 2))
+    after = {each["key"]: each["first_received_at"] for each in await dead.json("dead", "list", QUEUE)}
+    assert after == before
+
+
+async def test_a_purge_is_meant(dead: Mintwire) -> None:
+    refused = await dead("dead", "purge", QUEUE, "--all", code=1)
+    assert "--yes" in refused.err
+    assert await has(dead, 2)
+    assert (await dead.json("dead", "purge", QUEUE, "broken-1", "--yes"))["purged"] == 1
+    assert await has(dead, 1)
+
+
+async def test_what_is_not_there_is_told(dead: Mintwire) -> None:
+    assert "no dead message nothing" in (await dead("dead", "show", QUEUE, "nothing", code=1)).err
+    part = await dead("dead", "replay", QUEUE, "nothing", "--json", code=1)
+    assert part.json["replayed"] == 0
+    assert "0 of 1 were there" in part.err
+
+
+async def test_a_choice_has_to_be_made(bare: Mintwire) -> None:
+    assert "say which" in (await bare("dead", "replay", QUEUE, code=1)).err
+    assert "either keys or --all" in (await bare("dead", "purge", QUEUE, "a", "--all", code=1)).err
+    assert "redemption.checkout" in (await bare("dead", "list", "no.queue", code=1)).err
+
+
+async def test_unrouted_events_are_looked_into_too(bare: Mintwire) -> None:
+    async with Publisher(bare.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
+        key = await publisher.publish_one("checkout.nobody_wants_this", b"{}")
+    [message] = await bare.json("dead", "list", "unrouted")
+    assert (message["key"], message["routing_key"]) == (key, "checkout.nobody_wants_this")
+    assert (await bare.json("dead", "purge", "unrouted", key, "--yes"))["purged"] == 1

@@ -1,0 +1,159 @@
+"""The codes service on a real socket and a database of its own, with a clock that the test holds."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.codes.api.use_cases import UseCases
+from services.codes.app import build_app, build_use_cases
+from shared.clock import utc_now
+from shared.database.credentials import CredentialReader
+from shared.database.pool import Database as Pool
+from shared.database.pool import connect
+from shared.events.envelope import OutboxEvent
+from tests.databases import Database
+
+OPERATOR_TOKEN = "operator-token-for-tests"
+SECRET_KEY = b"k" * 32
+
+
+@dataclass
+class HeldClock:
+    """A clock that stands still until the test moves it."""
+
+    now: datetime = field(default_factory=utc_now)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+    body: Any
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A program or a partner with a key of its own."""
+
+    id: str
+    key: str
+    key_id: str
+
+
+@dataclass
+class Service:
+    """One process of the service, as far as HTTP and database go."""
+
+    http: TestClient[web.Request, web.Application]
+    pool: Pool
+    clock: HeldClock
+    use_cases: UseCases
+    app: web.Application
+    handed_over: list[OutboxEvent]
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        key: str | None = OPERATOR_TOKEN,
+        json: Any = None,
+        *,
+        idempotency: str | None = None,
+    ) -> Reply:
+        headers = {}
+        if key is not None:
+            headers = {"X-Partner-Key": key} if path.startswith("/api/") else {"Authorization": f"Bearer {key}"}
+        if idempotency is not None:
+            headers["Idempotency-Key"] = idempotency
+        async with self.http.request(method, path, headers=headers, json=json) as response:
+            raw = await response.read()
+            return Reply(response.status, response.headers.copy(), raw, await response.json(content_type=None))
+
+    async def program(self, **settings: Any) -> Owner:
+        made = await self.send("POST", "/v1/programs", json={"name": "CinematicCard", **settings})
+        assert made.status == 201, made.body
+        return await self.with_key(f"/v1/programs/{made.data['id']}")
+
+    async def partner(self, program: Owner, *, quota: int = 0, **members: Any) -> Owner:
+        body = {"name": "Acme Gifts", "status": "active", **members}
+        made = await self.send("POST", "/v1/partners", program.key, body)
+        assert made.status == 201, made.body
+        if quota:
+            await self.move(made.data["id"], amount=quota)
+        return await self.with_key(f"/v1/partners/{made.data['id']}")
+
+    async def with_key(self, owner: str, **draft: Any) -> Owner:
+        made = await self.send("POST", f"{owner}/keys", json=draft)
+        assert made.status == 201, made.body
+        return Owner(owner.rpartition("/")[2], made.data["key"], made.data["id"])
+
+    async def move(self, partner_id: str, **move: Any) -> Reply:
+        return await self.send("POST", f"/v1/partners/{partner_id}/quota", json=move)
+
+    async def generate(self, partner: Owner, idempotency: str | None = None) -> Reply:
+        return await self.send("POST", "/api/partners/codes/generate", partner.key, idempotency=idempotency)
+
+
+@asynccontextmanager
+async def running_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+    """Run the service without its broker; what it would publish is in `handed_over`."""
+    handed_over: list[OutboxEvent] = []
+
+    def hand_over(events: Sequence[OutboxEvent]) -> None:
+        handed_over.extend(events)
+
+    async def ready() -> dict[str, str]:
+        return {"database": "ok"}
+
+    async with connect(database.codes, "codes", 6) as pool:
+        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over)
+        app = build_app(use_cases, CredentialReader(pool, clock), ready, OPERATOR_TOKEN)
+        async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
+            yield Service(http, pool, clock, use_cases, app, handed_over)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+@pytest.fixture
+async def service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+    async with running_service(database, clock) as made:
+        yield made
+
+
+@pytest.fixture
+async def second(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+    """Another process of the same service on the same database, with caches of its own."""
+    async with running_service(database, clock) as made:
+        yield made
+
+
+@pytest.fixture
+async def program(service: Service) -> Owner:
+    return await service.program(link_url="https://cinematiccard.com/")
+
+
+@pytest.fixture
+async def partner(service: Service, program: Owner) -> Owner:
+    return await service.partner(program, quota=10, name="Prefix", email="dev@acme.example")

@@ -1,0 +1,129 @@
+"""Who may do what: every route against every kind of key, and every route against another tenant's ids."""
+
+import re
+import uuid
+from typing import Any
+
+from services.codes.api.routes import ROUTES
+from shared.web import Route
+from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
+
+SCOPES = {
+    "programs": ("manage", "checkout", "webhooks"),
+    "partners": ("codes:generate", "codes:read", "webhooks"),
+}
+
+
+def body_of(route: Route) -> dict[str, Any] | None:
+    """Return a body that the route accepts."""
+    if route.method in ("GET", "DELETE"):
+        return None
+    if route.path.endswith("/quota"):
+        return {"amount": 1}
+    if route.path.endswith(("/rotate", "/approve", "/suspend", "/keys", "/generate")):
+        return {}
+    return {"name": "Changed"}
+
+
+def filled(route: Route, ids: dict[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: ids[match[1]], route.path)
+
+
+async def call(service: Service, route: Route, ids: dict[str, str], key: str | None) -> Reply:
+    return await service.send(route.method, filled(route, ids), key, body_of(route))
+
+
+def refusal(reply: Reply) -> tuple[int, dict[str, Any]]:
+    """Return what a refusal says, but for the id of its request."""
+    return reply.status, {name: value for name, value in reply.body.items() if name != "request_id"}
+
+
+async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Service) -> None:
+    mine, theirs = await service.program(name="Mine"), await service.program(name="Theirs")
+    partner = await service.partner(theirs, quota=1)
+    own = await service.partner(mine, quota=1)
+    code = (await service.generate(partner)).body["code"]
+    foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": code}
+    missing = {name: str(uuid.uuid4()) for name in foreign}
+    checked = 0
+    for route in ROUTES:
+        if "{" not in route.path or route.security == "operator":
+            continue
+        key = own.key if route.security == "partner_key" else mine.key
+        reply = await call(service, route, foreign, key)
+        assert reply.status == 404, (route.method, route.path)
+        assert refusal(reply) == refusal(await call(service, route, missing, key)), (route.method, route.path)
+        checked += 1
+    assert checked == 19
+
+
+async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:
+    mine, theirs = await service.program(name="Mine"), await service.program(name="Theirs")
+    partner = await service.partner(theirs, quota=1)
+    paths = (f"/v1/partners/{partner.id}", f"/v1/partners/{partner.id}/keys", f"/v1/partners/{partner.id}/quota/ledger")
+    before = [(await service.send("GET", path)).raw for path in paths]
+    foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": "X"}
+    for route in ROUTES:
+        if route.security == "bearer" and "{" in route.path:
+            await call(service, route, foreign, mine.key)
+    assert [(await service.send("GET", path)).raw for path in paths] == before
+
+
+async def test_a_key_of_mine_is_not_found_under_another_owner_of_mine(service: Service, program: Owner) -> None:
+    one, two = await service.partner(program, name="One"), await service.partner(program, name="Two")
+    for path in (f"/v1/partners/{one.id}/keys/{two.key_id}", f"/v1/programs/{program.id}/keys/{one.key_id}"):
+        assert (await service.send("PATCH", path, program.key, {"name": "x"})).status == 404
+        assert (await service.send("POST", f"{path}/rotate", program.key)).status == 404
+        assert (await service.send("DELETE", path, program.key)).status == 404
+    assert (await service.send("DELETE", f"/v1/partners/{one.id}/keys/{program.key_id}", program.key)).status == 404
+
+
+async def test_lists_hold_what_is_mine(service: Service) -> None:
+    mine, theirs = await service.program(name="Mine"), await service.program(name="Theirs")
+    await service.partner(theirs, name="Theirs")
+    own = await service.partner(mine, name="Mine")
+    listed = await service.send("GET", "/v1/partners", mine.key)
+    assert [partner["id"] for partner in listed.data] == [own.id]
+
+
+async def test_every_route_asks_for_its_scope_and_takes_no_other(service: Service, program: Owner) -> None:
+    partner = await service.partner(program, quota=1)
+    owners = {"programs": program, "partners": partner}
+    keys = {
+        (kind, scope): (await service.with_key(f"/v1/{kind}/{owners[kind].id}", scopes=[scope], purpose=scope)).key
+        for kind, scopes in SCOPES.items()
+        for scope in scopes
+    }
+    public = {"kind": "publishable", "purpose": "public"}
+    keys["programs", "validate"] = (await service.with_key(f"/v1/programs/{program.id}", **public)).key
+    unknown = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code")}
+    for route in ROUTES:
+        if route.security == "operator":
+            continue
+        for (_, scope), key in keys.items():
+            reply = await call(service, route, unknown, key)
+            is_refused = reply.status == 403 and reply.body.get("code") == "scope_missing"
+            assert is_refused == (scope not in route.scopes), (route.method, route.path, scope)
+
+
+async def test_without_a_valid_key_every_route_is_closed(service: Service) -> None:
+    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code")}
+    for route in ROUTES:
+        for key in (None, "", "nonsense", OPERATOR_TOKEN + "x"):
+            reply = await call(service, route, ids, key)
+            assert reply.status == 401, (route.method, route.path)
+            assert reply.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_the_operator_s_token_opens_what_it_is_for(service: Service) -> None:
+    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code")}
+    for route in ROUTES:
+        reply = await call(service, route, ids, OPERATOR_TOKEN)
+        is_let_in = route.security == "operator" or route.operator_allowed
+        assert (reply.status != 401) == is_let_in, (route.method, route.path)
+
+
+async def test_the_operator_reaches_every_program_s_partners(service: Service, partner: Owner) -> None:
+    assert (await service.send("GET", f"/v1/partners/{partner.id}")).status == 200
+    assert (await service.send("POST", f"/v1/partners/{partner.id}/suspend")).data["status"] == "suspended"
+    assert (await service.send("PATCH", f"/v1/partners/{partner.id}", json={"name": "New"})).data["name"] == "New"

@@ -1,0 +1,18 @@
+"""The API document says what the router serves."""
+
+from tests.services.codes.conftest import Service
+from tests.shared.web.openapi_contract import check_document
+
+
+async def test_router_and_document_agree(service: Service) -> None:
+    document = check_document(service.app)
+    generate = document["paths"]["/api/partners/codes/generate"]["post"]
+    assert generate["security"] == [{"partnerKey": []}]
+    assert {"200", "401", "403", "429"} <= set(generate["responses"])
+
+
+async def test_what_has_no_default_offers_none(service: Service) -> None:
+    """An empty string as the default of a required setting would mislead whoever generates a client."""
+    schemas = check_document(service.app)["components"]["schemas"]
+    assert "default" not in schemas["ProgramChange"]["properties"]["name"]
+    assert schemas["ProgramCreation"]["required"] == ["name"]

@@ -1,0 +1,128 @@
+"""Partners: unique by e-mail address and prefix within their program, approved and suspended."""
+
+import asyncio
+
+from tests.services.codes.conftest import Owner, Service
+
+
+async def test_a_partner_is_pending_and_has_nothing_until_someone_says_otherwise(
+    service: Service, program: Owner
+) -> None:
+    made = await service.send("POST", "/v1/partners", program.key, {"name": "Café Gifts"})
+    assert made.status == 201
+    assert (made.data["status"], made.data["prefix"], made.data["email"]) == ("pending", "CAFEGIFTS", None)
+    assert made.data["quota"] == {"granted": 0, "adjusted": 0, "minted": 0, "refunded": 0, "remaining": 0}
+    assert (await service.send("GET", f"/v1/partners/{made.data['id']}", program.key)).data == made.data
+
+
+async def test_an_address_belongs_to_one_partner_whatever_its_capitals(service: Service, program: Owner) -> None:
+    first = {"name": "One", "email": "dev@acme.example"}
+    assert (await service.send("POST", "/v1/partners", program.key, first)).status == 201
+    again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "email": "Dev@ACME.example"})
+    assert (again.status, again.body["code"]) == (409, "email_taken")
+    other = await service.program(name="Other")
+    assert (await service.send("POST", "/v1/partners", other.key, first)).status == 201
+
+
+async def test_partners_without_an_address_do_not_clash(service: Service, program: Owner) -> None:
+    for name in ("One", "Two"):
+        assert (await service.send("POST", "/v1/partners", program.key, {"name": name})).status == 201
+
+
+async def test_a_derived_prefix_is_made_unique(service: Service, program: Owner) -> None:
+    prefixes = [
+        (await service.send("POST", "/v1/partners", program.key, {"name": "Acme"})).data["prefix"] for _ in range(3)
+    ]
+    assert prefixes == ["ACME", "ACME2", "ACME3"]
+
+
+async def test_derived_prefixes_are_unique_when_many_ask_at_once(service: Service, program: Owner) -> None:
+    made = await asyncio.gather(
+        *(service.send("POST", "/v1/partners", program.key, {"name": "Acme"}) for _ in range(6))
+    )
+    assert [reply.status for reply in made] == [201] * 6
+    assert len({reply.data["prefix"] for reply in made}) == 6
+
+
+async def test_a_given_prefix_is_given_or_refused(service: Service, program: Owner) -> None:
+    made = await service.send("POST", "/v1/partners", program.key, {"name": "One", "prefix": "gift"})
+    assert made.data["prefix"] == "GIFT"
+    again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "prefix": "GIFT"})
+    assert (again.status, again.body["code"]) == (409, "prefix_taken")
+
+
+async def test_a_member_that_cannot_be_is_named(service: Service, program: Owner) -> None:
+    impossible: list[tuple[str, object]] = [
+        *(("name", ""), ("email", "nobody"), ("prefix", "A-B")),
+        *(("status", "gone"), ("support_email", 1), ("quota", 5)),
+    ]
+    for field, value in impossible:
+        made = await service.send("POST", "/v1/partners", program.key, {"name": "One", field: value})
+        assert (made.status, list(made.body["errors"])) == (422, [field])
+
+
+async def test_a_change_changes_what_it_names(service: Service, program: Owner, partner: Owner) -> None:
+    path = f"/v1/partners/{partner.id}"
+    before = (await service.send("GET", path, program.key)).data
+    service.clock.advance(seconds=1)
+    changes = {"name": "New", "email": None, "prefix": "NEW", "support_email": "help@acme.example"}
+    changed = await service.send("PATCH", path, program.key, changes)
+    assert changed.data == before | changes | {"updated_at": changed.data["updated_at"]}
+    for field in ("name", "prefix"):
+        refused = await service.send("PATCH", path, program.key, {field: None})
+        assert (refused.status, list(refused.body["errors"])) == (422, [field])
+
+
+async def test_a_change_cannot_take_another_s_address_or_prefix(
+    service: Service, program: Owner, partner: Owner
+) -> None:
+    other = await service.partner(program, name="Other")
+    path = f"/v1/partners/{other.id}"
+    taken = await service.send("PATCH", path, program.key, {"email": "DEV@acme.example"})
+    assert (taken.status, taken.body["code"]) == (409, "email_taken")
+    taken = await service.send("PATCH", path, program.key, {"prefix": "PREFIX"})
+    assert (taken.status, taken.body["code"]) == (409, "prefix_taken")
+
+
+async def test_partners_are_found_by_status_and_address(service: Service, program: Owner) -> None:
+    for number, status in enumerate(("pending", "active", "active", "suspended")):
+        body = {"name": f"P{number}", "email": f"p{number}@a.example", "status": status}
+        await service.send("POST", "/v1/partners", program.key, body)
+    active = await service.send("GET", "/v1/partners?status=active&limit=1", program.key)
+    assert [partner["name"] for partner in active.data] == ["P2"]
+    cursor = active.body["meta"]["next_cursor"]
+    rest = await service.send("GET", f"/v1/partners?status=active&cursor={cursor}", program.key)
+    assert [partner["name"] for partner in rest.data] == ["P1"]
+    assert rest.body["meta"]["next_cursor"] is None
+    by_address = await service.send("GET", "/v1/partners?email=P3@A.example", program.key)
+    assert [partner["status"] for partner in by_address.data] == ["suspended"]
+    assert (await service.send("GET", "/v1/partners?status=gone", program.key)).status == 422
+
+
+async def test_approval_and_suspension_can_be_repeated_and_undone(service: Service, program: Owner) -> None:
+    made = await service.send("POST", "/v1/partners", program.key, {"name": "One"})
+    path = f"/v1/partners/{made.data['id']}"
+    for action, status in (
+        ("approve", "active"),
+        ("approve", "active"),
+        ("suspend", "suspended"),
+        ("approve", "active"),
+    ):
+        service.clock.advance(seconds=1)
+        done = await service.send("POST", f"{path}/{action}", program.key)
+        assert (done.status, done.data["status"]) == (200, status)
+    again = await service.send("POST", f"{path}/approve", program.key)
+    assert again.data["updated_at"] == done.data["updated_at"]
+    assert (await service.send("POST", f"{path}/suspend", program.key, {"why": "x"})).status == 422
+
+
+async def test_a_suspension_stops_the_next_mint_in_every_process(
+    service: Service, second: Service, program: Owner, partner: Owner
+) -> None:
+    """Statuses come from the row that the mint locks, so no cache may let one more code through."""
+    assert (await second.generate(partner)).status == 200
+    await service.send("POST", f"/v1/partners/{partner.id}/suspend", program.key)
+    refused = await second.generate(partner)
+    assert (refused.status, refused.body) == (403, {"ok": False, "error": "Partner account is not active"})
+    await service.send("POST", f"/v1/partners/{partner.id}/approve", program.key)
+    assert (await second.generate(partner)).status == 200

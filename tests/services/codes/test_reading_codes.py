@@ -1,0 +1,71 @@
+"""Reading codes costs no more among ten million than among a hundred, and pages by status leave nothing out."""
+
+import json
+import uuid
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
+from services.codes.store.quota import LIST_LEDGER
+from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
+from shared.database.idempotency import FIND_ANSWER
+from tests.databases import Database
+from tests.services.codes.conftest import Owner, Service
+
+REDEEM = "UPDATE promotion_codes SET times_redeemed = 1 WHERE code = ANY ($1::text[])"
+
+
+async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(service: Service, program: Owner) -> None:
+    partner = await service.partner(program, quota=12)
+    codes = [(await service.generate(partner)).body["code"] for _ in range(12)][::-1]
+    wanted = [codes[0], codes[1], codes[7], codes[11]]
+    async with service.pool.connection() as connection:
+        await connection.execute(REDEEM, wanted)
+        found: list[str] = []
+        after: uuid.UUID | None = None
+        pages = 0
+        while True:
+            page = await list_codes(
+                connection, uuid.UUID(partner.id), after, "redeemed", 1, service.clock.now, scanned=3
+            )
+            found += [code.code for code in page.codes]
+            pages += 1
+            if (after := page.next_after) is None:
+                break
+    assert found == wanted
+    assert pages <= 6
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (LIST_CODES, 6),
+        (FIND_CODE, 4),
+        (LOCK_CODES, 1),
+        (UPDATE_CODES, 4),
+        (LIST_LEDGER, 3),
+        (FIND_ANSWER, 4),
+    ],
+    ids=["LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER"],
+)
+async def test_no_statement_reads_a_growing_table_from_end_to_end(
+    statement: str, parameters: int, database: Database
+) -> None:
+    connection = await asyncpg.connect(
+        database.admin, server_settings={"search_path": "codes", "plan_cache_mode": "force_generic_plan"}
+    )
+    try:
+        await connection.execute(f"PREPARE checked AS {statement}")
+        nothing = ", ".join(["NULL"] * parameters)
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE checked ({nothing})"))
+    finally:
+        await connection.close()
+    assert not {"promotion_codes", "quota_ledger", "idempotency_keys"} & set(scanned(plan[0]["Plan"]))
+
+
+def scanned(node: dict[str, Any]) -> list[str]:
+    """Return the tables that a plan scans sequentially."""
+    own = [node["Relation Name"]] if node["Node Type"] == "Seq Scan" else []
+    return own + [name for child in node.get("Plans", []) for name in scanned(child)]

@@ -1,0 +1,79 @@
+"""What the service's login role may do, and how its statements find their rows."""
+
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.redemption.store.books import FIND_PROGRAMS, FIND_REDEEMED, READ_TERMS
+from services.redemption.store.locks import LOCK
+from tests.databases import Database
+
+TABLES = """
+SELECT n.nspname || '.' || c.relname AS name,
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS may_read,
+       has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'INSERT')
+           OR has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE')
+           OR has_table_privilege(c.oid, 'TRUNCATE')) AS may_write
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+"""
+SCHEMAS = """
+SELECT nspname FROM pg_namespace
+WHERE has_schema_privilege(oid, 'CREATE') AND nspname NOT LIKE 'pg\\_temp%' AND nspname NOT LIKE 'pg\\_toast%'
+"""
+
+
+async def test_the_role_touches_its_schema_and_the_two_views_and_nothing_else(database: Database) -> None:
+    connection = await asyncpg.connect(database.redemption)
+    try:
+        rows = await connection.fetch(TABLES)
+        may_create = [row["nspname"] for row in await connection.fetch(SCHEMAS)]
+    finally:
+        await connection.close()
+    others = {row["name"] for row in rows if row["may_read"] and not row["name"].startswith("redemption.")}
+    assert others == {"codes.redeemable_v1", "codes.credential_v1"}
+    assert all(row["name"].startswith("redemption.") for row in rows if row["may_write"])
+    assert {"codes.promotion_codes", "codes.api_keys"} <= {row["name"] for row in rows if not row["may_read"]}
+    assert may_create == []
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM redemptions", "UPDATE redemptions SET code = ''", "DELETE FROM events"]
+)
+async def test_what_was_written_stays(statement: str, database: Database) -> None:
+    connection = await asyncpg.connect(database.redemption, server_settings={"search_path": "redemption"})
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [(LOCK, 7), (READ_TERMS, 2), (FIND_REDEEMED, 2), (FIND_PROGRAMS, 1)],
+    ids=["LOCK", "READ_TERMS", "FIND_REDEEMED", "FIND_PROGRAMS"],
+)
+async def test_no_statement_reads_a_growing_table_from_end_to_end(
+    statement: str, parameters: int, database: Database
+) -> None:
+    """The plan is kept while tables grow; on fresh tables it must be the one that still fits ten million codes."""
+    connection = await asyncpg.connect(
+        database.admin, server_settings={"search_path": "redemption", "plan_cache_mode": "force_generic_plan"}
+    )
+    try:
+        await connection.execute(f"PREPARE checked AS {statement}")
+        nothing = ", ".join(["NULL"] * parameters)
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE checked ({nothing})"))
+    finally:
+        await connection.close()
+    growing = {"promotion_codes", "redemptions", "orders", "code_counters", "inbox"}
+    assert not growing & set(scanned(plan[0]["Plan"]))
+
+
+def scanned(node: dict[str, Any]) -> list[str]:
+    """Return the tables that a plan scans sequentially."""
+    own = [node["Relation Name"]] if node["Node Type"] == "Seq Scan" else []
+    return own + [name for child in node.get("Plans", []) for name in scanned(child)]

@@ -1,0 +1,297 @@
+"""The webhook service on a real socket, a database of its own and a receiver, with a clock that the test holds."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.webhooks.app import build_app, build_dispatcher, build_use_cases, open_sender
+from services.webhooks.consumers import EventConsumer
+from services.webhooks.dispatcher.dispatcher import Dispatcher
+from services.webhooks.domain.errors import WebhookError
+from services.webhooks.usecases.take_in_events import TakeInEvents
+from shared import api_keys
+from shared.broker.messages import Received, Reject
+from shared.clock import utc_now
+from shared.database.credentials import CredentialReader
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Database as Pool
+from shared.database.pool import connect
+from shared.database.sealing import Seal
+from shared.events.envelope import OutboxEvent
+from shared.events.redemption import CodeRedeemedV1
+from shared.ids import new_id
+from tests.databases import Database
+from tests.services.webhooks.receiver import Receiver, running_receiver
+
+SECRET_KEY = b"w" * 32
+DEADLINE_SECONDS = 10.0
+
+
+@dataclass
+class HeldClock:
+    """A clock that stands still until the test moves it."""
+
+    now: datetime = field(default_factory=utc_now)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
+@dataclass(frozen=True)
+class Merchant:
+    """A program with a key, and a partner of it with another."""
+
+    program_id: uuid.UUID
+    program_key: str
+    partner_id: uuid.UUID
+    partner_key: str
+
+
+async def until(condition: Callable[[], object], what: str = "the condition") -> None:
+    """Wait for a condition with a deadline."""
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not condition():  # noqa: ASYNC110 - what is waited for has no event to wait on
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        pytest.fail(f"{what} did not come true in time")
+
+
+def code_redeemed(merchant: Merchant, code: str = "ACME-1A0A48C0", **changes: Any) -> OutboxEvent:
+    """A `code.redeemed` as the redemption service makes it."""
+    members: dict[str, Any] = {
+        "redemption_id": new_id(),
+        "program_id": merchant.program_id,
+        "partner_id": merchant.partner_id,
+        "code": code,
+        "code_id": new_id(),
+        "coupon_id": new_id(),
+        "order_ref": "order-1",
+        "customer": None,
+        "discount": {
+            "type": "percent",
+            "percent_hundredths": 10000,
+            "amount_minor": None,
+            "currency": None,
+            "applied_minor": None,
+        },
+        "order": None,
+        "attributes": {"card_id": "a1b2c3d4", "recipient_name": "Zoë", "occasion": "mother"},
+        "attribute_names": ["card_id", "recipient_name", "occasion"],
+        "occurred_at": datetime.fromisoformat("2026-03-16T20:15:00.000Z"),
+        "codes_remaining": 49823,
+        "times_redeemed": 1,
+        "times_redeemed_version": 1,
+        "coupon_times_redeemed": 1,
+        "coupon_times_redeemed_version": 1,
+        "terms": {
+            "coupon_uuid_code": "partner",
+            "coupon_name": "Partner",
+            "duration_type": "once",
+            "duration_value": None,
+            "starts_at": None,
+            "expires_at": None,
+            "redemption_limit": 1,
+            "coupon_starts_at": None,
+            "coupon_expires_at": None,
+            "coupon_redemption_limit": None,
+        },
+    }
+    data = CodeRedeemedV1(**{**members, **changes})
+    return data.to_event(new_id(), data.occurred_at)
+
+
+def received(event: OutboxEvent) -> Received:
+    """An event as it comes from the queue."""
+    return Received(event.body, {}, str(event.id), event.type, utc_now())
+
+
+@dataclass
+class Service:
+    """One process of the service, without its broker; what it would publish is in `handed_over`."""
+
+    http: TestClient[web.Request, web.Application]
+    pool: Pool
+    clock: HeldClock
+    dispatcher: Dispatcher
+    consumer: EventConsumer
+    take_in: TakeInEvents
+    handed_over: list[OutboxEvent]
+    admin: "asyncpg.Connection[asyncpg.Record]"
+
+    async def send(
+        self, method: str, path: str, key: str | None, json: Any = None, *, idempotency: str | None = None
+    ) -> Reply:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if idempotency is not None:
+            headers["Idempotency-Key"] = idempotency
+        async with self.http.request(method, f"/v1/webhooks{path}", headers=headers, json=json) as response:
+            return Reply(response.status, response.headers.copy(), await response.json(content_type=None))
+
+    async def endpoint(self, key: str, url: str, **members: Any) -> Any:
+        made = await self.send("POST", "/endpoints", key, {"url": url, "event_types": ["code.redeemed"], **members})
+        assert made.status == 201, made.body
+        return made.data
+
+    async def consume(self, *events: OutboxEvent) -> list[Reject | None]:
+        return await self.consumer([received(event) for event in events])
+
+    async def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in await self.admin.fetch(sql, *values)]
+
+    async def settled(self, count: int, status: str = "succeeded") -> None:
+        """Wait until so many deliveries have the status."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                rows = await self.query("SELECT count(*) FROM webhooks.deliveries WHERE status = $1", status)
+                if rows[0]["count"] >= count:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def attempted(self, count: int) -> None:
+        """Wait until so many attempts are written."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                rows = await self.query("SELECT count(*) FROM webhooks.attempts")
+                if rows[0]["count"] >= count:
+                    return
+                await asyncio.sleep(0.01)
+
+    def events(self, type_: str) -> list[Any]:
+        """The data of what it has said."""
+        return [json.loads(event.body)["data"] for event in self.handed_over if event.type == type_]
+
+
+@asynccontextmanager
+async def running_service(
+    database: Database, clock: HeldClock, *, max_in_flight: int = 100, sends: bool = True
+) -> AsyncIterator[Service]:
+    """Run the service; with `sends` off its dispatcher only takes what is given to it and sends nothing."""
+    handed_over: list[OutboxEvent] = []
+
+    def hand_over(events: Sequence[OutboxEvent]) -> None:
+        handed_over.extend(events)
+
+    async def ready() -> dict[str, str]:
+        return {"database": "ok"}
+
+    async with (
+        connect(database.webhooks, "webhooks", 6) as pool,
+        open_sender(clock, is_development=True) as (sender, urls),
+    ):
+        seal = Seal(SECRET_KEY)
+        dispatcher = build_dispatcher(pool, pool, seal, sender, clock, hand_over, max_in_flight=max_in_flight)
+        answer_once = AnswerOnce(pool, clock, seal, WebhookError)
+        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher)
+        app = build_app(use_cases, CredentialReader(pool, clock), ready)
+        take_in = TakeInEvents(pool, dispatcher, clock)
+        admin = await asyncpg.connect(database.admin)
+        running = asyncio.create_task(dispatcher.run() if sends else asyncio.Event().wait())
+        try:
+            async with TestClient(TestServer(app)) as http:
+                consumer = EventConsumer(take_in)
+                yield Service(http, pool, clock, dispatcher, consumer, take_in, handed_over, admin)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            for task in list(dispatcher._tasks):
+                task.cancel()
+            await asyncio.gather(*dispatcher._tasks, return_exceptions=True)
+            await admin.close()
+
+
+async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: datetime) -> Merchant:
+    """Write a program and a partner with keys, as the codes service would."""
+    program_id, partner_id = new_id(), new_id()
+    await admin.execute(
+        "INSERT INTO codes.programs (id, name, link_url, created_at, updated_at)"
+        " VALUES ($1, 'CinematicCard', 'x', $2, $2)",
+        program_id,
+        now,
+    )
+    await admin.execute(
+        "INSERT INTO codes.partners (id, program_id, name, status, code_prefix, created_at, updated_at)"
+        " VALUES ($1, $2, 'Acme', 'active', 'ACME', $3, $3)",
+        partner_id,
+        program_id,
+        now,
+    )
+    program_key = await _make_key(admin, program_id, None, ["manage", "webhooks"], now)
+    partner_key = await _make_key(admin, program_id, partner_id, ["webhooks"], now)
+    return Merchant(program_id, program_key, partner_id, partner_key)
+
+
+async def _make_key(
+    admin: "asyncpg.Connection[asyncpg.Record]",
+    program_id: uuid.UUID,
+    partner_id: uuid.UUID | None,
+    scopes: list[str],
+    now: datetime,
+) -> str:
+    made = api_keys.generate("secret", new_id())
+    await admin.execute(
+        "INSERT INTO codes.api_keys (id, program_id, partner_id, kind, slot, scopes, digest, created_at)"
+        " VALUES ($1, $2, $3, 'secret', 1, $4, $5, $6)",
+        made.key_id,
+        program_id,
+        partner_id,
+        scopes,
+        made.digest,
+        now,
+    )
+    return made.text
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+@pytest.fixture
+async def service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+    async with running_service(database, clock) as made:
+        yield made
+
+
+@pytest.fixture
+async def merchant(service: Service) -> Merchant:
+    return await make_merchant(service.admin, service.clock())
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with running_receiver() as made:
+        yield made
+
+
+@pytest.fixture
+async def second_receiver() -> AsyncIterator[Receiver]:
+    async with running_receiver() as made:
+        yield made

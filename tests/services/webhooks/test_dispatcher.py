@@ -1,0 +1,237 @@
+"""Leases, fencing and fairness: several processes on one database, receivers that hang, processes that die or stop."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
+from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
+from shared.metrics import WEBHOOKS_FENCED
+from tests.databases import Database
+from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
+from tests.services.webhooks.receiver import Receiver, running_receiver
+
+
+async def claim(service: Service, limit: int = 100) -> list[HeldDelivery]:
+    """Claim as a process does that then does nothing with it."""
+    return await ClaimDeliveries(service.pool, service.clock)(limit, [], 100)
+
+
+@asynccontextmanager
+async def quiet_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+    """A process that takes events in and leaves them lying due."""
+    async with running_service(database, clock, sends=False) as service:
+        service.dispatcher._is_stopping = True
+        yield service
+
+
+async def test_a_leased_delivery_is_claimed_by_nobody_until_its_lease_runs_out(
+    database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    release = receiver.hang()
+    await service.endpoint(merchant.partner_key, receiver.url)
+    await service.consume(code_redeemed(merchant))
+    await until(lambda: receiver.under_way == 1)
+    assert await claim(service) == []
+    clock.advance(seconds=LEASE_SECONDS - 1)
+    assert await claim(service) == []
+    clock.advance(seconds=2)
+    async with running_service(database, clock) as other:
+        await until(lambda: receiver.under_way == 2)
+        release.set()
+        await service.settled(1)
+        await until(lambda: not other.dispatcher.in_flight)
+    first, second = receiver.posts
+    assert (first.id, first.body) == (second.id, second.body)
+
+
+async def test_a_result_that_comes_after_the_lease_was_lost_changes_nothing(
+    database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """The stale worker's failure must neither reschedule nor count what another worker has delivered."""
+    release = receiver.hang(500)
+    await service.endpoint(merchant.partner_key, receiver.url)
+    await service.consume(code_redeemed(merchant))
+    await until(lambda: receiver.under_way == 1)
+    clock.advance(seconds=LEASE_SECONDS + 1)
+    receiver.answer = None
+    async with running_service(database, clock) as other:
+        await other.settled(1)
+        fenced = WEBHOOKS_FENCED._value.get()
+        release.set()
+        await until(lambda: WEBHOOKS_FENCED._value.get() == fenced + 1)
+    rows = await service.query("SELECT status, attempts_made FROM webhooks.deliveries")
+    assert [(row["status"], row["attempts_made"]) for row in rows] == [("succeeded", 1)]
+    assert len(await service.query("SELECT * FROM webhooks.attempts")) == 1
+
+
+async def test_a_process_that_died_between_claim_and_result_leaves_nothing_behind(
+    database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, status="paused")
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(20)))
+    await service.dispatcher.stop()
+    await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
+    async with quiet_service(database, clock) as dead:
+        assert len(await claim(dead)) == 20
+    clock.advance(seconds=LEASE_SECONDS + 1)
+    async with running_service(database, clock):
+        await service.settled(20)
+    assert len({post.id for post in receiver.posts}) == len(receiver.posts) == 20
+
+
+async def test_many_processes_send_each_delivery_once(
+    database: Database, clock: HeldClock, merchant: Merchant, service: Service, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, status="paused")
+    await service.endpoint(merchant.program_key, receiver.url, status="paused")
+    events = [code_redeemed(merchant, f"C{n}") for n in range(300)]
+    await service.consume(*events)
+    async with running_service(database, clock) as second, running_service(database, clock) as third:
+        await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
+        for process in (service, second, third):
+            process.dispatcher.note_backlog()
+        await service.settled(600)
+    counts = Counter(post.id for post in receiver.posts)
+    assert set(counts.values()) == {2}
+    assert len(counts) == 300
+    rows = await service.query("SELECT DISTINCT attempts_made FROM webhooks.deliveries")
+    assert [row["attempts_made"] for row in rows] == [1]
+
+
+async def test_events_taken_in_by_two_processes_at_once_are_sent_once(
+    database: Database, clock: HeldClock, merchant: Merchant, service: Service, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url)
+    events = [code_redeemed(merchant, f"C{n}") for n in range(100)]
+    async with running_service(database, clock) as other:
+        await asyncio.gather(service.consume(*events), other.consume(*events), service.consume(*events))
+        await service.settled(100)
+    assert len(receiver.posts) == 100
+
+
+async def test_no_endpoint_has_more_in_flight_than_it_allows(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=3)
+    for batch in range(4):
+        await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(50)))
+    await service.settled(200)
+    assert receiver.most_under_way <= 3
+
+
+async def test_no_process_has_more_in_flight_than_it_allows(
+    database: Database, clock: HeldClock, merchant: Merchant, service: Service, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, status="paused")
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(100)))
+    await service.dispatcher.stop()
+    async with running_service(database, clock, max_in_flight=4) as small:
+        await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
+        small.dispatcher.note_backlog()
+        await small.settled(100)
+    assert receiver.most_under_way <= 4
+
+
+async def test_receivers_that_hang_do_not_hold_up_the_others(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """Ten of twenty endpoints never answer; the others get everything at once all the same."""
+    async with running_receiver() as hanging:
+        release = hanging.hang()
+        for _ in range(10):
+            await service.endpoint(merchant.program_key, hanging.url)
+            await service.endpoint(merchant.program_key, receiver.url)
+        for batch in range(10):
+            await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
+        await until(lambda: len(receiver.posts) == 2000)
+        await service.settled(2000)
+        assert hanging.under_way <= 10 * 10
+        release.set()
+
+
+async def test_a_busy_endpoint_does_not_keep_a_claim_for_itself(
+    database: Database, clock: HeldClock, merchant: Merchant, service: Service
+) -> None:
+    async with quiet_service(database, clock) as quiet:
+        await service.dispatcher.stop()
+        busy = await service.endpoint(merchant.partner_key, "https://busy.example.com/")
+        await quiet.consume(*(code_redeemed(merchant, f"C{n}") for n in range(500)))
+        small = [await service.endpoint(merchant.program_key, f"https://s{n}.example.com/") for n in range(20)]
+        await quiet.consume(code_redeemed(merchant, "LAST"))
+        claimed = Counter(str(held.endpoint_id) for held in await claim(quiet, 100))
+    assert {claimed[endpoint["id"]] for endpoint in small} == {1}
+    assert claimed[busy["id"]] >= 1
+
+
+async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_rest(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=2)
+    release = receiver.hang()
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
+    await until(lambda: receiver.under_way == 2)
+    stopping = asyncio.create_task(service.dispatcher.stop())
+    await asyncio.sleep(0.05)
+    assert not stopping.done()
+    release.set()
+    await asyncio.wait_for(stopping, 5)
+    rows = await service.query("SELECT token FROM webhooks.delivery_queue")
+    assert [row["token"] for row in rows] == [None] * 8
+    assert len(receiver.posts) == 2
+    rows = await service.query("SELECT count(*) FROM webhooks.deliveries WHERE status = 'succeeded'")
+    assert rows[0]["count"] == 2
+
+
+async def test_results_wait_for_a_database_that_is_away(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    release = receiver.hang()
+    await service.endpoint(merchant.partner_key, receiver.url)
+    await service.consume(code_redeemed(merchant))
+    await until(lambda: receiver.under_way == 1)
+    await service.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = 'mintwire_webhooks' AND datname = current_database()"
+    )
+    release.set()
+    await service.settled(1)
+    assert len(receiver.posts) == 1
+
+
+async def test_a_change_made_by_another_process_is_noticed(
+    database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    endpoint = await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
+    release = receiver.hang()
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(4)))
+    await until(lambda: receiver.under_way == 1)
+    async with quiet_service(database, clock) as other:
+        await other.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "paused"})
+
+    def is_given_back() -> bool:
+        return not any(lane.waiting for lane in service.dispatcher._lanes.values())
+
+    await until(is_given_back)
+    release.set()
+    await service.settled(1)
+    await asyncio.sleep(0.2)
+    assert len(receiver.posts) == 1
+
+
+async def test_a_410_for_an_old_url_does_not_disable_the_new_one(
+    service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
+) -> None:
+    release = receiver.hang(410)
+    endpoint = await service.endpoint(merchant.partner_key, receiver.url)
+    await service.consume(code_redeemed(merchant))
+    await until(lambda: receiver.under_way == 1)
+    path = f"/endpoints/{endpoint['id']}"
+    await service.send("PATCH", path, merchant.partner_key, {"url": second_receiver.url})
+    release.set()
+    await service.settled(1, "dead")
+    shown = await service.send("GET", path, merchant.partner_key)
+    assert shown.data["status"] == "active"
+    await service.consume(code_redeemed(merchant, "NEXT"))
+    await until(lambda: second_receiver.posts)

@@ -1,0 +1,197 @@
+"""The endpoints API: what is accepted, what is shown, and to whom."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from shared.ids import new_id
+from tests.services.webhooks.conftest import Merchant, Service, make_merchant
+from tests.services.webhooks.receiver import Receiver
+
+URL = "https://hooks.example.com/mintwire"
+
+
+async def test_an_endpoint_is_active_at_once_and_its_secret_is_shown_this_once(
+    service: Service, merchant: Merchant
+) -> None:
+    made = await service.endpoint(merchant.partner_key, URL, description="orders")
+    secret = made.pop("secret")
+    assert secret.startswith("whsec_")
+    assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
+    assert list(made) == [
+        *("id", "url", "event_types", "status", "format", "description", "partner_id", "max_in_flight"),
+        *("disabled_reason", "resume_at", "created_at", "updated_at"),
+    ]
+    assert (made["status"], made["format"], made["partner_id"]) == ("active", "flat", str(merchant.partner_id))
+    shown = await service.send("GET", f"/endpoints/{made['id']}", merchant.partner_key)
+    assert shown.data == made
+
+
+async def test_secrets_lie_sealed_in_the_database(service: Service, merchant: Merchant) -> None:
+    secret = "whsec_" + base64.b64encode(b"my own secret of 32 bytes length").decode()
+    made = await service.endpoint(merchant.partner_key, URL, secret=secret)
+    assert made["secret"] == secret
+    rows = await service.query("SELECT sealed_secret FROM webhooks.endpoint_keys")
+    assert b"my own secret" not in rows[0]["sealed_secret"]
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"url": "http://example.com/"}, "url"),
+        ({"url": "https://10.0.0.1/"}, "url"),
+        ({"url": "https://user@example.com/"}, "url"),
+        ({"url": "https://example.com:22/"}, "url"),
+        ({"url": "x" * 2049}, "url"),
+        ({"url": 5}, "url"),
+        ({"event_types": []}, "event_types"),
+        ({"event_types": ["no.such"]}, "event_types"),
+        ({"event_types": "code.redeemed"}, "event_types"),
+        ({"secret": "whsec_short"}, "secret"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"max_in_flight": 101}, "max_in_flight"),
+        ({"status": "disabled"}, "status"),
+        ({"format": "xml"}, "format"),
+        ({"partner_id": str(new_id())}, "partner_id"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_what_cannot_be_accepted_is_named(
+    service: Service, merchant: Merchant, members: dict[str, Any], field: str
+) -> None:
+    refused = await service.send("POST", "/endpoints", merchant.partner_key, {"url": URL, **members})
+    assert refused.status == 422
+    assert [name.split(".")[0] for name in refused.body["errors"]] == [field]
+
+
+async def test_changes_pausing_and_resuming(service: Service, merchant: Merchant) -> None:
+    made = await service.endpoint(merchant.partner_key, URL)
+    path = f"/endpoints/{made['id']}"
+    service.clock.advance(seconds=1)
+    paused = await service.send("PATCH", path, merchant.partner_key, {"status": "paused", "description": "later"})
+    assert (paused.status, paused.data["status"], paused.data["description"]) == (200, "paused", "later")
+    assert paused.data["updated_at"] > made["updated_at"]
+    resumed = await service.send("PATCH", path, merchant.partner_key, {"status": "active", "event_types": ["*"]})
+    assert (resumed.data["status"], resumed.data["event_types"]) == ("active", ["*"])
+    for change in ({"url": "http://example.com/"}, {"status": "disabled"}, {"url": None}, {"secret": "x"}):
+        refused = await service.send("PATCH", path, merchant.partner_key, change)
+        assert refused.status == 422, change
+
+
+async def test_an_archived_endpoint_is_gone(service: Service, merchant: Merchant) -> None:
+    made = await service.endpoint(merchant.partner_key, URL)
+    path = f"/endpoints/{made['id']}"
+    assert (await service.send("DELETE", path, merchant.partner_key)).status == 200
+    assert (await service.send("DELETE", path, merchant.partner_key)).status == 404
+    assert (await service.send("GET", path, merchant.partner_key)).status == 404
+    assert (await service.send("GET", "/endpoints", merchant.partner_key)).data == []
+
+
+async def test_lists_are_paged_and_filtered(service: Service, merchant: Merchant) -> None:
+    made = [await service.endpoint(merchant.partner_key, URL) for _ in range(5)]
+    await service.send("PATCH", f"/endpoints/{made[0]['id']}", merchant.partner_key, {"status": "paused"})
+    first = await service.send("GET", "/endpoints?limit=3", merchant.partner_key)
+    rest = await service.send(
+        "GET", f"/endpoints?limit=3&cursor={first.body['meta']['next_cursor']}", merchant.partner_key
+    )
+    listed = [each["id"] for each in first.data + rest.data]
+    assert listed == [each["id"] for each in reversed(made)]
+    assert rest.body["meta"]["next_cursor"] is None
+    paused = await service.send("GET", "/endpoints?status=paused", merchant.partner_key)
+    assert [each["id"] for each in paused.data] == [made[0]["id"]]
+
+
+async def test_a_program_sees_its_partners_endpoints_and_a_partner_only_its_own(
+    service: Service, merchant: Merchant
+) -> None:
+    own = await service.endpoint(merchant.program_key, URL)
+    partners = await service.endpoint(merchant.program_key, URL, partner_id=str(merchant.partner_id))
+    assert (own["partner_id"], partners["partner_id"]) == (None, str(merchant.partner_id))
+    by_program = await service.send("GET", "/endpoints", merchant.program_key)
+    assert [each["id"] for each in by_program.data] == [partners["id"], own["id"]]
+    by_partner = await service.send("GET", "/endpoints", merchant.partner_key)
+    assert [each["id"] for each in by_partner.data] == [partners["id"]]
+    unknown = await service.send("POST", "/endpoints", merchant.program_key, {"url": URL, "partner_id": str(new_id())})
+    assert (unknown.status, list(unknown.body["errors"])) == (422, ["partner_id"])
+
+
+async def test_a_foreign_endpoint_answers_exactly_like_a_missing_one(service: Service, merchant: Merchant) -> None:
+    made = await service.endpoint(merchant.partner_key, URL)
+    stranger = await make_merchant(service.admin, service.clock())
+    requests: list[tuple[str, str, Any]] = [
+        ("GET", "", None),
+        ("PATCH", "", {"status": "paused"}),
+        ("DELETE", "", None),
+        ("POST", "/test", None),
+        ("POST", "/keys/rotate", {}),
+    ]
+    for key in (stranger.partner_key, stranger.program_key):
+        for method, tail, body in requests:
+            foreign = await service.send(method, f"/endpoints/{made['id']}{tail}", key, body)
+            missing = await service.send(method, f"/endpoints/{new_id()}{tail}", key, body)
+            assert foreign.status == missing.status == 404
+            for reply in (foreign, missing):
+                del reply.body["request_id"]
+            assert foreign.body == missing.body
+    assert (await service.send("GET", f"/endpoints/{made['id']}", merchant.partner_key)).data["status"] == "active"
+
+
+async def test_keys_are_needed_and_either_header_carries_them(service: Service, merchant: Merchant) -> None:
+    assert (await service.send("GET", "/endpoints", None)).status == 401
+    headers = {"X-Partner-Key": merchant.partner_key}
+    async with service.http.get("/v1/webhooks/endpoints", headers=headers) as response:
+        assert response.status == 200
+
+
+async def test_one_idempotency_key_makes_one_endpoint(service: Service, merchant: Merchant) -> None:
+    body = {"url": URL, "event_types": ["*"]}
+    first = await service.send("POST", "/endpoints", merchant.partner_key, body, idempotency="one")
+    again = await service.send("POST", "/endpoints", merchant.partner_key, body, idempotency="one")
+    assert (first.status, again.status) == (201, 201)
+    assert again.body == first.body
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = await service.send("POST", "/endpoints", merchant.partner_key, {"url": URL}, idempotency="one")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+    assert len((await service.send("GET", "/endpoints", merchant.partner_key)).data) == 1
+    kept = await service.query("SELECT body FROM webhooks.idempotency_keys")
+    assert first.data["secret"].encode() not in kept[0]["body"]
+
+
+async def test_at_most_ten_keys_are_alive(service: Service, merchant: Merchant) -> None:
+    made = await service.endpoint(merchant.partner_key, URL)
+    path = f"/endpoints/{made['id']}/keys/rotate"
+    for _ in range(9):
+        assert (await service.send("POST", path, merchant.partner_key)).status == 201
+    refused = await service.send("POST", path, merchant.partner_key)
+    assert (refused.status, refused.body["code"]) == (409, "too_many_keys")
+    at_once = await service.send("POST", path, merchant.partner_key, {"grace_period_seconds": 0})
+    assert at_once.status == 201
+    assert at_once.data["secret"] != made["secret"]
+
+
+async def test_the_test_event_is_sent_now_and_answered_with_the_attempt(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    made = await service.endpoint(merchant.partner_key, receiver.url, status="paused")
+    sent = await service.send("POST", f"/endpoints/{made['id']}/test", merchant.partner_key)
+    assert sent.status == 200
+    assert (sent.data["outcome"], sent.data["status"], sent.data["trigger"]) == ("succeeded", 204, "test")
+    receiver.posts[0].verify(made["secret"])
+    stamp = service.clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert receiver.posts[0].body.decode() == (
+        f'{{"event":"test","partner_id":"{merchant.partner_id}","timestamp":"{stamp}",'
+        '"message":"Test webhook from CinematicCard"}'
+    )
+    shown = await service.send("GET", f"/deliveries/{sent.data['delivery_id']}", merchant.partner_key)
+    assert (shown.data["status"], shown.data["event_type"], shown.data["attempts_made"]) == ("succeeded", "test", 1)
+    assert shown.data["attempts"] == [sent.data]
+
+
+async def test_a_failed_test_is_an_answer_and_neither_retried_nor_dead(service: Service, merchant: Merchant) -> None:
+    made = await service.endpoint(merchant.program_key, "https://no-such-name.invalid.example.com/")
+    sent = await service.send("POST", f"/endpoints/{made['id']}/test", merchant.program_key)
+    assert (sent.status, sent.data["outcome"], sent.data["error_code"]) == (200, "failed", "blocked_address")
+    assert sent.data["error"] == "address not allowed or not resolvable"
+    assert await service.query("SELECT * FROM webhooks.delivery_queue") == []
+    assert (await service.send("GET", "/dead-letters", merchant.program_key)).data == []

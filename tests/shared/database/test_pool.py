@@ -1,0 +1,74 @@
+"""The pool: faults that ask for a later try are told from others, and nothing is sent inside a transaction."""
+
+import asyncio
+import uuid
+
+import asyncpg
+import pytest
+
+from shared.boundary import refuse_inside_transaction
+from shared.database.pool import connect
+from shared.faults import TransientFault
+from tests.databases import Database
+
+
+async def test_a_server_that_is_away_is_a_transient_fault() -> None:
+    with pytest.raises(TransientFault):
+        async with connect("postgresql://nobody@127.0.0.1:1/none", "codes", 2):
+            pass
+
+
+async def test_a_lost_connection_is_a_transient_fault_and_the_pool_recovers(database: Database) -> None:
+    admin = await asyncpg.connect(database.admin)
+    async with connect(database.codes, "codes", 2) as pool:
+        with pytest.raises(TransientFault):
+            async with pool.connection() as connection:
+                pid = await connection.fetchval("SELECT pg_backend_pid()")
+                await admin.execute("SELECT pg_terminate_backend($1)", pid)
+                await connection.fetchval("SELECT pg_sleep(5)")
+        assert await pool.is_reachable()
+    await admin.close()
+
+
+async def test_a_lock_that_is_not_given_is_a_transient_fault(database: Database) -> None:
+    async with connect(database.codes, "codes", 3) as pool, pool.transaction() as holder:
+        await holder.execute("LOCK TABLE programs IN SHARE ROW EXCLUSIVE MODE")
+        with pytest.raises(TransientFault):
+            async with pool.transaction() as waiter:
+                await waiter.execute("SET LOCAL lock_timeout = '20ms'")
+                await waiter.execute("LOCK TABLE programs IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def test_a_pool_without_a_free_connection_is_a_transient_fault(database: Database) -> None:
+    async with connect(database.codes, "codes", 2) as pool, pool.connection(), pool.connection():
+        with pytest.raises(TransientFault):
+            async with pool.connection():
+                pass
+
+
+async def test_a_broken_rule_is_no_transient_fault(database: Database) -> None:
+    async with connect(database.codes, "codes", 2) as pool, pool.connection() as connection:
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await connection.execute("INSERT INTO programs (id) VALUES ($1)", uuid.uuid4())
+
+
+async def test_an_argument_that_cannot_be_encoded_is_no_transient_fault(database: Database) -> None:
+    """Taken for transient it would be tried for ever."""
+    async with connect(database.codes, "codes", 2) as pool:
+        with pytest.raises(asyncpg.exceptions.DataError):
+            async with pool.connection() as connection:
+                await connection.fetchval("SELECT $1::int", "x")
+
+
+async def test_network_clients_refuse_to_run_inside_a_transaction(database: Database) -> None:
+    async with connect(database.codes, "codes", 2) as pool:
+        async with pool.transaction():
+            with pytest.raises(RuntimeError, match="transaction"):
+                refuse_inside_transaction("A publish")
+            with pytest.raises(RuntimeError, match="transaction"):
+                await asyncio.create_task(_send())
+        refuse_inside_transaction("A publish")
+
+
+async def _send() -> None:
+    refuse_inside_transaction("A publish")

@@ -1,0 +1,101 @@
+"""Events as bytes: ours read back as they were, a checkout's bad ones are refused with a reason."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shared.events.catalogue import PUBLISHED, SUBSCRIBABLE
+from shared.events.checkout import CheckoutCompletedV1
+from shared.events.envelope import InvalidEvent, decode_data, decode_envelope
+
+PROGRAM = str(uuid.uuid4())
+
+
+def checkout(**changes: Any) -> dict[str, Any]:
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": "evt-1",
+        "source": "/shop",
+        "type": "checkout.completed",
+        "time": "2026-03-16T20:15:00Z",
+        "data": {"program_id": PROGRAM, "order_ref": "order-1", "codes": ["PREFIX-1A0A48C0"]},
+    }
+    data = changes.pop("data", {})
+    event |= changes
+    event["data"] = event["data"] | data if isinstance(event["data"], dict) else event["data"]
+    return {key: value for key, value in event.items() if value is not ...}
+
+
+def decode(event: Any) -> CheckoutCompletedV1:
+    return decode_data(decode_envelope(json.dumps(event).encode()), CheckoutCompletedV1)
+
+
+def test_the_least_that_is_required_is_enough() -> None:
+    data = decode(checkout())
+    assert (str(data.program_id), data.order_ref, data.codes) == (PROGRAM, "order-1", ["PREFIX-1A0A48C0"])
+    assert data.attributes is None
+
+
+def test_unknown_members_are_ignored_everywhere() -> None:
+    data = decode(checkout(traceparent="00-x", data={"new": 1, "customer": {"id": "c", "vip": True}}))
+    assert data.customer is not None
+    assert data.customer.id == "c"
+
+
+REFUSED = {
+    "no object": ([], "invalid_envelope"),
+    "another specversion": (checkout(specversion="0.3"), "unsupported_version"),
+    "no specversion": (checkout(specversion=...), "invalid_envelope"),
+    "no id": (checkout(id=...), "invalid_envelope"),
+    "empty id": (checkout(id=""), "invalid_envelope"),
+    "no source": (checkout(source=...), "invalid_envelope"),
+    "time without an offset": (checkout(time="2026-03-16T20:15:00"), "invalid_envelope"),
+    "time as a number": (checkout(time=1), "invalid_envelope"),
+    "no data": ({k: v for k, v in checkout().items() if k != "data"}, "invalid_envelope"),
+    "another version of the data": (
+        checkout(dataschema="urn:mintwire:event:checkout.completed:2"),
+        "unsupported_version",
+    ),
+    "an order without code": (checkout(data={"codes": []}), "invalid_data"),
+    "codes that are no list": (checkout(data={"codes": "A"}), "invalid_data"),
+    "eleven codes": (checkout(data={"codes": [f"A{n}" for n in range(11)]}), "invalid_data"),
+    "a program id that is none": (checkout(data={"program_id": "acme"}), "invalid_data"),
+    "an empty order reference": (checkout(data={"order_ref": ""}), "invalid_data"),
+    "money as a fraction": (checkout(data={"order": {"currency": "USD", "subtotal": 1.5}}), "invalid_data"),
+    "negative money": (checkout(data={"order": {"currency": "USD", "subtotal": -1}}), "invalid_data"),
+    "money as a truth": (checkout(data={"order": {"subtotal": True}}), "invalid_data"),
+    "an attribute that is an object": (checkout(data={"attributes": {"a": {"b": 1}}}), "invalid_data"),
+    "fifty-one attributes": (checkout(data={"attributes": {f"a{n}": 1 for n in range(51)}}), "invalid_data"),
+}
+
+
+@pytest.mark.parametrize(("event", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_each_bad_event_has_its_reason_and_names_the_member(event: Any, reason: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        decode(event)
+    assert caught.value.reason == reason
+    assert caught.value.detail
+
+
+def test_a_foreign_dataschema_is_not_ours_to_judge() -> None:
+    assert decode(checkout(dataschema="https://shop.example/checkout/v7")).order_ref == "order-1"
+
+
+def test_our_events_are_cloudevents_and_read_back() -> None:
+    data = decode(checkout(data={"attributes": {"card_id": "ü", "n": 1}}))
+    event = data.to_event(uuid.uuid4(), datetime(2026, 3, 16, 20, 15, tzinfo=UTC))
+    envelope = decode_envelope(event.body)
+    assert envelope.id == str(event.id)
+    assert envelope.type == event.type == "checkout.completed"
+    assert envelope.dataschema == "urn:mintwire:event:checkout.completed:1"
+    assert decode_data(envelope, CheckoutCompletedV1) == data
+
+
+def test_every_type_is_published_once_under_its_exchange() -> None:
+    names = [(model.type, model.version) for models in PUBLISHED.values() for model in models]
+    assert len(names) == len(set(names))
+    assert "code.redeemed" in SUBSCRIBABLE
+    assert "checkout.completed" not in SUBSCRIBABLE

@@ -1,0 +1,1 @@
+"""Tests of the HTTP edge, and what the services' own tests borrow from them."""
