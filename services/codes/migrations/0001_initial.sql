@@ -23,6 +23,7 @@ CREATE TABLE coupons (
     id uuid PRIMARY KEY,
     program_id uuid NOT NULL REFERENCES programs,
     uuid_code text NOT NULL CHECK (uuid_code ~ '^[A-Za-z0-9_-]{1,255}$'),
+    external_id text CHECK (length(external_id) BETWEEN 1 AND 255),
     name text NOT NULL,
     is_partner_coupon boolean NOT NULL DEFAULT false,
     is_active boolean NOT NULL DEFAULT true,
@@ -36,6 +37,26 @@ CREATE TABLE coupons (
     expires_at timestamptz,
     redemption_limit integer CHECK (redemption_limit > 0),
     code_redemption_limit integer CHECK (code_redemption_limit > 0),
+    -- What a percentage takes off at most, in the coupon's currency.
+    max_discount_minor bigint CHECK (max_discount_minor >= 0),
+    -- A static amount in further currencies: {"EUR": 500}, minor units.
+    amounts_by_currency jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(amounts_by_currency) = 'object'),
+    customer_redemption_limit integer CHECK (customer_redemption_limit > 0),
+    is_first_order_only boolean NOT NULL DEFAULT false,
+    minimum_minor bigint CHECK (minimum_minor >= 0),
+    minimum_currency text CHECK (minimum_currency ~ '^[A-Z]{3}$'),
+    -- Empty: any product will do.
+    product_ids text[] NOT NULL DEFAULT '{}' CHECK (cardinality(product_ids) <= 1000),
+    -- Caps on uses per day, week (from Monday) and month in the program's time zone.
+    daily_redemption_limit integer CHECK (daily_redemption_limit > 0),
+    weekly_redemption_limit integer CHECK (weekly_redemption_limit > 0),
+    monthly_redemption_limit integer CHECK (monthly_redemption_limit > 0),
+    -- What all uses together take off at most.
+    budget_minor bigint CHECK (budget_minor >= 0),
+    budget_currency text CHECK (budget_currency ~ '^[A-Z]{3}$'),
+    -- Whether a voided redemption gives its use back.
+    release_policy text NOT NULL DEFAULT 'always' CHECK (release_policy IN ('always', 'until_expiry', 'never')),
+    commission_hundredths integer CHECK (commission_hundredths BETWEEN 0 AND 10000),
     times_redeemed integer NOT NULL DEFAULT 0,
     times_redeemed_version bigint NOT NULL DEFAULT 0,
     metadata jsonb NOT NULL DEFAULT '{}',
@@ -44,6 +65,9 @@ CREATE TABLE coupons (
     archived_at timestamptz,
     CHECK ((discount_type = 'percent') = (percent_hundredths IS NOT NULL)),
     CHECK ((discount_type = 'static') = (amount_minor IS NOT NULL)),
+    CHECK (max_discount_minor IS NULL OR discount_type = 'percent' AND currency IS NOT NULL),
+    CHECK ((minimum_minor IS NULL) = (minimum_currency IS NULL)),
+    CHECK ((budget_minor IS NULL) = (budget_currency IS NULL)),
     CHECK ((duration_type IN ('once', 'lifetime')) = (duration_value IS NULL))
 );
 CREATE UNIQUE INDEX coupons_uuid_code_live ON coupons (program_id, uuid_code) WHERE archived_at IS NULL;
@@ -53,6 +77,8 @@ CREATE TABLE partners (
     id uuid PRIMARY KEY,
     program_id uuid NOT NULL REFERENCES programs,
     name text NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
+    first_name text CHECK (length(first_name) BETWEEN 1 AND 255),
+    last_name text CHECK (length(last_name) BETWEEN 1 AND 255),
     email text,
     email_canonical text,
     status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'active', 'suspended')),
@@ -63,6 +89,8 @@ CREATE TABLE partners (
     quota_adjusted bigint NOT NULL DEFAULT 0,
     quota_minted bigint NOT NULL DEFAULT 0 CHECK (quota_minted >= 0),
     quota_refunded bigint NOT NULL DEFAULT 0 CHECK (quota_refunded >= 0),
+    -- `quota.low` is said when a mint leaves this many codes or fewer for the first time; null: never.
+    quota_low_threshold bigint CHECK (quota_low_threshold >= 0),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     archived_at timestamptz,
@@ -118,18 +146,34 @@ CREATE TABLE promotion_codes (
     partner_id uuid,
     code text NOT NULL,
     canonical text NOT NULL CHECK (canonical <> ''),
+    external_id text CHECK (length(external_id) BETWEEN 1 AND 255),
     is_active boolean NOT NULL DEFAULT true,
     is_auto_generated boolean NOT NULL DEFAULT false,
     starts_at timestamptz,
     expires_at timestamptz,
     redemption_limit integer CHECK (redemption_limit > 0),
+    is_first_order_only boolean NOT NULL DEFAULT false,
+    minimum_minor bigint CHECK (minimum_minor >= 0),
+    minimum_currency text CHECK (minimum_currency ~ '^[A-Z]{3}$'),
+    -- The one customer who may use it, where it is limited to one; the name is for people.
+    is_limited_to_customer boolean NOT NULL DEFAULT false,
+    customer_id text CHECK (length(customer_id) BETWEEN 1 AND 255),
+    customer_name text CHECK (length(customer_name) BETWEEN 1 AND 255),
+    -- Only the partner that it belongs to may use it, known by id or e-mail.
+    is_limited_to_partner boolean NOT NULL DEFAULT false,
+    commission_hundredths integer CHECK (commission_hundredths BETWEEN 0 AND 10000),
+    -- The job that made it, if one did.
+    batch_id uuid,
+    metadata jsonb NOT NULL DEFAULT '{}',
     times_redeemed integer NOT NULL DEFAULT 0,
     times_redeemed_version bigint NOT NULL DEFAULT 0,
     last_redeemed_at timestamptz,
     created_by_key_id uuid,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    archived_at timestamptz
+    archived_at timestamptz,
+    CHECK ((minimum_minor IS NULL) = (minimum_currency IS NULL)),
+    CHECK (NOT is_limited_to_customer OR customer_id IS NOT NULL)
 ) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX promotion_codes_live ON promotion_codes (program_id, canonical) WHERE archived_at IS NULL;
 CREATE INDEX promotion_codes_archived ON promotion_codes (program_id, canonical) WHERE archived_at IS NOT NULL;
@@ -177,7 +221,29 @@ SELECT
     k.expires_at AS coupon_expires_at,
     k.redemption_limit AS coupon_redemption_limit,
     k.archived_at AS coupon_archived_at,
+    c.is_first_order_only AS code_is_first_order_only,
+    c.minimum_minor AS code_minimum_minor,
+    c.minimum_currency AS code_minimum_currency,
+    c.is_limited_to_customer,
+    c.customer_id,
+    c.is_limited_to_partner,
+    c.commission_hundredths AS code_commission_hundredths,
+    k.max_discount_minor,
+    k.amounts_by_currency,
+    k.customer_redemption_limit,
+    k.is_first_order_only AS coupon_is_first_order_only,
+    k.minimum_minor AS coupon_minimum_minor,
+    k.minimum_currency AS coupon_minimum_currency,
+    k.product_ids,
+    k.daily_redemption_limit,
+    k.weekly_redemption_limit,
+    k.monthly_redemption_limit,
+    k.budget_minor,
+    k.budget_currency,
+    k.release_policy,
+    k.commission_hundredths AS coupon_commission_hundredths,
     p.name AS partner_name,
+    p.email_canonical AS partner_email_canonical,
     p.status AS partner_status,
     p.quota_granted + p.quota_adjusted - p.quota_minted + p.quota_refunded AS quota_remaining,
     g.name AS program_name,
