@@ -30,6 +30,7 @@ _PROTOCOL: Final = {
     "max_line_size": 8190,
 }
 _CATCH_ALL: Final = "/{tail:.*}"
+_CATCH_ALL_SHOWN: Final = "/{tail}"
 _UNMATCHED: Final = "unmatched"
 
 
@@ -147,8 +148,12 @@ _INFRASTRUCTURE: Final[tuple[Route, ...]] = tuple(
 async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.Request) -> set[str]:
     allowed: set[str] = set()
     for resource in resources:
-        if resource.canonical != "/{tail}":
-            allowed |= (await resource.resolve(http))[1]
+        if resource.canonical != _CATCH_ALL_SHOWN:
+            found = (await resource.resolve(http))[1]
+            if found and isinstance(resource, web.PlainResource):
+                # Written out, it is what is meant, even where a template would take the path too.
+                return found
+            allowed |= found
     return allowed
 
 
