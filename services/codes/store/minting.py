@@ -25,14 +25,16 @@ WHERE p.id = $1
 # Keys are locked before partners and each in the order of its id, so that groups cannot deadlock. What decides (limit,
 # window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. Of a key's requests
 # the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string
-# is not charged: the caller tries it again with another.
+# is not charged: the caller tries it again with another. `quota.low` is said by the mint that crosses the threshold.
 MINT_GROUP = """
 WITH request AS MATERIALIZED (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[])
         AS r (nth, key_id, partner_id, code_id, code, canonical)
 ), terms AS MATERIALIZED (
-    SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[])
-        AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id)
+    SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[],
+                         $18::uuid[], $19::uuid[])
+        AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id, low_id,
+              exhausted_id)
 ), locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
     FROM api_keys WHERE id = ANY ($14::uuid[]) ORDER BY id FOR NO KEY UPDATE
@@ -44,7 +46,8 @@ WITH request AS MATERIALIZED (
                  k.window_started_at > t.now_ - interval '60 s' AND k.window_started_at <= t.now_ AS running
           FROM locked_key k, (SELECT clock_timestamp() AS now_ WHERE (SELECT count(*) FROM locked_key) >= 0) t) w
 ), partner AS MATERIALIZED (
-    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining
+    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
+           quota_low_threshold AS threshold
     FROM partners WHERE id = ANY ($7::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
     ORDER BY id FOR NO KEY UPDATE
 ), ranked AS (
@@ -54,7 +57,7 @@ WITH request AS MATERIALIZED (
 ), admitted AS (
     SELECT *, key_is_live AND (limited_to IS NULL OR used + nth_of_key <= limited_to) AS is_admitted FROM ranked
 ), decided AS MATERIALIZED (
-    SELECT a.*, p.status, p.remaining,
+    SELECT a.*, p.status, p.remaining, p.threshold,
            row_number() OVER (PARTITION BY a.partner_id, a.is_admitted ORDER BY a.nth) <= p.remaining AS fits
     FROM admitted a LEFT JOIN partner p ON p.id = a.partner_id
 ), inserted AS (
@@ -78,7 +81,7 @@ WITH request AS MATERIALIZED (
     WHERE a.id = c.key_id
 ), minted AS MATERIALIZED (
     SELECT * FROM (
-        SELECT partner_id, min(remaining) AS remaining, count(*) AS amount, array_agg(code_id) AS code_ids,
+        SELECT partner_id, min(remaining) AS remaining, min(threshold) AS threshold, count(*) AS amount, array_agg(code_id) AS code_ids,
                array_agg(code) AS codes, string_agg(DISTINCT key_id::text, ' ') AS key_ids
         FROM (SELECT * FROM outcome WHERE result = 'minted' ORDER BY partner_id, nth) o GROUP BY partner_id) m
     JOIN terms USING (partner_id)
@@ -88,16 +91,25 @@ WITH request AS MATERIALIZED (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
     SELECT ledger_id, partner_id, 'mint', amount, code_ids, 'key ' || key_ids, $15 FROM minted
 ), event AS MATERIALIZED (
-    SELECT event_id AS id, convert_to(json_build_object(
-        'specversion', '1.0', 'id', event_id, 'source', '/mintwire/codes', 'type', 'codes.generated', 'time', $16::text,
-        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:codes.generated:1',
-        'data', json_build_object(
+    SELECT id, type, convert_to(json_build_object(
+        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $16::text,
+        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
+        )::text, 'UTF8') AS body
+    FROM (
+        SELECT event_id AS id, 'codes.generated' AS type, json_build_object(
             'program_id', program_id, 'partner_id', partner_id, 'coupon_id', coupon_id, 'codes', codes,
-            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount
-        ))::text, 'UTF8') AS body
-    FROM minted
+            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount) AS data
+        FROM minted
+        UNION ALL
+        SELECT low_id, 'quota.low', json_build_object('program_id', program_id, 'partner_id', partner_id,
+            'codes_remaining', remaining - amount, 'threshold', threshold)
+        FROM minted WHERE remaining > threshold AND remaining - amount <= threshold
+        UNION ALL
+        SELECT exhausted_id, 'quota.exhausted', json_build_object('program_id', program_id, 'partner_id', partner_id)
+        FROM minted WHERE remaining = amount
+    ) told
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT id, 'codes.generated', body FROM event
+    INSERT INTO events (id, type, body) SELECT id, type, body FROM event
 ), pending AS (
     INSERT INTO outbox (event_id, leased_until)
     SELECT id, clock_timestamp() + make_interval(secs => $17) FROM event
@@ -108,7 +120,7 @@ SELECT nth, result, limited_to,
        NULL::bytea AS body
 FROM outcome
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, id, body FROM event
+SELECT NULL, type, NULL, NULL, NULL, id, body FROM event
 """
 
 # The same decision for one request, several times cheaper than a group of one. The guarded updates are the locks: key
@@ -131,7 +143,8 @@ WITH key AS (
     UPDATE partners SET quota_minted = quota_minted + 1
     WHERE id = $2 AND EXISTS (SELECT FROM key) AND status = 'active'
         AND quota_granted + quota_adjusted - quota_minted + quota_refunded > 0
-    RETURNING quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining
+    RETURNING quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
+              quota_low_threshold AS threshold
 ), code AS (
     INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
                                  redemption_limit, created_by_key_id, created_at, updated_at)
@@ -142,10 +155,23 @@ WITH key AS (
 ), event AS (
     INSERT INTO events (id, type, body)
     SELECT $13, 'codes.generated', $14::bytea || convert_to(remaining::text, 'UTF8') || '}}'::bytea FROM partner
-    RETURNING body
+    UNION ALL
+    SELECT id, type, convert_to(json_build_object(
+        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $18::text,
+        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
+        )::text, 'UTF8')
+    FROM (
+        SELECT $16::uuid AS id, 'quota.low' AS type, json_build_object('program_id', $4::uuid, 'partner_id', $2::uuid,
+            'codes_remaining', remaining, 'threshold', threshold) AS data
+        FROM partner WHERE remaining = threshold
+        UNION ALL
+        SELECT $17::uuid, 'quota.exhausted', json_build_object('program_id', $4::uuid, 'partner_id', $2::uuid)
+        FROM partner WHERE remaining = 0
+    ) told
+    RETURNING id, type, body
 ), pending AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT $13, clock_timestamp() + make_interval(secs => $15) FROM partner
+    SELECT id, clock_timestamp() + make_interval(secs => $15) FROM event
 )
 SELECT CASE WHEN e.body IS NOT NULL THEN 'minted'
             WHEN k.window_used IS NOT NULL AND p.status = 'active' THEN 'no_codes_remaining'
@@ -154,7 +180,7 @@ SELECT CASE WHEN e.body IS NOT NULL THEN 'minted'
        a.rate_limit_per_minute AS limited_to,
        coalesce(k.window_used, a.rate_limit_per_minute) AS used,
        extract(epoch FROM coalesce(k.window_started_at, a.window_started_at) - clock_timestamp())::float8 + 60,
-       e.body
+       e.id, e.type, e.body
 FROM api_keys a JOIN partners p ON p.id = $2 LEFT JOIN key k ON true LEFT JOIN event e ON true
 WHERE a.id = $1
 """
@@ -189,15 +215,16 @@ async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTe
 
 
 async def mint_one(
-    connection: Connection, request: MintRequest, ledger_id: uuid.UUID, event_id: uuid.UUID, now: datetime
+    connection: Connection, request: MintRequest, new_id: Callable[[], uuid.UUID], now: datetime
 ) -> tuple[MintRow, list[OutboxEvent]]:
     """Decide and write one request; a taken string comes back as `collided`, with nothing written or charged.
 
     Inside a transaction of the caller's use `mint_group` instead, which survives a taken string.
     """
     terms = request.terms
+    event_id = new_id()
     try:
-        row = await connection.fetchrow(
+        rows = await connection.fetch(
             MINT_ONE,
             request.key_id,
             terms.partner_id,
@@ -209,20 +236,24 @@ async def mint_one(
             request.expires_at,
             terms.redemption_limit,
             now,
-            ledger_id,
+            new_id(),
             f"key {request.key_id}",
             event_id,
             _event_until_remaining(request, event_id, now),
             LEASE_SECONDS,
+            new_id(),
+            new_id(),
+            format_microseconds(now),
         )
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "promotion_codes_live":
             raise
         return MintRow("collided", None, None, None), []
-    if row is None:
+    if not rows:
         return MintRow("invalid_key", None, None, None), []
-    result, limit, used, resets_in, body = row
-    events = [OutboxEvent(event_id, CodesGeneratedV1.type, body)] if body is not None else []
+    # One row for each event; without an event one for the refusal.
+    result, limit, used, resets_in = rows[0][:4]
+    events = [OutboxEvent(row[4], row[5], row[6]) for row in rows if row[6] is not None]
     return MintRow(result, limit, used if limit is not None else None, resets_in), events
 
 
@@ -270,6 +301,8 @@ async def mint_group(
         now,
         format_microseconds(now),
         LEASE_SECONDS,
+        [new_id() for _ in by_partner],
+        [new_id() for _ in by_partner],
     )
     results: dict[int, MintRow] = {}
     events = []
@@ -277,5 +310,5 @@ async def mint_group(
         if event_id is None:
             results[nth] = MintRow(result, limit, used, resets_in)
         else:
-            events.append(OutboxEvent(event_id, CodesGeneratedV1.type, body))
+            events.append(OutboxEvent(event_id, result, body))
     return [results[nth] for nth in range(len(requests))], events

@@ -120,7 +120,7 @@ class GenerateCode:
         while True:
             now = self.clock()
             request = await self._request(connection, credential, now)
-            row, events = await store.mint_one(connection, request, new_id(), new_id(), now)
+            row, events = await store.mint_one(connection, request, new_id, now)
             if row.result != "collided":
                 return [_outcome(request, row)], events
 
