@@ -81,7 +81,8 @@ WITH request AS MATERIALIZED (
     WHERE a.id = c.key_id
 ), minted AS MATERIALIZED (
     SELECT * FROM (
-        SELECT partner_id, min(remaining) AS remaining, min(threshold) AS threshold, count(*) AS amount, array_agg(code_id) AS code_ids,
+        SELECT partner_id, min(remaining) AS remaining, min(threshold) AS threshold, count(*) AS amount,
+               array_agg(code_id) AS code_ids,
                array_agg(code) AS codes, string_agg(DISTINCT key_id::text, ' ') AS key_ids
         FROM (SELECT * FROM outcome WHERE result = 'minted' ORDER BY partner_id, nth) o GROUP BY partner_id) m
     JOIN terms USING (partner_id)
