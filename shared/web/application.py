@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from shared.web import docs_page, health
 from shared.web.authentication import Authenticate, Gate
+from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness, Ready
 from shared.web.openapi import build_document
@@ -75,6 +76,10 @@ def build_application(
 
 def _add(app: web.Application, endpoint: Endpoint) -> None:
     route = endpoint.route
+    if route.is_open_to_browsers:
+        app.router.add_route(route.method, route.path, open_to_browsers(endpoint.serve))
+        app.router.add_route(hdrs.METH_OPTIONS, route.path, preflight(route.method))
+        return
     app.router.add_route(route.method, route.path, endpoint.serve)
     if route.method == hdrs.METH_GET:
         app.router.add_route(hdrs.METH_HEAD, route.path, endpoint.serve)
