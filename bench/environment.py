@@ -176,6 +176,18 @@ class Environment:
             program.end()
 
     @contextlib.contextmanager
+    def replica(self, name: str) -> Iterator[str]:
+        """Run one more process of a service on a port of its own; yields its URL."""
+        port = free_port()
+        settings = {**self.settings(name), f"{name.upper()}_PORT": str(port)}
+        program = Program([f"services.{name}", "serve"], settings, log=self.logs / f"{name}-{port}.log")
+        try:
+            wait_ready(f"http://127.0.0.1:{port}", program)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            program.end()
+
+    @contextlib.contextmanager
     def bare(self, *arguments: str) -> Iterator[Program]:
         """Run a bare program for as long as the block lasts."""
         program = Program(list(arguments), log=self.logs / "bare.log")
