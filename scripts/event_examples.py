@@ -1,5 +1,6 @@
 """Makes an example of every published event from its schema: the same name has the same value everywhere."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -78,7 +79,8 @@ def _example(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any
     if "const" in schema or "enum" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
     if name in _VALUES:
-        return _VALUES[name]
+        # A copy each: YAML would write the second one as a reference to the first.
+        return copy.deepcopy(_VALUES[name])
     if (branches := schema.get("anyOf")) is not None:
         return _example(name, next(branch for branch in branches if branch.get("type") != "null"), definitions)
     if "properties" in schema:
