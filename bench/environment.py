@@ -151,6 +151,7 @@ class Environment:
             "ADMIN_AMQP_URL": self.amqp_url,
             "OPERATOR_TOKEN": OPERATOR_TOKEN,
             "SECRET_KEY": _SECRET_KEY,
+            "REDEMPTION_URL": self.urls["redemption"],
         }
         return {f"{prefix}_{name}": value for name, value in settings.items()}
 
