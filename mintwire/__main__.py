@@ -9,7 +9,18 @@ import structlog
 from cyclopts import App, CycloptsError
 
 from mintwire import VERSION
-from mintwire.cli import checkouts, codes, dead_queues, keys, partners, programs, quotas, stack, webhooks
+from mintwire.cli import (
+    checkout_calls,
+    checkouts,
+    codes,
+    dead_queues,
+    keys,
+    partners,
+    programs,
+    quotas,
+    stack,
+    webhooks,
+)
 from mintwire.cli.doctor import doctor
 
 app = App(
@@ -22,6 +33,8 @@ app = App(
 for group in (stack, programs, partners, keys, quotas, codes, checkouts, webhooks, dead_queues):
     app.command(group.app)
 app.command(doctor)
+for each in checkout_calls.COMMANDS:
+    checkouts.app.command(each)
 
 
 def main() -> None:
