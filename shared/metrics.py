@@ -48,6 +48,15 @@ MINT_GROUP = Histogram(
 )
 
 REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
+REDEMPTIONS_VOIDED = Counter(
+    "mintwire_redemptions_voided_total", "Redemptions taken back, by whether the use is free again.", ["is_released"]
+)
+RESERVATIONS = Counter("mintwire_reservations_total", "Reservations made or extended.")
+CHECKOUT_GROUP = Histogram(
+    "mintwire_checkout_group_requests",
+    "Checkout requests decided in one transaction.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
+)
 REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
 
 WEBHOOK_ATTEMPTS = Counter("mintwire_webhook_attempts_total", "Attempts made, by outcome.", ["outcome"])

@@ -2,17 +2,29 @@
 
 from typing import Final
 
-from shared.events.checkout import CheckoutCompletedV1
+from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
 from shared.events.codes import CodesGeneratedV1, QuotaExhaustedV1, QuotaLowV1
 from shared.events.envelope import EventData
-from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
+from shared.events.redemption import (
+    CodeExhaustedV1,
+    CodeRedeemedV1,
+    CodeRedemptionRejectedV1,
+    CodeRedemptionVoidedV1,
+    CouponExhaustedV1,
+)
 from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
 
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
-    "checkout": (CheckoutCompletedV1,),
+    "checkout": (CheckoutCompletedV1, CheckoutCancelledV1, CheckoutRefundedV1),
     "codes": (CodesGeneratedV1, QuotaLowV1, QuotaExhaustedV1),
-    "redemption": (CodeRedeemedV1, CodeRedemptionRejectedV1),
+    "redemption": (
+        CodeRedeemedV1,
+        CodeRedemptionRejectedV1,
+        CodeRedemptionVoidedV1,
+        CodeExhaustedV1,
+        CouponExhaustedV1,
+    ),
     "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointDisabledV1),
 }
 

@@ -15,6 +15,7 @@ PROCESS_EDGES = {
     "shared/web/endpoint.py": "nothing above a request could still answer it",
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
     "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
+    "services/redemption/usecases/decide_requests.py": "one bad request must not fail those it was grouped with",
 }
 
 # Standard library modules that reach outside or read a clock; domain code takes such things as arguments.
