@@ -10,7 +10,7 @@ from services.codes.api.errors import translate
 from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
 from shared.idempotency import Once
-from shared.web import Operator, Request, answered_once
+from shared.web import Operator, Request, Translate, answered_once
 
 T = TypeVar("T")
 
@@ -27,10 +27,16 @@ def actor(request: Request) -> Actor:
     principal = request.principal
     if isinstance(principal, Operator):
         return Actor(None, "operator")
-    return Actor(principal.program_id, f"key {principal.key_id}")
+    return Actor(principal.program_id, f"key {principal.key_id}", principal.key_id)
 
 
-def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
+def once(
+    request: Request,
+    render: Callable[[T], web.Response],
+    *,
+    has_secret: bool = False,
+    translate: Translate = translate,
+) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept."""
     principal = request.principal
     owner_id = _OPERATOR_ID if isinstance(principal, Operator) else principal.partner_id or principal.program_id
