@@ -19,7 +19,7 @@ from services.codes.api.coupon_fields import (
     changed_members,
     new_members,
 )
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import new_code
@@ -71,9 +71,9 @@ async def create(request: Request) -> web.StreamResponse:
     draft = CouponDraft(new_members(body), body.uuid_code, body.name, provider)
     codes = [new_code(code, f"promotion_codes.{nth}.") for nth, code in enumerate(body.promotion_codes)]
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
-    return respond(
-        request, await use_cases(request).create_coupon(actor(request), request.program_id, draft, codes, made)
-    )
+    with naming({"partner_id": "promotion_codes"}):
+        answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, codes, made)
+    return respond(request, answer)
 
 
 async def list_all(request: Request) -> web.StreamResponse:

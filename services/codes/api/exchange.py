@@ -1,7 +1,8 @@
 """What every handler of this service needs of a request: the use cases, who acts, one answer per key."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -9,8 +10,9 @@ from aiohttp import web
 from services.codes.api.errors import translate
 from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
+from services.codes.domain.errors import CodesError
 from shared.idempotency import Once
-from shared.web import Operator, Request, Translate, answered_once
+from shared.web import HTTPProblem, Operator, Request, answered_once
 
 T = TypeVar("T")
 
@@ -30,14 +32,21 @@ def actor(request: Request) -> Actor:
     return Actor(principal.program_id, f"key {principal.key_id}", principal.key_id)
 
 
-def once(
-    request: Request,
-    render: Callable[[T], web.Response],
-    *,
-    has_secret: bool = False,
-    translate: Translate = translate,
-) -> Once[T]:
+def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept."""
     principal = request.principal
     owner_id = _OPERATOR_ID if isinstance(principal, Operator) else principal.partner_id or principal.program_id
     return answered_once(request, owner_id, render, translate, has_secret=has_secret)
+
+
+@contextmanager
+def naming(fields: Mapping[str, str]) -> Iterator[None]:
+    """Refuse with the fields under the names that this request knows them by: ours, then the request's."""
+    try:
+        yield
+    except CodesError as error:
+        problem = translate(error)
+        if problem is None or not problem.errors:
+            raise
+        errors = {fields.get(field, field): texts for field, texts in problem.errors.items()}
+        raise HTTPProblem(problem.status, problem.code, problem.detail, errors) from error

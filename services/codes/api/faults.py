@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from shared.web import HTTPProblem, invalid_fields
+from shared.web import invalid_fields
 
 T = TypeVar("T")
 
@@ -51,11 +51,3 @@ class Faults:
         """Raise the 422 if anything was noted."""
         if self._texts:
             raise invalid_fields(self._texts)
-
-
-def renamed(problem: HTTPProblem, fields: Mapping[str, str]) -> HTTPProblem:
-    """Return a refusal with its fields under the names that this request knows them by."""
-    if not problem.errors:
-        return problem
-    errors = {fields.get(field, field): texts for field, texts in problem.errors.items()}
-    return HTTPProblem(problem.status, problem.code, problem.detail, errors, problem.headers)

@@ -13,9 +13,7 @@ from services.codes.api.coupon_answers import (
     ShownCodeAnswer,
     promotion_code_data,
 )
-from services.codes.api.errors import translate
-from services.codes.api.exchange import actor, once, use_cases
-from services.codes.api.faults import renamed
+from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import (
@@ -27,10 +25,9 @@ from services.codes.api.promotion_code_fields import (
     new_code,
 )
 from services.codes.domain.coupons import CouponRef, id_in
-from services.codes.domain.errors import NoSuchPartner
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
-from shared.web import HTTPProblem, Request, RequestModel, ResponseModel, Route, Text, json_response, respond
+from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
 
 _CREATED: Final = "Promotion code created in the app successfully."
 _UPDATED: Final = "Promotion code updated in the app successfully."
@@ -82,18 +79,14 @@ def _ref(request: Request) -> CodeRef:
     return CodeRef(request.path("code"))
 
 
-def _translate(error: Exception) -> HTTPProblem | None:
-    problem = translate(error)
-    return renamed(problem, _FIELDS) if problem else None
-
-
 async def create(request: Request) -> web.StreamResponse:
     """Create a code."""
     body = request.body(PromotionCodeCreation)
-    made: Once[ShownCode] = once(request, lambda shown: _answer(shown, _CREATED, 201), translate=_translate)
-    answer = await use_cases(request).create_promotion_code(
-        actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body), made
-    )
+    made: Once[ShownCode] = once(request, lambda shown: _answer(shown, _CREATED, 201))
+    with naming(_FIELDS):
+        answer = await use_cases(request).create_promotion_code(
+            actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body), made
+        )
     return respond(request, answer)
 
 
@@ -138,10 +131,8 @@ async def change_named(request: Request) -> web.StreamResponse:
 
 async def _change(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> web.Response:
     changes = changed_code(body, can_rename=can_rename)
-    try:
+    with naming(_FIELDS):
         shown = await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
-    except NoSuchPartner as error:
-        raise _translate(error) or error from error
     return _answer(shown, _UPDATED)
 
 

@@ -2,9 +2,10 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import creation
@@ -60,8 +61,9 @@ class CodeMaker:
 
     async def __call__(self, draft: CodeDraft) -> ShownCode:
         """Write one code; raises NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode."""
+        members = draft.members(self.program.settings)
         partner = await self._partner(draft)
-        code = await self._written(draft, partner)
+        code = await self._written(draft, members, partner)
         await audit.record(
             self.connection,
             self.actor,
@@ -87,15 +89,15 @@ class CodeMaker:
             raise NoSuchPartner
         return partner
 
-    async def _written(self, draft: CodeDraft, partner: Partner | None) -> PromotionCode:
+    async def _written(self, draft: CodeDraft, members: Mapping[str, Any], partner: Partner | None) -> PromotionCode:
         if draft.code is not None:
-            code = self._code(draft, partner, draft.code)
+            code = self._code(draft.code, members, partner, is_auto_generated=False)
             if not await promotion_codes.insert_code(self.connection, code, self.actor.key_id):
                 raise CodeTaken(draft.code)
             return code
         form = draft.form(self.program.settings, self.coupon, partner)
         for text in self._texts(form):
-            code = self._code(draft, partner, text)
+            code = self._code(text, members, partner, is_auto_generated=True)
             if await promotion_codes.insert_code(self.connection, code, self.actor.key_id):
                 return code
         raise NoFreeCode
@@ -116,7 +118,9 @@ class CodeMaker:
             if part is not None:
                 return part
 
-    def _code(self, draft: CodeDraft, partner: Partner | None, text: str) -> PromotionCode:
+    def _code(
+        self, text: str, members: Mapping[str, Any], partner: Partner | None, *, is_auto_generated: bool
+    ) -> PromotionCode:
         return PromotionCode(
             id=self.new_id(),
             program_id=self.program.id,
@@ -124,8 +128,8 @@ class CodeMaker:
             partner_id=partner.id if partner else None,
             code=text,
             canonical=canonical_code(text),
-            is_auto_generated=draft.code is None,
+            is_auto_generated=is_auto_generated,
             created_at=self.now,
             updated_at=self.now,
-            **draft.members(self.program.settings),
+            **members,
         )
