@@ -11,20 +11,30 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
+from services.codes.usecases.archive_coupon import ArchiveCoupon
+from services.codes.usecases.archive_partner import ArchivePartner
+from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
+from services.codes.usecases.change_coupon import ChangeCoupon
 from services.codes.usecases.change_key import ChangeKey
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
+from services.codes.usecases.change_promotion_code import ChangePromotionCode
+from services.codes.usecases.create_coupon import CreateCoupon
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
+from services.codes.usecases.create_promotion_code import CreatePromotionCode
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_coupons import ReadCoupons
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
 from services.codes.usecases.read_programs import ReadPrograms
+from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
@@ -113,7 +123,7 @@ def build_use_cases(
         set_partner_status=SetPartnerStatus(answer_once),
         create_key=CreateKey(answer_once, new_id),
         read_keys=ReadKeys(database),
-        change_key=ChangeKey(database),
+        change_key=ChangeKey(database, clock),
         rotate_key=RotateKey(answer_once, new_id),
         revoke_key=RevokeKey(database, clock),
         move_quota=MoveQuota(answer_once, new_id),
@@ -121,6 +131,16 @@ def build_use_cases(
         generate_code=generate_code,
         generate_code_once=GenerateCodeOnce(generate_code, answer_once),
         read_codes=ReadCodes(database, clock),
+        archive_partner=ArchivePartner(database, clock),
+        create_coupon=CreateCoupon(answer_once, new_id, hand_over),
+        read_coupons=ReadCoupons(database),
+        change_coupon=ChangeCoupon(database, clock, hand_over),
+        archive_coupon=ArchiveCoupon(database, clock, hand_over),
+        create_promotion_code=CreatePromotionCode(answer_once, new_id),
+        read_promotion_codes=ReadPromotionCodes(database),
+        change_promotion_code=ChangePromotionCode(database, clock, hand_over),
+        archive_promotion_code=ArchivePromotionCode(database, clock, hand_over),
+        read_audit_log=ReadAuditLog(database),
     )
 
 

@@ -3,7 +3,14 @@
 from typing import Final
 
 from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
-from shared.events.codes import CodesGeneratedV1, QuotaExhaustedV1, QuotaLowV1
+from shared.events.codes import (
+    CodesGeneratedV1,
+    CodeUpdatedV1,
+    CouponCreatedV1,
+    CouponUpdatedV1,
+    QuotaExhaustedV1,
+    QuotaLowV1,
+)
 from shared.events.envelope import EventData
 from shared.events.redemption import (
     CodeExhaustedV1,
@@ -17,7 +24,7 @@ from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisable
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "checkout": (CheckoutCompletedV1, CheckoutCancelledV1, CheckoutRefundedV1),
-    "codes": (CodesGeneratedV1, QuotaLowV1, QuotaExhaustedV1),
+    "codes": (CodesGeneratedV1, CouponCreatedV1, CouponUpdatedV1, CodeUpdatedV1, QuotaLowV1, QuotaExhaustedV1),
     "redemption": (
         CodeRedeemedV1,
         CodeRedemptionRejectedV1,
