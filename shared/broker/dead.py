@@ -37,9 +37,9 @@ QUEUES: Final = (*WORK_QUEUES, QUEUE_UNROUTED)
 """The queues that can be asked about: those with a dead queue behind them, and `unrouted` itself."""
 
 _TIMEOUT_SECONDS: Final = 10.0
-# A channel passes on 32 settlements of a quorum queue at a time. What is beyond that waits in the channel for the queue's
-# answer, and a channel that closes meanwhile loses it: the messages would come back. Hence fewer at once, each lot
-# followed by a get, which the queue answers only after what was sent before.
+# A channel passes on 32 settlements of a quorum queue at a time. What is beyond that waits in the channel for the
+# queue's answer, and a channel that closes meanwhile loses it: the messages would come back. Hence fewer at once, each
+# lot followed by a get, which the queue answers only after what was sent before.
 _REPLAY_BATCH: Final = 25
 _ALL: Final = 0
 _BROKER_REASON: Final = "x-first-death-reason"
