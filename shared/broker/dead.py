@@ -213,6 +213,7 @@ class _DeadQueue:
         self._channel = channel
         self._queue = queue
         self._name = _kept_in(queue)
+        self._has_removed = False
         self.count = count
 
     def way_back(self, taken: _Taken) -> tuple[str, str]:
@@ -246,13 +247,15 @@ class _DeadQueue:
         """Put everything not removed back in its order, which closing the channel would not keep."""
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await self._channel.basic_get(self._name)
+                if self._has_removed:
+                    await self._channel.basic_get(self._name)
                 await self._channel.basic_nack(_ALL, multiple=True, requeue=True)
 
     async def remove(self, tag: int) -> None:
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._channel.basic_ack(tag)
+        self._has_removed = True
 
 
 @asynccontextmanager
