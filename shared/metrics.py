@@ -47,6 +47,8 @@ MINT_GROUP = Histogram(
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
 
+JOB_ITEMS = Counter("mintwire_job_items_total", "Codes or lines that jobs worked through, by kind of job.", ["kind"])
+
 REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
 REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
 

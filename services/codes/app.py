@@ -11,16 +11,21 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
+from services.codes.usecases.cancel_job import CancelJob
 from services.codes.usecases.change_key import ChangeKey
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
+from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
+from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
@@ -28,6 +33,7 @@ from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
+from services.codes.usecases.run_jobs import RunJobs
 from services.codes.usecases.set_partner_status import SetPartnerStatus
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
@@ -64,7 +70,9 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         Publisher(amqp_url, topology.EXCHANGE_CODES) as publisher,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database), gather_seconds=GATHER_SECONDS)
-        use_cases = build_use_cases(database, minting, utc_now, decode_secret_key(settings.secret_key), relay.hand_over)
+        runner = build_runner(database, utc_now, relay.hand_over)
+        secret_key = decode_secret_key(settings.secret_key)
+        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, runner.wake)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
@@ -81,6 +89,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
 
             async def finish() -> None:
+                await runner.stop()
                 await consumer.stop()
                 await server.close()
                 await relay.drain(DRAIN_SECONDS)
@@ -89,8 +98,15 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
                 "consumer": consumer.run(),
                 "relay": relay.run(),
                 "purge": PurgeAnswers(database, utc_now).run(),
+                "jobs": runner.run(),
+                "purge_jobs": PurgeJobs(database, utc_now).run(),
             }
             await supervise(parts, stop, finish)
+
+
+def build_runner(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> RunJobs:
+    """Wire what works through the jobs; does no I/O."""
+    return RunJobs(database, clock, hand_over, {"batch": BatchChunk(new_id)})
 
 
 def build_use_cases(
@@ -99,6 +115,7 @@ def build_use_cases(
     clock: Clock,
     secret_key: bytes,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
+    wake_runner: Callable[[], None],
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, Seal(secret_key), CodesError)
@@ -121,6 +138,9 @@ def build_use_cases(
         generate_code=generate_code,
         generate_code_once=GenerateCodeOnce(generate_code, answer_once),
         read_codes=ReadCodes(database, clock),
+        create_batch=CreateBatch(answer_once, new_id, hand_over, wake_runner),
+        read_jobs=ReadJobs(database),
+        cancel_job=CancelJob(answer_once),
     )
 
 

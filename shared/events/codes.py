@@ -24,3 +24,18 @@ class CodesGeneratedV1(EventData):
     code_ids: list[EventUUID]
     expires_at: Annotated[AwareDatetime, Field(strict=False)]
     codes_remaining: int
+
+
+class CodesBatchCompletedV1(EventData):
+    """A batch of codes is complete; its codes are to be had from the job."""
+
+    type: ClassVar[str] = "codes.batch_completed"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    coupon_id: EventUUID
+    job_id: EventUUID
+    count: int
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None

@@ -2,6 +2,14 @@
 
 from typing import Final
 
-from services.codes.api import keys, partner, partners, programs, quota
+from services.codes.api import batches, jobs, keys, partner, partners, programs, quota
 
-ROUTES: Final = (*partner.ROUTES, *programs.ROUTES, *partners.ROUTES, *quota.ROUTES, *keys.ROUTES)
+ROUTES: Final = (
+    *partner.ROUTES,
+    *programs.ROUTES,
+    *partners.ROUTES,
+    *quota.ROUTES,
+    *keys.ROUTES,
+    *batches.ROUTES,
+    *jobs.ROUTES,
+)

@@ -5,9 +5,11 @@ from typing import Final
 
 from aiohttp import web
 
+from services.codes.usecases.cancel_job import CancelJob
 from services.codes.usecases.change_key import ChangeKey
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
+from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
@@ -15,6 +17,7 @@ from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.move_quota import MoveQuota
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
@@ -45,6 +48,9 @@ class UseCases:
     generate_code: GenerateCode
     generate_code_once: GenerateCodeOnce
     read_codes: ReadCodes
+    create_batch: CreateBatch
+    read_jobs: ReadJobs
+    cancel_job: CancelJob
 
 
 USE_CASES: Final = web.AppKey("use_cases", UseCases)

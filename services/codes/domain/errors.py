@@ -11,7 +11,12 @@ CodesError
 ├── KeyRevoked
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
-└── WeakCodeSpace            codes of this length and alphabet could be guessed
+├── WeakCodeSpace            codes of this length and alphabet could be guessed
+├── CodeSpaceTooSmall        a batch's pattern has no room for so many codes
+├── GuessableCodes           a batch's codes could be found by trying
+├── NoSuchPartner            a request names a partner that the program does not have
+├── CouponArchived
+└── JobFinished              a job that is over cannot be cancelled
 """
 
 from collections.abc import Iterable
@@ -78,3 +83,41 @@ class RefundExceedsMints(CodesError):
 
 class WeakCodeSpace(CodesError):
     """Codes of this length and alphabet have fewer than 32 bits; make them longer or the alphabet larger."""
+
+
+class CodeSpaceTooSmall(CodesError):
+    """This pattern does not have enough codes."""
+
+    def __init__(self, possible: int, usable: int, length: int, needed: int | None) -> None:
+        self.possible = possible
+        self.usable = usable
+        self.needed = needed
+        remedy = f"use {needed} random symbols instead of {length}" if needed else "use a larger alphabet"
+        super().__init__(
+            f"This pattern has {possible:,} codes, of which {usable:,} more may be used (half at most); {remedy}."
+        )
+
+
+class GuessableCodes(CodesError):
+    """So many codes of this pattern could be found by trying."""
+
+    def __init__(self, possible: int, needed: int | None) -> None:
+        self.possible = possible
+        self.needed = needed
+        remedy = f"use {needed} random symbols" if needed else "use a larger alphabet"
+        super().__init__(
+            f"More than one in a billion of the {possible:,} codes of this pattern would be live, so they could be "
+            f"found by trying; {remedy}, or set allow_weak."
+        )
+
+
+class NoSuchPartner(CodesError):
+    """This program has no such partner."""
+
+
+class CouponArchived(CodesError):
+    """This coupon is archived."""
+
+
+class JobFinished(CodesError):
+    """This job is over and cannot be cancelled any more."""

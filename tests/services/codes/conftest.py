@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.codes.api.use_cases import UseCases
-from services.codes.app import build_app, build_use_cases
+from services.codes.app import build_app, build_runner, build_use_cases
+from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
@@ -69,6 +70,7 @@ class Service:
     use_cases: UseCases
     app: web.Application
     handed_over: list[OutboxEvent]
+    runner: RunJobs
 
     async def send(
         self,
@@ -125,10 +127,11 @@ async def running_service(database: Database, clock: HeldClock) -> AsyncIterator
         return {"database": "ok"}
 
     async with connect(database.codes, "codes", 6) as pool:
-        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over)
+        runner = build_runner(pool, clock, hand_over)
+        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake)
         app = build_app(use_cases, CredentialReader(pool, clock), ready, OPERATOR_TOKEN)
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
-            yield Service(http, pool, clock, use_cases, app, handed_over)
+            yield Service(http, pool, clock, use_cases, app, handed_over, runner)
 
 
 @pytest.fixture
