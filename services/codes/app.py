@@ -19,12 +19,15 @@ from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
+from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
+from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
 from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_job_errors import ReadJobErrors
 from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
@@ -35,6 +38,7 @@ from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.run_jobs import RunJobs
 from services.codes.usecases.set_partner_status import SetPartnerStatus
+from services.codes.usecases.start_import import StartImport
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
@@ -106,7 +110,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
 
 def build_runner(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> RunJobs:
     """Wire what works through the jobs; does no I/O."""
-    return RunJobs(database, clock, hand_over, {"batch": BatchChunk(new_id)})
+    return RunJobs(database, clock, hand_over, {"batch": BatchChunk(new_id), "import": ImportChunk(new_id)})
 
 
 def build_use_cases(
@@ -140,7 +144,10 @@ def build_use_cases(
         read_codes=ReadCodes(database, clock),
         create_batch=CreateBatch(answer_once, new_id, hand_over, wake_runner),
         read_jobs=ReadJobs(database),
+        read_job_errors=ReadJobErrors(database),
         cancel_job=CancelJob(answer_once),
+        export_codes=ExportCodes(database, clock),
+        start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
     )
 
 

@@ -29,6 +29,7 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.GuessableCodes: _Refusal(422, "guessable", "count"),
     errors.NoSuchPartner: _Refusal(422, "invalid_fields", "partner_id"),
     errors.CouponArchived: _Refusal(409, "coupon_archived"),
+    errors.BadFile: _Refusal(422, "invalid_file", "body"),
     errors.JobFinished: _Refusal(409, "job_finished"),
 }
 

@@ -37,6 +37,7 @@ class JobData(ResponseModel):
     refused: int
     failure: str | None
     result_url: str | None
+    errors_url: str | None
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -70,7 +71,8 @@ def job_data(job: Job) -> JobData:
         skipped=tally.skipped,
         refused=tally.refused,
         failure=job.failure,
-        result_url=f"{job_url(job)}/result" if tally.created else None,
+        result_url=f"{job_url(job)}/result" if tally.created and not job.spec.get("is_dry_run") else None,
+        errors_url=f"{job_url(job)}/errors" if tally.refused else None,
         created_at=format_microseconds(job.created_at),
         started_at=format_microseconds(job.started_at) if job.started_at else None,
         finished_at=format_microseconds(job.finished_at) if job.finished_at else None,

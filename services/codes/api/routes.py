@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.codes.api import batches, jobs, keys, partner, partners, programs, quota
+from services.codes.api import batches, exports, imports, jobs, keys, partner, partners, programs, quota
 
 ROUTES: Final = (
     *partner.ROUTES,
@@ -12,4 +12,6 @@ ROUTES: Final = (
     *keys.ROUTES,
     *batches.ROUTES,
     *jobs.ROUTES,
+    *exports.ROUTES,
+    *imports.ROUTES,
 )

@@ -13,10 +13,12 @@ from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
+from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.move_quota import MoveQuota
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_job_errors import ReadJobErrors
 from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
@@ -25,6 +27,7 @@ from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.set_partner_status import SetPartnerStatus
+from services.codes.usecases.start_import import StartImport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,10 @@ class UseCases:
     read_codes: ReadCodes
     create_batch: CreateBatch
     read_jobs: ReadJobs
+    read_job_errors: ReadJobErrors
     cancel_job: CancelJob
+    export_codes: ExportCodes
+    start_import: StartImport
 
 
 USE_CASES: Final = web.AppKey("use_cases", UseCases)

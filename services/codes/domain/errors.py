@@ -16,6 +16,7 @@ CodesError
 ├── GuessableCodes           a batch's codes could be found by trying
 ├── NoSuchPartner            a request names a partner that the program does not have
 ├── CouponArchived
+├── BadFile                  an uploaded file as a whole cannot be read
 └── JobFinished              a job that is over cannot be cancelled
 """
 
@@ -117,6 +118,10 @@ class NoSuchPartner(CodesError):
 
 class CouponArchived(CodesError):
     """This coupon is archived."""
+
+
+class BadFile(CodesError):
+    """This file cannot be read."""
 
 
 class JobFinished(CodesError):

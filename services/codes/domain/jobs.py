@@ -28,6 +28,16 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line of a file, or one of the ids asked for, that was refused; `reason` is a stable code."""
+
+    line: int
+    code: str | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as stored. `spec` is what was asked for, `position` where the work goes on, each kind in its own words."""
 

@@ -32,11 +32,9 @@ ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
 LIST_BATCH = "SELECT code FROM promotion_codes WHERE batch_id = $1 ORDER BY id LIMIT $2"
 
 
-async def find_coupon(
-    connection: Connection, program_id: uuid.UUID, coupon_id: uuid.UUID | None, uuid_code: str
-) -> tuple[uuid.UUID, bool] | None:
+async def find_coupon(connection: Connection, program_id: uuid.UUID, ref: str) -> tuple[uuid.UUID, bool] | None:
     """Return the id of a coupon named by its id or its `uuid_code`, and whether it is archived."""
-    row = await connection.fetchrow(FIND_COUPON, program_id, coupon_id, uuid_code)
+    row = await connection.fetchrow(FIND_COUPON, program_id, _as_id(ref), ref)
     return (row["id"], row["is_archived"]) if row else None
 
 
@@ -85,3 +83,10 @@ async def insert_codes(
 async def list_batch(connection: Connection, batch_id: uuid.UUID, limit: int) -> list[str]:
     """Read the codes of a batch as they are shown, up to `limit`, in the order in which they were made."""
     return [row["code"] for row in await connection.fetch(LIST_BATCH, batch_id, limit)]
+
+
+def _as_id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from services.codes.domain.jobs import Job, JobKind, JobState, Step, Tally
+from services.codes.domain.jobs import Job, JobKind, JobState, RefusedLine, Step, Tally
 from shared.database.pool import Connection
 
 INSERT_JOB = """
@@ -63,6 +63,13 @@ UPDATE jobs SET state = 'cancelled', finished_at = $3, leased_until = NULL
 WHERE id = $1 AND program_id = $2 AND state IN ('uploading', 'queued', 'running')
 RETURNING id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
           refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
+"""
+LIST_ERRORS = """
+SELECT line, code, reason, detail FROM job_errors WHERE job_id = $1 AND line > $2 ORDER BY line LIMIT $3
+"""
+INSERT_ERRORS = """
+INSERT INTO job_errors (job_id, line, code, reason, detail)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
 """
 # The pieces of what is over, a few at a time; a finished upload is not needed any more, its errors are.
 PURGE_UPLOADS = """
@@ -171,6 +178,23 @@ async def cancel_job(connection: Connection, job_id: uuid.UUID, program_id: uuid
     """Cancel a job that is not finished and return it; None if there is none."""
     row = await connection.fetchrow(CANCEL_JOB, job_id, program_id, now)
     return _job(row) if row else None
+
+
+async def list_errors(connection: Connection, job_id: uuid.UUID, after: int, limit: int) -> list[RefusedLine]:
+    """Read up to `limit` refused lines behind a line."""
+    return [RefusedLine(*row) for row in await connection.fetch(LIST_ERRORS, job_id, after, limit)]
+
+
+async def insert_errors(connection: Connection, job_id: uuid.UUID, refused: Sequence[RefusedLine]) -> None:
+    """Write refused lines, each once."""
+    await connection.execute(
+        INSERT_ERRORS,
+        job_id,
+        [each.line for each in refused],
+        [each.code for each in refused],
+        [each.reason for each in refused],
+        [each.detail for each in refused],
+    )
 
 
 async def purge_uploads(connection: Connection, limit: int) -> int:

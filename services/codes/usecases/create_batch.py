@@ -93,7 +93,7 @@ class CreateBatch:
 
 async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: str) -> uuid.UUID:
     """Return the id of the coupon that is meant by an id or a `uuid_code`; raises Missing or CouponArchived."""
-    found = await batches.find_coupon(connection, program_id, _as_id(ref), ref)
+    found = await batches.find_coupon(connection, program_id, ref)
     if found is None:
         raise Missing
     coupon_id, is_archived = found
@@ -122,10 +122,3 @@ def batch_spec(draft: BatchDraft) -> dict[str, object]:
         "has_check_symbol": pattern.has_check_symbol,
         "terms": asdict(draft.terms),
     }
-
-
-def _as_id(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text) if len(text) == 36 else None
-    except ValueError:
-        return None

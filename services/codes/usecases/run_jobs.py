@@ -130,7 +130,7 @@ class RunJobs:
         if is_over:
             get_logger().info("job_over", job_id=str(job.id), kind=job.kind, failure=step.failure)
             return None
-        return _moved(job, step)
+        return moved(job, step)
 
     async def _give_back(self, job: Job) -> None:
         """Let it be tried again in a moment; one that never gets on is given up."""
@@ -143,7 +143,8 @@ class RunJobs:
                     await jobs.release_job(connection, job, _RETRY_SECONDS)
 
 
-def _moved(job: Job, step: Step) -> Job:
+def moved(job: Job, step: Step) -> Job:
+    """Return a job as it stands after a chunk."""
     before, added = job.tally, step.tally
     tally = Tally(
         before.processed + added.processed,

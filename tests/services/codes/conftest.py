@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.codes.api.use_cases import UseCases
 from services.codes.app import build_app, build_runner, build_use_cases
+from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
@@ -110,6 +111,9 @@ class Service:
 
     async def move(self, partner_id: str, **move: Any) -> Reply:
         return await self.send("POST", f"/v1/partners/{partner_id}/quota", json=move)
+
+    async def purge(self) -> int:
+        return await PurgeJobs(self.pool, self.clock)()
 
     async def generate(self, partner: Owner, idempotency: str | None = None) -> Reply:
         return await self.send("POST", "/api/partners/codes/generate", partner.key, idempotency=idempotency)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.codes.domain.code_patterns import DEFAULT_ALPHABET, is_check_right
+from services.codes.store import jobs
 from services.codes.usecases import make_codes, run_jobs
 from services.codes.usecases.run_jobs import RunJobs
 from shared.canonical import canonical_code
@@ -259,9 +260,9 @@ class TestJob:
     ) -> None:
         await queued(service, program)
         async with service.pool.connection() as connection:
-            lost = await run_jobs.jobs.claim_job(connection, 0.0, service.clock())
+            lost = await jobs.claim_job(connection, 0.0, service.clock())
             assert lost is not None
-            assert await run_jobs.jobs.claim_job(connection, 30.0, service.clock()) is not None
+            assert await jobs.claim_job(connection, 30.0, service.clock()) is not None
         assert await service.runner.step(lost) is None
         [count] = await rows(database, "SELECT count(*) FROM codes.promotion_codes")
         assert count["count"] == 0
@@ -271,7 +272,7 @@ class TestJob:
     ) -> None:
         await queued(service, program)
         async with service.pool.connection() as connection:
-            assert await run_jobs.jobs.claim_job(connection, 30.0, service.clock()) is not None
+            assert await jobs.claim_job(connection, 30.0, service.clock()) is not None
         assert not await second.runner.work_once()
 
     async def test_a_short_job_does_not_wait_for_a_long_one(
@@ -295,7 +296,7 @@ class TestJob:
         job_id = await queued(service, program, 30_000)
         runner = service.runner
         async with service.pool.connection() as connection:
-            claimed = await run_jobs.jobs.claim_job(connection, 30.0, service.clock())
+            claimed = await jobs.claim_job(connection, 30.0, service.clock())
         assert claimed is not None
         going = await runner.step(claimed)
         assert going is not None
