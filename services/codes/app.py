@@ -11,8 +11,10 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
+from services.codes.domain.jobs import JobKind
 from services.codes.usecases.cancel_job import CancelJob
 from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.change_many_codes import BulkChunk, ChangeManyCodes
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
 from services.codes.usecases.create_batch import CreateBatch
@@ -20,6 +22,7 @@ from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.export_codes import ExportCodes
+from services.codes.usecases.find_link import FindLink
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.import_codes import ImportChunk
@@ -36,7 +39,7 @@ from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
-from services.codes.usecases.run_jobs import RunJobs
+from services.codes.usecases.run_jobs import Chunk, RunJobs
 from services.codes.usecases.set_partner_status import SetPartnerStatus
 from services.codes.usecases.start_import import StartImport
 from shared.broker import topology
@@ -110,7 +113,12 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
 
 def build_runner(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> RunJobs:
     """Wire what works through the jobs; does no I/O."""
-    return RunJobs(database, clock, hand_over, {"batch": BatchChunk(new_id), "import": ImportChunk(new_id)})
+    chunks: dict[JobKind, Chunk] = {
+        "batch": BatchChunk(new_id),
+        "import": ImportChunk(new_id),
+        "bulk": BulkChunk(),
+    }
+    return RunJobs(database, clock, hand_over, chunks)
 
 
 def build_use_cases(
@@ -148,6 +156,8 @@ def build_use_cases(
         cancel_job=CancelJob(answer_once),
         export_codes=ExportCodes(database, clock),
         start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
+        change_many_codes=ChangeManyCodes(database, answer_once, clock, new_id, wake_runner),
+        find_link=FindLink(database),
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.codes.api import batches, exports, imports, jobs, keys, partner, partners, programs, quota
+from services.codes.api import batches, bulk, exports, imports, jobs, keys, partner, partners, programs, qr, quota
 
 ROUTES: Final = (
     *partner.ROUTES,
@@ -14,4 +14,6 @@ ROUTES: Final = (
     *jobs.ROUTES,
     *exports.ROUTES,
     *imports.ROUTES,
+    *bulk.ROUTES,
+    *qr.ROUTES,
 )

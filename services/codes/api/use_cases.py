@@ -7,6 +7,7 @@ from aiohttp import web
 
 from services.codes.usecases.cancel_job import CancelJob
 from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.change_many_codes import ChangeManyCodes
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
 from services.codes.usecases.create_batch import CreateBatch
@@ -14,6 +15,7 @@ from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.export_codes import ExportCodes
+from services.codes.usecases.find_link import FindLink
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.move_quota import MoveQuota
@@ -57,6 +59,8 @@ class UseCases:
     cancel_job: CancelJob
     export_codes: ExportCodes
     start_import: StartImport
+    change_many_codes: ChangeManyCodes
+    find_link: FindLink
 
 
 USE_CASES: Final = web.AppKey("use_cases", UseCases)

@@ -37,7 +37,7 @@ FIRST_ID = uuid.UUID(int=0)
 
 def selection_spec(selection: CodeSelection) -> dict[str, Any]:
     """Return a selection as it is kept with a job."""
-    return asdict(selection)
+    return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in asdict(selection).items()}
 
 
 def selection_of(spec: Mapping[str, Any]) -> CodeSelection:

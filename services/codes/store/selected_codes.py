@@ -39,6 +39,12 @@ SELECT id, code, external_id, is_active, starts_at, expires_at, redemption_limit
        metadata, times_redeemed, batch_id, created_at, updated_at
 FROM promotion_codes WHERE id = ANY ($1::uuid[]) ORDER BY id
 """
+# An id wins over a code that reads like one.
+FIND_LINK = """
+SELECT c.code, g.link_url FROM promotion_codes c JOIN programs g ON g.id = c.program_id
+WHERE c.program_id = $1 AND (c.id = $2::uuid OR c.canonical = $3) AND c.archived_at IS NULL
+ORDER BY c.id = $2::uuid DESC NULLS LAST LIMIT 1
+"""
 
 
 class ReadCode(NamedTuple):
@@ -113,3 +119,11 @@ async def read_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[R
     """Read codes in order of their ids."""
     rows: list[Any] = await connection.fetch(READ_CODES, ids)
     return [ReadCode(*row) for row in rows]
+
+
+async def find_link(
+    connection: Connection, program_id: uuid.UUID, code_id: uuid.UUID | None, canonical: str | None
+) -> tuple[str, str] | None:
+    """Return a live code, named by id or canonical string, and where the links of its program lead."""
+    row = await connection.fetchrow(FIND_LINK, program_id, code_id, canonical)
+    return (row["code"], row["link_url"]) if row else None
