@@ -9,7 +9,19 @@ import structlog
 from cyclopts import App, CycloptsError
 
 from mintwire import VERSION
-from mintwire.cli import checkouts, codes, dead_queues, keys, partners, programs, quotas, stack, webhooks
+from mintwire.cli import (
+    batches,
+    checkouts,
+    codes,
+    dead_queues,
+    jobs,
+    keys,
+    partners,
+    programs,
+    quotas,
+    stack,
+    webhooks,
+)
 from mintwire.cli.doctor import doctor
 
 app = App(
@@ -19,7 +31,7 @@ app = App(
     # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
     exit_on_error=False,
 )
-for group in (stack, programs, partners, keys, quotas, codes, checkouts, webhooks, dead_queues):
+for group in (stack, programs, partners, keys, quotas, codes, batches, jobs, checkouts, webhooks, dead_queues):
     app.command(group.app)
 app.command(doctor)
 

@@ -1,4 +1,4 @@
-"""`mintwire code`: what a partner does with its key."""
+"""`mintwire code`: what a partner does with its key, and with many codes what a program does with its own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from mintwire.cli import many_codes
 from mintwire.cli.client import CallFailed, address, call, fetch_page
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
 
-app = App(name="code", help="Generate codes and look at them, as the partner.")
+app = App(name="code", help="Generate codes and look at them, as the partner; many at once as the program.")
+app.command(many_codes.import_, name="import")
+app.command(many_codes.export)
+app.command(many_codes.bulk)
 
 
 @app.command
