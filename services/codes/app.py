@@ -12,15 +12,22 @@ from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
 from services.codes.domain.jobs import JobKind
+from services.codes.usecases.archive_coupon import ArchiveCoupon
+from services.codes.usecases.archive_partner import ArchivePartner
+from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
 from services.codes.usecases.cancel_job import CancelJob
+from services.codes.usecases.change_coupon import ChangeCoupon
 from services.codes.usecases.change_key import ChangeKey
 from services.codes.usecases.change_many_codes import BulkChunk, ChangeManyCodes
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
+from services.codes.usecases.change_promotion_code import ChangePromotionCode
 from services.codes.usecases.create_batch import CreateBatch
+from services.codes.usecases.create_coupon import CreateCoupon
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
+from services.codes.usecases.create_promotion_code import CreatePromotionCode
 from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.find_link import FindLink
 from services.codes.usecases.generate_code import GenerateCode
@@ -29,13 +36,16 @@ from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
 from services.codes.usecases.purge_jobs import PurgeJobs
+from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_coupons import ReadCoupons
 from services.codes.usecases.read_job_errors import ReadJobErrors
 from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
 from services.codes.usecases.read_programs import ReadPrograms
+from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
@@ -142,7 +152,7 @@ def build_use_cases(
         set_partner_status=SetPartnerStatus(answer_once),
         create_key=CreateKey(answer_once, new_id),
         read_keys=ReadKeys(database),
-        change_key=ChangeKey(database),
+        change_key=ChangeKey(database, clock),
         rotate_key=RotateKey(answer_once, new_id),
         revoke_key=RevokeKey(database, clock),
         move_quota=MoveQuota(answer_once, new_id),
@@ -158,6 +168,16 @@ def build_use_cases(
         start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
         change_many_codes=ChangeManyCodes(database, answer_once, clock, new_id, wake_runner),
         find_link=FindLink(database),
+        archive_partner=ArchivePartner(database, clock),
+        create_coupon=CreateCoupon(answer_once, new_id, hand_over),
+        read_coupons=ReadCoupons(database),
+        change_coupon=ChangeCoupon(database, clock, hand_over),
+        archive_coupon=ArchiveCoupon(database, clock, hand_over),
+        create_promotion_code=CreatePromotionCode(answer_once, new_id),
+        read_promotion_codes=ReadPromotionCodes(database),
+        change_promotion_code=ChangePromotionCode(database, clock, hand_over),
+        archive_promotion_code=ArchivePromotionCode(database, clock, hand_over),
+        read_audit_log=ReadAuditLog(database),
     )
 
 

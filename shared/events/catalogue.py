@@ -3,7 +3,7 @@
 from typing import Final
 
 from shared.events.checkout import CheckoutCompletedV1
-from shared.events.codes import CodesBatchCompletedV1, CodesGeneratedV1
+from shared.events.codes import CodesBatchCompletedV1, CodesGeneratedV1, CodeUpdatedV1, CouponCreatedV1, CouponUpdatedV1
 from shared.events.envelope import EventData
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
 from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
@@ -11,7 +11,7 @@ from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisable
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "checkout": (CheckoutCompletedV1,),
-    "codes": (CodesGeneratedV1, CodesBatchCompletedV1),
+    "codes": (CodesGeneratedV1, CodesBatchCompletedV1, CouponCreatedV1, CouponUpdatedV1, CodeUpdatedV1),
     "redemption": (CodeRedeemedV1, CodeRedemptionRejectedV1),
     "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointDisabledV1),
 }

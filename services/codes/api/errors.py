@@ -27,10 +27,19 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.WeakCodeSpace: _Refusal(422, "invalid_fields", "code_length"),
     errors.CodeSpaceTooSmall: _Refusal(422, "code_space_too_small", "count"),
     errors.GuessableCodes: _Refusal(422, "guessable", "count"),
-    errors.NoSuchPartner: _Refusal(422, "invalid_fields", "partner_id"),
     errors.CouponArchived: _Refusal(409, "coupon_archived"),
     errors.BadFile: _Refusal(422, "invalid_file", "body"),
     errors.JobFinished: _Refusal(409, "job_finished"),
+    errors.UUIDCodeTaken: _Refusal(409, "uuid_code_taken"),
+    errors.CodeTaken: _Refusal(409, "code_taken"),
+    errors.ExternalIdTaken: _Refusal(409, "external_id_taken"),
+    errors.TermsFrozen: _Refusal(409, "terms_frozen"),
+    errors.PartnerCouponNeeded: _Refusal(409, "partner_coupon_needed"),
+    errors.TooManyCodes: _Refusal(409, "too_many_codes"),
+    errors.NoFreeCode: _Refusal(409, "no_free_code"),
+    errors.NoSuchCoupon: _Refusal(422, "invalid_fields", "coupon_uuid"),
+    errors.NoSuchPartner: _Refusal(422, "invalid_fields", "partner_id"),
+    errors.ProviderNotConnected: _Refusal(422, "provider_not_connected", "sync.provider"),
 }
 
 

@@ -2,7 +2,22 @@
 
 from typing import Final
 
-from services.codes.api import batches, bulk, exports, imports, jobs, keys, partner, partners, programs, qr, quota
+from services.codes.api import (
+    audit_log,
+    batches,
+    bulk,
+    coupons,
+    exports,
+    imports,
+    jobs,
+    keys,
+    partner,
+    partners,
+    programs,
+    promotion_codes,
+    qr,
+    quota,
+)
 
 ROUTES: Final = (
     *partner.ROUTES,
@@ -16,4 +31,7 @@ ROUTES: Final = (
     *imports.ROUTES,
     *bulk.ROUTES,
     *qr.ROUTES,
+    *coupons.ROUTES,
+    *promotion_codes.ROUTES,
+    *audit_log.ROUTES,
 )

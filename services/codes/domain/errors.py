@@ -12,15 +12,24 @@ CodesError
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
 ├── WeakCodeSpace            codes of this length and alphabet could be guessed
+├── UUIDCodeTaken
+├── CodeTaken
+├── ExternalIdTaken
+├── TermsFrozen              a redemption has relied on them
+├── NoSuchCoupon             a code is to belong to a coupon that is not there
+├── NoSuchPartner            a code is to belong to a partner that is not there
+├── ProviderNotConnected
+├── PartnerCouponNeeded      the coupon of generated codes stays
+├── TooManyCodes             a coupon's codes are too many to be archived with it
+├── NoFreeCode               every string that was tried is taken
 ├── CodeSpaceTooSmall        a batch's pattern has no room for so many codes
 ├── GuessableCodes           a batch's codes could be found by trying
-├── NoSuchPartner            a request names a partner that the program does not have
 ├── CouponArchived
 ├── BadFile                  an uploaded file as a whole cannot be read
 └── JobFinished              a job that is over cannot be cancelled
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class CodesError(Exception):
@@ -112,6 +121,37 @@ class GuessableCodes(CodesError):
         )
 
 
+class UUIDCodeTaken(CodesError):
+    """Another coupon of this program has this uuid_code."""
+
+
+class CodeTaken(CodesError):
+    """Another code of this program reads the same."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(f"Another code of this program reads the same as {code}.")
+
+
+class ExternalIdTaken(CodesError):
+    """Another one of this program has this external id."""
+
+
+class TermsFrozen(CodesError):
+    """What was redeemed keeps its terms."""
+
+    def __init__(self, members: Sequence[str]) -> None:
+        self.members = members
+        super().__init__(
+            "It has been redeemed, so its terms are frozen; a later expiry and higher limits are still possible. "
+            f"Not: {', '.join(members)}."
+        )
+
+
+class NoSuchCoupon(CodesError):
+    """This program has no such coupon."""
+
+
 class NoSuchPartner(CodesError):
     """This program has no such partner."""
 
@@ -126,3 +166,26 @@ class BadFile(CodesError):
 
 class JobFinished(CodesError):
     """This job is over and cannot be cancelled any more."""
+
+
+class ProviderNotConnected(CodesError):
+    """The provider is not connected for this program."""
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(f"{provider} is not connected for this program.")
+
+
+class PartnerCouponNeeded(CodesError):
+    """Codes that partners generate belong to this coupon, so it cannot be archived; it can be deactivated."""
+
+
+class TooManyCodes(CodesError):
+    """A coupon is archived with its codes, and this one has too many to do so at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A coupon is archived with its codes, {limit} at most at once; archive some of them first.")
+
+
+class NoFreeCode(CodesError):
+    """Every code of this form that was tried is taken; give it more random characters."""

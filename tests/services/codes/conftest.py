@@ -84,7 +84,8 @@ class Service:
     ) -> Reply:
         headers = {}
         if key is not None:
-            headers = {"X-Partner-Key": key} if path.startswith("/api/") else {"Authorization": f"Bearer {key}"}
+            is_partner_api = path.startswith("/api/partners")
+            headers = {"X-Partner-Key": key} if is_partner_api else {"Authorization": f"Bearer {key}"}
         if idempotency is not None:
             headers["Idempotency-Key"] = idempotency
         async with self.http.request(method, path, headers=headers, json=json) as response:
