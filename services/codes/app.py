@@ -29,7 +29,6 @@ from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.create_promotion_code import CreatePromotionCode
 from services.codes.usecases.export_codes import ExportCodes
-from services.codes.usecases.find_link import FindLink
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.import_codes import ImportChunk
@@ -167,7 +166,6 @@ def build_use_cases(
         export_codes=ExportCodes(database, clock),
         start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
         change_many_codes=ChangeManyCodes(database, answer_once, clock, new_id, wake_runner),
-        find_link=FindLink(database),
         archive_partner=ArchivePartner(database, clock),
         create_coupon=CreateCoupon(answer_once, new_id, hand_over),
         read_coupons=ReadCoupons(database),

@@ -1,31 +1,36 @@
 """`/v1/coupons/{coupon_id}/promotion-codes/batch`: many codes of one coupon in one call."""
 
 import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
 from services.codes.api.exchange import actor, once, use_cases
-from services.codes.api.fields import Alphabet
+from services.codes.api.faults import Faults
+from services.codes.api.fields import Alphabet, Amount, Count, Currency, Metadata, Percent, moment
 from services.codes.api.jobs import JobData, job_data, job_url
+from services.codes.api.promotion_code_fields import money
 from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft, CodeTerms
 from services.codes.domain.code_patterns import (
     DEFAULT_ALPHABET,
     DEFAULT_PATTERN,
+    MAX_PATTERN_LENGTH,
     MAX_RANDOM,
     CodePattern,
     checked_affix,
     checked_pattern,
 )
-from services.codes.domain.errors import NoSuchPartner
+from services.codes.domain.coupons import CouponRef, id_in, merged
+from services.codes.domain.money import hundredths
+from services.codes.domain.programs import ProgramSettings
 from services.codes.usecases.create_batch import Batch
 from shared.idempotency import Once
 from shared.web import (
     Data,
     Instant,
+    InstantOrDate,
     Int,
-    Number,
     Request,
     RequestModel,
     ResponseModel,
@@ -36,19 +41,8 @@ from shared.web import (
     respond,
 )
 
-MAX_METADATA: Final = 50
-
-
-def _metadata(value: dict[str, Any]) -> dict[str, Any]:
-    if len(value) > MAX_METADATA:
-        raise ValueError(f"must not have more than {MAX_METADATA} members")
-    return value
-
-
 Pattern = Annotated[Text, AfterValidator(checked_pattern)]
 Affix = Annotated[Text, AfterValidator(checked_affix)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
-Commission = Annotated[Number, Field(ge=0, le=100, decimal_places=2)]
 
 
 class BatchCreation(RequestModel):
@@ -66,15 +60,15 @@ class BatchCreation(RequestModel):
     alphabet: Alphabet = Field(DEFAULT_ALPHABET, description="The symbols to choose from; no two may look alike.")
     check_symbol: bool = Field(False, description="Add a last symbol by which typing errors are found offline.")
     partner_id: Text | None = Field(None, description="The partner that the codes belong to.")
-    limited_to_partner: bool = Field(False, description="Only the partner itself may use them.")
+    partner_only: bool = Field(False, description="Only the partner itself may use them.")
     active: bool = True
     starts_at: Instant | None = None
-    expires_at: Instant | None = None
-    redemption_limit: Annotated[Int, Field(ge=1, le=2**31 - 1)] | None = Field(
-        None, description="Uses per code; the coupon's own limit if absent."
-    )
-    first_order_only: bool = False
-    commission: Commission | None = Field(None, description="Percent of the order; the coupon's own if absent.")
+    expires_at: InstantOrDate | None = None
+    redemption_limit: Count | None = Field(None, description="Uses per code; the coupon's own limit if absent.")
+    first_time_order: bool = False
+    minimum_order_value: Amount | None = None
+    minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
+    commission_percent: Percent | None = Field(None, description="The partner's share; the coupon's if absent.")
     metadata: Metadata = Field(default_factory=dict)
     allow_weak: bool = Field(False, description="Make the codes even if they could be found by trying.")
 
@@ -82,10 +76,10 @@ class BatchCreation(RequestModel):
     def _hangs_together(self) -> "BatchCreation":
         if "pattern" in self.model_fields_set and self.model_fields_set & {"length", "prefix", "suffix"}:
             raise field_error("pattern", "must not be given together with length, prefix or suffix")
-        if self.limited_to_partner and self.partner_id is None:
-            raise field_error("partner_id", "is needed when limited_to_partner is true")
-        if self.starts_at is not None and self.expires_at is not None and self.expires_at <= self.starts_at:
-            raise field_error("expires_at", "must be later than starts_at")
+        if self.partner_only and self.partner_id is None:
+            raise field_error("partner_id", "is needed when partner_only is true")
+        if self.length + len(self.prefix) + len(self.suffix) > MAX_PATTERN_LENGTH:
+            raise field_error("length", f"must with prefix and suffix not be greater than {MAX_PATTERN_LENGTH}")
         return self
 
 
@@ -103,36 +97,42 @@ def _pattern(body: BatchCreation) -> CodePattern:
     return CodePattern(pattern, body.alphabet, body.check_symbol)
 
 
-def _partner_id(text: str | None) -> uuid.UUID | None:
-    try:
-        return None if text is None else uuid.UUID(text)
-    except ValueError:
-        raise NoSuchPartner from None
-
-
 def _draft(body: BatchCreation) -> BatchDraft:
-    terms = CodeTerms(
-        partner_id=_partner_id(body.partner_id),
-        is_active=body.active,
-        starts_at=body.starts_at,
-        expires_at=body.expires_at,
-        redemption_limit=body.redemption_limit,
-        is_first_order_only=body.first_order_only,
-        is_limited_to_partner=body.limited_to_partner,
-        commission_hundredths=None if body.commission is None else int(body.commission * 100),
-        metadata=body.metadata,
-    )
+    # An id that is none belongs to nobody, so it is looked for as one that nobody has.
+    partner_id = (id_in(body.partner_id) or uuid.UUID(int=0)) if body.partner_id else None
+
+    def terms(settings: ProgramSettings) -> CodeTerms:
+        faults = Faults()
+        expires_at = moment(body.expires_at, settings.timezone) if body.expires_at else None
+        if body.starts_at is not None and expires_at is not None and expires_at <= body.starts_at:
+            faults.add("expires_at", "must be later than starts_at")
+        minimum_minor, minimum_currency = money(
+            faults, body.model_dump(), "minimum_order_value", "minimum_order_currency", settings.currency
+        )
+        commission = faults.converted("commission_percent", body.commission_percent, hundredths)
+        faults.refuse()
+        return CodeTerms(
+            partner_id=partner_id,
+            is_active=body.active,
+            starts_at=body.starts_at,
+            expires_at=expires_at,
+            redemption_limit=body.redemption_limit,
+            is_first_order_only=body.first_time_order,
+            minimum_minor=minimum_minor,
+            minimum_currency=minimum_currency,
+            is_limited_to_partner=body.partner_only,
+            commission_hundredths=commission,
+            metadata=merged({}, body.metadata),
+        )
+
     return BatchDraft(body.count, _pattern(body), terms, body.allow_weak)
 
 
 async def create(request: Request) -> web.StreamResponse:
     """Create a batch."""
-    body = request.body(BatchCreation)
-    credential = request.credential
+    body, coupon = request.body(BatchCreation), CouponRef(request.path("coupon_id"))
     made: Once[Batch] = once(request, lambda batch: _answer(request, batch))
-    answer = await use_cases(request).create_batch(
-        actor(request), credential.program_id, credential.key_id, request.path("coupon_id"), _draft(body), made
-    )
+    answer = await use_cases(request).create_batch(actor(request), request.program_id, coupon, _draft(body), made)
     return respond(request, answer)
 
 

@@ -45,6 +45,7 @@ class BulkFilter(RequestModel):
 
     coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
     partner_id: Id | None = None
+    partner_email: Text | None = None
     customer_id: Text | None = None
     batch_id: Id | None = Field(None, description="The job that made them.")
     active: bool | None = None
@@ -98,6 +99,8 @@ def _draft(body: BulkChange) -> BulkDraft:
         action=body.action,
         ids=None if body.ids is None else tuple(dict.fromkeys(uuid.UUID(each) for each in body.ids)),
         selection=CodeSelection(
+            coupon=wanted.coupon_id,
+            partner_email=wanted.partner_email,
             partner_id=_as_id(wanted.partner_id),
             customer_id=wanted.customer_id,
             batch_id=_as_id(wanted.batch_id),
@@ -118,14 +121,12 @@ def _as_id(text: str | None) -> uuid.UUID | None:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change many codes, or count them."""
-    body, credential = request.body(BulkChange), request.credential
-    coupon_ref = body.filter.coupon_id if body.filter else None
+    body = request.body(BulkChange)
     change_many = use_cases(request).change_many_codes
     if body.dry_run:
-        matched = await change_many.count(credential.program_id, _draft(body), coupon_ref)
-        return data_response(BulkCount(matched=matched))
+        return data_response(BulkCount(matched=await change_many.count(request.program_id, _draft(body))))
     made: Once[Job] = once(request, lambda job: data_response(job_data(job), 202, {"Location": job_url(job)}))
-    answer = await change_many(actor(request), credential.program_id, credential.key_id, _draft(body), coupon_ref, made)
+    answer = await change_many(actor(request), request.program_id, _draft(body), made)
     return respond(request, answer)
 
 
@@ -146,7 +147,7 @@ ROUTES: Final = (
         family="management",
         body=BulkChange,
         idempotent=True,
-        responses={200: Data[BulkCount], 202: Data[JobData], 404: "No such coupon"},
+        responses={200: Data[BulkCount], 202: Data[JobData], 404: "No such coupon or partner"},
         examples={"request": {"action": "deactivate", "filter": {"coupon_id": "spring-2026"}}},
     ),
 )

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from pydantic import Field
 
 from services.codes.api.exchange import use_cases
+from services.codes.api.fields import QueryBool, is_true
 from services.codes.domain.code_files import (
     ALL_COLUMNS,
     FileFormat,
@@ -19,12 +20,14 @@ from services.codes.domain.code_files import (
     ndjson_line,
     ndjson_trailer,
 )
-from services.codes.domain.code_selection import CodeSelection
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection
+from services.codes.domain.coupons import id_in
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
 from services.codes.usecases.export_codes import ExportPage
+from shared.canonical import canonical_code
 from shared.clock import format_microseconds
-from shared.web import Instant, QueryModel, Request, Route, invalid_field
+from shared.web import Instant, QueryModel, Request, Route, Text
 
 CONTENT_TYPES: Final[dict[FileFormat, str]] = {
     "csv": "text/csv; charset=utf-8; header=present",
@@ -46,48 +49,55 @@ class FileQuery(QueryModel):
     format: Literal["csv", "ndjson"] = "csv"
 
 
-class SelectionQuery(QueryModel):
-    """Which live codes are meant; all conditions must hold."""
+class ExportQuery(FileQuery):
+    """Which live codes are exported, all conditions together, and how."""
 
-    coupon_id: str | None = Field(None, description="The coupon's id or its `uuid_code`.")
-    partner_id: str | None = None
-    customer_id: str | None = None
-    batch_id: str | None = Field(None, description="The job that made them.")
-    active: bool | None = None
+    code: Text | None = Field(None, description="In any spelling.")
+    coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
+    partner_id: Text | None = None
+    partner_email: Text | None = None
+    external_id: Text | None = None
+    customer_id: Text | None = None
+    batch_id: Text | None = Field(None, description="The job that made them.")
+    active: QueryBool | None = None
     created_from: Instant | None = None
     expires_from: Instant | None = None
     expires_before: Instant | None = None
 
 
-class ExportQuery(SelectionQuery, FileQuery):
-    """Which codes are exported, and how."""
-
-
-def selection(query: SelectionQuery) -> CodeSelection:
-    """Return what a query selects; its coupon is found by the use case."""
+def _selection(query: ExportQuery) -> CodeSelection:
     return CodeSelection(
-        partner_id=_id("partner_id", query.partner_id),
+        coupon=query.coupon_id,
+        partner_email=query.partner_email,
+        partner_id=_id(query.partner_id),
         customer_id=query.customer_id,
-        batch_id=_id("batch_id", query.batch_id),
-        is_active=query.active,
+        external_id=query.external_id,
+        canonical=None if query.code is None else _canonical(query.code),
+        batch_id=_id(query.batch_id),
+        is_active=is_true(query.active),
         created_from=query.created_from,
         expires_from=query.expires_from,
         expires_before=query.expires_before,
     )
 
 
-def _id(name: str, text: str | None) -> uuid.UUID | None:
+def _id(text: str | None) -> uuid.UUID | None:
+    # What is no id names nothing, so it is looked for as one that nothing has.
+    return None if text is None else id_in(text) or FIRST_ID
+
+
+def _canonical(text: str) -> str:
     try:
-        return None if text is None else uuid.UUID(text)
+        return canonical_code(text)
     except ValueError:
-        raise invalid_field(name, f"The {name} parameter must be an id.") from None
+        return ""
 
 
 async def export(request: Request) -> web.StreamResponse:
     """Export codes."""
     query = request.query(ExportQuery)
     codes = use_cases(request).export_codes
-    wanted = await codes.selection(request.program_id, selection(query), query.coupon_id)
+    wanted = await codes.selection(request.program_id, _selection(query))
     return await _stream_codes(request, query.format, codes.pages(request.program_id, wanted))
 
 
@@ -165,14 +175,16 @@ def _code_rows(page: ExportPage, kind: FileFormat) -> list[Row]:
                 "starts_at": _time(code.starts_at),
                 "expires_at": _time(code.expires_at),
                 "redemption_limit": code.redemption_limit,
-                "first_order_only": code.is_first_order_only,
-                "minimum_amount": major_units(code.minimum_minor or 0, currency) if currency else None,
-                "minimum_currency": currency,
+                "first_time_order": code.is_first_order_only,
+                "minimum_order_value": major_units(code.minimum_minor or 0, currency) if currency else None,
+                "minimum_order_currency": currency,
                 "customer_id": code.customer_id,
                 "customer_name": code.customer_name,
                 "partner_id": _text(code.partner_id),
-                "limited_to_partner": code.is_limited_to_partner,
-                "commission": None if code.commission_hundredths is None else percent(code.commission_hundredths),
+                "partner_only": code.is_limited_to_partner,
+                "commission_percent": None
+                if code.commission_hundredths is None
+                else percent(code.commission_hundredths),
                 "metadata": _metadata(code.metadata, kind),
                 "id": str(code.id),
                 "coupon": page.uuid_code,
@@ -190,6 +202,10 @@ def _metadata(text: str, kind: FileFormat) -> Any:
     if text == "{}":
         return None
     return text if kind == "csv" else json.loads(text)
+
+
+def _percent(in_hundredths: int | None) -> int | float | None:
+    return None if in_hundredths is None else percent(in_hundredths)
 
 
 def _time(moment: Any) -> str | None:
@@ -212,7 +228,7 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         query=ExportQuery,
-        responses={200: "The file", 404: "No such coupon"},
+        responses={200: "The file", 404: "No such coupon or partner"},
     ),
     Route(
         method="GET",

@@ -6,8 +6,10 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.fields import QueryBool
 from services.codes.api.jobs import JobData, job_data, job_url
 from services.codes.domain.code_files import COLUMNS, MAX_LINE_BYTES, SHOWN_COLUMNS, FileFormat
+from services.codes.domain.coupons import CouponRef
 from services.codes.domain.imports import MAX_INLINE_BYTES, MAX_UPLOAD_BYTES, ImportOptions
 from services.codes.domain.jobs import Job
 from shared.idempotency import Once
@@ -24,22 +26,21 @@ class ImportQuery(QueryModel):
         description="A code that exists: `fail` refuses the line, `skip` leaves the code as it is, `update` changes "
         "the members that the line names. Other lines are taken in all the same.",
     )
-    dry_run: bool = Field(False, description="Only count and report; nothing is written.")
+    dry_run: QueryBool = Field("false", description="Only count and report; nothing is written.")
 
 
 async def create(request: Request) -> web.StreamResponse:
     """Import codes."""
-    query, credential = request.query(ImportQuery), request.credential
-    options = ImportOptions(_FORMATS.get(request.http.content_type, "csv"), query.on_conflict, query.dry_run)
+    query, coupon = request.query(ImportQuery), CouponRef(request.path("coupon_id"))
+    options = ImportOptions(_FORMATS.get(request.http.content_type, "csv"), query.on_conflict, query.dry_run == "true")
 
     def answered() -> Once[Job]:
         return once(request, _answer)
 
     answer = await use_cases(request).start_import(
         actor(request),
-        credential.program_id,
-        credential.key_id,
-        request.path("coupon_id"),
+        request.program_id,
+        coupon,
         options,
         request.chunks(tuple(_FORMATS), MAX_UPLOAD_BYTES),
         answered,

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from services.codes.api.exchange import once, use_cases
+from services.codes.api.exchange import actor, once, use_cases
 from services.codes.domain.jobs import Job
 from shared.clock import format_microseconds
 from shared.idempotency import Once
@@ -99,7 +99,8 @@ async def get(request: Request) -> web.StreamResponse:
 async def cancel(request: Request) -> web.StreamResponse:
     """Cancel a job."""
     done: Once[Job] = once(request, lambda job: data_response(job_data(job)))
-    return respond(request, await use_cases(request).cancel_job(request.program_id, request.path_id("job_id"), done))
+    job_id = request.path_id("job_id")
+    return respond(request, await use_cases(request).cancel_job(actor(request), request.program_id, job_id, done))
 
 
 ROUTES: Final = (

@@ -1,4 +1,4 @@
-"""`/v1/promotion-codes/{code_id}/qr`: a code's link as a QR code, to be printed or shown."""
+"""`/v1/promotion-codes/{code}/qr`: a code's link as a QR code, to be printed or shown."""
 
 import io
 from typing import Final, Literal
@@ -8,6 +8,8 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.exchange import use_cases
+from services.codes.domain.minting import code_link
+from services.codes.domain.promotion_codes import CodeRef
 from shared.web import QueryInt, QueryModel, Request, Route
 
 _CONTENT_TYPES: Final = {"svg": "image/svg+xml", "png": "image/png"}
@@ -25,7 +27,8 @@ class QRQuery(QueryModel):
 async def show(request: Request) -> web.StreamResponse:
     """Draw the QR code."""
     query = request.query(QRQuery)
-    link = await use_cases(request).find_link(request.program_id, request.path("code_id"))
+    shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef(request.path("code")))
+    link = code_link(shown.link_url, shown.code.code)
     # The longest link that a program can have fits at this level; where there is room, the level is raised.
     made = segno.make_qr(link, error="m")
     drawn = io.BytesIO()
@@ -39,7 +42,7 @@ async def show(request: Request) -> web.StreamResponse:
 ROUTES: Final = (
     Route(
         method="GET",
-        path="/v1/promotion-codes/{code_id}/qr",
+        path="/v1/promotion-codes/{code}/qr",
         handler=show,
         summary="Draw a promotion code's link as a QR code",
         tag="files",
@@ -47,7 +50,7 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         query=QRQuery,
-        path_descriptions={"code_id": "The code's id, or the code itself in any spelling."},
+        path_descriptions={"code": "The code's id, or the code itself in any spelling."},
         responses={200: "The picture", 404: "No such code"},
     ),
 )

@@ -22,7 +22,6 @@ from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.create_promotion_code import CreatePromotionCode
 from services.codes.usecases.export_codes import ExportCodes
-from services.codes.usecases.find_link import FindLink
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.move_quota import MoveQuota
@@ -70,7 +69,6 @@ class UseCases:
     export_codes: ExportCodes
     start_import: StartImport
     change_many_codes: ChangeManyCodes
-    find_link: FindLink
     archive_partner: ArchivePartner
     create_coupon: CreateCoupon
     read_coupons: ReadCoupons

@@ -1,13 +1,14 @@
 """Batches: many codes of one coupon, alike but for their random symbols; checked before any is made."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from services.codes.domain.code_patterns import CodePattern
 from services.codes.domain.errors import CodeSpaceTooSmall, GuessableCodes
+from services.codes.domain.programs import ProgramSettings
 
 MAX_COUNT: Final = 5_000_000
 # Up to so many codes are made while the caller waits.
@@ -24,6 +25,8 @@ class CodeTerms:
     expires_at: datetime | None = None
     redemption_limit: int | None = None
     is_first_order_only: bool = False
+    minimum_minor: int | None = None
+    minimum_currency: str | None = None
     is_limited_to_partner: bool = False
     commission_hundredths: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -31,11 +34,11 @@ class CodeTerms:
 
 @dataclass(frozen=True, slots=True)
 class BatchDraft:
-    """A batch as it is asked for."""
+    """A batch as it is asked for; money and bare dates in its terms can be read once the program is known."""
 
     count: int
     pattern: CodePattern
-    terms: CodeTerms
+    terms: Callable[[ProgramSettings], CodeTerms]
     allow_weak: bool = False
 
 

@@ -12,6 +12,8 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+from services.codes.domain.money import MAX_MINOR
+
 FileFormat = Literal["csv", "ndjson"]
 
 # A line is a record: in CSV one with line ends inside quotes is one line.
@@ -23,10 +25,12 @@ BOM: Final = b"\xef\xbb\xbf"
 
 _MAX_TEXT: Final = 255
 _MAX_INT: Final = 2**31 - 1
+_MAX_MEMBERS, _MAX_MEMBER_NAME, _MAX_MEMBER_TEXT = 50, 100, 500
 _INTEGER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_CODE: Final = re.compile(r"(?=.{1,100}\Z)[-_]*[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _QUOTED: Final = re.compile(r'[",\r\n]')
 _YEARS: Final = range(1970, 9999)
 # A cell that begins so would be run as a formula by a spreadsheet; an apostrophe before it says that it is text.
@@ -58,6 +62,12 @@ class Column:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= _MAX_TEXT:
         raise ValueError(f"must be a text of 1 to {_MAX_TEXT} characters")
+    return value
+
+
+def _code(value: Any) -> str:
+    if not isinstance(value, str) or not _CODE.fullmatch(value):
+        raise ValueError("must be at most 100 letters, digits, dashes and underscores")
     return value
 
 
@@ -120,7 +130,19 @@ def _amount_text(text: str) -> Decimal:
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 - the text goes to whoever wrote the file
-    return value
+    if len(value) > _MAX_MEMBERS or not all(1 <= len(name) <= _MAX_MEMBER_NAME for name in value):
+        raise ValueError(f"must have at most {_MAX_MEMBERS} members with names of 1 to {_MAX_MEMBER_NAME} characters")
+    if not all(_is_scalar(member) for member in value.values()):
+        raise ValueError("must have members that are short strings, numbers, true, false or null")
+    return {name: member for name, member in value.items() if member is not None}
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MAX_MEMBER_TEXT
+    if isinstance(value, int):
+        return abs(value) <= MAX_MINOR
+    return value is None or isinstance(value, float)
 
 
 def _object_text(text: str) -> dict[str, Any]:
@@ -130,20 +152,20 @@ def _object_text(text: str) -> dict[str, Any]:
 COLUMNS: Final[Mapping[str, Column]] = {
     column.name: column
     for column in (
-        Column("code", _text, _text),
+        Column("code", _code, _code),
         Column("external_id", _text, _text),
         Column("active", _flag_text, _flag),
         Column("starts_at", _moment, _moment),
         Column("expires_at", _moment, _moment),
         Column("redemption_limit", _count_text, _count),
-        Column("first_order_only", _flag_text, _flag),
-        Column("minimum_amount", _amount_text, _amount),
-        Column("minimum_currency", _text, _text),
+        Column("first_time_order", _flag_text, _flag),
+        Column("minimum_order_value", _amount_text, _amount),
+        Column("minimum_order_currency", _text, _text),
         Column("customer_id", _text, _text),
         Column("customer_name", _text, _text),
         Column("partner_id", _text, _text),
-        Column("limited_to_partner", _flag_text, _flag),
-        Column("commission", _amount_text, _amount),
+        Column("partner_only", _flag_text, _flag),
+        Column("commission_percent", _amount_text, _amount),
         Column("metadata", _object_text, _object),
     )
 }

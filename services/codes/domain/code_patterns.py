@@ -14,12 +14,13 @@ from services.codes.domain.obscenity import obscene_places, obscene_spans
 DEFAULT_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 DEFAULT_PATTERN: Final = "####-####-####"
 MAX_RANDOM: Final = 64
-MAX_PATTERN_LENGTH: Final = 128
+# With a check symbol behind it a code has at most 100 characters, as every code.
+MAX_PATTERN_LENGTH: Final = 99
 
 CANONICAL_SYMBOLS: Final = "0123456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CHECK_MODULUS: Final = 37
 _VALUES: Final = {symbol: value for value, symbol in enumerate(CANONICAL_SYMBOLS)}
-_PATTERN: Final = re.compile(r"[0-9A-Za-z_#-]{1,128}", re.ASCII)
+_PATTERN: Final = re.compile(r"[0-9A-Za-z_#-]{1,99}", re.ASCII)
 _AFFIX: Final = re.compile(r"[0-9A-Za-z_-]{0,64}", re.ASCII)
 _CANONICAL: Final = str.maketrans("OIL", "011", "-_")
 

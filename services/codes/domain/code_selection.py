@@ -11,11 +11,18 @@ BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "ar
 
 @dataclass(frozen=True, slots=True)
 class CodeSelection:
-    """Live codes of a program; None asks for nothing. `created_until` keeps out what is made meanwhile."""
+    """Live codes of a program; None asks for nothing. `created_until` keeps out what is made meanwhile.
 
+    `coupon` and `partner_email` are as a request writes them; they become `coupon_id` and `partner_id` when found.
+    """
+
+    coupon: str | None = None
+    partner_email: str | None = None
     coupon_id: uuid.UUID | None = None
     partner_id: uuid.UUID | None = None
     customer_id: str | None = None
+    external_id: str | None = None
+    canonical: str | None = None
     batch_id: uuid.UUID | None = None
     is_active: bool | None = None
     created_from: datetime | None = None

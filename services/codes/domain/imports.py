@@ -1,14 +1,15 @@
 """Imports: what is done with a code that exists already, and what a line of a file says about a code."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from services.codes.domain.code_files import FileFormat, LineRefused, Value
+from services.codes.domain.coupons import end_of_day
 from services.codes.domain.money import hundredths, minor_units
 from services.codes.domain.programs import checked_currency
 
@@ -21,14 +22,9 @@ MAX_INLINE_BYTES: Final = 64 * 1024
 # What a column becomes, where that is not a text or number taken over as it is.
 _RENAMED: Final = {
     "active": "is_active",
-    "first_order_only": "is_first_order_only",
-    "limited_to_partner": "is_limited_to_partner",
+    "first_time_order": "is_first_order_only",
+    "partner_only": "is_limited_to_partner",
 }
-_FROZEN: Final = (
-    *("starts_at", "is_first_order_only", "minimum_minor", "minimum_currency", "is_limited_to_customer"),
-    *("customer_id", "is_limited_to_partner", "commission_hundredths"),
-)
-_ONLY_UP: Final = ("expires_at", "redemption_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ def members_of(values: Mapping[str, Value], zone: ZoneInfo) -> dict[str, Any]:
     """Turn what a line says into members of a code; raises LineRefused."""
     members: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in ("code", "minimum_amount", "minimum_currency"):
+        if name not in ("code", "minimum_order_value", "minimum_order_currency"):
             try:
                 members |= _member(name, value, zone)
             except ValueError as error:
@@ -74,16 +70,15 @@ def _member(name: str, value: Value, zone: ZoneInfo) -> dict[str, Any]:
             return {name: value, "is_limited_to_customer": True}
         case "partner_id":
             return {name: _partner_id(value)}
-        case "commission":
+        case "commission_percent":
             return {"commission_hundredths": hundredths(Decimal(str(value)))}
         case _:
             return {_RENAMED.get(name, name): value}
 
 
 def _moment(value: Value, zone: ZoneInfo) -> Value:
-    # A bare date is the end of that day.
     is_day = isinstance(value, date) and not isinstance(value, datetime)
-    return datetime.combine(value, time.max, zone) if isinstance(value, date) and is_day else value
+    return end_of_day(value, zone) if isinstance(value, date) and is_day else value
 
 
 def _partner_id(value: Value) -> uuid.UUID:
@@ -94,20 +89,12 @@ def _partner_id(value: Value) -> uuid.UUID:
 
 
 def _minimum(values: Mapping[str, Value]) -> dict[str, Any]:
-    amount, currency = values.get("minimum_amount"), values.get("minimum_currency")
+    amount, currency = values.get("minimum_order_value"), values.get("minimum_order_currency")
     if amount is None and currency is None:
         return {}
     if not isinstance(amount, Decimal) or not isinstance(currency, str):
-        raise LineRefused("invalid_value", "minimum_amount and minimum_currency must be given together.")
+        raise LineRefused("invalid_value", "minimum_order_value and minimum_order_currency must be given together.")
     try:
         return {"minimum_minor": minor_units(amount, checked_currency(currency)), "minimum_currency": currency}
     except ValueError as error:
-        raise LineRefused("invalid_value", f"minimum_amount or minimum_currency {error}.") from None
-
-
-def touched_terms(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Sequence[str]:
-    """Return which of the changes a code with known redemptions does not allow; None is no limit."""
-    if before["times_redeemed"] == 0:
-        return ()
-    lowered = [n for n in _ONLY_UP if n in changes and (before[n] is None or changes[n] < before[n])]
-    return [*(name for name in _FROZEN if name in changes), *lowered]
+        raise LineRefused("invalid_value", f"minimum_order_value or minimum_order_currency {error}.") from None

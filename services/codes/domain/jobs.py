@@ -65,6 +65,13 @@ class Job:
         return None if self.finished_at is None else self.finished_at + KEPT_FOR
 
 
+def told(job: Job) -> dict[str, Any]:
+    """Return what the audit log says of a job that was just made."""
+    coupon = {"coupon_id": {"to": str(job.coupon_id)}} if job.coupon_id else {}
+    requested = {"requested": {"to": job.requested}} if job.requested is not None else {}
+    return {"kind": {"to": job.kind}, **coupon, **requested, "spec": {"to": job.spec}}
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What one chunk did: added counts, the new position, and whether the job ends here, well or with a failure."""

@@ -1,4 +1,4 @@
-"""Many codes at once: what a batch belongs to, whether there is room for it, and its rows."""
+"""Many codes at once: whether there is room for them, and their rows."""
 
 import uuid
 from collections.abc import Callable, Collection
@@ -11,36 +11,21 @@ from services.codes.domain.code_patterns import SpelledCodes
 from services.codes.domain.jobs import Job
 from shared.database.pool import Connection
 
-FIND_COUPON = """
-SELECT id, archived_at IS NOT NULL AS is_archived FROM coupons
-WHERE program_id = $1 AND (id = $2::uuid OR uuid_code = $3)
-ORDER BY id = $2::uuid DESC NULLS LAST, archived_at DESC NULLS FIRST LIMIT 1
-"""
-FIND_PARTNER = "SELECT true FROM partners WHERE id = $1 AND program_id = $2 AND archived_at IS NULL"
 COUNT_TAKEN = """
 SELECT count(*) FROM promotion_codes WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL
 """
 # A string that exists, in the table or twice among these, is left out; who asks makes another in its place.
 INSERT_CODES = """
 INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_active, is_auto_generated,
-                             starts_at, expires_at, redemption_limit, is_first_order_only, is_limited_to_partner,
-                             commission_hundredths, batch_id, metadata, created_by_key_id, created_at, updated_at)
-SELECT u.id, $4, $5, $6, u.code, u.canonical, $7, true, $8, $9, $10, $11, $12, $13, $14, $15::jsonb, $16, $17, $17
+                             starts_at, expires_at, redemption_limit, is_first_order_only, minimum_minor,
+                             minimum_currency, is_limited_to_partner, commission_hundredths, batch_id, metadata,
+                             created_by_key_id, created_at, updated_at)
+SELECT u.id, $4, $5, $6, u.code, u.canonical, $7, true, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::jsonb, $18, $19,
+       $19
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (id, code, canonical)
 ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
 """
 LIST_BATCH = "SELECT code FROM promotion_codes WHERE batch_id = $1 ORDER BY id LIMIT $2"
-
-
-async def find_coupon(connection: Connection, program_id: uuid.UUID, ref: str) -> tuple[uuid.UUID, bool] | None:
-    """Return the id of a coupon named by its id or its `uuid_code`, and whether it is archived."""
-    row = await connection.fetchrow(FIND_COUPON, program_id, _as_id(ref), ref)
-    return (row["id"], row["is_archived"]) if row else None
-
-
-async def has_partner(connection: Connection, partner_id: uuid.UUID, program_id: uuid.UUID) -> bool:
-    """Return whether a program has a partner."""
-    return bool(await connection.fetchval(FIND_PARTNER, partner_id, program_id))
 
 
 async def count_taken(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> int:
@@ -70,6 +55,8 @@ async def insert_codes(
         terms.expires_at,
         terms.redemption_limit,
         terms.is_first_order_only,
+        terms.minimum_minor,
+        terms.minimum_currency,
         terms.is_limited_to_partner,
         terms.commission_hundredths,
         batch.id,
@@ -83,10 +70,3 @@ async def insert_codes(
 async def list_batch(connection: Connection, batch_id: uuid.UUID, limit: int) -> list[str]:
     """Read the codes of a batch as they are shown, up to `limit`, in the order in which they were made."""
     return [row["code"] for row in await connection.fetch(LIST_BATCH, batch_id, limit)]
-
-
-def _as_id(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text) if len(text) == 36 else None
-    except ValueError:
-        return None

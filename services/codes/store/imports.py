@@ -1,15 +1,16 @@
 """Imports: the uploaded file in pieces, the lines read so far, and the codes that they become."""
 
-import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
+import orjson
 
 from services.codes.domain.imports import ImportedCode
 from services.codes.domain.jobs import Job
+from services.codes.domain.promotion_codes import PromotionCode
 from shared.database.pool import Connection
 from shared.faults import TransientFault
 
@@ -34,7 +35,6 @@ ON CONFLICT DO NOTHING
 RETURNING canonical
 """
 FIND_LINES = "SELECT canonical, line FROM job_lines WHERE job_id = $1 AND canonical = ANY ($2::text[])"
-FIND_PARTNERS = "SELECT id FROM partners WHERE id = ANY ($1::uuid[]) AND program_id = $2 AND archived_at IS NULL"
 FIND_EXTERNAL_IDS = """
 SELECT external_id, canonical FROM promotion_codes
 WHERE program_id = $1 AND external_id = ANY ($2::text[]) AND archived_at IS NULL
@@ -44,11 +44,8 @@ SELECT canonical FROM promotion_codes WHERE program_id = $1 AND canonical = ANY 
 """
 # Locked in the order of their ids, as all that change many codes do.
 LOCK_EXISTING = """
-SELECT id, coupon_id, canonical, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit,
-       is_first_order_only, minimum_minor, minimum_currency, is_limited_to_customer, customer_id, customer_name,
-       is_limited_to_partner, commission_hundredths, metadata, times_redeemed
-FROM promotion_codes WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL
-ORDER BY id FOR NO KEY UPDATE
+SELECT id FROM promotion_codes
+WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL ORDER BY id FOR NO KEY UPDATE
 """
 # What was taken since the look for it is left out, the string or the external id; the caller looks again.
 INSERT_IMPORTED = """
@@ -139,13 +136,6 @@ async def record_lines(connection: Connection, job_id: uuid.UUID, codes: Sequenc
     return {row["canonical"]: row["line"] for row in await connection.fetch(FIND_LINES, job_id, list(known))}
 
 
-async def known_partners(
-    connection: Connection, ids: Collection[uuid.UUID], program_id: uuid.UUID
-) -> Collection[uuid.UUID]:
-    """Return those of the ids that are partners of a program."""
-    return {row["id"] for row in await connection.fetch(FIND_PARTNERS, list(ids), program_id)}
-
-
 async def owners_of_external_ids(
     connection: Connection, program_id: uuid.UUID, external_ids: Collection[str]
 ) -> Mapping[str, str]:
@@ -161,10 +151,9 @@ async def taken(connection: Connection, program_id: uuid.UUID, canonicals: Colle
 
 async def lock_existing(
     connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]
-) -> Mapping[str, Mapping[str, Any]]:
-    """Return the members of the live codes among these, and keep others from changing them."""
-    rows = await connection.fetch(LOCK_EXISTING, program_id, list(canonicals))
-    return {row["canonical"]: {**row, "metadata": json.loads(row["metadata"])} for row in rows}
+) -> Sequence[uuid.UUID]:
+    """Return the ids of the live codes among these, and keep others from changing them."""
+    return [row["id"] for row in await connection.fetch(LOCK_EXISTING, program_id, list(canonicals))]
 
 
 async def insert_imported(
@@ -186,15 +175,16 @@ async def insert_imported(
     return {row["canonical"] for row in rows}
 
 
-async def update_imported(connection: Connection, codes: Sequence[Mapping[str, Any]], now: datetime) -> None:
+async def update_imported(connection: Connection, codes: Sequence[PromotionCode], now: datetime) -> None:
     """Write all members of codes that are locked; TransientFault if one took an external id at this moment."""
+    members = [{name: getattr(code, name) for name in _MEMBERS} for code in codes]
     try:
-        await connection.execute(UPDATE_IMPORTED, now, [code["id"] for code in codes], *_columns(codes))
+        await connection.execute(UPDATE_IMPORTED, now, [code.id for code in codes], *_columns(members))
     except asyncpg.UniqueViolationError as error:
         raise TransientFault("an external id was taken meanwhile") from error
 
 
 def _columns(codes: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     columns = [[code.get(name, default) for code in codes] for name, default in _MEMBERS.items()]
-    columns[-1] = [json.dumps(metadata, ensure_ascii=False) for metadata in columns[-1]]
+    columns[-1] = [orjson.dumps(metadata).decode() for metadata in columns[-1]]
     return columns

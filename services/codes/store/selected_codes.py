@@ -24,7 +24,9 @@ PAGE_OF_IDS = """
 WITH scanned AS MATERIALIZED (
     SELECT id, is_active, created_at, expires_at FROM promotion_codes
     WHERE coupon_id = $1 AND id > $2 AND archived_at IS NULL AND ($3::uuid IS NULL OR partner_id = $3)
-      AND ($4::text IS NULL OR customer_id = $4) AND ($5::uuid IS NULL OR batch_id = $5)
+      AND ($4::text IS NULL OR program_id = $14 AND customer_id = $4) AND ($5::uuid IS NULL OR batch_id = $5)
+      AND ($12::text IS NULL OR program_id = $14 AND external_id = $12)
+      AND ($13::text IS NULL OR program_id = $14 AND canonical = $13)
     ORDER BY id LIMIT $11)
 SELECT id, false AS is_mark FROM scanned
 WHERE ($6::boolean IS NULL OR is_active = $6)
@@ -38,12 +40,6 @@ SELECT id, code, external_id, is_active, starts_at, expires_at, redemption_limit
        minimum_currency, customer_id, customer_name, partner_id, is_limited_to_partner, commission_hundredths,
        metadata, times_redeemed, batch_id, created_at, updated_at
 FROM promotion_codes WHERE id = ANY ($1::uuid[]) ORDER BY id
-"""
-# An id wins over a code that reads like one.
-FIND_LINK = """
-SELECT c.code, g.link_url FROM promotion_codes c JOIN programs g ON g.id = c.program_id
-WHERE c.program_id = $1 AND (c.id = $2::uuid OR c.canonical = $3) AND c.archived_at IS NULL
-ORDER BY c.id = $2::uuid DESC NULLS LAST LIMIT 1
 """
 
 
@@ -94,7 +90,12 @@ async def next_coupon(
 
 
 async def page_of_ids(
-    connection: Connection, coupon_id: uuid.UUID, after: uuid.UUID, wanted: CodeSelection, scanned: int
+    connection: Connection,
+    program_id: uuid.UUID,
+    coupon_id: uuid.UUID,
+    after: uuid.UUID,
+    wanted: CodeSelection,
+    scanned: int,
 ) -> IdPage:
     """Look at `scanned` codes of a coupon behind an id and return those that fit."""
     rows = await connection.fetch(
@@ -110,6 +111,9 @@ async def page_of_ids(
         wanted.expires_from,
         wanted.expires_before,
         scanned,
+        wanted.external_id,
+        wanted.canonical,
+        program_id,
     )
     ids = [row["id"] for row in rows if not row["is_mark"]]
     return IdPage(sorted(ids), next((row["id"] for row in rows if row["is_mark"]), None))
@@ -119,11 +123,3 @@ async def read_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[R
     """Read codes in order of their ids."""
     rows: list[Any] = await connection.fetch(READ_CODES, ids)
     return [ReadCode(*row) for row in rows]
-
-
-async def find_link(
-    connection: Connection, program_id: uuid.UUID, code_id: uuid.UUID | None, canonical: str | None
-) -> tuple[str, str] | None:
-    """Return a live code, named by id or canonical string, and where the links of its program lead."""
-    row = await connection.fetchrow(FIND_LINK, program_id, code_id, canonical)
-    return (row["code"], row["link_url"]) if row else None

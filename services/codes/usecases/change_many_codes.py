@@ -8,10 +8,10 @@ from datetime import datetime
 from services.codes.domain.access import Actor
 from services.codes.domain.bulk import BulkDraft, bulk_of, bulk_spec
 from services.codes.domain.code_selection import Place
-from services.codes.domain.errors import Missing, NoSuchPartner
-from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
-from services.codes.store import batches, bulk_codes, jobs
-from services.codes.usecases.walk_codes import next_stretch
+from services.codes.domain.errors import NoSuchPartner
+from services.codes.domain.jobs import Job, RefusedLine, Step, Tally, told
+from services.codes.store import audit, bulk_codes, jobs, partners
+from services.codes.usecases.walk_codes import next_stretch, resolved
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection, Database
@@ -29,10 +29,10 @@ class ChangeManyCodes:
     new_id: Callable[[], uuid.UUID]
     wake: Callable[[], None]
 
-    async def count(self, program_id: uuid.UUID, draft: BulkDraft, coupon_ref: str | None) -> int:
+    async def count(self, program_id: uuid.UUID, draft: BulkDraft) -> int:
         """Return how many codes the action would look at; raises Missing or NoSuchPartner."""
         async with self.database.connection() as connection:
-            draft = await self._checked(connection, program_id, draft, coupon_ref, self.clock())
+            draft = await self._checked(connection, program_id, draft, self.clock())
             if draft.ids is not None:
                 return len(await bulk_codes.find_codes(connection, draft.ids, program_id))
         counted = 0
@@ -49,15 +49,13 @@ class ChangeManyCodes:
         self,
         actor: Actor,
         program_id: uuid.UUID,
-        key_id: uuid.UUID,
         draft: BulkDraft,
-        coupon_ref: str | None,
         once: Once[Job],
     ) -> Answer:
         """Queue the job; raises Missing or NoSuchPartner."""
 
         async def work(connection: Connection, now: datetime) -> Job:
-            checked = await self._checked(connection, program_id, draft, coupon_ref, now)
+            checked = await self._checked(connection, program_id, draft, now)
             job = Job(
                 id=self.new_id(),
                 program_id=program_id,
@@ -66,11 +64,12 @@ class ChangeManyCodes:
                 coupon_id=checked.selection.coupon_id,
                 spec=bulk_spec(checked),
                 actor=actor.name,
-                key_id=key_id,
+                key_id=actor.key_id,
                 created_at=now,
                 requested=None if checked.ids is None else len(checked.ids),
             )
             await jobs.insert_job(connection, job)
+            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
             return job
 
         answer = await self.answer_once(once, work)
@@ -78,16 +77,12 @@ class ChangeManyCodes:
         return answer
 
     async def _checked(
-        self, connection: Connection, program_id: uuid.UUID, draft: BulkDraft, coupon_ref: str | None, now: datetime
+        self, connection: Connection, program_id: uuid.UUID, draft: BulkDraft, now: datetime
     ) -> BulkDraft:
-        if draft.partner_id is not None and not await batches.has_partner(connection, draft.partner_id, program_id):
+        partner_id = draft.partner_id
+        if partner_id is not None and await partners.find_partner(connection, partner_id, program_id) is None:
             raise NoSuchPartner
-        selection = replace(draft.selection, created_until=now)
-        if coupon_ref is not None:
-            found = await batches.find_coupon(connection, program_id, coupon_ref)
-            if found is None:
-                raise Missing
-            selection = replace(selection, coupon_id=found[0])
+        selection = await resolved(connection, program_id, replace(draft.selection, created_until=now))
         return replace(draft, selection=selection)
 
 

@@ -7,18 +7,23 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from services.codes.domain.access import Actor
-from services.codes.domain.batches import MAX_INLINE, BatchDraft, check_feasible, estimated_live
+from services.codes.domain.batches import MAX_INLINE, BatchDraft, CodeTerms, check_feasible, estimated_live
+from services.codes.domain.code_patterns import CodePattern
+from services.codes.domain.coupons import CouponRef
 from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
-from services.codes.domain.jobs import Job, Tally
-from services.codes.store import batches, jobs
+from services.codes.domain.jobs import Job, Tally, told
+from services.codes.store import audit, batches, coupons, jobs, partners, programs
 from services.codes.usecases.make_codes import batch_completed, make_codes
 from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
+from shared.faults import TransientFault
 from shared.idempotency import Answer, Once
 
 _SAMPLE = 1_000
+# At most half of a space is full when a batch begins, so twenty statements are far more than enough.
+_MAX_STATEMENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,7 @@ class CreateBatch:
         self,
         actor: Actor,
         program_id: uuid.UUID,
-        key_id: uuid.UUID,
-        coupon_ref: str,
+        coupon: CouponRef,
         draft: BatchDraft,
         once: Once[Batch],
     ) -> Answer:
@@ -54,27 +58,32 @@ class CreateBatch:
         events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> Batch:
-            coupon_id = await live_coupon(connection, program_id, coupon_ref)
-            await _check(connection, program_id, draft)
+            program = await programs.find_program(connection, program_id)
+            if program is None:
+                raise Missing
+            coupon_id = await live_coupon(connection, program_id, coupon)
+            terms = draft.terms(program.settings)
+            await _check(connection, program_id, draft, terms.partner_id)
             job = Job(
                 id=self.new_id(),
                 program_id=program_id,
                 kind="batch",
                 state="queued",
                 coupon_id=coupon_id,
-                spec=batch_spec(draft),
+                spec=batch_spec(draft.pattern, terms),
                 actor=actor.name,
-                key_id=key_id,
+                key_id=actor.key_id,
                 created_at=now,
                 requested=draft.count,
             )
+            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
             if draft.count > MAX_INLINE:
                 await jobs.insert_job(connection, job)
                 return Batch(job, None)
             job = replace(job, state="done", tally=Tally(draft.count, draft.count), started_at=now, finished_at=now)
             await jobs.insert_job(connection, job)
-            codes = await self._at_once(connection, job, draft, now)
-            event = batch_completed(job, draft.terms, draft.count, self.new_id(), now)
+            codes = await self._at_once(connection, job, draft, terms, now)
+            event = batch_completed(job, terms, draft.count, self.new_id(), now)
             await outbox.insert_events(connection, [event])
             events.append(event)
             return Batch(job, codes)
@@ -84,27 +93,30 @@ class CreateBatch:
         self.wake()
         return answer
 
-    async def _at_once(self, connection: Connection, job: Job, draft: BatchDraft, now: datetime) -> list[str]:
+    async def _at_once(
+        self, connection: Connection, job: Job, draft: BatchDraft, terms: CodeTerms, now: datetime
+    ) -> list[str]:
         made = 0
-        while made < draft.count:
-            made += await make_codes(connection, job, draft.pattern, draft.terms, draft.count - made, self.new_id, now)
-        return await batches.list_batch(connection, job.id, draft.count)
+        for _ in range(_MAX_STATEMENTS):
+            made += await make_codes(connection, job, draft.pattern, terms, draft.count - made, self.new_id, now)
+            if made == draft.count:
+                return await batches.list_batch(connection, job.id, draft.count)
+        raise TransientFault("others fill the space of this pattern at this moment")
 
 
-async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: str) -> uuid.UUID:
-    """Return the id of the coupon that is meant by an id or a `uuid_code`; raises Missing or CouponArchived."""
-    found = await batches.find_coupon(connection, program_id, ref)
-    if found is None:
+async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> uuid.UUID:
+    """Return the id of a coupon and keep others from archiving it; raises Missing or CouponArchived."""
+    if (coupon := await coupons.share_coupon(connection, program_id, ref)) is not None:
+        return coupon.id
+    if await coupons.find_coupon(connection, program_id, ref) is None:
         raise Missing
-    coupon_id, is_archived = found
-    if is_archived:
-        raise CouponArchived
-    return coupon_id
+    raise CouponArchived
 
 
-async def _check(connection: Connection, program_id: uuid.UUID, draft: BatchDraft) -> None:
-    partner_id = draft.terms.partner_id
-    if partner_id is not None and not await batches.has_partner(connection, partner_id, program_id):
+async def _check(
+    connection: Connection, program_id: uuid.UUID, draft: BatchDraft, partner_id: uuid.UUID | None
+) -> None:
+    if partner_id is not None and await partners.find_partner(connection, partner_id, program_id) is None:
         raise NoSuchPartner
     check_feasible(draft, 0)
     # How full the space is shows on a sample as well as on a count, and a sample costs the same among ten million.
@@ -113,12 +125,11 @@ async def _check(connection: Connection, program_id: uuid.UUID, draft: BatchDraf
     check_feasible(draft, estimated_live(draft.pattern, len(sample), taken))
 
 
-def batch_spec(draft: BatchDraft) -> dict[str, object]:
+def batch_spec(pattern: CodePattern, terms: CodeTerms) -> dict[str, object]:
     """Return a batch as it is kept with its job."""
-    pattern = draft.pattern
     return {
         "pattern": pattern.pattern,
         "alphabet": pattern.alphabet,
         "has_check_symbol": pattern.has_check_symbol,
-        "terms": asdict(draft.terms),
+        "terms": asdict(terms),
     }

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from services.codes.domain.code_selection import CodeSelection, Place
 from services.codes.domain.errors import Missing
-from services.codes.store import batches, jobs, programs, selected_codes
+from services.codes.store import jobs, programs, selected_codes
 from services.codes.store.selected_codes import ReadCode
-from services.codes.usecases.walk_codes import next_stretch
+from services.codes.usecases.walk_codes import next_stretch, resolved
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -32,15 +32,10 @@ class ExportCodes:
     database: Database
     clock: Clock
 
-    async def selection(self, program_id: uuid.UUID, wanted: CodeSelection, coupon_ref: str | None) -> CodeSelection:
-        """Return what is wanted with its coupon found; raises Missing."""
-        if coupon_ref is None:
-            return wanted
+    async def selection(self, program_id: uuid.UUID, wanted: CodeSelection) -> CodeSelection:
+        """Return what is wanted with its coupon and partner found; raises Missing."""
         async with self.database.connection() as connection:
-            found = await batches.find_coupon(connection, program_id, coupon_ref)
-        if found is None:
-            raise Missing
-        return replace(wanted, coupon_id=found[0])
+            return await resolved(connection, program_id, wanted)
 
     async def of_job(self, program_id: uuid.UUID, job_id: uuid.UUID) -> CodeSelection:
         """Return the selection of the codes that a job has made; raises Missing."""

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,9 +16,14 @@ from services.codes.domain.code_files import (
     read_ndjson_line,
     split_records,
 )
-from services.codes.domain.imports import ImportedCode, members_of, touched_terms
+from services.codes.domain.coupons import merged
+from services.codes.domain.errors import TermsFrozen
+from services.codes.domain.imports import ImportedCode, members_of
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
-from services.codes.store import imports, jobs, programs
+from services.codes.domain.promotion_codes import PromotionCode, check_code_terms
+from services.codes.store import imports, jobs, partners, programs
+from services.codes.store.promotion_codes import read_codes
+from services.codes.usecases.make_codes import is_coupon_live
 from shared.canonical import canonical_code
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
@@ -48,6 +53,8 @@ class ImportChunk:
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
         """Take the next lines in, in the caller's transaction."""
+        if not await is_coupon_live(connection, job):
+            return Step(Tally(), job.position, failure="coupon_archived")
         offset, line = job.position.get("offset", 0), job.position.get("line", 1)
         data = await imports.read_from(connection, job.id, offset)
         is_end = offset + len(data) >= job.spec["bytes"]
@@ -134,7 +141,7 @@ class ImportChunk:
         self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
     ) -> list[ImportedCode]:
         ids = {code.members["partner_id"] for code in codes if "partner_id" in code.members}
-        known = await imports.known_partners(connection, ids, job.program_id) if ids else ids
+        known = await partners.read_partners(connection, job.program_id, list(ids)) if ids else {}
         kept = []
         for code in codes:
             if code.members.get("partner_id") in known or "partner_id" not in code.members:
@@ -175,24 +182,32 @@ class ImportChunk:
     async def _update(
         self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
     ) -> None:
-        existing = await imports.lock_existing(connection, job.program_id, [code.canonical for code in codes])
+        ids = await imports.lock_existing(connection, job.program_id, [code.canonical for code in codes])
+        existing = {code.canonical: code for code in await read_codes(connection, job.program_id, ids)}
         changed = []
         for code in codes:
             before = existing.get(code.canonical)
-            if before is None or before["coupon_id"] != job.coupon_id:
+            if before is None or before.coupon_id != job.coupon_id:
                 outcome.refuse(code, "code_of_another_coupon", "This code belongs to another coupon.")
                 continue
-            changes = {name: value for name, value in code.members.items() if before[name] != value}
-            if touched := touched_terms(before, changes):
-                detail = f"The code has been redeemed, so these must stay: {', '.join(touched)}."
-                outcome.refuse(code, "terms_frozen", detail)
-            elif changes:
-                changed.append({**before, **changes})
+            after = replace(before, **_laid_over(before, code.members))
+            try:
+                check_code_terms(before, after)
+            except TermsFrozen as frozen:
+                outcome.refuse(code, "terms_frozen", str(frozen))
             else:
-                outcome.skipped += 1
+                if after == before:
+                    outcome.skipped += 1
+                else:
+                    changed.append(after)
         outcome.updated += len(changed)
         if changed and not job.spec["is_dry_run"]:
             await imports.update_imported(connection, changed, now)
+
+
+def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = merged(before.metadata, members.get("metadata", {}))
+    return {**members, "metadata": metadata}
 
 
 def _code(raw: bytes, header: Sequence[str] | None, line: int, zone: ZoneInfo) -> ImportedCode | None:
@@ -201,9 +216,6 @@ def _code(raw: bytes, header: Sequence[str] | None, line: int, zone: ZoneInfo) -
         return None
     text = values["code"]
     try:
-        canonical = canonical_code(text)
-        return ImportedCode(line, text, canonical, members_of(values, zone))
+        return ImportedCode(line, text, canonical_code(text), members_of(values, zone))
     except LineRefused as refused:
         raise LineRefused(refused.reason, refused.detail, text) from None
-    except ValueError as error:
-        raise LineRefused("invalid_code", str(error), text) from None

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from services.codes.domain.batches import CodeTerms
 from services.codes.domain.code_patterns import CodePattern, SpelledCodes
+from services.codes.domain.coupons import CouponRef
 from services.codes.domain.jobs import Job, Step, Tally
-from services.codes.store import batches
+from services.codes.store import batches, coupons
 from shared.database.pool import Connection
 from shared.events.codes import CodesBatchCompletedV1
 from shared.events.envelope import OutboxEvent
@@ -46,6 +47,8 @@ class BatchChunk:
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
         """Make the next codes in the caller's transaction."""
+        if not await is_coupon_live(connection, job):
+            return Step(Tally(), job.position, failure="coupon_archived")
         pattern, terms = pattern_of(job.spec), terms_of(job.spec)
         left = (job.requested or 0) - job.tally.created
         wanted = min(left, ROWS_PER_STATEMENT * STATEMENTS_PER_CHUNK)
@@ -64,6 +67,11 @@ class BatchChunk:
     def events(self, job: Job, now: datetime) -> list[OutboxEvent]:
         """Return what is said when the job is done."""
         return [batch_completed(job, terms_of(job.spec), job.requested or 0, self.new_id(), now)]
+
+
+async def is_coupon_live(connection: Connection, job: Job) -> bool:
+    """Say whether codes may still be made of a job's coupon, and keep others from archiving it meanwhile."""
+    return await coupons.share_coupon(connection, job.program_id, CouponRef(str(job.coupon_id))) is not None
 
 
 def batch_completed(job: Job, terms: CodeTerms, count: int, event_id: uuid.UUID, now: datetime) -> OutboxEvent:

@@ -7,10 +7,11 @@ from datetime import datetime
 
 from services.codes.domain.access import Actor
 from services.codes.domain.code_files import BOM, MAX_LINE_BYTES, LineRefused, checked_header
-from services.codes.domain.errors import BadFile
+from services.codes.domain.coupons import CouponRef
+from services.codes.domain.errors import BadFile, CouponArchived
 from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
-from services.codes.domain.jobs import Job, JobState
-from services.codes.store import imports, jobs
+from services.codes.domain.jobs import Job, JobState, told
+from services.codes.store import audit, imports, jobs
 from services.codes.usecases.create_batch import live_coupon
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.run_jobs import LEASE_SECONDS, moved
@@ -35,8 +36,7 @@ class StartImport:
         self,
         actor: Actor,
         program_id: uuid.UUID,
-        key_id: uuid.UUID,
-        coupon_ref: str,
+        coupon: CouponRef,
         options: ImportOptions,
         body: AsyncIterator[bytes],
         once: Callable[[], Once[Job]],
@@ -51,17 +51,17 @@ class StartImport:
                 program_id=program_id,
                 kind="import",
                 state="uploading",
-                coupon_id=await live_coupon(connection, program_id, coupon_ref),
+                coupon_id=await live_coupon(connection, program_id, coupon),
                 spec=asdict(options),
                 actor=actor.name,
-                key_id=key_id,
+                key_id=actor.key_id,
                 created_at=self.clock(),
             )
             await jobs.insert_job(connection, job)
         is_kept = False
         try:
             size = await self._store(job, options, body)
-            answer = await self.answer_once(once(), lambda c, now: self._begin(c, job, size, now))
+            answer = await self.answer_once(once(), lambda c, now: self._begin(c, actor, job, size, now))
             is_kept = not answer.is_replayed
         finally:
             if not is_kept:
@@ -92,17 +92,20 @@ class StartImport:
         async with self.database.connection() as connection:
             await imports.insert_piece(connection, job.id, nth, piece)
 
-    async def _begin(self, connection: Connection, job: Job, size: int, now: datetime) -> Job:
+    async def _begin(self, connection: Connection, actor: Actor, job: Job, size: int, now: datetime) -> Job:
         is_inline = size <= MAX_INLINE_BYTES
         state: JobState = "running" if is_inline else "queued"
         await imports.queue_upload(connection, job.id, state, size, now if is_inline else None)
         begun = replace(job, state=state, spec={**job.spec, "bytes": size}, started_at=now if is_inline else None)
+        await audit.record(connection, actor, job.program_id, "job.created", job.id, told(begun), now)
         if not is_inline:
             return begun
         while True:
             step = await self.chunk(connection, begun, now)
             await jobs.advance_job(connection, begun, step, LEASE_SECONDS)
             begun = moved(begun, step)
+            if step.failure is not None:
+                raise CouponArchived
             if step.is_last:
                 await jobs.end_job(connection, begun, None, now)
                 return replace(begun, state="done", finished_at=now, requested=begun.tally.processed)
