@@ -47,6 +47,8 @@ MINT_GROUP = Histogram(
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
 
+JOB_ITEMS = Counter("mintwire_job_items_total", "Codes or lines that jobs worked through, by kind of job.", ["kind"])
+
 REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
 REDEMPTIONS_VOIDED = Counter(
     "mintwire_redemptions_voided_total", "Redemptions taken back, by whether the use is free again.", ["is_released"]

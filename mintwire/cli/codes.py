@@ -1,4 +1,4 @@
-"""`mintwire code`: what a partner does with its key, and a program with its own."""
+"""`mintwire code`: what a partner does with its key, and a program with its own, also with many codes at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from mintwire.cli import promotion_codes
+from mintwire.cli import many_codes, promotion_codes
 from mintwire.cli.client import CallFailed, address, call, fetch_page
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_many, show_page
@@ -17,6 +17,9 @@ app.command(promotion_codes.create)
 app.command(promotion_codes.update)
 app.command(promotion_codes.archive)
 AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes of all its partners and coupons.")]
+app.command(many_codes.import_, name="import")
+app.command(many_codes.export)
+app.command(many_codes.bulk)
 
 
 @app.command

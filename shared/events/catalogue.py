@@ -4,6 +4,7 @@ from typing import Final
 
 from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
 from shared.events.codes import (
+    CodesBatchCompletedV1,
     CodesGeneratedV1,
     CodeUpdatedV1,
     CouponCreatedV1,
@@ -24,7 +25,15 @@ from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisable
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "checkout": (CheckoutCompletedV1, CheckoutCancelledV1, CheckoutRefundedV1),
-    "codes": (CodesGeneratedV1, CouponCreatedV1, CouponUpdatedV1, CodeUpdatedV1, QuotaLowV1, QuotaExhaustedV1),
+    "codes": (
+        CodesGeneratedV1,
+        CodesBatchCompletedV1,
+        CouponCreatedV1,
+        CouponUpdatedV1,
+        CodeUpdatedV1,
+        QuotaLowV1,
+        QuotaExhaustedV1,
+    ),
     "redemption": (
         CodeRedeemedV1,
         CodeRedemptionRejectedV1,
