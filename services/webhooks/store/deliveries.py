@@ -19,8 +19,8 @@ from shared.database.pool import Connection
 
 INSERT_TEST = """
 WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $6)
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
                             last_error_code, created_at, completed_at)

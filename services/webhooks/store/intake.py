@@ -17,8 +17,9 @@ WHERE owner_id = ANY($1::uuid[]) AND archived_at IS NULL AND status <> 'disabled
 # The deliveries that this process sends at once are born with its token; the others lie due.
 INSERT_WORK = """
 WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[])
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, created_at)
+    SELECT m.*, $14 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[],
+                                $7::bytea[]) AS m
     ON CONFLICT (id, format) DO NOTHING
 ), work AS (
     SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[])
@@ -26,12 +27,14 @@ WITH message AS (
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, created_at)
     SELECT delivery_id, endpoint_id, message_id, format, event_type, $14 FROM work
+    ON CONFLICT (message_id, endpoint_id) DO NOTHING
+    RETURNING id
 )
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
                             ends_at, token)
 SELECT delivery_id, endpoint_id, message_id, format, event_type, 'automatic', 1,
        CASE WHEN token IS NULL THEN $14 ELSE $15 END, $16, token
-FROM work
+FROM work JOIN delivery ON delivery.id = work.delivery_id
 """
 
 
