@@ -27,11 +27,11 @@ from services.webhooks.usecases.claim_deliveries import (
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
+from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
-from services.webhooks.usecases.rotate_key import RotateKey
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.broker import topology
@@ -39,7 +39,7 @@ from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
-from shared.config import decode_secret_key
+from shared.config import decode_secret_keys
 from shared.database import pool
 from shared.database.credentials import CredentialReader
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
@@ -67,7 +67,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         open_sender(utc_now, is_development=settings.environment == "development") as (sender, urls),
     ):
         relay = OutboxRelay(publisher, OutboxTable(batches))
-        seal = Seal(decode_secret_key(settings.secret_key))
+        seal = Seal(*decode_secret_keys(settings.secret_key))
         dispatcher = build_dispatcher(
             database, batches, seal, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
         )
@@ -145,10 +145,12 @@ def build_use_cases(
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
     return UseCases(
         create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id),
-        change_endpoint=ChangeEndpoint(database, clock, urls, changed),
+        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed),
         archive_endpoint=ArchiveEndpoint(database, clock, changed),
         read_endpoints=ReadEndpoints(database),
         rotate_key=RotateKey(answer_once, seal, new_id, changed),
+        revoke_key=RevokeKey(database, clock, changed),
+        read_keys=ReadKeys(database, clock),
         send_test=SendTest(database, clock, seal, sender.post, new_id),
         read_deliveries=ReadDeliveries(database),
         replay_delivery=ReplayDelivery(answer_once, note_backlog),

@@ -2,6 +2,6 @@
 
 from typing import Final
 
-from services.webhooks.api import deliveries, endpoints
+from services.webhooks.api import deliveries, endpoints, keys
 
-ROUTES: Final = (*endpoints.ROUTES, *deliveries.ROUTES)
+ROUTES: Final = (*endpoints.ROUTES, *keys.ROUTES, *deliveries.ROUTES)

@@ -21,10 +21,10 @@ from services.webhooks.domain.deliveries import (
     Answer,
     Decision,
     HeldDelivery,
+    Outgoing,
     Settlement,
     Target,
     decide,
-    message_name,
 )
 from services.webhooks.domain.endpoints import EndpointState
 from shared.clock import Clock
@@ -51,7 +51,7 @@ _MAX_IDLE_LANES: Final = 10_000
 class Post(Protocol):
     """Makes one attempt; returns whatever happens."""
 
-    def __call__(self, url: str, message_name: str, body: bytes, keys: Sequence[bytes], /) -> Awaitable[Answer]:
+    def __call__(self, outgoing: Outgoing, /) -> Awaitable[Answer]:
         """POST and report."""
 
 
@@ -258,7 +258,7 @@ class Dispatcher:
                 self._attend.set()
                 return
             answer = await self._post(
-                target.endpoint.url, message_name(delivery.message_id), delivery.body, target.live_keys(now)
+                target.outgoing(delivery.message_id, delivery.format, delivery.body, now, delivery.sequence)
             )
             if answer.status in OVERLOADED:
                 lane.throttled += 1
@@ -383,10 +383,14 @@ class Dispatcher:
         lane.set_target(target)
         if target.is_archived or endpoint.status == "disabled":
             taken = lane.take_waiting()
-            self._held -= len(taken)
+            # What somebody has asked to be sent again goes out to a disabled endpoint too.
+            asked_for = [] if target.is_archived else [each for each in taken if each.trigger == "replay"]
+            lane.waiting.extend(asked_for)
+            self._held -= len(taken) - len(asked_for)
             reason = None if target.is_archived else "endpoint_disabled"
-            self._to_end += [(delivery, reason) for delivery in taken]
+            self._to_end += [(delivery, reason) for delivery in taken if delivery not in asked_for]
             self._attend.set()
+            self._list_if_ready(lane)
         elif endpoint.status == "paused":
             self._give_back(lane)
         else:

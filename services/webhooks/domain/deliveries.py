@@ -1,15 +1,19 @@
 """Deliveries and attempts: the facts of one try, and what is to be done after it."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 from services.webhooks.domain import schedule
+from services.webhooks.domain.bodies import content_type
 from services.webhooks.domain.endpoints import Endpoint
+from services.webhooks.domain.headers import Auth
+from services.webhooks.domain.signature import SigningKey, algorithms
 
 DeliveryStatus = Literal["pending", "succeeded", "failed", "dead", "canceled"]
-Trigger = Literal["automatic", "replay", "test"]
+Trigger = Literal["automatic", "manual", "replay", "test", "listen"]
 ErrorCode = Literal[
     "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
 ]
@@ -39,6 +43,22 @@ class HeldDelivery:
     ends_at: datetime
     token: int
     lease_ends: float
+    format: str = "flat"
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it."""
+
+    url: str
+    message_name: str
+    body: bytes
+    keys: Sequence[SigningKey]
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 15.0
+    sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +66,38 @@ class Target:
     """An endpoint as the sender needs it, with its live keys, the newest first."""
 
     endpoint: Endpoint
-    keys: tuple[tuple[bytes, datetime | None], ...]
+    keys: tuple[tuple[SigningKey, datetime | None], ...]
+    auth: Auth | None = None
     is_archived: bool = False
 
-    def live_keys(self, now: datetime) -> list[bytes]:
+    def live_keys(self, now: datetime) -> list[SigningKey]:
         """Return the keys that sign at this moment."""
-        return [key for key, expires_at in self.keys if expires_at is None or expires_at > now]
+        wanted = algorithms(self.endpoint.signing)
+        return [key for key, ends in self.keys if key.algorithm in wanted and (ends is None or ends > now)]
+
+    def outgoing(
+        self, message_id: uuid.UUID, format_: str, body: bytes, now: datetime, sequence: int | None = None
+    ) -> Outgoing:
+        """Return what is to be POSTed of a message, signed with the keys of this moment."""
+        headers = dict(self.endpoint.headers)
+        if self.auth is not None:
+            name, value = self.auth.header
+            headers[name] = value
+        return Outgoing(
+            self.endpoint.url,
+            message_name(message_id),
+            body,
+            self.live_keys(now),
+            content_type(format_),
+            headers,
+            float(self.endpoint.timeout_seconds),
+            sequence,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one POST: a status, or an error code where no status was had."""
+    """What came of one POST: a status, or an error code where no status was had; the rest as far as it was measured."""
 
     started_at: datetime
     duration_ms: int
@@ -64,6 +105,13 @@ class Answer:
     error_code: ErrorCode | None
     response: str | None
     retry_after: str | None = None
+    dns_ms: int | None = None
+    connect_ms: int | None = None
+    tls_ms: int | None = None
+    ttfb_ms: int | None = None
+    remote_ip: str | None = None
+    request_headers: Mapping[str, str] | None = None
+    response_headers: Mapping[str, str] | None = None
 
     @property
     def has_succeeded(self) -> bool:
@@ -124,6 +172,8 @@ class RecordedAttempt:
     number: int
     trigger: Trigger
     answer: Answer
+    next_attempt_at: datetime | None = None
+    redacted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +191,16 @@ class Delivery:
     next_attempt_at: datetime | None
     created_at: datetime
     completed_at: datetime | None
+    sequence: int | None = None
+    replay_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with its body and all its attempts, the first one first."""
+    """A delivery with its body, as long as that is kept, and all its attempts, the first one first."""
 
     delivery: Delivery
-    body: bytes
+    body: bytes | None
     attempts: tuple[RecordedAttempt, ...]
 
 

@@ -15,8 +15,9 @@ CREATE TABLE endpoints (
     signing text NOT NULL DEFAULT 'hmac' CHECK (signing IN ('hmac', 'ed25519', 'both')),
     description text,
     metadata jsonb NOT NULL DEFAULT '{}',
-    -- Custom headers lie open and are shown; what authenticates us to the receiver is sealed and never shown.
+    -- Custom headers lie open and are shown; of what authenticates us to the receiver `auth` tells what may be shown.
     headers jsonb NOT NULL DEFAULT '{}',
+    auth jsonb,
     sealed_auth bytea,
     status text NOT NULL CHECK (status IN ('active', 'paused', 'disabled')),
     disabled_reason text,

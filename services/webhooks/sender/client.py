@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -13,8 +12,7 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from multidict import CIMultiDict
 
 from services.webhooks.domain.addresses import Reach, URLRefused
-from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, ErrorCode, printable
-from services.webhooks.domain.signature import sign
+from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, ErrorCode, Outgoing, printable
 from services.webhooks.sender.guard import (
     DIALLED,
     AddressRefused,
@@ -24,6 +22,7 @@ from services.webhooks.sender.guard import (
     VettingResolver,
     vetting_socket_factory,
 )
+from services.webhooks.sender.signing import sign
 from services.webhooks.sender.urls import CheckedURL, URLChecker
 from shared.boundary import refuse_inside_transaction
 from shared.clock import Clock
@@ -38,7 +37,6 @@ _HEADERS: Final = (
     ("User-Agent", "Mintwire-Webhooks/1.0"),
     ("Accept", "*/*"),
     ("Accept-Encoding", "identity"),
-    ("Content-Type", "application/json"),
 )
 _REACHES: Final[tuple[Reach, ...]] = ("public", "loopback")
 
@@ -73,7 +71,7 @@ class Sender:
     ) -> None:
         await self._exit.aclose()
 
-    async def post(self, url: str, message_name: str, body: bytes, keys: Sequence[bytes]) -> Answer:
+    async def post(self, outgoing: Outgoing) -> Answer:
         """POST a body as it is, signed with every key; returns within the total timeout, whatever the receiver does."""
         refuse_inside_transaction("A webhook")
         started_at = self._clock()
@@ -83,15 +81,17 @@ class Sender:
         raw: bytes | None = None
         retry_after: str | None = None
         try:
-            checked = self._urls.check(url)
+            checked = self._urls.check(outgoing.url)
             note = DialNote()
             DIALLED.set(note)
             timestamp = int(started_at.timestamp())
-            headers = CIMultiDict(_HEADERS)
-            headers["webhook-id"] = message_name
+            headers = CIMultiDict(outgoing.headers)
+            headers.update(_HEADERS)
+            headers["Content-Type"] = outgoing.content_type
+            headers["webhook-id"] = outgoing.message_name
             headers["webhook-timestamp"] = str(timestamp)
-            headers["webhook-signature"] = sign(message_name, timestamp, body, keys)
-            response = await self._request(checked, headers, body, note)
+            headers["webhook-signature"] = sign(outgoing.message_name, timestamp, outgoing.body, outgoing.keys)
+            response = await self._request(checked, headers, outgoing.body, note)
             status = response.status
             retry_after = response.headers.get("Retry-After")
             raw = await _excerpt(response)

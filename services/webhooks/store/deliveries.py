@@ -19,8 +19,8 @@ from shared.database.pool import Connection
 
 INSERT_TEST = """
 WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $6)
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $17, $6)
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
                             last_error_code, created_at, completed_at)
@@ -48,7 +48,7 @@ SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_mad
        d.created_at, d.completed_at, q.visible_at AS next_attempt_at, m.body
 FROM deliveries d
 JOIN endpoints e ON e.id = d.endpoint_id
-JOIN messages m ON m.id = d.message_id AND m.format = d.format
+LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3)
 """
@@ -82,7 +82,7 @@ WITH chosen AS (
     SELECT l.delivery_id
     FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-        AND e.archived_at IS NULL AND e.status <> 'disabled'
+        AND e.archived_at IS NULL
         AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
         AND ($6::uuid IS NULL OR l.delivery_id = $6)
     ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED
@@ -127,6 +127,7 @@ async def insert_test(
         answer.started_at,
         answer.duration_ms,
         answer.response,
+        message.content,
     )
 
 

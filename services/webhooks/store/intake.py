@@ -9,17 +9,17 @@ from services.webhooks.domain.endpoints import Subscription
 from shared.database.pool import Connection
 
 FIND_SUBSCRIPTIONS = """
-SELECT id, program_id, partner_id, event_types, format, max_in_flight, version,
+SELECT id, program_id, partner_id, event_types, format, max_in_flight, version, status = 'disabled' AS is_disabled,
        status = 'active' AND (resume_at IS NULL OR resume_at <= $2) AS is_open
 FROM endpoints
-WHERE owner_id = ANY($1::uuid[]) AND archived_at IS NULL AND status <> 'disabled'
+WHERE owner_id = ANY($1::uuid[]) AND archived_at IS NULL
 """
 # The deliveries that this process sends at once are born with its token; the others lie due.
 INSERT_WORK = """
 WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, created_at)
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at)
     SELECT m.*, $14 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[],
-                                $7::bytea[]) AS m
+                                $7::bytea[], $17::bytea[]) AS m
     ON CONFLICT (id, format) DO NOTHING
 ), work AS (
     SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[])
@@ -40,7 +40,7 @@ FROM work JOIN delivery ON delivery.id = work.delivery_id
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message with its frozen body."""
+    """A message with its frozen body, and the event's data where the body does not hold it."""
 
     id: uuid.UUID
     format: str
@@ -49,6 +49,7 @@ class NewMessage:
     event_type: str
     occurred_at: datetime
     body: bytes
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class NewDelivery:
 
 
 async def subscriptions(connection: Connection, owner_ids: Iterable[uuid.UUID], now: datetime) -> list[Subscription]:
-    """Return the endpoints of programs and partners that take deliveries, now or once they resume."""
+    """Return the live endpoints of programs and partners, disabled ones too."""
     rows = await connection.fetch(FIND_SUBSCRIPTIONS, list(owner_ids), now)
     return [
         Subscription(
@@ -73,6 +74,7 @@ async def subscriptions(connection: Connection, owner_ids: Iterable[uuid.UUID], 
             row["format"],
             row["max_in_flight"],
             row["is_open"],
+            row["is_disabled"],
             row["version"],
         )
         for row in rows
@@ -106,4 +108,5 @@ async def insert_work(
         now,
         leased_until,
         ends_at,
+        [m.content for m in messages],
     )

@@ -46,9 +46,10 @@ WITH RECURSIVE walk AS (
     UPDATE delivery_queue q SET visible_at = $3, token = $4
     FROM chosen c WHERE q.delivery_id = c.delivery_id
     RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
-              q.ends_at
+              q.ends_at, q.sequence
 )
-SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body
+SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
+       c.format, c.sequence
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
 """
 CLAIM_EXPIRED = """
@@ -58,9 +59,9 @@ WITH claimed AS (
         SELECT delivery_id FROM delivery_queue
         WHERE delivery_id < $5 AND ends_at <= $1 AND (token IS NULL OR visible_at <= $1)
         LIMIT $2 FOR UPDATE SKIP LOCKED)
-    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at)
+    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at, format, sequence)
 SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
-       ''::bytea AS body
+       ''::bytea AS body, c.format, c.sequence
 FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
 """
 RELEASE = """
@@ -160,4 +161,6 @@ def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
         row["ends_at"],
         token,
         lease_ends,
+        row["format"],
+        row["sequence"],
     )

@@ -12,7 +12,6 @@ from services.webhooks.domain.errors import (
     DeliveryMissing,
     DeliveryNotReplayable,
     DeliveryPending,
-    EndpointDisabled,
 )
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import deliveries
@@ -34,20 +33,18 @@ class ReplayDelivery:
     async def __call__(self, owner: Owner, delivery_id: uuid.UUID, once: Once[uuid.UUID]) -> Answer:
         """Return the delivery's id.
 
-        Raises DeliveryMissing, DeliveryPending, DeliveryNotReplayable or EndpointDisabled.
+        Raises DeliveryMissing, DeliveryPending or DeliveryNotReplayable.
         """
 
         async def work(connection: Connection, now: datetime) -> uuid.UUID:
             found = await deliveries.lock_status(connection, owner, delivery_id)
             if found is None:
                 raise DeliveryMissing
-            status, endpoint_status = found
+            status, _ = found
             if status == "pending":
                 raise DeliveryPending
             if status != "dead":
                 raise DeliveryNotReplayable
-            if endpoint_status == "disabled":
-                raise EndpointDisabled
             if not await deliveries.revive(connection, owner, _ANY, delivery_id, 1, now, now + LIFETIME):
                 raise DeliveryPending
             return delivery_id

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-import orjson
-
-from services.webhooks.domain.bodies import flat_members
-from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
+from services.webhooks.domain.bodies import message_format
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
 from services.webhooks.domain.endpoints import Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake
 from services.webhooks.store.intake import NewDelivery, NewMessage
+from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database import inbox
 from shared.database.inbox import InboxEntry, Verdict
@@ -68,7 +67,7 @@ class TakeInEvents:
                 if fresh:
                     owners = {e.program_id for e in fresh} | {e.partner_id for e in fresh if e.partner_id}
                     work.plan(fresh, await intake.subscriptions(connection, owners, now))
-                if work.deliveries:
+                if work.messages:
                     leased_until = now + timedelta(seconds=LEASE_SECONDS)
                     await intake.insert_work(
                         connection, list(work.messages.values()), work.deliveries, now, leased_until, now + LIFETIME
@@ -122,6 +121,7 @@ class _Work:
                 ends_at,
                 delivery.token,
                 lease_ends,
+                delivery.message.format,
             )
             for delivery in self.deliveries
             if delivery.token is not None
@@ -129,13 +129,16 @@ class _Work:
 
     def _add(self, event: IncomingEvent, subscription: Subscription) -> None:
         message_id = derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
-        key = (message_id, subscription.format)
+        key = (message_id, message_format(subscription.format, subscription.partner_id))
         message = self.messages.get(key)
         if message is None:
-            body = orjson.dumps(flat_members(event.type, event.data, event.occurred_at))
+            body, content = write_body(event, key[1], message_name(message_id))
             message = self.messages[key] = NewMessage(
-                message_id, subscription.format, event.program_id, event.partner_id, event.type, event.occurred_at, body
+                *key, event.program_id, event.partner_id, event.type, event.occurred_at, body, content
             )
+        if subscription.is_disabled:
+            # Nothing is sent, but once the endpoint is enabled again, what it has missed can be replayed.
+            return
         is_ours = subscription.is_open and self._lanes.reserve(subscription.endpoint_id, subscription.max_in_flight)
         token = self._token if is_ours else None
         self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token))

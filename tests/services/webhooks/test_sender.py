@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.webhooks.domain.addresses import Reach
-from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer
+from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, Outgoing
+from services.webhooks.domain.signature import SigningKey
 from services.webhooks.sender import client
 from services.webhooks.sender.client import Sender
 from services.webhooks.sender.guard import AddressRefused, Lookup, NameService, look_up, vetting_socket_factory
@@ -39,7 +40,7 @@ async def sending(
 
 
 async def post(sender: Sender, url: str) -> Answer:
-    return await sender.post(url, "msg_1", b'{"a":1}', [KEY])
+    return await sender.post(Outgoing(url, "msg_1", b'{"a":1}', [SigningKey("hmac", KEY)]))
 
 
 async def answer_of(server: FaultServer, *, total_seconds: float = 2.0) -> Answer:
