@@ -1,4 +1,4 @@
-"""The one object that a receiver makes: it holds the keys, reads requests and sees that each message is handled once."""
+"""The one object that a receiver makes: it holds the keys, reads requests, and sees that work is done once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Receiver:
         return parse(message_id, timestamp, named.get("webhook-sequence"), body)
 
     def handle_once(self, message: Message, work: Callable[[Message], object]) -> bool:
-        """Do the work unless it was done before, and say whether it was done now. Raises `UnderWay`, and what it raises.
+        """Do the work unless it was done before, and say whether it was done now. Raises `UnderWay`.
 
         Work that raises is not done: answer 500, and the message comes again.
         """
