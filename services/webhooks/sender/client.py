@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import time
 from contextlib import AsyncExitStack
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -84,13 +85,9 @@ class Sender:
             checked = self._urls.check(outgoing.url)
             note = DialNote()
             DIALLED.set(note)
-            timestamp = int(started_at.timestamp())
             headers = CIMultiDict(outgoing.headers)
             headers.update(_HEADERS)
-            headers["Content-Type"] = outgoing.content_type
-            headers["webhook-id"] = outgoing.message_name
-            headers["webhook-timestamp"] = str(timestamp)
-            headers["webhook-signature"] = sign(outgoing.message_name, timestamp, outgoing.body, outgoing.keys)
+            headers.update(signed_headers(outgoing, started_at))
             response = await self._request(checked, headers, outgoing.body, note)
             status = response.status
             retry_after = response.headers.get("Retry-After")
@@ -140,6 +137,20 @@ class Sender:
             auto_decompress=False,
             trust_env=False,
         )
+
+
+def signed_headers(outgoing: Outgoing, moment: datetime) -> dict[str, str]:
+    """Return the headers by which a receiver knows a message and verifies it."""
+    timestamp = int(moment.timestamp())
+    headers = {
+        "Content-Type": outgoing.content_type,
+        "webhook-id": outgoing.message_name,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(outgoing.message_name, timestamp, outgoing.body, outgoing.keys),
+    }
+    if outgoing.sequence is not None:
+        headers["webhook-sequence"] = str(outgoing.sequence)
+    return headers
 
 
 def classify(error: Exception) -> ErrorCode:
