@@ -18,7 +18,7 @@ from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention
 from services.webhooks.sender.client import Sender
-from services.webhooks.sender.guard import NameService
+from services.webhooks.sender.names import NameService
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.claim_deliveries import (
@@ -26,6 +26,7 @@ from services.webhooks.usecases.claim_deliveries import (
     ClaimExpired,
     MeasureBacklog,
     ReleaseDeliveries,
+    ReleaseHeads,
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
@@ -147,6 +148,7 @@ def build_dispatcher(
         load_targets=LoadTargets(database, seal),
         read_states=ReadStates(database),
         measure_backlog=MeasureBacklog(database, clock),
+        release_heads=ReleaseHeads(database, clock),
         end=EndUnsent(database, clock, hand_over),
     )
     writer = ResultWriter(RecordResults(batches, clock, hand_over))

@@ -6,14 +6,19 @@ from shared.events.checkout import CheckoutCompletedV1
 from shared.events.codes import CodesGeneratedV1
 from shared.events.envelope import EventData
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
-from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
+from shared.events.webhooks import (
+    WebhookDeliveryDeadV1,
+    WebhookEndpointDisabledV1,
+    WebhookEndpointFailingV1,
+    WebhookRecoveredV1,
+)
 
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "checkout": (CheckoutCompletedV1,),
     "codes": (CodesGeneratedV1,),
     "redemption": (CodeRedeemedV1, CodeRedemptionRejectedV1),
-    "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointDisabledV1),
+    "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointFailingV1, WebhookEndpointDisabledV1, WebhookRecoveredV1),
 }
 
 # What an endpoint may subscribe to: everything that our own services say.

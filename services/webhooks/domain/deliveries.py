@@ -18,11 +18,15 @@ ErrorCode = Literal[
     "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
 ]
 GONE: Final = 410
+# What a receiver may say by its answer's header `webhook-delivery`.
+ABORT: Final = "abort-message"
+DISABLE: Final = "disable"
+RECEIVER_ASKED: Final = "receiver_asked"
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES: Final = 16 * 1024
 MESSAGE_PREFIX: Final = "msg_"
-# The total timeout of a POST and as much again: who has not reported by then is taken for dead.
-LEASE_SECONDS: Final = 30.0
+# The longest timeout of a POST and half as much again: who has not reported by then is taken for dead.
+LEASE_SECONDS: Final = 45.0
 
 
 @dataclass(slots=True)
@@ -45,11 +49,21 @@ class HeldDelivery:
     lease_ends: float
     format: str = "flat"
     sequence: int | None = None
+    ordering_key: str | None = None
+    breaker_trips: int = 0
+
+    @property
+    def is_first_try(self) -> bool:
+        """Whether it has not been sent before; what has been may wait for what has not."""
+        return self.step == 1 and self.trigger == "automatic"
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it."""
+    """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it.
+
+    The values of `secret_headers` are shown to nobody.
+    """
 
     url: str
     message_name: str
@@ -59,6 +73,7 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float = 15.0
     sequence: int | None = None
+    secret_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,12 @@ class Target:
     auth: Auth | None = None
     is_archived: bool = False
 
+    @property
+    def steps(self) -> Sequence[int]:
+        """Seconds before each attempt."""
+        own = self.endpoint.schedule
+        return schedule.STEPS if own is None else (0, *own)
+
     def live_keys(self, now: datetime) -> list[SigningKey]:
         """Return the keys that sign at this moment."""
         wanted = algorithms(self.endpoint.signing)
@@ -80,9 +101,11 @@ class Target:
     ) -> Outgoing:
         """Return what is to be POSTed of a message, signed with the keys of this moment."""
         headers = dict(self.endpoint.headers)
+        secret_headers: tuple[str, ...] = ()
         if self.auth is not None:
             name, value = self.auth.header
             headers[name] = value
+            secret_headers = (name,)
         return Outgoing(
             self.endpoint.url,
             message_name(message_id),
@@ -92,6 +115,7 @@ class Target:
             headers,
             float(self.endpoint.timeout_seconds),
             sequence,
+            secret_headers,
         )
 
 
@@ -112,6 +136,7 @@ class Answer:
     remote_ip: str | None = None
     request_headers: Mapping[str, str] | None = None
     response_headers: Mapping[str, str] | None = None
+    control: str | None = None
 
     @property
     def has_succeeded(self) -> bool:
@@ -127,40 +152,64 @@ class Decision:
     due_at: datetime | None = None
     reason: str | None = None
     resume_at: datetime | None = None
-    is_gone: bool = False
+    disabled_reason: str | None = None
+    names_a_time: bool = False
 
 
 SUCCEEDED: Final = Decision("succeeded")
 
 
-def decide(answer: Answer, step: int, ends_at: datetime, now: datetime, throttled: int, chance: float) -> Decision:
+def decide(
+    answer: Answer,
+    step: int,
+    ends_at: datetime,
+    now: datetime,
+    throttled: int,
+    chance: float,
+    steps: Sequence[int] = schedule.STEPS,
+) -> Decision:
     """Judge one answer: 2xx succeeds, 410 means the endpoint is gone, an overloaded one rests, all else is retried.
 
-    `throttled` counts the refusals for overload in a row, this one included.
+    `throttled` counts the refusals for overload in a row, this one included. By the header `webhook-delivery` a
+    receiver may ask that this message is not tried again, or that nothing more comes at all.
     """
     status = answer.status
+    asked_off = RECEIVER_ASKED if answer.control == DISABLE else None
     if answer.has_succeeded:
-        return SUCCEEDED
+        return Decision("succeeded", disabled_reason=asked_off) if asked_off else SUCCEEDED
     if status == GONE:
-        return Decision("dead", reason="endpoint_gone", is_gone=True)
-    resume_at = None
+        return Decision("dead", reason="endpoint_gone", disabled_reason="gone")
+    if asked_off:
+        return Decision("dead", reason="endpoint_disabled", disabled_reason=asked_off)
+    if answer.control == ABORT:
+        return Decision("dead", reason="aborted_by_receiver")
+    resume_at, asked = None, None
     if status in OVERLOADED:
-        resume_at = now + (schedule.retry_after(answer.retry_after, now) or schedule.throttle(throttled))
-    due_at = schedule.next_attempt(step, now, ends_at, resume_at, chance)
+        asked = schedule.retry_after(answer.retry_after, now)
+        resume_at = now + (asked or schedule.throttle(throttled))
+    due_at = schedule.next_attempt(step, now, ends_at, resume_at, chance, steps)
+    names_a_time = asked is not None
     if due_at is None:
-        reason = "attempts_exhausted" if step >= schedule.MAX_ATTEMPTS else "expired"
-        return Decision("dead", reason=reason, resume_at=resume_at)
-    return Decision("pending", due_at=due_at, resume_at=resume_at)
+        reason = "attempts_exhausted" if step >= len(steps) else "expired"
+        return Decision("dead", reason=reason, resume_at=resume_at, names_a_time=names_a_time)
+    return Decision("pending", due_at=due_at, resume_at=resume_at, names_a_time=names_a_time)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One attempt with its answer and what was decided; the unit that is written in groups."""
+    """One attempt with its answer and what was decided; the unit that is written in groups.
+
+    `resume_at` is when its endpoint may be sent to again, `breaker_trips` how often its breaker has opened in a row if
+    that has changed, `is_news` whether the endpoint's health is to be looked at.
+    """
 
     held: HeldDelivery
     target: Target
     answer: Answer
     decision: Decision
+    resume_at: datetime | None = None
+    breaker_trips: int | None = None
+    is_news: bool = False
 
 
 @dataclass(frozen=True, slots=True)

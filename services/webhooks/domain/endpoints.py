@@ -124,6 +124,12 @@ class Subscription:
     is_open: bool
     is_disabled: bool
     version: int
+    ordering: Ordering = "none"
+
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """Whose endpoint it is."""
+        return self.partner_id or self.program_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,7 @@ class EndpointState:
     version: int
     is_active: bool
     resume_at: datetime | None
+    is_failing: bool = False
 
 
 def is_operational(event_type: str) -> bool:

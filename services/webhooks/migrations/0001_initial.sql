@@ -53,6 +53,12 @@ CREATE INDEX endpoints_program ON endpoints (program_id, id) WHERE archived_at I
 CREATE INDEX endpoints_paused ON endpoints (paused_until) WHERE paused_until IS NOT NULL AND archived_at IS NULL;
 CREATE INDEX endpoints_listening ON endpoints (listens_until) WHERE listens_until IS NOT NULL AND archived_at IS NULL;
 
+-- When the bucket of an endpoint with a rate limit will be full again; each delivery that is claimed moves it on.
+CREATE TABLE endpoint_rates (
+    endpoint_id uuid PRIMARY KEY,
+    full_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
 -- `sealed_secret` holds the secret of HMAC, or the seed of the ed25519 key whose public half lies beside it.
 CREATE TABLE endpoint_keys (
     id uuid PRIMARY KEY,
@@ -111,7 +117,7 @@ CREATE UNIQUE INDEX deliveries_once ON deliveries (message_id, endpoint_id);
 CREATE INDEX deliveries_replay ON deliveries (replay_id) WHERE replay_id IS NOT NULL;
 
 -- Live work only. `visible_at` is when a delivery is due or, while `token` is set, when its lease runs out. Where an
--- endpoint wants order, what has the same `ordering_key` goes out by `position`.
+-- endpoint wants order, what has the same `ordering_key` goes out by `position`: all but the first are due at infinity.
 CREATE TABLE delivery_queue (
     delivery_id uuid PRIMARY KEY,
     endpoint_id uuid NOT NULL,
@@ -159,9 +165,14 @@ CREATE TABLE dead_letters (
     endpoint_id uuid NOT NULL,
     event_type text NOT NULL,
     reason text NOT NULL,
-    died_at timestamptz NOT NULL
+    died_at timestamptz NOT NULL,
+    -- As in the queue: where the endpoint wants it, a dead letter holds up what comes after it.
+    ordering_key text,
+    position bigint
 );
 CREATE INDEX dead_letters_endpoint ON dead_letters (endpoint_id, delivery_id);
+CREATE INDEX dead_letters_ordered ON dead_letters (endpoint_id, ordering_key, position)
+    WHERE ordering_key IS NOT NULL;
 
 -- Bulk replays as jobs: a worker that holds the lease walks on from `position_at` and `position_id`.
 CREATE TABLE replays (
@@ -205,7 +216,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
 
-GRANT SELECT, INSERT, UPDATE ON endpoints, sequences, replays TO mintwire_webhooks;
+GRANT SELECT, INSERT, UPDATE ON endpoints, endpoint_rates, sequences, replays TO mintwire_webhooks;
 GRANT SELECT, INSERT, UPDATE, DELETE ON endpoint_keys, delivery_queue, dead_letters TO mintwire_webhooks;
 GRANT SELECT, INSERT, UPDATE, DELETE ON messages, deliveries, attempts TO mintwire_webhooks;
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO mintwire_webhooks;

@@ -38,7 +38,7 @@ VALUES ($8, 1, 'test', $14, $15, $18, $19, $20, $21, $22, $23, $11, $12, $24, $1
 # A page is gathered endpoint by endpoint through the index, so that it costs the same however much history there is.
 LIST_DELIVERIES = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.sequence, d.replay_id, d.created_at, d.completed_at, q.visible_at AS next_attempt_at
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at
 FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT * FROM deliveries f
@@ -54,7 +54,7 @@ ORDER BY d.id DESC LIMIT $7
 LIST_PENDING = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
        d.sequence, d.replay_id, d.created_at, d.completed_at,
-       CASE WHEN q.token IS NULL THEN q.visible_at END AS next_attempt_at
+       CASE WHEN q.token IS NULL THEN nullif(q.visible_at, 'infinity') END AS next_attempt_at
 FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT f.delivery_id, f.visible_at, f.token FROM delivery_queue f
@@ -83,7 +83,8 @@ ORDER BY d.id DESC LIMIT $7
 """
 FIND_DELIVERY = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.sequence, d.replay_id, d.created_at, d.completed_at, q.visible_at AS next_attempt_at, m.body
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at,
+       m.body
 FROM deliveries d
 JOIN endpoints e ON e.id = d.endpoint_id
 LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format

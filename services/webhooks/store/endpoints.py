@@ -128,7 +128,7 @@ WHERE e.id = ANY($1::uuid[])
 ORDER BY e.id, k.id DESC
 """
 FIND_STATES = """
-SELECT id, version, status, resume_at, archived_at FROM endpoints WHERE id = ANY($1::uuid[])
+SELECT id, version, status, resume_at, archived_at, failing_since FROM endpoints WHERE id = ANY($1::uuid[])
 """
 
 
@@ -350,6 +350,7 @@ async def states(connection: Connection, endpoint_ids: Sequence[uuid.UUID]) -> l
             row["version"],
             row["status"] == "active" and row["archived_at"] is None,
             row["resume_at"],
+            row["failing_since"] is not None,
         )
         for row in rows
     ]

@@ -81,6 +81,23 @@ class ReleaseDeliveries:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseHeads:
+    """Calls up what is first of its line and was not called up, because what stood before it went some other way."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self) -> bool:
+        """Say whether anything became due."""
+        async with self.database.connection() as connection:
+            lines = await queue.waiting_lines(connection)
+        if not lines:
+            return False
+        async with self.database.transaction() as connection:
+            return await queue.release_heads(connection, lines, self.clock()) > 0
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureBacklog:
     """Says how far behind the deliveries are."""
 

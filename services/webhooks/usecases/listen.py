@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.webhooks.domain.deliveries import Answer, ErrorCode
+from services.webhooks.domain.deliveries import Answer, ErrorCode, Target
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS, Endpoint, Format, Owner, ShownEndpoint
 from services.webhooks.domain.errors import ListenerMissing, TooManyEndpoints
 from services.webhooks.domain.signature import Signing
@@ -172,8 +172,12 @@ class Listen:
             if not taken:
                 return []
             target = (await endpoints.targets(connection, self.seal, [listener_id]))[listener_id]
-        made = [target.outgoing(each.message_id, each.format, each.body, now, each.sequence) for each in taken]
-        return [Handed(each, token, signed_headers(outgoing, now)) for each, outgoing in zip(taken, made, strict=True)]
+        return [_handed(each, token, target, now) for each in taken]
+
+
+def _handed(taken: Taken, token: int, target: Target, now: datetime) -> Handed:
+    outgoing = target.outgoing(taken.message_id, taken.format, taken.body, now, taken.sequence)
+    return Handed(taken, token, signed_headers(outgoing, int(now.timestamp())))
 
 
 def answer_of(

@@ -33,9 +33,7 @@ def test_the_asymmetric_signature_is_that_of_the_published_vector() -> None:
     secret = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
     made = read_key(secret)
     signed = sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', [made.key])
-    assert signed == (
-        "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
-    )
+    assert signed == ("v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==")
     assert made.public_key is not None
     assert public_text(made.public_key) == "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 
@@ -184,7 +182,7 @@ def test_an_overloaded_endpoint_rests_as_long_as_it_asks(status: int) -> None:
 
 def test_gone_means_gone() -> None:
     decision = decide(Answer(NOW, 1, 410, None, ""), 1, END, NOW, 0, 0.5)
-    assert (decision.status, decision.is_gone, decision.reason) == ("dead", True, "endpoint_gone")
+    assert (decision.status, decision.disabled_reason, decision.reason) == ("dead", "gone", "endpoint_gone")
 
 
 def test_the_tenth_failure_is_the_last() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, Outg
 from services.webhooks.domain.signature import SigningKey
 from services.webhooks.sender import client
 from services.webhooks.sender.client import Sender
-from services.webhooks.sender.guard import AddressRefused, Lookup, NameService, look_up, vetting_socket_factory
+from services.webhooks.sender.guard import AddressRefused, vetting_socket_factory
+from services.webhooks.sender.names import Lookup, NameService, look_up
 from services.webhooks.sender.urls import URLChecker
 from shared.boundary import INSIDE_TRANSACTION
 from shared.clock import utc_now
@@ -27,25 +29,24 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @asynccontextmanager
-async def sending(
-    *, total_seconds: float = 2.0, lookup: Lookup = look_up, is_development: bool = True
-) -> AsyncIterator[Sender]:
+async def sending(*, lookup: Lookup = look_up, is_development: bool = True) -> AsyncIterator[Sender]:
     names = NameService(lookup)
     urls = URLChecker(names, is_development=is_development)
     try:
-        async with Sender(urls, names, utc_now, total_seconds=total_seconds) as sender:
+        async with Sender(urls, names, utc_now) as sender:
             yield sender
     finally:
         names.close()
 
 
-async def post(sender: Sender, url: str) -> Answer:
-    return await sender.post(Outgoing(url, "msg_1", b'{"a":1}', [SigningKey("hmac", KEY)]))
+async def post(sender: Sender, url: str, *, total_seconds: float = 2.0, **more: Any) -> Answer:
+    keys = [SigningKey("hmac", KEY)]
+    return await sender.post(Outgoing(url, "msg_1", b'{"a":1}', keys, timeout_seconds=total_seconds, **more))
 
 
 async def answer_of(server: FaultServer, *, total_seconds: float = 2.0) -> Answer:
-    async with sending(total_seconds=total_seconds) as sender:
-        return await post(sender, server.url)
+    async with sending() as sender:
+        return await post(sender, server.url, total_seconds=total_seconds)
 
 
 def always(raw: bytes) -> Callable[[FaultServer], Behave]:
@@ -297,7 +298,7 @@ async def test_a_name_that_changes_its_mind_is_refused_at_the_second_dial() -> N
     urls = URLChecker(names, is_development=True)
     try:
         await urls.vet("https://hooks.example.com/")
-        async with Sender(urls, names, utc_now, total_seconds=2) as sender:
+        async with Sender(urls, names, utc_now) as sender:
             assert (await post(sender, "https://hooks.example.com/")).error_code == "blocked_address"
     finally:
         names.close()
