@@ -1,8 +1,13 @@
 """Identifiers: UUIDv7 for what we create (RFC 9562), UUIDv5 for what must come out the same on a repeat."""
 
 import uuid
+from datetime import datetime, timedelta
+from typing import Final
 
 from uuid_utils import compat
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def new_id() -> uuid.UUID:
@@ -13,3 +18,8 @@ def new_id() -> uuid.UUID:
 def derived_id(namespace: uuid.UUID, *parts: str) -> uuid.UUID:
     """Return the same UUIDv5 for the same namespace and parts; parts are joined unambiguously."""
     return uuid.uuid5(namespace, "\x1f".join(parts))
+
+
+def earliest_id(moment: datetime) -> uuid.UUID:
+    """Return an id that sorts before every UUIDv7 made at `moment` or later."""
+    return uuid.UUID(int=(moment - _EPOCH) // _MILLISECOND << 80)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher.dispatcher import Dispatcher, Works
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.errors import WebhookError
+from services.webhooks.domain.retention import Retention
 from services.webhooks.sender.client import Sender
 from services.webhooks.sender.names import NameService
 from services.webhooks.sender.urls import URLChecker
@@ -27,12 +29,19 @@ from services.webhooks.usecases.claim_deliveries import (
     ReleaseHeads,
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
+from services.webhooks.usecases.debug_signature import DebugSignature
+from services.webhooks.usecases.handle_messages import ReadMessage, RedactMessage
+from services.webhooks.usecases.keep_house import KeepHouse
+from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
+from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
+from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
+from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.broker import topology
@@ -75,8 +84,16 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         take_in = TakeInEvents(batches, dispatcher, utc_now)
         consumer = BatchConsumer(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now)
         answer_once = AnswerOnce(database, utc_now, seal, WebhookError)
+        worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog)
+        hub = ListenerHub(database, utc_now)
+        kept = Retention(
+            timedelta(days=settings.payload_retention_days),
+            timedelta(days=settings.attempt_retention_days),
+            timedelta(days=settings.delivery_retention_days),
+        )
+        house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed)
         app = build_app(
-            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher),
+            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub),
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
         )
@@ -85,6 +102,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             async def finish() -> None:
                 await consumer.stop()
                 await dispatcher.stop()
+                hub.close()
                 await server.close()
                 await relay.drain(DRAIN_SECONDS)
 
@@ -92,6 +110,9 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 "consumer": consumer.run(),
                 "dispatcher": dispatcher.run(),
                 "relay": relay.run(),
+                "replays": worker.run(),
+                "listeners": hub.run(),
+                "house": house.run(),
                 "purge": PurgeAnswers(database, utc_now).run(),
             }
             await supervise(parts, stop, finish)
@@ -142,6 +163,8 @@ def build_use_cases(
     sender: Sender,
     urls: URLChecker,
     dispatcher: Dispatcher,
+    worker: RunReplays,
+    hub: ListenerHub,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
@@ -155,8 +178,18 @@ def build_use_cases(
         read_keys=ReadKeys(database, clock),
         send_test=SendTest(database, clock, seal, sender.post, new_id),
         read_deliveries=ReadDeliveries(database),
+        resend_delivery=ResendDelivery(database, clock, seal, sender.post),
+        cancel_delivery=CancelDelivery(database, clock),
+        redact_attempt=RedactAttempt(database, clock),
         replay_delivery=ReplayDelivery(answer_once, note_backlog),
         replay_many=ReplayMany(answer_once, note_backlog),
+        create_replay=CreateReplay(answer_once, new_id, worker.wake),
+        read_replays=ReadReplays(database),
+        cancel_replay=CancelReplay(database, clock),
+        read_message=ReadMessage(database),
+        redact_message=RedactMessage(database, clock),
+        debug_signature=DebugSignature(database, clock, seal),
+        listen=Listen(database, clock, seal, hub, new_id),
     )
 
 

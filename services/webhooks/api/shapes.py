@@ -96,7 +96,10 @@ class PublicKeysData(ResponseModel):
 
 
 class AttemptData(ResponseModel):
-    """One POST: `status` is the receiver's, `error_code` says why there was none, `response` begins its answer."""
+    """One POST: `status` is the receiver's, `error_code` says why there was none, `response` begins its answer.
+
+    `duration_ms` is the whole; its parts are null where they did not take place, as on a connection that was kept.
+    """
 
     delivery_id: str
     message_id: str
@@ -107,8 +110,17 @@ class AttemptData(ResponseModel):
     error_code: str | None
     error: str | None
     response: str | None
+    request_headers: dict[str, str] | None
+    response_headers: dict[str, str] | None
+    remote_ip: str | None
     duration_ms: int
+    dns_ms: int | None
+    connect_ms: int | None
+    tls_ms: int | None
+    ttfb_ms: int | None
     started_at: str
+    next_attempt_at: str | None
+    redacted_at: str | None
 
 
 class DeliveryData(ResponseModel):
@@ -122,6 +134,8 @@ class DeliveryData(ResponseModel):
     attempts_made: int
     last_status: int | None
     last_error_code: str | None
+    sequence: int | None
+    replay_id: str | None
     next_attempt_at: str | None
     created_at: str
     completed_at: str | None
@@ -226,8 +240,17 @@ def attempt_data(attempt: RecordedAttempt) -> AttemptData:
         error_code=answer.error_code,
         error=None if answer.error_code is None else ERROR_TEXTS[answer.error_code],
         response=answer.response,
+        request_headers=None if answer.request_headers is None else dict(answer.request_headers),
+        response_headers=None if answer.response_headers is None else dict(answer.response_headers),
+        remote_ip=answer.remote_ip,
         duration_ms=answer.duration_ms,
+        dns_ms=answer.dns_ms,
+        connect_ms=answer.connect_ms,
+        tls_ms=answer.tls_ms,
+        ttfb_ms=answer.ttfb_ms,
         started_at=format_microseconds(answer.started_at),
+        next_attempt_at=_time(attempt.next_attempt_at),
+        redacted_at=_time(attempt.redacted_at),
     )
 
 
@@ -242,6 +265,8 @@ def delivery_data(delivery: Delivery) -> DeliveryData:
         attempts_made=delivery.attempts_made,
         last_status=delivery.last_status,
         last_error_code=delivery.last_error_code,
+        sequence=delivery.sequence,
+        replay_id=None if delivery.replay_id is None else str(delivery.replay_id),
         next_attempt_at=_time(delivery.next_attempt_at),
         created_at=format_microseconds(delivery.created_at),
         completed_at=_time(delivery.completed_at),

@@ -268,12 +268,36 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries are meant; None means all."""
+
+    endpoint_id: uuid.UUID | None = None
+    status: DeliveryStatus | None = None
+    event_type: str | None = None
+    message_id: uuid.UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
     """Which dead letters are meant; None means all."""
 
     endpoint_id: uuid.UUID | None = None
     event_type: str | None = None
     since: datetime | None = None
+
+
+def message_id_of(name: str) -> uuid.UUID | None:
+    """Return the id of a message by the name that receivers see; None for what names no message."""
+    digits = name.removeprefix(MESSAGE_PREFIX)
+    if digits == name or len(digits) != 32:
+        return None
+    try:
+        found = uuid.UUID(digits)
+    except ValueError:
+        return None
+    return found if found.hex == digits else None
 
 
 def message_name(message_id: uuid.UUID) -> str:

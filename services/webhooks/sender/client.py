@@ -80,7 +80,7 @@ class Sender:
         raw: bytes | None = None
         dial = Dial()
         DIALLED.set(dial)
-        headers = _headers(outgoing, int(started_at.timestamp()))
+        headers = signed_headers(outgoing, int(started_at.timestamp()))
         try:
             checked = self._urls.check(outgoing.url)
             response = await self._request(checked, headers, outgoing, dial)
@@ -144,6 +144,21 @@ class Sender:
         return ClientSession(connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, trust_env=False)
 
 
+def signed_headers(outgoing: Outgoing, timestamp: int) -> dict[str, str]:
+    """Return all headers of a POST, its signature among them."""
+    headers = {
+        **outgoing.headers,
+        **_HEADERS,
+        "Content-Type": outgoing.content_type,
+        "webhook-id": outgoing.message_name,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(outgoing.message_name, timestamp, outgoing.body, outgoing.keys),
+    }
+    if outgoing.sequence is not None:
+        headers["webhook-sequence"] = str(outgoing.sequence)
+    return headers
+
+
 def classify(error: Exception) -> ErrorCode:
     """Name a failure without telling what is behind an address that we do not dial."""
     if isinstance(error, aiohttp.ClientConnectorDNSError | AddressRefused):
@@ -195,20 +210,6 @@ async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
 @lru_cache(maxsize=64)
 def _timeout(seconds: float) -> ClientTimeout:
     return ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
-
-
-def _headers(outgoing: Outgoing, timestamp: int) -> dict[str, str]:
-    headers = {
-        **outgoing.headers,
-        **_HEADERS,
-        "Content-Type": outgoing.content_type,
-        "webhook-id": outgoing.message_name,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(outgoing.message_name, timestamp, outgoing.body, outgoing.keys),
-    }
-    if outgoing.sequence is not None:
-        headers["webhook-sequence"] = str(outgoing.sequence)
-    return headers
 
 
 def _masked(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:

@@ -38,20 +38,26 @@ def sign(message_id: str, timestamp: int, body: bytes, keys: Iterable[SigningKey
 
 def new_key(algorithm: Algorithm) -> MadeKey:
     """Return a new random key."""
-    return _made(SigningKey(algorithm, secrets.token_bytes(NEW_SECRET_BYTES if algorithm == "hmac" else SEED_BYTES)))
+    return pair_of(SigningKey(algorithm, secrets.token_bytes(NEW_SECRET_BYTES if algorithm == "hmac" else SEED_BYTES)))
 
 
 def read_key(text: str) -> MadeKey:
     """Return the key of a caller's own `whsec_` or `whsk_` text; raises ValueError."""
     if not text.startswith(PRIVATE_PREFIX):
-        return _made(SigningKey("hmac", parse_secret(text)))
+        return pair_of(SigningKey("hmac", parse_secret(text)))
     pair = decode(text, PRIVATE_PREFIX)
     if len(pair) not in (SEED_BYTES, 2 * SEED_BYTES):
         raise ValueError(f"must hold {SEED_BYTES} or {2 * SEED_BYTES} bytes")
-    made = _made(SigningKey("ed25519", pair[:SEED_BYTES]))
+    made = pair_of(SigningKey("ed25519", pair[:SEED_BYTES]))
     if pair[SEED_BYTES:] not in (b"", made.public_key):
         raise ValueError("must hold a private key and the public key that belongs to it")
     return made
+
+
+def pair_of(key: SigningKey) -> MadeKey:
+    """Return a key with its public half; a secret of HMAC has none."""
+    is_pair = key.algorithm == "ed25519"
+    return MadeKey(key, _private_key(key.secret).public_key().public_bytes_raw() if is_pair else None)
 
 
 def secret_text(key: SigningKey) -> str:
@@ -71,11 +77,6 @@ def is_signed_by(public: bytes, content: bytes, signature: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def _made(key: SigningKey) -> MadeKey:
-    is_pair = key.algorithm == "ed25519"
-    return MadeKey(key, _private_key(key.secret).public_key().public_bytes_raw() if is_pair else None)
 
 
 def _ed25519_signature(content: bytes, seed: bytes) -> str:
