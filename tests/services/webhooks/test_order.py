@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from aiohttp import web
 
+from services.webhooks.dispatcher import dispatcher
 from services.webhooks.domain.deliveries import LEASE_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
@@ -16,6 +17,11 @@ from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_
 from tests.services.webhooks.receiver import Post, Receiver
 
 CODE_IDS = [new_id() for _ in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "HOUSEKEEPING_SECONDS", 0.2)
 
 
 def codes(posts: Sequence[Post]) -> list[str]:
@@ -133,6 +139,7 @@ async def test_what_is_exhausted_holds_up_the_line_until_it_was_replayed(
     await service.send("POST", f"/dead-letters/{letters[0]['id']}/replay", merchant.partner_key)
     await service.settled(4)
     assert codes(receiver.posts) == ["C0", "C0", "C1", "C2", "C3"]
+    assert receiver.most_under_way == 1
 
 
 async def test_a_process_that_dies_with_the_first_of_a_line_does_not_end_the_line(
