@@ -139,7 +139,8 @@ WITH chosen AS (
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
                             ends_at, token, sequence, ordering_key, position)
 SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1,
-       CASE WHEN ordering_key IS NULL THEN $8::timestamptz ELSE 'infinity' END, $9, NULL, sequence, ordering_key, position
+       CASE WHEN ordering_key IS NULL THEN $8::timestamptz ELSE 'infinity' END, $9, NULL, sequence, ordering_key,
+       position
 FROM delivery
 RETURNING delivery_id
 """

@@ -94,7 +94,8 @@ WITH letter AS (
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
                             ends_at, token, sequence, ordering_key, position)
 SELECT r.id, r.endpoint_id, r.message_id, r.format, r.event_type, 'replay', 1,
-       CASE WHEN l.ordering_key IS NULL THEN $3::timestamptz ELSE 'infinity' END, $4, NULL, r.sequence, l.ordering_key, l.position
+       CASE WHEN l.ordering_key IS NULL THEN $3::timestamptz ELSE 'infinity' END, $4, NULL, r.sequence,
+       l.ordering_key, l.position
 FROM revived r LEFT JOIN letter l ON l.delivery_id = r.id
 RETURNING delivery_id
 """
