@@ -1,6 +1,6 @@
 """Whose is whose: for every route a foreign object answers exactly like a missing one, and lists show nothing of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -59,7 +59,8 @@ async def make_things(service: Service, merchant: Merchant, receiver: Receiver) 
 
 
 def missing() -> Things:
-    return Things(*(str(new_id()) for _ in range(3)), f"msg_{new_id().hex}", str(new_id()), str(new_id()))
+    made = [str(new_id()) for _ in range(5)]
+    return Things(made[0], made[1], made[2], f"msg_{new_id().hex}", made[3], made[4])
 
 
 def without_request(reply: Reply) -> tuple[int, Any, set[str]]:
@@ -110,7 +111,7 @@ async def test_one_partner_sees_nothing_of_another_of_the_same_program(
     program_endpoint = await service.endpoint(merchant.program_key, receiver.url)
     for route in NAMING:
         if "{endpoint_id}" in route[1]:
-            asked = Things(program_endpoint["id"], *list(missing().__dataclass_fields__)[1:])
+            asked = replace(missing(), endpoint_id=program_endpoint["id"])
             assert (await ask(service, route, asked, merchant.partner_key)).status == 404, route
     assert things.endpoint_id in str((await service.send("GET", "/endpoints", merchant.program_key)).body)
 
