@@ -5,6 +5,7 @@ import { createHmac, createPublicKey, timingSafeEqual, verify as verifySignature
 const TOLERANCE_SECONDS = 300;
 const SECRET = 'whsec_';
 const PUBLIC = 'whpk_';
+const SHORTEST_SECRET = 24;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 // The fixed head of a DER document that holds nothing but a raw ed25519 key.
 const ED25519_HEAD = Buffer.from('302a300506032b6570032100', 'hex');
@@ -161,6 +162,7 @@ function readKey(text) {
     return { version: 'v1a', check: (signed, given) => verifySignature(null, signed, key, given) };
   }
   const key = decode(text, SECRET);
+  if (key.length < SHORTEST_SECRET) throw new Error(`a secret has at least ${SHORTEST_SECRET} bytes`);
   return {
     version: 'v1',
     check: (signed, given) => {

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 TOLERANCE_SECONDS = 300
 _SECRET, _PUBLIC = "whsec_", "whpk_"
 _PUBLIC_KEY_BYTES = 32
+_SHORTEST_SECRET = 24
 
 Check = Callable[[bytes, bytes], bool]
 """Takes what was signed and a signature, and says whether they belong together."""
@@ -31,7 +32,10 @@ def read_key(text: str) -> tuple[str, Check]:
     """Read a `whsec_` secret or a `whpk_` public key; return the version of signatures it checks, and the check."""
     if text.startswith(_PUBLIC):
         return "v1a", _ed25519(_decode(text, _PUBLIC))
-    return "v1", _hmac(_decode(text, _SECRET))
+    secret = _decode(text, _SECRET)
+    if len(secret) < _SHORTEST_SECRET:
+        raise ValueError(f"a secret has at least {_SHORTEST_SECRET} bytes")
+    return "v1", _hmac(secret)
 
 
 def verify(

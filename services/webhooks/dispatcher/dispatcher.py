@@ -181,7 +181,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Send, claim and keep house until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._writer.run())
+            group.create_task(self._writer.run(self.note_backlog))
             group.create_task(self._claim_forever())
             group.create_task(self._attend_forever())
             group.create_task(self._watch_forever())

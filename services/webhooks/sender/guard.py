@@ -24,6 +24,7 @@ from services.webhooks.sender.names import NameService
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_INTERIM: Final = 100
 _PIECE_BYTES: Final = 8 * 1024
+_EMPTY_LINE: Final = b"\r\n\r\n"
 _SWITCHING: Final = 101
 _NO_DELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -134,9 +135,14 @@ class BoundedAnswer(ResponseHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand the head on in small pieces, so that a flood is seen before it was parsed and kept."""
+        """Hand the head on in pieces, so that a flood is seen before it was parsed and kept.
+
+        Each ends with an empty line if there is one: what follows an answer cannot undo it then.
+        """
         while data and not self._is_answered:
-            piece, data = data[:_PIECE_BYTES], data[_PIECE_BYTES:]
+            end = data.find(_EMPTY_LINE, 0, _PIECE_BYTES)
+            size = _PIECE_BYTES if end < 0 else end + len(_EMPTY_LINE)
+            piece, data = data[:size], data[size:]
             self._head_bytes += len(piece)
             super().data_received(piece)
             if self._is_answered or self.transport is None:

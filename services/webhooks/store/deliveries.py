@@ -118,7 +118,8 @@ LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
 """
-# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing.
+# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing. What had a
+# place in a line has it again, and is called up in its turn.
 REVIVE = """
 WITH chosen AS (
     SELECT l.delivery_id
@@ -131,15 +132,19 @@ WITH chosen AS (
         AND ($6::uuid IS NULL OR l.delivery_id = $6)
     ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED FOR SHARE OF m
 ), revived AS (
-    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id RETURNING l.delivery_id
+    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id
+    RETURNING l.delivery_id, l.ordering_key, l.position
 ), delivery AS (
     UPDATE deliveries d SET status = 'pending', completed_at = NULL FROM revived r
     WHERE d.id = r.delivery_id
-    RETURNING d.id, d.endpoint_id, d.message_id, d.format, d.event_type
+    RETURNING d.id, d.endpoint_id, d.message_id, d.format, d.event_type, d.sequence, r.ordering_key, r.position
 )
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
-                            ends_at, token)
-SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $8, $9, NULL FROM delivery
+                            ends_at, token, sequence, ordering_key, position)
+SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1,
+       CASE WHEN ordering_key IS NULL THEN $8::timestamptz ELSE 'infinity' END, $9, NULL, sequence, ordering_key,
+       position
+FROM delivery
 RETURNING delivery_id
 """
 

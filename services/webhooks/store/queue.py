@@ -107,9 +107,18 @@ UPDATE delivery_queue q SET visible_at = $3 FROM head
 WHERE q.delivery_id = head.delivery_id AND q.visible_at = 'infinity'
 RETURNING q.delivery_id
 """
-# Lines that nobody in this process has moved: what held them up was replayed, purged or canceled, or may now be passed.
+# Lines whose first waits though nothing is before him: that was replayed, purged or canceled, or may now be passed.
 FIND_LINES = """
-SELECT DISTINCT endpoint_id, ordering_key FROM delivery_queue WHERE ordering_key IS NOT NULL AND visible_at = 'infinity'
+SELECT first.endpoint_id, first.ordering_key
+FROM (SELECT DISTINCT ON (endpoint_id, ordering_key) endpoint_id, ordering_key, position, visible_at
+      FROM delivery_queue WHERE ordering_key IS NOT NULL
+      ORDER BY endpoint_id, ordering_key, position) AS first
+JOIN endpoints e ON e.id = first.endpoint_id
+WHERE first.visible_at = 'infinity'
+  AND (e.on_exhausted = 'skip' OR NOT EXISTS (
+      SELECT 1 FROM dead_letters d
+      WHERE d.endpoint_id = first.endpoint_id AND d.ordering_key = first.ordering_key
+          AND d.position < first.position))
 """
 CANCEL_WAITING = """
 WITH canceled AS (
@@ -185,7 +194,7 @@ async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID,
 
 
 async def waiting_lines(connection: Connection) -> list[tuple[uuid.UUID, str]]:
-    """Return the lines in which somebody waits for somebody."""
+    """Return the lines whose first waits for nobody."""
     return [(row["endpoint_id"], row["ordering_key"]) for row in await connection.fetch(FIND_LINES)]
 
 

@@ -85,15 +85,18 @@ ORDER BY m.id FOR SHARE OF m
 # Whoever comes second finds the delivery pending, and nothing to revive.
 REVIVE_PAGE = """
 WITH letter AS (
-    DELETE FROM dead_letters WHERE delivery_id = ANY($1::uuid[])
+    DELETE FROM dead_letters WHERE delivery_id = ANY($1::uuid[]) RETURNING delivery_id, ordering_key, position
 ), revived AS (
     UPDATE deliveries SET status = 'pending', completed_at = NULL, replay_id = $2
     WHERE id = ANY($1::uuid[]) AND status <> 'pending'
     RETURNING id, endpoint_id, message_id, format, event_type, sequence
 )
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
-                            ends_at, token, sequence)
-SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $3, $4, NULL, sequence FROM revived
+                            ends_at, token, sequence, ordering_key, position)
+SELECT r.id, r.endpoint_id, r.message_id, r.format, r.event_type, 'replay', 1,
+       CASE WHEN l.ordering_key IS NULL THEN $3::timestamptz ELSE 'infinity' END, $4, NULL, r.sequence,
+       l.ordering_key, l.position
+FROM revived r LEFT JOIN letter l ON l.delivery_id = r.id
 RETURNING delivery_id
 """
 # How far one step looks: so many messages of the program, whether anything is missing among them or not.

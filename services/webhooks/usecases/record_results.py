@@ -40,8 +40,11 @@ class RecordResults:
     clock: Clock
     hand_over: HandOver
 
-    async def __call__(self, settlements: Sequence[Settlement]) -> None:
-        """Write the group; what another process has taken over is left out. Raises TransientFault."""
+    async def __call__(self, settlements: Sequence[Settlement]) -> bool:
+        """Write the group; what another process has taken over is left out. Raises TransientFault.
+
+        Says whether deliveries that waited for these may have become due.
+        """
         now = self.clock()
         others = [s for s in settlements if _has_consequences(s)]
         if not others:
@@ -55,6 +58,7 @@ class RecordResults:
             self.hand_over(events)
         if fenced := len(settlements) - len(recorded):
             WEBHOOKS_FENCED.inc(fenced)
+        return any(s.held.ordering_key is not None for s in others)
 
 
 @dataclass(frozen=True, slots=True)
