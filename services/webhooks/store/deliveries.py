@@ -112,8 +112,9 @@ WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uui
 ORDER BY l.delivery_id DESC LIMIT $7
 """
 LOCK_DELIVERY = """
-SELECT d.status, e.status AS endpoint_status
+SELECT d.status, m.body IS NOT NULL AS is_whole
 FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
 """
@@ -123,11 +124,13 @@ REVIVE = """
 WITH chosen AS (
     SELECT l.delivery_id
     FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
+    JOIN deliveries d ON d.id = l.delivery_id
+    JOIN messages m ON m.id = d.message_id AND m.format = d.format AND m.body IS NOT NULL
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
         AND e.archived_at IS NULL
         AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
         AND ($6::uuid IS NULL OR l.delivery_id = $6)
-    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED
+    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED FOR SHARE OF m
 ), revived AS (
     DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id
     RETURNING l.delivery_id, l.ordering_key, l.position
@@ -246,10 +249,10 @@ async def list_dead_letters(
 
 async def lock_status(
     connection: Connection, owner: Owner, delivery_id: uuid.UUID
-) -> tuple[DeliveryStatus, str] | None:
-    """Return status of a delivery and of its endpoint, and keep others from changing the delivery."""
+) -> tuple[DeliveryStatus, bool] | None:
+    """Return the status of a delivery and whether its content is there; keep others from changing the delivery."""
     row = await connection.fetchrow(LOCK_DELIVERY, delivery_id, owner.program_id, owner.partner_id)
-    return None if row is None else (row["status"], row["endpoint_status"])
+    return None if row is None else (row["status"], row["is_whole"])
 
 
 async def revive(
@@ -261,7 +264,7 @@ async def revive(
     now: datetime,
     ends_at: datetime,
 ) -> list[uuid.UUID]:
-    """Make up to `limit` dead letters due again with a fresh schedule, and return them."""
+    """Make up to `limit` dead letters whose content is there due again with a fresh schedule, and return them."""
     rows = await connection.fetch(
         REVIVE,
         owner.program_id,

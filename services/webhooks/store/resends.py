@@ -17,16 +17,19 @@ LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
 """
-# Only what nobody is sending: the old time is kept, to be put back after a failure.
+# Only what nobody is sending: the old time is kept, to be put back after a failure. Who waits for its turn is due at
+# infinity.
 LEASE_ONE = """
 UPDATE delivery_queue q SET token = $2, visible_at = $3
 FROM (SELECT delivery_id, visible_at FROM delivery_queue WHERE delivery_id = $1 FOR UPDATE) AS old
 WHERE q.delivery_id = old.delivery_id AND (q.token IS NULL OR q.visible_at <= $4)
-RETURNING old.visible_at
+RETURNING nullif(old.visible_at, 'infinity') AS due_at
 """
 LOCK_STATUS = "SELECT status, attempts_made FROM deliveries WHERE id = $1 FOR NO KEY UPDATE"
 UNQUEUE_ONE = "DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR token = $2)"
-GIVE_BACK_ONE = "UPDATE delivery_queue SET token = NULL, visible_at = $3 WHERE delivery_id = $1 AND token = $2"
+GIVE_BACK_ONE = """
+UPDATE delivery_queue SET token = NULL, visible_at = coalesce($3::timestamptz, 'infinity') WHERE delivery_id = $1 AND token = $2
+"""
 IS_QUEUED = "SELECT EXISTS (SELECT 1 FROM delivery_queue WHERE delivery_id = $1)"
 REMOVE_LETTER = "DELETE FROM dead_letters WHERE delivery_id = $1"
 WRITE_OUTCOME = """
@@ -55,6 +58,14 @@ RETURNING a.number
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """A pending delivery that is kept from the dispatcher; `due_at` is None for one that waits for its turn."""
+
+    token: int
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Resendable:
     """A delivery to be sent by hand; `body` is None once the content is gone."""
 
@@ -76,10 +87,10 @@ async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> 
 
 async def lease(
     connection: Connection, delivery_id: uuid.UUID, token: int, until: datetime, now: datetime
-) -> datetime | None:
-    """Keep the dispatcher from a pending delivery; return when it was due, or None if it is being sent just now."""
-    due_at: datetime | None = await connection.fetchval(LEASE_ONE, delivery_id, token, until, now)
-    return due_at
+) -> Lease | None:
+    """Keep the dispatcher from a pending delivery; None if it is being sent just now."""
+    row = await connection.fetchrow(LEASE_ONE, delivery_id, token, until, now)
+    return None if row is None else Lease(token, row["due_at"])
 
 
 async def record(
@@ -87,23 +98,22 @@ async def record(
     delivery_id: uuid.UUID,
     trigger: Trigger,
     answer: Answer,
-    lease: tuple[int, datetime] | None,
+    held: Lease | None,
     now: datetime,
 ) -> int:
     """Write an attempt that was made beside the schedule, and return its number.
 
-    A success ends the delivery, whatever it was before; a failure leaves everything as it was. `lease` is the token
-    and the time that the delivery was due.
+    A success ends the delivery, whatever it was before; a failure leaves everything as it was.
     """
     status, made = (await connection.fetchrow(LOCK_STATUS, delivery_id)) or ("canceled", 0)
-    token, due_at = lease or (0, None)
+    token, due_at = (0, None) if held is None else (held.token, held.due_at)
     number: int = made + 1
     if answer.has_succeeded:
         await connection.execute(UNQUEUE_ONE, delivery_id, token)
         if not await connection.fetchval(IS_QUEUED, delivery_id):
             await connection.execute(REMOVE_LETTER, delivery_id)
             status = "succeeded"
-    elif lease is not None:
+    elif held is not None:
         await connection.execute(GIVE_BACK_ONE, delivery_id, token, due_at)
     await connection.execute(WRITE_OUTCOME, delivery_id, status, number, answer.status, answer.error_code, now)
     await connection.execute(

@@ -7,13 +7,14 @@ it was, a success ends it.
 import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from services.webhooks.domain.deliveries import RecordedAttempt
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import ContentGone, DeliveryMissing, DeliveryNotPending, DeliveryUnderWay
 from services.webhooks.store import endpoints, resends
+from services.webhooks.store.resends import Lease
 from services.webhooks.usecases.send_test import Post
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -36,7 +37,7 @@ class ResendDelivery:
     async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> RecordedAttempt:
         """Return the attempt. Raises DeliveryMissing, DeliveryUnderWay or ContentGone."""
         now = self.clock()
-        lease: tuple[int, datetime] | None = None
+        held: Lease | None = None
         async with self.database.transaction() as connection:
             found = await resends.lock(connection, owner, delivery_id)
             if found is None:
@@ -44,18 +45,16 @@ class ResendDelivery:
             if found.body is None:
                 raise ContentGone
             if found.status == "pending":
-                token = secrets.randbits(62)
-                due_at = await resends.lease(connection, delivery_id, token, now + _LEASE, now)
-                if due_at is None:
+                held = await resends.lease(connection, delivery_id, secrets.randbits(62), now + _LEASE, now)
+                if held is None:
                     raise DeliveryUnderWay
-                lease = token, due_at
             target = (await endpoints.targets(connection, self.seal, [found.endpoint_id]))[found.endpoint_id]
         outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence)
         answer = await self.post(outgoing)
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
         WEBHOOK_ATTEMPTS.labels("manual").inc()
         async with self.database.transaction() as connection:
-            number = await resends.record(connection, delivery_id, "manual", answer, lease, self.clock())
+            number = await resends.record(connection, delivery_id, "manual", answer, held, self.clock())
         return RecordedAttempt(delivery_id, found.message_id, number, "manual", answer)
 
 
