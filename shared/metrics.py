@@ -74,6 +74,9 @@ WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
 WEBHOOKS_FENCED = Counter(
     "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
 )
+WEBHOOKS_PURGED = Counter(
+    "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]
+)
 
 
 def render() -> tuple[bytes, str]:

@@ -20,7 +20,12 @@ from shared.events.redemption import (
     CodeRedemptionVoidedV1,
     CouponExhaustedV1,
 )
-from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
+from shared.events.webhooks import (
+    WebhookDeliveryDeadV1,
+    WebhookEndpointDisabledV1,
+    WebhookEndpointFailingV1,
+    WebhookRecoveredV1,
+)
 
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
@@ -41,7 +46,12 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
         CodeExhaustedV1,
         CouponExhaustedV1,
     ),
-    "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointDisabledV1),
+    "webhooks": (
+        WebhookDeliveryDeadV1,
+        WebhookEndpointDisabledV1,
+        WebhookEndpointFailingV1,
+        WebhookRecoveredV1,
+    ),
 }
 
 # What an endpoint may subscribe to: everything that our own services say.
