@@ -10,9 +10,11 @@ from cyclopts import App, CycloptsError
 
 from mintwire import VERSION
 from mintwire.cli import (
+    audit,
     batches,
     checkouts,
     codes,
+    coupons,
     dead_queues,
     jobs,
     keys,
@@ -31,7 +33,10 @@ app = App(
     # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
     exit_on_error=False,
 )
-for group in (stack, programs, partners, keys, quotas, codes, batches, jobs, checkouts, webhooks, dead_queues):
+for group in (
+    *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
+    *(checkouts, webhooks, dead_queues, audit),
+):
     app.command(group.app)
 app.command(doctor)
 

@@ -15,7 +15,9 @@ from services.codes.api import (
     partners,
     programs,
     promotion_codes,
+    promotional_codes,
     qr,
+    query_coupons,
     quota,
 )
 
@@ -33,5 +35,7 @@ ROUTES: Final = (
     *qr.ROUTES,
     *coupons.ROUTES,
     *promotion_codes.ROUTES,
+    *promotional_codes.ROUTES,
+    *query_coupons.ROUTES,
     *audit_log.ROUTES,
 )
