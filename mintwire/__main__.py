@@ -35,19 +35,8 @@ app = App(
     exit_on_error=False,
 )
 for group in (
-    stack,
-    programs,
-    partners,
-    keys,
-    quotas,
-    coupons,
-    codes,
-    batches,
-    jobs,
-    checkouts,
-    webhooks,
-    dead_queues,
-    audit,
+    *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
+    *(checkouts, webhooks, dead_queues, audit),
 ):
     app.command(group.app)
 app.command(doctor)

@@ -1,4 +1,4 @@
-"""`mintwire code`: what a partner does with its key, and a program with its own, also with many codes at once."""
+"""`mintwire code`: what a partner does with its key, and a program with its own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ app = App(name="code", help="Generate codes and look at them, as the partner or 
 app.command(promotion_codes.create)
 app.command(promotion_codes.update)
 app.command(promotion_codes.archive)
-AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes of all its partners and coupons.")]
 app.command(many_codes.import_, name="import")
 app.command(many_codes.export)
 app.command(many_codes.bulk)
+AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes of all its partners and coupons.")]
 
 
 @app.command

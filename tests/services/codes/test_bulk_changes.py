@@ -192,7 +192,7 @@ class TestJob:
 
 
 async def test_refusals_name_the_field(service: Service, program: Owner) -> None:
-    for body, field in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"action": "deactivate"}, "filter"),
         ({"action": "deactivate", "filter": {}}, "filter"),
         ({"action": "deactivate", "filter": {"active": True}, "ids": [str(uuid.uuid4())]}, "filter"),
@@ -216,7 +216,8 @@ async def test_refusals_name_the_field(service: Service, program: Owner) -> None
         ({"action": "assign", "filter": {"active": True}}, "partner_id"),
         ({"action": "archive", "filter": {"active": True}, "partner_id": str(uuid.uuid4())}, "partner_id"),
         ({"action": "assign", "filter": {"active": True}, "partner_id": str(uuid.uuid4())}, "partner_id"),
-    ]:
+    ]
+    for body, field in cases:
         refused = await change(service, program, **body)
         assert refused.status == 422, (body, refused.body)
         assert list(refused.body["errors"]) == [field], body
