@@ -28,7 +28,8 @@ RETURNING nullif(old.visible_at, 'infinity') AS due_at
 LOCK_STATUS = "SELECT status, attempts_made FROM deliveries WHERE id = $1 FOR NO KEY UPDATE"
 UNQUEUE_ONE = "DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR token = $2)"
 GIVE_BACK_ONE = """
-UPDATE delivery_queue SET token = NULL, visible_at = coalesce($3::timestamptz, 'infinity') WHERE delivery_id = $1 AND token = $2
+UPDATE delivery_queue SET token = NULL, visible_at = coalesce($3::timestamptz, 'infinity')
+WHERE delivery_id = $1 AND token = $2
 """
 IS_QUEUED = "SELECT EXISTS (SELECT 1 FROM delivery_queue WHERE delivery_id = $1)"
 REMOVE_LETTER = "DELETE FROM dead_letters WHERE delivery_id = $1"
