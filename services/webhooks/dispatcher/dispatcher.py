@@ -207,14 +207,13 @@ class Dispatcher:
             self._to_release += held
             self._attend.set()
             return
-        now = self._clock()
+        now, loop_now = self._clock(), self._now()
         for delivery in held:
             lane = self._lane(delivery.endpoint_id, FIRST_WINDOW)
             lane.add(delivery)
             self._held += 1
             self._retries_waiting += not delivery.is_first_try
-            if not lane.is_resting(now):
-                lane.trips = delivery.breaker_trips
+            lane.hear_of_breaker(delivery.breaker_trips, now, loop_now)
             if lane.target is None or lane.target.endpoint.version < delivery.endpoint_version:
                 lane.needs_target = True
             if lane.needs_target:
@@ -294,7 +293,7 @@ class Dispatcher:
             lane.note_trouble()
         changed = lane.judge(decision, trips, now, self._now())
         if decision.resume_at is not None:
-            lane.rest(decision.resume_at)
+            lane.rest(decision.resume_at, self._now())
         if decision.disabled_reason is not None:
             lane.needs_target = True
         if changed or decision.resume_at is not None or decision.disabled_reason is not None:
@@ -355,7 +354,7 @@ class Dispatcher:
             try:
                 # All lanes that are not simply new have a say; resting ones say that they take nothing.
                 now = self._clock()
-                rooms = [(lane.endpoint_id, lane.claim_room(now)) for lane in self._lanes.values()]
+                rooms = [(lane.endpoint_id, lane.claim_room(now, self._now())) for lane in self._lanes.values()]
                 claimed = await self._works.claim(limit, rooms, AHEAD * FIRST_WINDOW)
             except TransientFault as fault:
                 self._log.warning("claim_failed", reason=str(fault))
@@ -462,7 +461,7 @@ class Dispatcher:
             self._attend.set()
         lane.is_troubled = lane.is_troubled or state.is_failing
         if state.resume_at is not None:
-            lane.rest(state.resume_at)
+            lane.rest(state.resume_at, self._now())
             if lane.is_resting(self._clock()):
                 self._give_back(lane)
 

@@ -17,6 +17,8 @@ FIRST_WINDOW: Final = 10
 AHEAD: Final = 2
 AHEAD_WHEN_QUICK: Final = 10
 QUICK_MILLISECONDS: Final = 100.0
+# By then the table says it too that an endpoint rests, and the table is right.
+REST_IS_WRITTEN_SECONDS: Final = 3.0
 # A claim leaves this much of the room to first tries that come in meanwhile.
 CLAIMED_SHARE: Final = 0.7
 
@@ -38,6 +40,7 @@ class Lane:
         "noted_at",
         "pace",
         "reserved",
+        "rest_noted_at",
         "rests_until",
         "retries",
         "target",
@@ -58,6 +61,7 @@ class Lane:
         self.window = min(FIRST_WINDOW, cap)
         self.throttled = 0
         self.rests_until: datetime | None = None
+        self.rest_noted_at = 0.0
         self.breaker = Breaker()
         # How often the breaker has opened in a row; while it is not zero, one delivery at a time is tried.
         self.trips = 0
@@ -100,9 +104,9 @@ class Lane:
         """Whether another one may go out now, as far as this endpoint is concerned."""
         return self.in_flight < self.width and self.target is not None and not self.needs_target
 
-    def claim_room(self, now: datetime) -> int:
+    def claim_room(self, now: datetime, loop_now: float) -> int:
         """Return how many more it takes from a claim."""
-        if self.is_resting(now):
+        if self.is_resting(now) and not self.may_be_outdated(loop_now):
             return 0
         if self.trips or self.is_paced:
             return max(0, self.width - self.held)
@@ -112,10 +116,22 @@ class Lane:
         """Whether the endpoint is to be left alone until later than `now`."""
         return self.rests_until is not None and self.rests_until > now
 
-    def rest(self, until: datetime) -> None:
+    def rest(self, until: datetime, loop_now: float) -> None:
         """Leave the endpoint alone until a time; a later one that is known already stays."""
         if self.rests_until is None or self.rests_until < until:
             self.rests_until = until
+            self.rest_noted_at = loop_now
+
+    def may_be_outdated(self, loop_now: float) -> bool:
+        """Whether the table knows better by now until when the endpoint rests: somebody may have ended it."""
+        return loop_now - self.rest_noted_at > REST_IS_WRITTEN_SECONDS
+
+    def hear_of_breaker(self, trips: int, now: datetime, loop_now: float) -> None:
+        """Learn from a claim that the endpoint may be sent to, and whether that is a probe."""
+        if self.is_resting(now) and self.may_be_outdated(loop_now):
+            self.rests_until = None
+        if not self.is_resting(now):
+            self.trips = trips
 
     def set_target(self, target: Target) -> None:
         """Send with these facts from now on."""
@@ -160,7 +176,7 @@ class Lane:
             self.trips = 1
         self.breaker.forget()
         if self.trips:
-            self.rest(now + open_for(self.trips))
+            self.rest(now + open_for(self.trips), loop_now)
         return self.trips
 
     def is_news(self, decision: Decision, delivery: HeldDelivery, now: datetime) -> bool:
