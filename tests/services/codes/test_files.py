@@ -333,6 +333,30 @@ class TestLargeImport:
         )
         assert left[0] == 0
 
+    async def test_one_that_is_cancelled_while_it_is_uploaded_is_not_worked_on(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        body, _ = many_lines(10_000, random.Random(1))  # noqa: S311 - which lines are bad is no secret
+        cancelled = asyncio.Event()
+
+        async def slowly() -> Any:
+            yield body[:200_000]
+            await cancelled.wait()
+            yield body[200_000:]
+
+        headers = {"Authorization": f"Bearer {program.key}", "Content-Type": CSV}
+        url = "/v1/coupons/spring/promotion-codes/import"
+        sending = asyncio.create_task(service.http.post(url, data=slowly(), headers=headers).__aenter__())
+        async with asyncio.timeout(60):
+            while not (found := await rows(database, "SELECT id FROM codes.jobs")):  # noqa: ASYNC110 - it is there
+                await asyncio.sleep(0.01)
+        await service.send("POST", f"/v1/jobs/{found[0]['id']}/cancel", program.key)
+        cancelled.set()
+        response = await sending
+        assert (response.status, (await response.json())["code"]) == (409, "job_finished")
+        await work_through(service)
+        assert not await all_codes(database)
+
     async def test_an_upload_that_breaks_off_leaves_nothing(
         self, service: Service, program: Owner, coupon: str, database: Database
     ) -> None:
