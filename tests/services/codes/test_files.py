@@ -2,17 +2,24 @@
 
 import asyncio
 import csv
+import dataclasses
 import hashlib
 import io
 import json
 import random
 import uuid
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
 
 import pytest
 
+from services.codes.domain.access import Actor
+from services.codes.domain.coupons import CouponRef
+from services.codes.domain.imports import ImportOptions
+from services.codes.domain.jobs import Job
 from services.codes.usecases import import_codes
+from shared.faults import TransientFault
+from shared.idempotency import Answer, Once
 from tests.databases import Database
 from tests.services.codes.bulk import job, make_coupon, rows, work_through
 from tests.services.codes.conftest import Owner, Reply, Service
@@ -332,6 +339,31 @@ class TestLargeImport:
             database, "SELECT (SELECT count(*) FROM codes.job_errors) + (SELECT count(*) FROM codes.jobs)"
         )
         assert left[0] == 0
+
+    async def test_one_whose_commit_was_not_heard_of_is_worked_on_all_the_same(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        """A connection lost after the commit looks like a failure; what is queued must not lose its file."""
+        real = service.use_cases.start_import
+
+        async def unheard(once: Once[Job], work: Any) -> Answer:
+            await real.answer_once(once, work)
+            raise TransientFault("the answer was lost")
+
+        async def body() -> AsyncIterator[bytes]:
+            yield many_lines(4_000, random.Random(1))[0]  # noqa: S311 - which lines are bad is no secret
+
+        program_id, key_id = uuid.UUID(program.id), uuid.UUID(program.key_id)
+        options = ImportOptions("csv", "fail", is_dry_run=False)
+        once: Once[Job] = Once(None, lambda _: Answer(202, b""), lambda _: None)
+        start = dataclasses.replace(real, answer_once=cast("Any", unheard))
+        with pytest.raises(TransientFault):
+            await start(
+                Actor(program_id, "key", key_id), program_id, CouponRef("spring"), options, body(), lambda: once
+            )
+        await work_through(service)
+        [shown] = (await service.send("GET", "/v1/jobs", program.key)).data
+        assert (shown["state"], shown["processed"]) == ("done", 4_000)
 
     async def test_one_that_is_cancelled_while_it_is_uploaded_is_not_worked_on(
         self, service: Service, program: Owner, coupon: str, database: Database
