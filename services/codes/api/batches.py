@@ -41,8 +41,12 @@ from shared.web import (
     respond,
 )
 
-Pattern = Annotated[Text, AfterValidator(checked_pattern)]
-Affix = Annotated[Text, AfterValidator(checked_affix)]
+Pattern = Annotated[
+    str,
+    Field(max_length=MAX_PATTERN_LENGTH, pattern="^[0-9A-Za-z_-]*#[0-9A-Za-z_#-]*$"),
+    AfterValidator(checked_pattern),
+]
+Affix = Annotated[str, Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"), AfterValidator(checked_affix)]
 
 
 class BatchCreation(RequestModel):

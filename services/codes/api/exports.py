@@ -1,9 +1,10 @@
 """`/v1/promotion-codes/export` and the files of jobs: streamed, and ending with how much there was and its digest."""
 
+import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Literal
 
@@ -20,7 +21,7 @@ from services.codes.domain.code_files import (
     ndjson_line,
     ndjson_trailer,
 )
-from services.codes.domain.code_selection import FIRST_ID, CodeSelection
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection, SelectedCode
 from services.codes.domain.coupons import id_in
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
@@ -33,6 +34,7 @@ CONTENT_TYPES: Final[dict[FileFormat, str]] = {
     "csv": "text/csv; charset=utf-8; header=present",
     "ndjson": "application/x-ndjson; charset=utf-8",
 }
+_ROWS_IN_A_ROW: Final = 200
 _REPORT_COLUMNS: Final = ("line", "code", "reason", "detail")
 _TRAILER_TEXT: Final = (
     "The last line tells how many codes there were and the SHA-256 of all bytes before it: in NDJSON "
@@ -118,7 +120,15 @@ async def errors(request: Request) -> web.StreamResponse:
 
 async def _stream_codes(request: Request, kind: FileFormat, pages: AsyncIterator[ExportPage]) -> web.StreamResponse:
     written = _Rows(kind, ALL_COLUMNS)
-    return await _stream(request, written, (written.rows(_code_rows(page, kind)) async for page in pages))
+    return await _stream(request, written, _code_texts(written, pages))
+
+
+async def _code_texts(written: "_Rows", pages: AsyncIterator[ExportPage]) -> AsyncIterator[str]:
+    async for page in pages:
+        for start in range(0, len(page.codes), _ROWS_IN_A_ROW):
+            yield written.rows(_code_rows(page, page.codes[start : start + _ROWS_IN_A_ROW], written.kind))
+            # Mints and other requests go in between.
+            await asyncio.sleep(0)
 
 
 class _Rows:
@@ -163,9 +173,9 @@ async def _stream(request: Request, written: _Rows, texts: AsyncIterator[str]) -
     return stream
 
 
-def _code_rows(page: ExportPage, kind: FileFormat) -> list[Row]:
+def _code_rows(page: ExportPage, codes: Sequence[SelectedCode], kind: FileFormat) -> list[Row]:
     rows: list[Row] = []
-    for code in page.codes:
+    for code in codes:
         currency = code.minimum_currency
         rows.append(
             {

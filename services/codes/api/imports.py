@@ -79,7 +79,7 @@ ROUTES: Final = (
             202: Data[JobData],
             404: "No such coupon",
             408: "The body stands still",
-            409: "The coupon is archived",
+            409: "The coupon is archived, or the job was cancelled meanwhile",
         },
     ),
 )

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
 
@@ -29,6 +29,31 @@ class CodeSelection:
     created_until: datetime | None = None
     expires_from: datetime | None = None
     expires_before: datetime | None = None
+
+
+class SelectedCode(NamedTuple):
+    """A code as an export shows it; `metadata` is JSON."""
+
+    id: uuid.UUID
+    code: str
+    external_id: str | None
+    is_active: bool
+    starts_at: datetime | None
+    expires_at: datetime | None
+    redemption_limit: int | None
+    is_first_order_only: bool
+    minimum_minor: int | None
+    minimum_currency: str | None
+    customer_id: str | None
+    customer_name: str | None
+    partner_id: uuid.UUID | None
+    is_limited_to_partner: bool
+    commission_hundredths: int | None
+    metadata: str
+    times_redeemed: int
+    batch_id: uuid.UUID | None
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ CodesError
 ├── GuessableCodes           a batch's codes could be found by trying
 ├── CouponArchived
 ├── BadFile                  an uploaded file as a whole cannot be read
-└── JobFinished              a job that is over cannot be cancelled
+└── JobFinished              what is over can neither be cancelled nor go on
 """
 
 from collections.abc import Iterable, Sequence
@@ -170,7 +170,7 @@ class BadFile(CodesError):
 
 
 class JobFinished(CodesError):
-    """This job is over and cannot be cancelled any more."""
+    """This job is over."""
 
 
 class ProviderNotConnected(CodesError):

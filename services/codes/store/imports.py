@@ -24,9 +24,10 @@ UPDATE jobs SET state = $2, spec = spec || jsonb_build_object('bytes', $3::bigin
 WHERE id = $1 AND state = 'uploading'
 RETURNING true
 """
+# Nothing if it was queued after all, in a commit of which the answer was lost.
 DISCARD_UPLOAD = """
-WITH pieces AS (DELETE FROM job_uploads WHERE job_id = $1)
-DELETE FROM jobs WHERE id = $1 AND state = 'uploading'
+WITH given_up AS (DELETE FROM jobs WHERE id = $1 AND state = 'uploading' RETURNING id)
+DELETE FROM job_uploads WHERE job_id IN (SELECT id FROM given_up)
 """
 RECORD_LINES = """
 INSERT INTO job_lines (job_id, canonical, line)

@@ -6,10 +6,9 @@ A page looks at a bounded number of codes, whatever is asked for and however few
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from services.codes.domain.code_selection import CodeSelection
+from services.codes.domain.code_selection import CodeSelection, SelectedCode
 from shared.database.pool import Connection
 
 # The parameters that are null drop out of a plan made for them, and the index that is left decides; a plan for any
@@ -41,31 +40,6 @@ SELECT id, code, external_id, is_active, starts_at, expires_at, redemption_limit
        metadata, times_redeemed, batch_id, created_at, updated_at
 FROM promotion_codes WHERE id = ANY ($1::uuid[]) ORDER BY id
 """
-
-
-class ReadCode(NamedTuple):
-    """A code as an export shows it; `metadata` is JSON."""
-
-    id: uuid.UUID
-    code: str
-    external_id: str | None
-    is_active: bool
-    starts_at: datetime | None
-    expires_at: datetime | None
-    redemption_limit: int | None
-    is_first_order_only: bool
-    minimum_minor: int | None
-    minimum_currency: str | None
-    customer_id: str | None
-    customer_name: str | None
-    partner_id: uuid.UUID | None
-    is_limited_to_partner: bool
-    commission_hundredths: int | None
-    metadata: str
-    times_redeemed: int
-    batch_id: uuid.UUID | None
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +93,7 @@ async def page_of_ids(
     return IdPage(sorted(ids), next((row["id"] for row in rows if row["is_mark"]), None))
 
 
-async def read_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[ReadCode]:
+async def read_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[SelectedCode]:
     """Read codes in order of their ids."""
     rows: list[Any] = await connection.fetch(READ_CODES, ids)
-    return [ReadCode(*row) for row in rows]
+    return [SelectedCode(*row) for row in rows]

@@ -7,10 +7,9 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.codes.domain.code_selection import CodeSelection, Place
+from services.codes.domain.code_selection import CodeSelection, Place, SelectedCode
 from services.codes.domain.errors import Missing
 from services.codes.store import jobs, programs, selected_codes
-from services.codes.store.selected_codes import ReadCode
 from services.codes.usecases.walk_codes import next_stretch, resolved
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -22,7 +21,7 @@ class ExportPage:
 
     uuid_code: str
     link_url: str
-    codes: Sequence[ReadCode]
+    codes: Sequence[SelectedCode]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from services.codes.domain.access import Actor
 from services.codes.domain.code_files import BOM, MAX_LINE_BYTES, LineRefused, checked_header
 from services.codes.domain.coupons import CouponRef
-from services.codes.domain.errors import BadFile, CouponArchived
+from services.codes.domain.errors import BadFile, CouponArchived, JobFinished
 from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
 from services.codes.domain.jobs import Job, JobState, told
 from services.codes.store import audit, imports, jobs
@@ -43,7 +43,8 @@ class StartImport:
     ) -> Answer:
         """Store the file and work on it or queue it; `once` is asked for when the body has been read.
 
-        Raises Missing, CouponArchived, BadFile, and whatever reading the body raises.
+        Raises Missing, CouponArchived, BadFile, whatever reading the body raises, and JobFinished if it was cancelled
+        meanwhile.
         """
         async with self.database.transaction() as connection:
             job = Job(
@@ -95,7 +96,8 @@ class StartImport:
     async def _begin(self, connection: Connection, actor: Actor, job: Job, size: int, now: datetime) -> Job:
         is_inline = size <= MAX_INLINE_BYTES
         state: JobState = "running" if is_inline else "queued"
-        await imports.queue_upload(connection, job.id, state, size, now if is_inline else None)
+        if not await imports.queue_upload(connection, job.id, state, size, now if is_inline else None):
+            raise JobFinished
         begun = replace(job, state=state, spec={**job.spec, "bytes": size}, started_at=now if is_inline else None)
         await audit.record(connection, actor, job.program_id, "job.created", job.id, told(begun), now)
         if not is_inline:

@@ -11,7 +11,7 @@ from services.codes.domain.errors import Missing
 from services.codes.store import coupons, partners, selected_codes
 from shared.database.pool import Connection
 
-SCANNED_PER_PAGE: Final = 2_000
+SCANNED_PER_PAGE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)

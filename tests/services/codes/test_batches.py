@@ -133,6 +133,27 @@ class TestInline:
         [pending] = await rows(database, "SELECT count(*) FROM codes.outbox")
         assert pending["count"] == 1
 
+    async def test_a_bare_date_and_a_minimum_are_read_as_the_program_has_them(
+        self, service: Service, database: Database
+    ) -> None:
+        program = await service.program(timezone="America/New_York", currency="JPY")
+        await make_coupon(database, program.id)
+        made = await create(service, program, {"count": 1, "expires_at": "2026-07-01", "minimum_order_value": 500})
+        assert made.status == 201, made.body
+        [row] = await rows(database, "SELECT * FROM codes.promotion_codes")
+        assert row["expires_at"].isoformat() == "2026-07-02T03:59:59.999999+00:00"
+        assert (row["minimum_minor"], row["minimum_currency"]) == (500, "JPY")
+
+    async def test_the_audit_log_tells_who_made_and_who_cancelled(
+        self, service: Service, program: Owner, coupon: str
+    ) -> None:
+        job_id = await queued(service, program, 2_000)
+        await service.send("POST", f"/v1/jobs/{job_id}/cancel", program.key)
+        told = await service.send("GET", f"/v1/audit-log?object_id={job_id}", program.key)
+        assert [entry["action"] for entry in told.data] == ["job.cancelled", "job.created"]
+        assert told.data[1]["changes"]["requested"] == {"to": 2_000}
+        assert told.data[1]["actor"] == f"key {program.key_id}"
+
 
 class TestRefusals:
     async def test_name_the_field_and_make_nothing(
@@ -335,6 +356,16 @@ class TestJob:
         # The 4096 there are, less those of the others and those that read as an obscenity.
         assert 50 < shown["created"] <= 96
         assert service.handed_over == []
+
+    async def test_a_coupon_that_is_archived_meanwhile_ends_the_job(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        """A live code of an archived coupon would be one that nobody can find any more, and yet redeem."""
+        job_id = await queued(service, program)
+        await rows(database, "UPDATE codes.coupons SET archived_at = now() WHERE id = $1", uuid.UUID(coupon))
+        await work_through(service)
+        shown = await job(service, program, job_id)
+        assert (shown["state"], shown["failure"], shown["created"]) == ("failed", "coupon_archived", 0)
 
     async def test_a_job_that_always_fails_is_given_up(
         self, service: Service, program: Owner, coupon: str, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 import os
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from services.codes.domain.errors import CodeSpaceTooSmall, GuessableCodes
 from services.codes.domain.obscenity import obscene_places, obscene_spans
 from services.codes.domain.programs import ProgramSettings, checked_alphabet
 from shared.canonical import canonical_code
+from tests.docs import markdown
 
 ALPHABETS = st.sampled_from(["01", "0123456789", "0123456789ABCDEF", DEFAULT_ALPHABET, "ACEFHKMPRTWXY", "IOXYZ"])
 LITERAL = st.text("ABCxyz019-_ILO", max_size=6)
@@ -97,12 +99,18 @@ class TestCheckSymbol:
         if symbols != list(text):
             assert remainder(text) != remainder("".join(symbols))
 
-    def test_worked_example_of_the_guide(self) -> None:
-        assert is_check_right("SPR1NG7KQ4M2" + "A") == (remainder("SPR1NG7KQ4M2A") == 0)
-        pattern = CodePattern("SPRING-####-##", has_check_symbol=True)
+    def test_the_sample_of_the_guide_says_the_same(self) -> None:
+        [sample] = [b.text for b in markdown.blocks("python") if b.path == "docs/guides/many-codes.md"]
+        names: dict[str, Any] = {}
+        exec(sample, names)  # noqa: S102 - our own page
+        is_typed_right = names["is_typed_right"]
+        pattern = CodePattern("Spring-####-##_L", has_check_symbol=True)
         codes, canonicals = pattern.spell(os.urandom(2_000))
         assert codes
         assert all(map(is_check_right, canonicals))
+        assert all(is_typed_right(spelling) for code in codes for spelling in (code, code.lower(), f" {code} "))
+        assert not any(is_typed_right(code[:-1] + ("0" if code[-1] != "0" else "Z")) for code in codes)
+        assert not is_typed_right(codes[0] + "!")
 
 
 class TestObscenity:

@@ -2,17 +2,24 @@
 
 import asyncio
 import csv
+import dataclasses
 import hashlib
 import io
 import json
 import random
 import uuid
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
 
 import pytest
 
+from services.codes.domain.access import Actor
+from services.codes.domain.coupons import CouponRef
+from services.codes.domain.imports import ImportOptions
+from services.codes.domain.jobs import Job
 from services.codes.usecases import import_codes
+from shared.faults import TransientFault
+from shared.idempotency import Answer, Once
 from tests.databases import Database
 from tests.services.codes.bulk import job, make_coupon, rows, work_through
 from tests.services.codes.conftest import Owner, Reply, Service
@@ -332,6 +339,55 @@ class TestLargeImport:
             database, "SELECT (SELECT count(*) FROM codes.job_errors) + (SELECT count(*) FROM codes.jobs)"
         )
         assert left[0] == 0
+
+    async def test_one_whose_commit_was_not_heard_of_is_worked_on_all_the_same(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        """A connection lost after the commit looks like a failure; what is queued must not lose its file."""
+        real = service.use_cases.start_import
+
+        async def unheard(once: Once[Job], work: Any) -> Answer:
+            await real.answer_once(once, work)
+            raise TransientFault("the answer was lost")
+
+        async def body() -> AsyncIterator[bytes]:
+            yield many_lines(4_000, random.Random(1))[0]  # noqa: S311 - which lines are bad is no secret
+
+        program_id, key_id = uuid.UUID(program.id), uuid.UUID(program.key_id)
+        options = ImportOptions("csv", "fail", is_dry_run=False)
+        once: Once[Job] = Once(None, lambda _: Answer(202, b""), lambda _: None)
+        start = dataclasses.replace(real, answer_once=cast("Any", unheard))
+        with pytest.raises(TransientFault):
+            await start(
+                Actor(program_id, "key", key_id), program_id, CouponRef("spring"), options, body(), lambda: once
+            )
+        await work_through(service)
+        [shown] = (await service.send("GET", "/v1/jobs", program.key)).data
+        assert (shown["state"], shown["processed"]) == ("done", 4_000)
+
+    async def test_one_that_is_cancelled_while_it_is_uploaded_is_not_worked_on(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        body, _ = many_lines(10_000, random.Random(1))  # noqa: S311 - which lines are bad is no secret
+        cancelled = asyncio.Event()
+
+        async def slowly() -> Any:
+            yield body[:200_000]
+            await cancelled.wait()
+            yield body[200_000:]
+
+        headers = {"Authorization": f"Bearer {program.key}", "Content-Type": CSV}
+        url = "/v1/coupons/spring/promotion-codes/import"
+        sending = asyncio.create_task(service.http.post(url, data=slowly(), headers=headers).__aenter__())
+        async with asyncio.timeout(60):
+            while not (found := await rows(database, "SELECT id FROM codes.jobs")):  # noqa: ASYNC110 - it is there
+                await asyncio.sleep(0.01)
+        await service.send("POST", f"/v1/jobs/{found[0]['id']}/cancel", program.key)
+        cancelled.set()
+        response = await sending
+        assert (response.status, (await response.json())["code"]) == (409, "job_finished")
+        await work_through(service)
+        assert not await all_codes(database)
 
     async def test_an_upload_that_breaks_off_leaves_nothing(
         self, service: Service, program: Owner, coupon: str, database: Database
