@@ -355,7 +355,7 @@ class TestHolds:
         made = await merchant.coupon(shop.program_id)
         await merchant.restrict_coupon(made, **coupon)
         await merchant.code(shop.program_id, made, "MANY", limit=None)
-        asked = {"order": USD, "customer": ANNA}
+        asked: dict[str, Any] = {"order": USD, "customer": ANNA}
         assert (await shop.reserve("MANY", ref="a", ttl_seconds=60, **asked)).status == 201
         assert (await shop.redeem("MANY", ref="b", **asked)).body["code"] == reason
         assert (await shop.validate("MANY", **asked)).data["codes"][0]["reason"] == reason
