@@ -1,13 +1,25 @@
-"""Identifiers: UUIDv7 for what we create (RFC 9562), UUIDv5 for what must come out the same on a repeat."""
+"""Identifiers: UUIDv7 for what we create (RFC 9562), UUIDv5 for what must come out the same on a repeat, and others."""
 
+import itertools
+import os
 import uuid
+from typing import Final
 
 from uuid_utils import compat
+
+# What tells this process from every other, and what counts on in it: unique without asking the system each time.
+_PROCESS: Final = os.urandom(8).hex()
+_numbers = itertools.count(1)
 
 
 def new_id() -> uuid.UUID:
     """Return a new UUIDv7; ids made later in one process sort later."""
     return compat.uuid7()
+
+
+def new_request_id() -> str:
+    """Return a name for one request, for log lines and answers; unique, not secret."""
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 def derived_id(namespace: uuid.UUID, *parts: str) -> uuid.UUID:

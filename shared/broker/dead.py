@@ -37,7 +37,10 @@ QUEUES: Final = (*WORK_QUEUES, QUEUE_UNROUTED)
 """The queues that can be asked about: those with a dead queue behind them, and `unrouted` itself."""
 
 _TIMEOUT_SECONDS: Final = 10.0
-_REPLAY_BATCH: Final = 100
+# A channel passes on 32 settlements of a quorum queue at a time. What is beyond that waits in the channel for the
+# queue's answer, and a channel that closes meanwhile loses it: the messages would come back. Hence fewer at once, each
+# lot followed by a get, which the queue answers only after what was sent before.
+_REPLAY_BATCH: Final = 25
 _ALL: Final = 0
 _BROKER_REASON: Final = "x-first-death-reason"
 _DEATHS: Final = "x-death"
@@ -210,6 +213,7 @@ class _DeadQueue:
         self._channel = channel
         self._queue = queue
         self._name = _kept_in(queue)
+        self._has_removed = False
         self.count = count
 
     def way_back(self, taken: _Taken) -> tuple[str, str]:
@@ -243,12 +247,15 @@ class _DeadQueue:
         """Put everything not removed back in its order, which closing the channel would not keep."""
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
+                if self._has_removed:
+                    await self._channel.basic_get(self._name)
                 await self._channel.basic_nack(_ALL, multiple=True, requeue=True)
 
     async def remove(self, tag: int) -> None:
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._channel.basic_ack(tag)
+        self._has_removed = True
 
 
 @asynccontextmanager

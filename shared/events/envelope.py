@@ -42,12 +42,17 @@ class EventData(BaseModel):
 
     def to_event(self, event_id: uuid.UUID, time: datetime) -> OutboxEvent:
         """Freeze this data with its envelope into the bytes that are stored and published."""
-        head = (
-            f'{{"specversion":"1.0","id":"{event_id}","source":"{self.source}","type":"{self.type}",'
-            f'"time":"{format_microseconds(time)}","datacontenttype":"application/json",'
-            f'"dataschema":"{self.schema_urn()}","data":'
-        )
-        return OutboxEvent(event_id, self.type, head.encode() + self.model_dump_json().encode() + b"}")
+        body = envelope_head(type(self), event_id, time) + self.model_dump_json().encode() + b"}"
+        return OutboxEvent(event_id, self.type, body)
+
+
+def envelope_head(model: type[EventData], event_id: uuid.UUID, time: datetime) -> bytes:
+    """Return the bytes of an event up to its data."""
+    return (
+        f'{{"specversion":"1.0","id":"{event_id}","source":"{model.source}","type":"{model.type}",'
+        f'"time":"{format_microseconds(time)}","datacontenttype":"application/json",'
+        f'"dataschema":"{model.schema_urn()}","data":'
+    ).encode()
 
 
 Data = TypeVar("Data", bound=EventData)

@@ -3,7 +3,6 @@
 One coroutine instead of a chain of middlewares, because each layer costs every request.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.faults import TransientFault
 from shared.idempotency import IdempotencyInProgress, IdempotencyKeyReused
+from shared.ids import new_request_id
 from shared.log import get_logger, line_writer
 from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from shared.web.authentication import Gate
@@ -82,7 +82,7 @@ class Endpoint:
         started = time.perf_counter()
         request_id = http.headers.get(REQUEST_ID_HEADER)
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-            request_id = os.urandom(12).hex()
+            request_id = new_request_id()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         request = Request(http, request_id, self._family)
         try:

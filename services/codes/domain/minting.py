@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 RATE_WINDOW_SECONDS = 60
@@ -60,12 +61,19 @@ def code_link(link_url: str, code: str) -> str:
 
 
 def random_part(randomness: bytes, alphabet: str, length: int) -> str | None:
-    """Spell random bytes in an alphabet without bias; None if the bytes ran out and more are needed.
+    """Spell random bytes in an alphabet of ASCII without bias; None if the bytes ran out and more are needed.
 
     Bytes at or above the largest multiple of the alphabet's size are passed over: a plain remainder would favour
     the first letters.
     """
+    spelled, passed_over = _spelling(alphabet)
+    characters = randomness.translate(spelled, passed_over)
+    return characters[:length].decode("ascii") if len(characters) >= length else None
+
+
+@lru_cache(maxsize=1000)
+def _spelling(alphabet: str) -> tuple[bytes, bytes]:
+    """Return the letter for each byte, and the bytes that get none."""
     size = len(alphabet)
-    limit = 256 - 256 % size
-    characters = [alphabet[byte % size] for byte in randomness if byte < limit]
-    return "".join(characters[:length]) if len(characters) >= length else None
+    letters = alphabet.encode("ascii")
+    return bytes(letters[byte % size] for byte in range(256)), bytes(range(256 - 256 % size, 256))

@@ -1,18 +1,19 @@
 """The grouped mint: one statement decides and writes everything that waits, for any number of keys and partners."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import asyncpg
+import orjson
 
 from services.codes.domain.minting import MintingTerms
 from shared.clock import format_microseconds
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.events.codes import CodesGeneratedV1
-from shared.events.envelope import OutboxEvent
+from shared.events.envelope import OutboxEvent, envelope_head
 
 FIND_TERMS = """
 SELECT p.program_id, p.id AS partner_id, k.id AS coupon_id, p.code_prefix, g.code_alphabet, g.code_length,
@@ -124,66 +125,67 @@ UNION ALL
 SELECT NULL, type, NULL, NULL, NULL, id, body FROM event
 """
 
-# The same decision for one request, several times cheaper than a group of one. The guarded updates are the locks: key
-# before partner, as in a group. A string that exists already raises; the caller then takes the group's way. Where an
-# update found no row, the reason is read beside it and may be a moment old, the refusal itself is not.
-MINT_ONE = """
-WITH key AS (
-    UPDATE api_keys SET
-        window_started_at = CASE WHEN rate_limit_per_minute IS NULL
-            OR (window_started_at > clock_timestamp() - interval '60 s' AND window_started_at <= clock_timestamp())
-            THEN window_started_at ELSE clock_timestamp() END,
-        window_used = CASE WHEN rate_limit_per_minute IS NULL THEN window_used
-            WHEN window_started_at > clock_timestamp() - interval '60 s' AND window_started_at <= clock_timestamp()
-            THEN window_used + 1 ELSE 1 END
-    WHERE id = $1 AND revoked_at IS NULL AND (
-        rate_limit_per_minute IS NULL OR window_used < rate_limit_per_minute
-        OR window_started_at <= clock_timestamp() - interval '60 s' OR window_started_at > clock_timestamp())
-    RETURNING rate_limit_per_minute, window_used, window_started_at
-), partner AS (
-    UPDATE partners SET quota_minted = quota_minted + 1
-    WHERE id = $2 AND EXISTS (SELECT FROM key) AND status = 'active'
-        AND quota_granted + quota_adjusted - quota_minted + quota_refunded > 0
-    RETURNING quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
-              quota_low_threshold AS threshold
+# The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
+# with nothing to tell of its quota, so all are minted. Locks and decides as above, but for all together: where anything
+# is in the way, it writes nothing and returns no row. A string that exists already raises. Each partner's codes stand
+# side by side from `first` on.
+MINT_ALL = """
+WITH locked_key AS MATERIALIZED (
+    SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
+    FROM api_keys WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+), key AS MATERIALIZED (
+    SELECT w.id, k.rate_limit_per_minute AS limited_to,
+           CASE WHEN running THEN window_started_at ELSE now_ END AS started_at,
+           CASE WHEN running THEN window_used ELSE 0 END + w.charge AS used
+    FROM (SELECT k.*, t.now_,
+                 k.window_started_at > t.now_ - interval '60 s' AND k.window_started_at <= t.now_ AS running
+          FROM locked_key k, (SELECT clock_timestamp() AS now_ WHERE (SELECT count(*) FROM locked_key) >= 0) t) k
+    JOIN unnest($1::uuid[], $2::int[]) AS w (id, charge) ON w.id = k.id
+    WHERE k.revoked_at IS NULL AND (k.rate_limit_per_minute IS NULL
+        OR CASE WHEN running THEN window_used ELSE 0 END + w.charge <= k.rate_limit_per_minute)
+), locked_partner AS MATERIALIZED (
+    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
+           quota_low_threshold AS threshold
+    FROM partners WHERE id = ANY ($3::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
+    ORDER BY id FOR NO KEY UPDATE
+), partner AS MATERIALIZED (
+    SELECT w.*, p.remaining - w.charge AS remaining
+    FROM locked_partner p
+    JOIN unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::uuid[], $8::uuid[], $9::bytea[])
+        AS w (id, charge, first, actor, ledger_id, event_id, event_head) ON w.id = p.id
+    WHERE p.status = 'active' AND p.remaining > w.charge
+        AND (p.remaining > p.threshold AND p.remaining - w.charge <= p.threshold) IS NOT TRUE
+), all_fit AS MATERIALIZED (
+    SELECT WHERE (SELECT count(*) FROM key) = cardinality($1) AND (SELECT count(*) FROM partner) = cardinality($3)
 ), code AS (
     INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
                                  redemption_limit, created_by_key_id, created_at, updated_at)
-    SELECT $3, $4, $5, $2, $6, $7, true, $8, $9, $1, $10, $10 FROM partner
+    SELECT c.id, ($10::uuid[])[c.partner], ($11::uuid[])[c.partner], ($3::uuid[])[c.partner], c.code, c.canonical, true,
+           ($12::timestamptz[])[c.partner], ($13::int[])[c.partner], ($1::uuid[])[c.key], $19, $19
+    FROM all_fit, unnest($14::uuid[], $15::text[], $16::text[], $17::int[], $18::int[])
+        AS c (id, code, canonical, key, partner)
+), charged_key AS (
+    UPDATE api_keys a SET window_started_at = k.started_at, window_used = k.used
+    FROM all_fit, key k WHERE a.id = k.id AND k.limited_to IS NOT NULL
+), charged_partner AS (
+    UPDATE partners p SET quota_minted = p.quota_minted + w.charge FROM all_fit, partner w WHERE p.id = w.id
 ), ledger AS (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
-    SELECT $11, $2, 'mint', 1, ARRAY[$3::uuid], $12, $10 FROM partner
+    SELECT ledger_id, id, 'mint', charge, ($14::uuid[])[first : first + charge - 1], actor, $19 FROM all_fit, partner
 ), event AS (
     INSERT INTO events (id, type, body)
-    SELECT $13, 'codes.generated', $14::bytea || convert_to(remaining::text, 'UTF8') || '}}'::bytea FROM partner
-    UNION ALL
-    SELECT id, type, convert_to(json_build_object(
-        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $18::text,
-        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
-        )::text, 'UTF8')
-    FROM (
-        SELECT $16::uuid AS id, 'quota.low' AS type, json_build_object('program_id', $4::uuid, 'partner_id', $2::uuid,
-            'codes_remaining', remaining, 'threshold', threshold) AS data
-        FROM partner WHERE remaining = threshold
-        UNION ALL
-        SELECT $17::uuid, 'quota.exhausted', json_build_object('program_id', $4::uuid, 'partner_id', $2::uuid)
-        FROM partner WHERE remaining = 0
-    ) told
-    RETURNING id, type, body
+    SELECT event_id, 'codes.generated', event_head || convert_to(remaining::text, 'UTF8') || '}}'::bytea
+    FROM all_fit, partner
+    RETURNING id, body
 ), pending AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $15) FROM event
+    SELECT event_id, clock_timestamp() + make_interval(secs => $20) FROM all_fit, partner
 )
-SELECT CASE WHEN e.body IS NOT NULL THEN 'minted'
-            WHEN k.window_used IS NOT NULL AND p.status = 'active' THEN 'no_codes_remaining'
-            WHEN k.window_used IS NOT NULL THEN 'partner_not_active'
-            WHEN a.revoked_at IS NULL THEN 'rate_limited' ELSE 'invalid_key' END AS result,
-       a.rate_limit_per_minute AS limited_to,
-       coalesce(k.window_used, a.rate_limit_per_minute) AS used,
-       extract(epoch FROM coalesce(k.window_started_at, a.window_started_at) - clock_timestamp())::float8 + 60,
-       e.id, e.type, e.body
-FROM api_keys a JOIN partners p ON p.id = $2 LEFT JOIN key k ON true LEFT JOIN event e ON true
-WHERE a.id = $1
+SELECT id, limited_to, used, extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in,
+       NULL::bytea AS body
+FROM all_fit, key
+UNION ALL
+SELECT id, NULL, NULL, NULL, body FROM event
 """
 
 MintResult = Literal["minted", "collided", "invalid_key", "rate_limited", "partner_not_active", "no_codes_remaining"]
@@ -215,61 +217,110 @@ async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTe
     return MintingTerms(**row) if row is not None else None
 
 
-async def mint_one(
-    connection: Connection, request: MintRequest, new_id: Callable[[], uuid.UUID], now: datetime
-) -> tuple[MintRow, list[OutboxEvent]]:
-    """Decide and write one request; a taken string comes back as `collided`, with nothing written or charged.
+async def mint_all(
+    connection: Connection, requests: Sequence[MintRequest], new_id: Callable[[], uuid.UUID], now: datetime
+) -> tuple[list[MintRow], list[OutboxEvent]] | None:
+    """Mint for all requests, or return None with nothing written or charged where not all can have their code.
 
-    Inside a transaction of the caller's use `mint_group` instead, which survives a taken string.
+    All requests of a group were made at `now`. Inside a transaction of the caller's use `mint_group` alone, which
+    survives a taken string.
     """
-    terms = request.terms
-    event_id = new_id()
+    group = _Group.of(requests)
+    first_of = [codes[0] for codes in group.by_partner.values()]
+    events = {new_id(): codes for codes in group.by_partner.values()}
     try:
         rows = await connection.fetch(
-            MINT_ONE,
-            request.key_id,
-            terms.partner_id,
-            request.code_id,
-            terms.program_id,
-            terms.coupon_id,
-            request.code,
-            request.canonical,
-            request.expires_at,
-            terms.redemption_limit,
+            MINT_ALL,
+            list(group.charges),
+            list(group.charges.values()),
+            list(group.by_partner),
+            [len(codes) for codes in group.by_partner.values()],
+            group.starts,
+            [_actor(codes) for codes in group.by_partner.values()],
+            [new_id() for _ in first_of],
+            list(events),
+            [_event_until_remaining(codes, event_id, now) for event_id, codes in events.items()],
+            [r.terms.program_id for r in first_of],
+            [r.terms.coupon_id for r in first_of],
+            [r.expires_at for r in first_of],
+            [r.terms.redemption_limit for r in first_of],
+            [r.code_id for r in group.ordered],
+            [r.code for r in group.ordered],
+            [r.canonical for r in group.ordered],
+            group.key_numbers,
+            group.partner_numbers,
             now,
-            new_id(),
-            f"key {request.key_id}",
-            event_id,
-            _event_until_remaining(request, event_id, now),
             LEASE_SECONDS,
-            new_id(),
-            new_id(),
-            format_microseconds(now),
         )
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "promotion_codes_live":
             raise
-        return MintRow("collided", None, None, None), []
+        return None
     if not rows:
-        return MintRow("invalid_key", None, None, None), []
-    # One row for each event; without an event one for the refusal.
-    result, limit, used, resets_in = rows[0][:4]
-    events = [OutboxEvent(row[4], row[5], row[6]) for row in rows if row[6] is not None]
-    return MintRow(result, limit, used if limit is not None else None, resets_in), events
+        return None
+    made = [OutboxEvent(row["id"], CodesGeneratedV1.type, body) for row in rows if (body := row["body"]) is not None]
+    states = {row["id"]: tuple(row)[1:4] for row in rows if row["body"] is None}
+    return list(_shared_out(requests, group.charges, states)), made
 
 
-def _event_until_remaining(request: MintRequest, event_id: uuid.UUID, now: datetime) -> bytes:
+class _Group(NamedTuple):
+    """A group of requests with each partner's side by side; numbers and starts count from 1, as SQL's arrays do."""
+
+    charges: dict[uuid.UUID, int]
+    by_partner: dict[uuid.UUID, list[MintRequest]]
+    ordered: list[MintRequest]
+    starts: list[int]
+    key_numbers: list[int]
+    partner_numbers: list[int]
+
+    @classmethod
+    def of(cls, requests: Sequence[MintRequest]) -> "_Group":
+        charges: dict[uuid.UUID, int] = {}
+        by_partner: dict[uuid.UUID, list[MintRequest]] = {}
+        for request in requests:
+            charges[request.key_id] = charges.get(request.key_id, 0) + 1
+            by_partner.setdefault(request.terms.partner_id, []).append(request)
+        number_of = {key_id: number for number, key_id in enumerate(charges, 1)}
+        group = cls(charges, by_partner, [], [], [], [])
+        for number, codes in enumerate(by_partner.values(), 1):
+            group.starts.append(len(group.ordered) + 1)
+            group.ordered.extend(codes)
+            group.key_numbers.extend([number_of[request.key_id] for request in codes])
+            group.partner_numbers.extend([number] * len(codes))
+        return group
+
+
+def _actor(codes: Sequence[MintRequest]) -> str:
+    return "key " + " ".join(sorted({str(request.key_id) for request in codes}))
+
+
+def _shared_out(
+    requests: Sequence[MintRequest], charges: dict[uuid.UUID, int], states: dict[uuid.UUID, tuple[Any, ...]]
+) -> Iterator[MintRow]:
+    """Say of each request where its key stood when its turn came."""
+    waiting = dict(charges)
+    for request in requests:
+        limit, used, resets_in = states[request.key_id]
+        if limit is None:
+            yield MintRow("minted", None, None, None)
+            continue
+        waiting[request.key_id] -= 1
+        yield MintRow("minted", limit, used - waiting[request.key_id], resets_in)
+
+
+def _event_until_remaining(codes: Sequence[MintRequest], event_id: uuid.UUID, now: datetime) -> bytes:
     """Freeze the event up to its last member, which only the statement knows: what remains of the quota."""
-    data = CodesGeneratedV1.model_construct(
-        program_id=request.terms.program_id,
-        partner_id=request.terms.partner_id,
-        coupon_id=request.terms.coupon_id,
-        codes=[request.code],
-        code_ids=[request.code_id],
-        expires_at=request.expires_at,
-        codes_remaining=0,
-    )
-    return data.to_event(event_id, now).body.removesuffix(b"0}}")
+    terms = codes[0].terms
+    data = {
+        "program_id": terms.program_id,
+        "partner_id": terms.partner_id,
+        "coupon_id": terms.coupon_id,
+        "codes": [request.code for request in codes],
+        "code_ids": [request.code_id for request in codes],
+        "expires_at": format_microseconds(codes[0].expires_at),
+    }
+    head = envelope_head(CodesGeneratedV1, event_id, now)
+    return head + orjson.dumps(data, default=str)[:-1] + b',"codes_remaining":'
 
 
 async def mint_group(

@@ -26,13 +26,15 @@ from shared import metrics
 from shared.api_keys import Credential
 from shared.canonical import canonical_code
 from shared.clock import Clock
-from shared.database.pool import Connection, Database
+from shared.database.pool import Connection, Database, transient_faults
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.ids import new_id
 from shared.log import get_logger
 
 MAX_GROUP = 500
+# Enough for the usual lengths; a part that needs more asks for more.
+_RANDOM_BYTES = 24
 _TERMS_SECONDS = 5.0
 _TERMS_LIMIT = 10_000
 
@@ -54,12 +56,15 @@ class GenerateCode:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _terms: dict[uuid.UUID, tuple[float, MintingTerms]] = field(default_factory=dict)
     _is_stopping: bool = False
+    # Kept, because asking for the running loop is a system call.
+    _loop: asyncio.AbstractEventLoop = field(init=False)
 
     async def __call__(self, credential: Credential) -> MintOutcome:
         """Mint one code for the key's partner, or say why not; raises TransientFault if the database is away."""
-        answer: asyncio.Future[MintOutcome] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[MintOutcome] = self._loop.create_future()
         self._waiting.append(_Waiting(credential, answer))
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
         return await answer
 
     async def mint_within(
@@ -73,6 +78,7 @@ class GenerateCode:
     async def running(self) -> AsyncIterator[None]:
         """Work through what waits for as long as the block lasts, and finish what is in hand at its end."""
         self._is_stopping = False
+        self._loop = asyncio.get_running_loop()
         worker = asyncio.create_task(self._work())
         try:
             yield
@@ -84,45 +90,62 @@ class GenerateCode:
     async def _work(self) -> None:
         while self._waiting or not self._is_stopping:
             await self._wake.wait()
-            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-            if not self._waiting and not self._is_stopping:
-                self._wake.clear()
-            if group:
-                await self._mint(group)
+            if self._waiting:
+                await self._work_connected()
 
-    async def _mint(self, group: Sequence[_Waiting]) -> None:
-        metrics.MINT_GROUP.observe(len(group))
+    async def _work_connected(self) -> None:
+        """Work with one connection for as long as it lives: lending it anew for each group costs more than a mint."""
+        group: list[_Waiting] = []
         try:
             async with self.database.connection() as connection:
-                if len(group) == 1:
-                    outcomes, events = await self._decide_one(connection, group[0].credential)
-                else:
-                    outcomes, events = await self._decide(connection, [w.credential for w in group])
+                while not connection.is_closed():
+                    if not (group := self._next_group()):
+                        if self._is_stopping:
+                            return
+                        await self._wake.wait()
+                        continue
+                    await self._mint(connection, group)
         except TransientFault as fault:
-            for waiting in group:
+            for waiting in group or self._next_group():
                 _fail(waiting, fault)
+
+    def _next_group(self) -> list[_Waiting]:
+        group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+        if not self._waiting and not self._is_stopping:
+            self._wake.clear()
+        return group
+
+    async def _mint(self, connection: Connection, group: Sequence[_Waiting]) -> None:
+        metrics.MINT_GROUP.observe(len(group))
+        try:
+            with transient_faults():
+                outcomes, events = await self._decide_together(connection, [w.credential for w in group])
+        except TransientFault:
+            raise
         except Exception as error:  # noqa: BLE001 - one bad request must not fail its neighbours: each is tried alone
             if len(group) == 1:
                 _fail(group[0], error)
                 return
             get_logger().error("mint_group_failed", size=len(group), error=type(error).__name__)
             for waiting in group:
-                await self._mint([waiting])
+                await self._mint(connection, [waiting])
         else:
             self.hand_over(events)
             for waiting, outcome in zip(group, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)
 
-    async def _decide_one(
-        self, connection: Connection, credential: Credential
+    async def _decide_together(
+        self, connection: Connection, credentials: Sequence[Credential]
     ) -> tuple[list[MintOutcome], list[OutboxEvent]]:
-        while True:
-            now = self.clock()
-            request = await self._request(connection, credential, now)
-            row, events = await store.mint_one(connection, request, new_id, now)
-            if row.result != "collided":
-                return [_outcome(request, row)], events
+        """Mint for all at once, which is the usual case; where something is in the way of any, judge each."""
+        now = self.clock()
+        requests = await self._requests(connection, credentials, now)
+        minted = await store.mint_all(connection, requests, new_id, now)
+        if minted is None:
+            return await self._decide(connection, credentials)
+        rows, events = minted
+        return [_outcome(request, row) for request, row in zip(requests, rows, strict=True)], events
 
     async def _decide(
         self, connection: Connection, credentials: Sequence[Credential]
@@ -133,7 +156,7 @@ class GenerateCode:
         left = list(range(len(credentials)))
         while left:
             now = self.clock()
-            requests = [await self._request(connection, credentials[index], now) for index in left]
+            requests = await self._requests(connection, [credentials[index] for index in left], now)
             rows, made = await store.mint_group(connection, requests, new_id, now)
             events += made
             for index, request, row in zip(left, requests, rows, strict=True):
@@ -142,13 +165,24 @@ class GenerateCode:
             left = [index for index in left if index not in outcomes]
         return [outcomes[index] for index in range(len(credentials))], events
 
-    async def _request(self, connection: Connection, credential: Credential, now: datetime) -> MintRequest:
-        terms = await self._terms_of(connection, credential, now)
-        code = f"{terms.code_prefix}-{_random(terms)}"
+    async def _requests(
+        self, connection: Connection, credentials: Sequence[Credential], now: datetime
+    ) -> list[MintRequest]:
         # Whole milliseconds, so that what is stored is exactly what the partner is told.
         born = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        expires_at = born + timedelta(seconds=terms.code_lifetime_seconds)
-        return MintRequest(credential.key_id, terms, new_id(), code, canonical_code(code), expires_at)
+        expiries: dict[int, datetime] = {}
+        requests = []
+        # Asked for once, because each asking is a system call.
+        randomness = os.urandom(_RANDOM_BYTES * len(credentials))
+        for start, credential in enumerate(credentials):
+            terms = await self._terms_of(connection, credential, now)
+            part = _random(randomness[start * _RANDOM_BYTES : (start + 1) * _RANDOM_BYTES], terms)
+            lifetime = terms.code_lifetime_seconds
+            if (expires_at := expiries.get(lifetime)) is None:
+                expires_at = expiries[lifetime] = born + timedelta(seconds=lifetime)
+            code = f"{terms.code_prefix}-{part}"
+            requests.append(MintRequest(credential.key_id, terms, new_id(), code, canonical_code(code), expires_at))
+        return requests
 
     async def _terms_of(self, connection: Connection, credential: Credential, now: datetime) -> MintingTerms:
         partner_id = credential.partner_id
@@ -166,11 +200,10 @@ class GenerateCode:
         return terms
 
 
-def _random(terms: MintingTerms) -> str:
-    while True:
-        part = random_part(os.urandom(2 * terms.code_length), terms.code_alphabet, terms.code_length)
-        if part is not None:
-            return part
+def _random(randomness: bytes, terms: MintingTerms) -> str:
+    while (part := random_part(randomness, terms.code_alphabet, terms.code_length)) is None:
+        randomness = os.urandom(2 * terms.code_length)
+    return part
 
 
 def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:

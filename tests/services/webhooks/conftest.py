@@ -183,6 +183,11 @@ class Service:
                     return
                 await asyncio.sleep(0.01)
 
+    async def said(self, count: int) -> list[OutboxEvent]:
+        """Wait for so many events: they are handed over after the commit that the database shows already."""
+        await until(lambda: len(self.handed_over) >= count)
+        return list(self.handed_over)
+
     def events(self, type_: str) -> list[Any]:
         """The data of what it has said."""
         return [json.loads(event.body)["data"] for event in self.handed_over if event.type == type_]

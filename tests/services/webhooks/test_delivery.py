@@ -164,6 +164,7 @@ async def test_after_ten_attempts_it_is_a_dead_letter_and_said_so_once(
     assert len({post.id for post in receiver.posts}) == 1
     letters = (await service.send("GET", "/dead-letters", merchant.partner_key)).data
     assert [(letter["reason"], letter["attempts_made"]) for letter in letters] == [("attempts_exhausted", 10)]
+    await service.said(1)
     said = service.events("webhook.delivery_dead")
     assert len(said) == 1
     assert (said[0]["delivery_id"], said[0]["endpoint_id"]) == (letters[0]["id"], endpoint["id"])
@@ -200,7 +201,7 @@ async def test_gone_disables_the_endpoint_and_says_so(
     await service.consume(code_redeemed(merchant))
     assert len(receiver.posts) == 1
     assert len(await service.query("SELECT * FROM webhooks.deliveries")) == 1
-    await service.consume(*service.handed_over)
+    await service.consume(*await service.said(2))
     await until(lambda: len(second_receiver.posts) == 2)
     for post in second_receiver.posts:
         post.verify(watching["secret"])
@@ -239,7 +240,7 @@ async def test_a_failing_report_makes_no_further_report(
     receiver.status = second_receiver.status = 410
     await service.consume(code_redeemed(merchant))
     await service.settled(1, "dead")
-    said = list(service.handed_over)
+    said = await service.said(2)
     await service.consume(*said)
     await service.settled(3, "dead")
     assert service.handed_over == said
