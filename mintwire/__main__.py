@@ -10,9 +10,11 @@ from cyclopts import App, CycloptsError
 
 from mintwire import VERSION
 from mintwire.cli import (
+    audit,
     checkout_calls,
     checkouts,
     codes,
+    coupons,
     dead_queues,
     keys,
     partners,
@@ -30,7 +32,7 @@ app = App(
     # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
     exit_on_error=False,
 )
-for group in (stack, programs, partners, keys, quotas, codes, checkouts, webhooks, dead_queues):
+for group in (stack, programs, partners, keys, quotas, coupons, codes, checkouts, webhooks, dead_queues, audit):
     app.command(group.app)
 app.command(doctor)
 for each in checkout_calls.COMMANDS:

@@ -208,6 +208,8 @@ def _members(values: Mapping[str, Any], settings: ProgramSettings, prefix: str =
     made["partner_id"] = (id_in(partner.id) or uuid.UUID(int=0)) if partner else None
     made["customer_id"] = customer.id if customer else None
     made["customer_name"] = customer.customer_full_name if customer else None
+    if values.get("partner_only") and partner is None:
+        faults.add("partner_only", "must be false for a code without a partner")
     made["commission_hundredths"] = faults.converted("commission_percent", values.get("commission_percent"), hundredths)
     faults.refuse()
     return made

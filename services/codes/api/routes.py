@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from services.codes.api import audit_log, coupons, keys, partner, partners, programs, promotion_codes, quota
+from services.codes.api import (
+    audit_log,
+    coupons,
+    keys,
+    partner,
+    partners,
+    programs,
+    promotion_codes,
+    promotional_codes,
+    query_coupons,
+    quota,
+)
 
 ROUTES: Final = (
     *partner.ROUTES,
@@ -12,5 +23,7 @@ ROUTES: Final = (
     *keys.ROUTES,
     *coupons.ROUTES,
     *promotion_codes.ROUTES,
+    *promotional_codes.ROUTES,
+    *query_coupons.ROUTES,
     *audit_log.ROUTES,
 )

@@ -60,6 +60,10 @@ ORDER BY id DESC OFFSET $6 LIMIT $7
 # Who archives a coupon waits for those who are adding codes to it, and the other way round.
 LOCK_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 FOR UPDATE"
 SHARE_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 AND archived_at IS NULL FOR KEY SHARE"
+# Codes are locked before their coupon, as those do who record uses.
+LOCK_CODES = """
+SELECT id FROM promotion_codes WHERE coupon_id = $1 AND archived_at IS NULL ORDER BY id LIMIT $2 FOR NO KEY UPDATE
+"""
 ARCHIVE_COUPON = "UPDATE coupons SET archived_at = $2, updated_at = $2 WHERE id = $1"
 ARCHIVE_CODES = """
 UPDATE promotion_codes SET archived_at = $2, updated_at = $2 WHERE coupon_id = $1 AND archived_at IS NULL
@@ -119,6 +123,13 @@ async def lock_coupon(connection: Connection, program_id: uuid.UUID, ref: Coupon
         return None
     # Read again: it may have changed while the lock was waited for.
     return (await read_coupons(connection, program_id, [coupon.id]))[0]
+
+
+async def lock_with_codes(connection: Connection, program_id: uuid.UUID, ref: CouponRef, most: int) -> Coupon | None:
+    """Read one coupon as `lock_coupon` does, with its codes locked first, as far as they are not more than `most`."""
+    if (coupon := await find_coupon(connection, program_id, ref)) is not None:
+        await connection.fetch(LOCK_CODES, coupon.id, most)
+    return await lock_coupon(connection, program_id, ref)
 
 
 async def share_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> Coupon | None:

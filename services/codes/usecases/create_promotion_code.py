@@ -128,8 +128,7 @@ class CodeMaker:
             partner_id=partner.id if partner else None,
             code=text,
             canonical=canonical_code(text),
-            is_auto_generated=is_auto_generated,
             created_at=self.now,
             updated_at=self.now,
-            **members,
+            **{"is_auto_generated": is_auto_generated, **members},
         )
