@@ -167,10 +167,15 @@ class OrderBook:
             return False
         return self.reserved_at - CLOCK_ALLOWANCE <= moment < self.reserved_until
 
-    def refunded_since(self, moment: datetime) -> int | None:
-        """Return what was paid back of a purchase made then; None if nothing was."""
-        amounts = [refund.amount_minor for refund in self.refunds if refund.occurred_at >= moment]
-        return sum(amounts) if amounts else None
+    def refunded(self) -> tuple[int, datetime] | None:
+        """Return how much was paid back since the order was last cancelled, and when the last of it; None if nothing.
+
+        An order is paid once, however often its purchase is reported, so it does not matter what came first.
+        """
+        refunds = [r for r in self.refunds if self.cancelled_at is None or r.occurred_at > self.cancelled_at]
+        if not refunds:
+            return None
+        return sum(r.amount_minor for r in refunds), max(r.occurred_at for r in refunds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,8 +255,11 @@ def _fault_of_currency(terms: CodeTerms, purchase: Purchase) -> Fault | None:
 
 def _is_refunded(order: OrderBook, purchase: Purchase, basket: Basket) -> bool:
     """Whether all that was paid for the purchase went back before it was heard of."""
-    refunded = order.refunded_since(purchase.occurred_at)
-    return refunded is not None and basket.left_minor is not None and refunded >= basket.left_minor
+    refunded = order.refunded()
+    if refunded is None or basket.left_minor is None:
+        return False
+    amount, moment = refunded
+    return amount >= basket.left_minor and purchase.occurred_at <= moment
 
 
 def _redeem(
@@ -284,11 +287,13 @@ def _record_late(
     purchase: Purchase, chosen: Sequence[_Choice], repeated: Sequence[Redemption], books: Books
 ) -> RedeemedLate:
     order = books.order(purchase.order)
-    refunded_at = max((refund.occurred_at for refund in order.refunds), default=purchase.occurred_at)
+    voided_at = order.cancelled_at
+    if (voided_at is None or voided_at < purchase.occurred_at) and (refunded := order.refunded()) is not None:
+        voided_at = refunded[1]
     uses = []
     for choice in chosen:
         redemption = _record(choice, purchase, None, is_counted=False)
-        redemption.voided_at = order.cancelled_at if order.cancelled_at is not None else refunded_at
+        redemption.voided_at = voided_at
         redemption.void_reason = order.cancel_reason
         order.redemptions.append(redemption)
         uses.append(use_of(redemption, choice.terms, books))

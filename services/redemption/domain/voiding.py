@@ -41,18 +41,18 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
         refund = Refund(cancellation.amount_minor, cancellation.occurred_at)
         order.refunds.append(refund)
         order.is_moved = True
-    if refund is not None and not _is_whole(cancellation, order):
+    moment = cancellation.occurred_at if refund is None else _taken_back_at(cancellation, order)
+    if moment is None:
         return Cancelled((), tuple(order.redemptions), refund)
-    if order.cancelled_at is None or order.cancelled_at < cancellation.occurred_at:
-        order.cancelled_at = cancellation.occurred_at
-        order.cancel_reason = cancellation.reason
+    if order.cancelled_at is None or order.cancelled_at < moment:
+        order.cancelled_at, order.cancel_reason = moment, cancellation.reason
         order.is_moved = True
-    if order.reserved_at is not None and order.reserved_at <= cancellation.occurred_at:
+    if order.reserved_at is not None and order.reserved_at <= moment:
         release(order, books)
     voids = [
-        void(redemption, cancellation.occurred_at, cancellation.reason, cancellation.release, books)
+        void(redemption, moment, cancellation.reason, cancellation.release, books)
         for redemption in order.redemptions
-        if redemption.voided_at is None and redemption.confirmed_at <= cancellation.occurred_at
+        if redemption.voided_at is None and redemption.confirmed_at <= moment
     ]
     return Cancelled(tuple(voids), tuple(order.redemptions), refund)
 
@@ -104,15 +104,17 @@ def may_release(redemption: Redemption, moment: datetime) -> bool:
             return False
 
 
-def _is_whole(cancellation: Cancellation, order: OrderBook) -> bool:
-    """Whether with this refund all that was paid went back; whoever wants the use released says that it did."""
+def _taken_back_at(cancellation: Cancellation, order: OrderBook) -> datetime | None:
+    """Return when a refund takes the order back: once all that was paid went back, or on demand; or None."""
     if cancellation.release is True:
-        return True
-    standing = [r for r in order.redemptions if r.voided_at is None and r.confirmed_at <= cancellation.occurred_at]
-    if not standing or any(r.subtotal_minor is None or r.discount_minor is None for r in standing):
-        return False
+        return cancellation.occurred_at
+    refunded = order.refunded()
+    standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
+    if refunded is None or not standing or any(r.subtotal_minor is None or r.discount_minor is None for r in standing):
+        return None
     paid = (standing[0].subtotal_minor or 0) - sum(r.discount_minor or 0 for r in standing)
-    return (order.refunded_since(standing[0].occurred_at) or 0) >= paid
+    amount, moment = refunded
+    return moment if amount >= paid else None
 
 
 def _give_back(redemption: Redemption, books: Books) -> None:

@@ -25,7 +25,7 @@ SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT r.* FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
-ORDER BY d.decided_at, d.id
+ORDER BY d.decided_at, d.canonical
 """
 READ_HOLDS = """
 SELECT h.program_id, h.order_ref, h.canonical, h.code, h.code_id, h.coupon_id, h.customer_key, h.discount_minor,

@@ -163,13 +163,14 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
 
 
 async def _write(connection: Connection, books: Books, shelf: Shelf, written: Written, now: datetime) -> None:
+    made = {redemption.id for redemption in written.redemptions} if books.changed else set()
+    # What is voided makes room first: the same order may redeem the same code anew in the same batch.
+    if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
+        await update_redemptions(connection, changed)
     held = _held_until(written)
     if written.redemptions or written.voids or held:
         codes, coupons = _code_rows(books, shelf, held), _coupon_rows(books, shelf, held, now)
         await insert_redemptions(connection, written.redemptions, codes, coupons, now)
-    made = {redemption.id for redemption in written.redemptions} if books.changed else set()
-    if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
-        await update_redemptions(connection, changed)
     await _write_limits(connection, books, shelf, written)
     if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
         await write_orders(connection, moved, now)
