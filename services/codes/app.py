@@ -11,6 +11,7 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
+from services.codes.integrations.redemption import RedemptionClient
 from services.codes.usecases.archive_coupon import ArchiveCoupon
 from services.codes.usecases.archive_partner import ArchivePartner
 from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
@@ -36,6 +37,7 @@ from services.codes.usecases.read_partners import ReadPartners
 from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.record_usage import RecordUsage
+from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.set_partner_status import SetPartnerStatus
@@ -72,9 +74,11 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         # One statement that takes arrays of any length: planning it each time would cost as much as running it.
         pool.connect(settings.database_url.get_secret_value(), SERVICE, 2, generic_plans=True) as minting,
         Publisher(amqp_url, topology.EXCHANGE_CODES) as publisher,
+        RedemptionClient.connected(settings.redemption_url) as redemption,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database), gather_seconds=GATHER_SECONDS)
-        use_cases = build_use_cases(database, minting, utc_now, decode_secret_key(settings.secret_key), relay.hand_over)
+        secret_key = decode_secret_key(settings.secret_key)
+        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, redemption)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
@@ -109,6 +113,7 @@ def build_use_cases(
     clock: Clock,
     secret_key: bytes,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
+    redemption: RedemptionClient,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, Seal(secret_key), CodesError)
@@ -131,6 +136,7 @@ def build_use_cases(
         generate_code=generate_code,
         generate_code_once=GenerateCodeOnce(generate_code, answer_once),
         read_codes=ReadCodes(database, clock),
+        redeem_code=RedeemCode(redemption),
         archive_partner=ArchivePartner(database, clock),
         create_coupon=CreateCoupon(answer_once, new_id, hand_over),
         read_coupons=ReadCoupons(database),
