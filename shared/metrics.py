@@ -59,6 +59,9 @@ CHECKOUT_GROUP = Histogram(
     "Checkout requests decided in one transaction.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
+GUESSES_REFUSED = Counter(
+    "mintwire_guesses_refused_total", "Validations by publishable keys that were not even looked at: too many failed."
+)
 REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
 
 WEBHOOK_ATTEMPTS = Counter("mintwire_webhook_attempts_total", "Attempts made, by outcome.", ["outcome"])

@@ -125,10 +125,10 @@ UNION ALL
 SELECT NULL, type, NULL, NULL, NULL, id, body FROM event
 """
 
-# The usual case, several times cheaper: every key has room for its requests and every partner for its codes, so all are
-# minted. Locks and decides as above, but for all together: where anything is in the way, or a quota runs low or out,
-# which must be told, it writes nothing and returns no row. A string that exists already raises. Each partner's codes
-# stand side by side from `first` on.
+# The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
+# with nothing to tell of its quota, so all are minted. Locks and decides as above, but for all together: where anything
+# is in the way, it writes nothing and returns no row. A string that exists already raises. Each partner's codes stand
+# side by side from `first` on.
 MINT_ALL = """
 WITH locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
@@ -154,7 +154,7 @@ WITH locked_key AS MATERIALIZED (
     JOIN unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::uuid[], $8::uuid[], $9::bytea[])
         AS w (id, charge, first, actor, ledger_id, event_id, event_head) ON w.id = p.id
     WHERE p.status = 'active' AND p.remaining > w.charge
-      AND NOT (p.remaining > coalesce(p.threshold, 0) AND p.remaining - w.charge <= coalesce(p.threshold, 0))
+        AND (p.remaining > p.threshold AND p.remaining - w.charge <= p.threshold) IS NOT TRUE
 ), all_fit AS MATERIALIZED (
     SELECT WHERE (SELECT count(*) FROM key) = cardinality($1) AND (SELECT count(*) FROM partner) = cardinality($3)
 ), code AS (
