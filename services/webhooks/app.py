@@ -10,7 +10,7 @@ from aiohttp import web
 
 from services.webhooks.api.errors import translate
 from services.webhooks.api.exchange import USE_CASES, UseCases
-from services.webhooks.api.routes import ROUTES
+from services.webhooks.api.routes import ROUTES, WEBHOOKS
 from services.webhooks.config import WebhooksSettings
 from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher.dispatcher import Dispatcher, Works
@@ -203,6 +203,7 @@ def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) 
         title="Mintwire webhooks",
         version="1",
         translate=translate,
+        webhooks=WEBHOOKS,
     )
     app[USE_CASES] = use_cases
     return app

@@ -1,8 +1,8 @@
-"""All routes of the service."""
+"""All routes of the service, and what it sends itself."""
 
 from typing import Final
 
-from services.webhooks.api import deliveries, endpoints, keys, listeners, messages, replays
+from services.webhooks.api import deliveries, endpoints, keys, listeners, messages, outgoing, replays
 
 ROUTES: Final = (
     *endpoints.ROUTES,
@@ -12,3 +12,4 @@ ROUTES: Final = (
     *messages.ROUTES,
     *listeners.ROUTES,
 )
+WEBHOOKS: Final = outgoing.WEBHOOKS

@@ -206,8 +206,11 @@ async def page(
     connection: Connection, replay: Replay, after: uuid.UUID, before: uuid.UUID
 ) -> list[tuple[uuid.UUID, uuid.UUID, str]]:
     """Return the next deliveries that a job means, as id, message and form of the message, in order."""
-    statement = DEAD_PAGE if replay.which == "failed" else ALL_PAGE
-    rows = await connection.fetch(statement, replay.endpoint_id, after, before, replay.event_types, replay.step_size)
+    chosen = (replay.endpoint_id, after, before, replay.event_types, replay.step_size)
+    if replay.which == "failed":
+        rows = await connection.fetch(DEAD_PAGE, *chosen)
+    else:
+        rows = await connection.fetch(ALL_PAGE, *chosen)
     return [(row["id"], row["message_id"], row["format"]) for row in rows]
 
 

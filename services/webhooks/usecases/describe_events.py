@@ -18,7 +18,13 @@ from shared.events.envelope import EventData
 _FORMATS: Final = ("flat", "standard", "thin", "cloudevents")
 _MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 _ID: Final = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
-_MODELS: Final = {model.type: model for models in catalogue.PUBLISHED.values() for model in models}
+# By type, of what endpoints may subscribe to; the newest version of each.
+MODELS: Final = {
+    model.type: model
+    for models in catalogue.PUBLISHED.values()
+    for model in models
+    if model.type in catalogue.SUBSCRIBABLE
+}
 # Texts that say more than "text"; everything else follows from the schema.
 _EXAMPLES: Final[dict[str, Any]] = {
     "code": "PREFIX-1A0A48C0",
@@ -73,7 +79,7 @@ def _describe(name: str, owner: Owner) -> EventType:
         description = "Sent on request, to try an endpoint."
         bodies = _bodies(name, data, owner) | {"flat": members}
     else:
-        model = _MODELS[name]
+        model = MODELS[name]
         data, schema = example_of(model), model.model_json_schema()
         description = (model.__doc__ or "").strip()
         bodies = _bodies(name, data, owner)
@@ -81,7 +87,7 @@ def _describe(name: str, owner: Owner) -> EventType:
 
 
 def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str, Any]]:
-    source = _MODELS[name].source if name in _MODELS else "/mintwire/webhooks"
+    source = MODELS[name].source if name in MODELS else "/mintwire/webhooks"
     event = IncomingEvent(str(_ID), source, name, _ID, _ID, _MOMENT, data, b"")
     return {
         each: orjson.loads(write_body(event, message_format(each, owner.partner_id), f"msg_{_ID.hex}")[0])

@@ -25,7 +25,9 @@ COMMANDS = (
     *("quota grant", "quota show", "quota ledger"),
     *("code generate", "code list", "code show"),
     "checkout complete",
-    *("webhook listen", "webhook list", "webhook test", "webhook dead list", "webhook dead replay"),
+    *("webhook listen", "webhook endpoints", "webhook create", "webhook test", "webhook rotate"),
+    *("webhook deliveries", "webhook attempts", "webhook retry", "webhook replay", "webhook verify"),
+    *("webhook dead list", "webhook dead replay"),
     *("dead list", "dead show", "dead replay", "dead purge"),
     "doctor",
 )
