@@ -60,7 +60,8 @@ class ChangeEndpoint:
                 await endpoints.set_auth(connection, endpoint_id, changes["auth"], self.seal)
             if endpoint.status != "active" and changed.status == "active":
                 await endpoints.reset_health(connection, endpoint_id)
-                changed = replace(changed, breaker="closed", failing_since=None)
+                breaker = "half_open" if endpoint.status == "disabled" else "closed"
+                changed = replace(changed, breaker=breaker, failing_since=None)
             version = await endpoints.update(connection, changed)
         self.changed(endpoint_id)
         return replace(changed, version=version)
