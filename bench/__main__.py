@@ -1,4 +1,4 @@
-"""Runs the benchmarks: `python -m bench [mint] [chain] [--rounds N] [--seconds S]`; results go to bench/results/."""
+"""Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/."""
 
 import argparse
 import json
@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import chain, mint
+from bench import chain, mint, webhooks
 from bench.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
-SCENARIOS = ("mint", "chain")
+SCENARIOS = ("mint", "chain", "webhooks")
 
 
 def main() -> None:
@@ -22,11 +22,14 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; all if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="alternations of bare and ours (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one minting load (default 3)")
+    parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:
             if scenario == "mint":
                 result = mint.run(env, wanted.rounds, wanted.seconds)
+            elif scenario == "webhooks":
+                result = webhooks.run(env, wanted.rounds, wanted.parts)
             else:
                 result = chain.run(env, wanted.rounds)
             _write(scenario, wanted.rounds, result)
@@ -43,7 +46,7 @@ def _write(scenario: str, rounds: int, result: dict[str, Any]) -> None:
 def _print(scenario: str, result: dict[str, Any]) -> None:
     print(f"\n{scenario:<28}{'measure':>9}{'bare':>11}{'ours':>11}{'ours/bare':>11}")
     for shape, summary in result.items():
-        for measure in ("per_s", "p50_ms", "p99_ms"):
+        for measure in ("per_s", "p50_ms", "p99_ms", "claim_ms"):
             if measure in summary:
                 m = summary[measure]
                 print(f"{shape:<28}{measure:>9}{m['bare']:>11.1f}{m['ours']:>11.1f}{m['ratio']:>11.2f}")

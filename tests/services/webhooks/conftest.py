@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.webhooks.app import build_app, build_dispatcher, build_use_cases, open_sender
 from services.webhooks.consumers import EventConsumer
+from services.webhooks.dispatcher import dispatcher
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
 from services.webhooks.usecases.listen import ListenerHub
@@ -288,6 +289,12 @@ async def _make_key(
         now,
     )
     return made.text
+
+
+@pytest.fixture(autouse=True)
+def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the service looks for every few seconds it looks for at once."""
+    monkeypatch.setattr(dispatcher, "HOUSEKEEPING_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 from aiohttp import web
 
-from services.webhooks.dispatcher import dispatcher
 from services.webhooks.domain.deliveries import LEASE_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
@@ -17,11 +16,6 @@ from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_
 from tests.services.webhooks.receiver import Post, Receiver
 
 CODE_IDS = [new_id() for _ in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "HOUSEKEEPING_SECONDS", 0.2)
 
 
 def codes(posts: Sequence[Post]) -> list[str]:
