@@ -77,6 +77,9 @@ WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
 WEBHOOKS_FENCED = Counter(
     "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
 )
+WEBHOOK_ENDPOINTS = Gauge(
+    "mintwire_webhook_endpoints", "Endpoints by state: active, resting, paused, disabled.", ["state"]
+)
 WEBHOOKS_PURGED = Counter(
     "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]
 )

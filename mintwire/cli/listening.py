@@ -20,7 +20,7 @@ from mintwire.cli.client import CallFailed, address, call, fetch, given
 from mintwire.cli.output import tell
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_WAIT_SECONDS = 20
+_WAIT_SECONDS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
 _SHOWN_OF_ANSWER = 4000

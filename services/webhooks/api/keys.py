@@ -107,7 +107,8 @@ ROUTES: Final = (
     ),
     Route(
         method="DELETE",
-        path=f"{_KEYS}/{{key_id}}",
+        # Only what may be an id, so that nothing is promised at the path of the rotation.
+        path=f"{_KEYS}/{{key_id:[0-9a-fA-F-]+}}",
         handler=revoke,
         summary="Revoke a signing key at once; answers with those that are left",
         responses={200: Data[list[KeyData]], 404: "No such endpoint or key", 409: "It is the last key that signs"},

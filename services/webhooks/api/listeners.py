@@ -15,7 +15,7 @@ from services.webhooks.usecases.listen import Handed, ListenerDraft, answer_of
 from shared.clock import format_microseconds, utc_now
 from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, Text, data_response
 
-_LONGEST_WAIT: Final = 30
+_LONGEST_WAIT: Final = 10
 _MOST_AT_ONCE: Final = 100
 # Results of a whole batch with their answers.
 _BODY_LIMIT: Final = 2 * 1024 * 1024
@@ -64,7 +64,7 @@ class NextQuestion(RequestModel):
 
     results: list[ForwardedResult] = Field([], max_length=_MOST_AT_ONCE)
     wait_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_WAIT)] = Field(
-        25, description="How long to wait if nothing is there."
+        0, description="How long to wait if nothing is there."
     )
     limit: Annotated[Int, Field(ge=1, le=_MOST_AT_ONCE)] = 20
 

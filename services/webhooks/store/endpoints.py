@@ -77,6 +77,11 @@ RETURNING id
 """
 ARCHIVE_ENDPOINT = "UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1"
 BUMP_VERSION = "UPDATE endpoints SET version = version + 1, updated_at = $2 WHERE id = $1"
+# Resting is what asked for rest, or what is left alone because it failed too often.
+COUNT_BY_STATE = """
+SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status END AS state, count(*)
+FROM endpoints WHERE archived_at IS NULL AND listens_until IS NULL GROUP BY 1
+"""
 PARTNER_EXISTS = """
 SELECT EXISTS (SELECT 1 FROM codes.credential_v1 WHERE program_id = $1 AND partner_id = $2)
     OR EXISTS (SELECT 1 FROM codes.redeemable_v1 WHERE program_id = $1 AND partner_id = $2)
@@ -244,6 +249,12 @@ async def resume_paused(connection: Connection, now: datetime) -> list[uuid.UUID
 async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:
     """Take an endpoint out of every list; its deliveries stay readable."""
     await connection.execute(ARCHIVE_ENDPOINT, endpoint_id, now)
+
+
+async def count_by_state(connection: Connection, now: datetime) -> dict[str, int]:
+    """Return how many live endpoints are active, resting, paused and disabled."""
+    rows = await connection.fetch(COUNT_BY_STATE, now)
+    return {row["state"]: row["count"] for row in rows}
 
 
 async def partner_exists(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> bool:

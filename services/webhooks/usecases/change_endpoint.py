@@ -112,6 +112,7 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
         members["event_types"] = check_types(members["event_types"], endpoint.partner_id)
     if "headers" in members:
         check_headers(members["headers"])
+        _check_apart(members["headers"], members.get("auth", endpoint.auth))
     if members.get("schedule") is not None:
         members["schedule"] = check_schedule(members["schedule"])
     if (auth := members.get("auth")) is not None:
@@ -122,6 +123,11 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
     if members.keys() & {"url", "status"}:
         members["resume_at"] = None
     return replace(endpoint, **members, updated_at=now)
+
+
+def _check_apart(headers: Mapping[str, str], auth: Auth | ShownAuth | None) -> None:
+    if auth is not None and auth.type == "header" and (auth.name or "").lower() in {name.lower() for name in headers}:
+        raise InvalidField("headers", "must not name the header that authenticates")
 
 
 def _shown(auth: Auth, headers: Mapping[str, str]) -> ShownAuth:

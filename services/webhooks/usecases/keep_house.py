@@ -15,7 +15,7 @@ from shared.database.sealing import Seal
 from shared.faults import TransientFault
 from shared.ids import earliest_id
 from shared.log import get_logger
-from shared.metrics import WEBHOOKS_PURGED
+from shared.metrics import WEBHOOK_ENDPOINTS, WEBHOOKS_PURGED
 
 TICK_SECONDS: Final = 5.0
 PURGE_EVERY_TICKS: Final = 120
@@ -49,7 +49,7 @@ class KeepHouse:
             await asyncio.sleep(TICK_SECONDS)
 
     async def look_after_endpoints(self) -> None:
-        """Resume what was paused until now, and archive listeners that nobody asks for any more."""
+        """Resume what was paused until now, archive listeners that nobody asks for any more, count the others."""
         now = self.clock()
         async with self.database.transaction() as connection:
             resumed = await endpoints.resume_paused(connection, now)
@@ -57,6 +57,9 @@ class KeepHouse:
             for listener_id in deserted:
                 await endpoints.archive(connection, listener_id, now)
                 await queue.cancel_waiting(connection, listener_id, now)
+            states = await endpoints.count_by_state(connection, now)
+        for state in ("active", "resting", "paused", "disabled"):
+            WEBHOOK_ENDPOINTS.labels(state).set(states.get(state, 0))
         for endpoint_id in resumed:
             self.changed(endpoint_id)
 

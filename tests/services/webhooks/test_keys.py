@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
@@ -26,8 +26,15 @@ def verify_asymmetric(post: Post, public: str) -> None:
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix("whpk_")))
     content = f"{post.id}.{post.headers['webhook-timestamp']}.".encode() + post.body
     given = [part.removeprefix("v1a,") for part in post.headers["webhook-signature"].split() if part.startswith("v1a")]
-    assert given
-    key.verify(base64.b64decode(given[0]), content)
+    assert any(_verifies(key, base64.b64decode(each), content) for each in given)
+
+
+def _verifies(key: Ed25519PublicKey, signature: bytes, content: bytes) -> bool:
+    try:
+        key.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
 
 
 async def rotate(service: Service, merchant: Merchant, endpoint: Any, **members: Any) -> Any:

@@ -55,7 +55,7 @@ async def test_what_happens_is_handed_over_signed_and_settled_by_its_result(
 
 async def test_a_question_waits_for_what_comes(service: Service, merchant: Merchant) -> None:
     listener = await opened(service, merchant)
-    question = asyncio.create_task(ask(service, merchant, listener, wait_seconds=30))
+    question = asyncio.create_task(ask(service, merchant, listener, wait_seconds=10))
     await asyncio.sleep(0)
     await service.consume(code_redeemed(merchant))
     handed = (await question).data
@@ -125,5 +125,5 @@ async def test_a_listener_is_refused_in_words(service: Service, merchant: Mercha
         refused = await service.send("POST", "/listeners", merchant.partner_key, bad)
         assert (refused.status, list(refused.body["errors"])) == (422, [field])
     listener = await opened(service, merchant)
-    for bad in ({"wait_seconds": 31}, {"limit": 0}, {"results": [{"token": 1}]}):
+    for bad in ({"wait_seconds": 11}, {"limit": 0}, {"results": [{"token": 1}]}):
         assert (await ask(service, merchant, listener, **bad)).status == 422

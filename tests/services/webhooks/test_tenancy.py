@@ -1,5 +1,6 @@
 """Whose is whose: for every route a foreign object answers exactly like a missing one, and lists show nothing of it."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +72,7 @@ def without_request(reply: Reply) -> tuple[int, Any, set[str]]:
 async def ask(service: Service, route: tuple[str, str], things: Things, key: str) -> Reply:
     method, path = route
     members = {name: getattr(things, name) for name in things.__dataclass_fields__}
-    tail = path.removeprefix("/v1/webhooks").format(**members, number=1)
+    tail = re.sub(r"\{(\w+)[^}]*\}", r"{\1}", path).removeprefix("/v1/webhooks").format(**members, number=1)
     return await service.send(method, tail, key, BODIES.get(route))
 
 
