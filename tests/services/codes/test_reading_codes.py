@@ -56,7 +56,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (promotion_codes.FIND_BY_EXTERNAL_ID, 2),
         (promotion_codes.READ_CODES, 2),
         (coupons.HAS_MORE_CODES, 2),
-        (coupons.ARCHIVE_CODES, 2),
+        (coupons.ARCHIVE_CODES, 3),
         (coupons.LOCK_CODES, 2),
         (audit.LIST_ENTRIES, 11),
     ],
