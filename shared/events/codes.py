@@ -101,7 +101,10 @@ class CouponUpdatedV1(_CouponState):
 
 
 class CodeUpdatedV1(EventData):
-    """A promotion code was changed or archived; `changed` names the members that differ from before."""
+    """A promotion code was changed or archived; `changed` names the members that differ from before.
+
+    Its partner hears of it too, so it does not say for which customer it is, nor what the program noted about it.
+    """
 
     type: ClassVar[str] = "code.updated"
     version: ClassVar[int] = 1
@@ -121,10 +124,8 @@ class CodeUpdatedV1(EventData):
     minimum_minor: int | None
     minimum_currency: str | None
     is_limited_to_customer: bool
-    customer_id: str | None
     is_limited_to_partner: bool
     commission_hundredths: int | None
-    metadata: dict[str, Any]
     archived_at: EventTime | None
     changed: list[str]
     occurred_at: EventTime

@@ -55,6 +55,10 @@ SELECT id FROM promotion_codes WHERE program_id = $1 AND external_id = $2 AND ar
 """
 # Each coupon's newest codes by its index, then the newest of all: what that costs grows with the number of coupons
 # looked at (one, or the program's), never with the number of codes. The last row, a mark, says that there may be more.
+#
+# Bounds instead of an equal sign, and an order that names every column of the index: else the planner would rather walk
+# the primary key backwards and look at each code on its way, which ends soon for a coupon with many codes, and never
+# for one that has none among ten million.
 LIST_OF_COUPONS = """
 WITH coupon AS (
     SELECT id FROM coupons
@@ -63,7 +67,8 @@ WITH coupon AS (
     SELECT c.id, c.is_active
     FROM coupon k CROSS JOIN LATERAL (
         SELECT id, is_active FROM promotion_codes
-        WHERE coupon_id = k.id AND archived_at IS NULL AND id < $3 ORDER BY id DESC LIMIT $7) c
+        WHERE (coupon_id, id) < (k.id, $3) AND coupon_id >= k.id AND archived_at IS NULL
+        ORDER BY coupon_id DESC, id DESC LIMIT $7) c
     ORDER BY c.id DESC LIMIT $7
 ), chosen AS (
     SELECT id FROM scanned WHERE $4::boolean IS NULL OR is_active = $4 ORDER BY id DESC OFFSET $5 LIMIT $6
@@ -72,23 +77,26 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 """
-# The same for a partner, whose coupons are found from one to the next by the index.
+# The same for a partner: for one coupon, or for those that the index leads to, from one to the next.
 LIST_OF_PARTNER = """
 WITH RECURSIVE coupon AS (
-    (SELECT coupon_id FROM promotion_codes
-     WHERE partner_id = $1 AND archived_at IS NULL AND ($2::uuid IS NULL OR coupon_id = $2)
-     ORDER BY coupon_id LIMIT 1)
+    (SELECT $2::uuid AS coupon_id WHERE $2::uuid IS NOT NULL
+     UNION ALL
+     (SELECT coupon_id FROM promotion_codes
+      WHERE $2::uuid IS NULL AND partner_id >= $1 AND partner_id <= $1 AND archived_at IS NULL
+      ORDER BY partner_id, coupon_id LIMIT 1))
     UNION ALL
     SELECT (SELECT c.coupon_id FROM promotion_codes c
-            WHERE c.partner_id = $1 AND c.archived_at IS NULL AND c.coupon_id > k.coupon_id
-            ORDER BY c.coupon_id LIMIT 1)
+            WHERE (c.partner_id, c.coupon_id) > ($1, k.coupon_id) AND c.partner_id <= $1 AND c.archived_at IS NULL
+            ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL AND $2::uuid IS NULL
 ), scanned AS (
     SELECT c.id, c.is_active
     FROM coupon k CROSS JOIN LATERAL (
         SELECT id, is_active FROM promotion_codes
-        WHERE partner_id = $1 AND coupon_id = k.coupon_id AND archived_at IS NULL AND id < $3
-        ORDER BY id DESC LIMIT $7) c
+        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $3) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+          AND partner_id IS NOT NULL AND archived_at IS NULL
+        ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT $7) c
     ORDER BY c.id DESC LIMIT $7
 ), chosen AS (
     SELECT id FROM scanned WHERE $4::boolean IS NULL OR is_active = $4 ORDER BY id DESC OFFSET $5 LIMIT $6
@@ -100,8 +108,9 @@ SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 LIST_OF_CUSTOMER = """
 WITH scanned AS (
     SELECT id, coupon_id, partner_id, is_active FROM promotion_codes
-    WHERE program_id = $1 AND customer_id = $2 AND archived_at IS NULL AND id < $3
-    ORDER BY id DESC LIMIT $7
+    WHERE (program_id, customer_id, id) < ($1, $2, $3) AND (program_id, customer_id) >= ($1, $2)
+      AND customer_id IS NOT NULL AND archived_at IS NULL
+    ORDER BY program_id DESC, customer_id DESC, id DESC LIMIT $7
 ), chosen AS (
     SELECT id FROM scanned
     WHERE ($4::boolean IS NULL OR is_active = $4) AND ($8::uuid IS NULL OR coupon_id = $8)
@@ -115,7 +124,8 @@ SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 NEWEST_OF_COUPONS = """
 SELECT c.id FROM unnest($1::uuid[]) AS k (id)
 CROSS JOIN LATERAL (
-    SELECT id FROM promotion_codes WHERE coupon_id = k.id AND archived_at IS NULL ORDER BY id DESC LIMIT $2) c
+    SELECT id FROM promotion_codes WHERE coupon_id >= k.id AND coupon_id <= k.id AND archived_at IS NULL
+    ORDER BY coupon_id DESC, id DESC LIMIT $2) c
 """
 
 

@@ -32,7 +32,7 @@ class ArchiveCoupon:
         """Archive the coupon; again, by its id, changes nothing. Raises Missing, PartnerCouponNeeded, TooManyCodes."""
         now = self.clock()
         async with self.database.transaction() as connection:
-            coupon = await coupons.lock_coupon(connection, program_id, ref)
+            coupon = await coupons.lock_with_codes(connection, program_id, ref, MAX_CODES)
             if coupon is None:
                 raise Missing
             if coupon.archived_at is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.codes.api import coupons, promotion_codes, promotional_codes, query_coupons
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
 from tests.services.codes.redemptions import redeem
@@ -75,6 +76,19 @@ async def test_the_documented_request_gives_the_documented_answer(service: Servi
         "synchronization_message": "",
     }
     assert b'"coupon_discount_amount":25,' in made.raw
+
+
+async def test_the_examples_of_the_document_are_accepted(service: Service, program: Owner) -> None:
+    """In this order they are one story: made, changed, archived."""
+    kinds = (coupons, promotion_codes, promotional_codes, query_coupons)
+    order = {"POST": 0, "PUT": 1, "PATCH": 2, "DELETE": 3}
+    routes = [route for kind in kinds for route in kind.ROUTES if "request" in route.examples]
+    for route in sorted(routes, key=lambda route: order[route.method]):
+        path = route.path.replace("{coupon}", "coupon_123").replace("{code}", "spring-20")
+        reply = await service.send(route.method, path, program.key, route.examples["request"])
+        # An archived coupon has taken its code along.
+        assert reply.status in (200, 201) or (route.method == "DELETE" and reply.status == 404), (path, reply.body)
+    assert len(routes) >= 9
 
 
 async def test_a_provider_that_is_not_connected_is_refused_in_the_documented_words(

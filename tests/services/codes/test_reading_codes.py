@@ -56,13 +56,14 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (promotion_codes.FIND_BY_EXTERNAL_ID, 2),
         (promotion_codes.READ_CODES, 2),
         (coupons.HAS_MORE_CODES, 2),
-        (coupons.ARCHIVE_CODES, 2),
+        (coupons.ARCHIVE_CODES, 3),
+        (coupons.LOCK_CODES, 2),
         (audit.LIST_ENTRIES, 11),
     ],
     ids=[
         *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_COUPONS"),
         *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
-        *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LIST_ENTRIES"),
+        *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES"),
     ],
 )
 async def test_no_statement_reads_a_growing_table_from_end_to_end(
