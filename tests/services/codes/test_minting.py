@@ -323,7 +323,10 @@ async def test_a_connection_that_was_lost_meanwhile_costs_nobody_a_code(world: W
                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
         )
         assert pids
-        await asyncio.sleep(0.1)  # the loop learns of the loss by its socket
+        holders = world.replicas[0].database._pool._holders
+        async with asyncio.timeout(15):
+            while any(holder._con is not None and not holder._con.is_closed() for holder in holders):
+                await asyncio.sleep(0.01)
     await world.check_books()
 
 
