@@ -17,6 +17,7 @@ from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.reservations import PurgeReservations, ReadReservation, ReleaseReservation
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from services.redemption.usecases.validate_codes import ValidateCodes
+from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
@@ -46,7 +47,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         Publisher(amqp_url, topology.EXCHANGE_REDEMPTION) as publisher,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database))
-        use_cases = build_use_cases(database, utc_now, relay.hand_over)
+        use_cases = build_use_cases(database, utc_now, relay.hand_over, settings.trusted_proxies)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_REDEMPTION_CHECKOUT,
@@ -70,14 +71,21 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             await supervise(parts, stop, finish)
 
 
-def build_use_cases(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> UseCases:
+def build_use_cases(
+    database: Database,
+    clock: Clock,
+    hand_over: Callable[[Sequence[OutboxEvent]], None],
+    trusted_proxies: int = 0,
+) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, None, RedemptionError)
+    validate_codes = ValidateCodes(database, clock)
     return UseCases(
         clock=clock,
         new_id=new_id,
         decide=DecideRequests(database, clock, hand_over, answer_once),
-        validate_codes=ValidateCodes(database, clock),
+        validate_codes=validate_codes,
+        validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
         read_redemptions=ReadRedemptions(database),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),

@@ -1,12 +1,14 @@
 """The one table from the service's errors and refusals to status, machine code and body."""
 
 from services.redemption.domain.decision import Refused
-from services.redemption.domain.errors import Missing
+from services.redemption.domain.errors import Missing, TooManyGuesses
 from shared.web import HTTPProblem, not_found
 
 
 def translate(error: Exception) -> HTTPProblem | None:
     """Return the refusal for an error of this service; None for what is not one."""
+    if isinstance(error, TooManyGuesses):
+        return HTTPProblem(429, "too_many_guesses", str(error), headers={"Retry-After": str(error.wait_seconds)})
     return not_found() if isinstance(error, Missing) else None
 
 

@@ -11,6 +11,7 @@ from services.redemption.usecases.decide_requests import DecideRequests
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.validate_codes import ValidateCodes
+from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared.clock import Clock
 
 
@@ -22,6 +23,7 @@ class UseCases:
     new_id: Callable[[], UUID]
     decide: DecideRequests
     validate_codes: ValidateCodes
+    validate_publicly: ValidatePublicly
     read_redemptions: ReadRedemptions
     read_reservation: ReadReservation
     release_reservation: ReleaseReservation

@@ -1,6 +1,7 @@
 """`/v1/validations`: what codes would take off an order; nothing changes."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
@@ -18,8 +19,10 @@ from services.redemption.api.shapes import (
     order_of,
 )
 from services.redemption.domain.decision import Appraisal
+from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.validate_publicly import Asker
 from shared.web import Data, Request, RequestModel, ResponseModel, Route, data_response
 
 
@@ -62,8 +65,14 @@ class ValidationData(ResponseModel):
     order: OrderTotals = Field(description="Amounts are integers in minor units.")
 
 
+_NO_IDS: Final = {"code_id": None, "coupon_id": None, "partner_id": None}
+_REFUSED: Final = ValidationData(
+    valid=False, codes=[], order=OrderTotals(currency=None, subtotal=None, discount=None, total=None)
+)
+
+
 async def validate(request: Request) -> web.StreamResponse:
-    """Judge codes."""
+    """Judge codes; for a publishable key without saying why one is refused."""
     body = request.body(ValidationBody)
     purchase = purchase_of(
         request.program_id,
@@ -75,11 +84,26 @@ async def validate(request: Request) -> web.StreamResponse:
         customer_of(body.customer),
         order_of(body.order),
     )
+    if request.credential.kind == "publishable":
+        return await _validate_publicly(request, body, purchase)
     appraisals = await use_cases(request).validate_codes(purchase)
     return data_response(_data(body, appraisals))
 
 
-def _data(body: ValidationBody, appraisals: list[Appraisal]) -> ValidationData:
+async def _validate_publicly(request: Request, body: ValidationBody, purchase: Purchase) -> web.Response:
+    http = request.http
+    forwarded_for = ",".join(http.headers.getall("X-Forwarded-For", ()))
+    asker = Asker(request.credential.key_id, http.remote, forwarded_for)
+    appraisals = await use_cases(request).validate_publicly(asker, purchase)
+    if appraisals is None:
+        return data_response(_REFUSED)
+    data = _data(body, appraisals)
+    # Ids are the merchant's own affair.
+    codes = [code.model_copy(update=_NO_IDS) for code in data.codes]
+    return data_response(data.model_copy(update={"codes": codes}))
+
+
+def _data(body: ValidationBody, appraisals: Sequence[Appraisal]) -> ValidationData:
     currency = body.order.currency if body.order else None
     subtotal = body.order.subtotal if body.order else None
     discounts = [appraisal.discount_minor for appraisal in appraisals if appraisal.fault is None]
@@ -123,11 +147,15 @@ ROUTES: Final = (
         summary="Say what codes would take off an order",
         tag="checkout",
         security="bearer",
-        scope="checkout",
+        scope=("checkout", "validate"),
         family="management",
         body=ValidationBody,
-        responses={200: Data[ValidationData]},
-        description="A refused code is no error: its verdict says why. Only redemptions and reservations are promises.",
+        is_open_to_browsers=True,
+        responses={200: Data[ValidationData], 429: "With a publishable key: too many codes were refused of late"},
+        description="A refused code is no error: its verdict says why. Only redemptions and reservations are promises."
+        "\n\nA publishable key, which may stand in a page, is told whether all codes are good, and what they take off "
+        "if so: every refusal reads the same, without verdicts. After 20 refusals within 10 minutes an address has to "
+        "wait until these are over.",
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order": {"currency": "EUR", "subtotal": 4900}}},
     ),
 )

@@ -65,12 +65,14 @@ async def add_held(
     coupons: dict[uuid.UUID, Count],
     budgets: dict[uuid.UUID, Budget],
     now: datetime,
+    *,
+    reads_all: bool = False,
 ) -> None:
-    """Note in these counts and budgets what live holds keep of them."""
-    if codes:
+    """Note in these counts and budgets what live holds keep of them; with `reads_all` both are looked at."""
+    if codes or reads_all:
         for row in await connection.fetch(COUNT_HELD_CODES, list(codes), now):
             codes[row["id"]].held = row["held"]
-    if not coupons:
+    if not coupons and not reads_all:
         return
     for row in await connection.fetch(COUNT_HELD_COUPONS, list(coupons), now):
         coupons[row["id"]].held += row["held"]
@@ -95,7 +97,8 @@ async def read_periods(
     wanted = sorted({(coupon_id, quarter(moment), timezone) for coupon_id, moment, timezone in moments})
     counts: dict[PeriodKey, Count] = {}
     starts: dict[tuple[uuid.UUID, datetime], dict[str, datetime]] = {}
-    for row in await connection.fetch(READ_PERIODS, *(list(column) for column in zip(*wanted, strict=True))):
+    columns = [list(column) for column in zip(*wanted, strict=True)] or [[], [], []]
+    for row in await connection.fetch(READ_PERIODS, *columns):
         coupon_id, moment, period, starts_at, uses = row
         counts.setdefault((coupon_id, period, starts_at), Count(uses, 0))
         starts.setdefault((coupon_id, moment), {})[period] = starts_at

@@ -60,8 +60,13 @@ WHERE (SELECT true FROM codes.credential_v1 k WHERE k.program_id = p.id LIMIT 1)
 """
 
 
-async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: datetime) -> dict[OrderKey, OrderBook]:
-    """Return what orders have done; those of which nothing is known are not among them."""
+async def read_orders(
+    connection: Connection, orders: Sequence[OrderKey], now: datetime, *, reads_all: bool = False
+) -> dict[OrderKey, OrderBook]:
+    """Return what orders have done; those of which nothing is known are not among them.
+
+    With `reads_all` every statement is run, needed or not.
+    """
     keys = [order[0] for order in orders], [order[1] for order in orders]
     books: dict[OrderKey, OrderBook] = {}
     with_refunds: list[OrderKey] = []
@@ -79,15 +84,15 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
             with_refunds.append(key)
     for row in await connection.fetch(READ_REDEMPTIONS, *keys):
         books[row["program_id"], row["order_ref"]].redemptions.append(Redemption(*row))
-    await _read_holds(connection, books)
-    await _read_refunds(connection, books, with_refunds)
+    reserved = [key for key, book in books.items() if book.reservation_id is not None]
+    if reserved or reads_all:
+        await _read_holds(connection, books, reserved)
+    if with_refunds or reads_all:
+        await _read_refunds(connection, books, with_refunds)
     return books
 
 
-async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook]) -> None:
-    reserved = [key for key, book in books.items() if book.reservation_id is not None]
-    if not reserved:
-        return
+async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook], reserved: Sequence[OrderKey]) -> None:
     for row in await connection.fetch(READ_HOLDS, [key[0] for key in reserved], [key[1] for key in reserved]):
         held, book = HeldCode(*tuple(row)[2:]), books[row["program_id"], row["order_ref"]]
         book.held = (*book.held, held)
@@ -96,8 +101,6 @@ async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook]) 
 async def _read_refunds(
     connection: Connection, books: dict[OrderKey, OrderBook], with_refunds: Sequence[OrderKey]
 ) -> None:
-    if not with_refunds:
-        return
     keys = [order[0] for order in with_refunds], [order[1] for order in with_refunds]
     for row in await connection.fetch(READ_REFUNDS, *keys):
         book = books[row["program_id"], row["order_ref"]]

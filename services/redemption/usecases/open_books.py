@@ -48,23 +48,29 @@ async def open_books(
     locked: Locked,
     history: dict[OrderKey, OrderBook],
     now: datetime,
+    *,
+    reads_all: bool = False,
 ) -> tuple[Books, Shelf]:
-    """Return the books on what is locked; raises TermsChanged if the locks do not suffice."""
-    shelf = await read_terms(connection, locked, now) if locked.code_ids else Shelf()
+    """Return the books on what is locked; raises TermsChanged if the locks do not suffice.
+
+    With `reads_all` every statement is run, needed or not: then the statements tell nothing of what was found.
+    """
+    shelf = await read_terms(connection, locked, now) if locked.code_ids or reads_all else Shelf()
     candidates: dict[Strings, list[CodeTerms]] = {}
     for terms in shelf.terms:
         candidates.setdefault((terms.program_id, terms.canonical), []).append(terms)
     known = {terms.program_id for terms in shelf.terms}
-    if doubtful := {purchase.program_id for purchase in purchases} - known:
+    doubtful = {purchase.program_id for purchase in purchases} - known
+    if doubtful or reads_all:
         known |= await find_programs(connection, list(doubtful))
-    customer_counts = await count_customers(connection, customers, now) if customers else {}
+    customer_counts = await count_customers(connection, customers, now) if customers or reads_all else {}
     moments = _moments(purchases, shelf, history)
-    period_counts, period_starts = await read_periods(connection, moments) if moments else ({}, {})
-    budgets = await _budgets(connection, shelf) if shelf.coupons else {}
-    if shelf.code_holds or shelf.coupon_holds:
+    period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
+    budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}
+    if shelf.code_holds or shelf.coupon_holds or reads_all:
         codes = {code_id: shelf.code_counts[code_id] for code_id in shelf.code_holds}
         coupons = {coupon_id: shelf.coupon_counts[coupon_id] for coupon_id in shelf.coupon_holds}
-        await add_held(connection, codes, coupons, budgets, now)
+        await add_held(connection, codes, coupons, budgets, now, reads_all=reads_all)
     books = Books(
         candidates,
         shelf.code_counts,
@@ -96,7 +102,7 @@ def _moments(
     return moments
 
 
-async def _budgets(connection: Connection, shelf: Shelf) -> dict[uuid.UUID, Budget]:
+async def _budgets(connection: Connection, shelf: Shelf, *, reads_all: bool) -> dict[uuid.UUID, Budget]:
     budgets: dict[uuid.UUID, Budget] = {}
     uncounted: list[tuple[uuid.UUID, str]] = []
     for coupon_id, state in shelf.coupons.items():
@@ -106,7 +112,7 @@ async def _budgets(connection: Connection, shelf: Shelf) -> dict[uuid.UUID, Budg
         budgets[coupon_id] = Budget(currency, state.spent_minor or 0)
         if state.spent_minor is None or state.spent_currency != currency:
             uncounted.append((coupon_id, currency))
-    if uncounted:
+    if uncounted or reads_all:
         for coupon_id, spent_minor in (await count_spent(connection, uncounted)).items():
             budgets[coupon_id].spent_minor = spent_minor
     return budgets

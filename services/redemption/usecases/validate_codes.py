@@ -21,22 +21,26 @@ class ValidateCodes:
     database: Database
     clock: Clock
 
-    async def __call__(self, purchase: Purchase) -> list[Appraisal]:
-        """Judge each code of an order that is about to be paid, now; raises TransientFault."""
+    async def __call__(self, purchase: Purchase, *, reads_all: bool = False) -> list[Appraisal]:
+        """Judge each code of an order that is about to be paid, now; raises TransientFault.
+
+        With `reads_all` the same statements are run whatever they find.
+        """
         purchase = replace(purchase, occurred_at=self.clock())
         async with self.database.connection() as connection:
             for _ in range(TRIES):
                 try:
-                    return await _appraise(connection, purchase)
+                    return await _appraise(connection, purchase, reads_all)
                 except TermsChanged:
                     continue
         raise TransientFault("The limits of the coupons change faster than they can be read.")
 
 
-async def _appraise(connection: Connection, purchase: Purchase) -> list[Appraisal]:
+async def _appraise(connection: Connection, purchase: Purchase, reads_all: bool) -> list[Appraisal]:
     now = purchase.occurred_at
     found = await find(connection, strings_of([purchase]))
-    history = await read_orders(connection, [purchase.order], now) if purchase.order_ref else {}
+    orders = [purchase.order] if purchase.order_ref else []
+    history = await read_orders(connection, orders, now, reads_all=reads_all) if orders else {}
     customers = customers_of([purchase], found)
-    books, _ = await open_books(connection, [purchase], customers, found, history, now)
+    books, _ = await open_books(connection, [purchase], customers, found, history, now, reads_all=reads_all)
     return appraise(purchase, books)

@@ -71,9 +71,18 @@ class Shop:
     decider: Decider
 
     async def send(
-        self, method: str, path: str, json: Any = None, *, key: str | None = None, idempotency: str | None = None
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        key: str | None = None,
+        idempotency: str | None = None,
+        forwarded_for: str | None = None,
     ) -> Reply:
         headers = {"Authorization": f"Bearer {key or self.key}"}
+        if forwarded_for is not None:
+            headers["X-Forwarded-For"] = forwarded_for
         if idempotency is not None:
             headers["Idempotency-Key"] = idempotency
         async with self.http.request(method, path, headers=headers, json=json) as response:
@@ -99,13 +108,15 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(pool: Pool, program_id: uuid.UUID, key: str, decider: Decider) -> AsyncIterator[Shop]:
+async def open_shop(
+    pool: Pool, program_id: uuid.UUID, key: str, decider: Decider, *, trusted_proxies: int = 0
+) -> AsyncIterator[Shop]:
     """Run the HTTP side of the service without its broker."""
 
     async def ready() -> dict[str, str]:
         return {"database": "ok"}
 
-    cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend)
+    cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
     app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready)
     async with cases.decide.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)

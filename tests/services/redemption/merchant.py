@@ -35,7 +35,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)
 """
 INSERT_KEY = """
 INSERT INTO codes.api_keys (id, program_id, kind, purpose, slot, scopes, digest, created_at)
-VALUES ($1, $2, 'secret', $3, 1, $4, $5, now())
+VALUES ($1, $2, $6, $3, 1, $4, $5, now())
 """
 
 
@@ -108,10 +108,12 @@ class Merchant:
         """Set columns of a code."""
         await self._set("promotion_codes", code_id, columns)
 
-    async def key(self, program_id: uuid.UUID, *scopes: str) -> str:
-        """Return a new secret key of the program."""
-        made = api_keys.generate("secret", new_id())
-        await self.connection.execute(INSERT_KEY, made.key_id, program_id, made.key_id.hex, list(scopes), made.digest)
+    async def key(self, program_id: uuid.UUID, *scopes: str, kind: api_keys.KeyKind = "secret") -> str:
+        """Return a new key of the program."""
+        made = api_keys.generate(kind, new_id())
+        await self.connection.execute(
+            INSERT_KEY, made.key_id, program_id, made.key_id.hex, list(scopes), made.digest, kind
+        )
         return made.text
 
     async def _set(self, table: str, key: uuid.UUID, columns: dict[str, Any]) -> None:
