@@ -149,8 +149,8 @@ class OrderBook:
     reserved_at: datetime | None = None
     reserved_until: datetime | None = None
     redemptions: list[Redemption] = field(default_factory=list)
-    refunds: list[Refund] = field(default_factory=list)
-    held: dict[str, HeldCode] = field(default_factory=dict)
+    refunds: tuple[Refund, ...] = ()
+    held: tuple[HeldCode, ...] = ()
     is_holding: bool = False
     is_moved: bool = False
 
@@ -163,9 +163,11 @@ class OrderBook:
 
     def had_reserved(self, canonical: str, moment: datetime) -> bool:
         """Whether the order had reserved a code then."""
-        if self.reserved_at is None or self.reserved_until is None or canonical not in self.held:
+        if self.reserved_at is None or self.reserved_until is None:
             return False
-        return self.reserved_at - CLOCK_ALLOWANCE <= moment < self.reserved_until
+        if not self.reserved_at - CLOCK_ALLOWANCE <= moment < self.reserved_until:
+            return False
+        return any(held.canonical == canonical for held in self.held)
 
     def refunded(self) -> tuple[int, datetime] | None:
         """Return how much was paid back since the order was last cancelled, and when the last of it; None if nothing.

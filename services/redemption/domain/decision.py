@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.redemption.domain.books import CLOCK_ALLOWANCE, Books, HeldCode, OrderBook, Redemption, Reservation
+from services.redemption.domain.books import (
+    CLOCK_ALLOWANCE,
+    Books,
+    HeldCode,
+    OrderBook,
+    Redemption,
+    Reservation,
+)
 from services.redemption.domain.limits import Basket, fault_of_limits, hold
 from services.redemption.domain.purchase import HoldRequest, Purchase
 from services.redemption.domain.reasons import Fault, Reason
@@ -116,7 +123,7 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
     purchase = request.purchase
     order = books.order(purchase.order)
     basket = _basket(purchase, order, books)
-    held: dict[str, HeldCode] = {}
+    held: list[HeldCode] = []
     for wanted in purchase.codes:
         terms = _meant(wanted.canonical, purchase, books)
         if terms is None or wanted.canonical is None:
@@ -127,8 +134,16 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
         if fault is not None:
             return Refused(wanted.text, terms, *fault)
         basket.take(terms, amount)
-        held[wanted.canonical] = HeldCode(
-            terms.canonical, terms.code, terms.code_id, terms.coupon_id, purchase.buyer.key, amount, purchase.currency
+        held.append(
+            HeldCode(
+                terms.canonical,
+                terms.code,
+                terms.code_id,
+                terms.coupon_id,
+                purchase.buyer.key,
+                amount,
+                purchase.currency,
+            )
         )
     is_extended = order.is_holding
     key, since = request.reservation_id, purchase.occurred_at
@@ -136,9 +151,9 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
         key, since = order.reservation_id, order.reserved_at
     release(order, books)
     order.reservation_id, order.reserved_at, order.reserved_until = key, since, request.expires_at
-    order.held, order.is_holding, order.is_moved = held, True, True
-    hold(held.values(), books)
-    made = Reservation(key, purchase.order_ref, tuple(held.values()), since, request.expires_at, is_live=True)
+    order.held, order.is_holding, order.is_moved = tuple(held), True, True
+    hold(held, books)
+    made = Reservation(key, purchase.order_ref, order.held, since, request.expires_at, is_live=True)
     return Reserved(made, is_extended)
 
 
@@ -195,7 +210,7 @@ def _judge(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -
     """Return what is wrong with the code, or what it takes off."""
     moment = purchase.occurred_at
     fault = _fault_of_state(terms, moment) or _fault_of_start(terms, moment)
-    if fault is None and not any(book.had_reserved(terms.canonical, moment) for book in basket.own):
+    if fault is None and not (basket.own and any(book.had_reserved(terms.canonical, moment) for book in basket.own)):
         fault = _fault_of_end(terms, moment)
     fault = fault or _fault_of_owner(terms, moment) or _fault_of_currency(terms, purchase)
     base = purchase.subtotal_minor
@@ -278,8 +293,8 @@ def _redeem(
     for choice in chosen:
         redemption = _record(choice, purchase, basket.left_minor, is_counted=True)
         order.redemptions.append(redemption)
-        count_use(redemption, books)
-        uses.append(use_of(redemption, choice.terms, books))
+        _count(redemption, books)
+        uses.append(_use(redemption, choice.terms, books))
     return Redeemed(tuple(uses), tuple(repeated))
 
 
@@ -296,7 +311,7 @@ def _record_late(
         redemption.voided_at = voided_at
         redemption.void_reason = order.cancel_reason
         order.redemptions.append(redemption)
-        uses.append(use_of(redemption, choice.terms, books))
+        uses.append(_use(redemption, choice.terms, books))
     return RedeemedLate(tuple(uses), tuple(repeated))
 
 
@@ -331,34 +346,28 @@ def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_c
     )
 
 
-def count_use(redemption: Redemption, books: Books) -> None:
-    """Count a redemption in every count that is kept of it."""
+def _count(redemption: Redemption, books: Books) -> None:
     books.code_counts[redemption.code_id].move()
-    coupon = books.coupon_counts.get(redemption.coupon_id)
-    if coupon is not None:
-        coupon.move()
-        for count in books.periods(redemption.coupon_id, redemption.occurred_at).values():
-            count.move()
-        budget = books.budgets.get(redemption.coupon_id)
-        if budget is not None and budget.currency == redemption.currency:
-            budget.spend(redemption.discount_minor or 0)
     if redemption.customer_key is not None:
         customer = books.customer_counts.get((redemption.coupon_id, redemption.customer_key))
         if customer is not None:
             customer.move()
+    coupon = books.coupon_counts.get(redemption.coupon_id)
+    if coupon is None:
+        return
+    coupon.move()
+    for count in books.periods(redemption.coupon_id, redemption.occurred_at).values():
+        count.move()
+    budget = books.budgets.get(redemption.coupon_id)
+    if budget is not None and budget.currency == redemption.currency:
+        budget.spend(redemption.discount_minor or 0)
 
 
-def use_of(redemption: Redemption, terms: CodeTerms, books: Books) -> Use:
-    """Return a use with the counts as they are now."""
+def _use(redemption: Redemption, terms: CodeTerms, books: Books) -> Use:
     code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
-    return Use(
-        redemption,
-        terms,
-        code.uses,
-        code.version,
-        coupon.uses if coupon else None,
-        coupon.version if coupon else None,
-    )
+    if coupon is None:
+        return Use(redemption, terms, code.uses, code.version, None, None)
+    return Use(redemption, terms, code.uses, code.version, coupon.uses, coupon.version)
 
 
 def release(book: OrderBook, books: Books) -> None:
@@ -366,7 +375,7 @@ def release(book: OrderBook, books: Books) -> None:
     if book.reservation_id is None:
         return
     if book.is_holding:
-        hold(book.held.values(), books, sign=-1)
-    book.is_holding, book.held = False, {}
+        hold(book.held, books, sign=-1)
+    book.is_holding, book.held = False, ()
     book.reservation_id = book.reserved_at = book.reserved_until = None
     book.is_moved = True

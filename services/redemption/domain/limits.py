@@ -16,21 +16,26 @@ class Basket:
 
     left_minor: int | None
     own: tuple[OrderBook, ...]
-    uses_of_coupon: dict[uuid.UUID, int] = field(default_factory=dict)
-    money_of_coupon: dict[uuid.UUID, int] = field(default_factory=dict)
+    taken: list[tuple[uuid.UUID, int]] = field(default_factory=list)
 
     def take(self, terms: CodeTerms, amount_minor: int | None) -> None:
         """Add one code."""
-        coupon_id = terms.coupon_id
-        self.uses_of_coupon[coupon_id] = self.uses_of_coupon.get(coupon_id, 0) + 1
-        self.money_of_coupon[coupon_id] = self.money_of_coupon.get(coupon_id, 0) + (amount_minor or 0)
+        self.taken.append((terms.coupon_id, amount_minor or 0))
         self.left_minor = None if self.left_minor is None or amount_minor is None else self.left_minor - amount_minor
+
+    def uses_of(self, coupon_id: uuid.UUID) -> int:
+        """Return how many of its codes are of one coupon."""
+        return sum(taken == coupon_id for taken, _ in self.taken)
+
+    def money_of(self, coupon_id: uuid.UUID) -> int:
+        """Return what its codes of one coupon take off."""
+        return sum(amount for taken, amount in self.taken if taken == coupon_id)
 
     def holds(self) -> Iterator[HeldCode]:
         """Yield what the order itself holds now."""
         for book in self.own:
             if book.is_holding:
-                yield from book.held.values()
+                yield from book.held
 
 
 def fault_of_limits(
@@ -82,7 +87,7 @@ def _fault_of_coupon(terms: CodeTerms, books: Books, basket: Basket) -> Fault | 
     if terms.coupon_limit is None:
         return None
     count = books.coupon_counts[terms.coupon_id]
-    uses = count.uses + basket.uses_of_coupon.get(terms.coupon_id, 0)
+    uses = count.uses + basket.uses_of(terms.coupon_id)
     if uses >= terms.coupon_limit:
         return Fault("coupon_exhausted", f"The coupon has been used as often as it may be ({terms.coupon_limit}).")
     if count.held and uses + _others(count, _own_of_coupon(terms, basket)) >= terms.coupon_limit:
@@ -96,7 +101,7 @@ def _fault_of_customer(terms: CodeTerms, purchase: Purchase, books: Books, baske
         return None
     count = books.customer_counts[terms.coupon_id, key]
     own = (h.coupon_id == terms.coupon_id and h.customer_key == key for h in basket.holds())
-    if count.uses + basket.uses_of_coupon.get(terms.coupon_id, 0) + _others(count, own) >= limit:
+    if count.uses + basket.uses_of(terms.coupon_id) + _others(count, own) >= limit:
         return Fault("customer_limit_reached", f"The customer has used the coupon as often as allowed ({limit}).")
     return None
 
@@ -108,7 +113,7 @@ def _fault_of_periods(terms: CodeTerms, purchase: Purchase, books: Books, basket
     counts = books.periods(terms.coupon_id, purchase.occurred_at)
     # A hold may be redeemed in this period or the next, so it counts in each.
     held = _others(books.coupon_counts[terms.coupon_id], _own_of_coupon(terms, basket))
-    taken = basket.uses_of_coupon.get(terms.coupon_id, 0) + held
+    taken = basket.uses_of(terms.coupon_id) + held
     for period, limit in limits.items():
         if counts[period].uses + taken >= limit:
             return Fault(
@@ -127,7 +132,7 @@ def _fault_of_budget(terms: CodeTerms, amount_minor: int | None, books: Books, b
         for h in basket.holds()
         if h.coupon_id == terms.coupon_id and h.currency == budget.currency
     )
-    spent = budget.spent_minor + budget.held_minor - own + basket.money_of_coupon.get(terms.coupon_id, 0)
+    spent = budget.spent_minor + budget.held_minor - own + basket.money_of(terms.coupon_id)
     if spent + (amount_minor or 0) > most:
         return Fault("budget_exhausted", "The coupon's budget does not cover the discount.")
     return None

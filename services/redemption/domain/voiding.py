@@ -39,7 +39,7 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
     refund = None
     if cancellation.amount_minor is not None:
         refund = Refund(cancellation.amount_minor, cancellation.occurred_at)
-        order.refunds.append(refund)
+        order.refunds = (*order.refunds, refund)
         order.is_moved = True
     moment = cancellation.occurred_at if refund is None else _taken_back_at(cancellation, order)
     if moment is None:

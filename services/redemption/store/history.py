@@ -94,8 +94,8 @@ async def read_orders(
 
 async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook], reserved: Sequence[OrderKey]) -> None:
     for row in await connection.fetch(READ_HOLDS, [key[0] for key in reserved], [key[1] for key in reserved]):
-        held = HeldCode(*tuple(row)[2:])
-        books[row["program_id"], row["order_ref"]].held[held.canonical] = held
+        held, book = HeldCode(*tuple(row)[2:]), books[row["program_id"], row["order_ref"]]
+        book.held = (*book.held, held)
 
 
 async def _read_refunds(
@@ -103,7 +103,8 @@ async def _read_refunds(
 ) -> None:
     keys = [order[0] for order in with_refunds], [order[1] for order in with_refunds]
     for row in await connection.fetch(READ_REFUNDS, *keys):
-        books[row["program_id"], row["order_ref"]].refunds.append(Refund(row["amount_minor"], row["occurred_at"]))
+        book = books[row["program_id"], row["order_ref"]]
+        book.refunds = (*book.refunds, Refund(row["amount_minor"], row["occurred_at"]))
 
 
 async def find_reservations(

@@ -213,7 +213,7 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
             held.currency,
         )
         for key, book in orders.items()
-        for held in book.held.values()
+        for held in book.held
     ]
     if holds:
         await connection.execute(INSERT_HOLDS, *_columns(holds, 10))
