@@ -104,8 +104,6 @@ def code_redeemed(merchant: Merchant, code: str = "ACME-1A0A48C0", **changes: An
             "currency": None,
             "applied_minor": None,
         },
-        "discount_ends_at": None,
-        "commission": None,
         "order": None,
         "attributes": {"card_id": "a1b2c3d4", "recipient_name": "Zoë", "occasion": "mother"},
         "attribute_names": ["card_id", "recipient_name", "occasion"],
