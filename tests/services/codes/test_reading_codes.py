@@ -48,7 +48,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (UPDATE_CODES, 4),
         (LIST_LEDGER, 3),
         (FIND_ANSWER, 4),
-        (promotion_codes.LIST_OF_COUPONS, 7),
+        (promotion_codes.LIST_OF_PROGRAM, 7),
         (promotion_codes.LIST_OF_PARTNER, 7),
         (promotion_codes.LIST_OF_CUSTOMER, 9),
         (promotion_codes.NEWEST_OF_COUPONS, 2),
@@ -61,7 +61,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (audit.LIST_ENTRIES, 11),
     ],
     ids=[
-        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_COUPONS"),
+        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_PROGRAM"),
         *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
         *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES"),
     ],
