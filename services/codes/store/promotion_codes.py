@@ -77,7 +77,7 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 """
-# Of a partner: for one coupon, or for those that the index leads to from one to the next, each one's newest and then the
+# Of a partner: for one coupon, or for those that the index leads to from one to the next; of each its newest, then the
 # newest of all. What that costs grows with the number of the partner's coupons, never with that of its codes.
 LIST_OF_PARTNER = """
 WITH RECURSIVE coupon AS (
