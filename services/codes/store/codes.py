@@ -10,11 +10,11 @@ from shared.database.pool import Connection
 
 # A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.
-SCANNED_PER_PAGE = 5_000
+SCANNED_PER_PAGE = 1_000
 _LAST_ID = uuid.UUID(int=2**128 - 1)
 
 # The partner's coupons come first, from one to the next by the index: few, however many codes there are. Why by bounds
-# and not by equal signs is said in `store.promotion_codes`.
+# and not by equal signs is said in `store.promotion_codes`. OFFSET 0 keeps the lookups one by one.
 LIST_CODES = """
 WITH RECURSIVE coupon AS (
     (SELECT coupon_id FROM promotion_codes
@@ -25,14 +25,11 @@ WITH RECURSIVE coupon AS (
             ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL
 ), scanned AS (
-    SELECT c.id, c.coupon_id, c.program_id, c.code, c.is_active, c.times_redeemed, c.redemption_limit,
-           c.last_redeemed_at, c.expires_at, c.created_at
+    SELECT c.id
     FROM coupon k CROSS JOIN LATERAL (
-        SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
-               expires_at, created_at
-        FROM promotion_codes
-        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $2)
-          AND (partner_id, coupon_id) >= ($1, k.coupon_id) AND partner_id IS NOT NULL AND archived_at IS NULL
+        SELECT id FROM promotion_codes
+        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $2) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+          AND partner_id IS NOT NULL AND archived_at IS NULL
         ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT $6) c
     ORDER BY c.id DESC LIMIT $6
 ), judged AS (
@@ -43,7 +40,11 @@ WITH RECURSIVE coupon AS (
                 ELSE 'active' END AS status,
            c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
            c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at
-    FROM scanned c JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
+    FROM scanned s CROSS JOIN LATERAL (
+        SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
+               expires_at, created_at
+        FROM promotion_codes WHERE id = s.id OFFSET 0) c
+    JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
 ), chosen AS (
     SELECT * FROM judged WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
 )
