@@ -139,7 +139,7 @@ async def test_a_coupon_that_is_counted_takes_the_count_it_is_told(service: Serv
 async def test_a_void_shows_on_the_code_and_its_coupon(service: Service, partner: Owner) -> None:
     """It may come before the redemption that it takes back; when that was is then still to be learnt."""
     moment = utc_now()
-    void = {
+    void: dict[str, Any] = {
         "type": "code.redemption_voided",
         "customer_id": None,
         "reason": "refund",
