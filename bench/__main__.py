@@ -1,6 +1,6 @@
 """Runs the benchmarks: `python -m bench [mint] [chain] [redeem] [--rounds N] [--seconds S]`, results in bench/results/.
 
-Of redemption, single shapes can be measured (`--shape`); the file keeps the others as they were.
+Of redemption, single shapes can be measured (`--shape`), and rounds be added to what was measured before (`--append`).
 """
 
 import argparse
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one minting load (default 3)")
     parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
     parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
+    parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
     wanted = parser.parse_args()
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:
@@ -35,8 +36,9 @@ def main() -> None:
             elif scenario == "chain":
                 result = chain.run(env, wanted.rounds)
             else:
-                result = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES)
-                result = {**_kept("redeem"), **result}
+                earlier = _earlier("redeem") if wanted.append else {}
+                measured = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES, earlier)
+                result = {**earlier, **measured}
             _write(scenario, wanted.rounds, result)
             _print(scenario, result)
 
@@ -48,8 +50,8 @@ def _write(scenario: str, rounds: int, result: dict[str, Any]) -> None:
     (RESULTS / f"{scenario}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _kept(scenario: str) -> dict[str, Any]:
-    """Return the shapes that were measured before."""
+def _earlier(scenario: str) -> dict[str, Any]:
+    """Return what was measured before."""
     path = RESULTS / f"{scenario}.json"
     return json.loads(path.read_text())["result"] if path.exists() else {}
 
