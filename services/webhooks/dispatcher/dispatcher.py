@@ -31,6 +31,7 @@ from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import (
     WEBHOOK_ATTEMPTS,
+    WEBHOOK_BREAKER_TRIPS,
     WEBHOOK_SECONDS,
     WEBHOOKS_IN_FLIGHT,
     WEBHOOKS_OLDEST_DUE_SECONDS,
@@ -292,6 +293,8 @@ class Dispatcher:
         elif answer.status is None or decision.resume_at is not None:
             lane.note_trouble()
         changed = lane.judge(decision, trips, now, self._now())
+        if changed:
+            WEBHOOK_BREAKER_TRIPS.inc()
         if decision.resume_at is not None:
             lane.rest(decision.resume_at, self._now())
         if decision.disabled_reason is not None:

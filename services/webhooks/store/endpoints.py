@@ -61,10 +61,13 @@ WHERE id = $1
 RETURNING version
 """
 SET_AUTH = "UPDATE endpoints SET auth = $2, sealed_auth = $3 WHERE id = $1"
-# A fresh start: what was found about the receiver before says nothing about it now.
+# A fresh start: what was found about the receiver before says nothing about it now. What was disabled is tried with one
+# delivery first.
 RESET_HEALTH = """
 UPDATE endpoints
-SET breaker = 'closed', breaker_trips = 0, failing_since = NULL, warned_level = 0, resume_at = NULL
+SET breaker = CASE WHEN status = 'disabled' THEN 'half_open' ELSE 'closed' END,
+    breaker_trips = CASE WHEN status = 'disabled' THEN 1 ELSE 0 END,
+    failing_since = NULL, warned_level = 0, resume_at = NULL
 WHERE id = $1
 """
 RESUME_PAUSED = """

@@ -140,6 +140,25 @@ async def test_it_is_open_for_other_processes_too_and_they_probe_together_once(
         await service.settled(13)
 
 
+async def test_an_endpoint_that_is_enabled_again_is_tried_with_one_delivery_first(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    endpoint = await service.endpoint(merchant.partner_key, receiver.url)
+    receiver.status = 410
+    await service.consume(code_redeemed(merchant))
+    await service.settled(1, "dead")
+    release = receiver.hang()
+    await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "active"})
+    assert await breaker_of(service) == ("half_open", 1)
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))
+    await until(lambda: receiver.under_way == 1)
+    await claimed_again(service)
+    assert receiver.under_way == 1
+    release.set()
+    await service.settled(5)
+    assert await breaker_of(service) == ("closed", 0)
+
+
 async def test_a_receiver_that_says_when_to_come_back_is_not_broken(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
