@@ -74,6 +74,14 @@ WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
     "mintwire_webhooks_oldest_due_seconds",
     "How long the delivery that waits longest has been due, in seconds.",
 )
+WEBHOOK_BREAKER_TRIPS = Counter(
+    "mintwire_webhook_breaker_trips_total", "Times an endpoint was left alone because attempts at it kept failing."
+)
+WEBHOOK_ENDPOINTS_DISABLED = Counter(
+    "mintwire_webhook_endpoints_disabled_total",
+    "Endpoints switched off by what came of attempts, by reason.",
+    ["reason"],
+)
 WEBHOOKS_FENCED = Counter(
     "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
 )

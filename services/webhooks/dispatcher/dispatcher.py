@@ -31,6 +31,7 @@ from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import (
     WEBHOOK_ATTEMPTS,
+    WEBHOOK_BREAKER_TRIPS,
     WEBHOOK_SECONDS,
     WEBHOOKS_IN_FLIGHT,
     WEBHOOKS_OLDEST_DUE_SECONDS,
@@ -226,17 +227,25 @@ class Dispatcher:
     def _pump(self) -> None:
         """Begin what may be begun, one of each lane in turn."""
         while self._turns and self._has_slot():
-            turn = self._turns.next(may_retry=self._flights.has_retry_slot)
+            turn = self._turns.next(may_rest=self._has_slot_for_all())
             if turn is None:
                 return
-            lane, is_retry = turn
-            waiting = lane.retries if is_retry else lane.first_tries
+            lane, has_priority = turn
             if self._is_stopping or lane.is_resting(self._clock()):
                 self._give_back(lane)
-            elif waiting and lane.is_open:
-                self._retries_waiting -= is_retry
-                self._begin(lane, waiting.popleft())
+            elif lane.is_open and (lane.has_priority if has_priority else lane.waiting):
+                self._begin(lane, self._next_of(lane, has_priority=has_priority), has_priority=has_priority)
                 self._turns.list(lane)
+
+    def _next_of(self, lane: Lane, *, has_priority: bool) -> HeldDelivery:
+        delivery = lane.take_next(has_priority=has_priority)
+        self._retries_waiting -= not delivery.is_first_try
+        return delivery
+
+    def _has_slot_for_all(self) -> bool:
+        if not self._flights.has_slot_for_all:
+            self._set_slow_aside()
+        return self._flights.has_slot_for_all
 
     def _has_slot(self) -> bool:
         if not self._flights.has_slot:
@@ -244,9 +253,14 @@ class Dispatcher:
         return self._flights.has_slot
 
     def _set_slow_aside(self) -> None:
-        self._held -= self._flights.set_slow_aside(self._now())
+        for flight in self._flights.set_slow_aside(self._now()):
+            self._held -= 1
+            flight.lane.note_slow(flight.started)
+            if flight.lane.is_stuck:
+                # Whoever waits behind a receiver that hangs would only take room here.
+                self._give_back(flight.lane)
 
-    def _begin(self, lane: Lane, delivery: HeldDelivery) -> None:
+    def _begin(self, lane: Lane, delivery: HeldDelivery, *, has_priority: bool) -> None:
         now = self._now()
         target = lane.target
         if target is None or delivery.lease_ends - now < target.endpoint.timeout_seconds + LEASE_MARGIN_SECONDS:
@@ -255,7 +269,7 @@ class Dispatcher:
             self._attend.set()
             return
         lane.in_flight += 1
-        flight = self._flights.begin(now, is_retry=not delivery.is_first_try)
+        flight = self._flights.begin(lane, now, has_priority=has_priority)
         self._is_idle.clear()
         task = asyncio.create_task(self._fly(lane, target, delivery, flight))
         self._tasks.add(task)
@@ -288,10 +302,12 @@ class Dispatcher:
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
         self._outcomes[decision.status].inc()
         if decision.status == "succeeded":
-            lane.note_success(answer.duration_ms)
+            lane.note_success(answer.duration_ms, self._now())
         elif answer.status is None or decision.resume_at is not None:
             lane.note_trouble()
         changed = lane.judge(decision, trips, now, self._now())
+        if changed:
+            WEBHOOK_BREAKER_TRIPS.inc()
         if decision.resume_at is not None:
             lane.rest(decision.resume_at, self._now())
         if decision.disabled_reason is not None:
@@ -306,6 +322,9 @@ class Dispatcher:
 
     def _land(self, lane: Lane, flight: Flight) -> None:
         lane.in_flight -= 1
+        if lane.in_flight == 0:
+            # Everything has come back or timed out; it may be tried again.
+            lane.is_stuck = False
         self._flights.end(flight)
         if not flight.is_slow:
             self._held -= 1
@@ -333,7 +352,9 @@ class Dispatcher:
         lane = self._lanes.get(endpoint_id)
         if lane is None:
             if len(self._lanes) >= _MAX_IDLE_LANES:
-                self._lanes = {key: lane for key, lane in self._lanes.items() if lane.held or lane.is_listed}
+                self._lanes = {
+                    key: lane for key, lane in self._lanes.items() if lane.held or lane.is_listed or lane.is_rest_listed
+                }
             lane = self._lanes[endpoint_id] = Lane(endpoint_id, cap)
         return lane
 
@@ -437,6 +458,9 @@ class Dispatcher:
             else:
                 targets = await self._works.load_targets(list({delivery.endpoint_id for delivery in batch}))
                 await self._works.end.bury(batch, targets, reason)
+            if any(delivery.ordering_key is not None for delivery in batch):
+                # Who waited for these is due now.
+                self.note_backlog()
             ended = {id(delivery) for delivery in batch}
             self._to_end = [pair for pair in self._to_end if id(pair[0]) not in ended]
 

@@ -2,21 +2,25 @@
 
 from typing import Final
 
+from services.webhooks.dispatcher.lanes import Lane
+
 # A POST that takes longer than this makes way; so many of them may be under way besides.
 SLOW_SECONDS: Final = 1.0
 MAX_SLOW: Final = 400
-# Retries take what first tries leave, and never more than this of it: the rest is there for the next first try.
-RETRY_SHARE: Final = 0.7
+# Retries, and tries at receivers that have proved nothing yet, never take more than this of the slots: the rest is
+# there for the next first try at one that works.
+SHARE_WITHOUT_PRIORITY: Final = 0.7
 
 
 class Flight:
     """One POST."""
 
-    __slots__ = ("is_retry", "is_slow", "started")
+    __slots__ = ("has_priority", "is_slow", "lane", "started")
 
-    def __init__(self, started: float, *, is_retry: bool) -> None:
+    def __init__(self, lane: Lane, started: float, *, has_priority: bool) -> None:
+        self.lane = lane
         self.started = started
-        self.is_retry = is_retry
+        self.has_priority = has_priority
         self.is_slow = False
 
 
@@ -25,11 +29,11 @@ class Flights:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._retry_limit = max(1, int(limit * RETRY_SHARE))
+        self._limit_without_priority = max(1, int(limit * SHARE_WITHOUT_PRIORITY))
         # In the order of their start, so that the slow ones are found in front.
         self._quick: dict[Flight, None] = {}
         self._slow = 0
-        self._retries = 0
+        self._without_priority = 0
 
     @property
     def count(self) -> int:
@@ -42,15 +46,15 @@ class Flights:
         return len(self._quick) < self._limit
 
     @property
-    def has_retry_slot(self) -> bool:
-        """Whether another may begin that is no first try."""
-        return self.has_slot and self._retries < self._retry_limit
+    def has_slot_for_all(self) -> bool:
+        """Whether another may begin that has no priority."""
+        return self.has_slot and self._without_priority < self._limit_without_priority
 
-    def begin(self, now: float, *, is_retry: bool) -> Flight:
+    def begin(self, lane: Lane, now: float, *, has_priority: bool) -> Flight:
         """Count one in."""
-        flight = Flight(now, is_retry=is_retry)
+        flight = Flight(lane, now, has_priority=has_priority)
         self._quick[flight] = None
-        self._retries += is_retry
+        self._without_priority += not has_priority
         return flight
 
     def end(self, flight: Flight) -> None:
@@ -58,19 +62,21 @@ class Flights:
         if flight.is_slow:
             self._slow -= 1
         else:
-            del self._quick[flight]
-            self._retries -= flight.is_retry
+            self._forget(flight)
 
-    def set_slow_aside(self, now: float) -> int:
-        """Let slow ones make way and return how many have done so now."""
+    def set_slow_aside(self, now: float) -> list[Flight]:
+        """Let slow ones make way and return those that have done so now."""
         aside: list[Flight] = []
         for flight in self._quick:
             if flight.started > now - SLOW_SECONDS or self._slow + len(aside) >= MAX_SLOW:
                 break
             aside.append(flight)
         for flight in aside:
-            del self._quick[flight]
+            self._forget(flight)
             flight.is_slow = True
-            self._retries -= flight.is_retry
         self._slow += len(aside)
-        return len(aside)
+        return aside
+
+    def _forget(self, flight: Flight) -> None:
+        del self._quick[flight]
+        self._without_priority -= not flight.has_priority

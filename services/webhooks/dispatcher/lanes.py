@@ -34,8 +34,11 @@ class Lane:
         "in_flight",
         "is_listed",
         "is_paced",
-        "is_retry_listed",
+        "is_proven",
+        "is_rest_listed",
+        "is_stuck",
         "is_troubled",
+        "last_success",
         "needs_target",
         "noted_at",
         "pace",
@@ -67,12 +70,18 @@ class Lane:
         self.trips = 0
         # Whether the endpoint has a limit per second: what is claimed then has its token, and goes at once.
         self.is_paced = False
+        # Whether the last thing heard from the receiver was a success; who has proved nothing yet gets only a share.
+        self.is_proven = False
+        # Whether a POST has taken long and nothing has come back since it began: no further one is begun then, and
+        # nothing is kept waiting behind it.
+        self.is_stuck = False
+        self.last_success = 0.0
         self.is_troubled = False
         self.noted_at: datetime | None = None
         # How long a POST takes, in milliseconds, smoothed over the last few.
         self.pace = 2 * QUICK_MILLISECONDS
         self.is_listed = False
-        self.is_retry_listed = False
+        self.is_rest_listed = False
 
     @property
     def waiting(self) -> int:
@@ -92,7 +101,7 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more first tries it takes without a claim."""
-        return max(0, (AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.width - self.held)
+        return 0 if self.is_stuck else max(0, (AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.width - self.held)
 
     @property
     def is_quick(self) -> bool:
@@ -102,11 +111,21 @@ class Lane:
     @property
     def is_open(self) -> bool:
         """Whether another one may go out now, as far as this endpoint is concerned."""
-        return self.in_flight < self.width and self.target is not None and not self.needs_target
+        return self.in_flight < self.width and self.target is not None and not self.needs_target and not self.is_stuck
+
+    @property
+    def has_priority(self) -> bool:
+        """Whether a first try waits here for a receiver that works."""
+        return bool(self.first_tries) and self.is_proven
+
+    @property
+    def has_others(self) -> bool:
+        """Whether anything else waits here."""
+        return bool(self.retries) or (bool(self.first_tries) and not self.is_proven)
 
     def claim_room(self, now: datetime, loop_now: float) -> int:
         """Return how many more it takes from a claim."""
-        if self.is_resting(now) and not self.may_be_outdated(loop_now):
+        if self.is_stuck or (self.is_resting(now) and not self.may_be_outdated(loop_now)):
             return 0
         if self.trips or self.is_paced:
             return max(0, self.width - self.held)
@@ -147,15 +166,29 @@ class Lane:
         """Let a delivery wait for its turn."""
         (self.first_tries if delivery.is_first_try else self.retries).append(delivery)
 
-    def note_success(self, milliseconds: int) -> None:
+    def take_next(self, *, has_priority: bool) -> HeldDelivery:
+        """Remove and return what goes out next, for a turn with priority or for one without."""
+        is_first = has_priority or not self.retries or (bool(self.first_tries) and not self.is_proven)
+        return (self.first_tries if is_first else self.retries).popleft()
+
+    def note_slow(self, started: float) -> None:
+        """Learn that a POST that began at a time takes long."""
+        if self.last_success < started:
+            self.is_stuck = True
+
+    def note_success(self, milliseconds: int, loop_now: float) -> None:
         """Widen the window."""
         self.throttled = 0
+        self.is_proven = True
+        self.is_stuck = False
+        self.last_success = loop_now
         self.pace += (milliseconds - self.pace) / 4
         if self.window < self.cap:
             self.window += 1
 
     def note_trouble(self) -> None:
         """Narrow the window: the receiver is slow, away or overloaded."""
+        self.is_proven = False
         self.window = max(1, self.window // 2)
         self.pace = 2 * QUICK_MILLISECONDS
 
@@ -188,6 +221,12 @@ class Lane:
             return True
         if not self.is_troubled and self.noted_at is not None and now - self.noted_at < GRAIN:
             return False
+        # Whether the last thing heard from the receiver was a success; who has proved nothing yet gets only a share.
+        self.is_proven = False
+        # Whether a POST has taken long and nothing has come back since it began: no further one is begun then, and
+        # nothing is kept waiting behind it.
+        self.is_stuck = False
+        self.last_success = 0.0
         self.is_troubled = False
         self.noted_at = now
         return True

@@ -3,9 +3,11 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from services.webhooks.domain.deliveries import Answer, DeliveryStatus, Trigger
 from services.webhooks.domain.endpoints import Owner
+from services.webhooks.store import queue
 from services.webhooks.store.deliveries import to_json
 from shared.database.pool import Connection
 
@@ -26,7 +28,10 @@ WHERE q.delivery_id = old.delivery_id AND (q.token IS NULL OR q.visible_at <= $4
 RETURNING nullif(old.visible_at, 'infinity') AS due_at
 """
 LOCK_STATUS = "SELECT status, attempts_made FROM deliveries WHERE id = $1 FOR NO KEY UPDATE"
-UNQUEUE_ONE = "DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR token = $2)"
+UNQUEUE_ONE = """
+DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR token = $2)
+RETURNING endpoint_id, ordering_key
+"""
 GIVE_BACK_ONE = """
 UPDATE delivery_queue SET token = NULL, visible_at = coalesce($3::timestamptz, 'infinity')
 WHERE delivery_id = $1 AND token = $2
@@ -45,7 +50,8 @@ INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 """
 CANCEL_WAITING_ONE = """
-DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id
+DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR visible_at <= $2)
+RETURNING endpoint_id, ordering_key
 """
 SET_CANCELED = "UPDATE deliveries SET status = 'canceled', completed_at = $2 WHERE id = $1"
 REDACT_ATTEMPT = """
@@ -110,7 +116,7 @@ async def record(
     token, due_at = (0, None) if held is None else (held.token, held.due_at)
     number: int = made + 1
     if answer.has_succeeded:
-        await connection.execute(UNQUEUE_ONE, delivery_id, token)
+        await _call_up(connection, await connection.fetchrow(UNQUEUE_ONE, delivery_id, token), now)
         if not await connection.fetchval(IS_QUEUED, delivery_id):
             await connection.execute(REMOVE_LETTER, delivery_id)
             status = "succeeded"
@@ -141,8 +147,10 @@ async def record(
 
 async def cancel(connection: Connection, delivery_id: uuid.UUID, now: datetime) -> bool:
     """End a pending delivery unsent; False if it is being sent just now."""
-    if await connection.fetchval(CANCEL_WAITING_ONE, delivery_id, now) is None:
+    removed = await connection.fetchrow(CANCEL_WAITING_ONE, delivery_id, now)
+    if removed is None:
         return False
+    await _call_up(connection, removed, now)
     await connection.execute(SET_CANCELED, delivery_id, now)
     return True
 
@@ -153,3 +161,9 @@ async def redact_attempt(
     """Forget what was said in an attempt; False if there is none."""
     found = await connection.fetchval(REDACT_ATTEMPT, delivery_id, number, owner.program_id, owner.partner_id, now)
     return found is not None
+
+
+async def _call_up(connection: Connection, removed: Any, now: datetime) -> None:
+    """Make due what has waited for a delivery that is not in the queue any more."""
+    if removed is not None and removed["ordering_key"] is not None:
+        await queue.release_heads(connection, [(removed["endpoint_id"], removed["ordering_key"])], now)

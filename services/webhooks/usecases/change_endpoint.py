@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from services.webhooks.domain.endpoints import (
     DISABLED_BY_OWNER,
+    Breaker,
     Endpoint,
     EndpointStatus,
     Owner,
@@ -60,7 +61,7 @@ class ChangeEndpoint:
                 await endpoints.set_auth(connection, endpoint_id, changes["auth"], self.seal)
             if endpoint.status != "active" and changed.status == "active":
                 await endpoints.reset_health(connection, endpoint_id)
-                breaker = "half_open" if endpoint.status == "disabled" else "closed"
+                breaker: Breaker = "half_open" if endpoint.status == "disabled" else "closed"
                 changed = replace(changed, breaker=breaker, failing_since=None)
             version = await endpoints.update(connection, changed)
         self.changed(endpoint_id)

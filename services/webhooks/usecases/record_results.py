@@ -22,7 +22,7 @@ from shared.events.webhooks import (
     WebhookRecoveredV1,
 )
 from shared.ids import new_id
-from shared.metrics import WEBHOOKS_DEAD, WEBHOOKS_FENCED
+from shared.metrics import WEBHOOK_ENDPOINTS_DISABLED, WEBHOOKS_DEAD, WEBHOOKS_FENCED
 
 
 class HandOver(Protocol):
@@ -141,6 +141,9 @@ async def _judge(connection: Connection, settlements: Sequence[Settlement], now:
     changed = {id_: each.standing for id_, each in judged.items() if each.standing != before[id_]}
     if changed:
         await results.update_standings(connection, changed, now)
+    for each in judged.values():
+        if each.disabling is not None:
+            WEBHOOK_ENDPOINTS_DISABLED.labels(each.disabling[0]).inc()
     return [event for each in judged.values() for event in _told(each, now)]
 
 

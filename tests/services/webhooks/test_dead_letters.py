@@ -1,6 +1,8 @@
 """Dead letters: listed, replayed one by one or many, by their owners only."""
 
 import asyncio
+import json
+from dataclasses import replace
 
 import pytest
 
@@ -130,3 +132,26 @@ async def test_a_replay_with_an_idempotency_key_happens_once(
     again = await service.send("POST", "/dead-letters/replay", merchant.partner_key, idempotency="again")
     assert first.data == again.data == {"replayed": 2}
     assert again.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_a_receivers_fault_is_told_by_an_event_and_only_ours_are_rejected(
+    service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
+) -> None:
+    """What is rejected lands in the broker's dead queue, which somebody of ours has to look into."""
+    await service.endpoint(merchant.partner_key, receiver.url)
+    watching = ["webhook.delivery_dead", "webhook.endpoint_disabled"]
+    await service.endpoint(merchant.program_key, second_receiver.url, event_types=watching)
+    receiver.status = 410
+    assert await service.consume(code_redeemed(merchant)) == [None]
+    await service.settled(1, "dead")
+    [told] = [event for event in service.handed_over if event.type == "webhook.delivery_dead"]
+    second_receiver.status = 410
+    assert await service.consume(told) == [None]
+    await service.settled(2, "dead")
+    assert json.loads(second_receiver.posts[0].body)["reason"] == "endpoint_gone"
+    # A failing operational delivery makes no further one.
+    assert len(service.events("webhook.delivery_dead")) == 1
+    spoiled = replace(code_redeemed(merchant), body=b"{}")
+    [rejected] = await service.consume(spoiled)
+    assert rejected is not None
+    assert rejected.reason == "invalid_envelope"

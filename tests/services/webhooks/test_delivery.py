@@ -266,6 +266,24 @@ async def test_an_overloaded_endpoint_rests_as_a_whole_and_no_attempt_is_burnt(
     assert [row["attempts_made"] for row in rows] == [1, 2]
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_jumps_loses_nothing(
+    service: Service, merchant: Merchant, receiver: Receiver, hours: int
+) -> None:
+    """What is new goes out at once all the same; what was scheduled comes when the clock says so, and once."""
+    await service.endpoint(merchant.partner_key, receiver.url)
+    receiver.status = 500
+    await service.consume(code_redeemed(merchant, "OLD"))
+    await service.attempted(1)
+    receiver.status = 204
+    service.clock.advance(hours=hours)
+    await service.consume(code_redeemed(merchant, "NEW"))
+    await until(lambda: any(b"NEW" in post.body for post in receiver.posts))
+    service.clock.advance(hours=max(0, -hours), seconds=7)
+    await service.settled(2)
+    assert len(receiver.posts) == 3
+
+
 async def test_a_pause_holds_everything_back_and_a_resume_sends_it(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:

@@ -151,6 +151,40 @@ async def test_receivers_that_hang_do_not_hold_up_the_others(
         release.set()
 
 
+async def test_more_receivers_that_hang_than_there_are_slots_do_not_hold_up_the_others(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """What they have in flight by the time that they are known to hang must not be all that there is."""
+    async with running_receiver() as hanging:
+        release = hanging.hang()
+        for number in range(90):
+            await service.endpoint(merchant.program_key, hanging.url if number % 9 else receiver.url)
+        for batch in range(4):
+            await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
+        await until(lambda: len(receiver.posts) == 800)
+        assert hanging.under_way < 500
+        release.set()
+
+
+async def test_retries_of_many_do_not_hold_up_what_is_new(
+    service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
+) -> None:
+    """Retries that all hang leave slots to first tries at a receiver that works."""
+    endpoints = [await service.endpoint(merchant.program_key, receiver.url) for _ in range(40)]
+    receiver.status = 500
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))
+    await service.attempted(3 * len(endpoints))
+    await service.endpoint(merchant.partner_key, second_receiver.url)
+    await service.consume(code_redeemed(merchant, "FIRST"))
+    await until(lambda: second_receiver.posts)
+    release = receiver.hang()
+    service.clock.advance(seconds=7)
+    await until(lambda: receiver.under_way >= 40)
+    await service.consume(code_redeemed(merchant, "NEW"))
+    await until(lambda: len(second_receiver.posts) == 2)
+    release.set()
+
+
 async def test_a_busy_endpoint_does_not_keep_a_claim_for_itself(
     database: Database, clock: HeldClock, merchant: Merchant, service: Service
 ) -> None:

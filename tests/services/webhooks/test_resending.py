@@ -188,3 +188,21 @@ async def test_who_waits_for_its_turn_is_sent_by_hand_and_waits_on_after_a_failu
     assert (await retry(service, merchant, second))["outcome"] == "succeeded"
     left = (await service.send("GET", "/deliveries?status=pending", merchant.partner_key)).data
     assert len(left) == 1
+
+
+async def test_who_leaves_a_line_by_hand_makes_room_for_the_next(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, ordering="strict", status="paused")
+    await service.consume(*(code_redeemed(merchant, code) for code in "ABC"))
+    third, second, first = (await service.send("GET", "/deliveries", merchant.partner_key)).data
+
+    async def due() -> list[str]:
+        rows = await service.query("SELECT delivery_id FROM webhooks.delivery_queue WHERE visible_at <> 'infinity'")
+        return [str(row["delivery_id"]) for row in rows]
+
+    assert await due() == [first["id"]]
+    await retry(service, merchant, first)
+    assert await due() == [second["id"]]
+    await service.send("POST", f"/deliveries/{second['id']}/cancel", merchant.partner_key)
+    assert await due() == [third["id"]]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -251,11 +252,24 @@ async def test_a_refused_connection_says_so() -> None:
             assert (await post(sender, url)).error_code == "connect_failed"
 
 
-async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
+async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with misbehaving(always(OK)) as server:
         assert (await answer_of(server)).status == 200
+
+
+async def test_passwords_and_cookies_of_others_are_not_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("default login root password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Length: 0\r\n\r\n"
+    async with misbehaving(always(raw)) as server, sending() as sender:
+        for _ in range(2):
+            await post(sender, server.url)
+        assert len(server.requests) == 2
+        for request in server.requests:
+            assert b"cookie" not in request.lower()
+            assert b"authorization" not in request.lower()
 
 
 async def test_nothing_is_sent_inside_a_transaction() -> None:
