@@ -9,7 +9,22 @@ import structlog
 from cyclopts import App, CycloptsError
 
 from mintwire import VERSION
-from mintwire.cli import checkouts, codes, dead_queues, keys, partners, programs, quotas, stack, webhooks
+from mintwire.cli import (
+    audit,
+    batches,
+    checkout_calls,
+    checkouts,
+    codes,
+    coupons,
+    dead_queues,
+    jobs,
+    keys,
+    partners,
+    programs,
+    quotas,
+    stack,
+    webhooks,
+)
 from mintwire.cli.doctor import doctor
 
 app = App(
@@ -19,9 +34,14 @@ app = App(
     # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
     exit_on_error=False,
 )
-for group in (stack, programs, partners, keys, quotas, codes, checkouts, webhooks, dead_queues):
+for group in (
+    *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
+    *(checkouts, webhooks, dead_queues, audit),
+):
     app.command(group.app)
 app.command(doctor)
+for each in checkout_calls.COMMANDS:
+    checkouts.app.command(each)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mintwire code`: what a partner does with its key."""
+"""`mintwire code`: what a partner does with its key, and a program with its own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from mintwire.cli import many_codes, promotion_codes
 from mintwire.cli.client import CallFailed, address, call, fetch_page
 from mintwire.cli.config import Target, read_target
-from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
+from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_many, show_page
 
-app = App(name="code", help="Generate codes and look at them, as the partner.")
+app = App(name="code", help="Generate codes and look at them, as the partner or as the program.")
+app.command(promotion_codes.create)
+app.command(promotion_codes.update)
+app.command(promotion_codes.archive)
+app.command(many_codes.import_, name="import")
+app.command(many_codes.export)
+app.command(many_codes.bulk)
+AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes of all its partners and coupons.")]
 
 
 @app.command
@@ -53,18 +61,48 @@ async def generate(
 @app.command(name="list")
 @command
 async def list_(
-    *, status: str | None = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+    *,
+    status: str | None = None,
+    program: AsProgram = False,
+    coupon: str | None = None,
+    partner: str | None = None,
+    customer: str | None = None,
+    external_id: str | None = None,
+    active: bool | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
 ) -> None:
-    """List the partner's codes, newest first.
+    """List the partner's codes, or as the program those that fit, newest first.
 
     Example: mintwire code list --status redeemed
+
+    Example: mintwire code list --coupon spring --active
 
     Parameters
     ----------
     status
-        Only those that are `active`, `redeemed`, `expired` or `inactive`.
+        Of the partner's, only those that are `active`, `redeemed`, `expired` or `inactive`.
+    coupon
+        As the program: of this coupon, by its `uuid_code` or id.
+    partner
+        As the program: of this partner, by id or e-mail address.
+    customer
+        As the program: for this customer only.
+    external_id
+        As the program: the one that others call so.
+    active
+        As the program: only those that are active, or are not.
     """
     target = read_target()
+    wanted = {"coupon_id": coupon, "customer_id": customer, "external_id": external_id}
+    wanted |= {"partner_email" if partner and "@" in partner else "partner_id": partner}
+    wanted |= {"active": None if active is None else str(active).lower()}
+    if program or any(value is not None for value in wanted.values()):
+        if status is not None:
+            raise Misused("--status is for the partner's own list; as the program say --active or --no-active")
+        await promotion_codes.list_codes(target, {**wanted, "limit": limit, "cursor": cursor}, as_json)
+        return
     query = {"status": status, "limit": limit, "cursor": cursor}
     page = await fetch_page(_codes(target), "codes", partner_key=target.partner_key, query=query)
     show_page(page, ("code", "status", "times_redeemed", "expires_at", "last_redeemed_at", "url"), as_json)
@@ -72,12 +110,15 @@ async def list_(
 
 @app.command(name="show")
 @command
-async def show_(code: str, *, as_json: AsJSON = False) -> None:
-    """Show one of the partner's codes, however it is spelled.
+async def show_(code: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
+    """Show one of the partner's codes, or as the program any of its own, however it is spelled.
 
     Example: mintwire code show demo-1a0a48c0
     """
     target = read_target()
+    if program:
+        await promotion_codes.show_code(target, code, as_json)
+        return
     show(await call("GET", address(_codes(target), code), partner_key=target.partner_key), as_json)
 
 

@@ -8,9 +8,10 @@ from cyclopts import App, Parameter
 
 from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
+from mintwire.cli.members import Set, assigned
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
 
-app = App(name="partner", help="Create, approve and suspend partners.")
+app = App(name="partner", help="Create, change, approve, suspend and archive partners.")
 
 
 @app.command
@@ -18,6 +19,8 @@ app = App(name="partner", help="Create, approve and suspend partners.")
 async def create(
     name: str,
     *,
+    first_name: str | None = None,
+    last_name: str | None = None,
     email: str | None = None,
     prefix: str | None = None,
     active: Annotated[bool, Parameter(negative=())] = False,
@@ -30,6 +33,10 @@ async def create(
 
     Parameters
     ----------
+    first_name
+        Of the person, for codes that carry it.
+    last_name
+        Of the person.
     email
         Unique within the program.
     prefix
@@ -41,9 +48,74 @@ async def create(
     """
     target = read_target()
     status = "active" if active else None
-    body = given(name=name, email=email, prefix=prefix, support_email=support_email, status=status)
+    body = given(name=name, first_name=first_name, last_name=last_name, email=email, prefix=prefix)
+    body |= given(support_email=support_email, status=status)
     url = address(target.codes_url, "v1", "partners")
     show(await fetch("POST", url, key=target.program_key, body=body), as_json)
+
+
+@app.command(name="show")
+@command
+async def show_(partner_id: str, *, as_json: AsJSON = False) -> None:
+    """Show a partner.
+
+    Example: mintwire partner show 0192…
+    """
+    target = read_target()
+    show(await fetch("GET", address(target.codes_url, "v1", "partners", partner_id), key=target.program_key), as_json)
+
+
+@app.command
+@command
+async def update(
+    partner_id: str,
+    *,
+    name: str | None = None,
+    first_name: str | None = None,
+    last_name: str | None = None,
+    email: str | None = None,
+    prefix: str | None = None,
+    support_email: str | None = None,
+    quota_low_threshold: int | None = None,
+    set_: Set = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Change what is said about a partner.
+
+    Example: mintwire partner update 0192… --email new@flowers.example
+
+    Parameters
+    ----------
+    first_name
+        Of the person, for codes that carry it.
+    last_name
+        Of the person.
+    email
+        Unique within the program.
+    prefix
+        What its new codes begin with.
+    support_email
+        The address that the partner is to write to.
+    quota_low_threshold
+        With so many codes left or fewer, `quota.low` is said.
+    """
+    target = read_target()
+    body = given(name=name, first_name=first_name, last_name=last_name, email=email, prefix=prefix)
+    body |= given(support_email=support_email, quota_low_threshold=quota_low_threshold) | assigned(set_)
+    url = address(target.codes_url, "v1", "partners", partner_id)
+    show(await fetch("PATCH", url, key=target.program_key, body=body), as_json)
+
+
+@app.command
+@command
+async def archive(partner_id: str, *, as_json: AsJSON = False) -> None:
+    """Archive a partner: its keys are revoked, its codes refused, its names free again.
+
+    Example: mintwire partner archive 0192…
+    """
+    target = read_target()
+    url = address(target.codes_url, "v1", "partners", partner_id)
+    show(await fetch("DELETE", url, key=target.program_key), as_json)
 
 
 @app.command

@@ -1,6 +1,6 @@
 """What the codes service says."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -8,6 +8,7 @@ from shared.events.checkout import EventUUID
 from shared.events.envelope import EventData, ShortText
 
 SOURCE = "/mintwire/codes"
+EventTime = Annotated[AwareDatetime, Field(strict=False)]
 
 
 class CodesGeneratedV1(EventData):
@@ -22,5 +23,133 @@ class CodesGeneratedV1(EventData):
     coupon_id: EventUUID
     codes: list[ShortText]
     code_ids: list[EventUUID]
-    expires_at: Annotated[AwareDatetime, Field(strict=False)]
+    expires_at: EventTime
     codes_remaining: int
+
+
+class CodesBatchCompletedV1(EventData):
+    """A batch of codes is complete; its codes are to be had from the job."""
+
+    type: ClassVar[str] = "codes.batch_completed"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    coupon_id: EventUUID
+    job_id: EventUUID
+    count: int
+    expires_at: EventTime | None
+
+
+class _CouponState(EventData):
+    """A coupon as it is after what the event reports: money in minor units, null for no limit."""
+
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    coupon_id: EventUUID
+    uuid_code: ShortText
+    external_id: str | None
+    name: str
+    is_active: bool
+    discount_type: Literal["percent", "static"]
+    percent_hundredths: int | None
+    amount_minor: int | None
+    currency: str | None
+    amounts_by_currency: dict[str, int]
+    max_discount_minor: int | None
+    duration_type: Literal["once", "hours", "days", "months", "years", "lifetime"]
+    duration_value: int | None
+    starts_at: EventTime | None
+    expires_at: EventTime | None
+    redemption_limit: int | None
+    code_redemption_limit: int | None
+    customer_redemption_limit: int | None
+    daily_redemption_limit: int | None
+    weekly_redemption_limit: int | None
+    monthly_redemption_limit: int | None
+    budget_minor: int | None
+    budget_currency: str | None
+    is_first_order_only: bool
+    minimum_minor: int | None
+    minimum_currency: str | None
+    product_ids: list[str]
+    release_policy: Literal["always", "until_expiry", "never"]
+    commission_hundredths: int | None
+    metadata: dict[str, Any]
+    archived_at: EventTime | None
+    occurred_at: EventTime
+
+
+class CouponCreatedV1(_CouponState):
+    """A coupon was made, perhaps with codes."""
+
+    type: ClassVar[str] = "coupon.created"
+    version: ClassVar[int] = 1
+
+    codes: list[ShortText]
+
+
+class CouponUpdatedV1(_CouponState):
+    """A coupon was changed or archived; `changed` names the members that differ from before."""
+
+    type: ClassVar[str] = "coupon.updated"
+    version: ClassVar[int] = 1
+
+    changed: list[str]
+
+
+class CodeUpdatedV1(EventData):
+    """A promotion code was changed or archived; `changed` names the members that differ from before.
+
+    Its partner hears of it too, so it does not say for which customer it is, nor what the program noted about it.
+    """
+
+    type: ClassVar[str] = "code.updated"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    coupon_id: EventUUID
+    code_id: EventUUID
+    code: ShortText
+    external_id: str | None
+    is_active: bool
+    starts_at: EventTime | None
+    expires_at: EventTime | None
+    redemption_limit: int | None
+    is_first_order_only: bool
+    minimum_minor: int | None
+    minimum_currency: str | None
+    is_limited_to_customer: bool
+    is_limited_to_partner: bool
+    commission_hundredths: int | None
+    archived_at: EventTime | None
+    changed: list[str]
+    occurred_at: EventTime
+
+
+class QuotaLowV1(EventData):
+    """A mint left a partner as many codes as its threshold or fewer; said once, until it has been above again."""
+
+    type: ClassVar[str] = "quota.low"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID
+    codes_remaining: int
+    threshold: int
+
+
+class QuotaExhaustedV1(EventData):
+    """A mint took the last code of a partner's quota."""
+
+    type: ClassVar[str] = "quota.exhausted"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from shared.web import docs_page, health
 from shared.web.authentication import Authenticate, Gate
+from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness, Ready
 from shared.web.openapi import Webhooks, build_document
@@ -30,6 +31,7 @@ _PROTOCOL: Final = {
     "max_line_size": 8190,
 }
 _CATCH_ALL: Final = "/{tail:.*}"
+_CATCH_ALL_SHOWN: Final = "/{tail}"
 _UNMATCHED: Final = "unmatched"
 
 
@@ -76,6 +78,10 @@ def build_application(
 
 def _add(app: web.Application, endpoint: Endpoint) -> None:
     route = endpoint.route
+    if route.is_open_to_browsers:
+        app.router.add_route(route.method, route.path, open_to_browsers(endpoint.serve))
+        app.router.add_route(hdrs.METH_OPTIONS, route.path, preflight(route.method))
+        return
     app.router.add_route(route.method, route.path, endpoint.serve)
     if route.method == hdrs.METH_GET:
         app.router.add_route(hdrs.METH_HEAD, route.path, endpoint.serve)
@@ -149,8 +155,12 @@ _INFRASTRUCTURE: Final[tuple[Route, ...]] = tuple(
 async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.Request) -> set[str]:
     allowed: set[str] = set()
     for resource in resources:
-        if resource.canonical != "/{tail}":
-            allowed |= (await resource.resolve(http))[1]
+        if resource.canonical != _CATCH_ALL_SHOWN:
+            found = (await resource.resolve(http))[1]
+            if found and isinstance(resource, web.PlainResource):
+                # Written out, it is what is meant, even where a template would take the path too.
+                return found
+            allowed |= found
     return allowed
 
 

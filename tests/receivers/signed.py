@@ -59,7 +59,7 @@ def spoiled() -> list[Signed]:
         replace(good, body=good.body + b" ", wanted="no_match"),
         replace(signed(), secret=good.secret, public=good.public, wanted="no_match"),
         signed(age_seconds=310, wanted="too_old"),
-        signed(age_seconds=-86_400, wanted="too_new"),
+        signed(age_seconds=-900, wanted="too_new"),
         signed(body=b"[1]", wanted="bad_body"),
         signed(body=b"no JSON", wanted="bad_body"),
         signed(body=b'{"code":"no type"}', wanted="bad_body"),

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from services.webhooks.domain.signature import format_secret
 from services.webhooks.sender.signing import new_key
 from tests.docs.markdown import blocks
-from tests.receivers.signed import BODY, Signed, signed, spoiled
+from tests.receivers.signed import BODY, signed, spoiled
 
 MESSAGE = Message("msg_1", "code.redeemed", 0, 1, {}, {})
 
@@ -43,14 +43,15 @@ def test_what_the_library_signs_is_read(text: str, key: bytes) -> None:
     assert message.data == {"text": text}
 
 
-@pytest.mark.parametrize("made", spoiled(), ids=lambda made: made.wanted)
-def test_what_is_spoiled_is_refused_with_a_reason(made: Signed) -> None:
-    with pytest.raises(Refused) as caught:
-        Receiver(made.secret, made.public).read(made.headers, made.body)
-    assert caught.value.reason == made.wanted
-    if made.wanted != "bad_body":
-        with pytest.raises((WebhookVerificationError, ValueError)):
-            Webhook(made.secret).verify(made.body, made.headers)
+def test_what_is_spoiled_is_refused_with_a_reason() -> None:
+    """Signed here and not when the tests are collected: a signature ages while the other tests run."""
+    for made in spoiled():
+        with pytest.raises(Refused) as caught:
+            Receiver(made.secret, made.public).read(made.headers, made.body)
+        assert caught.value.reason == made.wanted
+        if made.wanted != "bad_body":
+            with pytest.raises((WebhookVerificationError, ValueError)):
+                Webhook(made.secret).verify(made.body, made.headers)
 
 
 def test_old_and_new_key_are_accepted_while_one_rotates() -> None:

@@ -1,7 +1,8 @@
 """What every handler of this service needs of a request: the use cases, who acts, one answer per key."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -9,8 +10,9 @@ from aiohttp import web
 from services.codes.api.errors import translate
 from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
+from services.codes.domain.errors import CodesError
 from shared.idempotency import Once
-from shared.web import Operator, Request, answered_once
+from shared.web import HTTPProblem, Operator, Request, answered_once
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ def actor(request: Request) -> Actor:
     principal = request.principal
     if isinstance(principal, Operator):
         return Actor(None, "operator")
-    return Actor(principal.program_id, f"key {principal.key_id}")
+    return Actor(principal.program_id, f"key {principal.key_id}", principal.key_id)
 
 
 def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
@@ -35,3 +37,16 @@ def once(request: Request, render: Callable[[T], web.Response], *, has_secret: b
     principal = request.principal
     owner_id = _OPERATOR_ID if isinstance(principal, Operator) else principal.partner_id or principal.program_id
     return answered_once(request, owner_id, render, translate, has_secret=has_secret)
+
+
+@contextmanager
+def naming(fields: Mapping[str, str]) -> Iterator[None]:
+    """Refuse with the fields under the names that this request knows them by: ours, then the request's."""
+    try:
+        yield
+    except CodesError as error:
+        problem = translate(error)
+        if problem is None or not problem.errors:
+            raise
+        errors = {fields.get(field, field): texts for field, texts in problem.errors.items()}
+        raise HTTPProblem(problem.status, problem.code, problem.detail, errors) from error

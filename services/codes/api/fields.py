@@ -1,10 +1,14 @@
 """Field types that several requests share; the rules themselves are in the domain."""
 
-from typing import Annotated
-from zoneinfo import available_timezones
+from datetime import date, datetime
+from functools import cache
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
+from services.codes.domain.coupons import MAX_COUNT, end_of_day
+from services.codes.domain.money import MAX_MINOR
 from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
     checked_alphabet,
@@ -12,7 +16,7 @@ from services.codes.domain.programs import (
     checked_link_url,
     checked_webhook_attributes,
 )
-from shared.web import Int, LongText, Text
+from shared.web import Int, LongText, Number, Text
 
 # Read once, at import: a look into the time zone files would block the loop.
 _TIMEZONES = available_timezones()
@@ -34,6 +38,21 @@ def _attributes(names: list[str]) -> list[str]:
     return list(checked_webhook_attributes(names))
 
 
+def _map(value: Any) -> Any:
+    # An empty map leaves us as [], so it may come back as that.
+    return {} if value == [] else value
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > 500:
+        raise ValueError("must not have more than 500 characters")
+    if isinstance(value, dict | list):
+        raise ValueError("must be a string, a number, true, false or null")  # noqa: TRY004 - pydantic reads ValueError
+    if isinstance(value, int) and abs(value) > MAX_MINOR:
+        raise ValueError("must be a number that JSON holds exactly")
+    return value
+
+
 Name = Annotated[Text, AfterValidator(_not_blank)]
 ShortName = Annotated[Text, StringConstraints(max_length=100), AfterValidator(_not_blank)]
 Email = Annotated[Text, AfterValidator(checked_email)]
@@ -46,3 +65,42 @@ CodeLength = Annotated[Int, Field(ge=4, le=64)]
 LifetimeSeconds = Annotated[Int, Field(ge=60, le=315_360_000)]
 WebhookAttributes = Annotated[list[Text], AfterValidator(_attributes)]
 RateLimit = Annotated[Int, Field(ge=1, le=1_000_000)]
+QueryBool = Literal["true", "false"]
+Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
+Remaining = Annotated[Int, Field(ge=0, le=MAX_MINOR)]
+Amount = Annotated[Number, Field(ge=0)]
+Percent = Annotated[Number, Field(ge=0, le=100)]
+ExternalId = Annotated[Text, Field(min_length=1)]
+UUIDCode = Annotated[Text, Field(min_length=1, pattern="^[A-Za-z0-9_-]+$")]
+CodeText = Annotated[str, Field(max_length=100, pattern="^[-_]*[A-Za-z0-9][A-Za-z0-9_-]*$")]
+ProductIds = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=1000)]
+_SCALAR: Final = {"type": ["string", "number", "boolean", "null"], "maxLength": 500}
+_MetadataValue = Annotated[Any, AfterValidator(_scalar), WithJsonSchema(_SCALAR)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=100)], _MetadataValue],
+    Field(max_length=50),
+    BeforeValidator(_map),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "object", "additionalProperties": _SCALAR, "maxProperties": 50},
+                {"type": "array", "maxItems": 0},
+            ]
+        }
+    ),
+]
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def moment(value: datetime | date, timezone: str) -> datetime:
+    """Return the moment that a request means; a bare date is the end of that day in the program's time zone."""
+    return value if isinstance(value, datetime) else end_of_day(value, _zone(timezone))
+
+
+def is_true(value: QueryBool | None) -> bool | None:
+    """Return what a query parameter says; None if it is not there."""
+    return None if value is None else value == "true"

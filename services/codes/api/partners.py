@@ -1,13 +1,14 @@
 """`/v1/partners`: a program's partners, their approval and their suspension."""
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.exchange import actor, once, use_cases
-from services.codes.api.fields import Email, Name, Prefix
+from services.codes.api.fields import Email, Metadata, Name, Prefix, Remaining
 from services.codes.api.quota import QuotaData, quota_data
+from services.codes.domain.coupons import merged
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
 from shared.clock import format_microseconds
 from shared.idempotency import Once
@@ -30,19 +31,29 @@ class PartnerCreation(RequestModel):
     """A partner to be made."""
 
     name: Name
+    first_name: Name | None = Field(None, description="Of the person, for codes that carry it.")
+    last_name: Name | None = None
     email: Email | None = Field(None, description="Unique within the program, whatever the capitals.")
     prefix: Prefix | None = Field(None, description="Starts each code; derived from the name if absent.")
     status: Literal["pending", "active", "suspended"] = "pending"
     support_email: Email | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    quota_low_threshold: Remaining | None = Field(
+        None, description="`quota.low` is said when a mint leaves so many codes or fewer; null for never."
+    )
 
 
 class PartnerChange(RequestModel):
     """Members to be changed; the others stay."""
 
     name: Name = Field(default_factory=str)
+    first_name: Name | None = None
+    last_name: Name | None = None
     email: Email | None = None
     prefix: Prefix = Field(default_factory=str)
     support_email: Email | None = None
+    metadata: Metadata = Field(default_factory=dict, description="Merged into what is there; null removes a member.")
+    quota_low_threshold: Remaining | None = None
 
 
 class PartnerQuery(PageQuery):
@@ -58,13 +69,18 @@ class PartnerData(ResponseModel):
     id: str
     program_id: str
     name: str
+    first_name: str | None
+    last_name: str | None
     email: str | None
     status: str
     prefix: str
     support_email: str | None
+    metadata: dict[str, Any]
     quota: QuotaData
+    quota_low_threshold: int | None
     created_at: str
     updated_at: str
+    archived_at: str | None
 
 
 def _data(partner: Partner) -> PartnerData:
@@ -72,21 +88,27 @@ def _data(partner: Partner) -> PartnerData:
         id=str(partner.id),
         program_id=str(partner.program_id),
         name=partner.name,
+        first_name=partner.first_name,
+        last_name=partner.last_name,
         email=partner.email,
         status=partner.status,
         prefix=partner.prefix,
         support_email=partner.support_email,
+        metadata=dict(partner.metadata),
         quota=quota_data(partner.quota),
+        quota_low_threshold=partner.quota_low_threshold,
         created_at=format_microseconds(partner.created_at),
         updated_at=format_microseconds(partner.updated_at),
+        archived_at=format_microseconds(partner.archived_at) if partner.archived_at else None,
     )
 
 
 async def create(request: Request) -> web.StreamResponse:
     """Create a partner."""
-    draft = PartnerDraft(**request.body(PartnerCreation).model_dump())
+    members = request.body(PartnerCreation).model_dump()
+    draft = PartnerDraft(**members | {"metadata": merged({}, members["metadata"])})
     made: Once[Partner] = once(request, lambda partner: data_response(_data(partner), 201))
-    return respond(request, await use_cases(request).create_partner(request.program_id, draft, made))
+    return respond(request, await use_cases(request).create_partner(actor(request), request.program_id, draft, made))
 
 
 async def list_all(request: Request) -> web.StreamResponse:
@@ -109,6 +131,11 @@ async def change(request: Request) -> web.StreamResponse:
     changes = request.body(PartnerChange).model_dump(exclude_unset=True)
     partner = await use_cases(request).change_partner(actor(request), request.path_id("partner_id"), changes)
     return data_response(_data(partner))
+
+
+async def archive(request: Request) -> web.StreamResponse:
+    """Archive a partner."""
+    return data_response(_data(await use_cases(request).archive_partner(actor(request), request.path_id("partner_id"))))
 
 
 async def approve(request: Request) -> web.StreamResponse:
@@ -183,6 +210,19 @@ ROUTES: Final = (
             409: "The e-mail address or the prefix is taken",
         },
         examples={"request": {"support_email": "vip@acme.example"}},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/partners/{partner_id}",
+        handler=archive,
+        summary="Archive a partner",
+        description="Its keys are revoked and its codes refused; its e-mail address and its prefix are free again.",
+        tag="partners",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        responses={200: Data[PartnerData], 404: "No such partner"},
     ),
     *(
         Route(

@@ -113,7 +113,7 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a program."""
     settings = ProgramSettings(**_given(request.body(ProgramCreation)))
     made: Once[Program] = once(request, lambda program: data_response(_data(program), 201))
-    return respond(request, await use_cases(request).create_program(settings, made))
+    return respond(request, await use_cases(request).create_program(actor(request), settings, made))
 
 
 async def list_all(request: Request) -> web.StreamResponse:
@@ -132,7 +132,7 @@ async def get(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a program."""
     changes = _given(request.body(ProgramChange))
-    program = await use_cases(request).change_program(request.path_id("program_id"), changes)
+    program = await use_cases(request).change_program(actor(request), request.path_id("program_id"), changes)
     return data_response(_data(program))
 
 

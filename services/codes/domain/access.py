@@ -10,6 +10,7 @@ class Actor:
 
     program_id: uuid.UUID | None
     name: str
+    key_id: uuid.UUID | None = None
 
     @property
     def is_operator(self) -> bool:

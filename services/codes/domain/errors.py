@@ -9,12 +9,28 @@ CodesError
 ├── ScopesNotGrantable       the owner of a key does not have these itself
 ├── TooManyLiveKeys
 ├── KeyRevoked
+├── CheckoutScopeMissing     redeeming needs more than managing
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
-└── WeakCodeSpace            codes of this length and alphabet could be guessed
+├── WeakCodeSpace            codes of this length and alphabet could be guessed
+├── UUIDCodeTaken
+├── CodeTaken
+├── ExternalIdTaken
+├── TermsFrozen              a redemption has relied on them
+├── NoSuchCoupon             a code is to belong to a coupon that is not there
+├── NoSuchPartner            a code is to belong to a partner that is not there
+├── ProviderNotConnected
+├── PartnerCouponNeeded      the coupon of generated codes stays
+├── TooManyCodes             a coupon's codes are too many to be archived with it
+├── NoFreeCode               every string that was tried is taken
+├── CodeSpaceTooSmall        a batch's pattern has no room for so many codes
+├── GuessableCodes           a batch's codes could be found by trying
+├── CouponArchived
+├── BadFile                  an uploaded file as a whole cannot be read
+└── JobFinished              what is over can neither be cancelled nor go on
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class CodesError(Exception):
@@ -60,6 +76,10 @@ class KeyRevoked(CodesError):
     """This key is revoked."""
 
 
+class CheckoutScopeMissing(CodesError):
+    """To redeem, this API key needs the scope checkout as well."""
+
+
 class QuotaWouldBeNegative(CodesError):
     """The quota would become negative."""
 
@@ -78,3 +98,99 @@ class RefundExceedsMints(CodesError):
 
 class WeakCodeSpace(CodesError):
     """Codes of this length and alphabet have fewer than 32 bits; make them longer or the alphabet larger."""
+
+
+class CodeSpaceTooSmall(CodesError):
+    """This pattern does not have enough codes."""
+
+    def __init__(self, possible: int, usable: int, length: int, needed: int | None) -> None:
+        self.possible = possible
+        self.usable = usable
+        self.needed = needed
+        remedy = f"use {needed} random symbols instead of {length}" if needed else "use a larger alphabet"
+        super().__init__(
+            f"This pattern has {possible:,} codes, of which {usable:,} more may be used (half at most); {remedy}."
+        )
+
+
+class GuessableCodes(CodesError):
+    """So many codes of this pattern could be found by trying."""
+
+    def __init__(self, possible: int, needed: int | None) -> None:
+        self.possible = possible
+        self.needed = needed
+        remedy = f"use {needed} random symbols" if needed else "use a larger alphabet"
+        super().__init__(
+            f"More than one in a billion of the {possible:,} codes of this pattern would be live, so they could be "
+            f"found by trying; {remedy}, or set allow_weak."
+        )
+
+
+class UUIDCodeTaken(CodesError):
+    """Another coupon of this program has this uuid_code."""
+
+
+class CodeTaken(CodesError):
+    """Another code of this program reads the same."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(f"Another code of this program reads the same as {code}.")
+
+
+class ExternalIdTaken(CodesError):
+    """Another one of this program has this external id."""
+
+
+class TermsFrozen(CodesError):
+    """What was redeemed keeps its terms."""
+
+    def __init__(self, members: Sequence[str]) -> None:
+        self.members = members
+        super().__init__(
+            "It has been redeemed, so its terms are frozen; a later expiry and higher limits are still possible. "
+            f"Not: {', '.join(members)}."
+        )
+
+
+class NoSuchCoupon(CodesError):
+    """This program has no such coupon."""
+
+
+class NoSuchPartner(CodesError):
+    """This program has no such partner."""
+
+
+class CouponArchived(CodesError):
+    """This coupon is archived."""
+
+
+class BadFile(CodesError):
+    """This file cannot be read."""
+
+
+class JobFinished(CodesError):
+    """This job is over."""
+
+
+class ProviderNotConnected(CodesError):
+    """The provider is not connected for this program."""
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(f"{provider} is not connected for this program.")
+
+
+class PartnerCouponNeeded(CodesError):
+    """Codes that partners generate belong to this coupon, so it cannot be archived; it can be deactivated."""
+
+
+class TooManyCodes(CodesError):
+    """A coupon is archived with its codes, and this one has too many to do so at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A coupon is archived with its codes, {limit} at most at once; archive some of them first.")
+
+
+class NoFreeCode(CodesError):
+    """Every code of this form that was tried is taken; give it more random characters."""

@@ -3,10 +3,10 @@
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from services.codes.domain.quota import Quota
 
@@ -25,13 +25,18 @@ class Partner:
     id: uuid.UUID
     program_id: uuid.UUID
     name: str
+    first_name: str | None
+    last_name: str | None
     email: str | None
     status: PartnerStatus
     prefix: str
     support_email: str | None
+    metadata: Mapping[str, Any]
     quota: Quota
+    quota_low_threshold: int | None
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,14 @@ class PartnerDraft:
     """A partner to be made; without a prefix one is derived from the name."""
 
     name: str
+    first_name: str | None = None
+    last_name: str | None = None
     email: str | None = None
     prefix: str | None = None
     status: PartnerStatus = "pending"
     support_email: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    quota_low_threshold: int | None = None
 
 
 def checked_email(text: str) -> str:

@@ -72,6 +72,9 @@ CREATE TABLE coupons (
 );
 CREATE UNIQUE INDEX coupons_uuid_code_live ON coupons (program_id, uuid_code) WHERE archived_at IS NULL;
 CREATE UNIQUE INDEX coupons_partner_coupon ON coupons (program_id) WHERE is_partner_coupon;
+CREATE UNIQUE INDEX coupons_external_id_live ON coupons (program_id, external_id)
+    WHERE archived_at IS NULL AND external_id IS NOT NULL;
+CREATE INDEX coupons_program ON coupons (program_id, id) WHERE archived_at IS NULL;
 
 CREATE TABLE partners (
     id uuid PRIMARY KEY,
@@ -177,7 +180,16 @@ CREATE TABLE promotion_codes (
 ) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX promotion_codes_live ON promotion_codes (program_id, canonical) WHERE archived_at IS NULL;
 CREATE INDEX promotion_codes_archived ON promotion_codes (program_id, canonical) WHERE archived_at IS NOT NULL;
-CREATE INDEX promotion_codes_partner ON promotion_codes (partner_id, id) WHERE partner_id IS NOT NULL;
+-- Lists are made of these, newest first: a program's of its coupons', a partner's of its coupons' too. A mint adds its
+-- row at the right end of two of them, so neither grows dearer with the number of codes; a minted code is in none of
+-- the last two.
+CREATE INDEX promotion_codes_coupon ON promotion_codes (coupon_id, id) WHERE archived_at IS NULL;
+CREATE INDEX promotion_codes_partner ON promotion_codes (partner_id, coupon_id, id)
+    WHERE archived_at IS NULL AND partner_id IS NOT NULL;
+CREATE UNIQUE INDEX promotion_codes_external_id_live ON promotion_codes (program_id, external_id)
+    WHERE archived_at IS NULL AND external_id IS NOT NULL;
+CREATE INDEX promotion_codes_customer ON promotion_codes (program_id, customer_id, id)
+    WHERE archived_at IS NULL AND customer_id IS NOT NULL;
 
 -- An answer is stored in the transaction of what it reports; one with a secret in it is stored encrypted.
 CREATE TABLE idempotency_keys (

@@ -12,13 +12,25 @@ from shared.database.pool import Connection
 # a hundred; a page can therefore be short, or even empty, without being the last.
 SCANNED_PER_PAGE = 5_000
 
+# The partner's coupons come first, from one to the next by the index: few, however many codes there are.
 LIST_CODES = """
-WITH scanned AS (
-    SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at, expires_at,
-           created_at
-    FROM promotion_codes
-    WHERE partner_id = $1 AND archived_at IS NULL AND ($2::uuid IS NULL OR id < $2)
-    ORDER BY id DESC LIMIT $6
+WITH RECURSIVE coupon AS (
+    (SELECT coupon_id FROM promotion_codes WHERE partner_id = $1 AND archived_at IS NULL ORDER BY coupon_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.coupon_id FROM promotion_codes c
+            WHERE c.partner_id = $1 AND c.archived_at IS NULL AND c.coupon_id > k.coupon_id
+            ORDER BY c.coupon_id LIMIT 1)
+    FROM coupon k WHERE k.coupon_id IS NOT NULL
+), scanned AS (
+    SELECT c.id, c.coupon_id, c.program_id, c.code, c.is_active, c.times_redeemed, c.redemption_limit,
+           c.last_redeemed_at, c.expires_at, c.created_at
+    FROM coupon k CROSS JOIN LATERAL (
+        SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
+               expires_at, created_at
+        FROM promotion_codes
+        WHERE partner_id = $1 AND coupon_id = k.coupon_id AND archived_at IS NULL AND ($2::uuid IS NULL OR id < $2)
+        ORDER BY id DESC LIMIT $6) c
+    ORDER BY c.id DESC LIMIT $6
 ), judged AS (
     SELECT c.id, c.code, g.link_url,
            CASE WHEN c.times_redeemed >= coalesce(c.redemption_limit, k.code_redemption_limit) THEN 'redeemed'

@@ -1,12 +1,13 @@
 """Partners. `program_id` as an argument confines a statement to one program; None is the operator, who reaches all."""
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import orjson
 
 from services.codes.domain.errors import EmailTaken, PrefixTaken
 from services.codes.domain.partners import Partner, PartnerStatus, canonical_email
@@ -19,40 +20,42 @@ WHERE program_id = $1 AND starts_with(code_prefix, $2) AND archived_at IS NULL
 """
 INSERT_PARTNER = """
 INSERT INTO partners (id, program_id, name, email, email_canonical, status, code_prefix, support_email,
-                      created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+                      created_at, updated_at, first_name, last_name, metadata, quota_low_threshold)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)
 ON CONFLICT (program_id, code_prefix) WHERE archived_at IS NULL DO NOTHING
 RETURNING id
 """
 FIND_PARTNER = """
-SELECT id, program_id, name, email, status, code_prefix, support_email, quota_granted, quota_adjusted, quota_minted,
-       quota_refunded, created_at, updated_at
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
+       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 """
 LOCK_PARTNER = """
-SELECT id, program_id, name, email, status, code_prefix, support_email, quota_granted, quota_adjusted, quota_minted,
-       quota_refunded, created_at, updated_at
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
+       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 FOR NO KEY UPDATE
 """
 LIST_PARTNERS = """
-SELECT id, program_id, name, email, status, code_prefix, support_email, quota_granted, quota_adjusted, quota_minted,
-       quota_refunded, created_at, updated_at
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
+       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
 FROM partners
 WHERE program_id = $1 AND archived_at IS NULL AND ($2::uuid IS NULL OR id < $2)
   AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR email_canonical = $4)
 ORDER BY id DESC LIMIT $5
 """
 UPDATE_PARTNER = """
-UPDATE partners SET name = $2, email = $3, email_canonical = $4, code_prefix = $5, support_email = $6, updated_at = $7
+UPDATE partners SET name = $2, email = $3, email_canonical = $4, code_prefix = $5, support_email = $6, updated_at = $7,
+       first_name = $8, last_name = $9, metadata = $10, quota_low_threshold = $11, status = $12, archived_at = $13
 WHERE id = $1
 """
-SET_STATUS = """
-UPDATE partners SET status = $3, updated_at = CASE WHEN status = $3 THEN updated_at ELSE $4 END
-WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
-RETURNING id, program_id, name, email, status, code_prefix, support_email, quota_granted, quota_adjusted,
-          quota_minted, quota_refunded, created_at, updated_at
+READ_PARTNERS = """
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
+       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
+FROM partners WHERE program_id = $1 AND id = ANY ($2::uuid[])
 """
+FIND_BY_EMAIL = "SELECT id FROM partners WHERE program_id = $1 AND email_canonical = $2 AND archived_at IS NULL"
+REVOKE_KEYS = "UPDATE api_keys SET revoked_at = $3 WHERE program_id = $1 AND partner_id = $2 AND revoked_at IS NULL"
 
 
 async def taken_prefixes(connection: Connection, program_id: uuid.UUID, stem: str) -> Collection[str]:
@@ -75,6 +78,10 @@ async def insert_partner(connection: Connection, partner: Partner) -> bool:
             partner.prefix,
             partner.support_email,
             partner.created_at,
+            partner.first_name,
+            partner.last_name,
+            orjson.dumps(partner.metadata).decode(),
+            partner.quota_low_threshold,
         )
     return found is not None
 
@@ -105,7 +112,7 @@ async def list_partners(
 
 
 async def update_partner(connection: Connection, partner: Partner) -> None:
-    """Write what a partner's owner may change; the row must be locked. Raises EmailTaken or PrefixTaken."""
+    """Write all but the quota's counters; the row must be locked. Raises EmailTaken or PrefixTaken."""
     email = canonical_email(partner.email) if partner.email else None
     with _translated():
         await connection.execute(
@@ -117,15 +124,32 @@ async def update_partner(connection: Connection, partner: Partner) -> None:
             partner.prefix,
             partner.support_email,
             partner.updated_at,
+            partner.first_name,
+            partner.last_name,
+            orjson.dumps(partner.metadata).decode(),
+            partner.quota_low_threshold,
+            partner.status,
+            partner.archived_at,
         )
 
 
-async def set_status(
-    connection: Connection, partner_id: uuid.UUID, program_id: uuid.UUID | None, status: PartnerStatus, now: datetime
-) -> Partner | None:
-    """Change the status; doing so twice changes nothing."""
-    row = await connection.fetchrow(SET_STATUS, partner_id, program_id, status, now)
-    return _partner(row) if row else None
+async def read_partners(
+    connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, Partner]:
+    """Read the partners of these ids, archived ones too."""
+    rows = await connection.fetch(READ_PARTNERS, program_id, ids) if ids else []
+    return {row["id"]: _partner(row) for row in rows}
+
+
+async def find_by_email(connection: Connection, program_id: uuid.UUID, email: str) -> uuid.UUID | None:
+    """Find the partner that an address belongs to, in any spelling."""
+    found: uuid.UUID | None = await connection.fetchval(FIND_BY_EMAIL, program_id, canonical_email(email))
+    return found
+
+
+async def revoke_keys(connection: Connection, partner: Partner, now: datetime) -> None:
+    """Revoke every live key of a partner."""
+    await connection.execute(REVOKE_KEYS, partner.program_id, partner.id, now)
 
 
 @contextmanager
@@ -145,11 +169,16 @@ def _partner(row: Any) -> Partner:
         id=row["id"],
         program_id=row["program_id"],
         name=row["name"],
+        first_name=row["first_name"],
+        last_name=row["last_name"],
         email=row["email"],
         status=row["status"],
         prefix=row["code_prefix"],
         support_email=row["support_email"],
+        metadata=orjson.loads(row["metadata"]),
         quota=Quota(row["quota_granted"], row["quota_adjusted"], row["quota_minted"], row["quota_refunded"]),
+        quota_low_threshold=row["quota_low_threshold"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        archived_at=row["archived_at"],
     )

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from services.codes.domain.access import Actor
+from services.codes.domain.audit import difference
+from services.codes.domain.coupons import merged
 from services.codes.domain.errors import Missing
 from services.codes.domain.partners import Partner
-from services.codes.store import partners
+from services.codes.store import audit, partners
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -27,9 +29,12 @@ class ChangePartner:
             partner = await partners.lock_partner(connection, partner_id, actor.program_id)
             if partner is None:
                 raise Missing
-            changed = replace(partner, **changes)
+            news = {**changes, "metadata": merged(partner.metadata, changes.get("metadata", {}))}
+            changed = replace(partner, **news)
             if changed == partner:
                 return partner
             changed = replace(changed, updated_at=now)
             await partners.update_partner(connection, changed)
+            told = difference(partner, changed)
+            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now)
         return changed

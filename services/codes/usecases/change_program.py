@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from services.codes.domain.access import Actor
+from services.codes.domain.audit import difference
 from services.codes.domain.errors import Missing
 from services.codes.domain.programs import Program, check_code_space
-from services.codes.store import programs
+from services.codes.store import audit, programs
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -19,7 +21,7 @@ class ChangeProgram:
     database: Database
     clock: Clock
 
-    async def __call__(self, program_id: uuid.UUID, changes: Mapping[str, Any]) -> Program:
+    async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Mapping[str, Any]) -> Program:
         """Replace the settings named in `changes`; raises Missing or WeakCodeSpace."""
         now = self.clock()
         async with self.database.transaction() as connection:
@@ -31,4 +33,6 @@ class ChangeProgram:
                 return program
             check_code_space(settings)
             await programs.update_program(connection, program_id, settings, now)
+            told = difference(program.settings, settings)
+            await audit.record(connection, actor, program_id, "program.updated", program_id, told, now)
         return replace(program, settings=settings, updated_at=now)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.codes.domain.access import Actor
+from services.codes.domain.audit import creation
 from services.codes.domain.errors import (
     OperatorOnly,
     PublishableNotGrantable,
@@ -21,7 +22,7 @@ from services.codes.domain.keys import (
     OwnerRef,
     ShownKey,
 )
-from services.codes.store import keys
+from services.codes.store import audit, keys
 from services.codes.usecases.key_owner import lock_owner
 from shared import api_keys
 from shared.database.idempotency import AnswerOnce
@@ -44,19 +45,20 @@ class CreateKey:
 
         async def work(connection: Connection, now: datetime) -> ShownKey:
             owner = await lock_owner(connection, actor, ref)
-            return await add_key(connection, owner, _terms(actor, owner, draft), self.new_id(), now)
+            return await add_key(connection, actor, owner, _terms(actor, owner, draft), self.new_id(), now)
 
         return await self.answer_once(once, work)
 
 
 async def add_key(
-    connection: Connection, owner: KeyOwner, terms: KeyTerms, key_id: uuid.UUID, now: datetime
+    connection: Connection, actor: Actor, owner: KeyOwner, terms: KeyTerms, key_id: uuid.UUID, now: datetime
 ) -> ShownKey:
     """Make and write a key; the owner must be locked. Raises TooManyLiveKeys."""
     made = api_keys.generate(terms.kind, key_id)
     key = ApiKey(made.key_id, owner, terms, created_at=now, revoked_at=None)
     if not await keys.insert_key(connection, key, made.digest):
         raise TooManyLiveKeys
+    await audit.record(connection, actor, owner.program_id, "key.created", key.id, creation(key), now)
     return ShownKey(key, made.text)
 
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.codes.domain.access import Actor
+from services.codes.domain.audit import creation
 from services.codes.domain.errors import PrefixTaken
 from services.codes.domain.partners import Partner, PartnerDraft, derived_prefixes
 from services.codes.domain.quota import Quota
-from services.codes.store import partners
+from services.codes.store import audit, partners
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.faults import TransientFault
@@ -24,7 +26,7 @@ class CreatePartner:
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
 
-    async def __call__(self, program_id: uuid.UUID, draft: PartnerDraft, once: Once[Partner]) -> Answer:
+    async def __call__(self, actor: Actor, program_id: uuid.UUID, draft: PartnerDraft, once: Once[Partner]) -> Answer:
         """Create the partner; raises EmailTaken or PrefixTaken."""
 
         async def work(connection: Connection, now: datetime) -> Partner:
@@ -32,8 +34,10 @@ class CreatePartner:
                 partner = self._partner(program_id, draft, draft.prefix, now)
                 if not await partners.insert_partner(connection, partner):
                     raise PrefixTaken
-                return partner
-            return await self._with_free_prefix(connection, program_id, draft, now)
+            else:
+                partner = await self._with_free_prefix(connection, program_id, draft, now)
+            await audit.record(connection, actor, program_id, "partner.created", partner.id, creation(partner), now)
+            return partner
 
         return await self.answer_once(once, work)
 
@@ -54,11 +58,15 @@ class CreatePartner:
             id=self.new_id(),
             program_id=program_id,
             name=draft.name,
+            first_name=draft.first_name,
+            last_name=draft.last_name,
             email=draft.email,
             status=draft.status,
             prefix=prefix,
             support_email=draft.support_email,
+            metadata=draft.metadata,
             quota=Quota(),
+            quota_low_threshold=draft.quota_low_threshold,
             created_at=now,
             updated_at=now,
         )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.codes.domain.access import Actor
+from services.codes.domain.audit import difference
 from services.codes.domain.errors import Missing, OperatorOnly
 from services.codes.domain.quota import LedgerEntry, MoveKind, Quota, moved
-from services.codes.store import partners, quota
+from services.codes.store import audit, partners, quota
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -41,6 +42,8 @@ class MoveQuota:
             after = moved(partner.quota, kind, amount)
             entry = LedgerEntry(self.new_id(), kind, amount, (), actor.name, reason, now)
             await quota.move_quota(connection, partner.id, after, entry)
+            told = difference(partner.quota, after)
+            await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, told, now)
             return after
 
         return await self.answer_once(once, work)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.codes.domain.access import Actor
 from services.codes.domain.errors import Missing
 from services.codes.domain.keys import ApiKey, OwnerRef
-from services.codes.store import keys
+from services.codes.store import audit, keys
 from services.codes.usecases.key_owner import find_owner
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -25,6 +25,9 @@ class RevokeKey:
         async with self.database.transaction() as connection:
             owner = await find_owner(connection, actor, ref)
             key = await keys.revoke_key(connection, key_id, owner, now)
-        if key is None:
-            raise Missing
+            if key is None:
+                raise Missing
+            if key.revoked_at == now:
+                told = {"revoked_at": {"from": None, "to": now.isoformat()}}
+                await audit.record(connection, actor, owner.program_id, "key.revoked", key.id, told, now)
         return key

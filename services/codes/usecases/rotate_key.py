@@ -33,6 +33,6 @@ class RotateKey:
                 raise Missing
             if key.revoked_at is not None:
                 raise KeyRevoked
-            return await add_key(connection, owner, key.terms, self.new_id(), now)
+            return await add_key(connection, actor, owner, key.terms, self.new_id(), now)
 
         return await self.answer_once(once, work)

@@ -11,6 +11,7 @@ from services.webhooks.domain.deliveries import (
     message_name,
 )
 from services.webhooks.domain.endpoints import Endpoint, ShownEndpoint
+from services.webhooks.domain.health import DISABLE_AFTER
 from services.webhooks.domain.signature import PUBLIC_PREFIX, ShownKey, encode
 from shared.clock import format_microseconds
 from shared.web import ResponseModel
@@ -68,13 +69,17 @@ class ShownEndpointData(EndpointData):
 
 
 class HealthData(ResponseModel):
-    """How a receiver does. `failing_since` is when the failures began that no success has ended."""
+    """How a receiver does. `failing_since` is when the failures began that no success has ended.
+
+    If none does until `disables_at`, the endpoint is disabled. An open breaker is tried again at `resume_at`.
+    """
 
     status: str
     disabled_reason: str | None
     breaker: str
     resume_at: str | None
     failing_since: str | None
+    disables_at: str | None
     last_success_at: str | None
     last_failure_at: str | None
 
@@ -211,6 +216,7 @@ def health_data(endpoint: Endpoint) -> HealthData:
         breaker=endpoint.breaker,
         resume_at=_time(endpoint.resume_at),
         failing_since=_time(endpoint.failing_since),
+        disables_at=_time(None if endpoint.failing_since is None else endpoint.failing_since + DISABLE_AFTER),
         last_success_at=_time(endpoint.last_success_at),
         last_failure_at=_time(endpoint.last_failure_at),
     )

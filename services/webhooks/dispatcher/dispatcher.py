@@ -440,6 +440,9 @@ class Dispatcher:
             else:
                 targets = await self._works.load_targets(list({delivery.endpoint_id for delivery in batch}))
                 await self._works.end.bury(batch, targets, reason)
+            if any(delivery.ordering_key is not None for delivery in batch):
+                # Who waited for these is due now.
+                self.note_backlog()
             ended = {id(delivery) for delivery in batch}
             self._to_end = [pair for pair in self._to_end if id(pair[0]) not in ended]
 

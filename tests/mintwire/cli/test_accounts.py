@@ -37,7 +37,7 @@ async def test_a_partner_is_approved_and_suspended(mintwire: Mintwire) -> None:
     assert (await mintwire.json("partner", "suspend", made["id"]))["status"] == "suspended"
     assert [each["id"] for each in await mintwire.json("partner", "list", "--status", "suspended")] == [made["id"]]
     shown = await mintwire("partner", "suspend", made["id"])
-    assert f"id             {made['id']}" in shown.out
+    assert shown.out.split()[:2] == ["id", made["id"]]
 
 
 async def test_a_list_tells_how_to_go_on(mintwire: Mintwire) -> None:

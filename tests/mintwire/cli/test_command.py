@@ -20,15 +20,18 @@ from tests.servers import ROOT
 
 COMMANDS = (
     *("program create", "program list"),
-    *("partner create", "partner approve", "partner suspend", "partner list"),
+    *("partner create", "partner show", "partner update", "partner approve", "partner suspend", "partner archive"),
+    "partner list",
     *("key create", "key list", "key rotate", "key revoke", "key limit"),
     *("quota grant", "quota show", "quota ledger"),
-    *("code generate", "code list", "code show"),
+    *("coupon create", "coupon list", "coupon show", "coupon update", "coupon archive"),
+    *("code generate", "code list", "code show", "code create", "code update", "code archive"),
     "checkout complete",
     *("webhook listen", "webhook endpoints", "webhook create", "webhook test", "webhook rotate"),
     *("webhook deliveries", "webhook attempts", "webhook retry", "webhook replay", "webhook verify"),
     *("webhook dead list", "webhook dead replay"),
     *("dead list", "dead show", "dead replay", "dead purge"),
+    "audit list",
     "doctor",
 )
 

@@ -11,7 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.codes.api.use_cases import UseCases
-from services.codes.app import build_app, build_use_cases
+from services.codes.app import build_app, build_runner, build_use_cases
+from services.codes.integrations.redemption import RedemptionClient
+from services.codes.usecases.purge_jobs import PurgeJobs
+from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
@@ -21,6 +24,8 @@ from tests.databases import Database
 
 OPERATOR_TOKEN = "operator-token-for-tests"
 SECRET_KEY = b"k" * 32
+# Nothing listens at the discard port.
+NOBODY = "http://127.0.0.1:9"
 
 
 @dataclass
@@ -69,6 +74,7 @@ class Service:
     use_cases: UseCases
     app: web.Application
     handed_over: list[OutboxEvent]
+    runner: RunJobs
 
     async def send(
         self,
@@ -81,7 +87,8 @@ class Service:
     ) -> Reply:
         headers = {}
         if key is not None:
-            headers = {"X-Partner-Key": key} if path.startswith("/api/") else {"Authorization": f"Bearer {key}"}
+            is_partner_api = path.startswith("/api/partners")
+            headers = {"X-Partner-Key": key} if is_partner_api else {"Authorization": f"Bearer {key}"}
         if idempotency is not None:
             headers["Idempotency-Key"] = idempotency
         async with self.http.request(method, path, headers=headers, json=json) as response:
@@ -109,12 +116,15 @@ class Service:
     async def move(self, partner_id: str, **move: Any) -> Reply:
         return await self.send("POST", f"/v1/partners/{partner_id}/quota", json=move)
 
+    async def purge(self) -> int:
+        return await PurgeJobs(self.pool, self.clock)()
+
     async def generate(self, partner: Owner, idempotency: str | None = None) -> Reply:
         return await self.send("POST", "/api/partners/codes/generate", partner.key, idempotency=idempotency)
 
 
 @asynccontextmanager
-async def running_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+async def running_service(database: Database, clock: HeldClock, redemption_url: str = NOBODY) -> AsyncIterator[Service]:
     """Run the service without its broker; what it would publish is in `handed_over`."""
     handed_over: list[OutboxEvent] = []
 
@@ -124,11 +134,15 @@ async def running_service(database: Database, clock: HeldClock) -> AsyncIterator
     async def ready() -> dict[str, str]:
         return {"database": "ok"}
 
-    async with connect(database.codes, "codes", 6) as pool:
-        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over)
+    async with (
+        connect(database.codes, "codes", 6) as pool,
+        RedemptionClient.connected(redemption_url) as redemption,
+    ):
+        runner = build_runner(pool, clock, hand_over)
+        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake, redemption)
         app = build_app(use_cases, CredentialReader(pool, clock), ready, OPERATOR_TOKEN)
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
-            yield Service(http, pool, clock, use_cases, app, handed_over)
+            yield Service(http, pool, clock, use_cases, app, handed_over, runner)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def body_of(route: Route) -> dict[str, Any] | None:
         return {"amount": 1}
     if route.path.endswith(("/rotate", "/approve", "/suspend", "/keys", "/generate")):
         return {}
-    return {"name": "Changed"}
+    return {"active": False} if "/promotion-codes/" in route.path else {"name": "Changed"}
 
 
 def filled(route: Route, ids: dict[str, str]) -> str:
@@ -44,6 +44,7 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
     own = await service.partner(mine, quota=1)
     code = (await service.generate(partner)).body["code"]
     foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": code}
+    foreign["coupon"] = (await service.send("GET", "/v1/coupons/partner-codes", theirs.key)).data["id"]
     missing = {name: str(uuid.uuid4()) for name in foreign}
     checked = 0
     for route in ROUTES:
@@ -54,7 +55,7 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
         assert reply.status == 404, (route.method, route.path)
         assert refusal(reply) == refusal(await call(service, route, missing, key)), (route.method, route.path)
         checked += 1
-    assert checked == 19
+    assert checked == 26
 
 
 async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:
@@ -62,7 +63,7 @@ async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:
     partner = await service.partner(theirs, quota=1)
     paths = (f"/v1/partners/{partner.id}", f"/v1/partners/{partner.id}/keys", f"/v1/partners/{partner.id}/quota/ledger")
     before = [(await service.send("GET", path)).raw for path in paths]
-    foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": "X"}
+    foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": "X", "coupon": "X"}
     for route in ROUTES:
         if route.security == "bearer" and "{" in route.path:
             await call(service, route, foreign, mine.key)
@@ -96,7 +97,7 @@ async def test_every_route_asks_for_its_scope_and_takes_no_other(service: Servic
     }
     public = {"kind": "publishable", "purpose": "public"}
     keys["programs", "validate"] = (await service.with_key(f"/v1/programs/{program.id}", **public)).key
-    unknown = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code")}
+    unknown = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon")}
     for route in ROUTES:
         if route.security == "operator":
             continue
@@ -107,7 +108,7 @@ async def test_every_route_asks_for_its_scope_and_takes_no_other(service: Servic
 
 
 async def test_without_a_valid_key_every_route_is_closed(service: Service) -> None:
-    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code")}
+    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon")}
     for route in ROUTES:
         for key in (None, "", "nonsense", OPERATOR_TOKEN + "x"):
             reply = await call(service, route, ids, key)
@@ -116,7 +117,7 @@ async def test_without_a_valid_key_every_route_is_closed(service: Service) -> No
 
 
 async def test_the_operator_s_token_opens_what_it_is_for(service: Service) -> None:
-    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code")}
+    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon")}
     for route in ROUTES:
         reply = await call(service, route, ids, OPERATOR_TOKEN)
         is_let_in = route.security == "operator" or route.operator_allowed

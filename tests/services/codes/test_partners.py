@@ -55,6 +55,7 @@ async def test_a_member_that_cannot_be_is_named(service: Service, program: Owner
     impossible: list[tuple[str, object]] = [
         *(("name", ""), ("email", "nobody"), ("prefix", "A-B")),
         *(("status", "gone"), ("support_email", 1), ("quota", 5)),
+        *(("first_name", " "), ("metadata", "x"), ("quota_low_threshold", -1)),
     ]
     for field, value in impossible:
         made = await service.send("POST", "/v1/partners", program.key, {"name": "One", field: value})
@@ -65,7 +66,16 @@ async def test_a_change_changes_what_it_names(service: Service, program: Owner, 
     path = f"/v1/partners/{partner.id}"
     before = (await service.send("GET", path, program.key)).data
     service.clock.advance(seconds=1)
-    changes = {"name": "New", "email": None, "prefix": "NEW", "support_email": "help@acme.example"}
+    changes = {
+        "name": "New",
+        "first_name": "John",
+        "last_name": "Doe",
+        "email": None,
+        "prefix": "NEW",
+        "support_email": "help@acme.example",
+        "metadata": {"tier": 1},
+        "quota_low_threshold": 5,
+    }
     changed = await service.send("PATCH", path, program.key, changes)
     assert changed.data == before | changes | {"updated_at": changed.data["updated_at"]}
     for field in ("name", "prefix"):
@@ -126,3 +136,31 @@ async def test_a_suspension_stops_the_next_mint_in_every_process(
     assert (refused.status, refused.body) == (403, {"ok": False, "error": "Partner account is not active"})
     await service.send("POST", f"/v1/partners/{partner.id}/approve", program.key)
     assert (await second.generate(partner)).status == 200
+
+
+async def test_metadata_is_merged(service: Service, program: Owner) -> None:
+    made = await service.send("POST", "/v1/partners", program.key, {"name": "One", "metadata": {"a": 1, "b": 2}})
+    path = f"/v1/partners/{made.data['id']}"
+    changed = await service.send("PATCH", path, program.key, {"metadata": {"a": None, "c": 3}})
+    assert changed.data["metadata"] == {"b": 2, "c": 3}
+
+
+async def test_an_archived_partner_is_gone_and_its_names_are_free(
+    service: Service, second: Service, program: Owner, partner: Owner
+) -> None:
+    code = (await service.generate(partner)).body["code"]
+    path = f"/v1/partners/{partner.id}"
+    gone = await service.send("DELETE", path, program.key)
+    assert (gone.status, gone.data["status"]) == (200, "suspended")
+    assert gone.data["archived_at"] is not None
+    assert (await second.generate(partner)).status == 401
+    for method in ("GET", "DELETE"):
+        assert (await service.send(method, path, program.key)).status == 404
+    assert (await service.send("GET", "/v1/partners", program.key)).data == []
+    again = {"name": "Prefix", "prefix": "PREFIX", "email": "dev@acme.example"}
+    assert (await service.send("POST", "/v1/partners", program.key, again)).status == 201
+    kept = await service.send("GET", f"/v1/promotion-codes/{code}", program.key)
+    assert kept.data["partner_id"] == partner.id
+    async with service.pool.connection() as connection:
+        status = await connection.fetchval("SELECT partner_status FROM redeemable_v1 WHERE code = $1", code)
+    assert status == "suspended"

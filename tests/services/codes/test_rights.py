@@ -42,6 +42,7 @@ async def test_codes_touches_its_own_schema_only_and_rewrites_no_history(databas
     assert {name for name in found if not name.startswith("codes.")} == set()
     assert found["codes.quota_ledger"] == ["INSERT", "SELECT"]
     assert found["codes.events"] == ["INSERT", "SELECT"]
+    assert found["codes.audit_log"] == ["INSERT", "SELECT"]
     for name in ("programs", "coupons", "partners", "api_keys", "promotion_codes"):
         assert found[f"codes.{name}"] == ["INSERT", "SELECT", "UPDATE"], name
 
@@ -75,6 +76,8 @@ async def test_a_role_s_refusal_is_the_server_s_own(database: Database) -> None:
         "DELETE FROM codes.quota_ledger",
         "UPDATE codes.quota_ledger SET amount = 1",
         "DELETE FROM codes.promotion_codes",
+        "DELETE FROM codes.audit_log",
+        "UPDATE codes.audit_log SET actor = 'nobody'",
         "TRUNCATE codes.outbox",
         "ALTER TABLE codes.programs ADD COLUMN mine int",
     ):

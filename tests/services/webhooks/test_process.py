@@ -118,7 +118,7 @@ async def test_a_killed_process_loses_nothing_and_doubles_at_most_what_was_in_fl
         await process.wait()
     sent = len(receiver.posts)
     written = await admin.fetchval("SELECT count(*) FROM webhooks.deliveries WHERE status = 'succeeded'")
-    # The dead process's leases would run out by themselves after half a minute.
+    # The dead process's leases would run out by themselves before a minute is over.
     await admin.execute("UPDATE webhooks.delivery_queue SET visible_at = now()")
     async with running_process(database, clean_broker, unused_tcp_port):
         await until(lambda: len({post.id for post in receiver.posts}) == 500, "every message to arrive")

@@ -1,0 +1,44 @@
+"""`mintwire audit`: who changed what, as the program."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from mintwire.cli.client import address, fetch_page
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show_page
+
+app = App(name="audit", help="See who changed what.")
+
+
+@app.command(name="list")
+@command
+async def list_(
+    *,
+    object_: str | None = None,
+    key: str | None = None,
+    action: str | None = None,
+    since: str | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List changes, newest first: who, what, from and to.
+
+    Example: mintwire audit list --action coupon.updated
+
+    Parameters
+    ----------
+    object_
+        Id of what was changed.
+    key
+        Id of the API key that made the change.
+    action
+        Such as `coupon.updated`.
+    since
+        A time with an offset.
+    """
+    target = read_target()
+    query = {"object_id": object_, "key_id": key, "action": action, "since": since, "limit": limit, "cursor": cursor}
+    page = await fetch_page(address(target.codes_url, "v1", "audit-log"), key=target.program_key, query=query)
+    show_page(page, ("created_at", "actor", "action", "object_id", "changes"), as_json)

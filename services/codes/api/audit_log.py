@@ -1,0 +1,101 @@
+"""`/v1/audit-log`: who changed what, from and to."""
+
+from typing import Any, Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.exchange import actor, use_cases
+from services.codes.domain.audit import AuditEntry, AuditFilter
+from services.codes.domain.coupons import id_in
+from shared.clock import format_microseconds
+from shared.web import (
+    Instant,
+    Page,
+    PageQuery,
+    Request,
+    ResponseModel,
+    Route,
+    Text,
+    encode_cursor,
+    page_response,
+)
+
+
+class AuditQuery(PageQuery):
+    """Which entries to list; what is given must all fit."""
+
+    object_type: Literal["program", "partner", "key", "quota", "coupon", "promotion_code"] | None = None
+    object_id: Text | None = Field(None, description="Of the quota: the partner's id.")
+    key_id: Text | None = Field(None, description="The API key that made the change.")
+    action: Text | None = Field(None, description="Such as `coupon.updated`.")
+    since: Instant | None = None
+    until: Instant | None = None
+    program_id: Text | None = Field(None, description="For the operator, who reads those of all programs.")
+
+
+class AuditData(ResponseModel):
+    """One change: each member with what it was (`from`, absent where something was made) and is (`to`)."""
+
+    id: str
+    program_id: str
+    actor: str = Field(description="`operator`, or `key` and its id.")
+    action: str
+    object_type: str
+    object_id: str
+    changes: dict[str, Any]
+    created_at: str
+
+
+def _data(entry: AuditEntry) -> AuditData:
+    return AuditData(
+        id=str(entry.id),
+        program_id=str(entry.program_id),
+        actor=entry.actor,
+        action=entry.action,
+        object_type=entry.object_type,
+        object_id=str(entry.object_id),
+        changes=dict(entry.changes),
+        created_at=format_microseconds(entry.created_at),
+    )
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List entries."""
+    query = request.query(AuditQuery)
+    after = query.last_id
+    ids = {name: id_in(text) for name in ("object_id", "program_id") if (text := getattr(query, name)) is not None}
+    if None in ids.values():
+        # What is no id names nothing.
+        return page_response([], None)
+    wanted = AuditFilter(
+        program_id=ids.get("program_id"),
+        object_id=ids.get("object_id"),
+        object_type=query.object_type,
+        actor=f"key {query.key_id}" if query.key_id is not None else None,
+        action=query.action,
+        since=query.since,
+        until=query.until,
+    )
+    page = await use_cases(request).read_audit_log(actor(request), wanted, after, query.limit)
+    cursor = encode_cursor(page.next_after) if page.next_after else None
+    return page_response([_data(entry) for entry in page.entries], cursor)
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/audit-log",
+        handler=list_all,
+        summary="List who changed what, newest first",
+        description="A page may be short before the end; go on while there is a `meta.next_cursor`. "
+        "Codes that partners generate are in the quota's ledger.",
+        tag="audit log",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        query=AuditQuery,
+        responses={200: Page[AuditData]},
+    ),
+)

@@ -1,0 +1,247 @@
+"""`/v1/coupons`: the terms that codes share, in the dialect that coupon clients know."""
+
+from typing import Final
+
+from aiohttp import web
+
+from services.codes.api.coupon_answers import (
+    ChangedCouponAnswer,
+    CouponAnswer,
+    CouponData,
+    Outcome,
+    OutcomeAnswer,
+    ShownCouponAnswer,
+    coupon_data,
+)
+from services.codes.api.coupon_fields import (
+    CouponChange,
+    CouponCreation,
+    NamedCouponChange,
+    changed_members,
+    new_members,
+)
+from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.fields import QueryBool, UUIDCode, is_true
+from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
+from services.codes.api.promotion_code_fields import new_code
+from services.codes.api.redeeming import REDEEMING, authorization, outcome_data
+from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef
+from services.codes.domain.promotion_codes import ShownCoupon
+from shared.idempotency import Once
+from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
+
+_CREATED: Final = "Coupon created in the app successfully."
+_UPDATED: Final = "Coupon updated in the app successfully."
+_DELETED: Final = "Coupon deleted from the app successfully."
+
+
+class CouponsQuery(NumberedQuery):
+    """Which coupons to list."""
+
+    external_id: Text | None = None
+    name: Text | None = None
+    active: QueryBool | None = None
+
+
+class CouponPage(ResponseModel):
+    """A page of coupons, newest first."""
+
+    data: list[CouponData]
+    links: NumberedLinks
+    meta: NumberedMeta
+    status: int
+
+
+class NamedCoupon(RequestModel):
+    """The coupon that is meant."""
+
+    uuid_code: UUIDCode
+
+
+def _answer(shown: ShownCoupon, message: str, status: int = 200) -> web.Response:
+    return json_response(CouponAnswer(data=coupon_data(shown), message=message), status)
+
+
+def _ref(request: Request) -> CouponRef:
+    return CouponRef(request.path("coupon"))
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a coupon, with codes of it if asked."""
+    body = request.body(CouponCreation)
+    provider = body.sync.provider if body.sync else None
+    draft = CouponDraft(new_members(body), body.uuid_code, body.name, provider)
+    codes = [new_code(code, f"promotion_codes.{nth}.") for nth, code in enumerate(body.promotion_codes)]
+    made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
+    with naming({"partner_id": "promotion_codes"}):
+        answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, codes, made)
+    return respond(request, answer)
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List the program's coupons."""
+    query = request.query(CouponsQuery)
+    wanted = CouponFilter(query.external_id, query.name, is_true(query.active))
+    found = await use_cases(request).read_coupons(
+        request.program_id, wanted, query.last_id, query.offset, query.limit + 1
+    )
+    shown = found[: query.limit]
+    next_after = shown[-1].id if len(found) > query.limit else None
+    return numbered_page(request, query, [coupon_data(coupon) for coupon in shown], next_after)
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show a coupon."""
+    shown = await use_cases(request).read_coupons.one(request.program_id, _ref(request))
+    return json_response(ShownCouponAnswer(data=coupon_data(shown)))
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change the coupon in the path."""
+    return _answer(await _changed(request, _ref(request), request.body(CouponChange)), _UPDATED)
+
+
+async def change_named(request: Request) -> web.StreamResponse:
+    """Change the coupon that the body names, and redeem it if asked."""
+    body = request.body(NamedCouponChange)
+    shown = await _changed(request, CouponRef(body.uuid_code, is_uuid_code=True), body)
+    redemption = None
+    if body.redeem and body.transaction_key is not None:
+        redeem = use_cases(request).redeem_code.of_coupon
+        outcome = await redeem(authorization(request), body.transaction_key, shown)
+        redemption = outcome_data(body.transaction_key, outcome)
+    return json_response(ChangedCouponAnswer(data=coupon_data(shown), message=_UPDATED, redemption=redemption))
+
+
+async def _changed(request: Request, ref: CouponRef, body: CouponChange) -> ShownCoupon:
+    provider = body.sync.provider if body.sync else None
+    return await use_cases(request).change_coupon(
+        actor(request), request.program_id, ref, changed_members(body), provider
+    )
+
+
+async def archive(request: Request) -> web.StreamResponse:
+    """Archive the coupon in the path."""
+    coupon = await use_cases(request).archive_coupon(actor(request), request.program_id, _ref(request))
+    return _answer(ShownCoupon(coupon, ()), _DELETED)
+
+
+async def archive_named(request: Request) -> web.StreamResponse:
+    """Archive the coupon that the body names."""
+    ref = CouponRef(request.body(NamedCoupon).uuid_code, is_uuid_code=True)
+    await use_cases(request).archive_coupon(actor(request), request.program_id, ref)
+    return json_response(OutcomeAnswer(data=Outcome(message=_DELETED)))
+
+
+_REQUEST: Final = {
+    "name": "PARTNERO25",
+    "uuid_code": "coupon_123",
+    "coupon_discount_type": "percent",
+    "coupon_discount_amount": 25,
+    "coupon_duration_type": "months",
+    "coupon_duration_value": 11,
+    "redemption_times_status": True,
+    "redemption_times_value": 24,
+}
+_ARCHIVING: Final = (
+    "Its codes are archived with it, 10,000 at most at once; redemptions keep what they were. "
+    "The coupon of the codes that partners generate stays."
+)
+_CONFLICT: Final = "Its terms are frozen by a redemption, or the external id is taken"
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/coupons",
+        handler=create,
+        summary="Create a coupon",
+        description="Codes that are named in `promotion_codes` are made with it, all or none.",
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=CouponCreation,
+        idempotent=True,
+        responses={201: CouponAnswer, 409: "The uuid_code, the external id or a code is taken"},
+        examples={"request": _REQUEST},
+    ),
+    Route(
+        method="GET",
+        path="/v1/coupons",
+        handler=list_all,
+        summary="List coupons, newest first",
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=CouponsQuery,
+        responses={200: CouponPage},
+    ),
+    Route(
+        method="PUT",
+        path="/v1/coupons",
+        handler=change_named,
+        summary="Change the coupon that the body names",
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=NamedCouponChange,
+        description=REDEEMING,
+        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT},
+        examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/coupons",
+        handler=archive_named,
+        summary="Archive the coupon that the body names",
+        description=_ARCHIVING,
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=NamedCoupon,
+        responses={200: OutcomeAnswer, 404: "No such coupon", 409: "It has to stay, or has too many codes"},
+        examples={"request": {"uuid_code": "coupon_123"}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/coupons/{coupon}",
+        handler=get,
+        summary="Show a coupon",
+        path_descriptions={"coupon": "The coupon's id or `uuid_code`; an archived one is known by its id only."},
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        responses={200: ShownCouponAnswer, 404: "No such coupon"},
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/coupons/{coupon}",
+        handler=change,
+        summary="Change a coupon",
+        path_descriptions={"coupon": "The coupon's id or `uuid_code`."},
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=CouponChange,
+        responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT},
+        examples={"request": {"active": False}},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/coupons/{coupon}",
+        handler=archive,
+        summary="Archive a coupon",
+        description=_ARCHIVING,
+        path_descriptions={"coupon": "The coupon's id or `uuid_code`."},
+        tag="coupons",
+        security="bearer",
+        scope="manage",
+        family="management",
+        responses={200: CouponAnswer, 404: "No such coupon", 409: "It has to stay, or has too many codes"},
+    ),
+)

@@ -1,0 +1,106 @@
+"""Lists of the coupon API: pages by number with links, as its clients know them, and a cursor beside."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import Field, model_validator
+
+from shared.web import (
+    QueryInt,
+    QueryModel,
+    Request,
+    ResponseModel,
+    decode_cursor,
+    encode_cursor,
+    field_error,
+    json_response,
+)
+
+# A page by number is found by counting up to it; who goes further goes by the cursor, which costs the same anywhere.
+REACH: Final = 10_000
+
+
+class NumberedQuery(QueryModel):
+    """What lists of the coupon API accept."""
+
+    limit: QueryInt = Field(15, ge=1, le=250, description="How many items to return at most.")
+    page: QueryInt | None = Field(
+        None, ge=1, le=REACH, description=f"The number of the page, 1 by default, within the first {REACH:,} items."
+    )
+    cursor: str | None = Field(None, description="`meta.next_cursor` of the page before, instead of a number.")
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> "NumberedQuery":
+        if self.cursor is not None and self.page is not None:
+            raise field_error("page", "must be left out beside a cursor")
+        if self.offset + self.limit > REACH:
+            raise field_error("page", f"ends within the first {REACH} items; go on with meta.next_cursor")
+        return self
+
+    @property
+    def offset(self) -> int:
+        """How many items lie before the page."""
+        return ((self.page or 1) - 1) * self.limit
+
+    @property
+    def last_id(self) -> uuid.UUID | None:
+        """The id of the last item before the page; raises the 422."""
+        return None if self.cursor is None else decode_cursor(self.cursor, uuid.UUID)[0]
+
+
+class NumberedLinks(ResponseModel):
+    """Addresses of other pages."""
+
+    first: str
+    last: None
+    prev: str | None
+    next: str | None
+
+
+class NumberedMeta(ResponseModel):
+    """Where the page lies; its numbers are null on a page by cursor."""
+
+    current_page: int | None
+    from_: int | None = Field(alias="from")
+    path: str
+    per_page: int
+    to: int | None
+    next_cursor: str | None = Field(description="Cursor of the next page; null at the end.")
+
+
+def numbered_page(
+    request: Request, query: NumberedQuery, items: Sequence[ResponseModel], next_after: uuid.UUID | None
+) -> web.Response:
+    """Answer with a page; `next_after` is the id after which the next one begins, None at the end."""
+    cursor = encode_cursor(next_after) if next_after else None
+    url = request.http.url
+    number = None if query.cursor is not None else query.page or 1
+    in_reach = number is not None and query.offset + 2 * query.limit <= REACH and len(items) == query.limit
+    body: dict[str, Any] = {
+        "data": [item.model_dump(mode="json", by_alias=True) for item in items],
+        "links": {
+            "first": str(url.without_query_params("cursor").update_query(page=1)),
+            "last": None,
+            "prev": str(url.update_query(page=number - 1)) if number and number > 1 else None,
+            "next": None,
+        },
+        "meta": {
+            "current_page": number,
+            "from": query.offset + 1 if number and items else None,
+            "path": str(url.with_query(None)),
+            "per_page": query.limit,
+            "to": query.offset + len(items) if number and items else None,
+            "next_cursor": cursor,
+        },
+        "status": 1,
+    }
+    if cursor is not None:
+        following = (
+            url.update_query(page=number + 1)
+            if number is not None and in_reach
+            else url.without_query_params("page").update_query(cursor=cursor)
+        )
+        body["links"]["next"] = str(following)
+    return json_response(body)

@@ -1,0 +1,261 @@
+"""`/v1/promotion-codes`: the strings that customers type, in the dialect that coupon clients know."""
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.coupon_answers import (
+    ChangedCodeAnswer,
+    Outcome,
+    OutcomeAnswer,
+    PromotionCodeAnswer,
+    PromotionCodeData,
+    ShownCodeAnswer,
+    promotion_code_data,
+)
+from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.fields import QueryBool, UUIDCode, is_true
+from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
+from services.codes.api.promotion_code_fields import (
+    CodeMembers,
+    NamedCodeChange,
+    PromotionCodeChange,
+    PromotionCodeCreation,
+    changed_code,
+    new_code,
+)
+from services.codes.api.redeeming import REDEEMING, authorization, outcome_data
+from services.codes.domain.coupons import CouponRef, id_in
+from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
+from shared.idempotency import Once
+from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
+
+_CREATED: Final = "Promotion code created in the app successfully."
+_UPDATED: Final = "Promotion code updated in the app successfully."
+_DELETED: Final = "Promotion code deleted from the app successfully."
+_FIELDS: Final = {"partner_id": "coupon_specific_partners.id"}
+
+
+class CodesQuery(NumberedQuery):
+    """Which codes to list; what is given must all fit."""
+
+    code: Text | None = Field(None, description="In any spelling.")
+    coupon_id: Text | None = Field(None, description="The coupon's id or `uuid_code`.")
+    partner_id: Text | None = None
+    partner_email: Text | None = None
+    external_id: Text | None = None
+    customer_id: Text | None = None
+    active: QueryBool | None = Field(
+        None, description="A page may then be short before the end; go on while there is a `meta.next_cursor`."
+    )
+
+
+class PromotionCodePage(ResponseModel):
+    """A page of codes, newest first."""
+
+    data: list[PromotionCodeData]
+    links: NumberedLinks
+    meta: NumberedMeta
+    status: int
+
+
+class NamedCoupon(RequestModel):
+    """The coupon that the code must belong to."""
+
+    uuid_code: UUIDCode
+
+
+class NamedCode(RequestModel):
+    """The code that is meant, in any spelling."""
+
+    code: Text = Field(min_length=1)
+    coupon: NamedCoupon | None = None
+
+
+def _answer(shown: ShownCode, message: str, status: int = 200) -> web.Response:
+    return json_response(PromotionCodeAnswer(data=promotion_code_data(shown), message=message), status)
+
+
+def _ref(request: Request) -> CodeRef:
+    return CodeRef(request.path("code"))
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a code."""
+    body = request.body(PromotionCodeCreation)
+    made: Once[ShownCode] = once(request, lambda shown: _answer(shown, _CREATED, 201))
+    with naming(_FIELDS):
+        answer = await use_cases(request).create_promotion_code(
+            actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body), made
+        )
+    return respond(request, answer)
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List the program's codes."""
+    query = request.query(CodesQuery)
+    partner_id = id_in(query.partner_id) if query.partner_id is not None else None
+    if query.partner_id is not None and partner_id is None:
+        # What is no id is nobody's, so nothing is found.
+        return numbered_page(request, query, [], None)
+    wanted = CodeFilter(
+        code=query.code,
+        coupon=query.coupon_id,
+        partner_id=partner_id,
+        partner_email=query.partner_email,
+        external_id=query.external_id,
+        customer_id=query.customer_id,
+        is_active=is_true(query.active),
+    )
+    page = await use_cases(request).read_promotion_codes(
+        request.program_id, wanted, query.last_id, query.offset, query.limit
+    )
+    return numbered_page(request, query, [promotion_code_data(code) for code in page.codes], page.next_after)
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show a code."""
+    shown = await use_cases(request).read_promotion_codes.one(request.program_id, _ref(request))
+    return json_response(ShownCodeAnswer(data=promotion_code_data(shown)))
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change the code in the path."""
+    shown = await _changed(request, _ref(request), request.body(PromotionCodeChange), can_rename=True)
+    return _answer(shown, _UPDATED)
+
+
+async def change_named(request: Request) -> web.StreamResponse:
+    """Change the code that the body names, and redeem it if asked."""
+    body = request.body(NamedCodeChange)
+    shown = await _changed(request, CodeRef(body.code, is_code=True), body, can_rename=False)
+    redemption = None
+    if body.redeem and body.transaction_key is not None:
+        redeem = use_cases(request).redeem_code
+        outcome = await redeem(authorization(request), body.transaction_key, shown.code.code)
+        redemption = outcome_data(body.transaction_key, outcome)
+    return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=redemption))
+
+
+async def _changed(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> ShownCode:
+    changes = changed_code(body, can_rename=can_rename)
+    with naming(_FIELDS):
+        return await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
+
+
+async def archive(request: Request) -> web.StreamResponse:
+    """Archive the code in the path."""
+    code = await use_cases(request).archive_promotion_code(actor(request), request.program_id, _ref(request))
+    shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef(str(code.id)))
+    return _answer(shown, _DELETED)
+
+
+async def archive_named(request: Request) -> web.StreamResponse:
+    """Archive the code that the body names."""
+    body = request.body(NamedCode)
+    coupon = CouponRef(body.coupon.uuid_code, is_uuid_code=True) if body.coupon else None
+    await use_cases(request).archive_promotion_code(
+        actor(request), request.program_id, CodeRef(body.code, is_code=True), coupon
+    )
+    return json_response(OutcomeAnswer(data=Outcome(message=_DELETED)))
+
+
+_PATH: Final = {"code": "The code in any spelling, or its id; an archived one is known by its id only."}
+_CONFLICT: Final = "Its terms are frozen by a redemption, or the code or the external id is taken"
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/promotion-codes",
+        handler=create,
+        summary="Create a promotion code",
+        description="A code that is left out is generated.",
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=PromotionCodeCreation,
+        idempotent=True,
+        responses={201: PromotionCodeAnswer, 409: "The code or the external id is taken"},
+        examples={"request": {"coupon_uuid": "coupon_123", "code": "SPRING-20"}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/promotion-codes",
+        handler=list_all,
+        summary="List promotion codes, newest first",
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=CodesQuery,
+        responses={200: PromotionCodePage},
+    ),
+    Route(
+        method="PUT",
+        path="/v1/promotion-codes",
+        handler=change_named,
+        summary="Change the promotion code that the body names",
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=NamedCodeChange,
+        description=REDEEMING,
+        responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT},
+        examples={"request": {"code": "SPRING-20", "metadata": {"channel": "mail"}}},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/promotion-codes",
+        handler=archive_named,
+        summary="Archive the promotion code that the body names",
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=NamedCode,
+        responses={200: OutcomeAnswer, 404: "No such code"},
+        examples={"request": {"code": "SPRING-20", "coupon": {"uuid_code": "coupon_123"}}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/promotion-codes/{code}",
+        handler=get,
+        summary="Show a promotion code",
+        path_descriptions=_PATH,
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        responses={200: ShownCodeAnswer, 404: "No such code"},
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/promotion-codes/{code}",
+        handler=change,
+        summary="Change a promotion code",
+        path_descriptions=_PATH,
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=PromotionCodeChange,
+        responses={200: PromotionCodeAnswer, 404: "No such code", 409: _CONFLICT},
+        examples={"request": {"active": False}},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/promotion-codes/{code}",
+        handler=archive,
+        summary="Archive a promotion code",
+        description="Its string is free again; redemptions keep what they were.",
+        path_descriptions=_PATH,
+        tag="promotion codes",
+        security="bearer",
+        scope="manage",
+        family="management",
+        responses={200: PromotionCodeAnswer, 404: "No such code"},
+    ),
+)

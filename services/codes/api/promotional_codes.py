@@ -1,0 +1,186 @@
+"""`/api/v1/promotional-codes`: codes queried by whom and what they belong to, in camel case."""
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.camel import CamelPage, CamelResponse, array
+from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.query_answers import PromotionalCode, PromotionalCodes, promotional_code
+from services.codes.api.query_fields import (
+    PromotionalCodeChange,
+    PromotionalCodeCreation,
+    PromotionalCodeDeletion,
+    changed_code,
+    new_code,
+)
+from services.codes.domain.coupons import CouponRef, id_in
+from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
+from shared.clock import utc_now
+from shared.idempotency import Once
+from shared.web import Request, Route, Text, json_response, not_found, respond
+
+_FIELDS: Final = {"coupon_uuid": "couponId", "partner_id": "affiliateId"}
+
+
+class PromotionalCodesQuery(CamelPage):
+    """Which codes to return; what is given must all fit."""
+
+    id: Text | None = Field(None, description="One code, by its id.")
+    code: Text | None = Field(None, description="One code, by its string in any spelling.")
+    external_id: Text | None = Field(None, description="One code, by its external id.")
+    coupon_id: Text | None = Field(None, description="The codes of a coupon, by its id or `uuid_code`.")
+    affiliate_id: Text | None = Field(None, description="The codes of an affiliate.")
+    affiliate_email: Text | None = Field(None, description="The codes of an affiliate, by e-mail.")
+
+    @property
+    def is_for_one(self) -> bool:
+        """Whether one object is asked for, not an array."""
+        return any(name is not None for name in (self.id, self.code, self.external_id))
+
+
+class DeletedCode(CamelResponse):
+    """The code that was archived."""
+
+    id: str
+    code: str
+
+
+class CodeDeletion(CamelResponse):
+    """What was done."""
+
+    message: str
+    deleted_code: DeletedCode
+
+
+def _answer(shown: ShownCode, status: int = 200) -> web.Response:
+    return json_response(promotional_code(shown, utc_now()), status)
+
+
+async def query(request: Request) -> web.StreamResponse:
+    """Return one code, or those that fit."""
+    asked = request.query(PromotionalCodesQuery)
+    last_id = asked.last_id
+    code_id = None if asked.id is None else id_in(asked.id)
+    affiliate_id = None if asked.affiliate_id is None else id_in(asked.affiliate_id)
+    wanted = CodeFilter(
+        id=code_id,
+        code=asked.code,
+        external_id=asked.external_id,
+        coupon=asked.coupon_id,
+        partner_id=affiliate_id,
+        partner_email=asked.affiliate_email,
+    )
+    # What is no id names nothing.
+    if (asked.id is None) != (code_id is None) or (asked.affiliate_id is None) != (affiliate_id is None):
+        if asked.is_for_one:
+            raise not_found()
+        return array(request, [], None)
+    page = await use_cases(request).read_promotion_codes(request.program_id, wanted, last_id, 0, asked.limit)
+    if not asked.is_for_one:
+        now = utc_now()
+        return array(request, [promotional_code(code, now) for code in page.codes], page.next_after)
+    if not page.codes:
+        raise not_found()
+    return _answer(page.codes[0])
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a code."""
+    body = request.body(PromotionalCodeCreation)
+    made: Once[ShownCode] = once(request, lambda shown: _answer(shown, 201))
+    with naming(_FIELDS):
+        answer = await use_cases(request).create_promotion_code(
+            actor(request), request.program_id, CouponRef(body.coupon_id), new_code(body), made
+        )
+    return respond(request, answer)
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change a code."""
+    body = request.body(PromotionalCodeChange)
+    shown = await use_cases(request).change_promotion_code(
+        actor(request), request.program_id, _by_id(body.promotional_code_id), changed_code(body)
+    )
+    return _answer(shown)
+
+
+async def archive(request: Request) -> web.StreamResponse:
+    """Archive a code."""
+    ref = _by_id(request.body(PromotionalCodeDeletion).promotional_code_id)
+    code = await use_cases(request).archive_promotion_code(actor(request), request.program_id, ref)
+    deleted = DeletedCode(id=str(code.id), code=code.code)
+    return json_response(CodeDeletion(message="Promotional code deleted successfully.", deleted_code=deleted))
+
+
+def _by_id(text: str) -> CodeRef:
+    if id_in(text) is None:
+        raise not_found()
+    return CodeRef(text)
+
+
+_CONFLICT: Final = "Its terms are frozen by a redemption, or the code or the external id is taken"
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/api/v1/promotional-codes",
+        handler=query,
+        summary="Query promotional codes",
+        description="One object when `id`, `code` or `externalId` is given, 404 if there is none; else an array, "
+        "newest first, and while there is more a `Link` header to the next page.",
+        tag="promotional codes",
+        security="bearer",
+        scope="manage",
+        family="query",
+        query=PromotionalCodesQuery,
+        responses={200: PromotionalCodes, 404: "No such code"},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/promotional-codes",
+        handler=create,
+        summary="Create a promotional code",
+        description="A code that is left out is put together as `prefix`, `codeStructure` and random characters say.",
+        tag="promotional codes",
+        security="bearer",
+        scope="manage",
+        family="query",
+        body=PromotionalCodeCreation,
+        idempotent=True,
+        responses={201: PromotionalCode, 409: "The code or the external id is taken"},
+        examples={
+            "request": {
+                "couponId": "coupon_123",
+                "codeStructure": {"couponName": True, "randomChars": True},
+                "randomCharsLength": 6,
+            }
+        },
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/promotional-codes",
+        handler=change,
+        summary="Change a promotional code",
+        tag="promotional codes",
+        security="bearer",
+        scope="manage",
+        family="query",
+        body=PromotionalCodeChange,
+        responses={200: PromotionalCode, 404: "No such code", 409: _CONFLICT},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/promotional-codes",
+        handler=archive,
+        summary="Archive a promotional code",
+        description="Its string is free again. To stop it for a while, make it inactive.",
+        tag="promotional codes",
+        security="bearer",
+        scope="manage",
+        family="query",
+        body=PromotionalCodeDeletion,
+        responses={200: CodeDeletion, 404: "No such code"},
+    ),
+)

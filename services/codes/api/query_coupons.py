@@ -1,0 +1,169 @@
+"""`/api/v1/coupons`: coupons as the query API knows them, in camel case."""
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.camel import CamelPage, CamelResponse, array
+from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.query_answers import QueryCoupon, QueryCoupons, query_coupon
+from services.codes.api.query_fields import (
+    QueryCouponChange,
+    QueryCouponCreation,
+    QueryCouponDeletion,
+    coupon_members,
+)
+from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef, id_in
+from services.codes.domain.promotion_codes import ShownCoupon
+from shared.clock import utc_now
+from shared.idempotency import Once
+from shared.web import Request, Route, Text, json_response, not_found, respond
+
+
+class CouponsQuery(CamelPage):
+    """Which coupons to return; what is given must all fit."""
+
+    id: Text | None = Field(None, description="One coupon, by its id.")
+    external_id: Text | None = Field(None, description="One coupon, by its external id.")
+    name: Text | None = None
+
+
+class DeletedCoupon(CamelResponse):
+    """The coupon that was archived."""
+
+    id: str
+    name: str
+
+
+class CouponDeletion(CamelResponse):
+    """What was done."""
+
+    message: str
+    deleted_coupon: DeletedCoupon
+
+
+def _answer(shown: ShownCoupon, status: int = 200) -> web.Response:
+    return json_response(query_coupon(shown, utc_now()), status)
+
+
+async def query(request: Request) -> web.StreamResponse:
+    """Return one coupon, or those that fit."""
+    asked = request.query(CouponsQuery)
+    last_id = asked.last_id
+    if asked.id is not None or asked.external_id is not None:
+        return _answer(await _one(request, asked))
+    found = await use_cases(request).read_coupons(
+        request.program_id, CouponFilter(name=asked.name), last_id, 0, asked.limit + 1
+    )
+    shown, now = found[: asked.limit], utc_now()
+    next_after = shown[-1].id if len(found) > asked.limit else None
+    return array(request, [query_coupon(coupon, now) for coupon in shown], next_after)
+
+
+async def _one(request: Request, asked: CouponsQuery) -> ShownCoupon:
+    read = use_cases(request).read_coupons
+    if asked.external_id is not None:
+        shown = await read.by_external_id(request.program_id, asked.external_id)
+    else:
+        shown = await read.one(request.program_id, _by_id(asked.id or ""))
+    coupon = shown.coupon
+    fits = asked.id in (None, str(coupon.id)) and asked.name in (None, coupon.name) and coupon.archived_at is None
+    if not fits:
+        raise not_found()
+    return shown
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a coupon."""
+    body = request.body(QueryCouponCreation)
+    draft = CouponDraft(lambda settings: coupon_members(body, settings), name=body.name)
+    made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, 201))
+    return respond(request, await use_cases(request).create_coupon(actor(request), request.program_id, draft, (), made))
+
+
+async def change(request: Request) -> web.StreamResponse:
+    """Change a coupon."""
+    body = request.body(QueryCouponChange)
+    named = {"name": body.name} if "name" in body.model_fields_set else {}
+    shown = await use_cases(request).change_coupon(
+        actor(request),
+        request.program_id,
+        _by_id(body.coupon_id),
+        lambda settings, coupon: {**coupon_members(body, settings, coupon), **named},
+    )
+    return _answer(shown)
+
+
+async def archive(request: Request) -> web.StreamResponse:
+    """Archive a coupon and its codes."""
+    ref = _by_id(request.body(QueryCouponDeletion).coupon_id)
+    coupon = await use_cases(request).archive_coupon(actor(request), request.program_id, ref)
+    deleted = DeletedCoupon(id=str(coupon.id), name=coupon.name)
+    return json_response(CouponDeletion(message="Coupon deleted successfully.", deleted_coupon=deleted))
+
+
+def _by_id(text: str) -> CouponRef:
+    if id_in(text) is None:
+        raise not_found()
+    return CouponRef(text)
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/api/v1/coupons",
+        handler=query,
+        summary="Query coupons",
+        description="One object when `id` or `externalId` is given, 404 if there is none; else an array, newest first, "
+        "and while there is more a `Link` header to the next page.",
+        tag="query coupons",
+        security="bearer",
+        scope="manage",
+        family="query",
+        query=CouponsQuery,
+        responses={200: QueryCoupons, 404: "No such coupon"},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/coupons",
+        handler=create,
+        summary="Create a coupon with percentOff or amountOff",
+        tag="query coupons",
+        security="bearer",
+        scope="manage",
+        family="query",
+        body=QueryCouponCreation,
+        idempotent=True,
+        responses={201: QueryCoupon, 409: "The external id is taken"},
+        examples={"request": {"name": "Spring", "percentOff": 20, "duration": "repeating", "durationInMonths": 3}},
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/coupons",
+        handler=change,
+        summary="Change a coupon",
+        tag="query coupons",
+        security="bearer",
+        scope="manage",
+        family="query",
+        body=QueryCouponChange,
+        responses={
+            200: QueryCoupon,
+            404: "No such coupon",
+            409: "Its terms are frozen by a redemption, or the external id is taken",
+        },
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/coupons",
+        handler=archive,
+        summary="Archive a coupon and its codes",
+        tag="query coupons",
+        security="bearer",
+        scope="manage",
+        family="query",
+        body=QueryCouponDeletion,
+        responses={200: CouponDeletion, 404: "No such coupon", 409: "It has to stay, or has too many codes"},
+    ),
+)

@@ -1,0 +1,66 @@
+"""The audit log: one entry for each change that somebody made, with what it was before and what it is since."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
+
+# Said by the entry itself, or by the counters that are no one's change.
+_NOT_TOLD: Final = frozenset({"id", "created_at", "updated_at", "quota", "times_redeemed", "last_redeemed_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to which object; `changes` maps members to what they were (`from`) and are (`to`)."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    actor: str
+    action: str
+    object_type: ObjectType
+    object_id: uuid.UUID
+    changes: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries are asked for, all at once; None asks for nothing."""
+
+    program_id: uuid.UUID | None = None
+    object_id: uuid.UUID | None = None
+    object_type: ObjectType | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def creation(made: object) -> dict[str, Any]:
+    """Return the changes that an object's making is: each member that has a value."""
+    return {name: {"to": value} for name, value in _members(made).items() if value not in (None, (), [], {})}
+
+
+def difference(before: object, after: object) -> dict[str, Any]:
+    """Return the members of two states of an object that differ; of what nests, the whole member."""
+    old, new = _members(before), _members(after)
+    return {name: {"from": old[name], "to": new[name]} for name in old if old[name] != new[name]}
+
+
+def _members(thing: object) -> dict[str, Any]:
+    if not is_dataclass(thing):
+        raise TypeError("only dataclasses are told of")
+    return {f.name: _plain(getattr(thing, f.name)) for f in fields(thing) if f.name not in _NOT_TOLD}
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, uuid.UUID) else value

@@ -1,0 +1,161 @@
+"""Coupons: the terms that codes share, and what of them may still change."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from services.codes.domain.errors import TermsFrozen
+from services.codes.domain.programs import ProgramSettings
+
+DiscountType = Literal["percent", "static"]
+DurationType = Literal["once", "hours", "days", "months", "years", "lifetime"]
+ReleasePolicy = Literal["always", "until_expiry", "never"]
+
+MAX_COUNT: Final = 2**31 - 1
+PROVIDERS: Final = ("stripe", "shopify", "woocommerce", "paddle")
+
+# A redemption known, these are as they are.
+_FROZEN: Final = (
+    *("discount_type", "percent_hundredths", "amount_minor", "currency", "amounts_by_currency", "max_discount_minor"),
+    *("duration_type", "duration_value", "starts_at", "is_first_order_only", "minimum_minor", "minimum_currency"),
+    *("product_ids", "budget_currency", "release_policy", "commission_hundredths"),
+)
+# These may still move, and only to the good of who holds a code: None is no limit, so the highest of all.
+_ONLY_UP: Final = (
+    *("expires_at", "redemption_limit", "code_redemption_limit", "customer_redemption_limit", "budget_minor"),
+    *("daily_redemption_limit", "weekly_redemption_limit", "monthly_redemption_limit"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coupon:
+    """A coupon as stored: money in minor units, percentages in hundredths of a percent, None for no limit."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    uuid_code: str
+    name: str
+    external_id: str | None = None
+    is_partner_coupon: bool = False
+    is_active: bool = True
+    discount_type: DiscountType
+    percent_hundredths: int | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    amounts_by_currency: Mapping[str, int] = field(default_factory=dict)
+    max_discount_minor: int | None = None
+    duration_type: DurationType
+    duration_value: int | None = None
+    starts_at: datetime | None = None
+    expires_at: datetime | None = None
+    redemption_limit: int | None = None
+    code_redemption_limit: int | None = None
+    customer_redemption_limit: int | None = None
+    daily_redemption_limit: int | None = None
+    weekly_redemption_limit: int | None = None
+    monthly_redemption_limit: int | None = None
+    budget_minor: int | None = None
+    budget_currency: str | None = None
+    is_first_order_only: bool = False
+    minimum_minor: int | None = None
+    minimum_currency: str | None = None
+    product_ids: tuple[str, ...] = ()
+    release_policy: ReleasePolicy = "always"
+    commission_hundredths: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    times_redeemed: int = 0
+    created_at: datetime
+    updated_at: datetime
+    archived_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether uses are left for somebody at this moment, as far as the coupon goes."""
+        return (
+            self.is_active
+            and self.archived_at is None
+            and (self.starts_at is None or self.starts_at <= now)
+            and (self.expires_at is None or now < self.expires_at)
+            and (self.redemption_limit is None or self.times_redeemed < self.redemption_limit)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CouponRef:
+    """A coupon as a request names it: by our id, by its `uuid_code`, or by a text that may be either."""
+
+    text: str
+    is_uuid_code: bool = False
+
+    @property
+    def as_id(self) -> uuid.UUID | None:
+        """The id, if the text can be one."""
+        return None if self.is_uuid_code else id_in(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class CouponFilter:
+    """Which coupons are asked for; None asks for nothing."""
+
+    external_id: str | None = None
+    name: str | None = None
+    is_active: bool | None = None
+
+
+# What a request says about a coupon, given the program's settings and the coupon as it is: members of Coupon. Money
+# and bare dates can be read only then.
+CouponMembers = Callable[[ProgramSettings], Mapping[str, Any]]
+CouponChanges = Callable[[ProgramSettings, Coupon], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CouponDraft:
+    """A coupon to be made; without a `uuid_code` it is known by its id, without a name by its `uuid_code`."""
+
+    members: CouponMembers
+    uuid_code: str | None = None
+    name: str | None = None
+    provider: str | None = None
+
+
+def id_in(text: str) -> uuid.UUID | None:
+    """Return the id that a text spells in full, dashes included; None if it spells none."""
+    if len(text) != 36:
+        return None
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def check_terms(before: Coupon, after: Coupon) -> None:
+    """Raise TermsFrozen if a change would touch what redemptions have relied on."""
+    if before.times_redeemed == 0:
+        return
+    if touched := sorted({*changed(before, after, _FROZEN), *lowered(before, after, _ONLY_UP)}):
+        raise TermsFrozen(touched)
+
+
+def changed(before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield those of the members that differ."""
+    return (name for name in names if getattr(before, name) != getattr(after, name))
+
+
+def lowered(before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield those of the limits that are lower after than before; None is no limit."""
+    for name in names:
+        old, new = getattr(before, name), getattr(after, name)
+        if new is not None and (old is None or new < old):
+            yield name
+
+
+def end_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """Return the last moment of a day in a time zone."""
+    return datetime.combine(day, time.max, zone)
+
+
+def merged(before: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata with the news merged in; null removes a member."""
+    return {name: value for name, value in {**before, **news}.items() if value is not None}

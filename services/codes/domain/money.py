@@ -1,0 +1,70 @@
+"""Money and percentages: decimals in major units outside, integers in minor units and hundredths of a percent inside.
+
+A fault is a ValueError whose text follows the name of the field.
+"""
+
+from decimal import Decimal
+from typing import Final
+
+# What a JSON number still holds exactly in every language.
+MAX_MINOR: Final = 2**53 - 1
+
+# ISO 4217: how many decimal places a currency has, where it is not two.
+_PLACES: Final = {
+    **dict.fromkeys(
+        (
+            *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW"),
+            *("PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+        ),
+        0,
+    ),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
+
+
+def decimal_places(currency: str) -> int:
+    """Return how many decimal places amounts of a currency have."""
+    return _PLACES.get(currency, 2)
+
+
+def minor_units(amount: Decimal, currency: str) -> int:
+    """Return an amount in minor units; raises ValueError where that loses something."""
+    places = decimal_places(currency)
+    limit = Decimal(MAX_MINOR).scaleb(-places)
+    if amount < 0:
+        raise ValueError("must be at least 0")
+    if amount > limit:
+        raise ValueError(f"must not be greater than {limit}")
+    return _whole(amount, places, f" in {currency}")
+
+
+def major_units(minor: int, currency: str) -> int | float:
+    """Return an amount as a number in major units, whole ones without a fraction."""
+    return _number(Decimal(minor).scaleb(-decimal_places(currency)))
+
+
+def hundredths(percent: Decimal) -> int:
+    """Return a percentage of 0 to 100 in hundredths of a percent; raises ValueError where that loses something."""
+    if percent < 0:
+        raise ValueError("must be at least 0")
+    if percent > 100:
+        raise ValueError("must not be greater than 100")
+    return _whole(percent, 2, "")
+
+
+def percent(in_hundredths: int) -> int | float:
+    """Return a percentage as a number, whole ones without a fraction."""
+    return _number(Decimal(in_hundredths).scaleb(-2))
+
+
+def _whole(amount: Decimal, places: int, where: str) -> int:
+    scaled = amount.scaleb(places)
+    if scaled != scaled.to_integral_value():
+        allowed = f"more than {places} decimal places" if places else "decimal places"
+        raise ValueError(f"must not have {allowed}{where}")
+    return int(scaled)
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == amount.to_integral_value() else float(amount)

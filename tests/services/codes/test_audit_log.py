@@ -1,0 +1,161 @@
+"""The audit log: every change leaves who, what, from and to, in its transaction, and nothing takes it away."""
+
+import json
+from typing import Any
+
+from shared.events.catalogue import PUBLISHED
+from shared.events.envelope import decode_data, decode_envelope
+from tests.services.codes.conftest import Owner, Service
+
+SPRING = {
+    "uuid_code": "spring",
+    "coupon_discount_type": "percent",
+    "coupon_discount_amount": 10,
+    "coupon_duration_type": "once",
+}
+
+
+async def entries(service: Service, key: str, query: str = "") -> list[dict[str, Any]]:
+    listed = await service.send("GET", f"/v1/audit-log?{query}", key)
+    assert listed.status == 200, listed.body
+    found: list[dict[str, Any]] = listed.data
+    return found
+
+
+def told(events: list[Any], kind: str) -> list[dict[str, Any]]:
+    """Return the data of the events of a type, each checked against its model."""
+    models = {model.type: model for model in PUBLISHED["codes"]}
+    found = []
+    for event in events:
+        if event.type == kind:
+            decode_data(decode_envelope(event.body), models[kind])
+            found.append(json.loads(event.body)["data"])
+    return found
+
+
+async def test_every_change_is_told_with_who_and_from_and_to(service: Service, program: Owner) -> None:
+    await service.send("PATCH", f"/v1/programs/{program.id}", json={"support_email": "vip@acme.example"})
+    partner = (await service.send("POST", "/v1/partners", program.key, {"name": "Acme"})).data
+    path = f"/v1/partners/{partner['id']}"
+    await service.send("PATCH", path, program.key, {"first_name": "John", "metadata": {"tier": 1}})
+    await service.send("POST", f"{path}/approve", program.key)
+    await service.send("POST", f"{path}/approve", program.key)
+    key = (await service.send("POST", f"{path}/keys", program.key)).data
+    await service.send("PATCH", f"{path}/keys/{key['id']}", program.key, {"name": "new"})
+    await service.send("POST", f"{path}/quota", program.key, {"amount": 5, "reason": "spring"})
+    await service.send("POST", "/v1/coupons", program.key, {**SPRING, "promotion_codes": ["A"]})
+    await service.send("PATCH", "/v1/coupons/spring", program.key, {"name": "Spring"})
+    await service.send("PATCH", "/v1/coupons/spring", program.key, {"name": "Spring"})
+    await service.send("PATCH", "/v1/promotion-codes/A", program.key, {"active": False})
+    service.clock.advance(seconds=1)
+    await service.send("DELETE", f"{path}/keys/{key['id']}", program.key)
+    await service.send("DELETE", "/v1/promotion-codes/A", program.key)
+    await service.send("DELETE", "/v1/coupons/spring", program.key)
+    await service.send("DELETE", path, program.key)
+    found = await entries(service, program.key)
+    assert [entry["action"] for entry in reversed(found)] == [
+        *("program.created", "key.created", "program.updated", "partner.created", "partner.updated"),
+        *("partner.updated", "key.created", "key.updated", "quota.grant", "coupon.created", "promotion_code.created"),
+        *("coupon.updated", "promotion_code.updated", "key.revoked", "promotion_code.archived", "coupon.archived"),
+        "partner.archived",
+    ]
+    by_action = {entry["action"]: entry for entry in reversed(found)}
+    assert {entry["actor"] for entry in found[:14]} == {f"key {program.key_id}"}
+    assert {entry["actor"] for entry in found[14:]} == {"operator"}
+    assert {entry["program_id"] for entry in found} == {program.id}
+    changes = {action: by_action[action]["changes"] for action in by_action}
+    assert changes["program.updated"] == {"support_email": {"from": None, "to": "vip@acme.example"}}
+    assert changes["partner.updated"] == {"status": {"from": "pending", "to": "active"}}
+    assert changes["quota.grant"] == {"granted": {"from": 0, "to": 5}}
+    assert changes["coupon.updated"] == {"name": {"from": "spring", "to": "Spring"}}
+    assert changes["promotion_code.updated"] == {"is_active": {"from": True, "to": False}}
+    assert changes["coupon.created"]["percent_hundredths"] == {"to": 1000}
+    assert set(changes["key.revoked"]) == {"revoked_at"}
+    assert by_action["quota.grant"]["object_id"] == partner["id"]
+    assert key["key"] not in json.dumps(found)
+
+
+async def test_a_refused_change_leaves_no_entry(service: Service, program: Owner) -> None:
+    await service.send("POST", "/v1/coupons", program.key, SPRING)
+    before = await entries(service, program.key)
+    assert (await service.send("POST", "/v1/coupons", program.key, SPRING)).status == 409
+    taken = {**SPRING, "uuid_code": "two", "promotion_codes": ["A", "a"]}
+    assert (await service.send("POST", "/v1/coupons", program.key, taken)).status == 409
+    assert (
+        await service.send("PATCH", "/v1/coupons/spring", program.key, {"coupon_discount_amount": 101})
+    ).status == 422
+    assert await entries(service, program.key) == before
+
+
+async def test_the_log_is_read_by_filters_and_pages(service: Service, program: Owner) -> None:
+    await service.send("POST", "/v1/coupons", program.key, SPRING)
+    made = (await service.send("GET", "/v1/coupons/spring", program.key)).data
+    service.clock.advance(seconds=10)
+    second = await service.with_key(f"/v1/programs/{program.id}", purpose="second")
+    await service.send("PATCH", f"/v1/coupons/{made['id']}", second.key, {"name": "New"})
+    now = service.clock().isoformat().replace("+00:00", "Z")
+    for query, actions in (
+        (f"object_id={made['id']}", ["coupon.updated", "coupon.created"]),
+        ("object_type=coupon", ["coupon.updated", "coupon.created"]),
+        ("action=coupon.created", ["coupon.created"]),
+        (f"key_id={second.key_id}", ["coupon.updated"]),
+        (f"key_id={second.key_id}&action=coupon.created", []),
+        (f"since={now}", ["coupon.updated", "key.created"]),
+        (f"until={now}&object_type=coupon", ["coupon.created"]),
+        ("object_id=nonsense", []),
+    ):
+        assert [entry["action"] for entry in await entries(service, program.key, query)] == actions, query
+    pages, cursor = [], ""
+    while True:
+        page = await service.send("GET", f"/v1/audit-log?limit=2{cursor}", program.key)
+        pages += page.data
+        if page.body["meta"]["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page.body['meta']['next_cursor']}"
+    assert pages == await entries(service, program.key)
+    for query, field in (("since=yesterday", "since"), ("object_type=x", "object_type"), ("cursor=x", "cursor")):
+        refused = await service.send("GET", f"/v1/audit-log?{query}", program.key)
+        assert (refused.status, list(refused.body["errors"])) == (422, [field])
+
+
+async def test_a_program_reads_its_own_log_and_the_operator_all(service: Service, program: Owner) -> None:
+    other = await service.program(name="Other")
+    for query in ("", f"program_id={program.id}", f"object_id={program.id}", f"key_id={program.key_id}"):
+        assert {entry["program_id"] for entry in await entries(service, other.key, query)} <= {other.id}
+    listed = await service.send("GET", "/v1/audit-log")
+    assert {entry["program_id"] for entry in listed.data} == {program.id, other.id}
+    one = await service.send("GET", f"/v1/audit-log?program_id={program.id}")
+    assert {entry["program_id"] for entry in one.data} == {program.id}
+
+
+async def test_coupons_and_codes_tell_of_their_changes(service: Service, program: Owner, partner: Owner) -> None:
+    service.handed_over.clear()
+    await service.send("POST", "/v1/coupons", program.key, {**SPRING, "promotion_codes": ["A", "B"]})
+    (made,) = told(service.handed_over, "coupon.created")
+    assert (made["uuid_code"], made["percent_hundredths"], made["codes"]) == ("spring", 1000, ["A", "B"])
+    assert made["program_id"] == program.id
+    body = {"name": "New", "redemption_times_status": True, "redemption_times_value": 5}
+    await service.send("PATCH", "/v1/coupons/spring", program.key, body)
+    await service.send("PATCH", "/v1/coupons/spring", program.key, body)
+    (changed,) = told(service.handed_over, "coupon.updated")
+    assert (changed["name"], changed["redemption_limit"]) == ("New", 5)
+    assert sorted(changed["changed"]) == ["name", "redemption_limit"]
+    owner = {"limit_to_specific_partner": True, "coupon_specific_partners": {"id": partner.id}}
+    await service.send("PATCH", "/v1/promotion-codes/A", program.key, owner)
+    await service.send("DELETE", "/v1/promotion-codes/A", program.key)
+    assigned, archived = told(service.handed_over, "code.updated")
+    assert (assigned["code"], assigned["partner_id"], assigned["changed"]) == ("A", partner.id, ["partner_id"])
+    assert archived["changed"] == ["archived_at"]
+    await service.send("DELETE", "/v1/coupons/spring", program.key)
+    assert told(service.handed_over, "coupon.updated")[-1]["archived_at"] is not None
+    assert len(service.handed_over) == 5
+    async with service.pool.connection() as connection:
+        waiting = await connection.fetchval("SELECT count(*) FROM outbox")
+    assert waiting == 5
+
+
+async def test_a_repeated_creation_tells_once(service: Service, program: Owner) -> None:
+    service.handed_over.clear()
+    for _ in range(2):
+        await service.send("POST", "/v1/coupons", program.key, SPRING, idempotency="one")
+    assert [event.type for event in service.handed_over] == ["coupon.created"]
