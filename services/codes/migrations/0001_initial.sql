@@ -218,7 +218,7 @@ SELECT
     c.is_active AS code_is_active,
     c.starts_at AS code_starts_at,
     c.expires_at AS code_expires_at,
-    c.redemption_limit AS code_redemption_limit,
+    coalesce(c.redemption_limit, k.code_redemption_limit) AS code_redemption_limit,
     c.created_at AS code_created_at,
     c.archived_at AS code_archived_at,
     k.uuid_code AS coupon_uuid_code,
