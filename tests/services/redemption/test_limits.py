@@ -103,6 +103,21 @@ class TestRestrictions:
             await merchant.restrict_code(text, **code)
         assert told(await decider.take(checkout(program, "PLAIN", **asked))) == ["code.redeemed"]
 
+    async def test_a_code_without_a_limit_has_the_one_that_its_coupon_sets_for_each(
+        self, decider: Decider, merchant: Merchant
+    ) -> None:
+        program = await merchant.program()
+        made = await merchant.coupon(program)
+        await merchant.restrict_coupon(made, code_redemption_limit=1)
+        for text in ("FIRST", "SECOND"):
+            await merchant.code(program, made, text, limit=None)
+        await merchant.code(program, made, "THIRD", limit=2)
+        orders = [
+            checkout(program, text, order_ref=f"{text}{n}") for text in ("FIRST", "SECOND", "THIRD") for n in (1, 2)
+        ]
+        done, used = "code.redeemed", "code_used"
+        assert told(await decider.take(*orders)) == [done, used, done, used, done, done]
+
     @pytest.mark.parametrize("by", ["id", "email"])
     async def test_a_partners_own_code_is_for_the_partner_known_by_id_or_address(
         self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]", by: str
