@@ -10,7 +10,7 @@ from shared.database.pool import Connection
 
 # A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.
-SCANNED_PER_PAGE = 1_000
+SCANNED_PER_PAGE = 500
 _LAST_ID = uuid.UUID(int=2**128 - 1)
 
 # The partner's coupons come first, from one to the next by the index: few, however many codes there are. Why by bounds
