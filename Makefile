@@ -3,9 +3,10 @@
 BIN := .venv/bin
 MINTWIRE := $(BIN)/python -m mintwire
 PYTEST_ARGUMENTS ?= -n 2
+RACE_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status clean test lint format types bench lock local dev
+.PHONY: help run up down status clean test lint format types bench race lock local dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
@@ -44,6 +45,9 @@ types: dev ## Check types
 
 bench: dev ## Measure speed beside bare programs of the same libraries
 	$(BIN)/python -m bench
+
+race: dev ## Race buyers for codes on replicas of the redemption service; RACE_ARGUMENTS="--runs 20 --codes 1000 --racers 64" for long
+	$(BIN)/python -m bench.race $(RACE_ARGUMENTS)
 
 lock: dev ## Lock the dependencies again, with hashes, after a change to requirements*.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 requirements.in -o requirements.txt

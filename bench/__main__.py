@@ -1,4 +1,7 @@
-"""Runs the benchmarks: `python -m bench [mint] [chain] [--rounds N] [--seconds S]`; results go to bench/results/."""
+"""Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/.
+
+Of redemption single shapes, of webhooks single parts can be measured; the file keeps the others as they were.
+"""
 
 import argparse
 import json
@@ -9,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import chain, mint
+from bench import chain, mint, redeem, webhooks
 from bench.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
-SCENARIOS = ("mint", "chain")
+SCENARIOS = ("mint", "chain", "redeem", "webhooks")
 
 
 def main() -> None:
@@ -22,13 +25,21 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; all if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="alternations of bare and ours (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one minting load (default 3)")
+    parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
+    parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
+    parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:
             if scenario == "mint":
                 result = mint.run(env, wanted.rounds, wanted.seconds)
-            else:
+            elif scenario == "chain":
                 result = chain.run(env, wanted.rounds)
+            elif scenario == "webhooks":
+                result = {**_kept("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
+            else:
+                result = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES)
+                result = {**_kept("redeem"), **result}
             _write(scenario, wanted.rounds, result)
             _print(scenario, result)
 
@@ -40,13 +51,22 @@ def _write(scenario: str, rounds: int, result: dict[str, Any]) -> None:
     (RESULTS / f"{scenario}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
+def _kept(scenario: str) -> dict[str, Any]:
+    """Return the shapes that were measured before."""
+    path = RESULTS / f"{scenario}.json"
+    return json.loads(path.read_text())["result"] if path.exists() else {}
+
+
 def _print(scenario: str, result: dict[str, Any]) -> None:
     print(f"\n{scenario:<28}{'measure':>9}{'bare':>11}{'ours':>11}{'ours/bare':>11}")
     for shape, summary in result.items():
-        for measure in ("per_s", "p50_ms", "p99_ms"):
+        for measure in ("per_s", "p50_ms", "p99_ms", "claim_ms"):
             if measure in summary:
                 m = summary[measure]
-                print(f"{shape:<28}{measure:>9}{m['bare']:>11.1f}{m['ours']:>11.1f}{m['ratio']:>11.2f}")
+                columns = "".join(
+                    f"{m[name]:>11.2f}" if name in m else f"{'-':>11}" for name in ("bare", "ours", "ratio")
+                )
+                print(f"{shape:<28}{measure:>9}{columns}")
     sys.stdout.flush()
 
 

@@ -151,6 +151,7 @@ class Environment:
             "ADMIN_AMQP_URL": self.amqp_url,
             "OPERATOR_TOKEN": OPERATOR_TOKEN,
             "SECRET_KEY": _SECRET_KEY,
+            "REDEMPTION_URL": self.urls["redemption"],
         }
         return {f"{prefix}_{name}": value for name, value in settings.items()}
 
@@ -172,6 +173,18 @@ class Environment:
         try:
             wait_ready(self.urls[name], program)
             yield program
+        finally:
+            program.end()
+
+    @contextlib.contextmanager
+    def replica(self, name: str) -> Iterator[str]:
+        """Run one more process of a service on a port of its own; yields its URL."""
+        port = free_port()
+        settings = {**self.settings(name), f"{name.upper()}_PORT": str(port)}
+        program = Program([f"services.{name}", "serve"], settings, log=self.logs / f"{name}-{port}.log")
+        try:
+            wait_ready(f"http://127.0.0.1:{port}", program)
+            yield f"http://127.0.0.1:{port}"
         finally:
             program.end()
 

@@ -12,6 +12,7 @@ from mintwire import VERSION
 from mintwire.cli import (
     audit,
     batches,
+    checkout_calls,
     checkouts,
     codes,
     coupons,
@@ -39,6 +40,8 @@ for group in (
 ):
     app.command(group.app)
 app.command(doctor)
+for each in checkout_calls.COMMANDS:
+    checkouts.app.command(each)
 
 
 def main() -> None:

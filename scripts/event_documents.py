@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from scripts.event_examples import envelope_example
 from shared.broker.topology import BINDINGS, VHOST
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import CONTENT_TYPE, EventData
@@ -152,4 +153,5 @@ def _message(exchange: str, model: type[EventData]) -> dict[str, Any]:
             },
         },
         "bindings": {"amqp": {"messageType": model.type, "bindingVersion": "0.3.0"}},
+        "examples": [{"name": model.type, "payload": envelope_example(model, _schema(exchange, model))}],
     }

@@ -50,6 +50,18 @@ MINT_GROUP = Histogram(
 JOB_ITEMS = Counter("mintwire_job_items_total", "Codes or lines that jobs worked through, by kind of job.", ["kind"])
 
 REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
+REDEMPTIONS_VOIDED = Counter(
+    "mintwire_redemptions_voided_total", "Redemptions taken back, by whether the use is free again.", ["is_released"]
+)
+RESERVATIONS = Counter("mintwire_reservations_total", "Reservations made or extended.")
+CHECKOUT_GROUP = Histogram(
+    "mintwire_checkout_group_requests",
+    "Checkout requests decided in one transaction.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
+)
+GUESSES_REFUSED = Counter(
+    "mintwire_guesses_refused_total", "Validations by publishable keys that were not even looked at: too many failed."
+)
 REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
 
 WEBHOOK_ATTEMPTS = Counter("mintwire_webhook_attempts_total", "Attempts made, by outcome.", ["outcome"])
@@ -64,6 +76,12 @@ WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
 )
 WEBHOOKS_FENCED = Counter(
     "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
+)
+WEBHOOK_ENDPOINTS = Gauge(
+    "mintwire_webhook_endpoints", "Endpoints by state: active, resting, paused, disabled.", ["state"]
+)
+WEBHOOKS_PURGED = Counter(
+    "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]
 )
 
 

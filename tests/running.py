@@ -146,11 +146,11 @@ async def running_services(
     """
     running = RunningServices(database, broker_urls)
     with ExitStack() as logs:
-        taken: list[int] = []
+        taken: dict[str, int] = {}
         for name in names:
-            port = ports.free_port(taken=taken)
-            taken.append(port)
-            environment = {**_environment(name, port, database, broker_urls), **(settings or {})}
+            taken[name] = ports.free_port(taken=taken.values())
+        for name, port in taken.items():
+            environment = {**_environment(name, taken, database, broker_urls), **(settings or {})}
             running.services[name] = RunningService(name, port, environment, logs.enter_context(TemporaryFile()))
         try:
             for service in running.services.values():
@@ -177,17 +177,21 @@ async def empty_broker(operator_url: str) -> None:
     await topology.declare(operator_url)
 
 
-def _environment(name: str, port: int, database: Database, broker_urls: Mapping[str, str]) -> dict[str, str]:
+def _environment(
+    name: str, taken: Mapping[str, int], database: Database, broker_urls: Mapping[str, str]
+) -> dict[str, str]:
     prefix = name.upper()
     return {
         f"{prefix}_ENVIRONMENT": "development",
         f"{prefix}_HOST": ports.HOST,
-        f"{prefix}_PORT": str(port),
+        f"{prefix}_PORT": str(taken[name]),
         f"{prefix}_DATABASE_URL": database.role(name),
         f"{prefix}_AMQP_URL": broker_urls[name],
         f"{prefix}_LOG_FORMAT": "console",
         f"{prefix}_DATABASE_POOL_SIZE": "4",
         "CODES_OPERATOR_TOKEN": OPERATOR_TOKEN,
         "CODES_SECRET_KEY": SECRET_KEY,
+        # Without that service nothing listens at the discard port.
+        "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{taken.get('redemption', 9)}",
         "WEBHOOKS_SECRET_KEY": SECRET_KEY,
     }

@@ -115,11 +115,19 @@ class StackPlan:
         given = self._settings.environment
         if name == "codes":
             key = given.get("CODES_SECRET_KEY") or self._secrets.codes_secret_key
-            return {"CODES_OPERATOR_TOKEN": self.operator_token, "CODES_SECRET_KEY": key}
+            return {
+                "CODES_OPERATOR_TOKEN": self.operator_token,
+                "CODES_SECRET_KEY": key,
+                "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{self._known_port('redemption')}",
+            }
         if name == "webhooks":
             key = given.get("WEBHOOKS_SECRET_KEY") or self._secrets.webhooks_secret_key
             return {"WEBHOOKS_SECRET_KEY": key}
         return {}
+
+    def _known_port(self, name: str) -> int:
+        port: int = self.folder.read("ports.json").get(name) or _DEFAULT_PORTS[name]
+        return port
 
     def _service_database_url(self, name: str) -> str:
         parts = urlsplit(self.database_url)

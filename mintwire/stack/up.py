@@ -103,6 +103,8 @@ class _Run:
         began = time.monotonic()
         taken: list[int] = []
         modules = {}
+        # Codes is told where redemption listens, so that is settled before either starts.
+        self._plan.choose_port("redemption", taken)
         for name in names:
             modules[name] = self._module(name, taken)
             await self._supervisor.start(modules[name])

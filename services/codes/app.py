@@ -12,6 +12,7 @@ from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
 from services.codes.domain.jobs import JobKind
+from services.codes.integrations.redemption import RedemptionClient
 from services.codes.usecases.archive_coupon import ArchiveCoupon
 from services.codes.usecases.archive_partner import ArchivePartner
 from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
@@ -46,6 +47,7 @@ from services.codes.usecases.read_partners import ReadPartners
 from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.record_usage import RecordUsage
+from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.run_jobs import Chunk, RunJobs
@@ -84,11 +86,12 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         # One statement that takes arrays of any length: planning it each time would cost as much as running it.
         pool.connect(settings.database_url.get_secret_value(), SERVICE, 2, generic_plans=True) as minting,
         Publisher(amqp_url, topology.EXCHANGE_CODES) as publisher,
+        RedemptionClient.connected(settings.redemption_url) as redemption,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database), gather_seconds=GATHER_SECONDS)
         runner = build_runner(database, utc_now, relay.hand_over)
         secret_key = decode_secret_key(settings.secret_key)
-        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, runner.wake)
+        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, runner.wake, redemption)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
@@ -137,6 +140,7 @@ def build_use_cases(
     secret_key: bytes,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
     wake_runner: Callable[[], None],
+    redemption: RedemptionClient,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, Seal(secret_key), CodesError)
@@ -166,6 +170,7 @@ def build_use_cases(
         export_codes=ExportCodes(database, clock),
         start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
         change_many_codes=ChangeManyCodes(database, answer_once, clock, new_id, wake_runner),
+        redeem_code=RedeemCode(redemption),
         archive_partner=ArchivePartner(database, clock),
         create_coupon=CreateCoupon(answer_once, new_id, hand_over),
         read_coupons=ReadCoupons(database),

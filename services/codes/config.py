@@ -14,3 +14,4 @@ class CodesSettings(ServiceSettings):
     port: int = Field(default=8001, ge=1, le=65535)
     operator_token: SecretStr = Field(min_length=16)
     secret_key: SecretKey
+    redemption_url: str = Field(default="http://127.0.0.1:8002", pattern=r"^https?://[^/?#@\s]+/?$")

@@ -1,14 +1,15 @@
-"""Events in: `code.redeemed` from the queue `codes.redemptions`, for the uses that are shown on codes and coupons."""
+"""Events in: codes redeemed and taken back, from the queue `codes.redemptions`, for the uses shown on codes."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.codes.domain.usage import Usage, UsageReport
 from services.codes.usecases.record_usage import RecordUsage
 from shared.broker.consumer import Received, Reject
 from shared.events.envelope import InvalidEvent, decode_data, decode_envelope
-from shared.events.redemption import CodeRedeemedV1
+from shared.events.redemption import CodeRedeemedV1, CodeRedemptionVoidedV1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +36,27 @@ class RedemptionsHandler:
 
 def _report(received: Received) -> UsageReport:
     envelope = decode_envelope(received.body)
-    if envelope.type != CodeRedeemedV1.type:
+    data: CodeRedeemedV1 | CodeRedemptionVoidedV1
+    if envelope.type == CodeRedeemedV1.type:
+        data = decode_data(envelope, CodeRedeemedV1)
+        redeemed_at = data.occurred_at
+    elif envelope.type == CodeRedemptionVoidedV1.type:
+        data = decode_data(envelope, CodeRedemptionVoidedV1)
+        redeemed_at = data.redeemed_at
+    else:
         raise InvalidEvent("unexpected_type", f"type: {envelope.type[:200]} is not taken from this queue.")
-    data = decode_data(envelope, CodeRedeemedV1)
     return UsageReport(
         envelope.source,
         envelope.id,
         hashlib.sha256(received.body).digest(),
         received.first_received_at,
-        Usage(data.code_id, data.program_id, data.times_redeemed, data.times_redeemed_version, data.occurred_at),
-        _coupon_usage(data),
+        Usage(data.code_id, data.program_id, data.times_redeemed, data.times_redeemed_version, redeemed_at),
+        _coupon_usage(data, redeemed_at),
     )
 
 
-def _coupon_usage(data: CodeRedeemedV1) -> Usage | None:
+def _coupon_usage(data: CodeRedeemedV1 | CodeRedemptionVoidedV1, redeemed_at: datetime) -> Usage | None:
     count, version = data.coupon_times_redeemed, data.coupon_times_redeemed_version
     if count is None or version is None:
         return None
-    return Usage(data.coupon_id, data.program_id, count, version, data.occurred_at)
+    return Usage(data.coupon_id, data.program_id, count, version, redeemed_at)

@@ -1,6 +1,7 @@
-"""Turns checkout events into redemptions: decides who gets a code, under row locks, exactly once.
+"""Decides who gets a code, under row locks, exactly once: validates, reserves, redeems and takes back.
 
-Owns redemptions, use counters, the inbox of checkout events and the reasons of refusals. Consumes
-`checkout.completed`; emits `code.redeemed` and `code.redemption_rejected`. Reads what the codes service publishes in
-its two views, and nothing else of it.
+Owns redemptions, reservations, use counters, the inbox of checkout events and the reasons of refusals. Consumes
+`checkout.completed`, `checkout.cancelled` and `checkout.refunded`; emits `code.redeemed`, `code.redemption_rejected`,
+`code.redemption_voided`, `code.exhausted` and `coupon.exhausted`. Reads what the codes service publishes in its two
+views, and nothing else of it.
 """

@@ -1,24 +1,39 @@
 """The composition root: opens what the service needs, wires it, and runs its parts until told to stop."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from aiohttp import web
+
 from services.redemption.api import ROUTES
+from services.redemption.api.errors import translate
+from services.redemption.api.use_cases import USE_CASES, UseCases
 from services.redemption.config import RedemptionSettings
 from services.redemption.consumers import CheckoutConsumer
-from services.redemption.usecases.redeem_orders import RedeemOrders
+from services.redemption.domain.errors import RedemptionError
+from services.redemption.usecases.decide_requests import DecideRequests
+from services.redemption.usecases.read_redemptions import ReadRedemptions
+from services.redemption.usecases.reservations import PurgeReservations, ReadReservation, ReleaseReservation
+from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
+from services.redemption.usecases.validate_codes import ValidateCodes
+from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
-from shared.clock import utc_now
+from shared.clock import Clock, utc_now
 from shared.database import pool
 from shared.database.credentials import CredentialReader
+from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
+from shared.events.envelope import OutboxEvent
+from shared.ids import new_id
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
-from shared.web.application import build_application
+from shared.web import build_application
+from shared.web.health import Ready
 
 SERVICE = "redemption"
 DRAIN_SECONDS = 5.0
@@ -32,30 +47,64 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         Publisher(amqp_url, topology.EXCHANGE_REDEMPTION) as publisher,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database))
-        redeem_orders = RedeemOrders(database, utc_now, relay.hand_over)
+        use_cases = build_use_cases(database, utc_now, relay.hand_over, settings.trusted_proxies)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_REDEMPTION_CHECKOUT,
-            CheckoutConsumer(redeem_orders),
+            CheckoutConsumer(TakeInCheckouts(database, utc_now, relay.hand_over)),
             utc_now,
         )
-        ready = Parts(database, publisher, consumer)
-        app = build_application(
-            SERVICE,
-            ROUTES,
-            authenticate=CredentialReader(database, utc_now).find,
-            ready=ready,
-            title="Mintwire redemption",
-            version="1",
-        )
-        async with serve_http(app, settings.host, settings.port) as server:
+        app = build_app(use_cases, CredentialReader(database, utc_now), Parts(database, publisher, consumer))
+        async with use_cases.decide.running(), serve_http(app, settings.host, settings.port) as server:
 
             async def finish() -> None:
                 await consumer.stop()
                 await server.close()
                 await relay.drain(DRAIN_SECONDS)
 
-            await supervise({"consumer": consumer.run(), "relay": relay.run()}, stop, finish)
+            parts = {
+                "consumer": consumer.run(),
+                "relay": relay.run(),
+                "purge": PurgeAnswers(database, utc_now).run(),
+                "reservations": PurgeReservations(database, utc_now).run(),
+            }
+            await supervise(parts, stop, finish)
+
+
+def build_use_cases(
+    database: Database,
+    clock: Clock,
+    hand_over: Callable[[Sequence[OutboxEvent]], None],
+    trusted_proxies: int = 0,
+) -> UseCases:
+    """Wire what the handlers call; does no I/O."""
+    answer_once = AnswerOnce(database, clock, None, RedemptionError)
+    validate_codes = ValidateCodes(database, clock)
+    return UseCases(
+        clock=clock,
+        new_id=new_id,
+        decide=DecideRequests(database, clock, hand_over, answer_once),
+        validate_codes=validate_codes,
+        validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
+        read_redemptions=ReadRedemptions(database),
+        read_reservation=ReadReservation(database, clock),
+        release_reservation=ReleaseReservation(database),
+    )
+
+
+def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) -> web.Application:
+    """Wire the HTTP side; does no I/O."""
+    app = build_application(
+        SERVICE,
+        ROUTES,
+        authenticate=credentials.find,
+        ready=ready,
+        title="Mintwire redemption",
+        version="1",
+        translate=translate,
+    )
+    app[USE_CASES] = use_cases
+    return app
 
 
 def open_database(url: str, size: int) -> AbstractAsyncContextManager[Database]:

@@ -12,3 +12,4 @@ class RedemptionSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="REDEMPTION_")
 
     port: int = Field(default=8002, ge=1, le=65535)
+    trusted_proxies: int = Field(default=0, ge=0, le=10)

@@ -3,70 +3,85 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
-from services.redemption.domain.purchase import Purchase, WantedCode, effective_time
+from services.redemption.domain.purchase import Cancellation, effective_time
 from services.redemption.usecases.announce_decisions import CompletedCheckout
-from services.redemption.usecases.redeem_orders import RedeemOrders
+from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.take_in_checkouts import CheckoutEvent, TakeInCheckouts
 from shared.broker.consumer import Received, Reject
-from shared.canonical import canonical_code
-from shared.events.checkout import CheckoutCompletedV1
-from shared.events.envelope import InvalidEvent, decode_data, decode_envelope
+from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
+from shared.events.envelope import Envelope, InvalidEvent, decode_data, decode_envelope
+from shared.ids import derived_id
+
+_UNDERSTOOD: Final = f"{CheckoutCompletedV1.type}, {CheckoutCancelledV1.type}, {CheckoutRefundedV1.type}"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutConsumer:
     """Handles batches of the queue `redemption.checkout`."""
 
-    redeem_orders: RedeemOrders
+    take_in: TakeInCheckouts
 
     async def __call__(self, batch: Sequence[Received]) -> list[Reject | None]:
         """Settle each message: done, or rejected with the reason why it cannot be taken."""
         outcomes: list[Reject | None] = [None] * len(batch)
-        understood: list[tuple[int, CompletedCheckout]] = []
+        understood: list[tuple[int, CheckoutEvent]] = []
         for index, received in enumerate(batch):
             try:
                 understood.append((index, read_checkout(received)))
             except InvalidEvent as error:
                 outcomes[index] = Reject(error.reason, error.detail)
         if understood:
-            verdicts = await self.redeem_orders([checkout for _, checkout in understood])
+            verdicts = await self.take_in([event for _, event in understood])
             for (index, _), verdict in zip(understood, verdicts, strict=True):
                 if verdict == "conflict":
                     outcomes[index] = Reject("event_id_conflict", "An event with this id and another body came before.")
         return outcomes
 
 
-def read_checkout(received: Received) -> CompletedCheckout:
-    """Read one `checkout.completed` event; raises InvalidEvent with the reason."""
+def read_checkout(received: Received) -> CheckoutEvent:
+    """Read one event of a checkout; raises InvalidEvent with the reason."""
     envelope = decode_envelope(received.body)
-    if envelope.type != CheckoutCompletedV1.type:
-        raise InvalidEvent("unsupported_type", f"type: only {CheckoutCompletedV1.type} is understood here.")
+    moment = effective_time(envelope.time, received.first_received_at)
+    ask: CompletedCheckout | Cancellation
+    if envelope.type == CheckoutCompletedV1.type:
+        ask = _completed(envelope, moment)
+        program_id = ask.purchase.program_id
+    else:
+        ask = _taken_back(envelope, moment)
+        program_id = ask.program_id
+    body_sha256 = hashlib.sha256(received.body).digest()
+    return CheckoutEvent(program_id, envelope.source, envelope.id, body_sha256, received.first_received_at, ask)
+
+
+def _completed(envelope: Envelope, moment: datetime) -> CompletedCheckout:
     data = decode_data(envelope, CheckoutCompletedV1)
-    order = data.order
-    purchase = Purchase(
+    purchase = purchase_of(
         data.program_id,
         envelope.source,
         envelope.id,
         data.order_ref,
-        wanted_codes(data.codes),
-        effective_time(envelope.time, received.first_received_at),
-        order.subtotal if order else None,
-        order.currency if order else None,
+        data.codes,
+        moment,
+        data.customer,
+        data.order,
+        data.reservation_id,
     )
-    body_sha256 = hashlib.sha256(received.body).digest()
-    return CompletedCheckout(
-        purchase, body_sha256, received.first_received_at, data.customer, order, data.attributes or {}
-    )
+    return CompletedCheckout(purchase, data.customer, data.order, data.attributes or {})
 
 
-def wanted_codes(texts: Sequence[str]) -> tuple[WantedCode, ...]:
-    """Name each code once by its canonical form, as first typed."""
-    wanted: dict[str, WantedCode] = {}
-    for text in texts:
-        try:
-            canonical = canonical_code(text)
-        except ValueError:
-            wanted.setdefault(f"\0{text}", WantedCode(text, None))
-        else:
-            wanted.setdefault(canonical, WantedCode(text, canonical))
-    return tuple(wanted.values())
+def _taken_back(envelope: Envelope, moment: datetime) -> Cancellation:
+    data: CheckoutCancelledV1 | CheckoutRefundedV1
+    amount = None
+    if envelope.type == CheckoutCancelledV1.type:
+        # A cancelled order is cancelled whole, whatever amount is named.
+        data = decode_data(envelope, CheckoutCancelledV1)
+    elif envelope.type == CheckoutRefundedV1.type:
+        data = decode_data(envelope, CheckoutRefundedV1)
+        amount = data.amount
+    else:
+        raise InvalidEvent("unsupported_type", f"type: only {_UNDERSTOOD} are understood here.")
+    identity = derived_id(data.program_id, envelope.source, envelope.id)
+    return Cancellation(identity, data.program_id, data.order_ref, moment, data.reason, amount, data.release)

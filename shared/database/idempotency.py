@@ -48,12 +48,13 @@ RETURNING 1
 class AnswerOnce:
     """Runs work in a transaction of its own and keeps the answer beside its effect.
 
-    `refusal` is the base of the service's own errors; nothing else is ever kept as an answer.
+    `refusal` is the base of the service's own errors; nothing else is ever kept as an answer. A service whose answers
+    have no secrets needs no `seal`.
     """
 
     database: Database
     clock: Clock
-    seal: Seal
+    seal: Seal | None
     refusal: type[Exception]
 
     async def __call__(self, once: Once[T], work: Work[T]) -> Answer:
@@ -82,7 +83,7 @@ class AnswerOnce:
             return None
         if row["request_sha256"] != request.request_sha256:
             raise IdempotencyKeyReused
-        body = self.seal.open(row["body"], request.identity) if row["is_encrypted"] else row["body"]
+        body = self._sealed().open(row["body"], request.identity) if row["is_encrypted"] else row["body"]
         return Answer(row["status"], body, is_replayed=True)
 
     async def _attempt(self, connection: Connection, once: Once[T], work: Work[T], now: datetime) -> Answer:
@@ -99,7 +100,7 @@ class AnswerOnce:
     async def _save(
         self, connection: Connection, request: IdempotentRequest, answer: Answer, now: datetime, *, is_sealed: bool
     ) -> None:
-        body = self.seal.close(answer.body, request.identity) if is_sealed else answer.body
+        body = self._sealed().close(answer.body, request.identity) if is_sealed else answer.body
         await connection.execute(
             SAVE_ANSWER,
             request.owner_id,
@@ -111,6 +112,11 @@ class AnswerOnce:
             is_sealed,
             now,
         )
+
+    def _sealed(self) -> Seal:
+        if self.seal is None:
+            raise TypeError("an answer with a secret needs a seal")
+        return self.seal
 
 
 @dataclass(frozen=True, slots=True)

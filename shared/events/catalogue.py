@@ -2,18 +2,56 @@
 
 from typing import Final
 
-from shared.events.checkout import CheckoutCompletedV1
-from shared.events.codes import CodesBatchCompletedV1, CodesGeneratedV1, CodeUpdatedV1, CouponCreatedV1, CouponUpdatedV1
+from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
+from shared.events.codes import (
+    CodesBatchCompletedV1,
+    CodesGeneratedV1,
+    CodeUpdatedV1,
+    CouponCreatedV1,
+    CouponUpdatedV1,
+    QuotaExhaustedV1,
+    QuotaLowV1,
+)
 from shared.events.envelope import EventData
-from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
-from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
+from shared.events.redemption import (
+    CodeExhaustedV1,
+    CodeRedeemedV1,
+    CodeRedemptionRejectedV1,
+    CodeRedemptionVoidedV1,
+    CouponExhaustedV1,
+)
+from shared.events.webhooks import (
+    WebhookDeliveryDeadV1,
+    WebhookEndpointDisabledV1,
+    WebhookEndpointFailingV1,
+    WebhookRecoveredV1,
+)
 
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
-    "checkout": (CheckoutCompletedV1,),
-    "codes": (CodesGeneratedV1, CodesBatchCompletedV1, CouponCreatedV1, CouponUpdatedV1, CodeUpdatedV1),
-    "redemption": (CodeRedeemedV1, CodeRedemptionRejectedV1),
-    "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointDisabledV1),
+    "checkout": (CheckoutCompletedV1, CheckoutCancelledV1, CheckoutRefundedV1),
+    "codes": (
+        CodesGeneratedV1,
+        CodesBatchCompletedV1,
+        CouponCreatedV1,
+        CouponUpdatedV1,
+        CodeUpdatedV1,
+        QuotaLowV1,
+        QuotaExhaustedV1,
+    ),
+    "redemption": (
+        CodeRedeemedV1,
+        CodeRedemptionRejectedV1,
+        CodeRedemptionVoidedV1,
+        CodeExhaustedV1,
+        CouponExhaustedV1,
+    ),
+    "webhooks": (
+        WebhookDeliveryDeadV1,
+        WebhookEndpointDisabledV1,
+        WebhookEndpointFailingV1,
+        WebhookRecoveredV1,
+    ),
 }
 
 # What an endpoint may subscribe to: everything that our own services say.

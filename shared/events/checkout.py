@@ -64,3 +64,35 @@ class CheckoutCompletedV1(EventData):
     order: Order | None = None
     reservation_id: ShortText | None = None
     attributes: Attributes | None = None
+
+
+class _TakenBack(EventData):
+    """What is said of an order that is taken back."""
+
+    program_id: EventUUID
+    order_ref: ShortText
+    reason: ShortText | None = None
+    amount: MinorUnits | None = None
+    release: bool | None = None
+
+
+class CheckoutCancelledV1(_TakenBack):
+    """An order came to nothing; purchases of it that were made before are voided, also those heard of later.
+
+    `release` false keeps the uses from becoming free again.
+    """
+
+    type: ClassVar[str] = "checkout.cancelled"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = "checkout"
+
+
+class CheckoutRefundedV1(_TakenBack):
+    """An order was paid back: all of it, or `amount` in minor units.
+
+    A part is recorded and voids nothing, until the parts together are all that was paid, or `release` is true.
+    """
+
+    type: ClassVar[str] = "checkout.refunded"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = "checkout"

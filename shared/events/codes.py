@@ -129,3 +129,27 @@ class CodeUpdatedV1(EventData):
     archived_at: EventTime | None
     changed: list[str]
     occurred_at: EventTime
+
+
+class QuotaLowV1(EventData):
+    """A mint left a partner as many codes as its threshold or fewer; said once, until it has been above again."""
+
+    type: ClassVar[str] = "quota.low"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID
+    codes_remaining: int
+    threshold: int
+
+
+class QuotaExhaustedV1(EventData):
+    """A mint took the last code of a partner's quota."""
+
+    type: ClassVar[str] = "quota.exhausted"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID

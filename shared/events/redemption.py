@@ -1,4 +1,4 @@
-"""What the redemption service says: a code was redeemed, or was refused and why."""
+"""What the redemption service says: a code was redeemed, refused and why, taken back, or is used up."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -16,10 +16,23 @@ RejectionReason = Literal[
     "code_expired",
     "code_not_started",
     "code_used",
+    "code_held",
     "coupon_inactive",
     "coupon_exhausted",
+    "coupon_held",
     "partner_not_active",
     "program_unknown",
+    "customer_mismatch",
+    "customer_required",
+    "customer_limit_reached",
+    "partner_only",
+    "first_order_only",
+    "minimum_not_met",
+    "currency_mismatch",
+    "order_required",
+    "product_not_eligible",
+    "period_limit_reached",
+    "budget_exhausted",
 ]
 
 
@@ -30,8 +43,9 @@ class _Part(BaseModel):
 class Discount(_Part):
     """What the code took off: `applied_minor` in the order's currency, null when the order does not tell enough.
 
-    A percentage (in hundredths of a percent) is taken of the order's subtotal and rounded half to even; a static amount
-    counts where its currency is the order's. An order's codes together never take off more than its subtotal.
+    A percentage (in hundredths of a percent) is taken of the order's subtotal, or of the lines of the coupon's
+    products, and rounded half to even; a static amount counts where it is set in the order's currency. An order's
+    codes together never take off more than its subtotal.
     """
 
     type: Literal["percent", "static"]
@@ -39,6 +53,14 @@ class Discount(_Part):
     amount_minor: int | None
     currency: str | None
     applied_minor: int | None
+
+
+class Commission(_Part):
+    """What the partner earns: a rate in hundredths of a percent, of what the order's codes left to pay."""
+
+    percent_hundredths: int
+    amount_minor: int | None
+    currency: str | None
 
 
 class Terms(_Part):
@@ -60,7 +82,9 @@ class CodeRedeemedV1(EventData):
     """A code was redeemed by an order, with the count of its uses and the terms as they were.
 
     The counts after this use each carry a version; the newer version wins. Uses of a coupon are counted only where a
-    limit was set on it; otherwise its two members are null, and the sum over its codes is its count.
+    limit was set on it; otherwise its two members are null, and the sum over its codes is its count. The discount is
+    granted until `discount_ends_at` on what is bought again: a coupon for `once` ends with the order, one for a
+    `lifetime` never (null). `commission` is null without a partner or a rate.
     """
 
     type: ClassVar[str] = "code.redeemed"
@@ -76,6 +100,8 @@ class CodeRedeemedV1(EventData):
     order_ref: ShortText
     customer: Customer | None
     discount: Discount
+    discount_ends_at: EventTime | None
+    commission: Commission | None
     order: Order | None
     attributes: Attributes
     attribute_names: list[str]
@@ -103,4 +129,74 @@ class CodeRedemptionRejectedV1(EventData):
     codes: list[ShortText]
     reason: RejectionReason
     detail: str
+    occurred_at: EventTime
+
+
+class CodeRedemptionVoidedV1(EventData):
+    """A redemption was taken back: its order was cancelled or refunded.
+
+    With `is_released` the use is free again; the counts are those after that. `was_counted` is false where the
+    cancellation was known before the purchase: then there was no `code.redeemed`. What had been granted and earned is
+    told as it was, to be reversed.
+    """
+
+    type: ClassVar[str] = "code.redemption_voided"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    redemption_id: EventUUID
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    code: ShortText
+    code_id: EventUUID
+    coupon_id: EventUUID
+    order_ref: ShortText
+    customer_id: str | None
+    discount: Discount
+    commission: Commission | None
+    reason: str | None
+    is_released: bool
+    was_counted: bool
+    redeemed_at: EventTime
+    occurred_at: EventTime
+    times_redeemed: int
+    times_redeemed_version: int
+    coupon_times_redeemed: int | None
+    coupon_times_redeemed_version: int | None
+
+
+class CodeExhaustedV1(EventData):
+    """A code that may be used more than once was used for the last time, unless a use is given back."""
+
+    type: ClassVar[str] = "code.exhausted"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    code: ShortText
+    code_id: EventUUID
+    coupon_id: EventUUID
+    redemption_id: EventUUID
+    redemption_limit: int
+    times_redeemed: int
+    times_redeemed_version: int
+    occurred_at: EventTime
+
+
+class CouponExhaustedV1(EventData):
+    """A coupon was used for the last time, unless a use is given back."""
+
+    type: ClassVar[str] = "coupon.exhausted"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    coupon_id: EventUUID
+    coupon_uuid_code: str
+    coupon_name: str
+    redemption_id: EventUUID
+    redemption_limit: int
+    times_redeemed: int
+    times_redeemed_version: int
     occurred_at: EventTime

@@ -7,9 +7,10 @@ from aiohttp import hdrs, web
 
 from shared.web import docs_page, health
 from shared.web.authentication import Authenticate, Gate
+from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness, Ready
-from shared.web.openapi import build_document
+from shared.web.openapi import Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import Request
 from shared.web.routes import Handler, Route
@@ -30,6 +31,7 @@ _PROTOCOL: Final = {
     "max_line_size": 8190,
 }
 _CATCH_ALL: Final = "/{tail:.*}"
+_CATCH_ALL_SHOWN: Final = "/{tail}"
 _UNMATCHED: Final = "unmatched"
 
 
@@ -45,6 +47,7 @@ def build_application(
     translate: Translate | None = None,
     body_limit: int = BODY_LIMIT,
     description: str = "",
+    webhooks: Webhooks | None = None,
 ) -> web.Application:
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
 
@@ -62,6 +65,7 @@ def build_application(
         title=title,
         version=version,
         description=description,
+        webhooks=webhooks,
     )
     for route in routes:
         gate = None if route.security == "none" else Gate(route, authenticate, operator_token)
@@ -74,6 +78,10 @@ def build_application(
 
 def _add(app: web.Application, endpoint: Endpoint) -> None:
     route = endpoint.route
+    if route.is_open_to_browsers:
+        app.router.add_route(route.method, route.path, open_to_browsers(endpoint.serve))
+        app.router.add_route(hdrs.METH_OPTIONS, route.path, preflight(route.method))
+        return
     app.router.add_route(route.method, route.path, endpoint.serve)
     if route.method == hdrs.METH_GET:
         app.router.add_route(hdrs.METH_HEAD, route.path, endpoint.serve)
@@ -147,8 +155,12 @@ _INFRASTRUCTURE: Final[tuple[Route, ...]] = tuple(
 async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.Request) -> set[str]:
     allowed: set[str] = set()
     for resource in resources:
-        if resource.canonical != "/{tail}":
-            allowed |= (await resource.resolve(http))[1]
+        if resource.canonical != _CATCH_ALL_SHOWN:
+            found = (await resource.resolve(http))[1]
+            if found and isinstance(resource, web.PlainResource):
+                # Written out, it is what is meant, even where a template would take the path too.
+                return found
+            allowed |= found
     return allowed
 
 

@@ -23,6 +23,7 @@ class Route:
     body is read as `{}`. `raw_body` names media types that are handed over unparsed as `request.raw_body`; with
     `is_streamed` the handler reads them itself, by `request.chunks`.
     `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers.
+    `is_open_to_browsers` lets pages of any origin call it.
     `examples` maps a status, or "request", to an example body.
     """
 
@@ -44,6 +45,7 @@ class Route:
     query: type[BaseModel] | None = None
     idempotent: bool = False
     rate_limited: bool = False
+    is_open_to_browsers: bool = False
     description: str = ""
     path_descriptions: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[int | Literal["request"], Any] = field(default_factory=dict)

@@ -16,6 +16,7 @@ PROCESS_EDGES = {
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
     "services/codes/usecases/run_jobs.py": "a job that cannot be done must not keep the others from being done",
     "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
+    "services/redemption/usecases/decide_requests.py": "one bad request must not fail those it was grouped with",
 }
 
 # Standard library modules that reach outside or read a clock; domain code takes such things as arguments.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import yaml
 from scripts import generate_docs
 from scripts.api_documents import OPENAPI_FOLDER, SERVICES, openapi_documents
 from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, asyncapi, event_schemas
+from shared.events.catalogue import PUBLISHED
+from shared.events.envelope import CONTENT_TYPE, EventData, decode_data, decode_envelope
 
 
 def test_every_event_has_its_committed_schema_and_no_schema_is_left_over() -> None:
@@ -46,6 +49,55 @@ def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
         target = document
         for part in pointer.split("/")[1:]:
             target = target[part]
+
+
+def test_the_asyncapi_document_describes_each_event_once_from_channel_to_message() -> None:
+    """The rules of AsyncAPI 3.0 for what the document uses; the references themselves are followed above."""
+    document = yaml.safe_load(ASYNCAPI_FILE.read_text("utf-8"))
+    assert (document["asyncapi"], document["defaultContentType"]) == ("3.0.0", CONTENT_TYPE)
+    assert {"title", "version"} <= set(document["info"])
+    assert all({"host", "protocol"} <= set(server) for server in document["servers"].values())
+    published = {model.type: (exchange, model) for exchange, models in PUBLISHED.items() for model in models}
+    assert set(document["channels"]) == set(document["operations"]) == set(published)
+    messages = document["components"]["messages"]
+    assert set(messages) == {f"{model.type}.v{model.version}" for _, model in published.values()}
+    for type_, (exchange, model) in published.items():
+        name = f"{type_}.v{model.version}"
+        channel, operation = document["channels"][type_], document["operations"][type_]
+        assert channel["address"] == type_
+        assert channel["messages"] == {name: {"$ref": f"#/components/messages/{name}"}}
+        assert channel["bindings"]["amqp"]["exchange"]["name"] == exchange
+        assert operation["action"] == ("receive" if exchange == "checkout" else "send")
+        assert operation["channel"] == {"$ref": f"#/channels/{type_}"}
+        assert operation["messages"] == [{"$ref": f"#/channels/{type_}/messages/{name}"}]
+        assert messages[name]["summary"], name
+        assert messages[name]["payload"]["properties"]["data"] == {"$ref": f"./events/{name}.json"}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "model"),
+    [(exchange, model) for exchange, models in PUBLISHED.items() for model in models],
+    ids=[model.type for models in PUBLISHED.values() for model in models],
+)
+def test_every_event_has_an_example_that_its_schemas_and_its_model_accept(
+    exchange: str, model: type[EventData]
+) -> None:
+    message = yaml.safe_load(ASYNCAPI_FILE.read_text("utf-8"))["components"]["messages"][
+        f"{model.type}.v{model.version}"
+    ]
+    [example] = message["examples"]
+    event = example["payload"]
+    envelope_schema = message["payload"]
+    envelope_schema["properties"]["data"] = json.loads(event_schemas()[f"{model.type}.v{model.version}.json"])
+    validator = jsonschema.Draft202012Validator(
+        envelope_schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    )
+    validator.validate(event)
+    envelope = decode_envelope(json.dumps(event).encode())
+    read = decode_data(envelope, model)
+    assert set(event["data"]) == set(type(read).model_fields), "An example shows every member."
+    if exchange != "checkout":
+        assert json.loads(read.to_event(uuid.UUID(event["id"]), envelope.time).body) == event
 
 
 @pytest.mark.parametrize("service", SERVICES)

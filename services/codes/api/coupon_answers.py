@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from services.codes.api.redeeming import RedemptionOutcome
 from services.codes.domain.coupons import Coupon
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
@@ -131,6 +132,12 @@ class CouponAnswer(ResponseModel):
     synchronization_message: str = ""
 
 
+class ChangedCouponAnswer(CouponAnswer):
+    """A coupon, and what came of redeeming it, null if that was not asked for."""
+
+    redemption: RedemptionOutcome | None
+
+
 class ShownCouponAnswer(ResponseModel):
     """A coupon."""
 
@@ -144,6 +151,12 @@ class PromotionCodeAnswer(ResponseModel):
     data: PromotionCodeData
     status: Literal[1] = 1
     message: str
+
+
+class ChangedCodeAnswer(PromotionCodeAnswer):
+    """A code, and what came of redeeming it, null if that was not asked for."""
+
+    redemption: RedemptionOutcome | None
 
 
 class ShownCodeAnswer(ResponseModel):

@@ -24,6 +24,7 @@ from services.codes.api.fields import (
     moment,
 )
 from services.codes.api.promotion_code_fields import NewCode, money
+from services.codes.api.redeeming import Redeeming
 from services.codes.domain.coupons import Coupon, CouponChanges, CouponMembers, merged
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
@@ -114,7 +115,7 @@ class CouponChange(_CouponFields):
     coupon_duration_value: Count | None = None
 
 
-class NamedCouponChange(CouponChange):
+class NamedCouponChange(CouponChange, Redeeming):
     """Members to be changed of the coupon that `uuid_code` names."""
 
     uuid_code: UUIDCode

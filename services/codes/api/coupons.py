@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from services.codes.api.coupon_answers import (
+    ChangedCouponAnswer,
     CouponAnswer,
     CouponData,
     Outcome,
@@ -23,6 +24,7 @@ from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import new_code
+from services.codes.api.redeeming import REDEEMING, authorization, outcome_data
 from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
@@ -96,21 +98,26 @@ async def get(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change the coupon in the path."""
-    return await _change(request, _ref(request), request.body(CouponChange))
+    return _answer(await _changed(request, _ref(request), request.body(CouponChange)), _UPDATED)
 
 
 async def change_named(request: Request) -> web.StreamResponse:
-    """Change the coupon that the body names."""
+    """Change the coupon that the body names, and redeem it if asked."""
     body = request.body(NamedCouponChange)
-    return await _change(request, CouponRef(body.uuid_code, is_uuid_code=True), body)
+    shown = await _changed(request, CouponRef(body.uuid_code, is_uuid_code=True), body)
+    redemption = None
+    if body.redeem and body.transaction_key is not None:
+        redeem = use_cases(request).redeem_code.of_coupon
+        outcome = await redeem(authorization(request), body.transaction_key, shown)
+        redemption = outcome_data(body.transaction_key, outcome)
+    return json_response(ChangedCouponAnswer(data=coupon_data(shown), message=_UPDATED, redemption=redemption))
 
 
-async def _change(request: Request, ref: CouponRef, body: CouponChange) -> web.Response:
+async def _changed(request: Request, ref: CouponRef, body: CouponChange) -> ShownCoupon:
     provider = body.sync.provider if body.sync else None
-    shown = await use_cases(request).change_coupon(
+    return await use_cases(request).change_coupon(
         actor(request), request.program_id, ref, changed_members(body), provider
     )
-    return _answer(shown, _UPDATED)
 
 
 async def archive(request: Request) -> web.StreamResponse:
@@ -180,7 +187,8 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         body=NamedCouponChange,
-        responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT},
+        description=REDEEMING,
+        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT},
         examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
     ),
     Route(

@@ -19,6 +19,7 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.EmailTaken: _Refusal(409, "email_taken"),
     errors.PrefixTaken: _Refusal(409, "prefix_taken"),
     errors.TooManyLiveKeys: _Refusal(409, "too_many_live_keys"),
+    errors.CheckoutScopeMissing: _Refusal(403, "scope_missing"),
     errors.KeyRevoked: _Refusal(409, "key_revoked"),
     errors.QuotaWouldBeNegative: _Refusal(409, "quota_would_be_negative"),
     errors.RefundExceedsMints: _Refusal(409, "refund_exceeds_mints"),

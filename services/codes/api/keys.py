@@ -176,7 +176,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             operator_allowed=True,
             family="management",
             body=KeyChange,
-            responses={200: Data[KeyData], 404: missing},
+            responses={200: Data[KeyData], 404: missing, 409: "The key is revoked"},
             examples={"request": {"rate_limit_per_minute": 100}},
         ),
         Route(

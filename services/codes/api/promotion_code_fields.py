@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from services.codes.api.faults import Faults
 from services.codes.api.fields import Amount, CodeText, Count, Currency, ExternalId, Metadata, Percent, moment
+from services.codes.api.redeeming import Redeeming
 from services.codes.domain.coupons import id_in, merged
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
@@ -112,7 +113,7 @@ class PromotionCodeChange(CodeMembers):
     """Members to be changed; the others stay. Terms are frozen once a redemption is known."""
 
 
-class NamedCodeChange(CodeMembers):
+class NamedCodeChange(CodeMembers, Redeeming):
     """Members to be changed of the code that `code` names, in any spelling."""
 
     code: Text = Field(min_length=1)

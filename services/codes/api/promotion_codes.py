@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.coupon_answers import (
+    ChangedCodeAnswer,
     Outcome,
     OutcomeAnswer,
     PromotionCodeAnswer,
@@ -24,6 +25,7 @@ from services.codes.api.promotion_code_fields import (
     changed_code,
     new_code,
 )
+from services.codes.api.redeeming import REDEEMING, authorization, outcome_data
 from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
@@ -120,20 +122,26 @@ async def get(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change the code in the path."""
-    return await _change(request, _ref(request), request.body(PromotionCodeChange), can_rename=True)
+    shown = await _changed(request, _ref(request), request.body(PromotionCodeChange), can_rename=True)
+    return _answer(shown, _UPDATED)
 
 
 async def change_named(request: Request) -> web.StreamResponse:
-    """Change the code that the body names."""
+    """Change the code that the body names, and redeem it if asked."""
     body = request.body(NamedCodeChange)
-    return await _change(request, CodeRef(body.code, is_code=True), body, can_rename=False)
+    shown = await _changed(request, CodeRef(body.code, is_code=True), body, can_rename=False)
+    redemption = None
+    if body.redeem and body.transaction_key is not None:
+        redeem = use_cases(request).redeem_code
+        outcome = await redeem(authorization(request), body.transaction_key, shown.code.code)
+        redemption = outcome_data(body.transaction_key, outcome)
+    return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=redemption))
 
 
-async def _change(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> web.Response:
+async def _changed(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> ShownCode:
     changes = changed_code(body, can_rename=can_rename)
     with naming(_FIELDS):
-        shown = await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
-    return _answer(shown, _UPDATED)
+        return await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
 
 
 async def archive(request: Request) -> web.StreamResponse:
@@ -194,7 +202,8 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         body=NamedCodeChange,
-        responses={200: PromotionCodeAnswer, 404: "No such code", 409: _CONFLICT},
+        description=REDEEMING,
+        responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT},
         examples={"request": {"code": "SPRING-20", "metadata": {"channel": "mail"}}},
     ),
     Route(

@@ -35,6 +35,7 @@ from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
 from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
+from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.set_partner_status import SetPartnerStatus
@@ -69,6 +70,7 @@ class UseCases:
     export_codes: ExportCodes
     start_import: StartImport
     change_many_codes: ChangeManyCodes
+    redeem_code: RedeemCode
     archive_partner: ArchivePartner
     create_coupon: CreateCoupon
     read_coupons: ReadCoupons

@@ -9,6 +9,7 @@ CodesError
 ├── ScopesNotGrantable       the owner of a key does not have these itself
 ├── TooManyLiveKeys
 ├── KeyRevoked
+├── CheckoutScopeMissing     redeeming needs more than managing
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
 ├── WeakCodeSpace            codes of this length and alphabet could be guessed
@@ -73,6 +74,10 @@ class TooManyLiveKeys(CodesError):
 
 class KeyRevoked(CodesError):
     """This key is revoked."""
+
+
+class CheckoutScopeMissing(CodesError):
+    """To redeem, this API key needs the scope checkout as well."""
 
 
 class QuotaWouldBeNegative(CodesError):

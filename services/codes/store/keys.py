@@ -35,7 +35,7 @@ CHANGE_KEY = """
 UPDATE api_keys
 SET name = CASE WHEN $4 THEN $5 ELSE name END,
     rate_limit_per_minute = CASE WHEN $6 THEN $7::int ELSE rate_limit_per_minute END
-WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
+WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND revoked_at IS NULL
 RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
 """
 REVOKE_KEY = """
@@ -78,7 +78,7 @@ async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | 
 async def change_key(
     connection: Connection, key_id: uuid.UUID, owner: KeyOwner, changes: dict[str, Any]
 ) -> ApiKey | None:
-    """Change the name or the rate limit, whichever `changes` holds."""
+    """Change the name or the rate limit of a live key, whichever `changes` holds."""
     row = await connection.fetchrow(
         CHANGE_KEY,
         key_id,

@@ -26,14 +26,16 @@ WHERE p.id = $1
 # Keys are locked before partners and each in the order of its id, so that groups cannot deadlock. What decides (limit,
 # window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. Of a key's requests
 # the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string
-# is not charged: the caller tries it again with another.
+# is not charged: the caller tries it again with another. `quota.low` is said by the mint that crosses the threshold.
 MINT_GROUP = """
 WITH request AS MATERIALIZED (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[])
         AS r (nth, key_id, partner_id, code_id, code, canonical)
 ), terms AS MATERIALIZED (
-    SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[])
-        AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id)
+    SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[],
+                         $18::uuid[], $19::uuid[])
+        AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id, low_id,
+              exhausted_id)
 ), locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
     FROM api_keys WHERE id = ANY ($14::uuid[]) ORDER BY id FOR NO KEY UPDATE
@@ -45,7 +47,8 @@ WITH request AS MATERIALIZED (
                  k.window_started_at > t.now_ - interval '60 s' AND k.window_started_at <= t.now_ AS running
           FROM locked_key k, (SELECT clock_timestamp() AS now_ WHERE (SELECT count(*) FROM locked_key) >= 0) t) w
 ), partner AS MATERIALIZED (
-    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining
+    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
+           quota_low_threshold AS threshold
     FROM partners WHERE id = ANY ($7::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
     ORDER BY id FOR NO KEY UPDATE
 ), ranked AS (
@@ -55,7 +58,7 @@ WITH request AS MATERIALIZED (
 ), admitted AS (
     SELECT *, key_is_live AND (limited_to IS NULL OR used + nth_of_key <= limited_to) AS is_admitted FROM ranked
 ), decided AS MATERIALIZED (
-    SELECT a.*, p.status, p.remaining,
+    SELECT a.*, p.status, p.remaining, p.threshold,
            row_number() OVER (PARTITION BY a.partner_id, a.is_admitted ORDER BY a.nth) <= p.remaining AS fits
     FROM admitted a LEFT JOIN partner p ON p.id = a.partner_id
 ), inserted AS (
@@ -79,7 +82,8 @@ WITH request AS MATERIALIZED (
     WHERE a.id = c.key_id
 ), minted AS MATERIALIZED (
     SELECT * FROM (
-        SELECT partner_id, min(remaining) AS remaining, count(*) AS amount, array_agg(code_id) AS code_ids,
+        SELECT partner_id, min(remaining) AS remaining, min(threshold) AS threshold, count(*) AS amount,
+               array_agg(code_id) AS code_ids,
                array_agg(code) AS codes, string_agg(DISTINCT key_id::text, ' ') AS key_ids
         FROM (SELECT * FROM outcome WHERE result = 'minted' ORDER BY partner_id, nth) o GROUP BY partner_id) m
     JOIN terms USING (partner_id)
@@ -89,16 +93,25 @@ WITH request AS MATERIALIZED (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
     SELECT ledger_id, partner_id, 'mint', amount, code_ids, 'key ' || key_ids, $15 FROM minted
 ), event AS MATERIALIZED (
-    SELECT event_id AS id, convert_to(json_build_object(
-        'specversion', '1.0', 'id', event_id, 'source', '/mintwire/codes', 'type', 'codes.generated', 'time', $16::text,
-        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:codes.generated:1',
-        'data', json_build_object(
+    SELECT id, type, convert_to(json_build_object(
+        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $16::text,
+        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
+        )::text, 'UTF8') AS body
+    FROM (
+        SELECT event_id AS id, 'codes.generated' AS type, json_build_object(
             'program_id', program_id, 'partner_id', partner_id, 'coupon_id', coupon_id, 'codes', codes,
-            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount
-        ))::text, 'UTF8') AS body
-    FROM minted
+            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount) AS data
+        FROM minted
+        UNION ALL
+        SELECT low_id, 'quota.low', json_build_object('program_id', program_id, 'partner_id', partner_id,
+            'codes_remaining', remaining - amount, 'threshold', threshold)
+        FROM minted WHERE remaining > threshold AND remaining - amount <= threshold
+        UNION ALL
+        SELECT exhausted_id, 'quota.exhausted', json_build_object('program_id', program_id, 'partner_id', partner_id)
+        FROM minted WHERE remaining = amount
+    ) told
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT id, 'codes.generated', body FROM event
+    INSERT INTO events (id, type, body) SELECT id, type, body FROM event
 ), pending AS (
     INSERT INTO outbox (event_id, leased_until)
     SELECT id, clock_timestamp() + make_interval(secs => $17) FROM event
@@ -109,12 +122,13 @@ SELECT nth, result, limited_to,
        NULL::bytea AS body
 FROM outcome
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, id, body FROM event
+SELECT NULL, type, NULL, NULL, NULL, id, body FROM event
 """
 
-# The usual case, several times cheaper: every key has room for its requests and every partner for its codes, so all are
-# minted. Locks and decides as above, but for all together: where anything is in the way, it writes nothing and returns
-# no row. A string that exists already raises. Each partner's codes stand side by side from `first` on.
+# The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
+# with nothing to tell of its quota, so all are minted. Locks and decides as above, but for all together: where anything
+# is in the way, it writes nothing and returns no row. A string that exists already raises. Each partner's codes stand
+# side by side from `first` on.
 MINT_ALL = """
 WITH locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
@@ -130,7 +144,8 @@ WITH locked_key AS MATERIALIZED (
     WHERE k.revoked_at IS NULL AND (k.rate_limit_per_minute IS NULL
         OR CASE WHEN running THEN window_used ELSE 0 END + w.charge <= k.rate_limit_per_minute)
 ), locked_partner AS MATERIALIZED (
-    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining
+    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
+           quota_low_threshold AS threshold
     FROM partners WHERE id = ANY ($3::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
     ORDER BY id FOR NO KEY UPDATE
 ), partner AS MATERIALIZED (
@@ -138,7 +153,8 @@ WITH locked_key AS MATERIALIZED (
     FROM locked_partner p
     JOIN unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::uuid[], $8::uuid[], $9::bytea[])
         AS w (id, charge, first, actor, ledger_id, event_id, event_head) ON w.id = p.id
-    WHERE p.status = 'active' AND p.remaining >= w.charge
+    WHERE p.status = 'active' AND p.remaining > w.charge
+        AND (p.remaining > p.threshold AND p.remaining - w.charge <= p.threshold) IS NOT TRUE
 ), all_fit AS MATERIALIZED (
     SELECT WHERE (SELECT count(*) FROM key) = cardinality($1) AND (SELECT count(*) FROM partner) = cardinality($3)
 ), code AS (
@@ -337,6 +353,8 @@ async def mint_group(
         now,
         format_microseconds(now),
         LEASE_SECONDS,
+        [new_id() for _ in by_partner],
+        [new_id() for _ in by_partner],
     )
     results: dict[int, MintRow] = {}
     events = []
@@ -344,5 +362,5 @@ async def mint_group(
         if event_id is None:
             results[nth] = MintRow(result, limit, used, resets_in)
         else:
-            events.append(OutboxEvent(event_id, CodesGeneratedV1.type, body))
+            events.append(OutboxEvent(event_id, result, body))
     return [results[nth] for nth in range(len(requests))], events

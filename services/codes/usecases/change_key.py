@@ -7,7 +7,7 @@ from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
-from services.codes.domain.errors import Missing, OperatorOnly
+from services.codes.domain.errors import KeyRevoked, Missing, OperatorOnly
 from services.codes.domain.keys import ApiKey, OwnerRef
 from services.codes.store import audit, keys
 from services.codes.usecases.key_owner import lock_owner
@@ -23,15 +23,17 @@ class ChangeKey:
     clock: Clock
 
     async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Mapping[str, Any]) -> ApiKey:
-        """Apply `name` and `rate_limit_per_minute` where given; raises Missing or OperatorOnly."""
+        """Apply `name` and `rate_limit_per_minute` where given; raises Missing, KeyRevoked or OperatorOnly."""
         async with self.database.transaction() as connection:
             owner = await lock_owner(connection, actor, ref)
             if owner.partner_id is None and "rate_limit_per_minute" in changes and not actor.is_operator:
                 raise OperatorOnly
             before = await keys.find_key(connection, key_id, owner)
             key = await keys.change_key(connection, key_id, owner, dict(changes))
-            if before is None or key is None:
+            if before is None:
                 raise Missing
+            if key is None:
+                raise KeyRevoked
             if told := difference(before.terms, key.terms):
                 await audit.record(connection, actor, owner.program_id, "key.updated", key.id, told, self.clock())
         return key

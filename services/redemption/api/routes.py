@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.redemption.api import redemptions, reservations, validations
 from shared.web.routes import Route
 
-ROUTES: Final[tuple[Route, ...]] = ()
+ROUTES: Final[tuple[Route, ...]] = (*validations.ROUTES, *reservations.ROUTES, *redemptions.ROUTES)

@@ -1,70 +1,40 @@
-"""The decision: which orders redeem their codes, one by one in arrival order, all of an order's codes or none.
+"""The decision: which orders redeem or reserve their codes, one by one in arrival order, all of an order's or none.
 
-Pure: everything known under the locks comes in as `Books`, and deciding moves the counts in them, so that the next
-order of a batch is judged by what the earlier ones left.
+Pure: everything known under the locks comes in as `Books`, and deciding moves what stands in them.
 """
 
-import uuid
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from services.redemption.domain.purchase import Purchase
-from services.redemption.domain.terms import CodeTerms, discount_minor, meant_code
-
-# A checkout's clock may be this far behind when a code has just been made or has just started.
-CLOCK_ALLOWANCE = timedelta(seconds=60)
-
-Reason = Literal[
-    "code_unknown",
-    "code_inactive",
-    "code_expired",
-    "code_not_started",
-    "code_used",
-    "coupon_inactive",
-    "coupon_exhausted",
-    "partner_not_active",
-    "program_unknown",
-]
-OrderCode = tuple[uuid.UUID, str, str]
-
-
-@dataclass(slots=True)
-class Count:
-    """How often something was used; `version` grows with every change and orders the counts in events."""
-
-    uses: int
-    version: int
-    is_moved: bool = False
-
-    def move(self) -> None:
-        """Count one more use."""
-        self.uses += 1
-        self.version += 1
-        self.is_moved = True
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What is known under the locks.
-
-    Coupons without a count are those without a limit. `redeemed` holds (program, order_ref, canonical).
-    """
-
-    candidates: Mapping[tuple[uuid.UUID, str], Sequence[CodeTerms]]
-    code_counts: Mapping[uuid.UUID, Count]
-    coupon_counts: Mapping[uuid.UUID, Count]
-    redeemed: set[OrderCode]
-    known_programs: Collection[uuid.UUID] = field(default=frozenset())
+from services.redemption.domain.books import (
+    CLOCK_ALLOWANCE,
+    Books,
+    HeldCode,
+    OrderBook,
+    Redemption,
+    Reservation,
+)
+from services.redemption.domain.limits import Basket, fault_of_limits, hold
+from services.redemption.domain.purchase import HoldRequest, Purchase
+from services.redemption.domain.reasons import Fault, Reason
+from services.redemption.domain.restrictions import discounted_part, fault_of_restrictions
+from services.redemption.domain.terms import (
+    UNRESTRICTED,
+    CodeTerms,
+    discount_ends_at,
+    discount_minor,
+    meant_code,
+    percentage,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """One code redeemed by an order, with the counts just after it."""
 
+    redemption: Redemption
     terms: CodeTerms
-    discount_minor: int | None
     times_redeemed: int
     version: int
     coupon_times_redeemed: int | None
@@ -73,9 +43,18 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """The order redeems these codes; none if it already had all of them."""
+    """The order redeems these codes; none if it already had all of them, which are `repeated`."""
 
     uses: tuple[Use, ...]
+    repeated: tuple[Redemption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RedeemedLate:
+    """The order was taken back before its purchase was heard of: recorded as voided, and nothing is used."""
+
+    uses: tuple[Use, ...]
+    repeated: tuple[Redemption, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,107 +67,315 @@ class Refused:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The order holds its codes; `is_extended` if it held codes before."""
+
+    reservation: Reservation
+    is_extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What one code would take off an order, or why it would not."""
+
+    code: str
+    terms: CodeTerms | None
+    fault: Fault | None
+    discount_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    terms: CodeTerms
+    amount_minor: int | None
+
+
 NOTHING_NEW = Redeemed(())
 
 
-def decide(purchase: Purchase, books: Books) -> Redeemed | Refused:
+def decide(purchase: Purchase, books: Books) -> Redeemed | RedeemedLate | Refused:
     """Judge one order and, if it may redeem, count its uses in the books."""
-    chosen: list[CodeTerms] = []
-    of_coupon: dict[uuid.UUID, int] = {}
+    order = books.orders.get(purchase.order)
+    basket = _basket(purchase, order, books)
+    is_late = order is not None and order.cancelled_at is not None and purchase.occurred_at <= order.cancelled_at
+    chosen: list[_Choice] = []
+    repeated: list[Redemption] = []
     for wanted in purchase.codes:
-        if wanted.canonical is None:
-            return Refused(wanted.text, None, *_unknown(purchase, books))
-        if (purchase.program_id, purchase.order_ref, wanted.canonical) in books.redeemed:
+        if order is not None and (known := _known(order, wanted.canonical, purchase.occurred_at)) is not None:
+            repeated.append(known)
             continue
-        terms = meant_code(books.candidates.get((purchase.program_id, wanted.canonical), ()), purchase.occurred_at)
+        terms = _meant(wanted.canonical, purchase, books)
         if terms is None:
             return Refused(wanted.text, None, *_unknown(purchase, books))
-        fault = _fault(terms, purchase.occurred_at, books, of_coupon.get(terms.coupon_id, 0))
+        fault, amount = (None, None) if is_late else _judge(terms, purchase, books, basket)
         if fault is not None:
             return Refused(wanted.text, terms, *fault)
-        of_coupon[terms.coupon_id] = of_coupon.get(terms.coupon_id, 0) + 1
-        chosen.append(terms)
-    return _redeem(purchase, chosen, books) if chosen else NOTHING_NEW
+        basket.take(terms, amount)
+        chosen.append(_Choice(terms, amount))
+    if is_late or (order is not None and chosen and _is_refunded(order, purchase, basket)):
+        return _record_late(purchase, chosen, repeated, books)
+    return _redeem(purchase, chosen, repeated, basket, books)
 
 
-def _unknown(purchase: Purchase, books: Books) -> tuple[Reason, str]:
+def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
+    """Judge a reservation as if the order were paid now and, if it may, hold the uses for it in the books."""
+    purchase = request.purchase
+    order = books.order(purchase.order)
+    basket = _basket(purchase, order, books)
+    held: list[HeldCode] = []
+    for wanted in purchase.codes:
+        terms = _meant(wanted.canonical, purchase, books)
+        if terms is None or wanted.canonical is None:
+            return Refused(wanted.text, None, *_unknown(purchase, books))
+        if order.redeemed(wanted.canonical) is not None:
+            return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
+        fault, amount = _judge(terms, purchase, books, basket)
+        if fault is not None:
+            return Refused(wanted.text, terms, *fault)
+        basket.take(terms, amount)
+        held.append(
+            HeldCode(
+                terms.canonical,
+                terms.code,
+                terms.code_id,
+                terms.coupon_id,
+                purchase.buyer.key,
+                amount,
+                purchase.currency,
+            )
+        )
+    is_extended = order.is_holding
+    key, since = request.reservation_id, purchase.occurred_at
+    if is_extended and order.reservation_id is not None and order.reserved_at is not None:
+        key, since = order.reservation_id, order.reserved_at
+    release(order, books)
+    order.reservation_id, order.reserved_at, order.reserved_until = key, since, request.expires_at
+    order.held, order.is_holding, order.is_moved = tuple(held), True, True
+    hold(held, books)
+    made = Reservation(key, purchase.order_ref, order.held, since, request.expires_at, is_live=True)
+    return Reserved(made, is_extended)
+
+
+def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
+    """Judge each code of an order beside those before it that are good, and change nothing that is kept."""
+    order = books.orders.get(purchase.order)
+    basket = _basket(purchase, order, books)
+    appraisals = []
+    for wanted in purchase.codes:
+        terms = _meant(wanted.canonical, purchase, books)
+        if terms is None:
+            appraisals.append(Appraisal(wanted.text, None, _unknown(purchase, books), None))
+            continue
+        known = order.redeemed(terms.canonical) if order else None
+        fault, amount = (None, known.discount_minor) if known else _judge(terms, purchase, books, basket)
+        if fault is None and known is None:
+            basket.take(terms, amount)
+        appraisals.append(Appraisal(wanted.text, terms, fault, None if fault else amount))
+    return appraisals
+
+
+def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:
+    own: tuple[OrderBook, ...] = () if order is None else (order,)
+    if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
+        own += (books.order((purchase.program_id, purchase.reserved_ref)),)
+    left = purchase.subtotal_minor
+    if order is not None and left is not None:
+        standing = (r.discount_minor or 0 for r in order.redemptions if r.voided_at is None)
+        left = max(0, left - sum(standing))
+    return Basket(left, own)
+
+
+def _known(order: OrderBook, canonical: str | None, moment: datetime) -> Redemption | None:
+    """Return what the order has of a code: a redemption that stands, or one that was voided after the moment."""
+    for redemption in order.redemptions:
+        if redemption.canonical == canonical and (redemption.voided_at is None or moment <= redemption.voided_at):
+            return redemption
+    return None
+
+
+def _meant(canonical: str | None, purchase: Purchase, books: Books) -> CodeTerms | None:
+    if canonical is None:
+        return None
+    return meant_code(books.candidates.get((purchase.program_id, canonical), ()), purchase.occurred_at)
+
+
+def _unknown(purchase: Purchase, books: Books) -> Fault:
     if purchase.program_id in books.known_programs:
-        return "code_unknown", "The program has no such code."
-    return "program_unknown", "There is no such program."
+        return Fault("code_unknown", "The program has no such code.")
+    return Fault("program_unknown", "There is no such program.")
 
 
-def _fault(terms: CodeTerms, moment: datetime, books: Books, taken_of_coupon: int) -> tuple[Reason, str] | None:
-    return (
-        _fault_of_state(terms, moment)
-        or _fault_of_time(terms, moment)
-        or _fault_of_limit(terms, books, taken_of_coupon)
-        or _fault_of_owner(terms, moment)
+def _judge(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> tuple[Fault | None, int | None]:
+    """Return what is wrong with the code, or what it takes off."""
+    moment = purchase.occurred_at
+    fault = _fault_of_state(terms, moment) or _fault_of_start(terms, moment)
+    if fault is None and not (basket.own and any(book.had_reserved(terms.canonical, moment) for book in basket.own)):
+        fault = _fault_of_end(terms, moment)
+    fault = fault or _fault_of_owner(terms, moment) or _fault_of_currency(terms, purchase)
+    base = purchase.subtotal_minor
+    if fault is None and terms.restrictions is not UNRESTRICTED:
+        fault = fault_of_restrictions(terms, purchase)
+        base = discounted_part(terms, purchase)
+    if fault is not None:
+        return fault, None
+    amount = discount_minor(terms, base, purchase.currency, basket.left_minor)
+    return fault_of_limits(terms, purchase, amount, books, basket), amount
+
+
+def _fault_of_state(terms: CodeTerms, moment: datetime) -> Fault | None:
+    if terms.code_archived_at is not None and moment >= terms.code_archived_at:
+        return Fault("code_inactive", "The code was deleted before the purchase.")
+    if not terms.code_is_active:
+        return Fault("code_inactive", "The code is switched off.")
+    return None
+
+
+def _fault_of_start(terms: CodeTerms, moment: datetime) -> Fault | None:
+    latest_start = moment + CLOCK_ALLOWANCE
+    if latest_start < terms.code_created_at:
+        return Fault("code_not_started", "The code was made after the purchase.")
+    if terms.code_starts_at is not None and latest_start < terms.code_starts_at:
+        return Fault("code_not_started", "The code was not valid yet at the time of the purchase.")
+    if terms.coupon_starts_at is not None and latest_start < terms.coupon_starts_at:
+        return Fault("code_not_started", "The code's coupon was not valid yet at the time of the purchase.")
+    return None
+
+
+def _fault_of_end(terms: CodeTerms, moment: datetime) -> Fault | None:
+    if terms.code_expires_at is not None and moment >= terms.code_expires_at:
+        return Fault("code_expired", "The code had expired at the time of the purchase.")
+    if terms.coupon_expires_at is not None and moment >= terms.coupon_expires_at:
+        return Fault("code_expired", "The code's coupon had expired at the time of the purchase.")
+    return None
+
+
+def _fault_of_owner(terms: CodeTerms, moment: datetime) -> Fault | None:
+    if terms.partner_id is not None and terms.partner_status != "active":
+        return Fault("partner_not_active", "The code's partner is not active.")
+    if not terms.coupon_is_active:
+        return Fault("coupon_inactive", "The code's coupon is switched off.")
+    if terms.coupon_archived_at is not None and moment >= terms.coupon_archived_at:
+        return Fault("coupon_inactive", "The code's coupon was deleted before the purchase.")
+    return None
+
+
+def _fault_of_currency(terms: CodeTerms, purchase: Purchase) -> Fault | None:
+    if terms.discount_type == "percent" or purchase.currency is None:
+        return None
+    if terms.currency is None or terms.static_amount(purchase.currency) is not None:
+        return None
+    return Fault("currency_mismatch", f"The code takes nothing off an order in {purchase.currency}.")
+
+
+def _is_refunded(order: OrderBook, purchase: Purchase, basket: Basket) -> bool:
+    """Whether all that was paid for the purchase went back before it was heard of."""
+    refunded = order.refunded()
+    if refunded is None or basket.left_minor is None:
+        return False
+    amount, moment = refunded
+    return amount >= basket.left_minor and purchase.occurred_at <= moment
+
+
+def _redeem(
+    purchase: Purchase, chosen: Sequence[_Choice], repeated: Sequence[Redemption], basket: Basket, books: Books
+) -> Redeemed:
+    for redemption in repeated:
+        if redemption.voided_at is None and purchase.occurred_at > redemption.confirmed_at:
+            redemption.confirmed_at = purchase.occurred_at
+            books.changed[redemption.id] = redemption
+    for book in basket.own:
+        release(book, books)
+    if not chosen:
+        return Redeemed((), tuple(repeated)) if repeated else NOTHING_NEW
+    order = books.order(purchase.order)
+    uses = []
+    for choice in chosen:
+        redemption = _record(choice, purchase, basket.left_minor, is_counted=True)
+        order.redemptions.append(redemption)
+        _count(redemption, books)
+        uses.append(_use(redemption, choice.terms, books))
+    return Redeemed(tuple(uses), tuple(repeated))
+
+
+def _record_late(
+    purchase: Purchase, chosen: Sequence[_Choice], repeated: Sequence[Redemption], books: Books
+) -> RedeemedLate:
+    order = books.order(purchase.order)
+    voided_at = order.cancelled_at
+    if (voided_at is None or voided_at < purchase.occurred_at) and (refunded := order.refunded()) is not None:
+        voided_at = refunded[1]
+    uses = []
+    for choice in chosen:
+        redemption = _record(choice, purchase, None, is_counted=False)
+        redemption.voided_at = voided_at
+        redemption.void_reason = order.cancel_reason
+        order.redemptions.append(redemption)
+        uses.append(_use(redemption, choice.terms, books))
+    return RedeemedLate(tuple(uses), tuple(repeated))
+
+
+def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_counted: bool) -> Redemption:
+    terms = choice.terms
+    rate = terms.commission_hundredths if terms.partner_id is not None else None
+    return Redemption(
+        purchase.redemption_id(terms.canonical),
+        purchase.program_id,
+        purchase.order_ref,
+        terms.canonical,
+        terms.code,
+        terms.code_id,
+        terms.coupon_id,
+        terms.partner_id,
+        purchase.buyer.id,
+        purchase.buyer.key,
+        terms.discount_type,
+        terms.percent_hundredths,
+        terms.amount_minor if (static := terms.static_amount(purchase.currency)) is None else static,
+        choice.amount_minor,
+        purchase.currency or terms.currency,
+        purchase.subtotal_minor,
+        rate,
+        None if rate is None or paid_minor is None else percentage(paid_minor, rate),
+        discount_ends_at(terms, purchase.occurred_at),
+        terms.release_policy,
+        terms.expires_at,
+        purchase.occurred_at,
+        purchase.occurred_at,
+        is_counted,
     )
 
 
-def _fault_of_state(terms: CodeTerms, moment: datetime) -> tuple[Reason, str] | None:
-    if terms.code_archived_at is not None and moment >= terms.code_archived_at:
-        return "code_inactive", "The code was deleted before the purchase."
-    if not terms.code_is_active:
-        return "code_inactive", "The code is switched off."
-    return None
+def _count(redemption: Redemption, books: Books) -> None:
+    books.code_counts[redemption.code_id].move()
+    if redemption.customer_key is not None:
+        customer = books.customer_counts.get((redemption.coupon_id, redemption.customer_key))
+        if customer is not None:
+            customer.move()
+    coupon = books.coupon_counts.get(redemption.coupon_id)
+    if coupon is None:
+        return
+    coupon.move()
+    for count in books.periods(redemption.coupon_id, redemption.occurred_at).values():
+        count.move()
+    budget = books.budgets.get(redemption.coupon_id)
+    if budget is not None and budget.currency == redemption.currency:
+        budget.spend(redemption.discount_minor or 0)
 
 
-def _fault_of_time(terms: CodeTerms, moment: datetime) -> tuple[Reason, str] | None:
-    latest_start = moment + CLOCK_ALLOWANCE
-    if latest_start < terms.code_created_at:
-        return "code_not_started", "The code was made after the purchase."
-    if terms.code_starts_at is not None and latest_start < terms.code_starts_at:
-        return "code_not_started", "The code was not valid yet at the time of the purchase."
-    if terms.coupon_starts_at is not None and latest_start < terms.coupon_starts_at:
-        return "code_not_started", "The code's coupon was not valid yet at the time of the purchase."
-    if terms.code_expires_at is not None and moment >= terms.code_expires_at:
-        return "code_expired", "The code had expired at the time of the purchase."
-    if terms.coupon_expires_at is not None and moment >= terms.coupon_expires_at:
-        return "code_expired", "The code's coupon had expired at the time of the purchase."
-    return None
+def _use(redemption: Redemption, terms: CodeTerms, books: Books) -> Use:
+    code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
+    if coupon is None:
+        return Use(redemption, terms, code.uses, code.version, None, None)
+    return Use(redemption, terms, code.uses, code.version, coupon.uses, coupon.version)
 
 
-def _fault_of_limit(terms: CodeTerms, books: Books, taken_of_coupon: int) -> tuple[Reason, str] | None:
-    if terms.code_limit is not None and books.code_counts[terms.code_id].uses >= terms.code_limit:
-        return "code_used", f"The code has been used as often as it may be ({terms.code_limit})."
-    if terms.coupon_limit is not None:
-        uses = books.coupon_counts[terms.coupon_id].uses + taken_of_coupon
-        if uses >= terms.coupon_limit:
-            return "coupon_exhausted", f"The coupon has been used as often as it may be ({terms.coupon_limit})."
-    return None
-
-
-def _fault_of_owner(terms: CodeTerms, moment: datetime) -> tuple[Reason, str] | None:
-    if terms.partner_id is not None and terms.partner_status != "active":
-        return "partner_not_active", "The code's partner is not active."
-    if not terms.coupon_is_active:
-        return "coupon_inactive", "The code's coupon is switched off."
-    if terms.coupon_archived_at is not None and moment >= terms.coupon_archived_at:
-        return "coupon_inactive", "The code's coupon was deleted before the purchase."
-    return None
-
-
-def _redeem(purchase: Purchase, chosen: Sequence[CodeTerms], books: Books) -> Redeemed:
-    left = purchase.subtotal_minor
-    uses = []
-    for terms in chosen:
-        code_count = books.code_counts[terms.code_id]
-        code_count.move()
-        coupon_count = books.coupon_counts.get(terms.coupon_id)
-        if coupon_count is not None:
-            coupon_count.move()
-        amount = discount_minor(terms, purchase.subtotal_minor, purchase.currency, left)
-        left = None if left is None or amount is None else left - amount
-        books.redeemed.add((purchase.program_id, purchase.order_ref, terms.canonical))
-        uses.append(
-            Use(
-                terms,
-                amount,
-                code_count.uses,
-                code_count.version,
-                coupon_count.uses if coupon_count else None,
-                coupon_count.version if coupon_count else None,
-            )
-        )
-    return Redeemed(tuple(uses))
+def release(book: OrderBook, books: Books) -> None:
+    """End the reservation of an order; what it held is free."""
+    if book.reservation_id is None:
+        return
+    if book.is_holding:
+        hold(book.held, books, sign=-1)
+    book.is_holding, book.held = False, ()
+    book.reservation_id = book.reserved_at = book.reserved_until = None
+    book.is_moved = True

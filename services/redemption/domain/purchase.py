@@ -1,10 +1,16 @@
-"""A paid order as the decision sees it: its codes, and the time that counts for it."""
+"""What is asked about an order: to redeem its codes, to hold them for a while, to take it back."""
 
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 LATEST_REPORT = timedelta(hours=24)
+
+# Part of every redemption's id: with another namespace a repeated event would make another redemption.
+_REDEMPTIONS = uuid.UUID("0192e4b6-7f3c-7c11-9d0a-6f1f5a0c2e41")
+
+OrderKey = tuple[uuid.UUID, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +22,38 @@ class WantedCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Buyer:
+    """Who buys, as far as the checkout says."""
+
+    id: str | None = None
+    email: str | None = None
+    is_first_order: bool | None = None
+
+    @property
+    def key(self) -> str | None:
+        """By what a customer's uses are counted: the id, else the mailbox, whatever its spelling."""
+        if self.id is not None:
+            return f"id:{self.id}"
+        return None if self.email is None else f"email:{mailbox(self.email)}"
+
+
+NOBODY = Buyer()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an order: its product, and what it costs in minor units, as far as the checkout says."""
+
+    product_id: str | None
+    amount_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Purchase:
-    """One order that was paid with these codes; no two of them have the same canonical form."""
+    """One order with its codes, paid or about to be; no two codes have the same canonical form.
+
+    `reserved_ref` is the order reference under which the reservation that it names was made, if there is one.
+    """
 
     program_id: uuid.UUID
     source: str
@@ -27,8 +63,81 @@ class Purchase:
     occurred_at: datetime
     subtotal_minor: int | None
     currency: str | None
+    buyer: Buyer = NOBODY
+    lines: tuple[Line, ...] | None = None
+    reservation_id: uuid.UUID | None = None
+    reserved_ref: str | None = None
+
+    @property
+    def order(self) -> OrderKey:
+        """What names the order."""
+        return self.program_id, self.order_ref
+
+    def redemption_id(self, canonical: str) -> uuid.UUID:
+        """Return the id of the redemption of one code by this event: the same however often it is decided."""
+        return uuid.uuid5(_REDEMPTIONS, "\x1f".join((str(self.program_id), self.source, self.event_id, canonical)))
+
+    @property
+    def rejection_id(self) -> uuid.UUID:
+        """The id of the refusal of this event."""
+        return uuid.uuid5(_REDEMPTIONS, "\x1f".join((str(self.program_id), self.source, self.event_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """Codes to be kept for an order until a time."""
+
+    purchase: Purchase
+    reservation_id: uuid.UUID
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """An order is taken back, or `amount_minor` of what was paid for it. `release` is None where nobody said."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    order_ref: str
+    occurred_at: datetime
+    reason: str | None = None
+    amount_minor: int | None = None
+    release: bool | None = None
+
+    @property
+    def order(self) -> OrderKey:
+        """What names the order."""
+        return self.program_id, self.order_ref
+
+
+@dataclass(frozen=True, slots=True)
+class VoidRequest:
+    """One redemption is taken back, whatever becomes of the rest of its order."""
+
+    program_id: uuid.UUID
+    order_ref: str
+    redemption_id: uuid.UUID
+    occurred_at: datetime
+    reason: str | None = None
+    release: bool | None = None
+
+    @property
+    def order(self) -> OrderKey:
+        """What names the order."""
+        return self.program_id, self.order_ref
 
 
 def effective_time(claimed_at: datetime, first_received_at: datetime) -> datetime:
     """Return the time of a purchase: as its sender claims it, within the 24 hours before we first received it."""
     return min(max(claimed_at, first_received_at - LATEST_REPORT), first_received_at)
+
+
+def canonical_email(text: str) -> str:
+    """Return the form in which addresses are compared with those of partners."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def mailbox(email: str) -> str:
+    """Return the form in which customers' addresses are compared: without case and without a `+tag`."""
+    local, at, domain = canonical_email(email).rpartition("@")
+    return f"{local.partition('+')[0] or local}{at}{domain}"

@@ -1,12 +1,48 @@
 """The terms of a code as read from the published view, which code a string means at a time, and what it takes off."""
 
+import calendar
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal
 
 DiscountType = Literal["percent", "static"]
+ReleasePolicy = Literal["always", "until_expiry", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What most codes have none of; the members stand in the order of the statement."""
+
+    code_is_first_order_only: bool = False
+    coupon_is_first_order_only: bool = False
+    code_minimum_minor: int | None = None
+    code_minimum_currency: str | None = None
+    coupon_minimum_minor: int | None = None
+    coupon_minimum_currency: str | None = None
+    is_limited_to_customer: bool = False
+    customer_id: str | None = None
+    is_limited_to_partner: bool = False
+    max_discount_minor: int | None = None
+    amounts_by_currency: Mapping[str, int] = field(default_factory=dict)
+    customer_limit: int | None = None
+    product_ids: Sequence[str] = ()
+    daily_limit: int | None = None
+    weekly_limit: int | None = None
+    monthly_limit: int | None = None
+    budget_minor: int | None = None
+    budget_currency: str | None = None
+    partner_email_canonical: str | None = None
+
+    @property
+    def period_limits(self) -> Mapping[str, int]:
+        """The caps per period that are set."""
+        caps = {"day": self.daily_limit, "week": self.weekly_limit, "month": self.monthly_limit}
+        return {period: limit for period, limit in caps.items() if limit is not None}
+
+
+UNRESTRICTED = Restrictions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +77,27 @@ class CodeTerms:
     partner_status: str | None
     quota_remaining: int | None
     attribute_names: Sequence[str]
+    commission_hundredths: int | None = None
+    release_policy: ReleasePolicy = "always"
+    timezone: str = "UTC"
+    restrictions: Restrictions = UNRESTRICTED
 
     def was_live_at(self, moment: datetime) -> bool:
         """Whether the string belonged to this code then."""
         return self.code_created_at <= moment and (self.code_archived_at is None or moment < self.code_archived_at)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When code or coupon expires, whichever comes first."""
+        if self.code_expires_at is None or self.coupon_expires_at is None:
+            return self.code_expires_at or self.coupon_expires_at
+        return min(self.code_expires_at, self.coupon_expires_at)
+
+    def static_amount(self, currency: str | None) -> int | None:
+        """What a static discount takes off in that currency; None where it has no amount."""
+        if currency is not None and currency == self.currency:
+            return self.amount_minor
+        return self.restrictions.amounts_by_currency.get(currency or "")
 
 
 def meant_code(candidates: Sequence[CodeTerms], occurred_at: datetime) -> CodeTerms | None:
@@ -62,22 +115,57 @@ def meant_code(candidates: Sequence[CodeTerms], occurred_at: datetime) -> CodeTe
 
 
 def discount_minor(
-    terms: CodeTerms, subtotal_minor: int | None, currency: str | None, left_minor: int | None
+    terms: CodeTerms, base_minor: int | None, currency: str | None, left_minor: int | None
 ) -> int | None:
-    """Return what the terms take off the subtotal, in minor units of the order's currency; None when unknowable.
+    """Return what the terms take off, in minor units of the order's currency; None when unknowable.
 
-    A percentage is rounded half to even. Never more than `left_minor`, what the order's other codes have left over.
+    `base_minor` is the subtotal, or the part of it that the code applies to. A percentage is rounded half to even.
+    Never more than `left_minor`, what the order's other codes have left over.
     """
-    if subtotal_minor is None or left_minor is None:
+    if base_minor is None or left_minor is None:
         return None
     if terms.percent_hundredths is not None:
-        return min(percentage(subtotal_minor, terms.percent_hundredths), left_minor)
-    if terms.amount_minor is None or terms.currency is None or terms.currency != currency:
-        return None
-    return min(terms.amount_minor, left_minor)
+        amount = percentage(base_minor, terms.percent_hundredths)
+        most = terms.restrictions.max_discount_minor
+        return min(amount, left_minor) if most is None else min(amount, left_minor, most)
+    static = terms.static_amount(currency)
+    return None if static is None else min(static, base_minor, left_minor)
 
 
 def percentage(amount_minor: int, percent_hundredths: int) -> int:
     """Return a percentage of an amount, exact in integers, rounded half to even."""
     whole, rest = divmod(amount_minor * percent_hundredths, 10_000)
     return whole + (2 * rest > 10_000 or (2 * rest == 10_000 and whole % 2 == 1))
+
+
+def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None:
+    """Return until when the discount is granted on what is bought again.
+
+    `once` ends with the order itself, `lifetime` never, which is None. A month ends on the same day of the month, or
+    on its last.
+    """
+    value = terms.duration_value or 0
+    try:
+        match terms.duration_type:
+            case "lifetime":
+                return None
+            case "hours":
+                return occurred_at + timedelta(hours=value)
+            case "days":
+                return occurred_at + timedelta(days=value)
+            case "months":
+                return _months_later(occurred_at, value)
+            case "years":
+                return _months_later(occurred_at, 12 * value)
+            case _:
+                return occurred_at
+    except (OverflowError, ValueError):
+        # Beyond the calendar is as good as never.
+        return None
+
+
+def _months_later(moment: datetime, months: int) -> datetime:
+    years, month = divmod(moment.month - 1 + months, 12)
+    year = moment.year + years
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)

@@ -1,13 +1,17 @@
-"""The locks of a decision, all in one statement: orders, then code counters, then coupons, each in a sorted order.
+"""The locks of a decision: orders, then code counters, then coupons, then customers, each in a sorted order.
 
 An upsert whose update never happens makes what is missing and locks what is there. Nothing read here decides.
 """
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+import asyncpg
+
+from services.redemption.domain.books import CustomerKey
+from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
 
 # Deciders that see a coupon without a limit share this lock on it, and whoever sees its first limit takes it alone: so
@@ -15,8 +19,9 @@ from shared.database.pool import Connection
 COUPON_LOCK_CLASS = 7_236_002
 COUPON_LOCK_BUCKETS = 256
 
-# Each part counts the rows of the one before it, which makes the server run them in this order. The two halves of
-# `wanted` fit the two partial indexes on live and on archived codes; OFFSET 0 keeps the lookups one by one.
+# Each part counts the rows of the one before it, which makes the server run them in this order. The first two parts of
+# `wanted` fit the two partial indexes on live and on archived codes, the third takes codes by id that no string
+# names; OFFSET 0 keeps the lookups one by one.
 LOCK = """
 WITH fresh_order AS (
     INSERT INTO orders (program_id, order_ref, created_at)
@@ -25,14 +30,34 @@ WITH fresh_order AS (
     ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = orders.created_at WHERE false
     RETURNING program_id, order_ref
 ), wanted AS MATERIALIZED (
-    SELECT r.code_id, r.coupon_id, r.is_limited
+    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit,
+           coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL AS is_limited
     FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical), LATERAL (
-        SELECT v.code_id, v.coupon_id, v.coupon_redemption_limit IS NOT NULL AS is_limited FROM codes.redeemable_v1 v
+        SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
+               v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
+               v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
+               v.budget_minor AS budget
+        FROM codes.redeemable_v1 v
         WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NULL
         UNION ALL
-        SELECT v.code_id, v.coupon_id, v.coupon_redemption_limit IS NOT NULL FROM codes.redeemable_v1 v
+        SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit,
+               v.coupon_redemption_limit, v.daily_redemption_limit, v.weekly_redemption_limit,
+               v.monthly_redemption_limit, v.budget_minor
+        FROM codes.redeemable_v1 v
         WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NOT NULL
         OFFSET 0) r
+    UNION ALL
+    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit,
+           coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL
+    FROM unnest($8::uuid[]) AS c (id), LATERAL (
+        SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
+               v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
+               v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
+               v.budget_minor AS budget
+        FROM codes.redeemable_v1 v WHERE v.code_id = c.id OFFSET 0) r
+    WHERE NOT EXISTS (
+        SELECT FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical)
+        WHERE w.program_id = r.program_id AND w.canonical = r.canonical)
 ), locked_code AS (
     INSERT INTO code_counters (code_id)
     SELECT code_id FROM wanted WHERE (SELECT count(*) FROM fresh_order) >= 0 ORDER BY code_id
@@ -57,33 +82,74 @@ WITH fresh_order AS (
     SELECT CASE WHEN is_alone THEN pg_advisory_xact_lock($6, id) ELSE pg_advisory_xact_lock_shared($6, id) END
     FROM bucket
 )
-SELECT program_id, order_ref, NULL::uuid AS code_id, NULL::uuid AS coupon_id, NULL::boolean AS is_counted
+SELECT program_id, order_ref, NULL::uuid AS code_id, NULL::uuid AS coupon_id, NULL::boolean AS is_counted,
+       false AS has_customer_limit
 FROM fresh_order
 UNION ALL
-SELECT NULL, NULL, w.code_id, w.coupon_id, c.is_counted FROM wanted w JOIN coupon c USING (coupon_id)
+SELECT CASE WHEN w.customer_limit IS NOT NULL THEN w.program_id END,
+       CASE WHEN w.customer_limit IS NOT NULL THEN w.canonical END,
+       w.code_id, w.coupon_id, c.is_counted, w.customer_limit IS NOT NULL
+FROM wanted w JOIN coupon c USING (coupon_id)
 WHERE (SELECT count(*) FROM locked_bucket) >= 0
+"""
+LOCK_CUSTOMERS = """
+INSERT INTO customer_counters (coupon_id, customer_key)
+SELECT coupon_id, customer_key FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
+ORDER BY coupon_id, customer_key
+ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = customer_counters.uses WHERE false
+"""
+# What the locking statement finds, for those who only look. Both halves as there.
+FIND_CODES = """
+WITH wanted AS MATERIALIZED (
+    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit,
+           coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL AS is_limited
+    FROM unnest($1::uuid[], $2::text[]) AS w (program_id, canonical), LATERAL (
+        SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
+               v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
+               v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
+               v.budget_minor AS budget
+        FROM codes.redeemable_v1 v
+        WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NULL
+        UNION ALL
+        SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit,
+               v.coupon_redemption_limit, v.daily_redemption_limit, v.weekly_redemption_limit,
+               v.monthly_redemption_limit, v.budget_minor
+        FROM codes.redeemable_v1 v
+        WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NOT NULL
+        OFFSET 0) r
+)
+SELECT w.program_id, w.canonical AS order_ref, w.code_id, w.coupon_id,
+       w.is_limited OR n.coupon_id IS NOT NULL AS is_counted, w.customer_limit IS NOT NULL AS has_customer_limit
+FROM wanted w
+LEFT JOIN LATERAL (
+    SELECT n.coupon_id FROM coupon_counters n WHERE n.coupon_id = w.coupon_id OFFSET 0) n ON true
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What is locked now: code ids, coupons with their count, coupons without one, and the orders just made."""
+    """What is locked now: code ids, coupons with their count, coupons without one, and the orders just made.
+
+    `customer_limits` are the coupons with a limit per customer, by the string (program, canonical form) of their codes.
+    """
 
     code_ids: Sequence[uuid.UUID]
     counted_coupons: frozenset[uuid.UUID]
     uncounted_coupons: frozenset[uuid.UUID]
-    fresh_orders: frozenset[tuple[uuid.UUID, str]]
+    fresh_orders: frozenset[OrderKey]
+    customer_limits: dict[tuple[uuid.UUID, str], set[uuid.UUID]] = field(default_factory=dict)
 
 
 async def lock(
     connection: Connection,
-    orders: Sequence[tuple[uuid.UUID, str]],
+    orders: Sequence[OrderKey],
     strings: Sequence[tuple[uuid.UUID, str]],
     now: datetime,
+    code_ids: Sequence[uuid.UUID] = (),
 ) -> Locked:
     """Lock orders, and the counters of every code that bears or bore one of the strings (program, canonical form).
 
-    Neither sequence may name anything twice.
+    `code_ids` are further codes to lock. None of the sequences may name anything twice.
     """
     rows = await connection.fetch(
         LOCK,
@@ -94,11 +160,32 @@ async def lock(
         now,
         COUPON_LOCK_CLASS,
         COUPON_LOCK_BUCKETS,
+        code_ids,
     )
     codes = [row for row in rows if row["code_id"] is not None]
+    return _locked(codes, frozenset((row["program_id"], row["order_ref"]) for row in rows if row["code_id"] is None))
+
+
+async def lock_customers(connection: Connection, customers: Collection[CustomerKey]) -> None:
+    """Lock the uses of customers, after all else."""
+    await connection.execute(LOCK_CUSTOMERS, [key[0] for key in customers], [key[1] for key in customers])
+
+
+async def find(connection: Connection, strings: Sequence[tuple[uuid.UUID, str]]) -> Locked:
+    """Return what `lock` would lock for these strings, without locking it."""
+    programs, canonicals = [string[0] for string in strings], [string[1] for string in strings]
+    return _locked(await connection.fetch(FIND_CODES, programs, canonicals), frozenset())
+
+
+def _locked(codes: "Sequence[asyncpg.Record]", fresh_orders: frozenset[OrderKey]) -> Locked:
+    customer_limits: dict[tuple[uuid.UUID, str], set[uuid.UUID]] = {}
+    for row in codes:
+        if row["has_customer_limit"]:
+            customer_limits.setdefault((row["program_id"], row["order_ref"]), set()).add(row["coupon_id"])
     return Locked(
         [row["code_id"] for row in codes],
         frozenset(row["coupon_id"] for row in codes if row["is_counted"]),
         frozenset(row["coupon_id"] for row in codes if not row["is_counted"]),
-        frozenset((row["program_id"], row["order_ref"]) for row in rows if row["code_id"] is None),
+        fresh_orders,
+        customer_limits,
     )

@@ -1,31 +1,92 @@
 """What a decision writes, in the transaction that holds its locks."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 
-from services.redemption.domain.decision import Reason
+from services.redemption.domain.books import Count, CustomerKey, OrderBook, PeriodKey, Redemption
+from services.redemption.domain.purchase import OrderKey
+from services.redemption.domain.reasons import Reason
 from shared.database.pool import Connection
 
 # The rows are there and locked; an upsert finds each by its key, whatever the planner believes about the tables.
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
-    INSERT INTO code_counters AS n (code_id, uses, version, use_limit)
-    SELECT * FROM unnest($14::uuid[], $15::int[], $16::bigint[], $17::int[])
+    INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
+    SELECT * FROM unnest($29::uuid[], $30::int[], $31::bigint[], $32::int[], $33::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
-    SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit
+    SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
+        held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
-    INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit)
-    SELECT * FROM unnest($18::uuid[], $19::int[], $20::bigint[], $21::int[])
+    INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, spent_minor,
+                                      spent_currency, spend_limit)
+    SELECT * FROM unnest($34::uuid[], $35::int[], $36::bigint[], $37::int[], $38::timestamptz[], $39::boolean[],
+                         $40::bigint[], $41::text[], $42::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
-    SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit
+    SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
+        held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
+        spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
+        spend_limit = excluded.spend_limit
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
-                         discount_minor, currency, occurred_at, decided_at)
-SELECT r.*, $13
+                         customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
+                         subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
+                         release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
+                         decided_at)
+SELECT r.*, $28
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
-            $10::bigint[], $11::text[], $12::timestamptz[]) AS r
+            $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
+            $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
+            $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[]) AS r
+"""
+UPDATE_REDEMPTIONS = """
+UPDATE redemptions r
+SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason
+FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[])
+    AS u (id, confirmed_at, is_counted, voided_at, void_reason)
+WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND r.voided_at IS NULL
+"""
+WRITE_LIMITS = """
+WITH counted_customer AS (
+    INSERT INTO customer_counters AS n (coupon_id, customer_key, uses, use_limit, held_until)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::timestamptz[])
+    ON CONFLICT (coupon_id, customer_key) DO UPDATE
+    SET uses = excluded.uses, use_limit = excluded.use_limit, held_until = greatest(n.held_until, excluded.held_until)
+)
+INSERT INTO period_counters (coupon_id, period, starts_at, uses, use_limit)
+SELECT * FROM unnest($6::uuid[], $7::text[], $8::timestamptz[], $9::int[], $10::int[])
+ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
+"""
+WRITE_ORDERS = """
+INSERT INTO orders (program_id, order_ref, created_at, cancelled_at, cancel_reason, has_refunds, reservation_id,
+                    reserved_at, reserved_until)
+SELECT u.program_id, u.order_ref, $9, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id, u.reserved_at,
+       u.reserved_until
+FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[], $7::timestamptz[],
+            $8::timestamptz[])
+    AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until)
+ON CONFLICT (program_id, order_ref) DO UPDATE
+SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
+    reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
+    reserved_until = excluded.reserved_until
+"""
+# The two arrays are no join: they make the index the way to the rows, however small the table looks.
+DELETE_HOLDS = """
+DELETE FROM holds h USING unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+WHERE h.program_id = ANY ($1::uuid[]) AND h.order_ref = ANY ($2::text[])
+  AND h.program_id = o.program_id AND h.order_ref = o.order_ref
+"""
+INSERT_HOLDS = """
+INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, coupon_id, customer_key,
+                   discount_minor, currency)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::uuid[], $7::uuid[],
+                     $8::text[], $9::bigint[], $10::text[])
+"""
+INSERT_REFUNDS = """
+INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, recorded_at)
+SELECT r.*, $7 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[]) AS r
 """
 INSERT_REJECTIONS = """
 INSERT INTO rejections (id, program_id, order_ref, code, code_id, reason, detail, source, event_id, occurred_at,
@@ -34,32 +95,43 @@ SELECT r.*, $11
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::text[],
             $9::text[], $10::timestamptz[]) AS r
 """
+_REDEMPTION: Final = attrgetter(*Redemption.__dataclass_fields__)
+_REDEMPTION_COLUMNS: Final = len(Redemption.__dataclass_fields__)
 
 
-class RedemptionRow(NamedTuple):
-    """One code redeemed by one order; the members stand in the order of the statement."""
-
-    id: uuid.UUID
-    program_id: uuid.UUID
-    order_ref: str
-    canonical: str
-    code: str
-    code_id: uuid.UUID
-    coupon_id: uuid.UUID
-    partner_id: uuid.UUID | None
-    customer_id: str | None
-    discount_minor: int | None
-    currency: str | None
-    occurred_at: datetime
-
-
-class CountRow(NamedTuple):
-    """A counter as it is to be from now on; the members stand in the order of the statement."""
+class CodeCountRow(NamedTuple):
+    """A code's counter as it is to be from now on; the members stand in the order of the statement."""
 
     id: uuid.UUID
     uses: int
     version: int
     use_limit: int | None
+    held_until: datetime | None
+
+
+class CouponCountRow(NamedTuple):
+    """A coupon's counter as it is to be from now on; the members stand in the order of the statement."""
+
+    id: uuid.UUID
+    uses: int
+    version: int
+    use_limit: int | None
+    held_until: datetime | None
+    has_periods: bool
+    spent_minor: int | None
+    spent_currency: str | None
+    spend_limit: int | None
+
+
+class RefundRow(NamedTuple):
+    """A part of what was paid that went back; the members stand in the order of the statement."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    order_ref: str
+    amount_minor: int
+    reason: str | None
+    occurred_at: datetime
 
 
 class RejectionRow(NamedTuple):
@@ -79,19 +151,77 @@ class RejectionRow(NamedTuple):
 
 async def insert_redemptions(
     connection: Connection,
-    rows: Sequence[RedemptionRow],
-    codes: Sequence[CountRow],
-    coupons: Sequence[CountRow],
+    redemptions: Sequence[Redemption],
+    codes: Sequence[CodeCountRow],
+    coupons: Sequence[CouponCountRow],
     decided_at: datetime,
 ) -> None:
-    """Write redemptions and the counters that they moved, which must be locked."""
+    """Write redemptions and the counters that moved, which must be locked."""
     await connection.execute(
         INSERT_REDEMPTIONS,
-        *_columns(rows, len(RedemptionRow._fields)),
+        *_columns([_REDEMPTION(redemption) for redemption in redemptions], _REDEMPTION_COLUMNS),
         decided_at,
-        *_columns(codes, len(CountRow._fields)),
-        *_columns(coupons, len(CountRow._fields)),
+        *_columns(codes, len(CodeCountRow._fields)),
+        *_columns(coupons, len(CouponCountRow._fields)),
     )
+
+
+async def update_redemptions(connection: Connection, redemptions: Collection[Redemption]) -> None:
+    """Write what became of redemptions; one that is voided stays as it is."""
+    rows = [(r.id, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason) for r in redemptions]
+    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 5))
+
+
+async def write_limits(
+    connection: Connection,
+    customers: Iterable[tuple[CustomerKey, Count, int | None, datetime | None]],
+    periods: Iterable[tuple[PeriodKey, Count, int | None]],
+) -> None:
+    """Write counts of customers and periods, each with its limit."""
+    customer_rows = [(*key, count.uses, limit, held_until) for key, count, limit, held_until in customers]
+    period_rows = [(*key, count.uses, limit) for key, count, limit in periods]
+    if customer_rows or period_rows:
+        await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 5), *_columns(period_rows, 5))
+
+
+async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBook], now: datetime) -> None:
+    """Write what became of locked orders: cancellations, refunds and reservations with what they hold."""
+    rows = [
+        (
+            *key,
+            book.cancelled_at,
+            book.cancel_reason,
+            bool(book.refunds),
+            book.reservation_id,
+            book.reserved_at,
+            book.reserved_until,
+        )
+        for key, book in orders.items()
+    ]
+    await connection.execute(WRITE_ORDERS, *_columns(rows, 8), now)
+    await connection.execute(DELETE_HOLDS, [key[0] for key in orders], [key[1] for key in orders])
+    holds = [
+        (
+            *key,
+            book.reserved_until,
+            held.canonical,
+            held.code,
+            held.code_id,
+            held.coupon_id,
+            held.customer_key,
+            held.discount_minor,
+            held.currency,
+        )
+        for key, book in orders.items()
+        for held in book.held
+    ]
+    if holds:
+        await connection.execute(INSERT_HOLDS, *_columns(holds, 10))
+
+
+async def insert_refunds(connection: Connection, rows: Sequence[RefundRow], recorded_at: datetime) -> None:
+    """Write down what was paid back."""
+    await connection.execute(INSERT_REFUNDS, *_columns(rows, len(RefundRow._fields)), recorded_at)
 
 
 async def insert_rejections(connection: Connection, rows: Sequence[RejectionRow], decided_at: datetime) -> None:

@@ -1,79 +1,86 @@
 """Turns decisions into rows and events. Ids are derived from the checkout event, so a repeat can make no others."""
 
-import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from services.redemption.domain.decision import Redeemed, Refused, Use
-from services.redemption.domain.purchase import Purchase
+import orjson
+
+from services.redemption.domain.books import Redemption
+from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, Use
+from services.redemption.domain.purchase import Cancellation, Purchase
 from services.redemption.domain.terms import CodeTerms
-from services.redemption.store.outcomes import RedemptionRow, RejectionRow
+from services.redemption.domain.voiding import Cancelled, Voided
+from services.redemption.store.outcomes import RefundRow, RejectionRow
 from shared.events.checkout import Customer, Order
 from shared.events.envelope import OutboxEvent, trusted
-from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1, Discount, Terms
+from shared.events.redemption import (
+    CodeExhaustedV1,
+    CodeRedeemedV1,
+    CodeRedemptionRejectedV1,
+    CodeRedemptionVoidedV1,
+    Commission,
+    CouponExhaustedV1,
+    Discount,
+    Terms,
+)
 from shared.ids import derived_id
-
-_REDEMPTIONS = uuid.UUID("0192e4b6-7f3c-7c11-9d0a-6f1f5a0c2e41")
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedCheckout:
-    """A `checkout.completed` event that was understood, with what is only passed on."""
+    """An order that was paid, with what is only passed on; whoever is answered hears of a refusal by no event."""
 
     purchase: Purchase
-    body_sha256: bytes
-    received_at: datetime
     customer: Customer | None
     order: Order | None
     attributes: dict[str, Any]
+    is_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one transaction writes, collected order by order."""
+    """What one transaction writes, collected request by request."""
 
-    redemptions: list[RedemptionRow] = field(default_factory=list)
+    redemptions: list[Redemption] = field(default_factory=list)
+    voids: list[Voided] = field(default_factory=list)
+    reserved: list[Reserved] = field(default_factory=list)
+    refunds: list[RefundRow] = field(default_factory=list)
     rejections: list[RejectionRow] = field(default_factory=list)
     events: list[OutboxEvent] = field(default_factory=list)
+    refused: list[tuple[Purchase, Refused]] = field(default_factory=list)
 
 
 def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetime, written: Written) -> None:
     """Add the rows and events of an order that redeems its codes."""
-    purchase = checkout.purchase
     for use in decision.uses:
-        terms = use.terms
-        redemption_id = derived_id(
-            _REDEMPTIONS, str(purchase.program_id), purchase.source, purchase.event_id, terms.canonical
-        )
-        written.redemptions.append(
-            RedemptionRow(
-                redemption_id,
-                purchase.program_id,
-                purchase.order_ref,
-                terms.canonical,
-                terms.code,
-                terms.code_id,
-                terms.coupon_id,
-                terms.partner_id,
-                checkout.customer.id if checkout.customer else None,
-                use.discount_minor,
-                purchase.currency,
-                purchase.occurred_at,
-            )
-        )
-        event_id = derived_id(redemption_id, CodeRedeemedV1.type)
-        written.events.append(_redeemed(checkout, use, redemption_id).to_event(event_id, now))
+        redemption, terms = use.redemption, _terms(use.terms)
+        redemption.terms = _json(terms)
+        written.redemptions.append(redemption)
+        event_id = derived_id(redemption.id, CodeRedeemedV1.type)
+        written.events.append(_redeemed(checkout, use, terms).to_event(event_id, now))
+        written.events.extend(_exhausted(use, now))
 
 
-def write_refused(checkout: CompletedCheckout, refused: Refused, now: datetime, written: Written) -> None:
+def write_late(decision: RedeemedLate, now: datetime, written: Written) -> None:
+    """Add the rows and events of an order that was taken back before it was heard of."""
+    for use in decision.uses:
+        redemption = use.redemption
+        redemption.terms = _json(_terms(use.terms))
+        written.redemptions.append(redemption)
+        void = Voided(redemption, False, use.times_redeemed, use.version, use.coupon_times_redeemed, use.coupon_version)
+        written.voids.append(void)
+        written.events.append(_voided(void, was_counted=False, now=now))
+
+
+def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
     """Add the row and the event of an order whose codes are refused."""
-    purchase, terms = checkout.purchase, refused.terms
-    rejection_id = derived_id(_REDEMPTIONS, str(purchase.program_id), purchase.source, purchase.event_id)
+    terms = refused.terms
     code_id = terms.code_id if terms else None
     written.rejections.append(
         RejectionRow(
-            rejection_id,
+            purchase.rejection_id,
             purchase.program_id,
             purchase.order_ref,
             refused.code,
@@ -97,40 +104,139 @@ def write_refused(checkout: CompletedCheckout, refused: Refused, now: datetime, 
         detail=refused.detail,
         occurred_at=purchase.occurred_at,
     )
-    written.events.append(data.to_event(derived_id(rejection_id, data.type), now))
+    written.events.append(data.to_event(derived_id(purchase.rejection_id, data.type), now))
 
 
-def _redeemed(checkout: CompletedCheckout, use: Use, redemption_id: uuid.UUID) -> CodeRedeemedV1:
-    purchase, terms = checkout.purchase, use.terms
+def write_cancelled(cancellation: Cancellation | None, cancelled: Cancelled, now: datetime, written: Written) -> None:
+    """Add the rows and events of redemptions that were taken back."""
+    written.voids.extend(cancelled.voids)
+    written.events.extend(_voided(void, was_counted=True, now=now) for void in cancelled.voids)
+    if cancellation is not None and cancelled.refund is not None:
+        written.refunds.append(
+            RefundRow(
+                cancellation.id,
+                cancellation.program_id,
+                cancellation.order_ref,
+                cancelled.refund.amount_minor,
+                cancellation.reason,
+                cancelled.refund.occurred_at,
+            )
+        )
+
+
+def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms) -> CodeRedeemedV1:
+    redemption = use.redemption
     return trusted(
         CodeRedeemedV1,
-        redemption_id=redemption_id,
-        program_id=purchase.program_id,
-        partner_id=terms.partner_id,
-        code=terms.code,
-        code_id=terms.code_id,
-        coupon_id=terms.coupon_id,
-        order_ref=purchase.order_ref,
+        redemption_id=redemption.id,
+        program_id=redemption.program_id,
+        partner_id=redemption.partner_id,
+        code=redemption.code,
+        code_id=redemption.code_id,
+        coupon_id=redemption.coupon_id,
+        order_ref=redemption.order_ref,
         customer=checkout.customer,
-        discount=trusted(
-            Discount,
-            type=terms.discount_type,
-            percent_hundredths=terms.percent_hundredths,
-            amount_minor=terms.amount_minor,
-            currency=purchase.currency if terms.discount_type == "percent" else terms.currency,
-            applied_minor=use.discount_minor,
-        ),
+        discount=_discount(redemption),
+        discount_ends_at=redemption.discount_ends_at,
+        commission=_commission(redemption),
         order=checkout.order,
         attributes=checkout.attributes,
-        attribute_names=list(terms.attribute_names),
-        occurred_at=purchase.occurred_at,
-        codes_remaining=terms.quota_remaining,
+        attribute_names=list(use.terms.attribute_names),
+        occurred_at=redemption.occurred_at,
+        codes_remaining=use.terms.quota_remaining,
         times_redeemed=use.times_redeemed,
         times_redeemed_version=use.version,
         coupon_times_redeemed=use.coupon_times_redeemed,
         coupon_times_redeemed_version=use.coupon_version,
-        terms=_terms(terms),
+        terms=terms,
     )
+
+
+def _voided(void: Voided, *, was_counted: bool, now: datetime) -> OutboxEvent:
+    redemption = void.redemption
+    data = trusted(
+        CodeRedemptionVoidedV1,
+        redemption_id=redemption.id,
+        program_id=redemption.program_id,
+        partner_id=redemption.partner_id,
+        code=redemption.code,
+        code_id=redemption.code_id,
+        coupon_id=redemption.coupon_id,
+        order_ref=redemption.order_ref,
+        customer_id=redemption.customer_id,
+        discount=_discount(redemption),
+        commission=_commission(redemption),
+        reason=redemption.void_reason,
+        is_released=void.is_released,
+        was_counted=was_counted,
+        redeemed_at=redemption.occurred_at,
+        occurred_at=redemption.voided_at,
+        times_redeemed=void.times_redeemed,
+        times_redeemed_version=void.version,
+        coupon_times_redeemed=void.coupon_times_redeemed,
+        coupon_times_redeemed_version=void.coupon_version,
+    )
+    return data.to_event(derived_id(redemption.id, data.type), now)
+
+
+def _exhausted(use: Use, now: datetime) -> Iterable[OutboxEvent]:
+    redemption, terms = use.redemption, use.terms
+    if terms.code_limit is not None and 1 < terms.code_limit <= use.times_redeemed:
+        code = trusted(
+            CodeExhaustedV1,
+            program_id=terms.program_id,
+            partner_id=terms.partner_id,
+            code=terms.code,
+            code_id=terms.code_id,
+            coupon_id=terms.coupon_id,
+            redemption_id=redemption.id,
+            redemption_limit=terms.code_limit,
+            times_redeemed=use.times_redeemed,
+            times_redeemed_version=use.version,
+            occurred_at=redemption.occurred_at,
+        )
+        yield code.to_event(derived_id(redemption.id, code.type), now)
+    if terms.coupon_limit is not None and (use.coupon_times_redeemed or 0) >= terms.coupon_limit:
+        coupon = trusted(
+            CouponExhaustedV1,
+            program_id=terms.program_id,
+            coupon_id=terms.coupon_id,
+            coupon_uuid_code=terms.coupon_uuid_code,
+            coupon_name=terms.coupon_name,
+            redemption_id=redemption.id,
+            redemption_limit=terms.coupon_limit,
+            times_redeemed=use.coupon_times_redeemed,
+            times_redeemed_version=use.coupon_version,
+            occurred_at=redemption.occurred_at,
+        )
+        yield coupon.to_event(derived_id(redemption.id, coupon.type), now)
+
+
+def _discount(redemption: Redemption) -> Discount:
+    return trusted(
+        Discount,
+        type=redemption.discount_type,
+        percent_hundredths=redemption.percent_hundredths,
+        amount_minor=redemption.amount_minor,
+        currency=redemption.currency,
+        applied_minor=redemption.discount_minor,
+    )
+
+
+def _commission(redemption: Redemption) -> Commission | None:
+    if redemption.commission_hundredths is None:
+        return None
+    return trusted(
+        Commission,
+        percent_hundredths=redemption.commission_hundredths,
+        amount_minor=redemption.commission_minor,
+        currency=redemption.currency,
+    )
+
+
+def _json(terms: Terms) -> str:
+    # As it is stored for each redemption; by way of the model's own serializer it would cost three times as much.
+    return orjson.dumps(terms.__dict__).decode()
 
 
 def _terms(terms: CodeTerms) -> Terms:

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.codes.api.use_cases import UseCases
 from services.codes.app import build_app, build_runner, build_use_cases
+from services.codes.integrations.redemption import RedemptionClient
 from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
@@ -23,6 +24,8 @@ from tests.databases import Database
 
 OPERATOR_TOKEN = "operator-token-for-tests"
 SECRET_KEY = b"k" * 32
+# Nothing listens at the discard port.
+NOBODY = "http://127.0.0.1:9"
 
 
 @dataclass
@@ -127,7 +130,7 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
+async def running_service(database: Database, clock: HeldClock, redemption_url: str = NOBODY) -> AsyncIterator[Service]:
     """Run the service without its broker; what it would publish is in `handed_over`."""
     handed_over: list[OutboxEvent] = []
 
@@ -137,9 +140,12 @@ async def running_service(database: Database, clock: HeldClock) -> AsyncIterator
     async def ready() -> dict[str, str]:
         return {"database": "ok"}
 
-    async with connect(database.codes, "codes", 6) as pool:
+    async with (
+        connect(database.codes, "codes", 6) as pool,
+        RedemptionClient.connected(redemption_url) as redemption,
+    ):
         runner = build_runner(pool, clock, hand_over)
-        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake)
+        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake, redemption)
         app = build_app(use_cases, CredentialReader(pool, clock), ready, OPERATOR_TOKEN)
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
             yield Service(http, pool, clock, use_cases, app, handed_over, runner)

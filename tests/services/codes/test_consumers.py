@@ -50,6 +50,8 @@ def event(row: Any, count: int = 1, version: int = 1, coupon: tuple[int, int] | 
             "currency": None,
             "applied_minor": None,
         },
+        "discount_ends_at": None,
+        "commission": None,
         "order": None,
         "attributes": {"recipient_name": "Sarah"},
         "attribute_names": ["recipient_name"],

@@ -11,6 +11,12 @@ async def test_router_and_document_agree(service: Service) -> None:
     assert {"200", "401", "403", "429"} <= set(generate["responses"])
 
 
+async def test_a_path_written_out_allows_what_its_document_says(service: Service) -> None:
+    """A template that would take the same path must not widen it."""
+    refused = await service.send("DELETE", "/api/partners/codes/generate")
+    assert (refused.status, refused.headers["Allow"]) == (405, "POST")
+
+
 async def test_what_has_no_default_offers_none(service: Service) -> None:
     """An empty string as the default of a required setting would mislead whoever generates a client."""
     schemas = check_document(service.app)["components"]["schemas"]

@@ -100,6 +100,15 @@ async def test_a_revoked_key_cannot_be_rotated(service: Service, partner: Owner)
     assert (refused.status, refused.body["code"]) == (409, "key_revoked")
 
 
+async def test_a_revoked_key_cannot_be_changed(service: Service, partner: Owner) -> None:
+    path = f"/v1/partners/{partner.id}/keys/{partner.key_id}"
+    await service.send("DELETE", path)
+    refused = await service.send("PATCH", path, json={"name": "Late"})
+    assert (refused.status, refused.body["code"]) == (409, "key_revoked")
+    missing = await service.send("PATCH", f"/v1/partners/{partner.id}/keys/{uuid.uuid4()}", json={"name": "Late"})
+    assert missing.status == 404
+
+
 async def test_revoking_again_keeps_the_first_time(service: Service, partner: Owner) -> None:
     path = f"/v1/partners/{partner.id}/keys/{partner.key_id}"
     first = await service.send("DELETE", path)

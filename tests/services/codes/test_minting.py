@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,6 +18,7 @@ from shared import api_keys
 from shared.api_keys import Credential
 from shared.clock import utc_now
 from shared.database.pool import connect
+from shared.events.catalogue import PUBLISHED
 from shared.events.codes import CodesGeneratedV1
 from shared.events.envelope import OutboxEvent, decode_data, decode_envelope
 from shared.ids import new_id
@@ -102,12 +104,18 @@ class World:
         )
         stored = await self.admin.fetchval("SELECT array_agg(id ORDER BY id) FROM promotion_codes")
         assert listed == stored
-        bodies = await self.admin.fetch("SELECT body FROM events")
+        bodies = await self.admin.fetch("SELECT body FROM events WHERE type = 'codes.generated'")
         told = [decode_data(decode_envelope(row["body"]), CodesGeneratedV1) for row in bodies]
         assert sorted(code_id for event in told for code_id in event.code_ids) == (stored or [])
         assert {event.id for event in self.handed_over} == {
             row["event_id"] for row in await self.admin.fetch("SELECT event_id FROM outbox")
         }
+
+    def told(self, type_: str) -> list[dict[str, Any]]:
+        """The data of what was handed over, read strictly by its model."""
+        envelopes = [decode_envelope(event.body) for event in self.handed_over if event.type == type_]
+        models = {model.type: model for model in PUBLISHED["codes"]}
+        return [decode_data(envelope, models[type_]).model_dump(mode="json") for envelope in envelopes]
 
 
 @pytest.fixture
@@ -257,6 +265,40 @@ async def test_a_taken_string_is_tried_again_and_charged_once(
     outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
     assert counted(outcomes) == {"minted": at_once}
     assert await world.admin.fetchval("SELECT window_used FROM api_keys") == 20 + at_once
+    await world.check_books()
+
+
+@pytest.mark.parametrize("at_once", [1, 4], ids=["alone", "in a group"])
+async def test_a_quota_that_runs_low_or_out_is_told_once(world: World, at_once: int) -> None:
+    [key] = await world.make_partner(quota=12)
+    [neighbour] = await world.make_partner(quota=50)
+    await world.admin.execute("UPDATE partners SET quota_low_threshold = 6 WHERE id = $1", key.partner_id)
+    for _ in range(12 // at_once):
+        asks = [world.replicas[0](key) for _ in range(at_once)]
+        assert counted(await asyncio.gather(*asks, world.replicas[0](neighbour))) == {"minted": at_once + 1}
+    about = {"program_id": str(world.program_id), "partner_id": str(key.partner_id)}
+    [low] = world.told("quota.low")
+    assert low == {**about, "codes_remaining": low["codes_remaining"], "threshold": 6}
+    assert low["codes_remaining"] in ({6} if at_once == 1 else range(3, 7))
+    assert world.told("quota.exhausted") == [about]
+    assert counted(await world.generate([key])) == {"no_codes_remaining": 1}
+    await world.admin.execute("UPDATE partners SET quota_granted = quota_granted + 7 WHERE id = $1", key.partner_id)
+    assert counted(await world.generate([key] * 7)) == {"minted": 7}
+    assert (len(world.told("quota.low")), len(world.told("quota.exhausted"))) == (2, 2)
+    await world.check_books()
+
+
+async def test_without_a_threshold_a_quota_is_never_low(world: World) -> None:
+    [key] = await world.make_partner(quota=2)
+    await world.generate([key, key])
+    assert (world.told("quota.low"), len(world.told("quota.exhausted"))) == ([], 1)
+
+
+async def test_of_two_replicas_one_tells_that_the_quota_ran_out(world: World) -> None:
+    [key] = await world.make_partner(quota=60)
+    await world.admin.execute("UPDATE partners SET quota_low_threshold = 30")
+    assert counted(await world.generate([key] * 100)) == {"minted": 60, "no_codes_remaining": 40}
+    assert (len(world.told("quota.low")), len(world.told("quota.exhausted"))) == (1, 1)
     await world.check_books()
 
 

@@ -1,18 +1,23 @@
 """A decider on a database of its own, with the merchant whose codes it decides about."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
-from services.redemption.app import open_database
+from services.redemption.app import build_app, build_use_cases, open_database
 from services.redemption.consumers import CheckoutConsumer
-from services.redemption.usecases.redeem_orders import RedeemOrders
+from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker.consumer import Received, Reject
+from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from tests.databases import Database
@@ -29,7 +34,7 @@ class Decider:
 
     @property
     def handler(self) -> CheckoutConsumer:
-        return CheckoutConsumer(RedeemOrders(self.pool, lambda: self.now, self.handed_over.extend))
+        return CheckoutConsumer(TakeInCheckouts(self.pool, lambda: self.now, self.handed_over.extend))
 
     async def handle(self, *bodies: bytes, received_at: datetime | None = None) -> list[Reject | None]:
         return await self.handler(received(bodies, received_at or self.now))
@@ -39,6 +44,81 @@ class Decider:
         before = len(self.handed_over)
         assert await self.handle(*bodies, received_at=received_at) == [None] * len(bodies)
         return [data(event) for event in self.handed_over[before:]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+    body: Any
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
+@dataclass
+class Shop:
+    """A checkout system of one program, asking over HTTP; what is announced is among what the decider handed over."""
+
+    http: TestClient[web.Request, web.Application]
+    program_id: uuid.UUID
+    key: str
+    decider: Decider
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        key: str | None = None,
+        idempotency: str | None = None,
+        forwarded_for: str | None = None,
+    ) -> Reply:
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        if forwarded_for is not None:
+            headers["X-Forwarded-For"] = forwarded_for
+        if idempotency is not None:
+            headers["Idempotency-Key"] = idempotency
+        async with self.http.request(method, path, headers=headers, json=json) as response:
+            raw = await response.read()
+            body = await response.json(content_type=None) if raw else None
+            return Reply(response.status, response.headers.copy(), raw, body)
+
+    async def redeem(self, *codes: str, ref: str = "order-1", idempotency: str | None = None, **body: Any) -> Reply:
+        asked = {"codes": list(codes), "order_ref": ref, **body}
+        return await self.send("POST", "/v1/redemptions", asked, idempotency=idempotency)
+
+    async def reserve(self, *codes: str, ref: str = "order-1", **body: Any) -> Reply:
+        return await self.send("POST", "/v1/reservations", {"codes": list(codes), "order_ref": ref, **body})
+
+    async def validate(self, *codes: str, **body: Any) -> Reply:
+        return await self.send("POST", "/v1/validations", {"codes": list(codes), **body})
+
+    async def void_order(self, ref: str = "order-1", **body: Any) -> Reply:
+        return await self.send("POST", f"/v1/orders/{ref}/void", body)
+
+    def announced(self) -> list[dict[str, Any]]:
+        return [data(event) for event in self.decider.handed_over]
+
+
+@asynccontextmanager
+async def open_shop(
+    pool: Pool, program_id: uuid.UUID, key: str, decider: Decider, *, trusted_proxies: int = 0
+) -> AsyncIterator[Shop]:
+    """Run the HTTP side of the service without its broker."""
+
+    async def ready() -> dict[str, str]:
+        return {"database": "ok"}
+
+    cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
+    app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready)
+    async with cases.decide.running(), TestClient(TestServer(app)) as http:
+        yield Shop(http, program_id, key, decider)
 
 
 def received(bodies: Sequence[bytes], at: datetime) -> list[Received]:
@@ -71,6 +151,13 @@ async def admin(database: Database) -> "AsyncIterator[asyncpg.Connection[asyncpg
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def shop(pool: Pool, merchant: Merchant, decider: Decider) -> AsyncIterator[Shop]:
+    program = await merchant.program()
+    async with open_shop(pool, program, await merchant.key(program, "checkout"), decider) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from shared import api_keys
 from shared.canonical import canonical_code
 from shared.ids import new_id
 
@@ -31,6 +32,10 @@ INSERT_CODE = """
 INSERT INTO codes.promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_active, starts_at,
     expires_at, redemption_limit, created_at, updated_at, archived_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)
+"""
+INSERT_KEY = """
+INSERT INTO codes.api_keys (id, program_id, kind, purpose, slot, scopes, digest, created_at)
+VALUES ($1, $2, $6, $3, 1, $4, $5, now())
 """
 
 
@@ -94,6 +99,49 @@ class Merchant:
             *(limit, created_at, archived_at),
         )
         return key
+
+    async def restrict_coupon(self, coupon_id: uuid.UUID, **columns: Any) -> None:
+        """Set columns of a coupon."""
+        await self._set("coupons", coupon_id, columns)
+
+    async def restrict_code(self, code_id: uuid.UUID, **columns: Any) -> None:
+        """Set columns of a code."""
+        await self._set("promotion_codes", code_id, columns)
+
+    async def key(self, program_id: uuid.UUID, *scopes: str, kind: api_keys.KeyKind = "secret") -> str:
+        """Return a new key of the program."""
+        made = api_keys.generate(kind, new_id())
+        await self.connection.execute(
+            INSERT_KEY, made.key_id, program_id, made.key_id.hex, list(scopes), made.digest, kind
+        )
+        return made.text
+
+    async def _set(self, table: str, key: uuid.UUID, columns: dict[str, Any]) -> None:
+        assignments = ", ".join(f"{name} = ${number}" for number, name in enumerate(columns, 2))
+        statement = f"UPDATE codes.{table} SET {assignments} WHERE id = $1"  # noqa: S608 - names from the tests
+        await self.connection.execute(statement, key, *columns.values())
+
+
+def taken_back(
+    program_id: uuid.UUID,
+    kind: str = "cancelled",
+    *,
+    ref: str = "order-1",
+    event: str | None = None,
+    time: datetime = NOW,
+    **data: Any,
+) -> bytes:
+    """Return the bytes of a `checkout.cancelled` or `checkout.refunded` event."""
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": event or str(uuid.uuid4()),
+            "source": "/shop",
+            "type": f"checkout.{kind}",
+            "time": time.isoformat(),
+            "data": {"program_id": str(program_id), "order_ref": ref, **data},
+        }
+    ).encode()
 
 
 def checkout(

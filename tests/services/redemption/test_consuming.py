@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from services.redemption.consumers import CheckoutConsumer
-from services.redemption.usecases.redeem_orders import RedeemOrders
+from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
@@ -66,7 +66,7 @@ async def test_an_event_goes_in_and_code_redeemed_comes_out(
     await merchant.code(program, await merchant.coupon(program), "PLAIN")
     async with Publisher(clean_broker["redemption"], topology.EXCHANGE_REDEMPTION) as publisher:
         relay = OutboxRelay(publisher, OutboxTable(pool))
-        handler = CheckoutConsumer(RedeemOrders(pool, utc_now, relay.hand_over))
+        handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, relay.hand_over))
         consumer = BatchConsumer(clean_broker["redemption"], topology.QUEUE_REDEMPTION_CHECKOUT, handler, utc_now)
         async with running(relay), running(consumer):
             await publish(clean_broker, [checkout(program, "PLAIN", time=utc_now()), b"{}"])
@@ -112,7 +112,7 @@ async def test_one_poison_row_is_found_and_its_neighbours_are_redeemed(
     # A row that the database will not take, for a reason that no check in front of it knows.
     await admin.execute("ALTER TABLE redemption.redemptions ADD CHECK (order_ref <> 'poison')")
     await publish(clean_broker, [checkout(program, f"C{n}", ref="poison" if n == 4 else str(n)) for n in range(9)])
-    handler = CheckoutConsumer(RedeemOrders(pool, utc_now, lambda _: None))
+    handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, lambda _: None))
     consumer = BatchConsumer(clean_broker["redemption"], topology.QUEUE_REDEMPTION_CHECKOUT, handler, utc_now)
     async with running(consumer):
         (dead,) = await take(clean_broker, f"{topology.QUEUE_REDEMPTION_CHECKOUT}.dead", 1)

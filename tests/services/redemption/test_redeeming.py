@@ -73,6 +73,8 @@ class TestARedemption:
                 "currency": "USD",
                 "applied_minor": 2500,
             },
+            "discount_ends_at": "2026-03-18T12:00:00Z",
+            "commission": None,
             "order": order,
             "attributes": {"card_id": "card-1", "n": 3},
             "attribute_names": ["card_id"],
@@ -332,8 +334,8 @@ class TestRaces:
             deciders = [Decider(one), Decider(two)]
             bodies = [checkout(program, "TEN", ref=str(n)) for n in range(40)]
             await asyncio.gather(*(deciders[n % 2].handle(body) for n, body in enumerate(bodies)))
-        counts = [json.loads(e.body)["data"].get("times_redeemed") for d in deciders for e in d.handed_over]
-        assert sorted(count for count in counts if count) == list(range(2, 11))
+        events = [event for d in deciders for event in d.handed_over if event.type == "code.redeemed"]
+        assert sorted(json.loads(e.body)["data"]["times_redeemed"] for e in events) == list(range(2, 11))
         assert (await state(admin))["redemptions"] == 10
 
     async def test_sixty_four_orders_for_one_code_in_one_batch(self, decider: Decider, merchant: Merchant) -> None:
@@ -353,7 +355,7 @@ class TestRaces:
             deciders = [Decider(one), Decider(two)]
             batches = [[checkout(program, f"C{n}", ref=str(n)) for n in range(k, 40, 8)] for k in range(8)]
             await asyncio.gather(*(deciders[k % 2].handle(*batch) for k, batch in enumerate(batches)))
-        counts = [json.loads(e.body)["data"] for d in deciders for e in d.handed_over]
+        counts = [json.loads(e.body)["data"] for d in deciders for e in d.handed_over if e.type != "coupon.exhausted"]
         assert sorted(c["coupon_times_redeemed"] for c in counts if "reason" not in c) == list(range(1, 11))
         assert {c["reason"] for c in counts if "reason" in c} == {"coupon_exhausted"}
         assert await admin.fetchval("SELECT uses FROM redemption.coupon_counters") == 10
@@ -379,8 +381,9 @@ class TestACouponsLimit:
         await merchant.code(program, coupon, "MANY", limit=None)
         await decider.take(*(checkout(program, "MANY", ref=str(n)) for n in range(3)))
         await admin.execute("UPDATE codes.coupons SET redemption_limit = 4")
-        fourth, fifth = await decider.take(*(checkout(program, "MANY", ref=str(n)) for n in (3, 4)))
+        fourth, exhausted, fifth = await decider.take(*(checkout(program, "MANY", ref=str(n)) for n in (3, 4)))
         assert (fourth["coupon_times_redeemed"], fifth["reason"]) == (4, "coupon_exhausted")
+        assert (exhausted["event"], exhausted["times_redeemed"]) == ("coupon.exhausted", 4)
 
     async def test_taken_away_and_set_again_has_missed_nothing(
         self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
@@ -391,8 +394,8 @@ class TestACouponsLimit:
         for n, limit in enumerate((2, None, None, 4, 4)):
             await admin.execute("UPDATE codes.coupons SET redemption_limit = $1", limit)
             await decider.take(checkout(program, "MANY", ref=str(n)))
-        reasons = [json.loads(e.body)["data"].get("reason") for e in decider.handed_over]
-        assert reasons == [None, None, None, None, "coupon_exhausted"]
+        told = [json.loads(e.body)["data"].get("reason", e.type) for e in decider.handed_over]
+        assert told == [*["code.redeemed"] * 4, "coupon.exhausted", "coupon_exhausted"]
 
     async def test_set_while_a_purchase_without_it_is_under_way_waits_for_that(
         self, database: Database, merchant: Merchant, admin: "Connection[asyncpg.Record]"

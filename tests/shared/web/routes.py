@@ -194,7 +194,7 @@ def make_routes() -> list[Route]:
         _route("POST", "/v1/who", _who, operator_allowed=True),
         _route("POST", "/v1/operators", _who, security="operator", scope=None),
         _route("POST", "/v1/either", _who, security="either", scope=("codes:generate", "manage")),
-        _route("POST", "/v1/public", _who, security="bearer", scope="validate"),
+        _route("POST", "/v1/public", _who, security="bearer", scope="validate", is_open_to_browsers=True),
         _route("GET", "/v1/open", _who, security="none", scope=None),
         _route("GET", "/v1/unscoped", _who, scope=None),
         _route("POST", "/v1/hold", _hold),

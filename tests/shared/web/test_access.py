@@ -43,6 +43,19 @@ async def test_publishable_key_is_good_for_validation_only(client: Client) -> No
     assert (await client.get("/v1/unscoped", headers=headers)).status == 403
 
 
+async def test_a_page_may_ask_a_route_that_is_open_to_browsers_and_read_its_refusals(client: Client) -> None:
+    asked = await client.options("/v1/public", headers={"Origin": "https://shop.example"})
+    assert (asked.status, await asked.read()) == (204, b"")
+    assert asked.headers["Access-Control-Allow-Methods"] == "POST"
+    assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    for key in ("public", "nobody"):
+        answer = await client.post("/v1/public", headers={"Authorization": f"Bearer {key}"})
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in asked.headers
+    elsewhere = await client.options("/v1/who", headers={"Origin": "https://shop.example"})
+    assert (elsewhere.status, elsewhere.headers.get("Access-Control-Allow-Origin")) == (405, None)
+
+
 async def test_either_header_serves_and_two_different_keys_do_not(client: Client) -> None:
     assert (await client.post("/v1/either", headers=PARTNER)).status == 200
     assert (await client.post("/v1/either", headers=PROGRAM)).status == 200

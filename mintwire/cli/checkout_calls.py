@@ -1,0 +1,320 @@
+"""The rest of `mintwire checkout`: what a shop asks over HTTP, and how it takes orders back by event."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from mintwire.cli.client import CallFailed, address, ask, fetch, given, refusal
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Misused, command, show, show_json, show_many, tell
+from shared.broker.publisher import Publisher
+from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION
+from shared.broker.watch import watching
+from shared.clock import utc_now
+from shared.events.checkout import CheckoutCancelledV1, CheckoutRefundedV1
+from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, describe
+from shared.events.redemption import CodeRedemptionVoidedV1
+from shared.ids import new_id
+
+_NOTHING_HEARD = 2
+_OTHERS_SECONDS = 0.5
+
+Codes = Annotated[str, Parameter(required=True)]
+TakenBack = CheckoutCancelledV1 | CheckoutRefundedV1
+
+
+@command
+async def validate(
+    *codes: Codes,
+    order_ref: str | None = None,
+    customer_id: str | None = None,
+    email: str | None = None,
+    currency: str | None = None,
+    subtotal: int | None = None,
+    key: str | None = None,
+    as_json: AsJSON = False,
+) -> int:
+    """Ask what codes would take off an order; nothing changes. Exit code 0: all are valid. 1: not all.
+
+    Example: mintwire checkout validate DEMO-1A0A48C0 --currency USD --subtotal 2900
+
+    Parameters
+    ----------
+    codes
+        1 to 10 codes, in any spelling.
+    order_ref
+        The order: what it has reserved does not stand in its way.
+    customer_id
+        The shop's name for the customer.
+    email
+        The customer's address.
+    currency
+        ISO 4217.
+    subtotal
+        In minor units: 2900 is 29.00.
+    key
+        Another key than the program's, such as a publishable one, which is told no reasons.
+    """
+    target = read_target()
+    body = _order(codes, order_ref, customer_id, email, currency, subtotal)
+    url = address(target.redemption_url, "v1", "validations")
+    data = await fetch("POST", url, key=key or target.program_key, body=body)
+    if as_json:
+        show_json(data)
+    else:
+        show_many(data.get("codes", []), ("code", "valid", "reason", "discount"), as_json=False)
+        show({"valid": data["valid"], **(data.get("order") or {})}, as_json=False)
+    return 0 if data["valid"] else 1
+
+
+@command
+async def reserve(
+    *codes: Codes,
+    order_ref: str | None = None,
+    ttl_seconds: int | None = None,
+    customer_id: str | None = None,
+    email: str | None = None,
+    currency: str | None = None,
+    subtotal: int | None = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Keep codes for an order while it is being paid; for the same order again it extends.
+
+    Example: mintwire checkout reserve DEMO-1A0A48C0 --order-ref order-1 --ttl-seconds 900
+
+    Parameters
+    ----------
+    codes
+        1 to 10 codes, in any spelling.
+    order_ref
+        The shop's name for the order; a new one if not given.
+    ttl_seconds
+        For how long: 15 minutes if not given, 7 days at most.
+    customer_id
+        The shop's name for the customer.
+    email
+        The customer's address.
+    currency
+        ISO 4217.
+    subtotal
+        In minor units: 2900 is 29.00.
+    """
+    target = read_target()
+    body = _order(codes, order_ref or f"order-{new_id()}", customer_id, email, currency, subtotal)
+    url = address(target.redemption_url, "v1", "reservations")
+    show(await fetch("POST", url, key=target.program_key, body=body | given(ttl_seconds=ttl_seconds)), as_json)
+
+
+@command
+async def release(reservation_id: str) -> None:
+    """End a reservation; what it kept is free for others.
+
+    Example: mintwire checkout release 0192…
+    """
+    target = read_target()
+    url = address(target.redemption_url, "v1", "reservations", reservation_id)
+    answer = await ask("DELETE", url, key=target.program_key)
+    if answer.status >= 400:
+        raise CallFailed(refusal(answer), answer.status)
+
+
+@command
+async def redeem(
+    *codes: Codes,
+    order_ref: str | None = None,
+    customer_id: str | None = None,
+    email: str | None = None,
+    currency: str | None = None,
+    subtotal: int | None = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Redeem an order's codes over HTTP, by the same rules as `complete` by event; the same order again is the same.
+
+    Example: mintwire checkout redeem DEMO-1A0A48C0 --order-ref order-1
+
+    Parameters
+    ----------
+    codes
+        1 to 10 codes, in any spelling.
+    order_ref
+        The shop's name for the order; a new one if not given.
+    customer_id
+        The shop's name for the customer.
+    email
+        The customer's address.
+    currency
+        ISO 4217.
+    subtotal
+        In minor units: 2900 is 29.00.
+    """
+    target = read_target()
+    body = _order(codes, order_ref or f"order-{new_id()}", customer_id, email, currency, subtotal)
+    data = await fetch("POST", address(target.redemption_url, "v1", "redemptions"), key=target.program_key, body=body)
+    if as_json:
+        show_json(data)
+    else:
+        print(f"order     {data['order_ref']}")
+        show_many(data["redemptions"], ("id", "code", "status", "discount"), as_json=False)
+
+
+@command
+async def void(
+    redemption_id: str, *, reason: str | None = None, keep_use: bool = False, as_json: AsJSON = False
+) -> None:
+    """Take one redemption back; again changes nothing.
+
+    Example: mintwire checkout void 0192… --reason fraud
+
+    Parameters
+    ----------
+    reason
+        A note that is kept and told.
+    keep_use
+        Do not let the use become free again.
+    """
+    target = read_target()
+    body = given(reason=reason, release=False if keep_use else None)
+    url = address(target.redemption_url, "v1", "redemptions", redemption_id, "void")
+    show(await fetch("POST", url, key=target.program_key, body=body), as_json)
+
+
+@command
+async def cancel(
+    order_ref: str,
+    *,
+    reason: str | None = None,
+    keep_use: bool = False,
+    program: str | None = None,
+    timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
+    as_json: AsJSON = False,
+) -> int:
+    """Publish `checkout.cancelled` for an order, and wait for what is voided. Exit code 2: nothing heard in time.
+
+    Example: mintwire checkout cancel order-1 --reason "payment failed"
+
+    Parameters
+    ----------
+    reason
+        A note that is kept and told.
+    keep_use
+        Do not let the uses become free again.
+    program
+        The program's id, if it is not the configured one.
+    timeout
+        Seconds to wait.
+    """
+    members = {"order_ref": order_ref, "reason": reason, "release": False if keep_use else None}
+    return await _take_back(CheckoutCancelledV1, members, program, timeout, as_json)
+
+
+@command
+async def refund(
+    order_ref: str,
+    *,
+    amount: int | None = None,
+    reason: str | None = None,
+    keep_use: bool = False,
+    program: str | None = None,
+    timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
+    as_json: AsJSON = False,
+) -> int:
+    """Publish `checkout.refunded` for an order, and wait for what is voided. Exit code 2: nothing heard in time.
+
+    Example: mintwire checkout refund order-1 --amount 500
+
+    Parameters
+    ----------
+    amount
+        In minor units, if only a part was paid back; that is recorded and voids nothing, so nothing is waited for.
+    reason
+        A note that is kept and told.
+    keep_use
+        Do not let the uses become free again.
+    program
+        The program's id, if it is not the configured one.
+    timeout
+        Seconds to wait.
+    """
+    members = {"order_ref": order_ref, "reason": reason, "amount": amount, "release": False if keep_use else None}
+    return await _take_back(CheckoutRefundedV1, members, program, timeout if amount is None else 0.0, as_json)
+
+
+COMMANDS = (validate, reserve, release, redeem, void, cancel, refund)
+
+
+def _order(
+    codes: Sequence[str],
+    order_ref: str | None,
+    customer_id: str | None,
+    email: str | None,
+    currency: str | None,
+    subtotal: int | None,
+) -> dict[str, object]:
+    customer, order = given(id=customer_id, email=email), given(currency=currency, subtotal=subtotal)
+    return given(codes=list(codes), order_ref=order_ref, customer=customer or None, order=order or None)
+
+
+async def _take_back(
+    model: type[TakenBack], members: dict[str, Any], program: str | None, timeout_seconds: float, as_json: bool
+) -> int:
+    target = read_target()
+    try:
+        data = model.model_validate({"program_id": program or target.program_id, **members})
+    except ValidationError as error:
+        raise Misused(describe(error)) from None
+    event = data.to_event(new_id(), utc_now())
+    voided: list[CodeRedemptionVoidedV1] = []
+    # The look starts first, for the answer may be quicker than the confirm.
+    async with watching(target.amqp_url, EXCHANGE_REDEMPTION, (CodeRedemptionVoidedV1.type,)) as heard:
+        async with Publisher(target.amqp_url, EXCHANGE_CHECKOUT, name="mintwire checkout") as publisher:
+            await publisher.publish_one(event.type, event.body, message_id=str(event.id))
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while timeout_seconds:
+            body = await heard(max(0.0, deadline - asyncio.get_running_loop().time()))
+            if body is None:
+                break
+            if found := _of_order(body, data):
+                voided += found
+                # An order's codes are voided together, so the others are as good as here.
+                deadline = min(deadline, asyncio.get_running_loop().time() + _OTHERS_SECONDS)
+    return _report(data, event.id, voided, timeout_seconds, as_json)
+
+
+def _of_order(body: bytes, data: TakenBack) -> list[CodeRedemptionVoidedV1]:
+    try:
+        found = decode_data(decode_envelope(body), CodeRedemptionVoidedV1)
+    except InvalidEvent as error:
+        tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
+        return []
+    return [found] if (found.program_id, found.order_ref) == (data.program_id, data.order_ref) else []
+
+
+def _report(
+    data: TakenBack,
+    event_id: uuid.UUID,
+    voided: Sequence[CodeRedemptionVoidedV1],
+    timeout_seconds: float,
+    as_json: bool,
+) -> int:
+    if as_json:
+        told = [json.loads(each.model_dump_json()) for each in voided]
+        show_json({"order_ref": data.order_ref, "event_id": str(event_id), "voided": told})
+    else:
+        print(f"order     {data.order_ref}")
+        print(f"event     {event_id}")
+        for each in voided:
+            print(f"voided    {each.code}  {'its use is free again' if each.is_released else 'its use stays taken'}")
+    if not timeout_seconds or voided:
+        return 0
+    tell(
+        f"the broker has the event; nothing was voided in {timeout_seconds:g} s: the order has redeemed nothing, or "
+        "was taken back before; what it redeems late of purchases before now will be voided. Else: mintwire doctor"
+    )
+    return _NOTHING_HEARD

@@ -1,0 +1,60 @@
+"""`redeem` and `transaction_key`, the members with which the coupon API redeems, and the answer to them."""
+
+from typing import Annotated, Final
+
+from aiohttp import hdrs
+from pydantic import Field, model_validator
+
+from services.codes.domain.orders import Applied, RedeemOutcome
+from shared.web import Request, RequestModel, ResponseModel, Text, field_error
+
+REDEEMING: Final = (
+    "With `redeem` and `transaction_key` the redemption engine is asked to redeem it for that order, after the change; "
+    "`redemption` says what was applied, or why not. The API key needs the scope `checkout` as well. A 503 says "
+    "nothing about whether it was redeemed: send the same again."
+)
+
+
+class Redeeming(RequestModel):
+    """Members of a change that also redeems."""
+
+    redeem: bool = Field(default_factory=bool, description="Redeem it for the order that `transaction_key` names.")
+    transaction_key: Annotated[Text, Field(min_length=1)] | None = Field(
+        None, description="The order's reference. The same order redeems a code once, however often this is sent."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> "Redeeming":
+        if self.redeem and self.transaction_key is None:
+            raise field_error("transaction_key", "is required if the redeem field is true")
+        return self
+
+
+class RedemptionOutcome(ResponseModel):
+    """What came of `redeem`: applied, now or by an earlier request (`is_repeat`), or `reason` and `message` why not."""
+
+    applied: bool
+    transaction_key: str
+    redemption_id: str | None = None
+    redeemed_at: str | None = None
+    is_repeat: bool = False
+    reason: str | None = None
+    message: str | None = None
+
+
+def outcome_data(order_ref: str, outcome: RedeemOutcome) -> RedemptionOutcome:
+    """Return an outcome as it is shown."""
+    if isinstance(outcome, Applied):
+        return RedemptionOutcome(
+            applied=True,
+            transaction_key=order_ref,
+            redemption_id=outcome.redemption_id,
+            redeemed_at=outcome.redeemed_at,
+            is_repeat=outcome.is_repeat,
+        )
+    return RedemptionOutcome(applied=False, transaction_key=order_ref, reason=outcome.reason, message=outcome.detail)
+
+
+def authorization(request: Request) -> str:
+    """Return the header with which the caller asked, to be asked with in his name."""
+    return request.http.headers[hdrs.AUTHORIZATION]

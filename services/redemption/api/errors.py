@@ -1,0 +1,23 @@
+"""The one table from the service's errors and refusals to status, machine code and body."""
+
+from services.redemption.domain.decision import Refused
+from services.redemption.domain.errors import Missing, TooManyGuesses
+from shared.web import HTTPProblem, not_found
+
+
+def translate(error: Exception) -> HTTPProblem | None:
+    """Return the refusal for an error of this service; None for what is not one."""
+    if isinstance(error, TooManyGuesses):
+        return HTTPProblem(429, "too_many_guesses", str(error), headers={"Retry-After": str(error.wait_seconds)})
+    return not_found() if isinstance(error, Missing) else None
+
+
+def refused(refusal: Refused, codes: list[str]) -> HTTPProblem:
+    """Return the 409 for an order whose codes are refused; its code is the reason, and the code at fault is named."""
+    field = f"codes.{codes.index(refusal.code)}" if refusal.code in codes else "codes"
+    return HTTPProblem(409, refusal.reason, refusal.detail, {field: [refusal.detail]})
+
+
+def order_cancelled() -> HTTPProblem:
+    """Return the 409 for a purchase that was cancelled before it was heard of."""
+    return HTTPProblem(409, "order_cancelled", "The order was cancelled after this purchase; nothing was used.")

@@ -1,0 +1,23 @@
+"""What every handler of this service needs of a request: the use cases, and one answer per key."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from aiohttp import web
+
+from services.redemption.api.errors import translate
+from services.redemption.api.use_cases import USE_CASES, UseCases
+from shared.idempotency import Once
+from shared.web import Request, answered_once
+
+T = TypeVar("T")
+
+
+def use_cases(request: Request) -> UseCases:
+    """Return the service's use cases."""
+    return request.dependency(USE_CASES)
+
+
+def once(request: Request, render: Callable[[T], web.Response]) -> Once[T]:
+    """Return how this request is answered, and under which key, if any, the answer is kept."""
+    return answered_once(request, request.program_id, render, translate, has_secret=False)

@@ -1,0 +1,294 @@
+"""`/v1/redemptions` and `/v1/orders`: codes redeemed by orders, looked up, and taken back."""
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from services.redemption.api.errors import order_cancelled, refused
+from services.redemption.api.exchange import once, use_cases
+from services.redemption.api.shapes import (
+    Codes,
+    CustomerBody,
+    MinorUnits,
+    OrderBody,
+    RedemptionData,
+    RequiredText,
+    customer_of,
+    order_of,
+    redemption_data,
+)
+from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused
+from services.redemption.domain.listing import RedemptionFilter
+from services.redemption.domain.purchase import Cancellation, VoidRequest, effective_time
+from services.redemption.domain.voiding import Cancelled
+from services.redemption.usecases.announce_decisions import CompletedCheckout
+from services.redemption.usecases.decide_batch import Outcome
+from services.redemption.usecases.purchases import purchase_of
+from shared.events.checkout import Attributes
+from shared.idempotency import Once
+from shared.web import (
+    Data,
+    Instant,
+    Page,
+    PageQuery,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    Text,
+    data_response,
+    decode_cursor,
+    invalid_field,
+    next_cursor,
+    page_response,
+    respond,
+)
+
+SOURCE: Final = "/mintwire/redemption/http"
+
+
+class RedemptionBody(RequestModel):
+    """An order that was paid with codes."""
+
+    codes: Codes
+    order_ref: RequiredText
+    customer: CustomerBody | None = None
+    order: OrderBody | None = None
+    reservation_id: RequiredText | None = Field(
+        None, description="The reservation to use; needed only if it was made under another `order_ref`."
+    )
+    occurred_at: Instant | None = Field(
+        None, description="When the order was paid, within the last 24 hours; now, if left out."
+    )
+    attributes: Attributes | None = Field(None, description="Passed on in `code.redeemed`.")
+
+
+class VoidBody(RequestModel):
+    """Why a redemption is taken back; `release` false keeps its use from becoming free again."""
+
+    reason: RequiredText | None = None
+    release: bool | None = None
+
+
+class OrderVoidBody(VoidBody):
+    """Why an order is taken back."""
+
+    amount: MinorUnits | None = Field(
+        None,
+        description="What was paid back, in minor units, if it was a part. A part is recorded and voids nothing, until "
+        "the parts together are all that was paid, or `release` is true.",
+    )
+
+
+class RedeemedData(ResponseModel):
+    """An order's codes, redeemed now or by an earlier request about the same order."""
+
+    order_ref: str
+    redemptions: list[RedemptionData]
+
+
+class RedemptionQuery(PageQuery):
+    """Filters of the list of redemptions."""
+
+    code: Text | None = Field(None, description="A code in whatever spelling, or those that bore the string before it.")
+    coupon_id: uuid.UUID | None = None
+    partner_id: uuid.UUID | None = None
+    order_ref: Text | None = None
+    status: Literal["redeemed", "voided"] | None = None
+    occurred_from: Instant | None = None
+    occurred_before: Instant | None = None
+
+
+async def redeem(request: Request) -> web.StreamResponse:
+    """Redeem an order's codes."""
+    body = request.body(RedemptionBody)
+    cases = use_cases(request)
+    now = cases.clock()
+    customer, order = customer_of(body.customer), order_of(body.order)
+    purchase = purchase_of(
+        request.program_id,
+        SOURCE,
+        str(cases.new_id()),
+        body.order_ref,
+        body.codes,
+        effective_time(body.occurred_at or now, now),
+        customer,
+        order,
+        body.reservation_id,
+    )
+    made: Once[Outcome] = once(request, _rendering_redeemed(request, body))
+    ask = CompletedCheckout(purchase, customer, order, body.attributes or {}, is_answered=True)
+    return respond(request, await cases.decide(ask, made))
+
+
+def _rendering_redeemed(request: Request, body: RedemptionBody) -> Callable[[Outcome], web.Response]:
+    def render(outcome: Outcome) -> web.Response:
+        if isinstance(outcome, Refused):
+            return request.render(refused(outcome, body.codes))
+        if isinstance(outcome, RedeemedLate):
+            return request.render(order_cancelled())
+        if not isinstance(outcome, Redeemed):
+            raise TypeError("a purchase is redeemed or refused")
+        redeemed = [*outcome.repeated, *(use.redemption for use in outcome.uses)]
+        data = RedeemedData(order_ref=body.order_ref, redemptions=[redemption_data(r) for r in redeemed])
+        return data_response(data, 201 if outcome.uses else 200)
+
+    return render
+
+
+async def void(request: Request) -> web.StreamResponse:
+    """Take one redemption back."""
+    body = request.body(VoidBody)
+    cases = use_cases(request)
+    found = await cases.read_redemptions.one(request.program_id, request.path_id("redemption_id"))
+
+    def render(outcome: Outcome) -> web.Response:
+        if not isinstance(outcome, Cancelled):
+            raise TypeError("a void has one kind of outcome")
+        return data_response(redemption_data(outcome.redemptions[0]))
+
+    made: Once[Outcome] = once(request, render)
+    ask = VoidRequest(found.program_id, found.order_ref, found.id, cases.clock(), body.reason, body.release)
+    return respond(request, await cases.decide(ask, made))
+
+
+async def void_order(request: Request) -> web.StreamResponse:
+    """Take an order back, also one that is not known yet."""
+    body = request.body(OrderVoidBody)
+    cases = use_cases(request)
+    order_ref = _order_ref(request)
+
+    def render(outcome: Outcome) -> web.Response:
+        if not isinstance(outcome, Cancelled):
+            raise TypeError("a void has one kind of outcome")
+        shown = [redemption_data(redemption) for redemption in outcome.redemptions]
+        return data_response(RedeemedData(order_ref=order_ref, redemptions=shown))
+
+    made: Once[Outcome] = once(request, render)
+    ask = Cancellation(
+        cases.new_id(), request.program_id, order_ref, cases.clock(), body.reason, body.amount, body.release
+    )
+    return respond(request, await cases.decide(ask, made))
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show one redemption."""
+    found = await use_cases(request).read_redemptions.one(request.program_id, request.path_id("redemption_id"))
+    return data_response(redemption_data(found))
+
+
+async def list_redemptions(request: Request) -> web.StreamResponse:
+    """List redemptions, the latest first."""
+    query = request.query(RedemptionQuery)
+    last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
+    wanted = RedemptionFilter(
+        request.program_id,
+        query.order_ref,
+        None,
+        query.coupon_id,
+        query.partner_id,
+        None if query.status is None else query.status == "voided",
+        query.occurred_from,
+        query.occurred_before,
+    )
+    found = await use_cases(request).read_redemptions(wanted, query.code, last, query.limit + 1)
+    shown = [redemption_data(redemption) for redemption in found[: query.limit]]
+    return page_response(list(shown), next_cursor(found, query.limit, "occurred_at", "id"))
+
+
+def _order_ref(request: Request) -> str:
+    order_ref = request.path("order_ref")
+    if len(order_ref) > 255:
+        raise invalid_field("order_ref", "must have at most 255 characters")
+    return order_ref
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/redemptions",
+        handler=redeem,
+        summary="Redeem an order's codes",
+        tag="checkout",
+        security="bearer",
+        scope="checkout",
+        family="management",
+        body=RedemptionBody,
+        idempotent=True,
+        responses={
+            201: Data[RedeemedData],
+            200: Data[RedeemedData],
+            409: "The codes cannot be used: `code` is the reason, and `errors` names the first at fault; "
+            "or a twin of this request is still under way",
+        },
+        description="The same rules as for `checkout.completed`: all codes or none, each once per order. A repeat "
+        "about the same order gives the same answer with 200. A refused order may ask again.",
+        examples={
+            "request": {
+                "codes": ["PREFIX-1A0A48C0"],
+                "order_ref": "4711",
+                "order": {"currency": "EUR", "subtotal": 4900},
+            }
+        },
+    ),
+    Route(
+        method="GET",
+        path="/v1/redemptions",
+        handler=list_redemptions,
+        summary="List redemptions",
+        tag="checkout",
+        security="bearer",
+        scope=("checkout", "manage"),
+        family="management",
+        query=RedemptionQuery,
+        responses={200: Page[RedemptionData]},
+    ),
+    Route(
+        method="GET",
+        path="/v1/redemptions/{redemption_id}",
+        handler=get,
+        summary="Show a redemption",
+        tag="checkout",
+        security="bearer",
+        scope=("checkout", "manage"),
+        family="management",
+        responses={200: Data[RedemptionData], 404: "No such redemption"},
+    ),
+    Route(
+        method="POST",
+        path="/v1/redemptions/{redemption_id}/void",
+        handler=void,
+        summary="Take a redemption back",
+        tag="checkout",
+        security="bearer",
+        scope="checkout",
+        family="management",
+        body=VoidBody,
+        body_required=False,
+        idempotent=True,
+        responses={200: Data[RedemptionData], 404: "No such redemption"},
+        description="It is voided once; every further request answers the same. Whether the use is free again depends "
+        "on the coupon's release policy.",
+        examples={"request": {"reason": "fraud"}},
+    ),
+    Route(
+        method="POST",
+        path="/v1/orders/{order_ref}/void",
+        handler=void_order,
+        summary="Take an order back",
+        tag="checkout",
+        security="bearer",
+        scope="checkout",
+        family="management",
+        body=OrderVoidBody,
+        body_required=False,
+        idempotent=True,
+        responses={200: Data[RedeemedData]},
+        description="Voids what the order redeemed so far, and what is still to be heard of purchases made before now.",
+        examples={"request": {"reason": "refund"}},
+    ),
+)

@@ -1,0 +1,161 @@
+"""`/v1/reservations`: codes kept for an order while it is being paid."""
+
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from services.redemption.api.errors import refused
+from services.redemption.api.exchange import once, use_cases
+from services.redemption.api.shapes import Codes, CustomerBody, OrderBody, RequiredText, customer_of, order_of
+from services.redemption.domain.books import Reservation
+from services.redemption.domain.decision import Refused, Reserved
+from services.redemption.domain.purchase import HoldRequest
+from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome
+from services.redemption.usecases.purchases import purchase_of
+from shared.clock import format_microseconds
+from shared.idempotency import Once
+from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, data_response, respond
+
+LONGEST_SECONDS: Final = int(LONGEST_HOLD.total_seconds())
+
+
+class ReservationBody(RequestModel):
+    """Codes to be kept for an order."""
+
+    codes: Codes
+    order_ref: RequiredText
+    ttl_seconds: Annotated[Int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
+        900, description="For how long. Slow ways to pay need days; past it the use is free for others."
+    )
+    customer: CustomerBody | None = None
+    order: OrderBody | None = None
+
+
+class HeldCodeData(ResponseModel):
+    """One code that is kept, and what it would take off."""
+
+    code: str
+    code_id: str
+    coupon_id: str
+    discount_minor: int | None
+    currency: str | None
+
+
+class ReservationData(ResponseModel):
+    """A reservation; one that has expired keeps nothing, but its order may still be faster than others."""
+
+    id: str
+    order_ref: str
+    status: Literal["live", "expired"]
+    codes: list[HeldCodeData]
+    reserved_at: str
+    expires_at: str
+
+
+async def reserve(request: Request) -> web.StreamResponse:
+    """Keep codes for an order; the same order extends what it has, and may change its codes."""
+    body = request.body(ReservationBody)
+    cases = use_cases(request)
+    now = cases.clock()
+    new_id = cases.new_id()
+    purchase = purchase_of(
+        request.program_id,
+        "",
+        str(new_id),
+        body.order_ref,
+        body.codes,
+        now,
+        customer_of(body.customer),
+        order_of(body.order),
+    )
+
+    def render(outcome: Outcome) -> web.Response:
+        if isinstance(outcome, Refused):
+            return request.render(refused(outcome, body.codes))
+        if not isinstance(outcome, Reserved):
+            raise TypeError("a reservation is granted or refused")
+        return data_response(_data(outcome.reservation), 200 if outcome.is_extended else 201)
+
+    made: Once[Outcome] = once(request, render)
+    ask = HoldRequest(purchase, new_id, now + timedelta(seconds=body.ttl_seconds))
+    return respond(request, await cases.decide(ask, made))
+
+
+async def get(request: Request) -> web.StreamResponse:
+    """Show a reservation."""
+    found = await use_cases(request).read_reservation(request.program_id, request.path_id("reservation_id"))
+    return data_response(_data(found))
+
+
+async def release(request: Request) -> web.StreamResponse:
+    """End a reservation; what it kept is free."""
+    await use_cases(request).release_reservation(request.program_id, request.path_id("reservation_id"))
+    return web.Response(status=204)
+
+
+def _data(reservation: Reservation) -> ReservationData:
+    return ReservationData(
+        id=str(reservation.id),
+        order_ref=reservation.order_ref,
+        status="live" if reservation.is_live else "expired",
+        codes=[
+            HeldCodeData(
+                code=held.code,
+                code_id=str(held.code_id),
+                coupon_id=str(held.coupon_id),
+                discount_minor=held.discount_minor,
+                currency=held.currency,
+            )
+            for held in reservation.held
+        ],
+        reserved_at=format_microseconds(reservation.reserved_at),
+        expires_at=format_microseconds(reservation.expires_at),
+    )
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/reservations",
+        handler=reserve,
+        summary="Keep codes for an order that is being paid",
+        tag="checkout",
+        security="bearer",
+        scope="checkout",
+        family="management",
+        body=ReservationBody,
+        idempotent=True,
+        responses={
+            201: Data[ReservationData],
+            200: Data[ReservationData],
+            409: "The codes cannot be used: `code` is the reason; or a twin of this request is still under way",
+        },
+        description="All codes or none. The same `order_ref` again extends its reservation (200). The order's own "
+        "redemption ends it.",
+        examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order_ref": "4711", "ttl_seconds": 900}},
+    ),
+    Route(
+        method="GET",
+        path="/v1/reservations/{reservation_id}",
+        handler=get,
+        summary="Show a reservation",
+        tag="checkout",
+        security="bearer",
+        scope="checkout",
+        family="management",
+        responses={200: Data[ReservationData], 404: "No such reservation, or it has ended"},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/reservations/{reservation_id}",
+        handler=release,
+        summary="End a reservation",
+        tag="checkout",
+        security="bearer",
+        scope="checkout",
+        family="management",
+        responses={204: "It has ended", 404: "No such reservation, or it has ended"},
+    ),
+)

@@ -1,0 +1,140 @@
+"""What checkouts send over HTTP and what they are shown: the shapes that several routes share."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from services.redemption.domain.books import Redemption
+from services.redemption.domain.terms import CodeTerms
+from shared.clock import format_microseconds
+from shared.events.checkout import MAX_MINOR_UNITS, Customer, Order
+from shared.events.redemption import Terms
+from shared.web import Int, RequestModel, ResponseModel, Text
+
+RequiredText = Annotated[Text, Field(min_length=1)]
+Codes = Annotated[list[RequiredText], Field(min_length=1, max_length=10)]
+MinorUnits = Annotated[Int, Field(ge=0, le=MAX_MINOR_UNITS)]
+
+
+class CustomerBody(RequestModel):
+    """Who buys. Uses per customer are counted by the id, or else by the e-mail address."""
+
+    id: RequiredText | None = None
+    email: Annotated[str, StringConstraints(min_length=1, max_length=320)] | None = None
+    is_first_order: bool | None = None
+
+
+class ItemBody(RequestModel):
+    """One line of the order; members beside these two are passed on."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
+
+    product_id: RequiredText | None = None
+    amount: MinorUnits | None = Field(None, description="What the line costs in all, in minor units.")
+
+
+class OrderBody(RequestModel):
+    """What is bought; amounts are integers in minor units of the currency (ISO 4217)."""
+
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    subtotal: MinorUnits | None = None
+    items: Annotated[list[ItemBody], Field(max_length=500)] | None = None
+
+
+class DiscountData(ResponseModel):
+    """What a code takes off; `applied_minor` is null when the order does not tell enough."""
+
+    type: Literal["percent", "static"]
+    percent_hundredths: int | None
+    amount_minor: int | None
+    currency: str | None
+    applied_minor: int | None
+
+
+class CommissionData(ResponseModel):
+    """What the partner earns, of what the order's codes left to pay."""
+
+    percent_hundredths: int
+    amount_minor: int | None
+    currency: str | None
+
+
+class RedemptionData(ResponseModel):
+    """One code redeemed by one order; `is_counted` says whether it takes up a use."""
+
+    id: str
+    status: Literal["redeemed", "voided"]
+    code: str
+    code_id: str
+    coupon_id: str
+    partner_id: str | None
+    order_ref: str
+    customer_id: str | None
+    discount: DiscountData
+    discount_ends_at: str | None
+    commission: CommissionData | None
+    occurred_at: str
+    voided_at: str | None
+    void_reason: str | None
+    is_counted: bool
+    terms: Terms
+
+
+def customer_of(body: CustomerBody | None) -> Customer | None:
+    """Return the customer as events have him."""
+    return None if body is None else Customer(id=body.id, email=body.email, is_first_order=body.is_first_order)
+
+
+def order_of(body: OrderBody | None) -> Order | None:
+    """Return the order as events have it."""
+    if body is None:
+        return None
+    items: list[dict[str, Any]] | None = None
+    if body.items is not None:
+        items = [item.model_dump(exclude_unset=True) for item in body.items]
+    return Order(currency=body.currency, subtotal=body.subtotal, items=items)
+
+
+def redemption_data(redemption: Redemption) -> RedemptionData:
+    """Return a redemption as it is shown."""
+    rate = redemption.commission_hundredths
+    return RedemptionData(
+        id=str(redemption.id),
+        status="redeemed" if redemption.voided_at is None else "voided",
+        code=redemption.code,
+        code_id=str(redemption.code_id),
+        coupon_id=str(redemption.coupon_id),
+        partner_id=str(redemption.partner_id) if redemption.partner_id else None,
+        order_ref=redemption.order_ref,
+        customer_id=redemption.customer_id,
+        discount=DiscountData(
+            type=redemption.discount_type,
+            percent_hundredths=redemption.percent_hundredths,
+            amount_minor=redemption.amount_minor,
+            currency=redemption.currency,
+            applied_minor=redemption.discount_minor,
+        ),
+        discount_ends_at=format_microseconds(redemption.discount_ends_at) if redemption.discount_ends_at else None,
+        commission=None
+        if rate is None
+        else CommissionData(
+            percent_hundredths=rate, amount_minor=redemption.commission_minor, currency=redemption.currency
+        ),
+        occurred_at=format_microseconds(redemption.occurred_at),
+        voided_at=format_microseconds(redemption.voided_at) if redemption.voided_at else None,
+        void_reason=redemption.void_reason,
+        is_counted=redemption.is_counted,
+        terms=Terms.model_validate_json(redemption.terms),
+    )
+
+
+def discount_data(terms: CodeTerms, currency: str | None, applied_minor: int | None) -> DiscountData:
+    """Return what a code would take off an order in that currency."""
+    static = terms.static_amount(currency)
+    return DiscountData(
+        type=terms.discount_type,
+        percent_hundredths=terms.percent_hundredths,
+        amount_minor=terms.amount_minor if static is None else static,
+        currency=currency or terms.currency,
+        applied_minor=applied_minor,
+    )

@@ -1,0 +1,32 @@
+"""The use cases that the handlers call, and the key under which the application holds them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+
+from services.redemption.usecases.decide_requests import DecideRequests
+from services.redemption.usecases.read_redemptions import ReadRedemptions
+from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
+from services.redemption.usecases.validate_codes import ValidateCodes
+from services.redemption.usecases.validate_publicly import ValidatePublicly
+from shared.clock import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """Everything that this service does for those who ask over HTTP; `clock` and `new_id` stamp what they ask."""
+
+    clock: Clock
+    new_id: Callable[[], UUID]
+    decide: DecideRequests
+    validate_codes: ValidateCodes
+    validate_publicly: ValidatePublicly
+    read_redemptions: ReadRedemptions
+    read_reservation: ReadReservation
+    release_reservation: ReleaseReservation
+
+
+USE_CASES: Final = web.AppKey("use_cases", UseCases)

@@ -1,0 +1,161 @@
+"""`/v1/validations`: what codes would take off an order; nothing changes."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.redemption.api.exchange import use_cases
+from services.redemption.api.shapes import (
+    Codes,
+    CustomerBody,
+    DiscountData,
+    OrderBody,
+    RequiredText,
+    customer_of,
+    discount_data,
+    order_of,
+)
+from services.redemption.domain.decision import Appraisal
+from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.reasons import Reason
+from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.validate_publicly import Asker
+from shared.web import Data, Request, RequestModel, ResponseModel, Route, data_response
+
+
+class ValidationBody(RequestModel):
+    """An order that is about to be paid; with its reference its own reservation does not stand in its way."""
+
+    codes: Codes
+    order_ref: RequiredText | None = None
+    customer: CustomerBody | None = None
+    order: OrderBody | None = None
+
+
+class CodeVerdict(ResponseModel):
+    """One code, judged beside those before it that are valid. `reason` and `detail` say why it is not."""
+
+    code: str
+    valid: bool
+    reason: Reason | None
+    detail: str | None
+    code_id: str | None
+    coupon_id: str | None
+    partner_id: str | None
+    discount: DiscountData | None
+
+
+class OrderTotals(ResponseModel):
+    """What the valid codes come to; null where the order does not tell enough."""
+
+    currency: str | None
+    subtotal: int | None
+    discount: int | None
+    total: int | None
+
+
+class ValidationData(ResponseModel):
+    """Whether all codes may be redeemed together, each code's verdict, and the totals."""
+
+    valid: bool
+    codes: list[CodeVerdict]
+    order: OrderTotals = Field(description="Amounts are integers in minor units.")
+
+
+_NO_IDS: Final = {"code_id": None, "coupon_id": None, "partner_id": None}
+_REFUSED: Final = ValidationData(
+    valid=False, codes=[], order=OrderTotals(currency=None, subtotal=None, discount=None, total=None)
+)
+
+
+async def validate(request: Request) -> web.StreamResponse:
+    """Judge codes; for a publishable key without saying why one is refused."""
+    body = request.body(ValidationBody)
+    purchase = purchase_of(
+        request.program_id,
+        "",
+        "",
+        body.order_ref or "",
+        body.codes,
+        use_cases(request).clock(),
+        customer_of(body.customer),
+        order_of(body.order),
+    )
+    if request.credential.kind == "publishable":
+        return await _validate_publicly(request, body, purchase)
+    appraisals = await use_cases(request).validate_codes(purchase)
+    return data_response(_data(body, appraisals))
+
+
+async def _validate_publicly(request: Request, body: ValidationBody, purchase: Purchase) -> web.Response:
+    http = request.http
+    forwarded_for = ",".join(http.headers.getall("X-Forwarded-For", ()))
+    asker = Asker(request.credential.key_id, http.remote, forwarded_for)
+    appraisals = await use_cases(request).validate_publicly(asker, purchase)
+    if appraisals is None:
+        return data_response(_REFUSED)
+    data = _data(body, appraisals)
+    # Ids are the merchant's own affair.
+    codes = [code.model_copy(update=_NO_IDS) for code in data.codes]
+    return data_response(data.model_copy(update={"codes": codes}))
+
+
+def _data(body: ValidationBody, appraisals: Sequence[Appraisal]) -> ValidationData:
+    currency = body.order.currency if body.order else None
+    subtotal = body.order.subtotal if body.order else None
+    discounts = [appraisal.discount_minor for appraisal in appraisals if appraisal.fault is None]
+    known = [discount for discount in discounts if discount is not None]
+    discount = sum(known) if subtotal is not None and len(known) == len(discounts) else None
+    return ValidationData(
+        valid=all(appraisal.fault is None for appraisal in appraisals),
+        codes=[_verdict(appraisal, currency) for appraisal in appraisals],
+        order=OrderTotals(
+            currency=currency,
+            subtotal=subtotal,
+            discount=discount,
+            total=None if subtotal is None or discount is None else subtotal - discount,
+        ),
+    )
+
+
+def _verdict(appraisal: Appraisal, currency: str | None) -> CodeVerdict:
+    terms, fault = appraisal.terms, appraisal.fault
+    return CodeVerdict(
+        code=appraisal.code,
+        valid=fault is None,
+        reason=fault.reason if fault else None,
+        detail=fault.detail if fault else None,
+        code_id=_text(terms.code_id if terms else None),
+        coupon_id=_text(terms.coupon_id if terms else None),
+        partner_id=_text(terms.partner_id if terms else None),
+        discount=discount_data(terms, currency, appraisal.discount_minor) if terms and fault is None else None,
+    )
+
+
+def _text(value: uuid.UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/validations",
+        handler=validate,
+        summary="Say what codes would take off an order",
+        tag="checkout",
+        security="bearer",
+        scope=("checkout", "validate"),
+        family="management",
+        body=ValidationBody,
+        is_open_to_browsers=True,
+        responses={200: Data[ValidationData], 429: "With a publishable key: too many codes were refused of late"},
+        description="A refused code is no error: its verdict says why. Only redemptions and reservations are promises."
+        "\n\nA publishable key, which may stand in a page, is told whether all codes are good, and what they take off "
+        "if so: every refusal reads the same, without verdicts. After 20 refusals within 10 minutes an address has to "
+        "wait until these are over.",
+        examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order": {"currency": "EUR", "subtotal": 4900}}},
+    ),
+)

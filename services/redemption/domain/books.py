@@ -1,0 +1,213 @@
+"""What is known under the locks: counts with what is held of them, and what orders have done so far.
+
+Deciding moves what stands here, so that the next request of a batch is judged by what the earlier ones left.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.redemption.domain.purchase import OrderKey
+from services.redemption.domain.terms import CodeTerms, DiscountType, ReleasePolicy
+
+# A checkout's clock may be this far behind when a code has just been made, has just started or was just reserved.
+CLOCK_ALLOWANCE = timedelta(seconds=60)
+
+CustomerKey = tuple[uuid.UUID, str]
+PeriodKey = tuple[uuid.UUID, str, datetime]
+
+
+def quarter(moment: datetime) -> datetime:
+    """Return the quarter of an hour that a time lies in: no period begins within one, in any time zone."""
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+
+
+@dataclass(slots=True)
+class Count:
+    """How often something was used; `version` grows with every change and orders the counts in events.
+
+    `held` are the uses that live holds keep for their orders; `is_raised` says that a use was counted just now.
+    """
+
+    uses: int
+    version: int
+    is_moved: bool = False
+    is_raised: bool = False
+    held: int = 0
+
+    def move(self) -> None:
+        """Count one more use."""
+        self.uses += 1
+        self.version += 1
+        self.is_moved = self.is_raised = True
+
+    def give_back(self) -> None:
+        """Count one use less."""
+        self.uses -= 1
+        self.version += 1
+        self.is_moved = True
+
+
+@dataclass(slots=True)
+class Budget:
+    """What the uses of a coupon took off so far, and what live holds would."""
+
+    currency: str
+    spent_minor: int
+    held_minor: int = 0
+    is_moved: bool = False
+    is_raised: bool = False
+
+    def spend(self, amount_minor: int) -> None:
+        """Add what one more use took off, or with a negative amount give it back."""
+        self.spent_minor += amount_minor
+        self.is_moved = True
+        self.is_raised = self.is_raised or amount_minor > 0
+
+
+@dataclass(slots=True)
+class Redemption:
+    """One code redeemed by one order, with what was granted and the terms that a void needs, as they were.
+
+    `confirmed_at` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone.
+    `is_counted` says whether it takes up a use, `terms` are for people, as JSON. The members stand in the order of the
+    statements.
+    """
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    order_ref: str
+    canonical: str
+    code: str
+    code_id: uuid.UUID
+    coupon_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    customer_id: str | None
+    customer_key: str | None
+    discount_type: DiscountType
+    percent_hundredths: int | None
+    amount_minor: int | None
+    discount_minor: int | None
+    currency: str | None
+    subtotal_minor: int | None
+    commission_hundredths: int | None
+    commission_minor: int | None
+    discount_ends_at: datetime | None
+    release_policy: ReleasePolicy
+    release_until: datetime | None
+    occurred_at: datetime
+    confirmed_at: datetime
+    is_counted: bool
+    voided_at: datetime | None = None
+    void_reason: str | None = None
+    terms: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCode:
+    """One use kept for an order."""
+
+    canonical: str
+    code: str
+    code_id: uuid.UUID
+    coupon_id: uuid.UUID
+    customer_key: str | None
+    discount_minor: int | None
+    currency: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The codes that an order holds, or held until then."""
+
+    id: uuid.UUID
+    order_ref: str
+    held: tuple[HeldCode, ...]
+    reserved_at: datetime
+    expires_at: datetime
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A part of what was paid went back."""
+
+    amount_minor: int
+    occurred_at: datetime
+
+
+@dataclass(slots=True)
+class OrderBook:
+    """What an order has done so far. Its reservation, if any, holds the codes in `held`, and others may not have them
+    while `is_holding`.
+    """
+
+    cancelled_at: datetime | None = None
+    cancel_reason: str | None = None
+    reservation_id: uuid.UUID | None = None
+    reserved_at: datetime | None = None
+    reserved_until: datetime | None = None
+    redemptions: list[Redemption] = field(default_factory=list)
+    refunds: tuple[Refund, ...] = ()
+    held: tuple[HeldCode, ...] = ()
+    is_holding: bool = False
+    is_moved: bool = False
+
+    def redeemed(self, canonical: str) -> Redemption | None:
+        """Return the redemption of a code that stands."""
+        for redemption in self.redemptions:
+            if redemption.canonical == canonical and redemption.voided_at is None:
+                return redemption
+        return None
+
+    def had_reserved(self, canonical: str, moment: datetime) -> bool:
+        """Whether the order had reserved a code then."""
+        if self.reserved_at is None or self.reserved_until is None:
+            return False
+        if not self.reserved_at - CLOCK_ALLOWANCE <= moment < self.reserved_until:
+            return False
+        return any(held.canonical == canonical for held in self.held)
+
+    def refunded(self) -> tuple[int, datetime] | None:
+        """Return how much was paid back since the order was last cancelled, and when the last of it; None if nothing.
+
+        An order is paid once, however often its purchase is reported, so it does not matter what came first.
+        """
+        refunds = [r for r in self.refunds if self.cancelled_at is None or r.occurred_at > self.cancelled_at]
+        if not refunds:
+            return None
+        return sum(r.amount_minor for r in refunds), max(r.occurred_at for r in refunds)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Everything that decides.
+
+    Coupons without a count are those that have no limit. Customers are counted by (coupon, customer) where the coupon
+    has a limit per customer, periods by (coupon, period, its start), and `period_starts` names the periods in which a
+    quarter of an hour lies, by coupon. `changed` are the redemptions of which something became since.
+    """
+
+    candidates: Mapping[tuple[uuid.UUID, str], Sequence[CodeTerms]]
+    code_counts: Mapping[uuid.UUID, Count]
+    coupon_counts: Mapping[uuid.UUID, Count]
+    orders: MutableMapping[OrderKey, OrderBook] = field(default_factory=dict)
+    known_programs: Collection[uuid.UUID] = field(default=frozenset())
+    customer_counts: Mapping[CustomerKey, Count] = field(default_factory=dict)
+    period_counts: Mapping[PeriodKey, Count] = field(default_factory=dict)
+    period_starts: Mapping[tuple[uuid.UUID, datetime], Mapping[str, datetime]] = field(default_factory=dict)
+    budgets: Mapping[uuid.UUID, Budget] = field(default_factory=dict)
+    changed: dict[uuid.UUID, Redemption] = field(default_factory=dict)
+
+    def order(self, key: OrderKey) -> OrderBook:
+        """Return what an order has done, to be written in."""
+        found = self.orders.get(key)
+        if found is None:
+            found = self.orders[key] = OrderBook()
+        return found
+
+    def periods(self, coupon_id: uuid.UUID, moment: datetime) -> Mapping[str, Count]:
+        """Return the counts of the periods in which a time lies."""
+        starts = self.period_starts.get((coupon_id, quarter(moment)), {})
+        return {period: self.period_counts[coupon_id, period, start] for period, start in starts.items()}

@@ -1,0 +1,146 @@
+"""How often a code may be used: each limit against its count, what others hold, and what the order itself takes."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from services.redemption.domain.books import Books, Count, HeldCode, OrderBook
+from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.reasons import Fault
+from services.redemption.domain.terms import UNRESTRICTED, CodeTerms
+
+
+@dataclass(slots=True)
+class Basket:
+    """What an order takes so far, code by code; `left_minor` is what its codes have left of the subtotal."""
+
+    left_minor: int | None
+    own: tuple[OrderBook, ...]
+    taken: list[tuple[uuid.UUID, int]] = field(default_factory=list)
+
+    def take(self, terms: CodeTerms, amount_minor: int | None) -> None:
+        """Add one code."""
+        self.taken.append((terms.coupon_id, amount_minor or 0))
+        self.left_minor = None if self.left_minor is None or amount_minor is None else self.left_minor - amount_minor
+
+    def uses_of(self, coupon_id: uuid.UUID) -> int:
+        """Return how many of its codes are of one coupon."""
+        return sum(taken == coupon_id for taken, _ in self.taken)
+
+    def money_of(self, coupon_id: uuid.UUID) -> int:
+        """Return what its codes of one coupon take off."""
+        return sum(amount for taken, amount in self.taken if taken == coupon_id)
+
+    def holds(self) -> Iterator[HeldCode]:
+        """Yield what the order itself holds now."""
+        for book in self.own:
+            if book.is_holding:
+                yield from book.held
+
+
+def fault_of_limits(
+    terms: CodeTerms, purchase: Purchase, amount_minor: int | None, books: Books, basket: Basket
+) -> Fault | None:
+    """Return which limit one more use would pass; the order's own holds never stand in its way."""
+    fault = _fault_of_code(terms, books, basket) or _fault_of_coupon(terms, books, basket)
+    if fault is not None or terms.restrictions is UNRESTRICTED:
+        return fault
+    return (
+        _fault_of_customer(terms, purchase, books, basket)
+        or _fault_of_periods(terms, purchase, books, basket)
+        or _fault_of_budget(terms, amount_minor, books, basket)
+    )
+
+
+def hold(held: Iterable[HeldCode], books: Books, *, sign: int = 1) -> None:
+    """Keep these uses from other orders, or with `sign` -1 let them go."""
+    for each in held:
+        for count in counts_of_hold(each, books):
+            count.held += sign
+        budget = books.budgets.get(each.coupon_id)
+        if budget is not None and budget.currency == each.currency:
+            budget.held_minor += sign * (each.discount_minor or 0)
+
+
+def counts_of_hold(held: HeldCode, books: Books) -> Iterator[Count]:
+    """Yield every count from which a hold takes one."""
+    counts = [books.code_counts.get(held.code_id), books.coupon_counts.get(held.coupon_id)]
+    if held.customer_key is not None:
+        counts.append(books.customer_counts.get((held.coupon_id, held.customer_key)))
+    yield from (count for count in counts if count is not None)
+
+
+def _fault_of_code(terms: CodeTerms, books: Books, basket: Basket) -> Fault | None:
+    if terms.code_limit is None:
+        return None
+    count = books.code_counts[terms.code_id]
+    if count.uses >= terms.code_limit:
+        return Fault("code_used", f"The code has been used as often as it may be ({terms.code_limit}).")
+    if count.held and count.uses + _others(count, (h.code_id == terms.code_id for h in basket.holds())) >= (
+        terms.code_limit
+    ):
+        return Fault("code_held", "What is left of the code is reserved by other orders for the moment.")
+    return None
+
+
+def _fault_of_coupon(terms: CodeTerms, books: Books, basket: Basket) -> Fault | None:
+    if terms.coupon_limit is None:
+        return None
+    count = books.coupon_counts[terms.coupon_id]
+    uses = count.uses + basket.uses_of(terms.coupon_id)
+    if uses >= terms.coupon_limit:
+        return Fault("coupon_exhausted", f"The coupon has been used as often as it may be ({terms.coupon_limit}).")
+    if count.held and uses + _others(count, _own_of_coupon(terms, basket)) >= terms.coupon_limit:
+        return Fault("coupon_held", "What is left of the coupon is reserved by other orders for the moment.")
+    return None
+
+
+def _fault_of_customer(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> Fault | None:
+    limit, key = terms.restrictions.customer_limit, purchase.buyer.key
+    if limit is None or key is None:
+        return None
+    count = books.customer_counts[terms.coupon_id, key]
+    own = (h.coupon_id == terms.coupon_id and h.customer_key == key for h in basket.holds())
+    if count.uses + basket.uses_of(terms.coupon_id) + _others(count, own) >= limit:
+        return Fault("customer_limit_reached", f"The customer has used the coupon as often as allowed ({limit}).")
+    return None
+
+
+def _fault_of_periods(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> Fault | None:
+    limits = terms.restrictions.period_limits
+    if not limits:
+        return None
+    counts = books.periods(terms.coupon_id, purchase.occurred_at)
+    # A hold may be redeemed in this period or the next, so it counts in each.
+    held = _others(books.coupon_counts[terms.coupon_id], _own_of_coupon(terms, basket))
+    taken = basket.uses_of(terms.coupon_id) + held
+    for period, limit in limits.items():
+        if counts[period].uses + taken >= limit:
+            return Fault(
+                "period_limit_reached", f"The coupon has been used as often as it may be per {period} ({limit})."
+            )
+    return None
+
+
+def _fault_of_budget(terms: CodeTerms, amount_minor: int | None, books: Books, basket: Basket) -> Fault | None:
+    most = terms.restrictions.budget_minor
+    if most is None:
+        return None
+    budget = books.budgets[terms.coupon_id]
+    own = sum(
+        h.discount_minor or 0
+        for h in basket.holds()
+        if h.coupon_id == terms.coupon_id and h.currency == budget.currency
+    )
+    spent = budget.spent_minor + budget.held_minor - own + basket.money_of(terms.coupon_id)
+    if spent + (amount_minor or 0) > most:
+        return Fault("budget_exhausted", "The coupon's budget does not cover the discount.")
+    return None
+
+
+def _own_of_coupon(terms: CodeTerms, basket: Basket) -> Iterator[bool]:
+    return (h.coupon_id == terms.coupon_id for h in basket.holds())
+
+
+def _others(count: Count, own: Iterable[bool]) -> int:
+    return count.held - sum(own) if count.held else 0

@@ -1,0 +1,20 @@
+"""Which redemptions somebody wants to see."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionFilter:
+    """Which redemptions are wanted: those that fit everything that is given."""
+
+    program_id: uuid.UUID
+    order_ref: str | None = None
+    code_ids: Sequence[uuid.UUID] | None = None
+    coupon_id: uuid.UUID | None = None
+    partner_id: uuid.UUID | None = None
+    is_voided: bool | None = None
+    occurred_from: datetime | None = None
+    occurred_before: datetime | None = None

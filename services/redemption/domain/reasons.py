@@ -1,0 +1,35 @@
+"""Why a code is refused: stable reasons, each with a sentence."""
+
+from typing import Literal, NamedTuple
+
+Reason = Literal[
+    "code_unknown",
+    "code_inactive",
+    "code_expired",
+    "code_not_started",
+    "code_used",
+    "code_held",
+    "coupon_inactive",
+    "coupon_exhausted",
+    "coupon_held",
+    "partner_not_active",
+    "program_unknown",
+    "customer_mismatch",
+    "customer_required",
+    "customer_limit_reached",
+    "partner_only",
+    "first_order_only",
+    "minimum_not_met",
+    "currency_mismatch",
+    "order_required",
+    "product_not_eligible",
+    "period_limit_reached",
+    "budget_exhausted",
+]
+
+
+class Fault(NamedTuple):
+    """What is wrong with using a code."""
+
+    reason: Reason
+    detail: str

@@ -1,0 +1,133 @@
+"""Taking redemptions back: which ones a cancellation or a refund voids, and whether a use becomes free again.
+
+A redemption is voided once. What comes before its purchase is heard of stays on the order and meets it there.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.redemption.domain.books import Books, OrderBook, Redemption, Refund
+from services.redemption.domain.decision import release
+from services.redemption.domain.purchase import Cancellation, VoidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """One redemption that was just voided, with the counts just after it."""
+
+    redemption: Redemption
+    is_released: bool
+    times_redeemed: int
+    version: int
+    coupon_times_redeemed: int | None
+    coupon_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancellation came to: the voids, all redemptions of the order, and the refund to be recorded."""
+
+    voids: tuple[Voided, ...]
+    redemptions: tuple[Redemption, ...]
+    refund: Refund | None = None
+
+
+def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
+    """Void what stands of the purchases made until then, unless only a part of what was paid goes back."""
+    order = books.order(cancellation.order)
+    refund = None
+    if cancellation.amount_minor is not None:
+        refund = Refund(cancellation.amount_minor, cancellation.occurred_at)
+        order.refunds = (*order.refunds, refund)
+        order.is_moved = True
+    moment = cancellation.occurred_at if refund is None else _taken_back_at(cancellation, order)
+    if moment is None:
+        return Cancelled((), tuple(order.redemptions), refund)
+    if order.cancelled_at is None or order.cancelled_at < moment:
+        order.cancelled_at, order.cancel_reason = moment, cancellation.reason
+        order.is_moved = True
+    if order.reserved_at is not None and order.reserved_at <= moment:
+        release(order, books)
+    voids = [
+        void(redemption, moment, cancellation.reason, cancellation.release, books)
+        for redemption in order.redemptions
+        if redemption.voided_at is None and redemption.confirmed_at <= moment
+    ]
+    return Cancelled(tuple(voids), tuple(order.redemptions), refund)
+
+
+def void_one(request: VoidRequest, books: Books) -> Cancelled:
+    """Void one redemption, if it stands."""
+    found = find(books.order(request.order), request.redemption_id)
+    if found is None:
+        return Cancelled((), ())
+    if found.voided_at is not None:
+        return Cancelled((), (found,))
+    # Whoever asks means what he sees: a purchase that was reported with a later time is taken back too.
+    moment = max(request.occurred_at, found.confirmed_at)
+    return Cancelled((void(found, moment, request.reason, request.release, books),), (found,))
+
+
+def find(order: OrderBook, redemption_id: uuid.UUID) -> Redemption | None:
+    """Return one redemption of an order."""
+    return next((r for r in order.redemptions if r.id == redemption_id), None)
+
+
+def void(redemption: Redemption, moment: datetime, reason: str | None, wish: bool | None, books: Books) -> Voided:
+    """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise."""
+    redemption.voided_at, redemption.void_reason = moment, reason
+    books.changed[redemption.id] = redemption
+    is_released = redemption.is_counted and wish is not False and may_release(redemption, moment)
+    if is_released:
+        redemption.is_counted = False
+        _give_back(redemption, books)
+    code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
+    return Voided(
+        redemption,
+        is_released,
+        code.uses,
+        code.version,
+        coupon.uses if coupon else None,
+        coupon.version if coupon else None,
+    )
+
+
+def may_release(redemption: Redemption, moment: datetime) -> bool:
+    """Whether the terms let a use become free again then."""
+    match redemption.release_policy:
+        case "always":
+            return True
+        case "until_expiry":
+            return redemption.release_until is None or moment < redemption.release_until
+        case "never":
+            return False
+
+
+def _taken_back_at(cancellation: Cancellation, order: OrderBook) -> datetime | None:
+    """Return when a refund takes the order back: once all that was paid went back, or on demand; or None."""
+    if cancellation.release is True:
+        return cancellation.occurred_at
+    refunded = order.refunded()
+    standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
+    if refunded is None or not standing or any(r.subtotal_minor is None or r.discount_minor is None for r in standing):
+        return None
+    paid = (standing[0].subtotal_minor or 0) - sum(r.discount_minor or 0 for r in standing)
+    amount, moment = refunded
+    return moment if amount >= paid else None
+
+
+def _give_back(redemption: Redemption, books: Books) -> None:
+    books.code_counts[redemption.code_id].give_back()
+    coupon = books.coupon_counts.get(redemption.coupon_id)
+    if coupon is not None:
+        coupon.give_back()
+        for count in books.periods(redemption.coupon_id, redemption.occurred_at).values():
+            count.give_back()
+        budget = books.budgets.get(redemption.coupon_id)
+        if budget is not None and budget.currency == redemption.currency:
+            budget.spend(-(redemption.discount_minor or 0))
+    if redemption.customer_key is not None:
+        customer = books.customer_counts.get((redemption.coupon_id, redemption.customer_key))
+        if customer is not None:
+            customer.give_back()

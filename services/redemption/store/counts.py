@@ -1,0 +1,112 @@
+"""The counts that only some codes have: what is held of them, uses per customer and per period, and budgets."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from services.redemption.domain.books import Budget, Count, CustomerKey, PeriodKey, quarter
+from shared.database.pool import Connection
+
+COUNT_HELD_CODES = """
+SELECT c.id, (SELECT count(*)::int FROM holds h WHERE h.code_id = c.id AND h.expires_at > $2) AS held
+FROM unnest($1::uuid[]) AS c (id)
+"""
+COUNT_HELD_COUPONS = """
+SELECT k.id, h.currency, h.held, h.held_minor
+FROM unnest($1::uuid[]) AS k (id)
+CROSS JOIN LATERAL (
+    SELECT h.currency, count(*)::int AS held, coalesce(sum(h.discount_minor), 0)::bigint AS held_minor
+    FROM holds h WHERE h.coupon_id = k.id AND h.expires_at > $2 GROUP BY h.currency OFFSET 0) h
+"""
+# A customer has few redemptions and fewer holds; the lock on his counter keeps them from changing.
+COUNT_CUSTOMERS = """
+SELECT c.coupon_id, c.customer_key,
+       (SELECT count(*)::int FROM redemptions r
+        WHERE r.coupon_id = c.coupon_id AND r.customer_key = c.customer_key AND r.customer_key IS NOT NULL
+          AND r.is_counted) AS uses,
+       CASE WHEN n.held_until > $3 THEN (
+           SELECT count(*)::int FROM holds h
+           WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.expires_at > $3)
+       ELSE 0 END AS held
+FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
+LEFT JOIN LATERAL (
+    SELECT n.held_until FROM customer_counters n
+    WHERE n.coupon_id = c.coupon_id AND n.customer_key = c.customer_key OFFSET 0) n ON true
+"""
+# A period that has no counter yet is counted from the redemptions.
+READ_PERIODS = """
+WITH wanted AS MATERIALIZED (
+    SELECT m.coupon_id, m.moment, p.period, date_trunc(p.period, m.moment, m.timezone) AS starts_at,
+           (date_trunc(p.period, m.moment AT TIME ZONE m.timezone) + p.length) AT TIME ZONE m.timezone AS ends_at
+    FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS m (coupon_id, moment, timezone)
+    CROSS JOIN (VALUES ('day', interval '1 day'), ('week', interval '7 days'), ('month', interval '1 month'))
+        AS p (period, length)
+)
+SELECT w.coupon_id, w.moment, w.period, w.starts_at, coalesce(n.uses, (
+    SELECT count(*)::int FROM redemptions r
+    WHERE r.coupon_id = w.coupon_id AND r.occurred_at >= w.starts_at AND r.occurred_at < w.ends_at AND r.is_counted
+)) AS uses
+FROM wanted w
+LEFT JOIN LATERAL (
+    SELECT n.uses FROM period_counters n
+    WHERE n.coupon_id = w.coupon_id AND n.period = w.period AND n.starts_at = w.starts_at OFFSET 0) n ON true
+"""
+COUNT_SPENT = """
+SELECT b.coupon_id, (
+    SELECT coalesce(sum(r.discount_minor), 0)::bigint FROM redemptions r
+    WHERE r.coupon_id = b.coupon_id AND r.is_counted AND r.currency = b.currency) AS spent_minor
+FROM unnest($1::uuid[], $2::text[]) AS b (coupon_id, currency)
+"""
+
+
+async def add_held(
+    connection: Connection,
+    codes: dict[uuid.UUID, Count],
+    coupons: dict[uuid.UUID, Count],
+    budgets: dict[uuid.UUID, Budget],
+    now: datetime,
+    *,
+    reads_all: bool = False,
+) -> None:
+    """Note in these counts and budgets what live holds keep of them; with `reads_all` both are looked at."""
+    if codes or reads_all:
+        for row in await connection.fetch(COUNT_HELD_CODES, list(codes), now):
+            codes[row["id"]].held = row["held"]
+    if not coupons and not reads_all:
+        return
+    for row in await connection.fetch(COUNT_HELD_COUPONS, list(coupons), now):
+        coupons[row["id"]].held += row["held"]
+        budget = budgets.get(row["id"])
+        if budget is not None and budget.currency == row["currency"]:
+            budget.held_minor = row["held_minor"]
+
+
+async def count_customers(
+    connection: Connection, customers: Collection[CustomerKey], now: datetime
+) -> dict[CustomerKey, Count]:
+    """Return how often customers have used coupons, and hold them."""
+    coupon_ids, keys = [key[0] for key in customers], [key[1] for key in customers]
+    rows = await connection.fetch(COUNT_CUSTOMERS, coupon_ids, keys, now)
+    return {(row["coupon_id"], row["customer_key"]): Count(row["uses"], 0, held=row["held"]) for row in rows}
+
+
+async def read_periods(
+    connection: Connection, moments: Sequence[tuple[uuid.UUID, datetime, str]]
+) -> tuple[dict[PeriodKey, Count], dict[tuple[uuid.UUID, datetime], dict[str, datetime]]]:
+    """Return the counts of the periods in which times lie, and by coupon and quarter of an hour which these are."""
+    wanted = sorted({(coupon_id, quarter(moment), timezone) for coupon_id, moment, timezone in moments})
+    counts: dict[PeriodKey, Count] = {}
+    starts: dict[tuple[uuid.UUID, datetime], dict[str, datetime]] = {}
+    columns = [list(column) for column in zip(*wanted, strict=True)] or [[], [], []]
+    for row in await connection.fetch(READ_PERIODS, *columns):
+        coupon_id, moment, period, starts_at, uses = row
+        counts.setdefault((coupon_id, period, starts_at), Count(uses, 0))
+        starts.setdefault((coupon_id, moment), {})[period] = starts_at
+    return counts, starts
+
+
+async def count_spent(connection: Connection, budgets: Sequence[tuple[uuid.UUID, str]]) -> dict[uuid.UUID, int]:
+    """Return what the uses of coupons have taken off in a currency."""
+    coupon_ids, currencies = [budget[0] for budget in budgets], [budget[1] for budget in budgets]
+    rows = await connection.fetch(COUNT_SPENT, coupon_ids, currencies)
+    return {row["coupon_id"]: row["spent_minor"] for row in rows}

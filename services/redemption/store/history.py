@@ -1,0 +1,120 @@
+"""What orders have done so far: their redemptions, refunds and reservations; and which programs there are."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.redemption.domain.books import HeldCode, OrderBook, Redemption, Refund
+from services.redemption.domain.purchase import OrderKey
+from shared.database.pool import Connection
+
+READ_ORDERS = """
+SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_reason, d.has_refunds, d.reservation_id, d.reserved_at,
+       d.reserved_until
+FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+CROSS JOIN LATERAL (
+    SELECT d.* FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
+"""
+# The columns are the members of Redemption, in their order.
+READ_REDEMPTIONS = """
+SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon_id, d.partner_id, d.customer_id,
+       d.customer_key, d.discount_type, d.percent_hundredths, d.amount_minor, d.discount_minor, d.currency,
+       d.subtotal_minor, d.commission_hundredths, d.commission_minor, d.discount_ends_at, d.release_policy,
+       d.release_until, d.occurred_at, d.confirmed_at, d.is_counted, d.voided_at, d.void_reason,
+       d.terms
+FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+CROSS JOIN LATERAL (
+    SELECT r.* FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
+ORDER BY d.decided_at, d.canonical
+"""
+READ_HOLDS = """
+SELECT h.program_id, h.order_ref, h.canonical, h.code, h.code_id, h.coupon_id, h.customer_key, h.discount_minor,
+       h.currency
+FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+CROSS JOIN LATERAL (
+    SELECT h.* FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
+"""
+READ_REFUNDS = """
+SELECT r.program_id, r.order_ref, r.amount_minor, r.occurred_at
+FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+CROSS JOIN LATERAL (
+    SELECT f.* FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
+ORDER BY r.occurred_at, r.id
+"""
+FIND_RESERVATIONS = """
+SELECT o.program_id, o.reservation_id, o.order_ref
+FROM unnest($1::uuid[], $2::uuid[]) AS w (program_id, reservation_id)
+CROSS JOIN LATERAL (
+    SELECT o.program_id, o.reservation_id, o.order_ref FROM orders o
+    WHERE o.reservation_id = w.reservation_id AND o.reservation_id IS NOT NULL OFFSET 0) o
+WHERE o.program_id = w.program_id
+"""
+# ORDER BY makes the index the way to the first code: a scan would not end early for a program that has none.
+FIND_PROGRAMS = """
+SELECT p.id FROM unnest($1::uuid[]) AS p (id)
+WHERE (SELECT true FROM codes.credential_v1 k WHERE k.program_id = p.id LIMIT 1)
+   OR (SELECT true FROM codes.redeemable_v1 c WHERE c.program_id = p.id AND c.code_archived_at IS NULL
+       ORDER BY c.canonical LIMIT 1)
+   OR (SELECT true FROM codes.redeemable_v1 c WHERE c.program_id = p.id AND c.code_archived_at IS NOT NULL
+       ORDER BY c.canonical LIMIT 1)
+"""
+
+
+async def read_orders(
+    connection: Connection, orders: Sequence[OrderKey], now: datetime, *, reads_all: bool = False
+) -> dict[OrderKey, OrderBook]:
+    """Return what orders have done; those of which nothing is known are not among them.
+
+    With `reads_all` every statement is run, needed or not.
+    """
+    keys = [order[0] for order in orders], [order[1] for order in orders]
+    books: dict[OrderKey, OrderBook] = {}
+    with_refunds: list[OrderKey] = []
+    for row in await connection.fetch(READ_ORDERS, *keys):
+        key = row["program_id"], row["order_ref"]
+        books[key] = OrderBook(
+            row["cancelled_at"],
+            row["cancel_reason"],
+            row["reservation_id"],
+            row["reserved_at"],
+            row["reserved_until"],
+            is_holding=row["reserved_until"] is not None and row["reserved_until"] > now,
+        )
+        if row["has_refunds"]:
+            with_refunds.append(key)
+    for row in await connection.fetch(READ_REDEMPTIONS, *keys):
+        books[row["program_id"], row["order_ref"]].redemptions.append(Redemption(*row))
+    reserved = [key for key, book in books.items() if book.reservation_id is not None]
+    if reserved or reads_all:
+        await _read_holds(connection, books, reserved)
+    if with_refunds or reads_all:
+        await _read_refunds(connection, books, with_refunds)
+    return books
+
+
+async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook], reserved: Sequence[OrderKey]) -> None:
+    for row in await connection.fetch(READ_HOLDS, [key[0] for key in reserved], [key[1] for key in reserved]):
+        held, book = HeldCode(*tuple(row)[2:]), books[row["program_id"], row["order_ref"]]
+        book.held = (*book.held, held)
+
+
+async def _read_refunds(
+    connection: Connection, books: dict[OrderKey, OrderBook], with_refunds: Sequence[OrderKey]
+) -> None:
+    keys = [order[0] for order in with_refunds], [order[1] for order in with_refunds]
+    for row in await connection.fetch(READ_REFUNDS, *keys):
+        book = books[row["program_id"], row["order_ref"]]
+        book.refunds = (*book.refunds, Refund(row["amount_minor"], row["occurred_at"]))
+
+
+async def find_reservations(
+    connection: Connection, wanted: Sequence[tuple[uuid.UUID, uuid.UUID]]
+) -> dict[tuple[uuid.UUID, uuid.UUID], str]:
+    """Return under which order references reservations were made, by (program, reservation)."""
+    rows = await connection.fetch(FIND_RESERVATIONS, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
+    return {(row["program_id"], row["reservation_id"]): row["order_ref"] for row in rows}
+
+
+async def find_programs(connection: Connection, program_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return which of the programs exist, as far as they have a key or a code."""
+    return {row["id"] for row in await connection.fetch(FIND_PROGRAMS, program_ids)}

@@ -1,0 +1,147 @@
+"""The terms of codes and their counts, as a decision reads them in a statement that begins after its locks."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from services.redemption.domain.books import Count
+from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
+from services.redemption.store.locks import Locked
+from shared.database.pool import Connection
+
+# The first columns are the members of CodeTerms, in their order, and after them those of Restrictions. A coupon's
+# redemptions are counted only at its first decision under a limit. OFFSET 0 keeps the lookups one by one, whatever the
+# statistics say. Who only looks may come before there are counters.
+READ_TERMS = """
+WITH first_count AS MATERIALIZED (
+    SELECT k.id AS coupon_id,
+           (SELECT count(*)::int FROM redemptions r WHERE r.coupon_id = k.id AND r.is_counted) AS uses
+    FROM unnest($2::uuid[]) AS k (id)
+    WHERE NOT EXISTS (SELECT FROM coupon_counters c WHERE c.coupon_id = k.id AND c.uses IS NOT NULL)
+)
+SELECT v.code_id, v.program_id, v.partner_id, v.coupon_id, v.code, v.canonical, v.code_is_active, v.code_starts_at,
+       v.code_expires_at, v.code_redemption_limit, v.code_created_at, v.code_archived_at, v.coupon_uuid_code,
+       v.coupon_name, v.coupon_is_active, v.discount_type, v.percent_hundredths, v.amount_minor, v.currency,
+       v.duration_type, v.duration_value, v.coupon_starts_at, v.coupon_expires_at, v.coupon_redemption_limit,
+       v.coupon_archived_at, v.partner_status, v.quota_remaining, v.webhook_attributes,
+       coalesce(v.code_commission_hundredths, v.coupon_commission_hundredths) AS commission_hundredths,
+       v.release_policy, v.program_timezone,
+       v.code_is_first_order_only, v.coupon_is_first_order_only, v.code_minimum_minor, v.code_minimum_currency,
+       v.coupon_minimum_minor, v.coupon_minimum_currency, v.is_limited_to_customer,
+       CASE WHEN v.is_limited_to_customer THEN v.customer_id END AS customer_id, v.is_limited_to_partner,
+       v.max_discount_minor, v.amounts_by_currency::text, v.customer_redemption_limit, v.product_ids,
+       v.daily_redemption_limit, v.weekly_redemption_limit, v.monthly_redemption_limit, v.budget_minor,
+       v.budget_currency, CASE WHEN v.is_limited_to_partner THEN v.partner_email_canonical END AS partner_email,
+       coalesce(n.uses, 0) AS code_uses, coalesce(n.version, 0) AS code_version,
+       coalesce(n.held_until > $3, false) AS is_code_held, m.coupon_id IS NOT NULL AS has_coupon_count,
+       coalesce(m.uses, f.uses) AS coupon_uses, coalesce(m.version, 0) AS coupon_version,
+       m.uses IS NULL AS is_first_count, coalesce(m.held_until > $3, false) AS is_coupon_held,
+       coalesce(m.has_periods, false) AS has_periods, m.spent_minor, m.spent_currency
+FROM unnest($1::uuid[]) AS w (id)
+CROSS JOIN LATERAL (SELECT * FROM codes.redeemable_v1 v WHERE v.code_id = w.id OFFSET 0) v
+LEFT JOIN LATERAL (
+    SELECT n.uses, n.version, n.held_until FROM code_counters n WHERE n.code_id = w.id OFFSET 0) n ON true
+LEFT JOIN LATERAL (
+    SELECT m.coupon_id, m.uses, m.version, m.held_until, m.has_periods, m.spent_minor, m.spent_currency
+    FROM coupon_counters m WHERE m.coupon_id = v.coupon_id OFFSET 0) m ON true
+LEFT JOIN first_count f ON f.coupon_id = v.coupon_id
+"""
+_TERMS_COLUMNS: Final = len(CodeTerms.__dataclass_fields__) - 1
+_ALL_COLUMNS: Final = _TERMS_COLUMNS + len(Restrictions.__dataclass_fields__)
+_AMOUNTS: Final = list(Restrictions.__dataclass_fields__).index("amounts_by_currency")
+_PLAIN: Final[tuple[Any, ...]] = (
+    False,
+    False,
+    None,
+    None,
+    None,
+    None,
+    False,
+    None,
+    False,
+    None,
+    "{}",
+    None,
+    [],
+    *[None] * 6,
+)
+
+
+class TermsChanged(Exception):
+    """A coupon got a limit between locking and reading, so its count is not locked: roll back and start again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CouponState:
+    """What else is kept beside a coupon's count; at its first count it is not known what is held."""
+
+    terms: CodeTerms
+    is_first_count: bool
+    has_periods: bool
+    spent_minor: int | None
+    spent_currency: str | None
+
+    @property
+    def counts_periods(self) -> bool:
+        """Whether its periods are counted from now on."""
+        return self.has_periods or bool(self.terms.restrictions.period_limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Terms and counts of all locked codes. `code_holds` and `coupon_holds` are those that may be held by orders."""
+
+    terms: list[CodeTerms] = field(default_factory=list)
+    code_counts: dict[uuid.UUID, Count] = field(default_factory=dict)
+    coupon_counts: dict[uuid.UUID, Count] = field(default_factory=dict)
+    coupons: dict[uuid.UUID, CouponState] = field(default_factory=dict)
+    code_holds: list[uuid.UUID] = field(default_factory=list)
+    coupon_holds: set[uuid.UUID] = field(default_factory=set)
+
+
+async def read_terms(connection: Connection, locked: Locked, now: datetime) -> Shelf:
+    """Read terms and counts as they are under the locks; raises TermsChanged if those do not suffice."""
+    shelf = Shelf()
+    with_customers = {coupon for coupons in locked.customer_limits.values() for coupon in coupons}
+    for row in await connection.fetch(READ_TERMS, locked.code_ids, list(locked.counted_coupons), now):
+        values = tuple(row)
+        made = *values[:_TERMS_COLUMNS], _restrictions(values[_TERMS_COLUMNS:_ALL_COLUMNS])
+        terms = CodeTerms(*made)
+        uses, version, is_held, *coupon = values[_ALL_COLUMNS:]
+        shelf.terms.append(terms)
+        shelf.code_counts[terms.code_id] = Count(uses, version)
+        if is_held:
+            shelf.code_holds.append(terms.code_id)
+        if terms.coupon_id in locked.counted_coupons:
+            _shelve_coupon(shelf, terms, coupon)
+        elif coupon[0] or _is_counted(terms) or terms.coupon_id not in locked.uncounted_coupons:
+            raise TermsChanged
+        if terms.restrictions.customer_limit is not None and terms.coupon_id not in with_customers:
+            raise TermsChanged
+    return shelf
+
+
+def _is_counted(terms: CodeTerms) -> bool:
+    rules = terms.restrictions
+    return terms.coupon_limit is not None or bool(rules.period_limits) or rules.budget_minor is not None
+
+
+def _shelve_coupon(shelf: Shelf, terms: CodeTerms, coupon: list[Any]) -> None:
+    _, uses, version, is_first_count, is_held, has_periods, spent_minor, spent_currency = coupon
+    if terms.coupon_id in shelf.coupon_counts:
+        return
+    shelf.coupon_counts[terms.coupon_id] = Count(uses, version)
+    shelf.coupons[terms.coupon_id] = CouponState(terms, is_first_count, has_periods, spent_minor, spent_currency)
+    if is_held or is_first_count:
+        shelf.coupon_holds.add(terms.coupon_id)
+
+
+def _restrictions(values: tuple[Any, ...]) -> Restrictions:
+    if values == _PLAIN:
+        return UNRESTRICTED
+    made = list(values)
+    made[_AMOUNTS] = orjson.loads(made[_AMOUNTS])
+    return Restrictions(*made)

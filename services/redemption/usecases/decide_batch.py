@@ -1,0 +1,266 @@
+"""One transaction's work: locks, then reads, then decides request by request, then writes.
+
+A statement that waits for a row lock re-reads that row alone, so nothing that decides is read before or while locking.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from services.redemption.domain.books import Books, OrderBook
+from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, decide, reserve
+from services.redemption.domain.purchase import Cancellation, HoldRequest, OrderKey, Purchase, VoidRequest
+from services.redemption.domain.voiding import Cancelled, cancel, void_one
+from services.redemption.store.history import find_reservations, read_orders
+from services.redemption.store.locks import Locked, lock, lock_customers
+from services.redemption.store.outcomes import (
+    CodeCountRow,
+    CouponCountRow,
+    insert_redemptions,
+    insert_refunds,
+    insert_rejections,
+    update_redemptions,
+    write_limits,
+    write_orders,
+)
+from services.redemption.store.terms import Shelf
+from services.redemption.usecases.announce_decisions import (
+    CompletedCheckout,
+    Written,
+    write_cancelled,
+    write_late,
+    write_redeemed,
+    write_refused,
+)
+from services.redemption.usecases.open_books import customers_of, open_books, strings_of
+from shared.database.outbox import insert_events
+from shared.database.pool import Connection
+from shared.log import get_logger
+from shared.metrics import REDEMPTIONS, REDEMPTIONS_REJECTED, REDEMPTIONS_VOIDED, RESERVATIONS
+
+LONGEST_HOLD: Final = timedelta(days=7)
+TRIES: Final = 3
+
+Ask: TypeAlias = CompletedCheckout | HoldRequest | Cancellation | VoidRequest
+Outcome: TypeAlias = Redeemed | RedeemedLate | Refused | Reserved | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One outcome per request, and what was written; its events are handed over after the commit."""
+
+    outcomes: list[Outcome]
+    written: Written
+
+
+async def decide_batch(connection: Connection, asks: Sequence[Ask], now: datetime) -> Decided:
+    """Decide requests in the order given; raises TermsChanged if the transaction is to be started again."""
+    asks = await _with_reservations(connection, asks)
+    purchases = [ask.purchase for ask in asks if isinstance(ask, CompletedCheckout | HoldRequest)]
+    locked, history = await _lock(connection, asks, purchases, now)
+    customers = customers_of(purchases, locked)
+    if customers:
+        await lock_customers(connection, customers)
+    books, shelf = await open_books(connection, purchases, customers, locked, history, now)
+    written = Written()
+    outcomes = [_decide(ask, books, now, written) for ask in asks]
+    await _write(connection, books, shelf, written, now)
+    return Decided(outcomes, written)
+
+
+async def _with_reservations(connection: Connection, asks: Sequence[Ask]) -> Sequence[Ask]:
+    """Name the orders under which reservations were made, for purchases that name one; that never changes."""
+    wanted = {
+        (ask.purchase.program_id, ask.purchase.reservation_id)
+        for ask in asks
+        if isinstance(ask, CompletedCheckout) and ask.purchase.reservation_id is not None
+    }
+    if not wanted:
+        return asks
+    found = await find_reservations(connection, list(wanted))
+    return [
+        replace(ask, purchase=replace(ask.purchase, reserved_ref=reserved_ref))
+        if isinstance(ask, CompletedCheckout)
+        and ask.purchase.reservation_id is not None
+        and (reserved_ref := found.get((ask.purchase.program_id, ask.purchase.reservation_id))) is not None
+        else ask
+        for ask in asks
+    ]
+
+
+async def _lock(
+    connection: Connection, asks: Sequence[Ask], purchases: Sequence[Purchase], now: datetime
+) -> tuple[Locked, dict[OrderKey, OrderBook]]:
+    """Lock everything but customers, and return what the orders have done."""
+    orders = _orders(asks)
+    taken_back = {ask.order for ask in asks if isinstance(ask, Cancellation | VoidRequest)}
+    if not taken_back:
+        locked = await lock(connection, orders, strings_of(purchases), now)
+        return locked, await _history(connection, orders, locked, now)
+    # Which codes an order has is known once it is locked, and orders come before codes for everybody.
+    first = await lock(connection, orders, (), now)
+    history = await _history(connection, orders, first, now)
+    code_ids = {r.code_id for order in taken_back if order in history for r in history[order].redemptions}
+    locked = await lock(connection, orders, strings_of(purchases), now, list(code_ids))
+    return replace(locked, fresh_orders=first.fresh_orders), history
+
+
+async def _history(
+    connection: Connection, orders: Sequence[OrderKey], locked: Locked, now: datetime
+) -> dict[OrderKey, OrderBook]:
+    # An order whose row was made just now has done nothing yet.
+    old_orders = [order for order in orders if order not in locked.fresh_orders]
+    return await read_orders(connection, old_orders, now) if old_orders else {}
+
+
+def _orders(asks: Sequence[Ask]) -> list[OrderKey]:
+    orders: dict[OrderKey, None] = {}
+    for ask in asks:
+        if isinstance(ask, Cancellation | VoidRequest):
+            orders[ask.order] = None
+            continue
+        orders[ask.purchase.order] = None
+        if ask.purchase.reserved_ref is not None:
+            orders[ask.purchase.program_id, ask.purchase.reserved_ref] = None
+    return list(orders)
+
+
+def _decide(ask: Ask, books: Books, now: datetime, written: Written) -> Outcome:
+    match ask:
+        case CompletedCheckout():
+            return _redeem(ask, books, now, written)
+        case HoldRequest():
+            reserved = reserve(ask, books)
+            if isinstance(reserved, Refused):
+                written.refused.append((ask.purchase, reserved))
+            else:
+                written.reserved.append(reserved)
+            return reserved
+        case Cancellation():
+            cancelled = cancel(ask, books)
+            write_cancelled(ask, cancelled, now, written)
+            return cancelled
+        case VoidRequest():
+            voided = void_one(ask, books)
+            write_cancelled(None, voided, now, written)
+            return voided
+
+
+def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: Written) -> Outcome:
+    decision = decide(checkout.purchase, books)
+    match decision:
+        case Redeemed():
+            write_redeemed(checkout, decision, now, written)
+        case RedeemedLate():
+            write_late(decision, now, written)
+        case Refused():
+            written.refused.append((checkout.purchase, decision))
+            if not checkout.is_answered:
+                write_refused(checkout.purchase, decision, now, written)
+    return decision
+
+
+async def _write(connection: Connection, books: Books, shelf: Shelf, written: Written, now: datetime) -> None:
+    made = {redemption.id for redemption in written.redemptions} if books.changed else set()
+    # What is voided makes room first: the same order may redeem the same code anew in the same batch.
+    if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
+        await update_redemptions(connection, changed)
+    held = _held_until(written)
+    if written.redemptions or written.voids or held:
+        codes, coupons = _code_rows(books, shelf, held), _coupon_rows(books, shelf, held, now)
+        await insert_redemptions(connection, written.redemptions, codes, coupons, now)
+    await _write_limits(connection, books, shelf, written)
+    if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
+        await write_orders(connection, moved, now)
+    if written.refunds:
+        await insert_refunds(connection, written.refunds, now)
+    if written.rejections:
+        await insert_rejections(connection, written.rejections, now)
+    await insert_events(connection, written.events)
+
+
+def _held_until(written: Written) -> dict[uuid.UUID, datetime]:
+    """Return until when codes and coupons may be held because of this batch."""
+    held: dict[uuid.UUID, datetime] = {}
+    for reserved in written.reserved:
+        until = reserved.reservation.expires_at
+        for each in reserved.reservation.held:
+            for key in (each.code_id, each.coupon_id):
+                held[key] = max(until, held.get(key, until))
+    return held
+
+
+def _code_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime]) -> list[CodeCountRow]:
+    limits = {terms.code_id: terms.code_limit for terms in shelf.terms}
+    return [
+        CodeCountRow(key, count.uses, count.version, limits[key] if count.is_raised else None, held.get(key))
+        for key, count in books.code_counts.items()
+        if count.is_moved or key in held
+    ]
+
+
+def _coupon_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime], now: datetime) -> list[CouponCountRow]:
+    rows = []
+    for key, count in books.coupon_counts.items():
+        if not count.is_moved and key not in held:
+            continue
+        state, budget = shelf.coupons[key], books.budgets.get(key)
+        until = now + LONGEST_HOLD if state.is_first_count else held.get(key)
+        rules = state.terms.restrictions
+        is_spent = budget is not None and budget.is_raised and budget.currency == rules.budget_currency
+        rows.append(
+            CouponCountRow(
+                key,
+                count.uses,
+                count.version,
+                state.terms.coupon_limit if count.is_raised else None,
+                until,
+                state.counts_periods,
+                budget.spent_minor if budget else None,
+                budget.currency if budget else None,
+                rules.budget_minor if is_spent else None,
+            )
+        )
+    return rows
+
+
+async def _write_limits(connection: Connection, books: Books, shelf: Shelf, written: Written) -> None:
+    if not books.customer_counts and not books.period_counts:
+        return
+    rules = {terms.coupon_id: terms.restrictions for terms in shelf.terms}
+    held = {
+        (each.coupon_id, each.customer_key): reserved.reservation.expires_at
+        for reserved in written.reserved
+        for each in reserved.reservation.held
+        if each.customer_key is not None
+    }
+    customers = [
+        (key, count, rules[key[0]].customer_limit if count.is_raised else None, held.get(key))
+        for key, count in books.customer_counts.items()
+        if count.is_moved or key in held
+    ]
+    periods = [
+        (key, count, rules[key[0]].period_limits.get(key[1]) if count.is_raised else None)
+        for key, count in books.period_counts.items()
+        if count.is_moved
+    ]
+    await write_limits(connection, customers, periods)
+
+
+def report(written: Written) -> None:
+    """Count and log what was committed."""
+    REDEMPTIONS.inc(sum(redemption.is_counted for redemption in written.redemptions))
+    RESERVATIONS.inc(len(written.reserved))
+    for void in written.voids:
+        REDEMPTIONS_VOIDED.labels(str(void.is_released).lower()).inc()
+    for purchase, refused in written.refused:
+        REDEMPTIONS_REJECTED.labels(refused.reason).inc()
+        get_logger().info(
+            "order_refused",
+            program_id=str(purchase.program_id),
+            order_ref=purchase.order_ref,
+            event_id=purchase.event_id,
+            reason=refused.reason,
+        )

@@ -1,0 +1,118 @@
+"""Reads all that decides, in statements that begin after the locks; what only some codes need, only for those."""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from services.redemption.domain.books import Books, Budget, CustomerKey, OrderBook
+from services.redemption.domain.purchase import OrderKey, Purchase
+from services.redemption.domain.terms import CodeTerms
+from services.redemption.store.counts import add_held, count_customers, count_spent, read_periods
+from services.redemption.store.history import find_programs
+from services.redemption.store.locks import Locked
+from services.redemption.store.terms import Shelf, read_terms
+from shared.database.pool import Connection
+
+Strings = tuple[uuid.UUID, str]
+
+
+def strings_of(purchases: Sequence[Purchase]) -> list[Strings]:
+    """Return the strings that these orders name (program, canonical form), each once."""
+    return list(
+        dict.fromkeys(
+            (purchase.program_id, code.canonical)
+            for purchase in purchases
+            for code in purchase.codes
+            if code.canonical is not None
+        )
+    )
+
+
+def customers_of(purchases: Sequence[Purchase], locked: Locked) -> set[CustomerKey]:
+    """Return whose uses of which coupons are limited."""
+    if not locked.customer_limits:
+        return set()
+    return {
+        (coupon_id, purchase.buyer.key)
+        for purchase in purchases
+        if purchase.buyer.key is not None
+        for code in purchase.codes
+        for coupon_id in locked.customer_limits.get((purchase.program_id, code.canonical or ""), ())
+    }
+
+
+async def open_books(
+    connection: Connection,
+    purchases: Sequence[Purchase],
+    customers: Collection[CustomerKey],
+    locked: Locked,
+    history: dict[OrderKey, OrderBook],
+    now: datetime,
+    *,
+    reads_all: bool = False,
+) -> tuple[Books, Shelf]:
+    """Return the books on what is locked; raises TermsChanged if the locks do not suffice.
+
+    With `reads_all` every statement is run, needed or not: then the statements tell nothing of what was found.
+    """
+    shelf = await read_terms(connection, locked, now) if locked.code_ids or reads_all else Shelf()
+    candidates: dict[Strings, list[CodeTerms]] = {}
+    for terms in shelf.terms:
+        candidates.setdefault((terms.program_id, terms.canonical), []).append(terms)
+    known = {terms.program_id for terms in shelf.terms}
+    doubtful = {purchase.program_id for purchase in purchases} - known
+    if doubtful or reads_all:
+        known |= await find_programs(connection, list(doubtful))
+    customer_counts = await count_customers(connection, customers, now) if customers or reads_all else {}
+    moments = _moments(purchases, shelf, history)
+    period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
+    budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}
+    if shelf.code_holds or shelf.coupon_holds or reads_all:
+        codes = {code_id: shelf.code_counts[code_id] for code_id in shelf.code_holds}
+        coupons = {coupon_id: shelf.coupon_counts[coupon_id] for coupon_id in shelf.coupon_holds}
+        await add_held(connection, codes, coupons, budgets, now, reads_all=reads_all)
+    books = Books(
+        candidates,
+        shelf.code_counts,
+        shelf.coupon_counts,
+        history,
+        known,
+        customer_counts,
+        period_counts,
+        period_starts,
+        budgets,
+    )
+    return books, shelf
+
+
+def _moments(
+    purchases: Sequence[Purchase], shelf: Shelf, history: Mapping[OrderKey, OrderBook]
+) -> list[tuple[uuid.UUID, datetime, str]]:
+    zones = {key: state.terms.timezone for key, state in shelf.coupons.items() if state.counts_periods}
+    if not zones:
+        return []
+    asked = {purchase.occurred_at for purchase in purchases}
+    moments = [(coupon_id, moment, zone) for coupon_id, zone in zones.items() for moment in asked]
+    moments += [
+        (redemption.coupon_id, redemption.occurred_at, zones[redemption.coupon_id])
+        for book in history.values()
+        for redemption in book.redemptions
+        if redemption.coupon_id in zones
+    ]
+    return moments
+
+
+async def _budgets(connection: Connection, shelf: Shelf, *, reads_all: bool) -> dict[uuid.UUID, Budget]:
+    budgets: dict[uuid.UUID, Budget] = {}
+    uncounted: list[tuple[uuid.UUID, str]] = []
+    for coupon_id, state in shelf.coupons.items():
+        currency = state.terms.restrictions.budget_currency or state.spent_currency
+        if currency is None:
+            continue
+        budgets[coupon_id] = Budget(currency, state.spent_minor or 0)
+        if state.spent_minor is None or state.spent_currency != currency:
+            uncounted.append((coupon_id, currency))
+    if uncounted or reads_all:
+        for coupon_id, spent_minor in (await count_spent(connection, uncounted)).items():
+            budgets[coupon_id].spent_minor = spent_minor
+    return budgets

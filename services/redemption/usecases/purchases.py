@@ -1,0 +1,63 @@
+"""Makes a purchase of what a checkout says, whichever way it came."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.redemption.domain.purchase import NOBODY, Buyer, Line, Purchase, WantedCode
+from shared.canonical import canonical_code
+from shared.events.checkout import Customer, Order
+
+
+def purchase_of(
+    program_id: uuid.UUID,
+    source: str,
+    event_id: str,
+    order_ref: str,
+    codes: Sequence[str],
+    occurred_at: datetime,
+    customer: Customer | None,
+    order: Order | None,
+    reservation_id: str | None = None,
+) -> Purchase:
+    """Return the purchase. What a checkout leaves out is unknown; a reservation that cannot be one is none."""
+    return Purchase(
+        program_id,
+        source,
+        event_id,
+        order_ref,
+        wanted_codes(codes),
+        occurred_at,
+        order.subtotal if order else None,
+        order.currency if order else None,
+        Buyer(customer.id, customer.email, customer.is_first_order) if customer else NOBODY,
+        tuple(_line(item) for item in order.items) if order and order.items is not None else None,
+        _id(reservation_id) if reservation_id is not None else None,
+    )
+
+
+def wanted_codes(texts: Sequence[str]) -> tuple[WantedCode, ...]:
+    """Name each code once by its canonical form, as first typed."""
+    wanted: dict[str, WantedCode] = {}
+    for text in texts:
+        try:
+            canonical = canonical_code(text)
+        except ValueError:
+            wanted.setdefault(f"\0{text}", WantedCode(text, None))
+        else:
+            wanted.setdefault(canonical, WantedCode(text, canonical))
+    return tuple(wanted.values())
+
+
+def _line(item: Mapping[str, Any]) -> Line:
+    product_id, amount = item.get("product_id"), item.get("amount")
+    is_amount = isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0
+    return Line(str(product_id) if isinstance(product_id, str | int) else None, amount if is_amount else None)
+
+
+def _id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

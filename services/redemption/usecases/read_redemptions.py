@@ -1,0 +1,41 @@
+"""Shows redemptions: one, or a page of those that fit a filter."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.redemption.domain.books import Redemption
+from services.redemption.domain.errors import Missing
+from services.redemption.domain.listing import RedemptionFilter
+from services.redemption.store import locks, redemptions
+from shared.canonical import canonical_code
+from shared.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRedemptions:
+    """Reads what was committed, and nothing of another program."""
+
+    database: Database
+
+    async def one(self, program_id: uuid.UUID, redemption_id: uuid.UUID) -> Redemption:
+        """Return one redemption; raises Missing."""
+        async with self.database.connection() as connection:
+            found = await redemptions.read_redemptions(connection, program_id, [redemption_id])
+        if not found:
+            raise Missing
+        return found[0]
+
+    async def __call__(
+        self, wanted: RedemptionFilter, code: str | None, last: tuple[datetime, uuid.UUID] | None, limit: int
+    ) -> Sequence[Redemption]:
+        """Return up to so many redemptions after the last one, the latest first; `code` in whatever spelling."""
+        async with self.database.connection() as connection:
+            if code is not None:
+                try:
+                    string = wanted.program_id, canonical_code(code)
+                except ValueError:
+                    return []
+                wanted = replace(wanted, code_ids=(await locks.find(connection, [string])).code_ids)
+            return await redemptions.list_redemptions(connection, wanted, last, limit)

@@ -1,0 +1,75 @@
+"""Shows reservations and ends them; making one is a decision like a redemption."""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.redemption.domain.books import Reservation
+from services.redemption.domain.errors import Missing
+from services.redemption.store import redemptions
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+KEPT_FOR: Final = timedelta(days=2)
+PURGE_INTERVAL_SECONDS: Final = 600.0
+_PURGED_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReservation:
+    """Shows one reservation, live or expired."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, program_id: uuid.UUID, reservation_id: uuid.UUID) -> Reservation:
+        """Return it; raises Missing."""
+        async with self.database.connection() as connection:
+            found = await redemptions.read_reservation(connection, program_id, reservation_id, self.clock())
+        if found is None:
+            raise Missing
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReservation:
+    """Ends a reservation: what it held is free."""
+
+    database: Database
+
+    async def __call__(self, program_id: uuid.UUID, reservation_id: uuid.UUID) -> None:
+        """End it; raises Missing."""
+        async with self.database.transaction() as connection:
+            if not await redemptions.release_reservation(connection, program_id, reservation_id):
+                raise Missing
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReservations:
+    """Removes reservations that no purchase can still refer to. Correctness does not need it; the disk does."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """Remove what is old, in short statements, and return how many there were."""
+        removed = 0
+        while True:
+            async with self.database.transaction() as connection:
+                purged = await redemptions.purge_reservations(connection, self.clock() - KEPT_FOR, _PURGED_AT_ONCE)
+            removed += purged
+            if purged < _PURGED_AT_ONCE:
+                return removed
+
+    async def run(self) -> None:
+        """Remove what is old now and then, until cancelled."""
+        while True:
+            try:
+                await self()
+            except TransientFault as fault:
+                get_logger().warning("purge_failed", reason=str(fault))
+            await asyncio.sleep(PURGE_INTERVAL_SECONDS)

@@ -1,0 +1,66 @@
+"""Takes in what checkouts publish, a batch at a time: each event once, decided in one transaction, then announced."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.redemption.domain.purchase import Cancellation
+from services.redemption.store.terms import TermsChanged
+from services.redemption.usecases.announce_decisions import CompletedCheckout
+from services.redemption.usecases.decide_batch import TRIES, Decided, decide_batch, report
+from shared.clock import Clock
+from shared.database import inbox
+from shared.database.inbox import InboxEntry, Verdict
+from shared.database.pool import Connection, Database
+from shared.events.envelope import OutboxEvent
+from shared.faults import TransientFault
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutEvent:
+    """An event of a checkout that was understood, and how it is known when it comes again."""
+
+    program_id: uuid.UUID
+    source: str
+    event_id: str
+    body_sha256: bytes
+    received_at: datetime
+    ask: CompletedCheckout | Cancellation
+
+
+@dataclass(frozen=True, slots=True)
+class TakeInCheckouts:
+    """Decides a batch of checkout events and hands the resulting events over once they are committed."""
+
+    database: Database
+    clock: Clock
+    hand_over: Callable[[Sequence[OutboxEvent]], None]
+
+    async def __call__(self, events: Sequence[CheckoutEvent]) -> list[Verdict]:
+        """Take in each event once, in the order given, and say of each whether it was fresh.
+
+        Raises TransientFault if the batch is to be tried again; a try that did commit leaves only duplicates behind.
+        """
+        for _ in range(TRIES):
+            try:
+                async with self.database.transaction() as connection:
+                    verdicts, decided = await self._take_in(connection, events)
+            except TermsChanged:
+                continue
+            if decided is not None:
+                self.hand_over(decided.written.events)
+                report(decided.written)
+            return verdicts
+        raise TransientFault("The limits of the coupons change faster than they can be locked.")
+
+    async def _take_in(
+        self, connection: Connection, events: Sequence[CheckoutEvent]
+    ) -> tuple[list[Verdict], Decided | None]:
+        verdicts = await inbox.record(
+            connection,
+            [InboxEntry(e.program_id, e.source, e.event_id, e.body_sha256) for e in events],
+            [e.received_at for e in events],
+        )
+        fresh = [event.ask for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
+        return verdicts, await decide_batch(connection, fresh, self.clock()) if fresh else None

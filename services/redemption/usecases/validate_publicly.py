@@ -1,0 +1,62 @@
+"""Validates codes for whoever holds a publishable key, which is everybody: good or not, never why not.
+
+Refusals are alike in what is answered and in what is asked of the database, and who is refused too often has to wait.
+"""
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.redemption.domain.decision import Appraisal
+from services.redemption.domain.errors import TooManyGuesses
+from services.redemption.domain.guesses import WINDOW, guesser
+from services.redemption.domain.purchase import Purchase
+from services.redemption.store.guesses import charge_guess, find_window, refund_guess
+from services.redemption.usecases.validate_codes import ValidateCodes
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.metrics import GUESSES_REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks: a publishable key, and the addresses that its request came with."""
+
+    key_id: uuid.UUID
+    remote: str | None
+    forwarded_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatePublicly:
+    """A request is charged as a failed guess before its codes are looked at, and given back if they are good.
+
+    If the process dies in between, the charge stays: it is the asker's loss until the window ends.
+    """
+
+    database: Database
+    clock: Clock
+    validate_codes: ValidateCodes
+    trusted_proxies: int
+
+    async def __call__(self, asker: Asker, purchase: Purchase) -> Sequence[Appraisal] | None:
+        """Return the appraisals if all codes are good, else None; raises TooManyGuesses or TransientFault."""
+        now = self.clock()
+        address = guesser(asker.remote, asker.forwarded_for, self.trusted_proxies)
+        async with self.database.connection() as connection:
+            started_at = await charge_guess(connection, asker.key_id, address, now)
+            if started_at is None:
+                window = await find_window(connection, asker.key_id, address)
+                GUESSES_REFUSED.inc()
+                raise TooManyGuesses(_seconds_left(((window or now) + WINDOW - now).total_seconds()))
+        appraisals = await self.validate_codes(purchase, reads_all=True)
+        if any(appraisal.fault is not None for appraisal in appraisals):
+            return None
+        async with self.database.connection() as connection:
+            await refund_guess(connection, asker.key_id, address, started_at)
+        return appraisals
+
+
+def _seconds_left(seconds: float) -> int:
+    return max(1, min(math.ceil(seconds), int(WINDOW.total_seconds())))

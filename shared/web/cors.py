@@ -1,0 +1,38 @@
+"""Lets pages of any origin call a route from the browser: such routes take a key that may be seen, and no cookies."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_ANY_ORIGIN: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "X-Request-Id, Retry-After",
+}
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
+    "Access-Control-Max-Age": "7200",
+}
+
+
+def open_to_browsers(serve: Serve) -> Serve:
+    """Return `serve` with the headers that let a page read its answers, refusals included."""
+
+    async def serve_page(http: web.Request) -> web.StreamResponse:
+        response = await serve(http)
+        response.headers.update(_ANY_ORIGIN)
+        return response
+
+    return serve_page
+
+
+def preflight(method: str) -> Serve:
+    """Return what answers a browser's question whether a page may send the request at all."""
+    headers = {**_ANY_ORIGIN, **_PREFLIGHT, "Access-Control-Allow-Methods": method, "Allow": f"{method}, OPTIONS"}
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=204, headers=headers)
+
+    return answer

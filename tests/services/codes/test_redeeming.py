@@ -1,0 +1,160 @@
+"""`redeem` and `transaction_key` of the coupon API, against the redemption service itself on another socket."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from services.codes.domain.orders import Applied
+from services.codes.integrations.redemption import RedemptionClient, RedemptionUnavailable
+from services.redemption import app as redemption
+from shared.database.credentials import CredentialReader
+from shared.database.pool import Database as Pool
+from tests.databases import Database
+from tests.services.codes.conftest import HeldClock, Owner, Reply, Service, running_service
+
+COUPON = {
+    "uuid_code": "spring-25",
+    "coupon_discount_type": "percent",
+    "coupon_discount_amount": 25,
+    "coupon_duration_type": "once",
+    "redemption_times_status": True,
+    "redemption_times_value": 1,
+    "promotion_codes": ["SPRING-A"],
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both services over one database, and a program."""
+
+    service: Service
+    program: Owner
+    redemption_url: str
+    redemption_pool: Pool
+
+    async def put(self, path: str, key: str | None = None, **body: Any) -> Reply:
+        return await self.service.send("PUT", f"/v1/{path}", key or self.program.key, body)
+
+    async def uses(self) -> int:
+        async with self.redemption_pool.connection() as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM redemptions"))
+
+
+@pytest.fixture
+async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
+    async def ready() -> dict[str, str]:
+        return {"database": "ok"}
+
+    async with redemption.open_database(database.redemption, 4) as pool:
+        cases = redemption.build_use_cases(pool, clock, lambda _: None)
+        app = redemption.build_app(cases, CredentialReader(pool, clock), ready)
+        async with cases.decide.running(), TestServer(app) as server:
+            url = str(server.make_url(""))
+            async with running_service(database, clock, url) as service:
+                program = await service.program()
+                made = await service.send("POST", "/v1/coupons", program.key, COUPON)
+                assert made.status == 201, made.body
+                yield Pair(service, program, url, pool)
+
+
+async def test_a_change_of_the_code_redeems_it_for_the_order_once(pair: Pair) -> None:
+    asked: dict[str, Any] = {
+        "code": "spring a",
+        "redeem": True,
+        "transaction_key": "order-1",
+        "metadata": {"channel": "mail"},
+    }
+    first, again = await pair.put("promotion-codes", **asked), await pair.put("promotion-codes", **asked)
+    assert (first.status, again.status) == (200, 200)
+    assert first.data["metadata"] == {"channel": "mail"}
+    told = first.body["redemption"]
+    assert told == {
+        "applied": True,
+        "transaction_key": "order-1",
+        "redemption_id": told["redemption_id"],
+        "redeemed_at": told["redeemed_at"],
+        "is_repeat": False,
+        "reason": None,
+        "message": None,
+    }
+    assert again.body["redemption"] == {**told, "is_repeat": True}
+    assert await pair.uses() == 1
+
+
+async def test_what_the_engine_refuses_is_told_with_its_reason(pair: Pair) -> None:
+    await pair.put("promotion-codes", code="SPRING-A", redeem=True, transaction_key="order-1")
+    refused = await pair.put("promotion-codes", code="SPRING-A", redeem=True, transaction_key="order-2")
+    told = refused.body["redemption"]
+    assert (refused.status, told["applied"], told["redemption_id"]) == (200, False, None)
+    assert told["reason"] == "coupon_exhausted"
+    assert told["message"]
+    assert await pair.uses() == 1
+
+
+async def test_a_coupon_is_redeemed_by_its_one_code_or_the_one_of_its_name(pair: Pair) -> None:
+    asked: dict[str, Any] = {"uuid_code": "spring-25", "redeem": True}
+    assert (await pair.put("coupons", **asked, transaction_key="order-1")).body["redemption"]["applied"]
+    body = {"coupon_uuid": "spring-25", "code": "SPRING-B"}
+    assert (await pair.service.send("POST", "/v1/promotion-codes", pair.program.key, body)).status == 201
+    unclear = await pair.put("coupons", **asked, transaction_key="order-2")
+    assert (unclear.status, unclear.body["redemption"]["reason"]) == (200, "code_required")
+    await pair.service.send("POST", "/v1/promotion-codes", pair.program.key, {**body, "code": "SPRING-25"})
+    named = await pair.put("coupons", **asked, transaction_key="order-3")
+    assert named.body["redemption"]["reason"] == "coupon_exhausted"
+
+
+async def test_without_redeem_nothing_is_asked(pair: Pair) -> None:
+    changed = await pair.put("coupons", uuid_code="spring-25", name="Spring", transaction_key="order-1")
+    assert (changed.status, changed.data["name"], changed.body["redemption"]) == (200, "Spring", None)
+    assert await pair.uses() == 0
+
+
+async def test_redeem_needs_an_order_and_a_key_that_may(pair: Pair) -> None:
+    no_order = await pair.put("promotion-codes", code="SPRING-A", redeem=True)
+    assert (no_order.status, list(no_order.body["errors"])) == (422, ["transaction_key"])
+    manager = await pair.service.with_key(f"/v1/programs/{pair.program.id}", scopes=["manage"])
+    refused = await pair.put("promotion-codes", manager.key, code="SPRING-A", redeem=True, transaction_key="order-1")
+    assert (refused.status, refused.body["code"]) == (403, "scope_missing")
+    assert await pair.uses() == 0
+
+
+async def test_a_redemption_service_that_is_away_is_a_503_and_the_change_stays(
+    service: Service, program: Owner
+) -> None:
+    await service.send("POST", "/v1/coupons", program.key, COUPON)
+    asked = {"code": "SPRING-A", "redeem": True, "transaction_key": "order-1", "metadata": {"a": 1}}
+    refused = await service.send("PUT", "/v1/promotion-codes", program.key, asked)
+    assert (refused.status, refused.body["code"], refused.headers["Retry-After"]) == (
+        503,
+        "temporarily_unavailable",
+        "1",
+    )
+    shown = await service.send("GET", "/v1/promotion-codes/SPRING-A", program.key)
+    assert shown.data["metadata"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, b"{}"), (200, b"not json"), (200, b"[]"), (302, b"{}"), (503, b"{}"), (401, b"{}")]
+)
+async def test_an_answer_that_says_nothing_is_no_redemption(status: int, body: bytes) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_post("/v1/redemptions", answer)
+    async with TestServer(app) as server, RedemptionClient.connected(str(server.make_url(""))) as client:
+        with pytest.raises(RedemptionUnavailable):
+            await client.redeem("Bearer key", "order-1", "SPRING-A")
+
+
+async def test_it_refuses_to_ask_inside_a_transaction(pair: Pair) -> None:
+    authorization = f"Bearer {pair.program.key}"
+    async with RedemptionClient.connected(pair.redemption_url) as client:
+        async with pair.service.pool.transaction():
+            with pytest.raises(RuntimeError, match="transaction"):
+                await client.redeem(authorization, "order-1", "SPRING-A")
+        assert isinstance(await client.redeem(authorization, "order-1", "SPRING-A"), Applied)

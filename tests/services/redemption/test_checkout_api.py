@@ -1,0 +1,287 @@
+"""The checkout API over a real socket: validate, reserve, redeem, take back and look up."""
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from tests.services.redemption.conftest import Shop
+from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
+
+MINUTE = timedelta(minutes=1)
+USD = {"currency": "USD", "subtotal": 2500}
+
+
+class TestRedeeming:
+    async def test_answers_with_the_redemption_and_announces_it(self, shop: Shop, merchant: Merchant) -> None:
+        partner = await merchant.partner(shop.program_id)
+        coupon = await merchant.coupon(shop.program_id, percent=2000)
+        await merchant.restrict_coupon(coupon, commission_hundredths=1000)
+        code = await merchant.code(shop.program_id, coupon, "ACME-1", partner_id=partner)
+        answer = await shop.redeem("acme1", order=USD, customer={"id": "c-1"}, attributes={"card_id": "x"})
+        assert answer.status == 201, answer.body
+        (made,) = answer.data["redemptions"]
+        assert (answer.data["order_ref"], made["status"], made["code_id"]) == ("order-1", "redeemed", str(code))
+        assert made["discount"] == {
+            "type": "percent",
+            "percent_hundredths": 2000,
+            "amount_minor": None,
+            "currency": "USD",
+            "applied_minor": 500,
+        }
+        assert made["commission"] == {"percent_hundredths": 1000, "amount_minor": 200, "currency": "USD"}
+        (event,) = shop.announced()
+        assert (event["event"], event["redemption_id"]) == ("code.redeemed", made["id"])
+        assert (event["attributes"], event["customer"]["id"]) == ({"card_id": "x"}, "c-1")
+        assert event["commission"] == made["commission"]
+
+    async def test_a_repeat_about_the_order_gives_the_same_answer(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        first = await shop.redeem("ONCE")
+        shop.decider.now += MINUTE
+        again = await shop.redeem("on-ce")
+        assert (first.status, again.status) == (201, 200)
+        assert first.data == again.data
+        assert len(shop.announced()) == 1
+
+    async def test_a_refusal_names_reason_and_code_and_is_no_event(self, shop: Shop, merchant: Merchant) -> None:
+        coupon = await merchant.coupon(shop.program_id)
+        await merchant.code(shop.program_id, coupon, "GOOD")
+        await merchant.code(shop.program_id, coupon, "OVER", expires_at=NOW)
+        answer = await shop.redeem("GOOD", "OVER")
+        assert (answer.status, answer.body["code"]) == (409, "code_expired")
+        assert list(answer.body["errors"]) == ["codes.1"]
+        assert shop.announced() == []
+        assert (await shop.redeem("GOOD")).status == 201
+
+    async def test_under_an_idempotency_key_the_answer_is_kept(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        first = await shop.redeem("ONCE", idempotency="k-1")
+        again = await shop.redeem("ONCE", idempotency="k-1")
+        other = await shop.redeem("ONCE", ref="order-2", idempotency="k-1")
+        assert (first.status, again.status, other.status) == (201, 201, 422)
+        assert (again.raw, again.headers["Idempotent-Replayed"]) == (first.raw, "true")
+        assert len(shop.announced()) == 1
+
+    async def test_events_and_requests_are_one_and_the_same(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        await shop.decider.take(checkout(shop.program_id, "ONCE"))
+        assert (await shop.redeem("ONCE")).status == 200
+        assert (await shop.redeem("ONCE", ref="order-2")).body["code"] == "code_used"
+
+    async def test_of_a_hundred_at_once_as_many_win_as_there_are_uses(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "TEN", limit=10)
+        answers = await asyncio.gather(*(shop.redeem("TEN", ref=str(n)) for n in range(100)))
+        assert sorted(answer.status for answer in answers) == [201] * 10 + [409] * 90
+        assert {answer.body["code"] for answer in answers if answer.status == 409} == {"code_used"}
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"codes": [], "order_ref": "1"}, "codes"),
+            ({"codes": ["A"] * 11, "order_ref": "1"}, "codes"),
+            ({"codes": ["A"]}, "order_ref"),
+            ({"codes": ["A"], "order_ref": ""}, "order_ref"),
+            ({"codes": ["A"], "order_ref": "1", "order": {"currency": "usd"}}, "order.currency"),
+            ({"codes": ["A"], "order_ref": "1", "order": {"subtotal": -1}}, "order.subtotal"),
+            ({"codes": ["A"], "order_ref": "1", "order": {"items": [{"amount": "x"}]}}, "order.items.0.amount"),
+            ({"codes": ["A"], "order_ref": "1", "customer": {"phone": "1"}}, "customer.phone"),
+            ({"codes": ["A"], "order_ref": "1", "occurred_at": "2026-03-18T12:00:00"}, "occurred_at"),
+        ],
+    )
+    async def test_what_cannot_be_accepted_is_named(self, shop: Shop, body: dict[str, object], field: str) -> None:
+        answer = await shop.send("POST", "/v1/redemptions", body)
+        assert answer.status == 422
+        assert field in answer.body["errors"]
+
+    async def test_needs_the_scope(self, shop: Shop, merchant: Merchant) -> None:
+        key = await merchant.key(shop.program_id, "webhooks")
+        answer = await shop.send("POST", "/v1/redemptions", {"codes": ["A"], "order_ref": "1"}, key=key)
+        assert (answer.status, answer.body["code"]) == (403, "scope_missing")
+
+
+class TestValidating:
+    async def test_tells_each_code_and_the_totals_and_changes_nothing(
+        self, shop: Shop, merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]"
+    ) -> None:
+        coupon = await merchant.coupon(shop.program_id, percent=8000, limit=2)
+        for text in ("G1", "G2", "G3"):
+            await merchant.code(shop.program_id, coupon, text)
+        answer = await shop.validate("G1", "g2", "G3", "NONE", order=USD)
+        assert answer.status == 200
+        assert [(c["valid"], c["reason"]) for c in answer.data["codes"]] == [
+            (True, None),
+            (True, None),
+            (False, "coupon_exhausted"),
+            (False, "code_unknown"),
+        ]
+        assert [c["discount"] and c["discount"]["applied_minor"] for c in answer.data["codes"]][:2] == [2000, 500]
+        assert answer.data["valid"] is False
+        assert answer.data["order"] == {"currency": "USD", "subtotal": 2500, "discount": 2500, "total": 0}
+        assert await admin.fetchval("SELECT count(*) FROM redemption.orders") == 0
+        assert await admin.fetchval("SELECT count(*) FROM redemption.code_counters") == 0
+
+    async def test_an_orders_own_reservation_is_not_in_its_way(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        await shop.reserve("ONCE", ref="a")
+        own, other = await shop.validate("ONCE", order_ref="a"), await shop.validate("ONCE", order_ref="b")
+        assert (own.data["valid"], other.data["codes"][0]["reason"]) == (True, "code_held")
+
+
+class TestReservations:
+    async def test_keep_a_code_from_others_until_they_expire(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        held = await shop.reserve("ONCE", ref="a", ttl_seconds=60)
+        assert (held.status, held.data["status"]) == (201, "live")
+        assert held.data["expires_at"] == "2026-03-18T12:01:00.000000Z"
+        assert (await shop.redeem("ONCE", ref="b")).body["code"] == "code_held"
+        shop.decider.now += MINUTE
+        shown = await shop.send("GET", f"/v1/reservations/{held.data['id']}")
+        assert shown.data == held.data | {"status": "expired"}
+        assert (await shop.redeem("ONCE", ref="b")).status == 201
+
+    async def test_the_same_order_extends_its_own(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        first = await shop.reserve("ONCE")
+        shop.decider.now += MINUTE
+        again = await shop.reserve("ONCE")
+        assert (first.status, again.status) == (201, 200)
+        assert again.data["id"] == first.data["id"]
+        assert again.data["expires_at"] > first.data["expires_at"]
+
+    async def test_ones_own_never_blocks_ones_own_redemption(self, shop: Shop, merchant: Merchant) -> None:
+        coupon = await merchant.coupon(shop.program_id, limit=1)
+        await merchant.code(shop.program_id, coupon, "ONCE")
+        held = await shop.reserve("ONCE")
+        assert (await shop.redeem("ONCE")).status == 201
+        assert (await shop.send("GET", f"/v1/reservations/{held.data['id']}")).status == 404
+
+    async def test_made_under_another_reference_is_named_by_its_id(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        held = await shop.reserve("ONCE", ref="cart-1")
+        assert (await shop.redeem("ONCE", ref="4711")).status == 409
+        assert (await shop.redeem("ONCE", ref="4711", reservation_id=held.data["id"])).status == 201
+
+    async def test_honour_what_expires_while_they_live(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(
+            shop.program_id, await merchant.coupon(shop.program_id), "SOON", limit=None, expires_at=NOW + MINUTE
+        )
+        await shop.reserve("SOON", ref="a")
+        shop.decider.now += 2 * MINUTE
+        assert (await shop.redeem("SOON", ref="b")).body["code"] == "code_expired"
+        assert (await shop.redeem("SOON", ref="a")).status == 201
+
+    async def test_can_be_ended(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        held = await shop.reserve("ONCE", ref="a")
+        path = f"/v1/reservations/{held.data['id']}"
+        assert [(await shop.send("DELETE", path)).status for _ in range(2)] == [204, 404]
+        assert (await shop.redeem("ONCE", ref="b")).status == 201
+
+    async def test_all_codes_or_none(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        assert (await shop.reserve("ONCE", "NONE", ref="a")).body["code"] == "code_unknown"
+        assert (await shop.reserve("ONCE", ref="b")).status == 201
+
+
+class TestTakingBack:
+    async def test_a_void_gives_the_use_back_once_and_answers_the_same(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        made = (await shop.redeem("ONCE")).data["redemptions"][0]
+        path = f"/v1/redemptions/{made['id']}/void"
+        shop.decider.now += MINUTE
+        first, again = [await shop.send("POST", path, {"reason": "fraud"}) for _ in range(2)]
+        assert (first.status, again.status) == (200, 200)
+        assert first.raw == again.raw
+        assert (first.data["status"], first.data["void_reason"], first.data["is_counted"]) == ("voided", "fraud", False)
+        _, voided = shop.announced()
+        assert (voided["event"], voided["is_released"], voided["times_redeemed"]) == ("code.redemption_voided", True, 0)
+        assert voided["times_redeemed_version"] == 2
+        assert (await shop.redeem("ONCE", ref="order-2")).status == 201
+
+    async def test_a_hundred_voids_at_once_are_one_release(
+        self, shop: Shop, merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]"
+    ) -> None:
+        coupon = await merchant.coupon(shop.program_id, limit=5)
+        await merchant.code(shop.program_id, coupon, "MANY", limit=5)
+        made = (await shop.redeem("MANY", ref="a")).data["redemptions"][0]
+        await shop.redeem("MANY", ref="b")
+        shop.decider.now += MINUTE
+        path = f"/v1/redemptions/{made['id']}/void"
+        answers = await asyncio.gather(*(shop.send("POST", path) for _ in range(100)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.raw for answer in answers}) == 1
+        assert [event["event"] for event in shop.announced()].count("code.redemption_voided") == 1
+        assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == 1
+        assert await admin.fetchval("SELECT uses FROM redemption.coupon_counters") == 1
+
+    async def test_an_order_that_is_taken_back_before_it_is_known(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
+        assert (await shop.void_order("4711", reason="cancel")).data == {"order_ref": "4711", "redemptions": []}
+        late = await shop.decider.take(checkout(shop.program_id, "ONCE", ref="4711", time=NOW - MINUTE))
+        assert [(e["event"], e["was_counted"], e["times_redeemed"]) for e in late] == [
+            ("code.redemption_voided", False, 0)
+        ]
+        (shown,) = (await shop.void_order("4711")).data["redemptions"]
+        assert (shown["status"], shown["is_counted"]) == ("voided", False)
+        shop.decider.now += MINUTE
+        assert (await shop.redeem("ONCE", ref="4711")).status == 201
+
+    async def test_of_another_program_it_is_missing(self, shop: Shop, merchant: Merchant) -> None:
+        other = await merchant.program()
+        await merchant.code(other, await merchant.coupon(other), "ONCE")
+        (event,) = await shop.decider.take(checkout(other, "ONCE"))
+        for method, suffix in (("GET", ""), ("POST", "/void")):
+            answer = await shop.send(method, f"/v1/redemptions/{event['redemption_id']}{suffix}")
+            assert (answer.status, answer.body["code"]) == (404, "not_found")
+
+
+class TestLookingUp:
+    async def test_lists_by_filter_and_page(self, shop: Shop, merchant: Merchant) -> None:
+        coupon = await merchant.coupon(shop.program_id)
+        other = await merchant.coupon(shop.program_id)
+        partner = await merchant.partner(shop.program_id)
+        await merchant.code(shop.program_id, coupon, "MANY", limit=None, partner_id=partner)
+        await merchant.code(shop.program_id, other, "ELSE", limit=None)
+        for n in range(5):
+            shop.decider.now += MINUTE
+            await shop.redeem("MANY", ref=f"m{n}")
+        await shop.redeem("ELSE", ref="e")
+        await shop.decider.take(taken_back(shop.program_id, ref="m1", time=shop.decider.now))
+        counts = {}
+        for query in (
+            "",
+            "code=ma-ny",
+            "code=none",
+            f"coupon_id={other}",
+            f"partner_id={partner}",
+            "order_ref=m3",
+            "status=voided",
+            "status=redeemed",
+            f"partner_id={partner}&status=redeemed",
+            "occurred_from=2026-03-18T12:05:00Z",
+            "occurred_before=2026-03-18T12:02:00Z",
+        ):
+            counts[query.partition("=")[0] if "&" not in query else "both"] = len(
+                (await shop.send("GET", f"/v1/redemptions?{query}")).data
+            )
+        assert counts.pop("status") == 5
+        assert counts == {
+            "": 6,
+            "code": 0,
+            "coupon_id": 1,
+            "partner_id": 5,
+            "order_ref": 1,
+            "both": 4,
+            "occurred_from": 2,
+            "occurred_before": 1,
+        }
+        seen: list[str] = []
+        cursor = ""
+        while cursor is not None:
+            page = await shop.send("GET", f"/v1/redemptions?code=MANY&limit=2{cursor and f'&cursor={cursor}'}")
+            seen += [redemption["order_ref"] for redemption in page.data]
+            cursor = page.body["meta"]["next_cursor"]
+        assert seen == ["m4", "m3", "m2", "m1", "m0"]
+        assert (await shop.send("GET", "/v1/redemptions?cursor=x")).status == 422

@@ -1,0 +1,232 @@
+"""Whatever a shop does in whatever order, on a real database: a model of sets says what must be left behind."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from services.redemption.app import open_database
+from services.redemption.domain.decision import Redeemed, Reserved
+from services.redemption.domain.purchase import Cancellation, HoldRequest, VoidRequest
+from services.redemption.usecases.announce_decisions import CompletedCheckout
+from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch
+from services.redemption.usecases.purchases import purchase_of
+from shared.events.checkout import Customer, Order
+from shared.ids import new_id
+from tests.conftest import NewDatabase
+from tests.services.redemption.merchant import NOW, Merchant
+
+SECOND = timedelta(seconds=1)
+CODE_LIMITS = (1, 2, None)
+COUPON_LIMIT = 4
+CUSTOMER_LIMIT = 2
+STATE = """
+SELECT (SELECT coalesce(sum(uses), 0) FROM redemption.code_counters) AS code_uses,
+       (SELECT coalesce(sum(uses), 0) FROM redemption.coupon_counters) AS coupon_uses,
+       (SELECT coalesce(sum(spent_minor), 0) FROM redemption.coupon_counters) AS spent,
+       (SELECT coalesce(sum(uses), 0) FROM redemption.period_counters WHERE period = 'day') AS day_uses,
+       (SELECT count(*) FROM redemption.redemptions WHERE is_counted) AS counted,
+       (SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NULL) AS standing,
+       (SELECT count(*) FROM redemption.events WHERE type = 'code.redeemed') AS told,
+       (SELECT count(*) FROM redemption.events WHERE type = 'code.redemption_voided') AS told_voided
+"""
+
+Orders = st.integers(0, 4)
+Codes = st.lists(st.integers(0, len(CODE_LIMITS) - 1), min_size=1, max_size=3, unique=True)
+Actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("redeem"), Orders, Codes),
+        st.tuples(st.just("redeem"), Orders, Codes),
+        st.tuples(st.just("reserve"), Orders, Codes),
+        st.tuples(st.just("cancel"), Orders, st.just([])),
+        st.tuples(st.just("void"), Orders, Codes),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@dataclass
+class Model:
+    """What was redeemed and is held, as sets of (order, code); every code costs one unit, orders 0 and 1 are Anna's."""
+
+    standing: set[tuple[int, int]] = field(default_factory=set)
+    held: dict[int, tuple[set[int], datetime]] = field(default_factory=dict)
+
+    def redeem(self, order: int, codes: list[int], now: datetime) -> bool:
+        new = [code for code in codes if (order, code) not in self.standing]
+        if not self._fits(order, new, now):
+            return False
+        self.standing |= {(order, code) for code in new}
+        self.held.pop(order, None)
+        return True
+
+    def reserve(self, order: int, codes: list[int], now: datetime, until: datetime) -> bool:
+        if any((order, code) in self.standing for code in codes) or not self._fits(order, codes, now):
+            return False
+        self.held[order] = (set(codes), until)
+        return True
+
+    def cancel(self, order: int) -> int:
+        gone = {pair for pair in self.standing if pair[0] == order}
+        self.standing -= gone
+        self.held.pop(order, None)
+        return len(gone)
+
+    def void(self, order: int, code: int) -> int:
+        there = (order, code) in self.standing
+        self.standing.discard((order, code))
+        return int(there)
+
+    def _fits(self, order: int, new: list[int], now: datetime) -> bool:
+        others = [(o, c) for o, (codes, until) in self.held.items() if o != order and until > now for c in codes]
+        taken = [*self.standing, *others]
+        for code in new:
+            limit = CODE_LIMITS[code]
+            if limit is not None and sum(c == code for _, c in taken) >= limit:
+                return False
+        mine = sum(customer(o) == customer(order) for o, _ in taken)
+        return len(taken) + len(new) <= COUPON_LIMIT and mine + len(new) <= CUSTOMER_LIMIT if new else True
+
+
+def customer(order: int) -> str:
+    return "anna" if order < 2 else f"customer-{order}"
+
+
+CUSTOMERS = {customer(order): Customer(id=customer(order)) for order in range(5)}
+ORDER = Order(currency="USD", subtotal=100)
+
+
+class Shopping(RuleBasedStateMachine):
+    """Sends batches of requests about few orders and few codes, and lets time pass."""
+
+    def __init__(self, new_database: NewDatabase) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.model = Model()
+        self.now = NOW
+        self.redeemed = self.voided = 0
+        self.runner.run(self._open(new_database))
+
+    async def _open(self, new_database: NewDatabase) -> None:
+        database = await self.stack.enter_async_context(new_database())
+        self.pool = await self.stack.enter_async_context(open_database(database.redemption, 2))
+        self.admin = await asyncpg.connect(database.admin)
+        self.stack.push_async_callback(self.admin.close)
+
+    def teardown(self) -> None:
+        self.runner.run(self.stack.aclose())
+        self.runner.close()
+
+    @initialize()
+    def stock(self) -> None:
+        self.runner.run(self._stock())
+
+    async def _stock(self) -> None:
+        merchant = Merchant(self.admin)
+        self.program = await merchant.program()
+        coupon = await merchant.coupon(self.program, amount=1, currency="USD", limit=COUPON_LIMIT)
+        await merchant.restrict_coupon(
+            coupon,
+            customer_redemption_limit=CUSTOMER_LIMIT,
+            daily_redemption_limit=COUPON_LIMIT,
+            budget_minor=COUPON_LIMIT,
+            budget_currency="USD",
+        )
+        for number, limit in enumerate(CODE_LIMITS):
+            await merchant.code(self.program, coupon, f"C{number}", limit=limit)
+
+    @rule(actions=Actions, seconds=st.integers(1, 40))
+    def ask(self, actions: list[tuple[str, int, list[int]]], seconds: int) -> None:
+        """Ask for several things in one batch; each is answered as the model says."""
+        self.now += seconds * SECOND
+        asks: dict[int, Ask] = {}
+        for number, action in enumerate(actions):
+            # One after the other: what is bought after a cancellation is another purchase.
+            if (ask := self._ask(*action, self.now + number * timedelta(microseconds=1))) is not None:
+                asks[number] = ask
+        outcomes = self.runner.run(self._decide(list(asks.values())))
+        for number, outcome in zip(asks, outcomes, strict=True):
+            self._check(*actions[number], outcome)
+
+    def _ask(self, kind: str, order: int, codes: list[int], moment: datetime) -> Ask | None:
+        ref = f"order-{order}"
+        if kind == "cancel":
+            return Cancellation(new_id(), self.program, ref, moment)
+        if kind == "void":
+            row = self.runner.run(self._standing(ref, f"C{codes[0]}"))
+            return VoidRequest(self.program, ref, row, moment) if row else None
+        purchase = purchase_of(
+            self.program,
+            "/shop",
+            str(new_id()),
+            ref,
+            [f"C{code}" for code in codes],
+            moment,
+            CUSTOMERS[customer(order)],
+            ORDER,
+        )
+        if kind == "reserve":
+            return HoldRequest(purchase, new_id(), self.now + 30 * SECOND)
+        return CompletedCheckout(purchase, None, None, {})
+
+    async def _standing(self, ref: str, code: str) -> Any:
+        return await self.admin.fetchval(
+            "SELECT id FROM redemption.redemptions WHERE order_ref = $1 AND canonical = $2 AND voided_at IS NULL",
+            ref,
+            code,
+        )
+
+    async def _decide(self, asks: list[Ask]) -> list[Outcome]:
+        async with self.pool.transaction() as connection:
+            return (await decide_batch(connection, asks, self.now)).outcomes
+
+    def _check(self, kind: str, order: int, codes: list[int], outcome: Outcome) -> None:
+        before = len(self.model.standing)
+        if kind == "redeem":
+            fits = self.model.redeem(order, codes, self.now)
+            assert isinstance(outcome, Redeemed) == fits
+            self.redeemed += len(self.model.standing) - before
+        elif kind == "reserve":
+            fits = self.model.reserve(order, codes, self.now, self.now + 30 * SECOND)
+            assert isinstance(outcome, Reserved) == fits
+        else:
+            self.voided += self.model.cancel(order) if kind == "cancel" else self.model.void(order, codes[0])
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        uses = len(self.model.standing)
+        state = dict(self.runner.run(self._state()))
+        assert state == {
+            "code_uses": uses,
+            "coupon_uses": uses,
+            "spent": uses,
+            "day_uses": uses,
+            "counted": uses,
+            "standing": uses,
+            "told": self.redeemed,
+            "told_voided": self.voided,
+        }
+
+    async def _state(self) -> Any:
+        return await self.admin.fetchrow(STATE)
+
+
+def test_the_books_balance_whatever_happens(new_migrated_database: NewDatabase) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: Shopping(new_migrated_database),
+        settings=settings(
+            max_examples=15,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        ),
+    )

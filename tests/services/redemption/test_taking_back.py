@@ -1,0 +1,236 @@
+"""Cancellations, refunds and voids by event: once, in any order, and by the coupon's release policy."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.events.redemption import CodeExhaustedV1, CodeRedemptionVoidedV1, CouponExhaustedV1
+from tests.services.redemption.conftest import Decider, Shop
+from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
+
+Connection = asyncpg.Connection
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+USD = {"currency": "USD", "subtotal": 2500}
+
+
+def names(events: Sequence[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in events]
+
+
+class TestACancellation:
+    async def test_tells_what_is_to_be_reversed(self, decider: Decider, merchant: Merchant) -> None:
+        program = await merchant.program()
+        partner = await merchant.partner(program)
+        coupon = await merchant.coupon(program, percent=2000, limit=9)
+        await merchant.restrict_coupon(coupon, commission_hundredths=1000)
+        code = await merchant.code(program, coupon, "ACME-1", partner_id=partner, limit=2)
+        (made,) = await decider.take(checkout(program, "ACME-1", order=USD, customer={"id": "c-1"}, time=NOW - HOUR))
+        (event,) = await decider.take(taken_back(program, reason="out of stock"))
+        CodeRedemptionVoidedV1.model_validate_json(json.dumps(event))
+        assert event == {
+            "event": "code.redemption_voided",
+            "redemption_id": made["redemption_id"],
+            "program_id": str(program),
+            "partner_id": str(partner),
+            "code": "ACME-1",
+            "code_id": str(code),
+            "coupon_id": str(coupon),
+            "order_ref": "order-1",
+            "customer_id": "c-1",
+            "discount": made["discount"],
+            "commission": {"percent_hundredths": 1000, "amount_minor": 200, "currency": "USD"},
+            "reason": "out of stock",
+            "is_released": True,
+            "was_counted": True,
+            "redeemed_at": "2026-03-18T11:00:00Z",
+            "occurred_at": "2026-03-18T12:00:00Z",
+            "times_redeemed": 0,
+            "times_redeemed_version": 2,
+            "coupon_times_redeemed": 0,
+            "coupon_times_redeemed_version": 2,
+        }
+
+    async def test_takes_back_all_codes_of_its_order_and_ends_its_reservation(
+        self, shop: Shop, merchant: Merchant
+    ) -> None:
+        coupon = await merchant.coupon(shop.program_id)
+        for text in ("C1", "C2", "C3"):
+            await merchant.code(shop.program_id, coupon, text)
+        await shop.redeem("C1", "C2", ref="a")
+        await shop.reserve("C3", ref="a")
+        events = await shop.decider.take(taken_back(shop.program_id, ref="a"))
+        assert [(event["event"], event["code"]) for event in events] == [
+            ("code.redemption_voided", "C1"),
+            ("code.redemption_voided", "C2"),
+        ]
+        assert (await shop.redeem("C1", "C2", "C3", ref="b")).status == 201
+
+    async def test_of_a_purchase_in_the_same_batch_takes_it_back(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "ONCE")
+        both = await decider.take(
+            checkout(program, "ONCE", ref="a", time=NOW - HOUR),
+            taken_back(program, ref="a"),
+            checkout(program, "ONCE", ref="b"),
+        )
+        assert names(both) == ["code.redeemed", "code.redemption_voided", "code.redeemed"]
+        assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == 1
+
+    async def test_comes_twenty_times_and_is_one(self, decider: Decider, merchant: Merchant) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "MANY", limit=5)
+        await decider.take(checkout(program, "MANY", ref="a"), checkout(program, "MANY", ref="b"))
+        events = await decider.take(*(taken_back(program, ref="a") for _ in range(20)))
+        assert [(event["event"], event["times_redeemed"]) for event in events] == [("code.redemption_voided", 1)]
+
+    async def test_of_another_program_takes_nothing_back(self, decider: Decider, merchant: Merchant) -> None:
+        program, other = await merchant.program(), await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "ONCE")
+        await decider.take(checkout(program, "ONCE"))
+        assert await decider.take(taken_back(other)) == []
+
+
+class TestRelease:
+    @pytest.mark.parametrize(
+        ("policy", "wish", "is_over", "is_released"),
+        [
+            ("always", None, False, True),
+            ("always", None, True, True),
+            ("always", False, False, False),
+            ("until_expiry", None, False, True),
+            ("until_expiry", None, True, False),
+            ("until_expiry", True, True, False),
+            ("until_expiry", False, False, False),
+            ("never", None, False, False),
+            ("never", True, False, False),
+        ],
+    )
+    async def test_follows_the_policy_as_it_was(
+        self,
+        decider: Decider,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        policy: str,
+        wish: bool | None,
+        is_over: bool,
+        is_released: bool,
+    ) -> None:
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, release_policy=policy)
+        await merchant.code(program, coupon, "ONCE", expires_at=NOW + HOUR)
+        await decider.take(checkout(program, "ONCE", ref="a"))
+        await merchant.restrict_coupon(coupon, release_policy="never" if policy == "always" else "always")
+        decider.now += 2 * HOUR if is_over else timedelta(seconds=1)
+        (event,) = await decider.take(taken_back(program, ref="a", time=decider.now, release=wish))
+        assert (event["is_released"], event["times_redeemed"]) == (is_released, 0 if is_released else 1)
+        assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == (0 if is_released else 1)
+        (status,) = await admin.fetch("SELECT voided_at IS NOT NULL, is_counted FROM redemption.redemptions")
+        assert tuple(status) == (True, not is_released)
+
+
+class TestARefund:
+    async def test_of_a_part_is_recorded_and_takes_nothing_back(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program, percent=2000), "ONCE")
+        await decider.take(checkout(program, "ONCE", order=USD))
+        assert await decider.take(taken_back(program, "refunded", amount=500, reason="late")) == []
+        row = await admin.fetchrow("SELECT order_ref, amount_minor, reason FROM redemption.refunds")
+        assert tuple(row or ()) == ("order-1", 500, "late")
+
+    async def test_of_the_last_part_takes_the_order_back(self, decider: Decider, merchant: Merchant) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program, percent=2000), "ONCE")
+        await decider.take(checkout(program, "ONCE", order=USD))
+        parts = [await decider.take(taken_back(program, "refunded", amount=amount)) for amount in (500, 1499, 1)]
+        assert [names(events) for events in parts] == [[], [], ["code.redemption_voided"]]
+
+    @pytest.mark.parametrize("refund", [{}, {"amount": 500, "release": True}])
+    async def test_of_all_or_with_the_use_takes_the_order_back(
+        self, decider: Decider, merchant: Merchant, refund: dict[str, Any]
+    ) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program, percent=2000), "ONCE")
+        await decider.take(checkout(program, "ONCE", order=USD))
+        (event,) = await decider.take(taken_back(program, "refunded", **refund))
+        assert (event["event"], event["is_released"]) == ("code.redemption_voided", True)
+
+
+class TestAnyOrder:
+    @pytest.mark.parametrize("is_one_batch", [False, True], ids=["one by one", "in one batch"])
+    @pytest.mark.parametrize(
+        ("kinds", "stands"),
+        [
+            (["bought 1", "cancelled 2"], False),
+            (["bought 1", "cancelled 2", "bought 3"], True),
+            (["bought 1", "cancelled 2", "cancelled 4", "bought 3"], False),
+            (["bought 1", "bought 3", "refunded 1500 2", "refunded 500 4"], False),
+            (["bought 1", "refunded 1500 2", "refunded 499 4"], True),
+            (["bought 1", "refunded 1500 2", "refunded 500 4"], False),
+        ],
+    )
+    async def test_comes_to_the_same(
+        self,
+        decider: Decider,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        kinds: list[str],
+        stands: bool,
+        is_one_batch: bool,
+    ) -> None:
+        """Every permutation of the same events, about an order of its own; in a batch each comes twice."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program, percent=2000)
+        for n, order in enumerate(itertools.permutations(kinds)):
+            await merchant.code(program, coupon, f"C{n}", limit=3)
+            bodies = [self.event(program, f"C{n}", str(n), kind) for kind in order]
+            if is_one_batch:
+                await decider.take(*bodies, *bodies)
+            else:
+                for body in bodies:
+                    await decider.take(body)
+        rows = await admin.fetch("SELECT uses FROM redemption.code_counters")
+        assert {row["uses"] for row in rows} == {int(stands)}
+        standing = await admin.fetchval("SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NULL")
+        assert standing == (len(rows) if stands else 0)
+
+    @staticmethod
+    def event(program: Any, code: str, ref: str, kind: str) -> bytes:
+        name, *amount, hour = kind.split()
+        time = NOW - 10 * HOUR + int(hour) * HOUR
+        identity = f"{ref} {kind}"
+        if name == "bought":
+            return checkout(program, code, ref=ref, event=identity, time=time, order=USD)
+        extra = {"amount": int(amount[0])} if amount else {}
+        return taken_back(program, name, ref=ref, event=identity, time=time, **extra)
+
+
+class TestExhaustion:
+    async def test_is_told_at_the_last_use_and_again_after_a_void(self, decider: Decider, merchant: Merchant) -> None:
+        program = await merchant.program()
+        coupon = await merchant.coupon(program, limit=2)
+        await merchant.code(program, coupon, "TWO", limit=2)
+        await decider.take(checkout(program, "TWO", ref="a"))
+        last = await decider.take(checkout(program, "TWO", ref="b"))
+        await decider.take(taken_back(program, ref="a"))
+        again = await decider.take(checkout(program, "TWO", ref="c"))
+        for events in (last, again):
+            assert names(events) == ["code.redeemed", "code.exhausted", "coupon.exhausted"]
+            CodeExhaustedV1.model_validate_json(json.dumps(events[1]))
+            CouponExhaustedV1.model_validate_json(json.dumps(events[2]))
+
+    async def test_of_a_single_use_code_is_no_news(self, decider: Decider, merchant: Merchant) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "ONCE")
+        assert names(await decider.take(checkout(program, "ONCE"))) == ["code.redeemed"]
