@@ -64,6 +64,7 @@ def test_the_count_of_possible_codes_is_exact(pattern: CodePattern) -> None:
             continue
         found |= {canonical + s for s in map(canonical_code, alphabet) if is_check_right(canonical + s)}
     assert small.possible == len(found)
+    assert set(small.every() or ()) == found
 
 
 @given(patterns(), st.integers(1, 3_000))
@@ -171,6 +172,10 @@ class TestFeasibility:
 
     def test_huge_spaces_are_counted_exactly(self) -> None:
         assert CodePattern("#" * 64).possible == 32**64
+
+    def test_a_large_space_is_not_looked_at_whole(self) -> None:
+        assert len(CodePattern("AB##").every() or ()) == 1_024
+        assert CodePattern("AB###").every() is None
 
     def test_a_sample_that_holds_all_codes_counts_exactly(self) -> None:
         pattern = CodePattern("AB##", "0123456789")
