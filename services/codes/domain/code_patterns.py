@@ -6,6 +6,7 @@ Randomness comes in as bytes. Everything is counted on canonical codes, because 
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Final, NamedTuple
 
 from services.codes.domain.obscenity import obscene_places, obscene_spans
@@ -14,6 +15,8 @@ from services.codes.domain.obscenity import obscene_places, obscene_spans
 DEFAULT_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 DEFAULT_PATTERN: Final = "####-####-####"
 MAX_RANDOM: Final = 64
+# A space of so many codes is looked at whole.
+MAX_LOOKED_AT: Final = 4_096
 # With a check symbol behind it a code has at most 100 characters, as every code.
 MAX_PATTERN_LENGTH: Final = 99
 
@@ -74,6 +77,14 @@ class CodePattern:
         if not self.has_check_symbol:
             return int(len(self.alphabet) ** self.random_count)
         return sum(count for rest, count in enumerate(self._by_remainder()) if self._check_of(rest) is not None)
+
+    def every(self) -> list[str] | None:
+        """Return all canonical codes that there are; None where they are too many to be looked at."""
+        if len(self.alphabet) ** self.random_count > MAX_LOOKED_AT:
+            return None
+        template = self.canonical_pattern.replace("#", "%s")
+        canonicals = [template % chosen for chosen in product(self._spelling, repeat=self.random_count)]
+        return self._checked(canonicals, canonicals).canonicals if self.has_check_symbol else canonicals
 
     def usable(self) -> int:
         """Return how many codes may be in use at most."""

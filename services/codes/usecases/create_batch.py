@@ -119,8 +119,9 @@ async def _check(
     if partner_id is not None and await partners.find_partner(connection, partner_id, program_id) is None:
         raise NoSuchPartner
     check_feasible(draft, 0)
-    # How full the space is shows on a sample as well as on a count, and a sample costs the same among ten million.
-    sample = set(draft.pattern.spell(os.urandom(draft.pattern.bytes_for(_SAMPLE))).canonicals)
+    # How full a large space is shows on a sample as well as on a count, which would cost more the more codes there are.
+    every = draft.pattern.every()
+    sample = set(every or draft.pattern.spell(os.urandom(draft.pattern.bytes_for(_SAMPLE))).canonicals)
     taken = await batches.count_taken(connection, program_id, sample)
     check_feasible(draft, estimated_live(draft.pattern, len(sample), taken))
 
