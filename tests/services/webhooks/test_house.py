@@ -68,7 +68,7 @@ async def test_enabling_forgets_what_was_found_before(service: Service, merchant
     enabled = await service.send("POST", f"{path}/enable", merchant.partner_key)
     assert (enabled.data["status"], enabled.data["disabled_reason"]) == ("active", None)
     health = (await service.send("GET", f"{path}/health", merchant.partner_key)).data
-    assert (health["breaker"], health["failing_since"], health["resume_at"]) == ("closed", None, None)
+    assert (health["breaker"], health["failing_since"], health["resume_at"]) == ("half_open", None, None)
     receiver.status = 204
     await service.consume(code_redeemed(merchant, "B"))
     await service.settled(1)
