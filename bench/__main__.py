@@ -1,6 +1,6 @@
 """Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/.
 
-Of redemption single shapes, of webhooks single parts can be measured; the file keeps the others as they were.
+Of redemption single shapes, of webhooks single parts can be measured; `--append` adds rounds to those of redemption.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
     parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
     parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
+    parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
     wanted = parser.parse_args()
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:
@@ -36,10 +37,11 @@ def main() -> None:
             elif scenario == "chain":
                 result = chain.run(env, wanted.rounds)
             elif scenario == "webhooks":
-                result = {**_kept("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
+                result = {**_earlier("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
             else:
-                result = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES)
-                result = {**_kept("redeem"), **result}
+                earlier = _earlier("redeem") if wanted.append else {}
+                measured = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES, earlier)
+                result = {**earlier, **measured}
             _write(scenario, wanted.rounds, result)
             _print(scenario, result)
 
@@ -51,8 +53,8 @@ def _write(scenario: str, rounds: int, result: dict[str, Any]) -> None:
     (RESULTS / f"{scenario}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _kept(scenario: str) -> dict[str, Any]:
-    """Return the shapes that were measured before."""
+def _earlier(scenario: str) -> dict[str, Any]:
+    """Return what was measured before."""
     path = RESULTS / f"{scenario}.json"
     return json.loads(path.read_text())["result"] if path.exists() else {}
 

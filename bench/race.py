@@ -3,7 +3,7 @@
 The verdict does not ask the service: it reads its ledger in the database and the events that it published, and holds
 both against what each buyer was told.
 
-usage: python -m bench.race [--runs N] [--codes N] [--racers N] [--replicas N]
+usage: python -m bench.race [--runs N] [--codes N] [--racers N] [--replicas N] [--append]
 """
 
 import argparse
@@ -330,6 +330,7 @@ def main() -> int:
     parser.add_argument("--codes", type=int, default=100, help="single-use codes a run (default 100)")
     parser.add_argument("--racers", type=int, default=16, help="buyers for each of them (default 16)")
     parser.add_argument("--replicas", type=int, default=3, help="processes of the service (default 3)")
+    parser.add_argument("--append", action="store_true", help="keep the runs of the same races in the results")
     wanted = parser.parse_args()
     with environment() as env:
         with env.service("codes"):
@@ -340,7 +341,10 @@ def main() -> int:
         with replicas(env, wanted.replicas) as urls:
             results = uvloop.run(run(env, urls, uuid.UUID(program), key, wanted))
     machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.system()}
-    document = {"raced_at": datetime.now(UTC).isoformat(), "machine": machine, **vars(wanted), "results": results}
+    kept = json.loads(RESULTS.read_text())["results"] if wanted.append and RESULTS.exists() else {}
+    results = {name: [*kept.get(name, []), *runs] for name, runs in results.items()}
+    document = {"raced_at": datetime.now(UTC).isoformat(), "machine": machine, "replicas": wanted.replicas}
+    document |= {"results": results}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     return _print(results)
 

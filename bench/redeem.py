@@ -272,9 +272,9 @@ def _percentile(latencies: Sequence[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1000
 
 
-def run(env: Environment, rounds: int, backlog: int, shapes: Sequence[str]) -> dict[str, Any]:
-    """Alternate the two sides and return medians, ratios and the raw rounds, by shape."""
-    raw: dict[str, list[dict[str, Any]]] = {shape: [] for shape in shapes}
+def run(env: Environment, rounds: int, backlog: int, shapes: Sequence[str], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Alternate the two sides and return medians, ratios and the raw rounds, with those of earlier runs, by shape."""
+    raw: dict[str, list[dict[str, Any]]] = {shape: list(earlier.get(shape, {}).get("rounds", ())) for shape in shapes}
     for _, shape in itertools.product(range(rounds), shapes):
         raw[shape].append(_MEASURES[shape](env, backlog))
     return {shape: _summary(rows) for shape, rows in raw.items()}

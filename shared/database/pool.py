@@ -124,6 +124,15 @@ async def create_pool(
         )
 
 
+def is_usable(connection: Connection) -> bool:
+    """Say whether a lent connection is still open, as far as is known here."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        # One that was lost has been taken back by its pool.
+        return False
+
+
 async def _no_reset(_: Any) -> None:
     return None
 

@@ -20,6 +20,8 @@ async def check_keys(target: Target) -> list[Finding]:
             findings.append(await _program(target))
         if "partner_key" in target.values:
             findings.append(await _partner(target))
+    if "redemption_url" in target.values and "program_key" in target.values:
+        findings.append(await _checkout(target))
     if "webhooks_url" in target.values and "program_key" in target.values:
         findings.append(await _dead_letters(target))
     return findings
@@ -50,6 +52,15 @@ async def _partner(target: Target) -> Finding:
     except CallFailed as failed:
         return wrong(check, str(failed), "make another: `mintwire key create --partner ID`, with scope `codes:read`")
     return fine(check, f"valid, codes left {quota.get('remaining')}")
+
+
+async def _checkout(target: Target) -> Finding:
+    check = "program's key at checkout"
+    try:
+        await fetch_page(address(target.redemption_url, "v1", "redemptions"), key=target.program_key, query=_FIRST)
+    except CallFailed as failed:
+        return wrong(check, str(failed), "make another: `mintwire key create --program ID`, with scope `checkout`")
+    return fine(check, "valid")
 
 
 async def _dead_letters(target: Target) -> Finding:

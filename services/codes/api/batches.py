@@ -1,4 +1,4 @@
-"""`/v1/coupons/{coupon_id}/promotion-codes/batch`: many codes of one coupon in one call."""
+"""`/v1/coupons/{coupon}/promotion-codes/batch`: many codes of one coupon in one call."""
 
 import uuid
 from typing import Annotated, Final
@@ -134,7 +134,7 @@ def _draft(body: BatchCreation) -> BatchDraft:
 
 async def create(request: Request) -> web.StreamResponse:
     """Create a batch."""
-    body, coupon = request.body(BatchCreation), CouponRef(request.path("coupon_id"))
+    body, coupon = request.body(BatchCreation), CouponRef(request.path("coupon"))
     made: Once[Batch] = once(request, lambda batch: _answer(request, batch))
     answer = await use_cases(request).create_batch(actor(request), request.program_id, coupon, _draft(body), made)
     return respond(request, answer)
@@ -149,7 +149,7 @@ def _answer(request: Request, batch: Batch) -> web.Response:
 ROUTES: Final = (
     Route(
         method="POST",
-        path="/v1/coupons/{coupon_id}/promotion-codes/batch",
+        path="/v1/coupons/{coupon}/promotion-codes/batch",
         handler=create,
         summary="Create many codes of a coupon",
         description=(
@@ -162,7 +162,7 @@ ROUTES: Final = (
         family="management",
         body=BatchCreation,
         idempotent=True,
-        path_descriptions={"coupon_id": "The coupon's id or its `uuid_code`."},
+        path_descriptions={"coupon": "The coupon's id or its `uuid_code`."},
         responses={
             201: Data[BatchData],
             202: Data[BatchData],

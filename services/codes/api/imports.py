@@ -1,4 +1,4 @@
-"""`/v1/coupons/{coupon_id}/promotion-codes/import`: codes from a CSV or NDJSON file, of any size up to the limit."""
+"""`/v1/coupons/{coupon}/promotion-codes/import`: codes from a CSV or NDJSON file, of any size up to the limit."""
 
 from typing import Final, Literal
 
@@ -31,7 +31,7 @@ class ImportQuery(QueryModel):
 
 async def create(request: Request) -> web.StreamResponse:
     """Import codes."""
-    query, coupon = request.query(ImportQuery), CouponRef(request.path("coupon_id"))
+    query, coupon = request.query(ImportQuery), CouponRef(request.path("coupon"))
     options = ImportOptions(_FORMATS.get(request.http.content_type, "csv"), query.on_conflict, query.dry_run == "true")
 
     def answered() -> Once[Job]:
@@ -55,7 +55,7 @@ def _answer(job: Job) -> web.Response:
 ROUTES: Final = (
     Route(
         method="POST",
-        path="/v1/coupons/{coupon_id}/promotion-codes/import",
+        path="/v1/coupons/{coupon}/promotion-codes/import",
         handler=create,
         summary="Import promotion codes from CSV or NDJSON",
         description=(
@@ -73,7 +73,7 @@ ROUTES: Final = (
         is_streamed=True,
         query=ImportQuery,
         idempotent=True,
-        path_descriptions={"coupon_id": "The coupon's id or its `uuid_code`."},
+        path_descriptions={"coupon": "The coupon's id or its `uuid_code`."},
         responses={
             200: Data[JobData],
             202: Data[JobData],

@@ -21,17 +21,20 @@ INSERT_ENTRY = """
 INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, changes, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-# One of the four ways is taken, by the narrowest of what is asked for; the others are not even begun.
+# One of the four ways is taken, by the narrowest of what is asked for; the others are not even begun. Why by bounds
+# and not by equal signs is said in `store.promotion_codes`.
 LIST_ENTRIES = """
 WITH scanned AS (
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'object' AND object_id = $2 AND id < $9 ORDER BY id DESC LIMIT $11)
+     WHERE $1 = 'object' AND (object_id, id) < ($2, $9) AND object_id >= $2
+     ORDER BY object_id DESC, id DESC LIMIT $11)
     UNION ALL
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'actor' AND actor = $3 AND id < $9 ORDER BY id DESC LIMIT $11)
+     WHERE $1 = 'actor' AND (actor, id) < ($3, $9) AND actor >= $3 ORDER BY actor DESC, id DESC LIMIT $11)
     UNION ALL
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'program' AND program_id = $4 AND id < $9 ORDER BY id DESC LIMIT $11)
+     WHERE $1 = 'program' AND (program_id, id) < ($4, $9) AND program_id >= $4
+     ORDER BY program_id DESC, id DESC LIMIT $11)
     UNION ALL
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
      WHERE $1 = 'all' AND id < $9 ORDER BY id DESC LIMIT $11)

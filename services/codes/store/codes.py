@@ -10,26 +10,27 @@ from shared.database.pool import Connection
 
 # A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.
-SCANNED_PER_PAGE = 5_000
+SCANNED_PER_PAGE = 1_000
+_LAST_ID = uuid.UUID(int=2**128 - 1)
 
-# The partner's coupons come first, from one to the next by the index: few, however many codes there are.
+# The partner's coupons come first, from one to the next by the index: few, however many codes there are. Why by bounds
+# and not by equal signs is said in `store.promotion_codes`. OFFSET 0 keeps the lookups one by one.
 LIST_CODES = """
 WITH RECURSIVE coupon AS (
-    (SELECT coupon_id FROM promotion_codes WHERE partner_id = $1 AND archived_at IS NULL ORDER BY coupon_id LIMIT 1)
+    (SELECT coupon_id FROM promotion_codes
+     WHERE partner_id >= $1 AND partner_id <= $1 AND archived_at IS NULL ORDER BY partner_id, coupon_id LIMIT 1)
     UNION ALL
     SELECT (SELECT c.coupon_id FROM promotion_codes c
-            WHERE c.partner_id = $1 AND c.archived_at IS NULL AND c.coupon_id > k.coupon_id
-            ORDER BY c.coupon_id LIMIT 1)
+            WHERE (c.partner_id, c.coupon_id) > ($1, k.coupon_id) AND c.partner_id <= $1 AND c.archived_at IS NULL
+            ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL
 ), scanned AS (
-    SELECT c.id, c.coupon_id, c.program_id, c.code, c.is_active, c.times_redeemed, c.redemption_limit,
-           c.last_redeemed_at, c.expires_at, c.created_at
+    SELECT c.id
     FROM coupon k CROSS JOIN LATERAL (
-        SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
-               expires_at, created_at
-        FROM promotion_codes
-        WHERE partner_id = $1 AND coupon_id = k.coupon_id AND archived_at IS NULL AND ($2::uuid IS NULL OR id < $2)
-        ORDER BY id DESC LIMIT $6) c
+        SELECT id FROM promotion_codes
+        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $2) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+          AND partner_id IS NOT NULL AND archived_at IS NULL
+        ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT $6) c
     ORDER BY c.id DESC LIMIT $6
 ), judged AS (
     SELECT c.id, c.code, g.link_url,
@@ -39,7 +40,11 @@ WITH RECURSIVE coupon AS (
                 ELSE 'active' END AS status,
            c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
            c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at
-    FROM scanned c JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
+    FROM scanned s CROSS JOIN LATERAL (
+        SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
+               expires_at, created_at
+        FROM promotion_codes WHERE id = s.id OFFSET 0) c
+    JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
 ), chosen AS (
     SELECT * FROM judged WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
 )
@@ -83,7 +88,7 @@ async def list_codes(
     """Read up to `limit` codes of a partner that have the status at `now`, older than `after`."""
     # Without a status to look for, what is scanned is what is returned.
     bound = limit + 1 if status is None else max(scanned, limit + 1)
-    rows = await connection.fetch(LIST_CODES, partner_id, after, status, now, limit + 1, bound)
+    rows = await connection.fetch(LIST_CODES, partner_id, after or _LAST_ID, status, now, limit + 1, bound)
     codes = sorted((_code(row) for row in rows if not row["is_mark"]), key=lambda code: code.id, reverse=True)
     if len(codes) > limit:
         return CodePage(codes[:limit], codes[limit - 1].id)

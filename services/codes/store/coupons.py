@@ -52,24 +52,29 @@ SELECT id FROM coupons WHERE program_id = $1 AND external_id = $2 AND archived_a
 """
 LIST_COUPONS = """
 SELECT id FROM coupons
-WHERE program_id = $1 AND archived_at IS NULL AND id < $2
+WHERE (program_id, id) < ($1, $2) AND program_id >= $1 AND archived_at IS NULL
   AND ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR name = $4)
   AND ($5::boolean IS NULL OR is_active = $5)
-ORDER BY id DESC OFFSET $6 LIMIT $7
+ORDER BY program_id DESC, id DESC OFFSET $6 LIMIT $7
 """
 # Who archives a coupon waits for those who are adding codes to it, and the other way round.
 LOCK_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 FOR UPDATE"
 SHARE_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 AND archived_at IS NULL FOR KEY SHARE"
-# Codes are locked before their coupon, as those do who record uses.
+# Codes are locked before their coupon, as those do who record uses. Why by bounds: see `store.promotion_codes`.
 LOCK_CODES = """
-SELECT id FROM promotion_codes WHERE coupon_id = $1 AND archived_at IS NULL ORDER BY id LIMIT $2 FOR NO KEY UPDATE
+SELECT id FROM promotion_codes WHERE coupon_id >= $1 AND coupon_id <= $1 AND archived_at IS NULL
+ORDER BY coupon_id, id LIMIT $2 FOR NO KEY UPDATE
 """
 ARCHIVE_COUPON = "UPDATE coupons SET archived_at = $2, updated_at = $2 WHERE id = $1"
 ARCHIVE_CODES = """
-UPDATE promotion_codes SET archived_at = $2, updated_at = $2 WHERE coupon_id = $1 AND archived_at IS NULL
+UPDATE promotion_codes SET archived_at = $2, updated_at = $2
+WHERE id = ANY (ARRAY(
+    SELECT id FROM promotion_codes WHERE coupon_id >= $1 AND coupon_id <= $1 AND archived_at IS NULL
+    ORDER BY coupon_id, id LIMIT $3))
 """
 HAS_MORE_CODES = """
-SELECT true FROM promotion_codes WHERE coupon_id = $1 AND archived_at IS NULL ORDER BY id OFFSET $2 LIMIT 1
+SELECT true FROM promotion_codes WHERE coupon_id >= $1 AND coupon_id <= $1 AND archived_at IS NULL
+ORDER BY coupon_id, id OFFSET $2 LIMIT 1
 """
 
 
@@ -166,7 +171,7 @@ async def archive_coupon(connection: Connection, coupon: Coupon, now: datetime, 
     """Archive a locked coupon and its codes; False, and nothing done, if these are more than `most`."""
     if await connection.fetchval(HAS_MORE_CODES, coupon.id, most):
         return False
-    await connection.execute(ARCHIVE_CODES, coupon.id, now)
+    await connection.execute(ARCHIVE_CODES, coupon.id, now, most)
     await connection.execute(ARCHIVE_COUPON, coupon.id, now)
     return True
 

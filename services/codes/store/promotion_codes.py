@@ -15,7 +15,7 @@ from services.codes.domain.promotion_codes import PromotionCode
 from shared.database.pool import Connection
 
 # A page that is filtered by what no index knows looks at a bounded number of codes; see `store.codes`.
-SCANNED_PER_PAGE = 5_000
+SCANNED_PER_PAGE = 1_000
 _LAST_ID = uuid.UUID(int=2**128 - 1)
 
 # A string that is taken is no error here: a generated one is made anew.
@@ -53,45 +53,56 @@ SELECT id FROM promotion_codes WHERE program_id = $1 AND canonical = $2 AND arch
 FIND_BY_EXTERNAL_ID = """
 SELECT id FROM promotion_codes WHERE program_id = $1 AND external_id = $2 AND archived_at IS NULL
 """
-# Each coupon's newest codes by its index, then the newest of all: what that costs grows with the number of coupons
-# looked at (one, or the program's), never with the number of codes. The last row, a mark, says that there may be more.
-LIST_OF_COUPONS = """
-WITH coupon AS (
-    SELECT id FROM coupons
-    WHERE program_id = $1 AND ($2::uuid IS NULL OR id = $2) AND archived_at IS NULL
-), scanned AS (
-    SELECT c.id, c.is_active
-    FROM coupon k CROSS JOIN LATERAL (
-        SELECT id, is_active FROM promotion_codes
-        WHERE coupon_id = k.id AND archived_at IS NULL AND id < $3 ORDER BY id DESC LIMIT $7) c
-    ORDER BY c.id DESC LIMIT $7
+# Of a program or of one of its coupons, each by its index; the way not taken is not even begun. The last row, a mark,
+# says that there may be more.
+#
+# Bounds instead of an equal sign, and an order that names every column of the index: else the planner would rather walk
+# the primary key backwards and look at each code on its way, which ends soon for a coupon with many codes, and never
+# for one that has none among ten million. The index alone answers; of what is chosen the rows are read afterwards.
+LIST_OF_PROGRAM = """
+WITH scanned AS (
+    (SELECT id FROM promotion_codes
+     WHERE $2::uuid IS NULL AND (program_id, id) < ($1, $3) AND program_id >= $1 AND archived_at IS NULL
+     ORDER BY program_id DESC, id DESC LIMIT $7)
+    UNION ALL
+    (SELECT id FROM promotion_codes
+     WHERE $2::uuid IS NOT NULL AND (coupon_id, id) < ($2, $3) AND coupon_id >= $2 AND archived_at IS NULL
+     ORDER BY coupon_id DESC, id DESC LIMIT $7)
 ), chosen AS (
-    SELECT id FROM scanned WHERE $4::boolean IS NULL OR is_active = $4 ORDER BY id DESC OFFSET $5 LIMIT $6
+    SELECT s.id FROM scanned s
+    WHERE $4::boolean IS NULL OR (SELECT c.is_active FROM promotion_codes c WHERE c.id = s.id) = $4
+    ORDER BY s.id DESC OFFSET $5 LIMIT $6
 )
 SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 """
-# The same for a partner, whose coupons are found from one to the next by the index.
+# Of a partner: for one coupon, or for those that the index leads to from one to the next; of each its newest, then the
+# newest of all. What that costs grows with the number of the partner's coupons, never with that of its codes.
 LIST_OF_PARTNER = """
 WITH RECURSIVE coupon AS (
-    (SELECT coupon_id FROM promotion_codes
-     WHERE partner_id = $1 AND archived_at IS NULL AND ($2::uuid IS NULL OR coupon_id = $2)
-     ORDER BY coupon_id LIMIT 1)
+    (SELECT $2::uuid AS coupon_id WHERE $2::uuid IS NOT NULL
+     UNION ALL
+     (SELECT coupon_id FROM promotion_codes
+      WHERE $2::uuid IS NULL AND partner_id >= $1 AND partner_id <= $1 AND archived_at IS NULL
+      ORDER BY partner_id, coupon_id LIMIT 1))
     UNION ALL
     SELECT (SELECT c.coupon_id FROM promotion_codes c
-            WHERE c.partner_id = $1 AND c.archived_at IS NULL AND c.coupon_id > k.coupon_id
-            ORDER BY c.coupon_id LIMIT 1)
+            WHERE (c.partner_id, c.coupon_id) > ($1, k.coupon_id) AND c.partner_id <= $1 AND c.archived_at IS NULL
+            ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL AND $2::uuid IS NULL
 ), scanned AS (
-    SELECT c.id, c.is_active
+    SELECT c.id
     FROM coupon k CROSS JOIN LATERAL (
-        SELECT id, is_active FROM promotion_codes
-        WHERE partner_id = $1 AND coupon_id = k.coupon_id AND archived_at IS NULL AND id < $3
-        ORDER BY id DESC LIMIT $7) c
+        SELECT id FROM promotion_codes
+        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $3) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+          AND partner_id IS NOT NULL AND archived_at IS NULL
+        ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT $7) c
     ORDER BY c.id DESC LIMIT $7
 ), chosen AS (
-    SELECT id FROM scanned WHERE $4::boolean IS NULL OR is_active = $4 ORDER BY id DESC OFFSET $5 LIMIT $6
+    SELECT s.id FROM scanned s
+    WHERE $4::boolean IS NULL OR (SELECT c.is_active FROM promotion_codes c WHERE c.id = s.id) = $4
+    ORDER BY s.id DESC OFFSET $5 LIMIT $6
 )
 SELECT id, false AS is_mark FROM chosen
 UNION ALL
@@ -100,8 +111,9 @@ SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 LIST_OF_CUSTOMER = """
 WITH scanned AS (
     SELECT id, coupon_id, partner_id, is_active FROM promotion_codes
-    WHERE program_id = $1 AND customer_id = $2 AND archived_at IS NULL AND id < $3
-    ORDER BY id DESC LIMIT $7
+    WHERE (program_id, customer_id, id) < ($1, $2, $3) AND (program_id, customer_id) >= ($1, $2)
+      AND customer_id IS NOT NULL AND archived_at IS NULL
+    ORDER BY program_id DESC, customer_id DESC, id DESC LIMIT $7
 ), chosen AS (
     SELECT id FROM scanned
     WHERE ($4::boolean IS NULL OR is_active = $4) AND ($8::uuid IS NULL OR coupon_id = $8)
@@ -115,7 +127,8 @@ SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 NEWEST_OF_COUPONS = """
 SELECT c.id FROM unnest($1::uuid[]) AS k (id)
 CROSS JOIN LATERAL (
-    SELECT id FROM promotion_codes WHERE coupon_id = k.id AND archived_at IS NULL ORDER BY id DESC LIMIT $2) c
+    SELECT id FROM promotion_codes WHERE coupon_id >= k.id AND coupon_id <= k.id AND archived_at IS NULL
+    ORDER BY coupon_id DESC, id DESC LIMIT $2) c
 """
 
 
@@ -208,7 +221,7 @@ async def list_ids(
     elif wanted.partner_id is not None:
         rows = await connection.fetch(LIST_OF_PARTNER, wanted.partner_id, wanted.coupon_id, *place)
     else:
-        rows = await connection.fetch(LIST_OF_COUPONS, wanted.program_id, wanted.coupon_id, *place)
+        rows = await connection.fetch(LIST_OF_PROGRAM, wanted.program_id, wanted.coupon_id, *place)
     ids = sorted((row["id"] for row in rows if not row["is_mark"]), reverse=True)
     if len(ids) > part.limit:
         return ids[: part.limit], ids[part.limit - 1]

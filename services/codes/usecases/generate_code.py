@@ -26,7 +26,7 @@ from shared import metrics
 from shared.api_keys import Credential
 from shared.canonical import canonical_code
 from shared.clock import Clock
-from shared.database.pool import Connection, Database, transient_faults
+from shared.database.pool import Connection, Database, is_usable, transient_faults
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.ids import new_id
@@ -95,18 +95,19 @@ class GenerateCode:
 
     async def _work_connected(self) -> None:
         """Work with one connection for as long as it lives: lending it anew for each group costs more than a mint."""
-        group: list[_Waiting] = []
+        group: list[_Waiting] | None = None
         try:
             async with self.database.connection() as connection:
-                while not connection.is_closed():
-                    if not (group := self._next_group()):
-                        if self._is_stopping:
-                            return
+                while is_usable(connection):
+                    if group := self._next_group():
+                        await self._mint(connection, group)
+                    elif self._is_stopping:
+                        return
+                    else:
                         await self._wake.wait()
-                        continue
-                    await self._mint(connection, group)
         except TransientFault as fault:
-            for waiting in group or self._next_group():
+            # Without a group in hand no connection was to be had.
+            for waiting in self._next_group() if group is None else group:
                 _fail(waiting, fault)
 
     def _next_group(self) -> list[_Waiting]:

@@ -27,7 +27,7 @@ EVERYTHING = {
     *("broker answers", "broker topology", "unrouted is empty"),
     *(f"{queue} {fact}" for queue in WORK_QUEUES for fact in ("is consumed", "keeps up")),
     *(f"{queue}.dead is empty" for queue in WORK_QUEUES),
-    *("operator's token", "program's key", "partner's key", "no webhook is dead"),
+    *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
 }
 
 
@@ -53,7 +53,7 @@ async def test_a_stopped_service_is_found(mintwire: Mintwire, services: RunningS
     assert await services["redemption"].stop() == 0
     try:
         wrong = broken(await mintwire.json("doctor", code=1))
-        assert set(wrong) == {"redemption lives", "redemption.checkout is consumed"}
+        assert set(wrong) == {"redemption lives", "redemption.checkout is consumed", "program's key at checkout"}
         assert "python -m services.redemption serve" in wrong["redemption lives"]["remedy"]
         assert "start redemption" in wrong["redemption.checkout is consumed"]["remedy"]
     finally:
@@ -135,7 +135,9 @@ async def test_bad_keys_are_found_and_not_repeated(mintwire: Mintwire, merchant:
     for name in ("OPERATOR_TOKEN", "PROGRAM_KEY", "PARTNER_KEY"):
         mintwire.environment[f"MINTWIRE_{name}"] = "secret-word-that-is-no-key"
     shown = await mintwire("doctor", "--json", code=1)
-    assert set(broken(shown.json)) == {"operator's token", "program's key", "partner's key", "no webhook is dead"}
+    assert set(broken(shown.json)) == {
+        *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead")
+    }
     assert "secret-word" not in shown.out + shown.err
 
 

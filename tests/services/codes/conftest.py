@@ -93,7 +93,13 @@ class Service:
             headers["Idempotency-Key"] = idempotency
         async with self.http.request(method, path, headers=headers, json=json) as response:
             raw = await response.read()
-            return Reply(response.status, response.headers.copy(), raw, await response.json(content_type=None))
+            is_json = response.content_type in ("application/json", "application/problem+json")
+            return Reply(
+                response.status,
+                response.headers.copy(),
+                raw,
+                await response.json(content_type=None) if is_json else None,
+            )
 
     async def program(self, **settings: Any) -> Owner:
         made = await self.send("POST", "/v1/programs", json={"name": "CinematicCard", **settings})

@@ -19,6 +19,7 @@ from shared.clock import utc_now
 from shared.ids import new_id
 from tests.services.codes.conftest import Owner, Service
 
+DAY = timedelta(days=1)
 CODE = """
 SELECT c.id, c.program_id, c.coupon_id, c.times_redeemed, c.times_redeemed_version, c.last_redeemed_at,
        k.times_redeemed AS coupon_times, k.times_redeemed_version AS coupon_version
@@ -133,6 +134,28 @@ async def test_a_coupon_that_is_counted_takes_the_count_it_is_told(service: Serv
     await handle(service, [event(row, 1, 1, (41, 7)), event(row, 2, 2, (40, 6))])
     row = await read_code(service, code)
     assert (row["times_redeemed"], row["coupon_times"], row["coupon_version"]) == (2, 41, 7)
+
+
+async def test_a_void_shows_on_the_code_and_its_coupon(service: Service, partner: Owner) -> None:
+    """It may come before the redemption that it takes back; when that was is then still to be learnt."""
+    moment = utc_now()
+    void: dict[str, Any] = {
+        "type": "code.redemption_voided",
+        "customer_id": None,
+        "reason": "refund",
+        "is_released": True,
+        "was_counted": True,
+        "redeemed_at": moment.isoformat(),
+    }
+    for is_first in (False, True):
+        code = (await service.generate(partner)).body["code"]
+        row = await read_code(service, code)
+        bodies = [event(row, 1, 1, occurred_at=moment), event(row, 0, 2, occurred_at=moment + DAY, **void)]
+        for body in reversed(bodies) if is_first else bodies:
+            assert await handle(service, [body]) == [None]
+        row = await read_code(service, code)
+        assert (row["times_redeemed"], row["times_redeemed_version"], row["coupon_times"]) == (0, 2, 0)
+        assert row["last_redeemed_at"] == moment
 
 
 async def test_an_event_of_another_program_changes_nothing(service: Service, partner: Owner) -> None:

@@ -313,6 +313,22 @@ async def test_what_is_under_way_when_the_service_stops_is_answered(world: World
     await world.check_books()
 
 
+async def test_a_connection_that_was_lost_meanwhile_costs_nobody_a_code(world: World) -> None:
+    """The minting loop keeps its connection; after a restart of the server the next partner must not pay for it."""
+    [key] = await world.make_partner(quota=10)
+    for _ in range(3):
+        assert counted([await world.replicas[0](key)]) == {"minted": 1}
+        pids = await world.admin.fetchval(
+            """SELECT array_agg(pid) FILTER (WHERE pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+        )
+        assert pids
+        # The server waits until they have ended, so their sockets say so by now; some turns of the loop to hear it.
+        for _ in range(100):
+            await asyncio.sleep(0)
+    await world.check_books()
+
+
 async def test_a_mint_inside_a_transaction_that_fails_leaves_nothing(world: World, database: Database) -> None:
     [key] = await world.make_partner(quota=10, limit=100)
     async with connect(database.codes, "codes", 2) as pool:

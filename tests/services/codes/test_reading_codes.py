@@ -48,7 +48,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (UPDATE_CODES, 4),
         (LIST_LEDGER, 3),
         (FIND_ANSWER, 4),
-        (promotion_codes.LIST_OF_COUPONS, 7),
+        (promotion_codes.LIST_OF_PROGRAM, 7),
         (promotion_codes.LIST_OF_PARTNER, 7),
         (promotion_codes.LIST_OF_CUSTOMER, 9),
         (promotion_codes.NEWEST_OF_COUPONS, 2),
@@ -56,12 +56,12 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (promotion_codes.FIND_BY_EXTERNAL_ID, 2),
         (promotion_codes.READ_CODES, 2),
         (coupons.HAS_MORE_CODES, 2),
-        (coupons.ARCHIVE_CODES, 2),
+        (coupons.ARCHIVE_CODES, 3),
         (coupons.LOCK_CODES, 2),
         (audit.LIST_ENTRIES, 11),
     ],
     ids=[
-        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_COUPONS"),
+        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_PROGRAM"),
         *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
         *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES"),
     ],
@@ -85,3 +85,46 @@ def scanned(node: dict[str, Any]) -> list[str]:
     """Return the tables that a plan scans sequentially."""
     own = [node["Relation Name"]] if node["Node Type"] == "Seq Scan" else []
     return own + [name for child in node.get("Plans", []) for name in scanned(child)]
+
+
+FILL = """
+INSERT INTO codes.promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, created_at, updated_at)
+SELECT (lpad(to_hex(n), 12, '0') || '7' || '000' || '8' || lpad(to_hex(n), 15, '0'))::uuid, $1, $2, $3,
+       'N' || n, 'N' || n, now(), now()
+FROM generate_series(1, 20000) AS n
+"""
+
+
+async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Database, program: Owner) -> None:
+    """The planner must not walk the primary key for a coupon, partner or customer that has no codes among many."""
+    partner = await service.partner(program, name="Many")
+    coupon = (await service.send("GET", "/v1/coupons/partner-codes", program.key)).data["id"]
+    none, last = uuid.uuid4(), uuid.UUID(int=2**128 - 1)
+    page = (last, None, 0, 16, 16)
+    connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
+    try:
+        await connection.execute(FILL, program.id, coupon, partner.id)
+        await connection.execute("ANALYZE promotion_codes")
+        for statement, arguments in (
+            (promotion_codes.LIST_OF_PROGRAM, (none, None, *page)),
+            (promotion_codes.LIST_OF_PROGRAM, (program.id, none, *page)),
+            (promotion_codes.LIST_OF_PARTNER, (none, None, *page)),
+            (promotion_codes.LIST_OF_PARTNER, (none, coupon, *page)),
+            (promotion_codes.LIST_OF_PARTNER, (partner.id, none, *page)),
+            (promotion_codes.LIST_OF_CUSTOMER, (program.id, "nobody", *page, None, None)),
+            (promotion_codes.NEWEST_OF_COUPONS, ([none], 15)),
+            (coupons.HAS_MORE_CODES, (none, 0)),
+            (LIST_CODES, (none, last, "redeemed", service.clock(), 16, 1000)),
+        ):
+            plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments))
+            assert looked_at(plan[0]["Plan"]) < 100, statement
+    finally:
+        await connection.close()
+
+
+def looked_at(node: dict[str, Any]) -> float:
+    """Return how many rows of codes a plan that has run looked at."""
+    own = 0.0
+    if node.get("Relation Name") == "promotion_codes":
+        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return own + sum(looked_at(child) for child in node.get("Plans", []))

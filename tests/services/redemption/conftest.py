@@ -65,6 +65,7 @@ class Shop:
     """A checkout system of one program, asking over HTTP; what is announced is among what the decider handed over."""
 
     http: TestClient[web.Request, web.Application]
+    app: web.Application
     program_id: uuid.UUID
     key: str
     decider: Decider
@@ -118,7 +119,7 @@ async def open_shop(
     cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
     app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready)
     async with cases.decide.running(), TestClient(TestServer(app)) as http:
-        yield Shop(http, program_id, key, decider)
+        yield Shop(http, app, program_id, key, decider)
 
 
 def received(bodies: Sequence[bytes], at: datetime) -> list[Received]:

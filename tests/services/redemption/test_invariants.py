@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -220,8 +221,9 @@ class Shopping(RuleBasedStateMachine):
 
 
 def test_the_books_balance_whatever_happens(new_migrated_database: NewDatabase) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Shopping(new_migrated_database),
+    machine: Any = partial(Shopping, new_migrated_database)
+    run_state_machine_as_test(
+        machine,
         settings=settings(
             max_examples=15,
             stateful_step_count=12,

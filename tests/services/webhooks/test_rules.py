@@ -18,6 +18,7 @@ from services.webhooks.domain.deliveries import Answer, decide, printable
 from services.webhooks.domain.endpoints import Subscription, wants
 from services.webhooks.domain.signature import SigningKey, format_secret, parse_secret
 from services.webhooks.sender.signing import public_text, read_key, sign
+from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 
 NOW = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 END = NOW + schedule.LIFETIME
@@ -244,6 +245,13 @@ def test_other_events_are_flat_too() -> None:
         ("codes", ["A"]),
         ("timestamp", "2026-03-16T20:15:00.000Z"),
     ]
+
+
+def test_what_the_redemption_service_says_may_be_subscribed_to() -> None:
+    said = {"code.redeemed", "code.redemption_rejected", "code.redemption_voided", "code.exhausted", "coupon.exhausted"}
+    assert said <= PROGRAM_TYPES
+    # A coupon is the program's; a partner hears of its own codes.
+    assert said - PARTNER_TYPES == {"coupon.exhausted"}
 
 
 def test_the_test_body_is_that_of_the_documented_example() -> None:
