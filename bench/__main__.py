@@ -1,6 +1,7 @@
-"""Runs the benchmarks: `python -m bench [mint] [chain] [redeem] [--rounds N] [--seconds S]`, results in bench/results/.
+"""Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/.
 
-Of redemption, single shapes can be measured (`--shape`), and rounds be added to what was measured before (`--append`).
+Of redemption single shapes, of webhooks single parts can be measured; the file keeps the others as they were, and with
+`--append` the rounds of redemption that were measured before.
 """
 
 import argparse
@@ -12,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import chain, mint, redeem
+from bench import chain, mint, redeem, webhooks
 from bench.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
-SCENARIOS = ("mint", "chain", "redeem")
+SCENARIOS = ("mint", "chain", "redeem", "webhooks")
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
     parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
     parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
+    parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:
@@ -35,6 +37,8 @@ def main() -> None:
                 result = mint.run(env, wanted.rounds, wanted.seconds)
             elif scenario == "chain":
                 result = chain.run(env, wanted.rounds)
+            elif scenario == "webhooks":
+                result = {**_earlier("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
             else:
                 earlier = _earlier("redeem") if wanted.append else {}
                 measured = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES, earlier)
@@ -59,7 +63,7 @@ def _earlier(scenario: str) -> dict[str, Any]:
 def _print(scenario: str, result: dict[str, Any]) -> None:
     print(f"\n{scenario:<28}{'measure':>9}{'bare':>11}{'ours':>11}{'ours/bare':>11}")
     for shape, summary in result.items():
-        for measure in ("per_s", "p50_ms", "p99_ms"):
+        for measure in ("per_s", "p50_ms", "p99_ms", "claim_ms"):
             if measure in summary:
                 m = summary[measure]
                 columns = "".join(

@@ -3,7 +3,9 @@
 A body carries the moment of its checkout event in `card_id` (seconds of the monotonic clock). On SIGUSR1 it prints one
 JSON line: count, distinct codes, first and last arrival, latencies. On SIGUSR2 it forgets what came.
 
-usage: python -m bench.receiver PORT
+With `--hang` it takes connections and never answers.
+
+usage: python -m bench.receiver [--hang] PORT...
 """
 
 import asyncio
@@ -68,18 +70,21 @@ def report() -> None:
     )
 
 
-async def main(port: int) -> None:
+async def main(protocol: type[asyncio.Protocol], ports: list[int]) -> None:
     """Serve until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, report)
     loop.add_signal_handler(signal.SIGUSR2, Receiver.arrivals.clear)
-    server = await loop.create_server(Receiver, "127.0.0.1", port, backlog=2048)
+    servers = [await loop.create_server(protocol, "127.0.0.1", port, backlog=2048) for port in ports]
     print("ready", flush=True)
     await stop.wait()
-    server.close()
+    for server in servers:
+        server.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    asked = sys.argv[1:]
+    hangs = asked[0] == "--hang"
+    uvloop.run(main(asyncio.Protocol if hangs else Receiver, [int(port) for port in asked[hangs:]]))

@@ -11,11 +11,13 @@ from cyclopts import App, CycloptsError
 from mintwire import VERSION
 from mintwire.cli import (
     audit,
+    batches,
     checkout_calls,
     checkouts,
     codes,
     coupons,
     dead_queues,
+    jobs,
     keys,
     partners,
     programs,
@@ -32,7 +34,10 @@ app = App(
     # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
     exit_on_error=False,
 )
-for group in (stack, programs, partners, keys, quotas, coupons, codes, checkouts, webhooks, dead_queues, audit):
+for group in (
+    *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
+    *(checkouts, webhooks, dead_queues, audit),
+):
     app.command(group.app)
 app.command(doctor)
 for each in checkout_calls.COMMANDS:

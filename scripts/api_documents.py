@@ -19,9 +19,15 @@ def openapi_documents() -> dict[Path, str]:
 
 
 def _document(service: str) -> str:
-    routes = importlib.import_module(f"services.{service}.api.routes").ROUTES
+    declared = importlib.import_module(f"services.{service}.api.routes")
     app = build_application(
-        service, routes, authenticate=_nobody, ready=_never, title=f"Mintwire {service}", version="1"
+        service,
+        declared.ROUTES,
+        authenticate=_nobody,
+        ready=_never,
+        title=f"Mintwire {service}",
+        version="1",
+        webhooks=getattr(declared, "WEBHOOKS", None),
     )
     return json.dumps(json.loads(app[DOCUMENT]), indent=2, ensure_ascii=False) + "\n"
 

@@ -23,13 +23,24 @@ def decode_secret_key(value: SecretStr) -> bytes:
     return key
 
 
+def decode_secret_keys(value: SecretStr) -> list[bytes]:
+    """Return the keys of a setting that holds several, apart by commas; raises ValueError."""
+    return [decode_secret_key(SecretStr(text.strip())) for text in value.get_secret_value().split(",")]
+
+
 def _checked_secret_key(value: SecretStr) -> SecretStr:
     decode_secret_key(value)
     return value
 
 
-# A key that seals secrets at rest.
+def _checked_secret_keys(value: SecretStr) -> SecretStr:
+    decode_secret_keys(value)
+    return value
+
+
+# A key that seals secrets at rest; or several, of which the first one seals and all of them open.
 SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
+SecretKeys = Annotated[SecretStr, AfterValidator(_checked_secret_keys)]
 
 
 class ServiceSettings(BaseSettings):

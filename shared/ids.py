@@ -3,10 +3,13 @@
 import itertools
 import os
 import uuid
+from datetime import datetime, timedelta
 from typing import Final
 
 from uuid_utils import compat
 
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 # What tells this process from every other, and what counts on in it: unique without asking the system each time.
 _PROCESS: Final = os.urandom(8).hex()
 _numbers = itertools.count(1)
@@ -25,3 +28,8 @@ def new_request_id() -> str:
 def derived_id(namespace: uuid.UUID, *parts: str) -> uuid.UUID:
     """Return the same UUIDv5 for the same namespace and parts; parts are joined unambiguously."""
     return uuid.uuid5(namespace, "\x1f".join(parts))
+
+
+def earliest_id(moment: datetime) -> uuid.UUID:
+    """Return an id that sorts before every UUIDv7 made at `moment` or later."""
+    return uuid.UUID(int=(moment - _EPOCH) // _MILLISECOND << 80)

@@ -47,6 +47,8 @@ MINT_GROUP = Histogram(
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
 
+JOB_ITEMS = Counter("mintwire_job_items_total", "Codes or lines that jobs worked through, by kind of job.", ["kind"])
+
 REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
 REDEMPTIONS_VOIDED = Counter(
     "mintwire_redemptions_voided_total", "Redemptions taken back, by whether the use is free again.", ["is_released"]
@@ -74,6 +76,12 @@ WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
 )
 WEBHOOKS_FENCED = Counter(
     "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
+)
+WEBHOOK_ENDPOINTS = Gauge(
+    "mintwire_webhook_endpoints", "Endpoints by state: active, resting, paused, disabled.", ["state"]
+)
+WEBHOOKS_PURGED = Counter(
+    "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]
 )
 
 

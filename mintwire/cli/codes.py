@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from mintwire.cli import promotion_codes
+from mintwire.cli import many_codes, promotion_codes
 from mintwire.cli.client import CallFailed, address, call, fetch_page
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_many, show_page
@@ -16,6 +16,9 @@ app = App(name="code", help="Generate codes and look at them, as the partner or 
 app.command(promotion_codes.create)
 app.command(promotion_codes.update)
 app.command(promotion_codes.archive)
+app.command(many_codes.import_, name="import")
+app.command(many_codes.export)
+app.command(many_codes.bulk)
 AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes of all its partners and coupons.")]
 
 

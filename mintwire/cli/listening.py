@@ -1,24 +1,31 @@
-"""The receiver of `mintwire webhook listen`: verifies with the independent library `standardwebhooks` and prints."""
+"""The listener of `mintwire webhook listen`: asks for messages, verifies and prints each, and forwards it if told so.
+
+Verified with the independent library `standardwebhooks`. Nothing has to reach this machine: it only asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import signal
-import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from aiohttp import web
+import aiohttp
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from mintwire.cli.client import CallFailed, address, fetch, given
-from mintwire.cli.output import Misused, tell
-from mintwire.stack.ports import HOST
-from mintwire.stack.receiver import PATH
+from mintwire.cli.client import CallFailed, address, call, fetch, given
+from mintwire.cli.output import tell
 
-_MAX_BODY_BYTES = 1024 * 1024
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WAIT_SECONDS = 10
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
+_SHOWN_OF_ANSWER = 4000
+# What the service itself may be out of; everything else will not get better by asking again.
+_WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
 
 
 @contextmanager
@@ -44,83 +51,128 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
 
 
 class Listener:
-    """One endpoint of the webhooks API that lives as long as it listens."""
+    """One listener of the webhooks API that lives as long as it asks."""
 
-    def __init__(self, endpoints_url: str, key: str, count: int | None, stop: asyncio.Event, as_json: bool) -> None:
-        self._endpoints_url = endpoints_url
+    def __init__(
+        self, url: str, key: str, count: int | None, stop: asyncio.Event, as_json: bool, forward_to: str | None
+    ) -> None:
+        self._url = url
         self._key = key
         self._count = count
         self._stop = stop
         self._as_json = as_json
+        self._forward_to = forward_to
         self._received = 0
-        # Known once the endpoint is made, and the first webhook may be quicker than that answer.
-        self._webhook: asyncio.Future[Webhook] = asyncio.get_running_loop().create_future()
 
-    async def listen(self, port: int, event_types: list[str] | None) -> None:
-        """Listen on the loopback port until told to stop, or until the count is reached."""
-        app = web.Application(client_max_size=_MAX_BODY_BYTES)
-        app.router.add_post(PATH, self._receive)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
+    async def listen(self, event_types: list[str] | None, format_: str) -> None:
+        """Take what comes until told to stop, or until the count is reached."""
+        body = given(event_types=event_types, format=format_)
+        listener = await fetch("POST", self._url, key=self._key, body=body)
+        target = f" and forwards to {self._forward_to}" if self._forward_to else ""
+        tell(f"listener {listener['id']} is open{target}; it signs with {listener['secret']}; Ctrl-C ends it")
         try:
-            bound = _bound(port)
-            await web.SockSite(runner, bound).start()
-            await self._with_endpoint(f"http://{HOST}:{bound.getsockname()[1]}{PATH}", event_types)
+            async with aiohttp.ClientSession(timeout=_FORWARD_TIMEOUT, trust_env=False) as session:
+                await self._take(address(self._url, listener["id"], "next"), Webhook(listener["secret"]), session)
         finally:
-            self._webhook.cancel()
-            await runner.cleanup()
+            await self._close(listener["id"])
 
-    async def _with_endpoint(self, url: str, event_types: list[str] | None) -> None:
-        body = given(url=url, event_types=event_types, description="mintwire webhook listen")
-        endpoint = await fetch("POST", self._endpoints_url, key=self._key, body=body)
+    async def _take(self, url: str, webhook: Webhook, session: aiohttp.ClientSession) -> None:
+        results: list[dict[str, Any]] = []
+        pause = _FIRST_PAUSE
+        while True:
+            # The last question only reports, so that nothing comes again that was handled.
+            wait_seconds, limit = (0, 1) if self._stop.is_set() else (_WAIT_SECONDS, self._left())
+            question = {"results": results, "wait_seconds": wait_seconds, "limit": limit}
+            try:
+                handed = await self._until_stopped(url, question)
+            except CallFailed as failed:
+                if failed.status not in _WORTH_ASKING_AGAIN or self._stop.is_set():
+                    raise
+                tell(f"{failed}; asking again in {pause:g} s")
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            pause = _FIRST_PAUSE
+            if self._stop.is_set() and not results:
+                return
+            results = [await self._handle(each, webhook, session) for each in handed if not self._stop.is_set()]
+            if self._stop.is_set() and not results:
+                return
+
+    async def _until_stopped(self, url: str, question: dict[str, Any]) -> list[dict[str, Any]]:
+        """Ask; a question that waits is given up when told to stop."""
+        asking = asyncio.create_task(call("POST", url, key=self._key, body=question))
+        stopping = asyncio.create_task(self._stop.wait())
         try:
-            self._webhook.set_result(Webhook(endpoint["secret"]))
-            tell(f"endpoint {endpoint['id']} listens on {url}; Ctrl-C ends it")
-            await self._stop.wait()
+            if question["wait_seconds"]:
+                await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not asking.done():
+                    return []
+            found: list[dict[str, Any]] = (await asking)["data"]
+            return found
         finally:
-            await self._delete(endpoint["id"])
+            for task in (asking, stopping):
+                task.cancel()
+            await asyncio.gather(asking, stopping, return_exceptions=True)
 
-    async def _delete(self, endpoint_id: str) -> None:
+    async def _handle(self, handed: dict[str, Any], webhook: Webhook, session: aiohttp.ClientSession) -> dict[str, Any]:
+        headers = {name.lower(): value for name, value in handed["headers"].items()}
         try:
-            await fetch("DELETE", address(self._endpoints_url, endpoint_id), key=self._key)
-        except CallFailed as failed:
-            tell(f"the endpoint {endpoint_id} could not be deleted: {failed}")
-        else:
-            tell(f"endpoint {endpoint_id} deleted; {self._received} received")
-
-    async def _receive(self, request: web.Request) -> web.Response:
-        body = await request.text()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        webhook = await self._webhook
-        if self._stop.is_set():
-            return web.Response(status=503, text="no longer listening")
-        try:
-            webhook.verify(body, headers)
+            webhook.verify(handed["body"], headers)
         except (WebhookVerificationError, ValueError) as refused:
-            tell(f"refused a request: {refused}")
-            return web.Response(status=401, text="not verified")
-        self._print(headers, body)
+            tell(f"{handed['message_id']} does not verify: {refused}")
+            result: dict[str, Any] = {"status": 401}
+        else:
+            result = {"status": 204} if self._forward_to is None else await self._forward(handed, session)
+        self._print(handed, headers, result)
         self._received += 1
         if self._received == self._count:
             self._stop.set()
-        return web.Response(status=204)
+        return {"delivery_id": handed["delivery_id"], "token": handed["token"], **result}
 
-    def _print(self, headers: dict[str, str], body: str) -> None:
-        webhook = json.loads(body)
-        head = {"webhook_id": headers["webhook-id"], "webhook_timestamp": headers["webhook-timestamp"]}
+    async def _forward(self, handed: dict[str, Any], session: aiohttp.ClientSession) -> dict[str, Any]:
+        """POST a message as a webhook would be, and return what came of it."""
+        began = time.perf_counter()
+        result: dict[str, Any] = {}
+        try:
+            async with session.post(
+                self._forward_to or "", data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
+            ) as response:
+                text = (await response.content.read(_SHOWN_OF_ANSWER)).decode(errors="replace")
+                result = {"status": response.status, "response": text.replace("\x00", "\ufffd")}
+        except TimeoutError:
+            result = {"error": "timeout"}
+        except (aiohttp.ClientError, ValueError) as error:
+            tell(f"{self._forward_to} cannot be reached: {error or type(error).__name__}")
+            result = {"error": "connect_failed"}
+        return {**result, "duration_ms": round((time.perf_counter() - began) * 1000)}
+
+    def _print(self, handed: dict[str, Any], headers: dict[str, str], result: dict[str, Any]) -> None:
+        webhook = json.loads(handed["body"])
+        head = {"webhook_id": handed["message_id"], "webhook_timestamp": headers["webhook-timestamp"]}
+        forwarded = None if self._forward_to is None else result.get("status") or result.get("error")
         if self._as_json:
-            print(json.dumps({**head, "body": webhook}, ensure_ascii=False), flush=True)
+            line = {**head, "event_type": handed["event_type"], "forwarded": forwarded, "body": webhook}
+            print(json.dumps(line, ensure_ascii=False), flush=True)
             return
         text = json.dumps(webhook, indent=2, ensure_ascii=False).replace("\n", "\n  ")
-        print(f"verified {head['webhook_id']} sent at {head['webhook_timestamp']}\n  {text}", flush=True)
+        came_of_it = "" if forwarded is None else f" -> {forwarded} in {result['duration_ms']} ms"
+        print(f"{head['webhook_id']} {handed['event_type']}{came_of_it}\n  {text}", flush=True)
 
+    async def _close(self, listener_id: str) -> None:
+        try:
+            await fetch("DELETE", address(self._url, listener_id), key=self._key)
+        except CallFailed as failed:
+            tell(f"the listener {listener_id} could not be closed: {failed}; it closes itself in five minutes")
+        else:
+            tell(f"listener {listener_id} closed; {self._received} received")
 
-def _bound(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        listener.close()
-        raise Misused(f"cannot listen on {HOST}:{port}: {error.strerror}") from error
-    return listener
+    def _left(self) -> int:
+        return 20 if self._count is None else min(20, self._count - self._received)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            pass

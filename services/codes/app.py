@@ -11,26 +11,36 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
+from services.codes.domain.jobs import JobKind
 from services.codes.integrations.redemption import RedemptionClient
 from services.codes.usecases.archive_coupon import ArchiveCoupon
 from services.codes.usecases.archive_partner import ArchivePartner
 from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
+from services.codes.usecases.cancel_job import CancelJob
 from services.codes.usecases.change_coupon import ChangeCoupon
 from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.change_many_codes import BulkChunk, ChangeManyCodes
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
 from services.codes.usecases.change_promotion_code import ChangePromotionCode
+from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_coupon import CreateCoupon
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.create_promotion_code import CreatePromotionCode
+from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
+from services.codes.usecases.import_codes import ImportChunk
+from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
 from services.codes.usecases.read_coupons import ReadCoupons
+from services.codes.usecases.read_job_errors import ReadJobErrors
+from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
@@ -40,7 +50,9 @@ from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
+from services.codes.usecases.run_jobs import Chunk, RunJobs
 from services.codes.usecases.set_partner_status import SetPartnerStatus
+from services.codes.usecases.start_import import StartImport
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
@@ -77,8 +89,9 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         RedemptionClient.connected(settings.redemption_url) as redemption,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database), gather_seconds=GATHER_SECONDS)
+        runner = build_runner(database, utc_now, relay.hand_over)
         secret_key = decode_secret_key(settings.secret_key)
-        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, redemption)
+        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, runner.wake, redemption)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
@@ -95,6 +108,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
 
             async def finish() -> None:
+                await runner.stop()
                 await consumer.stop()
                 await server.close()
                 await relay.drain(DRAIN_SECONDS)
@@ -103,8 +117,20 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
                 "consumer": consumer.run(),
                 "relay": relay.run(),
                 "purge": PurgeAnswers(database, utc_now).run(),
+                "jobs": runner.run(),
+                "purge_jobs": PurgeJobs(database, utc_now).run(),
             }
             await supervise(parts, stop, finish)
+
+
+def build_runner(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> RunJobs:
+    """Wire what works through the jobs; does no I/O."""
+    chunks: dict[JobKind, Chunk] = {
+        "batch": BatchChunk(new_id),
+        "import": ImportChunk(new_id),
+        "bulk": BulkChunk(),
+    }
+    return RunJobs(database, clock, hand_over, chunks)
 
 
 def build_use_cases(
@@ -113,6 +139,7 @@ def build_use_cases(
     clock: Clock,
     secret_key: bytes,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
+    wake_runner: Callable[[], None],
     redemption: RedemptionClient,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
@@ -136,6 +163,13 @@ def build_use_cases(
         generate_code=generate_code,
         generate_code_once=GenerateCodeOnce(generate_code, answer_once),
         read_codes=ReadCodes(database, clock),
+        create_batch=CreateBatch(answer_once, new_id, hand_over, wake_runner),
+        read_jobs=ReadJobs(database),
+        read_job_errors=ReadJobErrors(database),
+        cancel_job=CancelJob(answer_once),
+        export_codes=ExportCodes(database, clock),
+        start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
+        change_many_codes=ChangeManyCodes(database, answer_once, clock, new_id, wake_runner),
         redeem_code=RedeemCode(redemption),
         archive_partner=ArchivePartner(database, clock),
         create_coupon=CreateCoupon(answer_once, new_id, hand_over),

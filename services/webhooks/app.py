@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 
 from services.webhooks.api.errors import translate
 from services.webhooks.api.exchange import USE_CASES, UseCases
-from services.webhooks.api.routes import ROUTES
+from services.webhooks.api.routes import ROUTES, WEBHOOKS
 from services.webhooks.config import WebhooksSettings
 from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher.dispatcher import Dispatcher, Works
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.errors import WebhookError
+from services.webhooks.domain.retention import Retention
 from services.webhooks.sender.client import Sender
-from services.webhooks.sender.guard import NameService
+from services.webhooks.sender.names import NameService
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.claim_deliveries import (
@@ -24,14 +26,22 @@ from services.webhooks.usecases.claim_deliveries import (
     ClaimExpired,
     MeasureBacklog,
     ReleaseDeliveries,
+    ReleaseHeads,
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
+from services.webhooks.usecases.debug_signature import DebugSignature
+from services.webhooks.usecases.handle_messages import ReadMessage, RedactMessage
+from services.webhooks.usecases.keep_house import KeepHouse
+from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
+from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
+from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
-from services.webhooks.usecases.rotate_key import RotateKey
+from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
+from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.broker import topology
@@ -39,7 +49,7 @@ from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
-from shared.config import decode_secret_key
+from shared.config import decode_secret_keys
 from shared.database import pool
 from shared.database.credentials import CredentialReader
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
@@ -67,15 +77,23 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         open_sender(utc_now, is_development=settings.environment == "development") as (sender, urls),
     ):
         relay = OutboxRelay(publisher, OutboxTable(batches))
-        seal = Seal(decode_secret_key(settings.secret_key))
+        seal = Seal(*decode_secret_keys(settings.secret_key))
         dispatcher = build_dispatcher(
             database, batches, seal, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
         )
         take_in = TakeInEvents(batches, dispatcher, utc_now)
         consumer = BatchConsumer(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now)
         answer_once = AnswerOnce(database, utc_now, seal, WebhookError)
+        worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog)
+        hub = ListenerHub(database, utc_now)
+        kept = Retention(
+            timedelta(days=settings.payload_retention_days),
+            timedelta(days=settings.attempt_retention_days),
+            timedelta(days=settings.delivery_retention_days),
+        )
+        house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed)
         app = build_app(
-            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher),
+            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub),
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
         )
@@ -84,6 +102,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             async def finish() -> None:
                 await consumer.stop()
                 await dispatcher.stop()
+                hub.close()
                 await server.close()
                 await relay.drain(DRAIN_SECONDS)
 
@@ -91,6 +110,9 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 "consumer": consumer.run(),
                 "dispatcher": dispatcher.run(),
                 "relay": relay.run(),
+                "replays": worker.run(),
+                "listeners": hub.run(),
+                "house": house.run(),
                 "purge": PurgeAnswers(database, utc_now).run(),
             }
             await supervise(parts, stop, finish)
@@ -126,6 +148,7 @@ def build_dispatcher(
         load_targets=LoadTargets(database, seal),
         read_states=ReadStates(database),
         measure_backlog=MeasureBacklog(database, clock),
+        release_heads=ReleaseHeads(database, clock),
         end=EndUnsent(database, clock, hand_over),
     )
     writer = ResultWriter(RecordResults(batches, clock, hand_over))
@@ -140,19 +163,33 @@ def build_use_cases(
     sender: Sender,
     urls: URLChecker,
     dispatcher: Dispatcher,
+    worker: RunReplays,
+    hub: ListenerHub,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
     return UseCases(
         create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id),
-        change_endpoint=ChangeEndpoint(database, clock, urls, changed),
+        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed),
         archive_endpoint=ArchiveEndpoint(database, clock, changed),
         read_endpoints=ReadEndpoints(database),
         rotate_key=RotateKey(answer_once, seal, new_id, changed),
+        revoke_key=RevokeKey(database, clock, changed),
+        read_keys=ReadKeys(database, clock),
         send_test=SendTest(database, clock, seal, sender.post, new_id),
         read_deliveries=ReadDeliveries(database),
+        resend_delivery=ResendDelivery(database, clock, seal, sender.post),
+        cancel_delivery=CancelDelivery(database, clock),
+        redact_attempt=RedactAttempt(database, clock),
         replay_delivery=ReplayDelivery(answer_once, note_backlog),
         replay_many=ReplayMany(answer_once, note_backlog),
+        create_replay=CreateReplay(answer_once, new_id, worker.wake),
+        read_replays=ReadReplays(database),
+        cancel_replay=CancelReplay(database, clock),
+        read_message=ReadMessage(database),
+        redact_message=RedactMessage(database, clock),
+        debug_signature=DebugSignature(database, clock, seal),
+        listen=Listen(database, clock, seal, hub, new_id),
     )
 
 
@@ -166,6 +203,7 @@ def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) 
         title="Mintwire webhooks",
         version="1",
         translate=translate,
+        webhooks=WEBHOOKS,
     )
     app[USE_CASES] = use_cases
     return app

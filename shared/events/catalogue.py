@@ -4,6 +4,7 @@ from typing import Final
 
 from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
 from shared.events.codes import (
+    CodesBatchCompletedV1,
     CodesGeneratedV1,
     CodeUpdatedV1,
     CouponCreatedV1,
@@ -19,12 +20,25 @@ from shared.events.redemption import (
     CodeRedemptionVoidedV1,
     CouponExhaustedV1,
 )
-from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
+from shared.events.webhooks import (
+    WebhookDeliveryDeadV1,
+    WebhookEndpointDisabledV1,
+    WebhookEndpointFailingV1,
+    WebhookRecoveredV1,
+)
 
 # By the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "checkout": (CheckoutCompletedV1, CheckoutCancelledV1, CheckoutRefundedV1),
-    "codes": (CodesGeneratedV1, CouponCreatedV1, CouponUpdatedV1, CodeUpdatedV1, QuotaLowV1, QuotaExhaustedV1),
+    "codes": (
+        CodesGeneratedV1,
+        CodesBatchCompletedV1,
+        CouponCreatedV1,
+        CouponUpdatedV1,
+        CodeUpdatedV1,
+        QuotaLowV1,
+        QuotaExhaustedV1,
+    ),
     "redemption": (
         CodeRedeemedV1,
         CodeRedemptionRejectedV1,
@@ -32,7 +46,12 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
         CodeExhaustedV1,
         CouponExhaustedV1,
     ),
-    "webhooks": (WebhookDeliveryDeadV1, WebhookEndpointDisabledV1),
+    "webhooks": (
+        WebhookDeliveryDeadV1,
+        WebhookEndpointDisabledV1,
+        WebhookEndpointFailingV1,
+        WebhookRecoveredV1,
+    ),
 }
 
 # What an endpoint may subscribe to: everything that our own services say.

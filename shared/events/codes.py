@@ -27,6 +27,21 @@ class CodesGeneratedV1(EventData):
     codes_remaining: int
 
 
+class CodesBatchCompletedV1(EventData):
+    """A batch of codes is complete; its codes are to be had from the job."""
+
+    type: ClassVar[str] = "codes.batch_completed"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    coupon_id: EventUUID
+    job_id: EventUUID
+    count: int
+    expires_at: EventTime | None
+
+
 class _CouponState(EventData):
     """A coupon as it is after what the event reports: money in minor units, null for no limit."""
 

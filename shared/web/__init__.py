@@ -23,6 +23,7 @@ from shared.web.models import (
     Text,
     field_error,
 )
+from shared.web.openapi import Webhooks
 from shared.web.paging import Page, PageMeta, PageQuery, decode_cursor, encode_cursor, next_cursor, page_of
 from shared.web.problems import (
     Family,
@@ -83,6 +84,7 @@ __all__ = [
     "Security",
     "Text",
     "Translate",
+    "Webhooks",
     "answered_once",
     "build_application",
     "data_response",

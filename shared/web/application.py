@@ -10,7 +10,7 @@ from shared.web.authentication import Authenticate, Gate
 from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness, Ready
-from shared.web.openapi import build_document
+from shared.web.openapi import Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import Request
 from shared.web.routes import Handler, Route
@@ -47,6 +47,7 @@ def build_application(
     translate: Translate | None = None,
     body_limit: int = BODY_LIMIT,
     description: str = "",
+    webhooks: Webhooks | None = None,
 ) -> web.Application:
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
 
@@ -64,6 +65,7 @@ def build_application(
         title=title,
         version=version,
         description=description,
+        webhooks=webhooks,
     )
     for route in routes:
         gate = None if route.security == "none" else Gate(route, authenticate, operator_token)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from aiohttp import StreamReader, hdrs, web
@@ -30,6 +30,35 @@ async def read_body(http: web.Request, accepted: Sequence[str], limit: int) -> b
         listed = " or ".join(accepted)
         raise HTTPProblem(415, "unsupported_media_type", f"The body's content type must be {listed}.")
     return raw
+
+
+async def body_chunks(http: web.Request, accepted: Sequence[str], limit: int) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, for what is too large to be held; refuses what `read_body` refuses."""
+    headers = http.headers
+    if http.content_length is not None and http.content_length > limit:
+        raise _too_large(limit)
+    if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise HTTPProblem(415, "unsupported_content_encoding", "Compressed request bodies are not accepted.")
+    if http.content_type not in accepted:
+        listed = " or ".join(accepted)
+        raise HTTPProblem(415, "unsupported_media_type", f"The body's content type must be {listed}.")
+    size = 0
+    while chunk := await _next_chunk(http.content):
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+async def _next_chunk(content: StreamReader) -> bytes:
+    try:
+        # For each chunk anew: a large body may take its time, but it must not stand still.
+        async with asyncio.timeout(BODY_SECONDS):
+            return await content.readany()
+    except TimeoutError:
+        raise HTTPProblem(408, "request_timeout", "The body did not arrive in time.") from None
+    except (ConnectionError, web.RequestPayloadError):
+        raise HTTPProblem(400, "incomplete_body", "The body did not arrive whole.") from None
 
 
 async def _collect(content: StreamReader, limit: int) -> bytes:

@@ -63,7 +63,7 @@ class Endpoint:
         self._is_probe = is_probe
         self._limit = route.body_limit or body_limit
         self._model = body_model(route)
-        self._takes_body = self._model is not None or bool(route.raw_body)
+        self._takes_body = self._model is not None or (bool(route.raw_body) and not route.is_streamed)
         self._body_required = route.body_required and (route.body is not None or bool(route.raw_body))
         self._accepted = route.raw_body or JSON_TYPES
         self._empty = None if self._body_required or self._model is None else _empty(self._model)

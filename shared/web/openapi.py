@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -39,7 +40,23 @@ _REQUIREMENTS: Final[Mapping[Security, list[dict[str, list[str]]]]] = {
 }
 
 
-def build_document(service: str, routes: Sequence[Route], *, title: str, version: str, description: str = "") -> bytes:
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What the service itself sends: path items by name, and the schemas that they refer to."""
+
+    items: Mapping[str, Any]
+    schemas: Schemas
+
+
+def build_document(
+    service: str,
+    routes: Sequence[Route],
+    *,
+    title: str,
+    version: str,
+    description: str = "",
+    webhooks: Webhooks | None = None,
+) -> bytes:
     """Return the document as JSON."""
     schemas = _Schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
@@ -49,14 +66,16 @@ def build_document(service: str, routes: Sequence[Route], *, title: str, version
     info = {"title": title, "version": version}
     if description:
         info["description"] = description
+    sent: dict[str, Any] = {} if webhooks is None else {"webhooks": webhooks.items}
     return orjson.dumps(
         {
             "openapi": "3.1.0",
             "info": info,
             "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
             "paths": paths,
+            **sent,
             "components": {
-                "schemas": {**schemas.components, **ERROR_SCHEMAS},
+                "schemas": {**schemas.components, **ERROR_SCHEMAS, **({} if webhooks is None else webhooks.schemas)},
                 "securitySchemes": SECURITY_SCHEMES,
                 "headers": HEADERS,
             },

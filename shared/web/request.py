@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from shared.api_keys import Credential
+from shared.web.bodies import body_chunks
 from shared.web.problems import Family, HTTPProblem, not_found, render_problem
 from shared.web.responses import standard_headers
 
@@ -116,6 +117,14 @@ class Request:
         if len(text) != 36:
             raise not_found()
         return found
+
+    async def chunks(self, accepted: Sequence[str], limit: int) -> AsyncIterator[bytes]:
+        """Yield the body of a route that is streamed; read to its end, its digest stands for it in the fingerprint."""
+        digest = hashlib.sha256()
+        async for chunk in body_chunks(self.http, accepted, limit):
+            digest.update(chunk)
+            yield chunk
+        self.raw_body = digest.digest()
 
     @property
     def body_sha256(self) -> bytes:

@@ -20,7 +20,8 @@ class Route:
 
     `scope` is one scope or several of which one suffices. `operator_allowed` lets the operator's token in beside
     API keys. A route that changes state and has no `body` accepts none or `{}`; with `body_required` off, a missing
-    body is read as `{}`. `raw_body` names media types that are handed over unparsed as `request.raw_body`.
+    body is read as `{}`. `raw_body` names media types that are handed over unparsed as `request.raw_body`; with
+    `is_streamed` the handler reads them itself, by `request.chunks`.
     `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers.
     `is_open_to_browsers` lets pages of any origin call it.
     `examples` maps a status, or "request", to an example body.
@@ -40,6 +41,7 @@ class Route:
     body_required: bool = True
     body_limit: int | None = None
     raw_body: tuple[str, ...] = ()
+    is_streamed: bool = False
     query: type[BaseModel] | None = None
     idempotent: bool = False
     rate_limited: bool = False

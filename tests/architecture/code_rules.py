@@ -14,6 +14,7 @@ PROCESS_EDGES = {
     "shared/broker/frames.py": "senders write what they like into headers, and the decoder fails on it as it likes",
     "shared/web/endpoint.py": "nothing above a request could still answer it",
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
+    "services/codes/usecases/run_jobs.py": "a job that cannot be done must not keep the others from being done",
     "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
     "services/redemption/usecases/decide_requests.py": "one bad request must not fail those it was grouped with",
 }

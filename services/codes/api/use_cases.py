@@ -8,22 +8,28 @@ from aiohttp import web
 from services.codes.usecases.archive_coupon import ArchiveCoupon
 from services.codes.usecases.archive_partner import ArchivePartner
 from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
+from services.codes.usecases.cancel_job import CancelJob
 from services.codes.usecases.change_coupon import ChangeCoupon
 from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.change_many_codes import ChangeManyCodes
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
 from services.codes.usecases.change_promotion_code import ChangePromotionCode
+from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_coupon import CreateCoupon
 from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.create_promotion_code import CreatePromotionCode
+from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.move_quota import MoveQuota
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
 from services.codes.usecases.read_coupons import ReadCoupons
+from services.codes.usecases.read_job_errors import ReadJobErrors
+from services.codes.usecases.read_jobs import ReadJobs
 from services.codes.usecases.read_keys import ReadKeys
 from services.codes.usecases.read_ledger import ReadLedger
 from services.codes.usecases.read_partners import ReadPartners
@@ -33,6 +39,7 @@ from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.revoke_key import RevokeKey
 from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.set_partner_status import SetPartnerStatus
+from services.codes.usecases.start_import import StartImport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,13 @@ class UseCases:
     generate_code: GenerateCode
     generate_code_once: GenerateCodeOnce
     read_codes: ReadCodes
+    create_batch: CreateBatch
+    read_jobs: ReadJobs
+    read_job_errors: ReadJobErrors
+    cancel_job: CancelJob
+    export_codes: ExportCodes
+    start_import: StartImport
+    change_many_codes: ChangeManyCodes
     redeem_code: RedeemCode
     archive_partner: ArchivePartner
     create_coupon: CreateCoupon

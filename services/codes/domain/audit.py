@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code"]
+ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
 
 # Said by the entry itself, or by the counters that are no one's change.
 _NOT_TOLD: Final = frozenset({"id", "created_at", "updated_at", "quota", "times_redeemed", "last_redeemed_at"})

@@ -18,11 +18,16 @@ CodesError
 ├── ExternalIdTaken
 ├── TermsFrozen              a redemption has relied on them
 ├── NoSuchCoupon             a code is to belong to a coupon that is not there
-├── NoSuchPartner           a code is to belong to a partner that is not there
+├── NoSuchPartner            a code is to belong to a partner that is not there
 ├── ProviderNotConnected
 ├── PartnerCouponNeeded      the coupon of generated codes stays
 ├── TooManyCodes             a coupon's codes are too many to be archived with it
-└── NoFreeCode               every string that was tried is taken
+├── NoFreeCode               every string that was tried is taken
+├── CodeSpaceTooSmall        a batch's pattern has no room for so many codes
+├── GuessableCodes           a batch's codes could be found by trying
+├── CouponArchived
+├── BadFile                  an uploaded file as a whole cannot be read
+└── JobFinished              what is over can neither be cancelled nor go on
 """
 
 from collections.abc import Iterable, Sequence
@@ -95,6 +100,32 @@ class WeakCodeSpace(CodesError):
     """Codes of this length and alphabet have fewer than 32 bits; make them longer or the alphabet larger."""
 
 
+class CodeSpaceTooSmall(CodesError):
+    """This pattern does not have enough codes."""
+
+    def __init__(self, possible: int, usable: int, length: int, needed: int | None) -> None:
+        self.possible = possible
+        self.usable = usable
+        self.needed = needed
+        remedy = f"use {needed} random symbols instead of {length}" if needed else "use a larger alphabet"
+        super().__init__(
+            f"This pattern has {possible:,} codes, of which {usable:,} more may be used (half at most); {remedy}."
+        )
+
+
+class GuessableCodes(CodesError):
+    """So many codes of this pattern could be found by trying."""
+
+    def __init__(self, possible: int, needed: int | None) -> None:
+        self.possible = possible
+        self.needed = needed
+        remedy = f"use {needed} random symbols" if needed else "use a larger alphabet"
+        super().__init__(
+            f"More than one in a billion of the {possible:,} codes of this pattern would be live, so they could be "
+            f"found by trying; {remedy}, or set allow_weak."
+        )
+
+
 class UUIDCodeTaken(CodesError):
     """Another coupon of this program has this uuid_code."""
 
@@ -128,6 +159,18 @@ class NoSuchCoupon(CodesError):
 
 class NoSuchPartner(CodesError):
     """This program has no such partner."""
+
+
+class CouponArchived(CodesError):
+    """This coupon is archived."""
+
+
+class BadFile(CodesError):
+    """This file cannot be read."""
+
+
+class JobFinished(CodesError):
+    """This job is over."""
 
 
 class ProviderNotConnected(CodesError):

@@ -6,6 +6,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from services.codes.domain.obscenity import obscene_places
+
 RATE_WINDOW_SECONDS = 60
 
 MintRefusal = Literal["invalid_key", "partner_not_active", "no_codes_remaining", "rate_limited"]
@@ -61,14 +63,18 @@ def code_link(link_url: str, code: str) -> str:
 
 
 def random_part(randomness: bytes, alphabet: str, length: int) -> str | None:
-    """Spell random bytes in an alphabet of ASCII without bias; None if the bytes ran out and more are needed.
+    """Spell random bytes in an alphabet of ASCII without bias.
 
+    None if the bytes ran out, or if they read as an obscenity: other bytes are needed then.
     Bytes at or above the largest multiple of the alphabet's size are passed over: a plain remainder would favour
     the first letters.
     """
     spelled, passed_over = _spelling(alphabet)
     characters = randomness.translate(spelled, passed_over)
-    return characters[:length].decode("ascii") if len(characters) >= length else None
+    if len(characters) < length:
+        return None
+    part = characters[:length].decode("ascii")
+    return None if obscene_places(part) else part
 
 
 @lru_cache(maxsize=1000)

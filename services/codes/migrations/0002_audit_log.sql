@@ -6,7 +6,7 @@ CREATE TABLE audit_log (
     actor text NOT NULL,
     action text NOT NULL,
     object_type text NOT NULL
-        CHECK (object_type IN ('program', 'partner', 'key', 'quota', 'coupon', 'promotion_code')),
+        CHECK (object_type IN ('program', 'partner', 'key', 'quota', 'coupon', 'promotion_code', 'job')),
     object_id uuid NOT NULL,
     -- {"name": {"from": "Spring", "to": "Summer"}}; what was made has no "from".
     changes jsonb NOT NULL CHECK (jsonb_typeof(changes) = 'object'),

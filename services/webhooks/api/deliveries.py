@@ -6,18 +6,20 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import once, owner, use_cases
+from services.webhooks.api.exchange import COMMON, once, owner, use_cases
 from services.webhooks.api.shapes import (
+    AttemptData,
     DeadLetterData,
     DeliveryData,
     DeliveryDetailData,
     ReplayedData,
     ReplayedManyData,
+    attempt_data,
     dead_letter_data,
     delivery_data,
     detail_data,
 )
-from services.webhooks.domain.deliveries import DeadLetterFilter, DeliveryStatus
+from services.webhooks.domain.deliveries import DeadLetterFilter, DeliveryFilter, DeliveryStatus, message_id_of
 from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
 from shared.web import (
     Data,
@@ -30,6 +32,8 @@ from shared.web import (
     Route,
     Text,
     data_response,
+    invalid_field,
+    not_found,
     page_of,
     respond,
 )
@@ -41,6 +45,9 @@ class DeliveryQuery(PageQuery):
     endpoint_id: uuid.UUID | None = None
     status: DeliveryStatus | None = None
     event_type: Text | None = None
+    message_id: Text | None = Field(None, description="What receivers see as webhook-id.")
+    since: Instant | None = Field(None, description="Only those that were made at this time or later.")
+    until: Instant | None = Field(None, description="Only those that were made before this time.")
 
 
 class DeadLetterQuery(PageQuery):
@@ -71,14 +78,11 @@ def _replayed_many(count: int) -> web.Response:
 async def list_deliveries(request: Request) -> web.StreamResponse:
     """List deliveries, the newest first."""
     query = request.query(DeliveryQuery)
-    found = await use_cases(request).read_deliveries.page(
-        owner(request),
-        endpoint_id=query.endpoint_id,
-        status=query.status,
-        event_type=query.event_type,
-        before=query.last_id,
-        limit=query.limit + 1,
-    )
+    message_id = None if query.message_id is None else message_id_of(query.message_id)
+    if query.message_id is not None and message_id is None:
+        raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
+    chosen = DeliveryFilter(query.endpoint_id, query.status, query.event_type, message_id, query.since, query.until)
+    found = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit + 1)
     return page_of(query, found, delivery_data)
 
 
@@ -86,6 +90,37 @@ async def show_delivery(request: Request) -> web.StreamResponse:
     """Show one delivery with its attempts."""
     found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
     return data_response(detail_data(found))
+
+
+async def list_attempts(request: Request) -> web.StreamResponse:
+    """List the attempts of a delivery, the first one first."""
+    found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
+    return data_response([attempt_data(attempt) for attempt in found.attempts])
+
+
+async def retry(request: Request) -> web.StreamResponse:
+    """Send a delivery now and answer with the attempt."""
+    attempt = await use_cases(request).resend_delivery(owner(request), request.path_id("delivery_id"))
+    return data_response(attempt_data(attempt))
+
+
+async def cancel(request: Request) -> web.StreamResponse:
+    """End a pending delivery before it is sent."""
+    delivery_id = request.path_id("delivery_id")
+    await use_cases(request).cancel_delivery(owner(request), delivery_id)
+    found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
+    return data_response(delivery_data(found.delivery))
+
+
+async def redact_attempt(request: Request) -> web.StreamResponse:
+    """Forget headers and answer of an attempt."""
+    number = request.path("number")
+    if not (number.isascii() and number.isdigit() and len(number) < 9):
+        raise not_found()
+    delivery_id = request.path_id("delivery_id")
+    await use_cases(request).redact_attempt(owner(request), delivery_id, int(number))
+    found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
+    return data_response([attempt_data(attempt) for attempt in found.attempts])
 
 
 async def list_dead_letters(request: Request) -> web.StreamResponse:
@@ -114,7 +149,7 @@ async def replay_many(request: Request) -> web.StreamResponse:
     return respond(request, answer)
 
 
-_COMMON: Final[dict[str, Any]] = {"security": "either", "family": "management", "scope": "webhooks"}
+_COMMON: Final[dict[str, Any]] = COMMON
 _MISSING: Final = "No such delivery, or it belongs to somebody else"
 
 ROUTES: Final = (
@@ -135,6 +170,47 @@ ROUTES: Final = (
         summary="Show a delivery with its attempts",
         tag="deliveries",
         responses={200: Data[DeliveryDetailData], 404: _MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/deliveries/{delivery_id}/attempts",
+        handler=list_attempts,
+        summary="List the attempts of a delivery",
+        tag="deliveries",
+        responses={200: Data[list[AttemptData]], 404: _MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/deliveries/{delivery_id}/retry",
+        handler=retry,
+        summary="Send a delivery now, once, and answer with the attempt",
+        description=(
+            "The same message under the same id, signed with the keys of this moment, whatever the status of delivery "
+            "and endpoint. A success ends the delivery; a failure changes nothing, neither its schedule nor the "
+            "endpoint's health."
+        ),
+        tag="deliveries",
+        responses={200: Data[AttemptData], 404: _MISSING, 409: "It is being sent just now, or its content is gone"},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/deliveries/{delivery_id}/cancel",
+        handler=cancel,
+        summary="End a pending delivery before it is sent",
+        tag="deliveries",
+        responses={200: Data[DeliveryData], 404: _MISSING, 409: "It is not pending, or is being sent just now"},
+        **_COMMON,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/webhooks/deliveries/{delivery_id}/attempts/{number}/content",
+        handler=redact_attempt,
+        summary="Forget headers and answer of an attempt; answers with the attempts",
+        tag="deliveries",
+        responses={200: Data[list[AttemptData]], 404: _MISSING},
         **_COMMON,
     ),
     Route(
@@ -167,7 +243,7 @@ ROUTES: Final = (
         summary="Replay a dead letter",
         tag="dead letters",
         idempotent=True,
-        responses={200: Data[ReplayedData], 404: _MISSING, 409: "It is no dead letter, or its endpoint is disabled"},
+        responses={200: Data[ReplayedData], 404: _MISSING, 409: "It is no dead letter"},
         **_COMMON,
     ),
 )

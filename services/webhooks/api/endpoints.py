@@ -1,32 +1,46 @@
 """`/v1/webhooks/endpoints`."""
 
 import uuid
-from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from services.webhooks.api.exchange import once, owner, use_cases
+from services.webhooks.api.exchange import COMMON, once, owner, use_cases
 from services.webhooks.api.shapes import (
     AttemptData,
     EndpointData,
+    HealthData,
     ShownEndpointData,
     attempt_data,
     endpoint_data,
+    health_data,
     shown_data,
 )
 from services.webhooks.domain.addresses import MAX_URL_LENGTH
 from services.webhooks.domain.endpoints import (
     DEFAULT_IN_FLIGHT,
+    DEFAULT_TIMEOUT,
     EVERYTHING,
+    LONGEST_STEP_SECONDS,
+    LONGEST_TIMEOUT,
     MAX_IN_FLIGHT,
+    MAX_RATE_PER_SECOND,
+    MAX_STEPS,
+    SHORTEST_TIMEOUT,
     EndpointDraft,
     EndpointStatus,
+    Format,
+    OnExhausted,
+    Ordering,
     ShownEndpoint,
 )
+from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth
+from services.webhooks.domain.signature import Signing
 from shared.web import (
     Data,
+    Instant,
     Int,
     Page,
     PageQuery,
@@ -35,6 +49,7 @@ from shared.web import (
     Route,
     Text,
     data_response,
+    field_error,
     invalid_field,
     page_of,
     respond,
@@ -42,45 +57,96 @@ from shared.web import (
 
 _Types = Annotated[list[Text], Field(min_length=1, max_length=100)]
 _InFlight = Annotated[Int, Field(ge=1, le=MAX_IN_FLIGHT)]
+_Rate = Annotated[Int, Field(ge=1, le=MAX_RATE_PER_SECOND)]
+_Timeout = Annotated[Int, Field(ge=SHORTEST_TIMEOUT, le=LONGEST_TIMEOUT)]
+_Schedule = Annotated[
+    list[Annotated[Int, Field(ge=1, le=LONGEST_STEP_SECONDS)]], Field(min_length=1, max_length=MAX_STEPS)
+]
 _URL = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
-_LONGEST_GRACE: Final = 604_800
-_DEFAULT_GRACE: Final = 86_400
+_Value = Annotated[str, Field(max_length=LONGEST_VALUE)]
+_Headers = Annotated[dict[Text, _Value], Field(max_length=MAX_HEADERS)]
+_Metadata = Annotated[dict[Text, Text], Field(max_length=50)]
+_NULLABLE: Final = frozenset({"description", "auth", "rate_limit_per_second", "schedule"})
+
+
+class AuthTerms(RequestModel):
+    """How we authenticate ourselves: basic (username, password), bearer (token) or a header (name, value)."""
+
+    type: Literal["basic", "bearer", "header"]
+    username: Text | None = None
+    password: _Value | None = None
+    token: _Value | None = None
+    name: Text | None = None
+    value: _Value | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        wanted = {"basic": ("username", "password"), "bearer": ("token",), "header": ("name", "value")}[self.type]
+        for member in ("username", "password", "token", "name", "value"):
+            if (getattr(self, member) is not None) != (member in wanted):
+                raise field_error(member, f"{self.type} needs {' and '.join(wanted)}, and nothing else.")
+        return self
+
+    def to_auth(self) -> Auth:
+        """Return it as the domain has it."""
+        return Auth(self.type, self.username or self.name, self.password or self.token or self.value or "")
 
 
 class EndpointCreation(RequestModel):
-    """An endpoint to be made. It is active at once unless it is to begin paused."""
+    """An endpoint to be made. It is active at once unless it is to begin otherwise."""
 
     url: _URL = Field(description="https; in development also http to a loopback host.")
     event_types: _Types = Field([EVERYTHING], description="Types of events, or * for all but webhook.*")
     description: Text | None = None
-    status: Literal["active", "paused"] = "active"
-    format: Literal["flat"] = "flat"
+    metadata: _Metadata = Field(default_factory=dict, description="Your own notes; we only keep them.")
+    status: EndpointStatus = "active"
+    format: Format = "flat"
+    signing: Signing = "hmac"
+    secret: Text | None = Field(
+        None, description="Your own key: whsec_ and base64 of 24 to 64 bytes, or whsk_ of an ed25519 key."
+    )
+    headers: _Headers = Field(default_factory=dict, description="Headers to be sent beside ours.")
+    auth: AuthTerms | None = None
+    timeout_seconds: _Timeout = DEFAULT_TIMEOUT
     max_in_flight: _InFlight = Field(DEFAULT_IN_FLIGHT, description="How many POSTs may be under way at once.")
+    rate_limit_per_second: _Rate | None = Field(None, description="How many POSTs may begin in a second.")
+    schedule: _Schedule | None = Field(None, description="Seconds before each retry, instead of the usual schedule.")
+    ordering: Ordering = Field("none", description="key: in order per key; strict: one after the other.")
+    on_exhausted: OnExhausted = Field("skip", description="Whether a dead letter holds up what is behind it in order.")
     partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner whose endpoint it is.")
-    secret: Text | None = Field(None, description="Your own secret: whsec_ and base64 of 24 to 64 bytes.")
 
 
 class EndpointChange(RequestModel):
-    """Members to be changed; the others stay."""
+    """Members to be changed; the others stay. Null takes away what need not be there."""
 
     url: _URL | None = None
     event_types: _Types | None = None
     description: Text | None = None
-    status: Literal["active", "paused"] | None = None
+    metadata: _Metadata | None = None
+    status: EndpointStatus | None = None
+    format: Format | None = Field(None, description="For messages from now on; those that are made stay as they are.")
+    signing: Signing | None = None
+    headers: _Headers | None = None
+    auth: AuthTerms | None = None
+    timeout_seconds: _Timeout | None = None
     max_in_flight: _InFlight | None = None
+    rate_limit_per_second: _Rate | None = None
+    schedule: _Schedule | None = None
+    ordering: Ordering | None = None
+    on_exhausted: OnExhausted | None = None
 
 
-class KeyRotation(RequestModel):
-    """A new signing key; the old ones sign beside it for the grace period."""
+class Pause(RequestModel):
+    """A pause; deliveries wait and go out once it is over."""
 
-    grace_period_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_GRACE)] = _DEFAULT_GRACE
-    secret: Text | None = Field(None, description="Your own secret: whsec_ and base64 of 24 to 64 bytes.")
+    until: Instant | None = Field(None, description="When it ends by itself; without it somebody has to resume.")
 
 
 class EndpointQuery(PageQuery):
     """Filters of the list."""
 
     status: EndpointStatus | None = None
+    event_type: Text | None = Field(None, description="Only those that get events of this type.")
 
 
 def _shown(shown: ShownEndpoint) -> web.Response:
@@ -93,12 +159,21 @@ async def create(request: Request) -> web.StreamResponse:
     draft = EndpointDraft(
         url=body.url,
         event_types=tuple(body.event_types),
-        format=body.format,
         description=body.description,
+        metadata=body.metadata,
         status=body.status,
-        max_in_flight=body.max_in_flight,
-        partner_id=body.partner_id,
+        format=body.format,
+        signing=body.signing,
         secret=body.secret,
+        headers=body.headers,
+        auth=None if body.auth is None else body.auth.to_auth(),
+        timeout_seconds=body.timeout_seconds,
+        max_in_flight=body.max_in_flight,
+        rate_limit_per_second=body.rate_limit_per_second,
+        schedule=None if body.schedule is None else tuple(body.schedule),
+        ordering=body.ordering,
+        on_exhausted=body.on_exhausted,
+        partner_id=body.partner_id,
     )
     made = once(request, _shown, has_secret=True)
     return respond(request, await use_cases(request).create_endpoint(owner(request), draft, made))
@@ -107,7 +182,13 @@ async def create(request: Request) -> web.StreamResponse:
 async def list_all(request: Request) -> web.StreamResponse:
     """List endpoints, the newest first."""
     query = request.query(EndpointQuery)
-    found = await use_cases(request).read_endpoints.page(owner(request), query.status, query.last_id, query.limit + 1)
+    found = await use_cases(request).read_endpoints.page(
+        owner(request),
+        status=query.status,
+        event_type=query.event_type,
+        before=query.last_id,
+        limit=query.limit + 1,
+    )
     return page_of(query, found, endpoint_data)
 
 
@@ -117,14 +198,43 @@ async def show(request: Request) -> web.StreamResponse:
     return data_response(endpoint_data(found))
 
 
+async def health(request: Request) -> web.StreamResponse:
+    """Show how the receiver does."""
+    found = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
+    return data_response(health_data(found))
+
+
 async def change(request: Request) -> web.StreamResponse:
     """Change, pause or resume an endpoint."""
-    changes: dict[str, Any] = request.body(EndpointChange).model_dump(exclude_unset=True)
+    body = request.body(EndpointChange)
+    changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     for name, value in changes.items():
-        if value is None and name != "description":
+        if value is None and name not in _NULLABLE:
             raise invalid_field(name, f"The {name} field must not be null.")
+    if body.auth is not None:
+        changes["auth"] = body.auth.to_auth()
     found = await use_cases(request).change_endpoint(owner(request), request.path_id("endpoint_id"), changes)
     return data_response(endpoint_data(found))
+
+
+async def pause(request: Request) -> web.StreamResponse:
+    """Hold deliveries back."""
+    return await _set_status(request, "paused", request.body(Pause).until)
+
+
+async def resume(request: Request) -> web.StreamResponse:
+    """End a pause."""
+    return await _set_status(request, "active")
+
+
+async def disable(request: Request) -> web.StreamResponse:
+    """Take no more deliveries."""
+    return await _set_status(request, "disabled")
+
+
+async def enable(request: Request) -> web.StreamResponse:
+    """Take deliveries again, with a clean record."""
+    return await _set_status(request, "active")
 
 
 async def archive(request: Request) -> web.StreamResponse:
@@ -141,27 +251,16 @@ async def test(request: Request) -> web.StreamResponse:
     return data_response(attempt_data(attempt))
 
 
-async def rotate(request: Request) -> web.StreamResponse:
-    """Add a signing key and set the end of the others."""
-    body = request.body(KeyRotation)
-    answer = await use_cases(request).rotate_key(
-        owner(request),
-        request.path_id("endpoint_id"),
-        timedelta(seconds=body.grace_period_seconds),
-        body.secret,
-        once(request, _shown, has_secret=True),
+async def _set_status(request: Request, status: EndpointStatus, until: datetime | None = None) -> web.StreamResponse:
+    found = await use_cases(request).change_endpoint.set_status(
+        owner(request), request.path_id("endpoint_id"), status, until
     )
-    return respond(request, answer)
+    return data_response(endpoint_data(found))
 
 
 _ALL: Final = "/v1/webhooks/endpoints"
 _ONE: Final = "/v1/webhooks/endpoints/{endpoint_id}"
-_COMMON: Final[dict[str, Any]] = {
-    "tag": "endpoints",
-    "security": "either",
-    "family": "management",
-    "scope": "webhooks",
-}
+_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "endpoints"}
 _MISSING: Final = "No such endpoint, or it belongs to somebody else"
 
 ROUTES: Final = (
@@ -203,7 +302,12 @@ ROUTES: Final = (
         handler=change,
         summary="Change, pause or resume an endpoint",
         body=EndpointChange,
-        responses={200: Data[EndpointData], 404: _MISSING, 422: "A field cannot be accepted"},
+        responses={
+            200: Data[EndpointData],
+            404: _MISSING,
+            409: "There is no secret to sign with",
+            422: "A field cannot be accepted",
+        },
         examples={"request": {"status": "paused"}},
         **_COMMON,
     ),
@@ -224,15 +328,36 @@ ROUTES: Final = (
         **_COMMON,
     ),
     Route(
-        method="POST",
-        path=f"{_ONE}/keys/rotate",
-        handler=rotate,
-        summary="Rotate the signing key; the new secret is shown this once",
-        body=KeyRotation,
-        body_required=False,
-        idempotent=True,
-        responses={201: Data[ShownEndpointData], 404: _MISSING, 409: "Too many live keys", 422: "A bad secret"},
-        examples={"request": {"grace_period_seconds": 3600}},
+        method="GET",
+        path=f"{_ONE}/health",
+        handler=health,
+        summary="Show how the receiver does",
+        responses={200: Data[HealthData], 404: _MISSING},
         **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path=f"{_ONE}/pause",
+        handler=pause,
+        summary="Hold deliveries back, until a time or until somebody resumes",
+        body=Pause,
+        body_required=False,
+        responses={200: Data[EndpointData], 404: _MISSING, 422: "A field cannot be accepted"},
+        **_COMMON,
+    ),
+    *(
+        Route(
+            method="POST",
+            path=f"{_ONE}/{word}",
+            handler=handler,
+            summary=summary,
+            responses={200: Data[EndpointData], 404: _MISSING},
+            **_COMMON,
+        )
+        for word, handler, summary in (
+            ("resume", resume, "End a pause; what has waited goes out"),
+            ("disable", disable, "Take no more deliveries; what is pending becomes dead letters"),
+            ("enable", enable, "Take deliveries again, with a clean record"),
+        )
     ),
 )

@@ -5,18 +5,32 @@ from typing import Final
 from services.webhooks.domain import errors
 from shared.web import HTTPProblem, invalid_field, not_found
 
+_MISSING: Final = (
+    errors.EndpointMissing,
+    errors.DeliveryMissing,
+    errors.KeyUnknown,
+    errors.MessageMissing,
+    errors.ReplayMissing,
+    errors.ListenerMissing,
+)
 _CONFLICTS: Final[dict[type[errors.WebhookError], str]] = {
     errors.TooManyKeys: "too_many_keys",
     errors.TooManyEndpoints: "too_many_endpoints",
+    errors.TooManyReplays: "too_many_replays",
+    errors.KeyMissing: "key_missing",
+    errors.LastKey: "last_key",
     errors.DeliveryPending: "delivery_pending",
+    errors.DeliveryUnderWay: "delivery_under_way",
+    errors.DeliveryNotPending: "delivery_not_pending",
     errors.DeliveryNotReplayable: "delivery_not_replayable",
-    errors.EndpointDisabled: "endpoint_disabled",
+    errors.ContentGone: "content_gone",
+    errors.ReplayEnded: "replay_ended",
 }
 
 
 def translate(error: Exception) -> HTTPProblem | None:
     """Return the refusal for an error of this service; None for what is not one."""
-    if isinstance(error, errors.EndpointMissing | errors.DeliveryMissing):
+    if isinstance(error, _MISSING):
         return not_found()
     if isinstance(error, errors.InvalidField):
         return invalid_field(error.field, f"The {error.field} field {error.text}.")

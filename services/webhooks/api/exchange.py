@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -10,10 +10,15 @@ from services.webhooks.api.errors import translate
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
+from services.webhooks.usecases.debug_signature import DebugSignature
+from services.webhooks.usecases.handle_messages import ReadMessage, RedactMessage
+from services.webhooks.usecases.listen import Listen
+from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
+from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
-from services.webhooks.usecases.rotate_key import RotateKey
+from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
 from services.webhooks.usecases.send_test import SendTest
 from shared.idempotency import Once
 from shared.web import Request, answered_once
@@ -30,12 +35,26 @@ class UseCases:
     archive_endpoint: ArchiveEndpoint
     read_endpoints: ReadEndpoints
     rotate_key: RotateKey
+    revoke_key: RevokeKey
+    read_keys: ReadKeys
     send_test: SendTest
     read_deliveries: ReadDeliveries
+    resend_delivery: ResendDelivery
+    cancel_delivery: CancelDelivery
+    redact_attempt: RedactAttempt
     replay_delivery: ReplayDelivery
     replay_many: ReplayMany
+    create_replay: CreateReplay
+    read_replays: ReadReplays
+    cancel_replay: CancelReplay
+    read_message: ReadMessage
+    redact_message: RedactMessage
+    debug_signature: DebugSignature
+    listen: Listen
 
 
+# What all routes behind a key have in common.
+COMMON: Final[dict[str, Any]] = {"security": "either", "family": "management", "scope": "webhooks"}
 USE_CASES: Final = web.AppKey("use_cases", UseCases)
 
 

@@ -1,5 +1,6 @@
 """The objects of the webhooks API, and how domain objects become them."""
 
+from datetime import datetime
 from typing import Final
 
 from services.webhooks.domain.deliveries import (
@@ -10,6 +11,7 @@ from services.webhooks.domain.deliveries import (
     message_name,
 )
 from services.webhooks.domain.endpoints import Endpoint, ShownEndpoint
+from services.webhooks.domain.signature import PUBLIC_PREFIX, ShownKey, encode
 from shared.clock import format_microseconds
 from shared.web import ResponseModel
 
@@ -24,31 +26,80 @@ ERROR_TEXTS: Final = {
 }
 
 
+class AuthData(ResponseModel):
+    """How we authenticate ourselves to a receiver; never the secret."""
+
+    type: str
+    name: str | None
+
+
 class EndpointData(ResponseModel):
-    """An endpoint. `resume_at` is set while the receiver has asked for rest."""
+    """An endpoint. `resume_at` is set while the receiver is left alone: it asked for rest, or failed too often."""
 
     id: str
     url: str
     event_types: list[str]
     status: str
     format: str
+    signing: str
     description: str | None
+    metadata: dict[str, str]
     partner_id: str | None
+    headers: dict[str, str]
+    auth: AuthData | None
+    timeout_seconds: int
     max_in_flight: int
+    rate_limit_per_second: int | None
+    schedule: list[int] | None
+    ordering: str
+    on_exhausted: str
     disabled_reason: str | None
+    paused_until: str | None
     resume_at: str | None
     created_at: str
     updated_at: str
 
 
 class ShownEndpointData(EndpointData):
-    """An endpoint with the secret that signs its webhooks, shown this once."""
+    """An endpoint with its new secret, shown this once, and its new public key; null where there is none."""
 
-    secret: str
+    secret: str | None
+    public_key: str | None
+
+
+class HealthData(ResponseModel):
+    """How a receiver does. `failing_since` is when the failures began that no success has ended."""
+
+    status: str
+    disabled_reason: str | None
+    breaker: str
+    resume_at: str | None
+    failing_since: str | None
+    last_success_at: str | None
+    last_failure_at: str | None
+
+
+class KeyData(ResponseModel):
+    """A signing key; `public_key` is null for a secret, `expires_at` for one without end."""
+
+    id: str
+    algorithm: str
+    public_key: str | None
+    created_at: str
+    expires_at: str | None
+
+
+class PublicKeysData(ResponseModel):
+    """The keys that verify an endpoint's messages."""
+
+    keys: list[KeyData]
 
 
 class AttemptData(ResponseModel):
-    """One POST: `status` is the receiver's, `error_code` says why there was none, `response` begins its answer."""
+    """One POST: `status` is the receiver's, `error_code` says why there was none, `response` begins its answer.
+
+    `duration_ms` is the whole; its parts are null where they did not take place, as on a connection that was kept.
+    """
 
     delivery_id: str
     message_id: str
@@ -59,8 +110,17 @@ class AttemptData(ResponseModel):
     error_code: str | None
     error: str | None
     response: str | None
+    request_headers: dict[str, str] | None
+    response_headers: dict[str, str] | None
+    remote_ip: str | None
     duration_ms: int
+    dns_ms: int | None
+    connect_ms: int | None
+    tls_ms: int | None
+    ttfb_ms: int | None
     started_at: str
+    next_attempt_at: str | None
+    redacted_at: str | None
 
 
 class DeliveryData(ResponseModel):
@@ -74,15 +134,17 @@ class DeliveryData(ResponseModel):
     attempts_made: int
     last_status: int | None
     last_error_code: str | None
+    sequence: int | None
+    replay_id: str | None
     next_attempt_at: str | None
     created_at: str
     completed_at: str | None
 
 
 class DeliveryDetailData(DeliveryData):
-    """A delivery with the body as sent and every attempt."""
+    """A delivery with every attempt and the body as sent; null once that was redacted or is kept no longer."""
 
-    body: str
+    body: str | None
     attempts: list[AttemptData]
 
 
@@ -114,11 +176,21 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
         event_types=list(endpoint.event_types),
         status=endpoint.status,
         format=endpoint.format,
+        signing=endpoint.signing,
         description=endpoint.description,
+        metadata=dict(endpoint.metadata),
         partner_id=None if endpoint.partner_id is None else str(endpoint.partner_id),
+        headers=dict(endpoint.headers),
+        auth=None if endpoint.auth is None else AuthData(type=endpoint.auth.type, name=endpoint.auth.name),
+        timeout_seconds=endpoint.timeout_seconds,
         max_in_flight=endpoint.max_in_flight,
+        rate_limit_per_second=endpoint.rate_limit_per_second,
+        schedule=None if endpoint.schedule is None else list(endpoint.schedule),
+        ordering=endpoint.ordering,
+        on_exhausted=endpoint.on_exhausted,
         disabled_reason=endpoint.disabled_reason,
-        resume_at=None if endpoint.resume_at is None else format_microseconds(endpoint.resume_at),
+        paused_until=_time(endpoint.paused_until),
+        resume_at=_time(endpoint.resume_at),
         created_at=format_microseconds(endpoint.created_at),
         updated_at=format_microseconds(endpoint.updated_at),
     )
@@ -126,7 +198,33 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
 
 def shown_data(shown: ShownEndpoint) -> ShownEndpointData:
     """Render an endpoint with its secret."""
-    return ShownEndpointData(**endpoint_data(shown.endpoint).model_dump(), secret=shown.secret)
+    return ShownEndpointData(
+        **endpoint_data(shown.endpoint).model_dump(), secret=shown.secret, public_key=shown.public_key
+    )
+
+
+def health_data(endpoint: Endpoint) -> HealthData:
+    """Render how a receiver does."""
+    return HealthData(
+        status=endpoint.status,
+        disabled_reason=endpoint.disabled_reason,
+        breaker=endpoint.breaker,
+        resume_at=_time(endpoint.resume_at),
+        failing_since=_time(endpoint.failing_since),
+        last_success_at=_time(endpoint.last_success_at),
+        last_failure_at=_time(endpoint.last_failure_at),
+    )
+
+
+def key_data(key: ShownKey) -> KeyData:
+    """Render a signing key."""
+    return KeyData(
+        id=str(key.id),
+        algorithm=key.algorithm,
+        public_key=None if key.public_key is None else encode(PUBLIC_PREFIX, key.public_key),
+        created_at=format_microseconds(key.created_at),
+        expires_at=_time(key.expires_at),
+    )
 
 
 def attempt_data(attempt: RecordedAttempt) -> AttemptData:
@@ -142,8 +240,17 @@ def attempt_data(attempt: RecordedAttempt) -> AttemptData:
         error_code=answer.error_code,
         error=None if answer.error_code is None else ERROR_TEXTS[answer.error_code],
         response=answer.response,
+        request_headers=None if answer.request_headers is None else dict(answer.request_headers),
+        response_headers=None if answer.response_headers is None else dict(answer.response_headers),
+        remote_ip=answer.remote_ip,
         duration_ms=answer.duration_ms,
+        dns_ms=answer.dns_ms,
+        connect_ms=answer.connect_ms,
+        tls_ms=answer.tls_ms,
+        ttfb_ms=answer.ttfb_ms,
         started_at=format_microseconds(answer.started_at),
+        next_attempt_at=_time(attempt.next_attempt_at),
+        redacted_at=_time(attempt.redacted_at),
     )
 
 
@@ -158,9 +265,11 @@ def delivery_data(delivery: Delivery) -> DeliveryData:
         attempts_made=delivery.attempts_made,
         last_status=delivery.last_status,
         last_error_code=delivery.last_error_code,
-        next_attempt_at=None if delivery.next_attempt_at is None else format_microseconds(delivery.next_attempt_at),
+        sequence=delivery.sequence,
+        replay_id=None if delivery.replay_id is None else str(delivery.replay_id),
+        next_attempt_at=_time(delivery.next_attempt_at),
         created_at=format_microseconds(delivery.created_at),
-        completed_at=None if delivery.completed_at is None else format_microseconds(delivery.completed_at),
+        completed_at=_time(delivery.completed_at),
     )
 
 
@@ -168,7 +277,7 @@ def detail_data(detail: DeliveryDetail) -> DeliveryDetailData:
     """Render a delivery with body and attempts."""
     return DeliveryDetailData(
         **delivery_data(detail.delivery).model_dump(),
-        body=detail.body.decode(),
+        body=None if detail.body is None else detail.body.decode(),
         attempts=[attempt_data(attempt) for attempt in detail.attempts],
     )
 
@@ -180,3 +289,7 @@ def dead_letter_data(letter: DeadLetter) -> DeadLetterData:
         reason=letter.reason,
         died_at=format_microseconds(letter.died_at),
     )
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_microseconds(moment)

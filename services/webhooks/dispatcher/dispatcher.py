@@ -6,25 +6,24 @@ It touches no SQL and keeps no connection while a POST is under way; who may be 
 import asyncio
 import random
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from services.webhooks.dispatcher.flights import Flight, Flights
 from services.webhooks.dispatcher.lanes import AHEAD, AHEAD_WHEN_QUICK, FIRST_WINDOW, Lane
+from services.webhooks.dispatcher.turns import Turns
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.deliveries import (
     OVERLOADED,
     Answer,
-    Decision,
     HeldDelivery,
+    Outgoing,
     Settlement,
     Target,
     decide,
-    message_name,
 )
 from services.webhooks.domain.endpoints import EndpointState
 from shared.clock import Clock
@@ -37,8 +36,8 @@ from shared.metrics import (
     WEBHOOKS_OLDEST_DUE_SECONDS,
 )
 
-# A delivery is only begun while its lease still covers the longest POST.
-LEASE_MARGIN_SECONDS: Final = 15.5
+# A delivery is only begun while its lease still covers its POST, and this much for the result to be written.
+LEASE_MARGIN_SECONDS: Final = 0.5
 POLL_SECONDS: Final = 0.5
 WATCH_SECONDS: Final = 1.0
 HOUSEKEEPING_SECONDS: Final = 5.0
@@ -51,7 +50,7 @@ _MAX_IDLE_LANES: Final = 10_000
 class Post(Protocol):
     """Makes one attempt; returns whatever happens."""
 
-    def __call__(self, url: str, message_name: str, body: bytes, keys: Sequence[bytes], /) -> Awaitable[Answer]:
+    def __call__(self, outgoing: Outgoing, /) -> Awaitable[Answer]:
         """POST and report."""
 
 
@@ -75,6 +74,7 @@ class Works:
     load_targets: Callable[[Sequence[uuid.UUID]], Awaitable[dict[uuid.UUID, Target]]]
     read_states: Callable[[Sequence[uuid.UUID]], Awaitable[list[EndpointState]]]
     measure_backlog: Callable[[], Awaitable[timedelta]]
+    release_heads: Callable[[], Awaitable[bool]]
     end: End
 
 
@@ -98,9 +98,10 @@ class Dispatcher:
         self._max_in_flight = max_in_flight
         self._chance = chance
         self._lanes: dict[uuid.UUID, Lane] = {}
-        self._ready: deque[Lane] = deque()
+        self._turns = Turns()
         self._flights = Flights(max_in_flight)
         self._held = 0
+        self._retries_waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_release: list[HeldDelivery] = []
         self._to_end: list[tuple[HeldDelivery, str | None]] = []
@@ -124,8 +125,9 @@ class Dispatcher:
         if self._is_stopping:
             return False
         lane = self._lane(endpoint_id, max_in_flight)
-        limit = (AHEAD_WHEN_QUICK if lane.is_quick else AHEAD) * self._max_in_flight
-        if self._held >= limit or lane.room == 0 or lane.is_resting(self._clock()):
+        # Retries that wait here take no room from what is new: they let it pass.
+        limit = (AHEAD_WHEN_QUICK if lane.is_quick else AHEAD) * self._max_in_flight + self._retries_waiting
+        if self._held >= limit or lane.room == 0 or lane.trips or lane.is_resting(self._clock()):
             return False
         lane.reserved += 1
         self._held += 1
@@ -179,7 +181,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Send, claim and keep house until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._writer.run())
+            group.create_task(self._writer.run(self.note_backlog))
             group.create_task(self._claim_forever())
             group.create_task(self._attend_forever())
             group.create_task(self._watch_forever())
@@ -205,27 +207,36 @@ class Dispatcher:
             self._to_release += held
             self._attend.set()
             return
+        now, loop_now = self._clock(), self._now()
         for delivery in held:
             lane = self._lane(delivery.endpoint_id, FIRST_WINDOW)
-            lane.waiting.append(delivery)
+            lane.add(delivery)
             self._held += 1
+            self._retries_waiting += not delivery.is_first_try
+            lane.hear_of_breaker(delivery.breaker_trips, now, loop_now)
             if lane.target is None or lane.target.endpoint.version < delivery.endpoint_version:
                 lane.needs_target = True
             if lane.needs_target:
                 self._attend.set()
-            self._list_if_ready(lane)
+            elif lane.target is not None:
+                self._end_if_closed(lane, lane.target)
+            self._turns.list(lane)
         self._pump()
 
     def _pump(self) -> None:
         """Begin what may be begun, one of each lane in turn."""
-        while self._ready and self._has_slot():
-            lane = self._ready.popleft()
-            lane.is_ready_listed = False
+        while self._turns and self._has_slot():
+            turn = self._turns.next(may_retry=self._flights.has_retry_slot)
+            if turn is None:
+                return
+            lane, is_retry = turn
+            waiting = lane.retries if is_retry else lane.first_tries
             if self._is_stopping or lane.is_resting(self._clock()):
                 self._give_back(lane)
-            elif lane.can_send:
-                self._begin(lane, lane.waiting.popleft())
-                self._list_if_ready(lane)
+            elif waiting and lane.is_open:
+                self._retries_waiting -= is_retry
+                self._begin(lane, waiting.popleft())
+                self._turns.list(lane)
 
     def _has_slot(self) -> bool:
         if not self._flights.has_slot:
@@ -238,19 +249,20 @@ class Dispatcher:
     def _begin(self, lane: Lane, delivery: HeldDelivery) -> None:
         now = self._now()
         target = lane.target
-        if target is None or delivery.lease_ends - now < LEASE_MARGIN_SECONDS:
+        if target is None or delivery.lease_ends - now < target.endpoint.timeout_seconds + LEASE_MARGIN_SECONDS:
             self._held -= 1
             self._to_release.append(delivery)
             self._attend.set()
             return
         lane.in_flight += 1
-        flight = self._flights.begin(now)
+        flight = self._flights.begin(now, is_retry=not delivery.is_first_try)
         self._is_idle.clear()
         task = asyncio.create_task(self._fly(lane, target, delivery, flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _fly(self, lane: Lane, target: Target, delivery: HeldDelivery, flight: Flight) -> None:
+        trips = lane.trips
         try:
             now = self._clock()
             if delivery.ends_at <= now:
@@ -258,31 +270,39 @@ class Dispatcher:
                 self._attend.set()
                 return
             answer = await self._post(
-                target.endpoint.url, message_name(delivery.message_id), delivery.body, target.live_keys(now)
+                target.outgoing(delivery.message_id, delivery.format, delivery.body, now, delivery.sequence)
             )
             if answer.status in OVERLOADED:
                 lane.throttled += 1
             now = self._clock()
-            decision = decide(answer, delivery.step, delivery.ends_at, now, lane.throttled, self._chance())
-            self._learn(lane, answer, decision)
-            self._writer.add(Settlement(delivery, target, answer, decision))
+            decision = decide(
+                answer, delivery.step, delivery.ends_at, now, lane.throttled, self._chance(), target.steps
+            )
+            self._writer.add(self._learn(lane, Settlement(delivery, target, answer, decision), trips, now))
         finally:
             self._land(lane, flight)
 
-    def _learn(self, lane: Lane, answer: Answer, decision: Decision) -> None:
+    def _learn(self, lane: Lane, settled: Settlement, trips: int, now: datetime) -> Settlement:
         """Draw the consequences in process, before the next send and before anything is written."""
+        answer, decision = settled.answer, settled.decision
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
         self._outcomes[decision.status].inc()
         if decision.status == "succeeded":
             lane.note_success(answer.duration_ms)
         elif answer.status is None or decision.resume_at is not None:
             lane.note_trouble()
+        changed = lane.judge(decision, trips, now, self._now())
         if decision.resume_at is not None:
-            lane.rest(decision.resume_at)
-            self._give_back(lane)
-        if decision.is_gone:
+            lane.rest(decision.resume_at, self._now())
+        if decision.disabled_reason is not None:
             lane.needs_target = True
+        if changed or decision.resume_at is not None or decision.disabled_reason is not None:
             self._give_back(lane)
+        is_news = lane.is_news(decision, settled.held, now)
+        if changed is None and decision.resume_at is None and not is_news:
+            return settled
+        resume_at = lane.rests_until if changed or decision.resume_at is not None else None
+        return replace(settled, resume_at=resume_at, breaker_trips=changed, is_news=is_news)
 
     def _land(self, lane: Lane, flight: Flight) -> None:
         lane.in_flight -= 1
@@ -293,28 +313,27 @@ class Dispatcher:
             self._is_idle.set()
         if self._held < self._enough:
             self._eased.set()
-        self._list_if_ready(lane)
+        self._turns.list(lane)
         self._pump()
-        if self._has_backlog and lane.room >= lane.window:
+        if self._has_backlog and (lane.held == 0 or lane.room >= lane.window):
             self._wake.set()
-
-    def _list_if_ready(self, lane: Lane) -> None:
-        if not lane.is_ready_listed and lane.can_send:
-            lane.is_ready_listed = True
-            self._ready.append(lane)
 
     def _give_back(self, lane: Lane) -> None:
         if lane.waiting:
-            taken = lane.take_waiting()
-            self._held -= len(taken)
-            self._to_release += taken
+            self._to_release += self._taken_from(lane)
             self._attend.set()
+
+    def _taken_from(self, lane: Lane) -> list[HeldDelivery]:
+        self._retries_waiting -= len(lane.retries)
+        taken = lane.take_waiting()
+        self._held -= len(taken)
+        return taken
 
     def _lane(self, endpoint_id: uuid.UUID, cap: int) -> Lane:
         lane = self._lanes.get(endpoint_id)
         if lane is None:
             if len(self._lanes) >= _MAX_IDLE_LANES:
-                self._lanes = {key: lane for key, lane in self._lanes.items() if lane.held or lane.is_ready_listed}
+                self._lanes = {key: lane for key, lane in self._lanes.items() if lane.held or lane.is_listed}
             lane = self._lanes[endpoint_id] = Lane(endpoint_id, cap)
         return lane
 
@@ -335,7 +354,7 @@ class Dispatcher:
             try:
                 # All lanes that are not simply new have a say; resting ones say that they take nothing.
                 now = self._clock()
-                rooms = [(lane.endpoint_id, 0 if lane.is_resting(now) else lane.room) for lane in self._lanes.values()]
+                rooms = [(lane.endpoint_id, lane.claim_room(now, self._now())) for lane in self._lanes.values()]
                 claimed = await self._works.claim(limit, rooms, AHEAD * FIRST_WINDOW)
             except TransientFault as fault:
                 self._log.warning("claim_failed", reason=str(fault))
@@ -379,18 +398,26 @@ class Dispatcher:
         if lane.needs_target:
             self._attend.set()
             return
-        endpoint = target.endpoint
         lane.set_target(target)
-        if target.is_archived or endpoint.status == "disabled":
-            taken = lane.take_waiting()
-            self._held -= len(taken)
-            reason = None if target.is_archived else "endpoint_disabled"
-            self._to_end += [(delivery, reason) for delivery in taken]
-            self._attend.set()
-        elif endpoint.status == "paused":
+        if target.endpoint.status == "paused":
             self._give_back(lane)
-        else:
-            self._list_if_ready(lane)
+        self._end_if_closed(lane, target)
+        self._turns.list(lane)
+
+    def _end_if_closed(self, lane: Lane, target: Target) -> None:
+        """End what waits for an endpoint that is archived or disabled; what somebody replays by hand goes out."""
+        if not target.is_archived and target.endpoint.status != "disabled":
+            return
+        for delivery in self._taken_from(lane):
+            if target.is_archived:
+                self._to_end.append((delivery, None))
+            elif delivery.trigger == "automatic":
+                self._to_end.append((delivery, "endpoint_disabled"))
+            else:
+                lane.add(delivery)
+                self._held += 1
+                self._retries_waiting += 1
+        self._attend.set()
 
     async def _release(self) -> None:
         if self._to_release:
@@ -432,8 +459,9 @@ class Dispatcher:
         if lane.target is not None and lane.target.endpoint.version < state.version:
             lane.needs_target = True
             self._attend.set()
+        lane.is_troubled = lane.is_troubled or state.is_failing
         if state.resume_at is not None:
-            lane.rest(state.resume_at)
+            lane.rest(state.resume_at, self._now())
             if lane.is_resting(self._clock()):
                 self._give_back(lane)
 
@@ -444,6 +472,8 @@ class Dispatcher:
                 self._to_end += [(delivery, "expired") for delivery in expired]
                 if expired:
                     self._attend.set()
+                if not self._is_stopping and await self._works.release_heads():
+                    self.note_backlog()
                 WEBHOOKS_OLDEST_DUE_SECONDS.set((await self._works.measure_backlog()).total_seconds())
             except TransientFault as fault:
                 self._log.warning("housekeeping_failed", reason=str(fault))

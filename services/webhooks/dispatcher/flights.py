@@ -5,15 +5,18 @@ from typing import Final
 # A POST that takes longer than this makes way; so many of them may be under way besides.
 SLOW_SECONDS: Final = 1.0
 MAX_SLOW: Final = 400
+# Retries take what first tries leave, and never more than this of it: the rest is there for the next first try.
+RETRY_SHARE: Final = 0.7
 
 
 class Flight:
     """One POST."""
 
-    __slots__ = ("is_slow", "started")
+    __slots__ = ("is_retry", "is_slow", "started")
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, *, is_retry: bool) -> None:
         self.started = started
+        self.is_retry = is_retry
         self.is_slow = False
 
 
@@ -22,9 +25,11 @@ class Flights:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._retry_limit = max(1, int(limit * RETRY_SHARE))
         # In the order of their start, so that the slow ones are found in front.
         self._quick: dict[Flight, None] = {}
         self._slow = 0
+        self._retries = 0
 
     @property
     def count(self) -> int:
@@ -36,10 +41,16 @@ class Flights:
         """Whether another may begin."""
         return len(self._quick) < self._limit
 
-    def begin(self, now: float) -> Flight:
+    @property
+    def has_retry_slot(self) -> bool:
+        """Whether another may begin that is no first try."""
+        return self.has_slot and self._retries < self._retry_limit
+
+    def begin(self, now: float, *, is_retry: bool) -> Flight:
         """Count one in."""
-        flight = Flight(now)
+        flight = Flight(now, is_retry=is_retry)
         self._quick[flight] = None
+        self._retries += is_retry
         return flight
 
     def end(self, flight: Flight) -> None:
@@ -48,6 +59,7 @@ class Flights:
             self._slow -= 1
         else:
             del self._quick[flight]
+            self._retries -= flight.is_retry
 
     def set_slow_aside(self, now: float) -> int:
         """Let slow ones make way and return how many have done so now."""
@@ -59,5 +71,6 @@ class Flights:
         for flight in aside:
             del self._quick[flight]
             flight.is_slow = True
+            self._retries -= flight.is_retry
         self._slow += len(aside)
         return len(aside)

@@ -5,7 +5,9 @@ from collections import deque
 from datetime import datetime
 from typing import Final
 
-from services.webhooks.domain.deliveries import HeldDelivery, Target
+from services.webhooks.domain.breaker import Breaker, open_for
+from services.webhooks.domain.deliveries import Decision, HeldDelivery, Target
+from services.webhooks.domain.health import GRAIN
 
 # An endpoint that nobody has sent to lately starts small, so that one that hangs takes little with it; each success
 # widens its window by one up to its cap, each sign of trouble halves it.
@@ -15,23 +17,35 @@ FIRST_WINDOW: Final = 10
 AHEAD: Final = 2
 AHEAD_WHEN_QUICK: Final = 10
 QUICK_MILLISECONDS: Final = 100.0
+# By then the table says it too that an endpoint rests, and the table is right.
+REST_IS_WRITTEN_SECONDS: Final = 3.0
+# A claim leaves this much of the room to first tries that come in meanwhile.
+CLAIMED_SHARE: Final = 0.7
 
 
 class Lane:
     """Deliveries of one endpoint that are leased to this process."""
 
     __slots__ = (
+        "breaker",
         "cap",
         "endpoint_id",
+        "first_tries",
         "in_flight",
-        "is_ready_listed",
+        "is_listed",
+        "is_paced",
+        "is_retry_listed",
+        "is_troubled",
         "needs_target",
+        "noted_at",
         "pace",
         "reserved",
+        "rest_noted_at",
         "rests_until",
+        "retries",
         "target",
         "throttled",
-        "waiting",
+        "trips",
         "window",
     )
 
@@ -40,25 +54,45 @@ class Lane:
         self.cap = cap
         self.target: Target | None = None
         self.needs_target = True
-        self.waiting: deque[HeldDelivery] = deque()
+        self.first_tries: deque[HeldDelivery] = deque()
+        self.retries: deque[HeldDelivery] = deque()
         self.reserved = 0
         self.in_flight = 0
         self.window = min(FIRST_WINDOW, cap)
         self.throttled = 0
         self.rests_until: datetime | None = None
+        self.rest_noted_at = 0.0
+        self.breaker = Breaker()
+        # How often the breaker has opened in a row; while it is not zero, one delivery at a time is tried.
+        self.trips = 0
+        # Whether the endpoint has a limit per second: what is claimed then has its token, and goes at once.
+        self.is_paced = False
+        self.is_troubled = False
+        self.noted_at: datetime | None = None
         # How long a POST takes, in milliseconds, smoothed over the last few.
         self.pace = 2 * QUICK_MILLISECONDS
-        self.is_ready_listed = False
+        self.is_listed = False
+        self.is_retry_listed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries wait here."""
+        return len(self.first_tries) + len(self.retries)
 
     @property
     def held(self) -> int:
         """How many deliveries this process has or keeps room for."""
-        return self.reserved + len(self.waiting) + self.in_flight
+        return self.reserved + self.waiting + self.in_flight
+
+    @property
+    def width(self) -> int:
+        """How many may be in flight: one, to see whether it works again, after the breaker has opened."""
+        return 1 if self.trips else self.window
 
     @property
     def room(self) -> int:
-        """How many more it takes."""
-        return max(0, (AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.window - self.held)
+        """How many more first tries it takes without a claim."""
+        return max(0, (AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.width - self.held)
 
     @property
     def is_quick(self) -> bool:
@@ -66,25 +100,52 @@ class Lane:
         return self.pace < QUICK_MILLISECONDS
 
     @property
-    def can_send(self) -> bool:
-        """Whether the next one may go out now, as far as this endpoint is concerned."""
-        return bool(self.waiting) and self.in_flight < self.window and self.target is not None and not self.needs_target
+    def is_open(self) -> bool:
+        """Whether another one may go out now, as far as this endpoint is concerned."""
+        return self.in_flight < self.width and self.target is not None and not self.needs_target
+
+    def claim_room(self, now: datetime, loop_now: float) -> int:
+        """Return how many more it takes from a claim."""
+        if self.is_resting(now) and not self.may_be_outdated(loop_now):
+            return 0
+        if self.trips or self.is_paced:
+            return max(0, self.width - self.held)
+        return max(0, int((AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.width * CLAIMED_SHARE) - self.held)
 
     def is_resting(self, now: datetime) -> bool:
-        """Whether the endpoint has asked to be left alone until later than `now`."""
+        """Whether the endpoint is to be left alone until later than `now`."""
         return self.rests_until is not None and self.rests_until > now
 
-    def rest(self, until: datetime) -> None:
+    def rest(self, until: datetime, loop_now: float) -> None:
         """Leave the endpoint alone until a time; a later one that is known already stays."""
         if self.rests_until is None or self.rests_until < until:
             self.rests_until = until
+            self.rest_noted_at = loop_now
+
+    def may_be_outdated(self, loop_now: float) -> bool:
+        """Whether the table knows better by now until when the endpoint rests: somebody may have ended it."""
+        return loop_now - self.rest_noted_at > REST_IS_WRITTEN_SECONDS
+
+    def hear_of_breaker(self, trips: int, now: datetime, loop_now: float) -> None:
+        """Learn from a claim that the endpoint may be sent to, and whether that is a probe."""
+        if self.is_resting(now) and self.may_be_outdated(loop_now):
+            self.rests_until = None
+        if not self.is_resting(now):
+            self.trips = trips
 
     def set_target(self, target: Target) -> None:
         """Send with these facts from now on."""
+        endpoint = target.endpoint
         self.target = target
         self.needs_target = False
-        self.cap = target.endpoint.max_in_flight
+        self.cap = endpoint.max_in_flight
         self.window = min(self.window, self.cap)
+        self.is_paced = endpoint.rate_limit_per_second is not None
+        self.is_troubled = endpoint.failing_since is not None or endpoint.breaker != "closed"
+
+    def add(self, delivery: HeldDelivery) -> None:
+        """Let a delivery wait for its turn."""
+        (self.first_tries if delivery.is_first_try else self.retries).append(delivery)
 
     def note_success(self, milliseconds: int) -> None:
         """Widen the window."""
@@ -98,8 +159,42 @@ class Lane:
         self.window = max(1, self.window // 2)
         self.pace = 2 * QUICK_MILLISECONDS
 
+    def judge(self, decision: Decision, trips_at_start: int, now: datetime, loop_now: float) -> int | None:
+        """Count an outcome for the breaker; return how often it has opened in a row if that has changed.
+
+        A receiver that says when to come back is not broken; and what was sent before the breaker opened says nothing
+        about whether it may close.
+        """
+        has_succeeded = decision.status == "succeeded"
+        if self.trips:
+            if trips_at_start != self.trips or self.is_resting(now) or decision.names_a_time:
+                return None
+            self.trips = 0 if has_succeeded else self.trips + 1
+        elif decision.names_a_time or not self.breaker.note(loop_now, has_succeeded=has_succeeded):
+            return None
+        else:
+            self.trips = 1
+        self.breaker.forget()
+        if self.trips:
+            self.rest(now + open_for(self.trips), loop_now)
+        return self.trips
+
+    def is_news(self, decision: Decision, delivery: HeldDelivery, now: datetime) -> bool:
+        """Say whether an outcome may change what is written of the endpoint's health; a replay never does."""
+        if delivery.trigger != "automatic":
+            return False
+        if decision.status != "succeeded":
+            self.is_troubled = True
+            return True
+        if not self.is_troubled and self.noted_at is not None and now - self.noted_at < GRAIN:
+            return False
+        self.is_troubled = False
+        self.noted_at = now
+        return True
+
     def take_waiting(self) -> list[HeldDelivery]:
         """Remove and return what has not been sent."""
-        taken = list(self.waiting)
-        self.waiting.clear()
+        taken = [*self.first_tries, *self.retries]
+        self.first_tries.clear()
+        self.retries.clear()
         return taken

@@ -14,7 +14,8 @@ MAX_GROUP: Final = 500
 _GATHER_SECONDS: Final = 0.01
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
-Record = Callable[[Sequence[Settlement]], Awaitable[None]]
+Record = Callable[[Sequence[Settlement]], Awaitable[bool]]
+"""Writes results and says whether others have become due by them."""
 
 
 class ResultWriter:
@@ -33,29 +34,28 @@ class ResultWriter:
         self._is_empty.clear()
         self._arrived.set()
 
-    async def run(self) -> None:
-        """Write until cancelled."""
+    async def run(self, note_backlog: Callable[[], None]) -> None:
+        """Write until cancelled, and tell of what has become due."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(_GATHER_SECONDS)
             self._arrived.clear()
             while self._gathered:
                 group, self._gathered = self._gathered[:MAX_GROUP], self._gathered[MAX_GROUP:]
-                await self._write(group)
+                if await self._write(group):
+                    note_backlog()
             self._is_empty.set()
 
     async def drain(self) -> None:
         """Wait until everything that was handed in is written."""
         await self._is_empty.wait()
 
-    async def _write(self, group: Sequence[Settlement]) -> None:
+    async def _write(self, group: Sequence[Settlement]) -> bool:
         pause = _FIRST_PAUSE
         while True:
             try:
-                await self._record(group)
+                return await self._record(group)
             except TransientFault as fault:
                 get_logger().warning("results_not_written", count=len(group), reason=str(fault))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            else:
-                return

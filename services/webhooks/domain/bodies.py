@@ -1,5 +1,6 @@
 """The bodies that receivers get, as members in order; they become bytes once, and those are signed ever after."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -7,6 +8,40 @@ from typing import Any, Final
 DEFAULT_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
 # Members that are ours; an attribute of the same name never takes their place.
 RESERVED: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
+MESSAGES_PATH: Final = "/v1/webhooks/messages"
+# What a purchase says about the customer and the basket is the program's business, not its partners'.
+_PROGRAMS_OWN: Final = frozenset({"customer", "order", "attribute_names"})
+_PARTNERS: Final = "-partner"
+
+
+def message_format(format_: str, partner_id: uuid.UUID | None) -> str:
+    """Return the form in which a message is kept for an endpoint: partners get another text of the full formats."""
+    return format_ if partner_id is None or format_ == "flat" else format_ + _PARTNERS
+
+
+def plain_format(kept: str) -> str:
+    """Return the format, as endpoints name it, of a form in which a message is kept."""
+    return kept.removesuffix(_PARTNERS)
+
+
+def is_for_partners(kept: str) -> bool:
+    """Say whether a partner may see a message in this form in full."""
+    return kept == "flat" or kept.endswith(_PARTNERS)
+
+
+def content_type(kept: str) -> str:
+    """Return the content type under which a body goes out."""
+    return "application/cloudevents+json" if plain_format(kept) == "cloudevents" else "application/json"
+
+
+def visible_data(data: Mapping[str, Any], kept: str) -> Mapping[str, Any]:
+    """Return of an event's data what those may see for whom the form is made."""
+    if not is_for_partners(kept):
+        return data
+    seen = {name: value for name, value in data.items() if name not in _PROGRAMS_OWN}
+    if "attributes" in data:
+        seen["attributes"] = _attributes(data)
+    return seen
 
 
 def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime) -> dict[str, Any]:
@@ -18,13 +53,40 @@ def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime
         body["timestamp"] = milliseconds(occurred_at)
         body["codes_remaining"] = data.get("codes_remaining")
     else:
-        body |= {name: value for name, value in data.items() if name not in {"event", "timestamp"}}
+        seen = visible_data(data, "flat")
+        body |= {name: value for name, value in seen.items() if name not in {"event", "timestamp"}}
         body["timestamp"] = milliseconds(occurred_at)
     return body
 
 
+def standard_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime) -> dict[str, Any]:
+    """Return the members of an event's body as Standard Webhooks recommends it."""
+    return {"type": event_type, "timestamp": milliseconds(occurred_at), "data": data}
+
+
+def thin_members(event_type: str, occurred_at: datetime, message_name: str) -> dict[str, Any]:
+    """Return the members of a body that only says what to fetch; `url` is relative to the address of this API."""
+    reference = {"id": message_name, "url": f"{MESSAGES_PATH}/{message_name}"}
+    return {"type": event_type, "timestamp": milliseconds(occurred_at), "data": reference}
+
+
+def cloudevents_members(
+    event_type: str, data: Mapping[str, Any], occurred_at: datetime, event_id: str, source: str
+) -> dict[str, Any]:
+    """Return the members of a body that is a CloudEvent in structured mode, named as the event was."""
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "type": event_type,
+        "time": milliseconds(occurred_at),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
 def members_of_test(partner_id: str | None, program_name: str, now: datetime) -> dict[str, Any]:
-    """Return the members of a test event's body in order."""
+    """Return the members of a test event's flat body in order."""
     return {
         "event": "test",
         "partner_id": partner_id,

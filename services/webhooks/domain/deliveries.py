@@ -1,24 +1,32 @@
 """Deliveries and attempts: the facts of one try, and what is to be done after it."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 from services.webhooks.domain import schedule
+from services.webhooks.domain.bodies import content_type
 from services.webhooks.domain.endpoints import Endpoint
+from services.webhooks.domain.headers import Auth
+from services.webhooks.domain.signature import SigningKey, algorithms
 
 DeliveryStatus = Literal["pending", "succeeded", "failed", "dead", "canceled"]
-Trigger = Literal["automatic", "replay", "test"]
+Trigger = Literal["automatic", "manual", "replay", "test", "listen"]
 ErrorCode = Literal[
     "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
 ]
 GONE: Final = 410
+# What a receiver may say by its answer's header `webhook-delivery`.
+ABORT: Final = "abort-message"
+DISABLE: Final = "disable"
+RECEIVER_ASKED: Final = "receiver_asked"
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES: Final = 16 * 1024
 MESSAGE_PREFIX: Final = "msg_"
-# The total timeout of a POST and as much again: who has not reported by then is taken for dead.
-LEASE_SECONDS: Final = 30.0
+# The longest timeout of a POST and half as much again: who has not reported by then is taken for dead.
+LEASE_SECONDS: Final = 45.0
 
 
 @dataclass(slots=True)
@@ -39,6 +47,33 @@ class HeldDelivery:
     ends_at: datetime
     token: int
     lease_ends: float
+    format: str = "flat"
+    sequence: int | None = None
+    ordering_key: str | None = None
+    breaker_trips: int = 0
+
+    @property
+    def is_first_try(self) -> bool:
+        """Whether it has not been sent before; what has been may wait for what has not."""
+        return self.step == 1 and self.trigger == "automatic"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it.
+
+    The values of `secret_headers` are shown to nobody.
+    """
+
+    url: str
+    message_name: str
+    body: bytes
+    keys: Sequence[SigningKey]
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 15.0
+    sequence: int | None = None
+    secret_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +81,47 @@ class Target:
     """An endpoint as the sender needs it, with its live keys, the newest first."""
 
     endpoint: Endpoint
-    keys: tuple[tuple[bytes, datetime | None], ...]
+    keys: tuple[tuple[SigningKey, datetime | None], ...]
+    auth: Auth | None = None
     is_archived: bool = False
 
-    def live_keys(self, now: datetime) -> list[bytes]:
+    @property
+    def steps(self) -> Sequence[int]:
+        """Seconds before each attempt."""
+        own = self.endpoint.schedule
+        return schedule.STEPS if own is None else (0, *own)
+
+    def live_keys(self, now: datetime) -> list[SigningKey]:
         """Return the keys that sign at this moment."""
-        return [key for key, expires_at in self.keys if expires_at is None or expires_at > now]
+        wanted = algorithms(self.endpoint.signing)
+        return [key for key, ends in self.keys if key.algorithm in wanted and (ends is None or ends > now)]
+
+    def outgoing(
+        self, message_id: uuid.UUID, format_: str, body: bytes, now: datetime, sequence: int | None = None
+    ) -> Outgoing:
+        """Return what is to be POSTed of a message, signed with the keys of this moment."""
+        headers = dict(self.endpoint.headers)
+        secret_headers: tuple[str, ...] = ()
+        if self.auth is not None:
+            name, value = self.auth.header
+            headers[name] = value
+            secret_headers = (name,)
+        return Outgoing(
+            self.endpoint.url,
+            message_name(message_id),
+            body,
+            self.live_keys(now),
+            content_type(format_),
+            headers,
+            float(self.endpoint.timeout_seconds),
+            sequence,
+            secret_headers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one POST: a status, or an error code where no status was had."""
+    """What came of one POST: a status, or an error code where no status was had; the rest as far as it was measured."""
 
     started_at: datetime
     duration_ms: int
@@ -64,6 +129,14 @@ class Answer:
     error_code: ErrorCode | None
     response: str | None
     retry_after: str | None = None
+    dns_ms: int | None = None
+    connect_ms: int | None = None
+    tls_ms: int | None = None
+    ttfb_ms: int | None = None
+    remote_ip: str | None = None
+    request_headers: Mapping[str, str] | None = None
+    response_headers: Mapping[str, str] | None = None
+    control: str | None = None
 
     @property
     def has_succeeded(self) -> bool:
@@ -79,40 +152,64 @@ class Decision:
     due_at: datetime | None = None
     reason: str | None = None
     resume_at: datetime | None = None
-    is_gone: bool = False
+    disabled_reason: str | None = None
+    names_a_time: bool = False
 
 
 SUCCEEDED: Final = Decision("succeeded")
 
 
-def decide(answer: Answer, step: int, ends_at: datetime, now: datetime, throttled: int, chance: float) -> Decision:
+def decide(
+    answer: Answer,
+    step: int,
+    ends_at: datetime,
+    now: datetime,
+    throttled: int,
+    chance: float,
+    steps: Sequence[int] = schedule.STEPS,
+) -> Decision:
     """Judge one answer: 2xx succeeds, 410 means the endpoint is gone, an overloaded one rests, all else is retried.
 
-    `throttled` counts the refusals for overload in a row, this one included.
+    `throttled` counts the refusals for overload in a row, this one included. By the header `webhook-delivery` a
+    receiver may ask that this message is not tried again, or that nothing more comes at all.
     """
     status = answer.status
+    asked_off = RECEIVER_ASKED if answer.control == DISABLE else None
     if answer.has_succeeded:
-        return SUCCEEDED
+        return Decision("succeeded", disabled_reason=asked_off) if asked_off else SUCCEEDED
     if status == GONE:
-        return Decision("dead", reason="endpoint_gone", is_gone=True)
-    resume_at = None
+        return Decision("dead", reason="endpoint_gone", disabled_reason="gone")
+    if asked_off:
+        return Decision("dead", reason="endpoint_disabled", disabled_reason=asked_off)
+    if answer.control == ABORT:
+        return Decision("dead", reason="aborted_by_receiver")
+    resume_at, asked = None, None
     if status in OVERLOADED:
-        resume_at = now + (schedule.retry_after(answer.retry_after, now) or schedule.throttle(throttled))
-    due_at = schedule.next_attempt(step, now, ends_at, resume_at, chance)
+        asked = schedule.retry_after(answer.retry_after, now)
+        resume_at = now + (asked or schedule.throttle(throttled))
+    due_at = schedule.next_attempt(step, now, ends_at, resume_at, chance, steps)
+    names_a_time = asked is not None
     if due_at is None:
-        reason = "attempts_exhausted" if step >= schedule.MAX_ATTEMPTS else "expired"
-        return Decision("dead", reason=reason, resume_at=resume_at)
-    return Decision("pending", due_at=due_at, resume_at=resume_at)
+        reason = "attempts_exhausted" if step >= len(steps) else "expired"
+        return Decision("dead", reason=reason, resume_at=resume_at, names_a_time=names_a_time)
+    return Decision("pending", due_at=due_at, resume_at=resume_at, names_a_time=names_a_time)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One attempt with its answer and what was decided; the unit that is written in groups."""
+    """One attempt with its answer and what was decided; the unit that is written in groups.
+
+    `resume_at` is when its endpoint may be sent to again, `breaker_trips` how often its breaker has opened in a row if
+    that has changed, `is_news` whether the endpoint's health is to be looked at.
+    """
 
     held: HeldDelivery
     target: Target
     answer: Answer
     decision: Decision
+    resume_at: datetime | None = None
+    breaker_trips: int | None = None
+    is_news: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +221,8 @@ class RecordedAttempt:
     number: int
     trigger: Trigger
     answer: Answer
+    next_attempt_at: datetime | None = None
+    redacted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +240,16 @@ class Delivery:
     next_attempt_at: datetime | None
     created_at: datetime
     completed_at: datetime | None
+    sequence: int | None = None
+    replay_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with its body and all its attempts, the first one first."""
+    """A delivery with its body, as long as that is kept, and all its attempts, the first one first."""
 
     delivery: Delivery
-    body: bytes
+    body: bytes | None
     attempts: tuple[RecordedAttempt, ...]
 
 
@@ -167,12 +268,36 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries are meant; None means all."""
+
+    endpoint_id: uuid.UUID | None = None
+    status: DeliveryStatus | None = None
+    event_type: str | None = None
+    message_id: uuid.UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
     """Which dead letters are meant; None means all."""
 
     endpoint_id: uuid.UUID | None = None
     event_type: str | None = None
     since: datetime | None = None
+
+
+def message_id_of(name: str) -> uuid.UUID | None:
+    """Return the id of a message by the name that receivers see; None for what names no message."""
+    digits = name.removeprefix(MESSAGE_PREFIX)
+    if digits == name or len(digits) != 32:
+        return None
+    try:
+        found = uuid.UUID(digits)
+    except ValueError:
+        return None
+    return found if found.hex == digits else None
 
 
 def message_name(message_id: uuid.UUID) -> str:

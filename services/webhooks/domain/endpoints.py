@@ -1,20 +1,31 @@
 """Endpoints: what they are, and which events reach them."""
 
 import uuid
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 from services.webhooks.domain.errors import InvalidField
+from services.webhooks.domain.headers import Auth, AuthType
+from services.webhooks.domain.signature import Signing
 
 EndpointStatus = Literal["active", "paused", "disabled"]
+Format = Literal["flat", "standard", "thin", "cloudevents"]
+Ordering = Literal["none", "key", "strict"]
+OnExhausted = Literal["block", "skip"]
+Breaker = Literal["closed", "open", "half_open"]
 EVERYTHING: Final = "*"
 TEST: Final = "test"
 OPERATIONAL_PREFIX: Final = "webhook."
 DEFAULT_IN_FLIGHT: Final = 50
 MAX_IN_FLIGHT: Final = 100
 MAX_ENDPOINTS: Final = 500
+MAX_RATE_PER_SECOND: Final = 10_000
+SHORTEST_TIMEOUT, DEFAULT_TIMEOUT, LONGEST_TIMEOUT = 5, 15, 30
+MAX_STEPS: Final = 20
+LONGEST_STEP_SECONDS: Final = 172_800
+DISABLED_BY_OWNER: Final = "by_owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,45 +37,78 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointDraft:
-    """An endpoint as asked for; `secret` is the caller's own, if any."""
+class ShownAuth:
+    """What may be shown of how we authenticate ourselves to the receiver."""
+
+    type: AuthType
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What an owner decides about an endpoint."""
 
     url: str
     event_types: tuple[str, ...]
-    format: str
-    description: str | None
-    status: EndpointStatus
-    max_in_flight: int
-    partner_id: uuid.UUID | None
-    secret: str | None
+    format: Format = "flat"
+    signing: Signing = "hmac"
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: EndpointStatus = "active"
+    timeout_seconds: int = DEFAULT_TIMEOUT
+    max_in_flight: int = DEFAULT_IN_FLIGHT
+    rate_limit_per_second: int | None = None
+    schedule: tuple[int, ...] | None = None
+    ordering: Ordering = "none"
+    on_exhausted: OnExhausted = "skip"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A receiver of a program or, where `partner_id` is set, of one of its partners."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointDraft(Terms):
+    """An endpoint as asked for; `secret` is the caller's own key, if any."""
+
+    auth: Auth | None = None
+    partner_id: uuid.UUID | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(Terms):
+    """A receiver of a program or, where `partner_id` is set, of one of its partners.
+
+    `resume_at` is when it may be sent to again, whether it asked for rest or its breaker is open.
+    """
 
     id: uuid.UUID
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
-    url: str
-    event_types: tuple[str, ...]
-    format: str
-    description: str | None
-    status: EndpointStatus
-    disabled_reason: str | None
-    max_in_flight: int
-    resume_at: datetime | None
-    version: int
+    auth: ShownAuth | None = None
+    disabled_reason: str | None = None
+    paused_until: datetime | None = None
+    resume_at: datetime | None = None
+    breaker: Breaker = "closed"
+    failing_since: datetime | None = None
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
+    listens_until: datetime | None = None
+    version: int = 1
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """Whose endpoint it is."""
+        return self.partner_id or self.program_id
 
 
 @dataclass(frozen=True, slots=True)
 class ShownEndpoint:
-    """An endpoint with the secret that is shown this once."""
+    """An endpoint with the secrets, as texts, that are shown this once."""
 
     endpoint: Endpoint
-    secret: str
+    secret: str | None
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +119,17 @@ class Subscription:
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
     event_types: frozenset[str]
-    format: str
+    format: Format
     max_in_flight: int
     is_open: bool
+    is_disabled: bool
     version: int
+    ordering: Ordering = "none"
+
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """Whose endpoint it is."""
+        return self.partner_id or self.program_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +140,7 @@ class EndpointState:
     version: int
     is_active: bool
     resume_at: datetime | None
+    is_failing: bool = False
 
 
 def is_operational(event_type: str) -> bool:
@@ -113,3 +165,12 @@ def check_event_types(chosen: Sequence[str], allowed: Collection[str]) -> tuple[
             listed = ", ".join(sorted(allowed))
             raise InvalidField("event_types", f"must be * or some of: {listed}")
     return tuple(dict.fromkeys(chosen))
+
+
+def check_schedule(seconds: Sequence[int]) -> tuple[int, ...]:
+    """Return the waits before each retry; raises `InvalidField` for what is no schedule."""
+    if not 1 <= len(seconds) <= MAX_STEPS:
+        raise InvalidField("schedule", f"must have 1 to {MAX_STEPS} steps")
+    if not all(1 <= step <= LONGEST_STEP_SECONDS for step in seconds):
+        raise InvalidField("schedule", f"must have steps of 1 to {LONGEST_STEP_SECONDS} seconds")
+    return tuple(seconds)

@@ -4,12 +4,22 @@ Exception
 └── WebhookError
     ├── EndpointMissing
     ├── DeliveryMissing
+    ├── KeyUnknown
+    ├── MessageMissing
+    ├── ReplayMissing
+    ├── ListenerMissing
     ├── InvalidField
     ├── TooManyKeys
+    ├── KeyMissing
+    ├── LastKey
     ├── TooManyEndpoints
+    ├── TooManyReplays
     ├── DeliveryPending
-    ├── EndpointDisabled
-    └── DeliveryNotReplayable
+    ├── DeliveryUnderWay
+    ├── DeliveryNotPending
+    ├── DeliveryNotReplayable
+    ├── ContentGone
+    └── ReplayEnded
 """
 
 
@@ -29,6 +39,22 @@ class DeliveryMissing(WebhookError):
     """There is no such delivery, or it belongs to somebody else."""
 
 
+class KeyUnknown(WebhookError):
+    """The endpoint has no such live key."""
+
+
+class MessageMissing(WebhookError):
+    """There is no such message, or it belongs to somebody else."""
+
+
+class ReplayMissing(WebhookError):
+    """There is no such replay, or it belongs to somebody else."""
+
+
+class ListenerMissing(WebhookError):
+    """There is no such listener, or it belongs to somebody else, or nobody has listened for too long."""
+
+
 class InvalidField(WebhookError):
     """A member of the request cannot be accepted; `text` says why."""
 
@@ -46,6 +72,14 @@ class TooManyKeys(WebhookError):
         self.limit = limit
 
 
+class KeyMissing(WebhookError):
+    """The endpoint has no secret to sign with; rotate with the algorithm hmac first, which shows a new one."""
+
+
+class LastKey(WebhookError):
+    """This is the last key that signs the endpoint's messages; rotate before revoking it."""
+
+
 class TooManyEndpoints(WebhookError):
     """A program or partner has as many endpoints as it may have."""
 
@@ -54,13 +88,33 @@ class TooManyEndpoints(WebhookError):
         self.limit = limit
 
 
-class EndpointDisabled(WebhookError):
-    """The endpoint is disabled; set it active before replaying its deliveries."""
+class TooManyReplays(WebhookError):
+    """As many replays are under way as may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"At most {limit} replays may be under way at a time.")
+        self.limit = limit
 
 
 class DeliveryPending(WebhookError):
-    """The delivery is still under way; there is nothing to replay yet."""
+    """The delivery is still pending; there is nothing to replay yet."""
+
+
+class DeliveryUnderWay(WebhookError):
+    """An attempt is under way; try again in a moment."""
+
+
+class DeliveryNotPending(WebhookError):
+    """Only a pending delivery can be canceled."""
 
 
 class DeliveryNotReplayable(WebhookError):
     """Only a delivery that became a dead letter can be replayed."""
+
+
+class ContentGone(WebhookError):
+    """The message's content was redacted or is kept no longer; it cannot be sent again."""
+
+
+class ReplayEnded(WebhookError):
+    """The replay has come to its end already."""

@@ -4,7 +4,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+# The narrowest first.
+_SUBJECTS: Final = ("code_id", "code", "coupon_id", "endpoint_id", "batch_id", "partner_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,14 @@ class IncomingEvent:
     occurred_at: datetime
     data: Mapping[str, Any]
     body_sha256: bytes
+
+    @property
+    def subject(self) -> str:
+        """What the event is about: what is told of the same subject may be wanted in order."""
+        for name in _SUBJECTS:
+            if isinstance(found := self.data.get(name), str):
+                return found
+        return self.type
 
     @property
     def about_endpoint(self) -> str | None:

@@ -1,12 +1,16 @@
-"""When a delivery is tried again: ten attempts over 75 h 35 m, jittered, and never later than 96 h after the start."""
+"""When a delivery is tried again: ten attempts over 75 h 35 m, jittered, and never later than 96 h after the start.
+
+An endpoint may have steps of its own; the end stays the same.
+"""
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# Seconds before each attempt; the first goes out at once.
+# Seconds before each attempt, unless an endpoint has its own; the first goes out at once.
 STEPS: Final = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_ATTEMPTS: Final = len(STEPS)
 JITTER: Final = 0.2
@@ -16,24 +20,29 @@ _THROTTLE_FIRST, _THROTTLE_MOST = 5.0, 300.0
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 
 
-def delay(step: int, chance: float) -> timedelta:
+def delay(step: int, chance: float, steps: Sequence[int] = STEPS) -> timedelta:
     """Return how long to wait before attempt number `step + 1` (step 1 is the first retry).
 
     `chance` in [0, 1) places the delay within 20 % around its step.
     """
-    return timedelta(seconds=STEPS[step] * (1 - JITTER + 2 * JITTER * chance))
+    return timedelta(seconds=steps[step] * (1 - JITTER + 2 * JITTER * chance))
 
 
 def next_attempt(
-    step: int, now: datetime, ends_at: datetime, not_before: datetime | None, chance: float
+    step: int,
+    now: datetime,
+    ends_at: datetime,
+    not_before: datetime | None,
+    chance: float,
+    steps: Sequence[int] = STEPS,
 ) -> datetime | None:
     """Return when to try again after attempt number `step` failed, or None if that was the last.
 
     `not_before` is what the receiver asked for; a try that would come after `ends_at` is none.
     """
-    if step >= MAX_ATTEMPTS:
+    if step >= len(steps):
         return None
-    due = now + delay(step, chance)
+    due = now + delay(step, chance, steps)
     if not_before is not None and not_before > due:
         due = not_before
     return due if due < ends_at else None

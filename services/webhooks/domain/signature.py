@@ -1,28 +1,67 @@
-"""Signatures and secrets as Standard Webhooks has them: `v1` is HMAC-SHA256 over id, timestamp and body."""
+"""Secrets as Standard Webhooks has them, and what is signed: `v1` is HMAC-SHA256, `v1a` is ed25519.
+
+The arithmetic of ed25519 is not ours; it is in `sender.signing`.
+"""
 
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable
-from typing import Final
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
 
+Algorithm = Literal["hmac", "ed25519"]
+Signing = Literal["hmac", "ed25519", "both"]
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix that marks a secret, not one
+PRIVATE_PREFIX: Final = "whsk_"
+PUBLIC_PREFIX: Final = "whpk_"
 SHORTEST_SECRET, LONGEST_SECRET = 24, 64
+SEED_BYTES: Final = 32
 MAX_LIVE_KEYS: Final = 10
+LONGEST_GRACE_SECONDS: Final = 604_800
+_ALGORITHMS: Final[dict[Signing, tuple[Algorithm, ...]]] = {
+    "hmac": ("hmac",),
+    "ed25519": ("ed25519",),
+    "both": ("hmac", "ed25519"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key that signs: the secret of HMAC, or the seed of an ed25519 key."""
+
+    algorithm: Algorithm
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    """A key to be kept, with its public half, if it has one."""
+
+    key: SigningKey
+    public_key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """A key as it may be shown at any time: without its secret."""
+
+    id: uuid.UUID
+    algorithm: Algorithm
+    public_key: bytes | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+def algorithms(signing: Signing) -> tuple[Algorithm, ...]:
+    """Return the algorithms by which an endpoint's messages are signed."""
+    return _ALGORITHMS[signing]
 
 
 def parse_secret(text: str) -> bytes:
     """Return the key bytes of a `whsec_` secret; raises ValueError for anything that receivers could not decode."""
-    if not text.startswith(SECRET_PREFIX):
-        raise ValueError(f"must start with {SECRET_PREFIX}")
-    encoded = text.removeprefix(SECRET_PREFIX)
-    try:
-        key = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"must be {SECRET_PREFIX} followed by base64") from None
-    # Only the canonical spelling: some decoders ignore stray bits at the end, others refuse them.
-    if base64.b64encode(key).decode() != encoded:
-        raise ValueError(f"must be {SECRET_PREFIX} followed by canonical base64")
+    key = decode(text, SECRET_PREFIX)
     if not SHORTEST_SECRET <= len(key) <= LONGEST_SECRET:
         raise ValueError(f"must hold {SHORTEST_SECRET} to {LONGEST_SECRET} bytes")
     return key
@@ -30,10 +69,34 @@ def parse_secret(text: str) -> bytes:
 
 def format_secret(key: bytes) -> str:
     """Return key bytes as the text that is shown once."""
-    return SECRET_PREFIX + base64.b64encode(key).decode()
+    return encode(SECRET_PREFIX, key)
 
 
-def sign(message_id: str, timestamp: int, body: bytes, keys: Iterable[bytes]) -> str:
-    """Return the value of `webhook-signature`: one `v1` signature per live key, separated by spaces."""
-    content = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
-    return " ".join("v1," + base64.b64encode(hmac.digest(key, content, "sha256")).decode() for key in keys)
+def encode(prefix: str, key: bytes) -> str:
+    """Return bytes as a key's text: its prefix and base64."""
+    return prefix + base64.b64encode(key).decode()
+
+
+def decode(text: str, prefix: str) -> bytes:
+    """Return the bytes of a key's text; raises ValueError for anything but canonical base64 after its prefix."""
+    if not text.startswith(prefix):
+        raise ValueError(f"must start with {prefix}")
+    encoded = text.removeprefix(prefix)
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"must be {prefix} followed by base64") from None
+    # Only the canonical spelling: some decoders ignore stray bits at the end, others refuse them.
+    if base64.b64encode(key).decode() != encoded:
+        raise ValueError(f"must be {prefix} followed by canonical base64")
+    return key
+
+
+def signed_content(message_id: str, timestamp: int, body: bytes) -> bytes:
+    """Return what is signed."""
+    return b"%b.%d.%b" % (message_id.encode(), timestamp, body)
+
+
+def hmac_signature(content: bytes, key: bytes) -> str:
+    """Return one `v1` signature."""
+    return "v1," + base64.b64encode(hmac.digest(key, content, "sha256")).decode()

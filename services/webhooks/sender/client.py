@@ -3,43 +3,40 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
-from multidict import CIMultiDict
 
 from services.webhooks.domain.addresses import Reach, URLRefused
-from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, ErrorCode, printable
-from services.webhooks.domain.signature import sign
+from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, ErrorCode, Outgoing, printable
 from services.webhooks.sender.guard import (
     DIALLED,
     AddressRefused,
-    DialNote,
-    NameService,
+    Dial,
     NotingConnector,
     VettingResolver,
     vetting_socket_factory,
 )
+from services.webhooks.sender.names import NameService
+from services.webhooks.sender.signing import sign
 from services.webhooks.sender.urls import CheckedURL, URLChecker
 from shared.boundary import refuse_inside_transaction
 from shared.clock import Clock
 from shared.log import get_logger
 
-TOTAL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
 # Once the status is known, the rest of an answer is worth this much waiting: it only goes into the log.
 BODY_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 5.0
-_HEADERS: Final = (
-    ("User-Agent", "Mintwire-Webhooks/1.0"),
-    ("Accept", "*/*"),
-    ("Accept-Encoding", "identity"),
-    ("Content-Type", "application/json"),
-)
+_HEADERS: Final = {"User-Agent": "Mintwire-Webhooks/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
+_MASK: Final = "***"
+# What is kept of an answer's headers: for a look at what went wrong, not for an account.
+_KEPT_HEADERS: Final = 50
+_KEPT_HEADER_LENGTH: Final = 500
 _REACHES: Final[tuple[Reach, ...]] = ("public", "loopback")
 
 
@@ -52,13 +49,11 @@ class Sender:
         names: NameService,
         clock: Clock,
         *,
-        total_seconds: float = TOTAL_SECONDS,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._urls = urls
         self._names = names
         self._clock = clock
-        self._total_seconds = total_seconds
         self._ssl: ssl.SSLContext | bool = ssl_context or True
         self._sessions: dict[Reach, ClientSession] = {}
         self._exit = AsyncExitStack()
@@ -73,55 +68,68 @@ class Sender:
     ) -> None:
         await self._exit.aclose()
 
-    async def post(self, url: str, message_name: str, body: bytes, keys: Sequence[bytes]) -> Answer:
-        """POST a body as it is, signed with every key; returns within the total timeout, whatever the receiver does."""
+    async def post(self, outgoing: Outgoing) -> Answer:
+        """POST a body as it is, signed with every key; returns within the timeout, whatever the receiver does."""
         refuse_inside_transaction("A webhook")
         started_at = self._clock()
         started = time.perf_counter()
         status: int | None = None
         error_code: ErrorCode | None = None
+        response: aiohttp.ClientResponse | None = None
+        answered: float | None = None
         raw: bytes | None = None
-        retry_after: str | None = None
+        dial = Dial()
+        DIALLED.set(dial)
+        headers = signed_headers(outgoing, int(started_at.timestamp()))
         try:
-            checked = self._urls.check(url)
-            note = DialNote()
-            DIALLED.set(note)
-            timestamp = int(started_at.timestamp())
-            headers = CIMultiDict(_HEADERS)
-            headers["webhook-id"] = message_name
-            headers["webhook-timestamp"] = str(timestamp)
-            headers["webhook-signature"] = sign(message_name, timestamp, body, keys)
-            response = await self._request(checked, headers, body, note)
+            checked = self._urls.check(outgoing.url)
+            response = await self._request(checked, headers, outgoing, dial)
+            answered = time.perf_counter()
             status = response.status
-            retry_after = response.headers.get("Retry-After")
             raw = await _excerpt(response)
         except URLRefused:
             error_code = "blocked_address"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            error_code = classify(error)
+            error_code = "invalid_answer" if dial.has_flooded else classify(error)
         except Exception as error:  # noqa: BLE001 - a receiver must not be able to end us; arch: allow-broad-except: same
             get_logger().error("webhook_client_failed", exc_info=error)
             error_code = "invalid_answer"
+        finished = time.perf_counter()
+        is_blocked = error_code == "blocked_address"
         return Answer(
             started_at,
-            round((time.perf_counter() - started) * 1000),
+            _milliseconds(finished - started),
             status,
             error_code,
             None if raw is None else printable(raw),
-            retry_after,
+            retry_after=None if response is None else response.headers.get("Retry-After"),
+            # Of an address that is not dialled nothing is told, not even how long it took to find out.
+            dns_ms=None if dial.dns is None or is_blocked else _milliseconds(dial.dns),
+            connect_ms=None if dial.connect is None else _milliseconds(dial.connect),
+            tls_ms=None if dial.tls is None else _milliseconds(dial.tls),
+            ttfb_ms=None if answered is None else _milliseconds(answered - (dial.ready_at or started)),
+            remote_ip=None if is_blocked else dial.address,
+            request_headers=_masked(headers, outgoing),
+            response_headers=None if response is None else _kept(response),
+            control=None if response is None else response.headers.get("webhook-delivery"),
         )
 
     async def _request(
-        self, checked: CheckedURL, headers: CIMultiDict[str], body: bytes, note: DialNote
+        self, checked: CheckedURL, headers: dict[str, str], outgoing: Outgoing, dial: Dial
     ) -> aiohttp.ClientResponse:
         session = self._sessions[checked.reach]
+        timeout = _timeout(outgoing.timeout_seconds)
         try:
-            return await session.post(checked.url, data=body, headers=headers, allow_redirects=False)
+            return await session.post(
+                checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout
+            )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if note.has_dialled or not _is_silent(error):
+            if dial.has_dialled or not _is_silent(error):
                 raise
         # The receiver had closed an idle connection as we wrote to it; it has not seen the request.
-        return await session.post(checked.url, data=body, headers=headers, allow_redirects=False)
+        return await session.post(
+            checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout
+        )
 
     def _session(self, reach: Reach) -> ClientSession:
         connector = NotingConnector(
@@ -133,13 +141,22 @@ class Sender:
             socket_factory=vetting_socket_factory(reach),
             keepalive_timeout=IDLE_SECONDS,
         )
-        return ClientSession(
-            connector=connector,
-            cookie_jar=DummyCookieJar(),
-            timeout=ClientTimeout(total=self._total_seconds, sock_connect=min(CONNECT_SECONDS, self._total_seconds)),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        return ClientSession(connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, trust_env=False)
+
+
+def signed_headers(outgoing: Outgoing, timestamp: int) -> dict[str, str]:
+    """Return all headers of a POST, its signature among them."""
+    headers = {
+        **outgoing.headers,
+        **_HEADERS,
+        "Content-Type": outgoing.content_type,
+        "webhook-id": outgoing.message_name,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(outgoing.message_name, timestamp, outgoing.body, outgoing.keys),
+    }
+    if outgoing.sequence is not None:
+        headers["webhook-sequence"] = str(outgoing.sequence)
+    return headers
 
 
 def classify(error: Exception) -> ErrorCode:
@@ -188,3 +205,39 @@ async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
     else:
         response.close()
     return bytes(read)
+
+
+@lru_cache(maxsize=64)
+def _timeout(seconds: float) -> ClientTimeout:
+    return ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
+
+
+def _masked(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:
+    """Return the headers as they may be kept and shown: without what would let a reader pass for us."""
+    shown = dict(headers)
+    shown["webhook-signature"] = " ".join(
+        each.partition(",")[0] + "," + _MASK for each in headers["webhook-signature"].split(" ")
+    )
+    for name in outgoing.secret_headers:
+        shown[name] = _MASK
+    return shown
+
+
+def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the beginning of an answer's headers as text that the database accepts."""
+    kept: dict[str, str] = {}
+    for name, value in response.headers.items():
+        if len(kept) >= _KEPT_HEADERS:
+            break
+        kept[_clean(name)] = _MASK if name.lower() == "set-cookie" else _clean(value)
+    return kept
+
+
+def _clean(text: str) -> str:
+    short = text[:_KEPT_HEADER_LENGTH]
+    # A receiver may send any byte; the client keeps what is no UTF-8 as lone surrogates.
+    return short if short.isascii() and short.isprintable() else printable(short.encode("utf-8", "surrogateescape"))
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

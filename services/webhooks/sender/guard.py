@@ -5,25 +5,28 @@ A check when an endpoint is registered cannot replace this, since a name may res
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
-from aiohttp import TCPConnector
+from aiohttp import ClientPayloadError, StreamReader, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
-from aiohttp.connector import AddrInfoType
+from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.http import RawResponseMessage
 
 from services.webhooks.domain.addresses import REFUSED, Reach, is_dialable
+from services.webhooks.sender.names import NameService
 
-DNS_SECONDS: Final = 3.0
-_DNS_THREADS: Final = 32
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_INTERIM: Final = 100
+_PIECE_BYTES: Final = 8 * 1024
+_EMPTY_LINE: Final = b"\r\n\r\n"
+_SWITCHING: Final = 101
 _NO_DELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-Lookup = Callable[[str], Sequence[tuple[int, str]]]
-"""Resolves a name to pairs of address family and address; blocks, and raises OSError."""
 
 
 class AddressRefused(OSError):
@@ -31,42 +34,6 @@ class AddressRefused(OSError):
 
     def __init__(self) -> None:
         super().__init__(REFUSED)
-
-
-def look_up(name: str) -> list[tuple[int, str]]:
-    """Ask the system's resolver. The trailing dot keeps its search domains out."""
-    absolute = name if name == "localhost" or name.endswith(".") else name + "."
-    found = socket.getaddrinfo(absolute, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    return [(family, str(address[0])) for family, _, _, _, address in found]
-
-
-class NameService:
-    """Resolves names in threads of its own, so that a slow name server holds up nobody else; equal questions share."""
-
-    def __init__(self, lookup: Lookup = look_up) -> None:
-        self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_DNS_THREADS, thread_name_prefix="webhook-dns")
-        self._asked: dict[str, asyncio.Future[Sequence[tuple[int, str]]]] = {}
-
-    async def addresses(self, name: str) -> Sequence[tuple[int, str]]:
-        """Return families and addresses of a name; raises OSError, TimeoutError after three seconds."""
-        asked = self._asked.get(name)
-        if asked is None:
-            asked = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, name)
-            self._asked[name] = asked
-            asked.add_done_callback(lambda done: self._forget(name, done))
-        async with asyncio.timeout(DNS_SECONDS):
-            return await asyncio.shield(asked)
-
-    def close(self) -> None:
-        """Give up what is still being asked."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _forget(self, name: str, done: "asyncio.Future[Sequence[tuple[int, str]]]") -> None:
-        del self._asked[name]
-        if not done.cancelled():
-            # Whoever waited may have left; an error that nobody fetches would be reported as a leak.
-            done.exception()
 
 
 class VettingResolver(AbstractResolver):
@@ -80,10 +47,14 @@ class VettingResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return every address of the host, all of them vetted."""
+        started = time.perf_counter()
         try:
             found = await self._names.addresses(host)
         except (OSError, UnicodeError, ValueError):
             raise AddressRefused from None
+        finally:
+            if (dial := DIALLED.get(None)) is not None:
+                dial.dns = time.perf_counter() - started
         if not found or not all(is_dialable(address, self._reach) for _, address in found):
             raise AddressRefused
         return [
@@ -102,6 +73,8 @@ def vetting_socket_factory(reach: Reach) -> Callable[[AddrInfoType], socket.sock
         family, kind, protocol, _, where = address
         if not is_dialable(str(where[0]), reach):
             raise AddressRefused
+        if (dial := DIALLED.get(None)) is not None:
+            dial.started_at, dial.address = time.perf_counter(), str(where[0])
         opened = socket.socket(family=family, type=kind, proto=protocol)
         opened.setblocking(False)
         opened.setsockopt(*_NO_DELAY)
@@ -110,20 +83,108 @@ def vetting_socket_factory(reach: Reach) -> Callable[[AddrInfoType], socket.sock
     return open_socket
 
 
-class DialNote:
-    """Says whether the current request opened a connection of its own."""
+class Dial:
+    """What one request had to do for its connection: nothing, if it found one. Times are in seconds."""
 
-    __slots__ = ("has_dialled",)
+    __slots__ = ("address", "connected_at", "dns", "has_dialled", "protocol", "ready_at", "started_at", "tls")
 
     def __init__(self) -> None:
         self.has_dialled = False
+        self.dns: float | None = None
+        self.started_at: float | None = None
+        self.connected_at: float | None = None
+        self.tls: float | None = None
+        self.ready_at: float | None = None
+        self.address: str | None = None
+        self.protocol: BoundedAnswer | None = None
+
+    @property
+    def has_flooded(self) -> bool:
+        """Whether the receiver sent more before its answer than is read."""
+        return self.protocol is not None and self.protocol.has_flooded
+
+    @property
+    def connect(self) -> float | None:
+        """How long the TCP connection took; of several addresses the last one tried counts."""
+        if self.started_at is None or self.connected_at is None:
+            return None
+        return self.connected_at - self.started_at
 
 
-DIALLED: Final[ContextVar[DialNote]] = ContextVar("dialled")
+DIALLED: Final[ContextVar[Dial]] = ContextVar("dialled")
+
+
+class BoundedAnswer(ResponseHandler):
+    """The protocol of a connection, that reads no more than a fair head before an answer, and few interim ones."""
+
+    address: str | None = None
+    has_flooded = False
+    _is_answered = False
+    _head_bytes = 0
+    _interim = 0
+
+    def begin(self) -> None:
+        """Count anew: another request goes out."""
+        self._is_answered = False
+        self._head_bytes = self._interim = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who is at the other end."""
+        peer = transport.get_extra_info("peername")
+        self.address = None if peer is None else str(peer[0])
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the head on in pieces, so that a flood is seen before it was parsed and kept.
+
+        Each ends with an empty line if there is one: what follows an answer cannot undo it then.
+        """
+        while data and not self._is_answered:
+            end = data.find(_EMPTY_LINE, 0, _PIECE_BYTES)
+            size = _PIECE_BYTES if end < 0 else end + len(_EMPTY_LINE)
+            piece, data = data[:size], data[size:]
+            self._head_bytes += len(piece)
+            super().data_received(piece)
+            if self._is_answered or self.transport is None:
+                break
+            if self._head_bytes > MAX_HEAD_BYTES or self._interim > MAX_INTERIM:
+                self.has_flooded = True
+                self.set_exception(ClientPayloadError("too much before an answer"))
+                self.transport.abort()
+                return
+        if data:
+            super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Tell an answer from the interim ones before it."""
+        if 100 <= data[0].code < 200 and data[0].code != _SWITCHING:
+            self._interim += 1
+        else:
+            self._is_answered = True
+        super().feed_data(data, size)
 
 
 class NotingConnector(TCPConnector):
-    """Notes for each request that a connection was opened: what fails on a reused one may be tried once more."""
+    """Notes for each request what its connection cost: what fails on a reused one may be tried once more."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = cast("partial[ResponseHandler]", partial(self._make_protocol))
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Any],
+        timeout: Any,  # noqa: ASYNC109 - the signature is the base class's
+    ) -> Connection:
+        """Return a connection, kept or new, and note who is at its other end."""
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        if isinstance(protocol, BoundedAnswer):
+            protocol.begin()
+            dial = DIALLED.get()
+            dial.protocol, dial.address, dial.ready_at = protocol, protocol.address, time.perf_counter()
+        return connection
 
     async def _create_connection(
         self,
@@ -131,5 +192,14 @@ class NotingConnector(TCPConnector):
         traces: list[Any],
         timeout: Any,  # noqa: ASYNC109 - the signature is the base class's
     ) -> ResponseHandler:
-        DIALLED.get().has_dialled = True
-        return await super()._create_connection(req, traces, timeout)
+        dial = DIALLED.get()
+        dial.has_dialled = True
+        made = await super()._create_connection(req, traces, timeout)
+        if req.is_ssl() and dial.connected_at is not None:
+            dial.tls = time.perf_counter() - dial.connected_at
+        return made
+
+    def _make_protocol(self) -> BoundedAnswer:
+        # The loop asks for it once the TCP connection stands and before TLS begins.
+        DIALLED.get().connected_at = time.perf_counter()
+        return BoundedAnswer(loop=self._loop)

@@ -16,7 +16,7 @@ from services.webhooks.domain.addresses import (
     is_dialable,
     reach,
 )
-from services.webhooks.sender.guard import NameService
+from services.webhooks.sender.names import NameService
 
 _REMEMBERED: Final = 10_000
 

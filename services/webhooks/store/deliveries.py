@@ -1,8 +1,11 @@
 """Deliveries with their attempts, dead letters, and their replay."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from services.webhooks.domain.deliveries import (
     Answer,
@@ -10,55 +13,103 @@ from services.webhooks.domain.deliveries import (
     DeadLetterFilter,
     Delivery,
     DeliveryDetail,
+    DeliveryFilter,
     DeliveryStatus,
     RecordedAttempt,
 )
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store.intake import NewMessage
 from shared.database.pool import Connection
+from shared.ids import earliest_id
 
 INSERT_TEST = """
 WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $17, $6)
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
                             last_error_code, created_at, completed_at)
     VALUES ($8, $9, $1, $2, $5, $10, 1, $11, $12, $6, $13)
 )
-INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
-VALUES ($8, 1, 'test', $14, $15, $11, $12, $16)
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
+                      remote_ip, request_headers, status, error_code, response_headers, response)
+VALUES ($8, 1, 'test', $14, $15, $18, $19, $20, $21, $22, $23, $11, $12, $24, $16)
 """
 # A page is gathered endpoint by endpoint through the index, so that it costs the same however much history there is.
 LIST_DELIVERIES = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.created_at, d.completed_at, q.visible_at AS next_attempt_at
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at
 FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT * FROM deliveries f
     WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.id < $4)
         AND ($5::text IS NULL OR f.status = $5) AND ($6::text IS NULL OR f.event_type = $6)
+        AND ($8::uuid IS NULL OR f.id >= $8) AND ($9::uuid IS NULL OR f.id < $9)
     ORDER BY f.id DESC LIMIT $7) AS d
 LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
 WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
 ORDER BY d.id DESC LIMIT $7
 """
-FIND_DELIVERY = """
+LIST_OF_MESSAGE = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.created_at, d.completed_at, q.visible_at AS next_attempt_at, m.body
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at
 FROM deliveries d
 JOIN endpoints e ON e.id = d.endpoint_id
-JOIN messages m ON m.id = d.message_id AND m.format = d.format
+LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
+WHERE d.message_id = $10 AND e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2)
+    AND ($3::uuid IS NULL OR e.id = $3) AND ($4::uuid IS NULL OR d.id < $4)
+    AND ($5::text IS NULL OR d.status = $5) AND ($6::text IS NULL OR d.event_type = $6)
+    AND ($8::uuid IS NULL OR d.id >= $8) AND ($9::uuid IS NULL OR d.id < $9)
+ORDER BY d.id DESC LIMIT $7
+"""
+LIST_PENDING = """
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
+       d.sequence, d.replay_id, d.created_at, d.completed_at,
+       CASE WHEN q.token IS NULL THEN nullif(q.visible_at, 'infinity') END AS next_attempt_at
+FROM endpoints e
+CROSS JOIN LATERAL (
+    SELECT f.delivery_id, f.visible_at, f.token FROM delivery_queue f
+    WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.delivery_id < $4)
+        AND ($6::text IS NULL OR f.event_type = $6)
+        AND ($8::uuid IS NULL OR f.delivery_id >= $8) AND ($9::uuid IS NULL OR f.delivery_id < $9)
+    ORDER BY f.delivery_id DESC LIMIT $7) AS q
+JOIN deliveries d ON d.id = q.delivery_id AND ($5::text IS NULL OR d.status = $5)
+WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
+ORDER BY d.id DESC LIMIT $7
+"""
+LIST_DEAD = """
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
+       d.sequence, d.replay_id, d.created_at, d.completed_at, NULL::timestamptz AS next_attempt_at
+FROM endpoints e
+CROSS JOIN LATERAL (
+    SELECT f.delivery_id FROM dead_letters f
+    WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.delivery_id < $4)
+        AND ($6::text IS NULL OR f.event_type = $6)
+        AND ($8::uuid IS NULL OR f.delivery_id >= $8) AND ($9::uuid IS NULL OR f.delivery_id < $9)
+    ORDER BY f.delivery_id DESC LIMIT $7) AS l
+JOIN deliveries d ON d.id = l.delivery_id AND ($5::text IS NULL OR d.status = $5)
+WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
+ORDER BY d.id DESC LIMIT $7
+"""
+FIND_DELIVERY = """
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at,
+       m.body
+FROM deliveries d
+JOIN endpoints e ON e.id = d.endpoint_id
+LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3)
 """
 LIST_ATTEMPTS = """
-SELECT number, trigger, started_at, duration_ms, status, error_code, response FROM attempts
-WHERE delivery_id = $1 ORDER BY number
+SELECT number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms, remote_ip, request_headers,
+       status, error_code, response_headers, response, next_attempt_at, redacted_at
+FROM attempts WHERE delivery_id = $1 ORDER BY number
 """
 LIST_DEAD_LETTERS = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.created_at, d.completed_at, NULL::timestamptz AS next_attempt_at, l.reason, l.died_at
+       d.sequence, d.replay_id, d.created_at, d.completed_at, NULL::timestamptz AS next_attempt_at, l.reason,
+       l.died_at
 FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT * FROM dead_letters f
@@ -71,31 +122,39 @@ WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uui
 ORDER BY l.delivery_id DESC LIMIT $7
 """
 LOCK_DELIVERY = """
-SELECT d.status, e.status AS endpoint_status
+SELECT d.status, m.body IS NOT NULL AS is_whole
 FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
 """
-# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing.
+# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing. What had a
+# place in a line has it again, and is called up in its turn.
 REVIVE = """
 WITH chosen AS (
     SELECT l.delivery_id
     FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
+    JOIN deliveries d ON d.id = l.delivery_id
+    JOIN messages m ON m.id = d.message_id AND m.format = d.format AND m.body IS NOT NULL
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-        AND e.archived_at IS NULL AND e.status <> 'disabled'
+        AND e.archived_at IS NULL
         AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
         AND ($6::uuid IS NULL OR l.delivery_id = $6)
-    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED
+    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED FOR SHARE OF m
 ), revived AS (
-    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id RETURNING l.delivery_id
+    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id
+    RETURNING l.delivery_id, l.ordering_key, l.position
 ), delivery AS (
     UPDATE deliveries d SET status = 'pending', completed_at = NULL FROM revived r
     WHERE d.id = r.delivery_id
-    RETURNING d.id, d.endpoint_id, d.message_id, d.format, d.event_type
+    RETURNING d.id, d.endpoint_id, d.message_id, d.format, d.event_type, d.sequence, r.ordering_key, r.position
 )
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
-                            ends_at, token)
-SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $8, $9, NULL FROM delivery
+                            ends_at, token, sequence, ordering_key, position)
+SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1,
+       CASE WHEN ordering_key IS NULL THEN $8::timestamptz ELSE 'infinity' END, $9, NULL, sequence, ordering_key,
+       position
+FROM delivery
 RETURNING delivery_id
 """
 
@@ -127,23 +186,43 @@ async def insert_test(
         answer.started_at,
         answer.duration_ms,
         answer.response,
+        message.content,
+        answer.dns_ms,
+        answer.connect_ms,
+        answer.tls_ms,
+        answer.ttfb_ms,
+        answer.remote_ip,
+        to_json(answer.request_headers),
+        to_json(answer.response_headers),
     )
 
 
 async def list_page(
-    connection: Connection,
-    owner: Owner,
-    *,
-    endpoint_id: uuid.UUID | None,
-    status: DeliveryStatus | None,
-    event_type: str | None,
-    before: uuid.UUID | None,
-    limit: int,
+    connection: Connection, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int
 ) -> list[Delivery]:
-    """Return deliveries of the owner's endpoints, archived ones too, the newest first."""
-    rows = await connection.fetch(
-        LIST_DELIVERIES, owner.program_id, owner.partner_id, endpoint_id, before, status, event_type, limit
+    """Return deliveries of the owner's endpoints, archived ones too, the newest first.
+
+    What is rare among millions is looked for where it is kept apart.
+    """
+    arguments = (
+        owner.program_id,
+        owner.partner_id,
+        chosen.endpoint_id,
+        before,
+        chosen.status,
+        chosen.event_type,
+        limit,
+        None if chosen.since is None else earliest_id(chosen.since),
+        None if chosen.until is None else earliest_id(chosen.until),
     )
+    if chosen.message_id is not None:
+        rows = await connection.fetch(LIST_OF_MESSAGE, *arguments, chosen.message_id)
+    elif chosen.status == "pending":
+        rows = await connection.fetch(LIST_PENDING, *arguments)
+    elif chosen.status == "dead":
+        rows = await connection.fetch(LIST_DEAD, *arguments)
+    else:
+        rows = await connection.fetch(LIST_DELIVERIES, *arguments)
     return [_delivery(row) for row in rows]
 
 
@@ -159,13 +238,9 @@ async def find(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> 
             row["message_id"],
             attempt["number"],
             attempt["trigger"],
-            Answer(
-                attempt["started_at"],
-                attempt["duration_ms"],
-                attempt["status"],
-                attempt["error_code"],
-                attempt["response"],
-            ),
+            _answer(attempt),
+            attempt["next_attempt_at"],
+            attempt["redacted_at"],
         )
         for attempt in attempts
     )
@@ -191,10 +266,10 @@ async def list_dead_letters(
 
 async def lock_status(
     connection: Connection, owner: Owner, delivery_id: uuid.UUID
-) -> tuple[DeliveryStatus, str] | None:
-    """Return status of a delivery and of its endpoint, and keep others from changing the delivery."""
+) -> tuple[DeliveryStatus, bool] | None:
+    """Return the status of a delivery and whether its content is there; keep others from changing the delivery."""
     row = await connection.fetchrow(LOCK_DELIVERY, delivery_id, owner.program_id, owner.partner_id)
-    return None if row is None else (row["status"], row["endpoint_status"])
+    return None if row is None else (row["status"], row["is_whole"])
 
 
 async def revive(
@@ -206,7 +281,7 @@ async def revive(
     now: datetime,
     ends_at: datetime,
 ) -> list[uuid.UUID]:
-    """Make up to `limit` dead letters due again with a fresh schedule, and return them."""
+    """Make up to `limit` dead letters whose content is there due again with a fresh schedule, and return them."""
     rows = await connection.fetch(
         REVIVE,
         owner.program_id,
@@ -235,4 +310,31 @@ def _delivery(row: Any) -> Delivery:
         row["next_attempt_at"],
         row["created_at"],
         row["completed_at"],
+        row["sequence"],
+        row["replay_id"],
+    )
+
+
+def to_json(headers: Mapping[str, str] | None) -> str | None:
+    """Return headers as the text of a jsonb value; NUL, which that does not take, becomes the replacement mark."""
+    if headers is None:
+        return None
+    return orjson.dumps({name: value.replace("\x00", "\ufffd") for name, value in headers.items()}).decode()
+
+
+def _answer(row: Any) -> Answer:
+    request_headers, response_headers = row["request_headers"], row["response_headers"]
+    return Answer(
+        started_at=row["started_at"],
+        duration_ms=row["duration_ms"],
+        status=row["status"],
+        error_code=row["error_code"],
+        response=row["response"],
+        dns_ms=row["dns_ms"],
+        connect_ms=row["connect_ms"],
+        tls_ms=row["tls_ms"],
+        ttfb_ms=row["ttfb_ms"],
+        remote_ip=row["remote_ip"],
+        request_headers=None if request_headers is None else orjson.loads(request_headers),
+        response_headers=None if response_headers is None else orjson.loads(response_headers),
     )

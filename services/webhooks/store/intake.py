@@ -1,7 +1,7 @@
 """Takes events in: who subscribes, and messages with their deliveries in one statement per batch."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,35 +9,52 @@ from services.webhooks.domain.endpoints import Subscription
 from shared.database.pool import Connection
 
 FIND_SUBSCRIPTIONS = """
-SELECT id, program_id, partner_id, event_types, format, max_in_flight, version,
-       status = 'active' AND (resume_at IS NULL OR resume_at <= $2) AS is_open
+SELECT id, program_id, partner_id, event_types, format, max_in_flight, version, status = 'disabled' AS is_disabled,
+       status = 'active' AND (resume_at IS NULL OR resume_at <= $2) AND breaker_trips = 0
+           AND rate_limit_per_second IS NULL AND ordering = 'none' AS is_open, ordering
 FROM endpoints
-WHERE owner_id = ANY($1::uuid[]) AND archived_at IS NULL AND status <> 'disabled'
+WHERE owner_id = ANY($1::uuid[]) AND archived_at IS NULL
 """
-# The deliveries that this process sends at once are born with its token; the others lie due.
+# The deliveries that this process sends at once are born with its token; the others lie due, but those of an endpoint
+# that wants order, which wait to be called up. The numbers of an owner's deliveries are taken under its row's lock, so
+# they rise in the order of the commits.
 INSERT_WORK = """
-WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[])
+WITH bumped AS (
+    INSERT INTO sequences (owner_id, last)
+    SELECT owner_id, count FROM unnest($18::uuid[], $19::bigint[]) AS o (owner_id, count) ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET last = sequences.last + excluded.last
+    RETURNING owner_id, last
+), message AS (
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at)
+    SELECT m.*, $14 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[],
+                                $7::bytea[], $17::bytea[]) AS m
     ON CONFLICT (id, format) DO NOTHING
 ), work AS (
-    SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[])
-        AS w (delivery_id, endpoint_id, message_id, format, event_type, token)
+    SELECT w.*, b.last - w.behind AS sequence
+    FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[], $20::uuid[], $21::int[],
+                $22::text[])
+        AS w (delivery_id, endpoint_id, message_id, format, event_type, token, owner_id, behind, ordering_key)
+    JOIN bumped b ON b.owner_id = w.owner_id
 ), delivery AS (
-    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, created_at)
-    SELECT delivery_id, endpoint_id, message_id, format, event_type, $14 FROM work
+    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, sequence, created_at)
+    SELECT delivery_id, endpoint_id, message_id, format, event_type, sequence, $14 FROM work
+    ON CONFLICT (message_id, endpoint_id) DO NOTHING
+    RETURNING id
+), queued AS (
+    INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
+                                ends_at, token, sequence, ordering_key, position)
+    SELECT delivery_id, endpoint_id, message_id, format, event_type, 'automatic', 1,
+           CASE WHEN ordering_key IS NOT NULL THEN 'infinity' WHEN token IS NULL THEN $14 ELSE $15 END, $16, token,
+           sequence, ordering_key, CASE WHEN ordering_key IS NOT NULL THEN sequence END
+    FROM work JOIN delivery ON delivery.id = work.delivery_id
 )
-INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
-                            ends_at, token)
-SELECT delivery_id, endpoint_id, message_id, format, event_type, 'automatic', 1,
-       CASE WHEN token IS NULL THEN $14 ELSE $15 END, $16, token
-FROM work
+SELECT owner_id, last FROM bumped
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message with its frozen body."""
+    """A message with its frozen body, and the event's data where the body does not hold it."""
 
     id: uuid.UUID
     format: str
@@ -46,20 +63,27 @@ class NewMessage:
     event_type: str
     occurred_at: datetime
     body: bytes
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A delivery to write; with a `token` it is leased to this process from the start."""
+    """A delivery to write; with a `token` it is leased to this process from the start.
+
+    `place` numbers the messages of this batch for the owner of the endpoint.
+    """
 
     id: uuid.UUID
     endpoint_id: uuid.UUID
     message: NewMessage
     token: int | None
+    owner_id: uuid.UUID
+    place: int
+    ordering_key: str | None
 
 
 async def subscriptions(connection: Connection, owner_ids: Iterable[uuid.UUID], now: datetime) -> list[Subscription]:
-    """Return the endpoints of programs and partners that take deliveries, now or once they resume."""
+    """Return the live endpoints of programs and partners, disabled ones too."""
     rows = await connection.fetch(FIND_SUBSCRIPTIONS, list(owner_ids), now)
     return [
         Subscription(
@@ -70,7 +94,9 @@ async def subscriptions(connection: Connection, owner_ids: Iterable[uuid.UUID], 
             row["format"],
             row["max_in_flight"],
             row["is_open"],
+            row["is_disabled"],
             row["version"],
+            row["ordering"],
         )
         for row in rows
     ]
@@ -80,12 +106,16 @@ async def insert_work(
     connection: Connection,
     messages: Sequence[NewMessage],
     deliveries: Sequence[NewDelivery],
+    counts: Mapping[uuid.UUID, int],
     now: datetime,
     leased_until: datetime,
     ends_at: datetime,
-) -> None:
-    """Write messages, deliveries and their queue rows; a message that is there already stays as it is."""
-    await connection.execute(
+) -> dict[uuid.UUID, int]:
+    """Write messages, deliveries and their queue rows; a message that is there already stays as it is.
+
+    `counts` says how many messages each owner gets. Returns the last of the numbers that each of them was given.
+    """
+    rows = await connection.fetch(
         INSERT_WORK,
         [m.id for m in messages],
         [m.format for m in messages],
@@ -103,4 +133,11 @@ async def insert_work(
         now,
         leased_until,
         ends_at,
+        [m.content for m in messages],
+        list(counts),
+        list(counts.values()),
+        [d.owner_id for d in deliveries],
+        [counts[d.owner_id] - 1 - d.place for d in deliveries],
+        [d.ordering_key for d in deliveries],
     )
+    return {row["owner_id"]: row["last"] for row in rows}

@@ -10,7 +10,10 @@ from shared.database.pool import Connection
 
 # Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
 # is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
-# disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last.
+# disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last. Behind
+# a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a rate as
+# many as its bucket holds, which is one second's worth; two claims at the same moment may both take them, but then
+# both have spent them: the next ones wait for it.
 CLAIM = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -19,13 +22,15 @@ WITH RECURSIVE walk AS (
             ORDER BY q.endpoint_id LIMIT 1)
     FROM walk w WHERE w.endpoint_id IS NOT NULL
 ), lane AS MATERIALIZED (
-    SELECT e.id, e.version,
-           least(e.max_in_flight * $8::int
+    SELECT e.id, e.version, e.breaker_trips, e.rate_limit_per_second AS rate,
+           least(CASE WHEN e.breaker_trips = 0 THEN e.max_in_flight * $8::int ELSE 1 END
                  - (SELECT count(*) FROM delivery_queue f
                     WHERE f.endpoint_id = e.id AND f.token IS NOT NULL AND f.visible_at > $1),
-                 coalesce(known.room, $9::int)) AS room
+                 coalesce(known.room, $9::int),
+                 floor(e.rate_limit_per_second * (1 - greatest(0, extract(epoch FROM r.full_at - $1))))::int) AS room
     FROM walk w
     JOIN endpoints e ON e.id = w.endpoint_id
+    LEFT JOIN endpoint_rates r ON r.endpoint_id = e.id AND e.rate_limit_per_second IS NOT NULL
     LEFT JOIN unnest($6::uuid[], $7::int[]) AS known (id, room) ON known.id = e.id
     WHERE (e.archived_at IS NOT NULL OR e.status = 'disabled'
            OR (e.status = 'active' AND (e.resume_at IS NULL OR e.resume_at <= $1)))
@@ -33,7 +38,7 @@ WITH RECURSIVE walk AS (
 ), share AS (
     SELECT greatest(1, ceil($2::int::numeric / greatest(1, count(*) FILTER (WHERE room > 0))))::bigint AS size FROM lane
 ), chosen AS (
-    SELECT picked.delivery_id, lane.version
+    SELECT picked.delivery_id, lane.version, lane.breaker_trips
     FROM (SELECT * FROM lane WHERE room > 0 ORDER BY (id > $5) DESC, id) AS lane
     CROSS JOIN LATERAL (
         SELECT q.delivery_id FROM delivery_queue q
@@ -46,9 +51,17 @@ WITH RECURSIVE walk AS (
     UPDATE delivery_queue q SET visible_at = $3, token = $4
     FROM chosen c WHERE q.delivery_id = c.delivery_id
     RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
-              q.ends_at
+              q.ends_at, q.sequence, q.ordering_key, c.breaker_trips
+), spent AS (
+    INSERT INTO endpoint_rates (endpoint_id, full_at)
+    SELECT lane.id, $1 + c.count * interval '1 second' / lane.rate
+    FROM (SELECT endpoint_id, count(*) FROM claimed GROUP BY endpoint_id) AS c JOIN lane ON lane.id = c.endpoint_id
+    WHERE lane.rate IS NOT NULL
+    ORDER BY lane.id
+    ON CONFLICT (endpoint_id) DO UPDATE SET full_at = greatest(endpoint_rates.full_at, $1) + (excluded.full_at - $1)
 )
-SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body
+SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
+       c.format, c.sequence, c.ordering_key, c.breaker_trips
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
 """
 CLAIM_EXPIRED = """
@@ -58,15 +71,54 @@ WITH claimed AS (
         SELECT delivery_id FROM delivery_queue
         WHERE delivery_id < $5 AND ends_at <= $1 AND (token IS NULL OR visible_at <= $1)
         LIMIT $2 FOR UPDATE SKIP LOCKED)
-    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at)
+    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at, format, sequence,
+              ordering_key)
 SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
-       ''::bytea AS body
+       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips
 FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
 """
 RELEASE = """
 UPDATE delivery_queue q SET visible_at = $3, token = NULL
 FROM unnest($1::uuid[], $2::bigint[]) AS r (delivery_id, token)
 WHERE q.delivery_id = r.delivery_id AND q.token = r.token
+"""
+# Whoever adds to a line or takes from it locks it before it looks who is first. Without that, one who adds might see a
+# predecessor that is just going, and one who goes might not see who was just added.
+LOCK_LINES = """
+SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM unnest($1::uuid[]) AS id ORDER BY id
+"""
+# What has died holds up what comes after it, where the endpoint wants it so.
+RELEASE_HEADS = """
+WITH head AS (
+    SELECT first.delivery_id
+    FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::text[]) AS l (endpoint_id, ordering_key)) AS line
+    JOIN endpoints e ON e.id = line.endpoint_id
+    CROSS JOIN LATERAL (
+        SELECT q.delivery_id, q.position, q.visible_at FROM delivery_queue q
+        WHERE q.endpoint_id = line.endpoint_id AND q.ordering_key = line.ordering_key
+        ORDER BY q.position LIMIT 1) AS first
+    WHERE first.visible_at = 'infinity'
+      AND (e.on_exhausted = 'skip' OR NOT EXISTS (
+          SELECT 1 FROM dead_letters d
+          WHERE d.endpoint_id = line.endpoint_id AND d.ordering_key = line.ordering_key
+              AND d.position < first.position))
+)
+UPDATE delivery_queue q SET visible_at = $3 FROM head
+WHERE q.delivery_id = head.delivery_id AND q.visible_at = 'infinity'
+RETURNING q.delivery_id
+"""
+# Lines whose first waits though nothing is before him: that was replayed, purged or canceled, or may now be passed.
+FIND_LINES = """
+SELECT first.endpoint_id, first.ordering_key
+FROM (SELECT DISTINCT ON (endpoint_id, ordering_key) endpoint_id, ordering_key, position, visible_at
+      FROM delivery_queue WHERE ordering_key IS NOT NULL
+      ORDER BY endpoint_id, ordering_key, position) AS first
+JOIN endpoints e ON e.id = first.endpoint_id
+WHERE first.visible_at = 'infinity'
+  AND (e.on_exhausted = 'skip' OR NOT EXISTS (
+      SELECT 1 FROM dead_letters d
+      WHERE d.endpoint_id = first.endpoint_id AND d.ordering_key = first.ordering_key
+          AND d.position < first.position))
 """
 CANCEL_WAITING = """
 WITH canceled AS (
@@ -131,6 +183,21 @@ async def release(connection: Connection, held: Sequence[HeldDelivery], now: dat
     await connection.execute(RELEASE, [h.delivery_id for h in held], [h.token for h in held], now)
 
 
+async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID, str]], now: datetime) -> int:
+    """Make the first of each line due, unless it is already or is held up; return how many now are.
+
+    Has to run in the transaction of what has changed the lines, after it.
+    """
+    endpoint_ids, keys = [line[0] for line in lines], [line[1] for line in lines]
+    await connection.execute(LOCK_LINES, sorted(set(endpoint_ids)))
+    return len(await connection.fetch(RELEASE_HEADS, endpoint_ids, keys, now))
+
+
+async def waiting_lines(connection: Connection) -> list[tuple[uuid.UUID, str]]:
+    """Return the lines whose first waits for nobody."""
+    return [(row["endpoint_id"], row["ordering_key"]) for row in await connection.fetch(FIND_LINES)]
+
+
 async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:
     """End everything of an endpoint that nobody holds."""
     await connection.execute(CANCEL_WAITING, endpoint_id, now)
@@ -160,4 +227,8 @@ def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
         row["ends_at"],
         token,
         lease_ends,
+        row["format"],
+        row["sequence"],
+        row["ordering_key"],
+        row["breaker_trips"],
     )

@@ -1,18 +1,24 @@
 """Writes what came of attempts, in groups; the token of the lease fences off what another process has taken over."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import orjson
+
 from services.webhooks.domain.deliveries import DeliveryStatus, HeldDelivery, Settlement
+from services.webhooks.domain.health import Health
+from services.webhooks.domain.standing import Standing
 from shared.database.pool import Connection
 
 RECORD_ATTEMPTS = """
 WITH result AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::int[],
-                         $7::smallint[], $8::text[], $9::text[], $10::text[])
-        AS r (delivery_id, token, outcome, due_at, started_at, duration_ms, status, error_code, response, trigger)
+                         $7::smallint[], $8::text[], $9::text[], $10::text[], $12::int[], $13::int[], $14::int[],
+                         $15::int[], $16::text[], $17::jsonb[], $18::jsonb[])
+        AS r (delivery_id, token, outcome, due_at, started_at, duration_ms, status, error_code, response, trigger,
+              dns_ms, connect_ms, tls_ms, ttfb_ms, remote_ip, request_headers, response_headers)
 ), finished AS (
     DELETE FROM delivery_queue q USING result r
     WHERE q.delivery_id = r.delivery_id AND q.token = r.token AND r.outcome <> 'pending'
@@ -28,10 +34,13 @@ WITH result AS (
     FROM (SELECT delivery_id FROM finished UNION ALL SELECT delivery_id FROM rescheduled) AS mine
     JOIN result r ON r.delivery_id = mine.delivery_id
     WHERE d.id = mine.delivery_id
-    RETURNING d.id, d.attempts_made, r.trigger, r.started_at, r.duration_ms, r.status, r.error_code, r.response
+    RETURNING d.id, d.attempts_made, r.*
 )
-INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
-SELECT id, attempts_made, trigger, started_at, duration_ms, status, error_code, response FROM delivery
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
+                      remote_ip, request_headers, status, error_code, response_headers, response, next_attempt_at)
+SELECT id, attempts_made, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
+       remote_ip, request_headers, status, error_code, response_headers, response, due_at
+FROM delivery
 RETURNING delivery_id, number
 """
 END_UNSENT = """
@@ -43,26 +52,34 @@ UPDATE deliveries d SET status = $3, completed_at = $4 FROM ended WHERE d.id = e
 RETURNING d.id, d.attempts_made, d.last_status
 """
 INSERT_DEAD_LETTERS = """
-INSERT INTO dead_letters (delivery_id, endpoint_id, event_type, reason, died_at)
-SELECT delivery_id, endpoint_id, event_type, reason, $5
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS d (delivery_id, endpoint_id, event_type, reason)
+INSERT INTO dead_letters (delivery_id, endpoint_id, event_type, reason, died_at, ordering_key, position)
+SELECT delivery_id, endpoint_id, event_type, reason, $5, ordering_key,
+       CASE WHEN ordering_key IS NOT NULL THEN sequence END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $6::text[], $7::bigint[])
+    AS d (delivery_id, endpoint_id, event_type, reason, ordering_key, sequence)
 ON CONFLICT (delivery_id) DO UPDATE SET reason = excluded.reason, died_at = excluded.died_at
 """
-# The version is that of the attempt: whoever has changed the endpoint meanwhile is not overruled by an old answer.
-REST_ENDPOINTS = """
-UPDATE endpoints e SET resume_at = r.resume_at
-FROM (SELECT q.id, max(q.resume_at) AS resume_at
-      FROM unnest($1::uuid[], $2::int[], $3::timestamptz[]) AS q (id, version, resume_at)
-      JOIN endpoints f ON f.id = q.id AND f.version = q.version
-      GROUP BY q.id) AS r
-WHERE e.id = r.id AND (e.resume_at IS NULL OR e.resume_at < r.resume_at)
+# Locked in one order before anything is decided, so that two groups neither overrule each other nor wait in a circle.
+LOCK_STANDINGS = """
+SELECT id, version, status = 'disabled' OR archived_at IS NOT NULL AS is_disabled, resume_at, breaker_trips,
+       failing_since, last_success_at, last_failure_at, warned_level
+FROM endpoints WHERE id = ANY($1::uuid[])
+ORDER BY id FOR NO KEY UPDATE
 """
-DISABLE_ENDPOINTS = """
+UPDATE_STANDINGS = """
 UPDATE endpoints e
-SET status = 'disabled', disabled_reason = 'gone', resume_at = NULL, version = e.version + 1, updated_at = $3
-FROM unnest($1::uuid[], $2::int[]) AS r (id, version)
-WHERE e.id = r.id AND e.version = r.version AND e.status <> 'disabled' AND e.archived_at IS NULL
-RETURNING e.id
+SET resume_at = s.resume_at, breaker_trips = s.breaker_trips,
+    breaker = CASE WHEN s.breaker_trips = 0 THEN 'closed' ELSE 'open' END,
+    failing_since = s.failing_since, last_success_at = s.last_success_at, last_failure_at = s.last_failure_at,
+    warned_level = s.warned_level,
+    status = CASE WHEN s.disabled_reason IS NULL THEN e.status ELSE 'disabled' END,
+    disabled_reason = coalesce(s.disabled_reason, e.disabled_reason),
+    version = e.version + CASE WHEN s.disabled_reason IS NULL THEN 0 ELSE 1 END,
+    updated_at = CASE WHEN s.disabled_reason IS NULL THEN e.updated_at ELSE $9 END
+FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+            $7::smallint[], $8::text[])
+    AS s (id, resume_at, breaker_trips, failing_since, last_success_at, last_failure_at, warned_level, disabled_reason)
+WHERE e.id = s.id
 """
 
 
@@ -95,6 +112,13 @@ async def record_attempts(
         [s.answer.response for s in settlements],
         [s.held.trigger for s in settlements],
         now,
+        [s.answer.dns_ms for s in settlements],
+        [s.answer.connect_ms for s in settlements],
+        [s.answer.tls_ms for s in settlements],
+        [s.answer.ttfb_ms for s in settlements],
+        [s.answer.remote_ip for s in settlements],
+        [_json(s.answer.request_headers) for s in settlements],
+        [_json(s.answer.response_headers) for s in settlements],
     )
     return {row["delivery_id"]: row["number"] for row in rows}
 
@@ -116,19 +140,42 @@ async def insert_dead_letters(connection: Connection, dead: Sequence[tuple[HeldD
         [h.event_type for h, _ in dead],
         [reason for _, reason in dead],
         now,
+        [h.ordering_key for h, _ in dead],
+        [h.sequence for h, _ in dead],
     )
 
 
-async def rest_endpoints(connection: Connection, rests: Sequence[tuple[uuid.UUID, int, datetime]]) -> None:
-    """Let endpoints rest until a time; a later time that is there already stays."""
-    ordered = sorted(rests, key=lambda rest: rest[0])
-    await connection.execute(REST_ENDPOINTS, [r[0] for r in ordered], [r[1] for r in ordered], [r[2] for r in ordered])
+async def lock_standings(connection: Connection, endpoint_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+    """Return how endpoints stand, and keep others from changing it until the transaction ends."""
+    rows = await connection.fetch(LOCK_STANDINGS, list(endpoint_ids))
+    return {
+        row["id"]: Standing(
+            row["version"],
+            row["is_disabled"],
+            row["resume_at"],
+            row["breaker_trips"],
+            Health(row["failing_since"], row["last_success_at"], row["last_failure_at"], row["warned_level"]),
+        )
+        for row in rows
+    }
 
 
-async def disable_endpoints(
-    connection: Connection, gone: Sequence[tuple[uuid.UUID, int]], now: datetime
-) -> set[uuid.UUID]:
-    """Switch endpoints off whose receiver is gone, and return those that were on until now."""
-    ordered = sorted(set(gone))
-    rows = await connection.fetch(DISABLE_ENDPOINTS, [g[0] for g in ordered], [g[1] for g in ordered], now)
-    return {row["id"] for row in rows}
+async def update_standings(connection: Connection, standings: Mapping[uuid.UUID, Standing], now: datetime) -> None:
+    """Write how endpoints stand that were locked before; one with a reason to be disabled is switched off."""
+    values = list(standings.values())
+    await connection.execute(
+        UPDATE_STANDINGS,
+        list(standings),
+        [s.resume_at for s in values],
+        [s.breaker_trips for s in values],
+        [s.health.failing_since for s in values],
+        [s.health.last_success_at for s in values],
+        [s.health.last_failure_at for s in values],
+        [s.health.warned_level for s in values],
+        [s.disabled_reason for s in values],
+        now,
+    )
+
+
+def _json(headers: Mapping[str, str] | None) -> str | None:
+    return None if headers is None else orjson.dumps(headers).decode()

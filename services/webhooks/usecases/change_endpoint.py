@@ -1,19 +1,29 @@
 """Changes, pauses, resumes and archives endpoints; this process acts on it before its next send."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from services.webhooks.domain.endpoints import Endpoint, Owner, check_event_types
-from services.webhooks.domain.errors import EndpointMissing
+from services.webhooks.domain.endpoints import (
+    DISABLED_BY_OWNER,
+    Endpoint,
+    EndpointStatus,
+    Owner,
+    ShownAuth,
+    check_schedule,
+)
+from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyMissing
+from services.webhooks.domain.headers import Auth, check_auth, check_headers
+from services.webhooks.domain.signature import algorithms
+from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import endpoints, queue
-from services.webhooks.usecases.create_endpoint import vet_url
-from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
+from services.webhooks.usecases.create_endpoint import check_types, vet_url
 from shared.clock import Clock
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
+from shared.database.sealing import Seal
 
 
 class EndpointChanged(Protocol):
@@ -30,20 +40,48 @@ class ChangeEndpoint:
     database: Database
     clock: Clock
     urls: URLChecker
+    seal: Seal
+    new_id: Callable[[], uuid.UUID]
     changed: EndpointChanged
 
     async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, changes: Mapping[str, Any]) -> Endpoint:
-        """Return the endpoint as it is now. Raises EndpointMissing or InvalidField."""
+        """Return the endpoint as it is now. Raises EndpointMissing, InvalidField or KeyMissing."""
         if "url" in changes:
             await vet_url(self.urls, changes["url"])
         async with self.database.transaction() as connection:
-            endpoint = await endpoints.lock(connection, endpoint_id, owner.program_id, owner.partner_id)
+            endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
-            changed = _changed(endpoint, changes, self.clock())
+            now = self.clock()
+            changed = _changed(endpoint, changes, now)
+            if "signing" in changes:
+                await self._prepare_keys(connection, changed, now)
+            if "auth" in changes:
+                await endpoints.set_auth(connection, endpoint_id, changes["auth"], self.seal)
+            if endpoint.status != "active" and changed.status == "active":
+                await endpoints.reset_health(connection, endpoint_id)
+                breaker = "half_open" if endpoint.status == "disabled" else "closed"
+                changed = replace(changed, breaker=breaker, failing_since=None)
             version = await endpoints.update(connection, changed)
         self.changed(endpoint_id)
         return replace(changed, version=version)
+
+    async def set_status(
+        self, owner: Owner, endpoint_id: uuid.UUID, status: EndpointStatus, until: datetime | None = None
+    ) -> Endpoint:
+        """Change the status; a pause may end by itself. Raises EndpointMissing or InvalidField."""
+        if until is not None and until <= self.clock():
+            raise InvalidField("until", "must lie in the future")
+        return await self(owner, endpoint_id, {"status": status, "paused_until": until})
+
+    async def _prepare_keys(self, connection: Connection, endpoint: Endpoint, now: datetime) -> None:
+        """Make sure that there is a key for each algorithm; a pair is made, a secret would have to be shown."""
+        for algorithm in algorithms(endpoint.signing):
+            if await endpoints.count_live_keys(connection, endpoint.id, algorithm, now):
+                continue
+            if algorithm == "hmac":
+                raise KeyMissing
+            await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint.id, new_key(algorithm), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +92,11 @@ class ArchiveEndpoint:
     clock: Clock
     changed: EndpointChanged
 
-    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID) -> Endpoint:
+    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, *, is_listener: bool = False) -> Endpoint:
         """Return the endpoint as it was. Raises EndpointMissing."""
         now = self.clock()
         async with self.database.transaction() as connection:
-            endpoint = await endpoints.lock(connection, endpoint_id, owner.program_id, owner.partner_id)
+            endpoint = await endpoints.lock(connection, owner, endpoint_id, is_listener=is_listener)
             if endpoint is None:
                 raise EndpointMissing
             await endpoints.archive(connection, endpoint_id, now)
@@ -71,11 +109,27 @@ class ArchiveEndpoint:
 def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> Endpoint:
     members = dict(changes)
     if "event_types" in members:
-        allowed = PROGRAM_TYPES if endpoint.partner_id is None else PARTNER_TYPES
-        members["event_types"] = check_event_types(members["event_types"], allowed)
-    changed = replace(endpoint, **members, updated_at=now)
+        members["event_types"] = check_types(members["event_types"], endpoint.partner_id)
+    if "headers" in members:
+        check_headers(members["headers"])
+        _check_apart(members["headers"], members.get("auth", endpoint.auth))
+    if members.get("schedule") is not None:
+        members["schedule"] = check_schedule(members["schedule"])
+    if (auth := members.get("auth")) is not None:
+        members["auth"] = _shown(auth, members.get("headers", endpoint.headers))
     if "status" in members:
-        changed = replace(changed, disabled_reason=None)
-    if "url" in members or "status" in members:
-        changed = replace(changed, resume_at=None)
-    return changed
+        members["disabled_reason"] = DISABLED_BY_OWNER if members["status"] == "disabled" else None
+        members.setdefault("paused_until", None)
+    if members.keys() & {"url", "status"}:
+        members["resume_at"] = None
+    return replace(endpoint, **members, updated_at=now)
+
+
+def _check_apart(headers: Mapping[str, str], auth: Auth | ShownAuth | None) -> None:
+    if auth is not None and auth.type == "header" and (auth.name or "").lower() in {name.lower() for name in headers}:
+        raise InvalidField("headers", "must not name the header that authenticates")
+
+
+def _shown(auth: Auth, headers: Mapping[str, str]) -> ShownAuth:
+    check_auth(auth, headers)
+    return ShownAuth(auth.type, auth.name)

@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
@@ -13,11 +13,11 @@ from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import queue
 from shared.clock import Clock
 from shared.database.pool import Database
+from shared.ids import earliest_id
 
 # What may be leased of one endpoint in all processes, as a multiple of its cap; the most of it waits its turn.
 _AHEAD: Final = 10
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ClaimExpired:
                 limit=limit,
                 leased_until=now + timedelta(seconds=LEASE_SECONDS),
                 token=secrets.randbits(62),
-                bound=_earliest_id(now - LIFETIME + _MILLISECOND),
+                bound=earliest_id(now - LIFETIME + _MILLISECOND),
                 lease_ends=_lease_ends(),
             )
 
@@ -81,6 +81,23 @@ class ReleaseDeliveries:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseHeads:
+    """Calls up what is first of its line and was not called up, because what stood before it went some other way."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self) -> bool:
+        """Say whether anything became due."""
+        async with self.database.connection() as connection:
+            lines = await queue.waiting_lines(connection)
+        if not lines:
+            return False
+        async with self.database.transaction() as connection:
+            return await queue.release_heads(connection, lines, self.clock()) > 0
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureBacklog:
     """Says how far behind the deliveries are."""
 
@@ -95,8 +112,3 @@ class MeasureBacklog:
 
 def _lease_ends() -> float:
     return asyncio.get_running_loop().time() + LEASE_SECONDS
-
-
-def _earliest_id(moment: datetime) -> uuid.UUID:
-    """Return an id that sorts before every UUIDv7 made after `moment`."""
-    return uuid.UUID(int=(moment - _EPOCH) // _MILLISECOND << 80)

@@ -1,22 +1,27 @@
-"""Creates an endpoint, active at once; its secret is in the answer and nowhere else in the clear."""
+"""Creates an endpoint, active at once unless asked otherwise; its secret is in the answer and nowhere else readable."""
 
-import secrets
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from services.webhooks.domain.addresses import URLRefused
 from services.webhooks.domain.endpoints import (
+    DISABLED_BY_OWNER,
     MAX_ENDPOINTS,
     Endpoint,
     EndpointDraft,
     Owner,
     ShownEndpoint,
+    Terms,
     check_event_types,
+    check_schedule,
 )
 from services.webhooks.domain.errors import InvalidField, TooManyEndpoints
-from services.webhooks.domain.signature import format_secret, parse_secret
+from services.webhooks.domain.headers import check_auth, check_headers
+from services.webhooks.domain.signature import MadeKey, Signing, algorithms
+from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import endpoints
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
@@ -24,8 +29,6 @@ from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.database.sealing import Seal
 from shared.idempotency import Answer, Once
-
-NEW_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +44,29 @@ class CreateEndpoint:
         """Create the endpoint. Raises InvalidField or TooManyEndpoints."""
         # Vetted before the transaction: a name server may take its time.
         await vet_url(self.urls, draft.url)
-        key = read_secret(draft.secret)
-        partner_id = _partner_of(owner, draft)
-        event_types = check_event_types(draft.event_types, PROGRAM_TYPES if partner_id is None else PARTNER_TYPES)
+        keys = first_keys(draft.signing, draft.secret)
+        partner_id = partner_of(owner, draft.partner_id)
+        terms = _checked(draft, partner_id)
 
         async def work(connection: Connection, now: datetime) -> ShownEndpoint:
             if partner_id is not None and owner.partner_id is None:
-                await _check_partner(connection, owner.program_id, partner_id)
+                await check_partner(connection, owner.program_id, partner_id)
             if await endpoints.count(connection, partner_id or owner.program_id) >= MAX_ENDPOINTS:
                 raise TooManyEndpoints(MAX_ENDPOINTS)
             endpoint = Endpoint(
+                **terms,
                 id=self.new_id(),
                 program_id=owner.program_id,
                 partner_id=partner_id,
-                url=draft.url,
-                event_types=event_types,
-                format=draft.format,
-                description=draft.description,
-                status=draft.status,
-                disabled_reason=None,
-                max_in_flight=draft.max_in_flight,
-                resume_at=None,
-                version=1,
+                disabled_reason=DISABLED_BY_OWNER if draft.status == "disabled" else None,
                 created_at=now,
                 updated_at=now,
             )
-            await endpoints.insert(connection, endpoint)
-            await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint.id, key, now)
-            return ShownEndpoint(endpoint, format_secret(key))
+            await endpoints.insert(connection, endpoint, draft.auth, self.seal)
+            for made in keys:
+                await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint.id, made, now)
+            found = await endpoints.find(connection, owner, endpoint.id)
+            return shown_once(found or endpoint, keys)
 
         return await self.answer_once(once, work)
 
@@ -81,24 +79,55 @@ async def vet_url(urls: URLChecker, url: str) -> None:
         raise InvalidField("url", str(refused)) from None
 
 
-def read_secret(text: str | None) -> bytes:
-    """Return the key of a given secret, or a new one. Raises InvalidField."""
-    if text is None:
-        return secrets.token_bytes(NEW_SECRET_BYTES)
+def first_keys(signing: Signing, secret: str | None) -> list[MadeKey]:
+    """Return one key for each algorithm, the caller's own among them if there is one. Raises InvalidField."""
+    own = None if secret is None else read_own_key(secret)
+    wanted = algorithms(signing)
+    if own is not None and own.key.algorithm not in wanted:
+        raise InvalidField("secret", f"must be a key for {' or '.join(wanted)}")
+    return [own if own is not None and own.key.algorithm == each else new_key(each) for each in wanted]
+
+
+def read_own_key(text: str) -> MadeKey:
+    """Read a key that the caller has brought. Raises InvalidField."""
     try:
-        return parse_secret(text)
+        return read_key(text)
     except ValueError as error:
         raise InvalidField("secret", str(error)) from None
 
 
-def _partner_of(owner: Owner, draft: EndpointDraft) -> uuid.UUID | None:
+def shown_once(endpoint: Endpoint, keys: Sequence[MadeKey]) -> ShownEndpoint:
+    """Return an endpoint with its new keys as texts; of a pair only the public half is shown."""
+    secrets = [secret_text(made.key) for made in keys if made.public_key is None]
+    publics = [public_text(made.public_key) for made in keys if made.public_key is not None]
+    return ShownEndpoint(endpoint, secrets[0] if secrets else None, publics[0] if publics else None)
+
+
+def partner_of(owner: Owner, asked_for: uuid.UUID | None) -> uuid.UUID | None:
+    """Return whose the new endpoint is to be. Raises InvalidField."""
     if owner.partner_id is None:
-        return draft.partner_id
-    if draft.partner_id not in (None, owner.partner_id):
+        return asked_for
+    if asked_for not in (None, owner.partner_id):
         raise InvalidField("partner_id", "must be the partner that the API key belongs to")
     return owner.partner_id
 
 
-async def _check_partner(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> None:
+async def check_partner(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> None:
+    """Raise InvalidField for a partner that the program does not have."""
     if not await endpoints.partner_exists(connection, program_id, partner_id):
         raise InvalidField("partner_id", "must be a partner of this program that has an API key or a code")
+
+
+def check_types(chosen: Sequence[str], partner_id: uuid.UUID | None) -> tuple[str, ...]:
+    """Return the event types that an endpoint of this owner may subscribe to. Raises InvalidField."""
+    return check_event_types(chosen, PROGRAM_TYPES if partner_id is None else PARTNER_TYPES)
+
+
+def _checked(draft: EndpointDraft, partner_id: uuid.UUID | None) -> dict[str, Any]:
+    check_headers(draft.headers)
+    if draft.auth is not None:
+        check_auth(draft.auth, draft.headers)
+    terms: dict[str, Any] = {each.name: getattr(draft, each.name) for each in fields(Terms)}
+    terms["event_types"] = check_types(draft.event_types, partner_id)
+    terms["schedule"] = None if draft.schedule is None else check_schedule(draft.schedule)
+    return terms

@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 
-from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, Delivery, DeliveryDetail, DeliveryStatus
+from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, Delivery, DeliveryDetail, DeliveryFilter
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
 from services.webhooks.store import deliveries
@@ -24,27 +24,10 @@ class ReadDeliveries:
             raise DeliveryMissing
         return found
 
-    async def page(
-        self,
-        owner: Owner,
-        *,
-        endpoint_id: uuid.UUID | None,
-        status: DeliveryStatus | None,
-        event_type: str | None,
-        before: uuid.UUID | None,
-        limit: int,
-    ) -> list[Delivery]:
+    async def page(self, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int) -> list[Delivery]:
         """Return up to `limit` deliveries, the newest first."""
         async with self.database.connection() as connection:
-            return await deliveries.list_page(
-                connection,
-                owner,
-                endpoint_id=endpoint_id,
-                status=status,
-                event_type=event_type,
-                before=before,
-                limit=limit,
-            )
+            return await deliveries.list_page(connection, owner, chosen, before, limit)
 
     async def dead_letters(
         self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int

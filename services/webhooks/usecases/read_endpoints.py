@@ -18,14 +18,22 @@ class ReadEndpoints:
     async def one(self, owner: Owner, endpoint_id: uuid.UUID) -> Endpoint:
         """Return an endpoint. Raises EndpointMissing."""
         async with self.database.connection() as connection:
-            found = await endpoints.find(connection, endpoint_id, owner.program_id, owner.partner_id)
+            found = await endpoints.find(connection, owner, endpoint_id)
         if found is None:
             raise EndpointMissing
         return found
 
     async def page(
-        self, owner: Owner, status: EndpointStatus | None, before: uuid.UUID | None, limit: int
+        self,
+        owner: Owner,
+        *,
+        status: EndpointStatus | None,
+        event_type: str | None,
+        before: uuid.UUID | None,
+        limit: int,
     ) -> list[Endpoint]:
         """Return up to `limit` endpoints, the newest first."""
         async with self.database.connection() as connection:
-            return await endpoints.list_page(connection, owner.program_id, owner.partner_id, status, before, limit)
+            return await endpoints.list_page(
+                connection, owner, status=status, event_type=event_type, before=before, limit=limit
+            )

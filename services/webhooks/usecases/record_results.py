@@ -1,19 +1,26 @@
 """Writes what came of attempts, with dead letters and the events about them, in one transaction per group."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from services.webhooks.domain.deliveries import HeldDelivery, Settlement, Target, message_name
 from services.webhooks.domain.endpoints import is_operational
-from services.webhooks.store import results
+from services.webhooks.domain.health import Health
+from services.webhooks.domain.standing import Judgement, judge
+from services.webhooks.store import queue, results
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
-from shared.events.webhooks import WebhookDeliveryDeadV1, WebhookEndpointDisabledV1
+from shared.events.webhooks import (
+    WebhookDeliveryDeadV1,
+    WebhookEndpointDisabledV1,
+    WebhookEndpointFailingV1,
+    WebhookRecoveredV1,
+)
 from shared.ids import new_id
 from shared.metrics import WEBHOOKS_DEAD, WEBHOOKS_FENCED
 
@@ -33,10 +40,13 @@ class RecordResults:
     clock: Clock
     hand_over: HandOver
 
-    async def __call__(self, settlements: Sequence[Settlement]) -> None:
-        """Write the group; what another process has taken over is left out. Raises TransientFault."""
+    async def __call__(self, settlements: Sequence[Settlement]) -> bool:
+        """Write the group; what another process has taken over is left out. Raises TransientFault.
+
+        Says whether deliveries that waited for these may have become due.
+        """
         now = self.clock()
-        others = [s for s in settlements if s.decision.status == "dead" or s.decision.resume_at is not None]
+        others = [s for s in settlements if _has_consequences(s)]
         if not others:
             async with self.database.connection() as connection:
                 recorded = await results.record_attempts(connection, settlements, now)
@@ -48,6 +58,7 @@ class RecordResults:
             self.hand_over(events)
         if fenced := len(settlements) - len(recorded):
             WEBHOOKS_FENCED.inc(fenced)
+        return any(s.held.ordering_key is not None for s in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class EndUnsent:
             dead = [by_id[e.delivery_id] for e in ended]
             if dead:
                 await results.insert_dead_letters(connection, [(h, reason) for h in dead], now)
+                await _call_up(connection, dead, now)
             events = [
                 _dead_event(h, targets[h.endpoint_id], reason, e.attempts_made, e.last_status, now)
                 for h, e in zip(dead, ended, strict=True)
@@ -82,27 +94,26 @@ class EndUnsent:
         self.hand_over(events)
 
 
+def _has_consequences(settled: Settlement) -> bool:
+    """Say whether an attempt changes more than its own delivery."""
+    return (
+        settled.is_news
+        or settled.resume_at is not None
+        or settled.breaker_trips is not None
+        or settled.decision.status == "dead"
+        or settled.decision.disabled_reason is not None
+        or settled.held.ordering_key is not None
+    )
+
+
 async def _write_consequences(
     connection: Connection, settlements: Sequence[Settlement], recorded: dict[uuid.UUID, int], now: datetime
 ) -> list[OutboxEvent]:
     dead = [s for s in settlements if s.decision.status == "dead"]
-    rests = [s for s in settlements if s.decision.resume_at is not None]
     if dead:
         await results.insert_dead_letters(connection, [(s.held, s.decision.reason or "") for s in dead], now)
-    if rests:
-        await results.rest_endpoints(
-            connection, [(s.held.endpoint_id, s.target.endpoint.version, s.decision.resume_at or now) for s in rests]
-        )
-    gone = {s.held.endpoint_id: s for s in dead if s.decision.is_gone}
-    disabled: set[uuid.UUID] = set()
-    if gone:
-        pairs = [(s.held.endpoint_id, s.target.endpoint.version) for s in gone.values()]
-        disabled = await results.disable_endpoints(connection, pairs, now)
-    events = [
-        _disabled_event(gone[endpoint_id].target, now)
-        for endpoint_id in disabled
-        if not is_operational(gone[endpoint_id].held.event_type)
-    ]
+    await _call_up(connection, [s.held for s in settlements if s.decision.status != "pending"], now)
+    events = await _judge(connection, settlements, now)
     events += [
         _dead_event(s.held, s.target, s.decision.reason or "", recorded[s.held.delivery_id], s.answer.status, now)
         for s in dead
@@ -111,6 +122,38 @@ async def _write_consequences(
     await outbox.insert_events(connection, events)
     WEBHOOKS_DEAD.inc(len(dead))
     return events
+
+
+async def _call_up(connection: Connection, finished: Sequence[HeldDelivery], now: datetime) -> None:
+    """Make due what has waited for these."""
+    lines = [(h.endpoint_id, h.ordering_key) for h in finished if h.ordering_key is not None]
+    if lines:
+        await queue.release_heads(connection, lines, now)
+
+
+async def _judge(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> list[OutboxEvent]:
+    """Write how the endpoints stand after these attempts, and return what is to be told of them."""
+    by_endpoint: dict[uuid.UUID, list[Settlement]] = {}
+    for settled in settlements:
+        by_endpoint.setdefault(settled.held.endpoint_id, []).append(settled)
+    before = await results.lock_standings(connection, by_endpoint)
+    judged = {id_: judge(standing, by_endpoint[id_]) for id_, standing in before.items()}
+    changed = {id_: each.standing for id_, each in judged.items() if each.standing != before[id_]}
+    if changed:
+        await results.update_standings(connection, changed, now)
+    return [event for each in judged.values() for event in _told(each, now)]
+
+
+def _told(judged: Judgement, now: datetime) -> Iterator[OutboxEvent]:
+    if judged.warning is not None and not is_operational(judged.warning[1].held.event_type):
+        level, settled = judged.warning
+        yield _failing_event(settled, level, judged.standing.health, now)
+    if judged.recovery is not None and not is_operational(judged.recovery[1].held.event_type):
+        failing_since, settled = judged.recovery
+        yield _recovered_event(settled, failing_since, now)
+    if judged.disabling is not None and not is_operational(judged.disabling[1].held.event_type):
+        reason, settled = judged.disabling
+        yield _disabled_event(settled.target, reason, now)
 
 
 def _dead_event(
@@ -130,11 +173,42 @@ def _dead_event(
     ).to_event(new_id(), now)
 
 
-def _disabled_event(target: Target, now: datetime) -> OutboxEvent:
+def _disabled_event(target: Target, reason: str, now: datetime) -> OutboxEvent:
     return WebhookEndpointDisabledV1(
         program_id=target.endpoint.program_id,
         partner_id=target.endpoint.partner_id,
         endpoint_id=target.endpoint.id,
-        reason="gone",
+        reason=reason,
         disabled_at=now,
+    ).to_event(new_id(), now)
+
+
+def _failing_event(settled: Settlement, level: int, health: Health, now: datetime) -> OutboxEvent:
+    endpoint = settled.target.endpoint
+    return WebhookEndpointFailingV1(
+        program_id=endpoint.program_id,
+        partner_id=endpoint.partner_id,
+        endpoint_id=endpoint.id,
+        level=level,
+        failing_since=health.failing_since or now,
+        disables_at=health.disables_at or now,
+        delivery_id=settled.held.delivery_id,
+        message_id=message_name(settled.held.message_id),
+        event_type=settled.held.event_type,
+        last_status=settled.answer.status,
+        last_error_code=settled.answer.error_code,
+    ).to_event(new_id(), now)
+
+
+def _recovered_event(settled: Settlement, failing_since: datetime | None, now: datetime) -> OutboxEvent:
+    endpoint = settled.target.endpoint
+    return WebhookRecoveredV1(
+        program_id=endpoint.program_id,
+        partner_id=endpoint.partner_id,
+        endpoint_id=endpoint.id,
+        failing_since=failing_since or now,
+        recovered_at=now,
+        delivery_id=settled.held.delivery_id,
+        message_id=message_name(settled.held.message_id),
+        event_type=settled.held.event_type,
     ).to_event(new_id(), now)

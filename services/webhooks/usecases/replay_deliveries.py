@@ -9,10 +9,10 @@ from typing import Final
 from services.webhooks.domain.deliveries import DeadLetterFilter
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import (
+    ContentGone,
     DeliveryMissing,
     DeliveryNotReplayable,
     DeliveryPending,
-    EndpointDisabled,
 )
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import deliveries
@@ -34,20 +34,20 @@ class ReplayDelivery:
     async def __call__(self, owner: Owner, delivery_id: uuid.UUID, once: Once[uuid.UUID]) -> Answer:
         """Return the delivery's id.
 
-        Raises DeliveryMissing, DeliveryPending, DeliveryNotReplayable or EndpointDisabled.
+        Raises DeliveryMissing, DeliveryPending, DeliveryNotReplayable or ContentGone.
         """
 
         async def work(connection: Connection, now: datetime) -> uuid.UUID:
             found = await deliveries.lock_status(connection, owner, delivery_id)
             if found is None:
                 raise DeliveryMissing
-            status, endpoint_status = found
+            status, is_whole = found
             if status == "pending":
                 raise DeliveryPending
             if status != "dead":
                 raise DeliveryNotReplayable
-            if endpoint_status == "disabled":
-                raise EndpointDisabled
+            if not is_whole:
+                raise ContentGone
             if not await deliveries.revive(connection, owner, _ANY, delivery_id, 1, now, now + LIFETIME):
                 raise DeliveryPending
             return delivery_id
@@ -59,7 +59,7 @@ class ReplayDelivery:
 
 @dataclass(frozen=True, slots=True)
 class ReplayMany:
-    """Replays all dead letters that a filter means, the oldest first; those of disabled endpoints stay."""
+    """Replays all dead letters that a filter means, the oldest first."""
 
     answer_once: AnswerOnce
     note_backlog: Callable[[], None]

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-import orjson
-
-from services.webhooks.domain.bodies import flat_members
-from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
-from services.webhooks.domain.endpoints import Subscription, wants
+from services.webhooks.domain.bodies import message_format
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
+from services.webhooks.domain.endpoints import Ordering, Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.domain.schedule import LIFETIME
-from services.webhooks.store import intake
+from services.webhooks.store import intake, queue
 from services.webhooks.store.intake import NewDelivery, NewMessage
+from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database import inbox
 from shared.database.inbox import InboxEntry, Verdict
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
 from shared.ids import derived_id, new_id
 
 # Part of every message id ever sent: with another namespace a redelivered event would be another message.
@@ -68,11 +67,8 @@ class TakeInEvents:
                 if fresh:
                     owners = {e.program_id for e in fresh} | {e.partner_id for e in fresh if e.partner_id}
                     work.plan(fresh, await intake.subscriptions(connection, owners, now))
-                if work.deliveries:
-                    leased_until = now + timedelta(seconds=LEASE_SECONDS)
-                    await intake.insert_work(
-                        connection, list(work.messages.values()), work.deliveries, now, leased_until, now + LIFETIME
-                    )
+                if work.messages:
+                    await work.write(connection, now)
         except BaseException:
             self.lanes.cancel(d.endpoint_id for d in work.deliveries if d.token is not None)
             raise
@@ -89,6 +85,9 @@ class _Work:
         self.messages: dict[tuple[uuid.UUID, str], NewMessage] = {}
         self.deliveries: list[NewDelivery] = []
         self._versions: dict[uuid.UUID, int] = {}
+        # For each owner its messages in the order of their events, and once they are written their numbers.
+        self._places: dict[uuid.UUID, dict[uuid.UUID, int]] = {}
+        self._last: dict[uuid.UUID, int] = {}
         self._lanes = lanes
         self._token = token
 
@@ -107,6 +106,17 @@ class _Work:
                 if wants(subscription, event.type, about):
                     self._add(event, subscription)
 
+    async def write(self, connection: Connection, now: datetime) -> None:
+        """Write what was planned, and call up what is the first of its line."""
+        leased_until = now + timedelta(seconds=LEASE_SECONDS)
+        counts = {owner_id: len(places) for owner_id, places in self._places.items()}
+        self._last = await intake.insert_work(
+            connection, list(self.messages.values()), self.deliveries, counts, now, leased_until, now + LIFETIME
+        )
+        lines = [(d.endpoint_id, d.ordering_key) for d in self.deliveries if d.ordering_key is not None]
+        if lines:
+            await queue.release_heads(connection, lines, now)
+
     def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
         """Return the deliveries that were born leased."""
         return [
@@ -122,6 +132,8 @@ class _Work:
                 ends_at,
                 delivery.token,
                 lease_ends,
+                delivery.message.format,
+                self._last[delivery.owner_id] - len(self._places[delivery.owner_id]) + 1 + delivery.place,
             )
             for delivery in self.deliveries
             if delivery.token is not None
@@ -129,13 +141,27 @@ class _Work:
 
     def _add(self, event: IncomingEvent, subscription: Subscription) -> None:
         message_id = derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
-        key = (message_id, subscription.format)
+        key = (message_id, message_format(subscription.format, subscription.partner_id))
         message = self.messages.get(key)
         if message is None:
-            body = orjson.dumps(flat_members(event.type, event.data, event.occurred_at))
+            body, content = write_body(event, key[1], message_name(message_id))
             message = self.messages[key] = NewMessage(
-                message_id, subscription.format, event.program_id, event.partner_id, event.type, event.occurred_at, body
+                *key, event.program_id, event.partner_id, event.type, event.occurred_at, body, content
             )
+        if subscription.is_disabled:
+            # Nothing is sent, but once the endpoint is enabled again, what it has missed can be replayed.
+            return
         is_ours = subscription.is_open and self._lanes.reserve(subscription.endpoint_id, subscription.max_in_flight)
         token = self._token if is_ours else None
-        self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token))
+        owner_id = subscription.owner_id
+        places = self._places.setdefault(owner_id, {})
+        place = places.setdefault(message_id, len(places))
+        line = _line(subscription.ordering, event)
+        self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token, owner_id, place, line))
+
+
+def _line(ordering: Ordering, event: IncomingEvent) -> str | None:
+    """Return what a delivery has to wait for its turn in; None where no order is wanted."""
+    if ordering == "none":
+        return None
+    return event.subject if ordering == "key" else ""

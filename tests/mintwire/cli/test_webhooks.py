@@ -3,12 +3,11 @@
 import asyncio
 import json
 import signal
+from pathlib import Path
 
-import aiohttp
 import pytest
-from yarl import URL
 
-from mintwire.cli.client import fetch
+from mintwire.cli.client import ask, fetch
 from tests.mintwire.cli.conftest import Mintwire, until
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
@@ -19,66 +18,130 @@ async def said(stream: asyncio.StreamReader | None) -> str:
         return (await stream.readline()).decode()
 
 
-async def address_of(process: asyncio.subprocess.Process) -> tuple[str, str]:
-    """Return the endpoint's id and URL, once it listens."""
+async def opened(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Return the listener's id and its secret, once it is open."""
     words = (await said(process.stderr)).split()
-    assert words[1:2] + words[3:5] == ["endpoint", "listens", "on"], words
-    return words[2], words[5].rstrip(";")
+    assert words[1:2] + words[3:5] == ["listener", "is", "open"] or words[3:5] == ["is", "open;"], words
+    return words[2], next(word for word in words if word.startswith("whsec_")).rstrip(";")
+
+
+async def ended(process: asyncio.subprocess.Process) -> str:
+    """Wait for its end and return what else it said."""
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+    assert process.returncode == 0, err
+    return err.decode()
 
 
 async def test_a_redeemed_code_is_heard_and_verified(mintwire: Mintwire) -> None:
     arguments = ("webhook", "listen", "--event-type", "code.redeemed", "--count", "1", "--json")
     async with mintwire.started(*arguments) as process:
-        await address_of(process)
+        await opened(process)
         code = (await mintwire.json("code", "generate"))["code"]
         await mintwire("checkout", "complete", code, "--attribute", "recipient_name=Sarah")
         heard = json.loads(await said(process.stdout))
         assert (heard["body"]["event"], heard["body"]["code"]) == ("code.redeemed", code)
         assert heard["body"]["recipient_name"] == "Sarah"
         assert heard["webhook_id"].startswith("msg_")
-        async with asyncio.timeout(60):
-            assert await process.wait() == 0
-    assert await mintwire.json("webhook", "list") == []
+        assert "1 received" in await ended(process)
+    [delivery] = await mintwire.json("webhook", "deliveries", "--event-type", "code.redeemed")
+    assert (delivery["status"], delivery["message_id"]) == ("succeeded", heard["webhook_id"])
+    assert await mintwire.json("webhook", "endpoints") == []
+
+
+async def test_what_is_heard_is_forwarded_as_a_webhook_and_its_answer_recorded(mintwire: Mintwire) -> None:
+    """The receiver is one that the service itself could never reach: only the command knows where it is."""
+    async with running_receiver() as receiver:
+        receiver.status = 202
+        arguments = ("webhook", "listen", "--forward-to", receiver.url, "--event-type", "code.redeemed", "--count", "2")
+        async with mintwire.started(*arguments) as process:
+            _, secret = await opened(process)
+            for _ in range(2):
+                code = (await mintwire.json("code", "generate"))["code"]
+                await mintwire("checkout", "complete", code)
+            assert "2 received" in await ended(process)
+        assert len(receiver.posts) == 2
+        for post in receiver.posts:
+            post.verify(secret)
+    listed = await mintwire.json("webhook", "deliveries", "--status", "succeeded")
+    assert {each["message_id"] for each in listed} == {post.id for post in receiver.posts}
+    [attempt] = await mintwire.json("webhook", "attempts", listed[0]["id"])
+    assert (attempt["trigger"], attempt["status"]) == ("listen", 202)
+
+
+async def test_a_receiver_that_is_not_there_is_told_and_the_next_one_is_forwarded(mintwire: Mintwire) -> None:
+    arguments = ("webhook", "listen", "--forward-to", "http://127.0.0.1:1/", "--event-type", "code.redeemed")
+    async with mintwire.started(*arguments, "--count", "1", "--json") as process:
+        await opened(process)
+        code = (await mintwire.json("code", "generate"))["code"]
+        await mintwire("checkout", "complete", code)
+        assert json.loads(await said(process.stdout))["forwarded"] == "connect_failed"
+        assert "cannot be reached" in await ended(process)
+    [delivery] = await mintwire.json("webhook", "deliveries", "--status", "failed")
+    assert delivery["last_error_code"] == "connect_failed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_an_end_by_signal_takes_the_endpoint_away(mintwire: Mintwire, number: signal.Signals) -> None:
+async def test_an_end_by_signal_closes_the_listener(mintwire: Mintwire, number: signal.Signals) -> None:
     async with mintwire.started("webhook", "listen", "--program") as process:
-        endpoint, url = await address_of(process)
-        [listed] = await mintwire.json("webhook", "list", "--program")
-        assert (listed["id"], listed["url"]) == (endpoint, url)
-        attempt = await mintwire.json("webhook", "test", endpoint, "--program")
-        assert (attempt["outcome"], attempt["status"]) == ("succeeded", 204)
-        assert (await said(process.stdout)).startswith("verified msg_")
+        listener, _ = await opened(process)
         process.send_signal(number)
-        async with asyncio.timeout(60):
-            assert await process.wait() == 0
-    assert await mintwire.json("webhook", "list", "--program") == []
-
-
-async def test_what_is_not_signed_is_not_shown(mintwire: Mintwire) -> None:
-    async with mintwire.started("webhook", "listen") as process:
-        _, url = await address_of(process)
-        forged = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,forged"}
-        async with aiohttp.ClientSession() as session:
-            for headers in ({}, forged):
-                async with session.post(url, data=b'{"event":"code.redeemed"}', headers=headers) as response:
-                    assert response.status == 401
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            out, err = await process.communicate()
-    assert out == b""
-    assert err.count(b"refused a request") == 2
+        assert f"listener {listener} closed; 0 received" in await ended(process)
+    url = f"{mintwire.environment['MINTWIRE_WEBHOOKS_URL']}/v1/webhooks/listeners/{listener}/next"
+    answer = await ask("POST", url, key=mintwire.environment["MINTWIRE_PROGRAM_KEY"], body={"wait_seconds": 0})
+    assert answer.status == 404
 
 
 async def test_listening_is_refused_in_words(mintwire: Mintwire) -> None:
-    async with running_receiver() as receiver:
-        port = str(URL(receiver.url).port)
-        refused = await mintwire("webhook", "listen", "--port", port, code=1)
-        assert f"cannot listen on 127.0.0.1:{port}" in refused.err
     refused = await mintwire("webhook", "listen", "--event-type", "Nonsense!", code=1)
     assert "422" in refused.err
-    assert await mintwire.json("webhook", "list") == []
+    refused = await mintwire("webhook", "listen", "--forward-to", "localhost:3000", code=1)
+    assert "begins with http://" in refused.err
+
+
+async def test_an_endpoint_is_made_rotated_and_its_webhooks_verified(mintwire: Mintwire, tmp_path: Path) -> None:
+    async with running_receiver() as receiver:
+        made = await mintwire.json("webhook", "create", receiver.url, "--event-type", "code.redeemed")
+        assert made["secret"].startswith("whsec_")
+        rotated = await mintwire.json("webhook", "rotate", made["id"], "--grace-seconds", "60")
+        assert rotated["secret"] not in (None, made["secret"])
+        await mintwire.json("webhook", "test", made["id"])
+        [post] = receiver.posts
+    (tmp_path / "body").write_bytes(post.body)
+    told = [
+        *("--webhook-id", post.id, "--timestamp", post.headers["webhook-timestamp"]),
+        *("--signature", post.headers["webhook-signature"]),
+    ]
+    for key in (("--endpoint", made["id"]), ("--secret", made["secret"]), ("--secret", rotated["secret"])):
+        assert "verified" in (await mintwire("webhook", "verify", str(tmp_path / "body"), *told, *key)).out
+    (tmp_path / "body").write_bytes(post.body + b"\n")
+    wrong = await mintwire("webhook", "verify", str(tmp_path / "body"), *told, "--endpoint", made["id"], code=1)
+    assert "body_changed" in wrong.out
+    refused = await mintwire("webhook", "verify", str(tmp_path / "nothing"), *told, "--endpoint", "x", code=1)
+    assert "cannot be read" in refused.err
+    assert "with which key" in (await mintwire("webhook", "verify", "body", *told, code=1)).err
+
+
+async def test_what_failed_is_counted_and_replayed_as_a_job(mintwire: Mintwire) -> None:
+    async with running_receiver() as receiver:
+        receiver.status = 410
+        endpoint = await endpoint_at(mintwire, receiver)
+        code = (await mintwire.json("code", "generate"))["code"]
+        await mintwire("checkout", "complete", code)
+
+        async def is_dead() -> bool:
+            return bool(await mintwire.json("webhook", "deliveries", "--endpoint", endpoint, "--status", "dead"))
+
+        await until(is_dead, "a dead delivery")
+        job = ("webhook", "replay", endpoint, "--since", "2020-01-01T00:00:00Z")
+        counted = await mintwire.json(*job, "--dry-run")
+        assert (counted["status"], counted["matched"], counted["enqueued"]) == ("completed", 1, 0)
+        receiver.status = 204
+        [dead] = await mintwire.json("webhook", "deliveries", "--status", "dead")
+        assert (await mintwire.json("webhook", "retry", dead["id"]))["trigger"] == "manual"
+        done = await mintwire.json(*job, "--which", "all")
+        assert (done["status"], done["enqueued"]) == ("completed", 1)
+        assert (await mintwire.json(*job, "--no-wait", "--dry-run"))["status"] == "pending"
 
 
 async def test_a_failing_test_webhook_is_told_by_the_exit_code(mintwire: Mintwire) -> None:
@@ -106,9 +169,9 @@ async def test_dead_deliveries_are_listed_and_replayed(mintwire: Mintwire) -> No
         )
         assert letter["last_status"] == 410
         assert letter["id"] in (await mintwire("webhook", "dead", "list", "--program")).out
-        refused = await mintwire("webhook", "dead", "replay", letter["id"], code=1)
-        assert f"{letter['id']}: " in refused.err
-        assert "409, endpoint_disabled" in refused.err
+        refused = await mintwire("webhook", "dead", "replay", endpoint, code=1)
+        assert f"{endpoint}: " in refused.err
+        assert "404" in refused.err
 
         receiver.status = 204
         url = f"{mintwire.environment['MINTWIRE_WEBHOOKS_URL']}/v1/webhooks/endpoints/{endpoint}"

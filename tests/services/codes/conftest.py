@@ -11,8 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.codes.api.use_cases import UseCases
-from services.codes.app import build_app, build_use_cases
+from services.codes.app import build_app, build_runner, build_use_cases
 from services.codes.integrations.redemption import RedemptionClient
+from services.codes.usecases.purge_jobs import PurgeJobs
+from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
@@ -72,6 +74,7 @@ class Service:
     use_cases: UseCases
     app: web.Application
     handed_over: list[OutboxEvent]
+    runner: RunJobs
 
     async def send(
         self,
@@ -113,6 +116,9 @@ class Service:
     async def move(self, partner_id: str, **move: Any) -> Reply:
         return await self.send("POST", f"/v1/partners/{partner_id}/quota", json=move)
 
+    async def purge(self) -> int:
+        return await PurgeJobs(self.pool, self.clock)()
+
     async def generate(self, partner: Owner, idempotency: str | None = None) -> Reply:
         return await self.send("POST", "/api/partners/codes/generate", partner.key, idempotency=idempotency)
 
@@ -132,10 +138,11 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
         connect(database.codes, "codes", 6) as pool,
         RedemptionClient.connected(redemption_url) as redemption,
     ):
-        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, redemption)
+        runner = build_runner(pool, clock, hand_over)
+        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake, redemption)
         app = build_app(use_cases, CredentialReader(pool, clock), ready, OPERATOR_TOKEN)
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
-            yield Service(http, pool, clock, use_cases, app, handed_over)
+            yield Service(http, pool, clock, use_cases, app, handed_over, runner)
 
 
 @pytest.fixture

@@ -332,6 +332,11 @@ def test_a_random_part_needs_enough_bytes_and_favours_no_letter() -> None:
     assert {spread[digit] for digit in "0123456789"} == {25}
 
 
+def test_a_random_part_that_reads_as_an_obscenity_is_made_anew() -> None:
+    assert random_part(bytes([10, 5, 5, 1]), "0123456789ABCDEF", 4) is None
+    assert random_part(bytes([10, 5, 6, 1]), "0123456789ABCDEF", 4) == "A561"
+
+
 @pytest.mark.parametrize(
     ("link_url", "link"),
     [

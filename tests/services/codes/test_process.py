@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import aiormq
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -19,6 +20,7 @@ from mintwire.stack.ports import free_port
 from shared.broker.topology import QUEUE_WEBHOOKS_EVENTS
 from shared.config import decode_secret_key
 from tests.databases import Database
+from tests.services.codes.bulk import make_coupon
 from tests.services.codes.conftest import OPERATOR_TOKEN
 
 SECRET_KEY = base64.b64encode(b"s" * 32).decode()
@@ -48,6 +50,15 @@ async def process(environment: dict[str, str], command: str = "serve") -> AsyncI
         if child.returncode is None:
             child.kill()
             await child.communicate()
+
+
+@asynccontextmanager
+async def admin_of(database: Database) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(database.admin)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def until_ready(http: aiohttp.ClientSession) -> None:
@@ -118,6 +129,40 @@ async def test_a_process_without_its_broker_serves_and_says_that_it_is_not_ready
         child.send_signal(signal.SIGTERM)
         output, _ = await asyncio.wait_for(child.communicate(), 25)
     assert child.returncode == 0, output.decode()
+
+
+async def test_a_batch_survives_the_death_of_its_process(database: Database, clean_broker: dict[str, str]) -> None:
+    """Killed in the middle of it, a later process makes what is missing and not one code more."""
+    port, count = free_port(), 150_000
+    environment = settings(database, clean_broker["codes"], port)
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+        admin_of(database) as admin,
+    ):
+        async with process(environment) as child:
+            await until_ready(http)
+            operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+            program = (await post(http, "/v1/programs", operator, {"name": "Program"}))["data"]["id"]
+            key = (await post(http, f"/v1/programs/{program}/keys", operator))["data"]["key"]
+            await make_coupon(database, program)
+            manage = {"Authorization": f"Bearer {key}"}
+            await post(http, "/v1/coupons/spring/promotion-codes/batch", manage, {"count": count})
+            async with asyncio.timeout(60):
+                while not await admin.fetchval("SELECT created FROM codes.jobs"):  # noqa: ASYNC110 - it is in the database
+                    await asyncio.sleep(0.01)
+            child.kill()
+            await child.communicate()
+        # What the time would do: the lease of the dead runs out.
+        await admin.execute("UPDATE codes.jobs SET leased_until = now() WHERE leased_until IS NOT NULL")
+        async with process(environment) as child:
+            async with asyncio.timeout(60):
+                while await admin.fetchval("SELECT state FROM codes.jobs") != "done":  # noqa: ASYNC110 - it is in the database
+                    await asyncio.sleep(0.05)
+            child.send_signal(signal.SIGTERM)
+            output, _ = await asyncio.wait_for(child.communicate(), 25)
+        assert child.returncode == 0, output.decode()
+        assert await admin.fetchval("SELECT count(*) FROM codes.promotion_codes") == count
+        assert await admin.fetchval("SELECT count(*) FROM codes.events WHERE type = 'codes.batch_completed'") == 1
 
 
 async def test_bad_settings_are_named_without_their_values(database: Database) -> None:

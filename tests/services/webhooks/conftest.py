@@ -16,8 +16,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.webhooks.app import build_app, build_dispatcher, build_use_cases, open_sender
 from services.webhooks.consumers import EventConsumer
+from services.webhooks.dispatcher import dispatcher
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
+from services.webhooks.usecases.listen import ListenerHub
+from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared import api_keys
 from shared.broker.messages import Received, Reject
@@ -144,6 +147,7 @@ class Service:
     dispatcher: Dispatcher
     consumer: EventConsumer
     take_in: TakeInEvents
+    worker: RunReplays
     handed_over: list[OutboxEvent]
     admin: "asyncpg.Connection[asyncpg.Record]"
 
@@ -197,9 +201,12 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    database: Database, clock: HeldClock, *, max_in_flight: int = 100, sends: bool = True
+    database: Database, clock: HeldClock, *, max_in_flight: int = 100, sends: bool = True, replays: bool = True
 ) -> AsyncIterator[Service]:
-    """Run the service; with `sends` off its dispatcher only takes what is given to it and sends nothing."""
+    """Run the service; with `sends` off its dispatcher only takes what is given to it and sends nothing.
+
+    With `replays` off nobody works on replays but the test.
+    """
     handed_over: list[OutboxEvent] = []
 
     def hand_over(events: Sequence[OutboxEvent]) -> None:
@@ -215,15 +222,17 @@ async def running_service(
         seal = Seal(SECRET_KEY)
         dispatcher = build_dispatcher(pool, pool, seal, sender, clock, hand_over, max_in_flight=max_in_flight)
         answer_once = AnswerOnce(pool, clock, seal, WebhookError)
-        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher)
+        worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog)
+        hub = ListenerHub(pool, clock)
+        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub)
         app = build_app(use_cases, CredentialReader(pool, clock), ready)
         take_in = TakeInEvents(pool, dispatcher, clock)
         admin = await asyncpg.connect(database.admin)
-        running = asyncio.create_task(dispatcher.run() if sends else asyncio.Event().wait())
+        running = asyncio.create_task(_run(dispatcher if sends else None, worker if replays else None, hub))
         try:
             async with TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
-                yield Service(http, pool, clock, dispatcher, consumer, take_in, handed_over, admin)
+                yield Service(http, pool, clock, dispatcher, consumer, take_in, worker, handed_over, admin)
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):
@@ -232,6 +241,14 @@ async def running_service(
                 task.cancel()
             await asyncio.gather(*dispatcher._tasks, return_exceptions=True)
             await admin.close()
+
+
+async def _run(dispatcher: Dispatcher | None, worker: RunReplays | None, hub: ListenerHub) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hub.run())
+        for part in (dispatcher, worker):
+            if part is not None:
+                group.create_task(part.run())
 
 
 async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: datetime) -> Merchant:
@@ -274,6 +291,12 @@ async def _make_key(
         now,
     )
     return made.text
+
+
+@pytest.fixture(autouse=True)
+def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the service looks for every few seconds it looks for at once."""
+    monkeypatch.setattr(dispatcher, "HOUSEKEEPING_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from services.webhooks.domain.addresses import REFUSED, URLRefused, is_dialable, is_public
-from services.webhooks.sender.guard import NameService
+from services.webhooks.sender.names import NameService
 from services.webhooks.sender.urls import URLChecker
 
 PUBLIC = [

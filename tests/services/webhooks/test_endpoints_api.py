@@ -17,11 +17,13 @@ async def test_an_endpoint_is_active_at_once_and_its_secret_is_shown_this_once(
 ) -> None:
     made = await service.endpoint(merchant.partner_key, URL, description="orders")
     secret = made.pop("secret")
+    assert made.pop("public_key") is None
     assert secret.startswith("whsec_")
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     assert list(made) == [
-        *("id", "url", "event_types", "status", "format", "description", "partner_id", "max_in_flight"),
-        *("disabled_reason", "resume_at", "created_at", "updated_at"),
+        *("id", "url", "event_types", "status", "format", "signing", "description", "metadata", "partner_id"),
+        *("headers", "auth", "timeout_seconds", "max_in_flight", "rate_limit_per_second", "schedule", "ordering"),
+        *("on_exhausted", "disabled_reason", "paused_until", "resume_at", "created_at", "updated_at"),
     ]
     assert (made["status"], made["format"], made["partner_id"]) == ("active", "flat", str(merchant.partner_id))
     shown = await service.send("GET", f"/endpoints/{made['id']}", merchant.partner_key)
@@ -51,8 +53,38 @@ async def test_secrets_lie_sealed_in_the_database(service: Service, merchant: Me
         ({"secret": "whsec_short"}, "secret"),
         ({"max_in_flight": 0}, "max_in_flight"),
         ({"max_in_flight": 101}, "max_in_flight"),
-        ({"status": "disabled"}, "status"),
+        ({"status": "resting"}, "status"),
         ({"format": "xml"}, "format"),
+        ({"signing": "rsa"}, "signing"),
+        ({"secret": "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc="}, "secret"),
+        ({"signing": "ed25519", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, "secret"),
+        ({"timeout_seconds": 4}, "timeout_seconds"),
+        ({"timeout_seconds": 31}, "timeout_seconds"),
+        ({"rate_limit_per_second": 0}, "rate_limit_per_second"),
+        ({"schedule": []}, "schedule"),
+        ({"schedule": [0]}, "schedule"),
+        ({"schedule": [172_801]}, "schedule"),
+        ({"schedule": [1] * 21}, "schedule"),
+        ({"ordering": "random"}, "ordering"),
+        ({"on_exhausted": "panic"}, "on_exhausted"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": {str(n): "x" for n in range(51)}}, "metadata"),
+        ({"headers": {"Webhook-Id": "x"}}, "headers"),
+        ({"headers": {"Content-Type": "x"}}, "headers"),
+        ({"headers": {"X-Forwarded-For": "x"}}, "headers"),
+        ({"headers": {"Proxy-Authorization": "x"}}, "headers"),
+        ({"headers": {"X Y": "x"}}, "headers"),
+        ({"headers": {"X-A": "a\r\nX-B: b"}}, "headers"),
+        ({"headers": {"X-A": "\u00e9"}}, "headers"),
+        ({"headers": {"X-A": ""}}, "headers"),
+        ({"headers": {"X-A": "a", "x-a": "b"}}, "headers"),
+        ({"headers": {f"X-{n}": "x" for n in range(21)}}, "headers"),
+        ({"auth": {"type": "basic", "username": "a"}}, "auth"),
+        ({"auth": {"type": "basic", "username": "a:b", "password": "c"}}, "auth"),
+        ({"auth": {"type": "bearer", "token": "a", "value": "b"}}, "auth"),
+        ({"auth": {"type": "bearer", "token": "a\nb"}}, "auth"),
+        ({"auth": {"type": "header", "name": "Host", "value": "x"}}, "auth"),
+        ({"headers": {"X-Key": "a"}, "auth": {"type": "header", "name": "x-key", "value": "b"}}, "auth"),
         ({"partner_id": str(new_id())}, "partner_id"),
         ({"colour": "red"}, "colour"),
     ],
@@ -74,7 +106,7 @@ async def test_changes_pausing_and_resuming(service: Service, merchant: Merchant
     assert paused.data["updated_at"] > made["updated_at"]
     resumed = await service.send("PATCH", path, merchant.partner_key, {"status": "active", "event_types": ["*"]})
     assert (resumed.data["status"], resumed.data["event_types"]) == ("active", ["*"])
-    for change in ({"url": "http://example.com/"}, {"status": "disabled"}, {"url": None}, {"secret": "x"}):
+    for change in ({"url": "http://example.com/"}, {"status": "resting"}, {"url": None}, {"secret": "x"}):
         refused = await service.send("PATCH", path, merchant.partner_key, change)
         assert refused.status == 422, change
 

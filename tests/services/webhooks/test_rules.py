@@ -16,7 +16,8 @@ from services.webhooks.domain import schedule
 from services.webhooks.domain.bodies import flat_members, members_of_test
 from services.webhooks.domain.deliveries import Answer, decide, printable
 from services.webhooks.domain.endpoints import Subscription, wants
-from services.webhooks.domain.signature import format_secret, parse_secret, sign
+from services.webhooks.domain.signature import SigningKey, format_secret, parse_secret
+from services.webhooks.sender.signing import public_text, read_key, sign
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 
 NOW = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
@@ -24,9 +25,32 @@ END = NOW + schedule.LIFETIME
 
 
 def test_the_signature_is_that_of_the_published_vector() -> None:
-    key = parse_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    key = read_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").key
     signed = sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', [key])
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_the_asymmetric_signature_is_that_of_the_published_vector() -> None:
+    secret = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+    made = read_key(secret)
+    signed = sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', [made.key])
+    assert signed == ("v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==")
+    assert made.public_key is not None
+    assert public_text(made.public_key) == "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
+        "whsk_",
+        "whsk_" + base64.b64encode(b"x" * 31).decode(),
+        "whsk_" + base64.b64encode(b"x" * 64).decode(),
+    ],
+)
+def test_keys_that_do_not_sign_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must"):
+        read_key(text)
 
 
 @given(st.binary(min_size=24, max_size=64), st.binary(min_size=24, max_size=64), st.text(max_size=200))
@@ -36,7 +60,7 @@ def test_receivers_verify_with_the_old_and_the_new_key(old: bytes, new: bytes, t
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(now),
-        "webhook-signature": sign("msg_1", now, body, [new, old]),
+        "webhook-signature": sign("msg_1", now, body, [SigningKey("hmac", new), SigningKey("hmac", old)]),
     }
     for key in (old, new):
         assert Webhook(format_secret(key)).verify(body, headers) == {"text": text}
@@ -159,7 +183,7 @@ def test_an_overloaded_endpoint_rests_as_long_as_it_asks(status: int) -> None:
 
 def test_gone_means_gone() -> None:
     decision = decide(Answer(NOW, 1, 410, None, ""), 1, END, NOW, 0, 0.5)
-    assert (decision.status, decision.is_gone, decision.reason) == ("dead", True, "endpoint_gone")
+    assert (decision.status, decision.disabled_reason, decision.reason) == ("dead", "gone", "endpoint_gone")
 
 
 def test_the_tenth_failure_is_the_last() -> None:
@@ -240,7 +264,7 @@ def test_the_test_body_is_that_of_the_documented_example() -> None:
 
 
 def subscription(*event_types: str) -> Subscription:
-    return Subscription(uuid.UUID(int=1), uuid.UUID(int=2), None, frozenset(event_types), "flat", 50, True, 1)
+    return Subscription(uuid.UUID(int=1), uuid.UUID(int=2), None, frozenset(event_types), "flat", 50, True, False, 1)
 
 
 def test_everything_does_not_include_reports_about_deliveries() -> None:

@@ -163,6 +163,12 @@ async def _import(request: Request) -> web.StreamResponse:
     return json_response({"bytes": len(request.raw_body), "sha256": request.body_sha256.hex()})
 
 
+async def _stream_in(request: Request) -> web.StreamResponse:
+    before = request.fingerprint
+    sizes = [len(chunk) async for chunk in request.chunks(("text/csv",), 300_000)]
+    return json_response({"bytes": sum(sizes), "before": before.hex(), "fingerprint": request.fingerprint.hex()})
+
+
 def make_routes() -> list[Route]:
     """Return the routes."""
     return [
@@ -194,6 +200,7 @@ def make_routes() -> list[Route]:
         _route("POST", "/v1/hold", _hold),
         _route("GET", "/v1/stream/{how}", _stream),
         _route("POST", "/v1/import", _import, raw_body=("text/csv",), body_limit=200_000),
+        _route("POST", "/v1/streamed", _stream_in, raw_body=("text/csv",), is_streamed=True),
         Route(
             method="POST",
             path="/api/partners/raise/{what}",

@@ -193,3 +193,34 @@ async def test_idempotency_key_is_checked_and_handed_over(client: Client, key: s
     body = await answer.json()
     assert answer.status == status
     assert body.get("idempotency_key", body.get("code")) == (key if status == 201 else "invalid_idempotency_key")
+
+
+class TestStreamed:
+    """A body that its handler reads as it comes: too large to be held, and refused for the same reasons."""
+
+    async def _send(self, client: Client, data: Any, **headers: str) -> tuple[int, Any]:
+        answer = await client.post("/v1/streamed", data=data, headers=PROGRAM | {"Content-Type": "text/csv"} | headers)
+        return answer.status, await answer.json()
+
+    async def test_is_read_beyond_the_usual_limit_and_known_by_its_bytes(self, client: Client) -> None:
+        status, first = await self._send(client, b"a" * 250_000)
+        assert (status, first["bytes"]) == (200, 250_000)
+        _, again = await self._send(client, b"a" * 250_000)
+        _, other = await self._send(client, b"a" * 249_999 + b"b")
+        assert first["fingerprint"] == again["fingerprint"] != other["fingerprint"]
+        assert first["fingerprint"] != first["before"]
+
+    async def test_is_held_to_its_own_limit_with_a_length_and_without(self, client: Client) -> None:
+        async def chunks() -> Any:
+            for _ in range(10):
+                yield b"a" * 40_000
+
+        for data in (b"a" * 300_001, chunks()):
+            status, body = await self._send(client, data)
+            assert (status, body["code"]) == (413, "too_large")
+
+    async def test_other_types_and_encodings_are_refused(self, client: Client) -> None:
+        status, body = await self._send(client, b"{}", **{"Content-Type": "application/json"})
+        assert (status, body["code"]) == (415, "unsupported_media_type")
+        status, body = await self._send(client, gzip.compress(b"a"), **{"Content-Encoding": "gzip"})
+        assert (status, body["code"]) == (415, "unsupported_content_encoding")

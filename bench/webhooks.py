@@ -1,0 +1,367 @@
+"""Delivery: how fast beside a bare sender, how well fenced off from receivers that hang, and what a claim costs.
+
+For isolation `bare` is the same service in the same run with all receivers well, and the measure is the time from
+publishing an event to its first try.
+"""
+
+import asyncio
+import contextlib
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import aio_pika
+import asyncpg
+import orjson
+import uvloop
+
+from bench.environment import OPERATOR_TOKEN, Environment, Program, call, free_port
+from services.webhooks.store import queue
+from shared.events.redemption import CodeRedeemedV1
+from shared.ids import new_id
+
+SENDING_ENDPOINTS = 20
+DELIVERIES = 6000
+ISOLATED_ENDPOINTS = 100
+QUEUED = 10_000
+PER_SECOND = 150
+SECONDS = 5
+TABLE_SIZES = (1_000, 1_000_000)
+CLAIMS = 40
+_PENDING = "SELECT count(*) FROM webhooks.delivery_queue"
+_ATTEMPTS = "SELECT count(*) FROM webhooks.attempts"
+# So many deliveries for each of a hundred endpoints, all of them due; ids rise with time, as they do in life.
+_FILL = (
+    "TRUNCATE endpoints, endpoint_keys, messages, deliveries, delivery_queue, attempts CASCADE",
+    """
+INSERT INTO endpoints (id, program_id, url, event_types, format, status, max_in_flight, created_at, updated_at)
+SELECT lpad(to_hex(n), 32, '0')::uuid, gen_random_uuid(), 'https://example.com/', '{*}', 'flat', 'active', 50, now(),
+       now()
+FROM generate_series(1, 100) AS n
+""",
+    """
+INSERT INTO messages (id, format, program_id, event_type, occurred_at, body, created_at)
+SELECT lpad(to_hex(n), 32, '0')::uuid, 'flat', gen_random_uuid(), 'code.redeemed', now(),
+       convert_to(repeat('x', 250), 'UTF8'), now()
+FROM generate_series(1, $1::int) AS n
+""",
+    """
+INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, created_at)
+SELECT lpad(to_hex(100 * m + e), 32, '0')::uuid, lpad(to_hex(e), 32, '0')::uuid, lpad(to_hex(m), 32, '0')::uuid, 'flat',
+       'code.redeemed', now()
+FROM generate_series(1, $1::int) AS m CROSS JOIN generate_series(1, 100) AS e
+""",
+    """
+INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
+                            ends_at)
+SELECT id, endpoint_id, message_id, format, event_type, 'automatic', 1, now(), now() + interval '96 hours'
+FROM deliveries
+""",
+    "VACUUM ANALYZE",
+)
+_ROUTING_KEY = CodeRedeemedV1.type
+
+
+class Field:
+    """The running service with a program, and a partner with one endpoint for each port."""
+
+    def __init__(self, env: Environment, service: Program, receiver: Program) -> None:
+        self.env, self.service, self.receiver = env, service, receiver
+        self.program_id = ""
+        self.partners: list[uuid.UUID] = []
+        self.endpoints: list[str] = []
+        self.key = ""
+
+    def prepare(self, count: int) -> None:
+        """Make the program and its partners; the codes service runs for as long as that takes."""
+        with self.env.service("codes"):
+            base = self.env.urls["codes"]
+            self.program_id = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
+            self.key = call("POST", f"{base}/v1/programs/{self.program_id}/keys", OPERATOR_TOKEN, {})["data"]["key"]
+            for number in range(count):
+                wanted = {"name": f"Partner {number}", "prefix": f"P{number}", "status": "active"}
+                partner = call("POST", f"{base}/v1/partners", self.key, wanted)["data"]["id"]
+                call("POST", f"{base}/v1/partners/{partner}/keys", self.key, {})
+                self.partners.append(uuid.UUID(partner))
+
+    def subscribe(self, number: int, port: int, **members: Any) -> None:
+        """Give a partner an endpoint."""
+        wanted = {
+            "url": f"http://127.0.0.1:{port}/hook",
+            "event_types": [_ROUTING_KEY],
+            "partner_id": str(self.partners[number]),
+            **members,
+        }
+        made = call("POST", f"{self.env.urls['webhooks']}/v1/webhooks/endpoints", self.key, wanted)
+        self.endpoints.append(made["data"]["id"])
+
+    def unsubscribe(self) -> None:
+        """Archive all endpoints; what is pending for them is canceled."""
+        for endpoint in self.endpoints:
+            call("DELETE", f"{self.env.urls['webhooks']}/v1/webhooks/endpoints/{endpoint}", self.key)
+        self.endpoints.clear()
+
+    def event(self, number: int) -> aio_pika.Message:
+        """Return a redeemed code of a partner, with the present moment in it."""
+        now = datetime.now(UTC)
+        data = {
+            "redemption_id": str(new_id()),
+            "program_id": self.program_id,
+            "partner_id": str(self.partners[number]),
+            "code": f"BENCH-{new_id().hex}",
+            "code_id": str(new_id()),
+            "coupon_id": str(new_id()),
+            "order_ref": "order-1",
+            "attributes": {"card_id": repr(time.monotonic()), "recipient_name": "Sarah", "occasion": "mother"},
+            "attribute_names": ["card_id", "recipient_name", "occasion"],
+            "occurred_at": now.isoformat(),
+            "codes_remaining": 1,
+        }
+        envelope = {
+            "specversion": "1.0",
+            "id": str(new_id()),
+            "source": "/bench",
+            "type": _ROUTING_KEY,
+            "time": now.isoformat(),
+            "datacontenttype": "application/json",
+            "dataschema": CodeRedeemedV1.schema_urn(),
+            "data": data,
+        }
+        return aio_pika.Message(orjson.dumps(envelope), delivery_mode=2, content_type="application/cloudevents+json")
+
+
+@contextlib.contextmanager
+def field(env: Environment, partners: int, ports: Sequence[int]) -> Iterator[Field]:
+    """Run the service and a receiver that listens at all the ports."""
+    with (
+        env.service("webhooks") as service,
+        env.bare("bench.receiver", *(str(port) for port in ports)) as receiver,
+    ):
+        made = Field(env, service, receiver)
+        made.prepare(partners)
+        yield made
+
+
+class Publisher:
+    """Publishes events with confirms."""
+
+    def __init__(self, exchange: Any, made: Field) -> None:
+        self.exchange, self.field = exchange, made
+
+    async def one(self, number: int) -> None:
+        """Publish an event of a partner."""
+        await self.exchange.publish(self.field.event(number), _ROUTING_KEY)
+
+    async def many(self, numbers: Sequence[int]) -> None:
+        """Publish all, two hundred at a time."""
+        for start in range(0, len(numbers), 200):
+            await asyncio.gather(*(self.one(number) for number in numbers[start : start + 200]))
+
+    async def at_rate(self, numbers: Sequence[int], per_second: int) -> None:
+        """Publish each at its moment, whether or not earlier ones have come through."""
+        started, tasks = time.monotonic(), []
+        for place, number in enumerate(numbers):
+            delay = started + place / per_second - time.monotonic()
+            if delay > 0:
+                await asyncio.sleep(delay)
+            tasks.append(asyncio.create_task(self.one(number)))
+        await asyncio.gather(*tasks)
+
+
+@contextlib.asynccontextmanager
+async def publishing(made: Field) -> Any:
+    """Connect as the one who publishes."""
+    connection = await aio_pika.connect(made.env.amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        yield Publisher(await channel.get_exchange("redemption", ensure=False), made)
+
+
+async def counted(made: Field, statement: str, wanted: int) -> None:
+    """Wait until a count is what is wanted."""
+    connection = await asyncpg.connect(made.env.database_url)
+    until = time.monotonic() + 90
+    while await connection.fetchval(statement) != wanted:
+        if time.monotonic() > until:
+            raise SystemExit(f"{statement}: not {wanted}")
+        await asyncio.sleep(0.02)
+    await connection.close()
+
+
+def throughput(env: Environment, rounds: int) -> dict[str, Any]:
+    """Send from a backlog, in the table and in the queue, beside the bare sender, to the same receivers."""
+    ports = [free_port() for _ in range(SENDING_ENDPOINTS)]
+    rows: dict[str, list[dict[str, Any]]] = {"backlog in the table": [], "backlog in the queue": []}
+    with (
+        field(env, SENDING_ENDPOINTS, ports) as made,
+        env.bare("bench.bare.hooks", str(DELIVERIES), *(str(port) for port in ports)) as bare,
+    ):
+        for number, port in enumerate(ports):
+            made.subscribe(number, port)
+        # Connections are made and plans are prepared by a first, smaller lot.
+        uvloop.run(_from_the_queue(made, 500))
+        for _ in range(rounds):
+            for shape, measure in (
+                ("backlog in the table", _from_the_table),
+                ("backlog in the queue", _from_the_queue),
+            ):
+                beside = bare.report()
+                made.receiver.forget()
+                used = made.service.cpu_seconds()
+                ours = uvloop.run(measure(made, DELIVERIES))
+                used = made.service.cpu_seconds() - used
+                ours["cpu_us_per_delivery"] = round(used / DELIVERIES * 1e6)
+                rows[shape].append({"bare": beside, "ours": ours})
+    return {shape: _summary(measured, "per_s") for shape, measured in rows.items()}
+
+
+async def _from_the_table(made: Field, count: int) -> dict[str, Any]:
+    connection = await asyncpg.connect(made.env.database_url)
+    before = await connection.fetchval(_ATTEMPTS)
+    await connection.execute("UPDATE webhooks.endpoints SET status = 'paused', version = version + 1")
+    async with publishing(made) as publisher:
+        await publisher.many([number % SENDING_ENDPOINTS for number in range(count)])
+    await counted(made, _PENDING, count)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.execute("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
+    await connection.close()
+    return await _sent(made, count, before)
+
+
+async def _from_the_queue(made: Field, count: int) -> dict[str, Any]:
+    connection = await asyncpg.connect(made.env.database_url)
+    before = await connection.fetchval(_ATTEMPTS)
+    await connection.close()
+    made.service.pause()
+    async with publishing(made) as publisher:
+        await publisher.many([number % SENDING_ENDPOINTS for number in range(count)])
+    made.service.go_on()
+    return await _sent(made, count, before)
+
+
+async def _sent(made: Field, count: int, before: int) -> dict[str, Any]:
+    """Wait until everything was sent and every attempt is written; the rate is that of the whole."""
+    await counted(made, _ATTEMPTS, before + count)
+    finished = time.monotonic()
+    report = made.receiver.report()
+    made.receiver.forget()
+    if not report["count"] == report["distinct"] == count:
+        raise SystemExit(f"{report['count']} POSTs, {report['distinct']} distinct, for {count} deliveries.")
+    return {"per_s": (count - 1) / (finished - report["first"])}
+
+
+def isolation(env: Environment, rounds: int, hang: int) -> dict[str, Any]:
+    """Publish at a fixed rate to all endpoints, with none and with so many of them hanging behind a backlog."""
+    quick, hanging = free_port(), free_port()
+    rows: list[dict[str, Any]] = []
+    with (
+        field(env, ISOLATED_ENDPOINTS, [quick]) as made,
+        env.bare("bench.receiver", "--hang", str(hanging)),
+    ):
+        for _ in range(rounds):
+            row = {}
+            for side, sick in (("bare", 0), ("ours", hang)):
+                for number in range(ISOLATED_ENDPOINTS):
+                    made.subscribe(number, hanging if number < sick else quick)
+                row[side] = uvloop.run(_latencies(made, sick))
+                made.unsubscribe()
+                # What hangs does so until its timeout.
+                uvloop.run(counted(made, _PENDING, 0))
+            rows.append(row)
+    return {f"{hang} of {ISOLATED_ENDPOINTS} hang": _summary(rows, "p50_ms", "p99_ms")}
+
+
+async def _latencies(made: Field, sick: int) -> dict[str, Any]:
+    """Return the latencies of those that are well."""
+    well = list(range(sick, ISOLATED_ENDPOINTS))
+    async with publishing(made) as publisher:
+        await publisher.at_rate(well[:50], PER_SECOND)
+        await _arrived(made, len(well[:50]))
+        if sick:
+            await publisher.many([number % sick for number in range(QUEUED)])
+            await counted(made, _PENDING, QUEUED)
+        everybody = [number % ISOLATED_ENDPOINTS for number in range(PER_SECOND * SECONDS)]
+        await publisher.at_rate(everybody, PER_SECOND)
+    report = await _arrived(made, sum(number >= sick for number in everybody))
+    return {"p50_ms": report["p50_ms"], "p99_ms": report["p99_ms"]}
+
+
+async def _arrived(made: Field, count: int) -> dict[str, Any]:
+    until = time.monotonic() + 60
+    report = made.receiver.report()
+    while report["count"] < count:
+        if time.monotonic() > until:
+            raise SystemExit(f"{report['count']} of {count} webhooks came.")
+        await asyncio.sleep(0.2)
+        report = made.receiver.report()
+    made.receiver.forget()
+    return report
+
+
+def claiming(env: Environment, rounds: int) -> dict[str, Any]:
+    """Claim from a table of few and of many deliveries that are all due; each claim is undone."""
+    del rounds
+    measured = {size: uvloop.run(_claim_from(env, size)) for size in TABLE_SIZES}
+    few, many = (measured[size] for size in TABLE_SIZES)
+    return {
+        f"claim, {TABLE_SIZES[1]:,} beside {TABLE_SIZES[0]:,}": {
+            "claim_ms": {"bare": few, "ours": many, "ratio": many / few},
+        }
+    }
+
+
+async def _claim_from(env: Environment, size: int) -> float:
+    connection = await asyncpg.connect(env.database_url)
+    await connection.execute("SET search_path TO webhooks")
+    for statement in _FILL:
+        await connection.execute(statement, *([size // ISOLATED_ENDPOINTS] if "$1" in statement else []))
+    times = []
+    for _ in range(CLAIMS):
+        transaction = connection.transaction()
+        await transaction.start()
+        now = datetime.now(UTC)
+        started = time.perf_counter()
+        claimed = await queue.claim(
+            connection,
+            now=now,
+            limit=100,
+            leased_until=now + timedelta(seconds=45),
+            token=1,
+            start=uuid.uuid4(),
+            rooms=[],
+            room=20,
+            ahead=10,
+            lease_ends=0.0,
+        )
+        times.append((time.perf_counter() - started) * 1000)
+        await transaction.rollback()
+        if len(claimed) != 100:
+            raise SystemExit(f"{len(claimed)} deliveries were claimed instead of 100.")
+    await connection.execute(_FILL[0])
+    await connection.close()
+    return statistics.median(times)
+
+
+PARTS: dict[str, Callable[[Environment, int], dict[str, Any]]] = {
+    "one-hangs": partial(isolation, hang=1),
+    "half-hang": partial(isolation, hang=ISOLATED_ENDPOINTS // 2),
+    "throughput": throughput,
+    "claim": claiming,
+}
+
+
+def run(env: Environment, rounds: int, parts: Sequence[str]) -> dict[str, Any]:
+    """Measure the parts asked for and return medians, ratios and the raw rounds by shape."""
+    return {shape: summary for part in parts for shape, summary in PARTS[part](env, rounds).items()}
+
+
+def _summary(rows: list[dict[str, Any]], *measures: str) -> dict[str, Any]:
+    summary: dict[str, Any] = {"rounds": rows}
+    for measure in measures:
+        summary[measure] = {side: statistics.median(row[side][measure] for row in rows) for side in ("bare", "ours")}
+        summary[measure]["ratio"] = statistics.median(row["ours"][measure] / row["bare"][measure] for row in rows)
+    return summary

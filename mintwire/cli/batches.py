@@ -1,0 +1,93 @@
+"""`mintwire batch`: many codes of a coupon at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from mintwire.cli import jobs
+from mintwire.cli.client import address, fetch, given
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, command, show_json, tell
+
+app = App(name="batch", help="Make many codes of a coupon at once, and fetch them.")
+for shared_command in (jobs.status, jobs.cancel, jobs.download):
+    app.command(shared_command)
+
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+@app.command
+@command
+async def create(
+    coupon: str,
+    *,
+    count: Annotated[int, Parameter(validator=Number(gte=1, lte=5_000_000))],
+    pattern: str | None = None,
+    prefix: str | None = None,
+    suffix: str | None = None,
+    length: int | None = None,
+    alphabet: str | None = None,
+    check_symbol: Flag = False,
+    partner: str | None = None,
+    starts_at: str | None = None,
+    expires_at: str | None = None,
+    redemption_limit: int | None = None,
+    allow_weak: Flag = False,
+    idempotency_key: str | None = None,
+    wait: jobs.Wait = True,
+    as_json: AsJSON = False,
+) -> int:
+    """Make codes of a coupon, named by its id or its uuid_code.
+
+    Up to 1,000 are printed; more are made by a job, whose progress is shown; `mintwire batch download` fetches them.
+
+    Example: mintwire batch create spring-2026 --count 100000 --pattern SPRING-####-####-#### --redemption-limit 1
+
+    Parameters
+    ----------
+    pattern
+        Each # is a random symbol. Instead of it: length, prefix and suffix.
+    length
+        How many symbols are random, 12 by default.
+    alphabet
+        The symbols to choose from; by default 32 without look-alikes.
+    check_symbol
+        Add a last symbol by which typing errors are found.
+    partner
+        The id of the partner that the codes belong to.
+    expires_at
+        A time with an offset, such as 2026-12-31T23:59:59Z.
+    allow_weak
+        Make the codes even if they could be found by trying.
+    idempotency_key
+        The same key again makes no further codes.
+    """
+    target = read_target()
+    body = given(
+        count=count,
+        pattern=pattern,
+        prefix=prefix,
+        suffix=suffix,
+        length=length,
+        alphabet=alphabet,
+        check_symbol=check_symbol or None,
+        partner_id=partner,
+        starts_at=starts_at,
+        expires_at=expires_at,
+        redemption_limit=redemption_limit,
+        allow_weak=allow_weak or None,
+    )
+    url = address(target.codes_url, "v1", "coupons", coupon, "promotion-codes", "batch")
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    made = await fetch("POST", url, key=target.program_key, body=body, headers=headers)
+    if made["codes"] is None:
+        return jobs.finish(await jobs.waited(target, made["job"]) if wait else made["job"], as_json)
+    if as_json:
+        show_json(made)
+    else:
+        print("\n".join(made["codes"]))
+        tell(f"{len(made['codes'])} codes, batch {made['job']['id']}")
+    return 0

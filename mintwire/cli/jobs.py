@@ -1,0 +1,134 @@
+"""`mintwire job`: batches, imports and bulk actions under way and finished."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from mintwire.cli.client import address, fetch, fetch_page
+from mintwire.cli.config import Target, read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page, tell
+from mintwire.cli.transfers import download as download_file
+
+app = App(name="job", help="Look at batches, imports and bulk actions, and stop them.")
+
+FINISHED = frozenset({"done", "failed", "cancelled"})
+_POLL_SECONDS = 0.5
+_BAR_WIDTH = 30
+
+FileFormat = Annotated[Literal["csv", "ndjson"], Parameter(name="--format", help="How the file is written.")]
+Output = Annotated[Path | None, Parameter(help="The file to write; standard output by default.")]
+Wait = Annotated[bool, Parameter(help="Wait until it is over, with a progress bar on a terminal.")]
+
+
+@app.command(name="list")
+@command
+async def list_(
+    *,
+    kind: Literal["batch", "import", "bulk"] | None = None,
+    state: str | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List the program's jobs, newest first.
+
+    Example: mintwire job list --kind import --state failed
+    """
+    target = read_target()
+    query = {"kind": kind, "state": state, "limit": limit, "cursor": cursor}
+    page = await fetch_page(_jobs(target), key=target.program_key, query=query)
+    show_page(page, ("id", "kind", "state", "requested", "processed", "refused", "created_at"), as_json)
+
+
+@app.command
+@command
+async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) -> int:
+    """Show how far a job is. Ends with 1 if it failed.
+
+    Example: mintwire job status 0192… --wait
+    """
+    target = read_target()
+    job = await fetch("GET", address(_jobs(target), job_id), key=target.program_key)
+    return finish(await waited(target, job) if wait else job, as_json)
+
+
+@app.command
+@command
+async def cancel(job_id: str, *, as_json: AsJSON = False) -> None:
+    """Stop a job; what it has done stays done.
+
+    Example: mintwire job cancel 0192…
+    """
+    target = read_target()
+    show(await fetch("POST", address(_jobs(target), job_id, "cancel"), key=target.program_key), as_json)
+
+
+@app.command
+@command
+async def download(job_id: str, *, output: Output = None, file_format: FileFormat = "csv") -> None:
+    """Download the codes that a job has made; an incomplete file is an error.
+
+    Example: mintwire job download 0192… --output codes.csv
+    """
+    await _download(job_id, "result", output, file_format, "codes")
+
+
+@app.command
+@command
+async def errors(job_id: str, *, output: Output = None, file_format: FileFormat = "csv") -> None:
+    """Download the lines that a job has refused, each with its number, code and reason.
+
+    Example: mintwire job errors 0192… --output refused.csv
+    """
+    await _download(job_id, "errors", output, file_format, "refused lines")
+
+
+async def waited(target: Target, job: dict[str, Any]) -> dict[str, Any]:
+    """Wait until a job is over and return it; interrupted, the job goes on."""
+    is_shown = sys.stderr.isatty()
+    try:
+        while job["state"] not in FINISHED:
+            if is_shown:
+                print(f"\r{progress(job)}", end="", file=sys.stderr, flush=True)
+            await asyncio.sleep(_POLL_SECONDS)
+            job = await fetch("GET", address(_jobs(target), job["id"]), key=target.program_key)
+    except asyncio.CancelledError:
+        tell(f"the job goes on; look after it with `mintwire job status {job['id']}`")
+        raise
+    if is_shown:
+        print(f"\r{progress(job)}", file=sys.stderr, flush=True)
+    return job
+
+
+def progress(job: dict[str, Any]) -> str:
+    """Draw how far a job is, on one line."""
+    processed, requested = job["processed"], job["requested"]
+    if not requested:
+        return f"{job['state']}: {processed:,}"
+    filled = _BAR_WIDTH * processed // requested
+    bar = "#" * filled + "." * (_BAR_WIDTH - filled)
+    return f"[{bar}] {100 * processed // requested:3} %  {processed:,} of {requested:,}"
+
+
+def finish(job: dict[str, Any], as_json: bool) -> int:
+    """Print a job and return the exit code that it deserves."""
+    show(job, as_json)
+    if job["refused"]:
+        tell(f"{job['refused']:,} were refused; see `mintwire job errors {job['id']}`")
+    return 1 if job["state"] == "failed" else 0
+
+
+async def _download(job_id: str, file: str, output: Path | None, file_format: str, what: str) -> None:
+    target = read_target()
+    url = address(_jobs(target), job_id, file)
+    count = await download_file(url, output, target.program_key, {"format": file_format})
+    tell(f"{count:,} {what}")
+
+
+def _jobs(target: Target) -> str:
+    return address(target.codes_url, "v1", "jobs")

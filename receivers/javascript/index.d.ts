@@ -1,0 +1,39 @@
+export type Reason = 'missing_header' | 'bad_timestamp' | 'too_old' | 'too_new' | 'no_match' | 'bad_body';
+export type Known = 'new' | 'under_way' | 'handled';
+
+export class Refused extends Error {
+  readonly reason: Reason;
+}
+
+export class UnderWay extends Error {}
+
+export interface Message {
+  /** The same in every attempt. */
+  readonly id: string;
+  readonly type: string;
+  readonly timestamp: number;
+  /** Of two messages the one with the larger number is the newer fact; null if the sender has not said it. */
+  readonly sequence: number | null;
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+/** Where handled messages are remembered; `begin` must be atomic. */
+export interface Seen {
+  begin(id: string): Known | Promise<Known>;
+  finish(id: string): void | Promise<void>;
+  forget(id: string): void | Promise<void>;
+}
+
+export class MemorySeen implements Seen {
+  constructor(options?: { most?: number; keepSeconds?: number; now?: () => number });
+  begin(id: string): Known;
+  finish(id: string): void;
+  forget(id: string): void;
+}
+
+export class Receiver {
+  constructor(keys: string | string[], options?: { seen?: Seen; toleranceSeconds?: number; now?: () => number });
+  read(headers: Headers | Record<string, unknown>, body: string | Uint8Array): Message;
+  handleOnce(message: Message, work: (message: Message) => unknown): Promise<boolean>;
+}

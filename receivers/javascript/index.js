@@ -1,0 +1,186 @@
+// For those who receive Mintwire's webhooks: verify them, parse them, handle each message once. Signatures are those of
+// Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519). Nothing here talks to a network.
+import { createHmac, createPublicKey, timingSafeEqual, verify as verifySignature } from 'node:crypto';
+
+const TOLERANCE_SECONDS = 300;
+const SECRET = 'whsec_';
+const PUBLIC = 'whpk_';
+const SHORTEST_SECRET = 24;
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+// The fixed head of a DER document that holds nothing but a raw ed25519 key.
+const ED25519_HEAD = Buffer.from('302a300506032b6570032100', 'hex');
+
+/** The request is not a webhook of ours, or not a fresh one; answer it with 400 and do nothing else. */
+export class Refused extends Error {
+  constructor(reason) {
+    super(reason);
+    this.name = 'Refused';
+    this.reason = reason;
+  }
+}
+
+/** The same message is being handled right now. Answer 503: if that fails, the message comes again. */
+export class UnderWay extends Error {
+  constructor() {
+    super('the message is being handled');
+    this.name = 'UnderWay';
+  }
+}
+
+/** Remembers in this process, for as long as attempts may come, and so many at most. */
+export class MemorySeen {
+  #most;
+  #keepMilliseconds;
+  #now;
+  // In the order of their arrival; null while the work is under way.
+  #seen = new Map();
+
+  constructor({ most = 100_000, keepSeconds = 100 * 3600, now = () => performance.now() } = {}) {
+    this.#most = most;
+    this.#keepMilliseconds = keepSeconds * 1000;
+    this.#now = now;
+  }
+
+  begin(id) {
+    this.#dropOld();
+    if (!this.#seen.has(id)) {
+      this.#seen.set(id, null);
+      return 'new';
+    }
+    return this.#seen.get(id) === null ? 'under_way' : 'handled';
+  }
+
+  finish(id) {
+    this.#seen.delete(id);
+    this.#seen.set(id, this.#now());
+  }
+
+  forget(id) {
+    this.#seen.delete(id);
+  }
+
+  #dropOld() {
+    const oldest = this.#now() - this.#keepMilliseconds;
+    for (const [id, handledAt] of this.#seen) {
+      if (handledAt === null) continue;
+      if (handledAt > oldest && this.#seen.size < this.#most) break;
+      this.#seen.delete(id);
+    }
+  }
+}
+
+/** Verifies, parses and deduplicates. Give the old and the new key while you rotate. */
+export class Receiver {
+  #keys;
+  #seen;
+  #toleranceSeconds;
+  #now;
+
+  constructor(keys, { seen = new MemorySeen(), toleranceSeconds = TOLERANCE_SECONDS, now = () => Date.now() / 1000 } = {}) {
+    this.#keys = [keys].flat().map(readKey);
+    if (this.#keys.length === 0) throw new Error('a receiver needs at least one key');
+    this.#seen = seen;
+    this.#toleranceSeconds = toleranceSeconds;
+    this.#now = now;
+  }
+
+  /** Return the message of a request: its headers and its raw body, before any parser. Throws `Refused`. */
+  read(headers, body) {
+    const raw = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    const named = lowerCased(headers);
+    const id = named['webhook-id'];
+    const stamp = named['webhook-timestamp'];
+    const signatures = named['webhook-signature'];
+    if (id === undefined || stamp === undefined || signatures === undefined) throw new Refused('missing_header');
+    if (!/^[0-9]{1,12}$/.test(stamp)) throw new Refused('bad_timestamp');
+    const signed = Buffer.concat([Buffer.from(`${id}.${stamp}.`), raw]);
+    if (!signatures.split(' ').some((each) => this.#isSigned(signed, each))) throw new Refused('no_match');
+    // Looked at last, so that only whoever holds a key learns what this clock says.
+    const age = this.#now() - Number(stamp);
+    if (age > this.#toleranceSeconds) throw new Refused('too_old');
+    if (-age > this.#toleranceSeconds) throw new Refused('too_new');
+    return parse(id, Number(stamp), named['webhook-sequence'], raw);
+  }
+
+  /**
+   * Do the work unless it was done before, and say whether it was done now. Throws `UnderWay`, and what the work throws:
+   * answer that with 500, and the message comes again.
+   */
+  async handleOnce(message, work) {
+    const known = await this.#seen.begin(message.id);
+    if (known === 'under_way') throw new UnderWay();
+    if (known === 'handled') return false;
+    try {
+      await work(message);
+    } catch (error) {
+      await this.#seen.forget(message.id);
+      throw error;
+    }
+    await this.#seen.finish(message.id);
+    return true;
+  }
+
+  #isSigned(signed, signature) {
+    const comma = signature.indexOf(',');
+    const version = signature.slice(0, comma);
+    const encoded = signature.slice(comma + 1);
+    if (comma < 0 || !BASE64.test(encoded)) return false;
+    const given = Buffer.from(encoded, 'base64');
+    return this.#keys.some((key) => key.version === version && key.check(signed, given));
+  }
+}
+
+function parse(id, timestamp, sequence, raw) {
+  let body;
+  try {
+    body = JSON.parse(raw.toString('utf8'));
+  } catch {
+    throw new Refused('bad_body');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new Refused('bad_body');
+  const type = body.event ?? body.type;
+  if (typeof type !== 'string') throw new Refused('bad_body');
+  const number = /^[0-9]+$/.test(sequence ?? '') ? Number(sequence) : null;
+  return { id, type, timestamp, sequence: number, data: dataOf(body), body };
+}
+
+function dataOf(body) {
+  if ('event' in body) {
+    const { event: _, ...data } = body;
+    return data;
+  }
+  if (typeof body.data === 'object' && body.data !== null && !Array.isArray(body.data)) return body.data;
+  const { type: _type, timestamp: _timestamp, data: _data, ...rest } = body;
+  return rest;
+}
+
+function readKey(text) {
+  if (text.startsWith(PUBLIC)) {
+    const raw = decode(text, PUBLIC);
+    if (raw.length !== 32) throw new Error('a public key has 32 bytes');
+    const key = createPublicKey({ key: Buffer.concat([ED25519_HEAD, raw]), format: 'der', type: 'spki' });
+    return { version: 'v1a', check: (signed, given) => verifySignature(null, signed, key, given) };
+  }
+  const key = decode(text, SECRET);
+  if (key.length < SHORTEST_SECRET) throw new Error(`a secret has at least ${SHORTEST_SECRET} bytes`);
+  return {
+    version: 'v1',
+    check: (signed, given) => {
+      const wanted = createHmac('sha256', key).update(signed).digest();
+      return given.length === wanted.length && timingSafeEqual(given, wanted);
+    },
+  };
+}
+
+function decode(text, prefix) {
+  const encoded = text.slice(prefix.length);
+  if (!text.startsWith(prefix)) throw new Error(`a key starts with ${SECRET} or ${PUBLIC}`);
+  if (!BASE64.test(encoded)) throw new Error(`after ${prefix} a key is base64`);
+  return Buffer.from(encoded, 'base64');
+}
+
+// Node gives an object, `fetch` a Headers; names come in either case.
+function lowerCased(headers) {
+  const pairs = typeof headers.entries === 'function' ? headers.entries() : Object.entries(headers);
+  return Object.fromEntries([...pairs].map(([name, value]) => [name.toLowerCase(), String(value)]));
+}

@@ -1,0 +1,55 @@
+"""The one object that a receiver makes: it holds the keys, reads requests, and sees that work is done once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from mintwire_receiver.messages import Message, parse
+from mintwire_receiver.seen import MemorySeen, Seen, UnderWay
+from mintwire_receiver.signatures import TOLERANCE_SECONDS, read_key, verify
+
+
+class Receiver:
+    """Verifies, parses and deduplicates.
+
+    `keys` are `whsec_` secrets and `whpk_` public keys; give the old and the new one while you rotate.
+    """
+
+    def __init__(
+        self,
+        *keys: str,
+        seen: Seen | None = None,
+        tolerance_seconds: float = TOLERANCE_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not keys:
+            raise ValueError("a receiver needs at least one key")
+        self._keys = [read_key(key) for key in keys]
+        self._seen = MemorySeen() if seen is None else seen
+        self._tolerance_seconds = tolerance_seconds
+        self._clock = clock
+
+    def read(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes) -> Message:
+        """Return the message of a request: its headers and its raw body, before any parser. Raises `Refused`."""
+        named = {name.lower(): value for name, value in dict(headers).items()}
+        message_id, timestamp = verify(self._keys, named, body, self._clock(), self._tolerance_seconds)
+        return parse(message_id, timestamp, named.get("webhook-sequence"), body)
+
+    def handle_once(self, message: Message, work: Callable[[Message], object]) -> bool:
+        """Do the work unless it was done before, and say whether it was done now. Raises `UnderWay`.
+
+        Work that raises is not done: answer 500, and the message comes again.
+        """
+        known = self._seen.begin(message.id)
+        if known == "under_way":
+            raise UnderWay
+        if known == "handled":
+            return False
+        try:
+            work(message)
+        except BaseException:
+            self._seen.forget(message.id)
+            raise
+        self._seen.finish(message.id)
+        return True

@@ -1,0 +1,174 @@
+"""`/v1/coupons/{coupon_id}/promotion-codes/batch`: many codes of one coupon in one call."""
+
+import uuid
+from typing import Annotated, Final
+
+from aiohttp import web
+from pydantic import AfterValidator, Field, model_validator
+
+from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.faults import Faults
+from services.codes.api.fields import Alphabet, Amount, Count, Currency, Metadata, Percent, moment
+from services.codes.api.jobs import JobData, job_data, job_url
+from services.codes.api.promotion_code_fields import money
+from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft, CodeTerms
+from services.codes.domain.code_patterns import (
+    DEFAULT_ALPHABET,
+    DEFAULT_PATTERN,
+    MAX_PATTERN_LENGTH,
+    MAX_RANDOM,
+    CodePattern,
+    checked_affix,
+    checked_pattern,
+)
+from services.codes.domain.coupons import CouponRef, id_in, merged
+from services.codes.domain.money import hundredths
+from services.codes.domain.programs import ProgramSettings
+from services.codes.usecases.create_batch import Batch
+from shared.idempotency import Once
+from shared.web import (
+    Data,
+    Instant,
+    InstantOrDate,
+    Int,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    Text,
+    data_response,
+    field_error,
+    respond,
+)
+
+Pattern = Annotated[
+    str,
+    Field(max_length=MAX_PATTERN_LENGTH, pattern="^[0-9A-Za-z_-]*#[0-9A-Za-z_#-]*$"),
+    AfterValidator(checked_pattern),
+]
+Affix = Annotated[str, Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"), AfterValidator(checked_affix)]
+
+
+class BatchCreation(RequestModel):
+    """Codes to be made: how many, how they look, and what they have in common."""
+
+    count: Annotated[Int, Field(ge=1, le=MAX_COUNT)]
+    pattern: Pattern = Field(
+        default_factory=lambda: DEFAULT_PATTERN,
+        description="Each `#` is a random symbol, all else stands for itself. Instead of it: `length`, `prefix`, "
+        "`suffix`.",
+    )
+    length: Annotated[Int, Field(ge=1, le=MAX_RANDOM)] = Field(12, description="How many symbols are random.")
+    prefix: Affix = ""
+    suffix: Affix = ""
+    alphabet: Alphabet = Field(DEFAULT_ALPHABET, description="The symbols to choose from; no two may look alike.")
+    check_symbol: bool = Field(False, description="Add a last symbol by which typing errors are found offline.")
+    partner_id: Text | None = Field(None, description="The partner that the codes belong to.")
+    partner_only: bool = Field(False, description="Only the partner itself may use them.")
+    active: bool = True
+    starts_at: Instant | None = None
+    expires_at: InstantOrDate | None = None
+    redemption_limit: Count | None = Field(None, description="Uses per code; the coupon's own limit if absent.")
+    first_time_order: bool = False
+    minimum_order_value: Amount | None = None
+    minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
+    commission_percent: Percent | None = Field(None, description="The partner's share; the coupon's if absent.")
+    metadata: Metadata = Field(default_factory=dict)
+    allow_weak: bool = Field(False, description="Make the codes even if they could be found by trying.")
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> "BatchCreation":
+        if "pattern" in self.model_fields_set and self.model_fields_set & {"length", "prefix", "suffix"}:
+            raise field_error("pattern", "must not be given together with length, prefix or suffix")
+        if self.partner_only and self.partner_id is None:
+            raise field_error("partner_id", "is needed when partner_only is true")
+        if self.length + len(self.prefix) + len(self.suffix) > MAX_PATTERN_LENGTH:
+            raise field_error("length", f"must with prefix and suffix not be greater than {MAX_PATTERN_LENGTH}")
+        return self
+
+
+class BatchData(ResponseModel):
+    """A batch: its job, and the codes if they were made at once."""
+
+    job: JobData
+    codes: list[str] | None
+
+
+def _pattern(body: BatchCreation) -> CodePattern:
+    pattern = body.pattern
+    if body.model_fields_set & {"length", "prefix", "suffix"}:
+        pattern = body.prefix + "#" * body.length + body.suffix
+    return CodePattern(pattern, body.alphabet, body.check_symbol)
+
+
+def _draft(body: BatchCreation) -> BatchDraft:
+    # An id that is none belongs to nobody, so it is looked for as one that nobody has.
+    partner_id = (id_in(body.partner_id) or uuid.UUID(int=0)) if body.partner_id else None
+
+    def terms(settings: ProgramSettings) -> CodeTerms:
+        faults = Faults()
+        expires_at = moment(body.expires_at, settings.timezone) if body.expires_at else None
+        if body.starts_at is not None and expires_at is not None and expires_at <= body.starts_at:
+            faults.add("expires_at", "must be later than starts_at")
+        minimum_minor, minimum_currency = money(
+            faults, body.model_dump(), "minimum_order_value", "minimum_order_currency", settings.currency
+        )
+        commission = faults.converted("commission_percent", body.commission_percent, hundredths)
+        faults.refuse()
+        return CodeTerms(
+            partner_id=partner_id,
+            is_active=body.active,
+            starts_at=body.starts_at,
+            expires_at=expires_at,
+            redemption_limit=body.redemption_limit,
+            is_first_order_only=body.first_time_order,
+            minimum_minor=minimum_minor,
+            minimum_currency=minimum_currency,
+            is_limited_to_partner=body.partner_only,
+            commission_hundredths=commission,
+            metadata=merged({}, body.metadata),
+        )
+
+    return BatchDraft(body.count, _pattern(body), terms, body.allow_weak)
+
+
+async def create(request: Request) -> web.StreamResponse:
+    """Create a batch."""
+    body, coupon = request.body(BatchCreation), CouponRef(request.path("coupon_id"))
+    made: Once[Batch] = once(request, lambda batch: _answer(request, batch))
+    answer = await use_cases(request).create_batch(actor(request), request.program_id, coupon, _draft(body), made)
+    return respond(request, answer)
+
+
+def _answer(request: Request, batch: Batch) -> web.Response:
+    codes = None if batch.codes is None else list(batch.codes)
+    headers = {"Location": job_url(batch.job)}
+    return data_response(BatchData(job=job_data(batch.job), codes=codes), 202 if codes is None else 201, headers)
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/coupons/{coupon_id}/promotion-codes/batch",
+        handler=create,
+        summary="Create many codes of a coupon",
+        description=(
+            f"Up to {MAX_INLINE:,} codes are made at once (201); more by a job (202) that `Location` leads to. "
+            "Before any is made it is checked that the pattern has room for them and that they cannot be guessed."
+        ),
+        tag="batches",
+        security="bearer",
+        scope="manage",
+        family="management",
+        body=BatchCreation,
+        idempotent=True,
+        path_descriptions={"coupon_id": "The coupon's id or its `uuid_code`."},
+        responses={
+            201: Data[BatchData],
+            202: Data[BatchData],
+            404: "No such coupon",
+            409: "The coupon is archived",
+        },
+        examples={"request": {"count": 100_000, "pattern": "SPRING-####-####-####", "redemption_limit": 1}},
+    ),
+)

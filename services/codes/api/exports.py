@@ -1,0 +1,269 @@
+"""`/v1/promotion-codes/export` and the files of jobs: streamed, and ending with how much there was and its digest."""
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Final, Literal
+
+from aiohttp import hdrs, web
+from pydantic import Field
+
+from services.codes.api.exchange import use_cases
+from services.codes.api.fields import QueryBool, is_true
+from services.codes.domain.code_files import (
+    ALL_COLUMNS,
+    FileFormat,
+    csv_line,
+    csv_trailer,
+    ndjson_line,
+    ndjson_trailer,
+)
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection, SelectedCode
+from services.codes.domain.coupons import id_in
+from services.codes.domain.minting import code_link
+from services.codes.domain.money import major_units, percent
+from services.codes.usecases.export_codes import ExportPage
+from shared.canonical import canonical_code
+from shared.clock import format_microseconds
+from shared.web import Instant, QueryModel, Request, Route, Text
+
+CONTENT_TYPES: Final[dict[FileFormat, str]] = {
+    "csv": "text/csv; charset=utf-8; header=present",
+    "ndjson": "application/x-ndjson; charset=utf-8",
+}
+_ROWS_IN_A_ROW: Final = 200
+_REPORT_COLUMNS: Final = ("line", "code", "reason", "detail")
+_TRAILER_TEXT: Final = (
+    "The last line tells how many codes there were and the SHA-256 of all bytes before it: in NDJSON "
+    '`{"export":{"count":2,"sha256":"…"}}`, in CSV the comment `# count=2 sha256=…`. A file without it is not whole. '
+    "A cell that a spreadsheet would run as a formula begins with an apostrophe."
+)
+
+Row = dict[str, object]
+
+
+class FileQuery(QueryModel):
+    """How the file is to be written."""
+
+    format: Literal["csv", "ndjson"] = "csv"
+
+
+class ExportQuery(FileQuery):
+    """Which live codes are exported, all conditions together, and how."""
+
+    code: Text | None = Field(None, description="In any spelling.")
+    coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
+    partner_id: Text | None = None
+    partner_email: Text | None = None
+    external_id: Text | None = None
+    customer_id: Text | None = None
+    batch_id: Text | None = Field(None, description="The job that made them.")
+    active: QueryBool | None = None
+    created_from: Instant | None = None
+    expires_from: Instant | None = None
+    expires_before: Instant | None = None
+
+
+def _selection(query: ExportQuery) -> CodeSelection:
+    return CodeSelection(
+        coupon=query.coupon_id,
+        partner_email=query.partner_email,
+        partner_id=_id(query.partner_id),
+        customer_id=query.customer_id,
+        external_id=query.external_id,
+        canonical=None if query.code is None else _canonical(query.code),
+        batch_id=_id(query.batch_id),
+        is_active=is_true(query.active),
+        created_from=query.created_from,
+        expires_from=query.expires_from,
+        expires_before=query.expires_before,
+    )
+
+
+def _id(text: str | None) -> uuid.UUID | None:
+    # What is no id names nothing, so it is looked for as one that nothing has.
+    return None if text is None else id_in(text) or FIRST_ID
+
+
+def _canonical(text: str) -> str:
+    try:
+        return canonical_code(text)
+    except ValueError:
+        return ""
+
+
+async def export(request: Request) -> web.StreamResponse:
+    """Export codes."""
+    query = request.query(ExportQuery)
+    codes = use_cases(request).export_codes
+    wanted = await codes.selection(request.program_id, _selection(query))
+    return await _stream_codes(request, query.format, codes.pages(request.program_id, wanted))
+
+
+async def result(request: Request) -> web.StreamResponse:
+    """Send the codes that a job has made."""
+    codes = use_cases(request).export_codes
+    wanted = await codes.of_job(request.program_id, request.path_id("job_id"))
+    return await _stream_codes(request, request.query(FileQuery).format, codes.pages(request.program_id, wanted))
+
+
+async def errors(request: Request) -> web.StreamResponse:
+    """Send the lines that a job has refused."""
+    pages = await use_cases(request).read_job_errors(request.program_id, request.path_id("job_id"))
+    written = _Rows(request.query(FileQuery).format, _REPORT_COLUMNS)
+    texts = (written.rows([asdict(refused) for refused in page]) async for page in pages)
+    return await _stream(request, written, texts)
+
+
+async def _stream_codes(request: Request, kind: FileFormat, pages: AsyncIterator[ExportPage]) -> web.StreamResponse:
+    written = _Rows(kind, ALL_COLUMNS)
+    return await _stream(request, written, _code_texts(written, pages))
+
+
+async def _code_texts(written: "_Rows", pages: AsyncIterator[ExportPage]) -> AsyncIterator[str]:
+    async for page in pages:
+        for start in range(0, len(page.codes), _ROWS_IN_A_ROW):
+            yield written.rows(_code_rows(page, page.codes[start : start + _ROWS_IN_A_ROW], written.kind))
+            # Mints and other requests go in between.
+            await asyncio.sleep(0)
+
+
+class _Rows:
+    """Writes rows in one format."""
+
+    def __init__(self, kind: FileFormat, columns: tuple[str, ...]) -> None:
+        self.kind = kind
+        self._columns = columns
+        self.count = 0
+
+    def head(self) -> str:
+        return csv_line(self._columns) if self.kind == "csv" else ""
+
+    def rows(self, rows: list[Row]) -> str:
+        self.count += len(rows)
+        if self.kind == "ndjson":
+            return "".join([ndjson_line(row) for row in rows])
+        return "".join([csv_line([row[name] for name in self._columns]) for row in rows])
+
+    def tail(self, sha256: str) -> str:
+        write: Callable[[int, str], str] = csv_trailer if self.kind == "csv" else ndjson_trailer
+        return write(self.count, sha256)
+
+
+async def _stream(request: Request, written: _Rows, texts: AsyncIterator[str]) -> web.StreamResponse:
+    """Send texts as they come, with a head before and the trailer behind them."""
+    name = request.http.path.rpartition("/")[2]
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{written.kind}"'}
+    stream = await request.start_stream(CONTENT_TYPES[written.kind], headers)
+    if request.http.method == hdrs.METH_HEAD:
+        return stream
+    digest = hashlib.sha256()
+    for_all = written.head().encode()
+    digest.update(for_all)
+    await stream.write(for_all)
+    async for text in texts:
+        raw = text.encode()
+        digest.update(raw)
+        await stream.write(raw)
+    await stream.write(written.tail(digest.hexdigest()).encode())
+    await stream.write_eof()
+    return stream
+
+
+def _code_rows(page: ExportPage, codes: Sequence[SelectedCode], kind: FileFormat) -> list[Row]:
+    rows: list[Row] = []
+    for code in codes:
+        currency = code.minimum_currency
+        rows.append(
+            {
+                "code": code.code,
+                "external_id": code.external_id,
+                "active": code.is_active,
+                "starts_at": _time(code.starts_at),
+                "expires_at": _time(code.expires_at),
+                "redemption_limit": code.redemption_limit,
+                "first_time_order": code.is_first_order_only,
+                "minimum_order_value": major_units(code.minimum_minor or 0, currency) if currency else None,
+                "minimum_order_currency": currency,
+                "customer_id": code.customer_id,
+                "customer_name": code.customer_name,
+                "partner_id": _text(code.partner_id),
+                "partner_only": code.is_limited_to_partner,
+                "commission_percent": None
+                if code.commission_hundredths is None
+                else percent(code.commission_hundredths),
+                "metadata": _metadata(code.metadata, kind),
+                "id": str(code.id),
+                "coupon": page.uuid_code,
+                "url": code_link(page.link_url, code.code),
+                "times_redeemed": code.times_redeemed,
+                "batch_id": _text(code.batch_id),
+                "created_at": _time(code.created_at),
+                "updated_at": _time(code.updated_at),
+            }
+        )
+    return rows
+
+
+def _metadata(text: str, kind: FileFormat) -> Any:
+    if text == "{}":
+        return None
+    return text if kind == "csv" else json.loads(text)
+
+
+def _percent(in_hundredths: int | None) -> int | float | None:
+    return None if in_hundredths is None else percent(in_hundredths)
+
+
+def _time(moment: Any) -> str | None:
+    return None if moment is None else format_microseconds(moment)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/promotion-codes/export",
+        handler=export,
+        summary="Export promotion codes as CSV or NDJSON",
+        description=("Each code that was there when the export began and fits is in the file once. " + _TRAILER_TEXT),
+        tag="files",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=ExportQuery,
+        responses={200: "The file", 404: "No such coupon or partner"},
+    ),
+    Route(
+        method="GET",
+        path="/v1/jobs/{job_id}/result",
+        handler=result,
+        summary="Download the codes that a job has made",
+        description="Also while it runs: the codes that there are. " + _TRAILER_TEXT,
+        tag="jobs",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=FileQuery,
+        responses={200: "The file", 404: "No such job, or one that makes no codes"},
+    ),
+    Route(
+        method="GET",
+        path="/v1/jobs/{job_id}/errors",
+        handler=errors,
+        summary="Download the lines that a job has refused",
+        description="One row per line of the file: its number, the code, a reason and a sentence. " + _TRAILER_TEXT,
+        tag="jobs",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=FileQuery,
+        responses={200: "The file", 404: "No such job"},
+    ),
+)

@@ -1,0 +1,56 @@
+"""`/v1/promotion-codes/{code}/qr`: a code's link as a QR code, to be printed or shown."""
+
+import io
+from typing import Final, Literal
+
+import segno
+from aiohttp import web
+from pydantic import Field
+
+from services.codes.api.exchange import use_cases
+from services.codes.domain.minting import code_link
+from services.codes.domain.promotion_codes import CodeRef
+from shared.web import QueryInt, QueryModel, Request, Route
+
+_CONTENT_TYPES: Final = {"svg": "image/svg+xml", "png": "image/png"}
+# White around it, in modules; readers need it.
+_BORDER: Final = 4
+
+
+class QRQuery(QueryModel):
+    """How the picture is drawn."""
+
+    format: Literal["svg", "png"] = "svg"
+    scale: QueryInt = Field(8, ge=1, le=32, description="Pixels per module.")
+
+
+async def show(request: Request) -> web.StreamResponse:
+    """Draw the QR code."""
+    query = request.query(QRQuery)
+    shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef(request.path("code")))
+    link = code_link(shown.link_url, shown.code.code)
+    # The longest link that a program can have fits at this level; where there is room, the level is raised.
+    made = segno.make_qr(link, error="m")
+    drawn = io.BytesIO()
+    if query.format == "svg":
+        made.save(drawn, kind="svg", scale=query.scale, border=_BORDER, light="white")
+    else:
+        made.save(drawn, kind="png", scale=query.scale, border=_BORDER)
+    return web.Response(body=drawn.getvalue(), headers={"Content-Type": _CONTENT_TYPES[query.format]})
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/promotion-codes/{code}/qr",
+        handler=show,
+        summary="Draw a promotion code's link as a QR code",
+        tag="files",
+        security="bearer",
+        scope="manage",
+        family="management",
+        query=QRQuery,
+        path_descriptions={"code": "The code's id, or the code itself in any spelling."},
+        responses={200: "The picture", 404: "No such code"},
+    ),
+)

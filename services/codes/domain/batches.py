@@ -1,0 +1,57 @@
+"""Batches: many codes of one coupon, alike but for their random symbols; checked before any is made."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from services.codes.domain.code_patterns import CodePattern
+from services.codes.domain.errors import CodeSpaceTooSmall, GuessableCodes
+from services.codes.domain.programs import ProgramSettings
+
+MAX_COUNT: Final = 5_000_000
+# Up to so many codes are made while the caller waits.
+MAX_INLINE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CodeTerms:
+    """What all codes of a batch have in common."""
+
+    partner_id: uuid.UUID | None = None
+    is_active: bool = True
+    starts_at: datetime | None = None
+    expires_at: datetime | None = None
+    redemption_limit: int | None = None
+    is_first_order_only: bool = False
+    minimum_minor: int | None = None
+    minimum_currency: str | None = None
+    is_limited_to_partner: bool = False
+    commission_hundredths: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDraft:
+    """A batch as it is asked for; money and bare dates in its terms can be read once the program is known."""
+
+    count: int
+    pattern: CodePattern
+    terms: Callable[[ProgramSettings], CodeTerms]
+    allow_weak: bool = False
+
+
+def estimated_live(pattern: CodePattern, sampled: int, taken: int) -> int:
+    """Return how many codes of a pattern are live, seen from a sample; exact when the sample holds all of them."""
+    return pattern.possible * taken // sampled if sampled else 0
+
+
+def check_feasible(draft: BatchDraft, existing: int) -> None:
+    """Raise CodeSpaceTooSmall or GuessableCodes unless the pattern has room beside the codes that exist."""
+    pattern, live = draft.pattern, draft.count + existing
+    if live > pattern.usable():
+        needed = pattern.needed_length(live, allow_weak=draft.allow_weak)
+        raise CodeSpaceTooSmall(pattern.possible, max(pattern.usable() - existing, 0), pattern.random_count, needed)
+    if not draft.allow_weak and pattern.is_guessable(live):
+        raise GuessableCodes(pattern.possible, pattern.needed_length(live, allow_weak=False))

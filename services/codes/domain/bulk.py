@@ -1,0 +1,48 @@
+"""Bulk actions: one change to all codes of a selection."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.codes.domain.code_selection import BulkAction, CodeSelection, selection_of, selection_spec
+
+
+@dataclass(frozen=True, slots=True)
+class BulkDraft:
+    """A bulk action as it is asked for: on codes named by their ids, or else on a selection.
+
+    `expires_at` and `extend_seconds` belong to `extend`, `partner_id` to `assign`.
+    """
+
+    action: BulkAction
+    ids: tuple[uuid.UUID, ...] | None
+    selection: CodeSelection
+    expires_at: datetime | None = None
+    extend_seconds: int | None = None
+    partner_id: uuid.UUID | None = None
+
+
+def bulk_spec(draft: BulkDraft) -> dict[str, Any]:
+    """Return a bulk action as it is kept with its job."""
+    return {
+        "action": draft.action,
+        "ids": None if draft.ids is None else [str(each) for each in draft.ids],
+        "selection": selection_spec(draft.selection),
+        "expires_at": draft.expires_at,
+        "extend_seconds": draft.extend_seconds,
+        "partner_id": draft.partner_id,
+    }
+
+
+def bulk_of(spec: Mapping[str, Any]) -> BulkDraft:
+    """Return a bulk action as it was kept."""
+    return BulkDraft(
+        action=spec["action"],
+        ids=None if spec["ids"] is None else tuple(uuid.UUID(each) for each in spec["ids"]),
+        selection=selection_of(spec["selection"]),
+        expires_at=None if spec["expires_at"] is None else datetime.fromisoformat(spec["expires_at"]),
+        extend_seconds=spec["extend_seconds"],
+        partner_id=None if spec["partner_id"] is None else uuid.UUID(spec["partner_id"]),
+    )

@@ -1,0 +1,85 @@
+"""Which codes an export or a bulk action is about, and the way through them: coupon by coupon, each in order of id."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSelection:
+    """Live codes of a program; None asks for nothing. `created_until` keeps out what is made meanwhile.
+
+    `coupon` and `partner_email` are as a request writes them; they become `coupon_id` and `partner_id` when found.
+    """
+
+    coupon: str | None = None
+    partner_email: str | None = None
+    coupon_id: uuid.UUID | None = None
+    partner_id: uuid.UUID | None = None
+    customer_id: str | None = None
+    external_id: str | None = None
+    canonical: str | None = None
+    batch_id: uuid.UUID | None = None
+    is_active: bool | None = None
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+    expires_from: datetime | None = None
+    expires_before: datetime | None = None
+
+
+class SelectedCode(NamedTuple):
+    """A code as an export shows it; `metadata` is JSON."""
+
+    id: uuid.UUID
+    code: str
+    external_id: str | None
+    is_active: bool
+    starts_at: datetime | None
+    expires_at: datetime | None
+    redemption_limit: int | None
+    is_first_order_only: bool
+    minimum_minor: int | None
+    minimum_currency: str | None
+    customer_id: str | None
+    customer_name: str | None
+    partner_id: uuid.UUID | None
+    is_limited_to_partner: bool
+    commission_hundredths: int | None
+    metadata: str
+    times_redeemed: int
+    batch_id: uuid.UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a way through codes has come to: the coupons before this one are done, and of it the codes up to an id."""
+
+    coupon_id: uuid.UUID
+    after: uuid.UUID
+
+
+FIRST_ID = uuid.UUID(int=0)
+
+
+def selection_spec(selection: CodeSelection) -> dict[str, Any]:
+    """Return a selection as it is kept with a job."""
+    return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in asdict(selection).items()}
+
+
+def selection_of(spec: Mapping[str, Any]) -> CodeSelection:
+    """Return a selection as it was kept."""
+    return CodeSelection(**{field.name: _read(field.name, spec.get(field.name)) for field in fields(CodeSelection)})
+
+
+def _read(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in ("coupon_id", "partner_id", "batch_id"):
+        return uuid.UUID(value)
+    return datetime.fromisoformat(value) if name.startswith(("created_", "expires_")) else value

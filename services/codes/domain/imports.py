@@ -1,0 +1,100 @@
+"""Imports: what is done with a code that exists already, and what a line of a file says about a code."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from services.codes.domain.code_files import FileFormat, LineRefused, Value
+from services.codes.domain.coupons import end_of_day
+from services.codes.domain.money import hundredths, minor_units
+from services.codes.domain.programs import checked_currency
+
+OnConflict = Literal["fail", "skip", "update"]
+
+MAX_UPLOAD_BYTES: Final = 256 * 1024 * 1024
+# A file of at most so many bytes is taken in while the caller waits.
+MAX_INLINE_BYTES: Final = 64 * 1024
+
+# What a column becomes, where that is not a text or number taken over as it is.
+_RENAMED: Final = {
+    "active": "is_active",
+    "first_time_order": "is_first_order_only",
+    "partner_only": "is_limited_to_partner",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How a file is to be read, and what becomes of codes that exist."""
+
+    format: FileFormat
+    on_conflict: OnConflict
+    is_dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCode:
+    """What a line says about a code: `members` are columns of the table, those that the line does not name left out."""
+
+    line: int
+    code: str
+    canonical: str
+    members: Mapping[str, Any]
+
+
+def members_of(values: Mapping[str, Value], zone: ZoneInfo) -> dict[str, Any]:
+    """Turn what a line says into members of a code; raises LineRefused."""
+    members: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in ("code", "minimum_order_value", "minimum_order_currency"):
+            try:
+                members |= _member(name, value, zone)
+            except ValueError as error:
+                raise LineRefused("invalid_value", f"{name} {error}.") from None
+    members |= _minimum(values)
+    starts_at, expires_at = members.get("starts_at"), members.get("expires_at")
+    if starts_at is not None and expires_at is not None and expires_at <= starts_at:
+        raise LineRefused("invalid_value", "expires_at must be later than starts_at.")
+    return members
+
+
+def _member(name: str, value: Value, zone: ZoneInfo) -> dict[str, Any]:
+    match name:
+        case "starts_at" | "expires_at":
+            return {name: _moment(value, zone)}
+        case "customer_id":
+            return {name: value, "is_limited_to_customer": True}
+        case "partner_id":
+            return {name: _partner_id(value)}
+        case "commission_percent":
+            return {"commission_hundredths": hundredths(Decimal(str(value)))}
+        case _:
+            return {_RENAMED.get(name, name): value}
+
+
+def _moment(value: Value, zone: ZoneInfo) -> Value:
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    return end_of_day(value, zone) if isinstance(value, date) and is_day else value
+
+
+def _partner_id(value: Value) -> uuid.UUID:
+    try:
+        return uuid.UUID(str(value))
+    except ValueError:
+        raise ValueError("must be the id of a partner") from None
+
+
+def _minimum(values: Mapping[str, Value]) -> dict[str, Any]:
+    amount, currency = values.get("minimum_order_value"), values.get("minimum_order_currency")
+    if amount is None and currency is None:
+        return {}
+    if not isinstance(amount, Decimal) or not isinstance(currency, str):
+        raise LineRefused("invalid_value", "minimum_order_value and minimum_order_currency must be given together.")
+    try:
+        return {"minimum_minor": minor_units(amount, checked_currency(currency)), "minimum_currency": currency}
+    except ValueError as error:
+        raise LineRefused("invalid_value", f"minimum_order_value or minimum_order_currency {error}.") from None

@@ -1,0 +1,239 @@
+"""Durable jobs: who works on one (a lease, and a fence against those who lost it), how far it is, and its end."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from services.codes.domain.jobs import Job, JobKind, JobState, RefusedLine, Step, Tally
+from shared.database.pool import Connection
+
+INSERT_JOB = """
+INSERT INTO jobs (id, program_id, kind, state, coupon_id, spec, requested, created, processed, actor, key_id,
+                  created_at, started_at, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $8, $9, $10, $11, $12, $13)
+"""
+FIND_JOB = """
+SELECT id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
+       refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
+FROM jobs WHERE id = $1 AND program_id = $2
+"""
+LIST_JOBS = """
+SELECT id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
+       refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
+FROM jobs
+WHERE program_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR kind = $3)
+  AND ($4::text IS NULL OR state = $4)
+ORDER BY id DESC LIMIT $5
+"""
+# The one that was worked on longest ago: several take turns.
+CLAIM_JOB = """
+WITH waiting AS MATERIALIZED (
+    SELECT id FROM jobs
+    WHERE state IN ('queued', 'running') AND (leased_until IS NULL OR leased_until < clock_timestamp())
+    ORDER BY worked_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE jobs j SET state = 'running', fence = j.fence + 1, attempts = j.attempts + 1, worked_at = clock_timestamp(),
+       leased_until = clock_timestamp() + make_interval(secs => $1), started_at = coalesce(j.started_at, $2)
+FROM waiting w WHERE j.id = w.id
+RETURNING j.id, j.program_id, j.kind, j.state, j.coupon_id, j.spec, j.position, j.requested, j.processed, j.created,
+          j.updated, j.skipped, j.refused, j.failure, j.fence, j.attempts, j.actor, j.key_id, j.created_at,
+          j.started_at, j.finished_at
+"""
+HOLD_JOB = "SELECT true FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' FOR NO KEY UPDATE"
+ADVANCE_JOB = """
+UPDATE jobs SET position = $3::jsonb, processed = processed + $4, created = created + $5, updated = updated + $6,
+       skipped = skipped + $7, refused = refused + $8, requested = coalesce($9, requested), attempts = 0,
+       leased_until = clock_timestamp() + make_interval(secs => $10), worked_at = clock_timestamp()
+WHERE id = $1 AND fence = $2
+"""
+END_JOB = """
+UPDATE jobs SET state = $3, failure = $4, finished_at = $5, leased_until = NULL,
+       requested = coalesce(requested, processed)
+WHERE id = $1 AND fence = $2 AND state = 'running'
+"""
+RELEASE_JOB = """
+UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => $3)
+WHERE id = $1 AND fence = $2 AND state = 'running'
+"""
+# Waits for the chunk that is under way, after which nothing more is done.
+CANCEL_JOB = """
+UPDATE jobs SET state = 'cancelled', finished_at = $3, leased_until = NULL
+WHERE id = $1 AND program_id = $2 AND state IN ('uploading', 'queued', 'running')
+RETURNING id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
+          refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
+"""
+LIST_ERRORS = """
+SELECT line, code, reason, detail FROM job_errors WHERE job_id = $1 AND line > $2 ORDER BY line LIMIT $3
+"""
+INSERT_ERRORS = """
+INSERT INTO job_errors (job_id, line, code, reason, detail)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
+"""
+# The pieces of what is over, a few at a time; a finished upload is not needed any more, its errors are.
+PURGE_UPLOADS = """
+DELETE FROM job_uploads WHERE ctid = ANY (ARRAY(
+    SELECT u.ctid FROM job_uploads u LEFT JOIN jobs j ON j.id = u.job_id
+    WHERE j.id IS NULL OR j.finished_at IS NOT NULL LIMIT $1))
+RETURNING 1
+"""
+PURGE_LINES = """
+DELETE FROM job_lines WHERE ctid = ANY (ARRAY(
+    SELECT l.ctid FROM job_lines l LEFT JOIN jobs j ON j.id = l.job_id
+    WHERE j.id IS NULL OR j.finished_at IS NOT NULL LIMIT $1))
+RETURNING 1
+"""
+PURGE_ERRORS = """
+DELETE FROM job_errors WHERE ctid = ANY (ARRAY(
+    SELECT e.ctid FROM job_errors e LEFT JOIN jobs j ON j.id = e.job_id WHERE j.id IS NULL LIMIT $1))
+RETURNING 1
+"""
+PURGE_JOBS = """
+DELETE FROM jobs WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM jobs WHERE finished_at <= $1 OR state = 'uploading' AND created_at <= $2
+    LIMIT $3 FOR UPDATE SKIP LOCKED))
+RETURNING 1
+"""
+
+
+async def insert_job(connection: Connection, job: Job) -> None:
+    """Write a job; the runner finds it once the transaction has committed."""
+    await connection.execute(
+        INSERT_JOB,
+        job.id,
+        job.program_id,
+        job.kind,
+        job.state,
+        job.coupon_id,
+        orjson.dumps(job.spec).decode(),
+        job.requested,
+        job.tally.created,
+        job.actor,
+        job.key_id,
+        job.created_at,
+        job.started_at,
+        job.finished_at,
+    )
+
+
+async def find_job(connection: Connection, job_id: uuid.UUID, program_id: uuid.UUID) -> Job | None:
+    """Read one job of a program."""
+    row = await connection.fetchrow(FIND_JOB, job_id, program_id)
+    return _job(row) if row else None
+
+
+async def list_jobs(
+    connection: Connection,
+    program_id: uuid.UUID,
+    after: uuid.UUID | None,
+    kind: JobKind | None,
+    state: JobState | None,
+    limit: int,
+) -> Sequence[Job]:
+    """Read up to `limit` jobs, newest first, older than `after`."""
+    return [_job(row) for row in await connection.fetch(LIST_JOBS, program_id, after, kind, state, limit)]
+
+
+async def claim_job(connection: Connection, lease_seconds: float, now: datetime) -> Job | None:
+    """Lease the job that has waited longest for its turn; None if there is none that nobody works on."""
+    row = await connection.fetchrow(CLAIM_JOB, lease_seconds, now)
+    return _job(row) if row else None
+
+
+async def hold_job(connection: Connection, job: Job) -> bool:
+    """Lock a job for one chunk; False if it was cancelled or somebody else has taken it over."""
+    return bool(await connection.fetchval(HOLD_JOB, job.id, job.fence))
+
+
+async def advance_job(connection: Connection, job: Job, step: Step, lease_seconds: float) -> None:
+    """Write what a chunk did and renew the lease; the job must be held by this transaction."""
+    tally = step.tally
+    await connection.execute(
+        ADVANCE_JOB,
+        job.id,
+        job.fence,
+        orjson.dumps(step.position).decode(),
+        tally.processed,
+        tally.created,
+        tally.updated,
+        tally.skipped,
+        tally.refused,
+        step.requested,
+        lease_seconds,
+    )
+
+
+async def end_job(connection: Connection, job: Job, failure: str | None, now: datetime) -> None:
+    """Finish a job that this process works on, well or with a failure."""
+    await connection.execute(END_JOB, job.id, job.fence, "failed" if failure else "done", failure, now)
+
+
+async def release_job(connection: Connection, job: Job, wait_seconds: float) -> None:
+    """Let others take a job over, after a while."""
+    await connection.execute(RELEASE_JOB, job.id, job.fence, wait_seconds)
+
+
+async def cancel_job(connection: Connection, job_id: uuid.UUID, program_id: uuid.UUID, now: datetime) -> Job | None:
+    """Cancel a job that is not finished and return it; None if there is none."""
+    row = await connection.fetchrow(CANCEL_JOB, job_id, program_id, now)
+    return _job(row) if row else None
+
+
+async def list_errors(connection: Connection, job_id: uuid.UUID, after: int, limit: int) -> list[RefusedLine]:
+    """Read up to `limit` refused lines behind a line."""
+    return [RefusedLine(*row) for row in await connection.fetch(LIST_ERRORS, job_id, after, limit)]
+
+
+async def insert_errors(connection: Connection, job_id: uuid.UUID, refused: Sequence[RefusedLine]) -> None:
+    """Write refused lines, each once."""
+    await connection.execute(
+        INSERT_ERRORS,
+        job_id,
+        [each.line for each in refused],
+        [each.code for each in refused],
+        [each.reason for each in refused],
+        [each.detail for each in refused],
+    )
+
+
+async def purge_uploads(connection: Connection, limit: int) -> int:
+    """Remove up to `limit` pieces of uploads of which the job is over."""
+    return len(await connection.fetch(PURGE_UPLOADS, limit))
+
+
+async def purge_lines(connection: Connection, limit: int) -> int:
+    """Remove up to `limit` lines of which the job is over."""
+    return len(await connection.fetch(PURGE_LINES, limit))
+
+
+async def purge_errors(connection: Connection, limit: int) -> int:
+    """Remove up to `limit` refused lines of which the job is gone."""
+    return len(await connection.fetch(PURGE_ERRORS, limit))
+
+
+async def purge_jobs(connection: Connection, finished_until: datetime, begun_until: datetime, limit: int) -> int:
+    """Remove up to `limit` jobs that finished, or began to be uploaded and never were, by the given times."""
+    return len(await connection.fetch(PURGE_JOBS, finished_until, begun_until, limit))
+
+
+def _job(row: Any) -> Job:
+    return Job(
+        id=row["id"],
+        program_id=row["program_id"],
+        kind=row["kind"],
+        state=row["state"],
+        coupon_id=row["coupon_id"],
+        spec=orjson.loads(row["spec"]),
+        actor=row["actor"],
+        key_id=row["key_id"],
+        created_at=row["created_at"],
+        requested=row["requested"],
+        position=orjson.loads(row["position"]),
+        tally=Tally(row["processed"], row["created"], row["updated"], row["skipped"], row["refused"]),
+        failure=row["failure"],
+        fence=row["fence"],
+        attempts=row["attempts"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )

@@ -1,0 +1,135 @@
+"""Creates many codes of a coupon at once: a few while the caller waits, more by a job."""
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from services.codes.domain.access import Actor
+from services.codes.domain.batches import MAX_INLINE, BatchDraft, CodeTerms, check_feasible, estimated_live
+from services.codes.domain.code_patterns import CodePattern
+from services.codes.domain.coupons import CouponRef
+from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
+from services.codes.domain.jobs import Job, Tally, told
+from services.codes.store import audit, batches, coupons, jobs, partners, programs
+from services.codes.usecases.make_codes import batch_completed, make_codes
+from shared.database import outbox
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection
+from shared.events.envelope import OutboxEvent
+from shared.faults import TransientFault
+from shared.idempotency import Answer, Once
+
+_SAMPLE = 1_000
+# At most half of a space is full when a batch begins, so twenty statements are far more than enough.
+_MAX_STATEMENTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as it was taken on; `codes` are there if it was made at once."""
+
+    job: Job
+    codes: Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBatch:
+    """Whether there is room is decided before anything is made; a repeat under the same key makes nothing twice."""
+
+    answer_once: AnswerOnce
+    new_id: Callable[[], uuid.UUID]
+    hand_over: Callable[[Sequence[OutboxEvent]], None]
+    wake: Callable[[], None]
+
+    async def __call__(
+        self,
+        actor: Actor,
+        program_id: uuid.UUID,
+        coupon: CouponRef,
+        draft: BatchDraft,
+        once: Once[Batch],
+    ) -> Answer:
+        """Make the codes or queue the job.
+
+        Raises Missing, CouponArchived, NoSuchPartner, CodeSpaceTooSmall or GuessableCodes.
+        """
+        events: list[OutboxEvent] = []
+
+        async def work(connection: Connection, now: datetime) -> Batch:
+            program = await programs.find_program(connection, program_id)
+            if program is None:
+                raise Missing
+            coupon_id = await live_coupon(connection, program_id, coupon)
+            terms = draft.terms(program.settings)
+            await _check(connection, program_id, draft, terms.partner_id)
+            job = Job(
+                id=self.new_id(),
+                program_id=program_id,
+                kind="batch",
+                state="queued",
+                coupon_id=coupon_id,
+                spec=batch_spec(draft.pattern, terms),
+                actor=actor.name,
+                key_id=actor.key_id,
+                created_at=now,
+                requested=draft.count,
+            )
+            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
+            if draft.count > MAX_INLINE:
+                await jobs.insert_job(connection, job)
+                return Batch(job, None)
+            job = replace(job, state="done", tally=Tally(draft.count, draft.count), started_at=now, finished_at=now)
+            await jobs.insert_job(connection, job)
+            codes = await self._at_once(connection, job, draft, terms, now)
+            event = batch_completed(job, terms, draft.count, self.new_id(), now)
+            await outbox.insert_events(connection, [event])
+            events.append(event)
+            return Batch(job, codes)
+
+        answer = await self.answer_once(once, work)
+        self.hand_over(events)
+        self.wake()
+        return answer
+
+    async def _at_once(
+        self, connection: Connection, job: Job, draft: BatchDraft, terms: CodeTerms, now: datetime
+    ) -> list[str]:
+        made = 0
+        for _ in range(_MAX_STATEMENTS):
+            made += await make_codes(connection, job, draft.pattern, terms, draft.count - made, self.new_id, now)
+            if made == draft.count:
+                return await batches.list_batch(connection, job.id, draft.count)
+        raise TransientFault("others fill the space of this pattern at this moment")
+
+
+async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> uuid.UUID:
+    """Return the id of a coupon and keep others from archiving it; raises Missing or CouponArchived."""
+    if (coupon := await coupons.share_coupon(connection, program_id, ref)) is not None:
+        return coupon.id
+    if await coupons.find_coupon(connection, program_id, ref) is None:
+        raise Missing
+    raise CouponArchived
+
+
+async def _check(
+    connection: Connection, program_id: uuid.UUID, draft: BatchDraft, partner_id: uuid.UUID | None
+) -> None:
+    if partner_id is not None and await partners.find_partner(connection, partner_id, program_id) is None:
+        raise NoSuchPartner
+    check_feasible(draft, 0)
+    # How full the space is shows on a sample as well as on a count, and a sample costs the same among ten million.
+    sample = set(draft.pattern.spell(os.urandom(draft.pattern.bytes_for(_SAMPLE))).canonicals)
+    taken = await batches.count_taken(connection, program_id, sample)
+    check_feasible(draft, estimated_live(draft.pattern, len(sample), taken))
+
+
+def batch_spec(pattern: CodePattern, terms: CodeTerms) -> dict[str, object]:
+    """Return a batch as it is kept with its job."""
+    return {
+        "pattern": pattern.pattern,
+        "alphabet": pattern.alphabet,
+        "has_check_symbol": pattern.has_check_symbol,
+        "terms": asdict(terms),
+    }

@@ -1,0 +1,226 @@
+"""Takes the codes of an uploaded file in, chunk by chunk; a line that cannot be taken in is reported, no more."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from services.codes.domain.code_files import (
+    BOM,
+    LineRefused,
+    Record,
+    checked_header,
+    read_csv_line,
+    read_ndjson_line,
+    split_records,
+)
+from services.codes.domain.coupons import merged
+from services.codes.domain.errors import TermsFrozen
+from services.codes.domain.imports import ImportedCode, members_of
+from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
+from services.codes.domain.promotion_codes import PromotionCode, check_code_terms
+from services.codes.store import imports, jobs, partners, programs
+from services.codes.store.promotion_codes import read_codes
+from services.codes.usecases.make_codes import is_coupon_live
+from shared.canonical import canonical_code
+from shared.database.pool import Connection
+from shared.events.envelope import OutboxEvent
+from shared.faults import TransientFault
+
+LINES_PER_CHUNK: Final = 2_000
+_LINES_IN_A_ROW: Final = 200
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of the lines of a chunk."""
+
+    refused: list[RefusedLine] = field(default_factory=list)
+    created: int = 0
+    updated: int = 0
+    skipped: int = 0
+
+    def refuse(self, code: ImportedCode, reason: str, detail: str) -> None:
+        self.refused.append(RefusedLine(code.line, code.code, reason, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class ImportChunk:
+    """The next lines of a file: read, checked against each other and what exists, and written."""
+
+    new_id: Callable[[], uuid.UUID]
+
+    async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
+        """Take the next lines in, in the caller's transaction."""
+        if not await is_coupon_live(connection, job):
+            return Step(Tally(), job.position, failure="coupon_archived")
+        offset, line = job.position.get("offset", 0), job.position.get("line", 1)
+        data = await imports.read_from(connection, job.id, offset)
+        is_end = offset + len(data) >= job.spec["bytes"]
+        if offset == 0 and data.startswith(BOM):
+            data, offset = data[len(BOM) :], len(BOM)
+        split = split_records(
+            data,
+            job.spec["format"],
+            is_end=is_end,
+            is_skipping=job.position.get("is_skipping", False),
+            most=LINES_PER_CHUNK,
+        )
+        records, header = split.records, job.position.get("header")
+        if job.spec["format"] == "csv" and header is None and records:
+            header, line, records = checked_header(records[0].raw), line + records[0].lines, records[1:]
+        outcome = _Outcome()
+        codes, line, processed = await self._read(records, header, line, await self._zone(connection, job), outcome)
+        if codes:
+            await self._take_in(connection, job, codes, now, outcome)
+        await jobs.insert_errors(connection, job.id, outcome.refused)
+        return Step(
+            Tally(processed, outcome.created, outcome.updated, outcome.skipped, len(outcome.refused)),
+            {"offset": offset + split.consumed, "line": line, "is_skipping": split.is_skipping, "header": header},
+            is_last=is_end and split.consumed == len(data),
+        )
+
+    def events(self, job: Job, now: datetime) -> list[OutboxEvent]:
+        """Return nothing: an import is said to whoever asks for its job."""
+        return []
+
+    async def _zone(self, connection: Connection, job: Job) -> ZoneInfo:
+        program = await programs.find_program(connection, job.program_id)
+        return ZoneInfo(program.settings.timezone if program else "UTC")
+
+    async def _read(
+        self, records: Sequence[Record], header: Sequence[str] | None, line: int, zone: ZoneInfo, outcome: _Outcome
+    ) -> tuple[list[ImportedCode], int, int]:
+        """Return the codes that could be read, the number of the line that comes next, and how many said something."""
+        codes, processed = [], 0
+        for nth, record in enumerate(records):
+            if nth % _LINES_IN_A_ROW == 0:
+                # Mints and other requests go in between.
+                await asyncio.sleep(0)
+            try:
+                code = _code(record.raw, header, line, zone)
+            except LineRefused as refused:
+                outcome.refused.append(RefusedLine(line, refused.code, refused.reason, refused.detail))
+                processed += 1
+            else:
+                if code is not None:
+                    codes.append(code)
+                    processed += 1
+            line += record.lines
+        return codes, line, processed
+
+    async def _take_in(
+        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
+    ) -> None:
+        codes = await self._once_each(connection, job, codes, outcome)
+        codes = await self._with_known_partners(connection, job, codes, outcome)
+        existing = await imports.taken(connection, job.program_id, [code.canonical for code in codes])
+        fresh = [code for code in codes if code.canonical not in existing]
+        fresh = await self._with_free_external_ids(connection, job, fresh, outcome)
+        if fresh and not job.spec["is_dry_run"]:
+            created = await imports.insert_imported(connection, job, [self.new_id() for _ in fresh], fresh, now)
+            if len(created) < len(fresh):
+                raise TransientFault("a code or an external id was taken meanwhile")
+        outcome.created += len(fresh)
+        met = [code for code in codes if code.canonical in existing]
+        if met:
+            await self._meet(connection, job, met, now, outcome)
+
+    async def _once_each(
+        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
+    ) -> list[ImportedCode]:
+        """Refuse codes that the file has had on an earlier line, in this chunk or before."""
+        first: dict[str, ImportedCode] = {}
+        for code in codes:
+            if (earlier := first.setdefault(code.canonical, code)) is not code:
+                outcome.refuse(code, "duplicate_in_file", f"Line {earlier.line} has the same code.")
+        before = await imports.record_lines(connection, job.id, list(first.values()))
+        for canonical, line in before.items():
+            outcome.refuse(first.pop(canonical), "duplicate_in_file", f"Line {line} has the same code.")
+        return list(first.values())
+
+    async def _with_known_partners(
+        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
+    ) -> list[ImportedCode]:
+        ids = {code.members["partner_id"] for code in codes if "partner_id" in code.members}
+        known = await partners.read_partners(connection, job.program_id, list(ids)) if ids else {}
+        kept = []
+        for code in codes:
+            if code.members.get("partner_id") in known or "partner_id" not in code.members:
+                kept.append(code)
+            else:
+                outcome.refuse(code, "unknown_partner", "This program has no such partner.")
+        return kept
+
+    async def _with_free_external_ids(
+        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
+    ) -> list[ImportedCode]:
+        """Refuse codes whose external id another code has, in the table or among these."""
+        wanted = {code.members["external_id"] for code in codes if "external_id" in code.members}
+        owners = dict(await imports.owners_of_external_ids(connection, job.program_id, wanted)) if wanted else {}
+        kept = []
+        for code in codes:
+            external_id = code.members.get("external_id")
+            if external_id is None or owners.setdefault(external_id, code.canonical) == code.canonical:
+                kept.append(code)
+            else:
+                outcome.refuse(code, "external_id_taken", "Another code has this external_id.")
+        return kept
+
+    async def _meet(
+        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
+    ) -> None:
+        """Do with codes that exist what was asked for."""
+        match job.spec["on_conflict"]:
+            case "fail":
+                for code in codes:
+                    outcome.refuse(code, "code_taken", "This code exists.")
+            case "skip":
+                outcome.skipped += len(codes)
+            case _:
+                codes = await self._with_free_external_ids(connection, job, codes, outcome)
+                await self._update(connection, job, codes, now, outcome)
+
+    async def _update(
+        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
+    ) -> None:
+        ids = await imports.lock_existing(connection, job.program_id, [code.canonical for code in codes])
+        existing = {code.canonical: code for code in await read_codes(connection, job.program_id, ids)}
+        changed = []
+        for code in codes:
+            before = existing.get(code.canonical)
+            if before is None or before.coupon_id != job.coupon_id:
+                outcome.refuse(code, "code_of_another_coupon", "This code belongs to another coupon.")
+                continue
+            after = replace(before, **_laid_over(before, code.members))
+            try:
+                check_code_terms(before, after)
+            except TermsFrozen as frozen:
+                outcome.refuse(code, "terms_frozen", str(frozen))
+            else:
+                if after == before:
+                    outcome.skipped += 1
+                else:
+                    changed.append(after)
+        outcome.updated += len(changed)
+        if changed and not job.spec["is_dry_run"]:
+            await imports.update_imported(connection, changed, now)
+
+
+def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = merged(before.metadata, members.get("metadata", {}))
+    return {**members, "metadata": metadata}
+
+
+def _code(raw: bytes, header: Sequence[str] | None, line: int, zone: ZoneInfo) -> ImportedCode | None:
+    values: Mapping[str, Any] | None = read_ndjson_line(raw) if header is None else read_csv_line(raw, header)
+    if values is None:
+        return None
+    text = values["code"]
+    try:
+        return ImportedCode(line, text, canonical_code(text), members_of(values, zone))
+    except LineRefused as refused:
+        raise LineRefused(refused.reason, refused.detail, text) from None

@@ -1,0 +1,121 @@
+"""Takes in a file of codes: stores it piece by piece as it comes, then works on it at once or leaves it to a job."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from services.codes.domain.access import Actor
+from services.codes.domain.code_files import BOM, MAX_LINE_BYTES, LineRefused, checked_header
+from services.codes.domain.coupons import CouponRef
+from services.codes.domain.errors import BadFile, CouponArchived, JobFinished
+from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
+from services.codes.domain.jobs import Job, JobState, told
+from services.codes.store import audit, imports, jobs
+from services.codes.usecases.create_batch import live_coupon
+from services.codes.usecases.import_codes import ImportChunk
+from services.codes.usecases.run_jobs import LEASE_SECONDS, moved
+from shared.clock import Clock
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection, Database
+from shared.idempotency import Answer, Once
+
+
+@dataclass(frozen=True, slots=True)
+class StartImport:
+    """Nothing of the file is worked on before all of it is stored, so a broken upload leaves nothing behind."""
+
+    database: Database
+    answer_once: AnswerOnce
+    clock: Clock
+    new_id: Callable[[], uuid.UUID]
+    chunk: ImportChunk
+    wake: Callable[[], None]
+
+    async def __call__(
+        self,
+        actor: Actor,
+        program_id: uuid.UUID,
+        coupon: CouponRef,
+        options: ImportOptions,
+        body: AsyncIterator[bytes],
+        once: Callable[[], Once[Job]],
+    ) -> Answer:
+        """Store the file and work on it or queue it; `once` is asked for when the body has been read.
+
+        Raises Missing, CouponArchived, BadFile, whatever reading the body raises, and JobFinished if it was cancelled
+        meanwhile.
+        """
+        async with self.database.transaction() as connection:
+            job = Job(
+                id=self.new_id(),
+                program_id=program_id,
+                kind="import",
+                state="uploading",
+                coupon_id=await live_coupon(connection, program_id, coupon),
+                spec=asdict(options),
+                actor=actor.name,
+                key_id=actor.key_id,
+                created_at=self.clock(),
+            )
+            await jobs.insert_job(connection, job)
+        is_kept = False
+        try:
+            size = await self._store(job, options, body)
+            answer = await self.answer_once(once(), lambda c, now: self._begin(c, actor, job, size, now))
+            is_kept = not answer.is_replayed
+        finally:
+            if not is_kept:
+                async with self.database.connection() as connection:
+                    await imports.discard_upload(connection, job.id)
+        self.wake()
+        return answer
+
+    async def _store(self, job: Job, options: ImportOptions, body: AsyncIterator[bytes]) -> int:
+        """Write the pieces, each in a transaction of its own, and return the size of the file."""
+        waiting, nth = bytearray(), 0
+        async for received in body:
+            waiting += received
+            while len(waiting) >= imports.PIECE_BYTES:
+                await self._store_piece(job, options, nth, bytes(waiting[: imports.PIECE_BYTES]))
+                del waiting[: imports.PIECE_BYTES]
+                nth += 1
+        if waiting:
+            await self._store_piece(job, options, nth, bytes(waiting))
+        size = nth * imports.PIECE_BYTES + len(waiting)
+        if size == 0:
+            raise BadFile("The file is empty.")
+        return size
+
+    async def _store_piece(self, job: Job, options: ImportOptions, nth: int, piece: bytes) -> None:
+        if nth == 0 and options.format == "csv":
+            _check_header(piece)
+        async with self.database.connection() as connection:
+            await imports.insert_piece(connection, job.id, nth, piece)
+
+    async def _begin(self, connection: Connection, actor: Actor, job: Job, size: int, now: datetime) -> Job:
+        is_inline = size <= MAX_INLINE_BYTES
+        state: JobState = "running" if is_inline else "queued"
+        if not await imports.queue_upload(connection, job.id, state, size, now if is_inline else None):
+            raise JobFinished
+        begun = replace(job, state=state, spec={**job.spec, "bytes": size}, started_at=now if is_inline else None)
+        await audit.record(connection, actor, job.program_id, "job.created", job.id, told(begun), now)
+        if not is_inline:
+            return begun
+        while True:
+            step = await self.chunk(connection, begun, now)
+            await jobs.advance_job(connection, begun, step, LEASE_SECONDS)
+            begun = moved(begun, step)
+            if step.failure is not None:
+                raise CouponArchived
+            if step.is_last:
+                await jobs.end_job(connection, begun, None, now)
+                return replace(begun, state="done", finished_at=now, requested=begun.tally.processed)
+
+
+def _check_header(piece: bytes) -> None:
+    head = piece.removeprefix(BOM)[: MAX_LINE_BYTES + 1].partition(b"\n")[0]
+    try:
+        checked_header(head)
+    except LineRefused as refused:
+        raise BadFile(refused.detail) from None

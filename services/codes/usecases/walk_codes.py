@@ -1,0 +1,64 @@
+"""Goes through the codes of a selection, page by page; shared by exports, results of jobs and bulk actions."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
+from services.codes.domain.coupons import CouponRef
+from services.codes.domain.errors import Missing
+from services.codes.store import coupons, partners, selected_codes
+from shared.database.pool import Connection
+
+SCANNED_PER_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One page of the way: the codes that fit, whose coupon they are, and where to go on; None at the end."""
+
+    uuid_code: str
+    ids: Sequence[uuid.UUID]
+    following: Place | None
+
+
+async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSelection) -> CodeSelection:
+    """Return a selection with its coupon and partner found; raises Missing."""
+    if wanted.coupon is not None:
+        coupon = await coupons.find_coupon(connection, program_id, CouponRef(wanted.coupon))
+        if coupon is None:
+            raise Missing
+        wanted = replace(wanted, coupon_id=coupon.id)
+    if wanted.partner_email is not None:
+        partner_id = await partners.find_by_email(connection, program_id, wanted.partner_email)
+        if partner_id is None:
+            raise Missing
+        # Two partners at once have no code.
+        both = wanted.partner_id is not None and wanted.partner_id != partner_id
+        wanted = replace(wanted, partner_id=FIRST_ID if both else partner_id)
+    return wanted
+
+
+async def next_stretch(
+    connection: Connection, program_id: uuid.UUID, wanted: CodeSelection, place: Place | None
+) -> Stretch:
+    """Go one page on from a place, None for the beginning, inside the caller's transaction."""
+    await selected_codes.plan_for_these(connection)
+    start = place.coupon_id if place else None
+    found = await selected_codes.next_coupon(connection, program_id, start, wanted.coupon_id)
+    if found is None:
+        return Stretch("", (), None)
+    coupon_id, uuid_code = found
+    after = place.after if place and place.coupon_id == coupon_id else FIRST_ID
+    page = await selected_codes.page_of_ids(connection, program_id, coupon_id, after, wanted, SCANNED_PER_PAGE)
+    if page.next_after is not None:
+        return Stretch(uuid_code, page.ids, Place(coupon_id, page.next_after))
+    if wanted.coupon_id is not None:
+        return Stretch(uuid_code, page.ids, None)
+    return Stretch(uuid_code, page.ids, Place(_after(coupon_id), FIRST_ID))
+
+
+def _after(coupon_id: uuid.UUID) -> uuid.UUID:
+    """Return the id with which the next coupon can begin."""
+    return uuid.UUID(int=coupon_id.int + 1)

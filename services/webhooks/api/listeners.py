@@ -1,0 +1,165 @@
+"""`/v1/webhooks/listeners`: messages handed live to whoever asks for them, without any public address."""
+
+import uuid
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.webhooks.api.exchange import COMMON, owner, use_cases
+from services.webhooks.api.shapes import EndpointData, endpoint_data
+from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, message_name, printable
+from services.webhooks.domain.endpoints import EVERYTHING, Format
+from services.webhooks.domain.signature import Signing
+from services.webhooks.usecases.listen import Handed, ListenerDraft, answer_of
+from shared.clock import format_microseconds, utc_now
+from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, Text, data_response
+
+_LONGEST_WAIT: Final = 10
+_MOST_AT_ONCE: Final = 100
+# Results of a whole batch with their answers.
+_BODY_LIMIT: Final = 2 * 1024 * 1024
+
+
+class ListenerCreation(RequestModel):
+    """A listener to be opened; it closes itself when nobody has asked for five minutes."""
+
+    event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field([EVERYTHING])
+    format: Format = "flat"
+    signing: Signing = "hmac"
+    partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner to listen as.")
+
+
+class ListenerData(ResponseModel):
+    """A listener with its secret, shown this once."""
+
+    id: str
+    event_types: list[str]
+    format: str
+    signing: str
+    partner_id: str | None
+    secret: str | None
+    public_key: str | None
+    created_at: str
+
+
+class ForwardedResult(RequestModel):
+    """What came of a message that was handed out: the status of whoever got it, or why there was none."""
+
+    delivery_id: uuid.UUID
+    token: Int
+    status: Annotated[Int, Field(ge=100, le=599)] | None = None
+    error: Text | None = Field(None, description="`timeout`, or anything else for a connection that failed.")
+    response: Annotated[str, Field(max_length=MAX_RESPONSE_BYTES)] | None = None
+    duration_ms: Annotated[Int, Field(ge=0, le=3_600_000)] = 0
+
+    def to_answer(self) -> Answer:
+        """Return it as the domain has it."""
+        response = None if self.response is None else printable(self.response.encode())
+        return answer_of(utc_now(), self.duration_ms, self.status, self.error, response)
+
+
+class NextQuestion(RequestModel):
+    """Asks for what is there; `results` settle what was handed out before, all else comes again after a minute."""
+
+    results: list[ForwardedResult] = Field([], max_length=_MOST_AT_ONCE)
+    wait_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_WAIT)] = Field(
+        0, description="How long to wait if nothing is there."
+    )
+    limit: Annotated[Int, Field(ge=1, le=_MOST_AT_ONCE)] = 20
+
+
+class HandedData(ResponseModel):
+    """A message as a receiver would get it: POST `body` with `headers`, and report with `delivery_id` and `token`."""
+
+    delivery_id: str
+    token: int
+    message_id: str
+    event_type: str
+    headers: dict[str, str]
+    body: str
+
+
+async def open_listener(request: Request) -> web.StreamResponse:
+    """Open a listener."""
+    body = request.body(ListenerCreation)
+    draft = ListenerDraft(tuple(body.event_types), body.format, body.signing, body.partner_id)
+    shown = await use_cases(request).listen.open(owner(request), draft)
+    listener = shown.endpoint
+    found = ListenerData(
+        id=str(listener.id),
+        event_types=list(listener.event_types),
+        format=listener.format,
+        signing=listener.signing,
+        partner_id=None if listener.partner_id is None else str(listener.partner_id),
+        secret=shown.secret,
+        public_key=shown.public_key,
+        created_at=format_microseconds(listener.created_at),
+    )
+    return data_response(found, 201)
+
+
+async def next_messages(request: Request) -> web.StreamResponse:
+    """Take results in and hand out what is there."""
+    body = request.body(NextQuestion)
+    results = [(each.delivery_id, each.token, each.to_answer()) for each in body.results]
+    listen = use_cases(request).listen
+    handed = await listen.next(
+        owner(request), request.path_id("listener_id"), results, float(body.wait_seconds), body.limit
+    )
+    return data_response([_handed_data(each) for each in handed])
+
+
+async def close_listener(request: Request) -> web.StreamResponse:
+    """Close a listener; what waits for it is canceled."""
+    found = await use_cases(request).archive_endpoint(owner(request), request.path_id("listener_id"), is_listener=True)
+    return data_response(endpoint_data(found))
+
+
+def _handed_data(handed: Handed) -> HandedData:
+    return HandedData(
+        delivery_id=str(handed.taken.delivery_id),
+        token=handed.token,
+        message_id=message_name(handed.taken.message_id),
+        event_type=handed.taken.event_type,
+        headers=handed.headers,
+        body=handed.taken.body.decode(),
+    )
+
+
+_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "listeners"}
+_ONE: Final = "/v1/webhooks/listeners/{listener_id}"
+_MISSING: Final = "No such listener, or it belongs to somebody else, or it has closed itself"
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/webhooks/listeners",
+        handler=open_listener,
+        summary="Open a listener; its secret is shown this once",
+        body=ListenerCreation,
+        body_required=False,
+        responses={201: Data[ListenerData], 409: "There are as many endpoints as there may be"},
+        examples={"request": {"event_types": ["code.redeemed"]}},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path=f"{_ONE}/next",
+        handler=next_messages,
+        summary="Report results and get the next signed messages, waiting for them if there are none",
+        body=NextQuestion,
+        body_required=False,
+        body_limit=_BODY_LIMIT,
+        responses={200: Data[list[HandedData]], 404: _MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="DELETE",
+        path=_ONE,
+        handler=close_listener,
+        summary="Close a listener",
+        responses={200: Data[EndpointData], 404: _MISSING},
+        **_COMMON,
+    ),
+)

@@ -1,0 +1,213 @@
+"""`/v1/webhooks/messages`, the catalogue of event types, and the debugger of signatures."""
+
+import uuid
+from typing import Annotated, Any, Final, Self
+
+from aiohttp import web
+from pydantic import Field, model_validator
+
+from services.webhooks.api.exchange import COMMON, owner, use_cases
+from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS
+from services.webhooks.domain.deliveries import message_id_of, message_name
+from services.webhooks.usecases.describe_events import EventType, event_type, event_types
+from shared.clock import format_microseconds
+from shared.web import (
+    Data,
+    HTTPProblem,
+    Int,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    Text,
+    data_response,
+    field_error,
+    not_found,
+)
+
+_LONGEST_TOLERANCE: Final = 10 * 365 * 86_400
+
+
+class MessageData(ResponseModel):
+    """What happened, whatever format it was sent in; `data` is null once it was redacted."""
+
+    id: str
+    event_type: str
+    partner_id: str | None
+    occurred_at: str
+    created_at: str
+    data: dict[str, Any] | None
+    redacted_at: str | None
+
+
+class EventTypeData(ResponseModel):
+    """A type of events. `json_schema` and `example` are about the data, `bodies` shows what receivers get by format."""
+
+    name: str
+    description: str
+    is_operational: bool
+    json_schema: dict[str, Any]
+    example: dict[str, Any]
+    bodies: dict[str, dict[str, Any]]
+
+
+class SignatureCheck(RequestModel):
+    """A message as a receiver has it, and the key to verify it with: a text of your own or an endpoint's live keys."""
+
+    headers: Annotated[dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=100)]
+    body: str = Field(description="The raw body, as text.")
+    key: Text | None = Field(None, description="A whsec_, whpk_ or whsk_ text.")
+    endpoint_id: uuid.UUID | None = None
+    tolerance_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_TOLERANCE)] = TOLERANCE_SECONDS
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if (self.key is None) == (self.endpoint_id is None):
+            raise field_error("key", "Give either key or endpoint_id.")
+        return self
+
+
+class ProblemData(ResponseModel):
+    """Something that is wrong, by a stable code and in words."""
+
+    code: str
+    hint: str
+
+
+class SignatureCheckData(ResponseModel):
+    """Whether a receiver would accept the message; `verified_by` is the id of the endpoint's key, or `given`."""
+
+    valid: bool
+    verified_by: str | None
+    problems: list[ProblemData]
+
+
+def _event_type_data(found: EventType) -> EventTypeData:
+    return EventTypeData(
+        name=found.name,
+        description=found.description,
+        is_operational=found.is_operational,
+        json_schema=found.schema,
+        example=found.example,
+        bodies=found.bodies,
+    )
+
+
+async def show_message(request: Request) -> web.StreamResponse:
+    """Show a message in full."""
+    form, data = await use_cases(request).read_message(owner(request), _message_id(request))
+    found = MessageData(
+        id=message_name(form.id),
+        event_type=form.event_type,
+        partner_id=None if form.partner_id is None else str(form.partner_id),
+        occurred_at=format_microseconds(form.occurred_at),
+        created_at=format_microseconds(form.created_at),
+        data=data,
+        redacted_at=None if form.redacted_at is None else format_microseconds(form.redacted_at),
+    )
+    return data_response(found)
+
+
+async def redact_message(request: Request) -> web.StreamResponse:
+    """Forget what a message said."""
+    if request.credential.partner_id is not None:
+        # The program's endpoints have the same message.
+        raise HTTPProblem(403, "scope_missing", "This needs a program's API key.")
+    await use_cases(request).redact_message(request.program_id, _message_id(request))
+    return await show_message(request)
+
+
+async def list_event_types(request: Request) -> web.StreamResponse:
+    """List the types that endpoints may subscribe to."""
+    return data_response([_event_type_data(each) for each in event_types(owner(request))])
+
+
+async def show_event_type(request: Request) -> web.StreamResponse:
+    """Show one type."""
+    found = event_type(owner(request), request.path("name"))
+    if found is None:
+        raise not_found()
+    return data_response(_event_type_data(found))
+
+
+async def verify_signature(request: Request) -> web.StreamResponse:
+    """Verify a message and say what is wrong with it."""
+    body = request.body(SignatureCheck)
+    finding = await use_cases(request).debug_signature(
+        owner(request), body.key or body.endpoint_id or "", body.headers, body.body.encode(), body.tolerance_seconds
+    )
+    problems = [ProblemData(code=code, hint=HINTS[code]) for code in finding.problems]
+    return data_response(SignatureCheckData(valid=finding.is_valid, verified_by=finding.key, problems=problems))
+
+
+def _message_id(request: Request) -> uuid.UUID:
+    found = message_id_of(request.path("message_id"))
+    if found is None:
+        raise not_found()
+    return found
+
+
+_COMMON: Final[dict[str, Any]] = COMMON
+_MISSING: Final = "No such message, or it belongs to somebody else"
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/webhooks/messages/{message_id}",
+        handler=show_message,
+        summary="Show a message in full, as a thin one asks for",
+        tag="messages",
+        responses={200: Data[MessageData], 404: _MISSING},
+        path_descriptions={"message_id": "What receivers see as webhook-id."},
+        **_COMMON,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/webhooks/messages/{message_id}/content",
+        handler=redact_message,
+        summary="Forget what a message said, and cancel what waits to be sent of it",
+        description="With a program's key. That the message was, and where it went, stays; it cannot be sent again.",
+        tag="messages",
+        responses={200: Data[MessageData], 404: _MISSING, 409: "It is being sent just now"},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/event-types",
+        handler=list_event_types,
+        summary="List the types of events, with schema and example",
+        tag="event types",
+        responses={200: Data[list[EventTypeData]]},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/event-types/{name}",
+        handler=show_event_type,
+        summary="Show a type of events",
+        tag="event types",
+        responses={200: Data[EventTypeData], 404: "No such type, or not for this key"},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/verify-signature",
+        handler=verify_signature,
+        summary="Verify a message as a receiver would, and say what is wrong",
+        tag="keys",
+        body=SignatureCheck,
+        responses={200: Data[SignatureCheckData], 404: "No such endpoint, or it belongs to somebody else"},
+        examples={
+            "request": {
+                "headers": {
+                    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                    "webhook-timestamp": "1614265330",
+                    "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+                },
+                "body": '{"test": 2432232314}',
+                "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            }
+        },
+        **_COMMON,
+    ),
+)

@@ -1,0 +1,116 @@
+"""The `webhooks` part of the API document: what receivers get, by type of event, in every format."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from services.webhooks.domain.endpoints import TEST, Owner
+from services.webhooks.usecases.describe_events import MODELS, EventType, event_types
+from shared.web import Webhooks
+
+_PROGRAM: Final = Owner(uuid.UUID(int=0), None)
+_TEXT: Final = {"type": "string"}
+_TIME: Final = {"type": "string", "format": "date-time"}
+_HEADERS: Final = (
+    ("webhook-id", "Names the message; the same in every attempt and replay.", _TEXT),
+    ("webhook-timestamp", "When this attempt was made, in seconds since 1970.", {"type": "integer"}),
+    ("webhook-signature", "Signatures of id.timestamp.body, separated by spaces: `v1,` or `v1a,` and base64.", _TEXT),
+    ("webhook-sequence", "Numbers the messages of an owner, so that a receiver can tell older from newer.", _TEXT),
+)
+_RESPONSES: Final = {
+    "2XX": {"description": "Taken."},
+    "410": {"description": "The receiver is gone: the endpoint is disabled."},
+    "429": {
+        "description": "The receiver is overloaded (502, 503 and 504 too): nothing more is sent before Retry-After.",
+        "headers": {"Retry-After": {"description": "Seconds, or a date.", "schema": _TEXT}},
+    },
+    "default": {"description": "Not taken: tried again by the endpoint's schedule."},
+}
+
+
+def _webhooks() -> Webhooks:
+    refs, document = models_json_schema(
+        [(model, "serialization") for model in MODELS.values()], ref_template="#/components/schemas/{model}"
+    )
+    data = {model.type: dict(refs[model, "serialization"]) for model in MODELS.values()}
+    found = event_types(_PROGRAM)
+    return Webhooks(
+        {each.name: {"post": _operation(each, data.get(each.name, {"type": "object"}))} for each in found},
+        document.get("$defs", {}),
+    )
+
+
+def _operation(described: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
+    bodies = described.bodies
+    plain = {
+        "schema": {"anyOf": [_flat(described), _standard(data), _thin()]},
+        "examples": {name: {"value": bodies[name]} for name in ("flat", "standard", "thin")},
+    }
+    cloudevents = {"schema": _cloudevent(data), "example": bodies["cloudevents"]}
+    return {
+        "operationId": f"webhooks_send_{described.name.replace('.', '_')}",
+        "summary": described.description.partition("\n")[0],
+        "tags": ["sent by Mintwire"],
+        "security": [],
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": name != "webhook-sequence",
+                "description": text,
+                "schema": schema,
+            }
+            for name, text, schema in _HEADERS
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": plain, "application/cloudevents+json": cloudevents},
+        },
+        "responses": _RESPONSES,
+    }
+
+
+def _flat(described: EventType) -> dict[str, Any]:
+    members = list(described.bodies["flat"])
+    return {
+        "title": "flat",
+        "type": "object",
+        "required": members if described.name in {TEST, "code.redeemed"} else ["event", "timestamp"],
+        "properties": {"event": {"const": described.name}, "timestamp": _TIME},
+    }
+
+
+def _standard(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "title": "standard",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {"type": _TEXT, "timestamp": _TIME, "data": data},
+    }
+
+
+def _thin() -> dict[str, Any]:
+    return {
+        "title": "thin",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": _TEXT,
+            "timestamp": _TIME,
+            "data": {"type": "object", "required": ["id", "url"], "properties": {"id": _TEXT, "url": _TEXT}},
+        },
+    }
+
+
+def _cloudevent(data: Mapping[str, Any]) -> dict[str, Any]:
+    members = ["specversion", "id", "source", "type", "time", "datacontenttype", "data"]
+    return {
+        "type": "object",
+        "required": members,
+        "properties": dict.fromkeys(members[:-1], _TEXT) | {"time": _TIME, "data": data},
+    }
+
+
+WEBHOOKS: Final = _webhooks()

@@ -1,0 +1,111 @@
+"""Listeners: endpoints that fetch their messages themselves, by lease, and report what came of each."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.webhooks.domain.deliveries import Answer
+from shared.database.pool import Connection
+
+PROLONG = "UPDATE endpoints SET listens_until = $2 WHERE id = $1"
+HAVE_DUE = """
+SELECT l.id FROM unnest($1::uuid[]) AS l (id)
+WHERE EXISTS (SELECT 1 FROM delivery_queue q WHERE q.endpoint_id = l.id AND q.visible_at <= $2)
+"""
+TAKE = """
+WITH chosen AS (
+    SELECT delivery_id FROM delivery_queue
+    WHERE endpoint_id = $1 AND visible_at <= $2
+    ORDER BY delivery_id LIMIT $5 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE delivery_queue q SET visible_at = $3, token = $4 FROM chosen c WHERE q.delivery_id = c.delivery_id
+    RETURNING q.delivery_id, q.message_id, q.format, q.event_type, q.sequence
+)
+SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, m.body
+FROM taken t JOIN messages m ON m.id = t.message_id AND m.format = t.format
+WHERE m.body IS NOT NULL
+ORDER BY t.delivery_id
+"""
+# The token fences off what was handed out again meanwhile; of each delivery there is one attempt and no retry.
+FINISH = """
+WITH result AS (
+    SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::int[], $7::smallint[], $8::text[],
+                         $9::text[])
+        AS r (delivery_id, token, outcome, started_at, duration_ms, status, error_code, response)
+), finished AS (
+    DELETE FROM delivery_queue q USING result r
+    WHERE q.endpoint_id = $1 AND q.delivery_id = r.delivery_id AND q.token = r.token
+    RETURNING q.delivery_id
+), delivery AS (
+    UPDATE deliveries d
+    SET status = r.outcome, attempts_made = d.attempts_made + 1, last_status = r.status,
+        last_error_code = r.error_code, completed_at = $10
+    FROM finished f JOIN result r ON r.delivery_id = f.delivery_id
+    WHERE d.id = f.delivery_id
+    RETURNING d.id, d.attempts_made, r.started_at, r.duration_ms, r.status, r.error_code, r.response
+)
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
+SELECT id, attempts_made, 'listen', started_at, duration_ms, status, error_code, response FROM delivery
+"""
+STALE = "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY id LIMIT 100"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A delivery that was handed to a listener; it is due again unless a result comes before the lease ends."""
+
+    delivery_id: uuid.UUID
+    message_id: uuid.UUID
+    format: str
+    event_type: str
+    sequence: int | None
+    body: bytes
+
+
+async def prolong(connection: Connection, listener_id: uuid.UUID, until: datetime) -> None:
+    """Let a listener live on."""
+    await connection.execute(PROLONG, listener_id, until)
+
+
+async def have_due(connection: Connection, listener_ids: Collection[uuid.UUID], now: datetime) -> list[uuid.UUID]:
+    """Return the listeners for which something is there."""
+    return [row["id"] for row in await connection.fetch(HAVE_DUE, list(listener_ids), now)]
+
+
+async def take(
+    connection: Connection, listener_id: uuid.UUID, now: datetime, leased_until: datetime, token: int, limit: int
+) -> list[Taken]:
+    """Hand out what is due, the oldest first."""
+    rows = await connection.fetch(TAKE, listener_id, now, leased_until, token, limit)
+    return [
+        Taken(row["delivery_id"], row["message_id"], row["format"], row["event_type"], row["sequence"], row["body"])
+        for row in rows
+    ]
+
+
+async def finish(
+    connection: Connection,
+    listener_id: uuid.UUID,
+    results: Sequence[tuple[uuid.UUID, int, Answer]],
+    now: datetime,
+) -> None:
+    """Write what came of deliveries that were handed out: id, token, answer."""
+    await connection.execute(
+        FINISH,
+        listener_id,
+        [delivery_id for delivery_id, _, _ in results],
+        [token for _, token, _ in results],
+        ["succeeded" if answer.has_succeeded else "failed" for _, _, answer in results],
+        [answer.started_at for _, _, answer in results],
+        [answer.duration_ms for _, _, answer in results],
+        [answer.status for _, _, answer in results],
+        [answer.error_code for _, _, answer in results],
+        [answer.response for _, _, answer in results],
+        now,
+    )
+
+
+async def stale(connection: Connection, now: datetime) -> list[uuid.UUID]:
+    """Return listeners that have not been heard of for too long."""
+    return [row["id"] for row in await connection.fetch(STALE, now)]

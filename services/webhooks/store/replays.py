@@ -1,0 +1,312 @@
+"""Replays: the jobs with their leases, and the pages of deliveries that they make due again."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.replays import Replay, ReplayProgress, Step
+from shared.database.pool import Connection
+
+INSERT_REPLAY = """
+INSERT INTO replays (id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run,
+                     rate_per_second, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
+COUNT_LIVE = "SELECT count(*) FROM replays WHERE program_id = $1 AND status IN ('pending', 'running')"
+LIST_REPLAYS = """
+SELECT r.id, r.program_id, r.partner_id, r.endpoint_id, r.which, r.event_types, r.since, r.until, r.is_dry_run,
+       r.rate_per_second, r.status, r.matched, r.enqueued, r.skipped, r.position_at, r.position_id, r.token,
+       r.created_at, r.started_at, r.completed_at, c.succeeded, c.dead, c.waiting
+FROM replays r
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE d.status = 'succeeded') AS succeeded,
+           count(*) FILTER (WHERE d.status = 'dead') AS dead,
+           count(*) FILTER (WHERE d.status = 'pending') AS waiting
+    FROM deliveries d WHERE d.replay_id = r.id) AS c
+WHERE r.program_id = $1 AND ($2::uuid IS NULL OR r.partner_id = $2) AND ($3::uuid IS NULL OR r.id = $3)
+    AND ($4::uuid IS NULL OR r.endpoint_id = $4) AND ($5::uuid IS NULL OR r.id < $5)
+ORDER BY r.id DESC LIMIT $6
+"""
+CANCEL_REPLAY = """
+UPDATE replays SET status = 'canceled', completed_at = $4, token = NULL, leased_until = NULL
+WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND status IN ('pending', 'running')
+RETURNING id
+"""
+CLAIM_REPLAY = """
+UPDATE replays SET status = 'running', token = $1, leased_until = $2, started_at = coalesce(started_at, $3)
+WHERE id = (
+    SELECT id FROM replays
+    WHERE status IN ('pending', 'running') AND (leased_until IS NULL OR leased_until <= $3)
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run, rate_per_second,
+          status, matched, enqueued, skipped, position_at, position_id, token, created_at, started_at, completed_at
+"""
+# Holds the job for the step: who cancels it, or takes it over, waits until the step is written.
+LOCK_REPLAY = """
+SELECT id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run, rate_per_second,
+       status, matched, enqueued, skipped, position_at, position_id, token, created_at, started_at, completed_at
+FROM replays WHERE id = $1 AND token = $2 AND status = 'running' FOR UPDATE
+"""
+ADVANCE_REPLAY = """
+UPDATE replays
+SET matched = matched + $2, enqueued = enqueued + $3, skipped = skipped + $4, position_at = $5, position_id = $6,
+    leased_until = $7
+WHERE id = $1
+"""
+FINISH_REPLAY = """
+UPDATE replays
+SET status = $2, matched = matched + $3, enqueued = enqueued + $4, skipped = skipped + $5, completed_at = $6,
+    token = NULL, leased_until = NULL
+WHERE id = $1
+"""
+DEAD_PAGE = """
+SELECT l.delivery_id AS id, d.message_id, d.format
+FROM dead_letters l JOIN deliveries d ON d.id = l.delivery_id
+WHERE l.endpoint_id = $1 AND l.delivery_id > $2 AND l.delivery_id < $3
+    AND ($4::text[] IS NULL OR l.event_type = ANY($4))
+ORDER BY l.delivery_id LIMIT $5
+"""
+ALL_PAGE = """
+SELECT d.id, d.message_id, d.format
+FROM deliveries d
+WHERE d.endpoint_id = $1 AND d.id > $2 AND d.id < $3 AND d.status <> 'pending' AND d.event_type <> 'test'
+    AND ($4::text[] IS NULL OR d.event_type = ANY($4))
+ORDER BY d.id LIMIT $5
+"""
+# Shared locks: a redaction that has begun is waited for, one that comes later finds what we have made due.
+WHOLE_MESSAGES = """
+SELECT m.id, m.format FROM messages m
+JOIN unnest($1::uuid[], $2::text[]) AS p (id, format) ON p.id = m.id AND p.format = m.format
+WHERE m.body IS NOT NULL
+ORDER BY m.id FOR SHARE OF m
+"""
+# Whoever comes second finds the delivery pending, and nothing to revive.
+REVIVE_PAGE = """
+WITH letter AS (
+    DELETE FROM dead_letters WHERE delivery_id = ANY($1::uuid[]) RETURNING delivery_id, ordering_key, position
+), revived AS (
+    UPDATE deliveries SET status = 'pending', completed_at = NULL, replay_id = $2
+    WHERE id = ANY($1::uuid[]) AND status <> 'pending'
+    RETURNING id, endpoint_id, message_id, format, event_type, sequence
+)
+INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
+                            ends_at, token, sequence, ordering_key, position)
+SELECT r.id, r.endpoint_id, r.message_id, r.format, r.event_type, 'replay', 1,
+       CASE WHEN l.ordering_key IS NULL THEN $3::timestamptz ELSE 'infinity' END, $4, NULL, r.sequence,
+       l.ordering_key, l.position
+FROM revived r LEFT JOIN letter l ON l.delivery_id = r.id
+RETURNING delivery_id
+"""
+# How far one step looks: so many messages of the program, whether anything is missing among them or not.
+SLICE_END = """
+SELECT created_at, id FROM (
+    SELECT created_at, id FROM messages
+    WHERE program_id = $1 AND created_at >= $2 AND created_at < $3 AND (created_at, id) > ($2, $4)
+    ORDER BY created_at, id LIMIT $5) AS slice
+ORDER BY created_at DESC, id DESC LIMIT 1
+"""
+MISSING_IN_SLICE = """
+SELECT m.id, m.created_at, m.format, m.event_type
+FROM messages m
+WHERE m.program_id = $1 AND m.created_at >= $2 AND m.created_at <= $3
+    AND (m.created_at, m.id) > ($2, $4) AND (m.created_at, m.id) <= ($3, $5)
+    AND m.format = $6 AND ($7::uuid IS NULL OR m.partner_id = $7) AND m.body IS NOT NULL
+    AND m.event_type NOT LIKE 'webhook.%' AND m.event_type <> 'test'
+    AND ($8::text[] IS NULL OR m.event_type = ANY($8)) AND ($9::text[] IS NULL OR m.event_type = ANY($9))
+    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = $10)
+ORDER BY m.created_at, m.id LIMIT $11
+"""
+INSERT_MISSING = """
+WITH delivery AS (
+    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, replay_id, created_at)
+    SELECT id, $5, message_id, format, event_type, $6, $7
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS w (id, message_id, format, event_type)
+    ON CONFLICT (message_id, endpoint_id) DO NOTHING
+    RETURNING id, endpoint_id, message_id, format, event_type
+)
+INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
+                            ends_at, token)
+SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $7, $8, NULL FROM delivery
+RETURNING delivery_id
+"""
+
+
+async def insert(connection: Connection, replay: Replay) -> None:
+    """Write a new job."""
+    await connection.execute(
+        INSERT_REPLAY,
+        replay.id,
+        replay.program_id,
+        replay.partner_id,
+        replay.endpoint_id,
+        replay.which,
+        replay.event_types,
+        replay.since,
+        replay.until,
+        replay.is_dry_run,
+        replay.rate_per_second,
+        replay.created_at,
+    )
+
+
+async def count_live(connection: Connection, program_id: uuid.UUID) -> int:
+    """Return how many jobs of a program are not at their end."""
+    count: int = await connection.fetchval(COUNT_LIVE, program_id)
+    return count
+
+
+async def find(connection: Connection, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress | None:
+    """Return one job of the owner."""
+    rows = await connection.fetch(LIST_REPLAYS, owner.program_id, owner.partner_id, replay_id, None, None, 1)
+    return _progress(rows[0]) if rows else None
+
+
+async def list_page(
+    connection: Connection, owner: Owner, endpoint_id: uuid.UUID | None, before: uuid.UUID | None, limit: int
+) -> list[ReplayProgress]:
+    """Return jobs of the owner, the newest first."""
+    rows = await connection.fetch(LIST_REPLAYS, owner.program_id, owner.partner_id, None, endpoint_id, before, limit)
+    return [_progress(row) for row in rows]
+
+
+async def cancel(connection: Connection, owner: Owner, replay_id: uuid.UUID, now: datetime) -> bool:
+    """End a job where it is; False if it is at its end already, or not the owner's."""
+    found = await connection.fetchval(CANCEL_REPLAY, replay_id, owner.program_id, owner.partner_id, now)
+    return found is not None
+
+
+async def claim(connection: Connection, token: int, leased_until: datetime, now: datetime) -> Replay | None:
+    """Lease the oldest job that nobody works on."""
+    row = await connection.fetchrow(CLAIM_REPLAY, token, leased_until, now)
+    return None if row is None else _replay(row)
+
+
+async def lock(connection: Connection, replay_id: uuid.UUID, token: int) -> Replay | None:
+    """Return the job as it is and hold it; None if it was canceled or taken over."""
+    row = await connection.fetchrow(LOCK_REPLAY, replay_id, token)
+    return None if row is None else _replay(row)
+
+
+async def advance(connection: Connection, replay_id: uuid.UUID, step: Step, leased_until: datetime) -> None:
+    """Write what a step has done and where the next one goes on."""
+    at, id_ = step.position or (None, None)
+    await connection.execute(
+        ADVANCE_REPLAY, replay_id, step.matched, step.enqueued, step.skipped, at, id_, leased_until
+    )
+
+
+async def finish(connection: Connection, replay_id: uuid.UUID, status: str, step: Step, now: datetime) -> None:
+    """Write the last step, and the end."""
+    await connection.execute(FINISH_REPLAY, replay_id, status, step.matched, step.enqueued, step.skipped, now)
+
+
+async def page(
+    connection: Connection, replay: Replay, after: uuid.UUID, before: uuid.UUID
+) -> list[tuple[uuid.UUID, uuid.UUID, str]]:
+    """Return the next deliveries that a job means, as id, message and form of the message, in order."""
+    chosen = (replay.endpoint_id, after, before, replay.event_types, replay.step_size)
+    if replay.which == "failed":
+        rows = await connection.fetch(DEAD_PAGE, *chosen)
+    else:
+        rows = await connection.fetch(ALL_PAGE, *chosen)
+    return [(row["id"], row["message_id"], row["format"]) for row in rows]
+
+
+async def whole(connection: Connection, messages: Sequence[tuple[uuid.UUID, str]]) -> set[tuple[uuid.UUID, str]]:
+    """Return those messages whose content is still there, and keep it there until the transaction ends."""
+    rows = await connection.fetch(WHOLE_MESSAGES, [m[0] for m in messages], [m[1] for m in messages])
+    return {(row["id"], row["format"]) for row in rows}
+
+
+async def revive(
+    connection: Connection, delivery_ids: Sequence[uuid.UUID], replay_id: uuid.UUID, now: datetime, ends_at: datetime
+) -> int:
+    """Make deliveries due again with a fresh schedule; return how many were not pending already."""
+    return len(await connection.fetch(REVIVE_PAGE, delivery_ids, replay_id, now, ends_at))
+
+
+async def slice_end(
+    connection: Connection, replay: Replay, after: tuple[datetime, uuid.UUID], limit: int
+) -> tuple[datetime, uuid.UUID] | None:
+    """Return the last of the next `limit` messages of the program; None if there is none."""
+    row = await connection.fetchrow(SLICE_END, replay.program_id, after[0], replay.until, after[1], limit)
+    return None if row is None else (row["created_at"], row["id"])
+
+
+async def missing(
+    connection: Connection,
+    replay: Replay,
+    after: tuple[datetime, uuid.UUID],
+    until: tuple[datetime, uuid.UUID],
+    kept: str,
+    subscribed: Sequence[str] | None,
+) -> list[tuple[uuid.UUID, datetime, str, str]]:
+    """Return messages in a form that were never on their way to the endpoint: id, time, form, event type."""
+    rows = await connection.fetch(
+        MISSING_IN_SLICE,
+        replay.program_id,
+        after[0],
+        until[0],
+        after[1],
+        until[1],
+        kept,
+        replay.partner_id,
+        subscribed,
+        replay.event_types,
+        replay.endpoint_id,
+        replay.step_size,
+    )
+    return [(row["id"], row["created_at"], row["format"], row["event_type"]) for row in rows]
+
+
+async def insert_missing(
+    connection: Connection,
+    replay: Replay,
+    deliveries: Sequence[tuple[uuid.UUID, uuid.UUID, str, str]],
+    now: datetime,
+    ends_at: datetime,
+) -> int:
+    """Make deliveries of messages: id, message, form, event type; return how many are new."""
+    rows = await connection.fetch(
+        INSERT_MISSING,
+        [d[0] for d in deliveries],
+        [d[1] for d in deliveries],
+        [d[2] for d in deliveries],
+        [d[3] for d in deliveries],
+        replay.endpoint_id,
+        replay.id,
+        now,
+        ends_at,
+    )
+    return len(rows)
+
+
+def _progress(row: Any) -> ReplayProgress:
+    return ReplayProgress(_replay(row), row["succeeded"], row["dead"], row["waiting"])
+
+
+def _replay(row: Any) -> Replay:
+    return Replay(
+        id=row["id"],
+        program_id=row["program_id"],
+        partner_id=row["partner_id"],
+        endpoint_id=row["endpoint_id"],
+        which=row["which"],
+        event_types=None if row["event_types"] is None else tuple(row["event_types"]),
+        since=row["since"],
+        until=row["until"],
+        is_dry_run=row["is_dry_run"],
+        rate_per_second=row["rate_per_second"],
+        status=row["status"],
+        matched=row["matched"],
+        enqueued=row["enqueued"],
+        skipped=row["skipped"],
+        position_at=row["position_at"],
+        position_id=row["position_id"],
+        token=row["token"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+    )

@@ -1,0 +1,155 @@
+"""What a single delivery needs to be sent by hand, canceled, or stripped of what a receiver has said."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.webhooks.domain.deliveries import Answer, DeliveryStatus, Trigger
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.store.deliveries import to_json
+from shared.database.pool import Connection
+
+LOCK_WITH_BODY = """
+SELECT d.endpoint_id, d.message_id, d.format, d.status, d.sequence, m.body
+FROM deliveries d
+JOIN endpoints e ON e.id = d.endpoint_id
+LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
+WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
+FOR NO KEY UPDATE OF d
+"""
+# Only what nobody is sending: the old time is kept, to be put back after a failure. Who waits for its turn is due at
+# infinity.
+LEASE_ONE = """
+UPDATE delivery_queue q SET token = $2, visible_at = $3
+FROM (SELECT delivery_id, visible_at FROM delivery_queue WHERE delivery_id = $1 FOR UPDATE) AS old
+WHERE q.delivery_id = old.delivery_id AND (q.token IS NULL OR q.visible_at <= $4)
+RETURNING nullif(old.visible_at, 'infinity') AS due_at
+"""
+LOCK_STATUS = "SELECT status, attempts_made FROM deliveries WHERE id = $1 FOR NO KEY UPDATE"
+UNQUEUE_ONE = "DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR token = $2)"
+GIVE_BACK_ONE = """
+UPDATE delivery_queue SET token = NULL, visible_at = coalesce($3::timestamptz, 'infinity')
+WHERE delivery_id = $1 AND token = $2
+"""
+IS_QUEUED = "SELECT EXISTS (SELECT 1 FROM delivery_queue WHERE delivery_id = $1)"
+REMOVE_LETTER = "DELETE FROM dead_letters WHERE delivery_id = $1"
+WRITE_OUTCOME = """
+UPDATE deliveries
+SET status = $2, attempts_made = $3, last_status = $4, last_error_code = $5,
+    completed_at = CASE WHEN $2 = 'succeeded' THEN $6 ELSE completed_at END
+WHERE id = $1
+"""
+INSERT_ATTEMPT = """
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
+                      remote_ip, request_headers, status, error_code, response_headers, response, next_attempt_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+"""
+CANCEL_WAITING_ONE = """
+DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id
+"""
+SET_CANCELED = "UPDATE deliveries SET status = 'canceled', completed_at = $2 WHERE id = $1"
+REDACT_ATTEMPT = """
+UPDATE attempts a
+SET response = NULL, response_headers = NULL, request_headers = NULL, redacted_at = coalesce(a.redacted_at, $5)
+FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+WHERE a.delivery_id = $1 AND a.number = $2 AND d.id = a.delivery_id
+    AND e.program_id = $3 AND ($4::uuid IS NULL OR e.partner_id = $4)
+RETURNING a.number
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A pending delivery that is kept from the dispatcher; `due_at` is None for one that waits for its turn."""
+
+    token: int
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resendable:
+    """A delivery to be sent by hand; `body` is None once the content is gone."""
+
+    endpoint_id: uuid.UUID
+    message_id: uuid.UUID
+    format: str
+    status: DeliveryStatus
+    sequence: int | None
+    body: bytes | None
+
+
+async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> Resendable | None:
+    """Return a delivery of a live endpoint and keep others from changing it until the transaction ends."""
+    row = await connection.fetchrow(LOCK_WITH_BODY, delivery_id, owner.program_id, owner.partner_id)
+    if row is None:
+        return None
+    return Resendable(row["endpoint_id"], row["message_id"], row["format"], row["status"], row["sequence"], row["body"])
+
+
+async def lease(
+    connection: Connection, delivery_id: uuid.UUID, token: int, until: datetime, now: datetime
+) -> Lease | None:
+    """Keep the dispatcher from a pending delivery; None if it is being sent just now."""
+    row = await connection.fetchrow(LEASE_ONE, delivery_id, token, until, now)
+    return None if row is None else Lease(token, row["due_at"])
+
+
+async def record(
+    connection: Connection,
+    delivery_id: uuid.UUID,
+    trigger: Trigger,
+    answer: Answer,
+    held: Lease | None,
+    now: datetime,
+) -> int:
+    """Write an attempt that was made beside the schedule, and return its number.
+
+    A success ends the delivery, whatever it was before; a failure leaves everything as it was.
+    """
+    status, made = (await connection.fetchrow(LOCK_STATUS, delivery_id)) or ("canceled", 0)
+    token, due_at = (0, None) if held is None else (held.token, held.due_at)
+    number: int = made + 1
+    if answer.has_succeeded:
+        await connection.execute(UNQUEUE_ONE, delivery_id, token)
+        if not await connection.fetchval(IS_QUEUED, delivery_id):
+            await connection.execute(REMOVE_LETTER, delivery_id)
+            status = "succeeded"
+    elif held is not None:
+        await connection.execute(GIVE_BACK_ONE, delivery_id, token, due_at)
+    await connection.execute(WRITE_OUTCOME, delivery_id, status, number, answer.status, answer.error_code, now)
+    await connection.execute(
+        INSERT_ATTEMPT,
+        delivery_id,
+        number,
+        trigger,
+        answer.started_at,
+        answer.duration_ms,
+        answer.dns_ms,
+        answer.connect_ms,
+        answer.tls_ms,
+        answer.ttfb_ms,
+        answer.remote_ip,
+        to_json(answer.request_headers),
+        answer.status,
+        answer.error_code,
+        to_json(answer.response_headers),
+        answer.response,
+        None if answer.has_succeeded else due_at,
+    )
+    return number
+
+
+async def cancel(connection: Connection, delivery_id: uuid.UUID, now: datetime) -> bool:
+    """End a pending delivery unsent; False if it is being sent just now."""
+    if await connection.fetchval(CANCEL_WAITING_ONE, delivery_id, now) is None:
+        return False
+    await connection.execute(SET_CANCELED, delivery_id, now)
+    return True
+
+
+async def redact_attempt(
+    connection: Connection, owner: Owner, delivery_id: uuid.UUID, number: int, now: datetime
+) -> bool:
+    """Forget what was said in an attempt; False if there is none."""
+    found = await connection.fetchval(REDACT_ATTEMPT, delivery_id, number, owner.program_id, owner.partner_id, now)
+    return found is not None

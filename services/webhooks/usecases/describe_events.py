@@ -1,0 +1,117 @@
+"""The catalogue of event types: what each says, its schema, an example, and the bodies that it comes to."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from services.webhooks.domain.bodies import members_of_test, message_format
+from services.webhooks.domain.endpoints import TEST, Owner, is_operational
+from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
+from services.webhooks.usecases.write_bodies import write_body
+from shared.events import catalogue
+from shared.events.envelope import EventData
+
+_FORMATS: Final = ("flat", "standard", "thin", "cloudevents")
+_MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
+_ID: Final = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+# By type, of what endpoints may subscribe to; the newest version of each.
+MODELS: Final = {
+    model.type: model
+    for models in catalogue.PUBLISHED.values()
+    for model in models
+    if model.type in catalogue.SUBSCRIBABLE
+}
+# Texts that say more than "text"; everything else follows from the schema.
+_EXAMPLES: Final[dict[str, Any]] = {
+    "code": "PREFIX-1A0A48C0",
+    "codes": ["PREFIX-1A0A48C0"],
+    "currency": "EUR",
+    "email": "sarah@example.com",
+    "order_ref": "order-1001",
+    "message_id": f"msg_{_ID.hex}",
+    "event_type": "code.redeemed",
+    "attributes": {"card_id": "a1b2c3d4", "recipient_name": "Sarah", "occasion": "mother"},
+    "attribute_names": ["card_id", "recipient_name", "occasion"],
+    "codes_remaining": 49823,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A type as it is described: `example` are an event's data, `bodies` what a receiver gets in each format."""
+
+    name: str
+    description: str
+    is_operational: bool
+    schema: dict[str, Any]
+    example: dict[str, Any]
+    bodies: dict[str, dict[str, Any]]
+
+
+def event_types(owner: Owner) -> list[EventType]:
+    """Return the types that an endpoint of the owner may subscribe to, by name."""
+    names = PROGRAM_TYPES if owner.partner_id is None else PARTNER_TYPES
+    return [_describe(name, owner) for name in sorted(names)]
+
+
+def event_type(owner: Owner, name: str) -> EventType | None:
+    """Return one of them."""
+    names = PROGRAM_TYPES if owner.partner_id is None else PARTNER_TYPES
+    return _describe(name, owner) if name in names else None
+
+
+def example_of(model: type[EventData]) -> dict[str, Any]:
+    """Return data that the model accepts."""
+    schema = model.model_json_schema()
+    found: dict[str, Any] = _example("", schema, schema.get("$defs", {}))
+    return found
+
+
+def _describe(name: str, owner: Owner) -> EventType:
+    if name == TEST:
+        members = members_of_test(str(_ID), "CinematicCard", _MOMENT)
+        data = {each: members[each] for each in ("partner_id", "message")}
+        schema: dict[str, Any] = {"type": "object", "properties": {each: {"type": "string"} for each in data}}
+        description = "Sent on request, to try an endpoint."
+        bodies = _bodies(name, data, owner) | {"flat": members}
+    else:
+        model = MODELS[name]
+        data, schema = example_of(model), model.model_json_schema()
+        description = (model.__doc__ or "").strip()
+        bodies = _bodies(name, data, owner)
+    return EventType(name, description, is_operational(name), schema, data, bodies)
+
+
+def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str, Any]]:
+    source = MODELS[name].source if name in MODELS else "/mintwire/webhooks"
+    event = IncomingEvent(str(_ID), source, name, _ID, _ID, _MOMENT, data, b"")
+    return {
+        each: orjson.loads(write_body(event, message_format(each, owner.partner_id), f"msg_{_ID.hex}")[0])
+        for each in _FORMATS
+    }
+
+
+def _example(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+    if name in _EXAMPLES:
+        return _EXAMPLES[name]
+    if "$ref" in schema:
+        return _example(name, definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if branches := schema.get("anyOf") or schema.get("oneOf"):
+        chosen = next((branch for branch in branches if branch.get("type") != "null"), branches[0])
+        return _example(name, chosen, definitions)
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema.get("type")
+    if kind == "object":
+        return {each: _example(each, node, definitions) for each, node in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [_example(name, schema.get("items", {}), definitions)]
+    if kind == "string":
+        return {"uuid": str(_ID), "date-time": "2026-03-16T20:15:00Z"}.get(schema.get("format", ""), name or "text")
+    return {"integer": 1, "number": 1, "boolean": True}.get(kind or "")

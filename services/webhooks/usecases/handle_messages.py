@@ -1,0 +1,66 @@
+"""Shows a message in full, which is what a thin one refers to, and redacts it."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from services.webhooks.domain.bodies import is_for_partners, plain_format
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import DeliveryUnderWay, MessageMissing
+from services.webhooks.domain.messages import FULLEST_FIRST, Message
+from services.webhooks.store import messages
+from shared.clock import Clock
+from shared.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessage:
+    """Reads one message."""
+
+    database: Database
+
+    async def __call__(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, dict[str, Any] | None]:
+        """Return the fullest form that the owner may see, and its data while that is kept. Raises MessageMissing."""
+        async with self.database.connection() as connection:
+            forms = await messages.forms(connection, owner, message_id)
+        if owner.partner_id is not None:
+            forms = [form for form in forms if is_for_partners(form.format)]
+        if not forms:
+            raise MessageMissing
+        form = min(forms, key=_rank)
+        return form, _data(form)
+
+
+@dataclass(frozen=True, slots=True)
+class RedactMessage:
+    """Forgets what a message said; that it was, and where it went, stay."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, program_id: uuid.UUID, message_id: uuid.UUID) -> None:
+        """Redact it and cancel what waits to be sent of it. Raises MessageMissing or DeliveryUnderWay."""
+        async with self.database.transaction() as connection:
+            under_way = await messages.redact(connection, program_id, message_id, self.clock())
+            if under_way is None:
+                raise MessageMissing
+            if under_way:
+                raise DeliveryUnderWay
+
+
+def _rank(form: Message) -> tuple[bool, int, bool]:
+    # A program sees what is meant for it before what partners get.
+    plain = plain_format(form.format)
+    return form.body is None, FULLEST_FIRST.index(plain), is_for_partners(form.format)
+
+
+def _data(form: Message) -> dict[str, Any] | None:
+    if form.content is not None:
+        found: dict[str, Any] = orjson.loads(form.content)
+        return found
+    if form.body is None:
+        return None
+    body: dict[str, Any] = orjson.loads(form.body)
+    return body if plain_format(form.format) == "flat" else body["data"]

@@ -1,0 +1,106 @@
+"""What time brings about by itself: pauses end, deserted listeners go, old things are removed, secrets sealed anew."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.webhooks.domain.retention import Retention
+from services.webhooks.store import endpoints, listeners, queue, retention
+from services.webhooks.usecases.change_endpoint import EndpointChanged
+from shared.clock import Clock
+from shared.database.pool import Connection, Database
+from shared.database.sealing import Seal
+from shared.faults import TransientFault
+from shared.ids import earliest_id
+from shared.log import get_logger
+from shared.metrics import WEBHOOK_ENDPOINTS, WEBHOOKS_PURGED
+
+TICK_SECONDS: Final = 5.0
+PURGE_EVERY_TICKS: Final = 120
+_BATCH: Final = 500
+# Between two batches the deliveries have the machine to themselves.
+_BREATH_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class KeepHouse:
+    """Runs in every process; each statement is safe to run in several at once."""
+
+    database: Database
+    clock: Clock
+    seal: Seal
+    kept: Retention
+    changed: EndpointChanged
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        tick = 0
+        while True:
+            try:
+                await self.look_after_endpoints()
+                if tick % PURGE_EVERY_TICKS == 0:
+                    await self.purge()
+                    await self.reseal()
+            except TransientFault as fault:
+                get_logger().warning("house_not_kept", reason=str(fault))
+            tick += 1
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def look_after_endpoints(self) -> None:
+        """Resume what was paused until now, archive listeners that nobody asks for any more, count the others."""
+        now = self.clock()
+        async with self.database.transaction() as connection:
+            resumed = await endpoints.resume_paused(connection, now)
+            deserted = await listeners.stale(connection, now)
+            for listener_id in deserted:
+                await endpoints.archive(connection, listener_id, now)
+                await queue.cancel_waiting(connection, listener_id, now)
+            states = await endpoints.count_by_state(connection, now)
+        for state in ("active", "resting", "paused", "disabled"):
+            WEBHOOK_ENDPOINTS.labels(state).set(states.get(state, 0))
+        for endpoint_id in resumed:
+            self.changed(endpoint_id)
+
+    async def purge(self) -> None:
+        """Remove what is older than it has to be kept."""
+        now = self.clock()
+        payloads, attempts, deliveries = (
+            now - age for age in (self.kept.payloads, self.kept.attempts, self.kept.deliveries)
+        )
+        await self._purge("messages", lambda c: retention.purge_messages(c, payloads, _BATCH))
+        await self._purge("attempts", lambda c: _attempts(c, attempts))
+        await self._purge("deliveries", lambda c: _deliveries(c, deliveries))
+
+    async def reseal(self) -> int:
+        """Seal anew what older keys have sealed, and return how much that was."""
+        count = 0
+        while True:
+            async with self.database.transaction() as connection:
+                done, unreadable = await endpoints.reseal(connection, self.seal, _BATCH)
+            count += done
+            if done == 0:
+                break
+        if unreadable:
+            get_logger().error("secrets_unreadable", count=unreadable, reason="none of the configured keys opens them")
+        if count:
+            get_logger().info("secrets_resealed", count=count)
+        return count
+
+    async def _purge(self, what: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
+        while True:
+            async with self.database.connection() as connection:
+                removed = await remove(connection)
+            WEBHOOKS_PURGED.labels(what).inc(removed)
+            if removed < _BATCH:
+                return
+            await asyncio.sleep(_BREATH_SECONDS)
+
+
+async def _attempts(connection: Connection, before: datetime) -> int:
+    return await retention.purge_attempts(connection, earliest_id(before), before, _BATCH)
+
+
+async def _deliveries(connection: Connection, before: datetime) -> int:
+    return await retention.purge_deliveries(connection, earliest_id(before), before, _BATCH)

@@ -1,0 +1,121 @@
+"""Rotates, shows and revokes the signing keys of an endpoint; a new key signs beside the old ones for a while."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.webhooks.domain.endpoints import Endpoint, Owner, ShownEndpoint
+from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyUnknown, LastKey, TooManyKeys
+from services.webhooks.domain.signature import MAX_LIVE_KEYS, Algorithm, MadeKey, ShownKey, algorithms
+from services.webhooks.sender.signing import new_key
+from services.webhooks.store import endpoints
+from services.webhooks.usecases.change_endpoint import EndpointChanged
+from services.webhooks.usecases.create_endpoint import read_own_key, shown_once
+from shared.clock import Clock
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection, Database
+from shared.database.sealing import Seal
+from shared.idempotency import Answer, Once
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What is asked of a rotation; without an algorithm every one by which the endpoint's messages are signed."""
+
+    grace: timedelta
+    algorithm: Algorithm | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RotateKey:
+    """Adds a key and sets the end of the others of its algorithm."""
+
+    answer_once: AnswerOnce
+    seal: Seal
+    new_id: Callable[[], uuid.UUID]
+    changed: EndpointChanged
+
+    async def __call__(
+        self, owner: Owner, endpoint_id: uuid.UUID, rotation: Rotation, once: Once[ShownEndpoint]
+    ) -> Answer:
+        """Return the endpoint with its new secret. Raises EndpointMissing, InvalidField or TooManyKeys."""
+        own = None if rotation.secret is None else read_own_key(rotation.secret)
+        if own is not None and rotation.algorithm not in (None, own.key.algorithm):
+            raise InvalidField("secret", f"must be a key for {rotation.algorithm}")
+
+        async def work(connection: Connection, now: datetime) -> ShownEndpoint:
+            endpoint = await endpoints.lock(connection, owner, endpoint_id)
+            if endpoint is None:
+                raise EndpointMissing
+            keys = _new_keys(endpoint, rotation, own)
+            for made in keys:
+                algorithm = made.key.algorithm
+                await endpoints.expire_keys(connection, endpoint_id, algorithm, now, now + rotation.grace)
+                if await endpoints.count_live_keys(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
+                    raise TooManyKeys(MAX_LIVE_KEYS)
+                await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint_id, made, now)
+            return shown_once(endpoint, keys)
+
+        answer = await self.answer_once(once, work)
+        self.changed(endpoint_id)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeKey:
+    """Ends a key at once; the last one of an algorithm that signs stays."""
+
+    database: Database
+    clock: Clock
+    changed: EndpointChanged
+
+    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, key_id: uuid.UUID) -> list[ShownKey]:
+        """Return the keys that are left. Raises EndpointMissing, KeyUnknown or LastKey."""
+        now = self.clock()
+        async with self.database.transaction() as connection:
+            endpoint = await endpoints.lock(connection, owner, endpoint_id)
+            if endpoint is None:
+                raise EndpointMissing
+            keys = await endpoints.list_keys(connection, endpoint_id, now)
+            key = next((each for each in keys if each.id == key_id), None)
+            if key is None:
+                raise KeyUnknown
+            alike = [each for each in keys if each.algorithm == key.algorithm]
+            if len(alike) == 1 and key.algorithm in algorithms(endpoint.signing):
+                raise LastKey
+            if key is alike[0] and len(alike) > 1:
+                # The newest one lives on without end; whoever takes its place must do so too.
+                await endpoints.prolong_key(connection, endpoint_id, alike[1].id)
+            await endpoints.delete_key(connection, endpoint_id, key_id, now)
+            left = await endpoints.list_keys(connection, endpoint_id, now)
+        self.changed(endpoint_id)
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKeys:
+    """Shows keys, never their secrets."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID) -> list[ShownKey]:
+        """Return the live keys of an endpoint, the newest first. Raises EndpointMissing."""
+        async with self.database.connection() as connection:
+            if await endpoints.find(connection, owner, endpoint_id) is None:
+                raise EndpointMissing
+            return await endpoints.list_keys(connection, endpoint_id, self.clock())
+
+    async def public(self, endpoint_id: uuid.UUID) -> list[ShownKey]:
+        """Return the live ed25519 keys by which an endpoint's messages are verified; none of an unknown one."""
+        async with self.database.connection() as connection:
+            return await endpoints.public_keys(connection, endpoint_id, self.clock())
+
+
+def _new_keys(endpoint: Endpoint, rotation: Rotation, own: MadeKey | None) -> list[MadeKey]:
+    if own is not None:
+        return [own]
+    wanted = algorithms(endpoint.signing) if rotation.algorithm is None else (rotation.algorithm,)
+    return [new_key(algorithm) for algorithm in wanted]

@@ -1,0 +1,104 @@
+"""Creates, shows and cancels replays; the work itself is in `run_replays`."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import EndpointMissing, ReplayEnded, ReplayMissing, TooManyReplays
+from services.webhooks.domain.replays import MAX_LIVE_REPLAYS, Replay, ReplayDraft, ReplayProgress, window
+from services.webhooks.store import endpoints, replays
+from shared.clock import Clock
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection, Database
+from shared.idempotency import Answer, Once
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReplay:
+    """Writes a job down; a worker takes it up at once."""
+
+    answer_once: AnswerOnce
+    new_id: Callable[[], uuid.UUID]
+    wake: Callable[[], None]
+
+    async def __call__(self, owner: Owner, draft: ReplayDraft, once: Once[ReplayProgress]) -> Answer:
+        """Return the job. Raises EndpointMissing, InvalidField or TooManyReplays."""
+
+        async def work(connection: Connection, now: datetime) -> ReplayProgress:
+            since, until = window(draft.since, draft.until, now)
+            endpoint = await endpoints.find(connection, owner, draft.endpoint_id)
+            if endpoint is None:
+                raise EndpointMissing
+            if await replays.count_live(connection, owner.program_id) >= MAX_LIVE_REPLAYS:
+                raise TooManyReplays(MAX_LIVE_REPLAYS)
+            replay = Replay(
+                id=self.new_id(),
+                program_id=endpoint.program_id,
+                partner_id=endpoint.partner_id,
+                endpoint_id=endpoint.id,
+                which=draft.which,
+                event_types=draft.event_types,
+                since=since,
+                until=until,
+                is_dry_run=draft.is_dry_run,
+                rate_per_second=draft.rate_per_second,
+                status="pending",
+                matched=0,
+                enqueued=0,
+                skipped=0,
+                position_at=None,
+                position_id=None,
+                token=None,
+                created_at=now,
+                started_at=None,
+                completed_at=None,
+            )
+            await replays.insert(connection, replay)
+            return ReplayProgress(replay, 0, 0, 0)
+
+        answer = await self.answer_once(once, work)
+        self.wake()
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReplays:
+    """Shows jobs with their progress."""
+
+    database: Database
+
+    async def one(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
+        """Return a job. Raises ReplayMissing."""
+        async with self.database.connection() as connection:
+            found = await replays.find(connection, owner, replay_id)
+        if found is None:
+            raise ReplayMissing
+        return found
+
+    async def page(
+        self, owner: Owner, endpoint_id: uuid.UUID | None, before: uuid.UUID | None, limit: int
+    ) -> list[ReplayProgress]:
+        """Return up to `limit` jobs, the newest first."""
+        async with self.database.connection() as connection:
+            return await replays.list_page(connection, owner, endpoint_id, before, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReplay:
+    """Ends a job where it is; what it has made due already goes out."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
+        """Return the job as it has ended. Raises ReplayMissing or ReplayEnded."""
+        async with self.database.transaction() as connection:
+            is_canceled = await replays.cancel(connection, owner, replay_id, self.clock())
+            found = await replays.find(connection, owner, replay_id)
+        if found is None:
+            raise ReplayMissing
+        if not is_canceled:
+            raise ReplayEnded
+        return found

@@ -1,0 +1,91 @@
+"""Sends one delivery by hand, now and once: same message, same id, the keys of this moment.
+
+It asks neither for the endpoint's status nor for its health, and it changes neither. A failure leaves the delivery as
+it was, a success ends it.
+"""
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.webhooks.domain.deliveries import RecordedAttempt
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import ContentGone, DeliveryMissing, DeliveryNotPending, DeliveryUnderWay
+from services.webhooks.store import endpoints, resends
+from services.webhooks.store.resends import Lease
+from services.webhooks.usecases.send_test import Post
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.database.sealing import Seal
+from shared.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
+
+# Longer than any POST: who has not come back by then has died, and the delivery is due again.
+_LEASE: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class ResendDelivery:
+    """One attempt in the foreground."""
+
+    database: Database
+    clock: Clock
+    seal: Seal
+    post: Post
+
+    async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> RecordedAttempt:
+        """Return the attempt. Raises DeliveryMissing, DeliveryUnderWay or ContentGone."""
+        now = self.clock()
+        held: Lease | None = None
+        async with self.database.transaction() as connection:
+            found = await resends.lock(connection, owner, delivery_id)
+            if found is None:
+                raise DeliveryMissing
+            if found.body is None:
+                raise ContentGone
+            if found.status == "pending":
+                held = await resends.lease(connection, delivery_id, secrets.randbits(62), now + _LEASE, now)
+                if held is None:
+                    raise DeliveryUnderWay
+            target = (await endpoints.targets(connection, self.seal, [found.endpoint_id]))[found.endpoint_id]
+        outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence)
+        answer = await self.post(outgoing)
+        WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
+        WEBHOOK_ATTEMPTS.labels("manual").inc()
+        async with self.database.transaction() as connection:
+            number = await resends.record(connection, delivery_id, "manual", answer, held, self.clock())
+        return RecordedAttempt(delivery_id, found.message_id, number, "manual", answer)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelDelivery:
+    """Ends a pending delivery before it is sent."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> None:
+        """Cancel it. Raises DeliveryMissing, DeliveryNotPending or DeliveryUnderWay."""
+        async with self.database.transaction() as connection:
+            found = await resends.lock(connection, owner, delivery_id)
+            if found is None:
+                raise DeliveryMissing
+            if found.status != "pending":
+                raise DeliveryNotPending
+            if not await resends.cancel(connection, delivery_id, self.clock()):
+                raise DeliveryUnderWay
+
+
+@dataclass(frozen=True, slots=True)
+class RedactAttempt:
+    """Forgets headers and answer of an attempt; that it was made, and its status, stay."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, owner: Owner, delivery_id: uuid.UUID, number: int) -> None:
+        """Redact it. Raises DeliveryMissing."""
+        async with self.database.connection() as connection:
+            if not await resends.redact_attempt(connection, owner, delivery_id, number, self.clock()):
+                raise DeliveryMissing

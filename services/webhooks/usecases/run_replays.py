@@ -1,0 +1,138 @@
+"""Works on replays step by step: each step is one transaction, so whoever comes after a crash goes on behind it."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.webhooks.domain.bodies import message_format
+from services.webhooks.domain.endpoints import EVERYTHING, Endpoint, Owner
+from services.webhooks.domain.replays import Replay, Step
+from services.webhooks.domain.schedule import LIFETIME
+from services.webhooks.store import endpoints, replays
+from shared.clock import Clock
+from shared.database.pool import Connection, Database
+from shared.faults import TransientFault
+from shared.ids import earliest_id
+from shared.log import get_logger
+
+LEASE: Final = timedelta(seconds=30)
+POLL_SECONDS: Final = 2.0
+MAX_AT_ONCE: Final = 8
+# How many messages of a program one step looks through for missing ones.
+_SLICE: Final = 5000
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_FIRST: Final = uuid.UUID(int=0)
+
+
+@dataclass(slots=True)
+class RunReplays:
+    """The worker. Several processes share the jobs by leases; a canceled one ends with its next step."""
+
+    database: Database
+    clock: Clock
+    new_id: Callable[[], uuid.UUID]
+    note_backlog: Callable[[], None]
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Learn that there is a new job."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                under_way = {task for task in under_way if not task.done()}
+                while len(under_way) < MAX_AT_ONCE and (replay := await self._claim()) is not None:
+                    under_way.add(asyncio.create_task(self._work(replay)))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._wake.wait()
+                self._wake.clear()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def step(self, replay: Replay) -> int | None:
+        """Do one step and return how many deliveries are due now; None when the job has come to its end."""
+        now = self.clock()
+        async with self.database.transaction() as connection:
+            current = await replays.lock(connection, replay.id, replay.token or 0)
+            if current is None:
+                return None
+            endpoint = await endpoints.find(
+                connection, Owner(current.program_id, current.partner_id), current.endpoint_id
+            )
+            if endpoint is None:
+                await replays.finish(connection, current.id, "canceled", Step(0, 0, 0, None), now)
+                return None
+            if current.which == "missing":
+                done = await self._missing(connection, current, endpoint, now)
+            else:
+                done = await self._existing(connection, current, now)
+            if done.position is None:
+                await replays.finish(connection, current.id, "completed", done, now)
+            else:
+                await replays.advance(connection, current.id, done, now + LEASE)
+        if done.enqueued:
+            self.note_backlog()
+        return None if done.position is None else done.enqueued
+
+    async def _claim(self) -> Replay | None:
+        now = self.clock()
+        try:
+            async with self.database.connection() as connection:
+                return await replays.claim(connection, secrets.randbits(62), now + LEASE, now)
+        except TransientFault as fault:
+            get_logger().warning("replay_claim_failed", reason=str(fault))
+            return None
+
+    async def _work(self, replay: Replay) -> None:
+        """Go on to the end; after a fault the lease runs out, and whoever finds the job goes on."""
+        log = get_logger().bind(replay_id=str(replay.id))
+        log.info("replay_taken_up", which=replay.which, endpoint_id=str(replay.endpoint_id))
+        try:
+            while (enqueued := await self.step(replay)) is not None:  # noqa: ASYNC110 - this is the pace
+                await asyncio.sleep(enqueued / replay.rate_per_second)
+        except TransientFault as fault:
+            log.warning("replay_delayed", reason=str(fault))
+        else:
+            log.info("replay_left")
+
+    async def _existing(self, connection: Connection, replay: Replay, now: datetime) -> Step:
+        """Make the next dead letters, or deliveries of any outcome, due again."""
+        after = replay.position_id or earliest_id(replay.since)
+        found = await replays.page(connection, replay, after, earliest_id(replay.until + _MILLISECOND))
+        if not found:
+            return Step(0, 0, 0, None)
+        whole = await replays.whole(connection, [(message, kept) for _, message, kept in found])
+        chosen = [id_ for id_, message, kept in found if (message, kept) in whole]
+        enqueued = 0
+        if not replay.is_dry_run:
+            enqueued = await replays.revive(connection, chosen, replay.id, now, now + LIFETIME)
+        is_last = len(found) < replay.step_size
+        return Step(len(found), enqueued, len(found) - len(chosen), None if is_last else (None, found[-1][0]))
+
+    async def _missing(self, connection: Connection, replay: Replay, endpoint: Endpoint, now: datetime) -> Step:
+        """Make deliveries of messages that never were on their way to the endpoint."""
+        after = (replay.position_at or replay.since, replay.position_id or _FIRST)
+        end = await replays.slice_end(connection, replay, after, _SLICE)
+        if end is None:
+            return Step(0, 0, 0, None)
+        kept = message_format(endpoint.format, endpoint.partner_id)
+        subscribed = None if EVERYTHING in endpoint.event_types else list(endpoint.event_types)
+        found = await replays.missing(connection, replay, after, end, kept, subscribed)
+        whole = await replays.whole(connection, [(id_, form) for id_, _, form, _ in found])
+        made = [(self.new_id(), id_, form, type_) for id_, _, form, type_ in found if (id_, form) in whole]
+        enqueued = 0
+        if made and not replay.is_dry_run:
+            enqueued = await replays.insert_missing(connection, replay, made, now, now + LIFETIME)
+        position = end if len(found) < replay.step_size else (found[-1][1], found[-1][0])
+        return Step(len(found), enqueued, len(found) - len(made), position)

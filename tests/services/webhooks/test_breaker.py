@@ -1,0 +1,171 @@
+"""What fails again and again is left alone for a while, and then tried with one delivery at a time."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.webhooks.domain.breaker import Breaker, open_for
+from tests.databases import Database
+from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
+from tests.services.webhooks.receiver import Receiver
+
+
+def outcomes(breaker: Breaker, course: str, seconds_apart: float = 0.1) -> int | None:
+    """Note a course of outcomes (`+` and `-`); return at which of them the breaker opened."""
+    for number, each in enumerate(course):
+        if breaker.note(number * seconds_apart, has_succeeded=each == "+"):
+            return number
+    return None
+
+
+def test_five_failures_in_a_row_open_it() -> None:
+    assert outcomes(Breaker(), "++----+-----") == 11
+    assert outcomes(Breaker(), "----+" * 3) is None
+
+
+def test_half_of_at_least_twenty_within_a_minute_open_it() -> None:
+    assert outcomes(Breaker(), "+-" * 10) == 19
+    assert outcomes(Breaker(), "+-" * 9 + "++") is None
+    assert outcomes(Breaker(), "+-" * 30, seconds_apart=4) is None
+    assert outcomes(Breaker(), "++-" * 50) is None
+
+
+def test_a_success_never_opens_it() -> None:
+    breaker = Breaker()
+    outcomes(breaker, "----")
+    assert not breaker.note(1, has_succeeded=True)
+
+
+def test_once_forgotten_it_begins_anew() -> None:
+    breaker = Breaker()
+    outcomes(breaker, "----")
+    breaker.forget()
+    assert outcomes(breaker, "----") is None
+
+
+@given(st.integers(1, 1000))
+def test_it_stays_open_for_twice_as_long_each_time_up_to_half_an_hour(trips: int) -> None:
+    assert open_for(1) == timedelta(seconds=30)
+    assert open_for(trips) <= open_for(trips + 1) <= min(2 * open_for(trips), timedelta(minutes=30))
+
+
+async def failed_five_times(service: Service, merchant: Merchant, receiver: Receiver) -> str:
+    endpoint = await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
+    receiver.status = 500
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(8)))
+    await service.attempted(5)
+    endpoint_id: str = endpoint["id"]
+    return endpoint_id
+
+
+async def breaker_of(service: Service) -> tuple[str, int]:
+    rows = await service.query("SELECT breaker, breaker_trips FROM webhooks.endpoints")
+    return rows[0]["breaker"], rows[0]["breaker_trips"]
+
+
+async def claimed_again(service: Service) -> None:
+    """Wait until a claim was made that began after this moment."""
+    before = service.dispatcher._claimed_at
+    service.dispatcher.note_backlog()
+    await until(lambda: service.dispatcher._claimed_at != before)
+    before = service.dispatcher._claimed_at
+    service.dispatcher.note_backlog()
+    await until(lambda: service.dispatcher._claimed_at != before)
+
+
+async def test_after_five_failures_nothing_goes_out_for_half_a_minute_and_no_attempt_is_burnt(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    endpoint_id = await failed_five_times(service, merchant, receiver)
+    assert await breaker_of(service) == ("open", 1)
+    service.clock.advance(seconds=29)
+    await service.consume(code_redeemed(merchant, "LATE"))
+    await claimed_again(service)
+    assert len(receiver.posts) == 5
+    rows = await service.query("SELECT attempts_made FROM webhooks.deliveries ORDER BY 1")
+    assert [row["attempts_made"] for row in rows] == [0] * 4 + [1] * 5
+    shown = await service.send("GET", f"/endpoints/{endpoint_id}", merchant.partner_key)
+    assert shown.data["status"] == "active"
+    assert shown.data["resume_at"] is not None
+
+
+async def test_the_first_after_that_is_a_probe_whose_success_closes_it(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await failed_five_times(service, merchant, receiver)
+    release = receiver.hang()
+    service.clock.advance(seconds=31)
+    await until(lambda: receiver.under_way == 1)
+    await claimed_again(service)
+    assert receiver.under_way == 1
+    receiver.answer, receiver.status = None, 204
+    release.set()
+    await service.settled(8)
+    assert await breaker_of(service) == ("closed", 0)
+
+
+async def test_a_probe_that_fails_opens_it_for_twice_as_long(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await failed_five_times(service, merchant, receiver)
+    service.clock.advance(seconds=31)
+    await service.attempted(6)
+    assert await breaker_of(service) == ("open", 2)
+    service.clock.advance(seconds=59)
+    await claimed_again(service)
+    assert len(receiver.posts) == 6
+    receiver.status = 204
+    service.clock.advance(seconds=2)
+    await service.settled(8)
+    assert await breaker_of(service) == ("closed", 0)
+
+
+async def test_it_is_open_for_other_processes_too_and_they_probe_together_once(
+    database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await failed_five_times(service, merchant, receiver)
+    async with running_service(database, clock) as other:
+        await other.consume(*(code_redeemed(merchant, f"D{n}") for n in range(5)))
+        await claimed_again(other)
+        assert len(receiver.posts) == 5
+        release = receiver.hang()
+        clock.advance(seconds=31)
+        await until(lambda: receiver.under_way == 1)
+        await claimed_again(other)
+        await claimed_again(service)
+        assert receiver.under_way == 1
+        receiver.answer, receiver.status = None, 204
+        release.set()
+        await service.settled(13)
+
+
+async def test_an_endpoint_that_is_enabled_again_is_tried_with_one_delivery_first(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    endpoint = await service.endpoint(merchant.partner_key, receiver.url)
+    receiver.status = 410
+    await service.consume(code_redeemed(merchant))
+    await service.settled(1, "dead")
+    release = receiver.hang()
+    await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "active"})
+    assert await breaker_of(service) == ("half_open", 1)
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))
+    await until(lambda: receiver.under_way == 1)
+    await claimed_again(service)
+    assert receiver.under_way == 1
+    release.set()
+    await service.settled(5)
+    assert await breaker_of(service) == ("closed", 0)
+
+
+async def test_a_receiver_that_says_when_to_come_back_is_not_broken(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
+    receiver.status, receiver.headers = 429, {"Retry-After": "1"}
+    for number in range(1, 8):
+        await service.consume(code_redeemed(merchant, f"C{number}"))
+        await service.attempted(number)
+        service.clock.advance(seconds=2)
+    assert await breaker_of(service) == ("closed", 0)

@@ -1,0 +1,212 @@
+"""What is lost and what comes twice when the service dies at any step of a delivery, or the broker loses all it has."""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from mintwire.stack.definitions import broker_definitions
+from mintwire.stack.rabbitmq import RabbitMQServer
+from shared.broker import topology
+from shared.broker.publisher import Publisher
+from shared.broker.relay import OutboxRelay
+from shared.clock import utc_now
+from shared.database.outbox import OutboxTable, insert_events
+from shared.database.pool import connect
+from shared.events.envelope import OutboxEvent
+from tests.databases import Database
+from tests.servers import BROKER_PASSWORDS
+from tests.services.webhooks.conftest import Merchant, code_redeemed, make_merchant, until
+from tests.services.webhooks.receiver import Receiver
+from tests.services.webhooks.test_process import create_endpoint, publish, ready, running_process
+
+Admin: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+VHOST = "mintwire"
+_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE usename = 'mintwire_webhooks' AND datname = current_database() AND wait_event_type = 'Lock'
+"""
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE usename = 'mintwire_webhooks' AND datname = current_database()
+"""
+_NUMBERS = "SELECT array_agg(number ORDER BY number) AS n FROM webhooks.attempts GROUP BY delivery_id"
+_LEASED = "SELECT count(*) FROM webhooks.delivery_queue WHERE token IS NOT NULL"
+_SUCCEEDED = "SELECT count(*) FROM webhooks.deliveries WHERE status = 'succeeded'"
+
+
+@pytest.fixture
+async def admin(database: Database) -> AsyncIterator[Admin]:
+    connection = await asyncpg.connect(database.admin)
+    yield connection
+    await connection.close()
+
+
+async def counted(admin: Admin, statement: str, wanted: int) -> None:
+    """Wait until a count is what is wanted."""
+    async with asyncio.timeout(30):
+        while await admin.fetchval(statement) != wanted:  # noqa: ASYNC110 - written by other processes
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def locked(database: Database, statement: str) -> AsyncIterator[None]:
+    """Hold a lock in which the service gets stuck; its sessions end before the lock does, as if cut off with it."""
+    holder = await asyncpg.connect(database.admin)
+    try:
+        async with holder.transaction():
+            await holder.execute(statement)
+            yield
+            await holder.execute(_END_SESSIONS)
+    finally:
+        await holder.close()
+
+
+async def kill(process: asyncio.subprocess.Process, admin: Admin) -> None:
+    """End the process where it stands, and let the time of its leases pass."""
+    process.kill()
+    await process.wait()
+    await admin.execute("UPDATE webhooks.delivery_queue SET visible_at = now() WHERE token IS NOT NULL")
+
+
+@pytest.mark.timeout(180)
+async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
+    database: Database, clean_broker: dict[str, str], admin: Admin, receiver: Receiver, unused_tcp_port: int
+) -> None:
+    merchant = await make_merchant(admin, utc_now())
+
+    async def one(code: str) -> None:
+        await publish(clean_broker, [code_redeemed(merchant, code)])
+
+    async with running_process(database, clean_broker, unused_tcp_port) as process:
+        await create_endpoint(unused_tcp_port, merchant, receiver.url)
+        # Taken from the queue, not written yet.
+        async with locked(database, "LOCK TABLE webhooks.deliveries IN SHARE MODE"):
+            await one("TAKEN")
+            await counted(admin, _WAITING, 1)
+            await kill(process, admin)
+    assert await admin.fetchval("SELECT count(*) FROM webhooks.messages") == 0
+
+    async with running_process(database, clean_broker, unused_tcp_port) as process:
+        await counted(admin, _SUCCEEDED, 1)
+        # Written and leased, not sent yet: the keys to sign with cannot be read.
+        async with locked(database, "LOCK TABLE webhooks.endpoint_keys IN ACCESS EXCLUSIVE MODE"):
+            await admin.execute("UPDATE webhooks.endpoints SET version = version + 1")
+            await one("LEASED")
+            await counted(admin, _LEASED, 1)
+            await counted(admin, _WAITING, 1)
+            await kill(process, admin)
+    assert len(receiver.posts) == 1
+
+    async with running_process(database, clean_broker, unused_tcp_port) as process:
+        await counted(admin, _SUCCEEDED, 2)
+        # Sent, not answered yet.
+        release = receiver.hang()
+        await one("SENT")
+        await until(lambda: receiver.under_way == 1)
+        await kill(process, admin)
+        receiver.answer = None
+        release.set()
+
+    async with running_process(database, clean_broker, unused_tcp_port) as process:
+        await counted(admin, _SUCCEEDED, 3)
+        # Answered, not written down yet.
+        async with locked(database, "LOCK TABLE webhooks.attempts IN SHARE MODE"):
+            await one("ANSWERED")
+            await until(lambda: len(receiver.posts) == 5)
+            await counted(admin, _WAITING, 1)
+            await kill(process, admin)
+
+    async with running_process(database, clean_broker, unused_tcp_port):
+        await counted(admin, _SUCCEEDED, 4)
+    times = Counter(post.body for post in receiver.posts)
+    assert sorted(times.values()) == [1, 1, 2, 2]
+    assert {body for body, count in times.items() if count == 2} == {
+        post.body for post in receiver.posts if b"SENT" in post.body or b"ANSWERED" in post.body
+    }
+    assert len({(post.id, post.body) for post in receiver.posts}) == 4
+    assert await admin.fetchval("SELECT count(*) FROM webhooks.delivery_queue") == 0
+    assert [row["n"] for row in await admin.fetch(_NUMBERS)] == [[1]] * 4
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[RabbitMQServer]:
+    """A broker of this test's own, to be stopped and emptied."""
+    server = RabbitMQServer(tmp_path / "broker", broker_definitions([VHOST], BROKER_PASSWORDS))
+    server.start()
+    yield server
+    server.stop()
+
+
+async def wipe(server: RabbitMQServer, folder: Path) -> None:
+    """Start a stopped broker again without anything it ever held."""
+    shutil.rmtree(folder / "data")
+    await asyncio.to_thread(server.start)
+    await topology.declare(server.url("operator", BROKER_PASSWORDS["operator"], VHOST))
+
+
+def events_of(merchant: Merchant, name: str) -> list[OutboxEvent]:
+    return [code_redeemed(merchant, f"{name}-{number}") for number in range(20)]
+
+
+@pytest.mark.timeout(180)
+async def test_a_broker_that_stops_and_comes_back_empty_delays_only_what_is_new(
+    database: Database,
+    own_broker: RabbitMQServer,
+    admin: Admin,
+    receiver: Receiver,
+    unused_tcp_port: int,
+    tmp_path: Path,
+) -> None:
+    """Retries go on without it, and what it was not told of stays in the outbox of whoever has to say it."""
+    urls = {user: own_broker.url(user, BROKER_PASSWORDS[user], VHOST) for user in topology.PERMISSIONS}
+    await topology.declare(urls["operator"])
+    merchant = await make_merchant(admin, utc_now())
+    async with (
+        running_process(database, urls, unused_tcp_port),
+        connect(database.redemption, "redemption", 2) as pool,
+        Publisher(urls["redemption"], topology.EXCHANGE_REDEMPTION) as publisher,
+    ):
+        relay = OutboxRelay(publisher, OutboxTable(pool))
+        relaying = asyncio.create_task(relay.run())
+
+        async def say(events: list[OutboxEvent]) -> None:
+            async with pool.transaction() as connection:
+                await insert_events(connection, events)
+            relay.hand_over(events)
+
+        try:
+            await create_endpoint(unused_tcp_port, merchant, receiver.url)
+            receiver.status, receiver.headers = 503, {"Retry-After": "300"}
+            await say(events_of(merchant, "BEFORE"))
+            await counted(admin, "SELECT count(*) FROM webhooks.deliveries", 20)
+            await until(lambda: receiver.posts)
+            await counted(admin, "SELECT count(*) FROM webhooks.endpoints WHERE resume_at IS NOT NULL", 1)
+            await counted(admin, _LEASED, 0)
+
+            await asyncio.to_thread(own_broker.stop)
+            await say(events_of(merchant, "DURING"))
+            receiver.status, receiver.headers = 204, {}
+            # Five minutes pass.
+            await admin.execute("UPDATE webhooks.endpoints SET resume_at = now(), version = version + 1")
+            await admin.execute("UPDATE webhooks.delivery_queue SET visible_at = now()")
+            await counted(admin, _SUCCEEDED, 20)
+
+            await wipe(own_broker, tmp_path / "broker")
+            await ready(unused_tcp_port)
+            await counted(admin, _SUCCEEDED, 40)
+            await counted(admin, "SELECT count(*) FROM redemption.outbox", 0)
+        finally:
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
+    delivered = {post.body for post in receiver.posts}
+    assert len(delivered) == 40
+    refused = len(receiver.posts) - 40
+    attempts = await admin.fetchval("SELECT count(*) FROM webhooks.attempts WHERE status = 503")
+    assert refused == attempts
