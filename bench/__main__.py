@@ -1,6 +1,7 @@
 """Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/.
 
-Of redemption single shapes, of webhooks single parts can be measured; `--append` adds rounds to those of redemption.
+Of redemption single shapes, of webhooks single parts can be measured; the file keeps the others as they were, and with
+`--append` the rounds of redemption that were measured before.
 """
 
 import argparse
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one minting load (default 3)")
     parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
     parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
-    parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
+    parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:

@@ -190,9 +190,9 @@ class Track:
             raise SystemExit("Not every checkout event was confirmed.")
 
 
-def faults_of(track: Track, buyers: Sequence[Buyer], holders: dict[str, list[str]], winners_wanted: int) -> list[str]:
+def faults_of(told: Told, buyers: Sequence[Buyer], holders: dict[str, list[str]], winners_wanted: int) -> list[str]:
     """Return what is wrong with a race: what each buyer was told, beside who holds a code in the ledger."""
-    told, faults = track.told, []
+    faults: list[str] = []
     holding = {order_ref for orders in holders.values() for order_ref in orders}
     if sum(len(orders) for orders in holders.values()) != winners_wanted:
         faults.append(f"{len(holding)} orders hold a code, not {winners_wanted}")
@@ -227,7 +227,7 @@ async def contest(track: Track, codes: Sequence[str], racers_per_code: int, winn
     holders: dict[str, list[str]] = defaultdict(list)
     for row in await track.database.fetch(_HOLDERS, track.program_id, list(codes)):
         holders[row["canonical"]].append(row["order_ref"])
-    faults = faults_of(track, everybody, holders, winners_wanted)
+    faults = faults_of(told, everybody, holders, winners_wanted)
     for row in await track.database.fetch(_COUNTERS, track.program_id, list(codes)):
         if row["uses"] != len(holders[row["canonical"]]):
             faults.append(f"{row['canonical']}: counted {row['uses']}, held by {len(holders[row['canonical']])}")
