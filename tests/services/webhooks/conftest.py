@@ -109,6 +109,8 @@ def code_redeemed(merchant: Merchant, code: str = "ACME-1A0A48C0", **changes: An
         "attribute_names": ["card_id", "recipient_name", "occasion"],
         "occurred_at": datetime.fromisoformat("2026-03-16T20:15:00.000Z"),
         "codes_remaining": 49823,
+        "discount_ends_at": None,
+        "commission": None,
         "times_redeemed": 1,
         "times_redeemed_version": 1,
         "coupon_times_redeemed": 1,
