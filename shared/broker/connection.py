@@ -207,6 +207,9 @@ async def connect(url: str, name: str) -> Connection:
                 await client.connect()
         except BaseException:
             transport.abort()
+            if client.transport is None:
+                # Closes nothing, but says so: else the client would try to when it is collected, in whatever thread.
+                await client.close()
             raise
         if client.transport is None:
             raise BrokerUnavailable("The connection to the broker closed.")
