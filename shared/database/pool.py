@@ -110,6 +110,9 @@ async def create_pool(
     settings = {**_SERVER_SETTINGS, "search_path": schema}
     if generic_plans:
         settings["plan_cache_mode"] = "force_generic_plan"
+        # A plan made while a table was nearly empty would read it whole for each lookup, and would be kept until the
+        # statistics have noticed how the table grew: a burst on a fresh database would crawl for a minute.
+        settings["enable_seqscan"] = "off"
     with transient_faults():
         return await asyncpg.create_pool(
             url,
