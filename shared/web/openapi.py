@@ -18,6 +18,7 @@ from shared.web.openapi_parts import (
     ERROR_SCHEMAS,
     HEADERS,
     IDEMPOTENCY_PARAMETER,
+    IF_MATCH_PARAMETER,
     SECURITY_SCHEMES,
     error_content_type,
     header_refs,
@@ -188,6 +189,8 @@ def _parameters(route: Route, schemas: _Schemas) -> Iterable[dict[str, Any]]:
         yield from schemas.query_parameters(route.query)
     if route.idempotent:
         yield dict(IDEMPOTENCY_PARAMETER)
+    if route.is_conditional:
+        yield dict(IF_MATCH_PARAMETER)
 
 
 def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any] | None:
@@ -213,6 +216,8 @@ def _response(route: Route, status: int, answer: type[BaseModel] | str, schemas:
     names = list(COMMON_HEADERS)
     if route.rate_limited and (status < 300 or status == 429):
         names += ["RateLimit", "RateLimit-Policy"]
+    if route.versioned and status < 300:
+        names.append("ETag")
     if status in (409, 429, 503):
         names.append("Retry-After")
     if route.idempotent and status < 500:
@@ -246,6 +251,8 @@ def _usual_refusals(route: Route) -> dict[int, str]:
         found[422] = "A field cannot be accepted"
     if route.idempotent:
         found |= {400: "The request is malformed", 409: "A twin of this request is still under way"}
+    if route.is_conditional:
+        found[412] = "It has changed since the version that If-Match names"
     if route.rate_limited:
         found[429] = "Too many requests"
     return found

@@ -66,10 +66,21 @@ HEADERS: Final[Mapping[str, Any]] = {
         "description": "How many requests a window of how many seconds admits.",
         "schema": {"type": "string", "examples": ['"default";q=100;w=60']},
     },
+    "ETag": {
+        "description": "The version of what its owner decides about it, for If-Match.",
+        "schema": {"type": "string"},
+    },
     "Idempotent-Replayed": {
         "description": "Present when the answer is the stored one of an earlier request.",
         "schema": {"type": "string", "const": "true"},
     },
+}
+IF_MATCH_PARAMETER: Final[Mapping[str, Any]] = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of what you have read; if it has changed since, nothing is done and the answer is 412.",
+    "schema": {"type": "string", "examples": ['"3"']},
 }
 IDEMPOTENCY_PARAMETER: Final[Mapping[str, Any]] = {
     "name": "Idempotency-Key",

@@ -22,7 +22,8 @@ class Route:
     API keys. A route that changes state and has no `body` accepts none or `{}`; with `body_required` off, a missing
     body is read as `{}`. `raw_body` names media types that are handed over unparsed as `request.raw_body`; with
     `is_streamed` the handler reads them itself, by `request.chunks`.
-    `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers.
+    `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers. `versioned`
+    documents `ETag` and, where state changes under a path that names one thing, `If-Match` with its 412.
     `is_open_to_browsers` lets pages of any origin call it.
     `examples` maps a status, or "request", to an example body.
     """
@@ -45,10 +46,16 @@ class Route:
     query: type[BaseModel] | None = None
     idempotent: bool = False
     rate_limited: bool = False
+    versioned: bool = False
     is_open_to_browsers: bool = False
     description: str = ""
     path_descriptions: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[int | Literal["request"], Any] = field(default_factory=dict)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the request may name the version that it is meant for."""
+        return self.versioned and self.method in ("PUT", "PATCH", "DELETE")
 
     @property
     def scopes(self) -> tuple[str, ...]:

@@ -1,22 +1,24 @@
 """`/v1/webhooks/endpoints`."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.webhooks.api.exchange import COMMON, once, owner, use_cases
+from services.webhooks.api.exchange import COMMON, etag, once, owner, use_cases, versions
 from services.webhooks.api.shapes import (
     AttemptData,
     EndpointData,
     HealthData,
     ShownEndpointData,
+    StatsData,
     attempt_data,
     endpoint_data,
     health_data,
     shown_data,
+    stats_data,
 )
 from services.webhooks.domain.addresses import MAX_URL_LENGTH
 from services.webhooks.domain.endpoints import (
@@ -29,6 +31,7 @@ from services.webhooks.domain.endpoints import (
     MAX_RATE_PER_SECOND,
     MAX_STEPS,
     SHORTEST_TIMEOUT,
+    Endpoint,
     EndpointDraft,
     EndpointStatus,
     Format,
@@ -38,12 +41,15 @@ from services.webhooks.domain.endpoints import (
 )
 from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth
 from services.webhooks.domain.signature import Signing
+from services.webhooks.domain.stats import LOOKED_AT
+from shared.clock import utc_now
 from shared.web import (
     Data,
     Instant,
     Int,
     Page,
     PageQuery,
+    QueryModel,
     Request,
     RequestModel,
     Route,
@@ -66,7 +72,9 @@ _URL = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
 _Value = Annotated[str, Field(max_length=LONGEST_VALUE)]
 _Headers = Annotated[dict[Text, _Value], Field(max_length=MAX_HEADERS)]
 _Metadata = Annotated[dict[Text, Text], Field(max_length=50)]
-_NULLABLE: Final = frozenset({"description", "auth", "rate_limit_per_second", "schedule"})
+_UID = Annotated[str, Field(min_length=1, max_length=255, pattern="^[A-Za-z0-9._:-]+$")]
+_SPAN: Final = timedelta(days=1)
+_NULLABLE: Final = frozenset({"uid", "description", "auth", "rate_limit_per_second", "schedule"})
 
 
 class AuthTerms(RequestModel):
@@ -97,6 +105,7 @@ class EndpointCreation(RequestModel):
 
     url: _URL = Field(description="https; in development also http to a loopback host.")
     event_types: _Types = Field([EVERYTHING], description="Types of events, or * for all but webhook.*")
+    uid: _UID | None = Field(None, description="Your own name for it; no two of your endpoints have the same.")
     description: Text | None = None
     metadata: _Metadata = Field(default_factory=dict, description="Your own notes; we only keep them.")
     status: EndpointStatus = "active"
@@ -121,6 +130,7 @@ class EndpointChange(RequestModel):
 
     url: _URL | None = None
     event_types: _Types | None = None
+    uid: _UID | None = None
     description: Text | None = None
     metadata: _Metadata | None = None
     status: EndpointStatus | None = None
@@ -146,11 +156,23 @@ class EndpointQuery(PageQuery):
     """Filters of the list."""
 
     status: EndpointStatus | None = None
+    uid: _UID | None = None
     event_type: Text | None = Field(None, description="Only those that get events of this type.")
 
 
+class StatsQuery(QueryModel):
+    """A span of time; the last day unless said otherwise."""
+
+    since: Instant | None = Field(None, description="Deliveries that were made at this time or later.")
+    until: Instant | None = Field(None, description="Deliveries that were made before this time.")
+
+
 def _shown(shown: ShownEndpoint) -> web.Response:
-    return data_response(shown_data(shown), 201)
+    return data_response(shown_data(shown), 201, etag(shown.endpoint))
+
+
+def _answer(endpoint: Endpoint) -> web.Response:
+    return data_response(endpoint_data(endpoint), headers=etag(endpoint))
 
 
 async def create(request: Request) -> web.StreamResponse:
@@ -159,6 +181,7 @@ async def create(request: Request) -> web.StreamResponse:
     draft = EndpointDraft(
         url=body.url,
         event_types=tuple(body.event_types),
+        uid=body.uid,
         description=body.description,
         metadata=body.metadata,
         status=body.status,
@@ -186,6 +209,7 @@ async def list_all(request: Request) -> web.StreamResponse:
         owner(request),
         status=query.status,
         event_type=query.event_type,
+        uid=query.uid,
         before=query.last_id,
         limit=query.limit + 1,
     )
@@ -195,13 +219,26 @@ async def list_all(request: Request) -> web.StreamResponse:
 async def show(request: Request) -> web.StreamResponse:
     """Show one endpoint."""
     found = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
-    return data_response(endpoint_data(found))
+    return _answer(found)
 
 
 async def health(request: Request) -> web.StreamResponse:
     """Show how the receiver does."""
     found = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
     return data_response(health_data(found))
+
+
+async def stats(request: Request) -> web.StreamResponse:
+    """Sum up what became of deliveries."""
+    query = request.query(StatsQuery)
+    now = utc_now()
+    until = min(query.until or now, now)
+    since = query.since or until - _SPAN
+    if since >= until:
+        raise invalid_field("since", "The since field must lie before until, and in the past.")
+    endpoint_id = request.path_id("endpoint_id")
+    found = await use_cases(request).read_endpoints.stats(owner(request), endpoint_id, since, until)
+    return data_response(stats_data(found))
 
 
 async def change(request: Request) -> web.StreamResponse:
@@ -213,8 +250,8 @@ async def change(request: Request) -> web.StreamResponse:
             raise invalid_field(name, f"The {name} field must not be null.")
     if body.auth is not None:
         changes["auth"] = body.auth.to_auth()
-    found = await use_cases(request).change_endpoint(owner(request), request.path_id("endpoint_id"), changes)
-    return data_response(endpoint_data(found))
+    endpoint_id = request.path_id("endpoint_id")
+    return _answer(await use_cases(request).change_endpoint(owner(request), endpoint_id, changes, versions(request)))
 
 
 async def pause(request: Request) -> web.StreamResponse:
@@ -239,7 +276,8 @@ async def enable(request: Request) -> web.StreamResponse:
 
 async def archive(request: Request) -> web.StreamResponse:
     """Archive an endpoint and cancel what is pending."""
-    found = await use_cases(request).archive_endpoint(owner(request), request.path_id("endpoint_id"))
+    endpoint_id = request.path_id("endpoint_id")
+    found = await use_cases(request).archive_endpoint(owner(request), endpoint_id, versions(request))
     return data_response(endpoint_data(found))
 
 
@@ -255,7 +293,7 @@ async def _set_status(request: Request, status: EndpointStatus, until: datetime 
     found = await use_cases(request).change_endpoint.set_status(
         owner(request), request.path_id("endpoint_id"), status, until
     )
-    return data_response(endpoint_data(found))
+    return _answer(found)
 
 
 _ALL: Final = "/v1/webhooks/endpoints"
@@ -271,9 +309,10 @@ ROUTES: Final = (
         summary="Create an endpoint; its secret is shown this once",
         body=EndpointCreation,
         idempotent=True,
+        versioned=True,
         responses={
             201: Data[ShownEndpointData],
-            409: "There are as many endpoints as there may be",
+            409: "There are as many endpoints as there may be, or one of them has this uid",
             422: "A field cannot be accepted",
         },
         examples={"request": {"url": "https://example.com/webhooks", "event_types": ["code.redeemed"]}},
@@ -293,6 +332,7 @@ ROUTES: Final = (
         path=_ONE,
         handler=show,
         summary="Show an endpoint",
+        versioned=True,
         responses={200: Data[EndpointData], 404: _MISSING},
         **_COMMON,
     ),
@@ -302,10 +342,11 @@ ROUTES: Final = (
         handler=change,
         summary="Change, pause or resume an endpoint",
         body=EndpointChange,
+        versioned=True,
         responses={
             200: Data[EndpointData],
             404: _MISSING,
-            409: "There is no secret to sign with",
+            409: "There is no secret to sign with, or another endpoint has this uid",
             422: "A field cannot be accepted",
         },
         examples={"request": {"status": "paused"}},
@@ -316,6 +357,7 @@ ROUTES: Final = (
         path=_ONE,
         handler=archive,
         summary="Archive an endpoint and cancel what is pending",
+        versioned=True,
         responses={200: Data[EndpointData], 404: _MISSING},
         **_COMMON,
     ),
@@ -325,6 +367,16 @@ ROUTES: Final = (
         handler=test,
         summary="Send the test event now, once, and answer with the attempt",
         responses={200: Data[AttemptData], 404: _MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path=f"{_ONE}/stats",
+        handler=stats,
+        summary="Show what became of the deliveries of a span of time",
+        description=f"Looks at the newest {LOOKED_AT} deliveries of the span at most; `since` tells how far that went.",
+        query=StatsQuery,
+        responses={200: Data[StatsData], 404: _MISSING},
         **_COMMON,
     ),
     Route(
@@ -342,6 +394,7 @@ ROUTES: Final = (
         summary="Hold deliveries back, until a time or until somebody resumes",
         body=Pause,
         body_required=False,
+        versioned=True,
         responses={200: Data[EndpointData], 404: _MISSING, 422: "A field cannot be accepted"},
         **_COMMON,
     ),
@@ -351,6 +404,7 @@ ROUTES: Final = (
             path=f"{_ONE}/{word}",
             handler=handler,
             summary=summary,
+            versioned=True,
             responses={200: Data[EndpointData], 404: _MISSING},
             **_COMMON,
         )

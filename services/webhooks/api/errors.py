@@ -34,6 +34,10 @@ def translate(error: Exception) -> HTTPProblem | None:
         return not_found()
     if isinstance(error, errors.InvalidField):
         return invalid_field(error.field, f"The {error.field} field {error.text}.")
+    if isinstance(error, errors.UIDTaken):
+        return HTTPProblem(409, "uid_taken", str(error), {"uid": [str(error)]})
+    if isinstance(error, errors.EndpointOutdated):
+        return HTTPProblem(412, "precondition_failed", str(error))
     if isinstance(error, errors.WebhookError) and (code := _CONFLICTS.get(type(error))):
         return HTTPProblem(409, code, str(error))
     return None

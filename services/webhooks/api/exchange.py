@@ -1,13 +1,14 @@
 """What every handler of this service needs of a request: the use cases, whose key asks, one answer per key."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from services.webhooks.api.errors import translate
-from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
@@ -55,6 +56,7 @@ class UseCases:
 
 # What all routes behind a key have in common.
 COMMON: Final[dict[str, Any]] = {"security": "either", "family": "management", "scope": "webhooks"}
+_TAG: Final = re.compile(r'"([0-9]{1,9})"')
 USE_CASES: Final = web.AppKey("use_cases", UseCases)
 
 
@@ -67,6 +69,20 @@ def owner(request: Request) -> Owner:
     """Return whose endpoints the key may see."""
     credential = request.credential
     return Owner(credential.program_id, credential.partner_id)
+
+
+def versions(request: Request) -> frozenset[int] | None:
+    """Return the versions of an endpoint that If-Match names (RFC 9110, 13.1.1); None where any will do."""
+    text = ",".join(request.http.headers.getall(hdrs.IF_MATCH, ()))
+    tags = [tag.strip() for tag in text.split(",")]
+    if tags == [""] or "*" in tags:
+        return None
+    return frozenset(int(match[1]) for tag in tags if (match := _TAG.fullmatch(tag)))
+
+
+def etag(endpoint: Endpoint) -> dict[str, str]:
+    """Return the header that names the version of an endpoint."""
+    return {hdrs.ETAG: f'"{endpoint.version}"'}
 
 
 def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:

@@ -1,18 +1,20 @@
 """The objects of the webhooks API, and how domain objects become them."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 from services.webhooks.domain.deliveries import (
     DeadLetter,
     Delivery,
     DeliveryDetail,
+    DeliveryStatus,
     RecordedAttempt,
     message_name,
 )
 from services.webhooks.domain.endpoints import Endpoint, ShownEndpoint
 from services.webhooks.domain.health import DISABLE_AFTER
 from services.webhooks.domain.signature import PUBLIC_PREFIX, ShownKey, encode
+from services.webhooks.domain.stats import Stats
 from shared.clock import format_microseconds
 from shared.web import ResponseModel
 
@@ -38,6 +40,7 @@ class EndpointData(ResponseModel):
     """An endpoint. `resume_at` is set while the receiver is left alone: it asked for rest, or failed too often."""
 
     id: str
+    uid: str | None
     url: str
     event_types: list[str]
     status: str
@@ -82,6 +85,31 @@ class HealthData(ResponseModel):
     disables_at: str | None
     last_success_at: str | None
     last_failure_at: str | None
+
+
+class DurationsData(ResponseModel):
+    """Milliseconds from the start of an attempt to the end of its answer, at three percentiles."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class StatsData(ResponseModel):
+    """What became of the deliveries that were made from `since` to `until`, and of their attempts.
+
+    Deliveries are counted by status, attempts by the class of the answer (`2xx`, `unanswered` where none came).
+    `success_rate` is the part of the deliveries that have come to an end which arrived. `is_whole` is false where there
+    may be too many to look at all; `since` is then when the oldest of those looked at was made.
+    """
+
+    since: str
+    until: str
+    is_whole: bool
+    deliveries: dict[str, int]
+    attempts: dict[str, int]
+    success_rate: float | None
+    duration_ms: DurationsData | None
 
 
 class KeyData(ResponseModel):
@@ -177,6 +205,7 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
     """Render an endpoint."""
     return EndpointData(
         id=str(endpoint.id),
+        uid=endpoint.uid,
         url=endpoint.url,
         event_types=list(endpoint.event_types),
         status=endpoint.status,
@@ -219,6 +248,20 @@ def health_data(endpoint: Endpoint) -> HealthData:
         disables_at=_time(None if endpoint.failing_since is None else endpoint.failing_since + DISABLE_AFTER),
         last_success_at=_time(endpoint.last_success_at),
         last_failure_at=_time(endpoint.last_failure_at),
+    )
+
+
+def stats_data(stats: Stats) -> StatsData:
+    """Render what became of deliveries."""
+    durations = stats.durations
+    return StatsData(
+        since=format_microseconds(stats.since),
+        until=format_microseconds(stats.until),
+        is_whole=stats.is_whole,
+        deliveries={status: stats.deliveries.get(status, 0) for status in get_args(DeliveryStatus)},
+        attempts=dict(stats.attempts),
+        success_rate=stats.success_rate,
+        duration_ms=DurationsData(p50=durations[50], p95=durations[95], p99=durations[99]) if durations else None,
     )
 
 

@@ -50,6 +50,7 @@ class Terms:
 
     url: str
     event_types: tuple[str, ...]
+    uid: str | None = None
     format: Format = "flat"
     signing: Signing = "hmac"
     description: str | None = None

@@ -13,6 +13,8 @@ Exception
     ├── KeyMissing
     ├── LastKey
     ├── TooManyEndpoints
+    ├── UIDTaken
+    ├── EndpointOutdated
     ├── TooManyReplays
     ├── DeliveryPending
     ├── DeliveryUnderWay
@@ -86,6 +88,14 @@ class TooManyEndpoints(WebhookError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"There may be at most {limit} endpoints.")
         self.limit = limit
+
+
+class UIDTaken(WebhookError):
+    """Another endpoint of the same owner has this uid."""
+
+
+class EndpointOutdated(WebhookError):
+    """The endpoint has changed since the version that the request names; read it again."""
 
 
 class TooManyReplays(WebhookError):

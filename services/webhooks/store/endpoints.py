@@ -1,15 +1,18 @@
 """Endpoints and their signing keys."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import orjson
 from cryptography.exceptions import InvalidTag
 
 from services.webhooks.domain.deliveries import Target
 from services.webhooks.domain.endpoints import Endpoint, EndpointState, Owner, ShownAuth
+from services.webhooks.domain.errors import UIDTaken
 from services.webhooks.domain.headers import Auth
 from services.webhooks.domain.signature import Algorithm, MadeKey, ShownKey, SigningKey
 from shared.database.pool import Connection
@@ -18,11 +21,12 @@ from shared.database.sealing import Seal
 INSERT_ENDPOINT = """
 INSERT INTO endpoints (id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers,
                        auth, sealed_auth, status, disabled_reason, timeout_seconds, max_in_flight,
-                       rate_limit_per_second, schedule, ordering, on_exhausted, listens_until, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $22)
+                       rate_limit_per_second, schedule, ordering, on_exhausted, listens_until, created_at, updated_at,
+                       uid)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $22, $23)
 """
 FIND_ENDPOINT = """
-SELECT id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers, auth, status,
+SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
        created_at, updated_at
@@ -31,7 +35,7 @@ WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND 
     AND (listens_until IS NULL) = NOT $4
 """
 LOCK_ENDPOINT = """
-SELECT id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers, auth, status,
+SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
        created_at, updated_at
@@ -41,14 +45,14 @@ WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND 
 FOR NO KEY UPDATE
 """
 LIST_ENDPOINTS = """
-SELECT id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers, auth, status,
+SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
        created_at, updated_at
 FROM endpoints
 WHERE program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2) AND archived_at IS NULL AND listens_until IS NULL
     AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR id < $4)
-    AND ($6::text IS NULL OR event_types && ARRAY[$6, '*'])
+    AND ($6::text IS NULL OR event_types && ARRAY[$6, '*']) AND ($7::text IS NULL OR uid = $7)
 ORDER BY id DESC LIMIT $5
 """
 COUNT_ENDPOINTS = "SELECT count(*) FROM endpoints WHERE owner_id = $1 AND archived_at IS NULL"
@@ -56,7 +60,8 @@ UPDATE_ENDPOINT = """
 UPDATE endpoints
 SET url = $2, event_types = $3, format = $4, signing = $5, description = $6, metadata = $7, headers = $8, status = $9,
     disabled_reason = $10, paused_until = $11, timeout_seconds = $12, max_in_flight = $13, rate_limit_per_second = $14,
-    schedule = $15, ordering = $16, on_exhausted = $17, resume_at = $18, version = version + 1, updated_at = $19
+    schedule = $15, ordering = $16, on_exhausted = $17, resume_at = $18, version = version + 1, updated_at = $19,
+    uid = $20
 WHERE id = $1
 RETURNING version
 """
@@ -126,7 +131,7 @@ SELECT id, id AS endpoint_id, sealed_auth AS sealed FROM endpoints WHERE substri
 """
 RESEAL_AUTH = "UPDATE endpoints SET sealed_auth = $3 WHERE id = $1 AND sealed_auth = $2"
 FIND_TARGETS = """
-SELECT e.id, e.program_id, e.partner_id, e.url, e.event_types, e.format, e.signing, e.description, e.metadata,
+SELECT e.id, e.program_id, e.partner_id, e.uid, e.url, e.event_types, e.format, e.signing, e.description, e.metadata,
        e.headers, e.auth, e.sealed_auth, e.status, e.disabled_reason, e.paused_until, e.timeout_seconds,
        e.max_in_flight, e.rate_limit_per_second, e.schedule, e.ordering, e.on_exhausted, e.resume_at, e.breaker,
        e.failing_since, e.last_success_at, e.last_failure_at, e.listens_until, e.version, e.created_at, e.updated_at,
@@ -141,31 +146,33 @@ SELECT id, version, status, resume_at, archived_at, failing_since FROM endpoints
 
 
 async def insert(connection: Connection, endpoint: Endpoint, auth: Auth | None, seal: Seal) -> None:
-    """Write a new endpoint; what authenticates us to it is sealed."""
-    await connection.execute(
-        INSERT_ENDPOINT,
-        endpoint.id,
-        endpoint.program_id,
-        endpoint.partner_id,
-        endpoint.url,
-        list(endpoint.event_types),
-        endpoint.format,
-        endpoint.signing,
-        endpoint.description,
-        _json(endpoint.metadata),
-        _json(endpoint.headers),
-        *_auth_columns(endpoint.id, auth, seal),
-        endpoint.status,
-        endpoint.disabled_reason,
-        endpoint.timeout_seconds,
-        endpoint.max_in_flight,
-        endpoint.rate_limit_per_second,
-        endpoint.schedule,
-        endpoint.ordering,
-        endpoint.on_exhausted,
-        endpoint.listens_until,
-        endpoint.created_at,
-    )
+    """Write a new endpoint; what authenticates us to it is sealed. Raises UIDTaken."""
+    with _translated():
+        await connection.execute(
+            INSERT_ENDPOINT,
+            endpoint.id,
+            endpoint.program_id,
+            endpoint.partner_id,
+            endpoint.url,
+            list(endpoint.event_types),
+            endpoint.format,
+            endpoint.signing,
+            endpoint.description,
+            _json(endpoint.metadata),
+            _json(endpoint.headers),
+            *_auth_columns(endpoint.id, auth, seal),
+            endpoint.status,
+            endpoint.disabled_reason,
+            endpoint.timeout_seconds,
+            endpoint.max_in_flight,
+            endpoint.rate_limit_per_second,
+            endpoint.schedule,
+            endpoint.ordering,
+            endpoint.on_exhausted,
+            endpoint.listens_until,
+            endpoint.created_at,
+            endpoint.uid,
+        )
 
 
 async def find(
@@ -190,11 +197,14 @@ async def list_page(
     *,
     status: str | None,
     event_type: str | None,
+    uid: str | None,
     before: uuid.UUID | None,
     limit: int,
 ) -> list[Endpoint]:
     """Return live endpoints, the newest first; with `event_type` those that get it."""
-    rows = await connection.fetch(LIST_ENDPOINTS, owner.program_id, owner.partner_id, status, before, limit, event_type)
+    rows = await connection.fetch(
+        LIST_ENDPOINTS, owner.program_id, owner.partner_id, status, before, limit, event_type, uid
+    )
     return [_endpoint(row) for row in rows]
 
 
@@ -205,29 +215,31 @@ async def count(connection: Connection, owner_id: uuid.UUID) -> int:
 
 
 async def update(connection: Connection, endpoint: Endpoint) -> int:
-    """Write the members that can change and return the new version."""
-    version: int = await connection.fetchval(
-        UPDATE_ENDPOINT,
-        endpoint.id,
-        endpoint.url,
-        list(endpoint.event_types),
-        endpoint.format,
-        endpoint.signing,
-        endpoint.description,
-        _json(endpoint.metadata),
-        _json(endpoint.headers),
-        endpoint.status,
-        endpoint.disabled_reason,
-        endpoint.paused_until,
-        endpoint.timeout_seconds,
-        endpoint.max_in_flight,
-        endpoint.rate_limit_per_second,
-        endpoint.schedule,
-        endpoint.ordering,
-        endpoint.on_exhausted,
-        endpoint.resume_at,
-        endpoint.updated_at,
-    )
+    """Write the members that can change and return the new version. Raises UIDTaken."""
+    with _translated():
+        version: int = await connection.fetchval(
+            UPDATE_ENDPOINT,
+            endpoint.id,
+            endpoint.url,
+            list(endpoint.event_types),
+            endpoint.format,
+            endpoint.signing,
+            endpoint.description,
+            _json(endpoint.metadata),
+            _json(endpoint.headers),
+            endpoint.status,
+            endpoint.disabled_reason,
+            endpoint.paused_until,
+            endpoint.timeout_seconds,
+            endpoint.max_in_flight,
+            endpoint.rate_limit_per_second,
+            endpoint.schedule,
+            endpoint.ordering,
+            endpoint.on_exhausted,
+            endpoint.resume_at,
+            endpoint.updated_at,
+            endpoint.uid,
+        )
     return version
 
 
@@ -370,12 +382,23 @@ async def states(connection: Connection, endpoint_ids: Sequence[uuid.UUID]) -> l
     ]
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "endpoints_uid":
+            raise UIDTaken from error
+        raise
+
+
 def _endpoint(row: Any) -> Endpoint:
     auth = None if row["auth"] is None else orjson.loads(row["auth"])
     return Endpoint(
         id=row["id"],
         program_id=row["program_id"],
         partner_id=row["partner_id"],
+        uid=row["uid"],
         url=row["url"],
         event_types=tuple(row["event_types"]),
         format=row["format"],

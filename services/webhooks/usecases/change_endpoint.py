@@ -1,7 +1,7 @@
 """Changes, pauses, resumes and archives endpoints; this process acts on it before its next send."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from services.webhooks.domain.endpoints import (
     ShownAuth,
     check_schedule,
 )
-from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyMissing
+from services.webhooks.domain.errors import EndpointMissing, EndpointOutdated, InvalidField, KeyMissing
 from services.webhooks.domain.headers import Auth, check_auth, check_headers
 from services.webhooks.domain.signature import algorithms
 from services.webhooks.sender.signing import new_key
@@ -45,14 +45,24 @@ class ChangeEndpoint:
     new_id: Callable[[], uuid.UUID]
     changed: EndpointChanged
 
-    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, changes: Mapping[str, Any]) -> Endpoint:
-        """Return the endpoint as it is now. Raises EndpointMissing, InvalidField or KeyMissing."""
+    async def __call__(
+        self,
+        owner: Owner,
+        endpoint_id: uuid.UUID,
+        changes: Mapping[str, Any],
+        versions: Collection[int] | None = None,
+    ) -> Endpoint:
+        """Return the endpoint as it is now; with `versions` only one that stands at one of them is changed.
+
+        Raises EndpointMissing, EndpointOutdated, InvalidField, UIDTaken or KeyMissing.
+        """
         if "url" in changes:
             await vet_url(self.urls, changes["url"])
         async with self.database.transaction() as connection:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
+            _check_version(endpoint, versions)
             now = self.clock()
             changed = _changed(endpoint, changes, now)
             if "signing" in changes:
@@ -93,18 +103,31 @@ class ArchiveEndpoint:
     clock: Clock
     changed: EndpointChanged
 
-    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, *, is_listener: bool = False) -> Endpoint:
-        """Return the endpoint as it was. Raises EndpointMissing."""
+    async def __call__(
+        self,
+        owner: Owner,
+        endpoint_id: uuid.UUID,
+        versions: Collection[int] | None = None,
+        *,
+        is_listener: bool = False,
+    ) -> Endpoint:
+        """Return the endpoint as it was; `versions` as for a change. Raises EndpointMissing or EndpointOutdated."""
         now = self.clock()
         async with self.database.transaction() as connection:
             endpoint = await endpoints.lock(connection, owner, endpoint_id, is_listener=is_listener)
             if endpoint is None:
                 raise EndpointMissing
+            _check_version(endpoint, versions)
             await endpoints.archive(connection, endpoint_id, now)
             # What is under way is left to its result; what slips in beside us is canceled when it is claimed.
             await queue.cancel_waiting(connection, endpoint_id, now)
         self.changed(endpoint_id)
         return endpoint
+
+
+def _check_version(endpoint: Endpoint, versions: Collection[int] | None) -> None:
+    if versions is not None and endpoint.version not in versions:
+        raise EndpointOutdated
 
 
 def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> Endpoint:

@@ -2,10 +2,12 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.webhooks.domain.endpoints import Endpoint, EndpointStatus, Owner
 from services.webhooks.domain.errors import EndpointMissing
-from services.webhooks.store import endpoints
+from services.webhooks.domain.stats import Stats
+from services.webhooks.store import endpoints, stats
 from shared.database.pool import Database
 
 
@@ -23,17 +25,25 @@ class ReadEndpoints:
             raise EndpointMissing
         return found
 
+    async def stats(self, owner: Owner, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:
+        """Sum up an endpoint's deliveries of a span of time. Raises EndpointMissing."""
+        async with self.database.connection() as connection:
+            if await endpoints.find(connection, owner, endpoint_id) is None:
+                raise EndpointMissing
+            return await stats.sum_up(connection, endpoint_id, since, until)
+
     async def page(
         self,
         owner: Owner,
         *,
         status: EndpointStatus | None,
         event_type: str | None,
+        uid: str | None,
         before: uuid.UUID | None,
         limit: int,
     ) -> list[Endpoint]:
         """Return up to `limit` endpoints, the newest first."""
         async with self.database.connection() as connection:
             return await endpoints.list_page(
-                connection, owner, status=status, event_type=event_type, before=before, limit=limit
+                connection, owner, status=status, event_type=event_type, uid=uid, before=before, limit=limit
             )

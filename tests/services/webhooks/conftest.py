@@ -152,9 +152,18 @@ class Service:
     admin: "asyncpg.Connection[asyncpg.Record]"
 
     async def send(
-        self, method: str, path: str, key: str | None, json: Any = None, *, idempotency: str | None = None
+        self,
+        method: str,
+        path: str,
+        key: str | None,
+        json: Any = None,
+        *,
+        idempotency: str | None = None,
+        if_match: str | None = None,
     ) -> Reply:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
         if idempotency is not None:
             headers["Idempotency-Key"] = idempotency
         async with self.http.request(method, f"/v1/webhooks{path}", headers=headers, json=json) as response:

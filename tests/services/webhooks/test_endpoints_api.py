@@ -1,12 +1,13 @@
 """The endpoints API: what is accepted, what is shown, and to whom."""
 
+import asyncio
 import base64
 from typing import Any
 
 import pytest
 
 from shared.ids import new_id
-from tests.services.webhooks.conftest import Merchant, Service, make_merchant
+from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, make_merchant
 from tests.services.webhooks.receiver import Receiver
 
 URL = "https://hooks.example.com/mintwire"
@@ -21,7 +22,7 @@ async def test_an_endpoint_is_active_at_once_and_its_secret_is_shown_this_once(
     assert secret.startswith("whsec_")
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     assert list(made) == [
-        *("id", "url", "event_types", "status", "format", "signing", "description", "metadata", "partner_id"),
+        *("id", "uid", "url", "event_types", "status", "format", "signing", "description", "metadata", "partner_id"),
         *("headers", "auth", "timeout_seconds", "max_in_flight", "rate_limit_per_second", "schedule", "ordering"),
         *("on_exhausted", "disabled_reason", "paused_until", "resume_at", "created_at", "updated_at"),
     ]
@@ -86,6 +87,9 @@ async def test_secrets_lie_sealed_in_the_database(service: Service, merchant: Me
         ({"auth": {"type": "header", "name": "Host", "value": "x"}}, "auth"),
         ({"headers": {"X-Key": "a"}, "auth": {"type": "header", "name": "x-key", "value": "b"}}, "auth"),
         ({"partner_id": str(new_id())}, "partner_id"),
+        ({"uid": ""}, "uid"),
+        ({"uid": "two words"}, "uid"),
+        ({"uid": "x" * 256}, "uid"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -109,6 +113,93 @@ async def test_changes_pausing_and_resuming(service: Service, merchant: Merchant
     for change in ({"url": "http://example.com/"}, {"status": "resting"}, {"url": None}, {"secret": "x"}):
         refused = await service.send("PATCH", path, merchant.partner_key, change)
         assert refused.status == 422, change
+
+
+async def test_an_endpoint_is_found_by_the_owners_own_name_for_it(service: Service, merchant: Merchant) -> None:
+    made = await service.endpoint(merchant.partner_key, URL, uid="shop-1")
+    other = await service.endpoint(merchant.partner_key, URL)
+    assert (made["uid"], other["uid"]) == ("shop-1", None)
+    found = await service.send("GET", "/endpoints?uid=shop-1", merchant.partner_key)
+    assert [each["id"] for each in found.data] == [made["id"]]
+    taken = await service.send("POST", "/endpoints", merchant.partner_key, {"url": URL, "uid": "shop-1"})
+    changed = await service.send("PATCH", f"/endpoints/{other['id']}", merchant.partner_key, {"uid": "shop-1"})
+    for refused in (taken, changed):
+        assert (refused.status, refused.body["code"], list(refused.body["errors"])) == (409, "uid_taken", ["uid"])
+    # The names of a program's own endpoints are another set, and what is archived or taken away is free again.
+    assert (await service.endpoint(merchant.program_key, URL, uid="shop-1"))["partner_id"] is None
+    await service.send("PATCH", f"/endpoints/{made['id']}", merchant.partner_key, {"uid": None})
+    again = await service.send("PATCH", f"/endpoints/{other['id']}", merchant.partner_key, {"uid": "shop-1"})
+    assert (again.status, again.data["uid"]) == (200, "shop-1")
+    await service.send("DELETE", f"/endpoints/{other['id']}", merchant.partner_key)
+    assert (await service.endpoint(merchant.partner_key, URL, uid="shop-1"))["uid"] == "shop-1"
+
+
+async def test_of_endpoints_made_at_once_with_one_name_there_is_one(service: Service, merchant: Merchant) -> None:
+    replies = await asyncio.gather(
+        *(service.send("POST", "/endpoints", merchant.partner_key, {"url": URL, "uid": "shop"}) for _ in range(8))
+    )
+    assert sorted(reply.status for reply in replies) == [201] + [409] * 7
+
+
+async def test_a_change_meant_for_another_version_is_refused(service: Service, merchant: Merchant) -> None:
+    created = await service.send("POST", "/endpoints", merchant.partner_key, {"url": URL})
+    path = f"/endpoints/{created.data['id']}"
+    read = await service.send("GET", path, merchant.partner_key)
+    assert read.headers["ETag"] == created.headers["ETag"]
+    replies = await asyncio.gather(
+        *(
+            service.send("PATCH", path, merchant.partner_key, {"description": str(n)}, if_match=read.headers["ETag"])
+            for n in range(8)
+        )
+    )
+    assert sorted(reply.status for reply in replies) == [200] + [412] * 7
+    (won,) = (reply for reply in replies if reply.status == 200)
+    assert {reply.body["code"] for reply in replies if reply.status == 412} == {"precondition_failed"}
+    after = await service.send("GET", path, merchant.partner_key)
+    assert (after.data, after.headers["ETag"]) == (won.data, won.headers["ETag"])
+    for stale in (read.headers["ETag"], f"W/{won.headers['ETag']}", '"nonsense"', "3"):
+        assert (await service.send("DELETE", path, merchant.partner_key, if_match=stale)).status == 412
+    for fresh in (f'"0", {won.headers["ETag"]}', "*", None):
+        assert (await service.send("PATCH", path, merchant.partner_key, {}, if_match=fresh)).status == 200
+    latest = (await service.send("GET", path, merchant.partner_key)).headers["ETag"]
+    assert (await service.send("DELETE", path, merchant.partner_key, if_match=latest)).status == 200
+
+
+async def test_a_rotation_is_a_new_version(service: Service, merchant: Merchant) -> None:
+    created = await service.send("POST", "/endpoints", merchant.partner_key, {"url": URL})
+    path = f"/endpoints/{created.data['id']}"
+    await service.send("POST", f"{path}/keys/rotate", merchant.partner_key, {})
+    stale = await service.send(
+        "PATCH", path, merchant.partner_key, {"description": "x"}, if_match=created.headers["ETag"]
+    )
+    assert stale.status == 412
+
+
+async def test_what_became_of_deliveries_is_summed_up(
+    service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await service.endpoint(merchant.partner_key, receiver.url)
+    path = f"/endpoints/{made['id']}/stats"
+    empty = await service.send("GET", path, merchant.partner_key)
+    assert (empty.data["success_rate"], empty.data["duration_ms"], empty.data["attempts"]) == (None, None, {})
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))
+    await service.settled(3)
+    receiver.status = 410
+    await service.consume(code_redeemed(merchant, "LAST"))
+    await service.settled(1, "dead")
+    await service.attempted(4)
+    found = (await service.send("GET", path, merchant.partner_key)).data
+    assert found["deliveries"] == {"pending": 0, "succeeded": 3, "failed": 0, "dead": 1, "canceled": 0}
+    assert (found["attempts"], found["success_rate"], found["is_whole"]) == ({"2xx": 3, "4xx": 1}, 0.75, True)
+    assert 0 <= found["duration_ms"]["p50"] <= found["duration_ms"]["p95"] <= found["duration_ms"]["p99"]
+    earlier = await service.send("GET", f"{path}?until=2020-01-02T00:00:00Z", merchant.partner_key)
+    assert (earlier.data["since"], earlier.data["attempts"]) == ("2020-01-01T00:00:00.000000Z", {})
+    refused = await service.send("GET", f"{path}?since=2999-01-01T00:00:00Z", merchant.partner_key)
+    assert (refused.status, list(refused.body["errors"])) == (422, ["since"])
+    monkeypatch.setattr("services.webhooks.store.stats.LOOKED_AT", 2)
+    newest = (await service.send("GET", path, merchant.partner_key)).data
+    assert (newest["is_whole"], newest["attempts"]) == (False, {"2xx": 1, "4xx": 1})
+    assert newest["since"] > found["since"]
 
 
 async def test_an_archived_endpoint_is_gone(service: Service, merchant: Merchant) -> None:
@@ -156,6 +247,7 @@ async def test_a_foreign_endpoint_answers_exactly_like_a_missing_one(service: Se
         ("PATCH", "", {"status": "paused"}),
         ("DELETE", "", None),
         ("POST", "/test", None),
+        ("GET", "/stats", None),
         ("POST", "/keys/rotate", {}),
     ]
     for key in (stranger.partner_key, stranger.program_key):

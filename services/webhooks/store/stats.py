@@ -1,0 +1,52 @@
+"""Sums over an endpoint's deliveries and their attempts."""
+
+import uuid
+from datetime import datetime
+from typing import Final
+
+from services.webhooks.domain.stats import LOOKED_AT, Stats
+from shared.database.pool import Connection
+from shared.ids import earliest_id
+
+_PERCENTILES: Final = (50, 95, 99)
+
+# Ids tell when deliveries were made, so the index finds the newest of a span; the attempts are looked up one by one.
+COUNT_DELIVERIES = """
+WITH looked_at AS (
+    SELECT id, status, created_at FROM deliveries
+    WHERE endpoint_id = $1 AND id >= $2 AND id < $3
+    ORDER BY id DESC LIMIT $4)
+SELECT status, count(*) AS number, min(created_at) AS since, min(id::text)::uuid AS first
+FROM looked_at GROUP BY status
+"""
+COUNT_ATTEMPTS = """
+SELECT CASE WHEN a.status IS NULL THEN 'unanswered' ELSE a.status / 100 || 'xx' END AS answer, count(*) AS number
+FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+WHERE d.endpoint_id = $1 AND d.id >= $2 AND d.id < $3
+GROUP BY 1
+"""
+DURATIONS = """
+SELECT percentile_cont($4::float8[]) WITHIN GROUP (ORDER BY a.duration_ms) AS durations
+FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+WHERE d.endpoint_id = $1 AND d.id >= $2 AND d.id < $3 AND a.status IS NOT NULL
+"""
+
+
+async def sum_up(connection: Connection, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:
+    """Sum up the newest deliveries of a span of time."""
+    first, end = earliest_id(since), earliest_id(until)
+    rows = await connection.fetch(COUNT_DELIVERIES, endpoint_id, first, end, LOOKED_AT)
+    deliveries = {row["status"]: row["number"] for row in rows}
+    is_whole = sum(deliveries.values()) < LOOKED_AT
+    if not is_whole:
+        first, since = min(row["first"] for row in rows), min(row["since"] for row in rows)
+    attempts = await connection.fetch(COUNT_ATTEMPTS, endpoint_id, first, end)
+    durations = await connection.fetchval(DURATIONS, endpoint_id, first, end, [each / 100 for each in _PERCENTILES])
+    return Stats(
+        since,
+        until,
+        is_whole,
+        deliveries,
+        {row["answer"]: row["number"] for row in attempts},
+        dict(zip(_PERCENTILES, durations or (), strict=False)),
+    )
