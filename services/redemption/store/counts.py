@@ -24,14 +24,10 @@ SELECT c.coupon_id, c.customer_key,
        (SELECT count(*)::int FROM redemptions r
         WHERE r.coupon_id = c.coupon_id AND r.customer_key = c.customer_key AND r.customer_key IS NOT NULL
           AND r.is_counted) AS uses,
-       CASE WHEN n.held_until > $3 THEN (
-           SELECT count(*)::int FROM holds h
-           WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.expires_at > $3)
-       ELSE 0 END AS held
+       (SELECT count(*)::int FROM holds h
+        WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.customer_key IS NOT NULL
+          AND h.expires_at > $3) AS held
 FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
-LEFT JOIN LATERAL (
-    SELECT n.held_until FROM customer_counters n
-    WHERE n.coupon_id = c.coupon_id AND n.customer_key = c.customer_key OFFSET 0) n ON true
 """
 # A period that has no counter yet is counted from the redemptions.
 READ_PERIODS = """

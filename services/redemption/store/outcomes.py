@@ -58,13 +58,12 @@ WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND r.voided_at IS NULL
 """
 WRITE_LIMITS = """
 WITH counted_customer AS (
-    INSERT INTO customer_counters AS n (coupon_id, customer_key, uses, use_limit, held_until)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::timestamptz[])
-    ON CONFLICT (coupon_id, customer_key) DO UPDATE
-    SET uses = excluded.uses, use_limit = excluded.use_limit, held_until = greatest(n.held_until, excluded.held_until)
+    INSERT INTO customer_counters (coupon_id, customer_key, uses, use_limit)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[])
+    ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 )
 INSERT INTO period_counters (coupon_id, period, starts_at, uses, use_limit)
-SELECT * FROM unnest($6::uuid[], $7::text[], $8::timestamptz[], $9::int[], $10::int[])
+SELECT * FROM unnest($5::uuid[], $6::text[], $7::timestamptz[], $8::int[], $9::int[])
 ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 """
 WRITE_ORDERS = """
@@ -190,14 +189,14 @@ async def update_redemptions(connection: Connection, redemptions: Collection[Red
 
 async def write_limits(
     connection: Connection,
-    customers: Iterable[tuple[CustomerKey, Count, int | None, datetime | None]],
+    customers: Iterable[tuple[CustomerKey, Count, int | None]],
     periods: Iterable[tuple[PeriodKey, Count, int | None]],
 ) -> None:
     """Write counts of customers and periods, each with its limit."""
-    customer_rows = [(*key, count.uses, limit, held_until) for key, count, limit, held_until in customers]
+    customer_rows = [(*key, count.uses, limit) for key, count, limit in customers]
     period_rows = [(*key, count.uses, limit) for key, count, limit in periods]
     if customer_rows or period_rows:
-        await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 5), *_columns(period_rows, 5))
+        await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 4), *_columns(period_rows, 5))
 
 
 async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBook], now: datetime) -> None:

@@ -173,7 +173,7 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
         await insert_redemptions(connection, written.redemptions, codes, coupons, written.events, now)
     else:
         await insert_events(connection, written.events)
-    await _write_limits(connection, books, shelf, written)
+    await _write_limits(connection, books, shelf)
     if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
         await write_orders(connection, moved, now)
     if written.refunds:
@@ -227,20 +227,14 @@ def _coupon_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime], no
     return rows
 
 
-async def _write_limits(connection: Connection, books: Books, shelf: Shelf, written: Written) -> None:
+async def _write_limits(connection: Connection, books: Books, shelf: Shelf) -> None:
     if not books.customer_counts and not books.period_counts:
         return
     rules = {terms.coupon_id: terms.restrictions for terms in shelf.terms}
-    held = {
-        (each.coupon_id, each.customer_key): reserved.reservation.expires_at
-        for reserved in written.reserved
-        for each in reserved.reservation.held
-        if each.customer_key is not None
-    }
     customers = [
-        (key, count, rules[key[0]].customer_limit if count.is_raised else None, held.get(key))
+        (key, count, rules[key[0]].customer_limit if count.is_raised else None)
         for key, count in books.customer_counts.items()
-        if count.is_moved or key in held
+        if count.is_moved
     ]
     periods = [
         (key, count, rules[key[0]].period_limits.get(key[1]) if count.is_raised else None)

@@ -29,15 +29,15 @@ def strings_of(purchases: Sequence[Purchase]) -> list[Strings]:
 
 
 def customers_of(purchases: Sequence[Purchase], locked: Locked) -> set[CustomerKey]:
-    """Return whose uses of which coupons are limited."""
-    if not locked.customer_limits:
+    """Return who is locked for which coupons: their uses are limited, or were."""
+    if not locked.counted_customers:
         return set()
     return {
         (coupon_id, purchase.buyer.key)
         for purchase in purchases
         if purchase.buyer.key is not None
         for code in purchase.codes
-        for coupon_id in locked.customer_limits.get((purchase.program_id, code.canonical or ""), ())
+        for coupon_id in locked.counted_customers.get((purchase.program_id, code.canonical or ""), ())
     }
 
 
@@ -63,7 +63,9 @@ async def open_books(
     doubtful = {purchase.program_id for purchase in purchases} - known
     if doubtful or reads_all:
         known |= await find_programs(connection, list(doubtful))
-    customer_counts = await count_customers(connection, customers, now) if customers or reads_all else {}
+    limited = {terms.coupon_id for terms in shelf.terms if terms.restrictions.customer_limit is not None}
+    counted = [customer for customer in customers if customer[0] in limited]
+    customer_counts = await count_customers(connection, counted, now) if counted or reads_all else {}
     moments = _moments(purchases, shelf, history)
     period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
     budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}

@@ -11,7 +11,7 @@ import pytest
 
 from services.redemption.app import open_database
 from tests.databases import Database
-from tests.services.redemption.conftest import Decider, Shop
+from tests.services.redemption.conftest import Decider, Shop, waiting
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
 Connection = asyncpg.Connection
@@ -206,6 +206,56 @@ class TestDiscounts:
 
 
 class TestUsesPerCustomer:
+    @pytest.mark.parametrize("limits", [(), (1, None)], ids=["for the first time", "again"])
+    async def test_a_limit_set_while_a_purchase_without_it_is_under_way_waits_for_that(
+        self,
+        database: Database,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        limits: tuple[int | None, ...],
+    ) -> None:
+        """The purchase is not committed when the first one under the limit counts what its customer has used."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        for n in range(3):
+            await merchant.code(program, coupon, f"C{n}", limit=None)
+        blocker = await asyncpg.connect(database.admin)
+        async with open_database(database.redemption, 4) as pool:
+            early, late = Decider(pool), Decider(pool)
+            for limit in limits:
+                await merchant.restrict_coupon(coupon, customer_redemption_limit=limit)
+                await late.take(checkout(program, "C2", ref=str(limit), customer={"id": "bob"}))
+            # Holds up the first decider between its decision and its commit.
+            await blocker.execute("BEGIN; LOCK TABLE redemption.events IN EXCLUSIVE MODE")
+            first = asyncio.create_task(early.take(checkout(program, "C0", ref="a", customer=ANNA)))
+            await waiting(admin, 1)
+            await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+            second = asyncio.create_task(late.take(checkout(program, "C1", ref="b", customer=ANNA)))
+            await waiting(admin, 2)
+            await blocker.close()
+            assert told(await first) == ["code.redeemed"]
+            assert told(await second) == ["customer_limit_reached"]
+
+    async def test_a_limit_set_while_others_wait_for_its_first_purchase_holds_for_them_too(
+        self, database: Database, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """They saw no limit before they had their locks, and one when they read under them: they start again."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        blocker = await asyncpg.connect(database.admin)
+        async with open_database(database.redemption, 4) as pool:
+            early, late = Decider(pool), Decider(pool)
+            await blocker.execute("BEGIN; LOCK TABLE redemption.events IN EXCLUSIVE MODE")
+            first = asyncio.create_task(early.take(checkout(program, "MANY", ref="a", customer=ANNA)))
+            await waiting(admin, 1)
+            second = asyncio.create_task(late.take(checkout(program, "MANY", ref="b", customer=ANNA)))
+            await waiting(admin, 2)
+            await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+            await blocker.close()
+            assert told(await first) == ["code.redeemed"]
+            assert told(await second) == ["customer_limit_reached"]
+
     async def test_are_counted_by_id_or_else_by_mailbox(self, decider: Decider, merchant: Merchant) -> None:
         program = await merchant.program()
         coupon = await merchant.coupon(program)
@@ -377,12 +427,15 @@ class TestHolds:
         assert (await shop.redeem("MANY", ref="a", **asked)).status == 201
         assert (await shop.redeem("MANY", ref="b", **asked)).status == 409
 
-    async def test_taken_before_the_coupon_had_a_limit_count_under_it(self, shop: Shop, merchant: Merchant) -> None:
+    @pytest.mark.parametrize("column", ["redemption_limit", "customer_redemption_limit", "daily_redemption_limit"])
+    async def test_taken_before_the_coupon_had_a_limit_count_under_it(
+        self, shop: Shop, merchant: Merchant, column: str
+    ) -> None:
         coupon = await merchant.coupon(shop.program_id)
         await merchant.code(shop.program_id, coupon, "MANY", limit=None)
-        await shop.reserve("MANY", ref="a")
-        await merchant.restrict_coupon(coupon, redemption_limit=2)
-        statuses = [(await shop.redeem("MANY", ref=ref)).status for ref in ("b", "c", "a")]
+        await shop.reserve("MANY", ref="a", customer=ANNA)
+        await merchant.restrict_coupon(coupon, **{column: 2})
+        statuses = [(await shop.redeem("MANY", ref=ref, customer=ANNA)).status for ref in ("b", "c", "a")]
         assert statuses == [201, 409, 201]
 
     async def test_a_held_code_and_two_orders_for_it_in_one_batch(self, shop: Shop, merchant: Merchant) -> None:

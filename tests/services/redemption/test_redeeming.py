@@ -13,16 +13,12 @@ from services.redemption.app import open_database
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
 from shared.faults import TransientFault
 from tests.databases import Database
-from tests.services.redemption.conftest import Decider
+from tests.services.redemption.conftest import Decider, waiting
 from tests.services.redemption.merchant import NOW, Merchant, checkout
 
 Connection = asyncpg.Connection
 
 DAY = timedelta(days=1)
-COUNT_WAITING = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND usename = 'mintwire_redemption' AND wait_event_type = 'Lock'
-"""
 SECOND = timedelta(seconds=1)
 
 
@@ -418,13 +414,6 @@ class TestACouponsLimit:
             await blocker.close()
             assert [e["event"] for e in await first] == ["code.redeemed"]
             assert [e.get("reason") for e in await second] == ["coupon_exhausted"]
-
-
-async def waiting(admin: "Connection[asyncpg.Record]", sessions: int) -> None:
-    """Return once so many sessions of the service wait for a lock."""
-    async with asyncio.timeout(10):
-        while await admin.fetchval(COUNT_WAITING) != sessions:  # noqa: ASYNC110 - the event is in the server
-            await asyncio.sleep(0.01)
 
 
 class TestFaults:
