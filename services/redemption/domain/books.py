@@ -183,9 +183,11 @@ class OrderBook:
         """Return what the refunds since a purchase take back; None if they are less than was paid.
 
         A refund belongs to the purchases before it. Nothing else that is heard of changes what a purchase gets back,
-        so it does not matter what comes first.
+        so it does not matter what comes first. Where nothing was paid, what goes back was paid for something else, such
+        as the shipping; only a refund of nothing means the purchase then.
         """
-        refunds = sorted((r for r in self.refunds if r.occurred_at >= since), key=lambda r: r.occurred_at, reverse=True)
+        refunds = [r for r in self.refunds if r.occurred_at >= since and (paid_minor > 0 or r.amount_minor == 0)]
+        refunds.sort(key=lambda refund: refund.occurred_at, reverse=True)
         total = 0
         for refund in refunds:
             total += refund.amount_minor

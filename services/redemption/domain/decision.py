@@ -181,7 +181,9 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
 def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:
     own: tuple[OrderBook, ...] = () if order is None else (order,)
     if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
-        own += (books.order((purchase.program_id, purchase.reserved_ref)),)
+        reserved = books.order((purchase.program_id, purchase.reserved_ref))
+        # It may have ended since it was found, and its order may have another now, which nobody named.
+        own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
     left = purchase.subtotal_minor
     if order is not None and left is not None:
         standing = (r.discount_minor or 0 for r in order.redemptions if r.voided_at is None)

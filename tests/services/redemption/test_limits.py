@@ -270,6 +270,15 @@ class TestUsesPerCustomer:
         bodies = [checkout(program, "MANY", ref=str(n), customer=customer) for n, customer in enumerate(customers)]
         assert told(await decider.take(*bodies)) == ["code.redeemed", "customer_limit_reached"] * 2
 
+    async def test_an_address_that_is_blank_names_nobody(self, decider: Decider, merchant: Merchant) -> None:
+        """Shops send one for their guests, who are not one customer."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        bodies = [checkout(program, "MANY", ref=email, customer={"email": email}) for email in (" ", "\t\u00a0")]
+        assert told(await decider.take(*bodies)) == ["customer_required"] * 2
+
     async def test_span_the_codes_of_a_coupon_and_come_back_with_a_void(
         self, decider: Decider, merchant: Merchant
     ) -> None:
@@ -323,6 +332,49 @@ class TestPeriods:
         ]
         bodies = [checkout(program, "MANY", ref=str(n), time=time) for n, time in enumerate(times)]
         assert told(await decider.take(*bodies)) == ["code.redeemed", "period_limit_reached"] * 2
+
+    @pytest.mark.parametrize(
+        ("zone", "column", "first", "last", "next_one"),
+        [
+            # The day on which the clocks go forward has 23 hours, and the one on which they go back 25.
+            ("Europe/Berlin", "daily", "2026-03-28T23:00", "2026-03-29T21:59", "2026-03-29T22:00"),
+            ("Europe/Berlin", "daily", "2026-10-24T22:00", "2026-10-25T22:59", "2026-10-25T23:00"),
+            # Here the day begins at 01:00, since there is no midnight.
+            ("America/Santiago", "daily", "2026-09-06T04:00", "2026-09-07T02:59", "2026-09-07T03:00"),
+            ("America/New_York", "weekly", "2026-03-02T05:00", "2026-03-09T03:59", "2026-03-09T04:00"),
+            ("Asia/Kathmandu", "monthly", "2026-02-28T18:15", "2026-03-31T18:14", "2026-03-31T18:15"),
+        ],
+    )
+    async def test_are_as_long_as_the_program_s_clock_says(
+        self,
+        decider: Decider,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        zone: str,
+        column: str,
+        first: str,
+        last: str,
+        next_one: str,
+    ) -> None:
+        """Both ends of a period are in it, whether it is counted by its counter or, the first time, by its uses."""
+        program = await merchant.program()
+        await admin.execute("UPDATE codes.programs SET timezone = $1", zone)
+        coupon = await merchant.coupon(program)
+        code = await merchant.code(program, coupon, "MANY", limit=None)
+        await merchant.restrict_code(code, created_at=NOW - 99 * DAY)
+        moments = [datetime.fromisoformat(f"{text}:00+00:00") for text in (first, last, next_one)]
+        reasons = []
+        for n, moment in enumerate((moments[0], *moments, moments[2])):
+            if n == 1:
+                await merchant.restrict_coupon(coupon, **{f"{column}_redemption_limit": 2})
+            decider.now = moment
+            reasons += told(await decider.take(checkout(program, "MANY", ref=str(n), time=moment)))
+            if n == 2:
+                decider.now = moments[0] - timedelta(minutes=1)
+                earlier = await decider.take(checkout(program, "MANY", ref="earlier", time=decider.now))
+                assert told(earlier) == ["code.redeemed"]
+        full, done = "period_limit_reached", "code.redeemed"
+        assert reasons == [done, done, full, done, done]
 
     @pytest.mark.parametrize(
         ("column", "before", "after"),
@@ -404,7 +456,72 @@ class TestBudgets:
         assert await admin.fetchval("SELECT spent_minor FROM redemption.coupon_counters") == 1000
 
 
+class TestSeveralCodesOfOneCoupon:
+    @pytest.mark.parametrize(
+        ("coupon", "reason"),
+        [
+            ({"redemption_limit": 2}, "coupon_exhausted"),
+            ({"customer_redemption_limit": 2}, "customer_limit_reached"),
+            ({"weekly_redemption_limit": 2}, "period_limit_reached"),
+            ({"budget_minor": 1000, "budget_currency": "USD"}, "budget_exhausted"),
+        ],
+    )
+    async def test_count_together_within_one_order(
+        self, shop: Shop, merchant: Merchant, coupon: dict[str, Any], reason: str
+    ) -> None:
+        """Three codes of 500 each, where the coupon has room for two: at no door all three, at each door two."""
+        made = await merchant.coupon(shop.program_id, percent=None, amount=500, currency="USD")
+        await merchant.restrict_coupon(made, **coupon)
+        for text in ("C1", "C2", "C3"):
+            await merchant.code(shop.program_id, made, text)
+        asked: dict[str, Any] = {"order": USD, "customer": ANNA}
+        checked = await shop.validate("C1", "C2", "C3", **asked)
+        assert [code["reason"] for code in checked.data["codes"]] == [None, None, reason]
+        for refused in (await shop.reserve("C1", "C2", "C3", **asked), await shop.redeem("C1", "C2", "C3", **asked)):
+            assert (refused.body["code"], list(refused.body["errors"])) == (reason, ["codes.2"])
+        event = checkout(shop.program_id, "C1", "C2", "C3", ref="event", **asked)
+        assert told(await shop.decider.take(event)) == [reason]
+        assert (await shop.reserve("C1", "C2", ref="a", **asked)).status == 201
+        assert (await shop.redeem("C3", ref="b", **asked)).status == 409
+        assert (await shop.redeem("C1", "C2", ref="a", **asked)).status == 201
+        assert (await shop.redeem("C3", ref="b", **asked)).body["code"] == reason
+
+
 class TestHolds:
+    @pytest.mark.parametrize(
+        ("of_code", "of_coupon", "reason"),
+        [
+            ({"is_active": False}, {}, "code_inactive"),
+            ({"archived_at": NOW}, {}, "code_inactive"),
+            ({}, {"is_active": False}, "coupon_inactive"),
+            ({}, {"minimum_minor": 2501, "minimum_currency": "USD"}, "minimum_not_met"),
+            ({}, {"budget_minor": 499, "budget_currency": "USD"}, "budget_exhausted"),
+            ({}, {"redemption_limit": 1}, "coupon_exhausted"),
+            ({"redemption_limit": 1}, {}, "code_used"),
+            ({"expires_at": NOW}, {"expires_at": NOW}, None),
+            ({}, {"percent_hundredths": 3000}, None),
+        ],
+    )
+    async def test_keep_a_use_but_not_the_terms(
+        self, shop: Shop, merchant: Merchant, of_code: dict[str, Any], of_coupon: dict[str, Any], reason: str | None
+    ) -> None:
+        """What the merchant changes in the meantime counts, but for the time at which the code ends."""
+        coupon = await merchant.coupon(shop.program_id, percent=2000)
+        code = await merchant.code(shop.program_id, coupon, "MANY", limit=None)
+        await shop.redeem("MANY", ref="another", order=USD)
+        assert (await shop.reserve("MANY", ref="a", order=USD)).status == 201
+        shop.decider.now += timedelta(seconds=1)
+        if of_code:
+            await merchant.restrict_code(code, **of_code)
+        if of_coupon:
+            await merchant.restrict_coupon(coupon, **of_coupon)
+        answer = await shop.redeem("MANY", ref="a", order=USD)
+        if reason is not None:
+            assert (answer.status, answer.body["code"]) == (409, reason)
+            return
+        (made,) = answer.data["redemptions"]
+        assert made["discount"]["applied_minor"] == 2500 * of_coupon.get("percent_hundredths", 2000) // 10_000
+
     @pytest.mark.parametrize(
         ("coupon", "reason"),
         [

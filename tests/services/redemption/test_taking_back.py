@@ -156,6 +156,19 @@ class TestARefund:
         parts = [await decider.take(taken_back(program, "refunded", amount=amount)) for amount in (500, 1499, 1)]
         assert [names(events) for events in parts] == [[], [], ["code.redemption_voided"]]
 
+    @pytest.mark.parametrize("is_known", [True, False], ids=["purchase first", "refund first"])
+    async def test_of_the_shipping_gives_no_free_code_back(
+        self, decider: Decider, merchant: Merchant, is_known: bool
+    ) -> None:
+        """Nothing was paid for the order itself, so any amount would be all of it, and the code free for the next."""
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program, percent=10_000), "FREE")
+        paid = checkout(program, "FREE", order=USD, time=NOW - HOUR)
+        shipping = taken_back(program, "refunded", amount=499)
+        events = await decider.take(*((paid, shipping) if is_known else (shipping, paid)))
+        assert names(events) == ["code.redeemed"]
+        assert names(await decider.take(taken_back(program, "refunded", amount=0))) == ["code.redemption_voided"]
+
     @pytest.mark.parametrize("refund", [{}, {"amount": 500, "release": True}])
     async def test_of_all_or_with_the_use_takes_the_order_back(
         self, decider: Decider, merchant: Merchant, refund: dict[str, Any]
