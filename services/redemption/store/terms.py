@@ -42,13 +42,15 @@ SELECT v.code_id, v.program_id, v.partner_id, v.coupon_id, v.code, v.canonical, 
        m.coupon_id IS NOT NULL AS has_coupon_count,
        coalesce(m.uses, f.uses) AS coupon_uses, coalesce(m.version, 0) AS coupon_version,
        m.uses IS NULL AS is_first_count, coalesce(m.held_until > $3, false) AS is_coupon_held,
-       coalesce(m.has_periods, false) AS has_periods, m.spent_minor, m.spent_currency
+       coalesce(m.has_periods, false) AS has_periods, m.period_zone, m.spent_minor,
+       m.spent_currency
 FROM unnest($1::uuid[]) AS w (id)
 CROSS JOIN LATERAL (SELECT * FROM codes.redeemable_v1 v WHERE v.code_id = w.id OFFSET 0) v
 LEFT JOIN LATERAL (
     SELECT n.uses, n.version, n.held_until FROM code_counters n WHERE n.code_id = w.id OFFSET 0) n ON true
 LEFT JOIN LATERAL (
-    SELECT m.coupon_id, m.uses, m.version, m.held_until, m.has_periods, m.spent_minor, m.spent_currency
+    SELECT m.coupon_id, m.uses, m.version, m.held_until, m.has_periods, m.period_zone, m.spent_minor,
+           m.spent_currency
     FROM coupon_counters m WHERE m.coupon_id = v.coupon_id OFFSET 0) m ON true
 LEFT JOIN first_count f ON f.coupon_id = v.coupon_id
 """
@@ -84,6 +86,7 @@ class CouponState:
     terms: CodeTerms
     is_first_count: bool
     has_periods: bool
+    period_zone: str | None
     spent_minor: int | None
     spent_currency: str | None
 
@@ -91,6 +94,11 @@ class CouponState:
     def counts_periods(self) -> bool:
         """Whether its periods are counted from now on."""
         return self.has_periods or bool(self.terms.restrictions.period_limits)
+
+    @property
+    def knows_periods(self) -> bool:
+        """Whether its counts of periods are those of the program's time zone."""
+        return self.period_zone == self.terms.timezone
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +141,11 @@ def _is_counted(terms: CodeTerms) -> bool:
 
 
 def _shelve_coupon(shelf: Shelf, terms: CodeTerms, coupon: list[Any]) -> None:
-    _, uses, version, is_first_count, is_held, has_periods, spent_minor, spent_currency = coupon
+    _, uses, version, is_first_count, is_held, *kept = coupon
     if terms.coupon_id in shelf.coupon_counts:
         return
     shelf.coupon_counts[terms.coupon_id] = Count(uses, version)
-    shelf.coupons[terms.coupon_id] = CouponState(terms, is_first_count, has_periods, spent_minor, spent_currency)
+    shelf.coupons[terms.coupon_id] = CouponState(terms, is_first_count, *kept)
     if is_held or is_first_count:
         shelf.coupon_holds.add(terms.coupon_id)
 

@@ -89,14 +89,16 @@ async def open_books(
 
 def _moments(
     purchases: Sequence[Purchase], shelf: Shelf, history: Mapping[OrderKey, OrderBook]
-) -> list[tuple[uuid.UUID, datetime, str]]:
-    zones = {key: state.terms.timezone for key, state in shelf.coupons.items() if state.counts_periods}
+) -> list[tuple[uuid.UUID, datetime, str, bool]]:
+    zones = {
+        key: (state.terms.timezone, state.knows_periods) for key, state in shelf.coupons.items() if state.counts_periods
+    }
     if not zones:
         return []
     asked = {purchase.occurred_at for purchase in purchases}
-    moments = [(coupon_id, moment, zone) for coupon_id, zone in zones.items() for moment in asked]
+    moments = [(coupon_id, moment, *zone) for coupon_id, zone in zones.items() for moment in asked]
     moments += [
-        (redemption.coupon_id, redemption.occurred_at, zones[redemption.coupon_id])
+        (redemption.coupon_id, redemption.occurred_at, *zones[redemption.coupon_id])
         for book in history.values()
         for redemption in book.redemptions
         if redemption.coupon_id in zones

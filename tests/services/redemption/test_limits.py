@@ -399,6 +399,43 @@ class TestPeriods:
             reasons += told(await decider.take(checkout(program, "MANY", ref=str(n), time=moment), received_at=moment))
         assert reasons == ["code.redeemed", "period_limit_reached"] * 2
 
+    async def test_are_counted_anew_when_the_program_moves_to_another_time_zone(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """Once there and back: neither way is a use forgotten that was counted by the other clock."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, daily_redemption_limit=3)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        reasons = []
+        for n, zone in enumerate(("UTC", "Asia/Kathmandu", "UTC", "Asia/Kathmandu", "UTC")):
+            await admin.execute("UPDATE codes.programs SET timezone = $1", zone)
+            reasons += told(await decider.take(checkout(program, "MANY", ref=str(n))))
+        assert reasons == ["code.redeemed"] * 3 + ["period_limit_reached"] * 2
+
+    async def test_give_back_a_use_that_another_time_zone_had_in_the_next(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """In London it was April already; by UTC the use is one of March, whose counter has never heard of it."""
+        program = await merchant.program()
+        await admin.execute("UPDATE codes.programs SET timezone = 'Europe/London'")
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, monthly_redemption_limit=2)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        for ref, text in (("a", "2026-03-31T22:59"), ("b", "2026-03-31T23:01")):
+            decider.now = datetime.fromisoformat(f"{text}:00+00:00")
+            await decider.take(checkout(program, "MANY", ref=ref, time=decider.now))
+        await admin.execute("UPDATE codes.programs SET timezone = 'UTC'")
+        assert told(await decider.take(checkout(program, "MANY", ref="c", time=decider.now))) == [
+            "period_limit_reached"
+        ]
+        for ref in ("a", "b"):
+            assert told(await decider.take(taken_back(program, ref=ref, time=decider.now))) == [
+                "code.redemption_voided"
+            ]
+        march = await admin.fetchval("SELECT uses FROM redemption.period_counters WHERE period = 'month'")
+        assert march == 0
+
     async def test_a_cap_counts_what_was_before_it_and_between_two_of_it(
         self, decider: Decider, merchant: Merchant
     ) -> None:

@@ -1,0 +1,8 @@
+-- What a customer holds of a coupon is looked up, so that a limit per customer counts what was reserved before it was set;
+-- `customer_counters.held_until` is no longer read.
+CREATE INDEX holds_customer ON holds (coupon_id, customer_key) WHERE customer_key IS NOT NULL;
+
+-- By which time zone a coupon's periods are counted. If its program has another by now, or none is known, they are counted
+-- anew from the redemptions, and those of before are forgotten.
+ALTER TABLE coupon_counters ADD COLUMN period_zone text;
+GRANT DELETE ON period_counters TO mintwire_redemption;
