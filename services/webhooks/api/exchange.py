@@ -12,7 +12,7 @@ from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
-from services.webhooks.usecases.handle_messages import ReadMessage, RedactMessage
+from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
 from services.webhooks.usecases.listen import Listen
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
@@ -20,6 +20,7 @@ from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
 from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
+from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.send_test import SendTest
 from shared.idempotency import Once
 from shared.web import Request, answered_once
@@ -48,7 +49,9 @@ class UseCases:
     create_replay: CreateReplay
     read_replays: ReadReplays
     cancel_replay: CancelReplay
+    list_messages: ListMessages
     read_message: ReadMessage
+    resend_message: ResendMessage
     redact_message: RedactMessage
     debug_signature: DebugSignature
     listen: Listen
