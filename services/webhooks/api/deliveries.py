@@ -32,9 +32,11 @@ from shared.web import (
     Route,
     Text,
     data_response,
+    encode_cursor,
     invalid_field,
     not_found,
     page_of,
+    page_response,
     respond,
 )
 
@@ -82,8 +84,9 @@ async def list_deliveries(request: Request) -> web.StreamResponse:
     if query.message_id is not None and message_id is None:
         raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
     chosen = DeliveryFilter(query.endpoint_id, query.status, query.event_type, message_id, query.since, query.until)
-    found = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit + 1)
-    return page_of(query, found, delivery_data)
+    page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
+    cursor = encode_cursor(page.next_after) if page.next_after else None
+    return page_response([delivery_data(each) for each in page.deliveries], cursor)
 
 
 async def show_delivery(request: Request) -> web.StreamResponse:
@@ -158,6 +161,7 @@ ROUTES: Final = (
         path="/v1/webhooks/deliveries",
         handler=list_deliveries,
         summary="List deliveries",
+        description="A page can be short, or even empty, without being the last: go on while there is a next_cursor.",
         tag="deliveries",
         query=DeliveryQuery,
         responses={200: Page[DeliveryData]},

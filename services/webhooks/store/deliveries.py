@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,6 +14,7 @@ from services.webhooks.domain.deliveries import (
     Delivery,
     DeliveryDetail,
     DeliveryFilter,
+    DeliveryPage,
     DeliveryStatus,
     RecordedAttempt,
 )
@@ -35,20 +36,45 @@ INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns
                       remote_ip, request_headers, status, error_code, response_headers, response)
 VALUES ($8, 1, 'test', $14, $15, $18, $19, $20, $21, $22, $23, $11, $12, $24, $16)
 """
-# A page is gathered endpoint by endpoint through the index, so that it costs the same however much history there is.
+# A page looks at a bounded number of deliveries, so that a rare status costs no more among millions than among a
+# hundred; a page can therefore be short, or even empty, without being the last.
+SCANNED_PER_PAGE: Final = 2000
+_FIRST_ID: Final = uuid.UUID(int=0)
+_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
+
+# Each endpoint's newest by the index: an equal share of what is looked at, but a page at least. What is older than the
+# last that was looked at of any endpoint with more is left to the next page; the last row, a mark, says where that
+# begins. Bounds that are always there, so that a kept plan goes by them too.
 LIST_DELIVERIES = """
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM endpoints
+    WHERE program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2) AND ($3::uuid IS NULL OR id = $3)
+), share AS MATERIALIZED (
+    SELECT greatest($8::bigint, $9::bigint / greatest(1, count(*))) AS size FROM chosen
+), scanned AS MATERIALIZED (
+    SELECT f.id, f.status, f.event_type, f.place
+    FROM chosen e CROSS JOIN LATERAL (
+        SELECT id, status, event_type, row_number() OVER (ORDER BY id DESC) AS place FROM (
+            SELECT id, status, event_type FROM deliveries
+            WHERE endpoint_id = e.id AND id < $4 AND id >= $5
+            ORDER BY id DESC LIMIT (SELECT size FROM share)) AS newest) AS f
+), mark AS MATERIALIZED (
+    SELECT id FROM scanned WHERE place = (SELECT size FROM share) ORDER BY id DESC LIMIT 1
+), page AS (
+    SELECT id FROM scanned
+    WHERE id >= coalesce((SELECT id FROM mark), $5) AND ($6::text IS NULL OR status = $6)
+        AND ($7::text IS NULL OR event_type = $7)
+    ORDER BY id DESC LIMIT $8
+)
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at
-FROM endpoints e
-CROSS JOIN LATERAL (
-    SELECT * FROM deliveries f
-    WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.id < $4)
-        AND ($5::text IS NULL OR f.status = $5) AND ($6::text IS NULL OR f.event_type = $6)
-        AND ($8::uuid IS NULL OR f.id >= $8) AND ($9::uuid IS NULL OR f.id < $9)
-    ORDER BY f.id DESC LIMIT $7) AS d
-LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
-WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-ORDER BY d.id DESC LIMIT $7
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at,
+       false AS is_mark
+FROM page p
+CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE id = p.id OFFSET 0) AS d
+LEFT JOIN LATERAL (
+    SELECT visible_at FROM delivery_queue WHERE delivery_id = p.id AND token IS NULL OFFSET 0) AS q ON true
+UNION ALL
+SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
 """
 LIST_OF_MESSAGE = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
@@ -199,31 +225,36 @@ async def insert_test(
 
 async def list_page(
     connection: Connection, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int
-) -> list[Delivery]:
+) -> DeliveryPage:
     """Return deliveries of the owner's endpoints, archived ones too, the newest first.
 
     What is rare among millions is looked for where it is kept apart.
     """
-    arguments = (
-        owner.program_id,
-        owner.partner_id,
-        chosen.endpoint_id,
-        before,
-        chosen.status,
-        chosen.event_type,
-        limit,
-        None if chosen.since is None else earliest_id(chosen.since),
-        None if chosen.until is None else earliest_id(chosen.until),
-    )
+    rows = await _rows(connection, owner, chosen, before, limit + 1)
+    found = sorted((_delivery(row) for row in rows if not row.get("is_mark")), key=lambda each: each.id, reverse=True)
+    if len(found) > limit:
+        return DeliveryPage(found[:limit], found[limit - 1].id)
+    return DeliveryPage(found, next((row["id"] for row in rows if row.get("is_mark")), None))
+
+
+async def _rows(
+    connection: Connection, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int
+) -> list[Any]:
+    since = None if chosen.since is None else earliest_id(chosen.since)
+    until = None if chosen.until is None else earliest_id(chosen.until)
+    whose = (owner.program_id, owner.partner_id, chosen.endpoint_id)
+    if chosen.message_id is None and chosen.status not in ("pending", "dead"):
+        end = min(before or _LAST_ID, until or _LAST_ID)
+        is_whole = chosen.status is None and chosen.event_type is None
+        scanned = 0 if is_whole else SCANNED_PER_PAGE
+        wanted = (end, since or _FIRST_ID, chosen.status, chosen.event_type)
+        return await connection.fetch(LIST_DELIVERIES, *whose, *wanted, limit, scanned)
+    arguments = (*whose, before, chosen.status, chosen.event_type, limit, since, until)
     if chosen.message_id is not None:
-        rows = await connection.fetch(LIST_OF_MESSAGE, *arguments, chosen.message_id)
-    elif chosen.status == "pending":
-        rows = await connection.fetch(LIST_PENDING, *arguments)
-    elif chosen.status == "dead":
-        rows = await connection.fetch(LIST_DEAD, *arguments)
-    else:
-        rows = await connection.fetch(LIST_DELIVERIES, *arguments)
-    return [_delivery(row) for row in rows]
+        return await connection.fetch(LIST_OF_MESSAGE, *arguments, chosen.message_id)
+    if chosen.status == "pending":
+        return await connection.fetch(LIST_PENDING, *arguments)
+    return await connection.fetch(LIST_DEAD, *arguments)
 
 
 async def find(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> DeliveryDetail | None:
