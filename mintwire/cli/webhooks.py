@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from mintwire.cli.client import CallFailed, address, fetch, fetch_page, given
 from mintwire.cli.config import Target, read_target
-from mintwire.cli.listening import Listener, stopped_by_signals
+from mintwire.cli.listening import Listener, stopped_by_signals, usual_name
 from mintwire.cli.output import (
     AsJSON,
     Cursor,
@@ -46,12 +46,16 @@ async def listen(
     event_type: EventType = None,
     format_: Annotated[Format, Parameter(name="--format", negative=())] = "flat",
     count: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    name: Annotated[str | None, Parameter(negative=())] = None,
+    from_now: Annotated[bool, Parameter(negative=())] = False,
+    forget: Annotated[bool, Parameter(negative=())] = False,
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
     """Get webhooks live on this machine until Ctrl-C: each is verified, printed, and forwarded if you say where.
 
-    Nothing has to reach this machine: the command asks the webhooks service, and goes on after a lost connection.
+    Nothing has to reach this machine: the command asks the webhooks service, and goes on after a lost connection. What
+    comes while it does not run waits for its next start, up to three days; the service keeps the place, by name.
 
     Example: mintwire webhook listen --forward-to http://127.0.0.1:3000/webhooks --event-type code.redeemed
 
@@ -63,13 +67,22 @@ async def listen(
         How the bodies are written.
     count
         Stop after so many.
+    name
+        Under which name the place is kept; by default one for this machine and what is asked for. Two that run at once
+        under one name share what comes.
+    from_now
+        Begin with what comes from now on; what has waited is canceled.
+    forget
+        Close the listener at the end, so that nothing waits for it.
     """
     if forward_to is not None and not forward_to.startswith(("http://", "https://")):
         raise Misused("--forward-to needs a URL that begins with http:// or https://")
     target = read_target()
     url, key = address(target.webhooks_url, "v1", "webhooks", "listeners"), _key(target, program)
     with stopped_by_signals() as stop:
-        await Listener(url, key, count, stop, as_json, forward_to).listen(event_type, format_)
+        listener = Listener(url, key, count, stop, as_json=as_json, forward_to=forward_to, forget=forget)
+        known_as = name or usual_name(forward_to, event_type, format_)
+        await listener.listen(known_as, event_type, format_, from_now=from_now)
 
 
 @app.command

@@ -83,13 +83,50 @@ async def test_a_receiver_that_is_not_there_is_told_and_the_next_one_is_forwarde
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_end_by_signal_closes_the_listener(mintwire: Mintwire, number: signal.Signals) -> None:
-    async with mintwire.started("webhook", "listen", "--program") as process:
+    async with mintwire.started("webhook", "listen", "--program", "--forget") as process:
         listener, _ = await opened(process)
         process.send_signal(number)
         assert f"listener {listener} closed; 0 received" in await ended(process)
     url = f"{mintwire.environment['MINTWIRE_WEBHOOKS_URL']}/v1/webhooks/listeners/{listener}/next"
     answer = await ask("POST", url, key=mintwire.environment["MINTWIRE_PROGRAM_KEY"], body={"wait_seconds": 0})
     assert answer.status == 404
+
+
+async def redeemed(mintwire: Mintwire) -> str:
+    code = str((await mintwire.json("code", "generate"))["code"])
+    await mintwire("checkout", "complete", code)
+    return code
+
+
+async def test_the_next_start_goes_on_where_the_last_one_stopped(mintwire: Mintwire) -> None:
+    """Unless it is told to begin anew, and then what has waited is gone."""
+    arguments = ("webhook", "listen", "--event-type", "code.redeemed", "--json", "--name", "here")
+
+    async def is_waiting() -> bool:
+        return bool(await mintwire.json("webhook", "deliveries", "--status", "pending"))
+
+    async with mintwire.started(*arguments, "--count", "1") as process:
+        listener, _ = await opened(process)
+        first = await redeemed(mintwire)
+        assert json.loads(await said(process.stdout))["body"]["code"] == first
+        assert "waits three days" in await ended(process)
+    missed = await redeemed(mintwire)
+    await until(is_waiting, "what came meanwhile")
+    async with mintwire.started(*arguments, "--count", "1") as process:
+        again, _ = await opened(process)
+        assert again == listener
+        assert "here goes on where it stopped; 1 have waited" in await said(process.stderr)
+        heard = json.loads(await said(process.stdout))
+        assert (heard["body"]["code"], heard["repeated"]) == (missed, False)
+        await ended(process)
+    await redeemed(mintwire)
+    await until(is_waiting, "what came meanwhile")
+    async with mintwire.started(*arguments, "--from-now", "--count", "1", "--forget") as process:
+        await opened(process)
+        assert "0 have waited" in await said(process.stderr)
+        last = await redeemed(mintwire)
+        assert json.loads(await said(process.stdout))["body"]["code"] == last
+        assert f"listener {listener} closed; 1 received" in await ended(process)
 
 
 async def test_listening_is_refused_in_words(mintwire: Mintwire) -> None:
