@@ -36,6 +36,7 @@ from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
@@ -184,6 +185,7 @@ def build_use_cases(
         redact_attempt=RedactAttempt(database, clock),
         replay_delivery=ReplayDelivery(answer_once, note_backlog),
         replay_many=ReplayMany(answer_once, note_backlog),
+        purge_dead_letters=PurgeDeadLetters(answer_once, note_backlog),
         create_replay=CreateReplay(answer_once, new_id, worker.wake),
         read_replays=ReadReplays(database),
         cancel_replay=CancelReplay(database, clock),

@@ -16,6 +16,7 @@ from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage
 from services.webhooks.usecases.listen import Listen
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
@@ -46,6 +47,7 @@ class UseCases:
     redact_attempt: RedactAttempt
     replay_delivery: ReplayDelivery
     replay_many: ReplayMany
+    purge_dead_letters: PurgeDeadLetters
     create_replay: CreateReplay
     read_replays: ReadReplays
     cancel_replay: CancelReplay

@@ -294,6 +294,7 @@ class DeadLetterFilter:
     endpoint_id: uuid.UUID | None = None
     event_type: str | None = None
     since: datetime | None = None
+    reason: str | None = None
 
 
 def message_id_of(name: str) -> uuid.UUID | None:

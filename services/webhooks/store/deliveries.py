@@ -141,6 +141,7 @@ CROSS JOIN LATERAL (
     SELECT * FROM dead_letters f
     WHERE f.endpoint_id = e.id AND ($6::uuid IS NULL OR f.delivery_id < $6)
         AND ($4::text IS NULL OR f.event_type = $4) AND ($5::timestamptz IS NULL OR f.died_at >= $5)
+        AND ($8::text IS NULL OR f.reason = $8)
     ORDER BY f.delivery_id DESC LIMIT $7) AS l
 JOIN deliveries d ON d.id = l.delivery_id
 WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
@@ -165,7 +166,7 @@ WITH chosen AS (
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
         AND e.archived_at IS NULL
         AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
-        AND ($6::uuid IS NULL OR l.delivery_id = $6)
+        AND ($6::uuid IS NULL OR l.delivery_id = $6) AND ($10::text IS NULL OR l.reason = $10)
     ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED FOR SHARE OF m
 ), revived AS (
     DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id
@@ -182,6 +183,23 @@ SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1,
        position
 FROM delivery
 RETURNING delivery_id
+"""
+# As for a replay, whoever removes the dead letter decides about the delivery.
+PURGE = """
+WITH chosen AS (
+    SELECT l.delivery_id
+    FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
+    WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
+        AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
+        AND ($6::text IS NULL OR l.reason = $6)
+    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED
+), purged AS (
+    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id
+    RETURNING l.delivery_id, l.endpoint_id, l.ordering_key
+), delivery AS (
+    UPDATE deliveries d SET status = 'canceled' FROM purged p WHERE d.id = p.delivery_id
+)
+SELECT endpoint_id, ordering_key FROM purged
 """
 
 
@@ -291,6 +309,7 @@ async def list_dead_letters(
         chosen.since,
         before,
         limit,
+        chosen.reason,
     )
     return [DeadLetter(_delivery(row), row["reason"], row["died_at"]) for row in rows]
 
@@ -324,8 +343,29 @@ async def revive(
         limit,
         now,
         ends_at,
+        chosen.reason,
     )
     return [row["delivery_id"] for row in rows]
+
+
+async def purge(
+    connection: Connection, owner: Owner, chosen: DeadLetterFilter, limit: int
+) -> list[tuple[uuid.UUID, str | None]]:
+    """Give up to `limit` dead letters up for good; return the endpoint of each, and the line that it may have held up.
+
+    What is being replayed at this moment is passed over.
+    """
+    rows = await connection.fetch(
+        PURGE,
+        owner.program_id,
+        owner.partner_id,
+        chosen.endpoint_id,
+        chosen.event_type,
+        chosen.since,
+        chosen.reason,
+        limit,
+    )
+    return [(row["endpoint_id"], row["ordering_key"]) for row in rows]
 
 
 def _delivery(row: Any) -> Delivery:
