@@ -223,6 +223,35 @@ async def test_dead_deliveries_are_listed_and_replayed(mintwire: Mintwire) -> No
         assert await mintwire.json("webhook", "dead", "replay", "--all", "--endpoint", endpoint) == {"replayed": 0}
 
 
+async def test_a_message_is_sent_again_and_the_endpoint_summed_up(mintwire: Mintwire) -> None:
+    async with running_receiver() as receiver:
+        made = await mintwire.json(
+            "webhook", "create", receiver.url, "--event-type", "code.redeemed", "--uid", "shop-1"
+        )
+        assert made["uid"] == "shop-1"
+        await redeemed(mintwire)
+
+        async def is_told(times: int) -> bool:
+            listed = await mintwire.json("webhook", "deliveries", "--endpoint", made["id"], "--status", "succeeded")
+            return bool(listed) and listed[0]["attempts_made"] == times
+
+        await until(lambda: is_told(1), "the delivery")
+        [message] = await mintwire.json("webhook", "messages", "--event-type", "code.redeemed")
+        [resent] = await mintwire.json("webhook", "resend", message["id"], "--endpoint", made["id"])
+        assert (resent["endpoint_id"], resent["is_due"]) == (made["id"], True)
+        await until(lambda: is_told(2), "the delivery once more")
+        assert [post.id for post in receiver.posts] == [message["id"]] * 2
+    summed_up = await mintwire.json("webhook", "stats", made["id"])
+    assert (summed_up["deliveries"]["succeeded"], summed_up["attempts"]) == (1, {"2xx": 2})
+    assert "404" in (await mintwire("webhook", "resend", "msg_" + "0" * 32, code=1)).err
+
+
+async def test_a_purge_says_which(mintwire: Mintwire) -> None:
+    assert "say which" in (await mintwire("webhook", "dead", "purge", code=1)).err
+    assert "say which" in (await mintwire("webhook", "dead", "purge", "--all", "--reason", "x", code=1)).err
+    assert await mintwire.json("webhook", "dead", "purge", "--all") == {"purged": 0}
+
+
 async def test_a_replay_says_which(mintwire: Mintwire) -> None:
     assert "say which" in (await mintwire("webhook", "dead", "replay", code=1)).err
     assert "say which" in (await mintwire("webhook", "dead", "replay", "a", "--all", code=1)).err
