@@ -20,7 +20,7 @@ from services.webhooks.domain.errors import ListenerMissing, TooManyEndpoints, U
 from services.webhooks.domain.signature import Signing, algorithms
 from services.webhooks.sender.client import signed_headers
 from services.webhooks.sender.signing import new_key, public_text, secret_text
-from services.webhooks.store import endpoints, listeners
+from services.webhooks.store import endpoints, listeners, signing_keys
 from services.webhooks.store.listeners import Taken
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, first_keys, partner_of, shown_once
 from shared.clock import Clock
@@ -168,7 +168,7 @@ class Listen:
         await endpoints.insert(connection, listener, None, self.seal)
         keys = first_keys(draft.signing, None)
         for made in keys:
-            await endpoints.insert_key(connection, self.seal, self.new_id(), listener.id, made, now)
+            await signing_keys.insert(connection, self.seal, self.new_id(), listener.id, made, now)
         return Opened(shown_once(listener, keys), draft.name)
 
     async def _resume(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened | None:
@@ -191,14 +191,14 @@ class Listen:
 
     async def _keys_again(self, connection: Connection, listener: Endpoint, now: datetime) -> ShownEndpoint:
         """Return a listener with its keys; one is made for an algorithm that it has none of."""
-        live = {key.algorithm: key for _, key in await endpoints.live_keys(connection, self.seal, listener.id, now)}
+        live = {key.algorithm: key for _, key in await signing_keys.opened(connection, self.seal, listener.id, now)}
         for algorithm in algorithms(listener.signing):
             if algorithm not in live:
                 made = new_key(algorithm)
-                await endpoints.insert_key(connection, self.seal, self.new_id(), listener.id, made, now)
+                await signing_keys.insert(connection, self.seal, self.new_id(), listener.id, made, now)
                 live[algorithm] = made.key
         wanted = {algorithm: live[algorithm] for algorithm in algorithms(listener.signing)}
-        public = {key.algorithm: key.public_key for key in await endpoints.list_keys(connection, listener.id, now)}
+        public = {key.algorithm: key.public_key for key in await signing_keys.list_live(connection, listener.id, now)}
         pair = public.get("ed25519") if "ed25519" in wanted else None
         return ShownEndpoint(
             listener,

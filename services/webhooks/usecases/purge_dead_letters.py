@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.webhooks.domain.deliveries import DeadLetterFilter
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.store import deliveries, queue
+from services.webhooks.store import dead_letters, queue
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -23,7 +23,7 @@ class PurgeDeadLetters:
         """Return how many are gone."""
 
         async def work(connection: Connection, now: datetime) -> int:
-            purged = await deliveries.purge(connection, owner, chosen, limit)
+            purged = await dead_letters.purge(connection, owner, chosen, limit)
             lines = {(endpoint_id, key) for endpoint_id, key in purged if key is not None}
             if lines:
                 await queue.release_heads(connection, sorted(lines), now)

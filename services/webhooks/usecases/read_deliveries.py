@@ -12,7 +12,7 @@ from services.webhooks.domain.deliveries import (
 )
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
-from services.webhooks.store import deliveries
+from services.webhooks.store import dead_letters, deliveries
 from shared.database.pool import Database
 
 
@@ -40,4 +40,4 @@ class ReadDeliveries:
     ) -> list[DeadLetter]:
         """Return up to `limit` dead letters, the newest deliveries first."""
         async with self.database.connection() as connection:
-            return await deliveries.list_dead_letters(connection, owner, chosen, before, limit)
+            return await dead_letters.list_page(connection, owner, chosen, before, limit)
