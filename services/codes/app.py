@@ -75,7 +75,7 @@ from shared.web.health import Ready
 SERVICE = "codes"
 DRAIN_SECONDS = 5.0
 # Our events are news, and so are the uses that we count; what customers wait for on this machine goes first.
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.25
 
 
 async def run(settings: CodesSettings, stop: asyncio.Event) -> None:

@@ -1,7 +1,7 @@
 """The one table from the service's errors and refusals to status, machine code and body."""
 
 from services.redemption.domain.decision import Refused
-from services.redemption.domain.errors import Missing, TooManyGuesses
+from services.redemption.domain.errors import Missing, RefundReused, TooManyGuesses
 from shared.web import HTTPProblem, not_found
 
 
@@ -9,6 +9,8 @@ def translate(error: Exception) -> HTTPProblem | None:
     """Return the refusal for an error of this service; None for what is not one."""
     if isinstance(error, TooManyGuesses):
         return HTTPProblem(429, "too_many_guesses", str(error), headers={"Retry-After": str(error.wait_seconds)})
+    if isinstance(error, RefundReused):
+        return HTTPProblem(409, "refund_ref_reused", str(error), {"refund_ref": [str(error)]})
     return not_found() if isinstance(error, Missing) else None
 
 

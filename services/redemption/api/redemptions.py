@@ -23,13 +23,14 @@ from services.redemption.api.shapes import (
 )
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused
 from services.redemption.domain.listing import RedemptionFilter
-from services.redemption.domain.purchase import Cancellation, VoidRequest, effective_time
+from services.redemption.domain.purchase import Buyer, Cancellation, VoidRequest, effective_time
 from services.redemption.domain.voiding import Cancelled
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import purchase_of
 from shared.events.checkout import Attributes
 from shared.idempotency import Once
+from shared.ids import derived_id
 from shared.web import (
     Data,
     Instant,
@@ -82,6 +83,11 @@ class OrderVoidBody(VoidBody):
         description="What was paid back, in minor units, if it was a part. A part is recorded and voids nothing, until "
         "the parts together are all that was paid, or `release` is true.",
     )
+    refund_ref: RequiredText | None = Field(
+        None,
+        description="Your name for this refund, of which the order has no two: a repeat counts once. An `amount` needs "
+        "it, or an Idempotency-Key.",
+    )
 
 
 class RedeemedData(ResponseModel):
@@ -95,8 +101,12 @@ class RedemptionQuery(PageQuery):
     """Filters of the list of redemptions."""
 
     code: Text | None = Field(None, description="A code in whatever spelling, or those that bore the string before it.")
-    coupon_id: uuid.UUID | None = None
+    coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
     partner_id: uuid.UUID | None = None
+    customer_id: Text | None = Field(None, description="Purchases of the customer with this id.")
+    customer_email: Text | None = Field(
+        None, description="Purchases of which only the customer's e-mail address is known, in whatever spelling."
+    )
     order_ref: Text | None = None
     status: Literal["redeemed", "voided"] | None = None
     occurred_from: Instant | None = None
@@ -161,6 +171,16 @@ async def void_order(request: Request) -> web.StreamResponse:
     body = request.body(OrderVoidBody)
     cases = use_cases(request)
     order_ref = _order_ref(request)
+    if body.amount is not None and body.refund_ref is None and request.idempotency_key is None:
+        raise invalid_field(
+            "refund_ref", "An amount needs a refund_ref or an Idempotency-Key, or a repeat would add up."
+        )
+    if body.refund_ref is None:
+        cancellation_id = cases.new_id()
+    elif body.amount is None:
+        raise invalid_field("refund_ref", "The refund_ref field names a refund of an amount.")
+    else:
+        cancellation_id = derived_id(request.program_id, "refund", order_ref, body.refund_ref)
 
     def render(outcome: Outcome) -> web.Response:
         if not isinstance(outcome, Cancelled):
@@ -170,7 +190,7 @@ async def void_order(request: Request) -> web.StreamResponse:
 
     made: Once[Outcome] = once(request, render)
     ask = Cancellation(
-        cases.new_id(), request.program_id, order_ref, cases.clock(), body.reason, body.amount, body.release
+        cancellation_id, request.program_id, order_ref, cases.clock(), body.reason, body.amount, body.release
     )
     return respond(request, await cases.decide(ask, made))
 
@@ -184,18 +204,21 @@ async def get(request: Request) -> web.StreamResponse:
 async def list_redemptions(request: Request) -> web.StreamResponse:
     """List redemptions, the latest first."""
     query = request.query(RedemptionQuery)
+    if query.customer_id is not None and query.customer_email is not None:
+        raise invalid_field("customer_email", "The customer_email field cannot be combined with customer_id.")
     last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
     wanted = RedemptionFilter(
         request.program_id,
         query.order_ref,
         None,
-        query.coupon_id,
+        None,
         query.partner_id,
         None if query.status is None else query.status == "voided",
         query.occurred_from,
         query.occurred_before,
+        Buyer(query.customer_id, query.customer_email).key,
     )
-    found = await use_cases(request).read_redemptions(wanted, query.code, last, query.limit + 1)
+    found = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit + 1)
     shown = [redemption_data(redemption) for redemption in found[: query.limit]]
     return page_response(list(shown), next_cursor(found, query.limit, "occurred_at", "id"))
 
@@ -287,8 +310,8 @@ ROUTES: Final = (
         body=OrderVoidBody,
         body_required=False,
         idempotent=True,
-        responses={200: Data[RedeemedData]},
+        responses={200: Data[RedeemedData], 409: "The refund_ref was used before for another amount"},
         description="Voids what the order redeemed so far, and what is still to be heard of purchases made before now.",
-        examples={"request": {"reason": "refund"}},
+        examples={"request": {"reason": "refund", "amount": 500, "refund_ref": "re-1"}},
     ),
 )

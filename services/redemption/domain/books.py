@@ -133,6 +133,7 @@ class Reservation:
 class Refund:
     """A part of what was paid went back."""
 
+    id: uuid.UUID
     amount_minor: int
     occurred_at: datetime
 

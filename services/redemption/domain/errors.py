@@ -2,6 +2,7 @@
 
 RedemptionError
 ├── Missing
+├── RefundReused
 └── TooManyGuesses
 """
 
@@ -9,9 +10,17 @@ RedemptionError
 class RedemptionError(Exception):
     """Base of the errors of this service."""
 
+    def __str__(self) -> str:
+        """Return the message; by default it is the docstring's."""
+        return super().__str__() or (self.__doc__ or "").strip()
+
 
 class Missing(RedemptionError):
     """There is no such redemption or reservation, or it belongs to another program."""
+
+
+class RefundReused(RedemptionError):
+    """This refund_ref was used before for another amount of the same order."""
 
 
 class TooManyGuesses(RedemptionError):

@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class RedemptionFilter:
-    """Which redemptions are wanted: those that fit everything that is given."""
+    """Which redemptions are wanted: those that fit all that is given; a customer is named as `Buyer.key` does it."""
 
     program_id: uuid.UUID
     order_ref: str | None = None
@@ -18,3 +18,4 @@ class RedemptionFilter:
     is_voided: bool | None = None
     occurred_from: datetime | None = None
     occurred_before: datetime | None = None
+    customer_key: str | None = None

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from services.redemption.domain.books import Books, OrderBook, Redemption, Refund
 from services.redemption.domain.decision import release
+from services.redemption.domain.errors import RefundReused
 from services.redemption.domain.purchase import Cancellation, VoidRequest
 
 
@@ -34,11 +35,18 @@ class Cancelled:
 
 
 def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
-    """Void what stands of the purchases made until then, unless only a part of what was paid goes back."""
+    """Void what stands of the purchases made until then, unless only a part of what was paid goes back.
+
+    A refund that is recorded already does nothing again; raises RefundReused if it was of another amount.
+    """
     order = books.order(cancellation.order)
+    if (known := next((refund for refund in order.refunds if refund.id == cancellation.id), None)) is not None:
+        if known.amount_minor != cancellation.amount_minor:
+            raise RefundReused
+        return Cancelled((), tuple(order.redemptions))
     refund = None
     if cancellation.amount_minor is not None:
-        refund = Refund(cancellation.amount_minor, cancellation.occurred_at)
+        refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.occurred_at)
         order.refunds = (*order.refunds, refund)
         order.is_moved = True
     moment = cancellation.occurred_at if refund is None else _taken_back_at(cancellation, order)

@@ -35,7 +35,7 @@ CROSS JOIN LATERAL (
     SELECT h.* FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
 """
 READ_REFUNDS = """
-SELECT r.program_id, r.order_ref, r.amount_minor, r.occurred_at
+SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.occurred_at
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT f.* FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
@@ -104,7 +104,7 @@ async def _read_refunds(
     keys = [order[0] for order in with_refunds], [order[1] for order in with_refunds]
     for row in await connection.fetch(READ_REFUNDS, *keys):
         book = books[row["program_id"], row["order_ref"]]
-        book.refunds = (*book.refunds, Refund(row["amount_minor"], row["occurred_at"]))
+        book.refunds = (*book.refunds, Refund(row["id"], row["amount_minor"], row["occurred_at"]))
 
 
 async def find_reservations(

@@ -26,7 +26,7 @@ WHERE program_id = $1 AND order_ref = $2
   AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
   AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
   AND ($7::timestamptz IS NULL OR occurred_at >= $7) AND ($8::timestamptz IS NULL OR occurred_at < $8)
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid)
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
 ORDER BY occurred_at DESC, id DESC LIMIT $11
 """
 LIST_OF_CODES = """
@@ -35,7 +35,16 @@ WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
   AND code_id = ANY ($3::uuid[]) AND ($4::uuid IS NULL OR coupon_id = $4)
   AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
   AND ($7::timestamptz IS NULL OR occurred_at >= $7) AND ($8::timestamptz IS NULL OR occurred_at < $8)
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid)
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
+ORDER BY occurred_at DESC, id DESC LIMIT $11
+"""
+LIST_OF_CUSTOMER = """
+SELECT id FROM redemptions
+WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
+  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
+  AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
+  AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND customer_key = $12::text
 ORDER BY occurred_at DESC, id DESC LIMIT $11
 """
 LIST_OF_COUPON = """
@@ -44,7 +53,7 @@ WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
   AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND coupon_id = $4::uuid
   AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
   AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid)
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
 ORDER BY occurred_at DESC, id DESC LIMIT $11
 """
 LIST_OF_PARTNER = """
@@ -53,7 +62,7 @@ WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
   AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
   AND partner_id = $5::uuid AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
   AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid)
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
 ORDER BY occurred_at DESC, id DESC LIMIT $11
 """
 LIST_OF_VOIDED = """
@@ -62,7 +71,7 @@ WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
   AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
   AND ($5::uuid IS NULL OR partner_id = $5) AND voided_at IS NOT NULL AND $6::boolean
   AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid)
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
 ORDER BY occurred_at DESC, id DESC LIMIT $11
 """
 LIST_OF_PROGRAM = """
@@ -71,8 +80,19 @@ WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
   AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
   AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
   AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid)
+  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
 ORDER BY occurred_at DESC, id DESC LIMIT $11
+"""
+# An archived coupon leaves its uuid_code to others: what bears it now comes first, then what bore it last. A coupon is
+# found by any of its codes; without one there is nothing to list.
+FIND_COUPON = """
+(SELECT coupon_id FROM codes.redeemable_v1
+ WHERE program_id = $1 AND coupon_uuid_code = $2 AND coupon_archived_at IS NULL AND code_archived_at IS NULL LIMIT 1)
+UNION ALL
+(SELECT coupon_id FROM codes.redeemable_v1
+ WHERE program_id = $1 AND coupon_uuid_code = $2 AND code_archived_at IS NOT NULL
+ ORDER BY coupon_archived_at DESC NULLS FIRST LIMIT 1)
+LIMIT 1
 """
 READ_RESERVATION = """
 SELECT o.order_ref, o.reserved_at, o.reserved_until, h.canonical, h.code, h.code_id, h.coupon_id,
@@ -114,11 +134,14 @@ async def list_redemptions(
         wanted.occurred_before,
         *(last or _BEFORE_THE_FIRST),
         limit,
+        wanted.customer_key,
     )
     if wanted.order_ref is not None:
         rows = await connection.fetch(LIST_OF_ORDER, *parameters)
     elif wanted.code_ids is not None:
         rows = await connection.fetch(LIST_OF_CODES, *parameters)
+    elif wanted.customer_key is not None:
+        rows = await connection.fetch(LIST_OF_CUSTOMER, *parameters)
     elif wanted.coupon_id is not None:
         rows = await connection.fetch(LIST_OF_COUPON, *parameters)
     elif wanted.partner_id is not None:
@@ -128,6 +151,12 @@ async def list_redemptions(
     else:
         rows = await connection.fetch(LIST_OF_PROGRAM, *parameters)
     return await read_redemptions(connection, wanted.program_id, [row["id"] for row in rows])
+
+
+async def find_coupon(connection: Connection, program_id: uuid.UUID, uuid_code: str) -> uuid.UUID | None:
+    """Return the coupon that bears a uuid_code, or bore it last."""
+    found: uuid.UUID | None = await connection.fetchval(FIND_COUPON, program_id, uuid_code)
+    return found
 
 
 async def read_redemptions(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Redemption]:

@@ -170,7 +170,9 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
     held = _held_until(written)
     if written.redemptions or written.voids or held:
         codes, coupons = _code_rows(books, shelf, held), _coupon_rows(books, shelf, held, now)
-        await insert_redemptions(connection, written.redemptions, codes, coupons, now)
+        await insert_redemptions(connection, written.redemptions, codes, coupons, written.events, now)
+    else:
+        await insert_events(connection, written.events)
     await _write_limits(connection, books, shelf, written)
     if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
         await write_orders(connection, moved, now)
@@ -178,7 +180,6 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
         await insert_refunds(connection, written.refunds, now)
     if written.rejections:
         await insert_rejections(connection, written.rejections, now)
-    await insert_events(connection, written.events)
 
 
 def _held_until(written: Written) -> dict[uuid.UUID, datetime]:

@@ -4,13 +4,16 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.errors import Missing
 from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.store import locks, redemptions
 from shared.canonical import canonical_code
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
+
+_ID_LENGTH: Final = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,23 @@ class ReadRedemptions:
         return found[0]
 
     async def __call__(
-        self, wanted: RedemptionFilter, code: str | None, last: tuple[datetime, uuid.UUID] | None, limit: int
+        self,
+        wanted: RedemptionFilter,
+        code: str | None,
+        coupon: str | None,
+        last: tuple[datetime, uuid.UUID] | None,
+        limit: int,
     ) -> Sequence[Redemption]:
-        """Return up to so many redemptions after the last one, the latest first; `code` in whatever spelling."""
+        """Return up to so many redemptions after the last one, the latest first.
+
+        `code` is taken in whatever spelling, `coupon` is an id or a uuid_code.
+        """
         async with self.database.connection() as connection:
+            if coupon is not None:
+                coupon_id = await _coupon_id(connection, wanted.program_id, coupon)
+                if coupon_id is None:
+                    return []
+                wanted = replace(wanted, coupon_id=coupon_id)
             if code is not None:
                 try:
                     string = wanted.program_id, canonical_code(code)
@@ -39,3 +55,12 @@ class ReadRedemptions:
                     return []
                 wanted = replace(wanted, code_ids=(await locks.find(connection, [string])).code_ids)
             return await redemptions.list_redemptions(connection, wanted, last, limit)
+
+
+async def _coupon_id(connection: Connection, program_id: uuid.UUID, named: str) -> uuid.UUID | None:
+    try:
+        if len(named) == _ID_LENGTH:
+            return uuid.UUID(named)
+    except ValueError:
+        pass
+    return await redemptions.find_coupon(connection, program_id, named)

@@ -221,12 +221,6 @@ class Lane:
             return True
         if not self.is_troubled and self.noted_at is not None and now - self.noted_at < GRAIN:
             return False
-        # Whether the last thing heard from the receiver was a success; who has proved nothing yet gets only a share.
-        self.is_proven = False
-        # Whether a POST has taken long and nothing has come back since it began: no further one is begun then, and
-        # nothing is kept waiting behind it.
-        self.is_stuck = False
-        self.last_success = 0.0
         self.is_troubled = False
         self.noted_at = now
         return True

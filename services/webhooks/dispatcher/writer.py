@@ -11,7 +11,7 @@ from shared.log import get_logger
 MAX_GROUP: Final = 500
 # The receiver has its webhook by then; a statement for each result would take the machine from the next one. What a
 # crash within this time leaves unwritten is sent again when its lease runs out, as what is under way is.
-_GATHER_SECONDS: Final = 0.01
+_GATHER_SECONDS: Final = 0.03
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 Record = Callable[[Sequence[Settlement]], Awaitable[bool]]

@@ -237,6 +237,37 @@ class TestTakingBack:
             assert (answer.status, answer.body["code"]) == (404, "not_found")
 
 
+class TestRefundsOfParts:
+    async def test_a_repeat_with_the_same_name_counts_once(self, shop: Shop, merchant: Merchant) -> None:
+        """Two halves of what was paid take the order back, the same half twice does not."""
+        coupon = await merchant.coupon(shop.program_id, percent=5_000)
+        await merchant.code(shop.program_id, coupon, "HALF")
+        await shop.redeem("HALF", order={"currency": "USD", "subtotal": 2000})
+        shop.decider.now += MINUTE
+        for _ in range(3):
+            answer = await shop.void_order(amount=500, refund_ref="first")
+            assert [each["status"] for each in answer.data["redemptions"]] == ["redeemed"]
+        assert await merchant.connection.fetchval("SELECT count(*) FROM redemption.refunds") == 1
+        other = await shop.void_order(amount=501, refund_ref="first")
+        assert (other.status, other.body["code"], list(other.body["errors"])) == (
+            409,
+            "refund_ref_reused",
+            ["refund_ref"],
+        )
+        answer = await shop.void_order(amount=500, refund_ref="second")
+        assert [each["status"] for each in answer.data["redemptions"]] == ["voided"]
+
+    async def test_of_repeats_at_once_one_is_recorded(self, shop: Shop, merchant: Merchant) -> None:
+        answers = await asyncio.gather(*(shop.void_order(amount=500, refund_ref="r") for _ in range(8)))
+        assert {answer.status for answer in answers} == {200}
+        assert await merchant.connection.fetchval("SELECT sum(amount_minor) FROM redemption.refunds") == 500
+
+    async def test_an_amount_that_could_be_counted_twice_is_refused(self, shop: Shop) -> None:
+        for body in ({"amount": 500}, {"refund_ref": "r"}):
+            refused = await shop.void_order(**body)
+            assert (refused.status, list(refused.body["errors"])) == (422, ["refund_ref"])
+
+
 class TestLookingUp:
     async def test_lists_by_filter_and_page(self, shop: Shop, merchant: Merchant) -> None:
         coupon = await merchant.coupon(shop.program_id)
@@ -246,7 +277,7 @@ class TestLookingUp:
         await merchant.code(shop.program_id, other, "ELSE", limit=None)
         for n in range(5):
             shop.decider.now += MINUTE
-            await shop.redeem("MANY", ref=f"m{n}")
+            await shop.redeem("MANY", ref=f"m{n}", customer={"email": "Ann@Example.com"} if n else {"id": "ann"})
         await shop.redeem("ELSE", ref="e")
         await shop.decider.take(taken_back(shop.program_id, ref="m1", time=shop.decider.now))
         counts = {}
@@ -255,6 +286,8 @@ class TestLookingUp:
             "code=ma-ny",
             "code=none",
             f"coupon_id={other}",
+            "customer_id=ann",
+            "customer_email=ann%40example.com",
             f"partner_id={partner}",
             "order_ref=m3",
             "status=voided",
@@ -271,12 +304,16 @@ class TestLookingUp:
             "": 6,
             "code": 0,
             "coupon_id": 1,
+            "customer_id": 1,
+            "customer_email": 4,
             "partner_id": 5,
             "order_ref": 1,
             "both": 4,
             "occurred_from": 2,
             "occurred_before": 1,
         }
+        both = await shop.send("GET", "/v1/redemptions?customer_id=ann&customer_email=ann%40example.com")
+        assert (both.status, list(both.body["errors"])) == (422, ["customer_email"])
         seen: list[str] = []
         cursor = ""
         while cursor is not None:
@@ -285,3 +322,22 @@ class TestLookingUp:
             cursor = page.body["meta"]["next_cursor"]
         assert seen == ["m4", "m3", "m2", "m1", "m0"]
         assert (await shop.send("GET", "/v1/redemptions?cursor=x")).status == 422
+
+    async def test_a_coupon_is_named_by_its_uuid_code_too(self, shop: Shop, merchant: Merchant) -> None:
+        """An archived coupon leaves its uuid_code to a new one: that is meant then."""
+        old = await merchant.coupon(shop.program_id)
+        await merchant.code(shop.program_id, old, "OLD")
+        await shop.redeem("OLD", ref="first")
+        named = f"/v1/redemptions?coupon_id={old.hex}"
+        assert [each["order_ref"] for each in (await shop.send("GET", named)).data] == ["first"]
+        await merchant.connection.execute("UPDATE codes.coupons SET archived_at = now() WHERE id = $1", old)
+        await merchant.connection.execute(
+            "UPDATE codes.promotion_codes SET archived_at = now() WHERE coupon_id = $1", old
+        )
+        assert [each["order_ref"] for each in (await shop.send("GET", named)).data] == ["first"]
+        new = await merchant.coupon(shop.program_id)
+        await merchant.connection.execute("UPDATE codes.coupons SET uuid_code = $2 WHERE id = $1", new, old.hex)
+        await merchant.code(shop.program_id, new, "NEW")
+        await shop.redeem("NEW", ref="second")
+        assert [each["order_ref"] for each in (await shop.send("GET", named)).data] == ["second"]
+        assert (await shop.send("GET", "/v1/redemptions?coupon_id=none")).data == []

@@ -1,11 +1,14 @@
 """What fails again and again is left alone for a while, and then tried with one delivery at a time."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.webhooks.dispatcher.lanes import Lane
 from services.webhooks.domain.breaker import Breaker, open_for
+from services.webhooks.domain.deliveries import SUCCEEDED, HeldDelivery
+from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
 from tests.services.webhooks.receiver import Receiver
@@ -169,3 +172,17 @@ async def test_a_receiver_that_says_when_to_come_back_is_not_broken(
         await service.attempted(number)
         service.clock.advance(seconds=2)
     assert await breaker_of(service) == ("closed", 0)
+
+
+def test_a_success_that_is_news_of_an_endpoints_health_takes_nothing_from_it() -> None:
+    """Whoever answers keeps its place before those who have proved nothing, and is not slow for an older POST."""
+    now = datetime(2026, 3, 18, tzinfo=UTC)
+    lane = Lane(new_id(), 10)
+    delivery = HeldDelivery(
+        new_id(), lane.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
+    )
+    lane.note_success(5, 20.0)
+    assert lane.is_news(SUCCEEDED, delivery, now)
+    assert lane.is_proven
+    lane.note_slow(10.0)
+    assert not lane.is_stuck

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,10 +11,12 @@ from typing import TypeAlias
 
 import asyncpg
 import pytest
+from yarl import URL
 
 from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
 from shared.broker import topology
+from shared.broker.depths import depths
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import utc_now
@@ -133,6 +136,78 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
     assert len({(post.id, post.body) for post in receiver.posts}) == 4
     assert await admin.fetchval("SELECT count(*) FROM webhooks.delivery_queue") == 0
     assert [row["n"] for row in await admin.fetch(_NUMBERS)] == [[1]] * 4
+
+
+class SwallowingProxy:
+    """Stands before the broker and, once it `swallows`, passes on nothing more of what the client says."""
+
+    def __init__(self, url: str) -> None:
+        self._to = URL(url)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.swallows = False
+        self.url = url
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = str(self._to.with_port(server.sockets[0].getsockname()[1]))
+        try:
+            yield
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(self._to.host, self._to.port)
+        for source, sink, is_clients in ((reader, up_writer, True), (up_reader, writer, False)):
+            self._tasks.add(asyncio.create_task(self._pass_on(source, sink, is_clients=is_clients)))
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_clients: bool) -> None:
+        try:
+            while data := await source.read(65536):
+                if not (is_clients and self.swallows):
+                    sink.write(data)
+                    await sink.drain()
+        finally:
+            sink.close()
+
+
+@pytest.mark.timeout(120)
+async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
+    database: Database, clean_broker: dict[str, str], admin: Admin, receiver: Receiver, unused_tcp_port: int
+) -> None:
+    """The process dies after it has committed an event and before the broker has heard so: it comes again."""
+    merchant = await make_merchant(admin, utc_now())
+    proxy = SwallowingProxy(clean_broker["webhooks"])
+    async with proxy.running():
+        broker = {**clean_broker, "webhooks": proxy.url}
+        async with running_process(database, broker, unused_tcp_port) as process:
+            await create_endpoint(unused_tcp_port, merchant, receiver.url)
+            proxy.swallows = True
+            await publish(clean_broker, [code_redeemed(merchant, "UNHEARD")])
+            await counted(admin, _SUCCEEDED, 1)
+            await kill(process, admin)
+    async with asyncio.timeout(30):
+        while await waiting(clean_broker) != 1:  # noqa: ASYNC110 - the broker notices the end in its own time
+            await asyncio.sleep(0.05)
+    async with running_process(database, clean_broker, unused_tcp_port) as process:
+        await publish(clean_broker, [code_redeemed(merchant, "NEXT")])
+        await counted(admin, _SUCCEEDED, 2)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await waiting(clean_broker) == 0
+    assert [b"UNHEARD" in post.body for post in receiver.posts] == [True, False]
+    assert [row["n"] for row in await admin.fetch(_NUMBERS)] == [[1], [1]]
+    assert await admin.fetchval("SELECT count(*) FROM webhooks.inbox") == 2
+
+
+async def waiting(broker: dict[str, str]) -> int:
+    """Return how many events lie in the queue that nobody has in hand."""
+    depth = (await depths(broker["operator"], [topology.QUEUE_WEBHOOKS_EVENTS]))[topology.QUEUE_WEBHOOKS_EVENTS]
+    assert depth is not None
+    return depth.messages
 
 
 @pytest.fixture
