@@ -24,7 +24,7 @@ SWEEP_INTERVAL_SECONDS: Final = 1.0
 LEASE_SECONDS: Final = 10.0
 FLIGHTS: Final = 2
 # Nobody waits for a row to be cleared, and one statement clears what was confirmed meanwhile.
-CLEAR_INTERVAL_SECONDS: Final = 0.1
+CLEAR_INTERVAL_SECONDS: Final = 0.25
 
 
 class PendingEvents(Protocol):

@@ -1,9 +1,12 @@
 """The inbox: which events a service has already taken in, so that any number of deliveries leave the state of one."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
+
+import asyncpg
 
 from shared.database.pool import Connection
 
@@ -33,41 +36,52 @@ class InboxEntry:
     body_sha256: bytes
 
 
-async def record(connection: Connection, entries: Sequence[InboxEntry], received_at: Sequence[object]) -> list[Verdict]:
+class Arrivals:
+    """A batch of events to be recorded, each identity once; of equal ones the first counts."""
+
+    def __init__(self, entries: Sequence[InboxEntry], received_at: Sequence[datetime]) -> None:
+        self._entries = entries
+        self._first: dict[tuple[uuid.UUID, str, str], int] = {}
+        for index, entry in enumerate(entries):
+            self._first.setdefault((entry.program_id, entry.source, entry.event_id), index)
+        chosen = [entries[index] for index in self._first.values()]
+        self.columns = (
+            [e.program_id for e in chosen],
+            [e.source for e in chosen],
+            [e.event_id for e in chosen],
+            [e.body_sha256 for e in chosen],
+            [received_at[index] for index in self._first.values()],
+        )
+
+    async def verdicts(self, connection: Connection, recorded: "Iterable[asyncpg.Record]") -> list[Verdict]:
+        """Say of each event whether it is fresh, given the rows that were made for it and the others."""
+        fresh = {(row["program_id"], row["source"], row["event_id"]) for row in recorded}
+        known = {key: self._entries[index].body_sha256 for key, index in self._first.items() if key in fresh}
+        if len(fresh) < len(self._first):
+            seen = [key for key in self._first if key not in fresh]
+            found = await connection.fetch(FIND_EVENTS, *(list(column) for column in zip(*seen, strict=True)))
+            known |= {(row["program_id"], row["source"], row["event_id"]): row["body_sha256"] for row in found}
+        return [self._verdict(index, entry, fresh, known) for index, entry in enumerate(self._entries)]
+
+    def _verdict(
+        self,
+        index: int,
+        entry: InboxEntry,
+        fresh: set[tuple[uuid.UUID, str, str]],
+        known: dict[tuple[uuid.UUID, str, str], bytes],
+    ) -> Verdict:
+        key = (entry.program_id, entry.source, entry.event_id)
+        if self._first[key] == index and key in fresh:
+            return "fresh"
+        return "duplicate" if known[key] == entry.body_sha256 else "conflict"
+
+
+async def record(
+    connection: Connection, entries: Sequence[InboxEntry], received_at: Sequence[datetime]
+) -> list[Verdict]:
     """Record events in the transaction of their effects and say of each whether it is fresh.
 
-    `duplicate` means the same id with the same body was here before, `conflict` the same id with another body. Of equal
-    ids within one call the first counts.
+    `duplicate` means the same id with the same body was here before, `conflict` the same id with another body.
     """
-    first: dict[tuple[uuid.UUID, str, str], int] = {}
-    for index, entry in enumerate(entries):
-        first.setdefault((entry.program_id, entry.source, entry.event_id), index)
-    chosen = [entries[index] for index in first.values()]
-    rows = await connection.fetch(
-        RECORD_EVENTS,
-        [e.program_id for e in chosen],
-        [e.source for e in chosen],
-        [e.event_id for e in chosen],
-        [e.body_sha256 for e in chosen],
-        [received_at[index] for index in first.values()],
-    )
-    fresh = {(row["program_id"], row["source"], row["event_id"]) for row in rows}
-    known = {key: entries[index].body_sha256 for key, index in first.items() if key in fresh}
-    if len(fresh) < len(first):
-        seen = [key for key in first if key not in fresh]
-        found = await connection.fetch(FIND_EVENTS, *(list(column) for column in zip(*seen, strict=True)))
-        known |= {(row["program_id"], row["source"], row["event_id"]): row["body_sha256"] for row in found}
-    return [_verdict(index, entry, first, fresh, known) for index, entry in enumerate(entries)]
-
-
-def _verdict(
-    index: int,
-    entry: InboxEntry,
-    first: dict[tuple[uuid.UUID, str, str], int],
-    fresh: set[tuple[uuid.UUID, str, str]],
-    known: dict[tuple[uuid.UUID, str, str], bytes],
-) -> Verdict:
-    key = (entry.program_id, entry.source, entry.event_id)
-    if first[key] == index and key in fresh:
-        return "fresh"
-    return "duplicate" if known[key] == entry.body_sha256 else "conflict"
+    arrivals = Arrivals(entries, received_at)
+    return await arrivals.verdicts(connection, await connection.fetch(RECORD_EVENTS, *arrivals.columns))

@@ -17,7 +17,6 @@ from services.webhooks.store import intake, queue
 from services.webhooks.store.intake import NewDelivery, NewMessage
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
-from shared.database import inbox
 from shared.database.inbox import InboxEntry, Verdict
 from shared.database.pool import Connection, Database
 from shared.ids import derived_id, new_id
@@ -62,11 +61,10 @@ class TakeInEvents:
         try:
             async with self.database.transaction() as connection:
                 entries = [InboxEntry(e.program_id, e.source, e.event_id, e.body_sha256) for e in events]
-                verdicts = await inbox.record(connection, entries, [now] * len(entries))
+                owners = {e.program_id for e in events} | {e.partner_id for e in events if e.partner_id}
+                verdicts, subscriptions = await intake.record(connection, entries, owners, now)
                 fresh = [event for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
-                if fresh:
-                    owners = {e.program_id for e in fresh} | {e.partner_id for e in fresh if e.partner_id}
-                    work.plan(fresh, await intake.subscriptions(connection, owners, now))
+                work.plan(fresh, subscriptions)
                 if work.messages:
                     await work.write(connection, now)
         except BaseException:
