@@ -14,7 +14,7 @@ from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Shop, open_shop
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
-WAVES, ASKS = 5, 40
+WAVES, ASKS = 6, 24
 CODES = {"C0": 1, "C1": 3, "C2": None}
 USD = {"currency": "USD", "subtotal": 100}
 REDEMPTIONS = "SELECT id FROM redemption.redemptions ORDER BY decided_at, id"
