@@ -46,12 +46,13 @@ Actions = st.lists(
         st.tuples(st.just("redeem"), Orders, Codes),
         st.tuples(st.just("redeem"), Orders, Codes),
         st.tuples(st.just("reserve"), Orders, Codes),
+        st.tuples(st.just("reserve"), Orders, Codes),
         st.tuples(st.just("cancel"), Orders, st.just([])),
         st.tuples(st.just("refund"), Orders, st.just([])),
         st.tuples(st.just("void"), Orders, Codes),
     ),
-    min_size=1,
-    max_size=6,
+    min_size=2,
+    max_size=10,
 )
 
 
@@ -174,7 +175,7 @@ class Shopping(RuleBasedStateMachine):
         self.model.customer_limit = limit
         self.runner.run(self.merchant.restrict_coupon(self.coupon, customer_redemption_limit=limit))
 
-    @rule(actions=Actions, seconds=st.integers(1, 40))
+    @rule(actions=Actions, seconds=st.integers(1, 20))
     def ask(self, actions: list[tuple[str, int, list[int]]], seconds: int) -> None:
         """Ask for several things in one batch; each is answered as the model says."""
         self.now += seconds * SECOND
