@@ -1,13 +1,17 @@
 """The listener of `mintwire webhook listen`: asks for messages, verifies and prints each, and forwards it if told so.
 
-Verified with the independent library `standardwebhooks`. Nothing has to reach this machine: it only asks.
+Verified with the independent library `standardwebhooks`. Nothing has to reach this machine: it only asks. Where it has
+come to is kept by the service under the listener's name, so there is nothing on this machine that could get lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +30,13 @@ _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
 _SHOWN_OF_ANSWER = 4000
 # What the service itself may be out of; everything else will not get better by asking again.
 _WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
+
+
+def usual_name(forward_to: str | None, event_types: list[str] | None, format_: str) -> str:
+    """Return the name of who listens on this machine for the same things and forwards them to the same place."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100] or "host"
+    asked = json.dumps([forward_to, sorted(set(event_types or ())), format_])
+    return f"{host}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 
 @contextmanager
@@ -51,10 +62,18 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
 
 
 class Listener:
-    """One listener of the webhooks API that lives as long as it asks."""
+    """One listener of the webhooks API; with `forget` it is closed at the end, else the next start goes on."""
 
     def __init__(
-        self, url: str, key: str, count: int | None, stop: asyncio.Event, as_json: bool, forward_to: str | None
+        self,
+        url: str,
+        key: str,
+        count: int | None,
+        stop: asyncio.Event,
+        *,
+        as_json: bool,
+        forward_to: str | None,
+        forget: bool,
     ) -> None:
         self._url = url
         self._key = key
@@ -62,26 +81,32 @@ class Listener:
         self._stop = stop
         self._as_json = as_json
         self._forward_to = forward_to
+        self._forget = forget
         self._received = 0
 
-    async def listen(self, event_types: list[str] | None, format_: str) -> None:
-        """Take what comes until told to stop, or until the count is reached."""
-        body = given(event_types=event_types, format=format_)
+    async def listen(self, name: str, event_types: list[str] | None, format_: str, *, from_now: bool) -> None:
+        """Take what has waited and what comes until told to stop, or until the count is reached."""
+        body = given(name=name, event_types=event_types, format=format_, from_now=from_now)
         listener = await fetch("POST", self._url, key=self._key, body=body)
         target = f" and forwards to {self._forward_to}" if self._forward_to else ""
         tell(f"listener {listener['id']} is open{target}; it signs with {listener['secret']}; Ctrl-C ends it")
+        if listener["is_resumed"]:
+            tell(f"{name} goes on where it stopped; {listener['waiting']} have waited")
         try:
             async with aiohttp.ClientSession(timeout=_FORWARD_TIMEOUT, trust_env=False) as session:
                 await self._take(address(self._url, listener["id"], "next"), Webhook(listener["secret"]), session)
         finally:
-            await self._close(listener["id"])
+            if self._forget:
+                await self._close(listener["id"])
+            else:
+                tell(f"{name} stopped; {self._received} received; what comes now waits three days for the next start")
 
     async def _take(self, url: str, webhook: Webhook, session: aiohttp.ClientSession) -> None:
         results: list[dict[str, Any]] = []
         pause = _FIRST_PAUSE
         while True:
             # The last question only reports, so that nothing comes again that was handled.
-            wait_seconds, limit = (0, 1) if self._stop.is_set() else (_WAIT_SECONDS, self._left())
+            wait_seconds, limit = (0, 0) if self._stop.is_set() else (_WAIT_SECONDS, self._left())
             question = {"results": results, "wait_seconds": wait_seconds, "limit": limit}
             try:
                 handed = await self._until_stopped(url, question)
@@ -152,18 +177,25 @@ class Listener:
         head = {"webhook_id": handed["message_id"], "webhook_timestamp": headers["webhook-timestamp"]}
         forwarded = None if self._forward_to is None else result.get("status") or result.get("error")
         if self._as_json:
-            line = {**head, "event_type": handed["event_type"], "forwarded": forwarded, "body": webhook}
+            line = {
+                **head,
+                "event_type": handed["event_type"],
+                "repeated": handed["is_repeated"],
+                "forwarded": forwarded,
+                "body": webhook,
+            }
             print(json.dumps(line, ensure_ascii=False), flush=True)
             return
         text = json.dumps(webhook, indent=2, ensure_ascii=False).replace("\n", "\n  ")
         came_of_it = "" if forwarded is None else f" -> {forwarded} in {result['duration_ms']} ms"
-        print(f"{head['webhook_id']} {handed['event_type']}{came_of_it}\n  {text}", flush=True)
+        again = " (again: it was handed out before)" if handed["is_repeated"] else ""
+        print(f"{head['webhook_id']} {handed['event_type']}{again}{came_of_it}\n  {text}", flush=True)
 
     async def _close(self, listener_id: str) -> None:
         try:
             await fetch("DELETE", address(self._url, listener_id), key=self._key)
         except CallFailed as failed:
-            tell(f"the listener {listener_id} could not be closed: {failed}; it closes itself in five minutes")
+            tell(f"the listener {listener_id} could not be closed: {failed}; it closes itself in three days")
         else:
             tell(f"listener {listener_id} closed; {self._received} received")
 

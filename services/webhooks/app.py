@@ -30,17 +30,19 @@ from services.webhooks.usecases.claim_deliveries import (
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
-from services.webhooks.usecases.handle_messages import ReadMessage, RedactMessage
+from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
 from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
 from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
+from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
@@ -183,10 +185,13 @@ def build_use_cases(
         redact_attempt=RedactAttempt(database, clock),
         replay_delivery=ReplayDelivery(answer_once, note_backlog),
         replay_many=ReplayMany(answer_once, note_backlog),
+        purge_dead_letters=PurgeDeadLetters(answer_once, note_backlog),
         create_replay=CreateReplay(answer_once, new_id, worker.wake),
         read_replays=ReadReplays(database),
         cancel_replay=CancelReplay(database, clock),
+        list_messages=ListMessages(database),
         read_message=ReadMessage(database),
+        resend_message=ResendMessage(answer_once, new_id, note_backlog),
         redact_message=RedactMessage(database, clock),
         debug_signature=DebugSignature(database, clock, seal),
         listen=Listen(database, clock, seal, hub, new_id),

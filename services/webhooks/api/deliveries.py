@@ -12,6 +12,7 @@ from services.webhooks.api.shapes import (
     DeadLetterData,
     DeliveryData,
     DeliveryDetailData,
+    PurgedData,
     ReplayedData,
     ReplayedManyData,
     attempt_data,
@@ -32,22 +33,29 @@ from shared.web import (
     Route,
     Text,
     data_response,
+    encode_cursor,
     invalid_field,
     not_found,
     page_of,
+    page_response,
     respond,
 )
 
 
-class DeliveryQuery(PageQuery):
-    """Filters of the list of deliveries."""
+class DeliveriesOfEndpointQuery(PageQuery):
+    """Filters of the list of an endpoint's deliveries."""
 
-    endpoint_id: uuid.UUID | None = None
     status: DeliveryStatus | None = None
     event_type: Text | None = None
     message_id: Text | None = Field(None, description="What receivers see as webhook-id.")
     since: Instant | None = Field(None, description="Only those that were made at this time or later.")
     until: Instant | None = Field(None, description="Only those that were made before this time.")
+
+
+class DeliveryQuery(DeliveriesOfEndpointQuery):
+    """Filters of the list of deliveries."""
+
+    endpoint_id: uuid.UUID | None = None
 
 
 class DeadLetterQuery(PageQuery):
@@ -56,19 +64,25 @@ class DeadLetterQuery(PageQuery):
     endpoint_id: uuid.UUID | None = None
     event_type: Text | None = None
     since: Instant | None = Field(None, description="Only those that died at this time or later.")
+    reason: Text | None = Field(None, description="Only those that were given up for this reason.")
 
 
-class ReplayOfMany(RequestModel):
-    """Which dead letters to replay; without filters all of them, the oldest first."""
+class ChosenDeadLetters(RequestModel):
+    """Which dead letters are meant; without filters all of them, the oldest first."""
 
     endpoint_id: uuid.UUID | None = None
     event_type: Text | None = None
     since: Instant | None = None
+    reason: Text | None = None
     limit: Annotated[Int, Field(ge=1, le=MAX_REPLAYED)] = MAX_REPLAYED
 
 
 def _replayed(delivery_id: uuid.UUID) -> web.Response:
     return data_response(ReplayedData(id=str(delivery_id), status="pending"))
+
+
+def _purged(count: int) -> web.Response:
+    return data_response(PurgedData(purged=count))
 
 
 def _replayed_many(count: int) -> web.Response:
@@ -78,12 +92,25 @@ def _replayed_many(count: int) -> web.Response:
 async def list_deliveries(request: Request) -> web.StreamResponse:
     """List deliveries, the newest first."""
     query = request.query(DeliveryQuery)
+    return await _page(request, query, query.endpoint_id)
+
+
+async def list_of_endpoint(request: Request) -> web.StreamResponse:
+    """List the deliveries of an endpoint, the newest first."""
+    endpoint = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
+    return await _page(request, request.query(DeliveriesOfEndpointQuery), endpoint.id)
+
+
+async def _page(
+    request: Request, query: DeliveriesOfEndpointQuery, endpoint_id: uuid.UUID | None
+) -> web.StreamResponse:
     message_id = None if query.message_id is None else message_id_of(query.message_id)
     if query.message_id is not None and message_id is None:
         raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
-    chosen = DeliveryFilter(query.endpoint_id, query.status, query.event_type, message_id, query.since, query.until)
-    found = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit + 1)
-    return page_of(query, found, delivery_data)
+    chosen = DeliveryFilter(endpoint_id, query.status, query.event_type, message_id, query.since, query.until)
+    page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
+    cursor = encode_cursor(page.next_after) if page.next_after else None
+    return page_response([delivery_data(each) for each in page.deliveries], cursor)
 
 
 async def show_delivery(request: Request) -> web.StreamResponse:
@@ -96,6 +123,16 @@ async def list_attempts(request: Request) -> web.StreamResponse:
     """List the attempts of a delivery, the first one first."""
     found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
     return data_response([attempt_data(attempt) for attempt in found.attempts])
+
+
+async def show_attempt(request: Request) -> web.StreamResponse:
+    """Show one attempt."""
+    number = _number(request)
+    found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
+    attempt = next((each for each in found.attempts if each.number == number), None)
+    if attempt is None:
+        raise not_found()
+    return data_response(attempt_data(attempt))
 
 
 async def retry(request: Request) -> web.StreamResponse:
@@ -114,11 +151,8 @@ async def cancel(request: Request) -> web.StreamResponse:
 
 async def redact_attempt(request: Request) -> web.StreamResponse:
     """Forget headers and answer of an attempt."""
-    number = request.path("number")
-    if not (number.isascii() and number.isdigit() and len(number) < 9):
-        raise not_found()
-    delivery_id = request.path_id("delivery_id")
-    await use_cases(request).redact_attempt(owner(request), delivery_id, int(number))
+    number, delivery_id = _number(request), request.path_id("delivery_id")
+    await use_cases(request).redact_attempt(owner(request), delivery_id, number)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
     return data_response([attempt_data(attempt) for attempt in found.attempts])
 
@@ -126,7 +160,7 @@ async def redact_attempt(request: Request) -> web.StreamResponse:
 async def list_dead_letters(request: Request) -> web.StreamResponse:
     """List dead letters, the newest deliveries first."""
     query = request.query(DeadLetterQuery)
-    chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since)
+    chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since, query.reason)
     found = await use_cases(request).read_deliveries.dead_letters(
         owner(request), chosen, query.last_id, query.limit + 1
     )
@@ -143,10 +177,28 @@ async def replay(request: Request) -> web.StreamResponse:
 
 async def replay_many(request: Request) -> web.StreamResponse:
     """Replay the dead letters that the filters mean."""
-    body = request.body(ReplayOfMany)
-    chosen = DeadLetterFilter(body.endpoint_id, body.event_type, body.since)
+    body, chosen = _chosen(request)
     answer = await use_cases(request).replay_many(owner(request), chosen, body.limit, once(request, _replayed_many))
     return respond(request, answer)
+
+
+async def purge(request: Request) -> web.StreamResponse:
+    """Give up for good the dead letters that the filters mean."""
+    body, chosen = _chosen(request)
+    answer = await use_cases(request).purge_dead_letters(owner(request), chosen, body.limit, once(request, _purged))
+    return respond(request, answer)
+
+
+def _chosen(request: Request) -> tuple[ChosenDeadLetters, DeadLetterFilter]:
+    body = request.body(ChosenDeadLetters)
+    return body, DeadLetterFilter(body.endpoint_id, body.event_type, body.since, body.reason)
+
+
+def _number(request: Request) -> int:
+    number = request.path("number")
+    if not (number.isascii() and number.isdigit() and len(number) < 9):
+        raise not_found()
+    return int(number)
 
 
 _COMMON: Final[dict[str, Any]] = COMMON
@@ -158,9 +210,21 @@ ROUTES: Final = (
         path="/v1/webhooks/deliveries",
         handler=list_deliveries,
         summary="List deliveries",
+        description="A page can be short, or even empty, without being the last: go on while there is a next_cursor.",
         tag="deliveries",
         query=DeliveryQuery,
         responses={200: Page[DeliveryData]},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/endpoints/{endpoint_id}/deliveries",
+        handler=list_of_endpoint,
+        summary="List the deliveries of an endpoint",
+        description="A page can be short, or even empty, without being the last: go on while there is a next_cursor.",
+        tag="deliveries",
+        query=DeliveriesOfEndpointQuery,
+        responses={200: Page[DeliveryData], 404: "No such endpoint, or it belongs to somebody else"},
         **_COMMON,
     ),
     Route(
@@ -179,6 +243,15 @@ ROUTES: Final = (
         summary="List the attempts of a delivery",
         tag="deliveries",
         responses={200: Data[list[AttemptData]], 404: _MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/deliveries/{delivery_id}/attempts/{number}",
+        handler=show_attempt,
+        summary="Show an attempt",
+        tag="deliveries",
+        responses={200: Data[AttemptData], 404: "No such delivery or attempt, or it belongs to somebody else"},
         **_COMMON,
     ),
     Route(
@@ -229,11 +302,24 @@ ROUTES: Final = (
         handler=replay_many,
         summary="Replay dead letters",
         tag="dead letters",
-        body=ReplayOfMany,
+        body=ChosenDeadLetters,
         body_required=False,
         idempotent=True,
         responses={200: Data[ReplayedManyData]},
         examples={"request": {"event_type": "code.redeemed"}},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/dead-letters/purge",
+        handler=purge,
+        summary="Give dead letters up for good; their deliveries become canceled",
+        tag="dead letters",
+        body=ChosenDeadLetters,
+        body_required=False,
+        idempotent=True,
+        responses={200: Data[PurgedData]},
+        examples={"request": {"reason": "endpoint_gone"}},
         **_COMMON,
     ),
     Route(

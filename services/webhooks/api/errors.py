@@ -24,6 +24,8 @@ _CONFLICTS: Final[dict[type[errors.WebhookError], str]] = {
     errors.DeliveryNotPending: "delivery_not_pending",
     errors.DeliveryNotReplayable: "delivery_not_replayable",
     errors.ContentGone: "content_gone",
+    errors.FormMissing: "form_missing",
+    errors.MessageNotResendable: "message_not_resendable",
     errors.ReplayEnded: "replay_ended",
 }
 

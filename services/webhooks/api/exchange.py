@@ -12,14 +12,16 @@ from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
-from services.webhooks.usecases.handle_messages import ReadMessage, RedactMessage
+from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
 from services.webhooks.usecases.listen import Listen
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
 from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
+from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.send_test import SendTest
 from shared.idempotency import Once
 from shared.web import Request, answered_once
@@ -45,10 +47,13 @@ class UseCases:
     redact_attempt: RedactAttempt
     replay_delivery: ReplayDelivery
     replay_many: ReplayMany
+    purge_dead_letters: PurgeDeadLetters
     create_replay: CreateReplay
     read_replays: ReadReplays
     cancel_replay: CancelReplay
+    list_messages: ListMessages
     read_message: ReadMessage
+    resend_message: ResendMessage
     redact_message: RedactMessage
     debug_signature: DebugSignature
     listen: Listen

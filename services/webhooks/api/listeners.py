@@ -22,18 +22,25 @@ _BODY_LIMIT: Final = 2 * 1024 * 1024
 
 
 class ListenerCreation(RequestModel):
-    """A listener to be opened; it closes itself when nobody has asked for five minutes."""
+    """A listener to be opened. It closes itself when nobody has asked for five minutes; with a name, for three days."""
 
     event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field([EVERYTHING])
     format: Format = "flat"
     signing: Signing = "hmac"
     partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner to listen as.")
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9._:-]+$")] | None = Field(
+        None, description="Opened again by this name, it goes on where it stopped; who shares a name shares messages."
+    )
+    from_now: bool = Field(False, description="Cancel what has waited for the listener of that name.")
 
 
 class ListenerData(ResponseModel):
-    """A listener with its secret, shown this once."""
+    """A listener with its secret; `waiting` is how many messages have waited for it, counted up to 10,000."""
 
     id: str
+    name: str | None
+    is_resumed: bool
+    waiting: int
     event_types: list[str]
     format: str
     signing: str
@@ -66,16 +73,20 @@ class NextQuestion(RequestModel):
     wait_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_WAIT)] = Field(
         0, description="How long to wait if nothing is there."
     )
-    limit: Annotated[Int, Field(ge=1, le=_MOST_AT_ONCE)] = 20
+    limit: Annotated[Int, Field(ge=0, le=_MOST_AT_ONCE)] = Field(20, description="0 only reports results.")
 
 
 class HandedData(ResponseModel):
-    """A message as a receiver would get it: POST `body` with `headers`, and report with `delivery_id` and `token`."""
+    """A message as a receiver would get it: POST `body` with `headers`, and report with `delivery_id` and `token`.
+
+    `is_repeated` says that it was handed out before and no result came: it may have been forwarded already.
+    """
 
     delivery_id: str
     token: int
     message_id: str
     event_type: str
+    is_repeated: bool
     headers: dict[str, str]
     body: str
 
@@ -83,11 +94,14 @@ class HandedData(ResponseModel):
 async def open_listener(request: Request) -> web.StreamResponse:
     """Open a listener."""
     body = request.body(ListenerCreation)
-    draft = ListenerDraft(tuple(body.event_types), body.format, body.signing, body.partner_id)
-    shown = await use_cases(request).listen.open(owner(request), draft)
-    listener = shown.endpoint
+    draft = ListenerDraft(tuple(body.event_types), body.format, body.signing, body.partner_id, body.name, body.from_now)
+    opened = await use_cases(request).listen.open(owner(request), draft)
+    shown, listener = opened.shown, opened.shown.endpoint
     found = ListenerData(
         id=str(listener.id),
+        name=opened.name,
+        is_resumed=opened.is_resumed,
+        waiting=opened.waiting,
         event_types=list(listener.event_types),
         format=listener.format,
         signing=listener.signing,
@@ -96,7 +110,7 @@ async def open_listener(request: Request) -> web.StreamResponse:
         public_key=shown.public_key,
         created_at=format_microseconds(listener.created_at),
     )
-    return data_response(found, 201)
+    return data_response(found, 200 if opened.is_resumed else 201)
 
 
 async def next_messages(request: Request) -> web.StreamResponse:
@@ -122,6 +136,7 @@ def _handed_data(handed: Handed) -> HandedData:
         token=handed.token,
         message_id=message_name(handed.taken.message_id),
         event_type=handed.taken.event_type,
+        is_repeated=handed.taken.is_repeated,
         headers=handed.headers,
         body=handed.taken.body.decode(),
     )
@@ -136,10 +151,14 @@ ROUTES: Final = (
         method="POST",
         path="/v1/webhooks/listeners",
         handler=open_listener,
-        summary="Open a listener; its secret is shown this once",
+        summary="Open a listener, or the one of that name again, and show its secret",
         body=ListenerCreation,
         body_required=False,
-        responses={201: Data[ListenerData], 409: "There are as many endpoints as there may be"},
+        responses={
+            200: Data[ListenerData],
+            201: Data[ListenerData],
+            409: "There are as many endpoints as there may be",
+        },
         examples={"request": {"event_types": ["code.redeemed"]}},
         **_COMMON,
     ),

@@ -1,31 +1,52 @@
 """`/v1/webhooks/messages`, the catalogue of event types, and the debugger of signatures."""
 
 import uuid
+from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.webhooks.api.exchange import COMMON, owner, use_cases
+from services.webhooks.api.exchange import COMMON, once, owner, use_cases
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS
 from services.webhooks.domain.deliveries import message_id_of, message_name
+from services.webhooks.domain.endpoints import MAX_ENDPOINTS
+from services.webhooks.domain.messages import ListedMessage, MessageFilter, Resent
 from services.webhooks.usecases.describe_events import EventType, event_type, event_types
 from shared.clock import format_microseconds
 from shared.web import (
     Data,
     HTTPProblem,
+    Instant,
     Int,
+    Page,
+    PageQuery,
     Request,
     RequestModel,
     ResponseModel,
     Route,
     Text,
     data_response,
+    decode_cursor,
+    encode_cursor,
     field_error,
     not_found,
+    page_response,
+    respond,
 )
 
 _LONGEST_TOLERANCE: Final = 10 * 365 * 86_400
+
+
+class ListedMessageData(ResponseModel):
+    """A message without what it says; `id` is what receivers see as `webhook-id`."""
+
+    id: str
+    event_type: str
+    partner_id: str | None
+    occurred_at: str
+    created_at: str
+    redacted_at: str | None
 
 
 class MessageData(ResponseModel):
@@ -38,6 +59,30 @@ class MessageData(ResponseModel):
     created_at: str
     data: dict[str, Any] | None
     redacted_at: str | None
+
+
+class MessageQuery(PageQuery):
+    """Filters of the list of messages."""
+
+    event_type: Text | None = None
+    since: Instant | None = Field(None, description="Only those that were made at this time or later.")
+    until: Instant | None = Field(None, description="Only those that were made before this time.")
+
+
+class MessageResend(RequestModel):
+    """To whom a message is sent again."""
+
+    endpoint_ids: Annotated[list[uuid.UUID], Field(min_length=1, max_length=MAX_ENDPOINTS)] | None = Field(
+        None, description="By default every endpoint that it was on its way to."
+    )
+
+
+class ResentData(ResponseModel):
+    """A delivery of the message; `is_due` is false where it was on its way already and nothing was done."""
+
+    endpoint_id: str
+    delivery_id: str
+    is_due: bool
 
 
 class EventTypeData(ResponseModel):
@@ -91,6 +136,44 @@ def _event_type_data(found: EventType) -> EventTypeData:
         example=found.example,
         bodies=found.bodies,
     )
+
+
+def _listed_data(found: ListedMessage) -> ListedMessageData:
+    return ListedMessageData(
+        id=message_name(found.id),
+        event_type=found.event_type,
+        partner_id=None if found.partner_id is None else str(found.partner_id),
+        occurred_at=format_microseconds(found.occurred_at),
+        created_at=format_microseconds(found.created_at),
+        redacted_at=None if found.redacted_at is None else format_microseconds(found.redacted_at),
+    )
+
+
+def _resent(found: list[Resent]) -> web.Response:
+    data = [
+        ResentData(endpoint_id=str(each.endpoint_id), delivery_id=str(each.delivery_id), is_due=each.is_due)
+        for each in found
+    ]
+    return data_response(data, 202)
+
+
+async def list_messages(request: Request) -> web.StreamResponse:
+    """List messages, the newest first."""
+    query = request.query(MessageQuery)
+    before = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
+    chosen = MessageFilter(query.event_type, query.since, query.until)
+    page = await use_cases(request).list_messages(owner(request), chosen, before, query.limit)
+    cursor = encode_cursor(*page.next_after) if page.next_after else None
+    return page_response([_listed_data(each) for each in page.messages], cursor)
+
+
+async def resend_message(request: Request) -> web.StreamResponse:
+    """Send a message again."""
+    endpoint_ids = request.body(MessageResend).endpoint_ids
+    answer = await use_cases(request).resend_message(
+        owner(request), _message_id(request), endpoint_ids, once(request, _resent)
+    )
+    return respond(request, answer)
 
 
 async def show_message(request: Request) -> web.StreamResponse:
@@ -151,6 +234,39 @@ _COMMON: Final[dict[str, Any]] = COMMON
 _MISSING: Final = "No such message, or it belongs to somebody else"
 
 ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/webhooks/messages",
+        handler=list_messages,
+        summary="List messages, the newest first",
+        description="A page can be short, or even empty, without being the last: go on while there is a next_cursor.",
+        tag="messages",
+        query=MessageQuery,
+        responses={200: Page[ListedMessageData]},
+        **_COMMON,
+    ),
+    Route(
+        method="POST",
+        path="/v1/webhooks/messages/{message_id}/resend",
+        handler=resend_message,
+        summary="Send a message again, to all whom it was on its way to or to those who are named",
+        description=(
+            "The same message under the same id, signed with the keys of then, by a fresh schedule: all of them or "
+            "none. What is on its way already stays as it is. An endpoint that never had it has to subscribe to its "
+            "type."
+        ),
+        tag="messages",
+        body=MessageResend,
+        body_required=False,
+        idempotent=True,
+        responses={
+            202: Data[list[ResentData]],
+            404: "No such message or endpoint, or it belongs to somebody else",
+            409: "Its content is gone, or was never made in the format of an endpoint; or it is a test",
+        },
+        path_descriptions={"message_id": "What receivers see as webhook-id."},
+        **_COMMON,
+    ),
     Route(
         method="GET",
         path="/v1/webhooks/messages/{message_id}",

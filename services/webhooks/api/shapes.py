@@ -195,6 +195,12 @@ class ReplayedData(ResponseModel):
     status: str
 
 
+class PurgedData(ResponseModel):
+    """How many dead letters are gone."""
+
+    purged: int
+
+
 class ReplayedManyData(ResponseModel):
     """How many dead letters are due again."""
 

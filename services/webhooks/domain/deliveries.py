@@ -245,6 +245,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """A page of deliveries, the newest first, and where the next one goes on; None at the end."""
+
+    deliveries: list[Delivery]
+    next_after: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryDetail:
     """A delivery with its body, as long as that is kept, and all its attempts, the first one first."""
 
@@ -286,6 +294,7 @@ class DeadLetterFilter:
     endpoint_id: uuid.UUID | None = None
     event_type: str | None = None
     since: datetime | None = None
+    reason: str | None = None
 
 
 def message_id_of(name: str) -> uuid.UUID | None:

@@ -21,6 +21,8 @@ Exception
     ├── DeliveryNotPending
     ├── DeliveryNotReplayable
     ├── ContentGone
+    ├── FormMissing
+    ├── MessageNotResendable
     └── ReplayEnded
 """
 
@@ -124,6 +126,14 @@ class DeliveryNotReplayable(WebhookError):
 
 class ContentGone(WebhookError):
     """The message's content was redacted or is kept no longer; it cannot be sent again."""
+
+
+class FormMissing(WebhookError):
+    """The message was never made in the format of an endpoint that is named, and cannot be sent there."""
+
+
+class MessageNotResendable(WebhookError):
+    """A test is not sent again; ask for another one at the endpoint."""
 
 
 class ReplayEnded(WebhookError):

@@ -1,20 +1,18 @@
-"""Deliveries with their attempts, dead letters, and their replay."""
+"""Deliveries with their attempts."""
 
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from services.webhooks.domain.deliveries import (
     Answer,
-    DeadLetter,
-    DeadLetterFilter,
     Delivery,
     DeliveryDetail,
     DeliveryFilter,
-    DeliveryStatus,
+    DeliveryPage,
     RecordedAttempt,
 )
 from services.webhooks.domain.endpoints import Owner
@@ -35,20 +33,45 @@ INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns
                       remote_ip, request_headers, status, error_code, response_headers, response)
 VALUES ($8, 1, 'test', $14, $15, $18, $19, $20, $21, $22, $23, $11, $12, $24, $16)
 """
-# A page is gathered endpoint by endpoint through the index, so that it costs the same however much history there is.
+# A page looks at a bounded number of deliveries, so that a rare status costs no more among millions than among a
+# hundred; a page can therefore be short, or even empty, without being the last.
+SCANNED_PER_PAGE: Final = 2000
+_FIRST_ID: Final = uuid.UUID(int=0)
+_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
+
+# Each endpoint's newest by the index: an equal share of what is looked at, but a page at least. What is older than the
+# last that was looked at of any endpoint with more is left to the next page; the last row, a mark, says where that
+# begins. Bounds that are always there, so that a kept plan goes by them too.
 LIST_DELIVERIES = """
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM endpoints
+    WHERE program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2) AND ($3::uuid IS NULL OR id = $3)
+), share AS MATERIALIZED (
+    SELECT greatest($8::bigint, $9::bigint / greatest(1, count(*))) AS size FROM chosen
+), scanned AS MATERIALIZED (
+    SELECT f.id, f.status, f.event_type, f.place
+    FROM chosen e CROSS JOIN LATERAL (
+        SELECT id, status, event_type, row_number() OVER (ORDER BY id DESC) AS place FROM (
+            SELECT id, status, event_type FROM deliveries
+            WHERE endpoint_id = e.id AND id < $4 AND id >= $5
+            ORDER BY id DESC LIMIT (SELECT size FROM share)) AS newest) AS f
+), mark AS MATERIALIZED (
+    SELECT id FROM scanned WHERE place = (SELECT size FROM share) ORDER BY id DESC LIMIT 1
+), page AS (
+    SELECT id FROM scanned
+    WHERE id >= coalesce((SELECT id FROM mark), $5) AND ($6::text IS NULL OR status = $6)
+        AND ($7::text IS NULL OR event_type = $7)
+    ORDER BY id DESC LIMIT $8
+)
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at
-FROM endpoints e
-CROSS JOIN LATERAL (
-    SELECT * FROM deliveries f
-    WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.id < $4)
-        AND ($5::text IS NULL OR f.status = $5) AND ($6::text IS NULL OR f.event_type = $6)
-        AND ($8::uuid IS NULL OR f.id >= $8) AND ($9::uuid IS NULL OR f.id < $9)
-    ORDER BY f.id DESC LIMIT $7) AS d
-LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
-WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-ORDER BY d.id DESC LIMIT $7
+       d.sequence, d.replay_id, d.created_at, d.completed_at, nullif(q.visible_at, 'infinity') AS next_attempt_at,
+       false AS is_mark
+FROM page p
+CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE id = p.id OFFSET 0) AS d
+LEFT JOIN LATERAL (
+    SELECT visible_at FROM delivery_queue WHERE delivery_id = p.id AND token IS NULL OFFSET 0) AS q ON true
+UNION ALL
+SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
 """
 LIST_OF_MESSAGE = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
@@ -106,57 +129,6 @@ SELECT number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttf
        status, error_code, response_headers, response, next_attempt_at, redacted_at
 FROM attempts WHERE delivery_id = $1 ORDER BY number
 """
-LIST_DEAD_LETTERS = """
-SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
-       d.sequence, d.replay_id, d.created_at, d.completed_at, NULL::timestamptz AS next_attempt_at, l.reason,
-       l.died_at
-FROM endpoints e
-CROSS JOIN LATERAL (
-    SELECT * FROM dead_letters f
-    WHERE f.endpoint_id = e.id AND ($6::uuid IS NULL OR f.delivery_id < $6)
-        AND ($4::text IS NULL OR f.event_type = $4) AND ($5::timestamptz IS NULL OR f.died_at >= $5)
-    ORDER BY f.delivery_id DESC LIMIT $7) AS l
-JOIN deliveries d ON d.id = l.delivery_id
-WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-    AND e.archived_at IS NULL
-ORDER BY l.delivery_id DESC LIMIT $7
-"""
-LOCK_DELIVERY = """
-SELECT d.status, m.body IS NOT NULL AS is_whole
-FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
-WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
-FOR NO KEY UPDATE OF d
-"""
-# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing. What had a
-# place in a line has it again, and is called up in its turn.
-REVIVE = """
-WITH chosen AS (
-    SELECT l.delivery_id
-    FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
-    JOIN deliveries d ON d.id = l.delivery_id
-    JOIN messages m ON m.id = d.message_id AND m.format = d.format AND m.body IS NOT NULL
-    WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-        AND e.archived_at IS NULL
-        AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
-        AND ($6::uuid IS NULL OR l.delivery_id = $6)
-    ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED FOR SHARE OF m
-), revived AS (
-    DELETE FROM dead_letters l USING chosen c WHERE l.delivery_id = c.delivery_id
-    RETURNING l.delivery_id, l.ordering_key, l.position
-), delivery AS (
-    UPDATE deliveries d SET status = 'pending', completed_at = NULL FROM revived r
-    WHERE d.id = r.delivery_id
-    RETURNING d.id, d.endpoint_id, d.message_id, d.format, d.event_type, d.sequence, r.ordering_key, r.position
-)
-INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
-                            ends_at, token, sequence, ordering_key, position)
-SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1,
-       CASE WHEN ordering_key IS NULL THEN $8::timestamptz ELSE 'infinity' END, $9, NULL, sequence, ordering_key,
-       position
-FROM delivery
-RETURNING delivery_id
-"""
 
 
 async def insert_test(
@@ -199,31 +171,36 @@ async def insert_test(
 
 async def list_page(
     connection: Connection, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int
-) -> list[Delivery]:
+) -> DeliveryPage:
     """Return deliveries of the owner's endpoints, archived ones too, the newest first.
 
     What is rare among millions is looked for where it is kept apart.
     """
-    arguments = (
-        owner.program_id,
-        owner.partner_id,
-        chosen.endpoint_id,
-        before,
-        chosen.status,
-        chosen.event_type,
-        limit,
-        None if chosen.since is None else earliest_id(chosen.since),
-        None if chosen.until is None else earliest_id(chosen.until),
-    )
+    rows = await _rows(connection, owner, chosen, before, limit + 1)
+    found = sorted((to_delivery(row) for row in rows if not row.get("is_mark")), key=lambda each: each.id, reverse=True)
+    if len(found) > limit:
+        return DeliveryPage(found[:limit], found[limit - 1].id)
+    return DeliveryPage(found, next((row["id"] for row in rows if row.get("is_mark")), None))
+
+
+async def _rows(
+    connection: Connection, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int
+) -> list[Any]:
+    since = None if chosen.since is None else earliest_id(chosen.since)
+    until = None if chosen.until is None else earliest_id(chosen.until)
+    whose = (owner.program_id, owner.partner_id, chosen.endpoint_id)
+    if chosen.message_id is None and chosen.status not in ("pending", "dead"):
+        end = min(before or _LAST_ID, until or _LAST_ID)
+        is_whole = chosen.status is None and chosen.event_type is None
+        scanned = 0 if is_whole else SCANNED_PER_PAGE
+        wanted = (end, since or _FIRST_ID, chosen.status, chosen.event_type)
+        return await connection.fetch(LIST_DELIVERIES, *whose, *wanted, limit, scanned)
+    arguments = (*whose, before, chosen.status, chosen.event_type, limit, since, until)
     if chosen.message_id is not None:
-        rows = await connection.fetch(LIST_OF_MESSAGE, *arguments, chosen.message_id)
-    elif chosen.status == "pending":
-        rows = await connection.fetch(LIST_PENDING, *arguments)
-    elif chosen.status == "dead":
-        rows = await connection.fetch(LIST_DEAD, *arguments)
-    else:
-        rows = await connection.fetch(LIST_DELIVERIES, *arguments)
-    return [_delivery(row) for row in rows]
+        return await connection.fetch(LIST_OF_MESSAGE, *arguments, chosen.message_id)
+    if chosen.status == "pending":
+        return await connection.fetch(LIST_PENDING, *arguments)
+    return await connection.fetch(LIST_DEAD, *arguments)
 
 
 async def find(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> DeliveryDetail | None:
@@ -244,60 +221,11 @@ async def find(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> 
         )
         for attempt in attempts
     )
-    return DeliveryDetail(_delivery(row), row["body"], recorded)
+    return DeliveryDetail(to_delivery(row), row["body"], recorded)
 
 
-async def list_dead_letters(
-    connection: Connection, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int
-) -> list[DeadLetter]:
-    """Return dead letters of the owner's endpoints, the newest deliveries first."""
-    rows = await connection.fetch(
-        LIST_DEAD_LETTERS,
-        owner.program_id,
-        owner.partner_id,
-        chosen.endpoint_id,
-        chosen.event_type,
-        chosen.since,
-        before,
-        limit,
-    )
-    return [DeadLetter(_delivery(row), row["reason"], row["died_at"]) for row in rows]
-
-
-async def lock_status(
-    connection: Connection, owner: Owner, delivery_id: uuid.UUID
-) -> tuple[DeliveryStatus, bool] | None:
-    """Return the status of a delivery and whether its content is there; keep others from changing the delivery."""
-    row = await connection.fetchrow(LOCK_DELIVERY, delivery_id, owner.program_id, owner.partner_id)
-    return None if row is None else (row["status"], row["is_whole"])
-
-
-async def revive(
-    connection: Connection,
-    owner: Owner,
-    chosen: DeadLetterFilter,
-    delivery_id: uuid.UUID | None,
-    limit: int,
-    now: datetime,
-    ends_at: datetime,
-) -> list[uuid.UUID]:
-    """Make up to `limit` dead letters whose content is there due again with a fresh schedule, and return them."""
-    rows = await connection.fetch(
-        REVIVE,
-        owner.program_id,
-        owner.partner_id,
-        chosen.endpoint_id,
-        chosen.event_type,
-        chosen.since,
-        delivery_id,
-        limit,
-        now,
-        ends_at,
-    )
-    return [row["delivery_id"] for row in rows]
-
-
-def _delivery(row: Any) -> Delivery:
+def to_delivery(row: Any) -> Delivery:
+    """Return a delivery from the columns that all lists of them have."""
     return Delivery(
         row["id"],
         row["endpoint_id"],

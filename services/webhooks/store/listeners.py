@@ -13,16 +13,17 @@ HAVE_DUE = """
 SELECT l.id FROM unnest($1::uuid[]) AS l (id)
 WHERE EXISTS (SELECT 1 FROM delivery_queue q WHERE q.endpoint_id = l.id AND q.visible_at <= $2)
 """
+# What has a token was handed out before, and its lease ran out.
 TAKE = """
 WITH chosen AS (
-    SELECT delivery_id FROM delivery_queue
+    SELECT delivery_id, token IS NOT NULL AS is_repeated FROM delivery_queue
     WHERE endpoint_id = $1 AND visible_at <= $2
-    ORDER BY delivery_id LIMIT $5 FOR UPDATE SKIP LOCKED
+    ORDER BY visible_at, delivery_id LIMIT $5 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE delivery_queue q SET visible_at = $3, token = $4 FROM chosen c WHERE q.delivery_id = c.delivery_id
-    RETURNING q.delivery_id, q.message_id, q.format, q.event_type, q.sequence
+    RETURNING q.delivery_id, q.message_id, q.format, q.event_type, q.sequence, c.is_repeated
 )
-SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, m.body
+SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, t.is_repeated, m.body
 FROM taken t JOIN messages m ON m.id = t.message_id AND m.format = t.format
 WHERE m.body IS NOT NULL
 ORDER BY t.delivery_id
@@ -48,7 +49,20 @@ WITH result AS (
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
 SELECT id, attempts_made, 'listen', started_at, duration_ms, status, error_code, response FROM delivery
 """
-STALE = "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY id LIMIT 100"
+# Locked, and looked at again under the lock: one that is opened again at this moment lives on.
+STALE = """
+SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL
+ORDER BY id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+"""
+FIND_NAMED = """
+SELECT id FROM endpoints WHERE owner_id = $1 AND uid = $2 AND archived_at IS NULL AND listens_until IS NOT NULL
+"""
+COUNT_WAITING = "SELECT count(*) FROM (SELECT 1 FROM delivery_queue WHERE endpoint_id = $1 LIMIT $2) AS waiting"
+# What was handed out too: its result, should it still come, finds nothing.
+FORGET = """
+WITH gone AS (DELETE FROM delivery_queue WHERE endpoint_id = $1 RETURNING delivery_id)
+UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM gone g WHERE d.id = g.delivery_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class Taken:
     event_type: str
     sequence: int | None
     body: bytes
+    is_repeated: bool
 
 
 async def prolong(connection: Connection, listener_id: uuid.UUID, until: datetime) -> None:
@@ -76,10 +91,18 @@ async def have_due(connection: Connection, listener_ids: Collection[uuid.UUID], 
 async def take(
     connection: Connection, listener_id: uuid.UUID, now: datetime, leased_until: datetime, token: int, limit: int
 ) -> list[Taken]:
-    """Hand out what is due, the oldest first."""
+    """Hand out what is due, what has waited longest first."""
     rows = await connection.fetch(TAKE, listener_id, now, leased_until, token, limit)
     return [
-        Taken(row["delivery_id"], row["message_id"], row["format"], row["event_type"], row["sequence"], row["body"])
+        Taken(
+            row["delivery_id"],
+            row["message_id"],
+            row["format"],
+            row["event_type"],
+            row["sequence"],
+            row["body"],
+            row["is_repeated"],
+        )
         for row in rows
     ]
 
@@ -104,6 +127,23 @@ async def finish(
         [answer.response for _, _, answer in results],
         now,
     )
+
+
+async def named(connection: Connection, owner_id: uuid.UUID, uid: str) -> uuid.UUID | None:
+    """Return the live listener of this name."""
+    found: uuid.UUID | None = await connection.fetchval(FIND_NAMED, owner_id, uid)
+    return found
+
+
+async def count_waiting(connection: Connection, listener_id: uuid.UUID, limit: int) -> int:
+    """Return how many deliveries wait for a listener, counting no further than `limit`."""
+    count: int = await connection.fetchval(COUNT_WAITING, listener_id, limit)
+    return count
+
+
+async def forget(connection: Connection, listener_id: uuid.UUID, now: datetime) -> None:
+    """Cancel all that waits for a listener, what is handed out included."""
+    await connection.execute(FORGET, listener_id, now)
 
 
 async def stale(connection: Connection, now: datetime) -> list[uuid.UUID]:

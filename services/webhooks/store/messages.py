@@ -1,16 +1,71 @@
-"""Messages: shown, redacted, and removed once they are old."""
+"""Messages: listed, shown, redacted, and what has to be known to send one again."""
 
 import uuid
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.domain.messages import Message
+from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage
 from shared.database.pool import Connection
 
+# A page looks at a bounded number of forms, so that a rare type costs no more among millions of messages than among a
+# hundred; a page can therefore be short, or even empty, without being the last.
+SCANNED_PER_PAGE: Final = 2000
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
+
+# All forms of a message are made at once, so they stand side by side. The last row, a mark, says that there may be
+# more.
+LIST_OF_PROGRAM = """
+WITH scanned AS MATERIALIZED (
+    SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
+    WHERE program_id = $1 AND created_at >= $2 AND created_at <= $3 AND (created_at, id) < ($3, $4)
+    ORDER BY created_at DESC, id DESC LIMIT $7
+), chosen AS (
+    SELECT DISTINCT ON (created_at, id) id, partner_id, event_type, occurred_at, created_at, redacted_at FROM scanned
+    WHERE $5::text IS NULL OR event_type = $5
+    ORDER BY created_at DESC, id DESC LIMIT $6
+), last AS (
+    SELECT id, created_at FROM scanned ORDER BY created_at, id LIMIT 1
+)
+SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at, false AS is_mark FROM chosen
+UNION ALL
+SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $7
+"""
+# Of a partner only what it may see in full; the index holds nothing else.
+LIST_OF_PARTNER = """
+WITH scanned AS MATERIALIZED (
+    SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
+    WHERE partner_id = $8 AND (format = 'flat' OR format LIKE '%-partner') AND program_id = $1
+        AND created_at >= $2 AND (created_at, id) < ($3, $4)
+    ORDER BY created_at DESC, id DESC LIMIT $7
+), chosen AS (
+    SELECT DISTINCT ON (created_at, id) id, partner_id, event_type, occurred_at, created_at, redacted_at FROM scanned
+    WHERE $5::text IS NULL OR event_type = $5
+    ORDER BY created_at DESC, id DESC LIMIT $6
+), last AS (
+    SELECT id, created_at FROM scanned ORDER BY created_at, id LIMIT 1
+)
+SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at, false AS is_mark FROM chosen
+UNION ALL
+SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $7
+"""
 FIND_FORMS = """
 SELECT id, format, partner_id, event_type, occurred_at, created_at, body, content, redacted_at
 FROM messages WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3)
+"""
+# The live endpoints that a message was on its way to, and those that are asked for; `delivery_id` is null where it was
+# not. Listeners take their messages themselves.
+FIND_RECEIVERS = """
+SELECT e.id AS endpoint_id, e.partner_id, e.format, e.event_types, d.id AS delivery_id, d.format AS delivery_format
+FROM endpoints e LEFT JOIN deliveries d ON d.endpoint_id = e.id AND d.message_id = $1
+WHERE e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
+    AND e.listens_until IS NULL
+    AND e.id = ANY(CASE WHEN $4::uuid[] IS NULL
+                        THEN ARRAY(SELECT endpoint_id FROM deliveries WHERE message_id = $1) ELSE $4 END)
+ORDER BY e.id
 """
 LOCK_FORMS = "SELECT format FROM messages WHERE id = $1 AND program_id = $2 FOR UPDATE"
 REDACT = """
@@ -30,6 +85,63 @@ UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c W
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """An endpoint that a message may be sent to again, with its delivery if there is one."""
+
+    endpoint_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    format: str
+    event_types: frozenset[str]
+    delivery_id: uuid.UUID | None
+    delivery_format: str | None
+
+
+async def list_page(
+    connection: Connection,
+    owner: Owner,
+    chosen: MessageFilter,
+    before: tuple[datetime, uuid.UUID] | None,
+    limit: int,
+) -> MessagePage:
+    """Return messages of the program, or those of a partner that it may see, the newest first."""
+    end = (chosen.until or _LAST, _LAST_ID if chosen.until is None else uuid.UUID(int=0))
+    arguments = (
+        owner.program_id,
+        chosen.since or _FIRST,
+        *(end if before is None else min(before, end)),
+        chosen.event_type,
+        limit + 1,
+        SCANNED_PER_PAGE,
+    )
+    if owner.partner_id is None:
+        rows = await connection.fetch(LIST_OF_PROGRAM, *arguments)
+    else:
+        rows = await connection.fetch(LIST_OF_PARTNER, *arguments, owner.partner_id)
+    found = sorted((_listed(row) for row in rows if not row["is_mark"]), key=_place, reverse=True)
+    if len(found) > limit:
+        return MessagePage(found[:limit], _place(found[limit - 1]))
+    return MessagePage(found, next(((row["created_at"], row["id"]) for row in rows if row["is_mark"]), None))
+
+
+async def receivers(
+    connection: Connection, owner: Owner, message_id: uuid.UUID, endpoint_ids: list[uuid.UUID] | None
+) -> list[Receiver]:
+    """Return the owner's endpoints that are asked for, else those that the message was on its way to."""
+    rows = await connection.fetch(FIND_RECEIVERS, message_id, owner.program_id, owner.partner_id, endpoint_ids)
+    return [
+        Receiver(
+            row["endpoint_id"],
+            row["partner_id"],
+            row["format"],
+            frozenset(row["event_types"]),
+            row["delivery_id"],
+            row["delivery_format"],
+        )
+        for row in rows
+    ]
+
+
 async def forms(connection: Connection, owner: Owner, message_id: uuid.UUID) -> list[Message]:
     """Return a message in all the forms that it was made in."""
     rows = await connection.fetch(FIND_FORMS, message_id, owner.program_id, owner.partner_id)
@@ -47,6 +159,16 @@ async def redact(connection: Connection, program_id: uuid.UUID, message_id: uuid
     await connection.execute(CANCEL_WAITING, message_id, now)
     under_way: int = await connection.fetchval(COUNT_UNDER_WAY, message_id, now)
     return under_way
+
+
+def _listed(row: Any) -> ListedMessage:
+    return ListedMessage(
+        row["id"], row["partner_id"], row["event_type"], row["occurred_at"], row["created_at"], row["redacted_at"]
+    )
+
+
+def _place(message: ListedMessage) -> tuple[datetime, uuid.UUID]:
+    return message.created_at, message.id
 
 
 def _message(row: Any) -> Message:

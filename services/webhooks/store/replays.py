@@ -87,7 +87,7 @@ REVIVE_PAGE = """
 WITH letter AS (
     DELETE FROM dead_letters WHERE delivery_id = ANY($1::uuid[]) RETURNING delivery_id, ordering_key, position
 ), revived AS (
-    UPDATE deliveries SET status = 'pending', completed_at = NULL, replay_id = $2
+    UPDATE deliveries SET status = 'pending', completed_at = NULL, replay_id = coalesce($2, replay_id)
     WHERE id = ANY($1::uuid[]) AND status <> 'pending'
     RETURNING id, endpoint_id, message_id, format, event_type, sequence
 )
@@ -221,10 +221,15 @@ async def whole(connection: Connection, messages: Sequence[tuple[uuid.UUID, str]
 
 
 async def revive(
-    connection: Connection, delivery_ids: Sequence[uuid.UUID], replay_id: uuid.UUID, now: datetime, ends_at: datetime
-) -> int:
-    """Make deliveries due again with a fresh schedule; return how many were not pending already."""
-    return len(await connection.fetch(REVIVE_PAGE, delivery_ids, replay_id, now, ends_at))
+    connection: Connection,
+    delivery_ids: Sequence[uuid.UUID],
+    replay_id: uuid.UUID | None,
+    now: datetime,
+    ends_at: datetime,
+) -> list[uuid.UUID]:
+    """Make deliveries due again with a fresh schedule; return those that were not pending already."""
+    rows = await connection.fetch(REVIVE_PAGE, delivery_ids, replay_id, now, ends_at)
+    return [row["delivery_id"] for row in rows]
 
 
 async def slice_end(
@@ -263,24 +268,25 @@ async def missing(
 
 async def insert_missing(
     connection: Connection,
-    replay: Replay,
+    endpoint_id: uuid.UUID,
+    replay_id: uuid.UUID | None,
     deliveries: Sequence[tuple[uuid.UUID, uuid.UUID, str, str]],
     now: datetime,
     ends_at: datetime,
-) -> int:
-    """Make deliveries of messages: id, message, form, event type; return how many are new."""
+) -> list[uuid.UUID]:
+    """Make deliveries of messages: id, message, form, event type; return those that are new."""
     rows = await connection.fetch(
         INSERT_MISSING,
         [d[0] for d in deliveries],
         [d[1] for d in deliveries],
         [d[2] for d in deliveries],
         [d[3] for d in deliveries],
-        replay.endpoint_id,
-        replay.id,
+        endpoint_id,
+        replay_id,
         now,
         ends_at,
     )
-    return len(rows)
+    return [row["delivery_id"] for row in rows]
 
 
 def _progress(row: Any) -> ReplayProgress:

@@ -20,7 +20,7 @@ from services.webhooks.domain.headers import Auth, check_auth, check_headers
 from services.webhooks.domain.signature import algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
-from services.webhooks.store import endpoints, queue
+from services.webhooks.store import endpoints, queue, signing_keys
 from services.webhooks.usecases.create_endpoint import check_types, vet_url
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
@@ -88,11 +88,11 @@ class ChangeEndpoint:
     async def _prepare_keys(self, connection: Connection, endpoint: Endpoint, now: datetime) -> None:
         """Make sure that there is a key for each algorithm; a pair is made, a secret would have to be shown."""
         for algorithm in algorithms(endpoint.signing):
-            if await endpoints.count_live_keys(connection, endpoint.id, algorithm, now):
+            if await signing_keys.count_live(connection, endpoint.id, algorithm, now):
                 continue
             if algorithm == "hmac":
                 raise KeyMissing
-            await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint.id, new_key(algorithm), now)
+            await signing_keys.insert(connection, self.seal, self.new_id(), endpoint.id, new_key(algorithm), now)
 
 
 @dataclass(frozen=True, slots=True)

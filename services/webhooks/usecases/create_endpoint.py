@@ -23,7 +23,7 @@ from services.webhooks.domain.headers import check_auth, check_headers
 from services.webhooks.domain.signature import MadeKey, Signing, algorithms
 from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text
 from services.webhooks.sender.urls import URLChecker
-from services.webhooks.store import endpoints
+from services.webhooks.store import endpoints, signing_keys
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
@@ -64,7 +64,7 @@ class CreateEndpoint:
             )
             await endpoints.insert(connection, endpoint, draft.auth, self.seal)
             for made in keys:
-                await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint.id, made, now)
+                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint.id, made, now)
             found = await endpoints.find(connection, owner, endpoint.id)
             return shown_once(found or endpoint, keys)
 

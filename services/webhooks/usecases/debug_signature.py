@@ -9,7 +9,7 @@ from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import EndpointMissing, InvalidField
 from services.webhooks.domain.signature import PUBLIC_PREFIX, SigningKey, decode
 from services.webhooks.sender.signing import is_signed_by, pair_of, read_key
-from services.webhooks.store import endpoints
+from services.webhooks.store import endpoints, signing_keys
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.sealing import Seal
@@ -40,7 +40,7 @@ class DebugSignature:
         async with self.database.connection() as connection:
             if await endpoints.find(connection, owner, endpoint_id) is None:
                 raise EndpointMissing
-            keys = await endpoints.live_keys(connection, self.seal, endpoint_id, self.clock())
+            keys = await signing_keys.opened(connection, self.seal, endpoint_id, self.clock())
         return [_verifier(str(key_id), key) for key_id, key in keys]
 
 

@@ -1,7 +1,8 @@
-"""Shows a message in full, which is what a thin one refers to, and redacts it."""
+"""Lists messages, shows one in full, which is what a thin one refers to, and redacts it."""
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -9,10 +10,24 @@ import orjson
 from services.webhooks.domain.bodies import is_for_partners, plain_format
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryUnderWay, MessageMissing
-from services.webhooks.domain.messages import FULLEST_FIRST, Message
+from services.webhooks.domain.messages import FULLEST_FIRST, Message, MessageFilter, MessagePage
 from services.webhooks.store import messages
 from shared.clock import Clock
 from shared.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ListMessages:
+    """Reads a page of messages."""
+
+    database: Database
+
+    async def __call__(
+        self, owner: Owner, chosen: MessageFilter, before: tuple[datetime, uuid.UUID] | None, limit: int
+    ) -> MessagePage:
+        """Return up to `limit` messages, the newest first; a page may be short without being the last."""
+        async with self.database.connection() as connection:
+            return await messages.list_page(connection, owner, chosen, before, limit)
 
 
 @dataclass(frozen=True, slots=True)

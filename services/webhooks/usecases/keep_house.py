@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from services.webhooks.domain.retention import Retention
-from services.webhooks.store import endpoints, listeners, queue, retention
+from services.webhooks.store import endpoints, listeners, queue, retention, signing_keys
 from services.webhooks.usecases.change_endpoint import EndpointChanged
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
@@ -78,7 +78,7 @@ class KeepHouse:
         count = 0
         while True:
             async with self.database.transaction() as connection:
-                done, unreadable = await endpoints.reseal(connection, self.seal, _BATCH)
+                done, unreadable = await signing_keys.reseal(connection, self.seal, _BATCH)
             count += done
             if done == 0:
                 break

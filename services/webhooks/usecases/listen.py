@@ -1,7 +1,8 @@
 """Hands messages live to a listener that has no public address: it asks, waits, and reports what came of each.
 
 A message is leased when it is handed out and due again if no result comes: a listener that lost its connection goes on
-where it was, and what it had already forwarded comes once more under the same id.
+where it was, and what it had already forwarded comes once more under the same id, marked as repeated. A listener with a
+name can be opened again: its place is kept by what lies in the queue for it, in the database and nowhere else.
 """
 
 import asyncio
@@ -9,39 +10,57 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from services.webhooks.domain.deliveries import Answer, ErrorCode, Target
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS, Endpoint, Format, Owner, ShownEndpoint
-from services.webhooks.domain.errors import ListenerMissing, TooManyEndpoints
-from services.webhooks.domain.signature import Signing
+from services.webhooks.domain.errors import ListenerMissing, TooManyEndpoints, UIDTaken
+from services.webhooks.domain.signature import Signing, algorithms
 from services.webhooks.sender.client import signed_headers
-from services.webhooks.store import endpoints, listeners
+from services.webhooks.sender.signing import new_key, public_text, secret_text
+from services.webhooks.store import endpoints, listeners, signing_keys
 from services.webhooks.store.listeners import Taken
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, first_keys, partner_of, shown_once
 from shared.clock import Clock
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
 from shared.faults import TransientFault
 from shared.log import get_logger
 
 # Between two questions of a listener that lives there are seconds; one that is gone leaves nothing behind for long.
 LIVES_ON: Final = timedelta(minutes=5)
+# One with a name is waited for; its deliveries must not come to their own end before that.
+NAMED_LIVES_ON: Final = timedelta(hours=72)
 LEASE: Final = timedelta(seconds=60)
 POLL_SECONDS: Final = 0.25
 LISTENER_URL: Final = "listener"
+COUNTED_WAITING: Final = 10_000
+# No endpoint's uid has a slash, so that the names of listeners are a set of their own.
+_NAMES: Final = "listener/"
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerDraft:
-    """A listener as asked for."""
+    """A listener as asked for; with `is_from_now` one that is opened again gets nothing of what has waited for it."""
 
     event_types: tuple[str, ...]
     format: Format
     signing: Signing
     partner_id: uuid.UUID | None
+    name: str | None = None
+    is_from_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A listener with its secret, whether it goes on where it stopped, and how much waits for it."""
+
+    shown: ShownEndpoint
+    name: str | None
+    is_resumed: bool = False
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,34 +127,84 @@ class Listen:
     hub: ListenerHub
     new_id: Callable[[], uuid.UUID]
 
-    async def open(self, owner: Owner, draft: ListenerDraft) -> ShownEndpoint:
-        """Return a new listener with its secret. Raises InvalidField or TooManyEndpoints."""
+    async def open(self, owner: Owner, draft: ListenerDraft) -> Opened:
+        """Return a listener with its secret: the one of that name, if there is one, else a new one.
+
+        Raises InvalidField or TooManyEndpoints.
+        """
         partner_id = partner_of(owner, draft.partner_id)
-        keys = first_keys(draft.signing, None)
-        event_types = check_types(draft.event_types, partner_id)
+        draft = replace(draft, event_types=check_types(draft.event_types, partner_id))
+        whose = Owner(owner.program_id, partner_id)
+        try:
+            return await self._open(owner, whose, draft)
+        except UIDTaken:
+            # Somebody has opened it at the same moment; now it is there.
+            return await self._open(owner, whose, draft)
+
+    async def _open(self, owner: Owner, whose: Owner, draft: ListenerDraft) -> Opened:
         now = self.clock()
         async with self.database.transaction() as connection:
-            if partner_id is not None and owner.partner_id is None:
-                await check_partner(connection, owner.program_id, partner_id)
-            if await endpoints.count(connection, partner_id or owner.program_id) >= MAX_ENDPOINTS:
-                raise TooManyEndpoints(MAX_ENDPOINTS)
-            listener = Endpoint(
-                id=self.new_id(),
-                program_id=owner.program_id,
-                partner_id=partner_id,
-                url=LISTENER_URL,
-                event_types=event_types,
-                format=draft.format,
-                signing=draft.signing,
-                status="paused",
-                listens_until=now + LIVES_ON,
-                created_at=now,
-                updated_at=now,
-            )
-            await endpoints.insert(connection, listener, None, self.seal)
-            for made in keys:
-                await endpoints.insert_key(connection, self.seal, self.new_id(), listener.id, made, now)
-        return shown_once(listener, keys)
+            if whose != owner and whose.partner_id is not None:
+                await check_partner(connection, whose.program_id, whose.partner_id)
+            return await self._resume(connection, whose, draft, now) or await self._begin(connection, whose, draft, now)
+
+    async def _begin(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened:
+        if await endpoints.count(connection, whose.partner_id or whose.program_id) >= MAX_ENDPOINTS:
+            raise TooManyEndpoints(MAX_ENDPOINTS)
+        listener = Endpoint(
+            id=self.new_id(),
+            program_id=whose.program_id,
+            partner_id=whose.partner_id,
+            uid=None if draft.name is None else _NAMES + draft.name,
+            url=LISTENER_URL,
+            event_types=draft.event_types,
+            format=draft.format,
+            signing=draft.signing,
+            status="paused",
+            created_at=now,
+            updated_at=now,
+        )
+        listener = replace(listener, listens_until=now + _lives_on(listener))
+        await endpoints.insert(connection, listener, None, self.seal)
+        keys = first_keys(draft.signing, None)
+        for made in keys:
+            await signing_keys.insert(connection, self.seal, self.new_id(), listener.id, made, now)
+        return Opened(shown_once(listener, keys), draft.name)
+
+    async def _resume(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened | None:
+        """Open the listener of that name again, as it is asked for now; it signs with the keys that it had."""
+        owner_id = whose.partner_id or whose.program_id
+        found = None if draft.name is None else await listeners.named(connection, owner_id, _NAMES + draft.name)
+        listener = None if found is None else await endpoints.lock(connection, whose, found, is_listener=True)
+        if listener is None:
+            return None
+        listener = replace(
+            listener, event_types=draft.event_types, format=draft.format, signing=draft.signing, updated_at=now
+        )
+        await endpoints.update(connection, listener)
+        await listeners.prolong(connection, listener.id, now + _lives_on(listener))
+        if draft.is_from_now:
+            await listeners.forget(connection, listener.id, now)
+        waiting = await listeners.count_waiting(connection, listener.id, COUNTED_WAITING)
+        shown = await self._keys_again(connection, listener, now)
+        return Opened(shown, draft.name, is_resumed=True, waiting=waiting)
+
+    async def _keys_again(self, connection: Connection, listener: Endpoint, now: datetime) -> ShownEndpoint:
+        """Return a listener with its keys; one is made for an algorithm that it has none of."""
+        live = {key.algorithm: key for _, key in await signing_keys.opened(connection, self.seal, listener.id, now)}
+        for algorithm in algorithms(listener.signing):
+            if algorithm not in live:
+                made = new_key(algorithm)
+                await signing_keys.insert(connection, self.seal, self.new_id(), listener.id, made, now)
+                live[algorithm] = made.key
+        wanted = {algorithm: live[algorithm] for algorithm in algorithms(listener.signing)}
+        public = {key.algorithm: key.public_key for key in await signing_keys.list_live(connection, listener.id, now)}
+        pair = public.get("ed25519") if "ed25519" in wanted else None
+        return ShownEndpoint(
+            listener,
+            secret_text(wanted["hmac"]) if "hmac" in wanted else None,
+            None if pair is None else public_text(pair),
+        )
 
     async def next(
         self,
@@ -147,6 +216,8 @@ class Listen:
     ) -> list[Handed]:
         """Take results in and return what is due, waiting for it up to `wait_seconds`. Raises ListenerMissing."""
         await self._report(owner, listener_id, results)
+        if not limit:
+            return []
         handed = await self._take(listener_id, limit)
         if not handed and wait_seconds:
             await self.hub.wait(listener_id, wait_seconds)
@@ -158,9 +229,10 @@ class Listen:
     ) -> None:
         now = self.clock()
         async with self.database.transaction() as connection:
-            if await endpoints.lock(connection, owner, listener_id, is_listener=True) is None:
+            listener = await endpoints.lock(connection, owner, listener_id, is_listener=True)
+            if listener is None:
                 raise ListenerMissing
-            await listeners.prolong(connection, listener_id, now + LIVES_ON)
+            await listeners.prolong(connection, listener_id, now + _lives_on(listener))
             if results:
                 await listeners.finish(connection, listener_id, results, now)
 
@@ -173,6 +245,10 @@ class Listen:
                 return []
             target = (await endpoints.targets(connection, self.seal, [listener_id]))[listener_id]
         return [_handed(each, token, target, now) for each in taken]
+
+
+def _lives_on(listener: Endpoint) -> timedelta:
+    return LIVES_ON if listener.uid is None else NAMED_LIVES_ON
 
 
 def _handed(taken: Taken, token: int, target: Target, now: datetime) -> Handed:

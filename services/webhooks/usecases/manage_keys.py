@@ -9,7 +9,7 @@ from services.webhooks.domain.endpoints import Endpoint, Owner, ShownEndpoint
 from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyUnknown, LastKey, TooManyKeys
 from services.webhooks.domain.signature import MAX_LIVE_KEYS, Algorithm, MadeKey, ShownKey, algorithms
 from services.webhooks.sender.signing import new_key
-from services.webhooks.store import endpoints
+from services.webhooks.store import endpoints, signing_keys
 from services.webhooks.usecases.change_endpoint import EndpointChanged
 from services.webhooks.usecases.create_endpoint import read_own_key, shown_once
 from shared.clock import Clock
@@ -52,10 +52,10 @@ class RotateKey:
             keys = _new_keys(endpoint, rotation, own)
             for made in keys:
                 algorithm = made.key.algorithm
-                await endpoints.expire_keys(connection, endpoint_id, algorithm, now, now + rotation.grace)
-                if await endpoints.count_live_keys(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
+                await signing_keys.expire(connection, endpoint_id, algorithm, now, now + rotation.grace)
+                if await signing_keys.count_live(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
                     raise TooManyKeys(MAX_LIVE_KEYS)
-                await endpoints.insert_key(connection, self.seal, self.new_id(), endpoint_id, made, now)
+                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint_id, made, now)
             return shown_once(endpoint, keys)
 
         answer = await self.answer_once(once, work)
@@ -78,7 +78,7 @@ class RevokeKey:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
-            keys = await endpoints.list_keys(connection, endpoint_id, now)
+            keys = await signing_keys.list_live(connection, endpoint_id, now)
             key = next((each for each in keys if each.id == key_id), None)
             if key is None:
                 raise KeyUnknown
@@ -87,9 +87,9 @@ class RevokeKey:
                 raise LastKey
             if key is alike[0] and len(alike) > 1:
                 # The newest one lives on without end; whoever takes its place must do so too.
-                await endpoints.prolong_key(connection, endpoint_id, alike[1].id)
-            await endpoints.delete_key(connection, endpoint_id, key_id, now)
-            left = await endpoints.list_keys(connection, endpoint_id, now)
+                await signing_keys.prolong(connection, endpoint_id, alike[1].id)
+            await signing_keys.delete(connection, endpoint_id, key_id, now)
+            left = await signing_keys.list_live(connection, endpoint_id, now)
         self.changed(endpoint_id)
         return left
 
@@ -106,12 +106,12 @@ class ReadKeys:
         async with self.database.connection() as connection:
             if await endpoints.find(connection, owner, endpoint_id) is None:
                 raise EndpointMissing
-            return await endpoints.list_keys(connection, endpoint_id, self.clock())
+            return await signing_keys.list_live(connection, endpoint_id, self.clock())
 
     async def public(self, endpoint_id: uuid.UUID) -> list[ShownKey]:
         """Return the live ed25519 keys by which an endpoint's messages are verified; none of an unknown one."""
         async with self.database.connection() as connection:
-            return await endpoints.public_keys(connection, endpoint_id, self.clock())
+            return await signing_keys.public(connection, endpoint_id, self.clock())
 
 
 def _new_keys(endpoint: Endpoint, rotation: Rotation, own: MadeKey | None) -> list[MadeKey]:

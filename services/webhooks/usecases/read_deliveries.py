@@ -3,10 +3,16 @@
 import uuid
 from dataclasses import dataclass
 
-from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, Delivery, DeliveryDetail, DeliveryFilter
+from services.webhooks.domain.deliveries import (
+    DeadLetter,
+    DeadLetterFilter,
+    DeliveryDetail,
+    DeliveryFilter,
+    DeliveryPage,
+)
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
-from services.webhooks.store import deliveries
+from services.webhooks.store import dead_letters, deliveries
 from shared.database.pool import Database
 
 
@@ -24,8 +30,8 @@ class ReadDeliveries:
             raise DeliveryMissing
         return found
 
-    async def page(self, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int) -> list[Delivery]:
-        """Return up to `limit` deliveries, the newest first."""
+    async def page(self, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int) -> DeliveryPage:
+        """Return up to `limit` deliveries, the newest first; a page may be short without being the last."""
         async with self.database.connection() as connection:
             return await deliveries.list_page(connection, owner, chosen, before, limit)
 
@@ -34,4 +40,4 @@ class ReadDeliveries:
     ) -> list[DeadLetter]:
         """Return up to `limit` dead letters, the newest deliveries first."""
         async with self.database.connection() as connection:
-            return await deliveries.list_dead_letters(connection, owner, chosen, before, limit)
+            return await dead_letters.list_page(connection, owner, chosen, before, limit)

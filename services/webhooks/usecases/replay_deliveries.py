@@ -15,7 +15,7 @@ from services.webhooks.domain.errors import (
     DeliveryPending,
 )
 from services.webhooks.domain.schedule import LIFETIME
-from services.webhooks.store import deliveries
+from services.webhooks.store import dead_letters
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -38,7 +38,7 @@ class ReplayDelivery:
         """
 
         async def work(connection: Connection, now: datetime) -> uuid.UUID:
-            found = await deliveries.lock_status(connection, owner, delivery_id)
+            found = await dead_letters.lock_status(connection, owner, delivery_id)
             if found is None:
                 raise DeliveryMissing
             status, is_whole = found
@@ -48,7 +48,7 @@ class ReplayDelivery:
                 raise DeliveryNotReplayable
             if not is_whole:
                 raise ContentGone
-            if not await deliveries.revive(connection, owner, _ANY, delivery_id, 1, now, now + LIFETIME):
+            if not await dead_letters.revive(connection, owner, _ANY, delivery_id, 1, now, now + LIFETIME):
                 raise DeliveryPending
             return delivery_id
 
@@ -68,7 +68,7 @@ class ReplayMany:
         """Return how many are due again."""
 
         async def work(connection: Connection, now: datetime) -> int:
-            return len(await deliveries.revive(connection, owner, chosen, None, limit, now, now + LIFETIME))
+            return len(await dead_letters.revive(connection, owner, chosen, None, limit, now, now + LIFETIME))
 
         answer = await self.answer_once(once, work)
         self.note_backlog()

@@ -116,7 +116,7 @@ class RunReplays:
         chosen = [id_ for id_, message, kept in found if (message, kept) in whole]
         enqueued = 0
         if not replay.is_dry_run:
-            enqueued = await replays.revive(connection, chosen, replay.id, now, now + LIFETIME)
+            enqueued = len(await replays.revive(connection, chosen, replay.id, now, now + LIFETIME))
         is_last = len(found) < replay.step_size
         return Step(len(found), enqueued, len(found) - len(chosen), None if is_last else (None, found[-1][0]))
 
@@ -133,6 +133,7 @@ class RunReplays:
         made = [(self.new_id(), id_, form, type_) for id_, _, form, type_ in found if (id_, form) in whole]
         enqueued = 0
         if made and not replay.is_dry_run:
-            enqueued = await replays.insert_missing(connection, replay, made, now, now + LIFETIME)
+            ends_at = now + LIFETIME
+            enqueued = len(await replays.insert_missing(connection, replay.endpoint_id, replay.id, made, now, ends_at))
         position = end if len(found) < replay.step_size else (found[-1][1], found[-1][0])
         return Step(len(found), enqueued, len(found) - len(made), position)

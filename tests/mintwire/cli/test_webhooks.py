@@ -83,13 +83,50 @@ async def test_a_receiver_that_is_not_there_is_told_and_the_next_one_is_forwarde
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_end_by_signal_closes_the_listener(mintwire: Mintwire, number: signal.Signals) -> None:
-    async with mintwire.started("webhook", "listen", "--program") as process:
+    async with mintwire.started("webhook", "listen", "--program", "--forget") as process:
         listener, _ = await opened(process)
         process.send_signal(number)
         assert f"listener {listener} closed; 0 received" in await ended(process)
     url = f"{mintwire.environment['MINTWIRE_WEBHOOKS_URL']}/v1/webhooks/listeners/{listener}/next"
     answer = await ask("POST", url, key=mintwire.environment["MINTWIRE_PROGRAM_KEY"], body={"wait_seconds": 0})
     assert answer.status == 404
+
+
+async def redeemed(mintwire: Mintwire) -> str:
+    code = str((await mintwire.json("code", "generate"))["code"])
+    await mintwire("checkout", "complete", code)
+    return code
+
+
+async def test_the_next_start_goes_on_where_the_last_one_stopped(mintwire: Mintwire) -> None:
+    """Unless it is told to begin anew, and then what has waited is gone."""
+    arguments = ("webhook", "listen", "--event-type", "code.redeemed", "--json", "--name", "here")
+
+    async def is_waiting() -> bool:
+        return bool(await mintwire.json("webhook", "deliveries", "--status", "pending"))
+
+    async with mintwire.started(*arguments, "--count", "1") as process:
+        listener, _ = await opened(process)
+        first = await redeemed(mintwire)
+        assert json.loads(await said(process.stdout))["body"]["code"] == first
+        assert "waits three days" in await ended(process)
+    missed = await redeemed(mintwire)
+    await until(is_waiting, "what came meanwhile")
+    async with mintwire.started(*arguments, "--count", "1") as process:
+        again, _ = await opened(process)
+        assert again == listener
+        assert "here goes on where it stopped; 1 have waited" in await said(process.stderr)
+        heard = json.loads(await said(process.stdout))
+        assert (heard["body"]["code"], heard["repeated"]) == (missed, False)
+        await ended(process)
+    await redeemed(mintwire)
+    await until(is_waiting, "what came meanwhile")
+    async with mintwire.started(*arguments, "--from-now", "--count", "1", "--forget") as process:
+        await opened(process)
+        assert "0 have waited" in await said(process.stderr)
+        last = await redeemed(mintwire)
+        assert json.loads(await said(process.stdout))["body"]["code"] == last
+        assert f"listener {listener} closed; 1 received" in await ended(process)
 
 
 async def test_listening_is_refused_in_words(mintwire: Mintwire) -> None:
@@ -184,6 +221,35 @@ async def test_dead_deliveries_are_listed_and_replayed(mintwire: Mintwire) -> No
         await until(is_delivered, "the replayed delivery")
         await until(lambda: is_empty(mintwire), "no dead delivery")
         assert await mintwire.json("webhook", "dead", "replay", "--all", "--endpoint", endpoint) == {"replayed": 0}
+
+
+async def test_a_message_is_sent_again_and_the_endpoint_summed_up(mintwire: Mintwire) -> None:
+    async with running_receiver() as receiver:
+        made = await mintwire.json(
+            "webhook", "create", receiver.url, "--event-type", "code.redeemed", "--uid", "shop-1"
+        )
+        assert made["uid"] == "shop-1"
+        await redeemed(mintwire)
+
+        async def is_told(times: int) -> bool:
+            listed = await mintwire.json("webhook", "deliveries", "--endpoint", made["id"], "--status", "succeeded")
+            return bool(listed) and listed[0]["attempts_made"] == times
+
+        await until(lambda: is_told(1), "the delivery")
+        [message] = await mintwire.json("webhook", "messages", "--event-type", "code.redeemed")
+        [resent] = await mintwire.json("webhook", "resend", message["id"], "--endpoint", made["id"])
+        assert (resent["endpoint_id"], resent["is_due"]) == (made["id"], True)
+        await until(lambda: is_told(2), "the delivery once more")
+        assert [post.id for post in receiver.posts] == [message["id"]] * 2
+    summed_up = await mintwire.json("webhook", "stats", made["id"])
+    assert (summed_up["deliveries"]["succeeded"], summed_up["attempts"]) == (1, {"2xx": 2})
+    assert "404" in (await mintwire("webhook", "resend", "msg_" + "0" * 32, code=1)).err
+
+
+async def test_a_purge_says_which(mintwire: Mintwire) -> None:
+    assert "say which" in (await mintwire("webhook", "dead", "purge", code=1)).err
+    assert "say which" in (await mintwire("webhook", "dead", "purge", "--all", "--reason", "x", code=1)).err
+    assert await mintwire.json("webhook", "dead", "purge", "--all") == {"purged": 0}
 
 
 async def test_a_replay_says_which(mintwire: Mintwire) -> None:

@@ -102,6 +102,68 @@ async def test_many_are_replayed_by_filter_up_to_a_limit(
     assert refused.status == 422
 
 
+async def test_what_is_purged_is_canceled_and_cannot_be_replayed(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    endpoint_id = await make_dead(service, merchant, receiver, 5)
+    stranger = await make_merchant(service.admin, service.clock())
+    for key, body, count in (
+        (stranger.program_key, {}, 0),
+        (merchant.partner_key, {"reason": "endpoint_gone"}, 0),
+        (merchant.partner_key, {"event_type": "codes.generated"}, 0),
+        (merchant.partner_key, {"reason": "expired", "endpoint_id": endpoint_id, "limit": 3}, 3),
+    ):
+        purged = await service.send("POST", "/dead-letters/purge", key, body)
+        assert (purged.status, purged.data) == (200, {"purged": count}), body
+    assert len((await service.send("GET", "/dead-letters?reason=expired", merchant.partner_key)).data) == 2
+    assert (await service.send("GET", "/dead-letters?reason=aborted", merchant.partner_key)).data == []
+    listed = await service.send("GET", f"/endpoints/{endpoint_id}/deliveries?status=canceled", merchant.partner_key)
+    assert len(listed.data) == 3
+    refused = await service.send("POST", f"/dead-letters/{listed.data[0]['id']}/replay", merchant.partner_key)
+    assert (refused.status, refused.body["code"]) == (409, "delivery_not_replayable")
+    assert (await service.send("POST", "/dead-letters/replay", merchant.partner_key)).data == {"replayed": 2}
+
+
+async def test_purges_and_replays_at_once_take_each_letter_once(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await make_dead(service, merchant, receiver, 12)
+    replies = await asyncio.gather(
+        *(
+            service.send("POST", f"/dead-letters/{word}", merchant.partner_key, {"limit": 2})
+            for word in ("purge", "replay") * 4
+        )
+    )
+    taken = {"purged": 0, "replayed": 0}
+    for reply in replies:
+        for name, count in reply.data.items():
+            taken[name] += count
+    left = len(await service.query("SELECT * FROM webhooks.dead_letters"))
+    assert sum(taken.values()) + left == 12
+    await service.settled(taken["replayed"])
+    assert len(receiver.posts) == taken["replayed"]
+    canceled = await service.query("SELECT * FROM webhooks.deliveries WHERE status = 'canceled'")
+    assert len(canceled) == taken["purged"]
+
+
+async def test_what_a_purged_letter_has_held_up_goes_on(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    members = {"ordering": "strict", "on_exhausted": "block", "schedule": [1]}
+    await service.endpoint(merchant.partner_key, receiver.url, **members)
+    receiver.status, receiver.headers = 500, {"webhook-delivery": "abort-message"}
+    await service.consume(code_redeemed(merchant, "FIRST"))
+    await service.settled(1, "dead")
+    receiver.status, receiver.headers = 204, {}
+    await service.consume(code_redeemed(merchant, "SECOND"))
+    waiting = await service.query("SELECT visible_at = 'infinity' AS waits FROM webhooks.delivery_queue")
+    assert [row["waits"] for row in waiting] == [True]
+    purged = await service.send("POST", "/dead-letters/purge", merchant.partner_key)
+    assert purged.data == {"purged": 1}
+    await service.settled(1)
+    assert json.loads(receiver.posts[-1].body)["code"] == "SECOND"
+
+
 async def test_dead_letters_are_paged_and_filtered(service: Service, merchant: Merchant, receiver: Receiver) -> None:
     endpoint_id = await make_dead(service, merchant, receiver, 5)
     first = await service.send("GET", f"/dead-letters?limit=3&endpoint_id={endpoint_id}", merchant.partner_key)

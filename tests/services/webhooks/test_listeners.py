@@ -7,7 +7,7 @@ from standardwebhooks import Webhook
 
 from services.webhooks.domain.retention import Retention
 from services.webhooks.usecases.keep_house import KeepHouse
-from services.webhooks.usecases.listen import LEASE, LIVES_ON
+from services.webhooks.usecases.listen import LEASE, LIVES_ON, NAMED_LIVES_ON
 from shared.database.sealing import Seal
 from shared.ids import new_id
 from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Reply, Service, code_redeemed
@@ -115,9 +115,90 @@ async def test_a_deserted_listener_closes_itself_and_one_that_asks_does_not(
     assert (await ask(service, merchant, alive)).status == 200
 
 
+async def reopened(service: Service, merchant: Merchant, **members: Any) -> Any:
+    answer = await service.send("POST", "/listeners", merchant.partner_key, members)
+    assert (answer.status, answer.data["is_resumed"]) == (200, True), answer.body
+    return answer.data
+
+
+async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service, merchant: Merchant) -> None:
+    """Nothing is lost that came meanwhile, and nothing comes again whose result was reported."""
+    first = await opened(service, merchant, name="laptop")
+    assert (first["name"], first["is_resumed"], first["waiting"]) == ("laptop", False, 0)
+    await service.consume(code_redeemed(merchant, "A"), code_redeemed(merchant, "B"))
+    handed = (await ask(service, merchant, first)).data
+    assert [each["is_repeated"] for each in handed] == [False, False]
+    done, undone = handed
+    assert (await ask(service, merchant, first, results=[result(done)], limit=0)).data == []
+    await service.consume(code_redeemed(merchant, "C"))
+    service.clock.advance(hours=71)
+    house = KeepHouse(
+        service.pool, service.clock, Seal(SECRET_KEY), Retention(LIVES_ON, LIVES_ON, LIVES_ON), lambda _: None
+    )
+    await house.look_after_endpoints()
+    again = await reopened(service, merchant, name="laptop")
+    assert (again["id"], again["secret"], again["waiting"]) == (first["id"], first["secret"], 2)
+    handed = (await ask(service, merchant, again)).data
+    assert {each["message_id"]: each["is_repeated"] for each in handed}[undone["message_id"]] is True
+    assert sorted(each["is_repeated"] for each in handed) == [False, True]
+    assert done["message_id"] not in {each["message_id"] for each in handed}
+    service.clock.advance(seconds=NAMED_LIVES_ON.total_seconds())
+    await house.look_after_endpoints()
+    assert (await ask(service, merchant, again)).status == 404
+    assert (await opened(service, merchant, name="laptop"))["id"] != first["id"]
+
+
+async def test_a_listener_opened_from_now_on_gets_nothing_of_before(service: Service, merchant: Merchant) -> None:
+    """Neither what has waited nor what was handed out to whoever listened before."""
+    first = await opened(service, merchant, name="laptop")
+    await service.consume(code_redeemed(merchant, "A"), code_redeemed(merchant, "B"))
+    [late] = (await ask(service, merchant, first, limit=1)).data
+    again = await reopened(service, merchant, name="laptop", from_now=True)
+    assert again["waiting"] == 0
+    await service.consume(code_redeemed(merchant, "C"))
+    service.clock.advance(seconds=LEASE.total_seconds() + 1)
+    [handed] = (await ask(service, merchant, again, results=[result(late)])).data
+    assert '"code":"C"' in handed["body"]
+    statuses = await service.query("SELECT status FROM webhooks.deliveries ORDER BY id")
+    assert [row["status"] for row in statuses] == ["canceled", "canceled", "pending"]
+
+
+async def test_a_listener_is_opened_again_as_it_is_asked_for_now(service: Service, merchant: Merchant) -> None:
+    first = await opened(service, merchant, name="laptop")
+    again = await reopened(
+        service, merchant, name="laptop", event_types=["codes.generated"], signing="both", format="standard"
+    )
+    assert (again["event_types"], again["format"], again["secret"]) == (
+        ["codes.generated"],
+        "standard",
+        first["secret"],
+    )
+    assert again["public_key"].startswith("whpk_")
+    assert (await reopened(service, merchant, name="laptop", signing="ed25519"))["public_key"] == again["public_key"]
+
+
+async def test_of_listeners_opened_at_once_by_one_name_there_is_one_and_each_owner_has_its_own(
+    service: Service, merchant: Merchant
+) -> None:
+    answers = await asyncio.gather(
+        *(service.send("POST", "/listeners", merchant.partner_key, {"name": "laptop"}) for _ in range(6))
+    )
+    assert sorted(answer.status for answer in answers) == [200] * 5 + [201]
+    assert len({(answer.data["id"], answer.data["secret"]) for answer in answers}) == 1
+    programs = await service.send("POST", "/listeners", merchant.program_key, {"name": "laptop"})
+    assert programs.status == 201
+    for_partner = {"name": "laptop", "partner_id": str(merchant.partner_id)}
+    as_partner = await service.send("POST", "/listeners", merchant.program_key, for_partner)
+    assert (as_partner.status, as_partner.data["id"]) == (200, answers[0].data["id"])
+    # An endpoint of the same name is another thing.
+    assert (await service.endpoint(merchant.partner_key, "https://example.com/", uid="laptop"))["uid"] == "laptop"
+
+
 async def test_a_listener_is_refused_in_words(service: Service, merchant: Merchant) -> None:
     bad: Any
     for bad, field in (
+        ({"name": "two words"}, "name"),
+        ({"name": "listener/x"}, "name"),
         ({"event_types": ["no.such"]}, "event_types"),
         ({"format": "xml"}, "format"),
         ({"partner_id": str(new_id())}, "partner_id"),
@@ -125,5 +206,5 @@ async def test_a_listener_is_refused_in_words(service: Service, merchant: Mercha
         refused = await service.send("POST", "/listeners", merchant.partner_key, bad)
         assert (refused.status, list(refused.body["errors"])) == (422, [field])
     listener = await opened(service, merchant)
-    for bad in ({"wait_seconds": 11}, {"limit": 0}, {"results": [{"token": 1}]}):
+    for bad in ({"wait_seconds": 11}, {"limit": -1}, {"results": [{"token": 1}]}):
         assert (await ask(service, merchant, listener, **bad)).status == 422

@@ -117,7 +117,7 @@ async def test_one_partner_sees_nothing_of_another_of_the_same_program(
     assert things.endpoint_id in str((await service.send("GET", "/endpoints", merchant.program_key)).body)
 
 
-@pytest.mark.parametrize("path", ["/endpoints", "/deliveries", "/dead-letters", "/replays"])
+@pytest.mark.parametrize("path", ["/endpoints", "/deliveries", "/dead-letters", "/replays", "/messages"])
 async def test_lists_show_nothing_of_others(
     service: Service, merchant: Merchant, receiver: Receiver, path: str
 ) -> None:
@@ -125,7 +125,7 @@ async def test_lists_show_nothing_of_others(
     stranger = await make_merchant(service.admin, service.clock())
     for key in (stranger.program_key, stranger.partner_key):
         assert (await service.send("GET", path, key)).data == []
-        if path != "/endpoints":
+        if path not in ("/endpoints", "/messages"):
             assert (await service.send("GET", f"{path}?endpoint_id={things.endpoint_id}", key)).data == []
 
 
@@ -140,6 +140,24 @@ async def test_what_a_body_names_is_foreign_too(service: Service, merchant: Merc
             absent = await service.send("POST", path, key, {**body, "endpoint_id": str(new_id())})
             assert foreign.status == 404
             assert without_request(foreign) == without_request(absent)
+
+
+async def test_a_message_is_sent_to_nobody_elses_endpoint(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    things = await make_things(service, merchant, receiver)
+    stranger = await make_merchant(service.admin, service.clock())
+    others = await service.endpoint(stranger.program_key, receiver.url)
+    programs = await service.endpoint(merchant.program_key, receiver.url)
+    path = f"/messages/{things.message_id}/resend"
+    for foreign in (others, programs):
+        answers = [
+            await service.send("POST", path, merchant.partner_key, {"endpoint_ids": [endpoint_id]})
+            for endpoint_id in (foreign["id"], str(new_id()))
+        ]
+        assert answers[0].status == 404
+        assert without_request(answers[0]) == without_request(answers[1])
+    assert (await service.send("POST", path, merchant.program_key, {"endpoint_ids": [others["id"]]})).status == 404
 
 
 async def test_a_path_that_names_nothing_is_missing(service: Service, merchant: Merchant) -> None:

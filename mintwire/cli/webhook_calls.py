@@ -1,0 +1,28 @@
+"""What the webhook commands have in common: options, whose key they use, and where they call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from mintwire.cli.client import address
+from mintwire.cli.config import Target
+
+AsProgram = Annotated[
+    bool, Parameter(name="--program", negative=(), help="As the program, whose key sees all its partners' endpoints.")
+]
+Format = Literal["flat", "standard", "thin", "cloudevents"]
+EventType = Annotated[
+    list[str] | None, Parameter(negative=(), help="May be given several times; all types by default.")
+]
+
+
+def path(target: Target, *parts: str) -> str:
+    """Return the URL of a path of the webhooks API."""
+    return address(target.webhooks_url, "v1", "webhooks", *parts)
+
+
+def key_of(target: Target, is_program: bool) -> str:
+    """Return the key to call with."""
+    return target.program_key if is_program else target.partner_key

@@ -1,0 +1,140 @@
+"""`mintwire webhook`: endpoints made, tried, looked at, and given new keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from mintwire.cli.client import fetch, fetch_page, given
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
+from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path
+
+
+@command
+async def endpoints(
+    *, program: AsProgram = False, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+) -> None:
+    """List endpoints.
+
+    Example: mintwire webhook endpoints --program
+    """
+    target = read_target()
+    url = path(target, "endpoints")
+    page = await fetch_page(url, key=key_of(target, program), query={"limit": limit, "cursor": cursor})
+    show_page(page, ("id", "uid", "status", "url", "event_types", "disabled_reason"), as_json)
+
+
+@command
+async def send_test(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> int:
+    """Send a test webhook to an endpoint and show how it went; exit code 1 when it failed.
+
+    Example: mintwire webhook test 0192…
+    """
+    target = read_target()
+    url = path(target, "endpoints", endpoint_id, "test")
+    attempt = await fetch("POST", url, key=key_of(target, program))
+    show(attempt, as_json)
+    return 0 if attempt.get("outcome") == "succeeded" else 1
+
+
+@command
+async def create(
+    url: str,
+    *,
+    event_type: EventType = None,
+    format_: Annotated[Format, Parameter(name="--format", negative=())] = "flat",
+    signing: Annotated[Literal["hmac", "ed25519", "both"], Parameter(negative=())] = "hmac",
+    description: str | None = None,
+    uid: str | None = None,
+    partner: str | None = None,
+    as_json: AsJSON = False,
+    program: AsProgram = False,
+) -> None:
+    """Make an endpoint and show its secret, this once.
+
+    Example: mintwire webhook create https://shop.example/hooks --event-type code.redeemed
+
+    Parameters
+    ----------
+    url
+        Where webhooks are sent: https, or in development http to this machine.
+    format_
+        How the bodies are written.
+    signing
+        By which algorithm messages are signed.
+    uid
+        Your own name for it.
+    partner
+        With `--program`: the partner whose endpoint it is to be.
+    """
+    target = read_target()
+    body = given(
+        url=url,
+        event_types=event_type,
+        format=format_,
+        signing=signing,
+        description=description,
+        uid=uid,
+        partner_id=partner,
+    )
+    made_at = path(target, "endpoints")
+    show(await fetch("POST", made_at, key=key_of(target, program), body=body), as_json)
+
+
+@command
+async def rotate(
+    endpoint_id: str,
+    *,
+    grace_seconds: Annotated[int, Parameter(validator=Number(gte=0, lte=604_800))] = 86_400,
+    algorithm: Annotated[Literal["hmac", "ed25519"] | None, Parameter(negative=())] = None,
+    program: AsProgram = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Give an endpoint a new signing key and show it, this once; the old one signs beside it for a while.
+
+    Example: mintwire webhook rotate 0192… --grace-seconds 3600
+
+    Parameters
+    ----------
+    grace_seconds
+        For how long the old key signs too.
+    algorithm
+        Which key; all that sign by default.
+    """
+    target = read_target()
+    body = given(grace_period_seconds=grace_seconds, algorithm=algorithm)
+    url = path(target, "endpoints", endpoint_id, "keys", "rotate")
+    made = await fetch("POST", url, key=key_of(target, program), body=body)
+    show({name: made[name] for name in ("id", "signing", "secret", "public_key")}, as_json)
+
+
+@command
+async def stats(
+    endpoint_id: str,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    program: AsProgram = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Show what became of an endpoint's deliveries, of the last day unless said otherwise.
+
+    Example: mintwire webhook stats 0192… --since 2026-03-18T00:00:00Z
+
+    Parameters
+    ----------
+    since
+        Of deliveries made from this time on, RFC 3339.
+    until
+        And before this time.
+    """
+    target = read_target()
+    query = {"since": since, "until": until}
+    url = path(target, "endpoints", endpoint_id, "stats")
+    show(await fetch("GET", url, key=key_of(target, program), query=query), as_json)
+
+
+COMMANDS = (endpoints, create, rotate, stats)

@@ -1,0 +1,113 @@
+"""Sends a whole message again, to everybody whom it was on its way to or to those who are named, by the usual schedule.
+
+What is pending stays as it is, so a repeat adds nothing while the first one is under way.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.webhooks.domain.bodies import is_for_partners, message_format
+from services.webhooks.domain.endpoints import EVERYTHING, TEST, Owner, is_operational
+from services.webhooks.domain.errors import (
+    ContentGone,
+    EndpointMissing,
+    FormMissing,
+    InvalidField,
+    MessageMissing,
+    MessageNotResendable,
+)
+from services.webhooks.domain.messages import Message, Resent
+from services.webhooks.domain.schedule import LIFETIME
+from services.webhooks.store import messages, replays
+from services.webhooks.store.messages import Receiver
+from shared.database.idempotency import AnswerOnce
+from shared.database.pool import Connection
+from shared.idempotency import Answer, Once
+
+
+@dataclass(frozen=True, slots=True)
+class ResendMessage:
+    """Makes deliveries of a message due again, and new ones for endpoints that are named and never had it."""
+
+    answer_once: AnswerOnce
+    new_id: Callable[[], uuid.UUID]
+    note_backlog: Callable[[], None]
+
+    async def __call__(
+        self,
+        owner: Owner,
+        message_id: uuid.UUID,
+        endpoint_ids: Sequence[uuid.UUID] | None,
+        once: Once[list[Resent]],
+    ) -> Answer:
+        """Return one delivery for each endpoint; all are sent again or none.
+
+        Raises MessageMissing, MessageNotResendable, EndpointMissing, InvalidField, ContentGone or FormMissing.
+        """
+
+        async def work(connection: Connection, now: datetime) -> list[Resent]:
+            forms = await _find(connection, owner, message_id)
+            wanted = None if endpoint_ids is None else list(dict.fromkeys(endpoint_ids))
+            found = await messages.receivers(connection, owner, message_id, wanted)
+            if wanted is not None and len(found) < len(wanted):
+                raise EndpointMissing
+            for receiver in found:
+                _check(forms[0], receiver)
+            await _keep_whole(connection, forms, found)
+            return [await self._send(connection, owner, forms[0], receiver, now) for receiver in found]
+
+        answer = await self.answer_once(once, work)
+        self.note_backlog()
+        return answer
+
+    async def _send(
+        self, connection: Connection, owner: Owner, form: Message, receiver: Receiver, now: datetime
+    ) -> Resent:
+        if receiver.delivery_id is not None:
+            revived = await replays.revive(connection, [receiver.delivery_id], None, now, now + LIFETIME)
+            return Resent(receiver.endpoint_id, receiver.delivery_id, bool(revived))
+        made = (self.new_id(), form.id, _kept(receiver), form.event_type)
+        new = await replays.insert_missing(connection, receiver.endpoint_id, None, [made], now, now + LIFETIME)
+        if new:
+            return Resent(receiver.endpoint_id, made[0], is_due=True)
+        # Somebody has made it since we looked: a new statement sees it.
+        [again] = await messages.receivers(connection, owner, form.id, [receiver.endpoint_id])
+        return Resent(receiver.endpoint_id, again.delivery_id or made[0], is_due=False)
+
+
+async def _find(connection: Connection, owner: Owner, message_id: uuid.UUID) -> list[Message]:
+    forms = await messages.forms(connection, owner, message_id)
+    if owner.partner_id is not None:
+        forms = [form for form in forms if is_for_partners(form.format)]
+    if not forms:
+        raise MessageMissing
+    if forms[0].event_type == TEST:
+        raise MessageNotResendable
+    return forms
+
+
+def _check(form: Message, receiver: Receiver) -> None:
+    """Raise InvalidField for an endpoint that would not have got the message when it came."""
+    if receiver.delivery_id is not None:
+        return
+    if receiver.partner_id not in (None, form.partner_id):
+        raise InvalidField("endpoint_ids", "must be endpoints of the program or of the partner that the message is of")
+    everything = EVERYTHING in receiver.event_types and not is_operational(form.event_type)
+    if not everything and form.event_type not in receiver.event_types:
+        raise InvalidField("endpoint_ids", f"must be endpoints that subscribe to {form.event_type}")
+
+
+async def _keep_whole(connection: Connection, forms: Sequence[Message], found: Sequence[Receiver]) -> None:
+    """Make sure that the forms to be sent are there, and stay until the transaction ends."""
+    wanted = {_kept(receiver) for receiver in found}
+    whole = {kept for _, kept in await replays.whole(connection, [(forms[0].id, kept) for kept in sorted(wanted)])}
+    if wanted - {form.format for form in forms}:
+        raise FormMissing
+    if wanted - whole:
+        raise ContentGone
+
+
+def _kept(receiver: Receiver) -> str:
+    return receiver.delivery_format or message_format(receiver.format, receiver.partner_id)
