@@ -142,6 +142,8 @@ async def test_coupons_and_codes_tell_of_their_changes(service: Service, program
     (made,) = told(service.handed_over, "coupon.created")
     assert (made["uuid_code"], made["percent_hundredths"], made["codes"]) == ("spring", 1000, ["A", "B"])
     assert made["program_id"] == program.id
+    one = await service.send("POST", "/v1/promotion-codes", program.key, {"coupon_uuid": "spring", "code": "C"})
+    assert one.status == 201
     body = {"name": "New", "redemption_times_status": True, "redemption_times_value": 5}
     await service.send("PATCH", "/v1/coupons/spring", program.key, body)
     await service.send("PATCH", "/v1/coupons/spring", program.key, body)
