@@ -174,12 +174,44 @@ async def test_every_way_through_a_selection_comes_by_the_same_codes(service: Se
         assert await walked(canonical="S8", external_id="x10") == await walked(canonical="S7") == []
 
 
-def stretch(program_id: str, coupon_id: uuid.UUID | str, way: str, **wanted: Any) -> tuple[Any, ...]:
-    """Return the parameters of a page of a selection, from its beginning."""
+OLDER = """
+INSERT INTO codes.promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, created_at, updated_at)
+SELECT (lpad(to_hex(n), 12, '0') || '7' || '000' || '8' || lpad(to_hex(n), 15, '0'))::uuid, $1,
+       ($2::uuid[])[CASE WHEN n % 2 = 0 AND n <= 20000 THEN 1 ELSE 2 END], $3, 'N' || n, 'N' || n, now(), now()
+FROM generate_series(1, 30000) AS n
+"""
+
+
+async def test_a_selection_ends_where_its_codes_end(service: Service, database: Database, program: Owner) -> None:
+    """Behind the last code of a large coupon the planner must not walk the primary key through all younger codes."""
+    partner = await service.partner(program, name="Many")
+    coupon = (await service.send("GET", "/v1/coupons/partner-codes", program.key)).data["id"]
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 10, "coupon_duration_type": "once"}
+    other = (await service.send("POST", "/v1/coupons", program.key, {"uuid_code": "other", **terms})).data["id"]
+    last = uuid.UUID(f"{20_000:012x}70008{20_000:015x}")
+    connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
+    try:
+        await connection.execute(OLDER, program.id, [coupon, other], partner.id)
+        await connection.execute("ANALYZE promotion_codes")
+        for parameters in (
+            stretch(program.id, coupon, "coupon", after=last),
+            stretch(program.id, coupon, "partner", after=last, partner_id=partner.id),
+        ):
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {selected_codes.PAGE_OF_IDS}"
+            plan = json.loads(await connection.fetchval(explain, *parameters))
+            assert looked_at(plan[0]["Plan"]) < 100
+    finally:
+        await connection.close()
+
+
+def stretch(
+    program_id: str, coupon_id: uuid.UUID | str, way: str, after: uuid.UUID = FIRST_ID, **wanted: Any
+) -> tuple[Any, ...]:
+    """Return the parameters of a page of a selection, from its beginning or behind a code."""
     names = ("partner_id", "customer_id", "batch_id")
     owners = (wanted.get(name) for name in names)
     found_by = (wanted.get("external_id"), wanted.get("canonical"))
-    return (coupon_id, FIRST_ID, *owners, None, None, None, None, None, 1000, *found_by, program_id, way)
+    return (coupon_id, after, *owners, None, None, None, None, None, 1000, *found_by, program_id, way)
 
 
 def looked_at(node: dict[str, Any]) -> float:
