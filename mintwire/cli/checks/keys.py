@@ -31,7 +31,8 @@ async def check_keys(target: Target) -> list[Finding]:
 
 def _failed(check: str, failed: CallFailed, service: str, remedy: str) -> Finding:
     """Of a key that nobody judged nothing is known: then the service is to be mended, not the key."""
-    return wrong(check, str(failed), remedy if failed.status is not None else f"see to {service} first")
+    is_judged = failed.status is not None and failed.status < 500
+    return wrong(check, str(failed), remedy if is_judged else f"see to {service} first")
 
 
 async def _operator(target: Target) -> Finding:

@@ -11,7 +11,7 @@ import pytest
 
 from mintwire.cli import checks
 from mintwire.cli.checks.services import check_service
-from mintwire.cli.client import fetch
+from mintwire.cli.client import CallFailed, fetch
 from mintwire.stack import ports
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
@@ -80,6 +80,12 @@ async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed
     assert {wrong[key]["remedy"] for key in ("operator's token", "program's key", "partner's key")} == {
         "see to codes first"
     }
+
+
+@pytest.mark.parametrize(("status", "is_blamed"), [(None, False), (500, False), (503, False), (401, True), (403, True)])
+def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_blamed: bool) -> None:
+    finding = checks.keys._failed("a key", CallFailed("refused", status), "codes", "make another")
+    assert finding.remedy == ("make another" if is_blamed else "see to codes first")
 
 
 async def test_a_missing_queue_is_found_and_declared(mintwire: Mintwire, services: RunningServices) -> None:
