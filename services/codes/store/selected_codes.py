@@ -63,6 +63,9 @@ WHERE c.coupon_id = $1 AND c.archived_at IS NULL AND ($3::uuid IS NULL OR c.part
 UNION ALL
 SELECT (array_agg(id ORDER BY id DESC))[1], true FROM scanned HAVING count(*) = $11
 """
+COUPON_OF_BATCH = """
+SELECT program_id, coupon_id FROM promotion_codes WHERE batch_id >= $1 AND batch_id <= $1 ORDER BY batch_id, id LIMIT 1
+"""
 READ_CODES = """
 SELECT id, code, external_id, is_active, starts_at, expires_at, redemption_limit, is_first_order_only, minimum_minor,
        minimum_currency, customer_id, customer_name, partner_id, is_limited_to_partner, commission_hundredths,
@@ -82,6 +85,12 @@ class IdPage:
 async def plan_for_these(connection: Connection) -> None:
     """Let the statements of this transaction be planned for their parameters."""
     await connection.execute(PLAN_FOR_THESE)
+
+
+async def coupon_of_batch(connection: Connection, program_id: uuid.UUID, batch_id: uuid.UUID) -> uuid.UUID | None:
+    """Return the one coupon that the codes of a program's batch are of; None if there are none."""
+    row = await connection.fetchrow(COUPON_OF_BATCH, batch_id)
+    return row["coupon_id"] if row and row["program_id"] == program_id else None
 
 
 async def next_coupon(

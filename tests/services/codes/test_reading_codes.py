@@ -7,11 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.codes.domain.code_selection import FIRST_ID, CodeSelection
-from services.codes.store import audit, coupons, promotion_codes, selected_codes
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
+from services.codes.store import audit, batches, coupons, promotion_codes, selected_codes
 from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
 from services.codes.store.quota import LIST_LEDGER
 from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
+from services.codes.usecases import walk_codes
 from shared.database.idempotency import FIND_ANSWER
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
@@ -61,11 +62,14 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (coupons.LOCK_CODES, 2),
         (audit.LIST_ENTRIES, 11),
         (selected_codes.PAGE_OF_IDS, 15),
+        (selected_codes.COUPON_OF_BATCH, 1),
+        (batches.LIST_BATCH, 2),
     ],
     ids=[
         *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_PROGRAM"),
         *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
         *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES", "PAGE_OF_IDS"),
+        *("COUPON_OF_BATCH", "LIST_BATCH"),
     ],
 )
 async def test_no_statement_reads_a_growing_table_from_end_to_end(
@@ -117,6 +121,8 @@ async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Da
             (promotion_codes.NEWEST_OF_COUPONS, ([none], 15)),
             (coupons.HAS_MORE_CODES, (none, 0)),
             (LIST_CODES, (none, last, "redeemed", service.clock(), 16, 1000)),
+            (selected_codes.COUPON_OF_BATCH, (none,)),
+            (batches.LIST_BATCH, (none, 3)),
             (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "coupon")),
             (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "partner", partner_id=none)),
             (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "partner", partner_id=partner.id)),
@@ -172,6 +178,33 @@ async def test_every_way_through_a_selection_comes_by_the_same_codes(service: Se
         assert await walked(batch_id=batch, is_active=False) == [n for n in live if n % 3 == 2 and n % 4 == 0]
         assert await walked(external_id="x8") == await walked(canonical="S8") == [8]
         assert await walked(canonical="S8", external_id="x10") == await walked(canonical="S7") == []
+
+
+async def test_a_batch_is_looked_through_once_and_not_for_every_coupon(
+    service: Service, program: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk_codes, "SCANNED_PER_PAGE", 4)
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 10, "coupon_duration_type": "once"}
+    for name in ("one", "two", "three"):
+        await service.send("POST", "/v1/coupons", program.key, {"uuid_code": name, **terms})
+    made = await service.send("POST", "/v1/coupons/two/promotion-codes/batch", program.key, {"count": 9})
+    program_id, batch = uuid.UUID(program.id), uuid.UUID(made.data["job"]["id"])
+
+    async def pages(owner_id: uuid.UUID, wanted: CodeSelection) -> list[int]:
+        sizes: list[int] = []
+        place: Place | None = None
+        async with service.pool.transaction() as connection:
+            found = await walk_codes.resolved(connection, owner_id, wanted)
+            while not sizes or place is not None:
+                page = await walk_codes.next_stretch(connection, owner_id, found, place)
+                sizes.append(len(page.ids))
+                place = page.following
+        return sizes
+
+    assert await pages(program_id, CodeSelection(batch_id=batch)) == [4, 4, 1]
+    assert sum(await pages(program_id, CodeSelection(batch_id=batch, coupon="one"))) == 0
+    stranger = await service.program()
+    assert sum(await pages(uuid.UUID(stranger.id), CodeSelection(batch_id=batch))) == 0
 
 
 OLDER = """
