@@ -19,10 +19,12 @@ from typing import Any
 
 import psutil
 
+from mintwire.stack import processes
 from mintwire.stack.servers import Servers
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".bench-run"
+LOGS = FOLDER / "logs"
 OPERATOR_TOKEN = secrets.token_urlsafe(24)
 SERVICES = ("codes", "redemption", "webhooks")
 _SECRET_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -34,6 +36,27 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def records(logs: Path) -> Path:
+    """Return the folder that says which programs with logs in a folder run."""
+    return logs / "running"
+
+
+@contextlib.contextmanager
+def watched(servers: Path, logs: Path = LOGS) -> Iterator[None]:
+    """Have the servers of one folder and the programs of another ended, should this process not come to do it."""
+    watchdog = subprocess.Popen(
+        [sys.executable, "-m", "bench.watchdog", servers, logs],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        # Ctrl-C is for us, who then end everything ourselves.
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watchdog.communicate()
 
 
 class Program:
@@ -49,6 +72,11 @@ class Program:
             stderr=log.open("ab"),
             text=True,
         )
+        folder = records(log.parent)
+        folder.mkdir(exist_ok=True)
+        self._record = folder / f"{self.process.pid}.json"
+        if (described := processes.record_of(self.process.pid)) is not None:
+            processes.save(self._record, described)
 
     def wait_for_line(self) -> str:
         """Return the next line that the program prints."""
@@ -88,6 +116,7 @@ class Program:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._record.unlink(missing_ok=True)
 
 
 def wait_ready(url: str, program: Program, seconds: float = 60) -> None:
@@ -123,7 +152,7 @@ class Environment:
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
-        self.logs = FOLDER / "logs"
+        self.logs = LOGS
         self.logs.mkdir(parents=True, exist_ok=True)
         self.urls = {service: f"http://127.0.0.1:{free_port()}" for service in SERVICES}
         self._passwords = {service: secrets.token_urlsafe(16) for service in SERVICES}
@@ -206,7 +235,7 @@ def environment() -> Iterator[Environment]:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     servers = Servers(FOLDER)
-    with servers:
+    with watched(FOLDER), servers:
         try:
             made = Environment(servers)
             made.migrate()

@@ -23,7 +23,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from bench.environment import FOLDER, OPERATOR_TOKEN, ROOT, SERVICES, Environment, call
+from bench.environment import FOLDER, OPERATOR_TOKEN, ROOT, SERVICES, Environment, call, watched
 from bench.load import run_load
 from mintwire.stack.servers import Servers
 from shared.web import encode_cursor
@@ -76,7 +76,7 @@ class Sized(Environment):
 @contextmanager
 def sized() -> Iterator[dict[str, Sized]]:
     """Start the servers on what is there."""
-    with Servers(HERE) as servers:
+    with watched(HERE), Servers(HERE) as servers:
         asyncio.run(_create_databases(servers.database_url))
         passwords = {service: secrets.token_urlsafe(16) for service in SERVICES}
         made = {name: Sized(servers, name, passwords) for name in SIZES}

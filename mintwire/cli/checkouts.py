@@ -41,7 +41,9 @@ class Outcome:
 
     @property
     def unheard(self) -> list[str]:
-        """The codes of which nothing was heard."""
+        """The codes of which nothing was heard; a refusal is of the whole order."""
+        if self.rejected is not None:
+            return []
         heard = {_canonical(event.code) for event in self.redeemed}
         return [
             code

@@ -10,7 +10,8 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
-_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+_SECONDS = 30.0
+_CONNECT_SECONDS = 5.0
 
 
 class CallFailed(Exception):
@@ -22,13 +23,14 @@ class CallFailed(Exception):
 
 
 class Asked(TypedDict, total=False):
-    """What a call sends; members of `query` that are None are left out."""
+    """What a call sends, and how many seconds it waits; members of `query` that are None are left out."""
 
     key: str
     partner_key: str
     body: object
     query: Mapping[str, object | None]
     headers: Mapping[str, str]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,20 @@ async def ask(method: str, url: str, **asked: Unpack[Asked]) -> Answer:
     if "partner_key" in asked:
         headers["X-Partner-Key"] = asked["partner_key"]
     query = {name: str(value) for name, value in asked.get("query", {}).items() if value is not None}
+    seconds = asked.get("seconds", _SECONDS)
+    timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False) as session,
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
             session.request(
                 method, f"{url}?{urlencode(query)}" if query else url, headers=headers, json=asked.get("body")
             ) as response,
         ):
             return Answer(response.status, response.headers, _decoded(await response.read()))
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise CallFailed(f"{url} cannot be reached: {error or type(error).__name__}") from error
+    except TimeoutError as error:
+        raise CallFailed(f"{url} does not answer within {seconds:g} s") from error
+    except (aiohttp.ClientError, ValueError) as error:
+        raise CallFailed(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
 
 
 async def call(method: str, url: str, **asked: Unpack[Asked]) -> dict[str, Any]:

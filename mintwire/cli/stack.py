@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from mintwire.cli.output import AsJSON, show_json, tell
 from mintwire.stack import down as ending
 from mintwire.stack.config import read_settings
 from mintwire.stack.errors import StackError
@@ -24,10 +24,13 @@ def up(
     *,
     detach: Annotated[bool, Parameter(negative=())] = False,
     demo: Annotated[bool, Parameter(negative="--no-demo", show_default=False)] = True,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Start everything and stay up until Ctrl-C.
 
     STACK_DIR names another folder than `.run`; DATABASE_URL and AMQP_URL name servers to use instead of private ones.
+
+    Example: mintwire stack up --detach
 
     Parameters
     ----------
@@ -35,36 +38,46 @@ def up(
         Return once the stack is up and leave it running; `stack down` stops it.
     demo
         Play the main job once the stack is up.
+    as_json
+        With `--detach`: print what `stack.json` tells, and the progress on standard error.
     """
     settings = read_settings()
     with _told():
+        if as_json and not detach:
+            raise StackError("--json goes with --detach")
         if detach:
-            ending.up_detached(settings, [] if demo else ["--no-demo"])
+            output = sys.stderr if as_json else sys.stdout
+            stack = ending.up_detached(settings, [] if demo else ["--no-demo"], output)
+            if as_json:
+                show_json(stack)
         else:
             asyncio.run(bring_up(settings, is_played=demo, say=lambda text: print(text, flush=True)))
 
 
 @app.command
-def down() -> None:
-    """Stop the stack, and whatever a killed one left behind."""
+def down(*, as_json: AsJSON = False) -> None:
+    """Stop the stack, and whatever a killed one left behind.
+
+    Example: mintwire stack down
+    """
     with _told():
         stopped = ending.down(read_settings())
+    if as_json:
+        show_json({"stopped": stopped})
+        return
     print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 @app.command
-def status(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def status(*, as_json: AsJSON = False) -> None:
     """Show what runs; exit code 1 when the stack is not up.
 
-    Parameters
-    ----------
-    as_json
-        Print one JSON object.
+    Example: mintwire stack status --json
     """
     with _told():
         described = ending.status(read_settings())
     if as_json:
-        print(json.dumps(described, indent=2))
+        show_json(described)
     else:
         print(f"{'up' if described['is_up'] else 'down'}   {described['folder']}")
         for process in described["processes"]:
@@ -76,10 +89,16 @@ def status(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = 
 
 
 @app.command
-def clean() -> None:
-    """Remove all data of the stopped stack: databases, queues, keys and logs."""
+def clean(*, as_json: AsJSON = False) -> None:
+    """Remove all data of the stopped stack: databases, queues, keys and logs.
+
+    Example: mintwire stack clean
+    """
+    settings = read_settings()
     with _told():
-        ending.clean(read_settings())
+        ending.clean(settings)
+    if as_json:
+        show_json({"removed": str(settings.folder)})
 
 
 @contextmanager
@@ -88,5 +107,5 @@ def _told() -> Iterator[None]:
     try:
         yield
     except StackError as error:
-        print(f"mintwire: {error}", file=sys.stderr)
+        tell(str(error))
         sys.exit(1)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from mintwire.stack import processes
@@ -72,8 +72,11 @@ def status(settings: StackSettings) -> dict[str, Any]:
     }
 
 
-def up_detached(settings: StackSettings, arguments: Sequence[str]) -> None:
-    """Start a supervisor in the background, show what it says until the stack is up, and leave it there."""
+def up_detached(settings: StackSettings, arguments: Sequence[str], output: TextIO) -> dict[str, Any]:
+    """Start a supervisor in the background, show what it says until the stack is up, and leave it there.
+
+    Returns what `stack.json` tells.
+    """
     folder = StackFolder(settings.folder)
     folder.prepare()
     if processes.load(folder.supervisor_file):
@@ -88,25 +91,26 @@ def up_detached(settings: StackSettings, arguments: Sequence[str]) -> None:
         cwd=ROOT,
     )
     while child.poll() is None and not _is_settled(folder, child.pid):
-        start = _show(log, start)
+        start = _show(log, start, output)
         time.sleep(0.1)
-    _show(log, start)
+    _show(log, start, output)
     if child.poll() is not None:
         raise ServerFailed(f"The stack did not come up; its log: {log}")
     # It is meant to outlive us.
     child.returncode = 0
+    return folder.read(folder.stack_file.name)
 
 
 def _is_settled(folder: StackFolder, pid: int) -> bool:
     return folder.read(SETTLED_FILE).get("pid") == pid
 
 
-def _show(log: Path, start: int) -> int:
+def _show(log: Path, start: int, output: TextIO) -> int:
     with log.open("rb") as file:
         file.seek(start)
         text = file.read()
-    sys.stdout.write(text.decode(errors="replace"))
-    sys.stdout.flush()
+    output.write(text.decode(errors="replace"))
+    output.flush()
     return start + len(text)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,16 +39,6 @@ def free_port(preferred: Iterable[int] = (), taken: Iterable[int] = ()) -> int:
         if port not in avoided and is_free(port):
             return port
     raise OSError(f"no free loopback port between {_FIRST} and {_LAST}")
-
-
-def wait_until_free(port: int, timeout_seconds: float) -> bool:
-    """Wait until the port can be listened on; tell whether it can."""
-    deadline = time.monotonic() + timeout_seconds
-    while not is_free(port):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def accepts(port: int) -> bool:

@@ -1,7 +1,7 @@
 """Mints and stores codes: owns programs, partners, keys, quotas, coupons and promotion codes.
 
 Consumes `code.redeemed` and `code.redemption_voided`, to show how often codes were used; emits `codes.generated`,
-`coupon.created`, `coupon.updated`, `code.updated`, `quota.low` and `quota.exhausted`. Publishes two views that the
-other services read: what a decision about a code needs, and who holds an API key. Never decides whether a code may be
-used.
+`codes.batch_completed`, `coupon.created`, `coupon.updated`, `code.updated`, `quota.low` and `quota.exhausted`.
+Publishes two views that the other services read: what a decision about a code needs, and who holds an API key. Never
+decides whether a code may be used.
 """

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from aiohttp import web
 
@@ -35,6 +36,7 @@ from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.purge_audit_log import PurgeAuditLog
 from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
@@ -119,6 +121,9 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
                 "purge": PurgeAnswers(database, utc_now).run(),
                 "jobs": runner.run(),
                 "purge_jobs": PurgeJobs(database, utc_now).run(),
+                "purge_audit_log": PurgeAuditLog(
+                    database, utc_now, timedelta(days=settings.audit_retention_days)
+                ).run(),
             }
             await supervise(parts, stop, finish)
 

@@ -14,4 +14,6 @@ class CodesSettings(ServiceSettings):
     port: int = Field(default=8001, ge=1, le=65535)
     operator_token: SecretStr = Field(min_length=16)
     secret_key: SecretKey
+    # The database keeps ninety days, whatever is set here.
+    audit_retention_days: int = Field(default=730, ge=90, le=3650)
     redemption_url: str = Field(default="http://127.0.0.1:8002", pattern=r"^https?://[^/?#@\s]+/?$")

@@ -80,7 +80,7 @@ def translated() -> Iterator[None]:
 
 
 def _one_line(exc: BaseException) -> str:
-    return " ".join(str(exc).split()) or type(exc).__name__
+    return " ".join(str(exc).split()) or ("no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__)
 
 
 class Connection:
@@ -205,11 +205,15 @@ async def connect(url: str, name: str) -> Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await client.connect()
-        except BaseException:
+        except BaseException as exc:
             transport.abort()
             if client.transport is None:
                 # Closes nothing, but says so: else the client would try to when it is collected, in whatever thread.
                 await client.close()
+            if isinstance(exc, OSError):
+                raise BrokerUnavailable(
+                    f"The broker at {target.host}:{target.port} cannot be reached: {_one_line(exc)}"
+                ) from exc
             raise
         if client.transport is None:
             raise BrokerUnavailable("The connection to the broker closed.")

@@ -26,7 +26,6 @@ _LOCK_WAIT_SECONDS = 120
 
 # A lock is polled for: a blocking wait would hold a snapshot and deadlock with CREATE INDEX CONCURRENTLY.
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
-UNLOCK = "SELECT pg_advisory_unlock($1)"
 CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS public.mintwire_migrations (
     schema_name text NOT NULL,

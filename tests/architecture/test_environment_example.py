@@ -82,6 +82,15 @@ def test_every_variable_is_listed_once_and_nothing_else(entries: list[tuple[str,
     assert set(names) == set(_service_variables()) | set(_compose_variables()) | others
 
 
+def test_compose_hands_on_what_can_be_set() -> None:
+    """A variable in `.env` that no service is given would be set in vain."""
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    given = set(re.findall(r"^  ([A-Z][A-Z0-9_]*): ", text, re.MULTILINE))
+    # Only `migrate` is given these, in its own block.
+    administrators = {name for name in _service_variables() if "_ADMIN_" in name}
+    assert set(_service_variables()) - administrators <= given
+
+
 def test_every_variable_has_a_comment(entries: list[tuple[str, str, bool]]) -> None:
     assert [name for name, _, is_explained in entries if not is_explained] == []
 

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aio_pika
 import pytest
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from mintwire.stack import ports
 from mintwire.stack.units import is_ready
@@ -203,9 +205,11 @@ async def test_what_cannot_be_understood_is_kept_with_its_reason_and_the_next_or
 
 async def test_ten_megabytes_do_not_pass_the_broker(stack: Stack, partner: Partner, receiver: Receiver) -> None:
     [code] = await partner.codes(1)
-    async with stack.checkout() as publisher:
-        with pytest.raises(Exception, match=r"."):
-            await publisher.publish_one("checkout.completed", b"a" * 10 * 1024 * 1024)
+    async with await aio_pika.connect(stack.plan.broker_url("checkout")) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("checkout", ensure=False)
+        with pytest.raises(ChannelPreconditionFailed, match="message size 10485760 is larger than configured max size"):
+            await exchange.publish(aio_pika.Message(b"a" * 10 * 1024 * 1024), "checkout.completed")
     async with stack.checkout() as publisher:
         await publish_all(publisher, [completed(stack.told["program"]["id"], [code])])
     await until(lambda: code in receiver.codes, "the webhook of the good order")

@@ -75,7 +75,8 @@ def _dead(queue: str, count: int) -> Finding:
     if not count:
         return fine(check, "messages 0")
     remedy = (
-        f"`mintwire dead list {queue}` tells why; then `mintwire dead replay {queue}` or `mintwire dead purge {queue}`"
+        f"`mintwire dead list {queue}` tells why; then `mintwire dead replay {queue} --all`, "
+        f"or `mintwire dead purge {queue} --all --yes`"
     )
     return wrong(check, f"messages {count}", remedy)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What is in order answers at once; what hangs is not to hold the rest.
+MOST_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from mintwire.cli.checks.findings import Finding, fine, wrong
+from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
 from mintwire.cli.client import CallFailed, address, ask
 from shared.clock import Clock, utc_now
 
@@ -17,9 +17,9 @@ async def check_service(name: str, url: str, now: Clock = utc_now) -> list[Findi
     """Ask a service whether it lives and is ready, and compare its clock with ours."""
     asked_at = now()
     try:
-        alive = await ask("GET", address(url, "livez"))
+        alive = await ask("GET", address(url, "livez"), seconds=MOST_SECONDS)
         answered_at = now()
-        ready = await ask("GET", address(url, "readyz"))
+        ready = await ask("GET", address(url, "readyz"), seconds=MOST_SECONDS)
     except CallFailed as failed:
         start = f"start it: `mintwire stack up`, or `python -m services.{name} serve`; or correct its URL"
         return [wrong(f"{name} lives", str(failed), start)]

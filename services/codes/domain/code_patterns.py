@@ -67,11 +67,6 @@ class CodePattern:
         return len(self.canonical_pattern) + self.has_check_symbol
 
     @cached_property
-    def canonical_prefix(self) -> str:
-        """What every canonical code begins with."""
-        return self.canonical_pattern.partition("#")[0]
-
-    @cached_property
     def possible(self) -> int:
         """How many different canonical codes there are; exact."""
         if not self.has_check_symbol:

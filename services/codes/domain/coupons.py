@@ -15,7 +15,6 @@ DurationType = Literal["once", "hours", "days", "months", "years", "lifetime"]
 ReleasePolicy = Literal["always", "until_expiry", "never"]
 
 MAX_COUNT: Final = 2**31 - 1
-PROVIDERS: Final = ("stripe", "shopify", "woocommerce", "paddle")
 
 # A redemption known, these are as they are.
 _FROZEN: Final = (

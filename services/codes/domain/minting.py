@@ -8,8 +8,6 @@ from typing import Literal, NamedTuple
 
 from services.codes.domain.obscenity import obscene_places
 
-RATE_WINDOW_SECONDS = 60
-
 MintRefusal = Literal["invalid_key", "partner_not_active", "no_codes_remaining", "rate_limited"]
 
 

@@ -12,7 +12,6 @@ from services.codes.domain.quota import Quota
 
 PartnerStatus = Literal["pending", "active", "suspended"]
 
-MAX_PREFIX_LENGTH: Final = 32
 _DERIVED_LENGTH: Final = 12
 _EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f]{1,255}")
 _PREFIX = re.compile(r"[A-Z0-9]{1,32}", re.ASCII)

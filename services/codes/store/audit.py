@@ -1,4 +1,4 @@
-"""The audit log: written in the transaction of each change, read page by page, and never changed."""
+"""The audit log: written in the transaction of each change, read page by page, never changed; the old end goes."""
 
 import uuid
 from collections.abc import Mapping
@@ -52,6 +52,8 @@ SELECT (array_agg(id ORDER BY id))[1], NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 FROM scanned HAVING count(*) = $11
 """
 
+PURGE_ENTRIES = "SELECT purge_audit_log($1, $2, $3)"
+
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
@@ -103,6 +105,12 @@ async def list_entries(connection: Connection, wanted: AuditFilter, after: uuid.
     if len(entries) > limit:
         return AuditPage(entries[:limit], entries[limit - 1].id)
     return AuditPage(entries, next((row["id"] for row in rows if row["is_mark"]), None))
+
+
+async def purge_entries(connection: Connection, bound: uuid.UUID, before: datetime, limit: int) -> int:
+    """Remove up to `limit` entries made before a time; `bound` is the earliest id of that time."""
+    removed: int = await connection.fetchval(PURGE_ENTRIES, bound, before, limit)
+    return removed
 
 
 def _way(wanted: AuditFilter) -> str:

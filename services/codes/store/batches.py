@@ -25,7 +25,10 @@ SELECT u.id, $4, $5, $6, u.code, u.canonical, $7, true, $8, $9, $10, $11, $12, $
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (id, code, canonical)
 ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
 """
-LIST_BATCH = "SELECT code FROM promotion_codes WHERE batch_id = $1 ORDER BY id LIMIT $2"
+# Why by bounds is said in `store.promotion_codes`.
+LIST_BATCH = """
+SELECT code FROM promotion_codes WHERE batch_id >= $1 AND batch_id <= $1 ORDER BY batch_id, id LIMIT $2
+"""
 
 
 async def count_taken(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> int:

@@ -11,28 +11,60 @@ from typing import Any
 from services.codes.domain.code_selection import CodeSelection, SelectedCode
 from shared.database.pool import Connection
 
-# The parameters that are null drop out of a plan made for them, and the index that is left decides; a plan for any
-# parameters could use none.
+# The ways not taken and the parameters that are null drop out of a plan made for them; a plan for any parameters would
+# have to keep them all.
 PLAN_FOR_THESE = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
 NEXT_COUPON = """
 SELECT id, uuid_code FROM coupons
 WHERE program_id = $1 AND ($2::uuid IS NULL OR id >= $2) AND ($3::uuid IS NULL OR id = $3)
 ORDER BY id LIMIT 1
 """
+# One of the ways is taken, by the narrowest of what is asked for. Why by bounds and not by equal signs is said in
+# `store.promotion_codes`; of a string or an external id there is one live code at most.
 PAGE_OF_IDS = """
 WITH scanned AS MATERIALIZED (
-    SELECT id, is_active, created_at, expires_at FROM promotion_codes
-    WHERE coupon_id = $1 AND id > $2 AND archived_at IS NULL AND ($3::uuid IS NULL OR partner_id = $3)
-      AND ($4::text IS NULL OR program_id = $14 AND customer_id = $4) AND ($5::uuid IS NULL OR batch_id = $5)
-      AND ($12::text IS NULL OR program_id = $14 AND external_id = $12)
-      AND ($13::text IS NULL OR program_id = $14 AND canonical = $13)
-    ORDER BY id LIMIT $11)
-SELECT id, false AS is_mark FROM scanned
-WHERE ($6::boolean IS NULL OR is_active = $6)
-  AND ($7::timestamptz IS NULL OR created_at >= $7) AND ($8::timestamptz IS NULL OR created_at <= $8)
-  AND ($9::timestamptz IS NULL OR expires_at >= $9) AND ($10::timestamptz IS NULL OR expires_at < $10)
+    (SELECT id FROM promotion_codes
+     WHERE $15 = 'canonical' AND program_id = $14 AND canonical = $13 AND archived_at IS NULL AND id > $2 LIMIT $11)
+    UNION ALL
+    (SELECT id FROM promotion_codes
+     WHERE $15 = 'external_id' AND program_id = $14 AND external_id = $12 AND external_id IS NOT NULL
+       AND archived_at IS NULL AND id > $2 LIMIT $11)
+    UNION ALL
+    (SELECT id FROM promotion_codes
+     WHERE $15 = 'customer' AND (program_id, customer_id, id) > ($14, $4, $2) AND (program_id, customer_id) <= ($14, $4)
+       AND customer_id IS NOT NULL AND archived_at IS NULL
+     ORDER BY program_id, customer_id, id LIMIT $11)
+    UNION ALL
+    (SELECT id FROM promotion_codes
+     WHERE $15 = 'batch' AND (batch_id, id) > ($5, $2) AND batch_id <= $5 AND batch_id IS NOT NULL
+     ORDER BY batch_id, id LIMIT $11)
+    UNION ALL
+    (SELECT id FROM promotion_codes
+     WHERE $15 = 'partner' AND (partner_id, coupon_id, id) > ($3, $1, $2) AND (partner_id, coupon_id) <= ($3, $1)
+       AND partner_id IS NOT NULL AND archived_at IS NULL
+     ORDER BY partner_id, coupon_id, id LIMIT $11)
+    UNION ALL
+    (SELECT id FROM promotion_codes
+     WHERE $15 = 'coupon' AND (coupon_id, id) > ($1, $2) AND coupon_id <= $1 AND archived_at IS NULL
+     ORDER BY coupon_id, id LIMIT $11)
+)
+SELECT s.id, false AS is_mark
+FROM scanned s
+CROSS JOIN LATERAL (
+    SELECT coupon_id, partner_id, customer_id, batch_id, external_id, canonical, is_active, created_at, expires_at,
+           archived_at
+    FROM promotion_codes WHERE id = s.id OFFSET 0) c
+WHERE c.coupon_id = $1 AND c.archived_at IS NULL AND ($3::uuid IS NULL OR c.partner_id = $3)
+  AND ($4::text IS NULL OR c.customer_id = $4) AND ($5::uuid IS NULL OR c.batch_id = $5)
+  AND ($12::text IS NULL OR c.external_id = $12) AND ($13::text IS NULL OR c.canonical = $13)
+  AND ($6::boolean IS NULL OR c.is_active = $6)
+  AND ($7::timestamptz IS NULL OR c.created_at >= $7) AND ($8::timestamptz IS NULL OR c.created_at <= $8)
+  AND ($9::timestamptz IS NULL OR c.expires_at >= $9) AND ($10::timestamptz IS NULL OR c.expires_at < $10)
 UNION ALL
 SELECT (array_agg(id ORDER BY id DESC))[1], true FROM scanned HAVING count(*) = $11
+"""
+COUPON_OF_BATCH = """
+SELECT program_id, coupon_id FROM promotion_codes WHERE batch_id >= $1 AND batch_id <= $1 ORDER BY batch_id, id LIMIT 1
 """
 READ_CODES = """
 SELECT id, code, external_id, is_active, starts_at, expires_at, redemption_limit, is_first_order_only, minimum_minor,
@@ -53,6 +85,12 @@ class IdPage:
 async def plan_for_these(connection: Connection) -> None:
     """Let the statements of this transaction be planned for their parameters."""
     await connection.execute(PLAN_FOR_THESE)
+
+
+async def coupon_of_batch(connection: Connection, program_id: uuid.UUID, batch_id: uuid.UUID) -> uuid.UUID | None:
+    """Return the one coupon that the codes of a program's batch are of; None if there are none."""
+    row = await connection.fetchrow(COUPON_OF_BATCH, batch_id)
+    return row["coupon_id"] if row and row["program_id"] == program_id else None
 
 
 async def next_coupon(
@@ -88,6 +126,7 @@ async def page_of_ids(
         wanted.external_id,
         wanted.canonical,
         program_id,
+        _way(wanted),
     )
     ids = [row["id"] for row in rows if not row["is_mark"]]
     return IdPage(sorted(ids), next((row["id"] for row in rows if row["is_mark"]), None))
@@ -97,3 +136,15 @@ async def read_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[S
     """Read codes in order of their ids."""
     rows: list[Any] = await connection.fetch(READ_CODES, ids)
     return [SelectedCode(*row) for row in rows]
+
+
+def _way(wanted: CodeSelection) -> str:
+    if wanted.canonical is not None:
+        return "canonical"
+    if wanted.external_id is not None:
+        return "external_id"
+    if wanted.customer_id is not None:
+        return "customer"
+    if wanted.batch_id is not None:
+        return "batch"
+    return "partner" if wanted.partner_id is not None else "coupon"

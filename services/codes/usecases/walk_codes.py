@@ -37,6 +37,13 @@ async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSe
         # Two partners at once have no code.
         both = wanted.partner_id is not None and wanted.partner_id != partner_id
         wanted = replace(wanted, partner_id=FIRST_ID if both else partner_id)
+    if wanted.batch_id is not None:
+        # A batch is of one coupon: of the others, however many the program has, it is not looked through in vain.
+        of_batch = await selected_codes.coupon_of_batch(connection, program_id, wanted.batch_id)
+        if of_batch is None or wanted.coupon_id not in (None, of_batch):
+            wanted = replace(wanted, batch_id=FIRST_ID)
+        else:
+            wanted = replace(wanted, coupon_id=of_batch)
     return wanted
 
 

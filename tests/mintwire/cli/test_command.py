@@ -19,6 +19,7 @@ from tests.mintwire.cli.conftest import Mintwire
 from tests.servers import ROOT
 
 COMMANDS = (
+    *("stack up", "stack down", "stack status", "stack clean"),
     *("program create", "program list"),
     *("partner create", "partner show", "partner update", "partner approve", "partner suspend", "partner archive"),
     "partner list",

@@ -1,5 +1,7 @@
 """The doctor: everything is looked at; each thing that is broken is named with its remedy, and the rest stays fine."""
 
+import re
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -7,8 +9,9 @@ from typing import Any
 import aiormq
 import pytest
 
+from mintwire.cli import checks
 from mintwire.cli.checks.services import check_service
-from mintwire.cli.client import fetch
+from mintwire.cli.client import CallFailed, fetch
 from mintwire.stack import ports
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
@@ -60,6 +63,29 @@ async def test_a_stopped_service_is_found(mintwire: Mintwire, services: RunningS
         services["redemption"].start()
         await services["redemption"].ready()
     assert broken(await mintwire.json("doctor")) == {}
+
+
+async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed(
+    mintwire: Mintwire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.services, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(checks.keys, "MOST_SECONDS", 0.2)
+    others = ("REDEMPTION_URL", "WEBHOOKS_URL", "AMQP_URL")
+    mintwire.environment = without(mintwire.environment, *(f"MINTWIRE_{name}" for name in others))
+    with socket.create_server((ports.HOST, 0)) as deaf:
+        mintwire.environment["MINTWIRE_CODES_URL"] = f"http://{ports.HOST}:{deaf.getsockname()[1]}"
+        wrong = broken(await mintwire.json("doctor", code=1))
+    assert set(wrong) == {"where everything is", "codes lives", "operator's token", "program's key", "partner's key"}
+    assert "does not answer within 0.2 s" in wrong["codes lives"]["detail"]
+    assert {wrong[key]["remedy"] for key in ("operator's token", "program's key", "partner's key")} == {
+        "see to codes first"
+    }
+
+
+@pytest.mark.parametrize(("status", "is_blamed"), [(None, False), (500, False), (503, False), (401, True), (403, True)])
+def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_blamed: bool) -> None:
+    finding = checks.keys._failed("a key", CallFailed("refused", status), "codes", "make another")
+    assert finding.remedy == ("make another" if is_blamed else "see to codes first")
 
 
 async def test_a_missing_queue_is_found_and_declared(mintwire: Mintwire, services: RunningServices) -> None:
@@ -126,7 +152,13 @@ async def test_dead_messages_and_events_for_nobody_are_found(mintwire: Mintwire)
         return set(broken(await mintwire.json("doctor", code=1))) == found
 
     await until(are_found, "both to be found")
-    await mintwire("dead", "purge", "redemption.checkout", "broken", "--yes")
+    # What the doctor says to do can be done as it is said.
+    remedy = broken(await mintwire.json("doctor", code=1))["redemption.checkout.dead is empty"]["remedy"]
+    offered = re.findall(r"`mintwire ([^`]+)`", remedy)
+    assert [command.split()[:2] for command in offered] == [["dead", "list"], ["dead", "replay"], ["dead", "purge"]]
+    for command in offered:
+        await until(are_found, "the message to be dead, again after its replay")
+        await mintwire(*command.split())
     await mintwire("dead", "purge", "unrouted", "stray", "--yes")
     assert broken(await mintwire.json("doctor")) == {}
 

@@ -158,7 +158,7 @@ class TestAStackThatGoes:
         supervisor = stack.status()["supervisor_pid"]
         os.kill(supervisor, signal.SIGKILL)
         wait_until(lambda: not stack.status()["supervisor_pid"])
-        stack.up("--no-demo")
+        assert json.loads(stack.up("--no-demo", "--json")) == facts
         assert stack.facts == facts
         assert not set(pids.values()) & set(stack.pids().values())
 
@@ -172,13 +172,17 @@ class TestAStackThatGoes:
     def test_down_after_a_kill_of_the_supervisor_ends_everything(self, stack: Stack) -> None:
         stack.up("--no-demo")
         os.kill(stack.status()["supervisor_pid"], signal.SIGKILL)
-        assert stack.run("down").returncode == 0
+        finished = stack.run("down", "--json")
+        assert finished.returncode == 0
+        assert {"postgres", "rabbitmq", "codes"} <= set(json.loads(finished.stdout)["stopped"])
         assert stack.processes() == []
         assert set(stack.states().values()) == {"down"}
 
     def test_clean_removes_what_the_stack_made_and_nothing_else(self, stack: Stack) -> None:
         own = stack.folder / "notes.txt"
         own.write_text("mine")
-        assert stack.run("clean").returncode == 0
+        finished = stack.run("clean", "--json")
+        assert finished.returncode == 0
+        assert json.loads(finished.stdout) == {"removed": str(stack.folder)}
         assert list(stack.folder.iterdir()) == [own]
         own.unlink()

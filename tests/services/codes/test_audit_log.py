@@ -1,10 +1,13 @@
 """The audit log: every change leaves who, what, from and to, in its transaction, and nothing takes it away."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.codes.usecases.purge_audit_log import PurgeAuditLog
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import decode_data, decode_envelope
+from shared.ids import earliest_id
 from tests.services.codes.conftest import Owner, Service
 
 SPRING = {
@@ -13,6 +16,11 @@ SPRING = {
     "coupon_discount_amount": 10,
     "coupon_duration_type": "once",
 }
+
+INSERT_ENTRY = """
+INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, changes, created_at)
+VALUES ($1, $2, 'operator', 'program.updated', 'program', $2, '{}', $3)
+"""
 
 
 async def entries(service: Service, key: str, query: str = "") -> list[dict[str, Any]]:
@@ -134,6 +142,8 @@ async def test_coupons_and_codes_tell_of_their_changes(service: Service, program
     (made,) = told(service.handed_over, "coupon.created")
     assert (made["uuid_code"], made["percent_hundredths"], made["codes"]) == ("spring", 1000, ["A", "B"])
     assert made["program_id"] == program.id
+    one = await service.send("POST", "/v1/promotion-codes", program.key, {"coupon_uuid": "spring", "code": "C"})
+    assert one.status == 201
     body = {"name": "New", "redemption_times_status": True, "redemption_times_value": 5}
     await service.send("PATCH", "/v1/coupons/spring", program.key, body)
     await service.send("PATCH", "/v1/coupons/spring", program.key, body)
@@ -159,3 +169,29 @@ async def test_a_repeated_creation_tells_once(service: Service, program: Owner) 
     for _ in range(2):
         await service.send("POST", "/v1/coupons", program.key, SPRING, idempotency="one")
     assert [event.type for event in service.handed_over] == ["coupon.created"]
+
+
+async def entry_of_age(service: Service, program: Owner, **age: int) -> None:
+    created_at = datetime.now(UTC) - timedelta(**age)
+    async with service.pool.connection() as connection:
+        await connection.execute(INSERT_ENTRY, earliest_id(created_at), program.id, created_at)
+
+
+async def test_what_is_older_than_it_has_to_be_kept_is_forgotten(service: Service, program: Owner) -> None:
+    before = await entries(service, program.key)
+    for days in (100, 364, 366, 367, 400):
+        await entry_of_age(service, program, days=days)
+    purge = PurgeAuditLog(service.pool, lambda: datetime.now(UTC), timedelta(days=365), rows_at_once=2)
+    assert await purge() == 3
+    assert await purge() == 0
+    left = await entries(service, program.key)
+    assert left[: len(before)] == before
+    assert len(left) == len(before) + 2
+
+
+async def test_the_last_ninety_days_stay_whatever_the_service_asks_for(service: Service, program: Owner) -> None:
+    before = await entries(service, program.key)
+    for age in ({"days": 89}, {"days": 91}):
+        await entry_of_age(service, program, **age)
+    assert await PurgeAuditLog(service.pool, lambda: datetime.now(UTC), timedelta(days=-1))() == 1
+    assert len(await entries(service, program.key)) == len(before) + 1

@@ -7,10 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.codes.store import audit, coupons, promotion_codes
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
+from services.codes.store import audit, batches, coupons, promotion_codes, selected_codes
 from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
 from services.codes.store.quota import LIST_LEDGER
 from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
+from services.codes.usecases import walk_codes
 from shared.database.idempotency import FIND_ANSWER
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
@@ -59,11 +61,15 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (coupons.ARCHIVE_CODES, 3),
         (coupons.LOCK_CODES, 2),
         (audit.LIST_ENTRIES, 11),
+        (selected_codes.PAGE_OF_IDS, 15),
+        (selected_codes.COUPON_OF_BATCH, 1),
+        (batches.LIST_BATCH, 2),
     ],
     ids=[
         *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_PROGRAM"),
         *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
-        *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES"),
+        *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES", "PAGE_OF_IDS"),
+        *("COUPON_OF_BATCH", "LIST_BATCH"),
     ],
 )
 async def test_no_statement_reads_a_growing_table_from_end_to_end(
@@ -115,11 +121,130 @@ async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Da
             (promotion_codes.NEWEST_OF_COUPONS, ([none], 15)),
             (coupons.HAS_MORE_CODES, (none, 0)),
             (LIST_CODES, (none, last, "redeemed", service.clock(), 16, 1000)),
+            (selected_codes.COUPON_OF_BATCH, (none,)),
+            (batches.LIST_BATCH, (none, 3)),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "coupon")),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "partner", partner_id=none)),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "partner", partner_id=partner.id)),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "customer", customer_id="nobody")),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "batch", batch_id=none)),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "external_id", external_id="none")),
+            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "canonical", canonical="N0")),
         ):
             plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments))
             assert looked_at(plan[0]["Plan"]) < 100, statement
     finally:
         await connection.close()
+
+
+SPREAD = """
+INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, batch_id, code, canonical, customer_id, external_id,
+                             is_active, archived_at, created_at, updated_at)
+SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, $1, ($2::uuid[])[1 + n % 2],
+       CASE WHEN n % 3 > 0 THEN $3::uuid END, CASE WHEN n % 3 > 1 THEN $4::uuid END, 'S' || n, 'S' || n,
+       CASE WHEN n % 5 > 0 THEN 'c0' END, 'x' || n, n % 4 > 0, CASE WHEN n % 7 = 0 THEN now() END,
+       now(), now()
+FROM generate_series(1, 60) AS n
+"""
+
+
+async def test_every_way_through_a_selection_comes_by_the_same_codes(service: Service, program: Owner) -> None:
+    """Whatever index leads, no code of the coupon is left out or met twice, and none of another coupon is met."""
+    partner = await service.partner(program)
+    coupon = (await service.send("GET", "/v1/coupons/partner-codes", program.key)).data["id"]
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 10, "coupon_duration_type": "once"}
+    other = (await service.send("POST", "/v1/coupons", program.key, {"uuid_code": "other", **terms})).data["id"]
+    batch = uuid.uuid4()
+    live = [n for n in range(1, 61) if n % 2 == 0 and n % 7]
+    async with service.pool.connection() as connection:
+        await connection.execute(SPREAD, program.id, [coupon, other], partner.id, batch)
+
+        async def walked(**wanted: Any) -> list[int]:
+            found: list[int] = []
+            after: uuid.UUID | None = FIRST_ID
+            while after is not None:
+                page = await selected_codes.page_of_ids(
+                    connection, uuid.UUID(program.id), uuid.UUID(coupon), after, CodeSelection(**wanted), 3
+                )
+                found += [each.int & 0xFFFF for each in page.ids]
+                after = page.next_after
+            return found
+
+        assert await walked() == live
+        assert await walked(partner_id=uuid.UUID(partner.id)) == [n for n in live if n % 3]
+        assert await walked(batch_id=batch) == [n for n in live if n % 3 == 2]
+        assert await walked(customer_id="c0") == [n for n in live if n % 5]
+        assert await walked(customer_id="c0", batch_id=batch) == [n for n in live if n % 5 and n % 3 == 2]
+        assert await walked(batch_id=batch, is_active=False) == [n for n in live if n % 3 == 2 and n % 4 == 0]
+        assert await walked(external_id="x8") == await walked(canonical="S8") == [8]
+        assert await walked(canonical="S8", external_id="x10") == await walked(canonical="S7") == []
+
+
+async def test_a_batch_is_looked_through_once_and_not_for_every_coupon(
+    service: Service, program: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk_codes, "SCANNED_PER_PAGE", 4)
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 10, "coupon_duration_type": "once"}
+    for name in ("one", "two", "three"):
+        await service.send("POST", "/v1/coupons", program.key, {"uuid_code": name, **terms})
+    made = await service.send("POST", "/v1/coupons/two/promotion-codes/batch", program.key, {"count": 9})
+    program_id, batch = uuid.UUID(program.id), uuid.UUID(made.data["job"]["id"])
+
+    async def pages(owner_id: uuid.UUID, wanted: CodeSelection) -> list[int]:
+        sizes: list[int] = []
+        place: Place | None = None
+        async with service.pool.transaction() as connection:
+            found = await walk_codes.resolved(connection, owner_id, wanted)
+            while not sizes or place is not None:
+                page = await walk_codes.next_stretch(connection, owner_id, found, place)
+                sizes.append(len(page.ids))
+                place = page.following
+        return sizes
+
+    assert await pages(program_id, CodeSelection(batch_id=batch)) == [4, 4, 1]
+    assert sum(await pages(program_id, CodeSelection(batch_id=batch, coupon="one"))) == 0
+    stranger = await service.program()
+    assert sum(await pages(uuid.UUID(stranger.id), CodeSelection(batch_id=batch))) == 0
+
+
+OLDER = """
+INSERT INTO codes.promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, created_at, updated_at)
+SELECT (lpad(to_hex(n), 12, '0') || '7' || '000' || '8' || lpad(to_hex(n), 15, '0'))::uuid, $1,
+       ($2::uuid[])[CASE WHEN n % 2 = 0 AND n <= 20000 THEN 1 ELSE 2 END], $3, 'N' || n, 'N' || n, now(), now()
+FROM generate_series(1, 30000) AS n
+"""
+
+
+async def test_a_selection_ends_where_its_codes_end(service: Service, database: Database, program: Owner) -> None:
+    """Behind the last code of a large coupon the planner must not walk the primary key through all younger codes."""
+    partner = await service.partner(program, name="Many")
+    coupon = (await service.send("GET", "/v1/coupons/partner-codes", program.key)).data["id"]
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 10, "coupon_duration_type": "once"}
+    other = (await service.send("POST", "/v1/coupons", program.key, {"uuid_code": "other", **terms})).data["id"]
+    last = uuid.UUID(f"{20_000:012x}70008{20_000:015x}")
+    connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
+    try:
+        await connection.execute(OLDER, program.id, [coupon, other], partner.id)
+        await connection.execute("ANALYZE promotion_codes")
+        for parameters in (
+            stretch(program.id, coupon, "coupon", after=last),
+            stretch(program.id, coupon, "partner", after=last, partner_id=partner.id),
+        ):
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {selected_codes.PAGE_OF_IDS}"
+            plan = json.loads(await connection.fetchval(explain, *parameters))
+            assert looked_at(plan[0]["Plan"]) < 100
+    finally:
+        await connection.close()
+
+
+def stretch(
+    program_id: str, coupon_id: uuid.UUID | str, way: str, after: uuid.UUID = FIRST_ID, **wanted: Any
+) -> tuple[Any, ...]:
+    """Return the parameters of a page of a selection, from its beginning or behind a code."""
+    names = ("partner_id", "customer_id", "batch_id")
+    owners = (wanted.get(name) for name in names)
+    found_by = (wanted.get("external_id"), wanted.get("canonical"))
+    return (coupon_id, after, *owners, None, None, None, None, None, 1000, *found_by, program_id, way)
 
 
 def looked_at(node: dict[str, Any]) -> float:

@@ -67,6 +67,7 @@ async def test_a_role_s_refusal_is_the_server_s_own(database: Database) -> None:
         "CREATE TABLE public.mine (id int)",
         "CREATE SCHEMA mine",
         "CREATE TEMPORARY TABLE mine (id int)",
+        "SELECT codes.purge_audit_log(gen_random_uuid(), now(), 1)",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await redemption.execute(statement)
