@@ -6,13 +6,13 @@ import asyncio
 import json
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from pydantic import ValidationError
 
 from mintwire.cli.client import CallFailed, address, ask, fetch, given, refusal
 from mintwire.cli.config import read_target
+from mintwire.cli.orders import Codes, Order
 from mintwire.cli.output import AsJSON, Misused, command, show, show_json, show_many, tell
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION
@@ -26,44 +26,30 @@ from shared.ids import new_id
 _NOTHING_HEARD = 2
 _OTHERS_SECONDS = 0.5
 
-Codes = Annotated[str, Parameter(required=True)]
 TakenBack = CheckoutCancelledV1 | CheckoutRefundedV1
 
 
 @command
 async def validate(
     *codes: Codes,
-    order_ref: str | None = None,
-    customer_id: str | None = None,
-    email: str | None = None,
-    currency: str | None = None,
-    subtotal: int | None = None,
+    order: Order | None = None,
     key: str | None = None,
     as_json: AsJSON = False,
 ) -> int:
     """Ask what codes would take off an order; nothing changes. Exit code 0: all are valid. 1: not all.
 
+    What the order has reserved does not stand in its way.
+
     Example: mintwire checkout validate DEMO-1A0A48C0 --currency USD --subtotal 2900
 
     Parameters
     ----------
-    codes
-        1 to 10 codes, in any spelling.
-    order_ref
-        The order: what it has reserved does not stand in its way.
-    customer_id
-        The shop's name for the customer.
-    email
-        The customer's address.
-    currency
-        ISO 4217.
-    subtotal
-        In minor units: 2900 is 29.00.
     key
         Another key than the program's, such as a publishable one, which is told no reasons.
     """
     target = read_target()
-    body = _order(codes, order_ref, customer_id, email, currency, subtotal)
+    order = order or Order()
+    body = order.body(codes, order.order_ref)
     url = address(target.redemption_url, "v1", "validations")
     data = await fetch("POST", url, key=key or target.program_key, body=body)
     if as_json:
@@ -77,12 +63,8 @@ async def validate(
 @command
 async def reserve(
     *codes: Codes,
-    order_ref: str | None = None,
+    order: Order | None = None,
     ttl_seconds: int | None = None,
-    customer_id: str | None = None,
-    email: str | None = None,
-    currency: str | None = None,
-    subtotal: int | None = None,
     as_json: AsJSON = False,
 ) -> None:
     """Keep codes for an order while it is being paid; for the same order again it extends.
@@ -91,23 +73,12 @@ async def reserve(
 
     Parameters
     ----------
-    codes
-        1 to 10 codes, in any spelling.
-    order_ref
-        The shop's name for the order; a new one if not given.
     ttl_seconds
         For how long: 15 minutes if not given, 7 days at most.
-    customer_id
-        The shop's name for the customer.
-    email
-        The customer's address.
-    currency
-        ISO 4217.
-    subtotal
-        In minor units: 2900 is 29.00.
     """
     target = read_target()
-    body = _order(codes, order_ref or f"order-{new_id()}", customer_id, email, currency, subtotal)
+    order = order or Order()
+    body = order.body(codes, order.named())
     url = address(target.redemption_url, "v1", "reservations")
     show(await fetch("POST", url, key=target.program_key, body=body | given(ttl_seconds=ttl_seconds)), as_json)
 
@@ -128,34 +99,16 @@ async def release(reservation_id: str) -> None:
 @command
 async def redeem(
     *codes: Codes,
-    order_ref: str | None = None,
-    customer_id: str | None = None,
-    email: str | None = None,
-    currency: str | None = None,
-    subtotal: int | None = None,
+    order: Order | None = None,
     as_json: AsJSON = False,
 ) -> None:
     """Redeem an order's codes over HTTP, by the same rules as `complete` by event; the same order again is the same.
 
     Example: mintwire checkout redeem DEMO-1A0A48C0 --order-ref order-1
-
-    Parameters
-    ----------
-    codes
-        1 to 10 codes, in any spelling.
-    order_ref
-        The shop's name for the order; a new one if not given.
-    customer_id
-        The shop's name for the customer.
-    email
-        The customer's address.
-    currency
-        ISO 4217.
-    subtotal
-        In minor units: 2900 is 29.00.
     """
     target = read_target()
-    body = _order(codes, order_ref or f"order-{new_id()}", customer_id, email, currency, subtotal)
+    order = order or Order()
+    body = order.body(codes, order.named())
     data = await fetch("POST", address(target.redemption_url, "v1", "redemptions"), key=target.program_key, body=body)
     if as_json:
         show_json(data)
@@ -247,18 +200,6 @@ async def refund(
 
 
 COMMANDS = (validate, reserve, release, redeem, void, cancel, refund)
-
-
-def _order(
-    codes: Sequence[str],
-    order_ref: str | None,
-    customer_id: str | None,
-    email: str | None,
-    currency: str | None,
-    subtotal: int | None,
-) -> dict[str, object]:
-    customer, order = given(id=customer_id, email=email), given(currency=currency, subtotal=subtotal)
-    return given(codes=list(codes), order_ref=order_ref, customer=customer or None, order=order or None)
 
 
 async def _take_back(

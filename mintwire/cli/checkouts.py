@@ -13,13 +13,14 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from mintwire.cli.config import read_target
+from mintwire.cli.orders import Codes, Order
 from mintwire.cli.output import AsJSON, Misused, command, show_json, tell
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT
 from shared.broker.watch import Heard, watching
 from shared.canonical import canonical_code
 from shared.clock import utc_now
-from shared.events.checkout import CheckoutCompletedV1, Customer, Order
+from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, describe
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
 from shared.ids import new_id
@@ -79,13 +80,9 @@ class Outcome:
 @app.command
 @command
 async def complete(
-    *codes: Annotated[str, Parameter(required=True)],
-    order_ref: str | None = None,
+    *codes: Codes,
+    order: Order | None = None,
     program: str | None = None,
-    customer_id: str | None = None,
-    email: str | None = None,
-    currency: str | None = None,
-    subtotal: int | None = None,
     attribute: Annotated[list[str] | None, Parameter(negative=())] = None,
     event_id: uuid.UUID | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
@@ -99,20 +96,8 @@ async def complete(
 
     Parameters
     ----------
-    codes
-        1 to 10 codes, in any spelling.
-    order_ref
-        The shop's name for the order; a new one if not given.
     program
         The program's id, if it is not the configured one.
-    customer_id
-        The shop's name for the customer.
-    email
-        The customer's address.
-    currency
-        ISO 4217.
-    subtotal
-        In minor units: 2900 is 29.00.
     attribute
         NAME=VALUE, may be given several times; the webhook shows some of them.
     event_id
@@ -121,17 +106,9 @@ async def complete(
         Seconds to wait.
     """
     target = read_target()
-    data = _data(
-        {
-            "program_id": program or target.program_id,
-            "order_ref": order_ref or f"order-{new_id()}",
-            "codes": list(codes),
-            "customer": Customer(id=customer_id, email=email) if customer_id or email else None,
-            "attributes": _attributes(attribute or []),
-        },
-        currency,
-        subtotal,
-    )
+    order = order or Order()
+    members = {"program_id": program or target.program_id, "attributes": _attributes(attribute or [])}
+    data = _data(members | order.body(codes, order.named()))
     outcome = Outcome(data, event_id or new_id())
     heard_types = (CodeRedeemedV1.type, CodeRedemptionRejectedV1.type)
     # The look starts first, for the answer may be quicker than the confirm.
@@ -141,10 +118,9 @@ async def complete(
     return _report(outcome, timeout, as_json)
 
 
-def _data(members: Mapping[str, object], currency: str | None, subtotal: int | None) -> CheckoutCompletedV1:
+def _data(members: Mapping[str, object]) -> CheckoutCompletedV1:
     try:
-        order = Order(currency=currency, subtotal=subtotal) if currency or subtotal is not None else None
-        return CheckoutCompletedV1.model_validate({**members, "order": order})
+        return CheckoutCompletedV1.model_validate(members)
     except ValidationError as error:
         raise Misused(describe(error)) from None
 

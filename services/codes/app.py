@@ -163,7 +163,7 @@ def build_use_cases(
         change_key=ChangeKey(database, clock),
         rotate_key=RotateKey(answer_once, new_id),
         revoke_key=RevokeKey(database, clock),
-        move_quota=MoveQuota(answer_once, new_id),
+        move_quota=MoveQuota(answer_once, new_id, hand_over),
         read_ledger=ReadLedger(database),
         generate_code=generate_code,
         generate_code_once=GenerateCodeOnce(generate_code, answer_once),

@@ -39,7 +39,7 @@ class PartnerCreation(RequestModel):
     support_email: Email | None = None
     metadata: Metadata = Field(default_factory=dict)
     quota_low_threshold: Remaining | None = Field(
-        None, description="`quota.low` is said when a mint leaves so many codes or fewer; null for never."
+        None, description="`quota.low` is said when so many codes or fewer are left; null for never."
     )
 
 

@@ -1,12 +1,14 @@
-"""The events about coupons and codes that a program's people change, made of their state after the change."""
+"""The events about coupons, codes and quotas that a program's people change, made of their state after the change."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from services.codes.domain.coupons import Coupon
+from services.codes.domain.partners import Partner
 from services.codes.domain.promotion_codes import PromotionCode
-from shared.events.codes import CodeUpdatedV1, CouponCreatedV1, CouponUpdatedV1
+from services.codes.domain.quota import Quota
+from shared.events.codes import CodeUpdatedV1, CouponCreatedV1, CouponUpdatedV1, QuotaExhaustedV1, QuotaLowV1
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
 
@@ -30,6 +32,18 @@ def code_updated(code: PromotionCode, changed: Iterable[str], now: datetime) -> 
     members = {name: getattr(code, name) for name in _CODE_MEMBERS}
     event = CodeUpdatedV1(**members, code_id=code.id, changed=list(changed), occurred_at=now)
     return event.to_event(new_id(), now)
+
+
+def quota_moved(partner: Partner, after: Quota, now: datetime) -> list[OutboxEvent]:
+    """Return the events about a quota that was moved to its threshold, or to nothing: as a mint tells it."""
+    about = {"program_id": partner.program_id, "partner_id": partner.id}
+    before, left, threshold = partner.quota.remaining, after.remaining, partner.quota_low_threshold
+    events = []
+    if threshold is not None and left <= threshold < before:
+        events.append(QuotaLowV1(**about, codes_remaining=left, threshold=threshold).to_event(new_id(), now))
+    if left == 0 < before:
+        events.append(QuotaExhaustedV1(**about).to_event(new_id(), now))
+    return events
 
 
 def _coupon(coupon: Coupon) -> dict[str, Any]:

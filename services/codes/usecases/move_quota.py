@@ -1,7 +1,7 @@
 """Grants, adjusts and refunds a partner's quota."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +10,11 @@ from services.codes.domain.audit import difference
 from services.codes.domain.errors import Missing, OperatorOnly
 from services.codes.domain.quota import LedgerEntry, MoveKind, Quota, moved
 from services.codes.store import audit, partners, quota
+from services.codes.usecases.announcements import quota_moved
 from shared.database.idempotency import AnswerOnce
+from shared.database.outbox import insert_events
 from shared.database.pool import Connection
+from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
 
@@ -21,6 +24,7 @@ class MoveQuota:
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
+    hand_over: Callable[[Sequence[OutboxEvent]], None]
 
     async def __call__(
         self,
@@ -32,6 +36,7 @@ class MoveQuota:
         once: Once[Quota],
     ) -> Answer:
         """Move the quota; raises Missing, OperatorOnly, QuotaWouldBeNegative or RefundExceedsMints."""
+        events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> Quota:
             partner = await partners.lock_partner(connection, partner_id, actor.program_id)
@@ -44,6 +49,10 @@ class MoveQuota:
             await quota.move_quota(connection, partner.id, after, entry)
             told = difference(partner.quota, after)
             await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, told, now)
+            events.extend(quota_moved(partner, after, now))
+            await insert_events(connection, events)
             return after
 
-        return await self.answer_once(once, work)
+        answer = await self.answer_once(once, work)
+        self.hand_over(events)
+        return answer

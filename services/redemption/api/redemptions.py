@@ -206,6 +206,9 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     query = request.query(RedemptionQuery)
     if query.customer_id is not None and query.customer_email is not None:
         raise invalid_field("customer_email", "The customer_email field cannot be combined with customer_id.")
+    customer = Buyer(query.customer_id, query.customer_email).key
+    if query.customer_email is not None and customer is None:
+        raise invalid_field("customer_email", "The customer_email field must be an e-mail address.")
     last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
     wanted = RedemptionFilter(
         request.program_id,
@@ -216,7 +219,7 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
         None if query.status is None else query.status == "voided",
         query.occurred_from,
         query.occurred_before,
-        Buyer(query.customer_id, query.customer_email).key,
+        customer,
     )
     found = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit + 1)
     shown = [redemption_data(redemption) for redemption in found[: query.limit]]

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.terms import CodeTerms, DiscountType, ReleasePolicy
@@ -70,7 +71,8 @@ class Budget:
 class Redemption:
     """One code redeemed by one order, with what was granted and the terms that a void needs, as they were.
 
-    `confirmed_at` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone.
+    `confirmed_at` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. Of a
+    voided one it is the latest that is taken back with it: what is bought later is a purchase of its own.
     `is_counted` says whether it takes up a use, `terms` are for people, as JSON. The members stand in the order of the
     statements.
     """
@@ -138,6 +140,13 @@ class Refund:
     occurred_at: datetime
 
 
+class PaidBack(NamedTuple):
+    """All that was paid went back: for every purchase up to a time, the last part of it at another."""
+
+    covers_until: datetime
+    completed_at: datetime
+
+
 @dataclass(slots=True)
 class OrderBook:
     """What an order has done so far. Its reservation, if any, holds the codes in `held`, and others may not have them
@@ -170,15 +179,28 @@ class OrderBook:
             return False
         return any(held.canonical == canonical for held in self.held)
 
-    def refunded(self) -> tuple[int, datetime] | None:
-        """Return how much was paid back since the order was last cancelled, and when the last of it; None if nothing.
+    def paid_back(self, paid_minor: int, since: datetime) -> PaidBack | None:
+        """Return what the refunds since a purchase take back; None if they are less than was paid.
 
-        An order is paid once, however often its purchase is reported, so it does not matter what came first.
+        A refund belongs to the purchases before it. Nothing else that is heard of changes what a purchase gets back,
+        so it does not matter what comes first. Where nothing was paid, what goes back was paid for something else, such
+        as the shipping; only a refund of nothing means the purchase then.
         """
-        refunds = [r for r in self.refunds if self.cancelled_at is None or r.occurred_at > self.cancelled_at]
-        if not refunds:
-            return None
-        return sum(r.amount_minor for r in refunds), max(r.occurred_at for r in refunds)
+        refunds = [r for r in self.refunds if r.occurred_at >= since and (paid_minor > 0 or r.amount_minor == 0)]
+        refunds.sort(key=lambda refund: refund.occurred_at, reverse=True)
+        total = 0
+        for refund in refunds:
+            total += refund.amount_minor
+            if total >= paid_minor:
+                return PaidBack(refund.occurred_at, refunds[0].occurred_at)
+        return None
+
+    def apart(self, canonical: str, moment: datetime) -> datetime:
+        """Return the moment, or the next at which no redemption of the same code was voided: its key needs that."""
+        taken = {r.voided_at for r in self.redemptions if r.canonical == canonical}
+        while moment in taken:
+            moment += timedelta.resolution
+        return moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from services.redemption.domain.books import (
     Books,
     HeldCode,
     OrderBook,
+    PaidBack,
     Redemption,
     Reservation,
 )
@@ -113,8 +114,10 @@ def decide(purchase: Purchase, books: Books) -> Redeemed | RedeemedLate | Refuse
             return Refused(wanted.text, terms, *fault)
         basket.take(terms, amount)
         chosen.append(_Choice(terms, amount))
-    if is_late or (order is not None and chosen and _is_refunded(order, purchase, basket)):
-        return _record_late(purchase, chosen, repeated, books)
+    if order is not None and chosen and (back := _taken_back(order, purchase, basket, is_cancelled=is_late)):
+        return _record_late(purchase, chosen, repeated, back, books)
+    if is_late:
+        return RedeemedLate((), tuple(repeated))
     return _redeem(purchase, chosen, repeated, basket, books)
 
 
@@ -178,7 +181,9 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
 def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:
     own: tuple[OrderBook, ...] = () if order is None else (order,)
     if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
-        own += (books.order((purchase.program_id, purchase.reserved_ref)),)
+        reserved = books.order((purchase.program_id, purchase.reserved_ref))
+        # It may have ended since it was found, and its order may have another now, which nobody named.
+        own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
     left = purchase.subtotal_minor
     if order is not None and left is not None:
         standing = (r.discount_minor or 0 for r in order.redemptions if r.voided_at is None)
@@ -187,9 +192,9 @@ def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket
 
 
 def _known(order: OrderBook, canonical: str | None, moment: datetime) -> Redemption | None:
-    """Return what the order has of a code: a redemption that stands, or one that was voided after the moment."""
+    """Return what the order has of a code: a redemption that stands, or one with which the moment was taken back."""
     for redemption in order.redemptions:
-        if redemption.canonical == canonical and (redemption.voided_at is None or moment <= redemption.voided_at):
+        if redemption.canonical == canonical and (redemption.voided_at is None or moment <= redemption.confirmed_at):
             return redemption
     return None
 
@@ -268,13 +273,11 @@ def _fault_of_currency(terms: CodeTerms, purchase: Purchase) -> Fault | None:
     return Fault("currency_mismatch", f"The code takes nothing off an order in {purchase.currency}.")
 
 
-def _is_refunded(order: OrderBook, purchase: Purchase, basket: Basket) -> bool:
-    """Whether all that was paid for the purchase went back before it was heard of."""
-    refunded = order.refunded()
-    if refunded is None or basket.left_minor is None:
-        return False
-    amount, moment = refunded
-    return amount >= basket.left_minor and purchase.occurred_at <= moment
+def _taken_back(order: OrderBook, purchase: Purchase, basket: Basket, *, is_cancelled: bool) -> PaidBack | None:
+    """Return by what the purchase was taken back before it was heard of: its cancellation, or all that was paid."""
+    if is_cancelled and order.cancelled_at is not None:
+        return PaidBack(order.cancelled_at, order.cancelled_at)
+    return None if basket.left_minor is None else order.paid_back(basket.left_minor, purchase.occurred_at)
 
 
 def _redeem(
@@ -299,17 +302,19 @@ def _redeem(
 
 
 def _record_late(
-    purchase: Purchase, chosen: Sequence[_Choice], repeated: Sequence[Redemption], books: Books
+    purchase: Purchase,
+    chosen: Sequence[_Choice],
+    repeated: Sequence[Redemption],
+    back: PaidBack,
+    books: Books,
 ) -> RedeemedLate:
     order = books.order(purchase.order)
-    voided_at = order.cancelled_at
-    if (voided_at is None or voided_at < purchase.occurred_at) and (refunded := order.refunded()) is not None:
-        voided_at = refunded[1]
     uses = []
     for choice in chosen:
         redemption = _record(choice, purchase, None, is_counted=False)
-        redemption.voided_at = voided_at
-        redemption.void_reason = order.cancel_reason
+        redemption.confirmed_at = back.covers_until
+        redemption.voided_at = order.apart(redemption.canonical, back.completed_at)
+        redemption.void_reason = order.cancel_reason if back.completed_at == order.cancelled_at else None
         order.redemptions.append(redemption)
         uses.append(_use(redemption, choice.terms, books))
     return RedeemedLate(tuple(uses), tuple(repeated))

@@ -34,7 +34,7 @@ class Buyer:
         """By what a customer's uses are counted: the id, else the mailbox, whatever its spelling."""
         if self.id is not None:
             return f"id:{self.id}"
-        return None if self.email is None else f"email:{mailbox(self.email)}"
+        return f"email:{mailbox(self.email)}" if self.email is not None and self.email.strip() else None
 
 
 NOBODY = Buyer()

@@ -35,7 +35,9 @@ class Cancelled:
 
 
 def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
-    """Void what stands of the purchases made until then, unless only a part of what was paid goes back.
+    """Void what stands of the purchases made until then; where only a part of what was paid goes back, record it.
+
+    The part that makes up for all that was paid voids the purchase too.
 
     A refund that is recorded already does nothing again; raises RefundReused if it was of another amount.
     """
@@ -44,25 +46,13 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
         if known.amount_minor != cancellation.amount_minor:
             raise RefundReused
         return Cancelled((), tuple(order.redemptions))
-    refund = None
-    if cancellation.amount_minor is not None:
-        refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.occurred_at)
-        order.refunds = (*order.refunds, refund)
-        order.is_moved = True
-    moment = cancellation.occurred_at if refund is None else _taken_back_at(cancellation, order)
-    if moment is None:
-        return Cancelled((), tuple(order.redemptions), refund)
-    if order.cancelled_at is None or order.cancelled_at < moment:
-        order.cancelled_at, order.cancel_reason = moment, cancellation.reason
-        order.is_moved = True
-    if order.reserved_at is not None and order.reserved_at <= moment:
-        release(order, books)
-    voids = [
-        void(redemption, moment, cancellation.reason, cancellation.release, books)
-        for redemption in order.redemptions
-        if redemption.voided_at is None and redemption.confirmed_at <= moment
-    ]
-    return Cancelled(tuple(voids), tuple(order.redemptions), refund)
+    if cancellation.amount_minor is None:
+        return Cancelled(_take_back(cancellation, order, books), tuple(order.redemptions))
+    refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.occurred_at)
+    order.refunds = (*order.refunds, refund)
+    order.is_moved = True
+    take_back = _take_back if cancellation.release is True else _pay_back
+    return Cancelled(take_back(cancellation, order, books), tuple(order.redemptions), refund)
 
 
 def void_one(request: VoidRequest, books: Books) -> Cancelled:
@@ -84,7 +74,10 @@ def find(order: OrderBook, redemption_id: uuid.UUID) -> Redemption | None:
 
 def void(redemption: Redemption, moment: datetime, reason: str | None, wish: bool | None, books: Books) -> Voided:
     """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise."""
-    redemption.voided_at, redemption.void_reason = moment, reason
+    redemption.voided_at = books.order((redemption.program_id, redemption.order_ref)).apart(
+        redemption.canonical, moment
+    )
+    redemption.confirmed_at, redemption.void_reason = moment, reason
     books.changed[redemption.id] = redemption
     is_released = redemption.is_counted and wish is not False and may_release(redemption, moment)
     if is_released:
@@ -112,17 +105,43 @@ def may_release(redemption: Redemption, moment: datetime) -> bool:
             return False
 
 
-def _taken_back_at(cancellation: Cancellation, order: OrderBook) -> datetime | None:
-    """Return when a refund takes the order back: once all that was paid went back, or on demand; or None."""
-    if cancellation.release is True:
-        return cancellation.occurred_at
-    refunded = order.refunded()
+def _take_back(cancellation: Cancellation, order: OrderBook, books: Books) -> tuple[Voided, ...]:
+    """Void what stands of the purchases until then, and keep the time for those that are heard of later."""
+    moment = cancellation.occurred_at
+    if order.cancelled_at is None or order.cancelled_at < moment:
+        order.cancelled_at, order.cancel_reason = moment, cancellation.reason
+        order.is_moved = True
+    _release_until(moment, order, books)
+    return tuple(
+        void(redemption, moment, cancellation.reason, cancellation.release, books)
+        for redemption in order.redemptions
+        if redemption.voided_at is None and redemption.confirmed_at <= moment
+    )
+
+
+def _pay_back(cancellation: Cancellation, order: OrderBook, books: Books) -> tuple[Voided, ...]:
+    """Void what stands of the purchases for which all that was paid went back since."""
     standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
-    if refunded is None or not standing or any(r.subtotal_minor is None or r.discount_minor is None for r in standing):
-        return None
-    paid = (standing[0].subtotal_minor or 0) - sum(r.discount_minor or 0 for r in standing)
-    amount, moment = refunded
-    return moment if amount >= paid else None
+    if any(redemption.discount_minor is None for redemption in standing):
+        return ()
+    taken_off = sum(redemption.discount_minor or 0 for redemption in standing)
+    paid_back = [
+        (redemption, back)
+        for redemption in standing
+        if redemption.subtotal_minor is not None
+        and (back := order.paid_back(redemption.subtotal_minor - taken_off, redemption.confirmed_at)) is not None
+    ]
+    voids = []
+    for redemption, back in paid_back:
+        _release_until(back.completed_at, order, books)
+        voids.append(void(redemption, back.completed_at, cancellation.reason, cancellation.release, books))
+        redemption.confirmed_at = back.covers_until
+    return tuple(voids)
+
+
+def _release_until(moment: datetime, order: OrderBook, books: Books) -> None:
+    if order.reserved_at is not None and order.reserved_at <= moment:
+        release(order, books)
 
 
 def _give_back(redemption: Redemption, books: Books) -> None:

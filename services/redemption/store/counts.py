@@ -24,21 +24,17 @@ SELECT c.coupon_id, c.customer_key,
        (SELECT count(*)::int FROM redemptions r
         WHERE r.coupon_id = c.coupon_id AND r.customer_key = c.customer_key AND r.customer_key IS NOT NULL
           AND r.is_counted) AS uses,
-       CASE WHEN n.held_until > $3 THEN (
-           SELECT count(*)::int FROM holds h
-           WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.expires_at > $3)
-       ELSE 0 END AS held
+       (SELECT count(*)::int FROM holds h
+        WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.customer_key IS NOT NULL
+          AND h.expires_at > $3) AS held
 FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
-LEFT JOIN LATERAL (
-    SELECT n.held_until FROM customer_counters n
-    WHERE n.coupon_id = c.coupon_id AND n.customer_key = c.customer_key OFFSET 0) n ON true
 """
-# A period that has no counter yet is counted from the redemptions.
+# A period that has no counter yet, or one by another time zone, is counted from the redemptions.
 READ_PERIODS = """
 WITH wanted AS MATERIALIZED (
-    SELECT m.coupon_id, m.moment, p.period, date_trunc(p.period, m.moment, m.timezone) AS starts_at,
+    SELECT m.coupon_id, m.moment, m.is_known, p.period, date_trunc(p.period, m.moment, m.timezone) AS starts_at,
            (date_trunc(p.period, m.moment AT TIME ZONE m.timezone) + p.length) AT TIME ZONE m.timezone AS ends_at
-    FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS m (coupon_id, moment, timezone)
+    FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::boolean[]) AS m (coupon_id, moment, timezone, is_known)
     CROSS JOIN (VALUES ('day', interval '1 day'), ('week', interval '7 days'), ('month', interval '1 month'))
         AS p (period, length)
 )
@@ -49,7 +45,8 @@ SELECT w.coupon_id, w.moment, w.period, w.starts_at, coalesce(n.uses, (
 FROM wanted w
 LEFT JOIN LATERAL (
     SELECT n.uses FROM period_counters n
-    WHERE n.coupon_id = w.coupon_id AND n.period = w.period AND n.starts_at = w.starts_at OFFSET 0) n ON true
+    WHERE n.coupon_id = w.coupon_id AND n.period = w.period AND n.starts_at = w.starts_at AND w.is_known
+    OFFSET 0) n ON true
 """
 COUNT_SPENT = """
 SELECT b.coupon_id, (
@@ -91,13 +88,16 @@ async def count_customers(
 
 
 async def read_periods(
-    connection: Connection, moments: Sequence[tuple[uuid.UUID, datetime, str]]
+    connection: Connection, moments: Sequence[tuple[uuid.UUID, datetime, str, bool]]
 ) -> tuple[dict[PeriodKey, Count], dict[tuple[uuid.UUID, datetime], dict[str, datetime]]]:
-    """Return the counts of the periods in which times lie, and by coupon and quarter of an hour which these are."""
-    wanted = sorted({(coupon_id, quarter(moment), timezone) for coupon_id, moment, timezone in moments})
+    """Return the counts of the periods in which times lie, and by coupon and quarter of an hour which these are.
+
+    With each time go the program's time zone and whether the coupon's counters are by it.
+    """
+    wanted = sorted({(coupon_id, quarter(moment), *zone) for coupon_id, moment, *zone in moments})
     counts: dict[PeriodKey, Count] = {}
     starts: dict[tuple[uuid.UUID, datetime], dict[str, datetime]] = {}
-    columns = [list(column) for column in zip(*wanted, strict=True)] or [[], [], []]
+    columns = [list(column) for column in zip(*wanted, strict=True)] or [[], [], [], []]
     for row in await connection.fetch(READ_PERIODS, *columns):
         coupon_id, moment, period, starts_at, uses = row
         counts.setdefault((coupon_id, period, starts_at), Count(uses, 0))

@@ -15,7 +15,8 @@ from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
 
 # Deciders that see a coupon without a limit share this lock on it, and whoever sees its first limit takes it alone: so
-# the count of the redemptions so far misses none that is under way. Buckets bound the size of the server's lock table.
+# the count of the redemptions so far misses none that is under way. The same for the first limit per customer; once a
+# customer was counted, all that name one are, limit or not. Buckets bound the size of the server's lock table.
 COUPON_LOCK_CLASS = 7_236_002
 COUPON_LOCK_BUCKETS = 256
 
@@ -64,10 +65,17 @@ WITH fresh_order AS (
     ON CONFLICT (code_id) DO UPDATE SET uses = code_counters.uses WHERE false
     RETURNING code_id
 ), coupon AS MATERIALIZED (
-    SELECT w.coupon_id, w.is_limited OR c.coupon_id IS NOT NULL AS is_counted, c.uses IS NULL AS is_uncounted_yet
-    FROM (SELECT coupon_id, bool_or(is_limited) AS is_limited FROM wanted GROUP BY coupon_id) w
+    SELECT w.coupon_id, w.is_limited OR c.coupon_id IS NOT NULL AS is_counted, c.uses IS NULL AS is_uncounted_yet,
+           w.has_customer_limit OR m.coupon_id IS NOT NULL AS counts_customers,
+           w.has_customer_limit AND m.coupon_id IS NULL AS has_first_customer
+    FROM (SELECT coupon_id, bool_or(is_limited) AS is_limited,
+                 bool_or(customer_limit IS NOT NULL) AS has_customer_limit
+          FROM wanted GROUP BY coupon_id) w
     LEFT JOIN LATERAL (
         SELECT n.coupon_id, n.uses FROM coupon_counters n WHERE n.coupon_id = w.coupon_id OFFSET 0) c ON true
+    LEFT JOIN LATERAL (
+        SELECT m.coupon_id FROM customer_counters m WHERE m.coupon_id = w.coupon_id
+        ORDER BY m.customer_key LIMIT 1) m ON true
 ), locked_coupon AS (
     INSERT INTO coupon_counters (coupon_id)
     SELECT coupon_id FROM coupon WHERE is_counted AND (SELECT count(*) FROM locked_code) >= 0 ORDER BY coupon_id
@@ -75,7 +83,7 @@ WITH fresh_order AS (
     RETURNING coupon_id
 ), bucket AS MATERIALIZED (
     SELECT id, is_alone FROM (
-        SELECT abs(hashtext(coupon_id::text) % $7) AS id, bool_or(is_counted) AS is_alone
+        SELECT abs(hashtext(coupon_id::text) % $7) AS id, bool_or(is_counted OR has_first_customer) AS is_alone
         FROM coupon WHERE is_uncounted_yet GROUP BY 1) b
     WHERE (SELECT count(*) FROM locked_coupon) >= 0 ORDER BY id
 ), locked_bucket AS MATERIALIZED (
@@ -83,12 +91,11 @@ WITH fresh_order AS (
     FROM bucket
 )
 SELECT program_id, order_ref, NULL::uuid AS code_id, NULL::uuid AS coupon_id, NULL::boolean AS is_counted,
-       false AS has_customer_limit
+       false AS counts_customers
 FROM fresh_order
 UNION ALL
-SELECT CASE WHEN w.customer_limit IS NOT NULL THEN w.program_id END,
-       CASE WHEN w.customer_limit IS NOT NULL THEN w.canonical END,
-       w.code_id, w.coupon_id, c.is_counted, w.customer_limit IS NOT NULL
+SELECT CASE WHEN c.counts_customers THEN w.program_id END, CASE WHEN c.counts_customers THEN w.canonical END,
+       w.code_id, w.coupon_id, c.is_counted, c.counts_customers
 FROM wanted w JOIN coupon c USING (coupon_id)
 WHERE (SELECT count(*) FROM locked_bucket) >= 0
 """
@@ -119,10 +126,14 @@ WITH wanted AS MATERIALIZED (
         OFFSET 0) r
 )
 SELECT w.program_id, w.canonical AS order_ref, w.code_id, w.coupon_id,
-       w.is_limited OR n.coupon_id IS NOT NULL AS is_counted, w.customer_limit IS NOT NULL AS has_customer_limit
+       w.is_limited OR n.coupon_id IS NOT NULL AS is_counted,
+       w.customer_limit IS NOT NULL OR m.coupon_id IS NOT NULL AS counts_customers
 FROM wanted w
 LEFT JOIN LATERAL (
     SELECT n.coupon_id FROM coupon_counters n WHERE n.coupon_id = w.coupon_id OFFSET 0) n ON true
+LEFT JOIN LATERAL (
+    SELECT m.coupon_id FROM customer_counters m WHERE m.coupon_id = w.coupon_id
+    ORDER BY m.customer_key LIMIT 1) m ON true
 """
 
 
@@ -130,14 +141,14 @@ LEFT JOIN LATERAL (
 class Locked:
     """What is locked now: code ids, coupons with their count, coupons without one, and the orders just made.
 
-    `customer_limits` are the coupons with a limit per customer, by the string (program, canonical form) of their codes.
+    `counted_customers` are the coupons whose customers are locked too, by the strings (program, canonical) of codes.
     """
 
     code_ids: Sequence[uuid.UUID]
     counted_coupons: frozenset[uuid.UUID]
     uncounted_coupons: frozenset[uuid.UUID]
     fresh_orders: frozenset[OrderKey]
-    customer_limits: dict[tuple[uuid.UUID, str], set[uuid.UUID]] = field(default_factory=dict)
+    counted_customers: dict[tuple[uuid.UUID, str], set[uuid.UUID]] = field(default_factory=dict)
 
 
 async def lock(
@@ -178,14 +189,14 @@ async def find(connection: Connection, strings: Sequence[tuple[uuid.UUID, str]])
 
 
 def _locked(codes: "Sequence[asyncpg.Record]", fresh_orders: frozenset[OrderKey]) -> Locked:
-    customer_limits: dict[tuple[uuid.UUID, str], set[uuid.UUID]] = {}
+    counted_customers: dict[tuple[uuid.UUID, str], set[uuid.UUID]] = {}
     for row in codes:
-        if row["has_customer_limit"]:
-            customer_limits.setdefault((row["program_id"], row["order_ref"]), set()).add(row["coupon_id"])
+        if row["counts_customers"]:
+            counted_customers.setdefault((row["program_id"], row["order_ref"]), set()).add(row["coupon_id"])
     return Locked(
         [row["code_id"] for row in codes],
         frozenset(row["coupon_id"] for row in codes if row["is_counted"]),
         frozenset(row["coupon_id"] for row in codes if not row["is_counted"]),
         fresh_orders,
-        customer_limits,
+        counted_customers,
     )

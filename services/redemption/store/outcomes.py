@@ -22,21 +22,22 @@ WITH counted_code AS (
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
-    INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, spent_minor,
-                                      spent_currency, spend_limit)
+    INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
+                                      spent_minor, spent_currency, spend_limit)
     SELECT * FROM unnest($34::uuid[], $35::int[], $36::bigint[], $37::int[], $38::timestamptz[], $39::boolean[],
-                         $40::bigint[], $41::text[], $42::bigint[])
+                         $40::text[], $41::bigint[], $42::text[], $43::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
+        period_zone = excluded.period_zone,
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($43::uuid[], $44::text[], $45::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($44::uuid[], $45::text[], $46::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $46) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $47) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
@@ -58,15 +59,15 @@ WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND r.voided_at IS NULL
 """
 WRITE_LIMITS = """
 WITH counted_customer AS (
-    INSERT INTO customer_counters AS n (coupon_id, customer_key, uses, use_limit, held_until)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::timestamptz[])
-    ON CONFLICT (coupon_id, customer_key) DO UPDATE
-    SET uses = excluded.uses, use_limit = excluded.use_limit, held_until = greatest(n.held_until, excluded.held_until)
+    INSERT INTO customer_counters (coupon_id, customer_key, uses, use_limit)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[])
+    ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 )
 INSERT INTO period_counters (coupon_id, period, starts_at, uses, use_limit)
-SELECT * FROM unnest($6::uuid[], $7::text[], $8::timestamptz[], $9::int[], $10::int[])
+SELECT * FROM unnest($5::uuid[], $6::text[], $7::timestamptz[], $8::int[], $9::int[])
 ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 """
+FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])"
 WRITE_ORDERS = """
 INSERT INTO orders (program_id, order_ref, created_at, cancelled_at, cancel_reason, has_refunds, reservation_id,
                     reserved_at, reserved_until)
@@ -126,6 +127,7 @@ class CouponCountRow(NamedTuple):
     use_limit: int | None
     held_until: datetime | None
     has_periods: bool
+    period_zone: str | None
     spent_minor: int | None
     spent_currency: str | None
     spend_limit: int | None
@@ -190,14 +192,17 @@ async def update_redemptions(connection: Connection, redemptions: Collection[Red
 
 async def write_limits(
     connection: Connection,
-    customers: Iterable[tuple[CustomerKey, Count, int | None, datetime | None]],
+    moved_coupons: Sequence[uuid.UUID],
+    customers: Iterable[tuple[CustomerKey, Count, int | None]],
     periods: Iterable[tuple[PeriodKey, Count, int | None]],
 ) -> None:
-    """Write counts of customers and periods, each with its limit."""
-    customer_rows = [(*key, count.uses, limit, held_until) for key, count, limit, held_until in customers]
+    """Write counts of customers and periods, each with its limit; of moved coupons no other periods are counted."""
+    if moved_coupons:
+        await connection.execute(FORGET_PERIODS, moved_coupons)
+    customer_rows = [(*key, count.uses, limit) for key, count, limit in customers]
     period_rows = [(*key, count.uses, limit) for key, count, limit in periods]
     if customer_rows or period_rows:
-        await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 5), *_columns(period_rows, 5))
+        await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 4), *_columns(period_rows, 5))
 
 
 async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBook], now: datetime) -> None:

@@ -36,16 +36,21 @@ SELECT v.code_id, v.program_id, v.partner_id, v.coupon_id, v.code, v.canonical, 
        v.daily_redemption_limit, v.weekly_redemption_limit, v.monthly_redemption_limit, v.budget_minor,
        v.budget_currency, CASE WHEN v.is_limited_to_partner THEN v.partner_email_canonical END AS partner_email,
        coalesce(n.uses, 0) AS code_uses, coalesce(n.version, 0) AS code_version,
-       coalesce(n.held_until > $3, false) AS is_code_held, m.coupon_id IS NOT NULL AS has_coupon_count,
+       coalesce(n.held_until > $3, false) AS is_code_held,
+       (SELECT true FROM customer_counters u WHERE u.coupon_id = v.coupon_id
+        ORDER BY u.customer_key LIMIT 1) AS has_customers,
+       m.coupon_id IS NOT NULL AS has_coupon_count,
        coalesce(m.uses, f.uses) AS coupon_uses, coalesce(m.version, 0) AS coupon_version,
        m.uses IS NULL AS is_first_count, coalesce(m.held_until > $3, false) AS is_coupon_held,
-       coalesce(m.has_periods, false) AS has_periods, m.spent_minor, m.spent_currency
+       coalesce(m.has_periods, false) AS has_periods, m.period_zone, m.spent_minor,
+       m.spent_currency
 FROM unnest($1::uuid[]) AS w (id)
 CROSS JOIN LATERAL (SELECT * FROM codes.redeemable_v1 v WHERE v.code_id = w.id OFFSET 0) v
 LEFT JOIN LATERAL (
     SELECT n.uses, n.version, n.held_until FROM code_counters n WHERE n.code_id = w.id OFFSET 0) n ON true
 LEFT JOIN LATERAL (
-    SELECT m.coupon_id, m.uses, m.version, m.held_until, m.has_periods, m.spent_minor, m.spent_currency
+    SELECT m.coupon_id, m.uses, m.version, m.held_until, m.has_periods, m.period_zone, m.spent_minor,
+           m.spent_currency
     FROM coupon_counters m WHERE m.coupon_id = v.coupon_id OFFSET 0) m ON true
 LEFT JOIN first_count f ON f.coupon_id = v.coupon_id
 """
@@ -71,7 +76,7 @@ _PLAIN: Final[tuple[Any, ...]] = (
 
 
 class TermsChanged(Exception):
-    """A coupon got a limit between locking and reading, so its count is not locked: roll back and start again."""
+    """A coupon got a limit between locking and reading, so a count is not locked: roll back and start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class CouponState:
     terms: CodeTerms
     is_first_count: bool
     has_periods: bool
+    period_zone: str | None
     spent_minor: int | None
     spent_currency: str | None
 
@@ -88,6 +94,11 @@ class CouponState:
     def counts_periods(self) -> bool:
         """Whether its periods are counted from now on."""
         return self.has_periods or bool(self.terms.restrictions.period_limits)
+
+    @property
+    def knows_periods(self) -> bool:
+        """Whether its counts of periods are those of the program's time zone."""
+        return self.period_zone == self.terms.timezone
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +116,12 @@ class Shelf:
 async def read_terms(connection: Connection, locked: Locked, now: datetime) -> Shelf:
     """Read terms and counts as they are under the locks; raises TermsChanged if those do not suffice."""
     shelf = Shelf()
-    with_customers = {coupon for coupons in locked.customer_limits.values() for coupon in coupons}
+    with_customers = {coupon for coupons in locked.counted_customers.values() for coupon in coupons}
     for row in await connection.fetch(READ_TERMS, locked.code_ids, list(locked.counted_coupons), now):
         values = tuple(row)
         made = *values[:_TERMS_COLUMNS], _restrictions(values[_TERMS_COLUMNS:_ALL_COLUMNS])
         terms = CodeTerms(*made)
-        uses, version, is_held, *coupon = values[_ALL_COLUMNS:]
+        uses, version, is_held, has_customers, *coupon = values[_ALL_COLUMNS:]
         shelf.terms.append(terms)
         shelf.code_counts[terms.code_id] = Count(uses, version)
         if is_held:
@@ -119,7 +130,7 @@ async def read_terms(connection: Connection, locked: Locked, now: datetime) -> S
             _shelve_coupon(shelf, terms, coupon)
         elif coupon[0] or _is_counted(terms) or terms.coupon_id not in locked.uncounted_coupons:
             raise TermsChanged
-        if terms.restrictions.customer_limit is not None and terms.coupon_id not in with_customers:
+        if (has_customers or terms.restrictions.customer_limit is not None) and terms.coupon_id not in with_customers:
             raise TermsChanged
     return shelf
 
@@ -130,11 +141,11 @@ def _is_counted(terms: CodeTerms) -> bool:
 
 
 def _shelve_coupon(shelf: Shelf, terms: CodeTerms, coupon: list[Any]) -> None:
-    _, uses, version, is_first_count, is_held, has_periods, spent_minor, spent_currency = coupon
+    _, uses, version, is_first_count, is_held, *kept = coupon
     if terms.coupon_id in shelf.coupon_counts:
         return
     shelf.coupon_counts[terms.coupon_id] = Count(uses, version)
-    shelf.coupons[terms.coupon_id] = CouponState(terms, is_first_count, has_periods, spent_minor, spent_currency)
+    shelf.coupons[terms.coupon_id] = CouponState(terms, is_first_count, *kept)
     if is_held or is_first_count:
         shelf.coupon_holds.add(terms.coupon_id)
 

@@ -1,7 +1,7 @@
 """Turns decisions into rows and events. Ids are derived from the checkout event, so a repeat can make no others."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.voiding import Cancelled, Voided
 from services.redemption.store.outcomes import RefundRow, RejectionRow
 from shared.events.checkout import Customer, Order
-from shared.events.envelope import OutboxEvent, trusted
+from shared.events.envelope import MAX_EVENT_BYTES, OutboxEvent, trusted
 from shared.events.redemption import (
     CodeExhaustedV1,
     CodeRedeemedV1,
@@ -58,8 +58,7 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         redemption, terms = use.redemption, _terms(use.terms)
         redemption.terms = _json(terms)
         written.redemptions.append(redemption)
-        event_id = derived_id(redemption.id, CodeRedeemedV1.type)
-        written.events.append(_redeemed(checkout, use, terms).to_event(event_id, now))
+        written.events.append(_redeemed(checkout, use, terms, now))
         written.events.extend(_exhausted(use, now))
 
 
@@ -124,9 +123,9 @@ def write_cancelled(cancellation: Cancellation | None, cancelled: Cancelled, now
         )
 
 
-def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms) -> CodeRedeemedV1:
+def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime) -> OutboxEvent:
     redemption = use.redemption
-    return trusted(
+    data = trusted(
         CodeRedeemedV1,
         redemption_id=redemption.id,
         program_id=redemption.program_id,
@@ -150,6 +149,12 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms) -> CodeRedeem
         coupon_times_redeemed_version=use.coupon_version,
         terms=terms,
     )
+    event = data.to_event(derived_id(redemption.id, data.type), now)
+    if len(event.body) > MAX_EVENT_BYTES and checkout.order is not None and checkout.order.items is not None:
+        # With what is added to it, a large order would make an event that nobody takes; the lines are the large part.
+        order = checkout.order.model_copy(update={"items": None})
+        return _redeemed(replace(checkout, order=order), use, terms, now)
+    return event
 
 
 def _voided(void: Voided, *, was_counted: bool, now: datetime) -> OutboxEvent:

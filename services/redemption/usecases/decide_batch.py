@@ -168,12 +168,13 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
     if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
         await update_redemptions(connection, changed)
     held = _held_until(written)
+    coupons = _coupon_rows(books, shelf, held, now)
     if written.redemptions or written.voids or held:
-        codes, coupons = _code_rows(books, shelf, held), _coupon_rows(books, shelf, held, now)
+        codes = _code_rows(books, shelf, held)
         await insert_redemptions(connection, written.redemptions, codes, coupons, written.events, now)
     else:
         await insert_events(connection, written.events)
-    await _write_limits(connection, books, shelf, written)
+    await _write_limits(connection, books, shelf, [row.id for row in coupons])
     if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
         await write_orders(connection, moved, now)
     if written.refunds:
@@ -219,6 +220,7 @@ def _coupon_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime], no
                 state.terms.coupon_limit if count.is_raised else None,
                 until,
                 state.counts_periods,
+                state.terms.timezone if state.counts_periods else None,
                 budget.spent_minor if budget else None,
                 budget.currency if budget else None,
                 rules.budget_minor if is_spent else None,
@@ -227,27 +229,22 @@ def _coupon_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime], no
     return rows
 
 
-async def _write_limits(connection: Connection, books: Books, shelf: Shelf, written: Written) -> None:
+async def _write_limits(connection: Connection, books: Books, shelf: Shelf, coupons: Sequence[uuid.UUID]) -> None:
     if not books.customer_counts and not books.period_counts:
         return
     rules = {terms.coupon_id: terms.restrictions for terms in shelf.terms}
-    held = {
-        (each.coupon_id, each.customer_key): reserved.reservation.expires_at
-        for reserved in written.reserved
-        for each in reserved.reservation.held
-        if each.customer_key is not None
-    }
     customers = [
-        (key, count, rules[key[0]].customer_limit if count.is_raised else None, held.get(key))
+        (key, count, rules[key[0]].customer_limit if count.is_raised else None)
         for key, count in books.customer_counts.items()
-        if count.is_moved or key in held
+        if count.is_moved
     ]
     periods = [
         (key, count, rules[key[0]].period_limits.get(key[1]) if count.is_raised else None)
         for key, count in books.period_counts.items()
         if count.is_moved
     ]
-    await write_limits(connection, customers, periods)
+    moved = [key for key in coupons if shelf.coupons[key].counts_periods and not shelf.coupons[key].knows_periods]
+    await write_limits(connection, moved, customers, periods)
 
 
 def report(written: Written) -> None:

@@ -29,15 +29,15 @@ def strings_of(purchases: Sequence[Purchase]) -> list[Strings]:
 
 
 def customers_of(purchases: Sequence[Purchase], locked: Locked) -> set[CustomerKey]:
-    """Return whose uses of which coupons are limited."""
-    if not locked.customer_limits:
+    """Return who is locked for which coupons: their uses are limited, or were."""
+    if not locked.counted_customers:
         return set()
     return {
         (coupon_id, purchase.buyer.key)
         for purchase in purchases
         if purchase.buyer.key is not None
         for code in purchase.codes
-        for coupon_id in locked.customer_limits.get((purchase.program_id, code.canonical or ""), ())
+        for coupon_id in locked.counted_customers.get((purchase.program_id, code.canonical or ""), ())
     }
 
 
@@ -63,7 +63,9 @@ async def open_books(
     doubtful = {purchase.program_id for purchase in purchases} - known
     if doubtful or reads_all:
         known |= await find_programs(connection, list(doubtful))
-    customer_counts = await count_customers(connection, customers, now) if customers or reads_all else {}
+    limited = {terms.coupon_id for terms in shelf.terms if terms.restrictions.customer_limit is not None}
+    counted = [customer for customer in customers if customer[0] in limited]
+    customer_counts = await count_customers(connection, counted, now) if counted or reads_all else {}
     moments = _moments(purchases, shelf, history)
     period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
     budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}
@@ -87,14 +89,16 @@ async def open_books(
 
 def _moments(
     purchases: Sequence[Purchase], shelf: Shelf, history: Mapping[OrderKey, OrderBook]
-) -> list[tuple[uuid.UUID, datetime, str]]:
-    zones = {key: state.terms.timezone for key, state in shelf.coupons.items() if state.counts_periods}
+) -> list[tuple[uuid.UUID, datetime, str, bool]]:
+    zones = {
+        key: (state.terms.timezone, state.knows_periods) for key, state in shelf.coupons.items() if state.counts_periods
+    }
     if not zones:
         return []
     asked = {purchase.occurred_at for purchase in purchases}
-    moments = [(coupon_id, moment, zone) for coupon_id, zone in zones.items() for moment in asked]
+    moments = [(coupon_id, moment, *zone) for coupon_id, zone in zones.items() for moment in asked]
     moments += [
-        (redemption.coupon_id, redemption.occurred_at, zones[redemption.coupon_id])
+        (redemption.coupon_id, redemption.occurred_at, *zones[redemption.coupon_id])
         for book in history.values()
         for redemption in book.redemptions
         if redemption.coupon_id in zones

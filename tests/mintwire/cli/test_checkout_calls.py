@@ -46,6 +46,19 @@ async def test_a_refund_of_a_part_is_published_and_voids_nothing(mintwire: Mintw
     assert f"voided    {code}  its use stays taken" in whole.out
 
 
+async def test_a_code_for_first_orders_is_asked_about_by_both_doors(mintwire: Mintwire) -> None:
+    code = "HELLO-10"
+    coupon = ("--percent", "10", "--code", code, "--set", "first_time_order=true")
+    await mintwire("coupon", "create", "hello", *coupon)
+    for flag, is_valid in (("--no-first-order", False), ("--first-order", True)):
+        asked = await mintwire.json("checkout", "validate", code, flag, code=0 if is_valid else 1)
+        assert asked["valid"] is is_valid
+    again = await mintwire("checkout", "complete", code, "--no-first-order", code=1)
+    assert "first_order_only" in again.err
+    done = await mintwire.json("checkout", "complete", code, "--first-order", "--order-ref", "order-1")
+    assert done["redeemed"][0]["customer"]["is_first_order"] is True
+
+
 async def test_a_publishable_key_is_told_yes_or_no(mintwire: Mintwire, merchant: Merchant) -> None:
     code = await code_of(mintwire)
     made = await mintwire.json("key", "create", "--program", merchant.program_id, "--publishable")

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+from shared.events.envelope import decode_envelope
 from tests.services.codes.conftest import Owner, Service
 
 SUMS = """
@@ -66,6 +67,29 @@ async def test_a_quota_never_becomes_negative(service: Service, program: Owner, 
     assert (await service.send("POST", path, program.key, {"amount": -9, "kind": "adjustment"})).status == 201
     exhausted = await service.generate(partner)
     assert (exhausted.status, exhausted.body) == (403, {"ok": False, "error": "No codes remaining"})
+
+
+async def test_an_adjustment_to_the_threshold_or_to_nothing_is_told_once_like_a_mint(
+    service: Service, program: Owner
+) -> None:
+    """Under an idempotency key the repeat moves and tells nothing; a refusal tells nothing either."""
+    partner = await service.partner(program, quota=10, quota_low_threshold=4)
+    path = f"/v1/partners/{partner.id}/quota"
+    told: list[list[str]] = []
+    for amount in (-5, -1, -1, -3, -1, 5, -2, 2, -5):
+        service.handed_over.clear()
+        for _ in range(2):
+            body = {"amount": amount, "kind": "adjustment"}
+            await service.send("POST", path, program.key, body, idempotency=f"{len(told)}")
+        told.append([event.type for event in service.handed_over])
+    low, none = "quota.low", "quota.exhausted"
+    assert told == [[], [low], [], [none], [], [], [low], [], [low, none]]
+    about = {"program_id": program.id, "partner_id": partner.id}
+    data = [decode_envelope(event.body).data for event in service.handed_over]
+    assert data == [about | {"codes_remaining": 0, "threshold": 4}, about]
+    async with service.pool.connection() as connection:
+        pending = await connection.fetchval("SELECT count(*) FROM outbox JOIN events ON id = event_id")
+    assert pending == 5
 
 
 async def test_refunds_are_the_operator_s_and_never_exceed_the_mints(

@@ -1,5 +1,6 @@
 """A decider on a database of its own, with the merchant whose codes it decides about."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,6 +24,11 @@ from shared.events.envelope import OutboxEvent
 from tests.databases import Database
 from tests.services.redemption.merchant import NOW, Merchant
 
+COUNT_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = 'mintwire_redemption' AND wait_event_type = 'Lock'
+"""
+
 
 @dataclass
 class Decider:
@@ -44,6 +50,13 @@ class Decider:
         before = len(self.handed_over)
         assert await self.handle(*bodies, received_at=received_at) == [None] * len(bodies)
         return [data(event) for event in self.handed_over[before:]]
+
+
+async def waiting(admin: "asyncpg.Connection[asyncpg.Record]", sessions: int) -> None:
+    """Return once so many sessions of the service wait for a lock."""
+    async with asyncio.timeout(10):
+        while await admin.fetchval(COUNT_WAITING) != sessions:  # noqa: ASYNC110 - the event is in the server
+            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,19 @@ class TestTakingBack:
             answer = await shop.send(method, f"/v1/redemptions/{event['redemption_id']}{suffix}")
             assert (answer.status, answer.body["code"]) == (404, "not_found")
 
+    async def test_a_reservation_of_another_program_is_missing_and_stays(self, shop: Shop, merchant: Merchant) -> None:
+        other = await merchant.program()
+        for program in (other, shop.program_id):
+            await merchant.code(program, await merchant.coupon(program), "ONCE")
+        theirs = await merchant.key(other, "checkout")
+        body = {"codes": ["ONCE"], "order_ref": "cart"}
+        held = await shop.send("POST", "/v1/reservations", body, key=theirs)
+        path = f"/v1/reservations/{held.data['id']}"
+        for method in ("GET", "DELETE"):
+            assert (await shop.send(method, path)).status == 404
+        assert (await shop.redeem("ONCE", ref="4711", reservation_id=held.data["id"])).status == 201
+        assert (await shop.send("GET", path, key=theirs)).data == held.data
+
 
 class TestRefundsOfParts:
     async def test_a_repeat_with_the_same_name_counts_once(self, shop: Shop, merchant: Merchant) -> None:
@@ -266,6 +279,50 @@ class TestRefundsOfParts:
         for body in ({"amount": 500}, {"refund_ref": "r"}):
             refused = await shop.void_order(**body)
             assert (refused.status, list(refused.body["errors"])) == (422, ["refund_ref"])
+
+
+class TestIdempotencyKeys:
+    @pytest.mark.parametrize(
+        ("path", "body", "other"),
+        [
+            ("/v1/redemptions", {"codes": ["MANY"], "order_ref": "b"}, {"codes": ["MANY"], "order_ref": "c"}),
+            ("/v1/redemptions", {"codes": ["NONE"], "order_ref": "b"}, {"codes": ["MANY"], "order_ref": "b"}),
+            ("/v1/reservations", {"codes": ["MANY"], "order_ref": "b"}, {"codes": ["MANY"], "order_ref": "c"}),
+            ("/v1/redemptions/{}/void", {"reason": "fraud"}, {"reason": "test"}),
+            ("/v1/orders/a/void", {"amount": 5}, {"amount": 6}),
+            ("/v1/orders/a/void", {}, {"release": False}),
+        ],
+    )
+    async def test_every_write_is_done_once_and_answered_the_same(
+        self, shop: Shop, merchant: Merchant, path: str, body: dict[str, object], other: dict[str, object]
+    ) -> None:
+        """Twins at once, a repeat, another body, another program: none of them writes anything."""
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "MANY", limit=None)
+        made = (await shop.redeem("MANY", ref="a", order=USD)).data["redemptions"][0]
+        shop.decider.now += MINUTE
+        path = path.format(made["id"])
+        twins = await asyncio.gather(*(shop.send("POST", path, body, idempotency="k") for _ in range(8)))
+        for twin in twins:
+            assert twin.status < 409 or twin.body["code"] in ("code_unknown", "idempotency_in_progress")
+        state = await written(merchant)
+        shop.decider.now += MINUTE
+        again = await shop.send("POST", path, body, idempotency="k")
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.raw in {twin.raw for twin in twins}
+        refused = await shop.send("POST", path, other, idempotency="k")
+        assert (refused.status, refused.body["code"]) == (422, "idempotency_key_reused")
+        assert await written(merchant) == state
+
+
+async def written(merchant: Merchant) -> list[int]:
+    """Count what requests leave behind."""
+    row = await merchant.connection.fetchrow("""
+        SELECT (SELECT count(*) FROM redemption.redemptions), (SELECT count(*) FROM redemption.redemptions
+                WHERE voided_at IS NOT NULL), (SELECT count(*) FROM redemption.refunds),
+               (SELECT count(*) FROM redemption.holds), (SELECT count(*) FROM redemption.events)
+    """)
+    assert row is not None
+    return list(row)
 
 
 class TestLookingUp:
@@ -313,7 +370,9 @@ class TestLookingUp:
             "occurred_before": 1,
         }
         both = await shop.send("GET", "/v1/redemptions?customer_id=ann&customer_email=ann%40example.com")
-        assert (both.status, list(both.body["errors"])) == (422, ["customer_email"])
+        blank = await shop.send("GET", "/v1/redemptions?customer_email=%20")
+        for refused in (both, blank):
+            assert (refused.status, list(refused.body["errors"])) == (422, ["customer_email"])
         seen: list[str] = []
         cursor = ""
         while cursor is not None:

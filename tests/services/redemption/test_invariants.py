@@ -27,6 +27,7 @@ SECOND = timedelta(seconds=1)
 CODE_LIMITS = (1, 2, None)
 COUPON_LIMIT = 4
 CUSTOMER_LIMIT = 2
+SUBTOTAL, REFUND = 100, 50
 STATE = """
 SELECT (SELECT coalesce(sum(uses), 0) FROM redemption.code_counters) AS code_uses,
        (SELECT coalesce(sum(uses), 0) FROM redemption.coupon_counters) AS coupon_uses,
@@ -45,26 +46,33 @@ Actions = st.lists(
         st.tuples(st.just("redeem"), Orders, Codes),
         st.tuples(st.just("redeem"), Orders, Codes),
         st.tuples(st.just("reserve"), Orders, Codes),
+        st.tuples(st.just("reserve"), Orders, Codes),
         st.tuples(st.just("cancel"), Orders, st.just([])),
+        st.tuples(st.just("refund"), Orders, st.just([])),
         st.tuples(st.just("void"), Orders, Codes),
     ),
-    min_size=1,
-    max_size=6,
+    min_size=2,
+    max_size=10,
 )
 
 
 @dataclass
 class Model:
-    """What was redeemed and is held, as sets of (order, code); every code costs one unit, orders 0 and 1 are Anna's."""
+    """What was redeemed and is held, by (order, code); every code costs one unit, orders 0 and 1 are Anna's.
 
-    standing: set[tuple[int, int]] = field(default_factory=set)
+    With what stands goes when its purchase was last reported: only what is paid back later takes it back.
+    """
+
+    standing: dict[tuple[int, int], datetime] = field(default_factory=dict)
     held: dict[int, tuple[set[int], datetime]] = field(default_factory=dict)
+    refunds: dict[int, list[datetime]] = field(default_factory=dict)
+    customer_limit: int | None = CUSTOMER_LIMIT
 
-    def redeem(self, order: int, codes: list[int], now: datetime) -> bool:
+    def redeem(self, order: int, codes: list[int], now: datetime, moment: datetime) -> bool:
         new = [code for code in codes if (order, code) not in self.standing]
         if not self._fits(order, new, now):
             return False
-        self.standing |= {(order, code) for code in new}
+        self.standing |= {(order, code): moment for code in codes}
         self.held.pop(order, None)
         return True
 
@@ -75,15 +83,28 @@ class Model:
         return True
 
     def cancel(self, order: int) -> int:
-        gone = {pair for pair in self.standing if pair[0] == order}
-        self.standing -= gone
-        self.held.pop(order, None)
-        return len(gone)
+        return self._take_back(order, [pair for pair in self.standing if pair[0] == order], ends_hold=True)
+
+    def refund(self, order: int, moment: datetime) -> int:
+        self.refunds.setdefault(order, []).append(moment)
+        mine = [pair for pair in self.standing if pair[0] == order]
+        paid = SUBTOTAL - len(mine)
+        gone = [
+            pair
+            for pair in mine
+            if sum(REFUND for refund in self.refunds[order] if refund >= self.standing[pair]) >= paid
+        ]
+        return self._take_back(order, gone, ends_hold=bool(gone))
 
     def void(self, order: int, code: int) -> int:
-        there = (order, code) in self.standing
-        self.standing.discard((order, code))
-        return int(there)
+        return int(self.standing.pop((order, code), None) is not None)
+
+    def _take_back(self, order: int, gone: list[tuple[int, int]], *, ends_hold: bool) -> int:
+        for pair in gone:
+            del self.standing[pair]
+        if ends_hold:
+            self.held.pop(order, None)
+        return len(gone)
 
     def _fits(self, order: int, new: list[int], now: datetime) -> bool:
         others = [(o, c) for o, (codes, until) in self.held.items() if o != order and until > now for c in codes]
@@ -92,8 +113,11 @@ class Model:
             limit = CODE_LIMITS[code]
             if limit is not None and sum(c == code for _, c in taken) >= limit:
                 return False
+        if not new:
+            return True
         mine = sum(customer(o) == customer(order) for o, _ in taken)
-        return len(taken) + len(new) <= COUPON_LIMIT and mine + len(new) <= CUSTOMER_LIMIT if new else True
+        fits_customer = self.customer_limit is None or mine + len(new) <= self.customer_limit
+        return fits_customer and len(taken) + len(new) <= COUPON_LIMIT
 
 
 def customer(order: int) -> str:
@@ -101,7 +125,7 @@ def customer(order: int) -> str:
 
 
 CUSTOMERS = {customer(order): Customer(id=customer(order)) for order in range(5)}
-ORDER = Order(currency="USD", subtotal=100)
+ORDER = Order(currency="USD", subtotal=SUBTOTAL)
 
 
 class Shopping(RuleBasedStateMachine):
@@ -133,34 +157,44 @@ class Shopping(RuleBasedStateMachine):
     async def _stock(self) -> None:
         merchant = Merchant(self.admin)
         self.program = await merchant.program()
-        coupon = await merchant.coupon(self.program, amount=1, currency="USD", limit=COUPON_LIMIT)
+        self.merchant = merchant
+        self.coupon = await merchant.coupon(self.program, amount=1, currency="USD", limit=COUPON_LIMIT)
         await merchant.restrict_coupon(
-            coupon,
+            self.coupon,
             customer_redemption_limit=CUSTOMER_LIMIT,
             daily_redemption_limit=COUPON_LIMIT,
             budget_minor=COUPON_LIMIT,
             budget_currency="USD",
         )
         for number, limit in enumerate(CODE_LIMITS):
-            await merchant.code(self.program, coupon, f"C{number}", limit=limit)
+            await merchant.code(self.program, self.coupon, f"C{number}", limit=limit)
 
-    @rule(actions=Actions, seconds=st.integers(1, 40))
+    @rule(limit=st.sampled_from((None, 1, CUSTOMER_LIMIT)))
+    def limit_customers(self, limit: int | None) -> None:
+        """What is used and held meanwhile counts under every later limit."""
+        self.model.customer_limit = limit
+        self.runner.run(self.merchant.restrict_coupon(self.coupon, customer_redemption_limit=limit))
+
+    @rule(actions=Actions, seconds=st.integers(1, 20))
     def ask(self, actions: list[tuple[str, int, list[int]]], seconds: int) -> None:
         """Ask for several things in one batch; each is answered as the model says."""
         self.now += seconds * SECOND
         asks: dict[int, Ask] = {}
+        # One after the other: what is bought after a cancellation is another purchase.
+        moments = [self.now + number * timedelta(microseconds=1) for number in range(len(actions))]
         for number, action in enumerate(actions):
-            # One after the other: what is bought after a cancellation is another purchase.
-            if (ask := self._ask(*action, self.now + number * timedelta(microseconds=1))) is not None:
+            if (ask := self._ask(*action, moments[number])) is not None:
                 asks[number] = ask
         outcomes = self.runner.run(self._decide(list(asks.values())))
         for number, outcome in zip(asks, outcomes, strict=True):
-            self._check(*actions[number], outcome)
+            self._check(*actions[number], moments[number], outcome)
 
     def _ask(self, kind: str, order: int, codes: list[int], moment: datetime) -> Ask | None:
         ref = f"order-{order}"
         if kind == "cancel":
             return Cancellation(new_id(), self.program, ref, moment)
+        if kind == "refund":
+            return Cancellation(new_id(), self.program, ref, moment, amount_minor=REFUND)
         if kind == "void":
             row = self.runner.run(self._standing(ref, f"C{codes[0]}"))
             return VoidRequest(self.program, ref, row, moment) if row else None
@@ -189,15 +223,17 @@ class Shopping(RuleBasedStateMachine):
         async with self.pool.transaction() as connection:
             return (await decide_batch(connection, asks, self.now)).outcomes
 
-    def _check(self, kind: str, order: int, codes: list[int], outcome: Outcome) -> None:
+    def _check(self, kind: str, order: int, codes: list[int], moment: datetime, outcome: Outcome) -> None:
         before = len(self.model.standing)
         if kind == "redeem":
-            fits = self.model.redeem(order, codes, self.now)
+            fits = self.model.redeem(order, codes, self.now, moment)
             assert isinstance(outcome, Redeemed) == fits
             self.redeemed += len(self.model.standing) - before
         elif kind == "reserve":
             fits = self.model.reserve(order, codes, self.now, self.now + 30 * SECOND)
             assert isinstance(outcome, Reserved) == fits
+        elif kind == "refund":
+            self.voided += self.model.refund(order, moment)
         else:
             self.voided += self.model.cancel(order) if kind == "cancel" else self.model.void(order, codes[0])
 

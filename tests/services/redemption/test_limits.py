@@ -11,7 +11,7 @@ import pytest
 
 from services.redemption.app import open_database
 from tests.databases import Database
-from tests.services.redemption.conftest import Decider, Shop
+from tests.services.redemption.conftest import Decider, Shop, waiting
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
 Connection = asyncpg.Connection
@@ -206,6 +206,56 @@ class TestDiscounts:
 
 
 class TestUsesPerCustomer:
+    @pytest.mark.parametrize("limits", [(), (1, None)], ids=["for the first time", "again"])
+    async def test_a_limit_set_while_a_purchase_without_it_is_under_way_waits_for_that(
+        self,
+        database: Database,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        limits: tuple[int | None, ...],
+    ) -> None:
+        """The purchase is not committed when the first one under the limit counts what its customer has used."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        for n in range(3):
+            await merchant.code(program, coupon, f"C{n}", limit=None)
+        blocker = await asyncpg.connect(database.admin)
+        async with open_database(database.redemption, 4) as pool:
+            early, late = Decider(pool), Decider(pool)
+            for limit in limits:
+                await merchant.restrict_coupon(coupon, customer_redemption_limit=limit)
+                await late.take(checkout(program, "C2", ref=str(limit), customer={"id": "bob"}))
+            # Holds up the first decider between its decision and its commit.
+            await blocker.execute("BEGIN; LOCK TABLE redemption.events IN EXCLUSIVE MODE")
+            first = asyncio.create_task(early.take(checkout(program, "C0", ref="a", customer=ANNA)))
+            await waiting(admin, 1)
+            await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+            second = asyncio.create_task(late.take(checkout(program, "C1", ref="b", customer=ANNA)))
+            await waiting(admin, 2)
+            await blocker.close()
+            assert told(await first) == ["code.redeemed"]
+            assert told(await second) == ["customer_limit_reached"]
+
+    async def test_a_limit_set_while_others_wait_for_its_first_purchase_holds_for_them_too(
+        self, database: Database, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """They saw no limit before they had their locks, and one when they read under them: they start again."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        blocker = await asyncpg.connect(database.admin)
+        async with open_database(database.redemption, 4) as pool:
+            early, late = Decider(pool), Decider(pool)
+            await blocker.execute("BEGIN; LOCK TABLE redemption.events IN EXCLUSIVE MODE")
+            first = asyncio.create_task(early.take(checkout(program, "MANY", ref="a", customer=ANNA)))
+            await waiting(admin, 1)
+            second = asyncio.create_task(late.take(checkout(program, "MANY", ref="b", customer=ANNA)))
+            await waiting(admin, 2)
+            await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+            await blocker.close()
+            assert told(await first) == ["code.redeemed"]
+            assert told(await second) == ["customer_limit_reached"]
+
     async def test_are_counted_by_id_or_else_by_mailbox(self, decider: Decider, merchant: Merchant) -> None:
         program = await merchant.program()
         coupon = await merchant.coupon(program)
@@ -219,6 +269,15 @@ class TestUsesPerCustomer:
         )
         bodies = [checkout(program, "MANY", ref=str(n), customer=customer) for n, customer in enumerate(customers)]
         assert told(await decider.take(*bodies)) == ["code.redeemed", "customer_limit_reached"] * 2
+
+    async def test_an_address_that_is_blank_names_nobody(self, decider: Decider, merchant: Merchant) -> None:
+        """Shops send one for their guests, who are not one customer."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        bodies = [checkout(program, "MANY", ref=email, customer={"email": email}) for email in (" ", "\t\u00a0")]
+        assert told(await decider.take(*bodies)) == ["customer_required"] * 2
 
     async def test_span_the_codes_of_a_coupon_and_come_back_with_a_void(
         self, decider: Decider, merchant: Merchant
@@ -275,6 +334,49 @@ class TestPeriods:
         assert told(await decider.take(*bodies)) == ["code.redeemed", "period_limit_reached"] * 2
 
     @pytest.mark.parametrize(
+        ("zone", "column", "first", "last", "next_one"),
+        [
+            # The day on which the clocks go forward has 23 hours, and the one on which they go back 25.
+            ("Europe/Berlin", "daily", "2026-03-28T23:00", "2026-03-29T21:59", "2026-03-29T22:00"),
+            ("Europe/Berlin", "daily", "2026-10-24T22:00", "2026-10-25T22:59", "2026-10-25T23:00"),
+            # Here the day begins at 01:00, since there is no midnight.
+            ("America/Santiago", "daily", "2026-09-06T04:00", "2026-09-07T02:59", "2026-09-07T03:00"),
+            ("America/New_York", "weekly", "2026-03-02T05:00", "2026-03-09T03:59", "2026-03-09T04:00"),
+            ("Asia/Kathmandu", "monthly", "2026-02-28T18:15", "2026-03-31T18:14", "2026-03-31T18:15"),
+        ],
+    )
+    async def test_are_as_long_as_the_program_s_clock_says(
+        self,
+        decider: Decider,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        zone: str,
+        column: str,
+        first: str,
+        last: str,
+        next_one: str,
+    ) -> None:
+        """Both ends of a period are in it, whether it is counted by its counter or, the first time, by its uses."""
+        program = await merchant.program()
+        await admin.execute("UPDATE codes.programs SET timezone = $1", zone)
+        coupon = await merchant.coupon(program)
+        code = await merchant.code(program, coupon, "MANY", limit=None)
+        await merchant.restrict_code(code, created_at=NOW - 99 * DAY)
+        moments = [datetime.fromisoformat(f"{text}:00+00:00") for text in (first, last, next_one)]
+        reasons = []
+        for n, moment in enumerate((moments[0], *moments, moments[2])):
+            if n == 1:
+                await merchant.restrict_coupon(coupon, **{f"{column}_redemption_limit": 2})
+            decider.now = moment
+            reasons += told(await decider.take(checkout(program, "MANY", ref=str(n), time=moment)))
+            if n == 2:
+                decider.now = moments[0] - timedelta(minutes=1)
+                earlier = await decider.take(checkout(program, "MANY", ref="earlier", time=decider.now))
+                assert told(earlier) == ["code.redeemed"]
+        full, done = "period_limit_reached", "code.redeemed"
+        assert reasons == [done, done, full, done, done]
+
+    @pytest.mark.parametrize(
         ("column", "before", "after"),
         [
             ("daily", "2026-03-17T23:59:59+00:00", "2026-03-18T00:00:00+00:00"),
@@ -296,6 +398,43 @@ class TestPeriods:
             moment = datetime.fromisoformat(text)
             reasons += told(await decider.take(checkout(program, "MANY", ref=str(n), time=moment), received_at=moment))
         assert reasons == ["code.redeemed", "period_limit_reached"] * 2
+
+    async def test_are_counted_anew_when_the_program_moves_to_another_time_zone(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """Once there and back: neither way is a use forgotten that was counted by the other clock."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, daily_redemption_limit=3)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        reasons = []
+        for n, zone in enumerate(("UTC", "Asia/Kathmandu", "UTC", "Asia/Kathmandu", "UTC")):
+            await admin.execute("UPDATE codes.programs SET timezone = $1", zone)
+            reasons += told(await decider.take(checkout(program, "MANY", ref=str(n))))
+        assert reasons == ["code.redeemed"] * 3 + ["period_limit_reached"] * 2
+
+    async def test_give_back_a_use_that_another_time_zone_had_in_the_next(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """In London it was April already; by UTC the use is one of March, whose counter has never heard of it."""
+        program = await merchant.program()
+        await admin.execute("UPDATE codes.programs SET timezone = 'Europe/London'")
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, monthly_redemption_limit=2)
+        await merchant.code(program, coupon, "MANY", limit=None)
+        for ref, text in (("a", "2026-03-31T22:59"), ("b", "2026-03-31T23:01")):
+            decider.now = datetime.fromisoformat(f"{text}:00+00:00")
+            await decider.take(checkout(program, "MANY", ref=ref, time=decider.now))
+        await admin.execute("UPDATE codes.programs SET timezone = 'UTC'")
+        assert told(await decider.take(checkout(program, "MANY", ref="c", time=decider.now))) == [
+            "period_limit_reached"
+        ]
+        for ref in ("a", "b"):
+            assert told(await decider.take(taken_back(program, ref=ref, time=decider.now))) == [
+                "code.redemption_voided"
+            ]
+        march = await admin.fetchval("SELECT uses FROM redemption.period_counters WHERE period = 'month'")
+        assert march == 0
 
     async def test_a_cap_counts_what_was_before_it_and_between_two_of_it(
         self, decider: Decider, merchant: Merchant
@@ -354,7 +493,72 @@ class TestBudgets:
         assert await admin.fetchval("SELECT spent_minor FROM redemption.coupon_counters") == 1000
 
 
+class TestSeveralCodesOfOneCoupon:
+    @pytest.mark.parametrize(
+        ("coupon", "reason"),
+        [
+            ({"redemption_limit": 2}, "coupon_exhausted"),
+            ({"customer_redemption_limit": 2}, "customer_limit_reached"),
+            ({"weekly_redemption_limit": 2}, "period_limit_reached"),
+            ({"budget_minor": 1000, "budget_currency": "USD"}, "budget_exhausted"),
+        ],
+    )
+    async def test_count_together_within_one_order(
+        self, shop: Shop, merchant: Merchant, coupon: dict[str, Any], reason: str
+    ) -> None:
+        """Three codes of 500 each, where the coupon has room for two: at no door all three, at each door two."""
+        made = await merchant.coupon(shop.program_id, percent=None, amount=500, currency="USD")
+        await merchant.restrict_coupon(made, **coupon)
+        for text in ("C1", "C2", "C3"):
+            await merchant.code(shop.program_id, made, text)
+        asked: dict[str, Any] = {"order": USD, "customer": ANNA}
+        checked = await shop.validate("C1", "C2", "C3", **asked)
+        assert [code["reason"] for code in checked.data["codes"]] == [None, None, reason]
+        for refused in (await shop.reserve("C1", "C2", "C3", **asked), await shop.redeem("C1", "C2", "C3", **asked)):
+            assert (refused.body["code"], list(refused.body["errors"])) == (reason, ["codes.2"])
+        event = checkout(shop.program_id, "C1", "C2", "C3", ref="event", **asked)
+        assert told(await shop.decider.take(event)) == [reason]
+        assert (await shop.reserve("C1", "C2", ref="a", **asked)).status == 201
+        assert (await shop.redeem("C3", ref="b", **asked)).status == 409
+        assert (await shop.redeem("C1", "C2", ref="a", **asked)).status == 201
+        assert (await shop.redeem("C3", ref="b", **asked)).body["code"] == reason
+
+
 class TestHolds:
+    @pytest.mark.parametrize(
+        ("of_code", "of_coupon", "reason"),
+        [
+            ({"is_active": False}, {}, "code_inactive"),
+            ({"archived_at": NOW}, {}, "code_inactive"),
+            ({}, {"is_active": False}, "coupon_inactive"),
+            ({}, {"minimum_minor": 2501, "minimum_currency": "USD"}, "minimum_not_met"),
+            ({}, {"budget_minor": 499, "budget_currency": "USD"}, "budget_exhausted"),
+            ({}, {"redemption_limit": 1}, "coupon_exhausted"),
+            ({"redemption_limit": 1}, {}, "code_used"),
+            ({"expires_at": NOW}, {"expires_at": NOW}, None),
+            ({}, {"percent_hundredths": 3000}, None),
+        ],
+    )
+    async def test_keep_a_use_but_not_the_terms(
+        self, shop: Shop, merchant: Merchant, of_code: dict[str, Any], of_coupon: dict[str, Any], reason: str | None
+    ) -> None:
+        """What the merchant changes in the meantime counts, but for the time at which the code ends."""
+        coupon = await merchant.coupon(shop.program_id, percent=2000)
+        code = await merchant.code(shop.program_id, coupon, "MANY", limit=None)
+        await shop.redeem("MANY", ref="another", order=USD)
+        assert (await shop.reserve("MANY", ref="a", order=USD)).status == 201
+        shop.decider.now += timedelta(seconds=1)
+        if of_code:
+            await merchant.restrict_code(code, **of_code)
+        if of_coupon:
+            await merchant.restrict_coupon(coupon, **of_coupon)
+        answer = await shop.redeem("MANY", ref="a", order=USD)
+        if reason is not None:
+            assert (answer.status, answer.body["code"]) == (409, reason)
+            return
+        (made,) = answer.data["redemptions"]
+        assert made["discount"]["applied_minor"] == 2500 * of_coupon.get("percent_hundredths", 2000) // 10_000
+
     @pytest.mark.parametrize(
         ("coupon", "reason"),
         [
@@ -377,12 +581,15 @@ class TestHolds:
         assert (await shop.redeem("MANY", ref="a", **asked)).status == 201
         assert (await shop.redeem("MANY", ref="b", **asked)).status == 409
 
-    async def test_taken_before_the_coupon_had_a_limit_count_under_it(self, shop: Shop, merchant: Merchant) -> None:
+    @pytest.mark.parametrize("column", ["redemption_limit", "customer_redemption_limit", "daily_redemption_limit"])
+    async def test_taken_before_the_coupon_had_a_limit_count_under_it(
+        self, shop: Shop, merchant: Merchant, column: str
+    ) -> None:
         coupon = await merchant.coupon(shop.program_id)
         await merchant.code(shop.program_id, coupon, "MANY", limit=None)
-        await shop.reserve("MANY", ref="a")
-        await merchant.restrict_coupon(coupon, redemption_limit=2)
-        statuses = [(await shop.redeem("MANY", ref=ref)).status for ref in ("b", "c", "a")]
+        await shop.reserve("MANY", ref="a", customer=ANNA)
+        await merchant.restrict_coupon(coupon, **{column: 2})
+        statuses = [(await shop.redeem("MANY", ref=ref, customer=ANNA)).status for ref in ("b", "c", "a")]
         assert statuses == [201, 409, 201]
 
     async def test_a_held_code_and_two_orders_for_it_in_one_batch(self, shop: Shop, merchant: Merchant) -> None:

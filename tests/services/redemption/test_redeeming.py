@@ -10,19 +10,16 @@ import asyncpg
 import pytest
 
 from services.redemption.app import open_database
+from shared.events.envelope import MAX_EVENT_BYTES
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
 from shared.faults import TransientFault
 from tests.databases import Database
-from tests.services.redemption.conftest import Decider
+from tests.services.redemption.conftest import Decider, waiting
 from tests.services.redemption.merchant import NOW, Merchant, checkout
 
 Connection = asyncpg.Connection
 
 DAY = timedelta(days=1)
-COUNT_WAITING = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND usename = 'mintwire_redemption' AND wait_event_type = 'Lock'
-"""
 SECOND = timedelta(seconds=1)
 
 
@@ -107,6 +104,28 @@ class TestARedemption:
         (event,) = await decider.take(checkout(program, "plain"))
         assert (event["partner_id"], event["codes_remaining"], event["order"]) == (None, None, None)
         assert (event["attributes"], event["discount"]["applied_minor"]) == ({}, None)
+
+    @pytest.mark.parametrize(
+        "line",
+        [{"note": "x" * 400}, {"n": [10**15] * 25}, {"n": [10**70] * 6}],
+        ids=["text", "numbers", "numbers beyond 64 bits"],
+    )
+    async def test_of_a_large_order_tells_it_without_its_lines(
+        self, decider: Decider, merchant: Merchant, line: dict[str, Any]
+    ) -> None:
+        """What is added would make an event that no consumer takes, and the partner would never hear of it."""
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "PLAIN")
+        items = [{"product_id": f"p{n}", **line} for n in range(500)]
+        order = {"currency": "USD", "subtotal": 2500, "items": items}
+        whole = json.loads(checkout(program, "PLAIN", order=order))
+        body = json.dumps(whole, separators=(",", ":")).replace("1000000000000000,", "1e15,").encode()
+        padding = MAX_EVENT_BYTES - len(body) - len(',"padding":""')
+        body = body.replace(b'"product_id":"p0"', b'"product_id":"p0","padding":"' + b"x" * padding + b'"')
+        assert len(body) == MAX_EVENT_BYTES
+        (event,) = await decider.take(body)
+        assert event["order"] == {"currency": "USD", "subtotal": 2500, "items": None}
+        assert len(decider.handed_over[0].body) < MAX_EVENT_BYTES
 
     async def test_writes_rows_and_pending_events_together(
         self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
@@ -418,13 +437,6 @@ class TestACouponsLimit:
             await blocker.close()
             assert [e["event"] for e in await first] == ["code.redeemed"]
             assert [e.get("reason") for e in await second] == ["coupon_exhausted"]
-
-
-async def waiting(admin: "Connection[asyncpg.Record]", sessions: int) -> None:
-    """Return once so many sessions of the service wait for a lock."""
-    async with asyncio.timeout(10):
-        while await admin.fetchval(COUNT_WAITING) != sessions:  # noqa: ASYNC110 - the event is in the server
-            await asyncio.sleep(0.01)
 
 
 class TestFaults:

@@ -156,6 +156,19 @@ class TestARefund:
         parts = [await decider.take(taken_back(program, "refunded", amount=amount)) for amount in (500, 1499, 1)]
         assert [names(events) for events in parts] == [[], [], ["code.redemption_voided"]]
 
+    @pytest.mark.parametrize("is_known", [True, False], ids=["purchase first", "refund first"])
+    async def test_of_the_shipping_gives_no_free_code_back(
+        self, decider: Decider, merchant: Merchant, is_known: bool
+    ) -> None:
+        """Nothing was paid for the order itself, so any amount would be all of it, and the code free for the next."""
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program, percent=10_000), "FREE")
+        paid = checkout(program, "FREE", order=USD, time=NOW - HOUR)
+        shipping = taken_back(program, "refunded", amount=499)
+        events = await decider.take(*((paid, shipping) if is_known else (shipping, paid)))
+        assert names(events) == ["code.redeemed"]
+        assert names(await decider.take(taken_back(program, "refunded", amount=0))) == ["code.redemption_voided"]
+
     @pytest.mark.parametrize("refund", [{}, {"amount": 500, "release": True}])
     async def test_of_all_or_with_the_use_takes_the_order_back(
         self, decider: Decider, merchant: Merchant, refund: dict[str, Any]
@@ -175,7 +188,15 @@ class TestAnyOrder:
             (["bought 1", "cancelled 2"], False),
             (["bought 1", "cancelled 2", "bought 3"], True),
             (["bought 1", "cancelled 2", "cancelled 4", "bought 3"], False),
-            (["bought 1", "bought 3", "refunded 1500 2", "refunded 500 4"], False),
+            (["bought 1", "bought 2", "refunded 1500 3", "refunded 500 4"], False),
+            (["bought 1", "bought 3", "refunded 1500 2", "refunded 1500 4"], True),
+            (["bought 1", "bought 3", "refunded 1500 2", "refunded 2000 4"], False),
+            (["bought 1", "refunded 1500 2", "cancelled 3", "refunded 500 4"], False),
+            (["bought 1", "refunded 1500 2", "cancelled 3", "bought 4", "refunded 1500 5"], True),
+            (["bought 1", "refunded 500 2", "cancelled 3", "bought 4", "refunded 2000 5"], False),
+            (["bought 1", "bought 3", "refunded 1500 2", "refunded 1500 4", "refunded 500 4"], False),
+            (["bought 1", "refunded 1500 2", "refunded 500 5", "bought 3", "refunded 1500 4"], False),
+            (["bought 1", "bought 4", "refunded 2000 2", "refunded 1000 5", "refunded 1000 3"], True),
             (["bought 1", "refunded 1500 2", "refunded 499 4"], True),
             (["bought 1", "refunded 1500 2", "refunded 500 4"], False),
         ],
@@ -189,21 +210,31 @@ class TestAnyOrder:
         stands: bool,
         is_one_batch: bool,
     ) -> None:
-        """Every permutation of the same events, about an order of its own; in a batch each comes twice."""
+        """Every permutation of the same events, about an order of its own; in a batch each comes twice.
+
+        One by one means of each order: what is one transaction for all orders knows of each its next event only.
+        """
         program = await merchant.program()
         coupon = await merchant.coupon(program, percent=2000)
-        for n, order in enumerate(itertools.permutations(kinds)):
+        orders = [
+            [self.event(program, f"C{n}", str(n), kind) for kind in order]
+            for n, order in enumerate(itertools.permutations(kinds))
+        ]
+        for n in range(len(orders)):
             await merchant.code(program, coupon, f"C{n}", limit=3)
-            bodies = [self.event(program, f"C{n}", str(n), kind) for kind in order]
-            if is_one_batch:
-                await decider.take(*bodies, *bodies)
-            else:
-                for body in bodies:
-                    await decider.take(body)
+        if is_one_batch:
+            await decider.take(*(body for order in orders for body in (*order, *order)))
+        else:
+            for step in zip(*orders, strict=True):
+                await decider.take(*step)
         rows = await admin.fetch("SELECT uses FROM redemption.code_counters")
         assert {row["uses"] for row in rows} == {int(stands)}
         standing = await admin.fetchval("SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NULL")
         assert standing == (len(rows) if stands else 0)
+        told = await admin.fetch("SELECT type, count(*) FROM redemption.events GROUP BY type")
+        counts = {row["type"]: row["count"] for row in told}
+        uncounted = await admin.fetchval("SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NOT NULL")
+        assert counts.get("code.redemption_voided", 0) == uncounted
 
     @staticmethod
     def event(program: Any, code: str, ref: str, kind: str) -> bytes:
