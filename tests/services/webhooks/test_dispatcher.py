@@ -3,7 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import cast
+
+import pytest
 
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
@@ -149,6 +152,64 @@ async def test_receivers_that_hang_do_not_hold_up_the_others(
         await service.settled(2000)
         assert hanging.under_way <= 10 * 10
         release.set()
+
+
+@asynccontextmanager
+async def failing_receiver(how: str) -> AsyncIterator[str]:
+    """Serve a receiver that never gives a good answer; yields its URL."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(cast("asyncio.Task[None]", asyncio.current_task()))
+        try:
+            await misbehave(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while how != "resets":
+            await reader.readuntil(b"\r\n\r\n")
+            if how == "fails":
+                writer.write(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
+                continue
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    if how == "refuses":
+        server.close()
+        await server.wait_closed()
+    try:
+        yield f"http://127.0.0.1:{port}/hook"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("sick", [1, 10])
+@pytest.mark.parametrize("how", ["drips", "refuses", "resets", "fails"])
+async def test_receivers_that_fail_in_any_way_do_not_hold_up_the_others(
+    service: Service, merchant: Merchant, receiver: Receiver, how: str, sick: int
+) -> None:
+    """One of eleven endpoints, or half of them; the others get everything at once all the same."""
+    async with failing_receiver(how) as url:
+        for number in range(10 + sick):
+            await service.endpoint(merchant.program_key, url if number < sick else receiver.url)
+        for batch in range(5):
+            await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
+        await until(lambda: len(receiver.posts) == 1000)
+        await service.settled(1000)
+    assert len({post.id for post in receiver.posts}) == 100
 
 
 async def test_more_receivers_that_hang_than_there_are_slots_do_not_hold_up_the_others(
