@@ -4,7 +4,6 @@ The order matters: the lock first, then in a new statement (hence a new snapshot
 never waits; it is told that the first is under way. The service's schema has the table `idempotency_keys`.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,16 +11,14 @@ from typing import Final, TypeVar
 
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
+from shared.database.purging import in_batches, now_and_then
 from shared.database.sealing import Seal
-from shared.faults import TransientFault
 from shared.idempotency import Answer, IdempotencyInProgress, IdempotencyKeyReused, IdempotentRequest, Once
-from shared.log import get_logger
 
 T = TypeVar("T")
 Work = Callable[[Connection, datetime], Awaitable[T]]
 
 KEPT_FOR: Final = timedelta(hours=72)
-PURGE_INTERVAL_SECONDS: Final = 600.0
 _PURGED_AT_ONCE: Final = 5_000
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
@@ -128,19 +125,12 @@ class PurgeAnswers:
 
     async def __call__(self) -> int:
         """Remove what is old, in short statements, and return how many there were."""
-        removed = 0
-        while True:
-            async with self.database.connection() as connection:
-                purged = await connection.fetch(PURGE_ANSWERS, self.clock() - KEPT_FOR, _PURGED_AT_ONCE)
-            removed += len(purged)
-            if len(purged) < _PURGED_AT_ONCE:
-                return removed
+        return await in_batches(self._remove, _PURGED_AT_ONCE)
 
     async def run(self) -> None:
         """Remove what is old now and then, until cancelled."""
-        while True:
-            try:
-                await self()
-            except TransientFault as fault:
-                get_logger().warning("purge_failed", reason=str(fault))
-            await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+        await now_and_then(self)
+
+    async def _remove(self) -> int:
+        async with self.database.connection() as connection:
+            return len(await connection.fetch(PURGE_ANSWERS, self.clock() - KEPT_FOR, _PURGED_AT_ONCE))

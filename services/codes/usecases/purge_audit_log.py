@@ -1,6 +1,5 @@
 """Removes what the audit log need not remember any more."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -8,11 +7,10 @@ from typing import Final
 from services.codes.store import audit
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.faults import TransientFault
+from shared.database.purging import in_batches, now_and_then
 from shared.ids import earliest_id
 from shared.log import get_logger
 
-PURGE_INTERVAL_SECONDS: Final = 600.0
 _ROWS_AT_ONCE: Final = 1_000
 # Between two batches whoever waits for an answer has the machine.
 _BREATH_SECONDS: Final = 0.2
@@ -30,21 +28,15 @@ class PurgeAuditLog:
     async def __call__(self) -> int:
         """Remove what is old, in short statements, and return how many entries there were."""
         before = self.clock() - self.kept
-        removed = 0
-        while True:
+
+        async def remove() -> int:
             async with self.database.connection() as connection:
-                purged = await audit.purge_entries(connection, earliest_id(before), before, self.rows_at_once)
-            removed += purged
-            if purged < self.rows_at_once:
-                return removed
-            await asyncio.sleep(_BREATH_SECONDS)
+                return await audit.purge_entries(connection, earliest_id(before), before, self.rows_at_once)
+
+        if removed := await in_batches(remove, self.rows_at_once, _BREATH_SECONDS):
+            get_logger().info("audit_log_purged", entries=removed)
+        return removed
 
     async def run(self) -> None:
         """Remove what is old now and then, until cancelled."""
-        while True:
-            try:
-                if removed := await self():
-                    get_logger().info("audit_log_purged", entries=removed)
-            except TransientFault as fault:
-                get_logger().warning("purge_failed", reason=str(fault))
-            await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+        await now_and_then(self)

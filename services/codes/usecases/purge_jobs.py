@@ -1,6 +1,5 @@
 """Removes what finished jobs leave behind: uploads at once, the jobs and their reports after thirty days."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -9,10 +8,8 @@ from services.codes.domain.jobs import KEPT_FOR, UPLOAD_KEPT_FOR
 from services.codes.store import jobs
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
-from shared.faults import TransientFault
-from shared.log import get_logger
+from shared.database.purging import in_batches, now_and_then
 
-PURGE_INTERVAL_SECONDS: Final = 600.0
 _ROWS_AT_ONCE: Final = 5_000
 _PIECES_AT_ONCE: Final = 50
 
@@ -36,20 +33,13 @@ class PurgeJobs:
             + await self._repeat(lambda c: jobs.purge_errors(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE)
         )
 
-    async def _repeat(self, purge: Callable[[Connection], Awaitable[int]], full: int) -> int:
-        removed = 0
-        while True:
-            async with self.database.connection() as connection:
-                purged = await purge(connection)
-            removed += purged
-            if purged < full:
-                return removed
-
     async def run(self) -> None:
         """Remove what is old now and then, until cancelled."""
-        while True:
-            try:
-                await self()
-            except TransientFault as fault:
-                get_logger().warning("purge_failed", reason=str(fault))
-            await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+        await now_and_then(self)
+
+    async def _repeat(self, purge: Callable[[Connection], Awaitable[int]], full: int) -> int:
+        async def remove() -> int:
+            async with self.database.connection() as connection:
+                return await purge(connection)
+
+        return await in_batches(remove, full)

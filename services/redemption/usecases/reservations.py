@@ -1,6 +1,5 @@
 """Shows reservations and ends them; making one is a decision like a redemption."""
 
-import asyncio
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,11 +10,9 @@ from services.redemption.domain.errors import Missing
 from services.redemption.store import redemptions
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.faults import TransientFault
-from shared.log import get_logger
+from shared.database.purging import in_batches, now_and_then
 
 KEPT_FOR: Final = timedelta(days=2)
-PURGE_INTERVAL_SECONDS: Final = 600.0
 _PURGED_AT_ONCE: Final = 200
 
 
@@ -57,19 +54,12 @@ class PurgeReservations:
 
     async def __call__(self) -> int:
         """Remove what is old, in short statements, and return how many there were."""
-        removed = 0
-        while True:
-            async with self.database.transaction() as connection:
-                purged = await redemptions.purge_reservations(connection, self.clock() - KEPT_FOR, _PURGED_AT_ONCE)
-            removed += purged
-            if purged < _PURGED_AT_ONCE:
-                return removed
+        return await in_batches(self._remove, _PURGED_AT_ONCE)
 
     async def run(self) -> None:
         """Remove what is old now and then, until cancelled."""
-        while True:
-            try:
-                await self()
-            except TransientFault as fault:
-                get_logger().warning("purge_failed", reason=str(fault))
-            await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+        await now_and_then(self)
+
+    async def _remove(self) -> int:
+        async with self.database.transaction() as connection:
+            return await redemptions.purge_reservations(connection, self.clock() - KEPT_FOR, _PURGED_AT_ONCE)

@@ -1,0 +1,35 @@
+"""How what is old is removed: in short statements, now and then, for as long as the process lives.
+
+Correctness hangs on none of it; the disk does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+INTERVAL_SECONDS: Final = 600.0
+
+
+async def in_batches(remove: Callable[[], Awaitable[int]], full: int, breath_seconds: float = 0.0) -> int:
+    """Remove batch after batch until one is not `full`, with a pause between them; return how much went in all."""
+    removed = 0
+    while True:
+        batch = await remove()
+        removed += batch
+        if batch < full:
+            return removed
+        if breath_seconds:
+            await asyncio.sleep(breath_seconds)
+
+
+async def now_and_then(purge: Callable[[], Awaitable[int]]) -> None:
+    """Purge until cancelled; while the database is away nothing is removed."""
+    while True:
+        try:
+            await purge()
+        except TransientFault as fault:
+            get_logger().warning("purge_failed", reason=str(fault))
+        await asyncio.sleep(INTERVAL_SECONDS)
