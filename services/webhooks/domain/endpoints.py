@@ -154,9 +154,13 @@ def wants(subscription: Subscription, event_type: str, about_endpoint: str | Non
 
     Operational events go only where they are subscribed by name, and never to the endpoint that they report on.
     """
-    if is_operational(event_type):
-        return event_type in subscription.event_types and about_endpoint != str(subscription.endpoint_id)
-    return EVERYTHING in subscription.event_types or event_type in subscription.event_types
+    is_about_it = is_operational(event_type) and about_endpoint == str(subscription.endpoint_id)
+    return subscribes(subscription.event_types, event_type) and not is_about_it
+
+
+def subscribes(event_types: Collection[str], event_type: str) -> bool:
+    """Say whether a choice of types has this one: everything has all but operational events."""
+    return event_type in event_types or (EVERYTHING in event_types and not is_operational(event_type))
 
 
 def check_event_types(chosen: Sequence[str], allowed: Collection[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from services.webhooks.domain.errors import DeliveryUnderWay, MessageMissing
 from services.webhooks.domain.messages import FULLEST_FIRST, Message, MessageFilter, MessagePage
 from services.webhooks.store import messages
 from shared.clock import Clock
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,7 @@ class ReadMessage:
     async def __call__(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, dict[str, Any] | None]:
         """Return the fullest form that the owner may see, and its data while that is kept. Raises MessageMissing."""
         async with self.database.connection() as connection:
-            forms = await messages.forms(connection, owner, message_id)
-        if owner.partner_id is not None:
-            forms = [form for form in forms if is_for_partners(form.format)]
-        if not forms:
-            raise MessageMissing
+            forms = await visible_forms(connection, owner, message_id)
         form = min(forms, key=_rank)
         return form, _data(form)
 
@@ -63,6 +59,16 @@ class RedactMessage:
                 raise MessageMissing
             if under_way:
                 raise DeliveryUnderWay
+
+
+async def visible_forms(connection: Connection, owner: Owner, message_id: uuid.UUID) -> list[Message]:
+    """Return the forms of a message that the owner may see. Raises MessageMissing if there are none."""
+    forms = await messages.forms(connection, owner, message_id)
+    if owner.partner_id is not None:
+        forms = [form for form in forms if is_for_partners(form.format)]
+    if not forms:
+        raise MessageMissing
+    return forms
 
 
 def _rank(form: Message) -> tuple[bool, int, bool]:

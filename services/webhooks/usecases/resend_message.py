@@ -8,20 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.webhooks.domain.bodies import is_for_partners, message_format
-from services.webhooks.domain.endpoints import EVERYTHING, TEST, Owner, is_operational
+from services.webhooks.domain.bodies import message_format
+from services.webhooks.domain.endpoints import TEST, Owner, subscribes
 from services.webhooks.domain.errors import (
     ContentGone,
     EndpointMissing,
     FormMissing,
     InvalidField,
-    MessageMissing,
     MessageNotResendable,
 )
 from services.webhooks.domain.messages import Message, Resent
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import messages, replays
 from services.webhooks.store.messages import Receiver
+from services.webhooks.usecases.handle_messages import visible_forms
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -48,7 +48,9 @@ class ResendMessage:
         """
 
         async def work(connection: Connection, now: datetime) -> list[Resent]:
-            forms = await _find(connection, owner, message_id)
+            forms = await visible_forms(connection, owner, message_id)
+            if forms[0].event_type == TEST:
+                raise MessageNotResendable
             wanted = None if endpoint_ids is None else list(dict.fromkeys(endpoint_ids))
             found = await messages.receivers(connection, owner, message_id, wanted)
             if wanted is not None and len(found) < len(wanted):
@@ -77,25 +79,13 @@ class ResendMessage:
         return Resent(receiver.endpoint_id, again.delivery_id or made[0], is_due=False)
 
 
-async def _find(connection: Connection, owner: Owner, message_id: uuid.UUID) -> list[Message]:
-    forms = await messages.forms(connection, owner, message_id)
-    if owner.partner_id is not None:
-        forms = [form for form in forms if is_for_partners(form.format)]
-    if not forms:
-        raise MessageMissing
-    if forms[0].event_type == TEST:
-        raise MessageNotResendable
-    return forms
-
-
 def _check(form: Message, receiver: Receiver) -> None:
     """Raise InvalidField for an endpoint that would not have got the message when it came."""
     if receiver.delivery_id is not None:
         return
     if receiver.partner_id not in (None, form.partner_id):
         raise InvalidField("endpoint_ids", "must be endpoints of the program or of the partner that the message is of")
-    everything = EVERYTHING in receiver.event_types and not is_operational(form.event_type)
-    if not everything and form.event_type not in receiver.event_types:
+    if not subscribes(receiver.event_types, form.event_type):
         raise InvalidField("endpoint_ids", f"must be endpoints that subscribe to {form.event_type}")
 
 
