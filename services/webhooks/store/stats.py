@@ -19,16 +19,18 @@ WITH looked_at AS (
 SELECT status, count(*) AS number, min(created_at) AS since, min(id::text)::uuid AS first
 FROM looked_at GROUP BY status
 """
-COUNT_ATTEMPTS = """
-SELECT CASE WHEN a.status IS NULL THEN 'unanswered' ELSE a.status / 100 || 'xx' END AS answer, count(*) AS number
-FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
-WHERE d.endpoint_id = $1 AND d.id >= $2 AND d.id < $3
-GROUP BY 1
-"""
-DURATIONS = """
-SELECT percentile_cont($4::float8[]) WITHIN GROUP (ORDER BY a.duration_ms) AS durations
-FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
-WHERE d.endpoint_id = $1 AND d.id >= $2 AND d.id < $3 AND a.status IS NOT NULL
+# The row without an answer has the percentiles of all that was answered.
+SUM_ATTEMPTS = """
+WITH attempt AS MATERIALIZED (
+    SELECT a.status, a.duration_ms FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+    WHERE d.endpoint_id = $1 AND d.id >= $2 AND d.id < $3
+)
+SELECT CASE WHEN status IS NULL THEN 'unanswered' ELSE status / 100 || 'xx' END AS answer, count(*) AS number,
+       NULL::float8[] AS durations
+FROM attempt GROUP BY 1
+UNION ALL
+SELECT NULL, count(*), percentile_cont($4::float8[]) WITHIN GROUP (ORDER BY duration_ms)
+FROM attempt WHERE status IS NOT NULL
 """
 
 
@@ -40,13 +42,14 @@ async def sum_up(connection: Connection, endpoint_id: uuid.UUID, since: datetime
     is_whole = sum(deliveries.values()) < LOOKED_AT
     if not is_whole:
         first, since = min(row["first"] for row in rows), min(row["since"] for row in rows)
-    attempts = await connection.fetch(COUNT_ATTEMPTS, endpoint_id, first, end)
-    durations = await connection.fetchval(DURATIONS, endpoint_id, first, end, [each / 100 for each in _PERCENTILES])
+    shares = [each / 100 for each in _PERCENTILES]
+    attempts = {row["answer"]: row for row in await connection.fetch(SUM_ATTEMPTS, endpoint_id, first, end, shares)}
+    durations = attempts.pop(None)["durations"]
     return Stats(
         since,
         until,
         is_whole,
         deliveries,
-        {row["answer"]: row["number"] for row in attempts},
+        {answer: row["number"] for answer, row in attempts.items()},
         dict(zip(_PERCENTILES, durations or (), strict=False)),
     )
