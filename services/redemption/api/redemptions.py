@@ -171,16 +171,7 @@ async def void_order(request: Request) -> web.StreamResponse:
     body = request.body(OrderVoidBody)
     cases = use_cases(request)
     order_ref = _order_ref(request)
-    if body.amount is not None and body.refund_ref is None and request.idempotency_key is None:
-        raise invalid_field(
-            "refund_ref", "An amount needs a refund_ref or an Idempotency-Key, or a repeat would add up."
-        )
-    if body.refund_ref is None:
-        cancellation_id = cases.new_id()
-    elif body.amount is None:
-        raise invalid_field("refund_ref", "The refund_ref field names a refund of an amount.")
-    else:
-        cancellation_id = derived_id(request.program_id, "refund", order_ref, body.refund_ref)
+    refund_id = _refund_id(request, body, order_ref)
 
     def render(outcome: Outcome) -> web.Response:
         if not isinstance(outcome, Cancelled):
@@ -190,7 +181,13 @@ async def void_order(request: Request) -> web.StreamResponse:
 
     made: Once[Outcome] = once(request, render)
     ask = Cancellation(
-        cancellation_id, request.program_id, order_ref, cases.clock(), body.reason, body.amount, body.release
+        refund_id or cases.new_id(),
+        request.program_id,
+        order_ref,
+        cases.clock(),
+        body.reason,
+        body.amount,
+        body.release,
     )
     return respond(request, await cases.decide(ask, made))
 
@@ -224,6 +221,19 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     found = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit + 1)
     shown = [redemption_data(redemption) for redemption in found[: query.limit]]
     return page_response(list(shown), next_cursor(found, query.limit, "occurred_at", "id"))
+
+
+def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UUID | None:
+    """Return the id by which a repeat of the refund is known; None where it has no name, or is none of a part."""
+    if body.refund_ref is not None:
+        if body.amount is None:
+            raise invalid_field("refund_ref", "The refund_ref field names a refund of an amount.")
+        return derived_id(request.program_id, "refund", order_ref, body.refund_ref)
+    if body.amount is not None and request.idempotency_key is None:
+        raise invalid_field(
+            "refund_ref", "An amount needs a refund_ref or an Idempotency-Key, or a repeat would add up."
+        )
+    return None
 
 
 def _order_ref(request: Request) -> str:
