@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -11,25 +12,11 @@ from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page
 from mintwire.cli.webhook_calls import AsProgram, key_of, path
 
-app = App(name="dead", help="Deliveries that used up their attempts.")
 
-
-@app.command(name="list")
-@command
-async def list_dead(
-    *,
-    endpoint: str | None = None,
-    event_type: str | None = None,
-    since: str | None = None,
-    reason: str | None = None,
-    program: AsProgram = False,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    as_json: AsJSON = False,
-) -> None:
-    """List dead deliveries, newest first.
-
-    Example: mintwire webhook dead list --since 2026-03-18T00:00:00Z
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which dead deliveries are meant.
 
     Parameters
     ----------
@@ -42,15 +29,36 @@ async def list_dead(
     reason
         Only those that were given up for this reason.
     """
+
+    endpoint: str | None = None
+    event_type: str | None = None
+    since: str | None = None
+    reason: str | None = None
+
+    def members(self) -> dict[str, object]:
+        """Return those that are given, as the API names them."""
+        return given(endpoint_id=self.endpoint, event_type=self.event_type, since=self.since, reason=self.reason)
+
+
+app = App(name="dead", help="Deliveries that used up their attempts.")
+
+
+@app.command(name="list")
+@command
+async def list_dead(
+    *,
+    filters: Filters | None = None,
+    program: AsProgram = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List dead deliveries, newest first.
+
+    Example: mintwire webhook dead list --since 2026-03-18T00:00:00Z
+    """
     target = read_target()
-    query = {
-        "endpoint_id": endpoint,
-        "event_type": event_type,
-        "since": since,
-        "reason": reason,
-        "limit": limit,
-        "cursor": cursor,
-    }
+    query = {**(filters or Filters()).members(), "limit": limit, "cursor": cursor}
     page = await fetch_page(path(target, "dead-letters"), key=key_of(target, program), query=query)
     show_page(page, ("id", "endpoint_id", "event_type", "reason", "attempts_made", "last_status", "died_at"), as_json)
 
@@ -60,10 +68,7 @@ async def list_dead(
 async def replay_dead(
     *deliveries: str,
     all_: Annotated[bool, Parameter(name="--all", negative=())] = False,
-    endpoint: str | None = None,
-    event_type: str | None = None,
-    since: str | None = None,
-    reason: str | None = None,
+    filters: Filters | None = None,
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
@@ -76,25 +81,17 @@ async def replay_dead(
     deliveries
         Which, as `webhook dead list` shows them; or `--all`.
     all_
-        All of them, or of those that the filters mean, up to 10,000 at a time.
-    endpoint
-        With `--all`: only those to this endpoint.
-    event_type
-        With `--all`: only those of this type.
-    since
-        With `--all`: only those from this time on, RFC 3339.
-    reason
-        With `--all`: only those that were given up for this reason.
+        All of them, or of those that the filters mean, which go with this; up to 10,000 at a time.
     """
     target = read_target()
-    filters = given(endpoint_id=endpoint, event_type=event_type, since=since, reason=reason)
+    chosen = (filters or Filters()).members()
     if bool(deliveries) == all_:
         raise Misused("say which: deliveries, or --all")
-    if deliveries and filters:
+    if deliveries and chosen:
         raise Misused("filters go with --all")
     url, key = path(target, "dead-letters"), key_of(target, program)
     if all_:
-        show(await fetch("POST", address(url, "replay"), key=key, body=filters), as_json)
+        show(await fetch("POST", address(url, "replay"), key=key, body=chosen), as_json)
         return
     for done, delivery in enumerate(deliveries):
         try:
@@ -109,10 +106,7 @@ async def replay_dead(
 async def purge_dead(
     *,
     all_: Annotated[bool, Parameter(name="--all", negative=())] = False,
-    endpoint: str | None = None,
-    event_type: str | None = None,
-    since: str | None = None,
-    reason: str | None = None,
+    filters: Filters | None = None,
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
@@ -124,17 +118,9 @@ async def purge_dead(
     ----------
     all_
         All of them; otherwise there has to be a filter.
-    endpoint
-        Only those to this endpoint.
-    event_type
-        Only those of this type.
-    since
-        Only those from this time on, RFC 3339.
-    reason
-        Only those that were given up for this reason.
     """
-    filters = given(endpoint_id=endpoint, event_type=event_type, since=since, reason=reason)
-    if bool(filters) == all_:
+    chosen = (filters or Filters()).members()
+    if bool(chosen) == all_:
         raise Misused("say which: filters, or --all")
     target = read_target()
-    show(await fetch("POST", path(target, "dead-letters", "purge"), key=key_of(target, program), body=filters), as_json)
+    show(await fetch("POST", path(target, "dead-letters", "purge"), key=key_of(target, program), body=chosen), as_json)
