@@ -1,7 +1,7 @@
 """`/v1/webhooks/endpoints`."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from aiohttp import web
@@ -11,14 +11,10 @@ from services.webhooks.api.exchange import COMMON, etag, once, owner, use_cases,
 from services.webhooks.api.shapes import (
     AttemptData,
     EndpointData,
-    HealthData,
     ShownEndpointData,
-    StatsData,
     attempt_data,
     endpoint_data,
-    health_data,
     shown_data,
-    stats_data,
 )
 from services.webhooks.domain.addresses import MAX_URL_LENGTH
 from services.webhooks.domain.endpoints import (
@@ -41,15 +37,12 @@ from services.webhooks.domain.endpoints import (
 )
 from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth
 from services.webhooks.domain.signature import Signing
-from services.webhooks.domain.stats import LOOKED_AT
-from shared.clock import utc_now
 from shared.web import (
     Data,
     Instant,
     Int,
     Page,
     PageQuery,
-    QueryModel,
     Request,
     RequestModel,
     Route,
@@ -73,7 +66,6 @@ _Value = Annotated[str, Field(max_length=LONGEST_VALUE)]
 _Headers = Annotated[dict[Text, _Value], Field(max_length=MAX_HEADERS)]
 _Metadata = Annotated[dict[Text, Text], Field(max_length=50)]
 _UID = Annotated[str, Field(min_length=1, max_length=255, pattern="^[A-Za-z0-9._:-]+$")]
-_SPAN: Final = timedelta(days=1)
 _NULLABLE: Final = frozenset({"uid", "description", "auth", "rate_limit_per_second", "schedule"})
 
 
@@ -160,13 +152,6 @@ class EndpointQuery(PageQuery):
     event_type: Text | None = Field(None, description="Only those that get events of this type.")
 
 
-class StatsQuery(QueryModel):
-    """A span of time; the last day unless said otherwise."""
-
-    since: Instant | None = Field(None, description="Deliveries that were made at this time or later.")
-    until: Instant | None = Field(None, description="Deliveries that were made before this time.")
-
-
 def _shown(shown: ShownEndpoint) -> web.Response:
     return data_response(shown_data(shown), 201, etag(shown.endpoint))
 
@@ -220,25 +205,6 @@ async def show(request: Request) -> web.StreamResponse:
     """Show one endpoint."""
     found = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
     return _answer(found)
-
-
-async def health(request: Request) -> web.StreamResponse:
-    """Show how the receiver does."""
-    found = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
-    return data_response(health_data(found))
-
-
-async def stats(request: Request) -> web.StreamResponse:
-    """Sum up what became of deliveries."""
-    query = request.query(StatsQuery)
-    now = utc_now()
-    until = min(query.until or now, now)
-    since = query.since or until - _SPAN
-    if since >= until:
-        raise invalid_field("since", "The since field must lie before until, and in the past.")
-    endpoint_id = request.path_id("endpoint_id")
-    found = await use_cases(request).read_endpoints.stats(owner(request), endpoint_id, since, until)
-    return data_response(stats_data(found))
 
 
 async def change(request: Request) -> web.StreamResponse:
@@ -367,24 +333,6 @@ ROUTES: Final = (
         handler=test,
         summary="Send the test event now, once, and answer with the attempt",
         responses={200: Data[AttemptData], 404: _MISSING},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path=f"{_ONE}/stats",
-        handler=stats,
-        summary="Show what became of the deliveries of a span of time",
-        description=f"Looks at the newest {LOOKED_AT} deliveries of the span at most; `since` tells how far that went.",
-        query=StatsQuery,
-        responses={200: Data[StatsData], 404: _MISSING},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path=f"{_ONE}/health",
-        handler=health,
-        summary="Show how the receiver does",
-        responses={200: Data[HealthData], 404: _MISSING},
         **_COMMON,
     ),
     Route(

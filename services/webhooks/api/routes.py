@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from services.webhooks.api import deliveries, endpoints, keys, listeners, messages, outgoing, replays
+from services.webhooks.api import deliveries, endpoints, health, keys, listeners, messages, outgoing, replays
 
 ROUTES: Final = (
     *endpoints.ROUTES,
+    *health.ROUTES,
     *keys.ROUTES,
     *deliveries.ROUTES,
     *replays.ROUTES,
