@@ -147,6 +147,11 @@ def data(event: OutboxEvent) -> dict[str, Any]:
     return {"event": event.type, **envelope["data"]}
 
 
+def told(events: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what each decision came to: the reason, or the event's type."""
+    return [event.get("reason") or event["event"] for event in events if "exhausted" not in event["event"]]
+
+
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
     async with open_database(database.redemption, 4) as opened:

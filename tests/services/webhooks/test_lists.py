@@ -27,20 +27,6 @@ FROM generate_series(1, $3::int) AS n CROSS JOIN (VALUES ('flat'), ('standard'))
 """
 
 
-async def pages(service: Service, key: str, query: str) -> list[Any]:
-    """Return a whole list, page by page, however short they are."""
-    found, cursor = [], ""
-    for _ in range(200):
-        page = await service.send("GET", f"/deliveries?limit=2{query}{cursor}", key)
-        assert page.status == 200, page.body
-        assert len(page.data) <= 2
-        found += page.data
-        if page.body["meta"]["next_cursor"] is None:
-            return found
-        cursor = f"&cursor={page.body['meta']['next_cursor']}"
-    pytest.fail("the list has no end")
-
-
 @pytest.mark.parametrize("scanned", [1, 7, 2000])
 async def test_every_delivery_is_listed_once_however_the_pages_fall(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch, scanned: int
@@ -65,7 +51,9 @@ async def test_every_delivery_is_listed_once_however_the_pages_fall(
         ("&event_type=code.exhausted", []),
         ("&status=succeeded", []),
     ):
-        assert [each["id"] for each in await pages(service, key, query)] == [str(each) for each in expected], query
+        assert [each["id"] for each in await service.pages("/deliveries", key, query)] == [
+            str(each) for each in expected
+        ], query
 
 
 async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(

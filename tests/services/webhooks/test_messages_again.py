@@ -11,20 +11,6 @@ from tests.services.webhooks.conftest import Merchant, Reply, Service, code_rede
 from tests.services.webhooks.receiver import Receiver
 
 
-async def listed(service: Service, key: str, query: str = "") -> list[Any]:
-    """Return the whole list, page by page, however short they are."""
-    found, cursor = [], ""
-    for _ in range(200):
-        page = await service.send("GET", f"/messages?limit=2{query}{cursor}", key)
-        assert page.status == 200, page.body
-        assert len(page.data) <= 2
-        found += page.data
-        if page.body["meta"]["next_cursor"] is None:
-            return found
-        cursor = f"&cursor={page.body['meta']['next_cursor']}"
-    pytest.fail("the list has no end")
-
-
 async def resend(service: Service, key: str, message_id: str, *endpoints: Any, idempotency: str | None = None) -> Reply:
     body = {"endpoint_ids": [each["id"] for each in endpoints]} if endpoints else None
     return await service.send("POST", f"/messages/{message_id}/resend", key, body, idempotency=idempotency)
@@ -43,7 +29,7 @@ async def test_every_message_is_listed_once_whatever_its_forms(
         await service.consume(code_redeemed(merchant, f"A{n}"), code_redeemed(merchant, f"B{n}"))
         service.clock.advance(seconds=1)
     for key in (merchant.program_key, merchant.partner_key):
-        found = await listed(service, key)
+        found = await service.pages("/messages", key)
         assert len({each["id"] for each in found}) == len(found) == 6
         assert found == sorted(found, key=lambda each: (each["created_at"], each["id"]), reverse=True)
     shown = await service.send("GET", f"/messages/{found[0]['id']}", merchant.partner_key)
@@ -56,14 +42,19 @@ async def test_messages_are_chosen_by_type_and_time(service: Service, merchant: 
     between = service.clock.now
     service.clock.advance(seconds=1)
     await service.send("POST", f"/endpoints/{made['id']}/test", merchant.partner_key)
-    assert [each["event_type"] for each in await listed(service, merchant.partner_key)] == ["test", "code.redeemed"]
-    tests = await listed(service, merchant.partner_key, "&event_type=test")
+    assert [each["event_type"] for each in await service.pages("/messages", merchant.partner_key)] == [
+        "test",
+        "code.redeemed",
+    ]
+    tests = await service.pages("/messages", merchant.partner_key, "&event_type=test")
     assert [each["event_type"] for each in tests] == ["test"]
     later = service.clock.now.isoformat().replace("+00:00", "Z")
     for query, expected in ((f"&since={later}", ["test"]), (f"&until={later}", ["code.redeemed"])):
-        assert [each["event_type"] for each in await listed(service, merchant.partner_key, query)] == expected
+        assert [
+            each["event_type"] for each in await service.pages("/messages", merchant.partner_key, query)
+        ] == expected
     earlier = between.isoformat().replace("+00:00", "Z")
-    assert await listed(service, merchant.partner_key, f"&until={earlier}") == []
+    assert await service.pages("/messages", merchant.partner_key, f"&until={earlier}") == []
     refused = await service.send("GET", "/messages?cursor=nonsense", merchant.partner_key)
     assert (refused.status, list(refused.body["errors"])) == (422, ["cursor"])
 
@@ -72,8 +63,8 @@ async def test_a_partner_lists_no_message_that_it_may_not_see(service: Service, 
     """The program gets the customer with it, and the partner has no endpoint of its own."""
     await service.endpoint(merchant.program_key, "https://example.com/", status="paused", format="standard")
     await service.consume(code_redeemed(merchant))
-    assert len(await listed(service, merchant.program_key)) == 1
-    assert await listed(service, merchant.partner_key) == []
+    assert len(await service.pages("/messages", merchant.program_key)) == 1
+    assert await service.pages("/messages", merchant.partner_key) == []
 
 
 async def test_a_message_goes_again_to_all_whom_it_went_to(
@@ -83,7 +74,7 @@ async def test_a_message_goes_again_to_all_whom_it_went_to(
     programs = await service.endpoint(merchant.program_key, second_receiver.url)
     await service.consume(code_redeemed(merchant))
     await service.settled(2)
-    [message] = await listed(service, merchant.program_key)
+    [message] = await service.pages("/messages", merchant.program_key)
     again = await resend(service, merchant.program_key, message["id"])
     assert again.status == 202
     assert {(each["endpoint_id"], each["is_due"]) for each in again.data} == {
@@ -106,7 +97,7 @@ async def test_repeats_and_requests_at_once_make_it_due_once(
     old = await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(code_redeemed(merchant))
     new = await service.endpoint(merchant.partner_key, receiver.url, status="paused")
-    [message] = await listed(service, merchant.partner_key)
+    [message] = await service.pages("/messages", merchant.partner_key)
     replies = await asyncio.gather(*(resend(service, merchant.partner_key, message["id"], old, new) for _ in range(6)))
     assert {reply.status for reply in replies} == {202}
     assert len({str([each["delivery_id"] for each in reply.data]) for reply in replies}) == 1
@@ -122,7 +113,7 @@ async def test_one_idempotency_key_sends_it_again_once(
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))
     await service.settled(1)
-    [message] = await listed(service, merchant.partner_key)
+    [message] = await service.pages("/messages", merchant.partner_key)
     first = await resend(service, merchant.partner_key, message["id"], idempotency="one")
     await service.attempted(2)
     await service.settled(1)
@@ -138,7 +129,7 @@ async def test_an_endpoint_that_never_had_it_gets_it_if_it_would_have(
 ) -> None:
     await service.endpoint(merchant.partner_key, "https://example.com/", status="paused")
     await service.consume(code_redeemed(merchant))
-    [message] = await listed(service, merchant.partner_key)
+    [message] = await service.pages("/messages", merchant.partner_key)
     late = await service.endpoint(merchant.partner_key, receiver.url)
     sent = await resend(service, merchant.partner_key, message["id"], late)
     assert [each["is_due"] for each in sent.data] == [True]
@@ -158,13 +149,13 @@ async def test_what_cannot_be_sent_again_says_why(service: Service, merchant: Me
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))
     await service.settled(1)
-    [message] = await listed(service, merchant.partner_key)
+    [message] = await service.pages("/messages", merchant.partner_key)
     assert (await resend(service, merchant.partner_key, message["id"], {"id": str(new_id())})).status == 404
     assert (await resend(service, merchant.partner_key, message["id"], {"id": "nonsense"})).status == 422
     await service.send("DELETE", f"/messages/{message['id']}/content", merchant.program_key)
     gone = await resend(service, merchant.partner_key, message["id"])
     assert (gone.status, gone.body["code"]) == (409, "content_gone")
     await service.send("POST", f"/endpoints/{endpoint['id']}/test", merchant.partner_key)
-    [test] = await listed(service, merchant.partner_key, "&event_type=test")
+    [test] = await service.pages("/messages", merchant.partner_key, "&event_type=test")
     refused = await resend(service, merchant.partner_key, test["id"])
     assert (refused.status, refused.body["code"]) == (409, "message_not_resendable")
