@@ -54,6 +54,10 @@ _HOLDERS = """
 SELECT r.canonical, r.order_ref FROM redemption.redemptions r
 WHERE r.program_id = $1 AND r.canonical = ANY ($2::text[]) AND r.voided_at IS NULL
 """
+# The service waits out a deadlock and starts again, so that nobody is told of it; the server counts it.
+_DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+# A session tells what it has counted about a second later.
+_COUNTED_SECONDS = 2.0
 _COUNTERS = """
 SELECT c.canonical, n.uses FROM codes.promotion_codes c JOIN redemption.code_counters n ON n.code_id = c.id
 WHERE c.program_id = $1 AND c.canonical = ANY ($2::text[])
@@ -320,6 +324,9 @@ async def run(env: Environment, urls: Sequence[str], program_id: uuid.UUID, key:
         for _ in range(wanted.runs):
             for name, race in races.items():
                 results[name].append(await race(track))
+        await asyncio.sleep(_COUNTED_SECONDS)
+        if deadlocks := await track.database.fetchval(_DEADLOCKS):
+            results[name][-1]["faults"].append(f"{deadlocks} deadlocks in all races together")
     return results
 
 
