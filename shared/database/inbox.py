@@ -1,10 +1,10 @@
 """The inbox: which events a service has already taken in, so that any number of deliveries leave the state of one."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import asyncpg
 
@@ -24,6 +24,7 @@ JOIN inbox i USING (program_id, source, event_id)
 """
 
 Verdict = Literal["fresh", "duplicate", "conflict"]
+Identity: TypeAlias = tuple[uuid.UUID, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,45 +36,49 @@ class InboxEntry:
     event_id: str
     body_sha256: bytes
 
+    @property
+    def identity(self) -> Identity:
+        """What the event is known by."""
+        return self.program_id, self.source, self.event_id
+
 
 class Arrivals:
-    """A batch of events to be recorded, each identity once; of equal ones the first counts."""
+    """A batch of events as they came; of those with one identity the first counts."""
 
-    def __init__(self, entries: Sequence[InboxEntry], received_at: Sequence[datetime]) -> None:
+    def __init__(self, entries: Sequence[InboxEntry]) -> None:
         self._entries = entries
-        self._first: dict[tuple[uuid.UUID, str, str], int] = {}
+        self._first: dict[Identity, int] = {}
         for index, entry in enumerate(entries):
-            self._first.setdefault((entry.program_id, entry.source, entry.event_id), index)
-        chosen = [entries[index] for index in self._first.values()]
-        self.columns = (
-            [e.program_id for e in chosen],
-            [e.source for e in chosen],
-            [e.event_id for e in chosen],
-            [e.body_sha256 for e in chosen],
-            [received_at[index] for index in self._first.values()],
-        )
+            self._first.setdefault(entry.identity, index)
 
-    async def verdicts(self, connection: Connection, recorded: "Iterable[asyncpg.Record]") -> list[Verdict]:
-        """Say of each event whether it is fresh, given the rows that were made for it and the others."""
-        fresh = {(row["program_id"], row["source"], row["event_id"]) for row in recorded}
-        known = {key: self._entries[index].body_sha256 for key, index in self._first.items() if key in fresh}
-        if len(fresh) < len(self._first):
-            seen = [key for key in self._first if key not in fresh]
-            found = await connection.fetch(FIND_EVENTS, *(list(column) for column in zip(*seen, strict=True)))
-            known |= {(row["program_id"], row["source"], row["event_id"]): row["body_sha256"] for row in found}
-        return [self._verdict(index, entry, fresh, known) for index, entry in enumerate(self._entries)]
+    @property
+    def first(self) -> list[int]:
+        """The places in the batch of the events that count."""
+        return list(self._first.values())
 
-    def _verdict(
-        self,
-        index: int,
-        entry: InboxEntry,
-        fresh: set[tuple[uuid.UUID, str, str]],
-        known: dict[tuple[uuid.UUID, str, str], bytes],
-    ) -> Verdict:
-        key = (entry.program_id, entry.source, entry.event_id)
-        if self._first[key] == index and key in fresh:
-            return "fresh"
-        return "duplicate" if known[key] == entry.body_sha256 else "conflict"
+    def verdicts(self, known: Mapping[Identity, bytes]) -> list[Verdict]:
+        """Say of each event whether it is fresh, given the digests of those that were here before."""
+        return [self._verdict(index, entry, known) for index, entry in enumerate(self._entries)]
+
+    def _verdict(self, index: int, entry: InboxEntry, known: Mapping[Identity, bytes]) -> Verdict:
+        digest = known.get(entry.identity)
+        if digest is None:
+            first = self._first[entry.identity]
+            if first == index:
+                return "fresh"
+            digest = self._entries[first].body_sha256
+        return "duplicate" if digest == entry.body_sha256 else "conflict"
+
+
+def identities(entries: Iterable[InboxEntry]) -> tuple[list[uuid.UUID], list[str], list[str]]:
+    """Return the identities of entries column by column, as statements take them."""
+    chosen = list(entries)
+    return [e.program_id for e in chosen], [e.source for e in chosen], [e.event_id for e in chosen]
+
+
+def digests(rows: "Iterable[asyncpg.Record]") -> dict[Identity, bytes]:
+    """Return the digests of recorded events by their identities."""
+    return {(row["program_id"], row["source"], row["event_id"]): row["body_sha256"] for row in rows}
 
 
 async def record(
@@ -83,5 +88,16 @@ async def record(
 
     `duplicate` means the same id with the same body was here before, `conflict` the same id with another body.
     """
-    arrivals = Arrivals(entries, received_at)
-    return await arrivals.verdicts(connection, await connection.fetch(RECORD_EVENTS, *arrivals.columns))
+    arrivals = Arrivals(entries)
+    chosen = [entries[index] for index in arrivals.first]
+    rows = await connection.fetch(
+        RECORD_EVENTS,
+        *identities(chosen),
+        [entry.body_sha256 for entry in chosen],
+        [received_at[index] for index in arrivals.first],
+    )
+    if len(rows) == len(chosen):
+        return arrivals.verdicts({})
+    fresh = {(row["program_id"], row["source"], row["event_id"]) for row in rows}
+    seen = [entry for entry in chosen if entry.identity not in fresh]
+    return arrivals.verdicts(digests(await connection.fetch(FIND_EVENTS, *identities(seen))))

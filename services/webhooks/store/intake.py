@@ -5,37 +5,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
 from services.webhooks.domain.endpoints import Subscription
-from shared.database.inbox import Arrivals, InboxEntry, Verdict
+from shared.database.inbox import Identity, InboxEntry, digests, identities
 from shared.database.pool import Connection
 
-# The inbox and who subscribes, in one round trip: nearly every event is fresh.
-RECORD_EVENTS = """
-WITH recorded AS (
-    INSERT INTO inbox (program_id, source, event_id, body_sha256, received_at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::timestamptz[])
-    ORDER BY 1, 2, 3
-    ON CONFLICT (program_id, source, event_id) DO NOTHING
-    RETURNING program_id, source, event_id
-)
-SELECT program_id, source, event_id, NULL::uuid AS id, NULL::uuid AS partner_id, NULL::text[] AS event_types,
-       NULL::text AS format, NULL::smallint AS max_in_flight, NULL::integer AS version, NULL::boolean AS is_disabled,
-       NULL::boolean AS is_open, NULL::text AS ordering
-FROM recorded
+# What was here before and who subscribes, in one round trip.
+FIND_EVENTS = """
+SELECT i.program_id, i.source, i.event_id, i.body_sha256, NULL::uuid AS id, NULL::uuid AS partner_id,
+       NULL::text[] AS event_types, NULL::text AS format, NULL::smallint AS max_in_flight, NULL::integer AS version,
+       NULL::boolean AS is_disabled, NULL::boolean AS is_open, NULL::text AS ordering
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id)
+JOIN inbox i USING (program_id, source, event_id)
 UNION ALL
-SELECT program_id, NULL, NULL, id, partner_id, event_types, format, max_in_flight, version, status = 'disabled',
-       status = 'active' AND (resume_at IS NULL OR resume_at <= $7) AND breaker_trips = 0
+SELECT program_id, NULL, NULL, NULL, id, partner_id, event_types, format, max_in_flight, version, status = 'disabled',
+       status = 'active' AND (resume_at IS NULL OR resume_at <= $5) AND breaker_trips = 0
            AND rate_limit_per_second IS NULL AND ordering = 'none', ordering
 FROM endpoints
-WHERE owner_id = ANY($6::uuid[]) AND archived_at IS NULL
+WHERE owner_id = ANY($4::uuid[]) AND archived_at IS NULL
 """
-# The deliveries that this process sends at once are born with its token; the others lie due, but those of an endpoint
-# that wants order, which wait to be called up. The numbers of an owner's deliveries are taken under its row's lock, so
-# they rise in the order of the commits.
+# Events are recorded with all that comes of them or, if any of them was meanwhile, not at all; the inbox comes before
+# the sequences for everybody. The deliveries that this process sends at once are born with its token; the others lie
+# due, but those of an endpoint that wants order, which wait to be called up. The numbers of an owner's deliveries are
+# taken under its row's lock, so they rise in the order of the commits.
 INSERT_WORK = """
-WITH bumped AS (
+WITH recorded AS (
+    INSERT INTO inbox (program_id, source, event_id, body_sha256, received_at)
+    SELECT *, $14 FROM unnest($23::uuid[], $24::text[], $25::text[], $26::bytea[]) ORDER BY 1, 2, 3
+    RETURNING 1
+), bumped AS (
     INSERT INTO sequences (owner_id, last)
-    SELECT owner_id, count FROM unnest($18::uuid[], $19::bigint[]) AS o (owner_id, count) ORDER BY owner_id
+    SELECT owner_id, count FROM unnest($18::uuid[], $19::bigint[]) AS o (owner_id, count)
+    WHERE (SELECT count(*) FROM recorded) >= 0
+    ORDER BY owner_id
     ON CONFLICT (owner_id) DO UPDATE SET last = sequences.last + excluded.last
     RETURNING owner_id, last
 ), message AS (
@@ -96,14 +99,16 @@ class NewDelivery:
     ordering_key: str | None
 
 
-async def record(
+class RecordedMeanwhile(Exception):
+    """An event of the batch was recorded by another process since it was looked for; nothing was written."""
+
+
+async def find(
     connection: Connection, entries: Sequence[InboxEntry], owner_ids: Iterable[uuid.UUID], now: datetime
-) -> tuple[list[Verdict], list[Subscription]]:
-    """Record events as `inbox.record` does; return the verdicts, and the owners' live endpoints, disabled ones too."""
-    arrivals = Arrivals(entries, [now] * len(entries))
-    rows = await connection.fetch(RECORD_EVENTS, *arrivals.columns, list(owner_ids), now)
-    verdicts = await arrivals.verdicts(connection, (row for row in rows if row["id"] is None))
-    return verdicts, [
+) -> tuple[dict[Identity, bytes], list[Subscription]]:
+    """Return the digests of the events that were here before, and the owners' live endpoints, disabled ones too."""
+    rows = await connection.fetch(FIND_EVENTS, *identities(entries), list(owner_ids), now)
+    return digests(row for row in rows if row["id"] is None), [
         Subscription(
             row["id"],
             row["program_id"],
@@ -123,6 +128,7 @@ async def record(
 
 async def insert_work(
     connection: Connection,
+    entries: Sequence[InboxEntry],
     messages: Sequence[NewMessage],
     deliveries: Sequence[NewDelivery],
     counts: Mapping[uuid.UUID, int],
@@ -130,33 +136,41 @@ async def insert_work(
     leased_until: datetime,
     ends_at: datetime,
 ) -> dict[uuid.UUID, int]:
-    """Write messages, deliveries and their queue rows; a message that is there already stays as it is.
+    """Record events, with messages, deliveries and queue rows; a message that is there already stays as it is.
 
     `counts` says how many messages each owner gets. Returns the last of the numbers that each of them was given.
+    Raises `RecordedMeanwhile`.
     """
-    rows = await connection.fetch(
-        INSERT_WORK,
-        [m.id for m in messages],
-        [m.format for m in messages],
-        [m.program_id for m in messages],
-        [m.partner_id for m in messages],
-        [m.event_type for m in messages],
-        [m.occurred_at for m in messages],
-        [m.body for m in messages],
-        [d.id for d in deliveries],
-        [d.endpoint_id for d in deliveries],
-        [d.message.id for d in deliveries],
-        [d.message.format for d in deliveries],
-        [d.message.event_type for d in deliveries],
-        [d.token for d in deliveries],
-        now,
-        leased_until,
-        ends_at,
-        [m.content for m in messages],
-        list(counts),
-        list(counts.values()),
-        [d.owner_id for d in deliveries],
-        [counts[d.owner_id] - 1 - d.place for d in deliveries],
-        [d.ordering_key for d in deliveries],
-    )
+    try:
+        rows = await connection.fetch(
+            INSERT_WORK,
+            [m.id for m in messages],
+            [m.format for m in messages],
+            [m.program_id for m in messages],
+            [m.partner_id for m in messages],
+            [m.event_type for m in messages],
+            [m.occurred_at for m in messages],
+            [m.body for m in messages],
+            [d.id for d in deliveries],
+            [d.endpoint_id for d in deliveries],
+            [d.message.id for d in deliveries],
+            [d.message.format for d in deliveries],
+            [d.message.event_type for d in deliveries],
+            [d.token for d in deliveries],
+            now,
+            leased_until,
+            ends_at,
+            [m.content for m in messages],
+            list(counts),
+            list(counts.values()),
+            [d.owner_id for d in deliveries],
+            [counts[d.owner_id] - 1 - d.place for d in deliveries],
+            [d.ordering_key for d in deliveries],
+            *identities(entries),
+            [entry.body_sha256 for entry in entries],
+        )
+    except asyncpg.UniqueViolationError as error:
+        if error.table_name != "inbox":
+            raise
+        raise RecordedMeanwhile from None
     return {row["owner_id"]: row["last"] for row in rows}

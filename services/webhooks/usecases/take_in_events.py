@@ -1,6 +1,7 @@
-"""Takes a batch of events in: one transaction makes messages and deliveries of those that anybody subscribes to."""
+"""Takes a batch of events in: one statement makes messages and deliveries of those that anybody subscribes to."""
 
 import asyncio
+import contextlib
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
@@ -14,15 +15,17 @@ from services.webhooks.domain.endpoints import Ordering, Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
-from services.webhooks.store.intake import NewDelivery, NewMessage
+from services.webhooks.store.intake import NewDelivery, NewMessage, RecordedMeanwhile
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
-from shared.database.inbox import InboxEntry, Verdict
+from shared.database.inbox import Arrivals, InboxEntry, Verdict
 from shared.database.pool import Connection, Database
+from shared.faults import TransientFault
 from shared.ids import derived_id, new_id
 
 # Part of every message id ever sent: with another namespace a redelivered event would be another message.
 _MESSAGES: Final = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
+_TRIES: Final = 3
 
 
 class Lanes(Protocol):
@@ -55,18 +58,24 @@ class TakeInEvents:
     async def __call__(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         """Return one verdict per event; after a return the events are safe. Raises TransientFault."""
         await self.lanes.breathe()
+        for _ in range(_TRIES):
+            with contextlib.suppress(RecordedMeanwhile):
+                return await self._take_in(events)
+        raise TransientFault("Another process records the same events.")
+
+    async def _take_in(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         now = self.clock()
         lease_ends = asyncio.get_running_loop().time() + LEASE_SECONDS
         work = _Work(self.lanes, secrets.randbits(62))
         try:
-            async with self.database.transaction() as connection:
-                entries = [InboxEntry(e.program_id, e.source, e.event_id, e.body_sha256) for e in events]
+            async with self.database.connection() as connection:
                 owners = {e.program_id for e in events} | {e.partner_id for e in events if e.partner_id}
-                verdicts, subscriptions = await intake.record(connection, entries, owners, now)
+                known, subscriptions = await intake.find(connection, [_entry(event) for event in events], owners, now)
+                verdicts = Arrivals([_entry(event) for event in events]).verdicts(known)
                 fresh = [event for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
                 work.plan(fresh, subscriptions)
-                if work.messages:
-                    await work.write(connection, now)
+                if fresh:
+                    await work.write(connection, fresh, now)
         except BaseException:
             self.lanes.cancel(d.endpoint_id for d in work.deliveries if d.token is not None)
             raise
@@ -74,6 +83,10 @@ class TakeInEvents:
         if any(delivery.token is None for delivery in work.deliveries):
             self.lanes.note_backlog()
         return verdicts
+
+
+def _entry(event: IncomingEvent) -> InboxEntry:
+    return InboxEntry(event.program_id, event.source, event.event_id, event.body_sha256)
 
 
 class _Work:
@@ -104,15 +117,14 @@ class _Work:
                 if wants(subscription, event.type, about):
                     self._add(event, subscription)
 
-    async def write(self, connection: Connection, now: datetime) -> None:
-        """Write what was planned, and call up what is the first of its line."""
-        leased_until = now + timedelta(seconds=LEASE_SECONDS)
-        counts = {owner_id: len(places) for owner_id, places in self._places.items()}
-        self._last = await intake.insert_work(
-            connection, list(self.messages.values()), self.deliveries, counts, now, leased_until, now + LIFETIME
-        )
+    async def write(self, connection: Connection, events: Sequence[IncomingEvent], now: datetime) -> None:
+        """Record the events and write what was planned, and call up what is the first of its line."""
         lines = [(d.endpoint_id, d.ordering_key) for d in self.deliveries if d.ordering_key is not None]
-        if lines:
+        if not lines:
+            await self._insert(connection, events, now)
+            return
+        async with connection.transaction():
+            await self._insert(connection, events, now)
             await queue.release_heads(connection, lines, now)
 
     def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
@@ -136,6 +148,20 @@ class _Work:
             for delivery in self.deliveries
             if delivery.token is not None
         ]
+
+    async def _insert(self, connection: Connection, events: Sequence[IncomingEvent], now: datetime) -> None:
+        leased_until = now + timedelta(seconds=LEASE_SECONDS)
+        counts = {owner_id: len(places) for owner_id, places in self._places.items()}
+        self._last = await intake.insert_work(
+            connection,
+            [_entry(event) for event in events],
+            list(self.messages.values()),
+            self.deliveries,
+            counts,
+            now,
+            leased_until,
+            now + LIFETIME,
+        )
 
     def _add(self, event: IncomingEvent, subscription: Subscription) -> None:
         message_id = derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
