@@ -13,7 +13,8 @@ from services.webhooks.api.exchange import USE_CASES, UseCases
 from services.webhooks.api.routes import ROUTES, WEBHOOKS
 from services.webhooks.config import WebhooksSettings
 from services.webhooks.consumers import EventConsumer
-from services.webhooks.dispatcher.dispatcher import Dispatcher, Works
+from services.webhooks.dispatcher.dispatcher import Dispatcher
+from services.webhooks.dispatcher.works import Works
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.webhooks.app import build_app, build_dispatcher, build_use_cases, open_sender
 from services.webhooks.consumers import EventConsumer
-from services.webhooks.dispatcher import dispatcher
+from services.webhooks.dispatcher import upkeep
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
 from services.webhooks.usecases.listen import ListenerHub
@@ -259,9 +259,9 @@ async def running_service(
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            for task in list(dispatcher._tasks):
+            for task in list(dispatcher._sending._tasks):
                 task.cancel()
-            await asyncio.gather(*dispatcher._tasks, return_exceptions=True)
+            await asyncio.gather(*dispatcher._sending._tasks, return_exceptions=True)
             await admin.close()
 
 
@@ -318,7 +318,7 @@ async def _make_key(
 @pytest.fixture(autouse=True)
 def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service looks for every few seconds it looks for at once."""
-    monkeypatch.setattr(dispatcher, "HOUSEKEEPING_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "HOUSEKEEPING_SECONDS", 0.2)
 
 
 @pytest.fixture

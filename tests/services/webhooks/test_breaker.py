@@ -69,12 +69,12 @@ async def breaker_of(service: Service) -> tuple[str, int]:
 
 async def claimed_again(service: Service) -> None:
     """Wait until a claim was made that began after this moment."""
-    before = service.dispatcher._claimed_at
+    before = service.dispatcher._claiming._claimed_at
     service.dispatcher.note_backlog()
-    await until(lambda: service.dispatcher._claimed_at != before)
-    before = service.dispatcher._claimed_at
+    await until(lambda: service.dispatcher._claiming._claimed_at != before)
+    before = service.dispatcher._claiming._claimed_at
     service.dispatcher.note_backlog()
-    await until(lambda: service.dispatcher._claimed_at != before)
+    await until(lambda: service.dispatcher._claiming._claimed_at != before)
 
 
 async def test_after_five_failures_nothing_goes_out_for_half_a_minute_and_no_attempt_is_burnt(

@@ -25,7 +25,7 @@ async def claim(service: Service, limit: int = 100) -> list[HeldDelivery]:
 async def quiet_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
     """A process that takes events in and leaves them lying due."""
     async with running_service(database, clock, sends=False) as service:
-        service.dispatcher._is_stopping = True
+        service.dispatcher._holdings.is_stopping = True
         yield service
 
 
@@ -306,7 +306,7 @@ async def test_a_change_made_by_another_process_is_noticed(
         await other.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "paused"})
 
     def is_given_back() -> bool:
-        return not any(lane.waiting for lane in service.dispatcher._lanes.values())
+        return not any(lane.waiting for lane in service.dispatcher._holdings.lanes.values())
 
     await until(is_given_back)
     release.set()

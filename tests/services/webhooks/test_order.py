@@ -127,7 +127,7 @@ async def test_what_is_exhausted_holds_up_the_line_until_it_was_replayed(
 ) -> None:
     await die_first(service, merchant, receiver, "block")
     await service.consume(code_redeemed(merchant, "C3"))
-    await service.dispatcher._works.release_heads()
+    await service.dispatcher._upkeep._works.release_heads()
     assert codes(receiver.posts) == ["C0"]
     letters = (await service.send("GET", "/dead-letters", merchant.partner_key)).data
     await service.send("POST", f"/dead-letters/{letters[0]['id']}/replay", merchant.partner_key)

@@ -1,0 +1,57 @@
+"""Claims due deliveries whenever there is room for them: soon after there is, and at every poll."""
+
+from typing import Final
+
+from services.webhooks.dispatcher.holdings import Holdings
+from services.webhooks.dispatcher.lanes import AHEAD, FIRST_WINDOW
+from services.webhooks.dispatcher.sending import Sending
+from services.webhooks.dispatcher.waiting import loop_now, wait
+from services.webhooks.dispatcher.works import Works
+from shared.clock import Clock
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+POLL_SECONDS: Final = 0.5
+STALE_SECONDS: Final = 10.0
+CLAIM_LIMIT: Final = 500
+
+
+class Claiming:
+    """The way from the table into the lanes."""
+
+    def __init__(self, works: Works, holdings: Holdings, sending: Sending, clock: Clock) -> None:
+        self._works = works
+        self._holdings = holdings
+        self._sending = sending
+        self._clock = clock
+        self._claimed_at: float | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether claims were made lately; one that hangs means that retries are not going out."""
+        return self._claimed_at is not None and loop_now() - self._claimed_at < STALE_SECONDS
+
+    async def run(self) -> None:
+        """Claim until cancelled."""
+        while True:
+            await wait(self._holdings.claim_is_due, POLL_SECONDS)
+            self._sending.go_on()
+            if self._holdings.is_stopping:
+                continue
+            if self._holdings.room <= 0:
+                # Full of work is as alive as claiming.
+                self._claimed_at = loop_now()
+                continue
+            try:
+                await self._claim()
+            except TransientFault as fault:
+                get_logger().warning("claim_failed", reason=str(fault))
+
+    async def _claim(self) -> None:
+        now = self._clock()
+        # All lanes that are not simply new have a say; resting ones say that they take nothing.
+        rooms = [(lane.endpoint_id, lane.claim_room(now, loop_now())) for lane in self._holdings.lanes.values()]
+        claimed = await self._works.claim(min(CLAIM_LIMIT, self._holdings.room), rooms, AHEAD * FIRST_WINDOW)
+        self._claimed_at = loop_now()
+        self._holdings.has_backlog = bool(claimed)
+        self._sending.take(claimed)

@@ -1,0 +1,146 @@
+"""The deliveries of this process: those it keeps room for, those in its lanes, those it gives back or ends unsent.
+
+It sends nothing and touches no SQL; it says by events when a claim or some care is due.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+from typing import Final
+
+from services.webhooks.dispatcher.lanes import AHEAD, AHEAD_WHEN_QUICK, FIRST_WINDOW, Lane
+from services.webhooks.dispatcher.waiting import pause
+from services.webhooks.domain.deliveries import HeldDelivery, Target
+from shared.clock import Clock
+
+BREATH_SECONDS: Final = 0.25
+_MAX_IDLE_LANES: Final = 10_000
+
+
+class Holdings:
+    """Counts what is held, so that neither the intake nor a claim takes more than goes out soon."""
+
+    def __init__(self, clock: Clock, max_in_flight: int) -> None:
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self.lanes: dict[uuid.UUID, Lane] = {}
+        self.to_release: list[HeldDelivery] = []
+        # With the reason for which they are dead; those without one are canceled.
+        self.to_end: list[tuple[HeldDelivery, str | None]] = []
+        self.is_stopping = False
+        self.has_backlog = True
+        self.claim_is_due = asyncio.Event()
+        # Targets to be loaded, deliveries to be given back or ended: what cannot wait for a poll.
+        self.care_is_due = asyncio.Event()
+        # Work for about half a second at full speed; a claim tops up to this.
+        self._enough = AHEAD_WHEN_QUICK * max_in_flight // 2
+        self._count = 0
+        self._retries_waiting = 0
+        self._eased = asyncio.Event()
+
+    @property
+    def room(self) -> int:
+        """How many more a claim may bring."""
+        return self._enough - self._count
+
+    def note_backlog(self) -> None:
+        """Learn that deliveries lie due in the table."""
+        self.has_backlog = True
+        self.claim_is_due.set()
+
+    # Room for what is about to be written.
+
+    def reserve(self, endpoint_id: uuid.UUID, max_in_flight: int) -> bool:
+        """Keep room for one delivery; False if it should rather lie in the table."""
+        if self.is_stopping:
+            return False
+        lane = self._lane(endpoint_id, max_in_flight)
+        # Retries that wait here take no room from what is new: they let it pass.
+        limit = (AHEAD_WHEN_QUICK if lane.is_quick else AHEAD) * self._max_in_flight + self._retries_waiting
+        if self._count >= limit or lane.room == 0 or lane.trips or lane.is_resting(self._clock()):
+            return False
+        lane.reserved += 1
+        self._count += 1
+        return True
+
+    def cancel(self, endpoint_ids: Iterable[uuid.UUID]) -> None:
+        """Give reserved room back."""
+        for endpoint_id in endpoint_ids:
+            self.lanes[endpoint_id].reserved -= 1
+            self._count -= 1
+
+    async def breathe(self) -> None:
+        """Wait a moment while quick receivers keep this process busy: more would only pile up in the table."""
+        if self.room <= 0:
+            self._eased.clear()
+            await pause(self._eased, BREATH_SECONDS)
+
+    # What comes into its lane and what leaves it.
+
+    def add(self, delivery: HeldDelivery) -> Lane:
+        """Let a delivery wait in its lane, and return that."""
+        lane = self._lane(delivery.endpoint_id, FIRST_WINDOW)
+        lane.add(delivery)
+        self._count += 1
+        self._retries_waiting += not delivery.is_first_try
+        return lane
+
+    def take_next(self, lane: Lane, *, has_priority: bool) -> HeldDelivery:
+        """Remove and return what goes out next; it counts until it is let go."""
+        delivery = lane.take_next(has_priority=has_priority)
+        self._retries_waiting -= not delivery.is_first_try
+        return delivery
+
+    def let_go(self) -> None:
+        """Count one out that was taken from its lane: it has come back, or has made way for others."""
+        self._count -= 1
+        if self.room > 0:
+            self._eased.set()
+
+    def note_room(self, lane: Lane) -> None:
+        """Have more claimed if there is more, and a lane has run empty enough for it."""
+        if self.has_backlog and (lane.held == 0 or lane.room >= lane.window):
+            self.claim_is_due.set()
+
+    def release(self, held: Iterable[HeldDelivery]) -> None:
+        """Give deliveries back that are in no lane, and count no more."""
+        self.to_release += held
+        self.care_is_due.set()
+
+    def give_back(self, lane: Lane) -> None:
+        """Give back what waits in a lane."""
+        if lane.waiting:
+            self.release(self._taken_from(lane))
+
+    def end(self, delivery: HeldDelivery, reason: str | None) -> None:
+        """End a delivery unsent that is in no lane."""
+        self.to_end.append((delivery, reason))
+        self.care_is_due.set()
+
+    def end_if_closed(self, lane: Lane, target: Target) -> None:
+        """End what waits for an endpoint that is archived or disabled; what somebody replays by hand goes out."""
+        if not target.is_archived and target.endpoint.status != "disabled":
+            return
+        for delivery in self._taken_from(lane):
+            if target.is_archived:
+                self.end(delivery, None)
+            elif delivery.trigger == "automatic":
+                self.end(delivery, "endpoint_disabled")
+            else:
+                self.add(delivery)
+
+    def _taken_from(self, lane: Lane) -> list[HeldDelivery]:
+        self._retries_waiting -= len(lane.retries)
+        taken = lane.take_waiting()
+        self._count -= len(taken)
+        return taken
+
+    def _lane(self, endpoint_id: uuid.UUID, cap: int) -> Lane:
+        lane = self.lanes.get(endpoint_id)
+        if lane is None:
+            if len(self.lanes) >= _MAX_IDLE_LANES:
+                self.lanes = {
+                    key: lane for key, lane in self.lanes.items() if lane.held or lane.is_listed or lane.is_rest_listed
+                }
+            lane = self.lanes[endpoint_id] = Lane(endpoint_id, cap)
+        return lane

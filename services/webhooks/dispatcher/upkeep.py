@@ -1,0 +1,137 @@
+"""What sending needs of the database besides claims: targets, deliveries given back or ended, and what has changed."""
+
+import asyncio
+from typing import Final
+
+from services.webhooks.dispatcher.claiming import CLAIM_LIMIT, POLL_SECONDS
+from services.webhooks.dispatcher.holdings import Holdings
+from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.dispatcher.sending import Sending
+from services.webhooks.dispatcher.waiting import loop_now, wait
+from services.webhooks.dispatcher.works import Works
+from services.webhooks.domain.deliveries import Target
+from services.webhooks.domain.endpoints import EndpointState
+from shared.clock import Clock
+from shared.faults import TransientFault
+from shared.log import get_logger
+from shared.metrics import WEBHOOKS_IN_FLIGHT, WEBHOOKS_OLDEST_DUE_SECONDS
+
+WATCH_SECONDS: Final = 1.0
+HOUSEKEEPING_SECONDS: Final = 5.0
+
+
+class Upkeep:
+    """Three loops, each of which goes on when the database is back."""
+
+    def __init__(self, works: Works, holdings: Holdings, sending: Sending, clock: Clock) -> None:
+        self._works = works
+        self._holdings = holdings
+        self._sending = sending
+        self._clock = clock
+        self._log = get_logger()
+
+    async def attend(self) -> None:
+        """Load targets, release and end deliveries: whatever needs the database and cannot wait for a poll."""
+        while True:
+            await wait(self._holdings.care_is_due, POLL_SECONDS)
+            try:
+                await self._load()
+                await self._release()
+                await self._end()
+            except TransientFault as fault:
+                self._log.warning("dispatcher_delayed", reason=str(fault))
+                await asyncio.sleep(POLL_SECONDS)
+                self._holdings.care_is_due.set()
+
+    async def watch(self) -> None:
+        """Notice what another process has changed about the endpoints whose deliveries are held here."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            busy = [lane.endpoint_id for lane in self._holdings.lanes.values() if lane.waiting or lane.in_flight]
+            if not busy:
+                continue
+            try:
+                states = await self._works.read_states(busy)
+            except TransientFault as fault:
+                self._log.warning("watch_failed", reason=str(fault))
+                continue
+            for state in states:
+                self._compare(self._holdings.lanes[state.endpoint_id], state)
+
+    async def keep_house(self) -> None:
+        """End what has expired, call up what waits for nobody, and measure how far behind the deliveries are."""
+        while True:
+            try:
+                if not self._holdings.is_stopping:
+                    for delivery in await self._works.claim_expired(CLAIM_LIMIT):
+                        self._holdings.end(delivery, "expired")
+                if not self._holdings.is_stopping and await self._works.release_heads():
+                    self._holdings.note_backlog()
+                WEBHOOKS_OLDEST_DUE_SECONDS.set((await self._works.measure_backlog()).total_seconds())
+            except TransientFault as fault:
+                self._log.warning("housekeeping_failed", reason=str(fault))
+            WEBHOOKS_IN_FLIGHT.set(self._sending.in_flight)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _load(self) -> None:
+        wanted = [
+            lane for lane in self._holdings.lanes.values() if lane.needs_target and (lane.waiting or lane.in_flight)
+        ]
+        if not wanted:
+            return
+        for lane in wanted:
+            # Whatever changes from here on asks for another look.
+            lane.needs_target = False
+            lane.target = None
+        try:
+            targets = await self._works.load_targets([lane.endpoint_id for lane in wanted])
+        except BaseException:
+            for lane in wanted:
+                lane.needs_target = True
+            raise
+        for lane in wanted:
+            self._set_target(lane, targets[lane.endpoint_id])
+        self._sending.go_on(wanted)
+
+    def _set_target(self, lane: Lane, target: Target) -> None:
+        if lane.needs_target:
+            self._holdings.care_is_due.set()
+            return
+        lane.set_target(target)
+        if target.endpoint.status == "paused":
+            self._holdings.give_back(lane)
+        self._holdings.end_if_closed(lane, target)
+
+    async def _release(self) -> None:
+        if self._holdings.to_release:
+            batch, self._holdings.to_release = self._holdings.to_release, []
+            try:
+                await self._works.release(batch)
+            except BaseException:
+                self._holdings.to_release += batch
+                raise
+
+    async def _end(self) -> None:
+        while self._holdings.to_end:
+            reason = self._holdings.to_end[0][1]
+            batch = [delivery for delivery, why in self._holdings.to_end if why == reason][:CLAIM_LIMIT]
+            if reason is None:
+                await self._works.end.cancel(batch)
+            else:
+                targets = await self._works.load_targets(list({delivery.endpoint_id for delivery in batch}))
+                await self._works.end.bury(batch, targets, reason)
+            if any(delivery.ordering_key is not None for delivery in batch):
+                # Who waited for these is due now.
+                self._holdings.note_backlog()
+            ended = {id(delivery) for delivery in batch}
+            self._holdings.to_end = [pair for pair in self._holdings.to_end if id(pair[0]) not in ended]
+
+    def _compare(self, lane: Lane, state: EndpointState) -> None:
+        if lane.target is not None and lane.target.endpoint.version < state.version:
+            lane.needs_target = True
+            self._holdings.care_is_due.set()
+        lane.is_troubled = lane.is_troubled or state.is_failing
+        if state.resume_at is not None:
+            lane.rest(state.resume_at, loop_now())
+            if lane.is_resting(self._clock()):
+                self._holdings.give_back(lane)

@@ -1,0 +1,23 @@
+"""The loop's clock, which no change of the wall clock moves, and waits that last no longer than they are told."""
+
+import asyncio
+from contextlib import suppress
+
+
+def loop_now() -> float:
+    """Return the seconds of the loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not longer than so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """As `pause`, and take notice of the event."""
+    await pause(event, seconds)
+    # Cleared before looking, not after: what arrives meanwhile sets it again.
+    event.clear()
