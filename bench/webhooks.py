@@ -316,42 +316,49 @@ async def _arrived(made: Field, count: int) -> dict[str, Any]:
 
 def claiming(env: Environment, rounds: int) -> dict[str, Any]:
     """Claim from a table of few deliveries, of many, and of many that are all due; each claim is undone."""
-    del rounds
-    few, many, due = (uvloop.run(_claim_from(env, *table)) for table in TABLES)
-    shapes = {"claim, 1,000,000 deliveries": many, "claim, 1,000,000 due": due}
-    return {name: {"claim_ms": {"bare": few, "ours": ms, "ratio": ms / few}} for name, ms in shapes.items()}
+    few, many, due = (uvloop.run(_claim_from(env, *table, rounds)) for table in TABLES)
+    return {
+        name: _summary([{"bare": bare, "ours": ours} for bare, ours in zip(few, measured, strict=True)], "claim_ms")
+        for name, measured in (("claim, 1,000,000 deliveries", many), ("claim, 1,000,000 due", due))
+    }
 
 
-async def _claim_from(env: Environment, size: int, due: int) -> float:
+async def _claim_from(env: Environment, size: int, due: int, rounds: int) -> list[dict[str, float]]:
+    """Fill the table once, and return the median of so many claims for each round."""
     connection = await asyncpg.connect(env.database_url)
     await connection.execute("SET search_path TO webhooks")
     for statement, arguments in zip(_FILL, ((), (), (size // 100,), (size // 100,), (due,), ()), strict=True):
         await connection.execute(statement, *arguments)
-    times = []
-    for _ in range(CLAIMS):
-        transaction = connection.transaction()
-        await transaction.start()
-        now = datetime.now(UTC)
-        started = time.perf_counter()
-        claimed = await queue.claim(
-            connection,
-            now=now,
-            limit=100,
-            leased_until=now + timedelta(seconds=45),
-            token=1,
-            start=uuid.uuid4(),
-            rooms=[],
-            room=20,
-            ahead=10,
-            lease_ends=0.0,
-        )
-        times.append((time.perf_counter() - started) * 1000)
-        await transaction.rollback()
-        if len(claimed) != 100:
-            raise SystemExit(f"{len(claimed)} deliveries were claimed instead of 100.")
+    measured = [
+        {"claim_ms": statistics.median([await _claim_once(connection) for _ in range(CLAIMS)])} for _ in range(rounds)
+    ]
     await connection.execute(_FILL[0])
     await connection.close()
-    return statistics.median(times)
+    return measured
+
+
+async def _claim_once(connection: Any) -> float:
+    transaction = connection.transaction()
+    await transaction.start()
+    now = datetime.now(UTC)
+    started = time.perf_counter()
+    claimed = await queue.claim(
+        connection,
+        now=now,
+        limit=100,
+        leased_until=now + timedelta(seconds=45),
+        token=1,
+        start=uuid.uuid4(),
+        rooms=[],
+        room=20,
+        ahead=10,
+        lease_ends=0.0,
+    )
+    milliseconds = (time.perf_counter() - started) * 1000
+    await transaction.rollback()
+    if len(claimed) != 100:
+        raise SystemExit(f"{len(claimed)} deliveries were claimed instead of 100.")
+    return milliseconds
 
 
 PARTS: dict[str, Callable[[Environment, int], dict[str, Any]]] = {
@@ -363,8 +370,13 @@ PARTS: dict[str, Callable[[Environment, int], dict[str, Any]]] = {
 
 
 def run(env: Environment, rounds: int, parts: Sequence[str]) -> dict[str, Any]:
-    """Measure the parts asked for and return medians, ratios and the raw rounds by shape."""
-    return {shape: summary for part in parts for shape, summary in PARTS[part](env, rounds).items()}
+    """Measure the parts asked for and return medians, ratios and the raw rounds by shape, each with its time."""
+    result: dict[str, Any] = {}
+    for part in parts:
+        measured = PARTS[part](env, rounds)
+        measured_at = datetime.now(UTC).isoformat()
+        result |= {shape: {"measured_at": measured_at, **summary} for shape, summary in measured.items()}
+    return result
 
 
 def _summary(rows: list[dict[str, Any]], *measures: str) -> dict[str, Any]:
