@@ -1,11 +1,12 @@
 """Claims due deliveries whenever there is room for them: soon after there is, and at every poll."""
 
+from time import monotonic
 from typing import Final
 
 from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import AHEAD, FIRST_WINDOW
 from services.webhooks.dispatcher.sending import Sending
-from services.webhooks.dispatcher.waiting import loop_now, wait
+from services.webhooks.dispatcher.waiting import wait
 from services.webhooks.dispatcher.works import Works
 from shared.clock import Clock
 from shared.faults import TransientFault
@@ -29,7 +30,7 @@ class Claiming:
     @property
     def is_ready(self) -> bool:
         """Whether claims were made lately; one that hangs means that retries are not going out."""
-        return self._claimed_at is not None and loop_now() - self._claimed_at < STALE_SECONDS
+        return self._claimed_at is not None and monotonic() - self._claimed_at < STALE_SECONDS
 
     async def run(self) -> None:
         """Claim until cancelled."""
@@ -40,7 +41,7 @@ class Claiming:
                 continue
             if self._holdings.room <= 0:
                 # Full of work is as alive as claiming.
-                self._claimed_at = loop_now()
+                self._claimed_at = monotonic()
                 continue
             try:
                 await self._claim()
@@ -50,8 +51,8 @@ class Claiming:
     async def _claim(self) -> None:
         now = self._clock()
         # All lanes that are not simply new have a say; resting ones say that they take nothing.
-        rooms = [(lane.endpoint_id, lane.claim_room(now, loop_now())) for lane in self._holdings.lanes.values()]
+        rooms = [(lane.endpoint_id, lane.claim_room(now, monotonic())) for lane in self._holdings.lanes.values()]
         claimed = await self._works.claim(min(CLAIM_LIMIT, self._holdings.room), rooms, AHEAD * FIRST_WINDOW)
-        self._claimed_at = loop_now()
+        self._claimed_at = monotonic()
         self._holdings.has_backlog = bool(claimed)
         self._sending.take(claimed)

@@ -25,7 +25,7 @@ class Flight:
 
 
 class Flights:
-    """Counts what is under way; times are on the loop's clock."""
+    """Counts what is under way; times are on the monotonic clock."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

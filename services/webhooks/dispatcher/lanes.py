@@ -123,9 +123,9 @@ class Lane:
         """Whether anything else waits here."""
         return bool(self.retries) or (bool(self.first_tries) and not self.is_proven)
 
-    def claim_room(self, now: datetime, loop_now: float) -> int:
+    def claim_room(self, now: datetime, monotonic_now: float) -> int:
         """Return how many more it takes from a claim."""
-        if self.is_stuck or (self.is_resting(now) and not self.may_be_outdated(loop_now)):
+        if self.is_stuck or (self.is_resting(now) and not self.may_be_outdated(monotonic_now)):
             return 0
         if self.trips or self.is_paced:
             return max(0, self.width - self.held)
@@ -135,19 +135,19 @@ class Lane:
         """Whether the endpoint is to be left alone until later than `now`."""
         return self.rests_until is not None and self.rests_until > now
 
-    def rest(self, until: datetime, loop_now: float) -> None:
+    def rest(self, until: datetime, monotonic_now: float) -> None:
         """Leave the endpoint alone until a time; a later one that is known already stays."""
         if self.rests_until is None or self.rests_until < until:
             self.rests_until = until
-            self.rest_noted_at = loop_now
+            self.rest_noted_at = monotonic_now
 
-    def may_be_outdated(self, loop_now: float) -> bool:
+    def may_be_outdated(self, monotonic_now: float) -> bool:
         """Whether the table knows better by now until when the endpoint rests: somebody may have ended it."""
-        return loop_now - self.rest_noted_at > REST_IS_WRITTEN_SECONDS
+        return monotonic_now - self.rest_noted_at > REST_IS_WRITTEN_SECONDS
 
-    def hear_of_breaker(self, trips: int, now: datetime, loop_now: float) -> None:
+    def hear_of_breaker(self, trips: int, now: datetime, monotonic_now: float) -> None:
         """Learn from a claim that the endpoint may be sent to, and whether that is a probe."""
-        if self.is_resting(now) and self.may_be_outdated(loop_now):
+        if self.is_resting(now) and self.may_be_outdated(monotonic_now):
             self.rests_until = None
         if not self.is_resting(now):
             self.trips = trips
@@ -176,12 +176,12 @@ class Lane:
         if self.last_success < started:
             self.is_stuck = True
 
-    def note_success(self, milliseconds: int, loop_now: float) -> None:
+    def note_success(self, milliseconds: int, monotonic_now: float) -> None:
         """Widen the window."""
         self.throttled = 0
         self.is_proven = True
         self.is_stuck = False
-        self.last_success = loop_now
+        self.last_success = monotonic_now
         self.pace += (milliseconds - self.pace) / 4
         if self.window < self.cap:
             self.window += 1
@@ -192,7 +192,7 @@ class Lane:
         self.window = max(1, self.window // 2)
         self.pace = 2 * QUICK_MILLISECONDS
 
-    def judge(self, decision: Decision, trips_at_start: int, now: datetime, loop_now: float) -> int | None:
+    def judge(self, decision: Decision, trips_at_start: int, now: datetime, monotonic_now: float) -> int | None:
         """Count an outcome for the breaker; return how often it has opened in a row if that has changed.
 
         A receiver that says when to come back is not broken; and what was sent before the breaker opened says nothing
@@ -203,13 +203,13 @@ class Lane:
             if trips_at_start != self.trips or self.is_resting(now) or decision.names_a_time:
                 return None
             self.trips = 0 if has_succeeded else self.trips + 1
-        elif decision.names_a_time or not self.breaker.note(loop_now, has_succeeded=has_succeeded):
+        elif decision.names_a_time or not self.breaker.note(monotonic_now, has_succeeded=has_succeeded):
             return None
         else:
             self.trips = 1
         self.breaker.forget()
         if self.trips:
-            self.rest(now + open_for(self.trips), loop_now)
+            self.rest(now + open_for(self.trips), monotonic_now)
         return self.trips
 
     def is_news(self, decision: Decision, delivery: HeldDelivery, now: datetime) -> bool:

@@ -7,18 +7,18 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
+from time import monotonic
 from typing import Final
 
 from services.webhooks.dispatcher.flights import Flight, Flights
 from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import Lane
 from services.webhooks.dispatcher.turns import Turns
-from services.webhooks.dispatcher.waiting import loop_now
 from services.webhooks.dispatcher.works import Post
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.deliveries import OVERLOADED, HeldDelivery, Settlement, Target, decide
 from shared.clock import Clock
-from shared.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_BREAKER_TRIPS, WEBHOOK_SECONDS
+from shared.metrics import WEBHOOK_BREAKER_TRIPS
 
 # A delivery is only begun while its lease still covers its POST, and this much for the result to be written.
 LEASE_MARGIN_SECONDS: Final = 0.5
@@ -47,7 +47,6 @@ class Sending:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self._outcomes = {name: WEBHOOK_ATTEMPTS.labels(name) for name in ("succeeded", "pending", "dead")}
 
     @property
     def in_flight(self) -> int:
@@ -65,10 +64,10 @@ class Sending:
         if self._holdings.is_stopping:
             self._holdings.release(held)
             return
-        now, now_of_loop = self._clock(), loop_now()
+        now, monotonic_now = self._clock(), monotonic()
         for delivery in held:
             lane = self._holdings.add(delivery)
-            lane.hear_of_breaker(delivery.breaker_trips, now, now_of_loop)
+            lane.hear_of_breaker(delivery.breaker_trips, now, monotonic_now)
             if lane.target is None or lane.target.endpoint.version < delivery.endpoint_version:
                 lane.needs_target = True
             if lane.needs_target:
@@ -92,7 +91,7 @@ class Sending:
             if turn is None:
                 return
             lane, has_priority = turn
-            if self._holdings.is_stopping or lane.is_resting(self._clock()):
+            if self._holdings.is_stopping or (lane.rests_until is not None and lane.is_resting(self._clock())):
                 self._holdings.give_back(lane)
             elif lane.is_open and (lane.has_priority if has_priority else lane.waiting):
                 delivery = self._holdings.take_next(lane, has_priority=has_priority)
@@ -110,7 +109,7 @@ class Sending:
         return self._flights.has_slot
 
     def _set_slow_aside(self) -> None:
-        for flight in self._flights.set_slow_aside(loop_now()):
+        for flight in self._flights.set_slow_aside(monotonic()):
             self._holdings.let_go()
             flight.lane.note_slow(flight.started)
             if flight.lane.is_stuck:
@@ -118,7 +117,7 @@ class Sending:
                 self._holdings.give_back(flight.lane)
 
     def _begin(self, lane: Lane, delivery: HeldDelivery, *, has_priority: bool) -> None:
-        now = loop_now()
+        now = monotonic()
         target = lane.target
         if target is None or delivery.lease_ends - now < target.endpoint.timeout_seconds + LEASE_MARGIN_SECONDS:
             self._holdings.let_go()
@@ -156,17 +155,15 @@ class Sending:
     def _learn(self, lane: Lane, settled: Settlement, trips: int, now: datetime) -> Settlement:
         """Draw the consequences in process, before the next send and before anything is written."""
         answer, decision = settled.answer, settled.decision
-        WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
-        self._outcomes[decision.status].inc()
         if decision.status == "succeeded":
-            lane.note_success(answer.duration_ms, loop_now())
+            lane.note_success(answer.duration_ms, monotonic())
         elif answer.status is None or decision.resume_at is not None:
             lane.note_trouble()
-        changed = lane.judge(decision, trips, now, loop_now())
+        changed = lane.judge(decision, trips, now, monotonic())
         if changed:
             WEBHOOK_BREAKER_TRIPS.inc()
         if decision.resume_at is not None:
-            lane.rest(decision.resume_at, loop_now())
+            lane.rest(decision.resume_at, monotonic())
         if decision.disabled_reason is not None:
             lane.needs_target = True
         if changed or decision.resume_at is not None or decision.disabled_reason is not None:

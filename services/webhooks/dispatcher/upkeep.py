@@ -1,13 +1,14 @@
 """What sending needs of the database besides claims: targets, deliveries given back or ended, and what has changed."""
 
 import asyncio
+from time import monotonic
 from typing import Final
 
 from services.webhooks.dispatcher.claiming import CLAIM_LIMIT, POLL_SECONDS
 from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import Lane
 from services.webhooks.dispatcher.sending import Sending
-from services.webhooks.dispatcher.waiting import loop_now, wait
+from services.webhooks.dispatcher.waiting import wait
 from services.webhooks.dispatcher.works import Works
 from services.webhooks.domain.deliveries import Target
 from services.webhooks.domain.endpoints import EndpointState
@@ -132,6 +133,6 @@ class Upkeep:
             self._holdings.care_is_due.set()
         lane.is_troubled = lane.is_troubled or state.is_failing
         if state.resume_at is not None:
-            lane.rest(state.resume_at, loop_now())
+            lane.rest(state.resume_at, monotonic())
             if lane.is_resting(self._clock()):
                 self._holdings.give_back(lane)

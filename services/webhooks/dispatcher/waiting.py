@@ -1,12 +1,7 @@
-"""The loop's clock, which no change of the wall clock moves, and waits that last no longer than they are told."""
+"""Waits for events that last no longer than they are told."""
 
 import asyncio
 from contextlib import suppress
-
-
-def loop_now() -> float:
-    """Return the seconds of the loop's clock."""
-    return asyncio.get_running_loop().time()
 
 
 async def pause(event: asyncio.Event, seconds: float) -> None:

@@ -1,12 +1,14 @@
 """Writes the results of attempts: what has gathered while one group was being written makes the next."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from services.webhooks.domain.deliveries import Settlement
 from shared.faults import TransientFault
 from shared.log import get_logger
+from shared.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 
 MAX_GROUP: Final = 500
 # The receiver has its webhook by then; a statement for each result would take the machine from the next one. What a
@@ -42,6 +44,7 @@ class ResultWriter:
             self._arrived.clear()
             while self._gathered:
                 group, self._gathered = self._gathered[:MAX_GROUP], self._gathered[MAX_GROUP:]
+                _count(group)
                 if await self._write(group):
                     note_backlog()
             self._is_empty.set()
@@ -59,3 +62,10 @@ class ResultWriter:
                 get_logger().warning("results_not_written", count=len(group), reason=str(fault))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _count(group: Sequence[Settlement]) -> None:
+    for outcome, count in Counter(settled.decision.status for settled in group).items():
+        WEBHOOK_ATTEMPTS.labels(outcome).inc(count)
+    for settled in group:
+        WEBHOOK_SECONDS.observe(settled.answer.duration_ms / 1000)

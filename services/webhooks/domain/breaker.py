@@ -22,7 +22,7 @@ def open_for(trips: int) -> timedelta:
 
 
 class Breaker:
-    """Counts the outcomes of the last minute; times are on the loop's clock, in seconds."""
+    """Counts the outcomes of the last minute; times are on the monotonic clock, in seconds."""
 
     __slots__ = ("_in_a_row", "_slices")
 

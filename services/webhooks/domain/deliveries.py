@@ -33,7 +33,7 @@ LEASE_SECONDS: Final = 45.0
 class HeldDelivery:
     """A delivery that this process holds by a lease; `token` fences its result, `step` is its number in the schedule.
 
-    `lease_ends` is on the loop's clock, which no change of the wall clock moves.
+    `lease_ends` is on the monotonic clock, which no change of the wall clock moves.
     """
 
     delivery_id: uuid.UUID
@@ -58,7 +58,7 @@ class HeldDelivery:
         return self.step == 1 and self.trigger == "automatic"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it.
 
@@ -119,7 +119,7 @@ class Target:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What came of one POST: a status, or an error code where no status was had; the rest as far as it was measured."""
 
@@ -195,7 +195,7 @@ def decide(
     return Decision("pending", due_at=due_at, resume_at=resume_at, names_a_time=names_a_time)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """One attempt with its answer and what was decided; the unit that is written in groups.
 

@@ -1,11 +1,11 @@
 """Takes due deliveries over from the table, and gives back what is not going to be sent."""
 
-import asyncio
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import Final
 
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
@@ -41,7 +41,7 @@ class ClaimDeliveries:
                 rooms=rooms,
                 room=room,
                 ahead=_AHEAD,
-                lease_ends=_lease_ends(),
+                lease_ends=monotonic() + LEASE_SECONDS,
             )
 
 
@@ -63,7 +63,7 @@ class ClaimExpired:
                 leased_until=now + timedelta(seconds=LEASE_SECONDS),
                 token=secrets.randbits(62),
                 bound=earliest_id(now - LIFETIME + _MILLISECOND),
-                lease_ends=_lease_ends(),
+                lease_ends=monotonic() + LEASE_SECONDS,
             )
 
 
@@ -108,7 +108,3 @@ class MeasureBacklog:
         """Return for how long the oldest due delivery of an active endpoint has waited."""
         async with self.database.connection() as connection:
             return await queue.oldest_due(connection, self.clock())
-
-
-def _lease_ends() -> float:
-    return asyncio.get_running_loop().time() + LEASE_SECONDS

@@ -1,12 +1,12 @@
 """Takes a batch of events in: one statement makes messages and deliveries of those that anybody subscribes to."""
 
-import asyncio
 import contextlib
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final, Protocol
 
 from services.webhooks.domain.bodies import message_format
@@ -65,7 +65,7 @@ class TakeInEvents:
 
     async def _take_in(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         now = self.clock()
-        lease_ends = asyncio.get_running_loop().time() + LEASE_SECONDS
+        lease_ends = monotonic() + LEASE_SECONDS
         work = _Work(self.lanes, secrets.randbits(62))
         try:
             async with self.database.connection() as connection:
