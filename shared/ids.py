@@ -27,7 +27,7 @@ def new_request_id() -> str:
 
 def derived_id(namespace: uuid.UUID, *parts: str) -> uuid.UUID:
     """Return the same UUIDv5 for the same namespace and parts; parts are joined unambiguously."""
-    return uuid.uuid5(namespace, "\x1f".join(parts))
+    return compat.uuid5(namespace, "\x1f".join(parts))
 
 
 def earliest_id(moment: datetime) -> uuid.UUID:

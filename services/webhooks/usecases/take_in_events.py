@@ -70,12 +70,13 @@ class TakeInEvents:
         try:
             async with self.database.connection() as connection:
                 owners = {e.program_id for e in events} | {e.partner_id for e in events if e.partner_id}
-                known, subscriptions = await intake.find(connection, [_entry(event) for event in events], owners, now)
-                verdicts = Arrivals([_entry(event) for event in events]).verdicts(known)
-                fresh = [event for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
-                work.plan(fresh, subscriptions)
+                entries = [InboxEntry(e.program_id, e.source, e.event_id, e.body_sha256) for e in events]
+                known, subscriptions = await intake.find(connection, entries, owners, now)
+                verdicts = Arrivals(entries).verdicts(known)
+                fresh = [place for place, verdict in enumerate(verdicts) if verdict == "fresh"]
+                work.plan([events[place] for place in fresh], subscriptions)
                 if fresh:
-                    await work.write(connection, fresh, now)
+                    await work.write(connection, [entries[place] for place in fresh], now)
         except BaseException:
             self.lanes.cancel(d.endpoint_id for d in work.deliveries if d.token is not None)
             raise
@@ -83,10 +84,6 @@ class TakeInEvents:
         if any(delivery.token is None for delivery in work.deliveries):
             self.lanes.note_backlog()
         return verdicts
-
-
-def _entry(event: IncomingEvent) -> InboxEntry:
-    return InboxEntry(event.program_id, event.source, event.event_id, event.body_sha256)
 
 
 class _Work:
@@ -117,14 +114,14 @@ class _Work:
                 if wants(subscription, event.type, about):
                     self._add(event, subscription)
 
-    async def write(self, connection: Connection, events: Sequence[IncomingEvent], now: datetime) -> None:
+    async def write(self, connection: Connection, entries: Sequence[InboxEntry], now: datetime) -> None:
         """Record the events and write what was planned, and call up what is the first of its line."""
         lines = [(d.endpoint_id, d.ordering_key) for d in self.deliveries if d.ordering_key is not None]
         if not lines:
-            await self._insert(connection, events, now)
+            await self._insert(connection, entries, now)
             return
         async with connection.transaction():
-            await self._insert(connection, events, now)
+            await self._insert(connection, entries, now)
             await queue.release_heads(connection, lines, now)
 
     def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
@@ -149,12 +146,12 @@ class _Work:
             if delivery.token is not None
         ]
 
-    async def _insert(self, connection: Connection, events: Sequence[IncomingEvent], now: datetime) -> None:
+    async def _insert(self, connection: Connection, entries: Sequence[InboxEntry], now: datetime) -> None:
         leased_until = now + timedelta(seconds=LEASE_SECONDS)
         counts = {owner_id: len(places) for owner_id, places in self._places.items()}
         self._last = await intake.insert_work(
             connection,
-            [_entry(event) for event in events],
+            entries,
             list(self.messages.values()),
             self.deliveries,
             counts,
