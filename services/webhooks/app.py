@@ -19,7 +19,7 @@ from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention
 from services.webhooks.sender.client import Sender
-from services.webhooks.sender.names import NameService
+from services.webhooks.sender.names import Lookup, NameService, look_up
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.claim_deliveries import (
@@ -122,9 +122,11 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def open_sender(clock: Clock, *, is_development: bool) -> AsyncIterator[tuple[Sender, URLChecker]]:
+async def open_sender(
+    clock: Clock, *, is_development: bool, lookup: Lookup = look_up
+) -> AsyncIterator[tuple[Sender, URLChecker]]:
     """Open the way out, with its own name service."""
-    names = NameService()
+    names = NameService(lookup)
     urls = URLChecker(names, is_development=is_development)
     try:
         async with Sender(urls, names, clock) as sender:

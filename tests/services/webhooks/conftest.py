@@ -19,6 +19,8 @@ from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher import upkeep
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
+from services.webhooks.sender.names import Lookup, look_up
+from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.listen import ListenerHub
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.take_in_events import TakeInEvents
@@ -148,6 +150,7 @@ class Service:
     consumer: EventConsumer
     take_in: TakeInEvents
     worker: RunReplays
+    urls: URLChecker
     handed_over: list[OutboxEvent]
     admin: "asyncpg.Connection[asyncpg.Record]"
 
@@ -211,6 +214,18 @@ class Service:
                     return
                 await asyncio.sleep(0.01)
 
+    async def claimed_again(self) -> None:
+        """Wait until a claim was made that began after this moment: whatever may go out is on its way then."""
+        for _ in range(2):
+            before = self.dispatcher._claiming._claimed_at
+            self.dispatcher.note_backlog()
+            await until(lambda before=before: self.dispatcher._claiming._claimed_at != before)  # type: ignore[misc]
+
+    async def stays_idle(self) -> None:
+        """Let it look for what may go out, and hold that it has found nothing."""
+        await self.claimed_again()
+        assert not self.dispatcher._held
+
     async def said(self, count: int) -> list[OutboxEvent]:
         """Wait for so many events: they are handed over after the commit that the database shows already."""
         await until(lambda: len(self.handed_over) >= count)
@@ -223,11 +238,17 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    database: Database, clock: HeldClock, *, max_in_flight: int = 100, sends: bool = True, replays: bool = True
+    database: Database,
+    clock: HeldClock,
+    *,
+    max_in_flight: int = 100,
+    sends: bool = True,
+    replays: bool = True,
+    lookup: Lookup = look_up,
 ) -> AsyncIterator[Service]:
     """Run the service; with `sends` off its dispatcher only takes what is given to it and sends nothing.
 
-    With `replays` off nobody works on replays but the test.
+    With `replays` off nobody works on replays but the test; `lookup` stands for the system's resolver.
     """
     handed_over: list[OutboxEvent] = []
 
@@ -239,7 +260,7 @@ async def running_service(
 
     async with (
         connect(database.webhooks, "webhooks", 6) as pool,
-        open_sender(clock, is_development=True) as (sender, urls),
+        open_sender(clock, is_development=True, lookup=lookup) as (sender, urls),
     ):
         seal = Seal(SECRET_KEY)
         dispatcher = build_dispatcher(pool, pool, seal, sender, clock, hand_over, max_in_flight=max_in_flight)
@@ -254,7 +275,7 @@ async def running_service(
         try:
             async with TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
-                yield Service(http, pool, clock, dispatcher, consumer, take_in, worker, handed_over, admin)
+                yield Service(http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin)
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):

@@ -67,16 +67,6 @@ async def breaker_of(service: Service) -> tuple[str, int]:
     return rows[0]["breaker"], rows[0]["breaker_trips"]
 
 
-async def claimed_again(service: Service) -> None:
-    """Wait until a claim was made that began after this moment."""
-    before = service.dispatcher._claiming._claimed_at
-    service.dispatcher.note_backlog()
-    await until(lambda: service.dispatcher._claiming._claimed_at != before)
-    before = service.dispatcher._claiming._claimed_at
-    service.dispatcher.note_backlog()
-    await until(lambda: service.dispatcher._claiming._claimed_at != before)
-
-
 async def test_after_five_failures_nothing_goes_out_for_half_a_minute_and_no_attempt_is_burnt(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
@@ -84,7 +74,7 @@ async def test_after_five_failures_nothing_goes_out_for_half_a_minute_and_no_att
     assert await breaker_of(service) == ("open", 1)
     service.clock.advance(seconds=29)
     await service.consume(code_redeemed(merchant, "LATE"))
-    await claimed_again(service)
+    await service.claimed_again()
     assert len(receiver.posts) == 5
     rows = await service.query("SELECT attempts_made FROM webhooks.deliveries ORDER BY 1")
     assert [row["attempts_made"] for row in rows] == [0] * 4 + [1] * 5
@@ -100,7 +90,7 @@ async def test_the_first_after_that_is_a_probe_whose_success_closes_it(
     release = receiver.hang()
     service.clock.advance(seconds=31)
     await until(lambda: receiver.under_way == 1)
-    await claimed_again(service)
+    await service.claimed_again()
     assert receiver.under_way == 1
     receiver.answer, receiver.status = None, 204
     release.set()
@@ -116,7 +106,7 @@ async def test_a_probe_that_fails_opens_it_for_twice_as_long(
     await service.attempted(6)
     assert await breaker_of(service) == ("open", 2)
     service.clock.advance(seconds=59)
-    await claimed_again(service)
+    await service.claimed_again()
     assert len(receiver.posts) == 6
     receiver.status = 204
     service.clock.advance(seconds=2)
@@ -130,13 +120,13 @@ async def test_it_is_open_for_other_processes_too_and_they_probe_together_once(
     await failed_five_times(service, merchant, receiver)
     async with running_service(database, clock) as other:
         await other.consume(*(code_redeemed(merchant, f"D{n}") for n in range(5)))
-        await claimed_again(other)
+        await other.claimed_again()
         assert len(receiver.posts) == 5
         release = receiver.hang()
         clock.advance(seconds=31)
         await until(lambda: receiver.under_way == 1)
-        await claimed_again(other)
-        await claimed_again(service)
+        await other.claimed_again()
+        await service.claimed_again()
         assert receiver.under_way == 1
         receiver.answer, receiver.status = None, 204
         release.set()
@@ -155,7 +145,7 @@ async def test_an_endpoint_that_is_enabled_again_is_tried_with_one_delivery_firs
     assert await breaker_of(service) == ("half_open", 1)
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))
     await until(lambda: receiver.under_way == 1)
-    await claimed_again(service)
+    await service.claimed_again()
     assert receiver.under_way == 1
     release.set()
     await service.settled(5)

@@ -1,6 +1,5 @@
 """From an event that comes in to a signed webhook that goes out, with retries, rest, pauses and ends."""
 
-import asyncio
 import json
 
 import pytest
@@ -257,8 +256,7 @@ async def test_an_overloaded_endpoint_rests_as_a_whole_and_no_attempt_is_burnt(
     receiver.status, receiver.headers = 204, {}
     await service.consume(code_redeemed(merchant, "B"))
     service.clock.advance(minutes=59)
-    service.dispatcher.note_backlog()
-    await asyncio.sleep(0.7)
+    await service.stays_idle()
     assert len(receiver.posts) == 1
     service.clock.advance(minutes=2)
     await service.settled(2)
@@ -290,8 +288,7 @@ async def test_a_pause_holds_everything_back_and_a_resume_sends_it(
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "paused"})
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))
-    service.dispatcher.note_backlog()
-    await asyncio.sleep(0.7)
+    await service.stays_idle()
     assert receiver.posts == []
     await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "active"})
     await service.settled(5)
@@ -308,7 +305,7 @@ async def test_a_pause_acts_before_the_next_send_of_what_is_already_held(
     await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "paused"})
     release.set()
     await service.settled(1)
-    await asyncio.sleep(0.3)
+    await service.stays_idle()
     assert len(receiver.posts) == 1
     receiver.answer = None
     await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "active"})

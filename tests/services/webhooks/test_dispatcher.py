@@ -268,10 +268,10 @@ async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
     await until(lambda: receiver.under_way == 2)
     stopping = asyncio.create_task(service.dispatcher.stop())
-    await asyncio.sleep(0.05)
+    await until(lambda: service.dispatcher._is_stopping and not service.dispatcher._to_release)
     assert not stopping.done()
     release.set()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 10)
     rows = await service.query("SELECT token FROM webhooks.delivery_queue")
     assert [row["token"] for row in rows] == [None] * 8
     assert len(receiver.posts) == 2
@@ -311,7 +311,7 @@ async def test_a_change_made_by_another_process_is_noticed(
     await until(is_given_back)
     release.set()
     await service.settled(1)
-    await asyncio.sleep(0.2)
+    await service.stays_idle()
     assert len(receiver.posts) == 1
 
 
