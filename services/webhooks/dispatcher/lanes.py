@@ -17,6 +17,8 @@ FIRST_WINDOW: Final = 10
 AHEAD: Final = 2
 AHEAD_WHEN_QUICK: Final = 10
 QUICK_MILLISECONDS: Final = 100.0
+# A receiver that takes longer than this before it says yes works, but is no reason to keep others waiting.
+PROMPT_MILLISECONDS: Final = 1000
 # By then the table says it too that an endpoint rests, and the table is right.
 REST_IS_WRITTEN_SECONDS: Final = 3.0
 # A claim leaves this much of the room to first tries that come in meanwhile.
@@ -70,7 +72,7 @@ class Lane:
         self.trips = 0
         # Whether the endpoint has a limit per second: what is claimed then has its token, and goes at once.
         self.is_paced = False
-        # Whether the last thing heard from the receiver was a success; who has proved nothing yet gets only a share.
+        # Whether the last thing heard from the receiver was a prompt success; all others get only a share.
         self.is_proven = False
         # Whether a POST has taken long and nothing has come back since it began: no further one is begun then, and
         # nothing is kept waiting behind it.
@@ -179,7 +181,7 @@ class Lane:
     def note_success(self, milliseconds: int, monotonic_now: float) -> None:
         """Widen the window."""
         self.throttled = 0
-        self.is_proven = True
+        self.is_proven = milliseconds < PROMPT_MILLISECONDS
         self.is_stuck = False
         self.last_success = monotonic_now
         self.pace += (milliseconds - self.pace) / 4

@@ -14,6 +14,8 @@ _THREADS: Final = 256
 # that hangs takes so many threads and no more.
 PER_DOMAIN: Final = 16
 _REMEMBERED_DOMAINS: Final = 1000
+# Below country codes these stand where else the domain does: whoever runs `example.co.uk` does not run `co.uk`.
+_NO_DOMAINS: Final = frozenset({"ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "nom", "or", "org"})
 
 Lookup = Callable[[str], Sequence[tuple[int, str]]]
 """Resolves a name to pairs of address family and address; blocks, and raises OSError."""
@@ -76,5 +78,7 @@ class NameService:
 
 
 def _domain(name: str) -> str:
-    """Return the last two labels of a name."""
-    return ".".join(name.removesuffix(".").rsplit(".", 2)[-2:])
+    """Return the part of a name that somebody has registered: its last two labels, or three."""
+    labels = name.lower().removesuffix(".").split(".")
+    is_below = len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _NO_DOMAINS
+    return ".".join(labels[-3:] if is_below else labels[-2:])

@@ -3,17 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import cast
-
-import pytest
+from contextlib import asynccontextmanager
 
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.metrics import WEBHOOKS_FENCED
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
-from tests.services.webhooks.receiver import Receiver, running_receiver
+from tests.services.webhooks.receiver import Receiver
 
 
 async def claim(service: Service, limit: int = 100) -> list[HeldDelivery]:
@@ -135,115 +132,6 @@ async def test_no_process_has_more_in_flight_than_it_allows(
         small.dispatcher.note_backlog()
         await small.settled(100)
     assert receiver.most_under_way <= 4
-
-
-async def test_receivers_that_hang_do_not_hold_up_the_others(
-    service: Service, merchant: Merchant, receiver: Receiver
-) -> None:
-    """Ten of twenty endpoints never answer; the others get everything at once all the same."""
-    async with running_receiver() as hanging:
-        release = hanging.hang()
-        for _ in range(10):
-            await service.endpoint(merchant.program_key, hanging.url)
-            await service.endpoint(merchant.program_key, receiver.url)
-        for batch in range(10):
-            await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
-        await until(lambda: len(receiver.posts) == 2000)
-        await service.settled(2000)
-        assert hanging.under_way <= 10 * 10
-        release.set()
-
-
-@asynccontextmanager
-async def failing_receiver(how: str) -> AsyncIterator[str]:
-    """Serve a receiver that never gives a good answer; yields its URL."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(cast("asyncio.Task[None]", asyncio.current_task()))
-        try:
-            await misbehave(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.transport.abort()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while how != "resets":
-            await reader.readuntil(b"\r\n\r\n")
-            if how == "fails":
-                writer.write(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
-                continue
-            writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-            while True:
-                writer.write(b"x")
-                await writer.drain()
-                await asyncio.sleep(0.2)
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    if how == "refuses":
-        server.close()
-        await server.wait_closed()
-    try:
-        yield f"http://127.0.0.1:{port}/hook"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@pytest.mark.parametrize("sick", [1, 10])
-@pytest.mark.parametrize("how", ["drips", "refuses", "resets", "fails"])
-async def test_receivers_that_fail_in_any_way_do_not_hold_up_the_others(
-    service: Service, merchant: Merchant, receiver: Receiver, how: str, sick: int
-) -> None:
-    """One of eleven endpoints, or half of them; the others get everything at once all the same."""
-    async with failing_receiver(how) as url:
-        for number in range(10 + sick):
-            await service.endpoint(merchant.program_key, url if number < sick else receiver.url)
-        for batch in range(5):
-            await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
-        await until(lambda: len(receiver.posts) == 1000)
-        await service.settled(1000)
-    assert len({post.id for post in receiver.posts}) == 100
-
-
-async def test_more_receivers_that_hang_than_there_are_slots_do_not_hold_up_the_others(
-    service: Service, merchant: Merchant, receiver: Receiver
-) -> None:
-    """What they have in flight by the time that they are known to hang must not be all that there is."""
-    async with running_receiver() as hanging:
-        release = hanging.hang()
-        for number in range(90):
-            await service.endpoint(merchant.program_key, hanging.url if number % 9 else receiver.url)
-        for batch in range(4):
-            await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
-        await until(lambda: len(receiver.posts) == 800)
-        assert hanging.under_way < 500
-        release.set()
-
-
-async def test_retries_of_many_do_not_hold_up_what_is_new(
-    service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
-) -> None:
-    """Retries that all hang leave slots to first tries at a receiver that works."""
-    endpoints = [await service.endpoint(merchant.program_key, receiver.url) for _ in range(40)]
-    receiver.status = 500
-    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))
-    await service.attempted(3 * len(endpoints))
-    await service.endpoint(merchant.partner_key, second_receiver.url)
-    await service.consume(code_redeemed(merchant, "FIRST"))
-    await until(lambda: second_receiver.posts)
-    release = receiver.hang()
-    service.clock.advance(seconds=7)
-    await until(lambda: receiver.under_way >= 40)
-    await service.consume(code_redeemed(merchant, "NEW"))
-    await until(lambda: len(second_receiver.posts) == 2)
-    release.set()
 
 
 async def test_a_busy_endpoint_does_not_keep_a_claim_for_itself(

@@ -558,7 +558,8 @@ async def test_headers_of_an_answer_can_be_stored_whatever_they_hold() -> None:
     kept["X-Odd"].encode()
 
 
-async def test_one_domain_takes_only_so_many_threads() -> None:
+@pytest.mark.parametrize("suffix", ["example", "co.uk"])
+async def test_one_domain_takes_only_so_many_threads(suffix: str) -> None:
     """Whoever runs a domain runs its name server; the names of others do not wait for it."""
     release = threading.Event()
     under_way = most = 0
@@ -566,7 +567,7 @@ async def test_one_domain_takes_only_so_many_threads() -> None:
 
     def lookup(name: str) -> Sequence[tuple[int, str]]:
         nonlocal under_way, most
-        if not name.endswith("tarpit.example"):
+        if not name.endswith(f"tarpit.{suffix}"):
             return [(socket.AF_INET, "10.0.0.1")]
         with lock:
             under_way += 1
@@ -578,10 +579,10 @@ async def test_one_domain_takes_only_so_many_threads() -> None:
 
     names = NameService(lookup)
     try:
-        slow = [asyncio.create_task(names.addresses(f"n{n}.tarpit.example")) for n in range(200)]
+        slow = [asyncio.create_task(names.addresses(f"n{n}.tarpit.{suffix}")) for n in range(200)]
         while under_way < PER_DOMAIN:  # noqa: ASYNC110 - threads have no event of the loop's to wait on
             await asyncio.sleep(0.01)
-        assert await names.addresses("quick.example") == [(socket.AF_INET, "10.0.0.1")]
+        assert await names.addresses(f"quick.{suffix}") == [(socket.AF_INET, "10.0.0.1")]
         release.set()
         assert len(await asyncio.gather(*slow)) == 200
         assert most == PER_DOMAIN
