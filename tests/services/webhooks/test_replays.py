@@ -2,13 +2,16 @@
 
 import asyncio
 import secrets
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from services.webhooks.domain.replays import Replay
 from services.webhooks.store import replays
-from services.webhooks.usecases.run_replays import LEASE
+from services.webhooks.usecases.run_replays import LEASE, RunReplays
+from shared.clock import utc_now
+from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
     DEADLINE_SECONDS,
@@ -183,6 +186,49 @@ async def test_a_step_is_half_a_seconds_worth(database: Database, clock: HeldClo
         await begin(service, merchant.partner_key, endpoint, "failed", rate_per_second=1)
         job = await claimed(service)
         assert [await service.worker.step(job) for _ in range(4)] == [1, 1, 1, None]
+
+
+async def test_no_more_becomes_due_than_the_rate_allows(database: Database, clock: HeldClock) -> None:
+    """Steps of half a second's worth, and never less than half a second from one to the next."""
+    async with running_service(database, clock, sends=False, replays=False) as service:
+        merchant = await make_merchant(service.admin, clock())
+        endpoint = await dead_ones(service, merchant, Receiver("https://example.com/"), 35)
+        replay = await begin(service, merchant.partner_key, endpoint, "failed", rate_per_second=20)
+        worker = RunReplays(service.pool, utc_now, new_id, service.dispatcher.note_backlog)
+        await asyncio.wait_for(worker._work(await claimed(service)), 2 * DEADLINE_SECONDS)
+        shown = (await service.send("GET", f"/replays/{replay['id']}", merchant.partner_key)).data
+        assert (shown["status"], shown["enqueued"]) == ("completed", 35)
+        due = await service.query(
+            "SELECT visible_at AS at, count(*) FROM webhooks.delivery_queue GROUP BY visible_at ORDER BY visible_at"
+        )
+        assert [each["count"] for each in due] == [10, 10, 10, 5]
+        pauses = [(later["at"] - earlier["at"]).total_seconds() for earlier, later in pairwise(due)]
+        # A step sleeps on the loop's clock and is dated by the machine's.
+        assert min(pauses) > 0.49
+
+
+@pytest.mark.parametrize("which", ["failed", "missing", "all"])
+async def test_a_dry_run_counts_what_a_real_one_does(
+    service: Service, merchant: Merchant, receiver: Receiver, which: str
+) -> None:
+    """For each kind, with other types of events beside it and messages without content among it."""
+    endpoint = await dead_ones(service, merchant, receiver, 7)
+    other = await service.endpoint(merchant.partner_key, receiver.url, status="paused", event_types=["*"])
+    await service.send("POST", f"/endpoints/{endpoint['id']}/disable", merchant.partner_key)
+    await service.consume(*(code_redeemed(merchant, f"MISSED{n}") for n in range(4)))
+    await service.send("POST", f"/endpoints/{other['id']}/disable", merchant.partner_key)
+    await service.settled(4 + 7, "dead")
+    for code in ("C3", "MISSED1"):
+        [message] = await service.query("SELECT id FROM webhooks.messages WHERE body LIKE $1", f'%"{code}"%'.encode())
+        path = f"/messages/msg_{message['id'].hex}/content"
+        assert (await service.send("DELETE", path, merchant.program_key)).status == 200
+    key, chosen = merchant.partner_key, {"event_types": ["code.redeemed"]}
+    dry = await ended(service, key, await begin(service, key, endpoint, which, dry_run=True, **chosen))
+    assert (dry["enqueued"], receiver.posts) == (0, [])
+    real = await ended(service, key, await begin(service, key, endpoint, which, **chosen))
+    assert (real["matched"], real["skipped"]) == (dry["matched"], dry["skipped"])
+    assert real["enqueued"] == real["succeeded"] == dry["matched"] - dry["skipped"]
+    assert real["enqueued"] == len(receiver.posts) == (3 if which == "missing" else 6)
 
 
 async def test_an_archived_endpoint_ends_its_replays(database: Database, clock: HeldClock) -> None:
