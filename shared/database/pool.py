@@ -5,7 +5,7 @@ Every name in SQL is unqualified or a published view: the search path puts a ser
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -15,6 +15,7 @@ from shared.faults import TransientFault
 
 ACQUIRE_TIMEOUT_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 10.0
+RELEASE_TIMEOUT_SECONDS = 2.0
 PING = "SELECT 1"
 
 # As text: the driver's classes take a parameter in their stubs only.
@@ -79,10 +80,12 @@ class Database:
 
     async def _release(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
         try:
-            await self._pool.release(connection, timeout=2)
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT_SECONDS)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-            # The connection is in doubt; the pool replaces what is terminated.
-            connection.terminate()
+            # The connection is in doubt; the pool replaces what is terminated. It may have done so itself by now, and
+            # says so by an error that must not take the place of the fault.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
 
 
 @asynccontextmanager

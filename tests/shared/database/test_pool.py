@@ -7,9 +7,11 @@ import asyncpg
 import pytest
 
 from shared.boundary import refuse_inside_transaction
+from shared.database import pool as pool_module
 from shared.database.pool import connect
 from shared.faults import TransientFault
 from tests.databases import Database
+from tests.proxy import Proxy
 
 
 async def test_a_server_that_is_away_is_a_transient_fault() -> None:
@@ -28,6 +30,21 @@ async def test_a_lost_connection_is_a_transient_fault_and_the_pool_recovers(data
                 await connection.fetchval("SELECT pg_sleep(5)")
         assert await pool.is_reachable()
     await admin.close()
+
+
+async def test_a_server_that_does_not_answer_is_a_transient_fault(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool gives such a connection up on its own; that must not show in place of the fault."""
+    monkeypatch.setattr(pool_module, "RELEASE_TIMEOUT_SECONDS", 0.1)
+    proxy = Proxy(database.codes)
+    async with proxy.running(), connect(proxy.url, "codes", 2) as pool:
+        with pytest.raises(TransientFault):
+            async with pool.connection() as connection:
+                proxy.drops_answers = True
+                await connection.fetchval("SELECT 1", timeout=0.1)
+        proxy.heal()
+        assert await pool.is_reachable()
 
 
 async def test_a_lock_that_is_not_given_is_a_transient_fault(database: Database) -> None:
