@@ -275,7 +275,10 @@ async def running_service(
         try:
             async with TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
-                yield Service(http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin)
+                made = Service(http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin)
+                yield made
+                # A test that restarts the server has opened another one.
+                admin = made.admin
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):

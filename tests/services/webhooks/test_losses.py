@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import asyncpg
 import pytest
-from yarl import URL
 
 from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
@@ -24,6 +23,7 @@ from shared.database.outbox import OutboxTable, insert_events
 from shared.database.pool import connect
 from shared.events.envelope import OutboxEvent
 from tests.databases import Database
+from tests.proxy import Proxy
 from tests.servers import BROKER_PASSWORDS
 from tests.services.webhooks.conftest import Merchant, code_redeemed, make_merchant, until
 from tests.services.webhooks.receiver import Receiver
@@ -138,54 +138,18 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
     assert [row["n"] for row in await admin.fetch(_NUMBERS)] == [[1]] * 4
 
 
-class SwallowingProxy:
-    """Stands before the broker and, once it `swallows`, passes on nothing more of what the client says."""
-
-    def __init__(self, url: str) -> None:
-        self._to = URL(url)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.swallows = False
-        self.url = url
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = str(self._to.with_port(server.sockets[0].getsockname()[1]))
-        try:
-            yield
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(self._to.host, self._to.port)
-        for source, sink, is_clients in ((reader, up_writer, True), (up_reader, writer, False)):
-            self._tasks.add(asyncio.create_task(self._pass_on(source, sink, is_clients=is_clients)))
-
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_clients: bool) -> None:
-        try:
-            while data := await source.read(65536):
-                if not (is_clients and self.swallows):
-                    sink.write(data)
-                    await sink.drain()
-        finally:
-            sink.close()
-
-
 @pytest.mark.timeout(120)
 async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
     database: Database, clean_broker: dict[str, str], admin: Admin, receiver: Receiver, unused_tcp_port: int
 ) -> None:
     """The process dies after it has committed an event and before the broker has heard so: it comes again."""
     merchant = await make_merchant(admin, utc_now())
-    proxy = SwallowingProxy(clean_broker["webhooks"])
+    proxy = Proxy(clean_broker["webhooks"])
     async with proxy.running():
         broker = {**clean_broker, "webhooks": proxy.url}
         async with running_process(database, broker, unused_tcp_port) as process:
             await create_endpoint(unused_tcp_port, merchant, receiver.url)
-            proxy.swallows = True
+            proxy.drops_requests = True
             await publish(clean_broker, [code_redeemed(merchant, "UNHEARD")])
             await counted(admin, _SUCCEEDED, 1)
             await kill(process, admin)
