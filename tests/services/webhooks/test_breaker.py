@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from services.webhooks.domain.deliveries import SUCCEEDED, HeldDelivery
 from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
-from tests.services.webhooks.receiver import Receiver
+from tests.services.webhooks.receiver import Post, Receiver
 
 
 def outcomes(breaker: Breaker, course: str, seconds_apart: float = 0.1) -> int | None:
@@ -112,6 +113,36 @@ async def test_a_probe_that_fails_opens_it_for_twice_as_long(
     service.clock.advance(seconds=2)
     await service.settled(8)
     assert await breaker_of(service) == ("closed", 0)
+
+
+async def test_one_that_flaps_is_left_alone_for_half_a_minute_each_time_and_gets_everything_in_the_end(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """A success, a failure, a success: half of it failing opens the breaker, a probe that succeeds closes it."""
+
+    async def flap(_: Post) -> web.StreamResponse:
+        return web.Response(status=500 if len(receiver.posts) % 2 == 0 else 204)
+
+    await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
+    receiver.answer = flap
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(45)))
+    await service.attempted(20)
+    await service.stays_idle()
+    assert (len(receiver.posts), await breaker_of(service)) == (20, ("open", 1))
+    service.clock.advance(seconds=31)
+    # The probe, and what opens it again: having been closed, for no longer than before.
+    await service.attempted(1 + 20 + 21)
+    await service.stays_idle()
+    assert (len(receiver.posts), await breaker_of(service)) == (42, ("open", 1))
+    receiver.answer = None
+    service.clock.advance(minutes=10)
+    await service.settled(45)
+    assert await breaker_of(service) == ("closed", 0)
+    assert len({post.id for post in receiver.posts}) == 45
+    numbers = await service.query(
+        "SELECT array_agg(number ORDER BY number) AS n FROM webhooks.attempts GROUP BY delivery_id"
+    )
+    assert all(row["n"] == list(range(1, len(row["n"]) + 1)) for row in numbers)
 
 
 async def test_it_is_open_for_other_processes_too_and_they_probe_together_once(

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.webhooks.domain.health import APART, DISABLE_AFTER, Finding, Health, after_failure, after_success
-from tests.services.webhooks.conftest import DEADLINE_SECONDS, Merchant, Service, code_redeemed, until
+from tests.databases import Database
+from tests.services.webhooks.conftest import (
+    DEADLINE_SECONDS,
+    Merchant,
+    Service,
+    code_redeemed,
+    running_service,
+    until,
+)
 from tests.services.webhooks.receiver import Post, Receiver
 
 _ATTEMPTED = "SELECT 1 FROM webhooks.deliveries WHERE attempts_made > 0"
@@ -101,6 +109,7 @@ async def test_warnings_the_end_and_the_way_back(service: Service, merchant: Mer
     service.clock.advance(hours=12)
     await service.consume(code_redeemed(merchant, "LAST"))
     await until(lambda: service.events("webhook.endpoint_disabled"))
+    assert len(service.events("webhook.endpoint_failing")) == 2
     assert service.events("webhook.endpoint_disabled")[0]["reason"] == "failing"
     path = f"/endpoints/{endpoint['id']}"
     shown = await service.send("GET", path, merchant.partner_key)
@@ -111,6 +120,29 @@ async def test_warnings_the_end_and_the_way_back(service: Service, merchant: Mer
     await service.consume(code_redeemed(merchant, "AGAIN"))
     await until(lambda: any(b"AGAIN" in post.body for post in receiver.posts))
     assert not any(b"MISSED" in post.body for post in receiver.posts)
+
+
+async def test_two_processes_that_find_it_failing_at_once_warn_once(
+    database: Database, service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    await service.endpoint(merchant.partner_key, receiver.url)
+    receiver.status = 500
+    await failing_for(service, merchant, 13)
+    release = receiver.hang(500)
+    service.clock.advance(hours=48)
+    async with running_service(database, service.clock) as other:
+        for process in (service, other):
+            await process.consume(code_redeemed(merchant, f"C{id(process)}"))
+            await until(lambda process=process: process.dispatcher.in_flight)  # type: ignore[misc]
+        before = (await service.query("SELECT count(*) FROM webhooks.attempts"))[0]["count"]
+        under_way = receiver.under_way
+        release.set()
+        await service.attempted(before + under_way)
+        await until(lambda: service.events("webhook.endpoint_failing") or other.events("webhook.endpoint_failing"))
+    told = [*service.events("webhook.endpoint_failing"), *other.events("webhook.endpoint_failing")]
+    assert [warning["level"] for warning in told] == [50]
+    stored = await service.query("SELECT count(*) FROM webhooks.outbox")
+    assert stored[0]["count"] == 1
 
 
 async def test_a_recovery_is_told_of_once(service: Service, merchant: Merchant, receiver: Receiver) -> None:
@@ -140,6 +172,43 @@ async def test_a_success_now_and_then_keeps_it_alive(service: Service, merchant:
     shown = await service.send("GET", f"/endpoints/{endpoint['id']}", merchant.partner_key)
     assert shown.data["status"] == "active"
     assert service.events("webhook.endpoint_failing") == []
+
+
+async def test_one_that_flaps_for_a_week_is_neither_warned_nor_disabled(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """Every success sets the clock back, whatever fails beside it."""
+
+    endpoint = await service.endpoint(merchant.partner_key, receiver.url)
+    for turn in range(7):
+        receiver.status = 500
+        await service.consume(code_redeemed(merchant, f"BAD{turn}"))
+        await service.attempted(3 * turn + 1)
+        service.clock.advance(hours=13)
+        receiver.status = 204
+        service.dispatcher.note_backlog()
+        await service.consume(code_redeemed(merchant, f"GOOD{turn}"))
+        await service.attempted(3 * turn + 3)
+        await service.settled(2 * turn + 2)
+        service.clock.advance(hours=13)
+    shown = await service.send("GET", f"/endpoints/{endpoint['id']}", merchant.partner_key)
+    assert (shown.data["status"], shown.data["disabled_reason"]) == ("active", None)
+    assert not {event.type for event in service.handed_over} & {"webhook.endpoint_failing", "webhook.recovered"}
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 59), st.booleans()), max_size=60))
+def test_no_course_with_a_success_every_two_days_is_worth_a_warning(course: list[tuple[float, bool]]) -> None:
+    health, now, last_success = Health(), START, START
+    for hours, has_succeeded in course:
+        now += timedelta(hours=hours)
+        if has_succeeded or now - last_success >= DISABLE_AFTER / 2:
+            recovered = after_success(health, now)
+            health, last_success = recovered.health, now
+            assert not recovered.has_recovered
+        else:
+            finding = after_failure(health, now)
+            health = finding.health
+            assert (finding.warning, finding.is_to_be_disabled) == (0, False)
 
 
 @pytest.mark.parametrize("status", [204, 500])
