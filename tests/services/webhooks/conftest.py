@@ -224,7 +224,7 @@ class Service:
     async def stays_idle(self) -> None:
         """Let it look for what may go out, and hold that it has found nothing."""
         await self.claimed_again()
-        assert not self.dispatcher._held
+        assert not self.dispatcher._holdings._count
 
     async def said(self, count: int) -> list[OutboxEvent]:
         """Wait for so many events: they are handed over after the commit that the database shows already."""

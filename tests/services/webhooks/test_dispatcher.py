@@ -156,7 +156,7 @@ async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
     await until(lambda: receiver.under_way == 2)
     stopping = asyncio.create_task(service.dispatcher.stop())
-    await until(lambda: service.dispatcher._is_stopping and not service.dispatcher._to_release)
+    await until(lambda: service.dispatcher._holdings.is_stopping and not service.dispatcher._holdings.to_release)
     assert not stopping.done()
     release.set()
     await asyncio.wait_for(stopping, 10)
