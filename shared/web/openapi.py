@@ -162,7 +162,7 @@ def _operation(service: str, route: Route, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _operation_id(service: str, route: Route) -> str:
-    words = [word for word in re.split(r"[^a-zA-Z0-9]+", route.path) if word]
+    words = [word for word in re.split(r"[^a-zA-Z0-9]+", _PARAMETER.sub(r"{\1}", route.path)) if word]
     return "_".join([service, route.method.lower(), *words])
 
 

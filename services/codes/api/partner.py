@@ -213,7 +213,8 @@ ROUTES: Final = (
     ),
     Route(
         method="GET",
-        path="/api/partners/codes/{code}",
+        # All but the path of the mint, so that nothing is promised there; a code of that name has other spellings.
+        path="/api/partners/codes/{code:(?!generate$)[^/]+}",
         handler=get_code,
         summary="Show one of your codes",
         description="The code in any spelling: capitals, dashes and spaces do not matter.",

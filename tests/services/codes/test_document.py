@@ -12,9 +12,10 @@ async def test_router_and_document_agree(service: Service) -> None:
 
 
 async def test_a_path_written_out_allows_what_its_document_says(service: Service) -> None:
-    """A template that would take the same path must not widen it."""
-    refused = await service.send("DELETE", "/api/partners/codes/generate")
-    assert (refused.status, refused.headers["Allow"]) == (405, "POST")
+    """A template that would take the same path neither widens it nor answers in its place."""
+    for method in ("DELETE", "GET"):
+        refused = await service.send(method, "/api/partners/codes/generate")
+        assert (refused.status, refused.headers["Allow"]) == (405, "POST")
 
 
 async def test_what_has_no_default_offers_none(service: Service) -> None:
