@@ -14,7 +14,8 @@ AsProgram = Annotated[
 ]
 Format = Literal["flat", "standard", "thin", "cloudevents"]
 EventType = Annotated[
-    list[str] | None, Parameter(negative=(), help="May be given several times; all types by default.")
+    list[str] | None,
+    Parameter(negative=(), help="A type or a group such as code.*; may be given several times; all by default."),
 ]
 
 

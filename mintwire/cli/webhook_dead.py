@@ -23,7 +23,7 @@ class Filters:
     endpoint
         Only those to this endpoint.
     event_type
-        Only those of this type.
+        Only those of this type, or of a group such as code.*
     since
         Only those from this time on, RFC 3339.
     reason

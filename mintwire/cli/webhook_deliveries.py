@@ -42,7 +42,7 @@ async def deliveries(
     status
         Only those that stand like this.
     event_type
-        Only those of this type.
+        Only those of this type, or of a group such as code.*
     message
         Only those of this message, what receivers see as webhook-id.
     since
@@ -157,7 +157,7 @@ async def messages(
     Parameters
     ----------
     event_type
-        Only those of this type.
+        Only those of this type, or of a group such as code.*
     since
         Only those made from this time on, RFC 3339.
     until

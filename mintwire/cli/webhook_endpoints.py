@@ -15,15 +15,31 @@ from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, pat
 
 @command
 async def endpoints(
-    *, program: AsProgram = False, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+    *,
+    status: Annotated[Literal["active", "paused", "disabled"] | None, Parameter(negative=())] = None,
+    event_type: str | None = None,
+    uid: str | None = None,
+    program: AsProgram = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
 ) -> None:
     """List endpoints.
 
-    Example: mintwire webhook endpoints --program
+    Example: mintwire webhook endpoints --program --event-type code.redeemed
+
+    Parameters
+    ----------
+    status
+        Only those that stand like this.
+    event_type
+        Only those that get events of this type, by its name or otherwise.
+    uid
+        Only the one of this name of your own.
     """
     target = read_target()
-    url = path(target, "endpoints")
-    page = await fetch_page(url, key=key_of(target, program), query={"limit": limit, "cursor": cursor})
+    query = {"status": status, "event_type": event_type, "uid": uid, "limit": limit, "cursor": cursor}
+    page = await fetch_page(path(target, "endpoints"), key=key_of(target, program), query=query)
     show_page(page, ("id", "uid", "status", "url", "event_types", "disabled_reason"), as_json)
 
 

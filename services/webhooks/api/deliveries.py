@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
+from services.webhooks.api.event_types import TypeFilter
 from services.webhooks.api.exchange import COMMON, once, owner, use_cases
 from services.webhooks.api.shapes import (
     AttemptData,
@@ -46,7 +47,7 @@ class DeliveriesOfEndpointQuery(PageQuery):
     """Filters of the list of an endpoint's deliveries."""
 
     status: DeliveryStatus | None = None
-    event_type: Text | None = None
+    event_type: TypeFilter = None
     message_id: Text | None = Field(None, description="What receivers see as webhook-id.")
     since: Instant | None = Field(None, description="Only those that were made at this time or later.")
     until: Instant | None = Field(None, description="Only those that were made before this time.")
@@ -62,7 +63,7 @@ class DeadLetterQuery(PageQuery):
     """Filters of the list of dead letters."""
 
     endpoint_id: uuid.UUID | None = None
-    event_type: Text | None = None
+    event_type: TypeFilter = None
     since: Instant | None = Field(None, description="Only those that died at this time or later.")
     reason: Text | None = Field(None, description="Only those that were given up for this reason.")
 
@@ -71,7 +72,7 @@ class ChosenDeadLetters(RequestModel):
     """Which dead letters are meant; without filters all of them, the oldest first."""
 
     endpoint_id: uuid.UUID | None = None
-    event_type: Text | None = None
+    event_type: TypeFilter = None
     since: Instant | None = None
     reason: Text | None = None
     limit: Annotated[Int, Field(ge=1, le=MAX_REPLAYED)] = MAX_REPLAYED

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from aiohttp import web
 from pydantic import Field, model_validator
 
+from services.webhooks.api.event_types import CHOICE
 from services.webhooks.api.exchange import COMMON, etag, once, owner, use_cases, versions
 from services.webhooks.api.shapes import (
     AttemptData,
@@ -20,7 +21,6 @@ from services.webhooks.domain.addresses import MAX_URL_LENGTH
 from services.webhooks.domain.endpoints import (
     DEFAULT_IN_FLIGHT,
     DEFAULT_TIMEOUT,
-    EVERYTHING,
     LONGEST_STEP_SECONDS,
     LONGEST_TIMEOUT,
     MAX_IN_FLIGHT,
@@ -35,6 +35,7 @@ from services.webhooks.domain.endpoints import (
     Ordering,
     ShownEndpoint,
 )
+from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth
 from services.webhooks.domain.signature import Signing
 from shared.web import (
@@ -96,7 +97,7 @@ class EndpointCreation(RequestModel):
     """An endpoint to be made. It is active at once unless it is to begin otherwise."""
 
     url: _URL = Field(description="https; in development also http to a loopback host.")
-    event_types: _Types = Field([EVERYTHING], description="Types of events, or * for all but webhook.*")
+    event_types: _Types = Field([EVERYTHING], description=CHOICE)
     uid: _UID | None = Field(None, description="Your own name for it; no two of your endpoints have the same.")
     description: Text | None = None
     metadata: _Metadata = Field(default_factory=dict, description="Your own notes; we only keep them.")
@@ -121,7 +122,7 @@ class EndpointChange(RequestModel):
     """Members to be changed; the others stay. Null takes away what need not be there."""
 
     url: _URL | None = None
-    event_types: _Types | None = None
+    event_types: _Types | None = Field(None, description=CHOICE)
     uid: _UID | None = None
     description: Text | None = None
     metadata: _Metadata | None = None

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
+from services.webhooks.api.event_types import CHOICE
 from services.webhooks.api.exchange import COMMON, owner, use_cases
 from services.webhooks.api.shapes import EndpointData, endpoint_data
 from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, message_name, printable
-from services.webhooks.domain.endpoints import EVERYTHING, Format
+from services.webhooks.domain.endpoints import Format
+from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.signature import Signing
 from services.webhooks.usecases.listen import Handed, ListenerDraft, answer_of
 from shared.clock import format_microseconds, utc_now
@@ -24,7 +26,7 @@ _BODY_LIMIT: Final = 2 * 1024 * 1024
 class ListenerCreation(RequestModel):
     """A listener to be opened. It closes itself when nobody has asked for five minutes; with a name, for three days."""
 
-    event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field([EVERYTHING])
+    event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field([EVERYTHING], description=CHOICE)
     format: Format = "flat"
     signing: Signing = "hmac"
     partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner to listen as.")

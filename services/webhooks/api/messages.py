@@ -1,4 +1,4 @@
-"""`/v1/webhooks/messages`, the catalogue of event types, and the debugger of signatures."""
+"""`/v1/webhooks/messages`, and the debugger of signatures."""
 
 import uuid
 from datetime import datetime
@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final, Self
 from aiohttp import web
 from pydantic import Field, model_validator
 
+from services.webhooks.api.event_types import TypeFilter
 from services.webhooks.api.exchange import COMMON, once, owner, use_cases
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS
 from services.webhooks.domain.deliveries import message_id_of, message_name
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
 from services.webhooks.domain.messages import ListedMessage, MessageFilter, Resent
-from services.webhooks.usecases.describe_events import EventType, event_type, event_types
 from shared.clock import format_microseconds
 from shared.web import (
     Data,
@@ -64,7 +64,7 @@ class MessageData(ResponseModel):
 class MessageQuery(PageQuery):
     """Filters of the list of messages."""
 
-    event_type: Text | None = None
+    event_type: TypeFilter = None
     since: Instant | None = Field(None, description="Only those that were made at this time or later.")
     until: Instant | None = Field(None, description="Only those that were made before this time.")
 
@@ -83,17 +83,6 @@ class ResentData(ResponseModel):
     endpoint_id: str
     delivery_id: str
     is_due: bool
-
-
-class EventTypeData(ResponseModel):
-    """A type of events. `json_schema` and `example` are about the data, `bodies` shows what receivers get by format."""
-
-    name: str
-    description: str
-    is_operational: bool
-    json_schema: dict[str, Any]
-    example: dict[str, Any]
-    bodies: dict[str, dict[str, Any]]
 
 
 class SignatureCheck(RequestModel):
@@ -125,17 +114,6 @@ class SignatureCheckData(ResponseModel):
     valid: bool
     verified_by: str | None
     problems: list[ProblemData]
-
-
-def _event_type_data(found: EventType) -> EventTypeData:
-    return EventTypeData(
-        name=found.name,
-        description=found.description,
-        is_operational=found.is_operational,
-        json_schema=found.schema,
-        example=found.example,
-        bodies=found.bodies,
-    )
 
 
 def _listed_data(found: ListedMessage) -> ListedMessageData:
@@ -198,19 +176,6 @@ async def redact_message(request: Request) -> web.StreamResponse:
         raise HTTPProblem(403, "scope_missing", "This needs a program's API key.")
     await use_cases(request).redact_message(request.program_id, _message_id(request))
     return await show_message(request)
-
-
-async def list_event_types(request: Request) -> web.StreamResponse:
-    """List the types that endpoints may subscribe to."""
-    return data_response([_event_type_data(each) for each in event_types(owner(request))])
-
-
-async def show_event_type(request: Request) -> web.StreamResponse:
-    """Show one type."""
-    found = event_type(owner(request), request.path("name"))
-    if found is None:
-        raise not_found()
-    return data_response(_event_type_data(found))
 
 
 async def verify_signature(request: Request) -> web.StreamResponse:
@@ -285,24 +250,6 @@ ROUTES: Final = (
         description="With a program's key. That the message was, and where it went, stays; it cannot be sent again.",
         tag="messages",
         responses={200: Data[MessageData], 404: _MISSING, 409: "It is being sent just now"},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path="/v1/webhooks/event-types",
-        handler=list_event_types,
-        summary="List the types of events, with schema and example",
-        tag="event types",
-        responses={200: Data[list[EventTypeData]]},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path="/v1/webhooks/event-types/{name}",
-        handler=show_event_type,
-        summary="Show a type of events",
-        tag="event types",
-        responses={200: Data[EventTypeData], 404: "No such type, or not for this key"},
         **_COMMON,
     ),
     Route(

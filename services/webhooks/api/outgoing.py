@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from services.webhooks.domain.endpoints import TEST, Owner
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.event_types import TEST
 from services.webhooks.usecases.describe_events import MODELS, EventType, event_types
 from shared.web import Webhooks
 

@@ -42,7 +42,9 @@ class ReplayCreation(RequestModel):
     )
     since: Instant = Field(description="Of events that came in at this time or later.")
     until: Instant | None = Field(None, description="And before this time; by default now.")
-    event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = None
+    event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = Field(
+        None, description="Only events of these types, or of groups such as code.*"
+    )
     dry_run: bool = Field(False, description="Only count.")
     rate_per_second: Annotated[Int, Field(ge=1, le=MOST_RATE)] = Field(
         DEFAULT_RATE, description="How many become due in a second."

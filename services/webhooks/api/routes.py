@@ -2,7 +2,17 @@
 
 from typing import Final
 
-from services.webhooks.api import deliveries, endpoints, health, keys, listeners, messages, outgoing, replays
+from services.webhooks.api import (
+    deliveries,
+    endpoints,
+    event_types,
+    health,
+    keys,
+    listeners,
+    messages,
+    outgoing,
+    replays,
+)
 
 ROUTES: Final = (
     *endpoints.ROUTES,
@@ -11,6 +21,7 @@ ROUTES: Final = (
     *deliveries.ROUTES,
     *replays.ROUTES,
     *messages.ROUTES,
+    *event_types.ROUTES,
     *listeners.ROUTES,
 )
 WEBHOOKS: Final = outgoing.WEBHOOKS

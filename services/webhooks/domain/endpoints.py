@@ -1,12 +1,13 @@
 """Endpoints: what they are, and which events reach them."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 from services.webhooks.domain.errors import InvalidField
+from services.webhooks.domain.event_types import is_operational, subscribes
 from services.webhooks.domain.headers import Auth, AuthType
 from services.webhooks.domain.signature import Signing
 
@@ -15,9 +16,6 @@ Format = Literal["flat", "standard", "thin", "cloudevents"]
 Ordering = Literal["none", "key", "strict"]
 OnExhausted = Literal["block", "skip"]
 Breaker = Literal["closed", "open", "half_open"]
-EVERYTHING: Final = "*"
-TEST: Final = "test"
-OPERATIONAL_PREFIX: Final = "webhook."
 DEFAULT_IN_FLIGHT: Final = 50
 MAX_IN_FLIGHT: Final = 100
 MAX_ENDPOINTS: Final = 500
@@ -144,32 +142,13 @@ class EndpointState:
     is_failing: bool = False
 
 
-def is_operational(event_type: str) -> bool:
-    """Say whether an event reports on deliveries themselves."""
-    return event_type.startswith(OPERATIONAL_PREFIX)
-
-
 def wants(subscription: Subscription, event_type: str, about_endpoint: str | None) -> bool:
     """Say whether an endpoint gets an event of its owner.
 
-    Operational events go only where they are subscribed by name, and never to the endpoint that they report on.
+    Operational events go only where they are chosen by name or group, and never to the endpoint that they report on.
     """
     is_about_it = is_operational(event_type) and about_endpoint == str(subscription.endpoint_id)
     return subscribes(subscription.event_types, event_type) and not is_about_it
-
-
-def subscribes(event_types: Collection[str], event_type: str) -> bool:
-    """Say whether a choice of types has this one: everything has all but operational events."""
-    return event_type in event_types or (EVERYTHING in event_types and not is_operational(event_type))
-
-
-def check_event_types(chosen: Sequence[str], allowed: Collection[str]) -> tuple[str, ...]:
-    """Return the types without repetition, in order; raises `InvalidField` for names that cannot be subscribed."""
-    for name in chosen:
-        if name != EVERYTHING and name not in allowed:
-            listed = ", ".join(sorted(allowed))
-            raise InvalidField("event_types", f"must be * or some of: {listed}")
-    return tuple(dict.fromkeys(chosen))
 
 
 def check_schedule(seconds: Sequence[int]) -> tuple[int, ...]:

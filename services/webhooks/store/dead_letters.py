@@ -6,6 +6,7 @@ from datetime import datetime
 from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, DeliveryStatus
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store.deliveries import to_delivery
+from services.webhooks.store.filters import like
 from shared.database.pool import Connection
 
 LIST_DEAD_LETTERS = """
@@ -16,7 +17,7 @@ FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT * FROM dead_letters f
     WHERE f.endpoint_id = e.id AND ($6::uuid IS NULL OR f.delivery_id < $6)
-        AND ($4::text IS NULL OR f.event_type = $4) AND ($5::timestamptz IS NULL OR f.died_at >= $5)
+        AND ($4::text IS NULL OR f.event_type LIKE $4) AND ($5::timestamptz IS NULL OR f.died_at >= $5)
         AND ($8::text IS NULL OR f.reason = $8)
     ORDER BY f.delivery_id DESC LIMIT $7) AS l
 JOIN deliveries d ON d.id = l.delivery_id
@@ -41,7 +42,7 @@ WITH chosen AS (
     JOIN messages m ON m.id = d.message_id AND m.format = d.format AND m.body IS NOT NULL
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
         AND e.archived_at IS NULL
-        AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
+        AND ($4::text IS NULL OR l.event_type LIKE $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
         AND ($6::uuid IS NULL OR l.delivery_id = $6) AND ($10::text IS NULL OR l.reason = $10)
     ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED FOR SHARE OF m
 ), revived AS (
@@ -66,7 +67,7 @@ WITH chosen AS (
     SELECT l.delivery_id
     FROM endpoints e JOIN dead_letters l ON l.endpoint_id = e.id
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR e.id = $3)
-        AND ($4::text IS NULL OR l.event_type = $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
+        AND ($4::text IS NULL OR l.event_type LIKE $4) AND ($5::timestamptz IS NULL OR l.died_at >= $5)
         AND ($6::text IS NULL OR l.reason = $6)
     ORDER BY l.delivery_id LIMIT $7 FOR UPDATE OF l SKIP LOCKED
 ), purged AS (
@@ -88,7 +89,7 @@ async def list_page(
         owner.program_id,
         owner.partner_id,
         chosen.endpoint_id,
-        chosen.event_type,
+        like(chosen.event_type),
         chosen.since,
         before,
         limit,
@@ -120,7 +121,7 @@ async def revive(
         owner.program_id,
         owner.partner_id,
         chosen.endpoint_id,
-        chosen.event_type,
+        like(chosen.event_type),
         chosen.since,
         delivery_id,
         limit,
@@ -143,7 +144,7 @@ async def purge(
         owner.program_id,
         owner.partner_id,
         chosen.endpoint_id,
-        chosen.event_type,
+        like(chosen.event_type),
         chosen.since,
         chosen.reason,
         limit,

@@ -16,6 +16,7 @@ from services.webhooks.domain.deliveries import (
     RecordedAttempt,
 )
 from services.webhooks.domain.endpoints import Owner
+from services.webhooks.store.filters import like
 from services.webhooks.store.intake import NewMessage
 from shared.database.pool import Connection
 from shared.ids import earliest_id
@@ -60,7 +61,7 @@ WITH chosen AS MATERIALIZED (
 ), page AS (
     SELECT id FROM scanned
     WHERE id >= coalesce((SELECT id FROM mark), $5) AND ($6::text IS NULL OR status = $6)
-        AND ($7::text IS NULL OR event_type = $7)
+        AND ($7::text IS NULL OR event_type LIKE $7)
     ORDER BY id DESC LIMIT $8
 )
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.status, d.attempts_made, d.last_status, d.last_error_code,
@@ -81,7 +82,7 @@ JOIN endpoints e ON e.id = d.endpoint_id
 LEFT JOIN delivery_queue q ON q.delivery_id = d.id AND q.token IS NULL
 WHERE d.message_id = $10 AND e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2)
     AND ($3::uuid IS NULL OR e.id = $3) AND ($4::uuid IS NULL OR d.id < $4)
-    AND ($5::text IS NULL OR d.status = $5) AND ($6::text IS NULL OR d.event_type = $6)
+    AND ($5::text IS NULL OR d.status = $5) AND ($6::text IS NULL OR d.event_type LIKE $6)
     AND ($8::uuid IS NULL OR d.id >= $8) AND ($9::uuid IS NULL OR d.id < $9)
 ORDER BY d.id DESC LIMIT $7
 """
@@ -93,7 +94,7 @@ FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT f.delivery_id, f.visible_at, f.token FROM delivery_queue f
     WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.delivery_id < $4)
-        AND ($6::text IS NULL OR f.event_type = $6)
+        AND ($6::text IS NULL OR f.event_type LIKE $6)
         AND ($8::uuid IS NULL OR f.delivery_id >= $8) AND ($9::uuid IS NULL OR f.delivery_id < $9)
     ORDER BY f.delivery_id DESC LIMIT $7) AS q
 JOIN deliveries d ON d.id = q.delivery_id AND ($5::text IS NULL OR d.status = $5)
@@ -107,7 +108,7 @@ FROM endpoints e
 CROSS JOIN LATERAL (
     SELECT f.delivery_id FROM dead_letters f
     WHERE f.endpoint_id = e.id AND ($4::uuid IS NULL OR f.delivery_id < $4)
-        AND ($6::text IS NULL OR f.event_type = $6)
+        AND ($6::text IS NULL OR f.event_type LIKE $6)
         AND ($8::uuid IS NULL OR f.delivery_id >= $8) AND ($9::uuid IS NULL OR f.delivery_id < $9)
     ORDER BY f.delivery_id DESC LIMIT $7) AS l
 JOIN deliveries d ON d.id = l.delivery_id AND ($5::text IS NULL OR d.status = $5)
@@ -193,9 +194,9 @@ async def _rows(
         end = min(before or _LAST_ID, until or _LAST_ID)
         is_whole = chosen.status is None and chosen.event_type is None
         scanned = 0 if is_whole else SCANNED_PER_PAGE
-        wanted = (end, since or _FIRST_ID, chosen.status, chosen.event_type)
+        wanted = (end, since or _FIRST_ID, chosen.status, like(chosen.event_type))
         return await connection.fetch(LIST_DELIVERIES, *whose, *wanted, limit, scanned)
-    arguments = (*whose, before, chosen.status, chosen.event_type, limit, since, until)
+    arguments = (*whose, before, chosen.status, like(chosen.event_type), limit, since, until)
     if chosen.message_id is not None:
         return await connection.fetch(LIST_OF_MESSAGE, *arguments, chosen.message_id)
     if chosen.status == "pending":

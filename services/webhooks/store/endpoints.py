@@ -12,6 +12,7 @@ import orjson
 from services.webhooks.domain.deliveries import Target
 from services.webhooks.domain.endpoints import Endpoint, EndpointState, Owner, ShownAuth
 from services.webhooks.domain.errors import UIDTaken
+from services.webhooks.domain.event_types import choices_with
 from services.webhooks.domain.headers import Auth
 from services.webhooks.domain.signature import SigningKey
 from shared.database.pool import Connection
@@ -51,7 +52,7 @@ SELECT id, program_id, partner_id, uid, url, event_types, format, signing, descr
 FROM endpoints
 WHERE program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2) AND archived_at IS NULL AND listens_until IS NULL
     AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR id < $4)
-    AND ($6::text IS NULL OR event_types && ARRAY[$6, '*']) AND ($7::text IS NULL OR uid = $7)
+    AND ($6::text[] IS NULL OR event_types && $6) AND ($7::text IS NULL OR uid = $7)
 ORDER BY id DESC LIMIT $5
 """
 COUNT_ENDPOINTS = "SELECT count(*) FROM endpoints WHERE owner_id = $1 AND archived_at IS NULL"
@@ -161,8 +162,9 @@ async def list_page(
     limit: int,
 ) -> list[Endpoint]:
     """Return live endpoints, the newest first; with `event_type` those that get it."""
+    having = None if event_type is None else list(choices_with(event_type))
     rows = await connection.fetch(
-        LIST_ENDPOINTS, owner.program_id, owner.partner_id, status, before, limit, event_type, uid
+        LIST_ENDPOINTS, owner.program_id, owner.partner_id, status, before, limit, having, uid
     )
     return [_endpoint(row) for row in rows]
 

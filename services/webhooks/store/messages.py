@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage
+from services.webhooks.store.filters import like
 from shared.database.pool import Connection
 
 # A page looks at a bounded number of forms, so that a rare type costs no more among millions of messages than among a
@@ -25,7 +26,7 @@ WITH scanned AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC LIMIT $7
 ), chosen AS (
     SELECT DISTINCT ON (created_at, id) id, partner_id, event_type, occurred_at, created_at, redacted_at FROM scanned
-    WHERE $5::text IS NULL OR event_type = $5
+    WHERE $5::text IS NULL OR event_type LIKE $5
     ORDER BY created_at DESC, id DESC LIMIT $6
 ), last AS (
     SELECT id, created_at FROM scanned ORDER BY created_at, id LIMIT 1
@@ -43,7 +44,7 @@ WITH scanned AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC LIMIT $7
 ), chosen AS (
     SELECT DISTINCT ON (created_at, id) id, partner_id, event_type, occurred_at, created_at, redacted_at FROM scanned
-    WHERE $5::text IS NULL OR event_type = $5
+    WHERE $5::text IS NULL OR event_type LIKE $5
     ORDER BY created_at DESC, id DESC LIMIT $6
 ), last AS (
     SELECT id, created_at FROM scanned ORDER BY created_at, id LIMIT 1
@@ -110,7 +111,7 @@ async def list_page(
         owner.program_id,
         chosen.since or _FIRST,
         *(end if before is None else min(before, end)),
-        chosen.event_type,
+        like(chosen.event_type),
         limit + 1,
         SCANNED_PER_PAGE,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.replays import Replay, ReplayProgress, Step
+from services.webhooks.store.filters import like_any
 from shared.database.pool import Connection
 
 INSERT_REPLAY = """
@@ -65,14 +66,14 @@ DEAD_PAGE = """
 SELECT l.delivery_id AS id, d.message_id, d.format
 FROM dead_letters l JOIN deliveries d ON d.id = l.delivery_id
 WHERE l.endpoint_id = $1 AND l.delivery_id > $2 AND l.delivery_id < $3
-    AND ($4::text[] IS NULL OR l.event_type = ANY($4))
+    AND ($4::text[] IS NULL OR l.event_type LIKE ANY($4))
 ORDER BY l.delivery_id LIMIT $5
 """
 ALL_PAGE = """
 SELECT d.id, d.message_id, d.format
 FROM deliveries d
 WHERE d.endpoint_id = $1 AND d.id > $2 AND d.id < $3 AND d.status <> 'pending' AND d.event_type <> 'test'
-    AND ($4::text[] IS NULL OR d.event_type = ANY($4))
+    AND ($4::text[] IS NULL OR d.event_type LIKE ANY($4))
 ORDER BY d.id LIMIT $5
 """
 # Shared locks: a redaction that has begun is waited for, one that comes later finds what we have made due.
@@ -114,7 +115,7 @@ WHERE m.program_id = $1 AND m.created_at >= $2 AND m.created_at <= $3
     AND (m.created_at, m.id) > ($2, $4) AND (m.created_at, m.id) <= ($3, $5)
     AND m.format = $6 AND ($7::uuid IS NULL OR m.partner_id = $7) AND m.body IS NOT NULL
     AND m.event_type NOT LIKE 'webhook.%' AND m.event_type <> 'test'
-    AND ($8::text[] IS NULL OR m.event_type = ANY($8)) AND ($9::text[] IS NULL OR m.event_type = ANY($9))
+    AND ($8::text[] IS NULL OR m.event_type LIKE ANY($8)) AND ($9::text[] IS NULL OR m.event_type LIKE ANY($9))
     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = $10)
 ORDER BY m.created_at, m.id LIMIT $11
 """
@@ -206,7 +207,7 @@ async def page(
     connection: Connection, replay: Replay, after: uuid.UUID, before: uuid.UUID
 ) -> list[tuple[uuid.UUID, uuid.UUID, str]]:
     """Return the next deliveries that a job means, as id, message and form of the message, in order."""
-    chosen = (replay.endpoint_id, after, before, replay.event_types, replay.step_size)
+    chosen = (replay.endpoint_id, after, before, like_any(replay.event_types), replay.step_size)
     if replay.which == "failed":
         rows = await connection.fetch(DEAD_PAGE, *chosen)
     else:
@@ -258,8 +259,8 @@ async def missing(
         until[1],
         kept,
         replay.partner_id,
-        subscribed,
-        replay.event_types,
+        like_any(subscribed),
+        like_any(replay.event_types),
         replay.endpoint_id,
         replay.step_size,
     )

@@ -15,10 +15,10 @@ from services.webhooks.domain.endpoints import (
     Owner,
     ShownEndpoint,
     Terms,
-    check_event_types,
     check_schedule,
 )
 from services.webhooks.domain.errors import InvalidField, TooManyEndpoints
+from services.webhooks.domain.event_types import check_event_types
 from services.webhooks.domain.headers import check_auth, check_headers
 from services.webhooks.domain.signature import MadeKey, Signing, algorithms
 from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text

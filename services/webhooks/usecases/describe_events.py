@@ -8,7 +8,8 @@ from typing import Any, Final
 import orjson
 
 from services.webhooks.domain.bodies import members_of_test, message_format
-from services.webhooks.domain.endpoints import TEST, Owner, is_operational
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.event_types import TEST, is_operational
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 from services.webhooks.usecases.write_bodies import write_body

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.webhooks.domain.deliveries import HeldDelivery, Settlement, Target, message_name
-from services.webhooks.domain.endpoints import is_operational
+from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.health import Health
 from services.webhooks.domain.standing import Judgement, judge
 from services.webhooks.store import queue, results

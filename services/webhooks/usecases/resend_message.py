@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.webhooks.domain.bodies import message_format
-from services.webhooks.domain.endpoints import TEST, Owner, subscribes
+from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import (
     ContentGone,
     EndpointMissing,
@@ -17,6 +17,7 @@ from services.webhooks.domain.errors import (
     InvalidField,
     MessageNotResendable,
 )
+from services.webhooks.domain.event_types import TEST, subscribes
 from services.webhooks.domain.messages import Message, Resent
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import messages, replays

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.webhooks.domain.bodies import message_format
-from services.webhooks.domain.endpoints import EVERYTHING, Endpoint, Owner
+from services.webhooks.domain.endpoints import Endpoint, Owner
+from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.replays import Replay, Step
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import endpoints, replays

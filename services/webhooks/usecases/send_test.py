@@ -9,8 +9,9 @@ import orjson
 
 from services.webhooks.domain.bodies import members_of_test, message_format
 from services.webhooks.domain.deliveries import Answer, Outgoing, RecordedAttempt, message_name
-from services.webhooks.domain.endpoints import TEST, Endpoint, Owner
+from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.errors import EndpointMissing
+from services.webhooks.domain.event_types import TEST
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.store import deliveries, endpoints
 from services.webhooks.store.intake import NewMessage

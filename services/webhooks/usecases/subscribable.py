@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.webhooks.domain.endpoints import TEST
+from services.webhooks.domain.event_types import TEST
 from shared.events import catalogue
 
 PROGRAM_TYPES: Final = catalogue.SUBSCRIBABLE | {TEST}

@@ -225,10 +225,10 @@ async def test_dead_deliveries_are_listed_and_replayed(mintwire: Mintwire) -> No
 
 async def test_a_message_is_sent_again_and_the_endpoint_summed_up(mintwire: Mintwire) -> None:
     async with running_receiver() as receiver:
-        made = await mintwire.json(
-            "webhook", "create", receiver.url, "--event-type", "code.redeemed", "--uid", "shop-1"
-        )
-        assert made["uid"] == "shop-1"
+        made = await mintwire.json("webhook", "create", receiver.url, "--event-type", "code.*", "--uid", "shop-1")
+        for told, count in (("code.redeemed", 1), ("codes.generated", 0)):
+            found = await mintwire.json("webhook", "endpoints", "--uid", "shop-1", "--event-type", told)
+            assert [each["id"] for each in found] == [made["id"]] * count
         await redeemed(mintwire)
 
         async def is_told(times: int) -> bool:

@@ -1,0 +1,74 @@
+"""The catalogue of event types at `/v1/webhooks/event-types`, and how requests name types."""
+
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.webhooks.api.exchange import COMMON, owner
+from services.webhooks.usecases.describe_events import EventType, event_type, event_types
+from shared.web import Data, Request, ResponseModel, Route, Text, data_response, not_found
+
+CHOICE: Final = (
+    "Types of events; groups such as code.*, which has all types that begin with code. and those to come; "
+    "or * for all but webhook.*"
+)
+TypeFilter = Annotated[Text | None, Field(description="Only this type, or a group such as code.*")]
+
+
+class EventTypeData(ResponseModel):
+    """A type of events. `json_schema` and `example` are about the data, `bodies` shows what receivers get by format."""
+
+    name: str
+    description: str
+    is_operational: bool
+    json_schema: dict[str, Any]
+    example: dict[str, Any]
+    bodies: dict[str, dict[str, Any]]
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List the types that endpoints may subscribe to."""
+    return data_response([_data(each) for each in event_types(owner(request))])
+
+
+async def show(request: Request) -> web.StreamResponse:
+    """Show one type."""
+    found = event_type(owner(request), request.path("name"))
+    if found is None:
+        raise not_found()
+    return data_response(_data(found))
+
+
+def _data(found: EventType) -> EventTypeData:
+    return EventTypeData(
+        name=found.name,
+        description=found.description,
+        is_operational=found.is_operational,
+        json_schema=found.schema,
+        example=found.example,
+        bodies=found.bodies,
+    )
+
+
+_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "event types"}
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/webhooks/event-types",
+        handler=list_all,
+        summary="List the types of events, with schema and example",
+        description="Types that a program publishes itself (custom.*) are its own to describe.",
+        responses={200: Data[list[EventTypeData]]},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/event-types/{name}",
+        handler=show,
+        summary="Show a type of events",
+        responses={200: Data[EventTypeData], 404: "No such type, or not for this key"},
+        **_COMMON,
+    ),
+)
