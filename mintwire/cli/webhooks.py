@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from mintwire.cli import webhook_dead, webhook_deliveries, webhook_endpoints
+from mintwire.cli import webhook_dead, webhook_deliveries, webhook_endpoints, webhook_message
 from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
 from mintwire.cli.listening import Listener, stopped_by_signals, usual_name
@@ -17,6 +17,7 @@ from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, pat
 
 app = App(name="webhook", help="Listen for webhooks, make and try endpoints, look into deliveries, send again.")
 app.command(webhook_dead.app)
+app.command(webhook_message.app)
 for each in (*webhook_endpoints.COMMANDS, *webhook_deliveries.COMMANDS):
     app.command(each)
 app.command(webhook_endpoints.send_test, name="test")

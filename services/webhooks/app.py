@@ -37,6 +37,7 @@ from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.publish_message import PublishMessage
 from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
@@ -96,7 +97,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         )
         house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed)
         app = build_app(
-            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub),
+            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, kept),
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
         )
@@ -170,6 +171,7 @@ def build_use_cases(
     dispatcher: Dispatcher,
     worker: RunReplays,
     hub: ListenerHub,
+    kept: Retention,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
@@ -196,6 +198,7 @@ def build_use_cases(
         read_message=ReadMessage(database),
         resend_message=ResendMessage(answer_once, new_id, note_backlog),
         redact_message=RedactMessage(database, clock),
+        publish_message=PublishMessage(answer_once, kept, new_id, note_backlog),
         debug_signature=DebugSignature(database, clock, seal),
         listen=Listen(database, clock, seal, hub, new_id),
     )

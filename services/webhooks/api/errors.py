@@ -26,6 +26,7 @@ _CONFLICTS: Final[dict[type[errors.WebhookError], str]] = {
     errors.ContentGone: "content_gone",
     errors.FormMissing: "form_missing",
     errors.MessageNotResendable: "message_not_resendable",
+    errors.EventIDTaken: "event_id_conflict",
     errors.ReplayEnded: "replay_ended",
 }
 
@@ -38,6 +39,8 @@ def translate(error: Exception) -> HTTPProblem | None:
         return invalid_field(error.field, f"The {error.field} field {error.text}.")
     if isinstance(error, errors.UIDTaken):
         return HTTPProblem(409, "uid_taken", str(error), {"uid": [str(error)]})
+    if isinstance(error, errors.PayloadTooLarge):
+        return HTTPProblem(413, "payload_too_large", str(error))
     if isinstance(error, errors.EndpointOutdated):
         return HTTPProblem(412, "precondition_failed", str(error))
     if isinstance(error, errors.WebhookError) and (code := _CONFLICTS.get(type(error))):

@@ -16,6 +16,7 @@ from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage
 from services.webhooks.usecases.listen import Listen
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.publish_message import PublishMessage
 from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
@@ -24,7 +25,7 @@ from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAtt
 from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.send_test import SendTest
 from shared.idempotency import Once
-from shared.web import Request, answered_once
+from shared.web import HTTPProblem, Request, answered_once
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class UseCases:
     read_message: ReadMessage
     resend_message: ResendMessage
     redact_message: RedactMessage
+    publish_message: PublishMessage
     debug_signature: DebugSignature
     listen: Listen
 
@@ -88,6 +90,12 @@ def versions(request: Request) -> frozenset[int] | None:
 def etag(endpoint: Endpoint) -> dict[str, str]:
     """Return the header that names the version of an endpoint."""
     return {hdrs.ETAG: f'"{endpoint.version}"'}
+
+
+def refuse_partners(request: Request) -> None:
+    """Raise the refusal of a partner's key, for what only the program may do."""
+    if request.credential.partner_id is not None:
+        raise HTTPProblem(403, "scope_missing", "This needs a program's API key.")
 
 
 def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field, model_validator
 
 from services.webhooks.api.event_types import TypeFilter
-from services.webhooks.api.exchange import COMMON, once, owner, use_cases
+from services.webhooks.api.exchange import COMMON, once, owner, refuse_partners, use_cases
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS
 from services.webhooks.domain.deliveries import message_id_of, message_name
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
@@ -16,7 +16,6 @@ from services.webhooks.domain.messages import ListedMessage, MessageFilter, Rese
 from shared.clock import format_microseconds
 from shared.web import (
     Data,
-    HTTPProblem,
     Instant,
     Int,
     Page,
@@ -50,14 +49,19 @@ class ListedMessageData(ResponseModel):
 
 
 class MessageData(ResponseModel):
-    """What happened, whatever format it was sent in; `data` is null once it was redacted."""
+    """What happened, whatever format it was sent in; `data` is null once it was redacted.
+
+    `event_id` is the program's own of what it has published itself, `kept_until` when that is removed.
+    """
 
     id: str
+    event_id: str | None
     event_type: str
     partner_id: str | None
     occurred_at: str
     created_at: str
     data: dict[str, Any] | None
+    kept_until: str | None
     redacted_at: str | None
 
 
@@ -159,11 +163,13 @@ async def show_message(request: Request) -> web.StreamResponse:
     form, data = await use_cases(request).read_message(owner(request), _message_id(request))
     found = MessageData(
         id=message_name(form.id),
+        event_id=form.event_id,
         event_type=form.event_type,
         partner_id=None if form.partner_id is None else str(form.partner_id),
         occurred_at=format_microseconds(form.occurred_at),
         created_at=format_microseconds(form.created_at),
         data=data,
+        kept_until=None if form.kept_until is None else format_microseconds(form.kept_until),
         redacted_at=None if form.redacted_at is None else format_microseconds(form.redacted_at),
     )
     return data_response(found)
@@ -171,9 +177,8 @@ async def show_message(request: Request) -> web.StreamResponse:
 
 async def redact_message(request: Request) -> web.StreamResponse:
     """Forget what a message said."""
-    if request.credential.partner_id is not None:
-        # The program's endpoints have the same message.
-        raise HTTPProblem(403, "scope_missing", "This needs a program's API key.")
+    # The program's endpoints have the same message as its partner.
+    refuse_partners(request)
     await use_cases(request).redact_message(request.program_id, _message_id(request))
     return await show_message(request)
 

@@ -11,6 +11,7 @@ from services.webhooks.api import (
     listeners,
     messages,
     outgoing,
+    publishing,
     replays,
 )
 
@@ -21,6 +22,7 @@ ROUTES: Final = (
     *deliveries.ROUTES,
     *replays.ROUTES,
     *messages.ROUTES,
+    *publishing.ROUTES,
     *event_types.ROUTES,
     *listeners.ROUTES,
 )

@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from services.webhooks.domain.event_types import is_custom
+
 DEFAULT_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
 # Members that are ours; an attribute of the same name never takes their place.
 RESERVED: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
+# Members that every flat body has of its own.
+FLAT_MEMBERS: Final = ("event", "partner_id", "timestamp")
 MESSAGES_PATH: Final = "/v1/webhooks/messages"
 # What a purchase says about the customer and the basket is the program's business, not its partners'.
 _PROGRAMS_OWN: Final = frozenset({"customer", "order", "attribute_names"})
@@ -34,9 +38,12 @@ def content_type(kept: str) -> str:
     return "application/cloudevents+json" if plain_format(kept) == "cloudevents" else "application/json"
 
 
-def visible_data(data: Mapping[str, Any], kept: str) -> Mapping[str, Any]:
-    """Return of an event's data what those may see for whom the form is made."""
-    if not is_for_partners(kept):
+def visible_data(event_type: str, data: Mapping[str, Any], kept: str) -> Mapping[str, Any]:
+    """Return of an event's data what those may see for whom the form is made.
+
+    What a program publishes itself is meant for whom it names, whatever its members are called.
+    """
+    if not is_for_partners(kept) or is_custom(event_type):
         return data
     seen = {name: value for name, value in data.items() if name not in _PROGRAMS_OWN}
     if "attributes" in data:
@@ -53,7 +60,7 @@ def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime
         body["timestamp"] = milliseconds(occurred_at)
         body["codes_remaining"] = data.get("codes_remaining")
     else:
-        seen = visible_data(data, "flat")
+        seen = visible_data(event_type, data, "flat")
         body |= {name: value for name, value in seen.items() if name not in {"event", "timestamp"}}
         body["timestamp"] = milliseconds(occurred_at)
     return body

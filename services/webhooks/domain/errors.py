@@ -23,6 +23,8 @@ Exception
     ├── ContentGone
     ├── FormMissing
     ├── MessageNotResendable
+    ├── EventIDTaken
+    ├── PayloadTooLarge
     └── ReplayEnded
 """
 
@@ -134,6 +136,19 @@ class FormMissing(WebhookError):
 
 class MessageNotResendable(WebhookError):
     """A test is not sent again; ask for another one at the endpoint."""
+
+
+class EventIDTaken(WebhookError):
+    """Another message of this event_id was published before."""
+
+
+class PayloadTooLarge(WebhookError):
+    """The payload is larger than any message may be."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"The payload has {size} bytes; at most {limit} are accepted.")
+        self.size = size
+        self.limit = limit
 
 
 class ReplayEnded(WebhookError):

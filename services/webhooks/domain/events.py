@@ -12,7 +12,10 @@ _SUBJECTS: Final = ("code_id", "code", "coupon_id", "endpoint_id", "batch_id", "
 
 @dataclass(frozen=True, slots=True)
 class IncomingEvent:
-    """One event; `data` holds its members as they came, `occurred_at` is when the fact happened."""
+    """One event; `data` holds its members as they came, `occurred_at` is when the fact happened.
+
+    Whoever publishes an event of their own may say by `ordering_key` what it is to be in order with.
+    """
 
     event_id: str
     source: str
@@ -22,10 +25,13 @@ class IncomingEvent:
     occurred_at: datetime
     data: Mapping[str, Any]
     body_sha256: bytes
+    ordering_key: str | None = None
 
     @property
     def subject(self) -> str:
         """What the event is about: what is told of the same subject may be wanted in order."""
+        if self.ordering_key is not None:
+            return self.ordering_key
         for name in _SUBJECTS:
             if isinstance(found := self.data.get(name), str):
                 return found

@@ -1,17 +1,25 @@
 """Messages as they are shown: what happened, apart from where it was sent."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 # From the fullest form to the poorest; of a thin message the content is kept beside it.
 FULLEST_FIRST: Final = ("thin", "standard", "cloudevents", "flat")
+# Of what a program publishes itself: how large it may be as it is sent, and from when on receivers may find it large.
+MAX_PAYLOAD_BYTES: Final = 256 * 1024
+LARGE_PAYLOAD_BYTES: Final = 20_000
+SHORTEST_RETENTION_DAYS, LONGEST_RETENTION_DAYS = 5, 90
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in one of its forms; `body` and `content` are None once they are gone."""
+    """A message in one of its forms; `body` and `content` are None once they are gone.
+
+    One that a program has published itself has the program's `event_id`, and a time until which it is kept.
+    """
 
     id: uuid.UUID
     format: str
@@ -22,6 +30,8 @@ class Message:
     body: bytes | None
     content: bytes | None
     redacted_at: datetime | None
+    event_id: str | None = None
+    kept_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,31 @@ class ListedMessage:
     occurred_at: datetime
     created_at: datetime
     redacted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDraft:
+    """What a program wants told; without an `event_id` it is never taken for a repeat."""
+
+    event_type: str
+    payload: Mapping[str, Any]
+    event_id: str | None = None
+    partner_id: uuid.UUID | None = None
+    ordering_key: str | None = None
+    occurred_at: datetime | None = None
+    retention_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A message that a program has published; `deliveries` counts the endpoints that it was or is on its way to."""
+
+    message: ListedMessage
+    event_id: str
+    kept_until: datetime
+    deliveries: int
+    is_new: bool = False
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

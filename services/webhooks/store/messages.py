@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage
+from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage, Published
 from services.webhooks.store.filters import like
 from shared.database.pool import Connection
 
@@ -54,8 +54,17 @@ UNION ALL
 SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $7
 """
 FIND_FORMS = """
-SELECT id, format, partner_id, event_type, occurred_at, created_at, body, content, redacted_at
-FROM messages WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3)
+SELECT m.id, m.format, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.body, m.content, m.redacted_at,
+       c.event_id, c.keep_until
+FROM messages m LEFT JOIN custom_messages c ON c.message_id = m.id
+WHERE m.id = $1 AND m.program_id = $2 AND ($3::uuid IS NULL OR m.partner_id = $3)
+"""
+INSERT_CUSTOM = "INSERT INTO custom_messages (message_id, event_id, keep_until) VALUES ($1, $2, $3)"
+FIND_CUSTOM = """
+SELECT m.id, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.redacted_at, c.event_id, c.keep_until,
+       (SELECT count(*) FROM deliveries d WHERE d.message_id = m.id) AS deliveries
+FROM messages m JOIN custom_messages c ON c.message_id = m.id
+WHERE m.id = $1 AND m.program_id = $2 LIMIT 1
 """
 # The live endpoints that a message was on its way to, and those that are asked for; `delivery_id` is null where it was
 # not. Listeners take their messages themselves.
@@ -149,6 +158,17 @@ async def forms(connection: Connection, owner: Owner, message_id: uuid.UUID) -> 
     return [_message(row) for row in rows]
 
 
+async def insert_custom(connection: Connection, message_id: uuid.UUID, event_id: str, keep_until: datetime) -> None:
+    """Write of a message that a program has published it, under which id, and until when it is kept."""
+    await connection.execute(INSERT_CUSTOM, message_id, event_id, keep_until)
+
+
+async def find_custom(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID) -> Published | None:
+    """Return a message that a program has published."""
+    row = await connection.fetchrow(FIND_CUSTOM, message_id, program_id)
+    return None if row is None else Published(_listed(row), row["event_id"], row["keep_until"], row["deliveries"])
+
+
 async def redact(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID, now: datetime) -> int | None:
     """Forget the content of a message and cancel what waits to be sent of it.
 
@@ -183,4 +203,6 @@ def _message(row: Any) -> Message:
         row["body"],
         row["content"],
         row["redacted_at"],
+        row["event_id"],
+        row["keep_until"],
     )

@@ -5,19 +5,30 @@ from datetime import datetime
 
 from shared.database.pool import Connection
 
-# What waits to be sent keeps its message, however old that is.
+FIND_PROGRAMS = "SELECT DISTINCT program_id FROM endpoints"
+# What waits to be sent keeps its message, however old that is, and what a program has published itself has an end of
+# its own. What stays is passed over once: the next look begins where this one has ended.
 PURGE_MESSAGES = """
 WITH old AS (
-    SELECT m.id, m.format
-    FROM (SELECT DISTINCT program_id FROM endpoints) AS p
-    CROSS JOIN LATERAL (
-        SELECT id, format FROM messages
-        WHERE program_id = p.program_id AND created_at < $1
-            AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN delivery_queue q ON q.delivery_id = d.id
-                            WHERE d.message_id = messages.id)
-        ORDER BY created_at LIMIT $2) AS m
-    LIMIT $2)
-DELETE FROM messages m USING old WHERE m.id = old.id AND m.format = old.format RETURNING 1
+    SELECT m.id, m.format FROM messages m
+    WHERE m.program_id = $1 AND m.created_at >= $2 AND m.created_at < $3
+        AND NOT EXISTS (SELECT 1 FROM custom_messages c WHERE c.message_id = m.id)
+        AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN delivery_queue q ON q.delivery_id = d.id
+                        WHERE d.message_id = m.id)
+    ORDER BY m.created_at LIMIT $4)
+DELETE FROM messages m USING old WHERE m.id = old.id AND m.format = old.format RETURNING m.created_at
+"""
+PURGE_CUSTOM = """
+WITH old AS (
+    SELECT c.message_id FROM custom_messages c
+    WHERE c.keep_until <= $1
+        AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN delivery_queue q ON q.delivery_id = d.id
+                        WHERE d.message_id = c.message_id)
+    ORDER BY c.keep_until LIMIT $2
+), message AS (
+    DELETE FROM messages m USING old WHERE m.id = old.message_id
+)
+DELETE FROM custom_messages c USING old WHERE c.message_id = old.message_id RETURNING 1
 """
 PURGE_ATTEMPTS = """
 WITH old AS (
@@ -40,9 +51,25 @@ DELETE FROM deliveries d USING old WHERE d.id = old.id RETURNING 1
 """
 
 
-async def purge_messages(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` messages made before a time."""
-    return len(await connection.fetch(PURGE_MESSAGES, before, limit))
+async def programs(connection: Connection) -> list[uuid.UUID]:
+    """Return the programs that have, or had, endpoints."""
+    return [row["program_id"] for row in await connection.fetch(FIND_PROGRAMS)]
+
+
+async def purge_messages(
+    connection: Connection, program_id: uuid.UUID, since: datetime, before: datetime, limit: int
+) -> tuple[int, datetime]:
+    """Remove up to `limit` messages of a program made from `since` on and before a time.
+
+    Returns how many, and when the youngest of them was made.
+    """
+    rows = await connection.fetch(PURGE_MESSAGES, program_id, since, before, limit)
+    return len(rows), max((row["created_at"] for row in rows), default=since)
+
+
+async def purge_custom(connection: Connection, now: datetime, limit: int) -> int:
+    """Remove up to `limit` messages that programs have published and wanted kept until now."""
+    return len(await connection.fetch(PURGE_CUSTOM, now, limit))
 
 
 async def purge_attempts(connection: Connection, bound: uuid.UUID, before: datetime, limit: int) -> int:

@@ -1,9 +1,10 @@
 """What time brings about by itself: pauses end, deserted listeners go, old things are removed, secrets sealed anew."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from services.webhooks.domain.retention import Retention
@@ -20,6 +21,7 @@ from shared.metrics import WEBHOOK_ENDPOINTS, WEBHOOKS_PURGED
 TICK_SECONDS: Final = 5.0
 PURGE_EVERY_TICKS: Final = 120
 _BATCH: Final = 500
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 # Between two batches the deliveries have the machine to themselves.
 _BREATH_SECONDS: Final = 0.2
 
@@ -69,7 +71,8 @@ class KeepHouse:
         payloads, attempts, deliveries = (
             now - age for age in (self.kept.payloads, self.kept.attempts, self.kept.deliveries)
         )
-        await self._purge("messages", lambda c: retention.purge_messages(c, payloads, _BATCH))
+        await self._purge_messages(payloads)
+        await self._purge("messages", lambda c: retention.purge_custom(c, now, _BATCH))
         await self._purge("attempts", lambda c: _attempts(c, attempts))
         await self._purge("deliveries", lambda c: _deliveries(c, deliveries))
 
@@ -87,6 +90,19 @@ class KeepHouse:
         if count:
             get_logger().info("secrets_resealed", count=count)
         return count
+
+    async def _purge_messages(self, before: datetime) -> None:
+        async with self.database.connection() as connection:
+            programs = await retention.programs(connection)
+        for program_id in programs:
+            since = _EPOCH
+
+            async def remove(connection: Connection, program_id: uuid.UUID = program_id) -> int:
+                nonlocal since
+                removed, since = await retention.purge_messages(connection, program_id, since, before, _BATCH)
+                return removed
+
+            await self._purge("messages", remove)
 
     async def _purge(self, what: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
         while True:

@@ -66,11 +66,11 @@ class TakeInEvents:
     async def _take_in(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         now = self.clock()
         lease_ends = monotonic() + LEASE_SECONDS
-        work = _Work(self.lanes, secrets.randbits(62))
+        work = Work(self.lanes, secrets.randbits(62))
         try:
             async with self.database.connection() as connection:
                 owners = {e.program_id for e in events} | {e.partner_id for e in events if e.partner_id}
-                entries = [InboxEntry(e.program_id, e.source, e.event_id, e.body_sha256) for e in events]
+                entries = [inbox_entry(event) for event in events]
                 known, subscriptions = await intake.find(connection, entries, owners, now)
                 verdicts = Arrivals(entries).verdicts(known)
                 fresh = [place for place, verdict in enumerate(verdicts) if verdict == "fresh"]
@@ -86,10 +86,15 @@ class TakeInEvents:
         return verdicts
 
 
-class _Work:
-    """What a batch of fresh events comes to."""
+def inbox_entry(event: IncomingEvent) -> InboxEntry:
+    """Return what an event is known by."""
+    return InboxEntry(event.program_id, event.source, event.event_id, event.body_sha256)
 
-    def __init__(self, lanes: Lanes, token: int) -> None:
+
+class Work:
+    """What a batch of fresh events comes to; without lanes all of it lies due in the table."""
+
+    def __init__(self, lanes: Lanes | None = None, token: int = 0) -> None:
         self.messages: dict[tuple[uuid.UUID, str], NewMessage] = {}
         self.deliveries: list[NewDelivery] = []
         self._versions: dict[uuid.UUID, int] = {}
@@ -160,25 +165,38 @@ class _Work:
             now + LIFETIME,
         )
 
-    def _add(self, event: IncomingEvent, subscription: Subscription) -> None:
-        message_id = derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
-        key = (message_id, message_format(subscription.format, subscription.partner_id))
-        message = self.messages.get(key)
+    def keep(self, event: IncomingEvent, kept: str) -> NewMessage:
+        """Have a message of an event in a form, whether anybody gets it or not."""
+        message_id = id_of_message(event)
+        message = self.messages.get((message_id, kept))
         if message is None:
-            body, content = write_body(event, key[1], message_name(message_id))
-            message = self.messages[key] = NewMessage(
-                *key, event.program_id, event.partner_id, event.type, event.occurred_at, body, content
+            body, content = write_body(event, kept, message_name(message_id))
+            message = self.messages[message_id, kept] = NewMessage(
+                message_id, kept, event.program_id, event.partner_id, event.type, event.occurred_at, body, content
             )
+        return message
+
+    def _add(self, event: IncomingEvent, subscription: Subscription) -> None:
+        message = self.keep(event, message_format(subscription.format, subscription.partner_id))
         if subscription.is_disabled:
             # Nothing is sent, but once the endpoint is enabled again, what it has missed can be replayed.
             return
-        is_ours = subscription.is_open and self._lanes.reserve(subscription.endpoint_id, subscription.max_in_flight)
-        token = self._token if is_ours else None
+        token = self._token if self._has_room(subscription) else None
         owner_id = subscription.owner_id
         places = self._places.setdefault(owner_id, {})
-        place = places.setdefault(message_id, len(places))
+        place = places.setdefault(message.id, len(places))
         line = _line(subscription.ordering, event)
         self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token, owner_id, place, line))
+
+    def _has_room(self, subscription: Subscription) -> bool:
+        if self._lanes is None or not subscription.is_open:
+            return False
+        return self._lanes.reserve(subscription.endpoint_id, subscription.max_in_flight)
+
+
+def id_of_message(event: IncomingEvent) -> uuid.UUID:
+    """Return the id of an event's message, the same for every arrival of the event."""
+    return derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
 
 
 def _line(ordering: Ordering, event: IncomingEvent) -> str | None:

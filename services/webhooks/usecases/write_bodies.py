@@ -1,5 +1,8 @@
 """Writes what an event says in each format as bytes, once."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 
 from services.webhooks.domain.bodies import (
@@ -10,6 +13,7 @@ from services.webhooks.domain.bodies import (
     thin_members,
     visible_data,
 )
+from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.events import IncomingEvent
 
 
@@ -17,11 +21,18 @@ def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[byte
     """Return the body of an event's message in a form, and the event's data where the body only refers to it."""
     format_ = plain_format(kept)
     if format_ == "flat":
-        return orjson.dumps(flat_members(event.type, event.data, event.occurred_at)), None
-    data = visible_data(event.data, kept)
+        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at)), None
+    data = visible_data(event.type, event.data, kept)
     if format_ == "standard":
         return orjson.dumps(standard_members(event.type, data, event.occurred_at)), None
     if format_ == "thin":
         return orjson.dumps(thin_members(event.type, event.occurred_at, message_name)), orjson.dumps(data)
     members = cloudevents_members(event.type, data, event.occurred_at, event.event_id, event.source)
     return orjson.dumps(members), None
+
+
+def _with_partner(event: IncomingEvent) -> Mapping[str, Any]:
+    """Return an event's data with its partner, whom the data of ours name and a program's own need not."""
+    if not is_custom(event.type):
+        return event.data
+    return {"partner_id": None if event.partner_id is None else str(event.partner_id), **event.data}

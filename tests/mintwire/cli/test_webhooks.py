@@ -266,3 +266,18 @@ async def endpoint_at(mintwire: Mintwire, receiver: Receiver) -> str:
     url = f"{mintwire.environment['MINTWIRE_WEBHOOKS_URL']}/v1/webhooks/endpoints"
     body = {"url": receiver.url, "event_types": ["code.redeemed"]}
     return str((await fetch("POST", url, key=mintwire.environment["MINTWIRE_PARTNER_KEY"], body=body))["id"])
+
+
+async def test_an_event_of_ones_own_is_published_shown_and_forgotten(mintwire: Mintwire, tmp_path: Path) -> None:
+    (tmp_path / "payload.json").write_text('{"card_id": "a1b2c3d4"}')
+    send = ("webhook", "message", "send", "custom.card.sent")
+    made = await mintwire.json(*send, "--payload", '{"card_id": "a1b2c3d4"}', "--event-id", "e-1")
+    assert (made["event_type"], made["event_id"], made["deliveries"]) == ("custom.card.sent", "e-1", 0)
+    again = await mintwire.json(*send, "--file", str(tmp_path / "payload.json"), "--event-id", "e-1")
+    assert again["id"] == made["id"]
+    shown = await mintwire.json("webhook", "message", "show", made["id"], "--program")
+    assert shown["data"] == {"card_id": "a1b2c3d4"}
+    assert (await mintwire.json("webhook", "message", "redact", made["id"]))["data"] is None
+    assert "409" in (await mintwire(*send, "--payload", "{}", "--event-id", "e-1", code=1)).err
+    for wrong in ((), ("--payload", "[]"), ("--payload", "{"), ("--file", str(tmp_path / "nothing"))):
+        assert "payload" in (await mintwire(*send, *wrong, code=1)).err

@@ -19,6 +19,7 @@ from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher import upkeep
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
+from services.webhooks.domain.retention import Retention
 from services.webhooks.sender.names import Lookup, look_up
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.listen import ListenerHub
@@ -40,6 +41,7 @@ from tests.services.webhooks.receiver import Receiver, running_receiver
 
 SECRET_KEY = b"w" * 32
 DEADLINE_SECONDS = 10.0
+KEPT = Retention(timedelta(days=30), timedelta(days=30), timedelta(days=90))
 
 
 @dataclass
@@ -267,7 +269,7 @@ async def running_service(
         answer_once = AnswerOnce(pool, clock, seal, WebhookError)
         worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog)
         hub = ListenerHub(pool, clock)
-        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub)
+        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, KEPT)
         app = build_app(use_cases, CredentialReader(pool, clock), ready)
         take_in = TakeInEvents(pool, dispatcher, clock)
         admin = await asyncpg.connect(database.admin)

@@ -1,0 +1,154 @@
+"""`POST /v1/webhooks/messages`: events of types of a program's own."""
+
+import uuid
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.webhooks.api.exchange import COMMON, once, refuse_partners, use_cases
+from services.webhooks.domain.deliveries import message_name
+from services.webhooks.domain.event_types import CUSTOM_PATTERN
+from services.webhooks.domain.messages import (
+    LARGE_PAYLOAD_BYTES,
+    LONGEST_RETENTION_DAYS,
+    MAX_PAYLOAD_BYTES,
+    SHORTEST_RETENTION_DAYS,
+    MessageDraft,
+    Published,
+)
+from shared.clock import format_microseconds
+from shared.web import (
+    Data,
+    Instant,
+    Int,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    data_response,
+    respond,
+)
+
+# Beyond what every other request may have: white space and escapes can make a payload longer than it is sent.
+_BODY_LIMIT: Final = 2 * MAX_PAYLOAD_BYTES
+_LARGE: Final = f"The payload has more than {LARGE_PAYLOAD_BYTES} bytes; some receivers will not take that."
+_Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class MessageCreation(RequestModel):
+    """An event to be told to all who subscribe to its type."""
+
+    event_type: Annotated[str, Field(max_length=255, pattern=CUSTOM_PATTERN)] = Field(
+        description="A name of your own after custom., in small letters, such as custom.card.sent"
+    )
+    payload: dict[str, Any] = Field(
+        description=(
+            f"What there is to tell, at most {MAX_PAYLOAD_BYTES} bytes. "
+            "No member may be called event, partner_id or timestamp."
+        )
+    )
+    event_id: _Name | None = Field(
+        None, description="Your own id of the event: a repeat finds the message that is there, for 35 days at least."
+    )
+    partner_id: uuid.UUID | None = Field(
+        None, description="Whom it is for beside the program itself; the partner sees the whole payload."
+    )
+    ordering_key: _Name | None = Field(
+        None, description="What it is to be in order with, at endpoints that want order by key."
+    )
+    occurred_at: Instant | None = Field(None, description="When it happened; by default now.")
+    retention_days: Annotated[Int, Field(ge=SHORTEST_RETENTION_DAYS, le=LONGEST_RETENTION_DAYS)] | None = Field(
+        None, description="For how many days it is kept and can be replayed; by default as all messages."
+    )
+
+
+class PublishWarning(ResponseModel):
+    """Something that is not wrong and may yet bring trouble."""
+
+    code: str
+    hint: str
+
+
+class PublishedData(ResponseModel):
+    """A message that was published; `deliveries` counts the endpoints that it was or is on its way to."""
+
+    id: str
+    event_id: str
+    event_type: str
+    partner_id: str | None
+    occurred_at: str
+    created_at: str
+    kept_until: str
+    redacted_at: str | None
+    deliveries: int
+    warnings: list[PublishWarning]
+
+
+def _published(found: Published) -> web.Response:
+    message = found.message
+    data = PublishedData(
+        id=message_name(message.id),
+        event_id=found.event_id,
+        event_type=message.event_type,
+        partner_id=None if message.partner_id is None else str(message.partner_id),
+        occurred_at=format_microseconds(message.occurred_at),
+        created_at=format_microseconds(message.created_at),
+        kept_until=format_microseconds(found.kept_until),
+        redacted_at=None if message.redacted_at is None else format_microseconds(message.redacted_at),
+        deliveries=found.deliveries,
+        warnings=[PublishWarning(code="large_payload", hint=_LARGE)] if found.is_large else [],
+    )
+    return data_response(data, 201 if found.is_new else 200)
+
+
+async def publish(request: Request) -> web.StreamResponse:
+    """Take an event of a program's own in."""
+    refuse_partners(request)
+    body = request.body(MessageCreation)
+    draft = MessageDraft(
+        event_type=body.event_type,
+        payload=body.payload,
+        event_id=body.event_id,
+        partner_id=body.partner_id,
+        ordering_key=body.ordering_key,
+        occurred_at=body.occurred_at,
+        retention_days=body.retention_days,
+    )
+    return respond(
+        request, await use_cases(request).publish_message(request.program_id, draft, once(request, _published))
+    )
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/webhooks/messages",
+        handler=publish,
+        summary="Publish an event of a type of your own",
+        description=(
+            "With a program's key. The message goes to the program's endpoints, and with partner_id to those of that "
+            "partner too, as far as they subscribe to its type: the same way, in the same formats and under the same "
+            "guarantees as every other message. The same event_id with the same members answers with the message that "
+            f"is there. The body may have {_BODY_LIMIT} bytes."
+        ),
+        tag="messages",
+        body=MessageCreation,
+        body_limit=_BODY_LIMIT,
+        idempotent=True,
+        responses={
+            200: Data[PublishedData],
+            201: Data[PublishedData],
+            409: "Another message has this event_id, or the message of this event_id is kept no longer",
+            413: "The payload or the body is too large",
+        },
+        examples={
+            "request": {
+                "event_type": "custom.card.sent",
+                "event_id": "card-4711-sent",
+                "payload": {"card_id": "a1b2c3d4", "recipient_name": "Sarah"},
+            }
+        },
+        **COMMON,
+    ),
+)
