@@ -153,15 +153,15 @@ _INFRASTRUCTURE: Final[tuple[Route, ...]] = tuple(
 
 
 async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.Request) -> set[str]:
-    allowed: set[str] = set()
+    written_out: set[str] = set()
+    templates: set[str] = set()
     for resource in resources:
         if resource.canonical != _CATCH_ALL_SHOWN:
             found = (await resource.resolve(http))[1]
-            if found and isinstance(resource, web.PlainResource):
-                # Written out, it is what is meant, even where a template would take the path too.
-                return found
-            allowed |= found
-    return allowed
+            # The router has one path several times where its routes do not stand side by side.
+            (written_out if isinstance(resource, web.PlainResource) else templates).update(found)
+    # Written out, it is what is meant, even where a template would take the path too.
+    return written_out or templates
 
 
 def _family_of(path: str) -> Family:

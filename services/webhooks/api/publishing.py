@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import COMMON, once, refuse_partners, use_cases
+from services.webhooks.api.exchange import once, refuse_partners, use_cases
 from services.webhooks.domain.deliveries import message_name
 from services.webhooks.domain.event_types import CUSTOM_PATTERN
 from services.webhooks.domain.messages import (
@@ -149,6 +149,9 @@ ROUTES: Final = (
                 "payload": {"card_id": "a1b2c3d4", "recipient_name": "Sarah"},
             }
         },
-        **COMMON,
+        # A partner may not, and a program's key comes as Bearer.
+        security="bearer",
+        family="management",
+        scope="webhooks",
     ),
 )

@@ -145,6 +145,11 @@ async def test_an_idempotency_key_repeats_the_answer(service: Service, merchant:
     assert len(await ids(service)) == 1
 
 
+async def test_a_path_allows_what_all_its_routes_take(service: Service, merchant: Merchant) -> None:
+    refused = await service.send("PUT", "/messages", merchant.program_key, {})
+    assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD, POST")
+
+
 async def test_only_programs_publish_and_only_to_partners_of_theirs(service: Service, merchant: Merchant) -> None:
     refused = await publish(service, merchant.partner_key)
     assert (refused.status, refused.body["code"]) == (403, "scope_missing")
