@@ -44,14 +44,22 @@ async def endpoints(
 
 
 @command
-async def send_test(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> int:
+async def send_test(
+    endpoint_id: str, *, event_type: str | None = None, program: AsProgram = False, as_json: AsJSON = False
+) -> int:
     """Send a test webhook to an endpoint and show how it went; exit code 1 when it failed.
 
-    Example: mintwire webhook test 0192…
+    Example: mintwire webhook test 0192… --event-type code.redeemed
+
+    Parameters
+    ----------
+    event_type
+        The type whose example is sent; a plain test without it.
     """
     target = read_target()
     url = path(target, "endpoints", endpoint_id, "test")
-    attempt = await fetch("POST", url, key=key_of(target, program))
+    body = given(event_type=event_type)
+    attempt = await fetch("POST", url, key=key_of(target, program), body=body)
     show(attempt, as_json)
     return 0 if attempt.get("outcome") == "succeeded" else 1
 

@@ -35,7 +35,7 @@ from services.webhooks.domain.endpoints import (
     Ordering,
     ShownEndpoint,
 )
-from services.webhooks.domain.event_types import EVERYTHING
+from services.webhooks.domain.event_types import EVERYTHING, TEST
 from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth
 from services.webhooks.domain.signature import Signing
 from shared.web import (
@@ -145,6 +145,12 @@ class Pause(RequestModel):
     until: Instant | None = Field(None, description="When it ends by itself; without it somebody has to resume.")
 
 
+class Test(RequestModel):
+    """A test; without a type it is of the type test."""
+
+    event_type: Text = Field(TEST, description="A type of the catalogue, whose example is sent.")
+
+
 class EndpointQuery(PageQuery):
     """Filters of the list."""
 
@@ -249,9 +255,10 @@ async def archive(request: Request) -> web.StreamResponse:
 
 
 async def test(request: Request) -> web.StreamResponse:
-    """Send the test event and answer with the attempt."""
+    """Send a test and answer with the attempt."""
+    event_type = request.body(Test).event_type
     attempt = await use_cases(request).send_test(
-        owner(request), request.credential.program_name, request.path_id("endpoint_id")
+        owner(request), request.credential.program_name, request.path_id("endpoint_id"), event_type
     )
     return data_response(attempt_data(attempt))
 
@@ -332,8 +339,15 @@ ROUTES: Final = (
         method="POST",
         path=f"{_ONE}/test",
         handler=test,
-        summary="Send the test event now, once, and answer with the attempt",
-        responses={200: Data[AttemptData], 404: _MISSING},
+        summary="Send a test now, once, and answer with the attempt",
+        description=(
+            "The event test, or the catalogue's example of another type, in the endpoint's format and whatever its "
+            "status. Here it is recorded as a test, and never sent again by a replay."
+        ),
+        body=Test,
+        body_required=False,
+        responses={200: Data[AttemptData], 404: _MISSING, 422: "No such type, or not for the owner of this endpoint"},
+        examples={"request": {"event_type": "code.redeemed"}},
         **_COMMON,
     ),
     Route(

@@ -1,8 +1,12 @@
-"""Sends the test event to one endpoint, now and once, whatever its status, and records the attempt."""
+"""Sends a test to one endpoint, now and once, whatever its status, and records the attempt.
+
+A test is the event `test`, or the catalogue's example of another type, whether the endpoint subscribes to that or not.
+"""
 
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import orjson
@@ -10,11 +14,12 @@ import orjson
 from services.webhooks.domain.bodies import members_of_test, message_format
 from services.webhooks.domain.deliveries import Answer, Outgoing, RecordedAttempt, message_name
 from services.webhooks.domain.endpoints import Endpoint, Owner
-from services.webhooks.domain.errors import EndpointMissing
+from services.webhooks.domain.errors import EndpointMissing, InvalidField
 from services.webhooks.domain.event_types import TEST
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.store import deliveries, endpoints
 from services.webhooks.store.intake import NewMessage
+from services.webhooks.usecases import describe_events
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -35,15 +40,23 @@ class SendTest:
     post: Post
     new_id: Callable[[], uuid.UUID]
 
-    async def __call__(self, owner: Owner, program_name: str, endpoint_id: uuid.UUID) -> RecordedAttempt:
-        """Return the attempt. Raises EndpointMissing."""
+    async def __call__(
+        self, owner: Owner, program_name: str, endpoint_id: uuid.UUID, event_type: str = TEST
+    ) -> RecordedAttempt:
+        """Return the attempt. Raises EndpointMissing or InvalidField."""
         async with self.database.connection() as connection:
             endpoint = await endpoints.find(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
             target = (await endpoints.targets(connection, self.seal, [endpoint_id]))[endpoint_id]
-        message = self._message(endpoint, program_name)
-        now = message.occurred_at
+        now, message_id = self.clock(), self.new_id()
+        kept = message_format(endpoint.format, endpoint.partner_id)
+        if event_type == TEST:
+            body, content = _test_body(endpoint, program_name, kept, message_id, now)
+        else:
+            body, content = write_body(_example(endpoint, event_type, message_id, now), kept, message_name(message_id))
+        # Whatever it looks like to the receiver, to us it is a test: no replay ever sends it to anybody.
+        message = NewMessage(message_id, kept, endpoint.program_id, endpoint.partner_id, TEST, now, body, content)
         answer = await self.post(target.outgoing(message.id, message.format, message.body, now))
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
         WEBHOOK_ATTEMPTS.labels("test").inc()
@@ -52,17 +65,28 @@ class SendTest:
             await deliveries.insert_test(connection, delivery_id, endpoint_id, message, answer, self.clock())
         return RecordedAttempt(delivery_id, message.id, 1, TEST, answer)
 
-    def _message(self, endpoint: Endpoint, program_name: str) -> NewMessage:
-        now = self.clock()
-        message_id = self.new_id()
-        partner_id = None if endpoint.partner_id is None else str(endpoint.partner_id)
-        members = members_of_test(partner_id, program_name, now)
-        kept = message_format(endpoint.format, endpoint.partner_id)
-        body, content = orjson.dumps(members), None
-        if kept != "flat":
-            data = {name: members[name] for name in ("partner_id", "message")}
-            event = IncomingEvent(
-                str(message_id), SOURCE, TEST, endpoint.program_id, endpoint.partner_id, now, data, b""
-            )
-            body, content = write_body(event, kept, message_name(message_id))
-        return NewMessage(message_id, kept, endpoint.program_id, endpoint.partner_id, TEST, now, body, content)
+
+def _test_body(
+    endpoint: Endpoint, program_name: str, kept: str, message_id: uuid.UUID, now: datetime
+) -> tuple[bytes, bytes | None]:
+    partner_id = None if endpoint.partner_id is None else str(endpoint.partner_id)
+    members = members_of_test(partner_id, program_name, now)
+    if kept == "flat":
+        return orjson.dumps(members), None
+    data = {name: members[name] for name in ("partner_id", "message")}
+    event = IncomingEvent(str(message_id), SOURCE, TEST, endpoint.program_id, endpoint.partner_id, now, data, b"")
+    return write_body(event, kept, message_name(message_id))
+
+
+def _example(endpoint: Endpoint, event_type: str, message_id: uuid.UUID, now: datetime) -> IncomingEvent:
+    """Return the catalogue's example as an event of the endpoint's owner. Raises InvalidField."""
+    described = describe_events.event_type(Owner(endpoint.program_id, endpoint.partner_id), event_type)
+    if described is None:
+        raise InvalidField("event_type", "must be a type of the catalogue that this endpoint may subscribe to")
+    owner = {
+        "program_id": str(endpoint.program_id),
+        "partner_id": None if endpoint.partner_id is None else str(endpoint.partner_id),
+    }
+    data = {**described.example, **{name: owner[name] for name in owner.keys() & described.example.keys()}}
+    source = describe_events.MODELS[event_type].source
+    return IncomingEvent(str(message_id), source, event_type, endpoint.program_id, endpoint.partner_id, now, data, b"")

@@ -187,6 +187,9 @@ async def test_a_failing_test_webhook_is_told_by_the_exit_code(mintwire: Mintwir
         endpoint = await endpoint_at(mintwire, receiver)
         attempt = await mintwire.json("webhook", "test", endpoint, code=1)
         assert (attempt["outcome"], attempt["status"]) == ("failed", 500)
+        receiver.status = 204
+        await mintwire("webhook", "test", endpoint, "--event-type", "code.redeemed")
+        assert json.loads(receiver.posts[-1].body)["event"] == "code.redeemed"
     assert "404" in (await mintwire("webhook", "test", "unknown", code=1)).err
 
 

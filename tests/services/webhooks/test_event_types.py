@@ -1,6 +1,8 @@
 """Event types chosen by name, by group and all at once: who gets what, and what the lists find of it."""
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from shared.events.codes import CodesGeneratedV1, QuotaLowV1
 from shared.events.envelope import OutboxEvent
 from shared.events.webhooks import WebhookDeliveryDeadV1
 from shared.ids import new_id
-from tests.services.webhooks.conftest import Merchant, Service, code_redeemed
+from tests.services.webhooks.conftest import DEADLINE_SECONDS, Merchant, Service, code_redeemed
 from tests.services.webhooks.receiver import Receiver
 
 URL = "https://example.com/hooks"
@@ -204,3 +206,74 @@ async def test_what_was_missed_of_a_group_is_sent_and_nothing_else(
         assert (await service.send("POST", "/replays", key, chosen)).status == 202
         await service.settled(total)
     assert [json.loads(post.body)["event"] for post in receiver.posts] == ["quota.low", "code.redeemed"]
+
+
+@pytest.mark.parametrize("format_", ["flat", "standard", "thin", "cloudevents"])
+@pytest.mark.parametrize("by_partner", [True, False])
+async def test_a_test_can_be_the_example_of_any_type(
+    service: Service, merchant: Merchant, receiver: Receiver, format_: str, by_partner: bool
+) -> None:
+    key = merchant.partner_key if by_partner else merchant.program_key
+    made = await service.endpoint(key, receiver.url, event_types=["quota.low"], format=format_)
+    path = f"/endpoints/{made['id']}/test"
+    for described in (await service.send("GET", "/event-types", key)).data:
+        receiver.posts.clear()
+        tried = await service.send("POST", path, key, {"event_type": described["name"]})
+        assert (tried.status, tried.data["outcome"], tried.data["trigger"]) == (200, "succeeded", "test")
+        [post] = receiver.posts
+        post.verify(made["secret"])
+        body, expected = json.loads(post.body), described["bodies"][format_]
+        assert list(body) == list(expected)
+        assert body.get("event", body.get("type")) == described["name"]
+        if format_ == "flat":
+            assert body["partner_id"] == (str(merchant.partner_id) if by_partner else None)
+        elif format_ != "thin" and described["name"] != "test":
+            assert body["data"]["program_id"] == str(merchant.program_id)
+
+
+async def ended(service: Service, key: str) -> list[Any]:
+    """Wait for the end of all replays and return them."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            found: list[Any] = (await service.send("GET", "/replays", key)).data
+            if all(each["status"] == "completed" for each in found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_the_example_of_a_type_is_recorded_as_a_test_and_sent_to_nobody_else(
+    service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
+) -> None:
+    key = merchant.partner_key
+    made = await service.endpoint(key, receiver.url)
+    other = await service.endpoint(key, second_receiver.url)
+    tried = await service.send("POST", f"/endpoints/{made['id']}/test", key, {"event_type": "code.redeemed"})
+    [delivery] = (await service.send("GET", "/deliveries", key)).data
+    assert (delivery["id"], delivery["event_type"]) == (tried.data["delivery_id"], "test")
+    resent = await service.send("POST", f"/messages/{delivery['message_id']}/resend", key)
+    assert (resent.status, resent.body["code"]) == (409, "message_not_resendable")
+    service.clock.advance(minutes=1)
+    for endpoint, which in ((made, "all"), (other, "missing")):
+        body = {"endpoint_id": endpoint["id"], "which": which, "since": "2020-01-01T00:00:00Z"}
+        await service.send("POST", "/replays", key, body)
+    assert [each["matched"] for each in await ended(service, key)] == [0, 0]
+    assert (len(receiver.posts), second_receiver.posts) == (1, [])
+
+
+@pytest.mark.parametrize("event_type", ["no.such", "code.*", "*", "custom.card.sent", ""])
+async def test_a_test_of_no_type_of_the_catalogue_is_refused(
+    service: Service, merchant: Merchant, event_type: str
+) -> None:
+    made = await service.endpoint(merchant.partner_key, URL)
+    path = f"/endpoints/{made['id']}/test"
+    refused = await service.send("POST", path, merchant.partner_key, {"event_type": event_type})
+    assert (refused.status, list(refused.body["errors"])) == (422, ["event_type"])
+
+
+async def test_a_partners_endpoint_is_tried_with_types_for_partners_only(service: Service, merchant: Merchant) -> None:
+    only_ours = sorted(PROGRAM_TYPES - PARTNER_TYPES)
+    assert only_ours
+    made = await service.endpoint(merchant.partner_key, URL)
+    path = f"/endpoints/{made['id']}/test"
+    refused = await service.send("POST", path, merchant.program_key, {"event_type": only_ours[0]})
+    assert (refused.status, list(refused.body["errors"])) == (422, ["event_type"])
