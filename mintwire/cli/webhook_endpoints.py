@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from mintwire.cli.client import fetch, fetch_page, given
+from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
 from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path
@@ -161,4 +161,13 @@ async def stats(
     show(await fetch("GET", url, key=key_of(target, program), query=query), as_json)
 
 
-COMMANDS = (endpoints, create, rotate, stats)
+@command
+async def rules(*, as_json: AsJSON = False) -> None:
+    """Show the rules by which webhooks are sent: schedule, timeouts, limits, when an endpoint is disabled.
+
+    Example: mintwire webhook rules
+    """
+    show(await fetch("GET", address(read_target().webhooks_url, "v1", "meta")), as_json)
+
+
+COMMANDS = (endpoints, create, rotate, stats, rules)

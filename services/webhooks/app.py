@@ -11,13 +11,13 @@ from aiohttp import web
 from services.webhooks.api.errors import translate
 from services.webhooks.api.exchange import USE_CASES, UseCases
 from services.webhooks.api.routes import ROUTES, WEBHOOKS
-from services.webhooks.config import WebhooksSettings
+from services.webhooks.config import WebhooksSettings, split_addresses
 from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.dispatcher.works import Works
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.errors import WebhookError
-from services.webhooks.domain.retention import Retention
+from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.client import Sender
 from services.webhooks.sender.names import Lookup, NameService, look_up
 from services.webhooks.sender.urls import URLChecker
@@ -95,9 +95,10 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             timedelta(days=settings.attempt_retention_days),
             timedelta(days=settings.delivery_retention_days),
         )
+        shown = ShownSettings(kept, split_addresses(settings.egress_addresses))
         house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed)
         app = build_app(
-            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, kept),
+            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, shown),
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
         )
@@ -171,7 +172,7 @@ def build_use_cases(
     dispatcher: Dispatcher,
     worker: RunReplays,
     hub: ListenerHub,
-    kept: Retention,
+    shown: ShownSettings,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
@@ -198,9 +199,10 @@ def build_use_cases(
         read_message=ReadMessage(database),
         resend_message=ResendMessage(answer_once, new_id, note_backlog),
         redact_message=RedactMessage(database, clock),
-        publish_message=PublishMessage(answer_once, kept, new_id, note_backlog),
+        publish_message=PublishMessage(answer_once, shown.kept, new_id, note_backlog),
         debug_signature=DebugSignature(database, clock, seal),
         listen=Listen(database, clock, seal, hub, new_id),
+        shown_settings=shown,
     )
 
 

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from services.webhooks.api.errors import translate
 from services.webhooks.domain.endpoints import Endpoint, Owner
+from services.webhooks.domain.retention import ShownSettings
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
@@ -59,6 +60,7 @@ class UseCases:
     publish_message: PublishMessage
     debug_signature: DebugSignature
     listen: Listen
+    shown_settings: ShownSettings
 
 
 # What all routes behind a key have in common.

@@ -10,6 +10,7 @@ from services.webhooks.api import (
     keys,
     listeners,
     messages,
+    meta,
     outgoing,
     publishing,
     replays,
@@ -25,5 +26,6 @@ ROUTES: Final = (
     *publishing.ROUTES,
     *event_types.ROUTES,
     *listeners.ROUTES,
+    *meta.ROUTES,
 )
 WEBHOOKS: Final = outgoing.WEBHOOKS

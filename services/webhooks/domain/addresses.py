@@ -13,7 +13,7 @@ REFUSED: Final = "address not allowed or not resolvable"
 MAX_URL_LENGTH: Final = 2048
 Reach = Literal["public", "loopback"]
 
-_HTTPS_PORTS: Final = frozenset({443, 8443})
+HTTPS_PORTS: Final = frozenset({443, 8443})
 _LOCAL_SUFFIXES: Final = (
     *(".local", ".localdomain", ".localhost", ".internal", ".intranet", ".home.arpa", ".svc", ".lan", ".home", ".corp"),
     *(".private", ".onion", ".test", ".invalid"),
@@ -73,7 +73,7 @@ def reach(url: URLParts, *, is_development: bool) -> Reach:
         return "loopback"
     if url.scheme != "https":
         raise URLRefused("must be an https URL")
-    if url.port not in _HTTPS_PORTS:
+    if url.port not in HTTPS_PORTS:
         raise URLRefused("must use port 443 or 8443")
     if not _is_public_host(url.host):
         raise URLRefused(REFUSED)

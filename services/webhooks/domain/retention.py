@@ -1,4 +1,4 @@
-"""How long what was sent is kept."""
+"""How long what was sent is kept, and what else of its settings the service tells."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,3 +11,11 @@ class Retention:
     payloads: timedelta
     attempts: timedelta
     deliveries: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSettings:
+    """What everybody may know; `egress_addresses` are those from which webhooks come, none if they are not fixed."""
+
+    kept: Retention
+    egress_addresses: tuple[str, ...] = ()

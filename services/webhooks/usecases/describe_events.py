@@ -16,7 +16,7 @@ from services.webhooks.usecases.write_bodies import write_body
 from shared.events import catalogue
 from shared.events.envelope import EventData
 
-_FORMATS: Final = ("flat", "standard", "thin", "cloudevents")
+FORMATS: Final = ("flat", "standard", "thin", "cloudevents")
 _MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 _ID: Final = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 # By type, of what endpoints may subscribe to; the newest version of each.
@@ -92,7 +92,7 @@ def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str
     event = IncomingEvent(str(_ID), source, name, _ID, _ID, _MOMENT, data, b"")
     return {
         each: orjson.loads(write_body(event, message_format(each, owner.partner_id), f"msg_{_ID.hex}")[0])
-        for each in _FORMATS
+        for each in FORMATS
     }
 
 

@@ -284,3 +284,7 @@ async def test_an_event_of_ones_own_is_published_shown_and_forgotten(mintwire: M
     assert "409" in (await mintwire(*send, "--payload", "{}", "--event-id", "e-1", code=1)).err
     for wrong in ((), ("--payload", "[]"), ("--payload", "{"), ("--file", str(tmp_path / "nothing"))):
         assert "payload" in (await mintwire(*send, *wrong, code=1)).err
+
+
+async def test_the_rules_are_shown(mintwire: Mintwire) -> None:
+    assert (await mintwire.json("webhook", "rules"))["retention"]["payloads_days"] == 30

@@ -19,7 +19,7 @@ from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher import upkeep
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
-from services.webhooks.domain.retention import Retention
+from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.names import Lookup, look_up
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.listen import ListenerHub
@@ -269,7 +269,8 @@ async def running_service(
         answer_once = AnswerOnce(pool, clock, seal, WebhookError)
         worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog)
         hub = ListenerHub(pool, clock)
-        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, KEPT)
+        shown = ShownSettings(KEPT, ("192.0.2.7/32",))
+        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, shown)
         app = build_app(use_cases, CredentialReader(pool, clock), ready)
         take_in = TakeInEvents(pool, dispatcher, clock)
         admin = await asyncpg.connect(database.admin)

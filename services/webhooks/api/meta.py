@@ -1,0 +1,216 @@
+"""`GET /v1/meta`: the rules by which webhooks are sent, for whoever writes or runs a receiver. It needs no key."""
+
+from typing import Final
+
+from aiohttp import web
+
+from services.webhooks.api.exchange import use_cases
+from services.webhooks.domain import breaker, debugging, deliveries, endpoints, headers, health, messages, schedule
+from services.webhooks.domain.addresses import HTTPS_PORTS, MAX_URL_LENGTH
+from services.webhooks.domain.event_types import CUSTOM_PREFIX, OPERATIONAL_PREFIX
+from services.webhooks.domain.replays import MAX_LIVE_REPLAYS, MOST_RATE
+from services.webhooks.domain.signature import (
+    LONGEST_GRACE_SECONDS,
+    MAX_LIVE_KEYS,
+    PRIVATE_PREFIX,
+    PUBLIC_PREFIX,
+    SECRET_PREFIX,
+)
+from services.webhooks.usecases.describe_events import FORMATS
+from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
+from shared.web import Data, Request, ResponseModel, Route, data_response
+
+_CACHED: Final = "public, max-age=300"
+
+
+class ScheduleData(ResponseModel):
+    """Seconds before each attempt, unless an endpoint has its own; each is jittered by so many percent both ways.
+
+    `ends_after_seconds` after its start a delivery is over, whatever its schedule says.
+    """
+
+    seconds: list[int]
+    jitter_percent: int
+    ends_after_seconds: int
+    longest_retry_after_seconds: int
+    own_steps: int
+    own_longest_seconds: int
+
+
+class TimeoutsData(ResponseModel):
+    """How long a receiver has for its whole answer."""
+
+    default_seconds: int
+    shortest_seconds: int
+    longest_seconds: int
+
+
+class AnswersData(ResponseModel):
+    """By which status an endpoint is disabled, and by which it is slowed down; all but 2xx is tried again."""
+
+    gone: list[int]
+    overloaded: list[int]
+
+
+class BreakerData(ResponseModel):
+    """When an endpoint is left alone: after failures in a row, or so many percent of enough attempts in a window."""
+
+    failures_in_a_row: int
+    failures_percent: int
+    fewest_attempts: int
+    window_seconds: int
+    first_seconds: int
+    longest_seconds: int
+
+
+class DisablingData(ResponseModel):
+    """When an endpoint is switched off: without a success for so long, with failures so far apart.
+
+    Other endpoints that subscribe to it are warned at these percents of that time.
+    """
+
+    after_seconds: int
+    failures_apart_seconds: int
+    warnings_percent: list[int]
+
+
+class SigningData(ResponseModel):
+    """An algorithm, its mark in `webhook-signature`, and how its keys are written."""
+
+    algorithm: str
+    version: str
+    key_prefix: str
+    public_key_prefix: str | None
+
+
+class LimitsData(ResponseModel):
+    """How much there may be of everything."""
+
+    endpoints: int
+    headers: int
+    url_characters: int
+    max_in_flight: int
+    default_in_flight: int
+    rate_limit_per_second: int
+    live_keys: int
+    longest_grace_period_seconds: int
+    payload_bytes: int
+    large_payload_bytes: int
+    response_bytes: int
+    live_replays: int
+    replay_rate_per_second: int
+    dead_letters_at_once: int
+
+
+class RetentionData(ResponseModel):
+    """For how many days things are kept; as long as a payload is there, it can be sent again."""
+
+    payloads_days: int
+    attempts_days: int
+    deliveries_days: int
+    own_payloads_days: list[int]
+
+
+class MetaData(ResponseModel):
+    """The rules; `egress_addresses` are those from which webhooks come, null where they are not fixed."""
+
+    schedule: ScheduleData
+    timeouts: TimeoutsData
+    answers: AnswersData
+    breaker: BreakerData
+    disabling: DisablingData
+    signing: list[SigningData]
+    signature_tolerance_seconds: int
+    formats: list[str]
+    custom_event_types: str
+    operational_event_types: str
+    ports: list[int]
+    limits: LimitsData
+    retention: RetentionData
+    egress_addresses: list[str] | None
+
+
+async def show(request: Request) -> web.StreamResponse:
+    """Show the rules."""
+    shown = use_cases(request).shown_settings
+    found = MetaData(
+        schedule=ScheduleData(
+            seconds=list(schedule.STEPS),
+            jitter_percent=round(schedule.JITTER * 100),
+            ends_after_seconds=round(schedule.LIFETIME.total_seconds()),
+            longest_retry_after_seconds=round(schedule.LONGEST_RETRY_AFTER.total_seconds()),
+            own_steps=endpoints.MAX_STEPS,
+            own_longest_seconds=endpoints.LONGEST_STEP_SECONDS,
+        ),
+        timeouts=TimeoutsData(
+            default_seconds=endpoints.DEFAULT_TIMEOUT,
+            shortest_seconds=endpoints.SHORTEST_TIMEOUT,
+            longest_seconds=endpoints.LONGEST_TIMEOUT,
+        ),
+        answers=AnswersData(gone=[deliveries.GONE], overloaded=sorted(deliveries.OVERLOADED)),
+        breaker=BreakerData(
+            failures_in_a_row=breaker.FAILURES_IN_A_ROW,
+            failures_percent=round(breaker.SHARE_OF_FAILURES * 100),
+            fewest_attempts=breaker.FEWEST_IN_WINDOW,
+            window_seconds=round(breaker.WINDOW_SECONDS),
+            first_seconds=breaker.FIRST_SECONDS,
+            longest_seconds=breaker.LONGEST_SECONDS,
+        ),
+        disabling=DisablingData(
+            after_seconds=round(health.DISABLE_AFTER.total_seconds()),
+            failures_apart_seconds=round(health.APART.total_seconds()),
+            warnings_percent=list(health.WARNING_LEVELS),
+        ),
+        signing=[
+            SigningData(algorithm="hmac", version="v1", key_prefix=SECRET_PREFIX, public_key_prefix=None),
+            SigningData(algorithm="ed25519", version="v1a", key_prefix=PRIVATE_PREFIX, public_key_prefix=PUBLIC_PREFIX),
+        ],
+        signature_tolerance_seconds=debugging.TOLERANCE_SECONDS,
+        formats=list(FORMATS),
+        custom_event_types=f"{CUSTOM_PREFIX}*",
+        operational_event_types=f"{OPERATIONAL_PREFIX}*",
+        ports=sorted(HTTPS_PORTS),
+        limits=_limits(),
+        retention=RetentionData(
+            payloads_days=shown.kept.payloads.days,
+            attempts_days=shown.kept.attempts.days,
+            deliveries_days=shown.kept.deliveries.days,
+            own_payloads_days=[messages.SHORTEST_RETENTION_DAYS, messages.LONGEST_RETENTION_DAYS],
+        ),
+        egress_addresses=list(shown.egress_addresses) or None,
+    )
+    return data_response(found, headers={"Cache-Control": _CACHED})
+
+
+def _limits() -> LimitsData:
+    return LimitsData(
+        endpoints=endpoints.MAX_ENDPOINTS,
+        headers=headers.MAX_HEADERS,
+        url_characters=MAX_URL_LENGTH,
+        max_in_flight=endpoints.MAX_IN_FLIGHT,
+        default_in_flight=endpoints.DEFAULT_IN_FLIGHT,
+        rate_limit_per_second=endpoints.MAX_RATE_PER_SECOND,
+        live_keys=MAX_LIVE_KEYS,
+        longest_grace_period_seconds=LONGEST_GRACE_SECONDS,
+        payload_bytes=messages.MAX_PAYLOAD_BYTES,
+        large_payload_bytes=messages.LARGE_PAYLOAD_BYTES,
+        response_bytes=deliveries.MAX_RESPONSE_BYTES,
+        live_replays=MAX_LIVE_REPLAYS,
+        replay_rate_per_second=MOST_RATE,
+        dead_letters_at_once=MAX_REPLAYED,
+    )
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/meta",
+        handler=show,
+        summary="Show the rules by which webhooks are sent",
+        description="Schedule, timeouts, limits, when an endpoint is left alone or disabled, from where webhooks come.",
+        tag="rules",
+        security="none",
+        family="management",
+        responses={200: Data[MetaData]},
+    ),
+)
