@@ -41,13 +41,14 @@ from services.webhooks.usecases.publish_message import PublishMessage
 from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
-from services.webhooks.usecases.record_results import EndUnsent, HandOver, RecordResults
+from services.webhooks.usecases.record_results import EndUnsent, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
 from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
 from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
+from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
@@ -88,7 +89,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         take_in = TakeInEvents(batches, dispatcher, utc_now)
         consumer = BatchConsumer(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now)
         answer_once = AnswerOnce(database, utc_now, seal, WebhookError)
-        worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog)
+        worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog, relay.hand_over)
         hub = ListenerHub(database, utc_now)
         kept = Retention(
             timedelta(days=settings.payload_retention_days),
@@ -96,9 +97,11 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             timedelta(days=settings.delivery_retention_days),
         )
         shown = ShownSettings(kept, split_addresses(settings.egress_addresses))
-        house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed)
+        house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed, relay.hand_over)
         app = build_app(
-            build_use_cases(database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, shown),
+            build_use_cases(
+                database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, relay.hand_over
+            ),
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
         )
@@ -173,16 +176,17 @@ def build_use_cases(
     worker: RunReplays,
     hub: ListenerHub,
     shown: ShownSettings,
+    hand_over: HandOver,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
     return UseCases(
-        create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id),
-        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed),
-        archive_endpoint=ArchiveEndpoint(database, clock, changed),
+        create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id, hand_over),
+        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed, hand_over),
+        archive_endpoint=ArchiveEndpoint(database, clock, changed, hand_over),
         read_endpoints=ReadEndpoints(database),
-        rotate_key=RotateKey(answer_once, seal, new_id, changed),
-        revoke_key=RevokeKey(database, clock, changed),
+        rotate_key=RotateKey(answer_once, seal, new_id, changed, hand_over),
+        revoke_key=RevokeKey(database, clock, changed, hand_over),
         read_keys=ReadKeys(database, clock),
         send_test=SendTest(database, clock, seal, sender.post, new_id),
         read_deliveries=ReadDeliveries(database),

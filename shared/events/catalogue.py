@@ -22,9 +22,17 @@ from shared.events.redemption import (
 )
 from shared.events.webhooks import (
     WebhookDeliveryDeadV1,
+    WebhookDeliveryFailingV1,
+    WebhookDeliveryRecoveredV1,
+    WebhookEndpointArchivedV1,
+    WebhookEndpointCreatedV1,
     WebhookEndpointDisabledV1,
+    WebhookEndpointEnabledV1,
     WebhookEndpointFailingV1,
+    WebhookEndpointPausedV1,
+    WebhookEndpointUpdatedV1,
     WebhookRecoveredV1,
+    WebhookReplayCompletedV1,
 )
 
 # By the exchange on which they are published.
@@ -51,6 +59,14 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
         WebhookEndpointDisabledV1,
         WebhookEndpointFailingV1,
         WebhookRecoveredV1,
+        WebhookEndpointCreatedV1,
+        WebhookEndpointUpdatedV1,
+        WebhookEndpointPausedV1,
+        WebhookEndpointEnabledV1,
+        WebhookEndpointArchivedV1,
+        WebhookDeliveryFailingV1,
+        WebhookDeliveryRecoveredV1,
+        WebhookReplayCompletedV1,
     ),
 }
 

@@ -1,6 +1,6 @@
 """What the webhook service says about its own work."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -8,6 +8,7 @@ from shared.events.checkout import EventUUID
 from shared.events.envelope import EventData, ShortText
 
 SOURCE = "/mintwire/webhooks"
+EventTime = Annotated[AwareDatetime, Field(strict=False)]
 
 
 class WebhookDeliveryDeadV1(EventData):
@@ -78,3 +79,113 @@ class WebhookEndpointDisabledV1(EventData):
     endpoint_id: EventUUID
     reason: ShortText
     disabled_at: Annotated[AwareDatetime, Field(strict=False)]
+
+
+class _EndpointEvent(EventData):
+    """Something that somebody has done to an endpoint, or time has; where it leads is not told."""
+
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    endpoint_id: EventUUID
+    uid: str | None
+    occurred_at: EventTime
+
+
+class WebhookEndpointCreatedV1(_EndpointEvent):
+    """An endpoint was made."""
+
+    type: ClassVar[str] = "webhook.endpoint_created"
+    version: ClassVar[int] = 1
+
+    event_types: list[ShortText]
+    status: Literal["active", "paused", "disabled"]
+
+
+class WebhookEndpointUpdatedV1(_EndpointEvent):
+    """An endpoint was changed; `changed` names the members that differ from before, `keys` for its signing keys."""
+
+    type: ClassVar[str] = "webhook.endpoint_updated"
+    version: ClassVar[int] = 1
+
+    changed: list[ShortText]
+
+
+class WebhookEndpointPausedV1(_EndpointEvent):
+    """An endpoint was paused: what is meant for it waits, until a time or until somebody resumes it."""
+
+    type: ClassVar[str] = "webhook.endpoint_paused"
+    version: ClassVar[int] = 1
+
+    paused_until: EventTime | None
+
+
+class WebhookEndpointEnabledV1(_EndpointEvent):
+    """An endpoint that was paused or disabled is sent to again."""
+
+    type: ClassVar[str] = "webhook.endpoint_enabled"
+    version: ClassVar[int] = 1
+
+    was: Literal["paused", "disabled"]
+
+
+class WebhookEndpointArchivedV1(_EndpointEvent):
+    """An endpoint was archived: nothing is sent there any more, and what was pending is canceled."""
+
+    type: ClassVar[str] = "webhook.endpoint_archived"
+    version: ClassVar[int] = 1
+
+
+class WebhookDeliveryFailingV1(EventData):
+    """Four attempts of a delivery have failed, by the usual schedule over 35 minutes; it is tried further."""
+
+    type: ClassVar[str] = "webhook.delivery_failing"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    delivery_id: EventUUID
+    endpoint_id: EventUUID
+    message_id: ShortText
+    event_type: ShortText
+    attempts: int
+    last_status: int | None
+    last_error_code: ShortText | None
+    next_attempt_at: EventTime
+
+
+class WebhookDeliveryRecoveredV1(EventData):
+    """A delivery that was reported to be failing has arrived."""
+
+    type: ClassVar[str] = "webhook.delivery_recovered"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    delivery_id: EventUUID
+    endpoint_id: EventUUID
+    message_id: ShortText
+    event_type: ShortText
+    attempts: int
+    recovered_at: EventTime
+
+
+class WebhookReplayCompletedV1(EventData):
+    """A replay has made everything due that it meant; what came of it is to be had from the job."""
+
+    type: ClassVar[str] = "webhook.replay_completed"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    endpoint_id: EventUUID
+    replay_id: EventUUID
+    which: Literal["failed", "missing", "all"]
+    matched: int
+    enqueued: int
+    skipped: int
+    completed_at: EventTime

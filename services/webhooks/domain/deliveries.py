@@ -27,6 +27,8 @@ MAX_RESPONSE_BYTES: Final = 16 * 1024
 MESSAGE_PREFIX: Final = "msg_"
 # The longest timeout of a POST and half as much again: who has not reported by then is taken for dead.
 LEASE_SECONDS: Final = 45.0
+# A delivery whose attempt of this number fails, and that is tried further, is told of as failing.
+FAILING_STEP: Final = 4
 
 
 @dataclass(slots=True)

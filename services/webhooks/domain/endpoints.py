@@ -132,6 +132,16 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """An endpoint whose pause has come to its end."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    uid: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointState:
     """What may change under a process that holds deliveries of an endpoint."""
 

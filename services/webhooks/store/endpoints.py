@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from services.webhooks.domain.deliveries import Target
-from services.webhooks.domain.endpoints import Endpoint, EndpointState, Owner, ShownAuth
+from services.webhooks.domain.endpoints import Endpoint, EndpointState, Owner, Resumed, ShownAuth
 from services.webhooks.domain.errors import UIDTaken
 from services.webhooks.domain.event_types import choices_with
 from services.webhooks.domain.headers import Auth
@@ -78,7 +78,7 @@ WHERE id = $1
 RESUME_PAUSED = """
 UPDATE endpoints SET status = 'active', paused_until = NULL, version = version + 1, updated_at = $1
 WHERE paused_until <= $1 AND status = 'paused' AND archived_at IS NULL AND listens_until IS NULL
-RETURNING id
+RETURNING id, program_id, partner_id, uid
 """
 ARCHIVE_ENDPOINT = "UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1"
 # Resting is what asked for rest, or what is left alone because it failed too often.
@@ -214,9 +214,10 @@ async def reset_health(connection: Connection, endpoint_id: uuid.UUID) -> None:
     await connection.execute(RESET_HEALTH, endpoint_id)
 
 
-async def resume_paused(connection: Connection, now: datetime) -> list[uuid.UUID]:
+async def resume_paused(connection: Connection, now: datetime) -> list[Resumed]:
     """Resume the endpoints whose pause is over, and return them."""
-    return [row["id"] for row in await connection.fetch(RESUME_PAUSED, now)]
+    rows = await connection.fetch(RESUME_PAUSED, now)
+    return [Resumed(row["id"], row["program_id"], row["partner_id"], row["uid"]) for row in rows]
 
 
 async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:

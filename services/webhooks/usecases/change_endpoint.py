@@ -21,8 +21,11 @@ from services.webhooks.domain.signature import algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import endpoints, queue, signing_keys
+from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.create_endpoint import check_types, vet_url
+from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
+from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
 
@@ -44,6 +47,7 @@ class ChangeEndpoint:
     seal: Seal
     new_id: Callable[[], uuid.UUID]
     changed: EndpointChanged
+    hand_over: HandOver
 
     async def __call__(
         self,
@@ -74,7 +78,10 @@ class ChangeEndpoint:
                 breaker: Breaker = "half_open" if endpoint.status == "disabled" else "closed"
                 changed = replace(changed, breaker=breaker, failing_since=None)
             version = await endpoints.update(connection, changed)
+            events = list(tell_of_endpoints.compared(endpoint, changed, changes, now))
+            await outbox.insert_events(connection, events)
         self.changed(endpoint_id)
+        self.hand_over(events)
         return replace(changed, version=version)
 
     async def set_status(
@@ -102,6 +109,7 @@ class ArchiveEndpoint:
     database: Database
     clock: Clock
     changed: EndpointChanged
+    hand_over: HandOver
 
     async def __call__(
         self,
@@ -121,7 +129,10 @@ class ArchiveEndpoint:
             await endpoints.archive(connection, endpoint_id, now)
             # What is under way is left to its result; what slips in beside us is canceled when it is claimed.
             await queue.cancel_waiting(connection, endpoint_id, now)
+            events = [] if is_listener else [tell_of_endpoints.archived(endpoint, now)]
+            await outbox.insert_events(connection, events)
         self.changed(endpoint_id)
+        self.hand_over(events)
         return endpoint
 
 

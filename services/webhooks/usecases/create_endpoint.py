@@ -24,10 +24,14 @@ from services.webhooks.domain.signature import MadeKey, Signing, algorithms
 from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import endpoints, signing_keys
+from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
+from services.webhooks.usecases.tell_of_endpoints import HandOver
+from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.database.sealing import Seal
+from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
 
@@ -39,6 +43,7 @@ class CreateEndpoint:
     urls: URLChecker
     seal: Seal
     new_id: Callable[[], uuid.UUID]
+    hand_over: HandOver
 
     async def __call__(self, owner: Owner, draft: EndpointDraft, once: Once[ShownEndpoint]) -> Answer:
         """Create the endpoint. Raises InvalidField or TooManyEndpoints."""
@@ -47,6 +52,7 @@ class CreateEndpoint:
         keys = first_keys(draft.signing, draft.secret)
         partner_id = partner_of(owner, draft.partner_id)
         terms = _checked(draft, partner_id)
+        events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> ShownEndpoint:
             if partner_id is not None and owner.partner_id is None:
@@ -66,9 +72,13 @@ class CreateEndpoint:
             for made in keys:
                 await signing_keys.insert(connection, self.seal, self.new_id(), endpoint.id, made, now)
             found = await endpoints.find(connection, owner, endpoint.id)
+            events.append(tell_of_endpoints.created(endpoint, now))
+            await outbox.insert_events(connection, events)
             return shown_once(found or endpoint, keys)
 
-        return await self.answer_once(once, work)
+        answer = await self.answer_once(once, work)
+        self.hand_over(events)
+        return answer
 
 
 async def vet_url(urls: URLChecker, url: str) -> None:

@@ -9,8 +9,11 @@ from typing import Final
 
 from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue, retention, signing_keys
+from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.change_endpoint import EndpointChanged
+from services.webhooks.usecases.tell_of_endpoints import HandOver, left_to_sweeper
 from shared.clock import Clock
+from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
 from shared.faults import TransientFault
@@ -35,6 +38,7 @@ class KeepHouse:
     seal: Seal
     kept: Retention
     changed: EndpointChanged
+    hand_over: HandOver = left_to_sweeper
 
     async def run(self) -> None:
         """Keep house until cancelled."""
@@ -60,10 +64,13 @@ class KeepHouse:
                 await endpoints.archive(connection, listener_id, now)
                 await queue.cancel_waiting(connection, listener_id, now)
             states = await endpoints.count_by_state(connection, now)
+            events = [tell_of_endpoints.resumed(each, now) for each in resumed]
+            await outbox.insert_events(connection, events)
+        self.hand_over(events)
         for state in ("active", "resting", "paused", "disabled"):
             WEBHOOK_ENDPOINTS.labels(state).set(states.get(state, 0))
-        for endpoint_id in resumed:
-            self.changed(endpoint_id)
+        for each in resumed:
+            self.changed(each.id)
 
     async def purge(self) -> None:
         """Remove what is older than it has to be kept."""

@@ -10,12 +10,16 @@ from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyUn
 from services.webhooks.domain.signature import MAX_LIVE_KEYS, Algorithm, MadeKey, ShownKey, algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.store import endpoints, signing_keys
+from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.change_endpoint import EndpointChanged
 from services.webhooks.usecases.create_endpoint import read_own_key, shown_once
+from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
+from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
+from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
 
@@ -36,6 +40,7 @@ class RotateKey:
     seal: Seal
     new_id: Callable[[], uuid.UUID]
     changed: EndpointChanged
+    hand_over: HandOver
 
     async def __call__(
         self, owner: Owner, endpoint_id: uuid.UUID, rotation: Rotation, once: Once[ShownEndpoint]
@@ -44,6 +49,7 @@ class RotateKey:
         own = None if rotation.secret is None else read_own_key(rotation.secret)
         if own is not None and rotation.algorithm not in (None, own.key.algorithm):
             raise InvalidField("secret", f"must be a key for {rotation.algorithm}")
+        events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> ShownEndpoint:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
@@ -56,10 +62,13 @@ class RotateKey:
                 if await signing_keys.count_live(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
                     raise TooManyKeys(MAX_LIVE_KEYS)
                 await signing_keys.insert(connection, self.seal, self.new_id(), endpoint_id, made, now)
+            events.append(tell_of_endpoints.updated(endpoint, ["keys"], now))
+            await outbox.insert_events(connection, events)
             return shown_once(endpoint, keys)
 
         answer = await self.answer_once(once, work)
         self.changed(endpoint_id)
+        self.hand_over(events)
         return answer
 
 
@@ -70,6 +79,7 @@ class RevokeKey:
     database: Database
     clock: Clock
     changed: EndpointChanged
+    hand_over: HandOver
 
     async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, key_id: uuid.UUID) -> list[ShownKey]:
         """Return the keys that are left. Raises EndpointMissing, KeyUnknown or LastKey."""
@@ -90,7 +100,10 @@ class RevokeKey:
                 await signing_keys.prolong(connection, endpoint_id, alike[1].id)
             await signing_keys.delete(connection, endpoint_id, key_id, now)
             left = await signing_keys.list_live(connection, endpoint_id, now)
+            events = [tell_of_endpoints.updated(endpoint, ["keys"], now)]
+            await outbox.insert_events(connection, events)
         self.changed(endpoint_id)
+        self.hand_over(events)
         return left
 
 

@@ -4,32 +4,28 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any
 
-from services.webhooks.domain.deliveries import HeldDelivery, Settlement, Target, message_name
+from services.webhooks.domain.deliveries import FAILING_STEP, HeldDelivery, Settlement, Target, message_name
 from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.health import Health
 from services.webhooks.domain.standing import Judgement, judge
 from services.webhooks.store import queue, results
+from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
 from shared.events.webhooks import (
     WebhookDeliveryDeadV1,
+    WebhookDeliveryFailingV1,
+    WebhookDeliveryRecoveredV1,
     WebhookEndpointDisabledV1,
     WebhookEndpointFailingV1,
     WebhookRecoveredV1,
 )
 from shared.ids import new_id
 from shared.metrics import WEBHOOK_ENDPOINTS_DISABLED, WEBHOOKS_DEAD, WEBHOOKS_FENCED
-
-
-class HandOver(Protocol):
-    """Takes events whose transaction has committed, to publish them."""
-
-    def __call__(self, events: Sequence[OutboxEvent], /) -> None:
-        """Never blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,16 @@ def _has_consequences(settled: Settlement) -> bool:
         or settled.decision.status == "dead"
         or settled.decision.disabled_reason is not None
         or settled.held.ordering_key is not None
+        or _is_told_of(settled)
     )
+
+
+def _is_told_of(settled: Settlement) -> bool:
+    """Say whether the delivery itself is a thing to tell: it keeps failing, or did so and has arrived."""
+    if is_operational(settled.held.event_type):
+        return False
+    step, status = settled.held.step, settled.decision.status
+    return (step == FAILING_STEP and status == "pending") or (step > FAILING_STEP and status == "succeeded")
 
 
 async def _write_consequences(
@@ -119,6 +124,7 @@ async def _write_consequences(
         for s in dead
         if not is_operational(s.held.event_type)
     ]
+    events += [_course_event(s, recorded[s.held.delivery_id], now) for s in settlements if _is_told_of(s)]
     await outbox.insert_events(connection, events)
     WEBHOOKS_DEAD.inc(len(dead))
     return events
@@ -173,6 +179,27 @@ def _dead_event(
         attempts=attempts,
         last_status=last_status,
         died_at=now,
+    ).to_event(new_id(), now)
+
+
+def _course_event(settled: Settlement, attempts: int, now: datetime) -> OutboxEvent:
+    endpoint, held, answer = settled.target.endpoint, settled.held, settled.answer
+    which: dict[str, Any] = {
+        "program_id": endpoint.program_id,
+        "partner_id": endpoint.partner_id,
+        "delivery_id": held.delivery_id,
+        "endpoint_id": endpoint.id,
+        "message_id": message_name(held.message_id),
+        "event_type": held.event_type,
+        "attempts": attempts,
+    }
+    if settled.decision.status == "succeeded":
+        return WebhookDeliveryRecoveredV1(**which, recovered_at=now).to_event(new_id(), now)
+    return WebhookDeliveryFailingV1(
+        **which,
+        last_status=answer.status,
+        last_error_code=answer.error_code,
+        next_attempt_at=settled.decision.due_at or now,
     ).to_event(new_id(), now)
 
 

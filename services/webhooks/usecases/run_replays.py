@@ -15,10 +15,14 @@ from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.replays import Replay, Step
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import endpoints, replays
+from services.webhooks.usecases.tell_of_endpoints import HandOver, left_to_sweeper
 from shared.clock import Clock
+from shared.database import outbox
 from shared.database.pool import Connection, Database
+from shared.events.envelope import OutboxEvent
+from shared.events.webhooks import WebhookReplayCompletedV1
 from shared.faults import TransientFault
-from shared.ids import earliest_id
+from shared.ids import earliest_id, new_id
 from shared.log import get_logger
 
 LEASE: Final = timedelta(seconds=30)
@@ -38,6 +42,7 @@ class RunReplays:
     clock: Clock
     new_id: Callable[[], uuid.UUID]
     note_backlog: Callable[[], None]
+    hand_over: HandOver = left_to_sweeper
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -64,6 +69,7 @@ class RunReplays:
     async def step(self, replay: Replay) -> int | None:
         """Do one step and return how many deliveries are due now; None when the job has come to its end."""
         now = self.clock()
+        events: list[OutboxEvent] = []
         async with self.database.transaction() as connection:
             current = await replays.lock(connection, replay.id, replay.token or 0)
             if current is None:
@@ -80,8 +86,12 @@ class RunReplays:
                 done = await self._existing(connection, current, now)
             if done.position is None:
                 await replays.finish(connection, current.id, "completed", done, now)
+                if not current.is_dry_run:
+                    events.append(_completed_event(current, done, now))
+                    await outbox.insert_events(connection, events)
             else:
                 await replays.advance(connection, current.id, done, now + LEASE)
+        self.hand_over(events)
         if done.enqueued:
             self.note_backlog()
         return None if done.position is None else done.enqueued
@@ -138,3 +148,17 @@ class RunReplays:
             enqueued = len(await replays.insert_missing(connection, replay.endpoint_id, replay.id, made, now, ends_at))
         position = end if len(found) < replay.step_size else (found[-1][1], found[-1][0])
         return Step(len(found), enqueued, len(found) - len(made), position)
+
+
+def _completed_event(replay: Replay, last: Step, now: datetime) -> OutboxEvent:
+    return WebhookReplayCompletedV1(
+        program_id=replay.program_id,
+        partner_id=replay.partner_id,
+        endpoint_id=replay.endpoint_id,
+        replay_id=replay.id,
+        which=replay.which,
+        matched=replay.matched + last.matched,
+        enqueued=replay.enqueued + last.enqueued,
+        skipped=replay.skipped + last.skipped,
+        completed_at=now,
+    ).to_event(new_id(), now)

@@ -143,7 +143,10 @@ def received(event: OutboxEvent) -> Received:
 
 @dataclass
 class Service:
-    """One process of the service, without its broker; what it would publish is in `handed_over`."""
+    """One process of the service, without its broker; what it would publish is in `handed_over`.
+
+    What it would tell of the acts of owners, and of replays, is in `acts`.
+    """
 
     http: TestClient[web.Request, web.Application]
     pool: Pool
@@ -155,6 +158,7 @@ class Service:
     urls: URLChecker
     handed_over: list[OutboxEvent]
     admin: "asyncpg.Connection[asyncpg.Record]"
+    acts: list[OutboxEvent] = field(default_factory=list)
 
     async def send(
         self,
@@ -253,6 +257,7 @@ async def running_service(
     With `replays` off nobody works on replays but the test; `lookup` stands for the system's resolver.
     """
     handed_over: list[OutboxEvent] = []
+    acts: list[OutboxEvent] = []
 
     def hand_over(events: Sequence[OutboxEvent]) -> None:
         handed_over.extend(events)
@@ -267,10 +272,12 @@ async def running_service(
         seal = Seal(SECRET_KEY)
         dispatcher = build_dispatcher(pool, pool, seal, sender, clock, hand_over, max_in_flight=max_in_flight)
         answer_once = AnswerOnce(pool, clock, seal, WebhookError)
-        worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog)
+        worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog, acts.extend)
         hub = ListenerHub(pool, clock)
         shown = ShownSettings(KEPT, ("192.0.2.7/32",))
-        use_cases = build_use_cases(pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, shown)
+        use_cases = build_use_cases(
+            pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, acts.extend
+        )
         app = build_app(use_cases, CredentialReader(pool, clock), ready)
         take_in = TakeInEvents(pool, dispatcher, clock)
         admin = await asyncpg.connect(database.admin)
@@ -278,7 +285,7 @@ async def running_service(
         try:
             async with TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
-                made = Service(http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin)
+                made = Service(http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin, acts)
                 yield made
                 # A test that restarts the server has opened another one.
                 admin = made.admin
