@@ -309,21 +309,30 @@ async def _run(dispatcher: Dispatcher | None, worker: RunReplays | None, hub: Li
 
 async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: datetime) -> Merchant:
     """Write a program and a partner with keys, as the codes service would."""
-    program_id, partner_id = new_id(), new_id()
+    program_id = new_id()
     await admin.execute(
         "INSERT INTO codes.programs (id, name, link_url, created_at, updated_at)"
         " VALUES ($1, 'CinematicCard', 'x', $2, $2)",
         program_id,
         now,
     )
+    program_key = await _make_key(admin, program_id, None, ["manage", "webhooks"], now)
+    return await make_partner(admin, program_id, program_key, "Acme", now)
+
+
+async def make_partner(
+    admin: "asyncpg.Connection[asyncpg.Record]", program_id: uuid.UUID, program_key: str, name: str, now: datetime
+) -> Merchant:
+    """Write a partner of a program with a key."""
+    partner_id = new_id()
     await admin.execute(
         "INSERT INTO codes.partners (id, program_id, name, status, code_prefix, created_at, updated_at)"
-        " VALUES ($1, $2, 'Acme', 'active', 'ACME', $3, $3)",
+        " VALUES ($1, $2, $4, 'active', upper($4), $3, $3)",
         partner_id,
         program_id,
         now,
+        name,
     )
-    program_key = await _make_key(admin, program_id, None, ["manage", "webhooks"], now)
     partner_key = await _make_key(admin, program_id, partner_id, ["webhooks"], now)
     return Merchant(program_id, program_key, partner_id, partner_key)
 

@@ -1,14 +1,18 @@
 """Whose is whose: for every route a foreign object answers exactly like a missing one, and lists show nothing of it."""
 
 import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import asyncpg
 import pytest
+import structlog
 
 from services.webhooks.api.routes import ROUTES
 from shared.ids import new_id
-from tests.services.webhooks.conftest import Merchant, Reply, Service, code_redeemed, make_merchant
+from tests.services.webhooks.conftest import Merchant, Reply, Service, code_redeemed, make_merchant, make_partner
 from tests.services.webhooks.receiver import Receiver
 
 SINCE = "2020-01-01T00:00:00Z"
@@ -34,17 +38,54 @@ BODIES: dict[tuple[str, str], Any] = {
 # What needs nobody's key, or names nothing of anybody.
 OPEN = {"/.well-known/webhook-keys.json", "/v1/webhooks/event-types/{name}"}
 NAMING = [(route.method, route.path) for route in ROUTES if "{" in route.path and route.path not in OPEN]
+# What takes an id elsewhere than in its path, as method, path and member: what goes behind the path, and the body. A
+# test holds it against the API's document.
+ELSEWHERE: dict[tuple[str, str, str], Callable[[str], tuple[str, Any]]] = {
+    ("POST", "/endpoints", "partner_id"): lambda id_: ("", {"url": "https://example.com/", "partner_id": id_}),
+    ("POST", "/listeners", "partner_id"): lambda id_: ("", {"event_types": ["code.redeemed"], "partner_id": id_}),
+    ("GET", "/deliveries", "endpoint_id"): lambda id_: (f"?endpoint_id={id_}", None),
+    ("GET", "/deliveries", "message_id"): lambda id_: (f"?message_id={id_}", None),
+    ("GET", "/endpoints/{endpoint_id}/deliveries", "message_id"): lambda id_: (f"?message_id={id_}", None),
+    ("GET", "/dead-letters", "endpoint_id"): lambda id_: (f"?endpoint_id={id_}", None),
+    ("POST", "/dead-letters/replay", "endpoint_id"): lambda id_: ("", {"endpoint_id": id_}),
+    ("POST", "/dead-letters/purge", "endpoint_id"): lambda id_: ("", {"endpoint_id": id_}),
+    ("GET", "/replays", "endpoint_id"): lambda id_: (f"?endpoint_id={id_}", None),
+    ("POST", "/replays", "endpoint_id"): lambda id_: ("", {"endpoint_id": id_, "which": "all", "since": SINCE}),
+    ("POST", "/messages/{message_id}/resend", "endpoint_ids"): lambda id_: ("", {"endpoint_ids": [id_]}),
+    ("POST", "/verify-signature", "endpoint_id"): lambda id_: ("", {"headers": {}, "body": "", "endpoint_id": id_}),
+    ("POST", "/listeners/{listener_id}/next", "delivery_id"): lambda id_: (
+        "",
+        {"wait_seconds": 0, "results": [{"delivery_id": id_, "token": 1, "status": 200, "duration_ms": 1}]},
+    ),
+}
 
 
-async def make_things(service: Service, merchant: Merchant, receiver: Receiver) -> Things:
-    """Make one of each by the partner's key."""
-    key = merchant.partner_key
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What each request has asked of the database, by its id: who runs the same for both takes as long for both."""
+    asked: dict[str, list[str]] = defaultdict(list)
+    for name in ("execute", "executemany", "fetch", "fetchrow", "fetchval"):
+        original = getattr(asyncpg.Connection, name)
+
+        def note(self: Any, query: str, *values: Any, original: Any = original, **options: Any) -> Any:
+            if (request_id := structlog.contextvars.get_contextvars().get("request_id")) is not None:
+                asked[request_id].append(query)
+            return original(self, query, *values, **options)
+
+        monkeypatch.setattr(asyncpg.Connection, name, note)
+    return asked
+
+
+async def make_things(service: Service, merchant: Merchant, receiver: Receiver, *, is_programs: bool = False) -> Things:
+    """Make one of each by the partner's key, or by the program's and about no partner."""
+    key = merchant.program_key if is_programs else merchant.partner_key
     receiver.status = 500
+    before = (await service.query("SELECT count(*) FROM webhooks.attempts"))[0]["count"]
     endpoint = await service.endpoint(key, receiver.url)
     keys = await service.send("GET", f"/endpoints/{endpoint['id']}/keys", key)
-    await service.consume(code_redeemed(merchant))
-    await service.attempted(1)
-    delivery = (await service.send("GET", "/deliveries", key)).data[0]
+    await service.consume(code_redeemed(merchant, partner_id=None if is_programs else merchant.partner_id))
+    await service.attempted(before + 1)
+    delivery = (await service.send("GET", f"/deliveries?endpoint_id={endpoint['id']}", key)).data[0]
     replay = await service.send(
         "POST", "/replays", key, {"endpoint_id": endpoint["id"], "which": "failed", "since": SINCE, "dry_run": True}
     )
@@ -64,34 +105,106 @@ def missing() -> Things:
     return Things(made[0], made[1], made[2], f"msg_{new_id().hex}", made[3], made[4])
 
 
-def without_request(reply: Reply) -> tuple[int, Any, set[str]]:
+def without_request(reply: Reply) -> tuple[int, Any, dict[str, str]]:
+    """Return all of an answer but for what is of its request and its moment."""
     body = {name: value for name, value in reply.body.items() if name != "request_id"}
-    return reply.status, body, set(reply.headers)
+    headers = {name: value for name, value in reply.headers.items() if name not in ("X-Request-ID", "Date")}
+    return reply.status, body, headers
+
+
+def filled(path: str, things: Things) -> str:
+    members = {name: getattr(things, name) for name in things.__dataclass_fields__}
+    return re.sub(r"\{(\w+)[^}]*\}", r"{\1}", path).removeprefix("/v1/webhooks").format(**members, number=1)
 
 
 async def ask(service: Service, route: tuple[str, str], things: Things, key: str) -> Reply:
     method, path = route
-    members = {name: getattr(things, name) for name in things.__dataclass_fields__}
-    tail = re.sub(r"\{(\w+)[^}]*\}", r"{\1}", path).removeprefix("/v1/webhooks").format(**members, number=1)
-    return await service.send(method, tail, key, BODIES.get(route))
+    return await service.send(method, filled(path, things), key, BODIES.get(route))
 
 
+@pytest.mark.parametrize("is_programs", [False, True])
 async def test_a_foreign_object_answers_like_a_missing_one_on_every_route(
-    service: Service, merchant: Merchant, receiver: Receiver
+    service: Service, merchant: Merchant, receiver: Receiver, statements: dict[str, list[str]], *, is_programs: bool
 ) -> None:
-    things = await make_things(service, merchant, receiver)
+    """To the last header, and by the same statements: neither the answer nor its time tells that something is there."""
+    things = await make_things(service, merchant, receiver, is_programs=is_programs)
     stranger = await make_merchant(service.admin, service.clock())
-    for route in NAMING:
-        for key in (stranger.program_key, stranger.partner_key):
+    sibling = await make_partner(service.admin, merchant.program_id, merchant.program_key, "Other", service.clock())
+    keys = [stranger.program_key, stranger.partner_key, sibling.partner_key]
+    for key in [*keys, merchant.partner_key] if is_programs else keys:
+        # From here on the key itself is known and asked for no more.
+        await service.send("GET", "/endpoints", key)
+        for route in NAMING:
             foreign = await ask(service, route, things, key)
             absent = await ask(service, route, missing(), key)
             assert foreign.status in (403, 404), route
             assert without_request(foreign) == without_request(absent), route
+            told, expected = (statements[reply.headers["X-Request-ID"]] for reply in (foreign, absent))
+            assert told == expected, route
+            assert told or foreign.status == 403, route
     assert len(receiver.posts) == 1
-    endpoint = await service.send("GET", f"/endpoints/{things.endpoint_id}", merchant.partner_key)
+    owner = merchant.program_key if is_programs else merchant.partner_key
+    endpoint = await service.send("GET", f"/endpoints/{things.endpoint_id}", owner)
     assert (endpoint.data["status"], endpoint.data["description"]) == ("active", None)
     shown = await service.send("GET", f"/messages/{things.message_id}", merchant.program_key)
     assert shown.data["redacted_at"] is None
+
+
+async def test_what_a_query_or_a_body_names_is_foreign_too(
+    service: Service, merchant: Merchant, receiver: Receiver, statements: dict[str, list[str]]
+) -> None:
+    foreign = await make_things(service, merchant, receiver)
+    stranger = await make_merchant(service.admin, service.clock())
+    for key, is_programs in ((stranger.program_key, True), (stranger.partner_key, False)):
+        own = await make_things(service, stranger, receiver, is_programs=is_programs)
+        for (method, path, member), asked in ELSEWHERE.items():
+            name = member.removesuffix("s")
+            there = str(merchant.partner_id) if name == "partner_id" else getattr(foreign, name)
+            nowhere = str(new_id()) if name == "partner_id" else getattr(missing(), name)
+            replies = []
+            for id_ in (there, nowhere):
+                tail, body = asked(id_)
+                replies.append(await service.send(method, filled(path, own) + tail, key, body))
+            assert without_request(replies[0]) == without_request(replies[1]), (method, path, member)
+            told, expected = (statements[reply.headers["X-Request-ID"]] for reply in replies)
+            assert told == expected, (method, path, member)
+            assert replies[0].status in (200, 404) or member == "partner_id", (method, path, member)
+            assert told or key == stranger.partner_key, (method, path, member)
+            assert foreign.endpoint_id not in str(replies[0].body)
+    letters = await service.query("SELECT count(*) FROM webhooks.deliveries WHERE status <> 'pending'")
+    assert letters[0]["count"] == 0
+
+
+async def test_no_route_that_takes_an_id_is_forgotten(service: Service) -> None:
+    """The document has every route of the router; so whatever it says takes an id has to be asked above."""
+    async with service.http.get("/openapi.json") as response:
+        document = await response.json()
+    prefix, taken = "/v1/webhooks", set()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if path.startswith(prefix) and method != "parameters":
+                queries = [each["name"] for each in operation.get("parameters", []) if each["in"] == "query"]
+                content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+                names = {*queries, *_members(content.get("schema", {}), document["components"]["schemas"])}
+                taken |= {
+                    (method.upper(), path.removeprefix(prefix), name)
+                    for name in names
+                    if name.endswith(("_id", "_ids"))
+                }
+    assert taken == set(ELSEWHERE)
+
+
+def _members(schema: Any, schemas: Any) -> Iterator[str]:
+    """Find the names of all members in a schema, at any depth."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _members(each, schemas)
+    elif isinstance(schema, dict):
+        if "$ref" in schema:
+            yield from _members(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+        yield from schema.get("properties", {})
+        for each in (*schema.get("properties", {}).values(), schema.get("items"), *map(schema.get, ("anyOf", "oneOf"))):
+            yield from _members(each, schemas)
 
 
 async def test_the_owner_and_the_program_of_the_owner_are_answered_on_every_route_that_reads(
@@ -127,19 +240,6 @@ async def test_lists_show_nothing_of_others(
         assert (await service.send("GET", path, key)).data == []
         if path not in ("/endpoints", "/messages"):
             assert (await service.send("GET", f"{path}?endpoint_id={things.endpoint_id}", key)).data == []
-
-
-async def test_what_a_body_names_is_foreign_too(service: Service, merchant: Merchant, receiver: Receiver) -> None:
-    things = await make_things(service, merchant, receiver)
-    stranger = await make_merchant(service.admin, service.clock())
-    check = {"headers": {}, "body": "", "endpoint_id": things.endpoint_id}
-    replay = {"endpoint_id": things.endpoint_id, "which": "all", "since": SINCE}
-    for key in (stranger.program_key, stranger.partner_key):
-        for path, body in (("/replays", replay), ("/verify-signature", check)):
-            foreign = await service.send("POST", path, key, body)
-            absent = await service.send("POST", path, key, {**body, "endpoint_id": str(new_id())})
-            assert foreign.status == 404
-            assert without_request(foreign) == without_request(absent)
 
 
 async def test_a_message_is_sent_to_nobody_elses_endpoint(
