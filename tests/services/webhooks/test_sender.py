@@ -291,6 +291,7 @@ async def test_nothing_is_sent_inside_a_transaction() -> None:
         [(socket.AF_INET, "10.0.0.1"), (socket.AF_INET, "93.184.216.34")],
         [(socket.AF_INET6, "::ffff:127.0.0.1")],
         [(socket.AF_INET6, "fe80::1%lo")],
+        [(socket.AF_INET6, "fd00::1")],
         [],
     ],
 )
