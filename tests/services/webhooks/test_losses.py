@@ -41,6 +41,7 @@ WHERE usename = 'mintwire_webhooks' AND datname = current_database()
 """
 _NUMBERS = "SELECT array_agg(number ORDER BY number) AS n FROM webhooks.attempts GROUP BY delivery_id"
 _LEASED = "SELECT count(*) FROM webhooks.delivery_queue WHERE token IS NOT NULL"
+_TAKEN_IN = "SELECT count(*) FROM webhooks.inbox"
 _SUCCEEDED = "SELECT count(*) FROM webhooks.deliveries WHERE status = 'succeeded'"
 
 
@@ -144,11 +145,16 @@ async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
 ) -> None:
     """The process dies after it has committed an event and before the broker has heard so: it comes again."""
     merchant = await make_merchant(admin, utc_now())
+    async with running_process(database, clean_broker, unused_tcp_port) as process:
+        await create_endpoint(unused_tcp_port, merchant, receiver.url)
+        # What is told of the endpoint is taken in and acknowledged before anything is lost.
+        await counted(admin, _TAKEN_IN, 1)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
     proxy = Proxy(clean_broker["webhooks"])
     async with proxy.running():
         broker = {**clean_broker, "webhooks": proxy.url}
         async with running_process(database, broker, unused_tcp_port) as process:
-            await create_endpoint(unused_tcp_port, merchant, receiver.url)
             proxy.drops_requests = True
             await publish(clean_broker, [code_redeemed(merchant, "UNHEARD")])
             await counted(admin, _SUCCEEDED, 1)
@@ -164,7 +170,7 @@ async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
     assert await waiting(clean_broker) == 0
     assert [b"UNHEARD" in post.body for post in receiver.posts] == [True, False]
     assert [row["n"] for row in await admin.fetch(_NUMBERS)] == [[1], [1]]
-    assert await admin.fetchval("SELECT count(*) FROM webhooks.inbox") == 2
+    assert await admin.fetchval(_TAKEN_IN) == 3
 
 
 async def waiting(broker: dict[str, str]) -> int:
