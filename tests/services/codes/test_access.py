@@ -30,7 +30,7 @@ def body_of(route: Route) -> dict[str, Any] | None:
 
 
 def filled(route: Route, ids: dict[str, str]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda match: ids[match[1]], route.path)
+    return re.sub(r"\{(\w+)[^}]*\}", lambda match: ids[match[1]], route.path)
 
 
 async def call(service: Service, route: Route, ids: dict[str, str], key: str | None) -> Reply:
