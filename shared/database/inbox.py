@@ -17,10 +17,13 @@ ORDER BY 1, 2, 3
 ON CONFLICT (program_id, source, event_id) DO NOTHING
 RETURNING program_id, source, event_id
 """
+# OFFSET 0 keeps the lookups one by one: a plan made while the inbox is empty would read the whole of it ever after.
 FIND_EVENTS = """
 SELECT i.program_id, i.source, i.event_id, i.body_sha256
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id)
-JOIN inbox i USING (program_id, source, event_id)
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id), LATERAL (
+    SELECT r.program_id, r.source, r.event_id, r.body_sha256 FROM inbox r
+    WHERE r.program_id = q.program_id AND r.source = q.source AND r.event_id = q.event_id
+    OFFSET 0) i
 """
 
 Verdict = Literal["fresh", "duplicate", "conflict"]

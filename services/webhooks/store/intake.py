@@ -11,13 +11,15 @@ from services.webhooks.domain.endpoints import Subscription
 from shared.database.inbox import Identity, InboxEntry, digests, identities
 from shared.database.pool import Connection
 
-# What was here before and who subscribes, in one round trip.
+# What was here before and who subscribes, in one round trip. The lookups as in `shared.database.inbox`.
 FIND_EVENTS = """
 SELECT i.program_id, i.source, i.event_id, i.body_sha256, NULL::uuid AS id, NULL::uuid AS partner_id,
        NULL::text[] AS event_types, NULL::text AS format, NULL::smallint AS max_in_flight, NULL::integer AS version,
        NULL::boolean AS is_disabled, NULL::boolean AS is_open, NULL::text AS ordering
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id)
-JOIN inbox i USING (program_id, source, event_id)
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id), LATERAL (
+    SELECT r.program_id, r.source, r.event_id, r.body_sha256 FROM inbox r
+    WHERE r.program_id = q.program_id AND r.source = q.source AND r.event_id = q.event_id
+    OFFSET 0) i
 UNION ALL
 SELECT program_id, NULL, NULL, NULL, id, partner_id, event_types, format, max_in_flight, version, status = 'disabled',
        status = 'active' AND (resume_at IS NULL OR resume_at <= $5) AND breaker_trips = 0
