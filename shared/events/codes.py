@@ -1,14 +1,11 @@
 """What the codes service says."""
 
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import AwareDatetime, Field
+from typing import Any, ClassVar, Literal
 
 from shared.events.checkout import EventUUID
-from shared.events.envelope import EventData, ShortText
+from shared.events.envelope import EventData, EventTime, ShortText
 
 SOURCE = "/mintwire/codes"
-EventTime = Annotated[AwareDatetime, Field(strict=False)]
 
 
 class CodesGeneratedV1(EventData):

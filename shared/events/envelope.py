@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from shared.clock import format_microseconds
 from shared.strict_json import StrictJSONError, loads
@@ -15,6 +15,7 @@ MAX_EVENT_BYTES = 256 * 1024
 _SCHEMA_PREFIX = "urn:mintwire:event:"
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+EventTime = Annotated[AwareDatetime, Field(strict=False)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """What the redemption service says: a code was redeemed, refused and why, taken back, or is used up."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from shared.events.checkout import Attributes, Customer, EventUUID, Order
-from shared.events.envelope import EventData, ShortText
+from shared.events.envelope import EventData, EventTime, ShortText
 
 SOURCE = "/mintwire/redemption"
-EventTime = Annotated[AwareDatetime, Field(strict=False)]
 
 RejectionReason = Literal[
     "code_unknown",

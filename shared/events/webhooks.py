@@ -1,21 +1,16 @@
 """What the webhook service says about its own work."""
 
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import AwareDatetime, Field
+from typing import ClassVar, Literal
 
 from shared.events.checkout import EventUUID
-from shared.events.envelope import EventData, ShortText
+from shared.events.envelope import EventData, EventTime, ShortText
 
 SOURCE = "/mintwire/webhooks"
-EventTime = Annotated[AwareDatetime, Field(strict=False)]
 
 
-class WebhookDeliveryDeadV1(EventData):
-    """A delivery used up its attempts, or its endpoint is gone; it can be replayed."""
+class _DeliveryEvent(EventData):
+    """Something that has become of a delivery."""
 
-    type: ClassVar[str] = "webhook.delivery_dead"
-    version: ClassVar[int] = 1
     source: ClassVar[str] = SOURCE
 
     program_id: EventUUID
@@ -24,10 +19,18 @@ class WebhookDeliveryDeadV1(EventData):
     endpoint_id: EventUUID
     message_id: ShortText
     event_type: ShortText
+
+
+class WebhookDeliveryDeadV1(_DeliveryEvent):
+    """A delivery used up its attempts, or its endpoint is gone; it can be replayed."""
+
+    type: ClassVar[str] = "webhook.delivery_dead"
+    version: ClassVar[int] = 1
+
     reason: ShortText
     attempts: int
     last_status: int | None
-    died_at: Annotated[AwareDatetime, Field(strict=False)]
+    died_at: EventTime
 
 
 class WebhookEndpointFailingV1(EventData):
@@ -41,8 +44,8 @@ class WebhookEndpointFailingV1(EventData):
     partner_id: EventUUID | None
     endpoint_id: EventUUID
     level: int
-    failing_since: Annotated[AwareDatetime, Field(strict=False)]
-    disables_at: Annotated[AwareDatetime, Field(strict=False)]
+    failing_since: EventTime
+    disables_at: EventTime
     delivery_id: EventUUID
     message_id: ShortText
     event_type: ShortText
@@ -60,8 +63,8 @@ class WebhookRecoveredV1(EventData):
     program_id: EventUUID
     partner_id: EventUUID | None
     endpoint_id: EventUUID
-    failing_since: Annotated[AwareDatetime, Field(strict=False)]
-    recovered_at: Annotated[AwareDatetime, Field(strict=False)]
+    failing_since: EventTime
+    recovered_at: EventTime
     delivery_id: EventUUID
     message_id: ShortText
     event_type: ShortText
@@ -78,7 +81,7 @@ class WebhookEndpointDisabledV1(EventData):
     partner_id: EventUUID | None
     endpoint_id: EventUUID
     reason: ShortText
-    disabled_at: Annotated[AwareDatetime, Field(strict=False)]
+    disabled_at: EventTime
 
 
 class _EndpointEvent(EventData):
@@ -137,38 +140,24 @@ class WebhookEndpointArchivedV1(_EndpointEvent):
     version: ClassVar[int] = 1
 
 
-class WebhookDeliveryFailingV1(EventData):
+class WebhookDeliveryFailingV1(_DeliveryEvent):
     """Four attempts of a delivery have failed, by the usual schedule over 35 minutes; it is tried further."""
 
     type: ClassVar[str] = "webhook.delivery_failing"
     version: ClassVar[int] = 1
-    source: ClassVar[str] = SOURCE
 
-    program_id: EventUUID
-    partner_id: EventUUID | None
-    delivery_id: EventUUID
-    endpoint_id: EventUUID
-    message_id: ShortText
-    event_type: ShortText
     attempts: int
     last_status: int | None
     last_error_code: ShortText | None
     next_attempt_at: EventTime
 
 
-class WebhookDeliveryRecoveredV1(EventData):
+class WebhookDeliveryRecoveredV1(_DeliveryEvent):
     """A delivery that was reported to be failing has arrived."""
 
     type: ClassVar[str] = "webhook.delivery_recovered"
     version: ClassVar[int] = 1
-    source: ClassVar[str] = SOURCE
 
-    program_id: EventUUID
-    partner_id: EventUUID | None
-    delivery_id: EventUUID
-    endpoint_id: EventUUID
-    message_id: ShortText
-    event_type: ShortText
     attempts: int
     recovered_at: EventTime
 

@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from services.webhooks.api.event_types import TypeFilter
 from services.webhooks.api.exchange import COMMON, once, owner, refuse_partners, use_cases
+from services.webhooks.api.shapes import message_members
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS
-from services.webhooks.domain.deliveries import message_id_of, message_name
+from services.webhooks.domain.deliveries import message_id_of
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
 from services.webhooks.domain.messages import ListedMessage, MessageFilter, Resent
 from shared.clock import format_microseconds
@@ -121,14 +122,7 @@ class SignatureCheckData(ResponseModel):
 
 
 def _listed_data(found: ListedMessage) -> ListedMessageData:
-    return ListedMessageData(
-        id=message_name(found.id),
-        event_type=found.event_type,
-        partner_id=None if found.partner_id is None else str(found.partner_id),
-        occurred_at=format_microseconds(found.occurred_at),
-        created_at=format_microseconds(found.created_at),
-        redacted_at=None if found.redacted_at is None else format_microseconds(found.redacted_at),
-    )
+    return ListedMessageData(**message_members(found))
 
 
 def _resent(found: list[Resent]) -> web.Response:
@@ -162,15 +156,10 @@ async def show_message(request: Request) -> web.StreamResponse:
     """Show a message in full."""
     form, data = await use_cases(request).read_message(owner(request), _message_id(request))
     found = MessageData(
-        id=message_name(form.id),
+        **message_members(form),
         event_id=form.event_id,
-        event_type=form.event_type,
-        partner_id=None if form.partner_id is None else str(form.partner_id),
-        occurred_at=format_microseconds(form.occurred_at),
-        created_at=format_microseconds(form.created_at),
         data=data,
         kept_until=None if form.kept_until is None else format_microseconds(form.kept_until),
-        redacted_at=None if form.redacted_at is None else format_microseconds(form.redacted_at),
     )
     return data_response(found)
 

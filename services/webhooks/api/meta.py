@@ -1,6 +1,6 @@
 """`GET /v1/meta`: the rules by which webhooks are sent, for whoever writes or runs a receiver. It needs no key."""
 
-from typing import Final
+from typing import Final, get_args
 
 from aiohttp import web
 
@@ -16,7 +16,6 @@ from services.webhooks.domain.signature import (
     PUBLIC_PREFIX,
     SECRET_PREFIX,
 )
-from services.webhooks.usecases.describe_events import FORMATS
 from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
 from shared.web import Data, Request, ResponseModel, Route, data_response
 
@@ -166,7 +165,7 @@ async def show(request: Request) -> web.StreamResponse:
             SigningData(algorithm="ed25519", version="v1a", key_prefix=PRIVATE_PREFIX, public_key_prefix=PUBLIC_PREFIX),
         ],
         signature_tolerance_seconds=debugging.TOLERANCE_SECONDS,
-        formats=list(FORMATS),
+        formats=list(get_args(endpoints.Format)),
         custom_event_types=f"{CUSTOM_PREFIX}*",
         operational_event_types=f"{OPERATIONAL_PREFIX}*",
         ports=sorted(HTTPS_PORTS),

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.webhooks.api.exchange import once, refuse_partners, use_cases
-from services.webhooks.domain.deliveries import message_name
+from services.webhooks.api.shapes import message_members
 from services.webhooks.domain.event_types import CUSTOM_PATTERN
 from services.webhooks.domain.messages import (
     LARGE_PAYLOAD_BYTES,
@@ -86,16 +86,10 @@ class PublishedData(ResponseModel):
 
 
 def _published(found: Published) -> web.Response:
-    message = found.message
     data = PublishedData(
-        id=message_name(message.id),
+        **message_members(found.message),
         event_id=found.event_id,
-        event_type=message.event_type,
-        partner_id=None if message.partner_id is None else str(message.partner_id),
-        occurred_at=format_microseconds(message.occurred_at),
-        created_at=format_microseconds(message.created_at),
         kept_until=format_microseconds(found.kept_until),
-        redacted_at=None if message.redacted_at is None else format_microseconds(message.redacted_at),
         deliveries=found.deliveries,
         warnings=[PublishWarning(code="large_payload", hint=_LARGE)] if found.is_large else [],
     )

@@ -1,7 +1,7 @@
 """The objects of the webhooks API, and how domain objects become them."""
 
 from datetime import datetime
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from services.webhooks.domain.deliveries import (
     DeadLetter,
@@ -13,6 +13,7 @@ from services.webhooks.domain.deliveries import (
 )
 from services.webhooks.domain.endpoints import Endpoint, ShownEndpoint
 from services.webhooks.domain.health import DISABLE_AFTER
+from services.webhooks.domain.messages import ListedMessage, Message
 from services.webhooks.domain.signature import PUBLIC_PREFIX, ShownKey, encode
 from services.webhooks.domain.stats import Stats
 from shared.clock import format_microseconds
@@ -348,3 +349,15 @@ def dead_letter_data(letter: DeadLetter) -> DeadLetterData:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_microseconds(moment)
+
+
+def message_members(found: Message | ListedMessage) -> dict[str, Any]:
+    """Return what every answer says of a message."""
+    return {
+        "id": message_name(found.id),
+        "event_type": found.event_type,
+        "partner_id": None if found.partner_id is None else str(found.partner_id),
+        "occurred_at": format_microseconds(found.occurred_at),
+        "created_at": format_microseconds(found.created_at),
+        "redacted_at": None if found.redacted_at is None else format_microseconds(found.redacted_at),
+    }

@@ -3,12 +3,12 @@
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 
 from services.webhooks.domain.bodies import members_of_test, message_format
-from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.endpoints import Format, Owner
 from services.webhooks.domain.event_types import TEST, is_operational
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
@@ -16,7 +16,6 @@ from services.webhooks.usecases.write_bodies import write_body
 from shared.events import catalogue
 from shared.events.envelope import EventData
 
-FORMATS: Final = ("flat", "standard", "thin", "cloudevents")
 _MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 _ID: Final = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 # By type, of what endpoints may subscribe to; the newest version of each.
@@ -92,7 +91,7 @@ def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str
     event = IncomingEvent(str(_ID), source, name, _ID, _ID, _MOMENT, data, b"")
     return {
         each: orjson.loads(write_body(event, message_format(each, owner.partner_id), f"msg_{_ID.hex}")[0])
-        for each in FORMATS
+        for each in get_args(Format)
     }
 
 

@@ -11,10 +11,11 @@ from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue, retention, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.change_endpoint import EndpointChanged
-from services.webhooks.usecases.tell_of_endpoints import HandOver, left_to_sweeper
+from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
+from shared.database.purging import in_batches
 from shared.database.sealing import Seal
 from shared.faults import TransientFault
 from shared.ids import earliest_id
@@ -38,7 +39,7 @@ class KeepHouse:
     seal: Seal
     kept: Retention
     changed: EndpointChanged
-    hand_over: HandOver = left_to_sweeper
+    hand_over: HandOver
 
     async def run(self) -> None:
         """Keep house until cancelled."""
@@ -112,13 +113,13 @@ class KeepHouse:
             await self._purge("messages", remove)
 
     async def _purge(self, what: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
-        while True:
+        async def batch() -> int:
             async with self.database.connection() as connection:
                 removed = await remove(connection)
             WEBHOOKS_PURGED.labels(what).inc(removed)
-            if removed < _BATCH:
-                return
-            await asyncio.sleep(_BREATH_SECONDS)
+            return removed
+
+        await in_batches(batch, _BATCH, _BREATH_SECONDS)
 
 
 async def _attempts(connection: Connection, before: datetime) -> int:

@@ -15,7 +15,7 @@ from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.replays import Replay, Step
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import endpoints, replays
-from services.webhooks.usecases.tell_of_endpoints import HandOver, left_to_sweeper
+from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
@@ -42,7 +42,7 @@ class RunReplays:
     clock: Clock
     new_id: Callable[[], uuid.UUID]
     note_backlog: Callable[[], None]
-    hand_over: HandOver = left_to_sweeper
+    hand_over: HandOver
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:

@@ -24,10 +24,6 @@ class HandOver(Protocol):
         """Never blocks."""
 
 
-def left_to_sweeper(_events: Sequence[OutboxEvent]) -> None:
-    """Publish nothing at once; what lies in the outbox is found there."""
-
-
 def resumed(endpoint: Resumed, now: datetime) -> OutboxEvent:
     """Return the event of a pause that has come to its end by itself."""
     return WebhookEndpointEnabledV1(**_whose(endpoint, now), was="paused").to_event(new_id(), now)

@@ -11,7 +11,7 @@ from shared.ids import new_id
 
 async def work(database_url: str) -> None:
     async with connect(database_url, "webhooks", 2) as pool:
-        worker = RunReplays(pool, utc_now, new_id, lambda: None)
+        worker = RunReplays(pool, utc_now, new_id, lambda: None, lambda _: None)
         replay = await worker._claim()
         assert replay is not None
         while await worker.step(replay) is not None:

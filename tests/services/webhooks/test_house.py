@@ -12,7 +12,9 @@ from tests.services.webhooks.receiver import Receiver
 
 def house_of(service: Service, payloads: int = 30, attempts: int = 30, deliveries: int = 90) -> KeepHouse:
     kept = Retention(timedelta(days=payloads), timedelta(days=attempts), timedelta(days=deliveries))
-    return KeepHouse(service.pool, service.clock, Seal(SECRET_KEY), kept, service.dispatcher.endpoint_changed)
+    return KeepHouse(
+        service.pool, service.clock, Seal(SECRET_KEY), kept, service.dispatcher.endpoint_changed, service.acts.extend
+    )
 
 
 async def counts(service: Service) -> tuple[int, ...]:

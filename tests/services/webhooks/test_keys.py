@@ -183,7 +183,7 @@ async def test_sealing_keys_are_changed_one_after_the_other(service: Service, me
     endpoint_id = new_id().__class__(endpoint["id"])
     ring = Seal(b"n" * 32, SECRET_KEY)
     age = timedelta(days=30)
-    house = KeepHouse(service.pool, service.clock, ring, Retention(age, age, age), lambda _: None)
+    house = KeepHouse(service.pool, service.clock, ring, Retention(age, age, age), lambda _: None, lambda _: None)
     async with service.pool.connection() as connection:
         before = (await endpoints.targets(connection, ring, [endpoint_id]))[endpoint_id]
     assert await house.reseal() == 3
@@ -204,4 +204,9 @@ async def test_a_secret_that_no_key_opens_does_not_hold_up_the_others(service: S
     )
     age = timedelta(days=30)
     ring = Seal(b"n" * 32, SECRET_KEY)
-    assert await KeepHouse(service.pool, service.clock, ring, Retention(age, age, age), lambda _: None).reseal() == 1
+    assert (
+        await KeepHouse(
+            service.pool, service.clock, ring, Retention(age, age, age), lambda _: None, lambda _: None
+        ).reseal()
+        == 1
+    )

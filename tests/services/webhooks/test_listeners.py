@@ -105,7 +105,12 @@ async def test_a_deserted_listener_closes_itself_and_one_that_asks_does_not(
 ) -> None:
     deserted, alive = await opened(service, merchant), await opened(service, merchant)
     house = KeepHouse(
-        service.pool, service.clock, Seal(SECRET_KEY), Retention(LIVES_ON, LIVES_ON, LIVES_ON), lambda _: None
+        service.pool,
+        service.clock,
+        Seal(SECRET_KEY),
+        Retention(LIVES_ON, LIVES_ON, LIVES_ON),
+        lambda _: None,
+        service.acts.extend,
     )
     service.clock.advance(seconds=LIVES_ON.total_seconds() - 1)
     assert (await ask(service, merchant, alive)).status == 200
@@ -133,7 +138,12 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
     await service.consume(code_redeemed(merchant, "C"))
     service.clock.advance(hours=71)
     house = KeepHouse(
-        service.pool, service.clock, Seal(SECRET_KEY), Retention(LIVES_ON, LIVES_ON, LIVES_ON), lambda _: None
+        service.pool,
+        service.clock,
+        Seal(SECRET_KEY),
+        Retention(LIVES_ON, LIVES_ON, LIVES_ON),
+        lambda _: None,
+        service.acts.extend,
     )
     await house.look_after_endpoints()
     again = await reopened(service, merchant, name="laptop")

@@ -37,7 +37,9 @@ async def publish(service: Service, key: str, **members: Any) -> Reply:
 
 
 def house_of(service: Service) -> KeepHouse:
-    return KeepHouse(service.pool, service.clock, Seal(SECRET_KEY), KEPT, service.dispatcher.endpoint_changed)
+    return KeepHouse(
+        service.pool, service.clock, Seal(SECRET_KEY), KEPT, service.dispatcher.endpoint_changed, service.acts.extend
+    )
 
 
 async def ids(service: Service) -> set[str]:
