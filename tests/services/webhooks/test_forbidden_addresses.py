@@ -13,7 +13,7 @@ from services.webhooks.sender.urls import URLChecker
 from shared.clock import utc_now
 from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, until
 from tests.services.webhooks.faults import misbehaving
-from tests.services.webhooks.test_sender import OK, always
+from tests.services.webhooks.sending import OK, always
 
 ADDRESSES = [
     # IPv4 in its usual form: this network, private, shared, loopback, link-local and metadata, assignments,
