@@ -237,8 +237,13 @@ class Service:
         await until(lambda: len(self.handed_over) >= count)
         return list(self.handed_over)
 
+    async def heard(self, type_: str, count: int = 1) -> list[Any]:
+        """Wait for so many events of a type, as with `said`; the data of all that are there then."""
+        await until(lambda: len(self.events(type_)) >= count, f"{count} {type_}")
+        return self.events(type_)
+
     def events(self, type_: str) -> list[Any]:
-        """The data of what it has said."""
+        """The data of what it has said so far."""
         return [json.loads(event.body)["data"] for event in self.handed_over if event.type == type_]
 
 

@@ -206,6 +206,7 @@ async def test_a_receivers_fault_is_told_by_an_event_and_only_ours_are_rejected(
     receiver.status = 410
     assert await service.consume(code_redeemed(merchant)) == [None]
     await service.settled(1, "dead")
+    await service.heard("webhook.delivery_dead")
     [told] = [event for event in service.handed_over if event.type == "webhook.delivery_dead"]
     second_receiver.status = 410
     assert await service.consume(told) == [None]

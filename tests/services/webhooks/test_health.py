@@ -102,15 +102,15 @@ async def test_warnings_the_end_and_the_way_back(service: Service, merchant: Mer
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     receiver.status = 500
     await failing_for(service, merchant, 13, 61, 109)
-    warnings = service.events("webhook.endpoint_failing")
+    warnings = await service.heard("webhook.endpoint_failing", 2)
     assert [warning["level"] for warning in warnings] == [50, 90]
     assert {warning["endpoint_id"] for warning in warnings} == {endpoint["id"]}
     assert (warnings[0]["last_status"], warnings[0]["event_type"]) == (500, "code.redeemed")
     service.clock.advance(hours=12)
     await service.consume(code_redeemed(merchant, "LAST"))
-    await until(lambda: service.events("webhook.endpoint_disabled"))
+    [disabled] = await service.heard("webhook.endpoint_disabled")
+    assert disabled["reason"] == "failing"
     assert len(service.events("webhook.endpoint_failing")) == 2
-    assert service.events("webhook.endpoint_disabled")[0]["reason"] == "failing"
     path = f"/endpoints/{endpoint['id']}"
     shown = await service.send("GET", path, merchant.partner_key)
     assert (shown.data["status"], shown.data["disabled_reason"]) == ("disabled", "failing")
@@ -149,14 +149,14 @@ async def test_a_recovery_is_told_of_once(service: Service, merchant: Merchant, 
     await service.endpoint(merchant.partner_key, receiver.url)
     receiver.status = 500
     await failing_for(service, merchant, 13, 61)
-    assert len(service.events("webhook.endpoint_failing")) == 1
+    assert len(await service.heard("webhook.endpoint_failing")) == 1
     receiver.status = 204
     service.clock.advance(hours=1)
     await service.settled(3)
     service.clock.advance(hours=1)
     await service.consume(code_redeemed(merchant, "NEXT"))
     await service.settled(4)
-    assert len(service.events("webhook.recovered")) == 1
+    assert len(await service.heard("webhook.recovered")) == 1
     rows = await service.query("SELECT failing_since, warned_level FROM webhooks.endpoints")
     assert (rows[0]["failing_since"], rows[0]["warned_level"]) == (None, 0)
 
@@ -219,7 +219,7 @@ async def test_a_receiver_may_ask_that_nothing_more_comes(
     receiver.status, receiver.headers = status, {"webhook-delivery": "disable"}
     await service.consume(code_redeemed(merchant))
     await service.settled(1, "succeeded" if status == 204 else "dead")
-    await until(lambda: service.events("webhook.endpoint_disabled"))
+    await service.heard("webhook.endpoint_disabled")
     shown = await service.send("GET", f"/endpoints/{endpoint['id']}", merchant.partner_key)
     assert (shown.data["status"], shown.data["disabled_reason"]) == ("disabled", "receiver_asked")
 
