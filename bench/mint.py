@@ -1,4 +1,7 @@
-"""Minting by single HTTP requests, beside bare servers that mint in one statement per request or per group."""
+"""Minting by single HTTP requests, beside bare servers that mint in one statement per request or per group.
+
+The last three shapes stand beside a bare server that also writes and publishes what a mint of the product leaves.
+"""
 
 import asyncio
 import contextlib
@@ -21,7 +24,11 @@ SHAPES = (
     ("32 clients, one partner", 32, 1, "group"),
     ("32 clients, 100 partners", 32, PARTNERS, "group"),
     ("128 clients, 100 partners", 128, PARTNERS, "group"),
+    ("one client, same work", 1, 1, "whole"),
+    ("one partner, same work", 32, 1, "whole"),
+    ("100 partners, same work", 32, PARTNERS, "whole"),
 )
+_WAYS = ("one", "group", "whole")
 
 
 def product_keys(env: Environment) -> list[str]:
@@ -46,19 +53,23 @@ async def prepare_bare(env: Environment) -> list[str]:
     keys = [f"bare-key-{number:060d}" for number in range(PARTNERS)]
     rows = [(n, hashlib.sha256(key.encode()).digest(), f"P{n}", True, 10**12) for n, key in enumerate(keys)]
     await connection.copy_records_to_table("partners", schema_name="bare", records=rows)
+    limited = [(key_hash, number, 1_000_000) for number, key_hash, *_ in rows]
+    columns = ["key_hash", "partner_id", "a_minute"]
+    await connection.copy_records_to_table("keys", schema_name="bare", records=limited, columns=columns)
     await connection.close()
     return keys
 
 
 @contextlib.contextmanager
 def servers(env: Environment) -> Iterator[tuple[dict[str, int], dict[str, Program]]]:
-    """Run the product's codes service and both bare servers side by side; the idle ones cost nothing."""
+    """Run the product's codes service and the bare servers side by side; the idle ones cost nothing."""
     with contextlib.ExitStack() as stack:
         ports = {"ours": int(env.urls["codes"].rpartition(":")[2])}
         programs = {"ours": stack.enter_context(env.service("codes"))}
-        for way in ("one", "group"):
+        for way in _WAYS:
             ports[way] = free_port()
-            bare_server = env.bare("bench.bare.mint", env.database_url, str(ports[way]), way)
+            more = [env.amqp_url] if way == "whole" else []
+            bare_server = env.bare("bench.bare.mint", env.database_url, str(ports[way]), way, *more)
             programs[way] = stack.enter_context(bare_server)
         yield ports, programs
 
@@ -68,8 +79,8 @@ def run(env: Environment, rounds: int, seconds: float) -> dict[str, Any]:
     bare_keys = asyncio.run(prepare_bare(env))
     raw: dict[str, list[dict[str, Any]]] = {shape[0]: [] for shape in SHAPES}
     with servers(env) as (ports, _):
-        keys = {"ours": product_keys(env), "one": bare_keys, "group": bare_keys}
-        for way in ("ours", "one", "group"):
+        keys = {"ours": product_keys(env), **dict.fromkeys(_WAYS, bare_keys)}
+        for way in ("ours", *_WAYS):
             run_one(ports[way], keys[way], connections=8, seconds=1)
         for _ in range(rounds):
             for name, connections, partners, way in SHAPES:
