@@ -4,7 +4,7 @@ import inspect
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -16,6 +16,8 @@ from shared.events.envelope import CONTENT_TYPE, EventData
 ROOT = Path(__file__).resolve().parents[1]
 EVENTS_FOLDER = ROOT / "docs" / "events"
 ASYNCAPI_FILE = ROOT / "docs" / "asyncapi.yaml"
+_TEXT: Final = {"type": "string"}
+_TRACE: Final = "The trace (W3C Trace Context) that"
 _HEADER = "# Made by `python -m scripts.generate_docs` from shared/events and shared/broker/topology.py.\n"
 
 
@@ -129,6 +131,24 @@ def _operation(exchange: str, model: type[EventData]) -> dict[str, Any]:
     }
 
 
+def _traceparent(exchange: str) -> dict[str, Any]:
+    """Return the attribute of the Distributed Tracing extension for events that have it or may have it."""
+    if exchange == "checkout":
+        return {"traceparent": {**_TEXT, "description": f"{_TRACE} the checkout belongs to; ignored if not valid."}}
+    if exchange == "redemption":
+        text = f"{_TRACE} the checkout's event or request named by which this came about, if it did."
+        return {"traceparent": {**_TEXT, "description": text}}
+    return {}
+
+
+def _headers(exchange: str) -> dict[str, Any]:
+    """Return the AMQP headers that we read."""
+    if exchange != "checkout":
+        return {}
+    text = f"{_TRACE} the checkout belongs to, if the event has no valid attribute of this name."
+    return {"headers": {"type": "object", "properties": {"traceparent": {**_TEXT, "description": text}}}}
+
+
 def _message(exchange: str, model: type[EventData]) -> dict[str, Any]:
     # A checkout may name a schema of its own; ours always name ours.
     data_schema = {"type": "string"} if exchange == "checkout" else {"const": model.schema_urn()}
@@ -138,6 +158,7 @@ def _message(exchange: str, model: type[EventData]) -> dict[str, Any]:
         "title": model.__name__,
         "summary": _summary(model),
         "contentType": CONTENT_TYPE,
+        **_headers(exchange),
         "payload": {
             "type": "object",
             "required": ["specversion", "id", "source", "type", "time", "data"],
@@ -149,6 +170,7 @@ def _message(exchange: str, model: type[EventData]) -> dict[str, Any]:
                 "time": {"type": "string", "format": "date-time"},
                 "datacontenttype": {"const": "application/json"},
                 "dataschema": data_schema,
+                **_traceparent(exchange),
                 "data": {"$ref": f"./events/{schema_name(model)}"},
             },
         },

@@ -45,18 +45,19 @@ def read_checkout(received: Received) -> CheckoutEvent:
     """Read one event of a checkout; raises InvalidEvent with the reason."""
     envelope = decode_envelope(received.body)
     moment = effective_time(envelope.time, received.first_received_at)
+    traceparent = envelope.traceparent or received.traceparent
     ask: CompletedCheckout | Cancellation
     if envelope.type == CheckoutCompletedV1.type:
-        ask = _completed(envelope, moment)
+        ask = _completed(envelope, moment, traceparent)
         program_id = ask.purchase.program_id
     else:
-        ask = _taken_back(envelope, moment)
+        ask = _taken_back(envelope, moment, traceparent)
         program_id = ask.program_id
     body_sha256 = hashlib.sha256(received.body).digest()
     return CheckoutEvent(program_id, envelope.source, envelope.id, body_sha256, received.first_received_at, ask)
 
 
-def _completed(envelope: Envelope, moment: datetime) -> CompletedCheckout:
+def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) -> CompletedCheckout:
     data = decode_data(envelope, CheckoutCompletedV1)
     purchase = purchase_of(
         data.program_id,
@@ -68,11 +69,12 @@ def _completed(envelope: Envelope, moment: datetime) -> CompletedCheckout:
         data.customer,
         data.order,
         data.reservation_id,
+        traceparent,
     )
     return CompletedCheckout(purchase, data.customer, data.order, data.attributes or {})
 
 
-def _taken_back(envelope: Envelope, moment: datetime) -> Cancellation:
+def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -> Cancellation:
     data: CheckoutCancelledV1 | CheckoutRefundedV1
     amount = None
     if envelope.type == CheckoutCancelledV1.type:
@@ -84,4 +86,6 @@ def _taken_back(envelope: Envelope, moment: datetime) -> Cancellation:
     else:
         raise InvalidEvent("unsupported_type", f"type: only {_UNDERSTOOD} are understood here.")
     identity = derived_id(data.program_id, envelope.source, envelope.id)
-    return Cancellation(identity, data.program_id, data.order_ref, moment, data.reason, amount, data.release)
+    return Cancellation(
+        identity, data.program_id, data.order_ref, moment, data.reason, amount, data.release, traceparent
+    )

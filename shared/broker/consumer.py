@@ -16,7 +16,7 @@ from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_DEAD
 from shared.broker.wire import Outcome, Outgoing
 from shared.clock import Clock
-from shared.events.envelope import MAX_EVENT_BYTES
+from shared.events.envelope import MAX_EVENT_BYTES, InvalidEvent, decode_envelope
 from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import (
@@ -26,6 +26,7 @@ from shared.metrics import (
     CONSUMER_SECONDS,
     MESSAGES_CONSUMED,
 )
+from shared.trace import trace_id
 
 __all__ = ["AlarmLimit", "BatchConsumer", "Handle", "Received", "Reject"]
 
@@ -206,7 +207,11 @@ class BatchConsumer:
         """Dead-letter the one message that the handler cannot cope with, and pause if there are many such."""
         received = delivery.received
         self._log.error(
-            "message_handler_failed", message_id=received.message_id, routing_key=received.routing_key, exc_info=exc
+            "message_handler_failed",
+            message_id=received.message_id,
+            routing_key=received.routing_key,
+            **_trace_of(received),
+            exc_info=exc,
         )
         reject = Reject(REASON_HANDLER_ERROR, f"{type(exc).__name__}: {exc}")
         await self._settle(intake, [delivery], [reject])
@@ -232,7 +237,11 @@ class BatchConsumer:
             await self._bury([delivery.to_dead_letter(self._queue, reject, now) for delivery, reject in rejected])
         for delivery, reject in rejected:
             self._log.info(
-                "message_rejected", reason=reject.reason, detail=reject.detail, message_id=delivery.received.message_id
+                "message_rejected",
+                reason=reject.reason,
+                detail=reject.detail,
+                message_id=delivery.received.message_id,
+                **_trace_of(delivery.received),
             )
             MESSAGES_CONSUMED.labels(queue=self._queue, outcome=reject.reason).inc()
         MESSAGES_CONSUMED.labels(queue=self._queue, outcome="done").inc(len(batch) - len(rejected))
@@ -263,6 +272,16 @@ class BatchConsumer:
                 return await self._dead.send(letters)
         except TimeoutError:
             return {}
+
+
+def _trace_of(received: Received) -> dict[str, str]:
+    """Return what ties a line about a message to its trace, if the message names one."""
+    try:
+        traceparent = decode_envelope(received.body).traceparent
+    except InvalidEvent:
+        traceparent = None
+    traceparent = traceparent or received.traceparent
+    return {} if traceparent is None else {"trace_id": trace_id(traceparent)}
 
 
 class _GivenBack(Exception):

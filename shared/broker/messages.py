@@ -11,6 +11,7 @@ from shared.broker.frames import Delivered
 from shared.broker.wire import Outgoing
 from shared.clock import format_microseconds
 from shared.ids import new_id
+from shared.trace import TRACEPARENT, valid_traceparent
 
 HEADER_REASON: Final = "x-mintwire-reason"
 HEADER_DETAIL: Final = "x-mintwire-detail"
@@ -35,6 +36,11 @@ class Received:
     message_id: str | None
     routing_key: str
     first_received_at: datetime
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context in the headers, where publishers that are instrumented put it."""
+        return valid_traceparent(header_text(self.headers, TRACEPARENT))
 
 
 class Reject(Exception):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from shared.clock import format_microseconds
 from shared.strict_json import StrictJSONError, loads
+from shared.trace import valid_traceparent
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_EVENT_BYTES = 256 * 1024
@@ -16,6 +17,8 @@ _SCHEMA_PREFIX = "urn:mintwire:event:"
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 EventTime = Annotated[AwareDatetime, Field(strict=False)]
+# The attribute of the Distributed Tracing extension: what is none, or not valid, is None and never an error.
+Traceparent = Annotated[str | None, BeforeValidator(valid_traceparent)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,19 @@ class EventData(BaseModel):
         """Return what `dataschema` says for this type and version."""
         return f"{_SCHEMA_PREFIX}{cls.type}:{cls.version}"
 
-    def to_event(self, event_id: uuid.UUID, time: datetime) -> OutboxEvent:
+    def to_event(self, event_id: uuid.UUID, time: datetime, traceparent: str | None = None) -> OutboxEvent:
         """Freeze this data with its envelope into the bytes that are stored and published."""
-        body = envelope_head(type(self), event_id, time) + self.model_dump_json().encode() + b"}"
+        body = envelope_head(type(self), event_id, time, traceparent) + self.model_dump_json().encode() + b"}"
         return OutboxEvent(event_id, self.type, body)
 
 
-def envelope_head(model: type[EventData], event_id: uuid.UUID, time: datetime) -> bytes:
-    """Return the bytes of an event up to its data."""
+def envelope_head(model: type[EventData], event_id: uuid.UUID, time: datetime, traceparent: str | None = None) -> bytes:
+    """Return the bytes of an event up to its data; `traceparent` must be valid."""
+    trace = "" if traceparent is None else f'"traceparent":"{traceparent}",'
     return (
         f'{{"specversion":"1.0","id":"{event_id}","source":"{model.source}","type":"{model.type}",'
         f'"time":"{format_microseconds(time)}","datacontenttype":"application/json",'
-        f'"dataschema":"{model.schema_urn()}","data":'
+        f'"dataschema":"{model.schema_urn()}",{trace}"data":'
     ).encode()
 
 
@@ -84,6 +88,7 @@ class Envelope(BaseModel):
     type: ShortText
     time: AwareDatetime
     dataschema: str | None = None
+    traceparent: Traceparent = None
     data: dict[str, Any]
 
 

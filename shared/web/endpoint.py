@@ -18,6 +18,7 @@ from shared.idempotency import IdempotencyInProgress, IdempotencyKeyReused
 from shared.ids import new_request_id
 from shared.log import get_logger, line_writer
 from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from shared.trace import TRACEPARENT, trace_id, valid_traceparent
 from shared.web.authentication import Gate
 from shared.web.bodies import (
     JSON_TYPES,
@@ -84,7 +85,10 @@ class Endpoint:
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = new_request_id()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        request = Request(http, request_id, self._family)
+        traceparent = _traceparent(http) if TRACEPARENT in http.headers else None
+        if traceparent is not None:
+            structlog.contextvars.bind_contextvars(trace_id=trace_id(traceparent))
+        request = Request(http, request_id, self._family, traceparent)
         try:
             await self._prepare(request)
             response = await self._handler(request)
@@ -163,6 +167,7 @@ class Endpoint:
             status=status,
             duration_ms=round(seconds * 1000, 2),
             key_id=_key_id(request.presented),
+            **({} if request.traceparent is None else {"trace_id": trace_id(request.traceparent)}),
         )
 
 
@@ -179,6 +184,12 @@ def _empty(model: type[BaseModel]) -> BaseModel | None:
         return model.model_validate_json(b"{}")
     except ValidationError:
         return None
+
+
+def _traceparent(http: web.Request) -> str | None:
+    """Return the trace context of a request; two of them are as good as none."""
+    sent = http.headers.getall(TRACEPARENT)
+    return valid_traceparent(sent[0]) if len(sent) == 1 else None
 
 
 def _key_id(presented: Principal | None) -> str | None:

@@ -20,6 +20,7 @@ from shared.web.openapi_parts import (
     IDEMPOTENCY_PARAMETER,
     IF_MATCH_PARAMETER,
     SECURITY_SCHEMES,
+    TRACEPARENT_PARAMETER,
     error_content_type,
     header_refs,
     schema_ref,
@@ -191,6 +192,8 @@ def _parameters(route: Route, schemas: _Schemas) -> Iterable[dict[str, Any]]:
         yield dict(IDEMPOTENCY_PARAMETER)
     if route.is_conditional:
         yield dict(IF_MATCH_PARAMETER)
+    if route.is_traced:
+        yield dict(TRACEPARENT_PARAMETER)
 
 
 def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from shared.trace import TRACEPARENT
 from shared.web.problems import PROBLEM_JSON, PROBLEM_TYPE, Family
 
 _ERRORS_MAP: Final = {
@@ -88,6 +89,16 @@ IDEMPOTENCY_PARAMETER: Final[Mapping[str, Any]] = {
     "required": False,
     "description": "Makes a repeat of this request harmless: the first answer is given again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+TRACEPARENT_PARAMETER: Final[Mapping[str, Any]] = {
+    "name": TRACEPARENT,
+    "in": "header",
+    "required": False,
+    "description": (
+        "The trace (W3C Trace Context) that this request belongs to. The events and webhooks that come of it carry it "
+        "on unchanged; one that is not valid is ignored."
+    ),
+    "schema": {"type": "string", "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]},
 }
 
 

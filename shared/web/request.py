@@ -40,12 +40,15 @@ class Request:
         "raw_body",
         "request_id",
         "stream",
+        "traceparent",
     )
 
-    def __init__(self, http: web.Request, request_id: str, family: Family) -> None:
+    def __init__(self, http: web.Request, request_id: str, family: Family, traceparent: str | None = None) -> None:
         self.http = http
         self.request_id = request_id
         self.family = family
+        # Of the trace that the caller is in, if the request says so in valid words; for what it brings about.
+        self.traceparent = traceparent
         self.idempotency_key: str | None = None
         self.raw_body = b""
         # Set by the endpoint before the handler runs; handlers read them through the typed members below.

@@ -108,7 +108,7 @@ async def change_named(request: Request) -> web.StreamResponse:
     redemption = None
     if body.redeem and body.transaction_key is not None:
         redeem = use_cases(request).redeem_code.of_coupon
-        outcome = await redeem(authorization(request), body.transaction_key, shown)
+        outcome = await redeem(authorization(request), body.transaction_key, shown, request.traceparent)
         redemption = outcome_data(body.transaction_key, outcome)
     return json_response(ChangedCouponAnswer(data=coupon_data(shown), message=_UPDATED, redemption=redemption))
 
@@ -188,6 +188,7 @@ ROUTES: Final = (
         family="management",
         body=NamedCouponChange,
         description=REDEEMING,
+        is_traced=True,
         responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT},
         examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
     ),

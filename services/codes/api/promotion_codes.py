@@ -133,7 +133,7 @@ async def change_named(request: Request) -> web.StreamResponse:
     redemption = None
     if body.redeem and body.transaction_key is not None:
         redeem = use_cases(request).redeem_code
-        outcome = await redeem(authorization(request), body.transaction_key, shown.code.code)
+        outcome = await redeem(authorization(request), body.transaction_key, shown.code.code, request.traceparent)
         redemption = outcome_data(body.transaction_key, outcome)
     return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=redemption))
 
@@ -203,6 +203,7 @@ ROUTES: Final = (
         family="management",
         body=NamedCodeChange,
         description=REDEEMING,
+        is_traced=True,
         responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT},
         examples={"request": {"code": "SPRING-20", "metadata": {"channel": "mail"}}},
     ),

@@ -11,6 +11,7 @@ from services.codes.domain.errors import CheckoutScopeMissing
 from services.codes.domain.orders import Applied, NotApplied, RedeemOutcome
 from shared.boundary import refuse_inside_transaction
 from shared.faults import TransientFault
+from shared.trace import TRACEPARENT
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5, connect=2)
 
@@ -33,10 +34,14 @@ class RedemptionClient:
         async with aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session:
             yield cls(session, base_url)
 
-    async def redeem(self, authorization: str, order_ref: str, code: str) -> RedeemOutcome:
+    async def redeem(
+        self, authorization: str, order_ref: str, code: str, traceparent: str | None = None
+    ) -> RedeemOutcome:
         """Redeem a code for an order; raises CheckoutScopeMissing or RedemptionUnavailable."""
         refuse_inside_transaction("A request to the redemption service")
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
+        if traceparent is not None:
+            headers[TRACEPARENT] = traceparent
         body = orjson.dumps({"order_ref": order_ref, "codes": [code]})
         try:
             async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:

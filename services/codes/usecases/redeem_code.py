@@ -16,11 +16,15 @@ class RedeemCode:
 
     redemption: RedemptionClient
 
-    async def __call__(self, authorization: str, order_ref: str, code: str) -> RedeemOutcome:
+    async def __call__(
+        self, authorization: str, order_ref: str, code: str, traceparent: str | None = None
+    ) -> RedeemOutcome:
         """Redeem the code with the caller's own key; raises CheckoutScopeMissing or TransientFault."""
-        return await self.redemption.redeem(authorization, order_ref, code)
+        return await self.redemption.redeem(authorization, order_ref, code, traceparent)
 
-    async def of_coupon(self, authorization: str, order_ref: str, shown: ShownCoupon) -> RedeemOutcome:
+    async def of_coupon(
+        self, authorization: str, order_ref: str, shown: ShownCoupon, traceparent: str | None = None
+    ) -> RedeemOutcome:
         """Redeem the coupon's code: its only one, or the one that bears its name."""
         codes = [code.code for code in shown.codes]
         if len(codes) != 1:
@@ -29,4 +33,4 @@ class RedeemCode:
             return NotApplied(
                 "code_required", "The coupon has not one code but several or none; redeem the code itself."
             )
-        return await self(authorization, order_ref, codes[0])
+        return await self(authorization, order_ref, codes[0], traceparent)

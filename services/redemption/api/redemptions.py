@@ -129,6 +129,7 @@ async def redeem(request: Request) -> web.StreamResponse:
         customer,
         order,
         body.reservation_id,
+        request.traceparent,
     )
     made: Once[Outcome] = once(request, _rendering_redeemed(request, body))
     ask = CompletedCheckout(purchase, customer, order, body.attributes or {}, is_answered=True)
@@ -162,7 +163,9 @@ async def void(request: Request) -> web.StreamResponse:
         return data_response(redemption_data(outcome.redemptions[0]))
 
     made: Once[Outcome] = once(request, render)
-    ask = VoidRequest(found.program_id, found.order_ref, found.id, cases.clock(), body.reason, body.release)
+    ask = VoidRequest(
+        found.program_id, found.order_ref, found.id, cases.clock(), body.reason, body.release, request.traceparent
+    )
     return respond(request, await cases.decide(ask, made))
 
 
@@ -188,6 +191,7 @@ async def void_order(request: Request) -> web.StreamResponse:
         body.reason,
         body.amount,
         body.release,
+        request.traceparent,
     )
     return respond(request, await cases.decide(ask, made))
 
@@ -255,6 +259,7 @@ ROUTES: Final = (
         family="management",
         body=RedemptionBody,
         idempotent=True,
+        is_traced=True,
         responses={
             201: Data[RedeemedData],
             200: Data[RedeemedData],
@@ -306,6 +311,7 @@ ROUTES: Final = (
         body=VoidBody,
         body_required=False,
         idempotent=True,
+        is_traced=True,
         responses={200: Data[RedemptionData], 404: "No such redemption"},
         description="It is voided once; every further request answers the same. Whether the use is free again depends "
         "on the coupon's release policy.",
@@ -323,6 +329,7 @@ ROUTES: Final = (
         body=OrderVoidBody,
         body_required=False,
         idempotent=True,
+        is_traced=True,
         responses={200: Data[RedeemedData], 409: "The refund_ref was used before for another amount"},
         description="Voids what the order redeemed so far, and what is still to be heard of purchases made before now.",
         examples={"request": {"reason": "refund", "amount": 500, "refund_ref": "re-1"}},

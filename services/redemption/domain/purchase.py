@@ -53,6 +53,7 @@ class Purchase:
     """One order with its codes, paid or about to be; no two codes have the same canonical form.
 
     `reserved_ref` is the order reference under which the reservation that it names was made, if there is one.
+    `traceparent` is the trace that it belongs to, for what is told of it.
     """
 
     program_id: uuid.UUID
@@ -67,6 +68,7 @@ class Purchase:
     lines: tuple[Line, ...] | None = None
     reservation_id: uuid.UUID | None = None
     reserved_ref: str | None = None
+    traceparent: str | None = None
 
     @property
     def order(self) -> OrderKey:
@@ -103,6 +105,7 @@ class Cancellation:
     reason: str | None = None
     amount_minor: int | None = None
     release: bool | None = None
+    traceparent: str | None = None
 
     @property
     def order(self) -> OrderKey:
@@ -120,6 +123,7 @@ class VoidRequest:
     occurred_at: datetime
     reason: str | None = None
     release: bool | None = None
+    traceparent: str | None = None
 
     @property
     def order(self) -> OrderKey:

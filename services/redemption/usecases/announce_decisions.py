@@ -9,7 +9,7 @@ import orjson
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, Use
-from services.redemption.domain.purchase import Cancellation, Purchase
+from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequest
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.voiding import Cancelled, Voided
 from services.redemption.store.outcomes import RefundRow, RejectionRow
@@ -59,10 +59,10 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         redemption.terms = _json(terms)
         written.redemptions.append(redemption)
         written.events.append(_redeemed(checkout, use, terms, now))
-        written.events.extend(_exhausted(use, now))
+        written.events.extend(_exhausted(use, checkout.purchase.traceparent, now))
 
 
-def write_late(decision: RedeemedLate, now: datetime, written: Written) -> None:
+def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetime, written: Written) -> None:
     """Add the rows and events of an order that was taken back before it was heard of."""
     for use in decision.uses:
         redemption = use.redemption
@@ -70,7 +70,7 @@ def write_late(decision: RedeemedLate, now: datetime, written: Written) -> None:
         written.redemptions.append(redemption)
         void = Voided(redemption, False, use.times_redeemed, use.version, use.coupon_times_redeemed, use.coupon_version)
         written.voids.append(void)
-        written.events.append(_voided(void, was_counted=False, now=now))
+        written.events.append(_voided(void, checkout.purchase.traceparent, was_counted=False, now=now))
 
 
 def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
@@ -103,21 +103,21 @@ def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: 
         detail=refused.detail,
         occurred_at=purchase.occurred_at,
     )
-    written.events.append(data.to_event(derived_id(purchase.rejection_id, data.type), now))
+    written.events.append(data.to_event(derived_id(purchase.rejection_id, data.type), now, purchase.traceparent))
 
 
-def write_cancelled(cancellation: Cancellation | None, cancelled: Cancelled, now: datetime, written: Written) -> None:
+def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: datetime, written: Written) -> None:
     """Add the rows and events of redemptions that were taken back."""
     written.voids.extend(cancelled.voids)
-    written.events.extend(_voided(void, was_counted=True, now=now) for void in cancelled.voids)
-    if cancellation is not None and cancelled.refund is not None:
+    written.events.extend(_voided(void, ask.traceparent, was_counted=True, now=now) for void in cancelled.voids)
+    if isinstance(ask, Cancellation) and cancelled.refund is not None:
         written.refunds.append(
             RefundRow(
-                cancellation.id,
-                cancellation.program_id,
-                cancellation.order_ref,
+                ask.id,
+                ask.program_id,
+                ask.order_ref,
                 cancelled.refund.amount_minor,
-                cancellation.reason,
+                ask.reason,
                 cancelled.refund.occurred_at,
             )
         )
@@ -149,7 +149,7 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime
         coupon_times_redeemed_version=use.coupon_version,
         terms=terms,
     )
-    event = data.to_event(derived_id(redemption.id, data.type), now)
+    event = data.to_event(derived_id(redemption.id, data.type), now, checkout.purchase.traceparent)
     if len(event.body) > MAX_EVENT_BYTES and checkout.order is not None and checkout.order.items is not None:
         # With what is added to it, a large order would make an event that nobody takes; the lines are the large part.
         order = checkout.order.model_copy(update={"items": None})
@@ -157,7 +157,7 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime
     return event
 
 
-def _voided(void: Voided, *, was_counted: bool, now: datetime) -> OutboxEvent:
+def _voided(void: Voided, traceparent: str | None, *, was_counted: bool, now: datetime) -> OutboxEvent:
     redemption = void.redemption
     data = trusted(
         CodeRedemptionVoidedV1,
@@ -181,10 +181,10 @@ def _voided(void: Voided, *, was_counted: bool, now: datetime) -> OutboxEvent:
         coupon_times_redeemed=void.coupon_times_redeemed,
         coupon_times_redeemed_version=void.coupon_version,
     )
-    return data.to_event(derived_id(redemption.id, data.type), now)
+    return data.to_event(derived_id(redemption.id, data.type), now, traceparent)
 
 
-def _exhausted(use: Use, now: datetime) -> Iterable[OutboxEvent]:
+def _exhausted(use: Use, traceparent: str | None, now: datetime) -> Iterable[OutboxEvent]:
     redemption, terms = use.redemption, use.terms
     if terms.code_limit is not None and 1 < terms.code_limit <= use.times_redeemed:
         code = trusted(
@@ -200,7 +200,7 @@ def _exhausted(use: Use, now: datetime) -> Iterable[OutboxEvent]:
             times_redeemed_version=use.version,
             occurred_at=redemption.occurred_at,
         )
-        yield code.to_event(derived_id(redemption.id, code.type), now)
+        yield code.to_event(derived_id(redemption.id, code.type), now, traceparent)
     if terms.coupon_limit is not None and (use.coupon_times_redeemed or 0) >= terms.coupon_limit:
         coupon = trusted(
             CouponExhaustedV1,
@@ -214,7 +214,7 @@ def _exhausted(use: Use, now: datetime) -> Iterable[OutboxEvent]:
             times_redeemed_version=use.coupon_version,
             occurred_at=redemption.occurred_at,
         )
-        yield coupon.to_event(derived_id(redemption.id, coupon.type), now)
+        yield coupon.to_event(derived_id(redemption.id, coupon.type), now, traceparent)
 
 
 def _discount(redemption: Redemption) -> Discount:

@@ -39,6 +39,7 @@ from shared.database.outbox import insert_events
 from shared.database.pool import Connection
 from shared.log import get_logger
 from shared.metrics import REDEMPTIONS, REDEMPTIONS_REJECTED, REDEMPTIONS_VOIDED, RESERVATIONS
+from shared.trace import trace_id
 
 LONGEST_HOLD: Final = timedelta(days=7)
 TRIES: Final = 3
@@ -144,7 +145,7 @@ def _decide(ask: Ask, books: Books, now: datetime, written: Written) -> Outcome:
             return cancelled
         case VoidRequest():
             voided = void_one(ask, books)
-            write_cancelled(None, voided, now, written)
+            write_cancelled(ask, voided, now, written)
             return voided
 
 
@@ -154,7 +155,7 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
         case Redeemed():
             write_redeemed(checkout, decision, now, written)
         case RedeemedLate():
-            write_late(decision, now, written)
+            write_late(checkout, decision, now, written)
         case Refused():
             written.refused.append((checkout.purchase, decision))
             if not checkout.is_answered:
@@ -261,4 +262,5 @@ def report(written: Written) -> None:
             order_ref=purchase.order_ref,
             event_id=purchase.event_id,
             reason=refused.reason,
+            **({} if purchase.traceparent is None else {"trace_id": trace_id(purchase.traceparent)}),
         )

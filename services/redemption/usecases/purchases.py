@@ -20,6 +20,7 @@ def purchase_of(
     customer: Customer | None,
     order: Order | None,
     reservation_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Purchase:
     """Return the purchase. What a checkout leaves out is unknown; a reservation that cannot be one is none."""
     return Purchase(
@@ -34,6 +35,7 @@ def purchase_of(
         Buyer(customer.id, customer.email, customer.is_first_order) if customer else NOBODY,
         tuple(_line(item) for item in order.items) if order and order.items is not None else None,
         _id(reservation_id) if reservation_id is not None else None,
+        traceparent=traceparent,
     )
 
 

@@ -1,5 +1,6 @@
 """`redeem` and `transaction_key` of the coupon API, against the redemption service itself on another socket."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from services.codes.integrations.redemption import RedemptionClient, RedemptionU
 from services.redemption import app as redemption
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
+from shared.events.envelope import OutboxEvent
 from tests.databases import Database
 from tests.services.codes.conftest import HeldClock, Owner, Reply, Service, running_service
 
@@ -35,6 +37,7 @@ class Pair:
     program: Owner
     redemption_url: str
     redemption_pool: Pool
+    announced: list[OutboxEvent]
 
     async def put(self, path: str, key: str | None = None, **body: Any) -> Reply:
         return await self.service.send("PUT", f"/v1/{path}", key or self.program.key, body)
@@ -50,7 +53,8 @@ async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
         return {"database": "ok"}
 
     async with redemption.open_database(database.redemption, 4) as pool:
-        cases = redemption.build_use_cases(pool, clock, lambda _: None)
+        announced: list[OutboxEvent] = []
+        cases = redemption.build_use_cases(pool, clock, announced.extend)
         app = redemption.build_app(cases, CredentialReader(pool, clock), ready)
         async with cases.decide.running(), TestServer(app) as server:
             url = str(server.make_url(""))
@@ -58,7 +62,7 @@ async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
                 program = await service.program()
                 made = await service.send("POST", "/v1/coupons", program.key, COUPON)
                 assert made.status == 201, made.body
-                yield Pair(service, program, url, pool)
+                yield Pair(service, program, url, pool, announced)
 
 
 async def test_a_change_of_the_code_redeems_it_for_the_order_once(pair: Pair) -> None:
@@ -83,6 +87,20 @@ async def test_a_change_of_the_code_redeems_it_for_the_order_once(pair: Pair) ->
     }
     assert again.body["redemption"] == {**told, "is_repeat": True}
     assert await pair.uses() == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "named"), [("promotion-codes", {"code": "SPRING-A"}), ("coupons", {"uuid_code": "spring-25"})]
+)
+async def test_the_trace_of_the_change_is_that_of_the_redemption(pair: Pair, path: str, named: dict[str, str]) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"Authorization": f"Bearer {pair.program.key}", "traceparent": traceparent}
+    asked = {**named, "redeem": True, "transaction_key": "order-1"}
+    async with pair.service.http.put(f"/v1/{path}", headers=headers, json=asked) as answer:
+        assert answer.status == 200, await answer.text()
+    events = [json.loads(event.body) for event in pair.announced]
+    assert [event["type"] for event in events] == ["code.redeemed", "coupon.exhausted"]
+    assert {event["traceparent"] for event in events} == {traceparent}
 
 
 async def test_what_the_engine_refuses_is_told_with_its_reason(pair: Pair) -> None:

@@ -1,12 +1,14 @@
 """Every message ends in one of two outcomes, done or dead-lettered with its reason; until then nothing is acked."""
 
 import asyncio
+import json
 import struct
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.broker import consumer as consumer_module
 from shared.broker.consumer import AlarmLimit, BatchConsumer, Received, Reject
@@ -23,6 +25,10 @@ NOW = datetime(2026, 3, 18, 23, 29, 28, 917_000, tzinfo=UTC)
 
 def consumer_of(url: str, handler: Any, **options: Any) -> BatchConsumer:
     return BatchConsumer(url, QUEUE, handler, lambda: NOW, **options)
+
+
+def trace(digit: str) -> str:
+    return f"00-{digit * 32}-00f067aa0ba902b7-01"
 
 
 def headers_of(message: Any) -> dict[str, Any]:
@@ -60,6 +66,29 @@ class TestOutcomes:
             handler.gate.set()
             await until(lambda: len(handler.done) == 26)
         assert [len(batch) for batch in handler.batches] == [1, 10, 10, 5]
+
+    @pytest.mark.parametrize("judge", ["rejects", "fails"])
+    async def test_the_line_about_a_message_names_its_trace(self, url: str, broker: Broker, judge: str) -> None:
+        """That of the event itself, or else that of the header, where instrumented publishers put it."""
+
+        def verdict(received: Received) -> Reject:
+            if judge == "fails":
+                raise RuntimeError(received.message_id)
+            return Reject("bad_data", "the detail")
+
+        event: dict[str, Any] = {"specversion": "1.0", "id": "e", "source": "/shop", "type": "t", "data": {}}
+        event |= {"time": "2026-03-16T20:15:00Z", "traceparent": trace("a")}
+        for body, header in ((json.dumps(event).encode(), "b"), (b"no event", "c"), (b"no event either", "0")):
+            await broker.put(body, message_id=header, headers={"traceparent": trace(header)})
+        with capture_logs() as logs:
+            async with running(consumer_of(url, Handler(verdict))):
+                await broker.holds(DEAD, 3)
+                await broker.holds(QUEUE, 0)
+        lines = {line["message_id"]: line.get("trace_id") for line in logs if line["event"] == "message_rejected"}
+        assert lines == {"b": "a" * 32, "c": "c" * 32, "0": None}
+        if judge == "fails":
+            failed = [line for line in logs if line["event"] == "message_handler_failed"]
+            assert {line["message_id"]: line.get("trace_id") for line in failed} == lines
 
     async def test_a_rejected_message_is_dead_lettered_with_its_reason(self, url: str, broker: Broker) -> None:
         handler = rejecting(b"bad")

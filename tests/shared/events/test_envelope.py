@@ -45,6 +45,24 @@ def test_unknown_members_are_ignored_everywhere() -> None:
     assert data.customer.id == "c"
 
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_the_trace_is_written_into_the_envelope_and_read_back() -> None:
+    data = decode(checkout())
+    moment = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
+    plain, traced = data.to_event(uuid.UUID(int=1), moment), data.to_event(uuid.UUID(int=1), moment, TRACEPARENT)
+    assert decode_envelope(traced.body).traceparent == TRACEPARENT
+    assert decode_envelope(plain.body).traceparent is None
+    assert traced.body.replace(f'"traceparent":"{TRACEPARENT}",'.encode(), b"") == plain.body
+
+
+@pytest.mark.parametrize("sent", [None, 1, {}, [TRACEPARENT], "", "00-x", TRACEPARENT.upper(), TRACEPARENT + "-x"])
+def test_a_trace_that_is_not_valid_is_ignored(sent: Any) -> None:
+    envelope = decode_envelope(json.dumps(checkout(traceparent=sent)).encode())
+    assert envelope.traceparent is None
+
+
 REFUSED = {
     "no object": ([], "invalid_envelope"),
     "another specversion": (checkout(specversion="0.3"), "unsupported_version"),

@@ -4,6 +4,8 @@ import asyncio
 
 import aiohttp
 import pytest
+import structlog
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from shared.web import decode_cursor, encode_cursor
@@ -105,6 +107,32 @@ async def test_one_log_line_per_request_names_the_template_and_never_the_key(cli
     (line,) = [line for line in logs if line["event"] == "http_request"]
     assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/things/{id}", 200)
     assert "program" not in str(line)
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def test_the_trace_of_a_request_is_bound_to_its_lines_and_to_no_others(client: Client) -> None:
+    """Requests of one connection must not inherit it from each other."""
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        await client.post("/v1/raise/crash", headers=PROGRAM | {"traceparent": TRACEPARENT})
+        await client.post("/v1/raise/crash", headers=PROGRAM)
+    traced = "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert [(line["event"], line.get("trace_id")) for line in logs] == [
+        ("http_handler_failed", traced),
+        ("http_request", traced),
+        ("http_handler_failed", None),
+        ("http_request", None),
+    ]
+
+
+@pytest.mark.parametrize("sent", [[TRACEPARENT, TRACEPARENT], [TRACEPARENT.upper()], [""], ["00-x"]])
+async def test_a_trace_that_is_not_valid_or_comes_twice_is_ignored(client: Client, sent: list[str]) -> None:
+    headers = CIMultiDict([*PROGRAM.items(), *(("traceparent", value) for value in sent)])
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        answer = await client.get("/v1/things/1", headers=headers)
+    assert answer.status == 200
+    assert [line.get("trace_id") for line in logs] == [None]
 
 
 async def test_head_is_answered_like_get_without_a_body(client: Client) -> None:

@@ -1,0 +1,24 @@
+"""The trace context of W3C (`traceparent`): read as others send it and passed on as it is, for we make no spans."""
+
+import re
+from typing import Final
+
+TRACEPARENT: Final = "traceparent"
+"""The name of the HTTP header, of the AMQP header and of the extension attribute of CloudEvents."""
+
+_FIELDS: Final = "(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+# What a later version may add is not known yet; it is bounded, and harmless in a header.
+_LONGEST_ADDITION: Final = 200
+_VALID: Final = re.compile(
+    f"00-{_FIELDS}|(?!00|ff)[0-9a-f]{{2}}-{_FIELDS}(?:-[0-9A-Za-z._-]{{0,{_LONGEST_ADDITION}}})?"
+)
+
+
+def valid_traceparent(value: object) -> str | None:
+    """Return a trace context that follows the grammar; everything else is as good as none, as W3C demands."""
+    return value if isinstance(value, str) and _VALID.fullmatch(value) else None
+
+
+def trace_id(traceparent: str) -> str:
+    """Return the id of the whole trace, by which logs are found."""
+    return traceparent[3:35]
