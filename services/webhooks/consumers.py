@@ -13,7 +13,7 @@ from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.broker.messages import Received, Reject
 from shared.events import catalogue
 from shared.events.checkout import Attributes
-from shared.events.envelope import InvalidEvent, ShortText, decode_data, decode_envelope, describe
+from shared.events.envelope import InvalidEvent, ShortText, Traceparent, decode_data, decode_envelope, describe
 from shared.events.redemption import CodeRedeemedV1
 
 _REDEEMED_SCHEMA: Final = CodeRedeemedV1.schema_urn()
@@ -31,13 +31,14 @@ class _Facts(BaseModel):
 
 
 class _Head(BaseModel):
-    """Of the envelope, what makes an event itself."""
+    """Of the envelope, what makes an event itself, and the trace that it belongs to."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     specversion: Literal["1.0"]
     id: ShortText
     source: ShortText
+    traceparent: Traceparent = None
 
 
 class _Redeemed(BaseModel):
@@ -99,6 +100,7 @@ def read_event(raw: bytes) -> IncomingEvent:
         occurred_at=facts.occurred_at or envelope.time,
         data=envelope.data,
         body_sha256=hashlib.sha256(raw).digest(),
+        traceparent=envelope.traceparent,
     )
 
 
@@ -122,4 +124,5 @@ def _read_redeemed(raw: bytes) -> IncomingEvent | None:
         occurred_at=facts.occurred_at,
         data=data,
         body_sha256=hashlib.sha256(raw).digest(),
+        traceparent=head.traceparent,
     )

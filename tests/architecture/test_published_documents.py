@@ -108,6 +108,45 @@ def test_the_openapi_document_is_up_to_date_and_valid(service: str) -> None:
     openapi_spec_validator.validate(json.loads(text))
 
 
+def test_the_openapi_documents_name_the_trace_where_events_carry_it_on_and_nowhere_else() -> None:
+    named = set()
+    for service in SERVICES:
+        paths = json.loads((OPENAPI_FOLDER / f"{service}.json").read_text("utf-8"))["paths"]
+        for path, operations in paths.items():
+            for method, operation in operations.items():
+                if any(parameter["name"] == "traceparent" for parameter in operation.get("parameters", ())):
+                    named.add(f"{method} {path}")
+    assert named == {
+        "post /v1/redemptions",
+        "post /v1/redemptions/{redemption_id}/void",
+        "post /v1/orders/{order_ref}/void",
+        "post /v1/webhooks/messages",
+        "put /v1/coupons",
+        "put /v1/promotion-codes",
+    }
+
+
+def test_the_documents_say_that_webhooks_carry_the_trace() -> None:
+    sent = json.loads((OPENAPI_FOLDER / "webhooks.json").read_text("utf-8"))["webhooks"]
+    assert sent
+    for item in sent.values():
+        [header] = [each for each in item["post"]["parameters"] if each["name"] == "traceparent"]
+        assert (header["in"], header["required"]) == ("header", False)
+        body = item["post"]["requestBody"]["content"]["application/cloudevents+json"]["schema"]
+        assert "traceparent" in body["properties"]
+        assert "traceparent" not in body["required"]
+
+
+def test_the_asyncapi_document_names_the_trace_where_events_have_it() -> None:
+    messages = yaml.safe_load(ASYNCAPI_FILE.read_text("utf-8"))["components"]["messages"]
+    for exchange, models in PUBLISHED.items():
+        for model in models:
+            message = messages[f"{model.type}.v{model.version}"]
+            has_attribute = "traceparent" in message["payload"]["properties"]
+            assert has_attribute == (exchange in {"checkout", "redemption"})
+            assert ("traceparent" in message.get("headers", {}).get("properties", {})) == (exchange == "checkout")
+
+
 def _references(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):

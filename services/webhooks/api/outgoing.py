@@ -18,8 +18,14 @@ _HEADERS: Final = (
     ("webhook-id", "Names the message; the same in every attempt and replay.", _TEXT),
     ("webhook-timestamp", "When this attempt was made, in seconds since 1970.", {"type": "integer"}),
     ("webhook-signature", "Signatures of id.timestamp.body, separated by spaces: `v1,` or `v1a,` and base64.", _TEXT),
+    (
+        "traceparent",
+        "The trace of W3C that brought the message about, if it is known; the same in every attempt.",
+        _TEXT,
+    ),
     ("webhook-sequence", "Numbers the messages of an owner, so that a receiver can tell older from newer.", _TEXT),
 )
+_OPTIONAL: Final = frozenset({"webhook-sequence", "traceparent"})
 _RESPONSES: Final = {
     "2XX": {"description": "Taken."},
     "410": {"description": "The receiver is gone: the endpoint is disabled."},
@@ -59,7 +65,7 @@ def _operation(described: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": name,
                 "in": "header",
-                "required": name != "webhook-sequence",
+                "required": name not in _OPTIONAL,
                 "description": text,
                 "schema": schema,
             }
@@ -110,7 +116,7 @@ def _cloudevent(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "required": members,
-        "properties": dict.fromkeys(members[:-1], _TEXT) | {"time": _TIME, "data": data},
+        "properties": dict.fromkeys([*members[:-1], "traceparent"], _TEXT) | {"time": _TIME, "data": data},
     }
 
 

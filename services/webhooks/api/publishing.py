@@ -108,6 +108,7 @@ async def publish(request: Request) -> web.StreamResponse:
         ordering_key=body.ordering_key,
         occurred_at=body.occurred_at,
         retention_days=body.retention_days,
+        traceparent=request.traceparent,
     )
     return respond(
         request, await use_cases(request).publish_message(request.program_id, draft, once(request, _published))
@@ -130,6 +131,7 @@ ROUTES: Final = (
         body=MessageCreation,
         body_limit=_BODY_LIMIT,
         idempotent=True,
+        is_traced=True,
         responses={
             200: Data[PublishedData],
             201: Data[PublishedData],

@@ -140,7 +140,14 @@ class Sending:
                 self._holdings.end(delivery, "expired")
                 return
             answer = await self._post(
-                target.outgoing(delivery.message_id, delivery.format, delivery.body, now, delivery.sequence)
+                target.outgoing(
+                    delivery.message_id,
+                    delivery.format,
+                    delivery.body,
+                    now,
+                    delivery.sequence,
+                    delivery.traceparent,
+                )
             )
             if answer.status in OVERLOADED:
                 lane.throttled += 1

@@ -78,7 +78,12 @@ def thin_members(event_type: str, occurred_at: datetime, message_name: str) -> d
 
 
 def cloudevents_members(
-    event_type: str, data: Mapping[str, Any], occurred_at: datetime, event_id: str, source: str
+    event_type: str,
+    data: Mapping[str, Any],
+    occurred_at: datetime,
+    event_id: str,
+    source: str,
+    traceparent: str | None = None,
 ) -> dict[str, Any]:
     """Return the members of a body that is a CloudEvent in structured mode, named as the event was."""
     return {
@@ -88,6 +93,7 @@ def cloudevents_members(
         "type": event_type,
         "time": milliseconds(occurred_at),
         "datacontenttype": "application/json",
+        **({} if traceparent is None else {"traceparent": traceparent}),
         "data": data,
     }
 

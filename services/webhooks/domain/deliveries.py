@@ -53,6 +53,7 @@ class HeldDelivery:
     sequence: int | None = None
     ordering_key: str | None = None
     breaker_trips: int = 0
+    traceparent: str | None = None
 
     @property
     def is_first_try(self) -> bool:
@@ -76,6 +77,7 @@ class Outgoing:
     timeout_seconds: float = 15.0
     sequence: int | None = None
     secret_headers: tuple[str, ...] = ()
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,13 @@ class Target:
         return [key for key, ends in self.keys if key.algorithm in wanted and (ends is None or ends > now)]
 
     def outgoing(
-        self, message_id: uuid.UUID, format_: str, body: bytes, now: datetime, sequence: int | None = None
+        self,
+        message_id: uuid.UUID,
+        format_: str,
+        body: bytes,
+        now: datetime,
+        sequence: int | None = None,
+        traceparent: str | None = None,
     ) -> Outgoing:
         """Return what is to be POSTed of a message, signed with the keys of this moment."""
         headers = dict(self.endpoint.headers)
@@ -118,6 +126,7 @@ class Target:
             float(self.endpoint.timeout_seconds),
             sequence,
             secret_headers,
+            traceparent,
         )
 
 

@@ -14,7 +14,8 @@ _SUBJECTS: Final = ("code_id", "code", "coupon_id", "endpoint_id", "batch_id", "
 class IncomingEvent:
     """One event; `data` holds its members as they came, `occurred_at` is when the fact happened.
 
-    Whoever publishes an event of their own may say by `ordering_key` what it is to be in order with.
+    Whoever publishes an event of their own may say by `ordering_key` what it is to be in order with. `traceparent` is
+    the trace that it belongs to, if that is known.
     """
 
     event_id: str
@@ -26,6 +27,7 @@ class IncomingEvent:
     data: Mapping[str, Any]
     body_sha256: bytes
     ordering_key: str | None = None
+    traceparent: str | None = None
 
     @property
     def subject(self) -> str:

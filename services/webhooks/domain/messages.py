@@ -57,6 +57,7 @@ class MessageDraft:
     ordering_key: str | None = None
     occurred_at: datetime | None = None
     retention_days: int | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

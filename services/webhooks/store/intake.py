@@ -44,9 +44,10 @@ WITH recorded AS (
     ON CONFLICT (owner_id) DO UPDATE SET last = sequences.last + excluded.last
     RETURNING owner_id, last
 ), message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at)
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, traceparent,
+                          created_at)
     SELECT m.*, $14 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[],
-                                $7::bytea[], $17::bytea[]) AS m
+                                $7::bytea[], $17::bytea[], $27::text[]) AS m
     ON CONFLICT (id, format) DO NOTHING
 ), work AS (
     SELECT w.*, b.last - w.behind AS sequence
@@ -83,6 +84,7 @@ class NewMessage:
     occurred_at: datetime
     body: bytes
     content: bytes | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ async def insert_work(
             [d.ordering_key for d in deliveries],
             *identities(entries),
             [entry.body_sha256 for entry in entries],
+            [m.traceparent for m in messages],
         )
     except asyncpg.UniqueViolationError as error:
         if error.table_name != "inbox":

@@ -23,7 +23,8 @@ WITH chosen AS (
     UPDATE delivery_queue q SET visible_at = $3, token = $4 FROM chosen c WHERE q.delivery_id = c.delivery_id
     RETURNING q.delivery_id, q.message_id, q.format, q.event_type, q.sequence, c.is_repeated
 )
-SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, t.is_repeated, m.body
+SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, t.is_repeated, m.body,
+       m.traceparent
 FROM taken t JOIN messages m ON m.id = t.message_id AND m.format = t.format
 WHERE m.body IS NOT NULL
 ORDER BY t.delivery_id
@@ -76,6 +77,7 @@ class Taken:
     sequence: int | None
     body: bytes
     is_repeated: bool
+    traceparent: str | None = None
 
 
 async def prolong(connection: Connection, listener_id: uuid.UUID, until: datetime) -> None:
@@ -102,6 +104,7 @@ async def take(
             row["sequence"],
             row["body"],
             row["is_repeated"],
+            row["traceparent"],
         )
         for row in rows
     ]

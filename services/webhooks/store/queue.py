@@ -61,7 +61,7 @@ WITH RECURSIVE walk AS (
     ON CONFLICT (endpoint_id) DO UPDATE SET full_at = greatest(endpoint_rates.full_at, $1) + (excluded.full_at - $1)
 )
 SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
-       c.format, c.sequence, c.ordering_key, c.breaker_trips
+       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
 """
 CLAIM_EXPIRED = """
@@ -74,7 +74,7 @@ WITH claimed AS (
     RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at, format, sequence,
               ordering_key)
 SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
-       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips
+       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent
 FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
 """
 RELEASE = """
@@ -231,4 +231,5 @@ def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
         row["sequence"],
         row["ordering_key"],
         row["breaker_trips"],
+        traceparent=row["traceparent"],
     )

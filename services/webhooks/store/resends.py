@@ -12,7 +12,7 @@ from services.webhooks.store.deliveries import to_json
 from shared.database.pool import Connection
 
 LOCK_WITH_BODY = """
-SELECT d.endpoint_id, d.message_id, d.format, d.status, d.sequence, m.body
+SELECT d.endpoint_id, d.message_id, d.format, d.status, d.sequence, m.body, m.traceparent
 FROM deliveries d
 JOIN endpoints e ON e.id = d.endpoint_id
 LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
@@ -82,6 +82,7 @@ class Resendable:
     status: DeliveryStatus
     sequence: int | None
     body: bytes | None
+    traceparent: str | None
 
 
 async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> Resendable | None:
@@ -89,7 +90,15 @@ async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> 
     row = await connection.fetchrow(LOCK_WITH_BODY, delivery_id, owner.program_id, owner.partner_id)
     if row is None:
         return None
-    return Resendable(row["endpoint_id"], row["message_id"], row["format"], row["status"], row["sequence"], row["body"])
+    return Resendable(
+        row["endpoint_id"],
+        row["message_id"],
+        row["format"],
+        row["status"],
+        row["sequence"],
+        row["body"],
+        row["traceparent"],
+    )
 
 
 async def lease(

@@ -252,7 +252,7 @@ def _lives_on(listener: Endpoint) -> timedelta:
 
 
 def _handed(taken: Taken, token: int, target: Target, now: datetime) -> Handed:
-    outgoing = target.outgoing(taken.message_id, taken.format, taken.body, now, taken.sequence)
+    outgoing = target.outgoing(taken.message_id, taken.format, taken.body, now, taken.sequence, taken.traceparent)
     return Handed(taken, token, signed_headers(outgoing, int(now.timestamp())))
 
 

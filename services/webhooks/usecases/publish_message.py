@@ -121,4 +121,6 @@ def _event(program_id: uuid.UUID, draft: MessageDraft, event_id: str, now: datet
         # Of what was said, however it was written: a repeat may have its members in another order.
         body_sha256=hashlib.sha256(orjson.dumps([*said, draft.payload], option=orjson.OPT_SORT_KEYS)).digest(),
         ordering_key=draft.ordering_key,
+        # Not part of what was said: a repeat comes in a trace of its own, and the first one's counts.
+        traceparent=draft.traceparent,
     )

@@ -49,7 +49,7 @@ class ResendDelivery:
                 if held is None:
                     raise DeliveryUnderWay
             target = (await endpoints.targets(connection, self.seal, [found.endpoint_id]))[found.endpoint_id]
-        outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence)
+        outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence, found.traceparent)
         answer = await self.post(outgoing)
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
         WEBHOOK_ATTEMPTS.labels("manual").inc()

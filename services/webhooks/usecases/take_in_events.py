@@ -146,6 +146,7 @@ class Work:
                 lease_ends,
                 delivery.message.format,
                 self._last[delivery.owner_id] - len(self._places[delivery.owner_id]) + 1 + delivery.place,
+                traceparent=delivery.message.traceparent,
             )
             for delivery in self.deliveries
             if delivery.token is not None
@@ -172,7 +173,15 @@ class Work:
         if message is None:
             body, content = write_body(event, kept, message_name(message_id))
             message = self.messages[message_id, kept] = NewMessage(
-                message_id, kept, event.program_id, event.partner_id, event.type, event.occurred_at, body, content
+                message_id,
+                kept,
+                event.program_id,
+                event.partner_id,
+                event.type,
+                event.occurred_at,
+                body,
+                content,
+                event.traceparent,
             )
         return message
 

@@ -27,7 +27,7 @@ def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[byte
         return orjson.dumps(standard_members(event.type, data, event.occurred_at)), None
     if format_ == "thin":
         return orjson.dumps(thin_members(event.type, event.occurred_at, message_name)), orjson.dumps(data)
-    members = cloudevents_members(event.type, data, event.occurred_at, event.event_id, event.source)
+    members = cloudevents_members(event.type, data, event.occurred_at, event.event_id, event.source, event.traceparent)
     return orjson.dumps(members), None
 
 
