@@ -140,8 +140,13 @@ function parse(id, timestamp, sequence, raw) {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new Refused('bad_body');
   const type = body.event ?? body.type;
   if (typeof type !== 'string') throw new Refused('bad_body');
-  const number = /^[0-9]+$/.test(sequence ?? '') ? Number(sequence) : null;
-  return { id, type, timestamp, sequence: number, data: dataOf(body), body };
+  return { id, type, timestamp, sequence: numberOf(body, sequence), data: dataOf(body), body };
+}
+
+// The number that a body says, since only the body is signed; a flat one leaves it to the header.
+function numberOf(body, header) {
+  const said = String('event' in body ? header : (body.sequence ?? header));
+  return /^[0-9]{1,19}$/.test(said) ? Number(said) : null;
 }
 
 function dataOf(body) {
@@ -150,7 +155,7 @@ function dataOf(body) {
     return data;
   }
   if (typeof body.data === 'object' && body.data !== null && !Array.isArray(body.data)) return body.data;
-  const { type: _type, timestamp: _timestamp, data: _data, ...rest } = body;
+  const { type: _type, timestamp: _timestamp, sequence: _sequence, data: _data, ...rest } = body;
   return rest;
 }
 

@@ -40,9 +40,19 @@ async def test_helper_and_library_agree_and_work_is_done_once(test_run: Path) ->
     shutil.copytree(PROGRAMS, folder)
     await run(NODE, NPM, "ci", "--ignore-scripts", folder=folder)
     good, bad = [signed(), signed(sequence=None)], spoiled()
+    # The number is that of the body, which is signed, where that says one; in a flat body the word may be anybody's.
+    numbered = [
+        ({"type": "test", "sequence": 7, "data": {}}, 7),
+        ({"type": "test", "sequence": "0000000000000000007", "data": {}}, 7),
+        ({"type": "test", "data": {}}, 12),
+        ({"event": "test", "sequence": 7}, 12),
+        ({"type": "test", "sequence": True, "data": {}}, None),
+        ({"type": "test", "sequence": "9" * 20, "data": {}}, None),
+    ]
+    more = [signed(body=json.dumps(body).encode()) for body, _ in numbered]
     given = {
         "helper": (RECEIVERS / "javascript" / "index.js").as_uri(),
-        "cases": [case(made) for made in (*good, *bad)],
+        "cases": [case(made) for made in (*good, *bad, *more)],
     }
     told = json.loads(await run(NODE, folder / "check.mjs", folder=folder, given=json.dumps(given).encode()))
     for made, result in zip(good, told["results"], strict=False):
@@ -54,9 +64,10 @@ async def test_helper_and_library_agree_and_work_is_done_once(test_run: Path) ->
         assert result["ours"] == result["oursOfFetch"] == result["oursByPublicKey"] == read
         assert result["theirs"] == "verified"
         assert result["oursOfTheirs"] == {**read, "id": "msg_theirs", "sequence": None}
-    for made, result in zip(bad, told["results"][len(good) :], strict=True):
+    for made, result in zip(bad, told["results"][len(good) : -len(more)], strict=True):
         assert result["ours"] == result["oursByPublicKey"] == made.wanted
         assert made.wanted == "bad_body" or result["theirs"] != "verified"
+    assert [each["ours"]["sequence"] for each in told["results"][-len(more) :]] == [number for _, number in numbered]
     assert told["dedup"] == {
         "failing": "not today",
         "meanwhile": True,

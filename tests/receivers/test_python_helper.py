@@ -85,6 +85,23 @@ def test_every_format_is_parsed(body: dict[str, object], data: dict[str, object]
     assert (message.type, message.data, message.sequence) == ("test", data, None)
 
 
+@pytest.mark.parametrize(
+    ("body", "sequence"),
+    [
+        ({"type": "test", "sequence": 7, "data": {}}, 7),
+        ({"type": "test", "specversion": "1.0", "sequence": "0000000000000000007", "data": {}}, 7),
+        ({"type": "test", "data": {}}, 12),
+        ({"event": "test", "sequence": 7}, 12),
+        ({"type": "test", "sequence": True, "data": {}}, None),
+        ({"type": "test", "sequence": "9" * 5000, "data": {}}, None),
+    ],
+)
+def test_the_number_is_that_of_the_body_where_it_says_one(body: dict[str, object], sequence: int | None) -> None:
+    """The body is signed and the header is not; in a flat one the word may be anybody's."""
+    made = signed(body=json.dumps(body).encode(), sequence=12)
+    assert Receiver(made.secret).read(made.headers, made.body).sequence == sequence
+
+
 def test_work_is_done_once() -> None:
     receiver, done = Receiver(signed().secret), list[str]()
     assert receiver.handle_once(MESSAGE, lambda message: done.append(message.id))

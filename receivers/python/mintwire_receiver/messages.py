@@ -9,7 +9,9 @@ from typing import Any
 
 from mintwire_receiver.signatures import Refused
 
-_OUTER = ("type", "timestamp", "data")
+_OUTER = ("type", "timestamp", "sequence", "data")
+# More digits than any number has are no number.
+_LONGEST = 19
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,16 @@ def parse(message_id: str, timestamp: int, sequence: str | None, raw: bytes) -> 
         raise Refused("bad_body") from None
     if not isinstance(body, dict):
         raise Refused("bad_body")
-    number = int(sequence) if sequence is not None and sequence.isascii() and sequence.isdigit() else None
     kind = body.get("event", body.get("type"))
     if not isinstance(kind, str):
         raise Refused("bad_body")
-    return Message(message_id, kind, timestamp, number, _data(body), body)
+    return Message(message_id, kind, timestamp, _number(body, sequence), _data(body), body)
+
+
+def _number(body: dict[str, Any], header: str | None) -> int | None:
+    """Return the number that a body says, since only the body is signed; a flat one leaves it to the header."""
+    text = str(header if "event" in body else body.get("sequence", header))
+    return int(text) if len(text) <= _LONGEST and text.isascii() and text.isdigit() else None
 
 
 def _data(body: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,12 @@ from shared.web import Webhooks
 
 _PROGRAM: Final = Owner(uuid.UUID(int=0), None)
 _TEXT: Final = {"type": "string"}
+_NUMBER: Final = {"type": "integer", "description": "That of `webhook-sequence`; missing where that is."}
+_SORTABLE_NUMBER: Final = {
+    "type": "string",
+    "pattern": "^[0-9]{19}$",
+    "description": "That of `webhook-sequence`, with zeros before it, so that it sorts as text; missing where that is.",
+}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _HEADERS: Final = (
     ("webhook-id", "Names the message; the same in every attempt and replay.", _TEXT),
@@ -94,7 +100,7 @@ def _standard(data: Mapping[str, Any]) -> dict[str, Any]:
         "title": "standard",
         "type": "object",
         "required": ["type", "timestamp", "data"],
-        "properties": {"type": _TEXT, "timestamp": _TIME, "data": data},
+        "properties": {"type": _TEXT, "timestamp": _TIME, "sequence": _NUMBER, "data": data},
     }
 
 
@@ -106,6 +112,7 @@ def _thin() -> dict[str, Any]:
         "properties": {
             "type": _TEXT,
             "timestamp": _TIME,
+            "sequence": _NUMBER,
             "data": {"type": "object", "required": ["id", "url"], "properties": {"id": _TEXT, "url": _TEXT}},
         },
     }
@@ -116,7 +123,8 @@ def _cloudevent(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "required": members,
-        "properties": dict.fromkeys([*members[:-1], "traceparent"], _TEXT) | {"time": _TIME, "data": data},
+        "properties": dict.fromkeys([*members[:-1], "traceparent"], _TEXT)
+        | {"time": _TIME, "sequence": _SORTABLE_NUMBER, "data": data},
     }
 
 

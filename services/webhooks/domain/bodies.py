@@ -13,9 +13,14 @@ RESERVED: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_
 # Members that every flat body has of its own.
 FLAT_MEMBERS: Final = ("event", "partner_id", "timestamp")
 MESSAGES_PATH: Final = "/v1/webhooks/messages"
+# What stands before the number in a body that has one.
+NUMBER: Final = b',"sequence":'
 # What a purchase says about the customer and the basket is the program's business, not its partners'.
 _PROGRAMS_OWN: Final = frozenset({"customer", "order", "attribute_names"})
 _PARTNERS: Final = "-partner"
+
+# The members before the place of a message's number, and those after it.
+Halves = tuple[dict[str, Any], dict[str, Any]]
 
 
 def message_format(format_: str, partner_id: uuid.UUID | None) -> str:
@@ -66,15 +71,15 @@ def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime
     return body
 
 
-def standard_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime) -> dict[str, Any]:
+def standard_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime) -> Halves:
     """Return the members of an event's body as Standard Webhooks recommends it."""
-    return {"type": event_type, "timestamp": milliseconds(occurred_at), "data": data}
+    return {"type": event_type, "timestamp": milliseconds(occurred_at)}, {"data": data}
 
 
-def thin_members(event_type: str, occurred_at: datetime, message_name: str) -> dict[str, Any]:
+def thin_members(event_type: str, occurred_at: datetime, message_name: str) -> Halves:
     """Return the members of a body that only says what to fetch; `url` is relative to the address of this API."""
     reference = {"id": message_name, "url": f"{MESSAGES_PATH}/{message_name}"}
-    return {"type": event_type, "timestamp": milliseconds(occurred_at), "data": reference}
+    return {"type": event_type, "timestamp": milliseconds(occurred_at)}, {"data": reference}
 
 
 def cloudevents_members(
@@ -84,7 +89,7 @@ def cloudevents_members(
     event_id: str,
     source: str,
     traceparent: str | None = None,
-) -> dict[str, Any]:
+) -> Halves:
     """Return the members of a body that is a CloudEvent in structured mode, named as the event was."""
     return {
         "specversion": "1.0",
@@ -92,10 +97,20 @@ def cloudevents_members(
         "source": source,
         "type": event_type,
         "time": milliseconds(occurred_at),
+    }, {
         "datacontenttype": "application/json",
         **({} if traceparent is None else {"traceparent": traceparent}),
         "data": data,
     }
+
+
+def numbered(kept: str, head: bytes, sequence: int, tail: bytes) -> bytes:
+    """Return a body with its number in it, written as the statement writes it that keeps the body.
+
+    CloudEvents has it as text that sorts as the numbers do: with as many digits as the largest one.
+    """
+    number = b'"%019d"' % sequence if plain_format(kept) == "cloudevents" else b"%d" % sequence
+    return b"".join((head, NUMBER, number, tail))
 
 
 def members_of_test(partner_id: str | None, program_name: str, now: datetime) -> dict[str, Any]:

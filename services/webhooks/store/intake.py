@@ -7,6 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
+from services.webhooks.domain.bodies import NUMBER
 from services.webhooks.domain.endpoints import Subscription
 from shared.database.inbox import Identity, InboxEntry, digests, identities
 from shared.database.pool import Connection
@@ -30,7 +31,9 @@ WHERE owner_id = ANY($4::uuid[]) AND archived_at IS NULL
 # Events are recorded with all that comes of them or, if any of them was meanwhile, not at all; the inbox comes before
 # the sequences for everybody. The deliveries that this process sends at once are born with its token; the others lie
 # due, but those of an endpoint that wants order, which wait to be called up. The numbers of an owner's deliveries are
-# taken under its row's lock, so they rise in the order of the commits.
+# taken under its row's lock, so they rise in the order of the commits. A body that shows its number gets it here, once
+# and for all; `domain.bodies.numbered` writes the same. If a message is there already, from before its event was
+# forgotten, its body stays and its number is that of the new deliveries too.
 INSERT_WORK = """
 WITH recorded AS (
     INSERT INTO inbox (program_id, source, event_id, body_sha256, received_at)
@@ -44,17 +47,35 @@ WITH recorded AS (
     ON CONFLICT (owner_id) DO UPDATE SET last = sequences.last + excluded.last
     RETURNING owner_id, last
 ), message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, traceparent,
-                          created_at)
-    SELECT m.*, $14 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[],
-                                $7::bytea[], $17::bytea[], $27::text[]) AS m
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at,
+                          traceparent, sequence)
+    SELECT m.id, m.format, m.program_id, m.partner_id, m.event_type, m.occurred_at,
+           CASE WHEN b.last IS NULL THEN m.head
+                ELSE m.head || convert_to(CASE WHEN m.format LIKE 'cloudevents%'
+                                               THEN '"' || lpad((b.last - m.behind)::text, 19, '0') || '"'
+                                               ELSE (b.last - m.behind)::text END, 'UTF8') || m.tail END,
+           m.content, $14, m.traceparent, b.last - m.behind
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[],
+                $17::bytea[], $27::text[], $28::bytea[], $29::uuid[], $30::int[])
+        AS m (id, format, program_id, partner_id, event_type, occurred_at, head, content, traceparent, tail, owner_id,
+              behind)
+    LEFT JOIN bumped b ON b.owner_id = m.owner_id
     ON CONFLICT (id, format) DO NOTHING
+    RETURNING id, format
+), kept AS (
+    SELECT old.id, old.format, old.sequence, old.body
+    FROM (SELECT * FROM unnest($1::uuid[], $2::text[]) AS m (id, format) WHERE format <> 'flat'
+          EXCEPT SELECT id, format FROM message WHERE format <> 'flat') AS there,
+         LATERAL (SELECT m.id, m.format, m.sequence, m.body FROM messages m
+                  WHERE m.id = there.id AND m.format = there.format AND m.body IS NOT NULL OFFSET 0) AS old
 ), work AS (
-    SELECT w.*, b.last - w.behind AS sequence
+    SELECT w.*, b.last - w.behind AS number,
+           CASE WHEN k.id IS NULL THEN b.last - w.behind ELSE k.sequence END AS sequence
     FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[], $20::uuid[], $21::int[],
                 $22::text[])
         AS w (delivery_id, endpoint_id, message_id, format, event_type, token, owner_id, behind, ordering_key)
     JOIN bumped b ON b.owner_id = w.owner_id
+    LEFT JOIN kept k ON k.id = w.message_id AND k.format = w.format
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, sequence, created_at)
     SELECT delivery_id, endpoint_id, message_id, format, event_type, sequence, $14 FROM work
@@ -65,16 +86,22 @@ WITH recorded AS (
                                 ends_at, token, sequence, ordering_key, position)
     SELECT delivery_id, endpoint_id, message_id, format, event_type, 'automatic', 1,
            CASE WHEN ordering_key IS NOT NULL THEN 'infinity' WHEN token IS NULL THEN $14 ELSE $15 END, $16, token,
-           sequence, ordering_key, CASE WHEN ordering_key IS NOT NULL THEN sequence END
+           sequence, ordering_key, CASE WHEN ordering_key IS NOT NULL THEN number END
     FROM work JOIN delivery ON delivery.id = work.delivery_id
 )
-SELECT owner_id, last FROM bumped
+SELECT owner_id, last, NULL::uuid AS id, NULL::text AS format, NULL::bigint AS sequence, NULL::bytea AS body
+FROM bumped
+UNION ALL
+SELECT NULL, NULL, id, format, sequence, body FROM kept
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message with its frozen body, and the event's data where the body does not hold it."""
+    """A message with its frozen body, and the event's data where the body does not hold it.
+
+    With a `tail` the body has two parts, and its number goes between them if it gets one.
+    """
 
     id: uuid.UUID
     format: str
@@ -85,6 +112,15 @@ class NewMessage:
     body: bytes
     content: bytes | None = None
     traceparent: str | None = None
+    tail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a message: the number, if it got one, and the body with that in it."""
+
+    sequence: int | None
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +175,12 @@ async def insert_work(
     now: datetime,
     leased_until: datetime,
     ends_at: datetime,
-) -> dict[uuid.UUID, int]:
+    numbers: Sequence[tuple[uuid.UUID, int] | None],
+) -> tuple[dict[uuid.UUID, int], dict[tuple[uuid.UUID, str], Kept]]:
     """Record events, with messages, deliveries and queue rows; a message that is there already stays as it is.
 
-    `counts` says how many messages each owner gets. Returns the last of the numbers that each of them was given.
+    `counts` says how many messages each owner gets, `numbers` of each message whose number its body shows and how many
+    come after that. Returns the last of the numbers that each owner was given, and the messages that were there.
     Raises `RecordedMeanwhile`.
     """
     try:
@@ -154,7 +192,7 @@ async def insert_work(
             [m.partner_id for m in messages],
             [m.event_type for m in messages],
             [m.occurred_at for m in messages],
-            [m.body for m in messages],
+            [m.body + (m.tail if number is None else NUMBER) for m, number in zip(messages, numbers, strict=True)],
             [d.id for d in deliveries],
             [d.endpoint_id for d in deliveries],
             [d.message.id for d in deliveries],
@@ -173,9 +211,28 @@ async def insert_work(
             *identities(entries),
             [entry.body_sha256 for entry in entries],
             [m.traceparent for m in messages],
+            *_shown(messages, numbers),
         )
     except asyncpg.UniqueViolationError as error:
         if error.table_name != "inbox":
             raise
         raise RecordedMeanwhile from None
-    return {row["owner_id"]: row["last"] for row in rows}
+    return {row["owner_id"]: row["last"] for row in rows if row["id"] is None}, {
+        (row["id"], row["format"]): Kept(row["sequence"], row["body"]) for row in rows if row["id"] is not None
+    }
+
+
+def _shown(
+    messages: Sequence[NewMessage], numbers: Sequence[tuple[uuid.UUID, int] | None]
+) -> tuple[Sequence[object], Sequence[object], Sequence[object]]:
+    """Return what the numbers in bodies are made of; the columns are empty, which unnest takes for nulls, if none are.
+
+    Flat bodies show none, and they are most of the work.
+    """
+    if not any(numbers):
+        return (), (), ()
+    return (
+        [m.tail for m in messages],
+        [None if number is None else number[0] for number in numbers],
+        [None if number is None else number[1] for number in numbers],
+    )

@@ -121,15 +121,16 @@ ORDER BY m.created_at, m.id LIMIT $11
 """
 INSERT_MISSING = """
 WITH delivery AS (
-    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, replay_id, created_at)
-    SELECT id, $5, message_id, format, event_type, $6, $7
+    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, replay_id, created_at, sequence)
+    SELECT w.id, $5, w.message_id, w.format, w.event_type, $6, $7, m.sequence
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS w (id, message_id, format, event_type)
+    LEFT JOIN messages m ON m.id = w.message_id AND m.format = w.format
     ON CONFLICT (message_id, endpoint_id) DO NOTHING
-    RETURNING id, endpoint_id, message_id, format, event_type
+    RETURNING id, endpoint_id, message_id, format, event_type, sequence
 )
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
-                            ends_at, token)
-SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $7, $8, NULL FROM delivery
+                            ends_at, token, sequence)
+SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $7, $8, NULL, sequence FROM delivery
 RETURNING delivery_id
 """
 

@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 
 import orjson
 
-from services.webhooks.domain.bodies import members_of_test, message_format
+from services.webhooks.domain.bodies import members_of_test, message_format, numbered
 from services.webhooks.domain.endpoints import Format, Owner
 from services.webhooks.domain.event_types import TEST, is_operational
 from services.webhooks.domain.events import IncomingEvent
@@ -17,6 +17,7 @@ from shared.events import catalogue
 from shared.events.envelope import EventData
 
 _MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
+_SEQUENCE: Final = 4711
 _ID: Final = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 # By type, of what endpoints may subscribe to; the newest version of each.
 MODELS: Final = {
@@ -89,10 +90,15 @@ def _describe(name: str, owner: Owner) -> EventType:
 def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str, Any]]:
     source = MODELS[name].source if name in MODELS else "/mintwire/webhooks"
     event = IncomingEvent(str(_ID), source, name, _ID, _ID, _MOMENT, data, b"")
-    return {
-        each: orjson.loads(write_body(event, message_format(each, owner.partner_id), f"msg_{_ID.hex}")[0])
-        for each in get_args(Format)
-    }
+    return {each: _body(event, message_format(each, owner.partner_id)) for each in get_args(Format)}
+
+
+def _body(event: IncomingEvent, kept: str) -> dict[str, Any]:
+    head, tail, _ = write_body(event, kept, f"msg_{_ID.hex}")
+    # Tests have no number, and flat bodies show none.
+    has_number = bool(tail) and event.type != TEST
+    body: dict[str, Any] = orjson.loads(numbered(kept, head, _SEQUENCE, tail) if has_number else head + tail)
+    return body
 
 
 def _example(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:

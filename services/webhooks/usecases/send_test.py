@@ -54,7 +54,7 @@ class SendTest:
         if event_type == TEST:
             body, content = _test_body(endpoint, program_name, kept, message_id, now)
         else:
-            body, content = write_body(_example(endpoint, event_type, message_id, now), kept, message_name(message_id))
+            body, content = _whole(_example(endpoint, event_type, message_id, now), kept, message_id)
         # Whatever it looks like to the receiver, to us it is a test: no replay ever sends it to anybody.
         message = NewMessage(message_id, kept, endpoint.program_id, endpoint.partner_id, TEST, now, body, content)
         answer = await self.post(target.outgoing(message.id, message.format, message.body, now))
@@ -75,7 +75,13 @@ def _test_body(
         return orjson.dumps(members), None
     data = {name: members[name] for name in ("partner_id", "message")}
     event = IncomingEvent(str(message_id), SOURCE, TEST, endpoint.program_id, endpoint.partner_id, now, data, b"")
-    return write_body(event, kept, message_name(message_id))
+    return _whole(event, kept, message_id)
+
+
+def _whole(event: IncomingEvent, kept: str, message_id: uuid.UUID) -> tuple[bytes, bytes | None]:
+    """Return a body without a number: a test has none, in the header neither."""
+    head, tail, content = write_body(event, kept, message_name(message_id))
+    return head + tail, content
 
 
 def _example(endpoint: Endpoint, event_type: str, message_id: uuid.UUID, now: datetime) -> IncomingEvent:

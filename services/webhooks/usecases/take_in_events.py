@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final, Protocol
 
-from services.webhooks.domain.bodies import message_format
+from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
 from services.webhooks.domain.endpoints import Ordering, Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
-from services.webhooks.store.intake import NewDelivery, NewMessage, RecordedMeanwhile
+from services.webhooks.store.intake import Kept, NewDelivery, NewMessage, RecordedMeanwhile
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database.inbox import Arrivals, InboxEntry, Verdict
@@ -101,6 +101,8 @@ class Work:
         # For each owner its messages in the order of their events, and once they are written their numbers.
         self._places: dict[uuid.UUID, dict[uuid.UUID, int]] = {}
         self._last: dict[uuid.UUID, int] = {}
+        # Of the messages that have a number in the body: that and the body, as they are kept.
+        self._kept: dict[tuple[uuid.UUID, str], Kept] = {}
         self._lanes = lanes
         self._token = token
 
@@ -131,31 +133,44 @@ class Work:
 
     def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
         """Return the deliveries that were born leased."""
-        return [
-            HeldDelivery(
-                delivery.id,
-                delivery.endpoint_id,
-                self._versions[delivery.endpoint_id],
-                delivery.message.id,
-                delivery.message.event_type,
-                delivery.message.body,
-                1,
-                "automatic",
-                ends_at,
-                delivery.token,
-                lease_ends,
-                delivery.message.format,
-                self._last[delivery.owner_id] - len(self._places[delivery.owner_id]) + 1 + delivery.place,
-                traceparent=delivery.message.traceparent,
+        held = []
+        for delivery in self.deliveries:
+            if delivery.token is None:
+                continue
+            message, body = delivery.message, delivery.message.body
+            sequence: int | None
+            sequence = self._last[delivery.owner_id] - len(self._places[delivery.owner_id]) + 1 + delivery.place
+            if message.tail:
+                kept = self._kept.get((message.id, message.format))
+                if kept is None:
+                    # All endpoints of one form are one owner's, so its number is theirs too.
+                    kept = Kept(sequence, numbered(message.format, body, sequence, message.tail))
+                    self._kept[message.id, message.format] = kept
+                sequence, body = kept.sequence, kept.body
+            held.append(
+                HeldDelivery(
+                    delivery.id,
+                    delivery.endpoint_id,
+                    self._versions[delivery.endpoint_id],
+                    message.id,
+                    message.event_type,
+                    body,
+                    1,
+                    "automatic",
+                    ends_at,
+                    delivery.token,
+                    lease_ends,
+                    message.format,
+                    sequence,
+                    traceparent=message.traceparent,
+                )
             )
-            for delivery in self.deliveries
-            if delivery.token is not None
-        ]
+        return held
 
     async def _insert(self, connection: Connection, entries: Sequence[InboxEntry], now: datetime) -> None:
         leased_until = now + timedelta(seconds=LEASE_SECONDS)
         counts = {owner_id: len(places) for owner_id, places in self._places.items()}
-        self._last = await intake.insert_work(
+        self._last, self._kept = await intake.insert_work(
             connection,
             entries,
             list(self.messages.values()),
@@ -164,14 +179,27 @@ class Work:
             now,
             leased_until,
             now + LIFETIME,
+            [self._number(message) for message in self.messages.values()],
         )
+
+    def _number(self, message: NewMessage) -> tuple[uuid.UUID, int] | None:
+        """Return whose number stands in a body and how many come after it; None if the message has none to show.
+
+        Of the forms but the flat one each is made for the endpoints of one owner, so that it has one number.
+        """
+        if not message.tail:
+            return None
+        owner_id = message.partner_id if is_for_partners(message.format) else message.program_id
+        if owner_id is None or (places := self._places.get(owner_id)) is None or message.id not in places:
+            return None
+        return owner_id, len(places) - 1 - places[message.id]
 
     def keep(self, event: IncomingEvent, kept: str) -> NewMessage:
         """Have a message of an event in a form, whether anybody gets it or not."""
         message_id = id_of_message(event)
         message = self.messages.get((message_id, kept))
         if message is None:
-            body, content = write_body(event, kept, message_name(message_id))
+            head, tail, content = write_body(event, kept, message_name(message_id))
             message = self.messages[message_id, kept] = NewMessage(
                 message_id,
                 kept,
@@ -179,9 +207,10 @@ class Work:
                 event.partner_id,
                 event.type,
                 event.occurred_at,
-                body,
+                head,
                 content,
                 event.traceparent,
+                tail,
             )
         return message
 

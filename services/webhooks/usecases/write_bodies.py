@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from services.webhooks.domain.bodies import (
+    Halves,
     cloudevents_members,
     flat_members,
     plain_format,
@@ -17,18 +18,25 @@ from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.events import IncomingEvent
 
 
-def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[bytes, bytes | None]:
-    """Return the body of an event's message in a form, and the event's data where the body only refers to it."""
+def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[bytes, bytes, bytes | None]:
+    """Return the body of an event's message in a form, and the event's data where the body only refers to it.
+
+    The body comes in two parts, between which its number goes if it gets one; a flat one is whole.
+    """
     format_ = plain_format(kept)
     if format_ == "flat":
-        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at)), None
+        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at)), b"", None
     data = visible_data(event.type, event.data, kept)
     if format_ == "standard":
-        return orjson.dumps(standard_members(event.type, data, event.occurred_at)), None
+        return *_parts(standard_members(event.type, data, event.occurred_at)), None
     if format_ == "thin":
-        return orjson.dumps(thin_members(event.type, event.occurred_at, message_name)), orjson.dumps(data)
+        return *_parts(thin_members(event.type, event.occurred_at, message_name)), orjson.dumps(data)
     members = cloudevents_members(event.type, data, event.occurred_at, event.event_id, event.source, event.traceparent)
-    return orjson.dumps(members), None
+    return *_parts(members), None
+
+
+def _parts(halves: Halves) -> tuple[bytes, bytes]:
+    return orjson.dumps(halves[0])[:-1], b"," + orjson.dumps(halves[1])[1:]
 
 
 def _with_partner(event: IncomingEvent) -> Mapping[str, Any]:

@@ -223,7 +223,9 @@ async def test_a_test_can_be_the_example_of_any_type(
         [post] = receiver.posts
         post.verify(made["secret"])
         body, expected = json.loads(post.body), described["bodies"][format_]
-        assert list(body) == list(expected)
+        # A test has no number.
+        assert list(body) == [name for name in expected if name != "sequence" or format_ == "flat"]
+        assert ("sequence" in expected) == (format_ != "flat" and described["name"] != "test")
         assert body.get("event", body.get("type")) == described["name"]
         if format_ == "flat":
             assert body["partner_id"] == (str(merchant.partner_id) if by_partner else None)

@@ -44,7 +44,7 @@ async def test_the_standard_body_has_type_timestamp_and_data(
 ) -> None:
     post = await sent(service, merchant, receiver, "standard")
     body = json.loads(post.body)
-    assert list(body) == ["type", "timestamp", "data"]
+    assert list(body) == ["type", "timestamp", "sequence", "data"]
     assert (body["type"], body["timestamp"]) == ("code.redeemed", "2026-03-16T20:15:00.000Z")
     assert body["data"]["code"] == "ACME-1A0A48C0"
 
@@ -52,7 +52,7 @@ async def test_the_standard_body_has_type_timestamp_and_data(
 async def test_a_cloudevent_is_named_as_the_event_was(service: Service, merchant: Merchant, receiver: Receiver) -> None:
     post = await sent(service, merchant, receiver, "cloudevents", by_program=True)
     body = json.loads(post.body)
-    assert list(body) == ["specversion", "id", "source", "type", "time", "datacontenttype", "data"]
+    assert list(body) == ["specversion", "id", "source", "type", "time", "sequence", "datacontenttype", "data"]
     assert (body["specversion"], body["source"], body["type"]) == ("1.0", "/mintwire/redemption", "code.redeemed")
     assert post.headers["Content-Type"] == "application/cloudevents+json"
     assert body["data"]["customer"] == BUYER
@@ -82,6 +82,7 @@ async def test_a_thin_message_says_what_to_fetch(service: Service, merchant: Mer
     assert body == {
         "type": "code.redeemed",
         "timestamp": "2026-03-16T20:15:00.000Z",
+        "sequence": 1,
         "data": {"id": post.id, "url": f"/v1/webhooks/messages/{post.id}"},
     }
     headers = {"X-Partner-Key": merchant.partner_key}

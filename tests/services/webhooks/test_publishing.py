@@ -91,8 +91,8 @@ async def test_bodies_are_written_in_every_format(
     partner = f'"{merchant.partner_id}"' if by_partner else "null"
     text = '"z":1,"card_id":"a1b2c3d4","recipient_name":"Zoë","customer":{"id":"c-1"},"order":[1.5,null]'
     time = '"2026-03-16T20:15:00.000Z"'
-    head = f'"type":"{TYPE}","timestamp":{time}'
-    data, kind = f'"data":{{{text}}}', '"datacontenttype":"application/json"'
+    head = f'"type":"{TYPE}","timestamp":{time},"sequence":1'
+    data, kind = f'"data":{{{text}}}', f'"sequence":"{1:019}","datacontenttype":"application/json"'
     source = f"/mintwire/programs/{merchant.program_id}"
     assert sorted(post.body.decode() for post in receiver.posts) == sorted(
         [
