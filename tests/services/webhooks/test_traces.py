@@ -146,7 +146,7 @@ async def test_of_the_bodies_only_that_of_cloudevents_has_it(
     await service.consume(event)
     await service.settled(8)
     plain = {row["format"]: row["body"] for row in await service.query("SELECT format, body FROM webhooks.messages")}
-    for table in ("inbox", "delivery_queue", "attempts", "deliveries", "messages"):
+    for table in ("inbox", "delivery_queue", "attempts", "deliveries", "messages", "sequences"):
         await service.admin.execute(f"DELETE FROM webhooks.{table}")  # noqa: S608 - known names
     await service.consume(traced(event, trace(1)))
     await service.settled(8)
