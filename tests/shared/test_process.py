@@ -118,7 +118,7 @@ async def test_finish_runs_while_the_parts_still_do() -> None:
         await done.wait()
 
     stop.set()
-    await asyncio.wait_for(supervise({"part": part()}, stop, finish), 5)
+    await asyncio.wait_for(supervise({"part": part()}, stop, finish), 30)
     assert done.is_set()
 
 
@@ -146,9 +146,9 @@ async def test_server_lets_a_request_finish_and_takes_no_new_one() -> None:
     async with aiohttp.ClientSession() as client, serve_http(app, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.port}/"
         request = asyncio.create_task(client.get(url))
-        await asyncio.wait_for(entered.wait(), 5)
+        await asyncio.wait_for(entered.wait(), 30)
         closing = asyncio.create_task(server.close())
-        await asyncio.wait_for(draining.wait(), 5)
+        await asyncio.wait_for(draining.wait(), 30)
         with pytest.raises(aiohttp.ClientConnectorError):
             await client.get(url)
         release.set()

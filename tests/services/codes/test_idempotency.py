@@ -145,7 +145,7 @@ async def test_a_twin_under_way_is_told_so_at_once(service: Service, second: Ser
     async with service.pool.transaction() as blocker:
         await blocker.execute("SELECT 1 FROM programs WHERE id = $1 FOR UPDATE", uuid.UUID(program.id))
         first = asyncio.create_task(second.send("POST", path, OPERATOR_TOKEN, {"purpose": "b"}, idempotency="a"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await blocker.fetchval(ADVISORY_LOCKS):  # noqa: ASYNC110 - the event is in the server
                 await asyncio.sleep(0.01)
         twin = await service.send("POST", path, OPERATOR_TOKEN, {"purpose": "b"}, idempotency="a")

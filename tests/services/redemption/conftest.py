@@ -54,7 +54,7 @@ class Decider:
 
 async def waiting(admin: "asyncpg.Connection[asyncpg.Record]", sessions: int) -> None:
     """Return once so many sessions of the service wait for a lock."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await admin.fetchval(COUNT_WAITING) != sessions:  # noqa: ASYNC110 - the event is in the server
             await asyncio.sleep(0.01)
 

@@ -73,7 +73,7 @@ async def test_an_event_goes_in_and_code_redeemed_comes_out(
             (message,) = await take(clean_broker, topology.QUEUE_CODES_REDEMPTIONS, 1)
             (dead,) = await take(clean_broker, f"{topology.QUEUE_REDEMPTION_CHECKOUT}.dead", 1)
             await consumer.stop()
-            assert await relay.drain(10)
+            assert await relay.drain(30)
     assert message.routing_key == "code.redeemed"
     assert (dead.header.properties.headers or {})["x-mintwire-reason"] == "invalid_envelope"
     assert await admin.fetchval("SELECT count(*) FROM redemption.outbox") == 0

@@ -3,13 +3,13 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 
 import aiohttp
 import asyncpg
 import pytest
 
+from mintwire.stack.ports import free_port
 from shared.clock import utc_now
 from tests.databases import Database, migrate_environment
 from tests.servers import RunningServers
@@ -17,12 +17,6 @@ from tests.services.redemption.merchant import Merchant, checkout
 from tests.services.redemption.test_consuming import publish, take
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def start(command: str, environment: dict[str, str]) -> asyncio.subprocess.Process:

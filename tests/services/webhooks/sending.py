@@ -28,12 +28,12 @@ async def sending(*, lookup: Lookup = look_up, is_development: bool = True) -> A
         names.close()
 
 
-async def post(sender: Sender, url: str, *, total_seconds: float = 2.0, **more: Any) -> Answer:
+async def post(sender: Sender, url: str, *, total_seconds: float = 20.0, **more: Any) -> Answer:
     keys = [SigningKey("hmac", KEY)]
     return await sender.post(Outgoing(url, "msg_1", b'{"a":1}', keys, timeout_seconds=total_seconds, **more))
 
 
-async def answer_of(server: FaultServer, *, total_seconds: float = 2.0) -> Answer:
+async def answer_of(server: FaultServer, *, total_seconds: float = 20.0) -> Answer:
     async with sending() as sender:
         return await post(sender, server.url, total_seconds=total_seconds)
 

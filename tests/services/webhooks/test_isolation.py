@@ -93,11 +93,12 @@ async def failing_receiver(how: str) -> AsyncIterator[str]:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    # Who is bound and does not listen refuses, and keeps the port from others.
+    listening = socket.create_server(("127.0.0.1", 0)) if how != "refuses" else socket.socket()
     if how == "refuses":
-        server.close()
-        await server.wait_closed()
+        listening.bind(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    server = await asyncio.start_server(answer, sock=listening, start_serving=how != "refuses")
     try:
         yield f"{'https' if how == 'stalls' else 'http'}://127.0.0.1:{port}/hook"
     finally:

@@ -62,7 +62,7 @@ async def test_a_silent_network_is_noticed_and_left(proxy: Proxy, broker: Broker
     handler = Handler()
     async with running(consumer_of(proxy.url, handler)) as consumer:
         proxy.silence()
-        await until(lambda: not consumer.is_ready, 5)
+        await until(lambda: not consumer.is_ready)
         proxy.heal()
         await broker.put(b"after")
         await until(lambda: handler.done == [b"after"])

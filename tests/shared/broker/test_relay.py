@@ -97,7 +97,7 @@ async def test_what_is_handed_over_is_published_once_and_cleared(url: str, broke
         for start in range(0, 1300, 100):
             relay.hand_over(events[start : start + 100])
         await until(outbox.is_empty)
-        assert await relay.drain(1)
+        assert await relay.drain(30)
     assert await broker.count(QUEUE) == 1300
     assert sorted(each for ids in outbox.confirmed for each in ids) == sorted(each.id for each in events)
     # A statement per batch, not per event.
@@ -155,7 +155,7 @@ async def test_without_a_confirm_the_row_stays_and_the_event_goes_out_again(
     sent = event(b"once or twice")
     await outbox.write(sent)
     async with relaying(proxy.url, outbox, deadline_seconds=0.3) as relay:
-        assert await relay._publisher.wait_ready(5)
+        assert await relay._publisher.wait_ready(30)
         proxy.silence()
         relay.hand_over([sent])
         await until(lambda: relay._later)
@@ -206,14 +206,14 @@ async def test_handing_over_twice_publishes_once(url: str, broker: Broker, outbo
         relay.hand_over([sent])
         relay.hand_over([sent])
         await until(outbox.is_empty)
-        assert await relay.drain(1)
+        assert await relay.drain(30)
     assert await broker.count(QUEUE) == 1
 
 
 async def test_draining_takes_nothing_more_from_the_table(url: str, broker: Broker, outbox: Outbox) -> None:
     await outbox.write(*[event() for _ in range(10)])
     async with relaying(url, outbox) as relay:
-        assert await relay.drain(1)
+        assert await relay.drain(30)
         await outbox.end_leases()
         mine = event()
         await outbox.write(mine)
@@ -231,7 +231,7 @@ async def test_a_defect_in_the_database_layer_ends_the_relay_loudly(url: str) ->
             raise AssertionError
 
     async with Publisher(url, "checkout") as publisher:
-        assert await publisher.wait_ready(5)
+        assert await publisher.wait_ready(30)
         with pytest.raises(ExceptionGroup) as caught:
             await OutboxRelay(publisher, Broken()).run()
     assert caught.value.subgroup(ZeroDivisionError) is not None

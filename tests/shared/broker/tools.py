@@ -19,7 +19,7 @@ from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
 
 
-async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for the condition, or fail when the time is up; it may be a coroutine function."""
     async with asyncio.timeout(seconds):
         while True:
@@ -61,7 +61,7 @@ class Broker:
         message = await self.channel.basic_get(queue, no_ack=True)
         return None if message.delivery_tag is None else message
 
-    async def arrived(self, queue: str, seconds: float = 15.0) -> DeliveredMessage:
+    async def arrived(self, queue: str, seconds: float = 30.0) -> DeliveredMessage:
         """Take one message as soon as there is one."""
         got: list[DeliveredMessage] = []
 
@@ -77,7 +77,7 @@ class Broker:
         """How many messages are ready."""
         return (await self.channel.queue_declare(queue, passive=True)).message_count or 0
 
-    async def holds(self, queue: str, count: int, seconds: float = 15.0) -> None:
+    async def holds(self, queue: str, count: int, seconds: float = 30.0) -> None:
         """Wait until so many messages are ready."""
 
         async def look() -> bool:
