@@ -2,18 +2,26 @@
 
 import asyncio
 import socket
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Final
+from weakref import WeakValueDictionary
 
 DNS_SECONDS: Final = 3.0
 # Nothing stops a thread that waits for a name server; there are enough for names that hang besides those that do not.
-_THREADS: Final = 256
+_THREADS: Final = 512
+# How many of them names may take that have hung lately, and names of which nothing is known; the rest is left to names
+# that were answered when they were last asked for.
+_HUNG_THREADS: Final = 32
+_NEW_THREADS: Final = 416
+# For how long a name that has hung is asked for among its like only.
+HUNG_SECONDS: Final = 60.0
 # How many names of one domain may be asked for at once. Whoever runs a domain runs its name server, so a name server
 # that hangs takes so many threads and no more.
 PER_DOMAIN: Final = 16
-_REMEMBERED_DOMAINS: Final = 1000
+_REMEMBERED_NAMES: Final = 20_000
+_ANSWERED: Final = -1.0
 # Below country codes these stand where else the domain does: whoever runs `example.co.uk` does not run `co.uk`.
 _NO_DOMAINS: Final = frozenset({"ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "nom", "or", "org"})
 
@@ -29,52 +37,83 @@ def look_up(name: str) -> list[tuple[int, str]]:
 
 
 class NameService:
-    """Resolves names; equal questions share one answer."""
+    """Resolves names; equal questions share one answer, and names that hang have few threads among themselves."""
 
     def __init__(self, lookup: Lookup = look_up) -> None:
         self._lookup = lookup
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook-dns")
         self._asked: dict[str, asyncio.Future[Sequence[tuple[int, str]]]] = {}
-        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_DOMAIN))
+        # Whoever waits for a slot or has one holds on to it himself.
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._answered, self._new, self._hung = map(asyncio.Semaphore, (_THREADS, _NEW_THREADS, _HUNG_THREADS))
+        # When a name was last seen to hang, unless it was answered since.
+        self._hung_at: dict[str, float] = {}
 
     async def addresses(self, name: str) -> Sequence[tuple[int, str]]:
         """Return families and addresses of a name; raises OSError, TimeoutError after three seconds."""
-        async with asyncio.timeout(DNS_SECONDS):
-            asked = self._asked.get(name)
-            if asked is None:
-                domain = _domain(name)
-                await self._slots[domain].acquire()
-                asked = self._asked.get(name)
-                if asked is None:
-                    asked = self._ask(name, domain)
-                else:
-                    self._give_back(domain)
-            return await asyncio.shield(asked)
+        asked = None
+        try:
+            async with asyncio.timeout(DNS_SECONDS):
+                asked = self._asked.get(name) or await self._ask(name)
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            # One that has waited for a thread in vain has not hung.
+            if asked is not None:
+                self._remember(name, monotonic())
+            raise
 
     def close(self) -> None:
         """Give up what is still being asked."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, name: str, domain: str) -> "asyncio.Future[Sequence[tuple[int, str]]]":
-        asked = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, name)
-        self._asked[name] = asked
-        asked.add_done_callback(lambda done: self._forget(name, domain, done))
+    async def _ask(self, name: str) -> "asyncio.Future[Sequence[tuple[int, str]]]":
+        domain = _domain(name)
+        slot = self._slots.get(domain)
+        if slot is None:
+            slot = self._slots[domain] = asyncio.Semaphore(PER_DOMAIN)
+        share = self._share(name)
+        await slot.acquire()
+        try:
+            await share.acquire()
+        except asyncio.CancelledError:
+            slot.release()
+            raise
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, name)
+            self._asked[name] = asked
+            started = monotonic()
+            asked.add_done_callback(lambda done: self._forget(name, done, started))
+            asked.add_done_callback(lambda _: _give_back(slot, share))
+        else:
+            _give_back(slot, share)
         return asked
 
-    def _forget(self, name: str, domain: str, done: "asyncio.Future[Sequence[tuple[int, str]]]") -> None:
+    def _forget(self, name: str, done: "asyncio.Future[Sequence[tuple[int, str]]]", started: float) -> None:
         del self._asked[name]
-        self._give_back(domain)
         if not done.cancelled():
             # Whoever waited may have left; an error that nobody fetches would be reported as a leak.
             done.exception()
+            now = monotonic()
+            self._remember(name, now if now - started >= DNS_SECONDS else _ANSWERED)
 
-    def _give_back(self, domain: str) -> None:
-        self._slots[domain].release()
-        if len(self._slots) > _REMEMBERED_DOMAINS:
-            # Whoever waits for a slot holds on to it himself; only those that nobody uses are forgotten.
-            busy = {_domain(name) for name in self._asked}
-            for each in [each for each in self._slots if each not in busy]:
-                del self._slots[each]
+    def _share(self, name: str) -> asyncio.Semaphore:
+        """Return what it takes its thread from."""
+        hung_at = self._hung_at.get(name)
+        if hung_at == _ANSWERED:
+            return self._answered
+        return self._new if hung_at is None or monotonic() - hung_at > HUNG_SECONDS else self._hung
+
+    def _remember(self, name: str, hung_at: float) -> None:
+        self._hung_at.pop(name, None)
+        self._hung_at[name] = hung_at
+        if len(self._hung_at) > _REMEMBERED_NAMES:
+            del self._hung_at[next(iter(self._hung_at))]
+
+
+def _give_back(*taken: asyncio.Semaphore) -> None:
+    for each in taken:
+        each.release()
 
 
 def _domain(name: str) -> str:
