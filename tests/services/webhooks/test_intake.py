@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.webhooks.store import intake
+from shared.database import inbox
 from shared.faults import TransientFault
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service
@@ -90,3 +92,32 @@ async def test_a_process_that_is_always_too_late_waits_and_keeps_no_room(
     await service.consume(event)
     await service.settled(1)
     assert len(receiver.posts) == 1
+
+
+@pytest.mark.parametrize("statement", [inbox.FIND_EVENTS, intake.FIND_EVENTS], ids=["shared", "webhooks"])
+async def test_events_are_looked_up_by_the_index_however_small_the_inbox_was_at_first(
+    database: Database, statement: str
+) -> None:
+    """A plan is kept; one that is made in a database that was just migrated has to be good for a full one."""
+    admin = await asyncpg.connect(database.admin)
+    try:
+        await admin.execute("SET search_path TO webhooks; SET plan_cache_mode = force_generic_plan")
+        await admin.execute("PREPARE find AS " + statement)
+        arguments = ", ".join(["NULL"] * (5 if "$5" in statement else 3))
+
+        async def plan() -> str:
+            return "\n".join([row[0] for row in await admin.fetch(f"EXPLAIN EXECUTE find ({arguments})")])
+
+        plans = [await plan()]
+        await admin.execute(
+            "INSERT INTO inbox (program_id, source, event_id, body_sha256, received_at)"
+            " SELECT gen_random_uuid(), 's', n::text, sha256('x'), now() FROM generate_series(1, 5000) AS n"
+        )
+        plans.append(await plan())
+        await admin.execute("VACUUM ANALYZE inbox")
+        plans.append(await plan())
+        for each in plans:
+            assert "Index Scan using inbox_pkey on inbox" in each, each
+            assert "Seq Scan on inbox" not in each, each
+    finally:
+        await admin.close()
