@@ -20,6 +20,7 @@ import orjson
 import uvloop
 
 from bench.environment import OPERATOR_TOKEN, Environment, Program, call, free_port
+from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.store import queue
 from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
@@ -346,6 +347,7 @@ async def _claim_once(connection: Any) -> float:
         connection,
         now=now,
         limit=100,
+        limit_bytes=MOST_BYTES,
         leased_until=now + timedelta(seconds=45),
         token=1,
         start=uuid.uuid4(),

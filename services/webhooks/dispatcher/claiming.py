@@ -52,7 +52,9 @@ class Claiming:
         now = self._clock()
         # All lanes that are not simply new have a say; resting ones say that they take nothing.
         rooms = [(lane.endpoint_id, lane.claim_room(now, monotonic())) for lane in self._holdings.lanes.values()]
-        claimed = await self._works.claim(min(CLAIM_LIMIT, self._holdings.room), rooms, AHEAD * FIRST_WINDOW)
+        claimed = await self._works.claim(
+            min(CLAIM_LIMIT, self._holdings.room), self._holdings.room_bytes, rooms, AHEAD * FIRST_WINDOW
+        )
         self._claimed_at = monotonic()
         self._holdings.has_backlog = bool(claimed)
         self._sending.take(claimed)

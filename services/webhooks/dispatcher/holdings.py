@@ -14,6 +14,9 @@ from services.webhooks.domain.deliveries import HeldDelivery, Target
 from shared.clock import Clock
 
 BREATH_SECONDS: Final = 0.25
+# So much may wait here of bodies, which are no larger than 256 KiB: enough for every slot whatever their size. The last
+# one may lead over it.
+MOST_BYTES: Final = 32 * 1024 * 1024
 _MAX_IDLE_LANES: Final = 10_000
 
 
@@ -35,13 +38,19 @@ class Holdings:
         # Work for about half a second at full speed; a claim tops up to this.
         self._enough = AHEAD_WHEN_QUICK * max_in_flight // 2
         self._count = 0
+        self._bytes_waiting = 0
         self._retries_waiting = 0
         self._eased = asyncio.Event()
 
     @property
     def room(self) -> int:
-        """How many more a claim may bring."""
-        return self._enough - self._count
+        """How many more a claim may bring; none while the bodies that wait take all the memory that they may."""
+        return self._enough - self._count if self.room_bytes > 0 else 0
+
+    @property
+    def room_bytes(self) -> int:
+        """How large the bodies may be together that a claim brings."""
+        return MOST_BYTES - self._bytes_waiting
 
     def note_backlog(self) -> None:
         """Learn that deliveries lie due in the table."""
@@ -57,7 +66,8 @@ class Holdings:
         lane = self._lane(endpoint_id, max_in_flight)
         # Retries that wait here take no room from what is new: they let it pass.
         limit = (AHEAD_WHEN_QUICK if lane.is_quick else AHEAD) * self._max_in_flight + self._retries_waiting
-        if self._count >= limit or lane.room == 0 or lane.trips or lane.is_resting(self._clock()):
+        is_full = self._count >= limit or self._bytes_waiting >= MOST_BYTES
+        if is_full or lane.room == 0 or lane.trips or lane.is_resting(self._clock()):
             return False
         lane.reserved += 1
         self._count += 1
@@ -82,12 +92,14 @@ class Holdings:
         lane = self._lane(delivery.endpoint_id, FIRST_WINDOW)
         lane.add(delivery)
         self._count += 1
+        self._bytes_waiting += len(delivery.body)
         self._retries_waiting += not delivery.is_first_try
         return lane
 
     def take_next(self, lane: Lane, *, has_priority: bool) -> HeldDelivery:
         """Remove and return what goes out next; it counts until it is let go."""
         delivery = lane.take_next(has_priority=has_priority)
+        self._bytes_waiting -= len(delivery.body)
         self._retries_waiting -= not delivery.is_first_try
         return delivery
 
@@ -133,6 +145,7 @@ class Holdings:
         self._retries_waiting -= len(lane.retries)
         taken = lane.take_waiting()
         self._count -= len(taken)
+        self._bytes_waiting -= sum(len(delivery.body) for delivery in taken)
         return taken
 
     def _lane(self, endpoint_id: uuid.UUID, cap: int) -> Lane:

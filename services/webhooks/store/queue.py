@@ -14,6 +14,8 @@ from shared.database.pool import Connection
 # a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a rate as
 # many as its bucket holds, which is one second's worth; two claims at the same moment may both take them, but then
 # both have spent them: the next ones wait for it.
+# Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
+# for bodies; one at least. No body is read to know its size.
 CLAIM = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -38,18 +40,25 @@ WITH RECURSIVE walk AS (
 ), share AS (
     SELECT greatest(1, ceil($2::int::numeric / greatest(1, count(*) FILTER (WHERE room > 0))))::bigint AS size FROM lane
 ), chosen AS (
-    SELECT picked.delivery_id, lane.version, lane.breaker_trips
+    SELECT picked.*, lane.version, lane.breaker_trips
     FROM (SELECT * FROM lane WHERE room > 0 ORDER BY (id > $5) DESC, id) AS lane
     CROSS JOIN LATERAL (
-        SELECT q.delivery_id FROM delivery_queue q
+        SELECT q.delivery_id, q.endpoint_id, q.visible_at, q.message_id, q.format FROM delivery_queue q
         WHERE q.endpoint_id = lane.id AND q.visible_at <= $1
         ORDER BY q.visible_at
         LIMIT least(lane.room, (SELECT size FROM share))
         FOR UPDATE SKIP LOCKED) AS picked
     LIMIT $2
+), weighed AS (
+    SELECT c.delivery_id, c.version, c.breaker_trips,
+           sum(c.bytes) OVER (ORDER BY c.turn ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (SELECT *, row_number() OVER (PARTITION BY endpoint_id ORDER BY visible_at) AS turn,
+                 (SELECT octet_length(m.body) FROM messages m
+                  WHERE m.id = chosen.message_id AND m.format = chosen.format) AS bytes
+          FROM chosen) AS c
 ), claimed AS (
     UPDATE delivery_queue q SET visible_at = $3, token = $4
-    FROM chosen c WHERE q.delivery_id = c.delivery_id
+    FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $10::bigint
     RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
               q.ends_at, q.sequence, q.ordering_key, c.breaker_trips
 ), spent AS (
@@ -146,6 +155,7 @@ async def claim(
     *,
     now: datetime,
     limit: int,
+    limit_bytes: int,
     leased_until: datetime,
     token: int,
     start: uuid.UUID,
@@ -156,10 +166,13 @@ async def claim(
 ) -> list[HeldDelivery]:
     """Lease up to `limit` due deliveries, fairly over endpoints: so many as `rooms` says of each, else `room`.
 
+    Once their bodies come to `limit_bytes` no more are taken; the last one may lead over it.
     In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting.
     """
     room_ids, room_sizes = _columns(rooms)
-    rows = await connection.fetch(CLAIM, now, limit, leased_until, token, start, room_ids, room_sizes, ahead, room)
+    rows = await connection.fetch(
+        CLAIM, now, limit, leased_until, token, start, room_ids, room_sizes, ahead, room, limit_bytes
+    )
     return [_held(row, token, lease_ends) for row in rows]
 
 

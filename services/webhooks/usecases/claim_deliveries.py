@@ -27,14 +27,20 @@ class ClaimDeliveries:
     database: Database
     clock: Clock
 
-    async def __call__(self, limit: int, rooms: Iterable[tuple[uuid.UUID, int]], room: int) -> list[HeldDelivery]:
-        """Return up to `limit` deliveries; `rooms` says how many of single endpoints, `room` how many of any other."""
+    async def __call__(
+        self, limit: int, limit_bytes: int, rooms: Iterable[tuple[uuid.UUID, int]], room: int
+    ) -> list[HeldDelivery]:
+        """Return up to `limit` deliveries, and no more once their bodies come to `limit_bytes`.
+
+        `rooms` says how many of single endpoints, `room` how many of any other.
+        """
         now = self.clock()
         async with self.database.connection() as connection:
             return await queue.claim(
                 connection,
                 now=now,
                 limit=limit,
+                limit_bytes=limit_bytes,
                 leased_until=now + timedelta(seconds=LEASE_SECONDS),
                 token=secrets.randbits(62),
                 start=uuid.UUID(bytes=secrets.token_bytes(16)),

@@ -5,17 +5,28 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from aiohttp import web
+
+from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.metrics import WEBHOOKS_FENCED
 from tests.databases import Database
-from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
-from tests.services.webhooks.receiver import Receiver
+from tests.services.webhooks.conftest import (
+    HeldClock,
+    Merchant,
+    Service,
+    code_redeemed,
+    make_merchant,
+    running_service,
+    until,
+)
+from tests.services.webhooks.receiver import Post, Receiver
 
 
 async def claim(service: Service, limit: int = 100) -> list[HeldDelivery]:
     """Claim as a process does that then does nothing with it."""
-    return await ClaimDeliveries(service.pool, service.clock)(limit, [], 100)
+    return await ClaimDeliveries(service.pool, service.clock)(limit, MOST_BYTES, [], 100)
 
 
 @asynccontextmanager
@@ -218,3 +229,64 @@ async def test_a_410_for_an_old_url_does_not_disable_the_new_one(
     assert shown.data["status"] == "active"
     await service.consume(code_redeemed(merchant, "NEXT"))
     await until(lambda: second_receiver.posts)
+
+
+async def large_bodies(service: Service, merchant: Merchant, url: str, body_bytes: int) -> None:
+    """Let twenty messages lie due for fifty endpoints; the bodies are made so large afterwards."""
+    for _ in range(50):
+        await service.endpoint(merchant.program_key, url)
+    await service.consume(*(code_redeemed(merchant, f"C{number}") for number in range(20)))
+    await service.query("UPDATE webhooks.messages SET body = convert_to(repeat('x', $1), 'UTF8')", body_bytes)
+
+
+async def test_large_bodies_wait_in_the_table_and_not_in_memory(
+    database: Database, clock: HeldClock, receiver: Receiver
+) -> None:
+    """A thousand of 200 KiB are due at once at a receiver that hangs: what waits in the process is bounded by bytes."""
+    body_bytes, most, arrived = 200 * 1024, 0, set[tuple[str, str]]()
+    async with quiet_service(database, clock) as quiet:
+        merchant = await make_merchant(quiet.admin, clock())
+        await large_bodies(quiet, merchant, receiver.url, body_bytes)
+    release = asyncio.Event()
+
+    async def take(post: Post) -> web.StreamResponse:
+        assert len(post.body) == body_bytes
+        await release.wait()
+        arrived.add((post.id, post.headers["webhook-signature"]))
+        receiver.posts.clear()
+        return web.Response(status=204)
+
+    receiver.answer = take
+
+    def holds(service: Service) -> int:
+        nonlocal most
+        lanes = service.dispatcher._holdings.lanes.values()
+        waiting = [held for lane in lanes for held in (*lane.first_tries, *lane.retries)]
+        most = max(most, sum(len(held.body) for held in waiting))
+        return most
+
+    async with running_service(database, clock) as service:
+        await until(lambda: holds(service) and receiver.under_way >= 50)
+        await service.claimed_again()
+        holds(service)
+        release.set()
+        await until(lambda: holds(service) and len(arrived) == 1000)
+        await service.settled(1000)
+        assert service.dispatcher._holdings._bytes_waiting == 0
+    assert body_bytes < most < MOST_BYTES + body_bytes
+
+
+async def test_a_claim_takes_bodies_up_to_a_sum_and_one_at_least(
+    database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+) -> None:
+    async with quiet_service(database, clock) as quiet:
+        await large_bodies(quiet, merchant, receiver.url, 1000)
+        claim = ClaimDeliveries(quiet.pool, clock)
+        assert len(await claim(500, 1, [], 100)) == 1
+        assert len(await claim(500, 1000, [], 100)) == 1
+        taken = await claim(500, 49_001, [], 100)
+        # One of each endpoint in turn.
+        assert len(taken) == len({held.endpoint_id for held in taken}) == 50
+        assert len(await claim(500, 10**9, [], 100)) == 500
+        # What was chosen and not taken is leased by nobody.
+        assert len(await claim(500, 10**9, [], 100)) == 448

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from aiohttp import web
 
+from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.deliveries import LEASE_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
@@ -143,7 +144,7 @@ async def test_a_process_that_dies_with_the_first_of_a_line_does_not_end_the_lin
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))
     await service.dispatcher.stop()
     await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-    assert len(await ClaimDeliveries(service.pool, clock)(100, [], 100)) == 1
+    assert len(await ClaimDeliveries(service.pool, clock)(100, MOST_BYTES, [], 100)) == 1
     clock.advance(seconds=LEASE_SECONDS + 1)
     async with running_service(database, clock):
         await service.settled(3)
