@@ -17,7 +17,8 @@ ORDER BY 1, 2, 3
 ON CONFLICT (program_id, source, event_id) DO NOTHING
 RETURNING program_id, source, event_id
 """
-# OFFSET 0 keeps the lookups one by one: a plan made while the inbox is empty would read the whole of it ever after.
+# OFFSET 0 keeps the lookups one by one: a plan made while the inbox is new would read the whole of it ever after. One
+# made just after the vacuum of an empty inbox still does so, until the server analyses the table, a minute later.
 FIND_EVENTS = """
 SELECT i.program_id, i.source, i.event_id, i.body_sha256
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id), LATERAL (
