@@ -3,6 +3,12 @@
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+# From what goes out at once to what is given up after four days.
+_WAY = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE),
+    *(_HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 4 * _DAY),
+)
 
 HTTP_REQUESTS = Counter(
     "mintwire_http_requests_total",
@@ -64,11 +70,26 @@ GUESSES_REFUSED = Counter(
 )
 REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
 
-WEBHOOK_ATTEMPTS = Counter("mintwire_webhook_attempts_total", "Attempts made, by outcome.", ["outcome"])
+WEBHOOK_ATTEMPTS = Counter(
+    "mintwire_webhook_attempts_total",
+    "Attempts made, by the class of the answer, or the error code where none came, and by what made them.",
+    ["answer", "trigger"],
+)
 WEBHOOK_SECONDS = Histogram(
     "mintwire_webhook_attempt_seconds", "Duration of one attempt, in seconds.", buckets=_LATENCY
 )
-WEBHOOKS_IN_FLIGHT = Gauge("mintwire_webhooks_in_flight", "Attempts under way.")
+WEBHOOK_DELIVERY_SECONDS = Histogram(
+    "mintwire_webhook_delivery_seconds",
+    "Time from what happened to the 2xx that ended its automatic delivery, in seconds, by which try that was.",
+    ["tries"],
+    buckets=_WAY,
+)
+WEBHOOKS_IN_FLIGHT = Gauge("mintwire_webhooks_in_flight", "Attempts under way in this process.")
+WEBHOOKS_HELD = Gauge("mintwire_webhooks_held", "Deliveries leased to this process and not yet sent.")
+WEBHOOKS_UNWRITTEN = Gauge("mintwire_webhooks_unwritten", "Attempts made by this process and not yet written.")
+WEBHOOKS_DUE = Gauge(
+    "mintwire_webhooks_due", "Deliveries that could be sent and that no process holds; counted up to 10,000."
+)
 WEBHOOKS_DEAD = Counter("mintwire_webhooks_dead_total", "Deliveries that became dead letters.")
 WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
     "mintwire_webhooks_oldest_due_seconds",
@@ -87,6 +108,14 @@ WEBHOOKS_FENCED = Counter(
 )
 WEBHOOK_ENDPOINTS = Gauge(
     "mintwire_webhook_endpoints", "Endpoints by state: active, resting, paused, disabled.", ["state"]
+)
+WEBHOOK_BREAKERS = Gauge(
+    "mintwire_webhook_breakers", "Endpoints by their breaker: closed, open, half_open.", ["breaker"]
+)
+WEBHOOK_PAUSES = Gauge(
+    "mintwire_webhook_pauses",
+    "Endpoints that are not sent to, by reason: owner, breaker, retry_after, or disabled_ with what for.",
+    ["reason"],
 )
 WEBHOOKS_PURGED = Counter(
     "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]

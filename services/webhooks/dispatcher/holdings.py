@@ -52,6 +52,11 @@ class Holdings:
         """How large the bodies may be together that a claim brings."""
         return MOST_BYTES - self._bytes_waiting
 
+    @property
+    def unsent(self) -> int:
+        """How many wait in lanes, or to be given back or ended."""
+        return sum(lane.waiting for lane in self.lanes.values()) + len(self.to_release) + len(self.to_end)
+
     def note_backlog(self) -> None:
         """Learn that deliveries lie due in the table."""
         self.has_backlog = True

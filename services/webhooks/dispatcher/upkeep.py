@@ -15,7 +15,7 @@ from services.webhooks.domain.endpoints import EndpointState
 from shared.clock import Clock
 from shared.faults import TransientFault
 from shared.log import get_logger
-from shared.metrics import WEBHOOKS_IN_FLIGHT, WEBHOOKS_OLDEST_DUE_SECONDS
+from shared.metrics import WEBHOOKS_DUE, WEBHOOKS_OLDEST_DUE_SECONDS
 
 WATCH_SECONDS: Final = 1.0
 HOUSEKEEPING_SECONDS: Final = 5.0
@@ -68,10 +68,11 @@ class Upkeep:
                         self._holdings.end(delivery, "expired")
                 if not self._holdings.is_stopping and await self._works.release_heads():
                     self._holdings.note_backlog()
-                WEBHOOKS_OLDEST_DUE_SECONDS.set((await self._works.measure_backlog()).total_seconds())
+                backlog = await self._works.measure_backlog()
+                WEBHOOKS_OLDEST_DUE_SECONDS.set(backlog.age.total_seconds())
+                WEBHOOKS_DUE.set(backlog.due)
             except TransientFault as fault:
                 self._log.warning("housekeeping_failed", reason=str(fault))
-            WEBHOOKS_IN_FLIGHT.set(self._sending.in_flight)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
     async def _load(self) -> None:

@@ -3,10 +3,9 @@
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Protocol
 
-from services.webhooks.domain.deliveries import Answer, HeldDelivery, Outgoing, Target
+from services.webhooks.domain.deliveries import Answer, Backlog, HeldDelivery, Outgoing, Target
 from services.webhooks.domain.endpoints import EndpointState
 
 
@@ -36,6 +35,6 @@ class Works:
     release: Callable[[Sequence[HeldDelivery]], Awaitable[None]]
     load_targets: Callable[[Sequence[uuid.UUID]], Awaitable[dict[uuid.UUID, Target]]]
     read_states: Callable[[Sequence[uuid.UUID]], Awaitable[list[EndpointState]]]
-    measure_backlog: Callable[[], Awaitable[timedelta]]
+    measure_backlog: Callable[[], Awaitable[Backlog]]
     release_heads: Callable[[], Awaitable[bool]]
     end: End

@@ -26,9 +26,15 @@ class ResultWriter:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._gathered: list[Settlement] = []
+        self._in_hand = 0
         self._arrived = asyncio.Event()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+
+    @property
+    def unwritten(self) -> int:
+        """How many results are not written yet."""
+        return len(self._gathered) + self._in_hand
 
     def add(self, settlement: Settlement) -> None:
         """Hand in one result; never blocks."""
@@ -44,9 +50,11 @@ class ResultWriter:
             self._arrived.clear()
             while self._gathered:
                 group, self._gathered = self._gathered[:MAX_GROUP], self._gathered[MAX_GROUP:]
+                self._in_hand = len(group)
                 _count(group)
                 if await self._write(group):
                     note_backlog()
+                self._in_hand = 0
             self._is_empty.set()
 
     async def drain(self) -> None:
@@ -65,7 +73,7 @@ class ResultWriter:
 
 
 def _count(group: Sequence[Settlement]) -> None:
-    for outcome, count in Counter(settled.decision.status for settled in group).items():
-        WEBHOOK_ATTEMPTS.labels(outcome).inc(count)
+    for (answer, trigger), count in Counter((s.answer.kind, s.held.trigger) for s in group).items():
+        WEBHOOK_ATTEMPTS.labels(answer, trigger).inc(count)
     for settled in group:
         WEBHOOK_SECONDS.observe(settled.answer.duration_ms / 1000)

@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from services.webhooks.domain import schedule
 from services.webhooks.domain.bodies import content_type
-from services.webhooks.domain.endpoints import Endpoint
+from services.webhooks.domain.endpoints import DisabledReason, Endpoint
 from services.webhooks.domain.headers import Auth
 from services.webhooks.domain.signature import SigningKey, algorithms
 
@@ -21,7 +21,7 @@ GONE: Final = 410
 # What a receiver may say by its answer's header `webhook-delivery`.
 ABORT: Final = "abort-message"
 DISABLE: Final = "disable"
-RECEIVER_ASKED: Final = "receiver_asked"
+RECEIVER_ASKED: Final[DisabledReason] = "receiver_asked"
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES: Final = 16 * 1024
 MESSAGE_PREFIX: Final = "msg_"
@@ -54,6 +54,7 @@ class HeldDelivery:
     ordering_key: str | None = None
     breaker_trips: int = 0
     traceparent: str | None = None
+    occurred_at: datetime | None = None
 
     @property
     def is_first_try(self) -> bool:
@@ -154,6 +155,11 @@ class Answer:
         """Whether the receiver took it."""
         return self.status is not None and 200 <= self.status < 300
 
+    @property
+    def kind(self) -> str:
+        """The class of the status, as in `2xx`, or the error code."""
+        return self.error_code or f"{(self.status or 0) // 100}xx"
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -163,7 +169,7 @@ class Decision:
     due_at: datetime | None = None
     reason: str | None = None
     resume_at: datetime | None = None
-    disabled_reason: str | None = None
+    disabled_reason: DisabledReason | None = None
     names_a_time: bool = False
 
 
@@ -221,6 +227,17 @@ class Settlement:
     resume_at: datetime | None = None
     breaker_trips: int | None = None
     is_news: bool = False
+
+    @property
+    def seconds_on_the_way(self) -> float | None:
+        """How long it took from what happened to its arrival; None unless this attempt has brought it by itself.
+
+        Never negative, whatever the clocks say.
+        """
+        held, answer = self.held, self.answer
+        if held.occurred_at is None or held.trigger != "automatic" or not answer.has_succeeded:
+            return None
+        return max(0.0, (answer.started_at - held.occurred_at).total_seconds() + answer.duration_ms / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +301,14 @@ class DeadLetter:
     def id(self) -> uuid.UUID:
         """The delivery's id, by which a page is continued."""
         return self.delivery.id
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far behind the deliveries are: for how long the oldest has been due, and how many are that nobody holds."""
+
+    age: timedelta
+    due: int
 
 
 @dataclass(frozen=True, slots=True)

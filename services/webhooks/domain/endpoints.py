@@ -1,6 +1,7 @@
 """Endpoints: what they are, and which events reach them."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,16 @@ Format = Literal["flat", "standard", "thin", "cloudevents"]
 Ordering = Literal["none", "key", "strict"]
 OnExhausted = Literal["block", "skip"]
 Breaker = Literal["closed", "open", "half_open"]
+DisabledReason = Literal["by_owner", "failing", "gone", "receiver_asked"]
+PauseReason = Literal[
+    "owner",
+    "breaker",
+    "retry_after",
+    "disabled_by_owner",
+    "disabled_failing",
+    "disabled_gone",
+    "disabled_receiver_asked",
+]
 DEFAULT_IN_FLIGHT: Final = 50
 MAX_IN_FLIGHT: Final = 100
 MAX_ENDPOINTS: Final = 500
@@ -83,7 +94,7 @@ class Endpoint(Terms):
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
     auth: ShownAuth | None = None
-    disabled_reason: str | None = None
+    disabled_reason: DisabledReason | None = None
     paused_until: datetime | None = None
     resume_at: datetime | None = None
     breaker: Breaker = "closed"
@@ -139,6 +150,15 @@ class Resumed:
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
     uid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many endpoints there are: by state, by breaker, and of those that are not sent to by the reason for that."""
+
+    states: Counter[str]
+    breakers: Counter[str]
+    pauses: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)

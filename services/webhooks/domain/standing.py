@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from services.webhooks.domain.deliveries import Settlement
+from services.webhooks.domain.endpoints import DisabledReason
 from services.webhooks.domain.health import Health, after_failure, after_success
 
 FAILING: Final = "failing"
@@ -20,7 +21,7 @@ class Standing:
     resume_at: datetime | None
     breaker_trips: int
     health: Health
-    disabled_reason: str | None = None
+    disabled_reason: DisabledReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Judgement:
     standing: Standing
     warning: tuple[int, Settlement] | None = None
     recovery: tuple[datetime | None, Settlement] | None = None
-    disabling: tuple[str, Settlement] | None = None
+    disabling: tuple[DisabledReason, Settlement] | None = None
 
 
 def judge(standing: Standing, settlements: Iterable[Settlement]) -> Judgement:
@@ -73,6 +74,6 @@ def _look_after(judged: Judgement, settled: Settlement) -> Judgement:
     return judged
 
 
-def _disabled(judged: Judgement, reason: str, settled: Settlement) -> Judgement:
+def _disabled(judged: Judgement, reason: DisabledReason, settled: Settlement) -> Judgement:
     standing = replace(judged.standing, is_disabled=True, disabled_reason=reason, resume_at=None)
     return replace(judged, standing=standing, disabling=(reason, settled))

@@ -1,6 +1,7 @@
 """Endpoints, and what the sender has to know of them."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,7 +11,7 @@ import asyncpg
 import orjson
 
 from services.webhooks.domain.deliveries import Target
-from services.webhooks.domain.endpoints import Endpoint, EndpointState, Owner, Resumed, ShownAuth
+from services.webhooks.domain.endpoints import Census, Endpoint, EndpointState, Owner, Resumed, ShownAuth
 from services.webhooks.domain.errors import UIDTaken
 from services.webhooks.domain.event_types import choices_with
 from services.webhooks.domain.headers import Auth
@@ -81,10 +82,15 @@ WHERE paused_until <= $1 AND status = 'paused' AND archived_at IS NULL AND liste
 RETURNING id, program_id, partner_id, uid
 """
 ARCHIVE_ENDPOINT = "UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1"
-# Resting is what asked for rest, or what is left alone because it failed too often.
-COUNT_BY_STATE = """
-SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status END AS state, count(*)
-FROM endpoints WHERE archived_at IS NULL AND listens_until IS NULL GROUP BY 1
+# Resting is what asked for rest, or what is left alone because it failed too often; where both is true, it failed.
+COUNT_LIVE = """
+SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status END AS state, breaker,
+       CASE WHEN status = 'disabled' THEN 'disabled_' || disabled_reason
+            WHEN status = 'paused' THEN 'owner'
+            WHEN resume_at > $1 AND breaker_trips > 0 THEN 'breaker'
+            WHEN resume_at > $1 THEN 'retry_after' END AS pause,
+       count(*)
+FROM endpoints WHERE archived_at IS NULL AND listens_until IS NULL GROUP BY 1, 2, 3
 """
 PARTNER_EXISTS = """
 SELECT EXISTS (SELECT 1 FROM codes.credential_v1 WHERE program_id = $1 AND partner_id = $2)
@@ -225,10 +231,15 @@ async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime)
     await connection.execute(ARCHIVE_ENDPOINT, endpoint_id, now)
 
 
-async def count_by_state(connection: Connection, now: datetime) -> dict[str, int]:
-    """Return how many live endpoints are active, resting, paused and disabled."""
-    rows = await connection.fetch(COUNT_BY_STATE, now)
-    return {row["state"]: row["count"] for row in rows}
+async def count_live(connection: Connection, now: datetime) -> Census:
+    """Return how many live endpoints there are of each kind; listeners are none of them."""
+    census = Census(Counter(), Counter(), Counter())
+    for row in await connection.fetch(COUNT_LIVE, now):
+        census.states[row["state"]] += row["count"]
+        census.breakers[row["breaker"]] += row["count"]
+        if row["pause"] is not None:
+            census.pauses[row["pause"]] += row["count"]
+    return census
 
 
 async def partner_exists(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> bool:

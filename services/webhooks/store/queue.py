@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.webhooks.domain.deliveries import HeldDelivery
+from services.webhooks.domain.deliveries import Backlog, HeldDelivery
 from shared.database.pool import Connection
 
 # Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
@@ -70,7 +70,7 @@ WITH RECURSIVE walk AS (
     ON CONFLICT (endpoint_id) DO UPDATE SET full_at = greatest(endpoint_rates.full_at, $1) + (excluded.full_at - $1)
 )
 SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
-       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent
+       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
 """
 CLAIM_EXPIRED = """
@@ -83,7 +83,8 @@ WITH claimed AS (
     RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at, format, sequence,
               ordering_key)
 SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
-       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent
+       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent,
+       NULL::timestamptz AS occurred_at
 FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
 """
 RELEASE = """
@@ -134,19 +135,27 @@ WITH canceled AS (
     DELETE FROM delivery_queue WHERE endpoint_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
 """
-OLDEST_DUE = """
+# Counts no further than is worth its cost every few seconds, however much lies there.
+MEASURE = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
     UNION ALL
     SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
             ORDER BY q.endpoint_id LIMIT 1)
     FROM walk w WHERE w.endpoint_id IS NOT NULL
+), active AS MATERIALIZED (
+    SELECT e.id, e.resume_at
+    FROM walk w JOIN endpoints e ON e.id = w.endpoint_id AND e.status = 'active' AND e.archived_at IS NULL
 )
-SELECT min(greatest(first_due.visible_at, e.resume_at))
-FROM walk w
-JOIN endpoints e ON e.id = w.endpoint_id AND e.status = 'active' AND e.archived_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT q.visible_at FROM delivery_queue q WHERE q.endpoint_id = e.id ORDER BY q.visible_at LIMIT 1) AS first_due
+SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
+        FROM active a CROSS JOIN LATERAL (
+            SELECT q.visible_at FROM delivery_queue q
+            WHERE q.endpoint_id = a.id ORDER BY q.visible_at LIMIT 1) AS first_due) AS oldest_at,
+       (SELECT count(*) FROM (
+            SELECT 1 FROM active a CROSS JOIN LATERAL (
+                SELECT 1 FROM delivery_queue q
+                WHERE q.endpoint_id = a.id AND q.visible_at <= $1 LIMIT $2) AS due
+            WHERE a.resume_at IS NULL OR a.resume_at <= $1 LIMIT $2) AS counted) AS due
 """
 
 
@@ -216,10 +225,11 @@ async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: da
     await connection.execute(CANCEL_WAITING, endpoint_id, now)
 
 
-async def oldest_due(connection: Connection, now: datetime) -> timedelta:
-    """Return for how long the delivery that waits longest has been due."""
-    moment: datetime | None = await connection.fetchval(OLDEST_DUE)
-    return timedelta(0) if moment is None or moment > now else now - moment
+async def measure(connection: Connection, now: datetime, limit: int) -> Backlog:
+    """Return how far behind the deliveries to active endpoints are, counting no more than `limit`."""
+    row: Any = await connection.fetchrow(MEASURE, now, limit)
+    oldest_at: datetime | None = row["oldest_at"]
+    return Backlog(timedelta(0) if oldest_at is None or oldest_at > now else now - oldest_at, row["due"])
 
 
 def _columns(rooms: Iterable[tuple[uuid.UUID, int]]) -> tuple[list[uuid.UUID], list[int]]:
@@ -245,4 +255,5 @@ def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
         row["ordering_key"],
         row["breaker_trips"],
         traceparent=row["traceparent"],
+        occurred_at=row["occurred_at"],
     )

@@ -8,7 +8,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Final
 
-from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
+from services.webhooks.domain.deliveries import LEASE_SECONDS, Backlog, HeldDelivery
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import queue
 from shared.clock import Clock
@@ -17,6 +17,8 @@ from shared.ids import earliest_id
 
 # What may be leased of one endpoint in all processes, as a multiple of its cap; the most of it waits its turn.
 _AHEAD: Final = 10
+# Who reads the metric knows by then that there is a backlog; the age of the oldest tells the rest.
+COUNTED_DUE: Final = 10_000
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -110,7 +112,7 @@ class MeasureBacklog:
     database: Database
     clock: Clock
 
-    async def __call__(self) -> timedelta:
-        """Return for how long the oldest due delivery of an active endpoint has waited."""
+    async def __call__(self) -> Backlog:
+        """Return for how long the oldest due delivery of an active endpoint has waited, and how many are due."""
         async with self.database.connection() as connection:
-            return await queue.oldest_due(connection, self.clock())
+            return await queue.measure(connection, self.clock(), COUNTED_DUE)

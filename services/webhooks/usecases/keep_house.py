@@ -5,8 +5,9 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, get_args
 
+from services.webhooks.domain.endpoints import Breaker, Census, PauseReason
 from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue, retention, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
@@ -20,7 +21,7 @@ from shared.database.sealing import Seal
 from shared.faults import TransientFault
 from shared.ids import earliest_id
 from shared.log import get_logger
-from shared.metrics import WEBHOOK_ENDPOINTS, WEBHOOKS_PURGED
+from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES, WEBHOOKS_PURGED
 
 TICK_SECONDS: Final = 5.0
 PURGE_EVERY_TICKS: Final = 120
@@ -64,12 +65,11 @@ class KeepHouse:
             for listener_id in deserted:
                 await endpoints.archive(connection, listener_id, now)
                 await queue.cancel_waiting(connection, listener_id, now)
-            states = await endpoints.count_by_state(connection, now)
+            census = await endpoints.count_live(connection, now)
             events = [tell_of_endpoints.resumed(each, now) for each in resumed]
             await outbox.insert_events(connection, events)
         self.hand_over(events)
-        for state in ("active", "resting", "paused", "disabled"):
-            WEBHOOK_ENDPOINTS.labels(state).set(states.get(state, 0))
+        _show(census)
         for each in resumed:
             self.changed(each.id)
 
@@ -120,6 +120,16 @@ class KeepHouse:
             return removed
 
         await in_batches(batch, _BATCH, _BREATH_SECONDS)
+
+
+def _show(census: Census) -> None:
+    # Each label each time, so that what there is no more goes back to 0.
+    for state in ("active", "resting", "paused", "disabled"):
+        WEBHOOK_ENDPOINTS.labels(state).set(census.states[state])
+    for breaker in get_args(Breaker):
+        WEBHOOK_BREAKERS.labels(breaker).set(census.breakers[breaker])
+    for reason in get_args(PauseReason):
+        WEBHOOK_PAUSES.labels(reason).set(census.pauses[reason])
 
 
 async def _attempts(connection: Connection, before: datetime) -> int:

@@ -1,15 +1,22 @@
 """Writes what came of attempts, with dead letters and the events about them, in one transaction per group."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.webhooks.domain.deliveries import FAILING_STEP, HeldDelivery, Settlement, Target, message_name
+from services.webhooks.domain.deliveries import (
+    FAILING_STEP,
+    RECEIVER_ASKED,
+    HeldDelivery,
+    Settlement,
+    Target,
+    message_name,
+)
 from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.health import Health
-from services.webhooks.domain.standing import Judgement, judge
+from services.webhooks.domain.standing import FAILING, Judgement, judge
 from services.webhooks.store import queue, results
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -25,7 +32,12 @@ from shared.events.webhooks import (
     WebhookRecoveredV1,
 )
 from shared.ids import new_id
-from shared.metrics import WEBHOOK_ENDPOINTS_DISABLED, WEBHOOKS_DEAD, WEBHOOKS_FENCED
+from shared.metrics import WEBHOOK_DELIVERY_SECONDS, WEBHOOK_ENDPOINTS_DISABLED, WEBHOOKS_DEAD, WEBHOOKS_FENCED
+
+_FIRST_TRIES, _LATER_TRIES = (WEBHOOK_DELIVERY_SECONDS.labels(tries) for tries in ("first", "later"))
+# There from the start, at 0: of a series that begins at 1 Prometheus sees no increase.
+for _reason in (FAILING, "gone", RECEIVER_ASKED):
+    WEBHOOK_ENDPOINTS_DISABLED.labels(_reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,7 @@ class RecordResults:
             self.hand_over(events)
         if fenced := len(settlements) - len(recorded):
             WEBHOOKS_FENCED.inc(fenced)
+        _measure(settlements, recorded)
         return any(s.held.ordering_key is not None for s in others)
 
 
@@ -88,6 +101,13 @@ class EndUnsent:
             await outbox.insert_events(connection, events)
         WEBHOOKS_DEAD.inc(len(dead))
         self.hand_over(events)
+
+
+def _measure(settlements: Sequence[Settlement], recorded: Container[uuid.UUID]) -> None:
+    for settled in settlements:
+        seconds = settled.seconds_on_the_way
+        if seconds is not None and settled.held.delivery_id in recorded:
+            (_FIRST_TRIES if settled.held.is_first_try else _LATER_TRIES).observe(seconds)
 
 
 def _has_consequences(settled: Settlement) -> bool:

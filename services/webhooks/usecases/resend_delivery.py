@@ -52,7 +52,7 @@ class ResendDelivery:
         outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence, found.traceparent)
         answer = await self.post(outgoing)
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
-        WEBHOOK_ATTEMPTS.labels("manual").inc()
+        WEBHOOK_ATTEMPTS.labels(answer.kind, "manual").inc()
         async with self.database.transaction() as connection:
             number = await resends.record(connection, delivery_id, "manual", answer, held, self.clock())
         return RecordedAttempt(delivery_id, found.message_id, number, "manual", answer)

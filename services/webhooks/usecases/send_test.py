@@ -59,7 +59,7 @@ class SendTest:
         message = NewMessage(message_id, kept, endpoint.program_id, endpoint.partner_id, TEST, now, body, content)
         answer = await self.post(target.outgoing(message.id, message.format, message.body, now))
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
-        WEBHOOK_ATTEMPTS.labels("test").inc()
+        WEBHOOK_ATTEMPTS.labels(answer.kind, TEST).inc()
         delivery_id = self.new_id()
         async with self.database.transaction() as connection:
             await deliveries.insert_test(connection, delivery_id, endpoint_id, message, answer, self.clock())

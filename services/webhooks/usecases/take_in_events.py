@@ -163,6 +163,7 @@ class Work:
                     message.format,
                     sequence,
                     traceparent=message.traceparent,
+                    occurred_at=message.occurred_at,
                 )
             )
         return held
