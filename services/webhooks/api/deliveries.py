@@ -21,7 +21,13 @@ from services.webhooks.api.shapes import (
     delivery_data,
     detail_data,
 )
-from services.webhooks.domain.deliveries import DeadLetterFilter, DeliveryFilter, DeliveryStatus, message_id_of
+from services.webhooks.domain.deliveries import (
+    DeadLetterFilter,
+    DeliveryFilter,
+    DeliveryStatus,
+    attempt_of,
+    message_id_of,
+)
 from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
 from shared.web import (
     Data,
@@ -129,7 +135,16 @@ async def list_attempts(request: Request) -> web.StreamResponse:
 async def show_attempt(request: Request) -> web.StreamResponse:
     """Show one attempt."""
     number = _number(request)
-    found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
+    return await _attempt(request, request.path_id("delivery_id"), number)
+
+
+async def show_attempt_by_id(request: Request) -> web.StreamResponse:
+    """Show one attempt by its own id."""
+    return await _attempt(request, *_attempt_id(request))
+
+
+async def _attempt(request: Request, delivery_id: uuid.UUID, number: int) -> web.StreamResponse:
+    found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
     attempt = next((each for each in found.attempts if each.number == number), None)
     if attempt is None:
         raise not_found()
@@ -156,6 +171,13 @@ async def redact_attempt(request: Request) -> web.StreamResponse:
     await use_cases(request).redact_attempt(owner(request), delivery_id, number)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
     return data_response([attempt_data(attempt) for attempt in found.attempts])
+
+
+async def redact_attempt_by_id(request: Request) -> web.StreamResponse:
+    """Forget headers and answer of an attempt by its own id."""
+    delivery_id, number = _attempt_id(request)
+    await use_cases(request).redact_attempt(owner(request), delivery_id, number)
+    return await _attempt(request, delivery_id, number)
 
 
 async def list_dead_letters(request: Request) -> web.StreamResponse:
@@ -202,8 +224,16 @@ def _number(request: Request) -> int:
     return int(number)
 
 
+def _attempt_id(request: Request) -> tuple[uuid.UUID, int]:
+    found = attempt_of(request.path("attempt_id"))
+    if found is None:
+        raise not_found()
+    return found
+
+
 _COMMON: Final[dict[str, Any]] = COMMON
 _MISSING: Final = "No such delivery, or it belongs to somebody else"
+_ATTEMPT_MISSING: Final = "No such delivery or attempt, or it belongs to somebody else"
 
 ROUTES: Final = (
     Route(
@@ -252,7 +282,27 @@ ROUTES: Final = (
         handler=show_attempt,
         summary="Show an attempt",
         tag="deliveries",
-        responses={200: Data[AttemptData], 404: "No such delivery or attempt, or it belongs to somebody else"},
+        responses={200: Data[AttemptData], 404: _ATTEMPT_MISSING},
+        **_COMMON,
+    ),
+    Route(
+        method="GET",
+        path="/v1/webhooks/attempts/{attempt_id}",
+        handler=show_attempt_by_id,
+        summary="Show an attempt by its id",
+        tag="deliveries",
+        responses={200: Data[AttemptData], 404: _ATTEMPT_MISSING},
+        path_descriptions={"attempt_id": "The attempt's id, as in att_0190..._1."},
+        **_COMMON,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/webhooks/attempts/{attempt_id}/content",
+        handler=redact_attempt_by_id,
+        summary="Forget headers and answer of an attempt by its id; answers with the attempt",
+        tag="deliveries",
+        responses={200: Data[AttemptData], 404: _ATTEMPT_MISSING},
+        path_descriptions={"attempt_id": "The attempt's id, as in att_0190..._1."},
         **_COMMON,
     ),
     Route(

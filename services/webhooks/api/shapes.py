@@ -9,6 +9,7 @@ from services.webhooks.domain.deliveries import (
     DeliveryDetail,
     DeliveryStatus,
     RecordedAttempt,
+    attempt_name,
     message_name,
 )
 from services.webhooks.domain.endpoints import Endpoint, ShownEndpoint
@@ -75,11 +76,13 @@ class ShownEndpointData(EndpointData):
 class HealthData(ResponseModel):
     """How a receiver does. `failing_since` is when the failures began that no success has ended.
 
-    If none does until `disables_at`, the endpoint is disabled. An open breaker is tried again at `resume_at`.
+    If none does until `disables_at`, the endpoint is disabled. An open breaker is tried again at `resume_at`; a pause
+    by its owner ends at `paused_until`, or when somebody resumes it.
     """
 
     status: str
     disabled_reason: str | None
+    paused_until: str | None
     breaker: str
     resume_at: str | None
     failing_since: str | None
@@ -135,6 +138,7 @@ class AttemptData(ResponseModel):
     `duration_ms` is the whole; its parts are null where they did not take place, as on a connection that was kept.
     """
 
+    id: str
     delivery_id: str
     message_id: str
     number: int
@@ -249,6 +253,7 @@ def health_data(endpoint: Endpoint) -> HealthData:
     return HealthData(
         status=endpoint.status,
         disabled_reason=endpoint.disabled_reason,
+        paused_until=_time(endpoint.paused_until),
         breaker=endpoint.breaker,
         resume_at=_time(endpoint.resume_at),
         failing_since=_time(endpoint.failing_since),
@@ -287,6 +292,7 @@ def attempt_data(attempt: RecordedAttempt) -> AttemptData:
     """Render an attempt."""
     answer = attempt.answer
     return AttemptData(
+        id=attempt_name(attempt.delivery_id, attempt.number),
         delivery_id=str(attempt.delivery_id),
         message_id=message_name(attempt.message_id),
         number=attempt.number,

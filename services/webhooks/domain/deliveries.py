@@ -25,6 +25,7 @@ RECEIVER_ASKED: Final[DisabledReason] = "receiver_asked"
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES: Final = 16 * 1024
 MESSAGE_PREFIX: Final = "msg_"
+ATTEMPT_PREFIX: Final = "att_"
 # The longest timeout of a POST and half as much again: who has not reported by then is taken for dead.
 LEASE_SECONDS: Final = 45.0
 # A delivery whose attempt of this number fails, and that is tried further, is told of as failing.
@@ -348,6 +349,23 @@ def message_id_of(name: str) -> uuid.UUID | None:
 def message_name(message_id: uuid.UUID) -> str:
     """Return the id of a message as receivers see it in `webhook-id`."""
     return MESSAGE_PREFIX + message_id.hex
+
+
+def attempt_name(delivery_id: uuid.UUID, number: int) -> str:
+    """Return the id of an attempt: that of its delivery, and which of its attempts it is."""
+    return f"{ATTEMPT_PREFIX}{delivery_id.hex}_{number}"
+
+
+def attempt_of(name: str) -> tuple[uuid.UUID, int] | None:
+    """Return delivery and number by the id of an attempt; None for what names no attempt."""
+    digits, _, number = name.removeprefix(ATTEMPT_PREFIX).partition("_")
+    if len(digits) != 32 or not (number.isascii() and number.isdigit() and len(number) < 9):
+        return None
+    try:
+        found = uuid.UUID(digits), int(number)
+    except ValueError:
+        return None
+    return found if attempt_name(*found) == name else None
 
 
 def printable(raw: bytes) -> str:

@@ -35,6 +35,8 @@ async def test_a_pause_ends_by_itself_and_what_has_waited_goes_out(
     path = f"/endpoints/{endpoint['id']}"
     paused = await service.send("POST", f"{path}/pause", merchant.partner_key, {"until": until})
     assert (paused.data["status"], paused.data["paused_until"] is None) == ("paused", False)
+    health = await service.send("GET", f"{path}/health", merchant.partner_key)
+    assert (health.data["status"], health.data["paused_until"]) == ("paused", paused.data["paused_until"])
     await service.consume(code_redeemed(merchant))
     house = house_of(service)
     await house.look_after_endpoints()
@@ -43,6 +45,7 @@ async def test_a_pause_ends_by_itself_and_what_has_waited_goes_out(
     await house.look_after_endpoints()
     shown = (await service.send("GET", path, merchant.partner_key)).data
     assert (shown["status"], shown["paused_until"]) == ("active", None)
+    assert (await service.send("GET", f"{path}/health", merchant.partner_key)).data["paused_until"] is None
     await service.settled(1)
 
 
@@ -54,6 +57,7 @@ async def test_a_pause_without_an_end_stays_until_somebody_resumes(
     past = await service.send("POST", f"{path}/pause", merchant.partner_key, {"until": "2020-01-01T00:00:00Z"})
     assert (past.status, list(past.body["errors"])) == (422, ["until"])
     await service.send("POST", f"{path}/pause", merchant.partner_key)
+    assert (await service.send("GET", f"{path}/health", merchant.partner_key)).data["paused_until"] is None
     service.clock.advance(days=3)
     await house_of(service).look_after_endpoints()
     assert (await service.send("GET", path, merchant.partner_key)).data["status"] == "paused"

@@ -145,6 +145,36 @@ async def test_attempts_tell_what_was_sent_and_said_and_forget_it(
     assert endpoint["auth"] == {"type": "bearer", "name": None}
 
 
+async def test_an_attempt_has_an_id_of_its_own(service: Service, merchant: Merchant, receiver: Receiver) -> None:
+    receiver.status = 500
+    _, delivery = await delivered(service, merchant, receiver)
+    await service.send("POST", f"/deliveries/{delivery['id']}/retry", merchant.partner_key)
+    attempts = (await service.send("GET", f"/deliveries/{delivery['id']}/attempts", merchant.partner_key)).data
+    digits = delivery["id"].replace("-", "")
+    assert [each["id"] for each in attempts] == [f"att_{digits}_1", f"att_{digits}_2"]
+    for each in attempts:
+        shown = await service.send("GET", f"/attempts/{each['id']}", merchant.partner_key)
+        assert (shown.status, shown.data) == (200, each)
+    for _ in range(2):
+        left = await service.send("DELETE", f"/attempts/att_{digits}_2/content", merchant.partner_key)
+        assert (left.status, left.data["id"], left.data["request_headers"]) == (200, f"att_{digits}_2", None)
+        assert left.data["redacted_at"] is not None
+    first, second = (await service.send("GET", f"/deliveries/{delivery['id']}/attempts", merchant.partner_key)).data
+    assert (first, second) == (attempts[0], left.data)
+    others = (
+        *(f"att_{digits}_{number}" for number in ("3", "0", "-1", "01", "x", "", "999999999", "1_1", "\u0661")),
+        f"att_{digits}",
+        f"att_{digits[:-1]}_1",
+        f"att_{digits.upper()}_1",
+        f"{digits}_1",
+        f"att_{delivery['id']}_1",
+        "att_" + "z" * 32 + "_1",
+    )
+    for name in others:
+        assert (await service.send("GET", f"/attempts/{name}", merchant.partner_key)).status == 404, name
+        assert (await service.send("DELETE", f"/attempts/{name}/content", merchant.partner_key)).status == 404, name
+
+
 async def test_deliveries_are_filtered(service: Service, merchant: Merchant, receiver: Receiver) -> None:
     _, first = await delivered(service, merchant, receiver)
     await service.settled(1)

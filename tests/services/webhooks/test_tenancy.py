@@ -25,6 +25,7 @@ class Things:
     endpoint_id: str
     key_id: str
     delivery_id: str
+    attempt_id: str
     message_id: str
     replay_id: str
     listener_id: str
@@ -90,6 +91,7 @@ async def make_things(service: Service, merchant: Merchant, receiver: Receiver, 
     await service.consume(code_redeemed(merchant, partner_id=None if is_programs else merchant.partner_id))
     await service.attempted(before + 1)
     delivery = (await service.send("GET", f"/deliveries?endpoint_id={endpoint['id']}", key)).data[0]
+    [attempt] = (await service.send("GET", f"/deliveries/{delivery['id']}/attempts", key)).data
     replay = await service.send(
         "POST", "/replays", key, {"endpoint_id": endpoint["id"], "which": "failed", "since": SINCE, "dry_run": True}
     )
@@ -98,6 +100,7 @@ async def make_things(service: Service, merchant: Merchant, receiver: Receiver, 
         endpoint["id"],
         keys.data[0]["id"],
         delivery["id"],
+        attempt["id"],
         delivery["message_id"],
         replay.data["id"],
         listener.data["id"],
@@ -106,7 +109,8 @@ async def make_things(service: Service, merchant: Merchant, receiver: Receiver, 
 
 def missing() -> Things:
     made = [str(new_id()) for _ in range(5)]
-    return Things(made[0], made[1], made[2], f"msg_{new_id().hex}", made[3], made[4])
+    attempt = f"att_{new_id().hex}_1"
+    return Things(made[0], made[1], made[2], attempt, f"msg_{new_id().hex}", made[3], made[4])
 
 
 def without_request(reply: Reply) -> tuple[int, Any, dict[str, str]]:
