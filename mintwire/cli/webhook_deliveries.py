@@ -21,7 +21,8 @@ async def deliveries(
     *,
     endpoint: str | None = None,
     status: Annotated[
-        Literal["pending", "succeeded", "failed", "dead", "canceled"] | None, Parameter(negative=())
+        Literal["pending", "in_flight", "paused", "succeeded", "failed", "dead", "canceled"] | None,
+        Parameter(negative=()),
     ] = None,
     event_type: str | None = None,
     message: str | None = None,

@@ -24,7 +24,7 @@ from services.webhooks.api.shapes import (
 from services.webhooks.domain.deliveries import (
     DeadLetterFilter,
     DeliveryFilter,
-    DeliveryStatus,
+    ShownStatus,
     attempt_of,
     message_id_of,
 )
@@ -52,7 +52,13 @@ from shared.web import (
 class DeliveriesOfEndpointQuery(PageQuery):
     """Filters of the list of an endpoint's deliveries."""
 
-    status: DeliveryStatus | None = None
+    status: ShownStatus | None = Field(
+        None,
+        description=(
+            "in_flight: a process has taken it for an attempt. paused: it waits at an endpoint that is paused. "
+            "pending: it waits for anything else."
+        ),
+    )
     event_type: TypeFilter = None
     message_id: Text | None = Field(None, description="What receivers see as webhook-id.")
     since: Instant | None = Field(None, description="Only those that were made at this time or later.")

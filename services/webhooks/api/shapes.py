@@ -7,8 +7,8 @@ from services.webhooks.domain.deliveries import (
     DeadLetter,
     Delivery,
     DeliveryDetail,
-    DeliveryStatus,
     RecordedAttempt,
+    ShownStatus,
     attempt_name,
     message_name,
 )
@@ -162,7 +162,11 @@ class AttemptData(ResponseModel):
 
 
 class DeliveryData(ResponseModel):
-    """One event on its way to one endpoint; `message_id` is what receivers see as `webhook-id`."""
+    """One event on its way to one endpoint; `message_id` is what receivers see as `webhook-id`.
+
+    What is not at its end is `in_flight` while a process has taken it for an attempt, `paused` while it waits at an
+    endpoint that is paused, and `pending` otherwise.
+    """
 
     id: str
     endpoint_id: str
@@ -270,7 +274,7 @@ def stats_data(stats: Stats) -> StatsData:
         since=format_microseconds(stats.since),
         until=format_microseconds(stats.until),
         is_whole=stats.is_whole,
-        deliveries={status: stats.deliveries.get(status, 0) for status in get_args(DeliveryStatus)},
+        deliveries={status: stats.deliveries.get(status, 0) for status in get_args(ShownStatus)},
         attempts=dict(stats.attempts),
         success_rate=stats.success_rate,
         duration_ms=DurationsData(p50=durations[50], p95=durations[95], p99=durations[99]) if durations else None,

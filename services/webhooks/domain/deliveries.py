@@ -13,6 +13,9 @@ from services.webhooks.domain.headers import Auth
 from services.webhooks.domain.signature import SigningKey, algorithms
 
 DeliveryStatus = Literal["pending", "succeeded", "failed", "dead", "canceled"]
+# Of what is pending it is shown, too, whether a process has taken it for an attempt, or its owner has paused the
+# endpoint. Nothing is written for that: it is read from the queue and the endpoint.
+ShownStatus = Literal["pending", "in_flight", "paused", "succeeded", "failed", "dead", "canceled"]
 Trigger = Literal["automatic", "manual", "replay", "test", "listen"]
 ErrorCode = Literal[
     "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
@@ -262,7 +265,7 @@ class Delivery:
     endpoint_id: uuid.UUID
     message_id: uuid.UUID
     event_type: str
-    status: DeliveryStatus
+    status: ShownStatus
     attempts_made: int
     last_status: int | None
     last_error_code: ErrorCode | None
@@ -317,7 +320,7 @@ class DeliveryFilter:
     """Which deliveries are meant; None means all."""
 
     endpoint_id: uuid.UUID | None = None
-    status: DeliveryStatus | None = None
+    status: ShownStatus | None = None
     event_type: str | None = None
     message_id: uuid.UUID | None = None
     since: datetime | None = None

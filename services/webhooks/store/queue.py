@@ -154,7 +154,7 @@ SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
        (SELECT count(*) FROM (
             SELECT 1 FROM active a CROSS JOIN LATERAL (
                 SELECT 1 FROM delivery_queue q
-                WHERE q.endpoint_id = a.id AND q.visible_at <= $1 LIMIT $2) AS due
+                WHERE q.endpoint_id = a.id AND q.visible_at <= $1 ORDER BY q.visible_at LIMIT $2) AS due
             WHERE a.resume_at IS NULL OR a.resume_at <= $1 LIMIT $2) AS counted) AS due
 """
 

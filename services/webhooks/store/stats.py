@@ -15,9 +15,18 @@ COUNT_DELIVERIES = """
 WITH looked_at AS (
     SELECT id, status, created_at FROM deliveries
     WHERE endpoint_id = $1 AND id >= $2 AND id < $3
-    ORDER BY id DESC LIMIT $4)
+    ORDER BY id DESC LIMIT $4
+), leased AS MATERIALIZED (
+    SELECT delivery_id FROM delivery_queue WHERE endpoint_id = $1 AND token IS NOT NULL AND visible_at > $5
+), shown AS (
+    SELECT id, created_at,
+           CASE WHEN status <> 'pending' THEN status
+                WHEN id IN (SELECT delivery_id FROM leased) THEN 'in_flight'
+                WHEN (SELECT status = 'paused' AND listens_until IS NULL FROM endpoints WHERE id = $1) THEN 'paused'
+                ELSE 'pending' END AS status
+    FROM looked_at)
 SELECT status, count(*) AS number, min(created_at) AS since, min(id::text)::uuid AS first
-FROM looked_at GROUP BY status
+FROM shown GROUP BY status
 """
 # The row without an answer has the percentiles of all that was answered.
 SUM_ATTEMPTS = """
@@ -34,10 +43,12 @@ FROM attempt WHERE status IS NOT NULL
 """
 
 
-async def sum_up(connection: Connection, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:
+async def sum_up(
+    connection: Connection, endpoint_id: uuid.UUID, since: datetime, until: datetime, now: datetime
+) -> Stats:
     """Sum up the newest deliveries of a span of time."""
     first, end = earliest_id(since), earliest_id(until)
-    rows = await connection.fetch(COUNT_DELIVERIES, endpoint_id, first, end, LOOKED_AT)
+    rows = await connection.fetch(COUNT_DELIVERIES, endpoint_id, first, end, LOOKED_AT, now)
     deliveries = {row["status"]: row["number"] for row in rows}
     is_whole = sum(deliveries.values()) < LOOKED_AT
     if not is_whole:

@@ -13,6 +13,7 @@ from services.webhooks.domain.deliveries import (
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
 from services.webhooks.store import dead_letters, deliveries
+from shared.clock import Clock
 from shared.database.pool import Database
 
 
@@ -21,11 +22,12 @@ class ReadDeliveries:
     """Reads one delivery or a page of them."""
 
     database: Database
+    clock: Clock
 
     async def one(self, owner: Owner, delivery_id: uuid.UUID) -> DeliveryDetail:
         """Return a delivery with its body and attempts. Raises DeliveryMissing."""
         async with self.database.connection() as connection:
-            found = await deliveries.find(connection, owner, delivery_id)
+            found = await deliveries.find(connection, owner, delivery_id, self.clock())
         if found is None:
             raise DeliveryMissing
         return found
@@ -33,7 +35,7 @@ class ReadDeliveries:
     async def page(self, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int) -> DeliveryPage:
         """Return up to `limit` deliveries, the newest first; a page may be short without being the last."""
         async with self.database.connection() as connection:
-            return await deliveries.list_page(connection, owner, chosen, before, limit)
+            return await deliveries.list_page(connection, owner, chosen, before, limit, self.clock())
 
     async def dead_letters(
         self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int

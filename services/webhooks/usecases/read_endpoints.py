@@ -8,6 +8,7 @@ from services.webhooks.domain.endpoints import Endpoint, EndpointStatus, Owner
 from services.webhooks.domain.errors import EndpointMissing
 from services.webhooks.domain.stats import Stats
 from services.webhooks.store import endpoints, stats
+from shared.clock import Clock
 from shared.database.pool import Database
 
 
@@ -16,6 +17,7 @@ class ReadEndpoints:
     """Reads one endpoint or a page of them."""
 
     database: Database
+    clock: Clock
 
     async def one(self, owner: Owner, endpoint_id: uuid.UUID) -> Endpoint:
         """Return an endpoint. Raises EndpointMissing."""
@@ -30,7 +32,7 @@ class ReadEndpoints:
         async with self.database.connection() as connection:
             if await endpoints.find(connection, owner, endpoint_id) is None:
                 raise EndpointMissing
-            return await stats.sum_up(connection, endpoint_id, since, until)
+            return await stats.sum_up(connection, endpoint_id, since, until, self.clock())
 
     async def page(
         self,

@@ -189,7 +189,8 @@ async def test_what_became_of_deliveries_is_summed_up(
     await service.settled(1, "dead")
     await service.attempted(4)
     found = (await service.send("GET", path, merchant.partner_key)).data
-    assert found["deliveries"] == {"pending": 0, "succeeded": 3, "failed": 0, "dead": 1, "canceled": 0}
+    ended = {"succeeded": 3, "failed": 0, "dead": 1, "canceled": 0}
+    assert found["deliveries"] == {"pending": 0, "in_flight": 0, "paused": 0, **ended}
     assert (found["attempts"], found["success_rate"], found["is_whole"]) == ({"2xx": 3, "4xx": 1}, 0.75, True)
     assert 0 <= found["duration_ms"]["p50"] <= found["duration_ms"]["p95"] <= found["duration_ms"]["p99"]
     earlier = await service.send("GET", f"{path}?until=2020-01-02T00:00:00Z", merchant.partner_key)
