@@ -123,9 +123,6 @@ async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
                     assert await looked_at(connection, deliveries.LIST_DELIVERIES, *arguments) <= bound + 3 * page
             newest = (program, None, None, _LAST, _FIRST, None, None, page, 0, begin)
             assert await looked_at(connection, deliveries.LIST_DELIVERIES, *newest) <= 3 * page
-            if mode == "force_generic_plan":
-                # The plan that is kept for a partner's messages goes by the program's index.
-                continue
             wanted: tuple[datetime | uuid.UUID | str | int | None, ...]
             wanted = (program, begin, end, _LAST, "code.exhausted", page, bound)
             assert await looked_at(connection, messages.LIST_OF_PROGRAM, *wanted) <= bound + 3 * page
