@@ -163,7 +163,7 @@ async def test_lists_are_filtered_by_groups(
     for path in ("/deliveries", "/messages"):
         found = await service.pages(path, key, f"&event_type={chosen}")
         assert [each["event_type"] for each in found] == expected, path
-    found = await service.pages("/deliveries", key, f"&event_type={chosen}&status=pending")
+    found = await service.pages("/deliveries", key, f"&event_type={chosen}&status=paused")
     assert [each["event_type"] for each in found] == expected
 
 
