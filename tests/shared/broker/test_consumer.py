@@ -266,7 +266,8 @@ class TestHandlerFailures:
             assert not consumer.is_ready
 
         async def all_are_ready() -> bool:
-            return await broker.count(DEAD) + await broker.count(QUEUE) == 40
+            # The last one is in both if its acknowledgement did not get out before the end.
+            return await broker.count(DEAD) + await broker.count(QUEUE) in (40, 41)
 
         await until(all_are_ready)
         # After the fifth each further one waits twice as long; a busy machine may be so late that it sees some of them.
