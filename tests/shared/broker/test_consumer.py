@@ -259,9 +259,10 @@ class TestHandlerFailures:
         def judge(_: Received) -> None:
             raise ZeroDivisionError
 
-        for number in range(40):
-            await broker.put(b"%d" % number)
+        # Once it is alarmed it is not ready, which is what starting it waits for, so it starts first.
         async with running(consumer_of(url, Handler(judge), alarm_limit=AlarmLimit(errors=5))) as consumer:
+            for number in range(40):
+                await broker.put(b"%d" % number)
             await until(lambda: consumer._alarm.is_raised)
             assert not consumer.is_ready
 
