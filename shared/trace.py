@@ -22,3 +22,8 @@ def valid_traceparent(value: object) -> str | None:
 def trace_id(traceparent: str) -> str:
     """Return the id of the whole trace, by which logs are found."""
     return traceparent[3:35]
+
+
+def trace_facts(traceparent: str | None) -> dict[str, str]:
+    """Return what a line of the log says of a trace: nothing if there is none."""
+    return {} if traceparent is None else {"trace_id": trace_id(traceparent)}

@@ -26,7 +26,7 @@ from shared.metrics import (
     CONSUMER_SECONDS,
     MESSAGES_CONSUMED,
 )
-from shared.trace import trace_id
+from shared.trace import trace_facts
 
 __all__ = ["AlarmLimit", "BatchConsumer", "Handle", "Received", "Reject"]
 
@@ -280,8 +280,7 @@ def _trace_of(received: Received) -> dict[str, str]:
         traceparent = decode_envelope(received.body).traceparent
     except InvalidEvent:
         traceparent = None
-    traceparent = traceparent or received.traceparent
-    return {} if traceparent is None else {"trace_id": trace_id(traceparent)}
+    return trace_facts(traceparent or received.traceparent)
 
 
 class _GivenBack(Exception):

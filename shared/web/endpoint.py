@@ -18,7 +18,7 @@ from shared.idempotency import IdempotencyInProgress, IdempotencyKeyReused
 from shared.ids import new_request_id
 from shared.log import get_logger, line_writer
 from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
-from shared.trace import TRACEPARENT, trace_id, valid_traceparent
+from shared.trace import TRACEPARENT, trace_facts, valid_traceparent
 from shared.web.authentication import Gate
 from shared.web.bodies import (
     JSON_TYPES,
@@ -84,10 +84,8 @@ class Endpoint:
         request_id = http.headers.get(REQUEST_ID_HEADER)
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = new_request_id()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         traceparent = _traceparent(http) if TRACEPARENT in http.headers else None
-        if traceparent is not None:
-            structlog.contextvars.bind_contextvars(trace_id=trace_id(traceparent))
+        structlog.contextvars.bind_contextvars(request_id=request_id, **trace_facts(traceparent))
         request = Request(http, request_id, self._family, traceparent)
         try:
             await self._prepare(request)
@@ -167,7 +165,7 @@ class Endpoint:
             status=status,
             duration_ms=round(seconds * 1000, 2),
             key_id=_key_id(request.presented),
-            **({} if request.traceparent is None else {"trace_id": trace_id(request.traceparent)}),
+            **trace_facts(request.traceparent),
         )
 
 

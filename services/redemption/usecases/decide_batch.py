@@ -39,7 +39,7 @@ from shared.database.outbox import insert_events
 from shared.database.pool import Connection
 from shared.log import get_logger
 from shared.metrics import REDEMPTIONS, REDEMPTIONS_REJECTED, REDEMPTIONS_VOIDED, RESERVATIONS
-from shared.trace import trace_id
+from shared.trace import trace_facts
 
 LONGEST_HOLD: Final = timedelta(days=7)
 TRIES: Final = 3
@@ -262,5 +262,5 @@ def report(written: Written) -> None:
             order_ref=purchase.order_ref,
             event_id=purchase.event_id,
             reason=refused.reason,
-            **({} if purchase.traceparent is None else {"trace_id": trace_id(purchase.traceparent)}),
+            **trace_facts(purchase.traceparent),
         )

@@ -239,6 +239,7 @@ def _attempt_id(request: Request) -> tuple[uuid.UUID, int]:
 
 _COMMON: Final[dict[str, Any]] = COMMON
 _MISSING: Final = "No such delivery, or it belongs to somebody else"
+_ATTEMPT_ID: Final = {"attempt_id": "The attempt's id, as in att_0190..._1."}
 _ATTEMPT_MISSING: Final = "No such delivery or attempt, or it belongs to somebody else"
 
 ROUTES: Final = (
@@ -298,7 +299,7 @@ ROUTES: Final = (
         summary="Show an attempt by its id",
         tag="deliveries",
         responses={200: Data[AttemptData], 404: _ATTEMPT_MISSING},
-        path_descriptions={"attempt_id": "The attempt's id, as in att_0190..._1."},
+        path_descriptions=_ATTEMPT_ID,
         **_COMMON,
     ),
     Route(
@@ -308,7 +309,7 @@ ROUTES: Final = (
         summary="Forget headers and answer of an attempt by its id; answers with the attempt",
         tag="deliveries",
         responses={200: Data[AttemptData], 404: _ATTEMPT_MISSING},
-        path_descriptions={"attempt_id": "The attempt's id, as in att_0190..._1."},
+        path_descriptions=_ATTEMPT_ID,
         **_COMMON,
     ),
     Route(

@@ -27,7 +27,7 @@ from services.webhooks.sender.urls import CheckedURL, URLChecker
 from shared.boundary import refuse_inside_transaction
 from shared.clock import Clock
 from shared.log import get_logger
-from shared.trace import TRACEPARENT, trace_id
+from shared.trace import TRACEPARENT, trace_facts
 
 CONNECT_SECONDS: Final = 5.0
 # Once the status is known, the rest of an answer is worth this much waiting: it only goes into the log.
@@ -97,7 +97,8 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             error_code = "invalid_answer" if dial.has_flooded else classify(error)
         except Exception as error:  # noqa: BLE001 - a receiver must not be able to end us; arch: allow-broad-except: same
-            get_logger().error("webhook_client_failed", **_facts(outgoing), exc_info=error)
+            facts = trace_facts(outgoing.traceparent)
+            get_logger().error("webhook_client_failed", message_id=outgoing.message_name, **facts, exc_info=error)
             error_code = "invalid_answer"
         finished = time.perf_counter()
         is_blocked = error_code == "blocked_address"
@@ -164,13 +165,6 @@ def signed_headers(outgoing: Outgoing, timestamp: int) -> dict[str, str]:
     if outgoing.traceparent is not None:
         headers[TRACEPARENT] = outgoing.traceparent
     return headers
-
-
-def _facts(outgoing: Outgoing) -> dict[str, str]:
-    facts = {"message_id": outgoing.message_name}
-    if outgoing.traceparent is not None:
-        facts["trace_id"] = trace_id(outgoing.traceparent)
-    return facts
 
 
 def classify(error: Exception) -> ErrorCode:
