@@ -20,6 +20,10 @@ HTTP_SECONDS = Histogram(
 )
 LOOP_LAG_SECONDS = Gauge("mintwire_loop_lag_seconds", "How late the event loop runs its timers, in seconds.")
 
+DATABASE_FAULTS = Counter(
+    "mintwire_database_faults_total", "Statements that the database could not run now, by kind of fault.", ["kind"]
+)
+
 EVENTS_PUBLISHED = Counter("mintwire_events_published_total", "Events confirmed by the broker.")
 EVENTS_UNCONFIRMED = Counter(
     "mintwire_events_unconfirmed_total", "Publishes without a confirm, by outcome.", ["outcome"]

@@ -10,17 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from shared.database.pool import transient_faults
+from shared.database.faults import DatabaseFault, transient_faults
 from shared.faults import TransientFault
 from shared.log import get_logger
 
 ROLES = ("mintwire_codes", "mintwire_redemption", "mintwire_webhooks")
 NO_TRANSACTION = "-- no transaction"
 SHARED_FOLDER = Path(__file__).parent / "sql"
+# To a service these pass; here the operator is present, who alone can mend them.
+_REFUSALS: Final = frozenset({"read_only", "login_refused", "database_missing", "schema_differs", "permission_missing"})
 _LOCK_KEY = 7_236_001
 _LOCK_WAIT_SECONDS = 120
 
@@ -103,14 +106,10 @@ def _explained() -> Iterator[None]:
     try:
         with transient_faults():
             yield
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.InsufficientPrivilegeError,
-    ) as error:
-        raise MigrationError(f"The database refuses: {error}.") from error
-    except TransientFault as fault:
+    except DatabaseFault as fault:
         reason = str(fault.__cause__) or str(fault)
+        if fault.kind in _REFUSALS:
+            raise MigrationError(f"The database refuses: {reason}.") from fault
         raise TransientFault(f"The database does not answer or is busy: {reason}.") from fault
 
 

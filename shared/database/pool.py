@@ -1,16 +1,17 @@
-"""The connection pool and its transactions; translates the driver's transient errors once, so nobody else sees them.
+"""The connection pool and its transactions; errors of the driver come out of them as `transient_faults` has it.
 
 Every name in SQL is unqualified or a published view: the search path puts a service into its own schema.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
 
 from shared.boundary import INSIDE_TRANSACTION
+from shared.database.faults import transient_faults
 from shared.faults import TransientFault
 
 ACQUIRE_TIMEOUT_SECONDS = 2.0
@@ -32,10 +33,6 @@ _SERVER_SETTINGS = {
     # Our statements are short; compiling them would cost more than running them.
     "jit": "off",
 }
-
-# 08 connection, 40 rollback asked for, 53 resources, 57P shutdown; 55P03 lock not available, 57014 timed out.
-_TRANSIENT_CLASSES = ("08", "40", "53", "57P")
-_TRANSIENT_STATES = frozenset({"55P03", "57014"})
 
 
 class Database:
@@ -141,25 +138,3 @@ def is_usable(connection: Connection) -> bool:
 
 async def _no_reset(_: Any) -> None:
     return None
-
-
-@contextmanager
-def transient_faults() -> Iterator[None]:
-    """Turn the driver's errors that ask for a later try into TransientFault; let all others pass."""
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        state = getattr(error, "sqlstate", None) or ""
-        if (
-            state.startswith(_TRANSIENT_CLASSES)
-            or state in _TRANSIENT_STATES
-            or isinstance(error, asyncpg.InvalidCachedStatementError)
-        ):
-            raise TransientFault(type(error).__name__) from error
-        raise
-    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        if isinstance(
-            error, ValueError
-        ):  # an argument that the driver cannot encode stays wrong however often it is tried
-            raise
-        raise TransientFault(type(error).__name__) from error

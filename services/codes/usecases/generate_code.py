@@ -26,7 +26,8 @@ from shared import metrics
 from shared.api_keys import Credential
 from shared.canonical import canonical_code
 from shared.clock import Clock
-from shared.database.pool import Connection, Database, is_usable, transient_faults
+from shared.database.faults import transient_faults
+from shared.database.pool import Connection, Database, is_usable
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.ids import new_id

@@ -1,0 +1,48 @@
+"""Translates the driver's errors, once for all: what is to be tried again later becomes a DatabaseFault.
+
+TransientFault
+└── DatabaseFault    the database is away, only reads, refuses us, or asked for a retry; `kind` says which
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from shared.database.sqlstates import Kind, rule_of
+from shared.faults import TransientFault
+from shared.metrics import DATABASE_FAULTS
+
+# What the driver raises by itself, without an SQLSTATE: no way to the server, or a connection that is no more.
+_CLIENT_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+class DatabaseFault(TransientFault):
+    """The database cannot do it now; nothing is known to be wrong with the statement."""
+
+    def __init__(self, kind: Kind, error: BaseException) -> None:
+        super().__init__(f"{kind}: {type(error).__name__}")
+        self.kind: Kind = kind
+
+
+@contextmanager
+def transient_faults() -> Iterator[None]:
+    """Turn the driver's errors that are not about the statement itself into DatabaseFault; let all others pass."""
+    try:
+        yield
+    except (asyncpg.PostgresError, *_CLIENT_ERRORS) as error:
+        kind = kind_of(error)
+        if kind == "statement":
+            raise
+        DATABASE_FAULTS.labels(kind).inc()
+        raise DatabaseFault(kind, error) from error
+
+
+def kind_of(error: BaseException) -> Kind:
+    """Say what an error of the driver stands for."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        # Its SQLSTATE is that of a statement which the server cannot run; a fresh plan of the same statement will do.
+        return "schema_differs"
+    if isinstance(error, asyncpg.PostgresError):
+        return rule_of(getattr(error, "sqlstate", None)).kind
+    return "unreachable"
