@@ -13,7 +13,7 @@ from shared.broker.connection import BrokerUnavailable, Connection, keep_connect
 from shared.broker.intake import Intake
 from shared.broker.messages import Delivery, Received, Reject
 from shared.broker.publisher import Publisher
-from shared.broker.topology import EXCHANGE_DEAD
+from shared.broker.topology import dead_exchange, replay_exchange
 from shared.broker.wire import Outcome, Outgoing
 from shared.clock import Clock
 from shared.events.envelope import MAX_EVENT_BYTES, InvalidEvent, decode_envelope
@@ -71,7 +71,7 @@ class BatchConsumer:
         self._prefetch = prefetch
         self._gather_seconds = gather_seconds
         self._alarm = RejectAlarm(alarm_limit or AlarmLimit())
-        self._dead = Publisher(url, EXCHANGE_DEAD, name=f"dead letters of {queue}")
+        self._dead = Publisher(url, dead_exchange(queue), name=f"dead letters of {queue}")
         self._intake: Intake | None = None
         self._arrived = asyncio.Event()
         # Not set while the worker is paused: a channel opened meanwhile would only count deliveries up to the limit.
@@ -116,7 +116,7 @@ class BatchConsumer:
 
     async def _session(self, connection: Connection) -> None:
         await self._may_consume.wait()
-        intake = Intake(self._queue, self._clock, self._arrived.set)
+        intake = Intake(self._queue, replay_exchange(self._queue), self._clock, self._arrived.set)
         try:
             await intake.open(connection, self._prefetch)
             self._intake = intake

@@ -29,7 +29,7 @@ from shared.broker.messages import (
     header_time,
 )
 from shared.broker.publisher import Publisher
-from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_queue
+from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_exchange, dead_queue, replay_exchange
 from shared.broker.wire import Outcome, Outgoing
 from shared.clock import format_microseconds
 
@@ -63,18 +63,20 @@ class DeadMessage:
     headers: Mapping[str, Any]
 
     @classmethod
-    def of(cls, delivered: Delivered, unknown_reason: str = "unknown") -> Self:
-        """Read what a dead queue holds."""
+    def of(cls, delivered: Delivered, queue: str) -> Self:
+        """Read what the dead queue of `queue` holds, or `unrouted`."""
         headers = delivered.headers
+        # What the broker moved bears whatever headers its sender gave it; only the consumer's way is closed to others.
+        ours = headers if queue != QUEUE_UNROUTED and delivered.exchange == dead_exchange(queue) else {}
         death = _first_death(headers)
-        died_at = header_time(headers, HEADER_DIED_AT) or _time(death)
+        unknown_reason = QUEUE_UNROUTED if queue == QUEUE_UNROUTED else "unknown"
         return cls(
             key=delivered.message_id or f"sha256:{hashlib.sha256(delivered.body).hexdigest()[:32]}",
-            reason=header_text(headers, HEADER_REASON) or header_text(headers, _BROKER_REASON) or unknown_reason,
-            detail=header_text(headers, HEADER_DETAIL) or "",
-            routing_key=header_text(headers, HEADER_ROUTING_KEY) or _routing_key(death) or delivered.routing_key,
-            first_received_at=header_time(headers, HEADER_FIRST_RECEIVED_AT) or _time(death),
-            died_at=died_at,
+            reason=header_text(ours, HEADER_REASON) or header_text(headers, _BROKER_REASON) or unknown_reason,
+            detail=header_text(ours, HEADER_DETAIL) or "",
+            routing_key=header_text(ours, HEADER_ROUTING_KEY) or _routing_key(death) or delivered.routing_key,
+            first_received_at=header_time(ours, HEADER_FIRST_RECEIVED_AT) or _time(death),
+            died_at=header_time(ours, HEADER_DIED_AT) or _time(death),
             body=delivered.body,
             headers=headers,
         )
@@ -199,11 +201,10 @@ class _Publishers:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A message in hand: as delivered, as people see it, and the exchange that it came by first."""
+    """A message in hand: as delivered, and as people see it."""
 
     delivered: Delivered
     message: DeadMessage
-    exchange: str
 
 
 class _DeadQueue:
@@ -217,10 +218,10 @@ class _DeadQueue:
         self.count = count
 
     def way_back(self, taken: _Taken) -> tuple[str, str]:
-        """The exchange and the routing key by which a replay goes: straight to the queue, or as it came."""
+        """The exchange and the routing key by which a replay goes: the queue's own, or as it came."""
         if self._queue == QUEUE_UNROUTED:
-            return taken.exchange, taken.delivered.routing_key
-        return "", self._queue
+            return taken.delivered.exchange, taken.delivered.routing_key
+        return replay_exchange(self._queue), self._queue
 
     async def messages(self) -> AsyncIterator[_Taken]:
         """Go once through what was there at the opening; what is dead-lettered meanwhile is left for another time."""
@@ -233,6 +234,7 @@ class _DeadQueue:
             properties = message.header.properties
             delivered = Delivered(
                 message.delivery_tag,
+                message.exchange or "",
                 message.routing_key or "",
                 message.body,
                 properties.headers or {},
@@ -240,8 +242,7 @@ class _DeadQueue:
                 properties.message_type,
                 properties.content_type,
             )
-            unknown_reason = QUEUE_UNROUTED if self._queue == QUEUE_UNROUTED else "unknown"
-            yield _Taken(delivered, DeadMessage.of(delivered, unknown_reason), message.exchange or "")
+            yield _Taken(delivered, DeadMessage.of(delivered, self._queue))
 
     async def give_back(self) -> None:
         """Put everything not removed back in its order, which closing the channel would not keep."""

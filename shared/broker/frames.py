@@ -44,6 +44,7 @@ class Delivered:
     """One delivery as the broker sent it, with those of its properties that we use and could read."""
 
     tag: int
+    exchange: str
     routing_key: str
     body: bytes = b""
     headers: Mapping[str, Any] = field(default_factory=dict)
@@ -158,8 +159,9 @@ def _read_deliver(data: bytes, position: int) -> Delivered:
     position += 1 + data[position]  # The consumer tag: there is one consumer per connection.
     tag, _ = _DELIVERY_TAG.unpack_from(data, position)
     position += _DELIVERY_TAG.size
-    position += 1 + data[position]  # The exchange.
-    return Delivered(tag, _short_text(data, position))
+    exchange = _short_text(data, position)
+    position += 1 + data[position]
+    return Delivered(tag, exchange, _short_text(data, position))
 
 
 def _read_header(delivered: Delivered, data: bytes, start: int) -> int:

@@ -52,8 +52,9 @@ class AckWindow:
 class Intake:
     """One channel that consumes one queue, from its opening to its end; a new connection brings a new one."""
 
-    def __init__(self, queue: str, clock: Clock, arrived: Callable[[], None]) -> None:
+    def __init__(self, queue: str, replays: str, clock: Clock, arrived: Callable[[], None]) -> None:
         self._queue = queue
+        self._replays = replays
         self._clock = clock
         self._arrived = arrived
         self._inbox: deque[tuple[Delivered, datetime]] = deque()
@@ -109,7 +110,7 @@ class Intake:
         taken: list[Delivery] = []
         while self._inbox and len(taken) < count and size > 0:
             delivered, now = self._inbox.popleft()
-            taken.append(Delivery(delivered, now))
+            taken.append(Delivery(delivered, now, is_replay=delivered.exchange == self._replays))
             size -= len(delivered.body)
         return taken
 

@@ -57,16 +57,17 @@ class Delivery:
 
     __slots__ = ("_delivered", "received", "tag")
 
-    def __init__(self, delivered: Delivered, now: datetime) -> None:
-        headers = delivered.headers
+    def __init__(self, delivered: Delivered, now: datetime, *, is_replay: bool) -> None:
+        # Anybody who may publish can write our headers; they count only on what came by the way of replays.
+        ours = delivered.headers if is_replay else {}
         self._delivered = delivered
         self.tag = delivered.tag
         self.received = Received(
             delivered.body,
-            headers,
+            delivered.headers,
             delivered.message_id,
-            (headers and header_text(headers, HEADER_ROUTING_KEY)) or delivered.routing_key,
-            first_received_at(headers, now) if headers else now,
+            header_text(ours, HEADER_ROUTING_KEY) or delivered.routing_key,
+            first_received_at(ours, now),
         )
 
     def to_dead_letter(self, queue: str, reject: Reject, now: datetime) -> Outgoing:

@@ -83,6 +83,16 @@ def dead_queue(queue: str) -> str:
     return f"{queue}.dead"
 
 
+def dead_exchange(queue: str) -> str:
+    """The way by which the consumer of `queue` sends its dead letters; no outside user may write to it."""
+    return f"dead.{queue}"
+
+
+def replay_exchange(queue: str) -> str:
+    """The way by which dead letters come back to `queue`; no outside user may write to it."""
+    return f"replay.{queue}"
+
+
 def _event_exchange(name: str) -> Exchange:
     # An event that nobody wants goes to `unrouted` instead of being returned, which would block its outbox row.
     return Exchange(name, "topic", {"alternate-exchange": EXCHANGE_UNROUTED})
@@ -118,6 +128,9 @@ EXCHANGES: Final = (
     _event_exchange(EXCHANGE_CODES),
     _event_exchange(EXCHANGE_REDEMPTION),
     _event_exchange(EXCHANGE_WEBHOOKS),
+    # Our own headers count only on what came by these: whoever may write to an event exchange cannot write to them.
+    *(Exchange(dead_exchange(name), "fanout") for name in WORK_QUEUES),
+    *(Exchange(replay_exchange(name), "fanout") for name in WORK_QUEUES),
 )
 
 QUEUES: Final = (
@@ -137,6 +150,8 @@ QUEUES: Final = (
 BINDINGS: Final = (
     Binding(EXCHANGE_UNROUTED, QUEUE_UNROUTED, ""),
     *(Binding(EXCHANGE_DEAD, dead_queue(name), name) for name in WORK_QUEUES),
+    *(Binding(dead_exchange(name), dead_queue(name), "") for name in WORK_QUEUES),
+    *(Binding(replay_exchange(name), name, "") for name in WORK_QUEUES),
     Binding(EXCHANGE_CHECKOUT, QUEUE_REDEMPTION_CHECKOUT, "checkout.completed"),
     Binding(EXCHANGE_CHECKOUT, QUEUE_REDEMPTION_CHECKOUT, "checkout.cancelled"),
     Binding(EXCHANGE_CHECKOUT, QUEUE_REDEMPTION_CHECKOUT, "checkout.refunded"),
@@ -149,12 +164,14 @@ BINDINGS: Final = (
 
 
 def _service_permission(exchange: str, queue: str) -> Permission:
-    # `dead` is written by consumers themselves: they name the reason, and confirm before they acknowledge.
-    return Permission(
-        configure="^$",
-        write=f"^({exchange}|{EXCHANGE_DEAD})$",
-        read=f"^{queue.replace('.', '[.]')}$",
-    )
+    # Consumers write their dead letters themselves: they name the reason, and confirm before they acknowledge. Nobody
+    # writes to `dead` but the broker, which moves there what it gives up on.
+    writes = "|".join(_literally(name) for name in (exchange, dead_exchange(queue), replay_exchange(queue)))
+    return Permission(configure="^$", write=f"^({writes})$", read=f"^{_literally(queue)}([.]dead)?$")
+
+
+def _literally(name: str) -> str:
+    return name.replace(".", "[.]")
 
 
 PERMISSIONS: Final[dict[str, Permission]] = {

@@ -155,13 +155,29 @@ class TestOutcomes:
         """An outage must not void a purchase that was made before the expiry date."""
         earlier = NOW - timedelta(days=3)
         for text in (earlier.isoformat(), "nonsense", "2026-03-18T00:00:00", (NOW + timedelta(days=1)).isoformat()):
-            await broker.put(b"{}", headers={"x-mintwire-first-received-at": text, "x-mintwire-routing-key": "k"})
+            headers = {"x-mintwire-first-received-at": text, "x-mintwire-routing-key": "k"}
+            await broker.put(b"{}", exchange=f"replay.{QUEUE}", headers=headers)
         handler = Handler()
         async with running(consumer_of(url, handler)):
             await until(lambda: len(handler.done) == 4)
         received = [each for batch in handler.batches for each in batch]
         assert [each.first_received_at for each in received] == [earlier, NOW, NOW, NOW]
         assert {each.routing_key for each in received} == {"k"}
+
+    @pytest.mark.parametrize("exchange", ["", "checkout"])
+    async def test_a_sender_cannot_say_when_its_message_was_received(
+        self, url: str, broker: Broker, exchange: str
+    ) -> None:
+        """Believed, the header let a purchase of eleven days ago redeem a code that had expired ten days before."""
+        earlier = (NOW - timedelta(days=11)).isoformat()
+        headers = {"x-mintwire-first-received-at": earlier, "x-mintwire-routing-key": "forged"}
+        key = QUEUE if exchange == "" else "checkout.completed"
+        await broker.put(b"{}", key, exchange=exchange, headers=headers)
+        handler = Handler()
+        async with running(consumer_of(url, handler)):
+            await until(lambda: len(handler.done) == 1)
+        [received] = handler.batches[0]
+        assert (received.first_received_at, received.routing_key) == (NOW, key)
 
     @pytest.mark.parametrize(
         "headers",
@@ -292,7 +308,7 @@ class TestHandlerFailures:
             await broker.channel.queue_declare(
                 DEAD, durable=True, arguments={"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
             )
-            await broker.channel.queue_bind(DEAD, "dead", QUEUE)
+            await broker.channel.queue_bind(DEAD, f"dead.{QUEUE}", "")
             await broker.holds(DEAD, 1)
         assert handler.done == [b"bad"]
 

@@ -66,7 +66,7 @@ async def test_deliveries_and_other_frames_part() -> None:
     sent = (OPEN_OK, delivery(b"one", message_id="a"), HEARTBEAT, delivery(b"tw", b"o", tag=2), OPEN_OK)
     assert await stream.feed(b"".join(sent)) == OPEN_OK + HEARTBEAT + OPEN_OK
     assert [(d.tag, d.body, d.message_id) for d in stream.delivered] == [(1, b"one", "a"), (2, b"two", None)]
-    assert stream.delivered[0].routing_key == "checkout.completed"
+    assert (stream.delivered[0].exchange, stream.delivered[0].routing_key) == ("checkout", "checkout.completed")
 
 
 async def test_it_does_not_matter_where_the_network_splits_the_bytes() -> None:

@@ -40,10 +40,12 @@ class Broker:
     def __init__(self, channel: aiormq.abc.AbstractChannel) -> None:
         self.channel = channel
 
-    async def put(self, body: bytes, queue: str = "redemption.checkout", **properties: Any) -> None:
-        """Publish to a queue, confirmed."""
+    async def put(
+        self, body: bytes, queue: str = "redemption.checkout", *, exchange: str = "", **properties: Any
+    ) -> None:
+        """Publish to a queue, confirmed; or with its name as routing key to an exchange."""
         given = Basic.Properties(delivery_mode=2, **properties)
-        await self.channel.basic_publish(body, routing_key=queue, properties=given)
+        await self.channel.basic_publish(body, exchange=exchange, routing_key=queue, properties=given)
 
     async def put_frame(self, body: bytes, flags: int, properties: bytes, queue: str = "redemption.checkout") -> None:
         """Publish with properties as raw bytes, none of them the client's; the channel's confirms no longer match."""
