@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 _DEEPEST = 32
 # A \u0000 or an unpaired surrogate can hide behind an escape; only then is the slow look needed.
 _SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+# A string is taken to its end or to the end of the body, and never given back: no byte is looked at twice.
+_NESTING = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]')
 
 
 class StrictJSONError(ValueError):

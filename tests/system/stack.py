@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,8 +60,8 @@ class Stack:
         self.mintwire("stack", "down", seconds=90)
         self.mintwire("stack", "clean", seconds=30)
 
-    def mintwire(self, *arguments: str, seconds: float) -> str:
-        """Run the command against this stack and return what it printed; it must succeed."""
+    def mintwire(self, *arguments: str, seconds: float, statuses: Sequence[int] = (0,)) -> str:
+        """Run the command against this stack and return what it printed; it must end with one of the statuses."""
         done = subprocess.run(
             [sys.executable, "-m", "mintwire", *arguments],
             env=self.environment,
@@ -71,7 +72,7 @@ class Stack:
             check=False,
             stdin=subprocess.DEVNULL,
         )
-        assert done.returncode == 0, f"mintwire {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+        assert done.returncode in statuses, f"mintwire {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def url(self, service: str) -> str:
@@ -91,16 +92,26 @@ class Stack:
         return record.pid if record is not None else None
 
     async def call(
-        self, method: str, url: str, *, key: str | None = None, partner_key: str | None = None, body: object = None
+        self,
+        method: str,
+        url: str,
+        *,
+        key: str | None = None,
+        partner_key: str | None = None,
+        body: object = None,
+        raw: bytes | None = None,
+        content_type: str = "application/json",
     ) -> tuple[int, Any]:
-        """Call a service and return status and decoded answer."""
+        """Call a service with a JSON body, or with bytes as they are, and return status and decoded answer."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        if raw is not None:
+            headers["Content-Type"] = content_type
         if partner_key:
             headers["X-Partner-Key"] = partner_key
         timeout = aiohttp.ClientTimeout(total=30)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, url, headers=headers, json=body) as response,
+            session.request(method, url, headers=headers, json=body, data=raw) as response,
         ):
             return response.status, await response.json(content_type=None)
 
@@ -134,6 +145,17 @@ class Stack:
             return await connection.fetch(sql, *arguments)
         finally:
             await connection.close()
+
+    async def each_is_used_once(self, codes: Sequence[str]) -> None:
+        """Wait until the codes service knows of exactly one use of each code."""
+        known: Counter[int] = Counter()
+        for _ in range(300):
+            rows = await self.rows("SELECT times_redeemed FROM codes.promotion_codes WHERE code = ANY ($1)", codes)
+            known = Counter(row["times_redeemed"] for row in rows)
+            if known == {1: len(codes)}:
+                return
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"uses that the codes service knows: {dict(known)}")
 
 
 @dataclass
@@ -193,11 +215,16 @@ async def publish_all(publisher: Publisher, events: Sequence[OutboxEvent]) -> No
 
 @dataclass
 class Receiver:
-    """A partner's receiver that verifies each webhook with the independent library and keeps it."""
+    """A partner's receiver that verifies each webhook with the independent library and keeps it.
+
+    `arrived_at` is when the loop's clock showed a code's first webhook; `answer_seconds` is how long each takes.
+    """
 
     url: str = ""
     endpoint_id: str = ""
+    answer_seconds: float = 0
     verified: list[tuple[str, dict[str, Any], bytes]] = field(default_factory=list)
+    arrived_at: dict[str, float] = field(default_factory=dict)
     refused: int = 0
     _webhook: Webhook | None = None
 
@@ -210,7 +237,10 @@ class Receiver:
         except Exception:  # noqa: BLE001 - whatever the library raises, the webhook is not verified
             self.refused += 1
             return web.Response(status=401)
-        self.verified.append((request.headers["webhook-id"], json.loads(body), body))
+        told = json.loads(body)
+        self.verified.append((request.headers["webhook-id"], told, body))
+        self.arrived_at.setdefault(told["code"], asyncio.get_running_loop().time())
+        await asyncio.sleep(self.answer_seconds)
         return web.Response(status=204)
 
     @property

@@ -1,6 +1,5 @@
 """Any part may be killed while hundreds of events are under way: nothing is lost, nothing counts twice."""
 
-import asyncio
 import os
 import signal
 from collections import Counter
@@ -49,19 +48,8 @@ async def test_a_killed_part_loses_and_doubles_nothing(
 
     rows = await stack.rows("SELECT order_ref, code FROM redemption.redemptions WHERE code = ANY ($1)", codes)
     assert Counter((row["order_ref"], row["code"]) for row in rows) == Counter(orders.items())
-    await _usage_arrives(stack, codes)
+    await stack.each_is_used_once(codes)
     await _goes_on(stack, partner, receiver)
-
-
-async def _usage_arrives(stack: Stack, codes: list[str]) -> None:
-    known: Counter[int] = Counter()
-    for _ in range(300):
-        rows = await stack.rows("SELECT times_redeemed FROM codes.promotion_codes WHERE code = ANY ($1)", codes)
-        known = Counter(row["times_redeemed"] for row in rows)
-        if known == {1: len(codes)}:
-            return
-        await asyncio.sleep(0.2)
-    raise AssertionError(f"uses that the codes service knows: {dict(known)}")
 
 
 async def _goes_on(stack: Stack, partner: Partner, receiver: Receiver) -> None:
