@@ -15,6 +15,8 @@ app = App(name="key", help="Create, rotate, limit and revoke API keys; at most t
 Partner = Annotated[str | None, Parameter(help="The partner whose key it is.")]
 Program = Annotated[str | None, Parameter(help="The program whose key it is; needs the operator's token.")]
 
+_COLUMNS = ("id", "name", "purpose", "scopes", "rate_limit_per_minute", "made_by", "created_at", "revoked_at")
+
 
 @app.command
 @command
@@ -37,7 +39,7 @@ async def create(
     name
         A note for people.
     scope
-        May be given several times; all of the owner's scopes by default.
+        May be given several times; by default all of the owner's that the key that asks can grant.
     purpose
         Keys of different purposes are counted apart.
     publishable
@@ -54,6 +56,7 @@ async def list_(
     *,
     partner: Partner = None,
     program: Program = None,
+    made_by: str | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -61,10 +64,21 @@ async def list_(
     """List keys, revoked ones too; their texts are not known any more.
 
     Example: mintwire key list --partner 0192…
+
+    Parameters
+    ----------
+    made_by
+        The id of a key: list what it made instead, whoever owns it, such as after a leak.
     """
-    url, key = _keys(read_target(), partner, program)
-    page = await fetch_page(url, key=key, query={"limit": limit, "cursor": cursor})
-    show_page(page, ("id", "name", "purpose", "scopes", "rate_limit_per_minute", "created_at", "revoked_at"), as_json)
+    target = read_target()
+    if made_by is None:
+        url, key = _keys(target, partner, program)
+    elif partner is not None or program is not None:
+        raise Misused("with --made-by neither --partner nor --program is needed")
+    else:
+        url, key = address(target.codes_url, "v1", "keys"), target.get("operator_token") or target.program_key
+    page = await fetch_page(url, key=key, query={"made_by": made_by, "limit": limit, "cursor": cursor})
+    show_page(page, _COLUMNS, as_json)
 
 
 @app.command

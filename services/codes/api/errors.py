@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.codes.domain import errors
-from shared.web import HTTPProblem, invalid_field, not_found
+from shared.web import HTTPProblem, invalid_api_key, invalid_field, not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.PrefixTaken: _Refusal(409, "prefix_taken"),
     errors.TooManyLiveKeys: _Refusal(409, "too_many_live_keys"),
     errors.CheckoutScopeMissing: _Refusal(403, "scope_missing"),
+    errors.ScopesLacking: _Refusal(403, "scope_missing"),
     errors.KeyRevoked: _Refusal(409, "key_revoked"),
     errors.QuotaWouldBeNegative: _Refusal(409, "quota_would_be_negative"),
     errors.RefundExceedsMints: _Refusal(409, "refund_exceeds_mints"),
@@ -48,6 +49,8 @@ def translate(error: Exception) -> HTTPProblem | None:
     """Return the refusal for an error of this service; None for what is not one."""
     if isinstance(error, errors.Missing):
         return not_found()
+    if isinstance(error, errors.MakerRevoked):
+        return invalid_api_key()
     refusal = _TABLE.get(type(error)) if isinstance(error, errors.CodesError) else None
     if refusal is None:
         return None

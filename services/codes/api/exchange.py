@@ -29,13 +29,19 @@ def actor(request: Request) -> Actor:
     principal = request.principal
     if isinstance(principal, Operator):
         return Actor(None, "operator")
-    return Actor(principal.program_id, f"key {principal.key_id}", principal.key_id)
+    return Actor(principal.program_id, f"key {principal.key_id}", principal.key_id, principal.scopes)
 
 
 def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
-    """Return how this request is answered, and under which key, if any, the answer is kept."""
+    """Return how this request is answered, and under which key, if any, the answer is kept.
+
+    An answer with a secret is kept for the API key that asked: another one may not be allowed what that secret allows.
+    """
     principal = request.principal
-    owner_id = _OPERATOR_ID if isinstance(principal, Operator) else principal.partner_id or principal.program_id
+    if isinstance(principal, Operator):
+        owner_id = _OPERATOR_ID
+    else:
+        owner_id = principal.key_id if has_secret else principal.partner_id or principal.program_id
     return answered_once(request, owner_id, render, translate, has_secret=has_secret)
 
 

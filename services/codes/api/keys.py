@@ -1,5 +1,6 @@
-"""`/v1/programs/{program_id}/keys` and `/v1/partners/{partner_id}/keys`: one set of handlers for both owners."""
+"""API keys of programs and of partners, one set of handlers for both owners; and what keys have made (`/v1/keys`)."""
 
+import uuid
 from typing import Final, Literal
 
 from aiohttp import web
@@ -25,10 +26,12 @@ from shared.web import (
 
 
 class KeyCreation(RequestModel):
-    """A key to be made; left out, the scopes are all that the owner can give."""
+    """A key to be made; without `scopes` it gets all of the owner's that the key that asks can grant."""
 
     name: ShortName | None = None
-    scopes: list[str] | None = None
+    scopes: list[str] | None = Field(
+        None, description="For a program's secret key, only scopes that the key that asks has itself."
+    )
     kind: Literal["secret", "publishable"] = Field("secret", description="Only programs have publishable keys.")
     purpose: ShortName = Field("default", description="At most two keys of one purpose are alive.")
     rate_limit_per_minute: RateLimit | None = Field(
@@ -44,6 +47,12 @@ class KeyChange(RequestModel):
     rate_limit_per_minute: RateLimit | None = Field(None, description="null for no limit.")
 
 
+class MadeKeysQuery(PageQuery):
+    """Whose keys to list."""
+
+    made_by: uuid.UUID = Field(description="Id of the API key that made them.")
+
+
 class KeyData(ResponseModel):
     """A key, without its text."""
 
@@ -57,6 +66,7 @@ class KeyData(ResponseModel):
     rate_limit_per_minute: int | None
     created_at: str
     revoked_at: str | None
+    made_by: str | None = Field(description="Id of the API key that made it; null for the operator.")
 
 
 class ShownKeyData(KeyData):
@@ -77,6 +87,7 @@ def _data(key: ApiKey) -> KeyData:
         rate_limit_per_minute=key.terms.rate_limit_per_minute,
         created_at=format_microseconds(key.created_at),
         revoked_at=format_microseconds(key.revoked_at) if key.revoked_at else None,
+        made_by=str(key.made_by_key_id) if key.made_by_key_id else None,
     )
 
 
@@ -113,6 +124,13 @@ async def list_all(request: Request) -> web.StreamResponse:
     return page_of(query, found, _data)
 
 
+async def list_made(request: Request) -> web.StreamResponse:
+    """List the keys that a key made."""
+    query = request.query(MadeKeysQuery)
+    found = await use_cases(request).read_keys.made_by(actor(request), query.made_by, query.last_id, query.limit + 1)
+    return page_of(query, found, _data)
+
+
 async def change(request: Request) -> web.StreamResponse:
     """Change a key."""
     changes = request.body(KeyChange).model_dump(exclude_unset=True)
@@ -133,6 +151,9 @@ async def revoke(request: Request) -> web.StreamResponse:
     return data_response(_data(key))
 
 
+_LACKS: Final = "The key that asks lacks a scope: manage, or one that the new key would have"
+
+
 def _routes(base: str, owner: str) -> tuple[Route, ...]:
     missing = f"No such {owner} or key"
     return (
@@ -141,7 +162,11 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             path=base,
             handler=create,
             summary=f"Create an API key of a {owner}",
-            description="The key's text is in this answer and can never be read again.",
+            description=(
+                "The key's text is in this answer and can never be read again. A key with the scope `manage` makes "
+                "keys of partners and publishable keys; a secret key of a program gets no scope that the key that asks "
+                "lacks."
+            ),
             tag="keys",
             security="bearer",
             scope="manage",
@@ -150,7 +175,12 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             body=KeyCreation,
             body_required=False,
             idempotent=True,
-            responses={201: Data[ShownKeyData], 404: f"No such {owner}", 409: "Two keys of this purpose are alive"},
+            responses={
+                201: Data[ShownKeyData],
+                403: _LACKS,
+                404: f"No such {owner}",
+                409: "Two keys of this purpose are alive",
+            },
         ),
         Route(
             method="GET",
@@ -184,7 +214,10 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             path=f"{base}/{{key_id}}/rotate",
             handler=rotate,
             summary=f"Create a second API key like this one of a {owner}",
-            description="Both are alive until one is revoked.",
+            description=(
+                "Both are alive until one is revoked. Only a key that has the scopes of a program's secret key can "
+                "rotate that."
+            ),
             tag="keys",
             security="bearer",
             scope="manage",
@@ -193,14 +226,22 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             body=NoBody,
             body_required=False,
             idempotent=True,
-            responses={201: Data[ShownKeyData], 404: missing, 409: "Two are alive already, or this one is revoked"},
+            responses={
+                201: Data[ShownKeyData],
+                403: _LACKS,
+                404: missing,
+                409: "Two are alive already, or this one is revoked",
+            },
         ),
         Route(
             method="DELETE",
             path=f"{base}/{{key_id}}",
             handler=revoke,
             summary=f"Revoke an API key of a {owner}",
-            description="Effective everywhere within five seconds. Revoking again changes nothing.",
+            description=(
+                "Effective everywhere within five seconds. Revoking again changes nothing. The keys that it made stay "
+                "alive; `GET /v1/keys?made_by=` lists them."
+            ),
             tag="keys",
             security="bearer",
             scope="manage",
@@ -212,6 +253,20 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
 
 
 ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/keys",
+        handler=list_made,
+        summary="List the API keys that an API key made, newest first",
+        description="Those of the program and of its partners, revoked ones too.",
+        tag="keys",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        family="management",
+        query=MadeKeysQuery,
+        responses={200: Page[KeyData]},
+    ),
     *_routes("/v1/programs/{program_id}/keys", "program"),
     *_routes("/v1/partners/{partner_id}/keys", "partner"),
 )

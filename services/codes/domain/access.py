@@ -1,6 +1,7 @@
 """Who acts on the objects of a program, and how far they reach."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -11,6 +12,7 @@ class Actor:
     program_id: uuid.UUID | None
     name: str
     key_id: uuid.UUID | None = None
+    scopes: frozenset[str] = frozenset()
 
     @property
     def is_operator(self) -> bool:
@@ -20,3 +22,7 @@ class Actor:
     def reaches(self, program_id: uuid.UUID) -> bool:
         """Whether this actor may see the program and what belongs to it."""
         return self.program_id is None or self.program_id == program_id
+
+    def lacks(self, scopes: Collection[str]) -> list[str]:
+        """Return which of these scopes this actor does not have and so cannot grant; the operator lacks none."""
+        return [] if self.is_operator else sorted(set(scopes) - self.scopes)

@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
 
 # Said by the entry itself, or by the counters that are no one's change.
-_NOT_TOLD: Final = frozenset({"id", "created_at", "updated_at", "quota", "times_redeemed", "last_redeemed_at"})
+_NOT_TOLD: Final = frozenset(
+    {"id", "created_at", "updated_at", "made_by_key_id", "quota", "times_redeemed", "last_redeemed_at"}
+)
 
 
 @dataclass(frozen=True, slots=True)

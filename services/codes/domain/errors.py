@@ -7,6 +7,8 @@ CodesError
 ├── PrefixTaken
 ├── PublishableNotGrantable  partners have secret keys only
 ├── ScopesNotGrantable       the owner of a key does not have these itself
+├── ScopesLacking            the key that asks does not have these itself
+├── MakerRevoked             the key that asks was revoked a moment ago
 ├── TooManyLiveKeys
 ├── KeyRevoked
 ├── CheckoutScopeMissing     redeeming needs more than managing
@@ -66,6 +68,19 @@ class ScopesNotGrantable(CodesError):
     def __init__(self, allowed: Iterable[str]) -> None:
         listed = ", ".join(sorted(allowed))
         super().__init__(f"The scopes field must hold at least one of these and no other: {listed}.")
+
+
+class ScopesLacking(CodesError):
+    """A key cannot grant scopes that it lacks."""
+
+    def __init__(self, lacking: Sequence[str]) -> None:
+        self.lacking = lacking
+        listed = ", ".join(lacking)
+        super().__init__(f"This API key cannot grant a scope that it lacks: {listed}.")
+
+
+class MakerRevoked(CodesError):
+    """The API key that asks is revoked."""
 
 
 class TooManyLiveKeys(CodesError):

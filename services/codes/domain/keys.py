@@ -28,7 +28,7 @@ class OwnerRef:
 
 @dataclass(frozen=True, slots=True)
 class KeyDraft:
-    """A key to be made. Without scopes it gets all that its owner can give; `rate_limit_per_minute` counts if given."""
+    """A key to be made. Without scopes it gets all that its maker can give; `rate_limit_per_minute` counts if given."""
 
     kind: KeyKind = "secret"
     purpose: str = "default"
@@ -51,13 +51,14 @@ class KeyTerms:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as stored."""
+    """A key as stored; `made_by_key_id` is the key that made it, None for the operator."""
 
     id: uuid.UUID
     owner: KeyOwner
     terms: KeyTerms
     created_at: datetime
     revoked_at: datetime | None
+    made_by_key_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from shared.database.pool import Connection
 # The owner's row is locked, so the free slot found here stays free; the unique index stands behind it.
 INSERT_KEY = """
 INSERT INTO api_keys (id, program_id, partner_id, kind, purpose, slot, name, scopes, digest, rate_limit_per_minute,
-                      created_at)
-SELECT $1, $2, $3::uuid, $4, $5, free.slot, $6, $7, $8, $9, $10
+                      created_at, made_by_key_id)
+SELECT $1, $2, $3::uuid, $4, $5, free.slot, $6, $7, $8, $9, $10, $11
 FROM (SELECT s.slot FROM generate_series(1, 2) AS s (slot)
       WHERE NOT EXISTS (
           SELECT FROM api_keys a
@@ -21,27 +21,40 @@ FROM (SELECT s.slot FROM generate_series(1, 2) AS s (slot)
 RETURNING id
 """
 FIND_KEY = """
-SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+       made_by_key_id
 FROM api_keys WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
 """
 LIST_KEYS = """
-SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+       made_by_key_id
 FROM api_keys
 WHERE program_id = $1 AND (partner_id = $2 OR ($2::uuid IS NULL AND partner_id IS NULL))
   AND ($3::uuid IS NULL OR id < $3)
 ORDER BY id DESC LIMIT $4
 """
+LIST_MADE_KEYS = """
+SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+       made_by_key_id
+FROM api_keys
+WHERE made_by_key_id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND ($3::uuid IS NULL OR id < $3)
+ORDER BY id DESC LIMIT $4
+"""
+# A revocation waits for whoever makes a key with this one, so that after it no key comes to be.
+HOLD_KEY = "SELECT true FROM api_keys WHERE id = $1 AND revoked_at IS NULL FOR SHARE"
 CHANGE_KEY = """
 UPDATE api_keys
 SET name = CASE WHEN $4 THEN $5 ELSE name END,
     rate_limit_per_minute = CASE WHEN $6 THEN $7::int ELSE rate_limit_per_minute END
 WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND revoked_at IS NULL
-RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+          made_by_key_id
 """
 REVOKE_KEY = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $4)
 WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
-RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at
+RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+          made_by_key_id
 """
 
 
@@ -59,6 +72,7 @@ async def insert_key(connection: Connection, key: ApiKey, digest: bytes) -> bool
         digest,
         key.terms.rate_limit_per_minute,
         key.created_at,
+        key.made_by_key_id,
     )
     return found is not None
 
@@ -73,6 +87,19 @@ async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | 
     """Read up to `limit` keys of an owner, newest first, older than `after`."""
     rows = await connection.fetch(LIST_KEYS, owner.program_id, owner.partner_id, after, limit)
     return [_key(row) for row in rows]
+
+
+async def list_made(
+    connection: Connection, maker_id: uuid.UUID, program_id: uuid.UUID | None, after: uuid.UUID | None, limit: int
+) -> list[ApiKey]:
+    """Read up to `limit` keys that a key made, of a program or of any, newest first, older than `after`."""
+    rows = await connection.fetch(LIST_MADE_KEYS, maker_id, program_id, after, limit)
+    return [_key(row) for row in rows]
+
+
+async def hold_key(connection: Connection, key_id: uuid.UUID) -> bool:
+    """Keep a key from being revoked until the transaction ends; False if it is revoked."""
+    return await connection.fetchval(HOLD_KEY, key_id) is not None
 
 
 async def change_key(
@@ -101,4 +128,4 @@ async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner,
 def _key(row: Any) -> ApiKey:
     terms = KeyTerms(row["kind"], row["purpose"], row["name"], tuple(row["scopes"]), row["rate_limit_per_minute"])
     owner = KeyOwner(row["program_id"], row["partner_id"])
-    return ApiKey(row["id"], owner, terms, row["created_at"], row["revoked_at"])
+    return ApiKey(row["id"], owner, terms, row["created_at"], row["revoked_at"], row["made_by_key_id"])

@@ -8,8 +8,10 @@ from datetime import datetime
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import creation
 from services.codes.domain.errors import (
+    MakerRevoked,
     OperatorOnly,
     PublishableNotGrantable,
+    ScopesLacking,
     ScopesNotGrantable,
     TooManyLiveKeys,
 )
@@ -17,6 +19,7 @@ from services.codes.domain.keys import (
     PARTNER_RATE_LIMIT,
     ApiKey,
     KeyDraft,
+    KeyKind,
     KeyOwner,
     KeyTerms,
     OwnerRef,
@@ -40,7 +43,8 @@ class CreateKey:
     async def __call__(self, actor: Actor, ref: OwnerRef, draft: KeyDraft, once: Once[ShownKey]) -> Answer:
         """Create the key.
 
-        Raises Missing, OperatorOnly, PublishableNotGrantable, ScopesNotGrantable or TooManyLiveKeys.
+        Raises Missing, OperatorOnly, PublishableNotGrantable, ScopesNotGrantable, ScopesLacking, MakerRevoked or
+        TooManyLiveKeys.
         """
 
         async def work(connection: Connection, now: datetime) -> ShownKey:
@@ -53,9 +57,14 @@ class CreateKey:
 async def add_key(
     connection: Connection, actor: Actor, owner: KeyOwner, terms: KeyTerms, key_id: uuid.UUID, now: datetime
 ) -> ShownKey:
-    """Make and write a key; the owner must be locked. Raises TooManyLiveKeys."""
+    """Make and write a key; the owner must be locked. Raises ScopesLacking, MakerRevoked or TooManyLiveKeys."""
+    if _is_bounded(owner, terms.kind) and (lacking := actor.lacks(terms.scopes)):
+        raise ScopesLacking(lacking)
+    # A revoked key may be known to the cache for a moment; what it made must be complete once it is revoked.
+    if actor.key_id is not None and not await keys.hold_key(connection, actor.key_id):
+        raise MakerRevoked
     made = api_keys.generate(terms.kind, key_id)
-    key = ApiKey(made.key_id, owner, terms, created_at=now, revoked_at=None)
+    key = ApiKey(made.key_id, owner, terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
     if not await keys.insert_key(connection, key, made.digest):
         raise TooManyLiveKeys
     await audit.record(connection, actor, owner.program_id, "key.created", key.id, creation(key), now)
@@ -69,13 +78,21 @@ def _terms(actor: Actor, owner: KeyOwner, draft: KeyDraft) -> KeyTerms:
     if not is_partner and draft.is_rate_limit_given and not actor.is_operator:
         raise OperatorOnly
     allowed = _grantable(is_partner=is_partner, is_secret=draft.kind == "secret")
-    scopes = tuple(sorted(set(draft.scopes if draft.scopes is not None else allowed)))
+    wanted = draft.scopes
+    if wanted is None:
+        wanted = tuple(allowed.difference(actor.lacks(allowed)) if _is_bounded(owner, draft.kind) else allowed)
+    scopes = tuple(sorted(set(wanted)))
     if not scopes or not allowed.issuperset(scopes):
         raise ScopesNotGrantable(allowed)
     limit = PARTNER_RATE_LIMIT if is_partner else None
     if draft.is_rate_limit_given:
         limit = draft.rate_limit_per_minute
     return KeyTerms(draft.kind, draft.purpose, draft.name, scopes, limit)
+
+
+def _is_bounded(owner: KeyOwner, kind: KeyKind) -> bool:
+    """Say whether a key can be made only by one that has its scopes; partners' and publishable ones need `manage`."""
+    return owner.partner_id is None and kind == "secret"
 
 
 def _grantable(*, is_partner: bool, is_secret: bool) -> frozenset[str]:

@@ -21,3 +21,8 @@ class ReadKeys:
         async with self.database.connection() as connection:
             owner = await find_owner(connection, actor, ref)
             return await keys.list_keys(connection, owner, after, limit)
+
+    async def made_by(self, actor: Actor, maker_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> list[ApiKey]:
+        """Return keys that a key made, whoever owns them, as far as the actor reaches."""
+        async with self.database.connection() as connection:
+            return await keys.list_made(connection, maker_id, actor.program_id, after, limit)

@@ -24,7 +24,7 @@ class RotateKey:
     new_id: Callable[[], uuid.UUID]
 
     async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, once: Once[ShownKey]) -> Answer:
-        """Create the successor; raises Missing, KeyRevoked or TooManyLiveKeys."""
+        """Create the successor; raises Missing, KeyRevoked, ScopesLacking, MakerRevoked or TooManyLiveKeys."""
 
         async def work(connection: Connection, now: datetime) -> ShownKey:
             owner = await lock_owner(connection, actor, ref)

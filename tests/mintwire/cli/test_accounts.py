@@ -79,6 +79,18 @@ async def test_a_program_s_key_may_be_publishable(mintwire: Mintwire, merchant: 
     assert (made["kind"], made["scopes"]) == ("publishable", ["validate"])
 
 
+async def test_keys_are_listed_by_who_made_them(mintwire: Mintwire, merchant: Merchant) -> None:
+    maker = await mintwire.json("key", "create", "--program", merchant.program_id, "--scope", "manage")
+    mintwire.environment["MINTWIRE_PROGRAM_KEY"] = maker["key"]
+    made = await mintwire.json("key", "create", "--partner", merchant.partner_id, "--purpose", "spare")
+    assert made["made_by"] == maker["id"]
+    await mintwire.json("key", "revoke", maker["id"], "--program", merchant.program_id)
+    listed = await mintwire("key", "list", "--made-by", maker["id"])
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["id", made["id"]]
+    refused = await mintwire("key", "list", "--made-by", maker["id"], "--partner", merchant.partner_id, code=1)
+    assert "--made-by" in refused.err
+
+
 @pytest.mark.parametrize("owner", [(), ("--partner", "a", "--program", "b")], ids=["none", "both"])
 async def test_a_key_has_one_owner(mintwire: Mintwire, owner: tuple[str, ...]) -> None:
     refused = await mintwire("key", "list", *owner, code=1)

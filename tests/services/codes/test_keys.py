@@ -1,10 +1,24 @@
 """API keys: shown once, at most two alive per owner and purpose, gone everywhere within five seconds."""
 
 import asyncio
+import itertools
 import uuid
+from collections.abc import Iterable
+from pathlib import Path
 
+import asyncpg
+
+import services.codes
+from services.codes.store import keys
 from shared import api_keys
-from tests.services.codes.conftest import Owner, Service
+from tests.databases import Database
+from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Service
+
+FOLDER = Path(services.codes.__file__).parent / "migrations"
+OLD_KEYS = """
+CREATE TABLE api_keys (id uuid);
+CREATE TABLE audit_log (object_id uuid, action text, actor text)
+"""
 
 NOT_GRANTABLE: list[tuple[str, dict[str, object], str]] = [
     ("programs", {"scopes": ["codes:generate"]}, "scopes"),
@@ -167,3 +181,121 @@ async def test_a_rate_limit_counts_over_all_processes(
     ]
     assert replies[-1].headers["RateLimit-Policy"] == '"default";q=3;w=60'
     assert 1 <= int(replies[-1].headers["Retry-After"]) <= 60
+
+
+def subsets(scopes: Iterable[str]) -> list[frozenset[str]]:
+    ordered = sorted(scopes)
+    return [frozenset(each) for size in range(len(ordered) + 1) for each in itertools.combinations(ordered, size)]
+
+
+async def test_a_key_grants_no_scope_that_it_lacks(service: Service) -> None:
+    """A key that may only manage would make itself one that may take redemptions back, and outlives it."""
+    for has in subsets({"checkout", "webhooks"}):
+        program = await service.program(name="Bounded")
+        path = f"/v1/programs/{program.id}/keys"
+        draft = {"scopes": sorted(has | {"manage"}), "purpose": "maker"}
+        maker = await service.with_key(f"/v1/programs/{program.id}", **draft)
+        default = await service.send("POST", path, maker.key, {"purpose": "default of it"})
+        assert (default.status, default.data["scopes"]) == (201, draft["scopes"])
+        for number, wanted in enumerate(subsets(api_keys.PROGRAM_SCOPES)[1:]):
+            body = {"scopes": sorted(wanted), "purpose": f"wish {number}"}
+            made = await service.send("POST", path, maker.key, body)
+            lacking = sorted(wanted - has - {"manage"})
+            assert made.status == (403 if lacking else 201), (has, wanted)
+            assert not lacking or made.body["code"] == "scope_missing"
+            assert all(scope in made.body["detail"] for scope in lacking)
+            # What the operator makes for others is not to be had by a rotation either.
+            other = await service.with_key(f"/v1/programs/{program.id}", **{**body, "purpose": f"other {number}"})
+            rotated = await service.send("POST", f"{path}/{other.key_id}/rotate", maker.key)
+            assert (rotated.status, rotated.status == 403) == (403 if lacking else 201, bool(lacking)), (has, wanted)
+        alive = (await service.send("GET", "/v1/keys?limit=250&made_by=" + maker.key_id)).data
+        assert all(set(key["scopes"]) <= has | {"manage"} for key in alive)
+
+
+async def test_who_manages_makes_keys_of_partners_and_publishable_ones(service: Service, program: Owner) -> None:
+    maker = await service.with_key(f"/v1/programs/{program.id}", scopes=["manage"], purpose="maker")
+    partner = await service.partner(program, name="Gifts")
+    path = f"/v1/partners/{partner.id}/keys"
+    made = await service.send("POST", path, maker.key)
+    assert (made.status, made.data["scopes"]) == (201, ["codes:generate", "codes:read", "webhooks"])
+    assert (await service.send("DELETE", f"{path}/{partner.key_id}", maker.key)).status == 200
+    assert (await service.send("POST", f"{path}/{made.data['id']}/rotate", maker.key)).status == 201
+    public = await service.send("POST", f"/v1/programs/{program.id}/keys", maker.key, {"kind": "publishable"})
+    assert (public.status, public.data["scopes"]) == (201, ["validate"])
+    rotate = f"/v1/programs/{program.id}/keys/{public.data['id']}/rotate"
+    assert (await service.send("POST", rotate, maker.key)).status == 201
+
+
+async def test_a_kept_answer_with_a_key_in_it_is_for_the_key_that_asked(service: Service, program: Owner) -> None:
+    """A lesser key that repeats a greater one's request would read the text of a key that it may not make."""
+    path = f"/v1/programs/{program.id}/keys"
+    lesser = await service.with_key(f"/v1/programs/{program.id}", scopes=["manage"], purpose="lesser")
+    body = {"purpose": "shop", "scopes": ["checkout"]}
+    made = await service.send("POST", path, program.key, body, idempotency="shop-key")
+    refused = await service.send("POST", path, lesser.key, body, idempotency="shop-key")
+    assert (made.status, refused.status, refused.body["code"]) == (201, 403, "scope_missing")
+    again = await service.send("POST", path, program.key, body, idempotency="shop-key")
+    assert (again.headers["Idempotent-Replayed"], again.data) == ("true", made.data)
+
+
+async def test_what_a_key_made_is_listed_whoever_owns_it(service: Service, program: Owner) -> None:
+    maker = await service.with_key(f"/v1/programs/{program.id}", scopes=["manage"], purpose="maker")
+    partner = await service.partner(program, name="Gifts")
+    made = [
+        (await service.send("POST", f"/v1/partners/{partner.id}/keys", maker.key)).data,
+        (await service.send("POST", f"/v1/programs/{program.id}/keys", maker.key, {"kind": "publishable"})).data,
+        (await service.send("POST", f"/v1/programs/{program.id}/keys", maker.key, {"purpose": "x"})).data,
+    ]
+    assert [key["made_by"] for key in made] == [maker.key_id] * 3
+    await service.send("DELETE", f"/v1/programs/{program.id}/keys/{made[1]['id']}")
+    await service.send("DELETE", f"/v1/programs/{program.id}/keys/{maker.key_id}")
+    for key in (program.key, OPERATOR_TOKEN):
+        listed = await service.send("GET", f"/v1/keys?made_by={maker.key_id}", key)
+        assert [each["id"] for each in listed.data] == [each["id"] for each in reversed(made)]
+        assert [each["revoked_at"] is None for each in listed.data] == [True, False, True]
+        assert all(each["key"].encode() not in listed.raw for each in made)
+    page = await service.send("GET", f"/v1/keys?made_by={maker.key_id}&limit=2")
+    rest = await service.send("GET", f"/v1/keys?made_by={maker.key_id}&cursor={page.body['meta']['next_cursor']}")
+    assert [each["id"] for each in rest.data] == [made[0]["id"]]
+    of_operator = (await service.send("GET", f"/v1/programs/{program.id}/keys")).data[-1]
+    assert (of_operator["id"], of_operator["made_by"]) == (program.key_id, None)
+    foreign = await service.program(name="Theirs")
+    assert (await service.send("GET", f"/v1/keys?made_by={maker.key_id}", foreign.key)).data == []
+    assert (await service.send("GET", "/v1/keys", program.key)).status == 422
+
+
+async def test_a_revoked_key_makes_no_key_in_any_process(service: Service, second: Service, program: Owner) -> None:
+    """Another process holds it in its cache; what it made must be complete once it is revoked."""
+    maker = await service.with_key(f"/v1/programs/{program.id}", purpose="maker")
+    assert (await second.send("GET", f"/v1/programs/{program.id}", maker.key)).status == 200
+    await service.send("DELETE", f"/v1/programs/{program.id}/keys/{maker.key_id}")
+    assert (await second.send("GET", f"/v1/programs/{program.id}", maker.key)).status == 200
+    refused = await second.send("POST", f"/v1/programs/{program.id}/keys", maker.key, {"purpose": "late"})
+    assert (refused.status, refused.body["code"]) == (401, "invalid_api_key")
+    assert (await service.send("GET", f"/v1/keys?made_by={maker.key_id}")).data == []
+
+
+async def test_a_revocation_waits_for_a_key_that_is_being_made(service: Service, program: Owner) -> None:
+    """Otherwise a key would come to be after its maker's were looked through."""
+    maker = await service.with_key(f"/v1/programs/{program.id}", purpose="maker")
+    revoke = f"/v1/programs/{program.id}/keys/{maker.key_id}"
+    async with service.pool.transaction() as connection:
+        assert await keys.hold_key(connection, uuid.UUID(maker.key_id))
+        revoking = asyncio.create_task(service.send("DELETE", revoke))
+        await asyncio.sleep(0.2)
+        assert not revoking.done()
+    assert (await revoking).status == 200
+
+
+async def test_makers_of_older_keys_are_taken_from_the_audit_log(empty_database: Database) -> None:
+    """A key that leaked before the maker was recorded would hide what it made."""
+    maker, made, by_operator = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    connection = await asyncpg.connect(empty_database.admin)
+    await connection.execute(OLD_KEYS)
+    for key_id, actor in ((made, f"key {maker}"), (by_operator, "operator")):
+        await connection.execute("INSERT INTO api_keys VALUES ($1)", key_id)
+        await connection.execute("INSERT INTO audit_log VALUES ($1, 'key.created', $2)", key_id, actor)
+    await connection.execute((FOLDER / "0065_keys_made_by.sql").read_text("utf-8"))
+    rows = await connection.fetch("SELECT id, made_by_key_id FROM api_keys")
+    await connection.close()
+    assert {row["id"]: row["made_by_key_id"] for row in rows} == {made: maker, by_operator: None}

@@ -322,7 +322,7 @@ async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: dateti
         program_id,
         now,
     )
-    program_key = await _make_key(admin, program_id, None, ["manage", "webhooks"], now)
+    program_key = await make_key(admin, program_id, None, ["manage", "webhooks"], now)
     return await make_partner(admin, program_id, program_key, "Acme", now)
 
 
@@ -339,27 +339,30 @@ async def make_partner(
         now,
         name,
     )
-    partner_key = await _make_key(admin, program_id, partner_id, ["webhooks"], now)
+    partner_key = await make_key(admin, program_id, partner_id, ["webhooks"], now)
     return Merchant(program_id, program_key, partner_id, partner_key)
 
 
-async def _make_key(
+async def make_key(
     admin: "asyncpg.Connection[asyncpg.Record]",
     program_id: uuid.UUID,
     partner_id: uuid.UUID | None,
     scopes: list[str],
     now: datetime,
+    purpose: str = "default",
 ) -> str:
+    """Write a key of a program or a partner, as the codes service would, and return its text."""
     made = api_keys.generate("secret", new_id())
     await admin.execute(
-        "INSERT INTO codes.api_keys (id, program_id, partner_id, kind, slot, scopes, digest, created_at)"
-        " VALUES ($1, $2, $3, 'secret', 1, $4, $5, $6)",
+        "INSERT INTO codes.api_keys (id, program_id, partner_id, kind, purpose, slot, scopes, digest, created_at)"
+        " VALUES ($1, $2, $3, 'secret', $7, 1, $4, $5, $6)",
         made.key_id,
         program_id,
         partner_id,
         scopes,
         made.digest,
         now,
+        purpose,
     )
     return made.text
 

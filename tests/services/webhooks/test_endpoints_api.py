@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.ids import new_id
-from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, make_merchant
+from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, make_key, make_merchant
 from tests.services.webhooks.receiver import Receiver
 
 URL = "https://hooks.example.com/mintwire"
@@ -281,6 +281,17 @@ async def test_one_idempotency_key_makes_one_endpoint(service: Service, merchant
     assert len((await service.send("GET", "/endpoints", merchant.partner_key)).data) == 1
     kept = await service.query("SELECT body FROM webhooks.idempotency_keys")
     assert first.data["secret"].encode() not in kept[0]["body"]
+
+
+async def test_a_kept_secret_is_given_to_the_key_that_asked_alone(service: Service, merchant: Merchant) -> None:
+    """It is shown once; another key of the same owner that repeats the request must not read it."""
+    body = {"url": URL, "event_types": ["code.redeemed"]}
+    first = await service.send("POST", "/endpoints", merchant.partner_key, body, idempotency="one")
+    program_id, partner_id = merchant.program_id, merchant.partner_id
+    other = await make_key(service.admin, program_id, partner_id, ["webhooks"], service.clock(), "other")
+    again = await service.send("POST", "/endpoints", other, body, idempotency="one")
+    assert again.status == 201
+    assert again.data["secret"] != first.data["secret"]
 
 
 async def test_at_most_ten_keys_are_alive(service: Service, merchant: Merchant) -> None:
