@@ -34,7 +34,11 @@ class PartnerCreation(RequestModel):
     first_name: Name | None = Field(None, description="Of the person, for codes that carry it.")
     last_name: Name | None = None
     email: Email | None = Field(None, description="Unique within the program, whatever the capitals.")
-    prefix: Prefix | None = Field(None, description="Starts each code; derived from the name if absent.")
+    prefix: Prefix | None = Field(
+        None,
+        description="Starts each code; derived from the name if absent. No two partners of a program have prefixes "
+        "that read the same: O counts as 0, I and L as 1.",
+    )
     status: Literal["pending", "active", "suspended"] = "pending"
     support_email: Email | None = None
     metadata: Metadata = Field(default_factory=dict)

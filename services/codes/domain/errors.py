@@ -55,7 +55,7 @@ class EmailTaken(CodesError):
 
 
 class PrefixTaken(CodesError):
-    """Another partner of this program has this code prefix."""
+    """Another partner of this program has this code prefix, or one that reads the same."""
 
 
 class PublishableNotGrantable(CodesError):

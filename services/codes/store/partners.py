@@ -14,15 +14,23 @@ from services.codes.domain.partners import Partner, PartnerStatus, canonical_ema
 from services.codes.domain.quota import Quota
 from shared.database.pool import Connection
 
+# Prefixes are compared as codes are: O reads as 0, I and L as 1.
 TAKEN_PREFIXES = """
-SELECT code_prefix FROM partners
-WHERE program_id = $1 AND starts_with(code_prefix, $2) AND archived_at IS NULL
+SELECT translate(code_prefix, 'OIL', '011') AS canonical FROM partners
+WHERE program_id = $1 AND starts_with(translate(code_prefix, 'OIL', '011'), $2) AND archived_at IS NULL
+"""
+IS_PREFIX_TAKEN = """
+SELECT EXISTS (
+    SELECT 1 FROM partners
+    WHERE program_id = $1 AND translate(code_prefix, 'OIL', '011') = translate($2, 'OIL', '011')
+        AND archived_at IS NULL AND id <> $3)
 """
 INSERT_PARTNER = """
 INSERT INTO partners (id, program_id, name, email, email_canonical, status, code_prefix, support_email,
                       created_at, updated_at, first_name, last_name, metadata, quota_low_threshold)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)
-ON CONFLICT (program_id, code_prefix) WHERE archived_at IS NULL DO NOTHING
+ON CONFLICT (program_id, translate(code_prefix, 'OIL', '011')) WHERE archived_at IS NULL AND NOT has_shared_prefix
+    DO NOTHING
 RETURNING id
 """
 FIND_PARTNER = """
@@ -46,7 +54,8 @@ ORDER BY id DESC LIMIT $5
 """
 UPDATE_PARTNER = """
 UPDATE partners SET name = $2, email = $3, email_canonical = $4, code_prefix = $5, support_email = $6, updated_at = $7,
-       first_name = $8, last_name = $9, metadata = $10, quota_low_threshold = $11, status = $12, archived_at = $13
+       first_name = $8, last_name = $9, metadata = $10, quota_low_threshold = $11, status = $12, archived_at = $13,
+       has_shared_prefix = has_shared_prefix AND code_prefix = $5
 WHERE id = $1
 """
 READ_PARTNERS = """
@@ -59,8 +68,14 @@ REVOKE_KEYS = "UPDATE api_keys SET revoked_at = $3 WHERE program_id = $1 AND par
 
 
 async def taken_prefixes(connection: Connection, program_id: uuid.UUID, stem: str) -> Collection[str]:
-    """Return the prefixes of a program that start with the given text."""
-    return {row["code_prefix"] for row in await connection.fetch(TAKEN_PREFIXES, program_id, stem)}
+    """Return the canonical forms of a program's prefixes that start with the given one."""
+    return {row["canonical"] for row in await connection.fetch(TAKEN_PREFIXES, program_id, stem)}
+
+
+async def is_prefix_taken(connection: Connection, partner: Partner) -> bool:
+    """Say whether another live partner of the program has a prefix that reads the same."""
+    taken: bool = await connection.fetchval(IS_PREFIX_TAKEN, partner.program_id, partner.prefix, partner.id)
+    return taken
 
 
 async def insert_partner(connection: Connection, partner: Partner) -> bool:
@@ -159,7 +174,7 @@ def _translated() -> Iterator[None]:
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "partners_email_live":
             raise EmailTaken from error
-        if error.constraint_name == "partners_prefix_live":
+        if error.constraint_name in ("partners_prefix_live", "partners_prefix_canonical_live"):
             raise PrefixTaken from error
         raise
 

@@ -8,7 +8,7 @@ from typing import Any
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
 from services.codes.domain.coupons import merged
-from services.codes.domain.errors import Missing
+from services.codes.domain.errors import Missing, PrefixTaken
 from services.codes.domain.partners import Partner
 from services.codes.store import audit, partners
 from shared.clock import Clock
@@ -33,6 +33,8 @@ class ChangePartner:
             changed = replace(partner, **news)
             if changed == partner:
                 return partner
+            if changed.prefix != partner.prefix and await partners.is_prefix_taken(connection, changed):
+                raise PrefixTaken
             changed = replace(changed, updated_at=now)
             await partners.update_partner(connection, changed)
             told = difference(partner, changed)

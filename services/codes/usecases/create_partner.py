@@ -11,6 +11,7 @@ from services.codes.domain.errors import PrefixTaken
 from services.codes.domain.partners import Partner, PartnerDraft, derived_prefixes
 from services.codes.domain.quota import Quota
 from services.codes.store import audit, partners
+from shared.canonical import canonical_code
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.faults import TransientFault
@@ -32,6 +33,8 @@ class CreatePartner:
         async def work(connection: Connection, now: datetime) -> Partner:
             if draft.prefix is not None:
                 partner = self._partner(program_id, draft, draft.prefix, now)
+                if await partners.is_prefix_taken(connection, partner):
+                    raise PrefixTaken
                 if not await partners.insert_partner(connection, partner):
                     raise PrefixTaken
             else:
@@ -44,10 +47,10 @@ class CreatePartner:
     async def _with_free_prefix(
         self, connection: Connection, program_id: uuid.UUID, draft: PartnerDraft, now: datetime
     ) -> Partner:
-        stem = next(derived_prefixes(draft.name))
+        stem = canonical_code(next(derived_prefixes(draft.name)))
         for _ in range(_ATTEMPTS):
             taken = await partners.taken_prefixes(connection, program_id, stem)
-            prefix = next(prefix for prefix in derived_prefixes(draft.name) if prefix not in taken)
+            prefix = next(prefix for prefix in derived_prefixes(draft.name) if canonical_code(prefix) not in taken)
             partner = self._partner(program_id, draft, prefix, now)
             if await partners.insert_partner(connection, partner):
                 return partner

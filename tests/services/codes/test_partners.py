@@ -51,6 +51,36 @@ async def test_a_given_prefix_is_given_or_refused(service: Service, program: Own
     assert (again.status, again.body["code"]) == (409, "prefix_taken")
 
 
+async def test_prefixes_that_read_the_same_cannot_coexist(service: Service, program: Owner) -> None:
+    """SHOP-0A1B2C3D and SH0P-0A1B2C3D are one code to whoever types it, but would look like two partners'."""
+    made = await service.send("POST", "/v1/partners", program.key, {"name": "One", "prefix": "SHOP"})
+    assert made.status == 201
+    for prefix in ("SH0P", "sh0p", "SHOP"):
+        again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "prefix": prefix})
+        assert (again.status, again.body["code"]) == (409, "prefix_taken")
+    other = await service.partner(program, name="Lily")
+    taken = await service.send("PATCH", f"/v1/partners/{other.id}", program.key, {"prefix": "SH0P"})
+    assert (taken.status, taken.body["code"]) == (409, "prefix_taken")
+    own = await service.send("PATCH", f"/v1/partners/{other.id}", program.key, {"prefix": "1I1Y"})
+    assert (own.status, own.data["prefix"]) == (200, "1I1Y")
+    derived = [await service.send("POST", "/v1/partners", program.key, {"name": name}) for name in ("Liiy", "Sh0p")]
+    assert [reply.data["prefix"] for reply in derived] == ["LIIY2", "SH0P2"]
+    foreign = await service.program(name="Other")
+    assert (await service.send("POST", "/v1/partners", foreign.key, {"name": "A", "prefix": "SH0P"})).status == 201
+    await service.send("DELETE", f"/v1/partners/{made.data['id']}", program.key)
+    assert (await service.send("POST", "/v1/partners", program.key, {"name": "Z", "prefix": "SH0P"})).status == 201
+
+
+async def test_of_confusable_prefixes_asked_for_at_once_one_is_given(service: Service, program: Owner) -> None:
+    made = await asyncio.gather(
+        *(
+            service.send("POST", "/v1/partners", program.key, {"name": prefix, "prefix": prefix})
+            for prefix in ("OIL", "0IL", "01L", "011", "OI1")
+        )
+    )
+    assert sorted(reply.status for reply in made) == [201, 409, 409, 409, 409]
+
+
 async def test_a_member_that_cannot_be_is_named(service: Service, program: Owner) -> None:
     impossible: list[tuple[str, object]] = [
         *(("name", ""), ("email", "nobody"), ("prefix", "A-B")),
