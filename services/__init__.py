@@ -1,1 +1,1 @@
-"""The services of Mintwire. They never import one another: they meet in events, HTTP and two published views."""
+"""The services of Mintwire. They never import one another: they meet in events, HTTP and published views."""

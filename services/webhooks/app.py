@@ -31,6 +31,7 @@ from services.webhooks.usecases.claim_deliveries import (
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
+from services.webhooks.usecases.follow_partners import FollowPartners
 from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
 from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import Listen, ListenerHub
@@ -97,7 +98,9 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             timedelta(days=settings.delivery_retention_days),
         )
         shown = ShownSettings(kept, split_addresses(settings.egress_addresses))
-        house = KeepHouse(database, utc_now, seal, kept, dispatcher.endpoint_changed, relay.hand_over)
+        changed = dispatcher.endpoint_changed
+        follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, changed, relay.hand_over))
+        house = KeepHouse(database, utc_now, seal, kept, changed, relay.hand_over)
         app = build_app(
             build_use_cases(
                 database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, relay.hand_over
@@ -121,6 +124,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 "replays": worker.run(),
                 "listeners": hub.run(),
                 "house": house.run(),
+                "partners": follow.run(),
                 "purge": PurgeAnswers(database, utc_now).run(),
             }
             await supervise(parts, stop, finish)

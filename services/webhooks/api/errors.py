@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.webhooks.domain import errors
-from shared.web import HTTPProblem, invalid_field, not_found
+from shared.web import HTTPProblem, invalid_field, not_found, partner_inactive
 
 _MISSING: Final = (
     errors.EndpointMissing,
@@ -37,6 +37,8 @@ def translate(error: Exception) -> HTTPProblem | None:
         return not_found()
     if isinstance(error, errors.InvalidField):
         return invalid_field(error.field, f"The {error.field} field {error.text}.")
+    if isinstance(error, errors.PartnerInactive):
+        return partner_inactive()
     if isinstance(error, errors.UIDTaken):
         return HTTPProblem(409, "uid_taken", str(error), {"uid": [str(error)]})
     if isinstance(error, errors.PayloadTooLarge):

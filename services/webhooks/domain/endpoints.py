@@ -153,6 +153,16 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """An endpoint or a listener of a partner."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    partner_id: uuid.UUID
+    is_listener: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Census:
     """How many endpoints there are: by state, by breaker, and of those that are not sent to by the reason for that."""
 

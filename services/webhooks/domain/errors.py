@@ -9,6 +9,7 @@ Exception
     ├── ReplayMissing
     ├── ListenerMissing
     ├── InvalidField
+    ├── PartnerInactive
     ├── TooManyKeys
     ├── KeyMissing
     ├── LastKey
@@ -68,6 +69,10 @@ class InvalidField(WebhookError):
         super().__init__(text)
         self.field = field
         self.text = text
+
+
+class PartnerInactive(WebhookError):
+    """A partner that is suspended or archived cannot have anything sent to a new place."""
 
 
 class TooManyKeys(WebhookError):

@@ -92,10 +92,6 @@ SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status
        count(*)
 FROM endpoints WHERE archived_at IS NULL AND listens_until IS NULL GROUP BY 1, 2, 3
 """
-PARTNER_EXISTS = """
-SELECT EXISTS (SELECT 1 FROM codes.credential_v1 WHERE program_id = $1 AND partner_id = $2)
-    OR EXISTS (SELECT 1 FROM codes.redeemable_v1 WHERE program_id = $1 AND partner_id = $2)
-"""
 FIND_TARGETS = """
 SELECT e.id, e.program_id, e.partner_id, e.uid, e.url, e.event_types, e.format, e.signing, e.description, e.metadata,
        e.headers, e.auth, e.sealed_auth, e.status, e.disabled_reason, e.paused_until, e.timeout_seconds,
@@ -240,12 +236,6 @@ async def count_live(connection: Connection, now: datetime) -> Census:
         if row["pause"] is not None:
             census.pauses[row["pause"]] += row["count"]
     return census
-
-
-async def partner_exists(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> bool:
-    """Say whether the program has a partner of this id, as far as the published views show it."""
-    exists: bool = await connection.fetchval(PARTNER_EXISTS, program_id, partner_id)
-    return exists
 
 
 async def targets(connection: Connection, seal: Seal, endpoint_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Target]:

@@ -22,7 +22,7 @@ from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import endpoints, queue, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
-from services.webhooks.usecases.create_endpoint import check_types, vet_url
+from services.webhooks.usecases.create_endpoint import check_partner, check_types, vet_url
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
@@ -58,7 +58,7 @@ class ChangeEndpoint:
     ) -> Endpoint:
         """Return the endpoint as it is now; with `versions` only one that stands at one of them is changed.
 
-        Raises EndpointMissing, EndpointOutdated, InvalidField, UIDTaken or KeyMissing.
+        Raises EndpointMissing, EndpointOutdated, InvalidField, PartnerInactive, UIDTaken or KeyMissing.
         """
         if "url" in changes:
             await vet_url(self.urls, changes["url"])
@@ -67,6 +67,8 @@ class ChangeEndpoint:
             if endpoint is None:
                 raise EndpointMissing
             _check_version(endpoint, versions)
+            if "url" in changes:
+                await check_partner(connection, owner, endpoint.partner_id)
             now = self.clock()
             changed = _changed(endpoint, changes, now)
             if "signing" in changes:

@@ -17,13 +17,13 @@ from services.webhooks.domain.endpoints import (
     Terms,
     check_schedule,
 )
-from services.webhooks.domain.errors import InvalidField, TooManyEndpoints
+from services.webhooks.domain.errors import InvalidField, PartnerInactive, TooManyEndpoints
 from services.webhooks.domain.event_types import check_event_types
 from services.webhooks.domain.headers import check_auth, check_headers
 from services.webhooks.domain.signature import MadeKey, Signing, algorithms
 from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text
 from services.webhooks.sender.urls import URLChecker
-from services.webhooks.store import endpoints, signing_keys
+from services.webhooks.store import endpoints, partners, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 from services.webhooks.usecases.tell_of_endpoints import HandOver
@@ -46,7 +46,7 @@ class CreateEndpoint:
     hand_over: HandOver
 
     async def __call__(self, owner: Owner, draft: EndpointDraft, once: Once[ShownEndpoint]) -> Answer:
-        """Create the endpoint. Raises InvalidField or TooManyEndpoints."""
+        """Create the endpoint. Raises InvalidField, PartnerInactive or TooManyEndpoints."""
         # Vetted before the transaction: a name server may take its time.
         await vet_url(self.urls, draft.url)
         keys = first_keys(draft.signing, draft.secret)
@@ -55,8 +55,7 @@ class CreateEndpoint:
         events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> ShownEndpoint:
-            if partner_id is not None and owner.partner_id is None:
-                await check_partner(connection, owner.program_id, partner_id)
+            await check_partner(connection, owner, partner_id)
             if await endpoints.count(connection, partner_id or owner.program_id) >= MAX_ENDPOINTS:
                 raise TooManyEndpoints(MAX_ENDPOINTS)
             endpoint = Endpoint(
@@ -122,10 +121,19 @@ def partner_of(owner: Owner, asked_for: uuid.UUID | None) -> uuid.UUID | None:
     return owner.partner_id
 
 
-async def check_partner(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> None:
-    """Raise InvalidField for a partner that the program does not have."""
-    if not await endpoints.partner_exists(connection, program_id, partner_id):
-        raise InvalidField("partner_id", "must be a partner of this program that has an API key or a code")
+async def check_partner(connection: Connection, asking: Owner, partner_id: uuid.UUID | None) -> None:
+    """Raise InvalidField for a partner that the program does not have, PartnerInactive for a suspended one that asks.
+
+    Its program may still prepare endpoints for it.
+    """
+    if partner_id is None:
+        return
+    status = await partners.status(connection, asking.program_id, partner_id)
+    if asking.partner_id is None:
+        if status is None:
+            raise InvalidField("partner_id", "must be a partner of this program")
+    elif status in (None, "suspended"):
+        raise PartnerInactive
 
 
 def check_types(chosen: Sequence[str], partner_id: uuid.UUID | None) -> tuple[str, ...]:

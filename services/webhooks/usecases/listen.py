@@ -130,7 +130,7 @@ class Listen:
     async def open(self, owner: Owner, draft: ListenerDraft) -> Opened:
         """Return a listener with its secret: the one of that name, if there is one, else a new one.
 
-        Raises InvalidField or TooManyEndpoints.
+        Raises InvalidField, PartnerInactive or TooManyEndpoints.
         """
         partner_id = partner_of(owner, draft.partner_id)
         draft = replace(draft, event_types=check_types(draft.event_types, partner_id))
@@ -144,8 +144,7 @@ class Listen:
     async def _open(self, owner: Owner, whose: Owner, draft: ListenerDraft) -> Opened:
         now = self.clock()
         async with self.database.transaction() as connection:
-            if whose != owner and whose.partner_id is not None:
-                await check_partner(connection, whose.program_id, whose.partner_id)
+            await check_partner(connection, owner, whose.partner_id)
             return await self._resume(connection, whose, draft, now) or await self._begin(connection, whose, draft, now)
 
     async def _begin(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened:

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from services.webhooks.domain.bodies import FLAT_MEMBERS, message_format
-from services.webhooks.domain.endpoints import Subscription
+from services.webhooks.domain.endpoints import Owner, Subscription
 from services.webhooks.domain.errors import ContentGone, EventIDTaken, InvalidField, PayloadTooLarge
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.domain.messages import LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES, MessageDraft, Published
@@ -50,8 +50,7 @@ class PublishMessage:
         async def work(connection: Connection, now: datetime) -> Published:
             if draft.occurred_at is not None and draft.occurred_at > now + _AHEAD:
                 raise InvalidField("occurred_at", "must not lie in the future")
-            if draft.partner_id is not None:
-                await check_partner(connection, program_id, draft.partner_id)
+            await check_partner(connection, Owner(program_id, None), draft.partner_id)
             event = _event(program_id, draft, draft.event_id or str(self.new_id()), now)
             is_new = await self._take_in(connection, event, draft, now)
             found = await messages.find_custom(connection, program_id, id_of_message(event))

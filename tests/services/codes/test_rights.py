@@ -22,7 +22,10 @@ SELECT array_agg(p ORDER BY p) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', '
 WHERE has_table_privilege($1::text, $2::text, p) OR (p IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
       AND has_any_column_privilege($1::text, $2::text, p))
 """
-VIEWS = {"codes.redeemable_v1", "codes.credential_v1"}
+VIEWS = {
+    "mintwire_redemption": {"codes.redeemable_v1", "codes.credential_v1"},
+    "mintwire_webhooks": {"codes.redeemable_v1", "codes.credential_v1", "codes.partner_v1"},
+}
 
 
 async def rights(database: Database, role: str) -> dict[str, list[str]]:
@@ -47,13 +50,11 @@ async def test_codes_touches_its_own_schema_only_and_rewrites_no_history(databas
         assert found[f"codes.{name}"] == ["INSERT", "SELECT", "UPDATE"], name
 
 
-@pytest.mark.parametrize("role", ["mintwire_redemption", "mintwire_webhooks"])
-async def test_other_services_see_the_two_published_views_of_codes_and_nothing_else(
-    database: Database, role: str
-) -> None:
+@pytest.mark.parametrize("role", VIEWS)
+async def test_other_services_see_the_views_published_for_them_and_nothing_else(database: Database, role: str) -> None:
     found = await rights(database, role)
     of_codes = {name: may for name, may in found.items() if name.startswith("codes.")}
-    assert of_codes == {name: ["SELECT"] for name in VIEWS}
+    assert of_codes == {name: ["SELECT"] for name in VIEWS[role]}
 
 
 async def test_a_role_s_refusal_is_the_server_s_own(database: Database) -> None:

@@ -1,0 +1,49 @@
+"""What the view that the codes service publishes says of partners, and what they own here."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from services.webhooks.domain.endpoints import Owned
+from shared.database.pool import Connection
+
+FIND_STATUS = """
+SELECT status FROM codes.partner_v1 WHERE partner_id = $1 AND program_id = $2 AND archived_at IS NULL
+"""
+LIST_ARCHIVED = """
+SELECT archived_at, partner_id FROM codes.partner_v1
+WHERE archived_at IS NOT NULL AND (archived_at, partner_id) > ($1, $2)
+ORDER BY archived_at, partner_id LIMIT $3
+"""
+LIST_OWNED = """
+SELECT id, program_id, partner_id, listens_until IS NOT NULL AS is_listener
+FROM endpoints WHERE owner_id = ANY($1::uuid[]) AND archived_at IS NULL
+ORDER BY id
+"""
+
+
+class ArchivedPartner(NamedTuple):
+    """A partner's end; by these two members partners are read in order."""
+
+    archived_at: datetime
+    partner_id: uuid.UUID
+
+
+async def status(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> str | None:
+    """Return a partner's status; None if the program has no such partner, or has archived it."""
+    found: str | None = await connection.fetchval(FIND_STATUS, partner_id, program_id)
+    return found
+
+
+async def list_archived(connection: Connection, after: ArchivedPartner, limit: int) -> list[ArchivedPartner]:
+    """Return the partners that were archived after another one, in that order."""
+    return [ArchivedPartner(*row) for row in await connection.fetch(LIST_ARCHIVED, *after, limit)]
+
+
+async def list_owned(connection: Connection, partner_ids: Sequence[uuid.UUID]) -> list[Owned]:
+    """Return the live endpoints and listeners of partners."""
+    return [
+        Owned(row["id"], row["program_id"], row["partner_id"], row["is_listener"])
+        for row in await connection.fetch(LIST_OWNED, partner_ids)
+    ]

@@ -1,0 +1,70 @@
+"""Archives what partners own here once the codes service has archived them.
+
+Their end is read in the published view, not heard of in an event: nothing can get lost on the way, and an endpoint that
+was made at that very moment is found too.
+"""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import EndpointMissing
+from services.webhooks.store import partners
+from services.webhooks.store.partners import ArchivedPartner
+from services.webhooks.usecases.change_endpoint import ArchiveEndpoint
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+INTERVAL_SECONDS: Final = 5.0
+# A partner of a page may have five hundred endpoints.
+_PAGE: Final = 50
+# Looked at again each time: an end that was committed late, and endpoints whose creation was under way meanwhile.
+_OVERLAP: Final = timedelta(minutes=10)
+_BEGINNING: Final = datetime.fromtimestamp(0, UTC)
+_FIRST_ID: Final = uuid.UUID(int=0)
+
+
+class FollowPartners:
+    """Runs in every process; what another one has archived meanwhile is passed over."""
+
+    def __init__(self, database: Database, clock: Clock, archive: ArchiveEndpoint) -> None:
+        self._database = database
+        self._clock = clock
+        self._archive = archive
+        self._since = _BEGINNING
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            try:
+                await self()
+            except TransientFault as fault:
+                get_logger().warning("partners_not_followed", reason=str(fault))
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def __call__(self) -> int:
+        """Archive what archived partners still own, and return how much that was.
+
+        The first time in a process all partners are looked at that ever were archived, later the latest ones.
+        """
+        began, count = self._clock(), 0
+        last = ArchivedPartner(self._since, _FIRST_ID)
+        while True:
+            async with self._database.connection() as connection:
+                page = await partners.list_archived(connection, last, _PAGE)
+                owned = await partners.list_owned(connection, [each.partner_id for each in page]) if page else []
+            for each in owned:
+                with suppress(EndpointMissing):
+                    owner = Owner(each.program_id, each.partner_id)
+                    await self._archive(owner, each.id, is_listener=each.is_listener)
+                    count += 1
+            if len(page) < _PAGE:
+                break
+            last = page[-1]
+        self._since = began - _OVERLAP
+        return count
