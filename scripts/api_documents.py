@@ -2,12 +2,12 @@
 
 import importlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.event_documents import ROOT
 from shared.api_keys import Credential
 from shared.web.application import DOCUMENT, build_application
+from shared.web.health import Report
 
 OPENAPI_FOLDER = ROOT / "docs" / "openapi"
 SERVICES = ("codes", "redemption", "webhooks")
@@ -36,5 +36,5 @@ async def _nobody(_key: str) -> Credential | None:
     return None
 
 
-async def _never() -> Mapping[str, str]:
-    return {"service": "only its document is made"}
+async def _never() -> Report:
+    return Report({"service": "only its document is made"})

@@ -19,6 +19,7 @@ HTTP_SECONDS = Histogram(
     "mintwire_http_request_seconds", "Time from request to answer, in seconds.", ["route"], buckets=_LATENCY
 )
 LOOP_LAG_SECONDS = Gauge("mintwire_loop_lag_seconds", "How late the event loop runs its timers, in seconds.")
+MAINTENANCE_FAILURES = Counter("mintwire_maintenance_failures_total", "Failed runs of periodic tasks.", ["task"])
 
 DATABASE_FAULTS = Counter(
     "mintwire_database_faults_total", "Statements that the database could not run now, by kind of fault.", ["kind"]

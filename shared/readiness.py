@@ -1,9 +1,11 @@
-"""What has to work for a service to be ready: its database, its publisher, its consumer, and what else it names."""
+"""What `/readyz` shows of a service: the parts that it needs to be ready, and its periodic tasks as details."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Protocol
 
 from shared.database.pool import Database
+from shared.periodic import Periodic
+from shared.web.health import Report
 
 
 class Part(Protocol):
@@ -15,17 +17,26 @@ class Part(Protocol):
 
 
 class Parts:
-    """Asks each part; `others` are parts with what to say when they do not work."""
+    """Asks each part and task; `others` are parts with what to say when they do not work."""
 
-    def __init__(self, database: Database, publisher: Part, consumer: Part, **others: tuple[Part, str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: Part,
+        consumer: Part,
+        tasks: Sequence[Periodic],
+        **others: tuple[Part, str],
+    ) -> None:
         self._database = database
+        self._tasks = tasks
         self._parts: dict[str, tuple[Part, str]] = {
             "publisher": (publisher, "not connected, or the exchange is missing"),
             "consumer": (consumer, "not consuming"),
             **others,
         }
 
-    async def __call__(self) -> Mapping[str, str]:
-        """Return each part with `ok` or why it does not work."""
+    async def __call__(self) -> Report:
+        """Return each part and each task with `ok` or why it does not work."""
         found = {"database": "ok" if await self._database.is_reachable() else "does not answer"}
-        return found | {name: "ok" if part.is_ready else reason for name, (part, reason) in self._parts.items()}
+        parts = found | {name: "ok" if part.is_ready else reason for name, (part, reason) in self._parts.items()}
+        return Report(parts, {task.name: task.state for task in self._tasks})

@@ -66,9 +66,11 @@ from shared.database.credentials import CredentialReader
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
+from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
+from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
 from shared.web import build_application
@@ -101,10 +103,17 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             utc_now,
             gather_seconds=GATHER_SECONDS,
         )
+        kept = timedelta(days=settings.audit_retention_days)
+        tasks = [
+            runner.task,
+            Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
+            Periodic("purge_jobs", INTERVAL_SECONDS, PurgeJobs(database, utc_now)),
+            Periodic("purge_audit_log", INTERVAL_SECONDS, PurgeAuditLog(database, utc_now, kept)),
+        ]
         app = build_app(
             use_cases,
             CredentialReader(database, utc_now),
-            Parts(database, publisher, consumer),
+            Parts(database, publisher, consumer, [*relay.tasks, *tasks]),
             settings.operator_token.get_secret_value(),
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
@@ -118,12 +127,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             parts = {
                 "consumer": consumer.run(),
                 "relay": relay.run(),
-                "purge": PurgeAnswers(database, utc_now).run(),
-                "jobs": runner.run(),
-                "purge_jobs": PurgeJobs(database, utc_now).run(),
-                "purge_audit_log": PurgeAuditLog(
-                    database, utc_now, timedelta(days=settings.audit_retention_days)
-                ).run(),
+                **{task.name: task.run() for task in tasks},
             }
             await supervise(parts, stop, finish)
 

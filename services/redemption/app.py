@@ -28,8 +28,10 @@ from shared.database.credentials import CredentialReader
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
+from shared.database.purging import INTERVAL_SECONDS
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
+from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
 from shared.web import build_application
@@ -54,7 +56,12 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             CheckoutConsumer(TakeInCheckouts(database, utc_now, relay.hand_over)),
             utc_now,
         )
-        app = build_app(use_cases, CredentialReader(database, utc_now), Parts(database, publisher, consumer))
+        tasks = [
+            Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
+            Periodic("purge_reservations", INTERVAL_SECONDS, PurgeReservations(database, utc_now)),
+        ]
+        ready = Parts(database, publisher, consumer, [*relay.tasks, *tasks])
+        app = build_app(use_cases, CredentialReader(database, utc_now), ready)
         async with use_cases.decide.running(), serve_http(app, settings.host, settings.port) as server:
 
             async def finish() -> None:
@@ -65,8 +72,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             parts = {
                 "consumer": consumer.run(),
                 "relay": relay.run(),
-                "purge": PurgeAnswers(database, utc_now).run(),
-                "reservations": PurgeReservations(database, utc_now).run(),
+                **{task.name: task.run() for task in tasks},
             }
             await supervise(parts, stop, finish)
 

@@ -31,7 +31,7 @@ from services.webhooks.usecases.claim_deliveries import (
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
-from services.webhooks.usecases.follow_partners import FollowPartners
+from services.webhooks.usecases.follow_partners import FOLLOW_SECONDS, FollowPartners
 from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
 from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import Listen, ListenerHub
@@ -61,8 +61,10 @@ from shared.database.credentials import CredentialReader
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
+from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
 from shared.ids import new_id
+from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
 from shared.web import build_application
@@ -101,12 +103,24 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         changed = dispatcher.endpoint_changed
         follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, changed, relay.hand_over))
         house = KeepHouse(database, utc_now, seal, kept, changed, relay.hand_over)
+        tasks = [
+            *house.tasks(),
+            hub.task,
+            Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
+            Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
+        ]
         app = build_app(
             build_use_cases(
                 database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, relay.hand_over
             ),
             CredentialReader(database, utc_now),
-            Parts(database, publisher, consumer, dispatcher=(dispatcher, "no claim of due deliveries lately")),
+            Parts(
+                database,
+                publisher,
+                consumer,
+                [*dispatcher.tasks, *relay.tasks, worker.task, *tasks],
+                dispatcher=(dispatcher, "no claim of due deliveries lately"),
+            ),
         )
         async with serve_http(app, settings.host, settings.port) as server:
 
@@ -122,10 +136,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 "dispatcher": dispatcher.run(),
                 "relay": relay.run(),
                 "replays": worker.run(),
-                "listeners": hub.run(),
-                "house": house.run(),
-                "partners": follow.run(),
-                "purge": PurgeAnswers(database, utc_now).run(),
+                **{task.name: task.run() for task in tasks},
             }
             await supervise(parts, stop, finish)
 

@@ -17,6 +17,7 @@ from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_SWEPT, OUTBOX_WAITING
+from shared.periodic import Periodic
 
 BATCH: Final = 500
 # Writing a message takes some 30 us of the loop, and requests that are in a greater hurry wait for the batch.
@@ -65,6 +66,8 @@ class OutboxRelay:
         self._empty = asyncio.Event()
         self._empty.set()
         self._log = get_logger()
+        self.tasks = [Periodic("sweep_outbox", SWEEP_INTERVAL_SECONDS, self._sweep)]
+        """What it does again and again, to be shown; `run` runs it."""
 
     def hand_over(self, events: Iterable[OutboxEvent]) -> None:
         """Take events whose transaction has just committed; never blocks."""
@@ -82,7 +85,8 @@ class OutboxRelay:
             for _ in range(FLIGHTS):
                 group.create_task(self._publish_forever())
             group.create_task(self._confirm_forever())
-            group.create_task(self._sweep_forever())
+            for task in self.tasks:
+                group.create_task(task.run())
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Stop sweeping and wait until nothing is in hand; return whether that came true in time.
@@ -162,30 +166,20 @@ class OutboxRelay:
             else:
                 return
 
-    async def _sweep_forever(self) -> None:
-        while True:
-            found = await self._sweep()
-            OUTBOX_WAITING.set(len(self._in_hand))
-            OUTBOX_OLDEST_SECONDS.set(self.oldest_seconds)
-            # A full claim means that there is more.
-            if found < BATCH:
-                await asyncio.sleep(SWEEP_INTERVAL_SECONDS)
-
-    async def _sweep(self) -> int:
+    async def _sweep(self) -> bool:
+        """Take over what was left behind and say whether there may be more."""
         self._try_again()
+        OUTBOX_WAITING.set(len(self._in_hand))
+        OUTBOX_OLDEST_SECONDS.set(self.oldest_seconds)
         # Claiming what cannot be published now would only keep it from a process that can.
         if self._is_draining or not self._publisher.is_ready or len(self._in_hand) > MOST_IN_HAND - BATCH:
-            return 0
-        try:
-            events = await self._pending.claim(BATCH, LEASE_SECONDS)
-        except TransientFault as exc:
-            self._log.warning("outbox_sweep_failed", error=str(exc))
-            return 0
+            return False
+        events = await self._pending.claim(BATCH, LEASE_SECONDS)
         taken = self._take(events)
         if taken:
             OUTBOX_SWEPT.inc(taken)
             self._log.info("outbox_swept", count=taken)
-        return len(events) if taken else 0
+        return bool(taken) and len(events) == BATCH
 
     def _try_again(self) -> None:
         if self._later and self._publisher.is_ready:

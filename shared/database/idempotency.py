@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
-from shared.database.purging import in_batches, now_and_then
+from shared.database.purging import in_batches
 from shared.database.sealing import Seal
 from shared.idempotency import Answer, IdempotencyInProgress, IdempotencyKeyReused, IdempotentRequest, Once
 
@@ -126,10 +126,6 @@ class PurgeAnswers:
     async def __call__(self) -> int:
         """Remove what is old, in short statements, and return how many there were."""
         return await in_batches(self._remove, _PURGED_AT_ONCE)
-
-    async def run(self) -> None:
-        """Remove what is old now and then, until cancelled."""
-        await now_and_then(self)
 
     async def _remove(self) -> int:
         async with self.database.connection() as connection:

@@ -1,4 +1,4 @@
-"""How what is old is removed: in short statements, now and then, for as long as the process lives.
+"""How what is old is removed: in short statements, with a pause between them.
 
 Correctness hangs on none of it; the disk does.
 """
@@ -6,9 +6,6 @@ Correctness hangs on none of it; the disk does.
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
-
-from shared.faults import TransientFault
-from shared.log import get_logger
 
 INTERVAL_SECONDS: Final = 600.0
 
@@ -23,13 +20,3 @@ async def in_batches(remove: Callable[[], Awaitable[int]], full: int, breath_sec
             return removed
         if breath_seconds:
             await asyncio.sleep(breath_seconds)
-
-
-async def now_and_then(purge: Callable[[], Awaitable[int]]) -> None:
-    """Purge until cancelled; while the database is away nothing is removed."""
-    while True:
-        try:
-            await purge()
-        except TransientFault as fault:
-            get_logger().warning("purge_failed", reason=str(fault))
-        await asyncio.sleep(INTERVAL_SECONDS)

@@ -3,15 +3,26 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
 from shared.metrics import LOOP_LAG_SECONDS, render
+from shared.periodic import Periodic
 from shared.web.request import Request
 from shared.web.responses import json_response
 
-Ready = Callable[[], Awaitable[Mapping[str, str]]]
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `/readyz` shows, each by name with `ok` or the reason why not: `parts` decide, `details` only inform."""
+
+    parts: Mapping[str, str]
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+Ready = Callable[[], Awaitable[Report]]
 
 LAG_LIMIT_SECONDS: Final = 1.0
 READY_SECONDS: Final = 3.0
@@ -37,13 +48,12 @@ class LoopLag:
         self._next = (self._next + 1) % _REMEMBERED_SAMPLES
         LOOP_LAG_SECONDS.set(seconds)
 
-    async def watch(self) -> None:
-        """Measure until cancelled."""
+    async def measure(self) -> None:
+        """Measure once, which takes a quarter of a second."""
         loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _SAMPLE_SECONDS
-            await asyncio.sleep(_SAMPLE_SECONDS)
-            self.note(max(0.0, loop.time() - due))
+        due = loop.time() + _SAMPLE_SECONDS
+        await asyncio.sleep(_SAMPLE_SECONDS)
+        self.note(max(0.0, loop.time() - due))
 
 
 class Readiness:
@@ -53,16 +63,16 @@ class Readiness:
         self._ready = ready
         self.is_draining = False
 
-    async def parts(self) -> dict[str, str]:
-        """Return every part with `ok` or the reason why not."""
+    async def report(self) -> Report:
+        """Return every part and detail with `ok` or the reason why not."""
         try:
             async with asyncio.timeout(READY_SECONDS):
-                parts = dict(await self._ready())
+                report = await self._ready()
         except TimeoutError:
-            parts = {"checks": f"no answer within {READY_SECONDS:g} s"}
+            report = Report({"checks": f"no answer within {READY_SECONDS:g} s"})
         if self.is_draining:
-            parts["process"] = "stopping"
-        return parts
+            return Report({**report.parts, "process": "stopping"}, report.details)
+        return report
 
 
 READINESS: Final = web.AppKey("readiness", Readiness)
@@ -78,10 +88,10 @@ async def livez(request: Request) -> web.StreamResponse:
 
 
 async def readyz(request: Request) -> web.StreamResponse:
-    """Answer 200 when every part is ok."""
-    parts = await request.dependency(READINESS).parts()
-    is_ready = all(state == "ok" for state in parts.values())
-    body = {"status": "ok" if is_ready else "unavailable", "parts": parts}
+    """Answer 200 when every part is ok; details never make a service unready."""
+    report = await request.dependency(READINESS).report()
+    is_ready = all(state == "ok" for state in report.parts.values())
+    body = {"status": "ok" if is_ready else "unavailable", "parts": report.parts, "details": report.details}
     return json_response(body, 200 if is_ready else 503)
 
 
@@ -93,7 +103,7 @@ async def metrics(_request: Request) -> web.StreamResponse:
 
 async def watch_loop(app: web.Application) -> AsyncIterator[None]:
     """Measure the loop's lag for as long as the application runs."""
-    task = asyncio.create_task(app[LOOP_LAG].watch())
+    task = asyncio.create_task(Periodic("loop_lag", 0.0, app[LOOP_LAG].measure).run())
     yield
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -10,11 +10,13 @@ from tests.architecture.source import Fault, PythonFile
 # The only modules in which an unknown exception must not end everything, each with its reason.
 PROCESS_EDGES = {
     "shared/process.py": "a part that dies takes the process down, loudly and in order",
+    "shared/periodic.py": "a periodic task that fails must end neither itself nor the others",
     "shared/broker/consumer.py": "one bad message must not hold the rest: the batch is bisected",
     "shared/broker/frames.py": "senders write what they like into headers, and the decoder fails on it as it likes",
     "shared/web/endpoint.py": "nothing above a request could still answer it",
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
     "services/codes/usecases/run_jobs.py": "a job that cannot be done must not keep the others from being done",
+    "services/webhooks/usecases/run_replays.py": "a replay that cannot go on must not keep the others from going on",
     "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
     "services/redemption/usecases/decide_requests.py": "one bad request must not fail those it was grouped with",
 }

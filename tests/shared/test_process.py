@@ -13,6 +13,7 @@ from aiohttp import web
 
 from shared.process import PartEnded, serve_http, supervise
 from shared.web import READINESS, Readiness
+from shared.web.health import Report
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,8 +126,8 @@ async def test_finish_runs_while_the_parts_still_do() -> None:
 async def test_server_lets_a_request_finish_and_takes_no_new_one() -> None:
     entered, release = asyncio.Event(), asyncio.Event()
 
-    async def ready() -> dict[str, str]:
-        return {}
+    async def ready() -> Report:
+        return Report({})
 
     async def hold(_: web.Request) -> web.StreamResponse:
         entered.set()

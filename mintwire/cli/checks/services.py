@@ -30,6 +30,7 @@ async def check_service(name: str, url: str, now: Clock = utc_now) -> list[Findi
             f"{name} lives", f"{url}/livez answered {alive.status}", "restart it, and give it more of a processor"
         ),
         _readiness(name, ready.status, ready.value),
+        *_details(name, ready.value),
         _clock(name, alive.headers, asked_at + (answered_at - asked_at) / 2),
     ]
 
@@ -44,6 +45,18 @@ def _readiness(name: str, status: int, value: object) -> Finding:
         return fine(check, detail)
     broken = ", ".join(part for part, state in parts.items() if state != "ok")
     return wrong(check, detail, f"see to its {broken}; its log says more (`mintwire doctor --fix` declares queues)")
+
+
+def _details(name: str, value: object) -> list[Finding]:
+    """What does not make a service unready, and yet is to be mended: above all its periodic tasks."""
+    details = value.get("details") if isinstance(value, dict) else None
+    if not isinstance(details, dict):
+        return []
+    broken = {detail: state for detail, state in details.items() if state != "ok"}
+    if not broken:
+        return [fine(f"{name} maintenance", f"tasks {len(details)}")]
+    remedy = f"{name}'s log says more: look for `maintenance_failed`; see docs/operations.md"
+    return [wrong(f"{name} {detail}", str(state), remedy) for detail, state in broken.items()]
 
 
 def _clock(name: str, headers: Mapping[str, str], ours: datetime) -> Finding:

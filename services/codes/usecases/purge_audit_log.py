@@ -7,7 +7,7 @@ from typing import Final
 from services.codes.store import audit
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.database.purging import in_batches, now_and_then
+from shared.database.purging import in_batches
 from shared.ids import earliest_id
 from shared.log import get_logger
 
@@ -36,7 +36,3 @@ class PurgeAuditLog:
         if removed := await in_batches(remove, self.rows_at_once, _BREATH_SECONDS):
             get_logger().info("audit_log_purged", entries=removed)
         return removed
-
-    async def run(self) -> None:
-        """Remove what is old now and then, until cancelled."""
-        await now_and_then(self)

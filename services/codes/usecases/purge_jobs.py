@@ -8,7 +8,7 @@ from services.codes.domain.jobs import KEPT_FOR, UPLOAD_KEPT_FOR
 from services.codes.store import jobs
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
-from shared.database.purging import in_batches, now_and_then
+from shared.database.purging import in_batches
 
 _ROWS_AT_ONCE: Final = 5_000
 _PIECES_AT_ONCE: Final = 50
@@ -32,10 +32,6 @@ class PurgeJobs:
             + await self._repeat(lambda c: jobs.purge_lines(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE)
             + await self._repeat(lambda c: jobs.purge_errors(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE)
         )
-
-    async def run(self) -> None:
-        """Remove what is old now and then, until cancelled."""
-        await now_and_then(self)
 
     async def _repeat(self, purge: Callable[[Connection], Awaitable[int]], full: int) -> int:
         async def remove() -> int:

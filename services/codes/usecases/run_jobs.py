@@ -21,6 +21,7 @@ from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.log import get_logger
+from shared.periodic import Periodic
 
 LEASE_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 1.0
@@ -44,16 +45,21 @@ class Chunk(Protocol):
 
 @dataclass(slots=True)
 class RunJobs:
-    """The runner of one process; `run` goes on until `stop`."""
+    """The runner of one process; its task works until `stop`."""
 
     database: Database
     clock: Clock
     hand_over: Callable[[Sequence[OutboxEvent]], None]
     chunks: Mapping[JobKind, Chunk]
     lease_seconds: float = LEASE_SECONDS
+    task: Periodic = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _is_stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._idle.set()
+        self.task = Periodic("run_jobs", POLL_SECONDS, self._take_turn, wake=self._wake)
 
     def wake(self) -> None:
         """Look for work at once: a job was just made."""
@@ -62,27 +68,16 @@ class RunJobs:
     async def stop(self) -> None:
         """Finish the chunk in hand, give the job back, and take no other."""
         self._is_stopping = True
-        self._wake.set()
         await self._idle.wait()
 
-    async def run(self) -> None:
-        """Work through what is there until stopped."""
+    async def _take_turn(self) -> bool:
+        if self._is_stopping:
+            return False
         self._idle.clear()
         try:
-            while not self._is_stopping:
-                self._wake.clear()
-                try:
-                    found = await self.work_once()
-                except TransientFault as fault:
-                    get_logger().warning("jobs_paused", reason=str(fault))
-                    found = False
-                if not found:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+            return await self.work_once()
         finally:
             self._idle.set()
-        # A part that ends before the process is told to stop would take it down.
-        await asyncio.Event().wait()
 
     async def work_once(self) -> bool:
         """Take the next job and work on it for a moment; False if there was none."""

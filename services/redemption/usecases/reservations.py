@@ -10,7 +10,7 @@ from services.redemption.domain.errors import Missing
 from services.redemption.store import redemptions
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.database.purging import in_batches, now_and_then
+from shared.database.purging import in_batches
 
 KEPT_FOR: Final = timedelta(days=2)
 _PURGED_AT_ONCE: Final = 200
@@ -55,10 +55,6 @@ class PurgeReservations:
     async def __call__(self) -> int:
         """Remove what is old, in short statements, and return how many there were."""
         return await in_batches(self._remove, _PURGED_AT_ONCE)
-
-    async def run(self) -> None:
-        """Remove what is old now and then, until cancelled."""
-        await now_and_then(self)
 
     async def _remove(self) -> int:
         async with self.database.transaction() as connection:

@@ -6,13 +6,9 @@ from typing import Final
 from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import AHEAD, FIRST_WINDOW
 from services.webhooks.dispatcher.sending import Sending
-from services.webhooks.dispatcher.waiting import wait
 from services.webhooks.dispatcher.works import Works
 from shared.clock import Clock
-from shared.faults import TransientFault
-from shared.log import get_logger
 
-POLL_SECONDS: Final = 0.5
 STALE_SECONDS: Final = 10.0
 CLAIM_LIMIT: Final = 500
 
@@ -32,21 +28,16 @@ class Claiming:
         """Whether claims were made lately; one that hangs means that retries are not going out."""
         return self._claimed_at is not None and monotonic() - self._claimed_at < STALE_SECONDS
 
-    async def run(self) -> None:
-        """Claim until cancelled."""
-        while True:
-            await wait(self._holdings.claim_is_due, POLL_SECONDS)
-            self._sending.go_on()
-            if self._holdings.is_stopping:
-                continue
-            if self._holdings.room <= 0:
-                # Full of work is as alive as claiming.
-                self._claimed_at = monotonic()
-                continue
-            try:
-                await self._claim()
-            except TransientFault as fault:
-                get_logger().warning("claim_failed", reason=str(fault))
+    async def claim_if_room(self) -> None:
+        """Let go out what may by now, and claim more if there is room for it."""
+        self._sending.go_on()
+        if self._holdings.is_stopping:
+            return
+        if self._holdings.room <= 0:
+            # Full of work is as alive as claiming.
+            self._claimed_at = monotonic()
+            return
+        await self._claim()
 
     async def _claim(self) -> None:
         now = self._clock()

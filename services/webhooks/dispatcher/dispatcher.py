@@ -4,6 +4,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from services.webhooks.dispatcher.claiming import Claiming
 from services.webhooks.dispatcher.holdings import Holdings
@@ -14,6 +15,11 @@ from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.deliveries import HeldDelivery
 from shared.clock import Clock
 from shared.metrics import WEBHOOKS_HELD, WEBHOOKS_IN_FLIGHT, WEBHOOKS_UNWRITTEN
+from shared.periodic import Periodic
+
+POLL_SECONDS: Final = 0.5
+WATCH_SECONDS: Final = 1.0
+UPKEEP_SECONDS: Final = 5.0
 
 
 class Dispatcher:
@@ -36,7 +42,17 @@ class Dispatcher:
         self._holdings = Holdings(clock, max_in_flight)
         self._sending = Sending(self._holdings, post, writer, clock, max_in_flight=max_in_flight, chance=chance)
         self._claiming = Claiming(works, self._holdings, self._sending, clock)
-        self._upkeep = Upkeep(works, self._holdings, self._sending, clock)
+        self._upkeep = upkeep = Upkeep(works, self._holdings, self._sending, clock)
+        claim_is_due, care_is_due = self._holdings.claim_is_due, self._holdings.care_is_due
+        self.tasks = [
+            Periodic("claim_deliveries", POLL_SECONDS, self._claiming.claim_if_room, wake=claim_is_due),
+            Periodic("attend_deliveries", POLL_SECONDS, upkeep.attend, wake=care_is_due),
+            Periodic("watch_endpoints", WATCH_SECONDS, upkeep.watch),
+            Periodic("expire_deliveries", UPKEEP_SECONDS, upkeep.expire),
+            Periodic("release_heads", UPKEEP_SECONDS, upkeep.release_heads),
+            Periodic("measure_backlog", UPKEEP_SECONDS, upkeep.measure),
+        ]
+        """What it does again and again, to be shown; `run` runs it."""
 
     # What the intake and the API ask for.
 
@@ -89,10 +105,8 @@ class Dispatcher:
         WEBHOOKS_UNWRITTEN.set_function(lambda: self._writer.unwritten)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._writer.run(self.note_backlog))
-            group.create_task(self._claiming.run())
-            group.create_task(self._upkeep.attend())
-            group.create_task(self._upkeep.watch())
-            group.create_task(self._upkeep.keep_house())
+            for task in self.tasks:
+                group.create_task(task.run())
 
     async def stop(self) -> None:
         """Claim no more, give back what was not begun, wait for what is under way and for its results."""

@@ -1,79 +1,59 @@
 """What sending needs of the database besides claims: targets, deliveries given back or ended, and what has changed."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Final
 
-from services.webhooks.dispatcher.claiming import CLAIM_LIMIT, POLL_SECONDS
+from services.webhooks.dispatcher.claiming import CLAIM_LIMIT
 from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import Lane
 from services.webhooks.dispatcher.sending import Sending
-from services.webhooks.dispatcher.waiting import wait
 from services.webhooks.dispatcher.works import Works
 from services.webhooks.domain.deliveries import Target
 from services.webhooks.domain.endpoints import EndpointState
 from shared.clock import Clock
-from shared.faults import TransientFault
-from shared.log import get_logger
 from shared.metrics import WEBHOOKS_DUE, WEBHOOKS_OLDEST_DUE_SECONDS
-
-WATCH_SECONDS: Final = 1.0
-HOUSEKEEPING_SECONDS: Final = 5.0
+from shared.periodic import for_each
 
 
 class Upkeep:
-    """Three loops, each of which goes on when the database is back."""
+    """One method per periodic task."""
 
     def __init__(self, works: Works, holdings: Holdings, sending: Sending, clock: Clock) -> None:
         self._works = works
         self._holdings = holdings
         self._sending = sending
         self._clock = clock
-        self._log = get_logger()
 
     async def attend(self) -> None:
         """Load targets, release and end deliveries: whatever needs the database and cannot wait for a poll."""
-        while True:
-            await wait(self._holdings.care_is_due, POLL_SECONDS)
-            try:
-                await self._load()
-                await self._release()
-                await self._end()
-            except TransientFault as fault:
-                self._log.warning("dispatcher_delayed", reason=str(fault))
-                await asyncio.sleep(POLL_SECONDS)
-                self._holdings.care_is_due.set()
+        await for_each((self._load, self._release, self._end), _call)
 
     async def watch(self) -> None:
         """Notice what another process has changed about the endpoints whose deliveries are held here."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            busy = [lane.endpoint_id for lane in self._holdings.lanes.values() if lane.waiting or lane.in_flight]
-            if not busy:
-                continue
-            try:
-                states = await self._works.read_states(busy)
-            except TransientFault as fault:
-                self._log.warning("watch_failed", reason=str(fault))
-                continue
-            for state in states:
-                self._compare(self._holdings.lanes[state.endpoint_id], state)
+        busy = [lane.endpoint_id for lane in self._holdings.lanes.values() if lane.waiting or lane.in_flight]
+        if not busy:
+            return
+        for state in await self._works.read_states(busy):
+            # It may have run empty and been forgotten meanwhile.
+            if (lane := self._holdings.lanes.get(state.endpoint_id)) is not None:
+                self._compare(lane, state)
 
-    async def keep_house(self) -> None:
-        """End what has expired, call up what waits for nobody, and measure how far behind the deliveries are."""
-        while True:
-            try:
-                if not self._holdings.is_stopping:
-                    for delivery in await self._works.claim_expired(CLAIM_LIMIT):
-                        self._holdings.end(delivery, "expired")
-                if not self._holdings.is_stopping and await self._works.release_heads():
-                    self._holdings.note_backlog()
-                backlog = await self._works.measure_backlog()
-                WEBHOOKS_OLDEST_DUE_SECONDS.set(backlog.age.total_seconds())
-                WEBHOOKS_DUE.set(backlog.due)
-            except TransientFault as fault:
-                self._log.warning("housekeeping_failed", reason=str(fault))
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+    async def expire(self) -> None:
+        """End what nobody could send in time."""
+        if not self._holdings.is_stopping:
+            for delivery in await self._works.claim_expired(CLAIM_LIMIT):
+                self._holdings.end(delivery, "expired")
+
+    async def release_heads(self) -> None:
+        """Call up what waits for nobody."""
+        if not self._holdings.is_stopping and await self._works.release_heads():
+            self._holdings.note_backlog()
+
+    async def measure(self) -> None:
+        """Measure how far behind the deliveries are."""
+        backlog = await self._works.measure_backlog()
+        WEBHOOKS_OLDEST_DUE_SECONDS.set(backlog.age.total_seconds())
+        WEBHOOKS_DUE.set(backlog.due)
 
     async def _load(self) -> None:
         wanted = [
@@ -137,3 +117,7 @@ class Upkeep:
             lane.rest(state.resume_at, monotonic())
             if lane.is_resting(self._clock()):
                 self._holdings.give_back(lane)
+
+
+async def _call(step: Callable[[], Awaitable[None]]) -> None:
+    await step()

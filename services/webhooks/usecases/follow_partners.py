@@ -4,23 +4,21 @@ Their end is read in the published view, not heard of in an event: nothing can g
 was made at that very moment is found too.
 """
 
-import asyncio
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.endpoints import Owned, Owner
 from services.webhooks.domain.errors import EndpointMissing
 from services.webhooks.store import partners
 from services.webhooks.store.partners import ArchivedPartner
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.faults import TransientFault
-from shared.log import get_logger
+from shared.periodic import for_each
 
-INTERVAL_SECONDS: Final = 5.0
+FOLLOW_SECONDS: Final = 5.0
 # A partner of a page may have five hundred endpoints.
 _PAGE: Final = 50
 # Looked at again each time: an end that was committed late, and endpoints whose creation was under way meanwhile.
@@ -38,33 +36,30 @@ class FollowPartners:
         self._archive = archive
         self._since = _BEGINNING
 
-    async def run(self) -> None:
-        """Follow until cancelled."""
-        while True:
-            try:
-                await self()
-            except TransientFault as fault:
-                get_logger().warning("partners_not_followed", reason=str(fault))
-            await asyncio.sleep(INTERVAL_SECONDS)
-
     async def __call__(self) -> int:
         """Archive what archived partners still own, and return how much that was.
 
         The first time in a process all partners are looked at that ever were archived, later the latest ones.
         """
-        began, count = self._clock(), 0
+        began = self._clock()
+        owned = await self._owned()
+        await for_each(owned, self._end)
+        # Not moved on after a failure: what could not be archived is found again.
+        self._since = began - _OVERLAP
+        return len(owned)
+
+    async def _owned(self) -> list[Owned]:
+        found: list[Owned] = []
         last = ArchivedPartner(self._since, _FIRST_ID)
         while True:
             async with self._database.connection() as connection:
                 page = await partners.list_archived(connection, last, _PAGE)
-                owned = await partners.list_owned(connection, [each.partner_id for each in page]) if page else []
-            for each in owned:
-                with suppress(EndpointMissing):
-                    owner = Owner(each.program_id, each.partner_id)
-                    await self._archive(owner, each.id, is_listener=each.is_listener)
-                    count += 1
+                found += await partners.list_owned(connection, [each.partner_id for each in page]) if page else []
             if len(page) < _PAGE:
-                break
+                return found
             last = page[-1]
-        self._since = began - _OVERLAP
-        return count
+
+    async def _end(self, owned: Owned) -> None:
+        with suppress(EndpointMissing):
+            owner = Owner(owned.program_id, owned.partner_id)
+            await self._archive(owner, owned.id, is_listener=owned.is_listener)

@@ -1,6 +1,5 @@
 """What time brings about by itself: pauses end, deserted listeners go, old things are removed, secrets sealed anew."""
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
-from shared.database.purging import in_batches
+from shared.database.purging import INTERVAL_SECONDS, in_batches
 from shared.database.sealing import Seal
-from shared.faults import TransientFault
 from shared.ids import earliest_id
 from shared.log import get_logger
 from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES, WEBHOOKS_PURGED
+from shared.periodic import Periodic, for_each
 
 TICK_SECONDS: Final = 5.0
-PURGE_EVERY_TICKS: Final = 120
 _BATCH: Final = 500
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 # Between two batches the deliveries have the machine to themselves.
@@ -42,47 +40,67 @@ class KeepHouse:
     changed: EndpointChanged
     hand_over: HandOver
 
-    async def run(self) -> None:
-        """Keep house until cancelled."""
-        tick = 0
-        while True:
-            try:
-                await self.look_after_endpoints()
-                if tick % PURGE_EVERY_TICKS == 0:
-                    await self.purge()
-                    await self.reseal()
-            except TransientFault as fault:
-                get_logger().warning("house_not_kept", reason=str(fault))
-            tick += 1
-            await asyncio.sleep(TICK_SECONDS)
+    def tasks(self) -> list[Periodic]:
+        """Return what is to be done again and again."""
+        return [
+            Periodic("resume_endpoints", TICK_SECONDS, self.resume_endpoints),
+            Periodic("expire_listeners", TICK_SECONDS, self.expire_listeners),
+            Periodic("count_endpoints", TICK_SECONDS, self.count_endpoints),
+            Periodic("purge_messages", INTERVAL_SECONDS, self.purge_messages),
+            Periodic("purge_custom_messages", INTERVAL_SECONDS, self.purge_custom_messages),
+            Periodic("purge_attempts", INTERVAL_SECONDS, self.purge_attempts),
+            Periodic("purge_deliveries", INTERVAL_SECONDS, self.purge_deliveries),
+            Periodic("reseal_secrets", INTERVAL_SECONDS, self.reseal),
+        ]
 
-    async def look_after_endpoints(self) -> None:
-        """Resume what was paused until now, archive listeners that nobody asks for any more, count the others."""
+    async def resume_endpoints(self) -> None:
+        """Resume what was paused until now."""
         now = self.clock()
         async with self.database.transaction() as connection:
             resumed = await endpoints.resume_paused(connection, now)
-            deserted = await listeners.stale(connection, now)
-            for listener_id in deserted:
-                await endpoints.archive(connection, listener_id, now)
-                await queue.cancel_waiting(connection, listener_id, now)
-            census = await endpoints.count_live(connection, now)
             events = [tell_of_endpoints.resumed(each, now) for each in resumed]
             await outbox.insert_events(connection, events)
         self.hand_over(events)
-        _show(census)
         for each in resumed:
             self.changed(each.id)
 
-    async def purge(self) -> None:
-        """Remove what is older than it has to be kept."""
+    async def expire_listeners(self) -> None:
+        """Archive listeners that nobody asks for any more."""
         now = self.clock()
-        payloads, attempts, deliveries = (
-            now - age for age in (self.kept.payloads, self.kept.attempts, self.kept.deliveries)
-        )
-        await self._purge_messages(payloads)
+        async with self.database.transaction() as connection:
+            for listener_id in await listeners.stale(connection, now):
+                await endpoints.archive(connection, listener_id, now)
+                await queue.cancel_waiting(connection, listener_id, now)
+
+    async def count_endpoints(self) -> None:
+        """Count the endpoints by what may be sent to them."""
+        async with self.database.connection() as connection:
+            census = await endpoints.count_live(connection, self.clock())
+        _show(census)
+
+    async def purge_messages(self) -> None:
+        """Remove messages that are older than they have to be kept, program by program."""
+        before = self.clock() - self.kept.payloads
+        async with self.database.connection() as connection:
+            programs = await retention.programs(connection)
+        await for_each(programs, lambda program_id: self._purge_messages(program_id, before))
+
+    async def purge_custom_messages(self) -> None:
+        """Remove messages that programs have published and wanted kept until now."""
+        now = self.clock()
         await self._purge("messages", lambda c: retention.purge_custom(c, now, _BATCH))
-        await self._purge("attempts", lambda c: _attempts(c, attempts))
-        await self._purge("deliveries", lambda c: _deliveries(c, deliveries))
+
+    async def purge_attempts(self) -> None:
+        """Remove attempts that are older than they have to be kept."""
+        before = self.clock() - self.kept.attempts
+        bound = earliest_id(before)
+        await self._purge("attempts", lambda c: retention.purge_attempts(c, bound, before, _BATCH))
+
+    async def purge_deliveries(self) -> None:
+        """Remove deliveries that ended longer ago than they have to be kept."""
+        before = self.clock() - self.kept.deliveries
+        bound = earliest_id(before)
+        await self._purge("deliveries", lambda c: retention.purge_deliveries(c, bound, before, _BATCH))
 
     async def reseal(self) -> int:
         """Seal anew what older keys have sealed, and return how much that was."""
@@ -99,18 +117,15 @@ class KeepHouse:
             get_logger().info("secrets_resealed", count=count)
         return count
 
-    async def _purge_messages(self, before: datetime) -> None:
-        async with self.database.connection() as connection:
-            programs = await retention.programs(connection)
-        for program_id in programs:
-            since = _EPOCH
+    async def _purge_messages(self, program_id: uuid.UUID, before: datetime) -> None:
+        since = _EPOCH
 
-            async def remove(connection: Connection, program_id: uuid.UUID = program_id) -> int:
-                nonlocal since
-                removed, since = await retention.purge_messages(connection, program_id, since, before, _BATCH)
-                return removed
+        async def remove(connection: Connection) -> int:
+            nonlocal since
+            removed, since = await retention.purge_messages(connection, program_id, since, before, _BATCH)
+            return removed
 
-            await self._purge("messages", remove)
+        await self._purge("messages", remove)
 
     async def _purge(self, what: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
         async def batch() -> int:
@@ -130,11 +145,3 @@ def _show(census: Census) -> None:
         WEBHOOK_BREAKERS.labels(breaker).set(census.breakers[breaker])
     for reason in get_args(PauseReason):
         WEBHOOK_PAUSES.labels(reason).set(census.pauses[reason])
-
-
-async def _attempts(connection: Connection, before: datetime) -> int:
-    return await retention.purge_attempts(connection, earliest_id(before), before, _BATCH)
-
-
-async def _deliveries(connection: Connection, before: datetime) -> int:
-    return await retention.purge_deliveries(connection, earliest_id(before), before, _BATCH)

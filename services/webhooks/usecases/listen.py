@@ -26,8 +26,7 @@ from services.webhooks.usecases.create_endpoint import check_partner, check_type
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
-from shared.faults import TransientFault
-from shared.log import get_logger
+from shared.periodic import Periodic
 
 # Between two questions of a listener that lives there are seconds; one that is gone leaves nothing behind for long.
 LIVES_ON: Final = timedelta(minutes=5)
@@ -79,15 +78,14 @@ class ListenerHub:
         self._database = database
         self._clock = clock
         self._waiting: dict[uuid.UUID, asyncio.Event] = {}
-        self._is_wanted = asyncio.Event()
         self._is_closed = False
+        self.task = Periodic("serve_listeners", POLL_SECONDS, self._look)
 
     async def wait(self, listener_id: uuid.UUID, seconds: float) -> None:
         """Return once there may be something for a listener, or the time is over, or the process is about to end."""
         if self._is_closed:
             return
         event = self._waiting.setdefault(listener_id, asyncio.Event())
-        self._is_wanted.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
@@ -99,22 +97,15 @@ class ListenerHub:
         for event in self._waiting.values():
             event.set()
 
-    async def run(self) -> None:
-        """Look for whoever waits, until cancelled."""
-        while True:
-            if not self._waiting:
-                self._is_wanted.clear()
-                await self._is_wanted.wait()
-            try:
-                async with self._database.connection() as connection:
-                    found = await listeners.have_due(connection, self._waiting, self._clock())
-            except TransientFault as fault:
-                get_logger().warning("listeners_not_served", reason=str(fault))
-                found = []
-            for listener_id in found:
-                if (event := self._waiting.get(listener_id)) is not None:
-                    event.set()
-            await asyncio.sleep(POLL_SECONDS)
+    async def _look(self) -> None:
+        """Wake those that something is due for."""
+        if not self._waiting:
+            return
+        async with self._database.connection() as connection:
+            found = await listeners.have_due(connection, self._waiting, self._clock())
+        for listener_id in found:
+            if (event := self._waiting.get(listener_id)) is not None:
+                event.set()
 
 
 @dataclass(frozen=True, slots=True)

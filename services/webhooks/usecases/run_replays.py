@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,6 +23,7 @@ from shared.events.webhooks import WebhookReplayCompletedV1
 from shared.faults import TransientFault
 from shared.ids import earliest_id, new_id
 from shared.log import get_logger
+from shared.periodic import Periodic
 
 LEASE: Final = timedelta(seconds=30)
 POLL_SECONDS: Final = 2.0
@@ -43,7 +43,12 @@ class RunReplays:
     new_id: Callable[[], uuid.UUID]
     note_backlog: Callable[[], None]
     hand_over: HandOver
+    task: Periodic = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.task = Periodic("run_replays", POLL_SECONDS, self._take_up, wake=self._wake)
 
     def wake(self) -> None:
         """Learn that there is a new job."""
@@ -51,20 +56,12 @@ class RunReplays:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        under_way: set[asyncio.Task[None]] = set()
         try:
-            while True:
-                under_way = {task for task in under_way if not task.done()}
-                while len(under_way) < MAX_AT_ONCE and (replay := await self._claim()) is not None:
-                    under_way.add(asyncio.create_task(self._work(replay)))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._wake.wait()
-                self._wake.clear()
+            await self.task.run()
         finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            for working in self._under_way:
+                working.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def step(self, replay: Replay) -> int | None:
         """Do one step and return how many deliveries are due now; None when the job has come to its end."""
@@ -96,14 +93,16 @@ class RunReplays:
             self.note_backlog()
         return None if done.position is None else done.enqueued
 
+    async def _take_up(self) -> None:
+        while len(self._under_way) < MAX_AT_ONCE and (replay := await self._claim()) is not None:
+            working = asyncio.create_task(self._work(replay))
+            self._under_way.add(working)
+            working.add_done_callback(self._under_way.discard)
+
     async def _claim(self) -> Replay | None:
         now = self.clock()
-        try:
-            async with self.database.connection() as connection:
-                return await replays.claim(connection, secrets.randbits(62), now + LEASE, now)
-        except TransientFault as fault:
-            get_logger().warning("replay_claim_failed", reason=str(fault))
-            return None
+        async with self.database.connection() as connection:
+            return await replays.claim(connection, secrets.randbits(62), now + LEASE, now)
 
     async def _work(self, replay: Replay) -> None:
         """Go on to the end; after a fault the lease runs out, and whoever finds the job goes on."""
@@ -114,6 +113,8 @@ class RunReplays:
                 await asyncio.sleep(enqueued / replay.rate_per_second)
         except TransientFault as fault:
             log.warning("replay_delayed", reason=str(fault))
+        except Exception as error:
+            log.error("replay_failed", exc_info=error)  # noqa: TRY400 - as everywhere: the fact, and what it came of
         else:
             log.info("replay_left")
 

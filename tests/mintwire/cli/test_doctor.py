@@ -25,7 +25,7 @@ EVERYTHING = {
     *(
         f"{service} {fact}"
         for service in ("codes", "redemption", "webhooks")
-        for fact in ("lives", "is ready", "has our time")
+        for fact in ("lives", "is ready", "maintenance", "has our time")
     ),
     *("broker answers", "broker topology", "unrouted is empty"),
     *(f"{queue} {fact}" for queue in WORK_QUEUES for fact in ("is consumed", "keeps up")),

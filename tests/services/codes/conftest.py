@@ -20,6 +20,7 @@ from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.events.envelope import OutboxEvent
+from shared.web.health import Report
 from tests.databases import Database
 
 OPERATOR_TOKEN = "operator-token-for-tests"
@@ -137,8 +138,8 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
     def hand_over(events: Sequence[OutboxEvent]) -> None:
         handed_over.extend(events)
 
-    async def ready() -> dict[str, str]:
-        return {"database": "ok"}
+    async def ready() -> Report:
+        return Report({"database": "ok"})
 
     async with (
         connect(database.codes, "codes", 6) as pool,

@@ -416,7 +416,7 @@ class TestJobs:
 async def test_the_runner_works_through_what_comes_and_stops_between_chunks(
     service: Service, program: Owner, coupon: str
 ) -> None:
-    running = asyncio.create_task(service.runner.run())
+    running = asyncio.create_task(service.runner.task.run())
     try:
         job_id = await queued(service, program, 2_000)
         async with asyncio.timeout(60):

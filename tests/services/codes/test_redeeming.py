@@ -15,6 +15,7 @@ from services.redemption import app as redemption
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
+from shared.web.health import Report
 from tests.databases import Database
 from tests.services.codes.conftest import HeldClock, Owner, Reply, Service, running_service
 
@@ -49,8 +50,8 @@ class Pair:
 
 @pytest.fixture
 async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
-    async def ready() -> dict[str, str]:
-        return {"database": "ok"}
+    async def ready() -> Report:
+        return Report({"database": "ok"})
 
     async with redemption.open_database(database.redemption, 4) as pool:
         announced: list[OutboxEvent] = []

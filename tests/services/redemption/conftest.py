@@ -21,6 +21,7 @@ from shared.broker.consumer import Received, Reject
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
+from shared.web.health import Report
 from tests.databases import Database
 from tests.services.redemption.merchant import NOW, Merchant
 
@@ -126,8 +127,8 @@ async def open_shop(
 ) -> AsyncIterator[Shop]:
     """Run the HTTP side of the service without its broker."""
 
-    async def ready() -> dict[str, str]:
-        return {"database": "ok"}
+    async def ready() -> Report:
+        return Report({"database": "ok"})
 
     cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
     app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready)

@@ -16,12 +16,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.webhooks.app import build_app, build_dispatcher, build_use_cases, open_sender
 from services.webhooks.consumers import EventConsumer
-from services.webhooks.dispatcher import upkeep
+from services.webhooks.dispatcher import dispatcher as dispatching
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.names import Lookup, look_up
 from services.webhooks.sender.urls import URLChecker
+from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import ListenerHub
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.take_in_events import TakeInEvents
@@ -36,6 +37,7 @@ from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
+from shared.web.health import Report
 from tests.databases import Database
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
@@ -268,8 +270,8 @@ async def running_service(
     def hand_over(events: Sequence[OutboxEvent]) -> None:
         handed_over.extend(events)
 
-    async def ready() -> dict[str, str]:
-        return {"database": "ok"}
+    async def ready() -> Report:
+        return Report({"database": "ok"})
 
     async with (
         connect(database.webhooks, "webhooks", 6) as pool,
@@ -307,10 +309,25 @@ async def running_service(
 
 async def _run(dispatcher: Dispatcher | None, worker: RunReplays | None, hub: ListenerHub) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(hub.run())
+        group.create_task(hub.task.run())
         for part in (dispatcher, worker):
             if part is not None:
                 group.create_task(part.run())
+
+
+async def look_after_endpoints(house: KeepHouse) -> None:
+    """Do what is done every few seconds."""
+    await house.resume_endpoints()
+    await house.expire_listeners()
+    await house.count_endpoints()
+
+
+async def purge(house: KeepHouse) -> None:
+    """Remove all that is old enough."""
+    await house.purge_messages()
+    await house.purge_custom_messages()
+    await house.purge_attempts()
+    await house.purge_deliveries()
 
 
 async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: datetime) -> Merchant:
@@ -370,7 +387,7 @@ async def make_key(
 @pytest.fixture(autouse=True)
 def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service looks for every few seconds it looks for at once."""
-    monkeypatch.setattr(upkeep, "HOUSEKEEPING_SECONDS", 0.2)
+    monkeypatch.setattr(dispatching, "UPKEEP_SECONDS", 0.2)
 
 
 @pytest.fixture

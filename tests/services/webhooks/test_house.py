@@ -6,7 +6,7 @@ from typing import Any
 from services.webhooks.domain.retention import Retention
 from services.webhooks.usecases.keep_house import KeepHouse
 from shared.database.sealing import Seal
-from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Service, code_redeemed
+from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Service, code_redeemed, look_after_endpoints, purge
 from tests.services.webhooks.receiver import Receiver
 
 
@@ -39,10 +39,10 @@ async def test_a_pause_ends_by_itself_and_what_has_waited_goes_out(
     assert (health.data["status"], health.data["paused_until"]) == ("paused", paused.data["paused_until"])
     await service.consume(code_redeemed(merchant))
     house = house_of(service)
-    await house.look_after_endpoints()
+    await look_after_endpoints(house)
     assert (await service.send("GET", path, merchant.partner_key)).data["status"] == "paused"
     service.clock.advance(minutes=11)
-    await house.look_after_endpoints()
+    await look_after_endpoints(house)
     shown = (await service.send("GET", path, merchant.partner_key)).data
     assert (shown["status"], shown["paused_until"]) == ("active", None)
     assert (await service.send("GET", f"{path}/health", merchant.partner_key)).data["paused_until"] is None
@@ -59,7 +59,7 @@ async def test_a_pause_without_an_end_stays_until_somebody_resumes(
     await service.send("POST", f"{path}/pause", merchant.partner_key)
     assert (await service.send("GET", f"{path}/health", merchant.partner_key)).data["paused_until"] is None
     service.clock.advance(days=3)
-    await house_of(service).look_after_endpoints()
+    await look_after_endpoints(house_of(service))
     assert (await service.send("GET", path, merchant.partner_key)).data["status"] == "paused"
     assert (await service.send("POST", f"{path}/resume", merchant.partner_key)).data["status"] == "active"
 
@@ -91,7 +91,7 @@ async def test_old_things_go_in_their_order(service: Service, merchant: Merchant
     house = house_of(service, payloads=10, attempts=20, deliveries=30)
     for days, left in ((9, (2, 2, 2, 1)), (2, (0, 2, 2, 1)), (10, (0, 0, 2, 1)), (10, (0, 0, 0, 0))):
         service.clock.advance(days=days)
-        await house.purge()
+        await purge(house)
         assert await counts(service) == left
         if left[0] == 0 and left[2]:
             letter = (await service.send("GET", "/dead-letters", merchant.partner_key)).data[0]
@@ -111,7 +111,7 @@ async def test_what_waits_to_be_sent_keeps_its_message(
     await service.consume(code_redeemed(merchant))
     await service.admin.execute("UPDATE webhooks.delivery_queue SET ends_at = '2999-01-01'")
     service.clock.advance(days=100)
-    await house_of(service).purge()
+    await purge(house_of(service))
     assert await counts(service) == (1, 0, 1, 0)
     await service.send("POST", f"/endpoints/{endpoint['id']}/resume", merchant.partner_key)
     await service.settled(1)

@@ -10,7 +10,7 @@ from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import LEASE, LIVES_ON, NAMED_LIVES_ON
 from shared.database.sealing import Seal
 from shared.ids import new_id
-from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Reply, Service, code_redeemed
+from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Reply, Service, code_redeemed, look_after_endpoints
 
 
 async def opened(service: Service, merchant: Merchant, **members: Any) -> Any:
@@ -115,7 +115,7 @@ async def test_a_deserted_listener_closes_itself_and_one_that_asks_does_not(
     service.clock.advance(seconds=LIVES_ON.total_seconds() - 1)
     assert (await ask(service, merchant, alive)).status == 200
     service.clock.advance(seconds=2)
-    await house.look_after_endpoints()
+    await look_after_endpoints(house)
     assert (await ask(service, merchant, deserted)).status == 404
     assert (await ask(service, merchant, alive)).status == 200
 
@@ -145,7 +145,7 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
         lambda _: None,
         service.acts.extend,
     )
-    await house.look_after_endpoints()
+    await look_after_endpoints(house)
     again = await reopened(service, merchant, name="laptop")
     assert (again["id"], again["secret"], again["waiting"]) == (first["id"], first["secret"], 2)
     handed = (await ask(service, merchant, again)).data
@@ -153,7 +153,7 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
     assert sorted(each["is_repeated"] for each in handed) == [False, True]
     assert done["message_id"] not in {each["message_id"] for each in handed}
     service.clock.advance(seconds=NAMED_LIVES_ON.total_seconds())
-    await house.look_after_endpoints()
+    await look_after_endpoints(house)
     assert (await ask(service, merchant, again)).status == 404
     assert (await opened(service, merchant, name="laptop"))["id"] != first["id"]
 

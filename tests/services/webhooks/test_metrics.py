@@ -23,6 +23,7 @@ from tests.services.webhooks.conftest import (
     Merchant,
     Service,
     code_redeemed,
+    look_after_endpoints,
     make_merchant,
     running_service,
 )
@@ -229,7 +230,7 @@ async def test_what_somebody_sends_by_hand_says_nothing_about_the_way(
 
 async def endpoints_say(service: Service) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Count anew, and return the endpoints by state, by breaker and by the reason of their pause."""
-    await house_of(service).look_after_endpoints()
+    await look_after_endpoints(house_of(service))
     now = await read(service)
     return (
         by_label(now, "mintwire_webhook_endpoints", "state"),
@@ -390,5 +391,5 @@ async def test_every_label_has_a_bounded_set_of_values(
         receiver.status = status
         await service.consume(code_redeemed(merchant, f"C{number}"))
         await service.attempted(number + 1)
-    await house_of(service).look_after_endpoints()
+    await look_after_endpoints(house_of(service))
     assert unknown(await read(service)) == []

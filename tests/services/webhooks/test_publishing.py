@@ -20,6 +20,7 @@ from tests.services.webhooks.conftest import (
     Service,
     code_redeemed,
     make_merchant,
+    purge,
     until,
 )
 from tests.services.webhooks.receiver import Receiver
@@ -276,7 +277,7 @@ async def test_each_is_kept_as_long_as_it_was_asked_to_be(
     house = house_of(service)
     for days, left in ((4, 10), (2, 9), (23, 9), (2, 3), (58, 3), (2, 0)):
         service.clock.advance(days=days)
-        await house.purge()
+        await purge(house)
         assert len(await ids(service)) == left
         if left == 9:
             assert short["id"] not in await ids(service)
@@ -294,7 +295,7 @@ async def test_what_waits_is_kept_beyond_its_time(service: Service, merchant: Me
     made = (await publish(service, key, retention_days=5)).data
     await service.admin.execute("UPDATE webhooks.delivery_queue SET ends_at = '2999-01-01'")
     service.clock.advance(days=100)
-    await house_of(service).purge()
+    await purge(house_of(service))
     assert (await service.send("GET", f"/messages/{made['id']}", key)).status == 200
 
 

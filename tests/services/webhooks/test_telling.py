@@ -8,7 +8,15 @@ from services.webhooks.domain.retention import Retention
 from services.webhooks.domain.schedule import STEPS
 from services.webhooks.usecases.keep_house import KeepHouse
 from shared.database.sealing import Seal
-from tests.services.webhooks.conftest import KEPT, SECRET_KEY, Merchant, Service, code_redeemed, until
+from tests.services.webhooks.conftest import (
+    KEPT,
+    SECRET_KEY,
+    Merchant,
+    Service,
+    code_redeemed,
+    look_after_endpoints,
+    until,
+)
 from tests.services.webhooks.receiver import Receiver
 
 URL = "https://example.com/hooks"
@@ -94,7 +102,7 @@ async def test_a_pause_that_ends_by_itself_is_told_and_listeners_are_not(service
     seal = Seal(SECRET_KEY)
     house = KeepHouse(service.pool, service.clock, seal, kept, lambda _: None, service.acts.extend)
     for expected in ([("webhook.endpoint_enabled", "paused")], []):
-        await house.look_after_endpoints()
+        await look_after_endpoints(house)
         assert [(kind, data["was"]) for kind, data in told(service)] == expected
 
 

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from shared.api_keys import Credential
 from shared.faults import TransientFault
 from shared.web import build_application
+from shared.web.health import Report
 from tests.shared.web.routes import KEPT, Kept, OutOfStock, make_routes
 
 Client = TestClient[web.Request, web.Application]
@@ -58,9 +59,10 @@ class Parts:
     """What `/readyz` is told."""
 
     states: dict[str, str] = field(default_factory=lambda: {"database": "ok"})
+    details: dict[str, str] = field(default_factory=dict)
 
-    async def ready(self) -> dict[str, str]:
-        return self.states
+    async def ready(self) -> Report:
+        return Report(self.states, self.details)
 
 
 @pytest.fixture

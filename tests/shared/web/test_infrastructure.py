@@ -14,10 +14,16 @@ PROGRAM = {"Authorization": "Bearer program"}
 
 async def test_ready_names_the_parts_and_is_not_ready_when_one_is_not(client: Client, parts: Parts) -> None:
     answer = await client.get("/readyz")
-    assert (answer.status, await answer.json()) == (200, {"status": "ok", "parts": {"database": "ok"}})
+    assert (answer.status, await answer.json()) == (200, {"status": "ok", "parts": {"database": "ok"}, "details": {}})
     parts.states["broker"] = "topology missing"
     answer = await client.get("/readyz")
     assert (answer.status, (await answer.json())["parts"]["broker"]) == (503, "topology missing")
+
+
+async def test_a_detail_is_shown_and_leaves_the_service_ready(client: Client, parts: Parts) -> None:
+    parts.details["purge_jobs"] = "failing since 2026-01-01T00:00:00.000Z: KeyError"
+    answer = await client.get("/readyz")
+    assert (answer.status, (await answer.json())["details"]) == (200, parts.details)
 
 
 async def test_process_that_is_stopping_is_not_ready(app: web.Application, client: Client) -> None:

@@ -1,0 +1,155 @@
+"""Periodic tasks: what a service does again and again beside its requests and messages, until the process stops.
+
+A task outlives whatever it raises. A failure is logged once per kind, counted, and followed by a longer pause; others
+go on meanwhile, and `/readyz` shows it by name. A task that works on many things does not stop at the first bad one:
+see `for_each`.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, TypeVar
+
+from shared.clock import Clock, format_milliseconds, utc_now
+from shared.faults import TransientFault
+from shared.log import get_logger
+from shared.metrics import MAINTENANCE_FAILURES
+
+T = TypeVar("T")
+
+# A server that was away may be back at once; what is wrong with the work itself seldom mends itself.
+MOST_TRANSIENT_SECONDS: Final = 2.0
+MOST_PAUSE_SECONDS: Final = 30.0
+_SHORTEST_PAUSE_SECONDS: Final = 0.1
+_MOST_DOUBLINGS: Final = 10
+
+
+class Periodic:
+    """One task: calls `act`, waits `interval_seconds`, and so on; `wake` ends that wait.
+
+    An `act` that returns True is called again without a wait: it knows that there is more to do. After a failure the
+    task waits for at least as long as usual, longer each time, and `wake` does not shorten it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        interval_seconds: float,
+        act: Callable[[], Awaitable[object]],
+        *,
+        wake: asyncio.Event | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.name = name
+        self._interval_seconds = interval_seconds
+        self._act = act
+        self._wake = wake or asyncio.Event()
+        self._clock = clock
+        self._failures = 0
+        self._failing_since: datetime | None = None
+        self._kinds: set[str] = set()
+        # The series is there before the first failure, so that a rate over it sees that one too.
+        self._count = MAINTENANCE_FAILURES.labels(name)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the last call ended without an exception."""
+        return self._failing_since is None
+
+    @property
+    def state(self) -> str:
+        """`ok`, or since when the task fails and by what kinds of exception; never their text."""
+        if self._failing_since is None:
+            return "ok"
+        return f"failing since {format_milliseconds(self._failing_since)}: {', '.join(sorted(self._kinds))}"
+
+    async def run(self) -> None:
+        """Call the task again and again until cancelled."""
+        while True:
+            # Cleared before acting: what arrives meanwhile calls it again.
+            self._wake.clear()
+            pause = await self._call()
+            if self._failures:
+                await asyncio.sleep(pause)
+            else:
+                await self._rest(pause)
+
+    async def _call(self) -> float:
+        """Act once and return the seconds until the next time."""
+        try:
+            result = await self._act()
+        except asyncio.CancelledError as error:
+            # The broker's client fails futures with it; only what was asked of this task ends it.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next call may work and the others must go on
+            return self._failed(error)
+        self._worked()
+        return 0.0 if result is True else self._interval_seconds
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def _failed(self, error: BaseException) -> float:
+        causes = list(_leaves(error))
+        is_transient = all(isinstance(cause, TransientFault) for cause in causes)
+        self._count.inc()
+        self._failures += 1
+        self._failing_since = self._failing_since or self._clock()
+        new = {type(cause).__name__: cause for cause in causes if type(cause).__name__ not in self._kinds}
+        self._kinds |= new.keys()
+        log = get_logger()
+        for kind, cause in new.items():
+            facts = {"task": self.name, "kind": kind, "reason": str(cause)}
+            if isinstance(cause, TransientFault):
+                log.warning("maintenance_failed", **facts)
+            else:
+                log.error("maintenance_failed", **facts, exc_info=cause)
+        return self._backoff(MOST_TRANSIENT_SECONDS if is_transient else MOST_PAUSE_SECONDS)
+
+    def _backoff(self, most: float) -> float:
+        first = max(self._interval_seconds, _SHORTEST_PAUSE_SECONDS)
+        longest = max(self._interval_seconds, most)
+        pause = min(longest, first * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS))
+        # Replicas that failed together do not come back together.
+        return pause * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+    def _worked(self) -> None:
+        if self._failing_since is None:
+            return
+        seconds = (self._clock() - self._failing_since).total_seconds()
+        get_logger().info("maintenance_recovered", task=self.name, failures=self._failures, seconds=round(seconds, 3))
+        self._failures = 0
+        self._failing_since = None
+        self._kinds = set()
+
+
+async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]]) -> None:
+    """Act on every element, whatever others raise; in the end raise what they raised as one group.
+
+    A TransientFault ends it at once: it says that the server is away, for this element as for the next.
+    """
+    errors: list[Exception] = []
+    for element in elements:
+        try:
+            await act(element)
+        except TransientFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised in the end, when the others have had their turn
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("Some elements failed", errors)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

@@ -1,0 +1,165 @@
+"""Periodic tasks outlive whatever they raise, say so once, and go on when it is over."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from shared import periodic
+from shared.faults import TransientFault
+from shared.periodic import Periodic, for_each
+
+NAME = "test_task"
+
+
+class Script:
+    """What a task comes across, call by call; after that it works."""
+
+    def __init__(self, *faults: BaseException | None) -> None:
+        self._faults = list(faults)
+        self.calls = 0
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        if self._faults and (fault := self._faults.pop(0)) is not None:
+            raise fault
+
+
+@asynccontextmanager
+async def running(task: Periodic) -> AsyncIterator[asyncio.Task[None]]:
+    running = asyncio.create_task(task.run())
+    try:
+        yield running
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 - tests wait on a condition
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(periodic, "MOST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(periodic, "_SHORTEST_PAUSE_SECONDS", 0.001)
+
+
+def failures() -> float:
+    return REGISTRY.get_sample_value("mintwire_maintenance_failures_total", {"task": NAME}) or 0.0
+
+
+async def test_a_task_goes_on_after_whatever_it_raises() -> None:
+    """One comparison of a naive time with an aware one once took a whole service down."""
+    script = Script(TypeError("naive"), TransientFault("away"), asyncio.CancelledError(), MemoryError())
+    task = Periodic(NAME, 0.001, script)
+    before = failures()
+    async with running(task) as loop:
+        await until(lambda: script.calls > 5)
+        assert not loop.done()
+    assert task.is_ok
+    assert failures() - before == 4
+
+
+async def test_each_kind_is_logged_once_and_so_is_the_end() -> None:
+    script = Script(TypeError("a"), TypeError("b"), TransientFault("c"), TypeError("d"), None, TypeError("e"))
+    with capture_logs() as logged:
+        async with running(Periodic(NAME, 0.001, script)):
+            await until(lambda: script.calls > 8)
+    assert [(line["event"], line.get("kind"), line["log_level"]) for line in logged] == [
+        ("maintenance_failed", "TypeError", "error"),
+        ("maintenance_failed", "TransientFault", "warning"),
+        ("maintenance_recovered", None, "info"),
+        ("maintenance_failed", "TypeError", "error"),
+        ("maintenance_recovered", None, "info"),
+    ]
+    assert {line["task"] for line in logged} == {NAME}
+    assert [line["failures"] for line in logged if line["event"] == "maintenance_recovered"] == [4, 1]
+
+
+async def test_what_is_shown_names_the_kinds_and_never_their_text() -> None:
+    """`/readyz` needs no key, and texts of exceptions carry rows."""
+    script = Script(*([ExceptionGroup("some", [KeyError("secret"), ValueError("secret")])] * 1000))
+    task = Periodic(NAME, 0.001, script)
+    assert task.state == "ok"
+    async with running(task):
+        await until(lambda: not task.is_ok)
+        assert task.state.startswith("failing since 20")
+        assert task.state.endswith("Z: KeyError, ValueError")
+
+
+async def test_pauses_grow_and_a_wake_does_not_shorten_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose failure wakes itself would else run hot."""
+    slept: list[float] = []
+    pause = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await pause(0)
+
+    monkeypatch.setattr(periodic, "MOST_PAUSE_SECONDS", 30.0)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    wake = asyncio.Event()
+    calls = 0
+
+    async def act() -> None:
+        nonlocal calls
+        calls += 1
+        wake.set()
+        raise ValueError if calls < 12 else TransientFault
+
+    async with running(Periodic(NAME, 1.0, act, wake=wake)):
+        while calls < 20:
+            await pause(0)
+    assert all(0.75 * full <= got <= full for full, got in zip([1, 2, 4, 8, 16, 30, 30], slept, strict=False))
+    assert slept[15] <= periodic.MOST_TRANSIENT_SECONDS
+
+
+async def test_a_wake_calls_it_early_and_true_calls_it_again() -> None:
+    wake = asyncio.Event()
+    answers = [True, True, False]
+    calls = 0
+
+    async def act() -> bool:
+        nonlocal calls
+        calls += 1
+        return answers.pop(0) if answers else False
+
+    async with running(Periodic(NAME, 3600.0, act, wake=wake)):
+        await until(lambda: calls == 3)
+        await asyncio.sleep(0.01)
+        assert calls == 3
+        wake.set()
+        await until(lambda: calls == 4)
+
+
+async def test_one_bad_element_does_not_keep_the_others_from_their_turn() -> None:
+    done: list[int] = []
+
+    async def act(element: int) -> None:
+        if element in {1, 3}:
+            raise ValueError(element)
+        done.append(element)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await for_each(range(5), act)
+    assert (done, len(caught.value.exceptions)) == ([0, 2, 4], 2)
+
+
+async def test_a_server_that_is_away_ends_the_round() -> None:
+    calls = 0
+
+    async def act(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        raise TransientFault("away")
+
+    work: Awaitable[None] = for_each(range(5), act)
+    with pytest.raises(TransientFault):
+        await work
+    assert calls == 1
