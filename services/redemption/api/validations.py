@@ -30,7 +30,7 @@ class ValidationBody(RequestModel):
     """An order that is about to be paid; with its reference its own reservation does not stand in its way."""
 
     codes: Codes
-    order_ref: RequiredText | None = None
+    order_ref: RequiredText | None = Field(None, description="Left out of account with a publishable key.")
     customer: CustomerBody | None = None
     order: OrderBody | None = None
 
@@ -63,16 +63,23 @@ class ValidationData(ResponseModel):
     valid: bool
     codes: list[CodeVerdict]
     order: OrderTotals = Field(description="Amounts are integers in minor units.")
+    are_histories_counted: bool = Field(
+        description="False with a publishable key: what the order and the customer did before is left out, so a limit "
+        "per customer may still refuse the code."
+    )
 
 
 _NO_IDS: Final = {"code_id": None, "coupon_id": None, "partner_id": None}
 _REFUSED: Final = ValidationData(
-    valid=False, codes=[], order=OrderTotals(currency=None, subtotal=None, discount=None, total=None)
+    valid=False,
+    codes=[],
+    order=OrderTotals(currency=None, subtotal=None, discount=None, total=None),
+    are_histories_counted=False,
 )
 
 
 async def validate(request: Request) -> web.StreamResponse:
-    """Judge codes; for a publishable key without saying why one is refused."""
+    """Judge codes; for a publishable key without saying why one is refused, and without anybody's history."""
     body = request.body(ValidationBody)
     purchase = purchase_of(
         request.program_id,
@@ -100,7 +107,7 @@ async def _validate_publicly(request: Request, body: ValidationBody, purchase: P
     data = _data(body, appraisals)
     # Ids are the merchant's own affair.
     codes = [code.model_copy(update=_NO_IDS) for code in data.codes]
-    return data_response(data.model_copy(update={"codes": codes}))
+    return data_response(data.model_copy(update={"codes": codes, "are_histories_counted": False}))
 
 
 def _data(body: ValidationBody, appraisals: Sequence[Appraisal]) -> ValidationData:
@@ -118,6 +125,7 @@ def _data(body: ValidationBody, appraisals: Sequence[Appraisal]) -> ValidationDa
             discount=discount,
             total=None if subtotal is None or discount is None else subtotal - discount,
         ),
+        are_histories_counted=True,
     )
 
 
@@ -155,7 +163,9 @@ ROUTES: Final = (
         description="A refused code is no error: its verdict says why. Only redemptions and reservations are promises."
         "\n\nA publishable key, which may stand in a page, is told whether all codes are good, and what they take off "
         "if so: every refusal reads the same, without verdicts. After 20 refusals within 10 minutes an address has to "
-        "wait until these are over.",
+        "wait until these are over. What orders and customers did before is left out of account: the order's reference "
+        "changes nothing, nor does a limit per customer refuse anybody. Codes that lack only a customer have their "
+        "verdict, `customer_required`, and are not counted as refusals.",
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order": {"currency": "EUR", "subtotal": 4900}}},
     ),
 )

@@ -60,13 +60,8 @@ WHERE (SELECT true FROM codes.credential_v1 k WHERE k.program_id = p.id LIMIT 1)
 """
 
 
-async def read_orders(
-    connection: Connection, orders: Sequence[OrderKey], now: datetime, *, reads_all: bool = False
-) -> dict[OrderKey, OrderBook]:
-    """Return what orders have done; those of which nothing is known are not among them.
-
-    With `reads_all` every statement is run, needed or not.
-    """
+async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: datetime) -> dict[OrderKey, OrderBook]:
+    """Return what orders have done; those of which nothing is known are not among them."""
     keys = [order[0] for order in orders], [order[1] for order in orders]
     books: dict[OrderKey, OrderBook] = {}
     with_refunds: list[OrderKey] = []
@@ -85,9 +80,9 @@ async def read_orders(
     for row in await connection.fetch(READ_REDEMPTIONS, *keys):
         books[row["program_id"], row["order_ref"]].redemptions.append(Redemption(*row))
     reserved = [key for key, book in books.items() if book.reservation_id is not None]
-    if reserved or reads_all:
+    if reserved:
         await _read_holds(connection, books, reserved)
-    if with_refunds or reads_all:
+    if with_refunds:
         await _read_refunds(connection, books, with_refunds)
     return books
 

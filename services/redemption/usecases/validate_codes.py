@@ -1,8 +1,11 @@
 """Says what codes would take off an order, or why they would not, by the rules of redeeming; nothing changes."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from services.redemption.domain.decision import Appraisal, appraise
+from services.redemption.domain.public import appraise_publicly
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.history import read_orders
 from services.redemption.store.locks import find
@@ -13,6 +16,9 @@ from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.faults import TransientFault
 
+T = TypeVar("T")
+Judge = Callable[[Connection, Purchase], Awaitable[T]]
+
 
 @dataclass(frozen=True, slots=True)
 class ValidateCodes:
@@ -21,26 +27,37 @@ class ValidateCodes:
     database: Database
     clock: Clock
 
-    async def __call__(self, purchase: Purchase, *, reads_all: bool = False) -> list[Appraisal]:
-        """Judge each code of an order that is about to be paid, now; raises TransientFault.
+    async def __call__(self, purchase: Purchase) -> list[Appraisal]:
+        """Judge each code of an order that is about to be paid, now; raises TransientFault."""
+        return await self._judge(purchase, _appraise)
 
-        With `reads_all` the same statements are run whatever they find.
+    async def publicly(self, purchase: Purchase) -> list[Appraisal] | None:
+        """Judge them without what orders and customers have done; None for a refusal. Raises TransientFault.
+
+        The same statements are run whatever they find and whatever the purchase says.
         """
+        return await self._judge(replace(purchase, order_ref=""), _appraise_publicly)
+
+    async def _judge(self, purchase: Purchase, judge: Judge[T]) -> T:
         purchase = replace(purchase, occurred_at=self.clock())
         async with self.database.connection() as connection:
             for _ in range(TRIES):
                 try:
-                    return await _appraise(connection, purchase, reads_all)
+                    return await judge(connection, purchase)
                 except TermsChanged:
                     continue
         raise TransientFault("The limits of the coupons change faster than they can be read.")
 
 
-async def _appraise(connection: Connection, purchase: Purchase, reads_all: bool) -> list[Appraisal]:
+async def _appraise(connection: Connection, purchase: Purchase) -> list[Appraisal]:
     now = purchase.occurred_at
     found = await find(connection, strings_of([purchase]))
-    orders = [purchase.order] if purchase.order_ref else []
-    history = await read_orders(connection, orders, now, reads_all=reads_all) if orders else {}
-    customers = customers_of([purchase], found)
-    books, _ = await open_books(connection, [purchase], customers, found, history, now, reads_all=reads_all)
+    history = await read_orders(connection, [purchase.order], now) if purchase.order_ref else {}
+    books, _ = await open_books(connection, [purchase], customers_of([purchase], found), found, history, now)
     return appraise(purchase, books)
+
+
+async def _appraise_publicly(connection: Connection, purchase: Purchase) -> list[Appraisal] | None:
+    found = await find(connection, strings_of([purchase]))
+    books, _ = await open_books(connection, [purchase], (), found, {}, purchase.occurred_at, reads_all=True)
+    return appraise_publicly(purchase, books)

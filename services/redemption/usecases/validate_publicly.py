@@ -1,6 +1,7 @@
-"""Validates codes for whoever holds a publishable key, which is everybody: good or not, never why not.
+"""Validates codes for anyone who holds a publishable key, which is everybody: good or not, never why not.
 
 Refusals are alike in what is answered and in what is asked of the database, and who is refused too often has to wait.
+What orders and customers have done is left out: whoever knows an order's reference or an e-mail address would ask.
 """
 
 import math
@@ -41,7 +42,10 @@ class ValidatePublicly:
     trusted_proxies: int
 
     async def __call__(self, asker: Asker, purchase: Purchase) -> Sequence[Appraisal] | None:
-        """Return the appraisals if all codes are good, else None; raises TooManyGuesses or TransientFault."""
+        """Return the appraisals if all codes are good or lack only a customer, which is no guess, else None.
+
+        Raises TooManyGuesses or TransientFault.
+        """
         now = self.clock()
         address = guesser(asker.remote, asker.forwarded_for, self.trusted_proxies)
         async with self.database.connection() as connection:
@@ -50,8 +54,8 @@ class ValidatePublicly:
                 window = await find_window(connection, asker.key_id, address)
                 GUESSES_REFUSED.inc()
                 raise TooManyGuesses(_seconds_left(((window or now) + WINDOW - now).total_seconds()))
-        appraisals = await self.validate_codes(purchase, reads_all=True)
-        if any(appraisal.fault is not None for appraisal in appraisals):
+        appraisals = await self.validate_codes.publicly(purchase)
+        if appraisals is None:
             return None
         async with self.database.connection() as connection:
             await refund_guess(connection, asker.key_id, address, started_at)

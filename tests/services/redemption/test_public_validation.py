@@ -31,7 +31,6 @@ REASONS = {
     "coupon_held",
     "partner_not_active",
     "customer_mismatch",
-    "customer_limit_reached",
     "partner_only",
     "first_order_only",
     "minimum_not_met",
@@ -99,7 +98,6 @@ async def make_refused(shop: Shop, merchant: Merchant) -> None:
     bound = await code("partner_only", partner_id=await merchant.partner(program))
     await merchant.restrict_code(bound, is_limited_to_partner=True)
     await code("currency_mismatch", await merchant.coupon(program, amount=500, currency="EUR"))
-    await restricted("customer_limit_reached", customer_redemption_limit=1)
     await restricted("first_order_only", is_first_order_only=True)
     await restricted("minimum_not_met", minimum_minor=100_000, minimum_currency="USD")
     await restricted("product_not_eligible", product_ids=["another"])
@@ -108,7 +106,6 @@ async def make_refused(shop: Shop, merchant: Merchant) -> None:
     for reason in (
         "code_used",
         "coupon_exhausted",
-        "customer_limit_reached",
         "period_limit_reached",
         "budget_exhausted",
     ):
@@ -121,26 +118,115 @@ async def make_refused(shop: Shop, merchant: Merchant) -> None:
 async def test_no_refusal_can_be_told_from_another(
     shop: Shop, merchant: Merchant, public_key: str, admin: Any, statements: list[str]
 ) -> None:
-    """By status, body, headers or what is asked of the database; the merchant is told which is which."""
+    """By status, body, headers or what is asked of the database; the merchant is told which is which.
+
+    Nor does it matter whether the order is named that has used the code, or holds it, or one that nobody has seen.
+    """
     await make_refused(shop, merchant)
     await validate(shop, public_key, "warm-up", order=ORDER, customer=CUSTOMER)
-    seen: dict[str, tuple[int, bytes, list[tuple[str, str]], tuple[str, ...]]] = {}
+    seen: dict[tuple[str, str | None], tuple[int, bytes, list[tuple[str, str]], tuple[str, ...]]] = {}
     for reason in [*sorted(REASONS), "no code at all: ¿?"]:
         code = reason.replace("_", "-")
         told = (await shop.validate(code, order=ORDER, customer=CUSTOMER)).data["codes"][0]
         assert told["reason"] == (reason if reason in REASONS else "code_unknown")
-        await admin.execute("DELETE FROM redemption.guesses")
-        statements.clear()
-        refused = await validate(shop, public_key, code, order=ORDER, customer=CUSTOMER)
-        headers = sorted((name, value) for name, value in refused.headers.items() if name.lower() not in OWN_HEADERS)
-        seen[reason] = refused.status, refused.raw, headers, tuple(statements)
-    first = seen["code_unknown"]
+        for ref in (None, f"used-{reason}", f"held-{reason}", "order-of-nobody"):
+            await admin.execute("DELETE FROM redemption.guesses")
+            statements.clear()
+            refused = await validate(shop, public_key, code, order=ORDER, customer=CUSTOMER, order_ref=ref)
+            headers = sorted(
+                (name, value) for name, value in refused.headers.items() if name.lower() not in OWN_HEADERS
+            )
+            seen[reason, ref] = refused.status, refused.raw, headers, tuple(statements)
+    first = seen["code_unknown", None]
     assert first[0] == 200
     assert first[1] == (
-        b'{"data":{"valid":false,"codes":[],"order":{"currency":null,"subtotal":null,"discount":null,"total":null}}}'
+        b'{"data":{"valid":false,"codes":[],"order":{"currency":null,"subtotal":null,"discount":null,"total":null},'
+        b'"are_histories_counted":false}}'
     )
-    for reason, answer in seen.items():
-        assert answer == first, reason
+    for asked, answer in seen.items():
+        assert answer == first, asked
+
+
+async def test_nobody_s_history_answers_a_publishable_key(
+    shop: Shop, merchant: Merchant, public_key: str, statements: list[str]
+) -> None:
+    """An address would say whether it has bought, an order's reference that a code is good and what it took off."""
+    coupon = await merchant.coupon(shop.program_id, percent=1000)
+    await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+    await merchant.code(shop.program_id, coupon, "WELCOME", limit=None)
+    askers = [
+        {"order": ORDER, "order_ref": ref, "customer": customer}
+        for ref in (None, "order-1", "order-2", "order-3")
+        for customer in (CUSTOMER, {"email": "Sarah+shop@example.com"}, {"id": "customer-1"}, {"id": "another"})
+    ]
+
+    async def answers() -> list[tuple[bytes, tuple[str, ...]]]:
+        found = []
+        for body in askers:
+            statements.clear()
+            found.append(((await validate(shop, public_key, "welcome", **body)).raw, tuple(statements)))
+        return found
+
+    await answers()
+    before = await answers()
+    assert len(set(before)) == 1
+    sold = {**ORDER, "subtotal": 9900}
+    assert (await shop.redeem("welcome", ref="order-1", order=sold, customer=CUSTOMER)).status == 201
+    by_mail = await shop.redeem("welcome", ref="order-2", order=sold, customer={"email": "sarah@example.com"})
+    assert by_mail.status == 201
+    assert (await shop.reserve("welcome", ref="order-3", customer={"id": "another"})).status == 201
+    assert (await shop.validate("welcome", order=ORDER, customer=CUSTOMER)).data["codes"][0]["reason"] == (
+        "customer_limit_reached"
+    )
+    assert await answers() == before
+
+
+async def test_an_answer_says_whether_histories_are_counted(shop: Shop, merchant: Merchant, public_key: str) -> None:
+    await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "SPRING")
+    assert (await shop.validate("spring")).data["are_histories_counted"] is True
+    for code in ("spring", "unknown"):
+        assert (await validate(shop, public_key, code)).data["are_histories_counted"] is False
+
+
+async def test_a_code_that_lacks_only_a_customer_says_so_and_is_no_guess(
+    shop: Shop, merchant: Merchant, public_key: str
+) -> None:
+    """A guest's cart asks again with every change, and would lock its address out before anybody could sign in."""
+    coupon = await merchant.coupon(shop.program_id, percent=1000)
+    await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+    await merchant.code(shop.program_id, coupon, "WELCOME", limit=None)
+    await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=2000), "SPRING")
+    for _ in range(BUDGET + 5):
+        answer = await validate(shop, public_key, "welcome", "spring", order=ORDER)
+        assert (answer.status, answer.data["valid"]) == (200, False)
+    lacking, good = answer.data["codes"]
+    assert (lacking["valid"], lacking["reason"], lacking["discount"]) == (False, "customer_required", None)
+    assert (good["valid"], good["reason"], good["discount"]["applied_minor"]) == (True, None, 1000)
+    assert {code[name] for code in (lacking, good) for name in ("code_id", "coupon_id", "partner_id")} == {None}
+    signed_in = await validate(shop, public_key, "welcome", "spring", order=ORDER, customer={"id": "sarah"})
+    assert signed_in.data["valid"]
+
+
+async def test_a_code_that_lacks_more_than_a_customer_is_refused_as_any(
+    shop: Shop, merchant: Merchant, public_key: str, admin: Any
+) -> None:
+    """Otherwise a guest would be told of codes that are used up, and could try strings beside one for free."""
+    alike = (await validate(shop, public_key, "unknown", order=ORDER)).raw
+    for name, columns in (("MINIMUM", {"minimum_minor": 100_000, "minimum_currency": "USD"}), ("PLAIN", {})):
+        coupon = await merchant.coupon(shop.program_id)
+        await merchant.restrict_coupon(coupon, customer_redemption_limit=1, **columns)
+        await merchant.code(shop.program_id, coupon, name, limit=1)
+    await shop.redeem("plain", ref="order-1", order=ORDER, customer=CUSTOMER)
+    coupon = await merchant.coupon(shop.program_id)
+    await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
+    await merchant.code(shop.program_id, coupon, "LACKING", limit=None)
+    await admin.execute("DELETE FROM redemption.guesses")
+    tries = (("minimum",), ("plain",), ("lacking", "unknown"), ("unknown", "lacking"), ("lacking", "minimum"))
+    for number, codes in enumerate(tries, 1):
+        assert (await validate(shop, public_key, *codes, order=ORDER)).raw == alike, codes
+        assert await admin.fetchval("SELECT charged FROM redemption.guesses") == number, codes
+    assert (await validate(shop, public_key, "lacking", order=ORDER)).data["codes"][0]["reason"] == "customer_required"
+    assert await admin.fetchval("SELECT charged FROM redemption.guesses") == len(tries)
 
 
 async def test_a_good_code_is_told_with_what_it_takes_off_and_without_the_merchants_ids(

@@ -1,0 +1,40 @@
+"""Judging codes for anybody: what orders and customers have done is left out, so that no answer tells of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.redemption.domain.books import Books
+from services.redemption.domain.decision import Appraisal, appraise
+from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.reasons import Reason
+from services.redemption.domain.terms import CodeTerms
+
+CUSTOMER_REQUIRED: Reason = "customer_required"
+
+
+def appraise_publicly(purchase: Purchase, books: Books) -> list[Appraisal] | None:
+    """Judge the codes of an order; None if any is refused, whatever the reason.
+
+    The purchase names no order. A limit per customer is held against nobody; where nobody is named and codes lack
+    nothing else, they are refused as `customer_required`, which is the one reason that is told.
+    """
+    appraisals = appraise(purchase, _without_customers(books))
+    if purchase.buyer.key is None and _are_good(appraisals):
+        # Without a customer no count of one is looked at.
+        appraisals = appraise(purchase, books)
+    return appraisals if _are_good(appraisals) else None
+
+
+def _are_good(appraisals: Sequence[Appraisal]) -> bool:
+    return all(each.fault is None or each.fault.reason == CUSTOMER_REQUIRED for each in appraisals)
+
+
+def _without_customers(books: Books) -> Books:
+    candidates = {key: [_unlimited(terms) for terms in found] for key, found in books.candidates.items()}
+    return replace(books, candidates=candidates)
+
+
+def _unlimited(terms: CodeTerms) -> CodeTerms:
+    if terms.restrictions.customer_limit is None:
+        return terms
+    return replace(terms, restrictions=replace(terms.restrictions, customer_limit=None))
