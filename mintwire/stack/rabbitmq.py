@@ -117,6 +117,8 @@ class RabbitMQServer:
         port = ports.free_port([known] if known else [])
         processes.write_private(self._folder / "port", str(port))
         processes.write_private(self._folder / "definitions.json", json.dumps(self._definitions, indent=1))
+        # Erlang's own cookie comes from the clock, and whoever guesses it runs code in the broker.
+        processes.write_private(self._folder / ".erlang.cookie", secrets.token_hex(32))
         (self._folder / "enabled_plugins").write_text("[].\n")
         settings = {
             "listeners.tcp.1": f"{ports.HOST}:{port}",
@@ -159,7 +161,7 @@ class RabbitMQServer:
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
-            # The Erlang cookie is written here.
+            # The Erlang cookie is looked for here.
             "HOME": str(folder),
             # The script then becomes the broker instead of waiting for it: one process, whose signals and
             # whose death are the broker's own.

@@ -7,7 +7,7 @@ an error. One that cannot run inside a transaction (CREATE INDEX CONCURRENTLY) s
 import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,20 @@ QUOTE_CREATE_ROLE = "SELECT format('CREATE ROLE %I NOLOGIN', $1::text)"
 QUOTE_SET_LOGIN = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
 QUOTE_GRANT_CONNECT = "SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1::text)"
 QUOTE_REVOKE_PUBLIC = "SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database())"
+# PostgreSQL lets every role connect to every database unless that is taken from PUBLIC, one database at a time.
+FIND_OPEN_DATABASES = """
+SELECT datname AS name, pg_has_role(datdba, 'USAGE') AS is_ours
+FROM pg_database
+WHERE datallowconn AND datname <> current_database() AND has_database_privilege('public', oid, 'CONNECT')
+ORDER BY datname
+"""
+# Superusers go by no right to connect, and the owner of a database has a right of his own.
+HAS_STRANGERS = """
+SELECT EXISTS (
+    SELECT 1 FROM pg_roles
+    WHERE rolcanlogin AND NOT rolsuper AND rolname <> current_user AND rolname <> ALL ($1::text[]))
+"""
+QUOTE_REVOKE_CONNECT = "SELECT format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', $1::text)"
 FIND_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = $1"
 # Session settings of the migrating connection: never wait long for a lock that live traffic holds.
 SET_TIMEOUTS = "SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '300s', false)"
@@ -91,6 +105,7 @@ async def _migrate(
         await _take_lock(connection)
         await connection.execute(SET_TIMEOUTS)
         await _ensure_roles(connection, role, service_url)
+        await _confine_roles(connection)
         # arch: allow-built-sql: quoted by the server
         await connection.execute(await connection.fetchval(QUOTE_CREATE_SCHEMA, schema))
         await connection.execute(CREATE_LEDGER)
@@ -160,6 +175,22 @@ async def _ensure_roles(connection: "asyncpg.Connection[asyncpg.Record]", role: 
         await _run_shared(connection, await connection.fetchval(QUOTE_SET_LOGIN, role, unquote(parts.password or "")))
     await _run_shared(connection, await connection.fetchval(QUOTE_REVOKE_PUBLIC))
     await _run_shared(connection, await connection.fetchval(QUOTE_GRANT_CONNECT, role))
+
+
+async def _confine_roles(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Keep our roles out of the server's other databases, unless somebody else may live by what would be taken away."""
+    found = await connection.fetch(FIND_OPEN_DATABASES)
+    has_strangers = bool(found) and await connection.fetchval(HAS_STRANGERS, ROLES)
+    left = []
+    for row in found:
+        if has_strangers or not row["is_ours"]:
+            left.append(row["name"])
+            continue
+        # A database that was dropped meanwhile is no place to go.
+        with suppress(asyncpg.InvalidCatalogNameError):
+            await _run_shared(connection, await connection.fetchval(QUOTE_REVOKE_CONNECT, row["name"]))
+    if left:
+        get_logger().warning("roles_not_confined", databases=left, reason="others use this server, or own the database")
 
 
 async def _can_log_in(url: str) -> bool:

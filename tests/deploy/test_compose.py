@@ -2,8 +2,10 @@
 
 import base64
 import re
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +54,26 @@ def test_the_servers_run_as_their_own_user_without_rights(services: dict[str, An
     assert services[name]["user"] == name
     assert services[name]["cap_drop"] == ["ALL"]
     assert services[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_broker_s_cookie_is_random_at_each_start(services: dict[str, Any], tmp_path: Path) -> None:
+    """Every container of the network reaches Erlang's port; the cookie that Erlang makes by itself can be guessed."""
+    started = tmp_path / "docker-entrypoint.sh"
+    started.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/started\n')
+    started.chmod(0o755)
+    argv = [
+        part.replace("$$", "$").replace("/var/lib/rabbitmq", str(tmp_path))
+        for part in services["rabbitmq"]["entrypoint"]
+    ]
+    cookies = set()
+    for _ in range(2):
+        subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True, timeout=60)
+        cookie = tmp_path / ".erlang.cookie"
+        assert stat.S_IMODE(cookie.stat().st_mode) == 0o600
+        assert re.fullmatch(r"[0-9a-f]{64}", cookie.read_text())
+        cookies.add(cookie.read_text())
+    assert len(cookies) == 2
+    assert (tmp_path / "started").read_text().split() == ["rabbitmq-server"] * 2
 
 
 def test_all_of_ours_is_one_image(services: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import stat
 from collections.abc import Iterator
@@ -113,6 +114,18 @@ class TestRabbitMQ:
         await connection.close()
         assert message.body == b"kept"
 
+    async def test_its_cookie_is_random_and_no_other_opens_it(self, own: Servers) -> None:
+        """By the cookie Erlang's own tools run anything in the broker; the one that Erlang makes can be guessed."""
+        cookie = own.folder / "rabbitmq" / ".erlang.cookie"
+        before = cookie.read_text()
+        assert re.fullmatch(r"[0-9a-f]{64}", before)
+        assert stat.S_IMODE(cookie.stat().st_mode) == 0o600
+        await asyncio.to_thread(own.rabbitmq.start)
+        after = cookie.read_text()
+        assert after != before
+        assert await said_by_node(own, after) == "pong"
+        assert await said_by_node(own, before) == "pang"
+
     def test_passwords_and_cookie_are_private(self, own: Servers) -> None:
         assert stat.S_IMODE((own.folder / "broker-passwords.json").stat().st_mode) == 0o600
         assert stat.S_IMODE((own.folder / "rabbitmq").stat().st_mode) == 0o700
@@ -156,6 +169,21 @@ def given_stack(folder: Path, own: Servers, database_url: str) -> Stack:
 def is_up_again(stack: Stack) -> bool:
     """Tell whether all but the servers, which are not the stack's, are ready."""
     return {state for name, state in stack.states().items() if name not in {"postgres", "rabbitmq"}} == {"ready"}
+
+
+async def said_by_node(own: Servers, cookie: str) -> str:
+    """Call the broker's node as Erlang's tools do: `pong` from one that takes the cookie."""
+    environment = own.rabbitmq._environment(0, 0)
+    registry = processes.load(own.folder / "rabbitmq" / "epmd.json")
+    assert registry is not None
+    [(_, port)] = [each for each in listeners(registry.pid) if each[0] == "127.0.0.1"]
+    argv = ["erl", "-noshell", "-sname", "asker@localhost", "-setcookie", cookie, "-eval"]
+    asking = "io:format(\"~s\", [net_adm:ping('mintwire@localhost')]), halt()."
+    process = await asyncio.create_subprocess_exec(
+        *argv, asking, env=environment | {"ERL_EPMD_PORT": str(port)}, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out.decode()
 
 
 def broker_pid(own: Servers) -> int:
