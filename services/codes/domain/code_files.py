@@ -6,6 +6,7 @@ What is written can be read again. A line that cannot be read says why and harms
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -33,9 +34,10 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _CODE: Final = re.compile(r"(?=.{1,100}\Z)[-_]*[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _QUOTED: Final = re.compile(r'[",\r\n]')
 _YEARS: Final = range(1970, 9999)
-# A cell that begins so would be run as a formula by a spreadsheet; an apostrophe before it says that it is text.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-_GUARDED: Final = (*_FORMULA, "'")
+# A spreadsheet may run a cell that begins so as a formula, whatever the width of the character and whatever stands
+# before it unseen; an apostrophe before it says that it is text.
+_FORMULA: Final = frozenset("=+-@|%\N{MINUS SIGN}")
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 Value = str | bool | int | datetime | date | Decimal | Mapping[str, Any] | None
 
@@ -249,13 +251,22 @@ def _cell(value: object) -> str:
         return "true" if value else "false"
     if not isinstance(value, str):
         return str(value)
-    text = "'" + value if value.startswith(_GUARDED) else value
+    text = "'" + value if _is_guarded(value) else value
     # The writer of the standard library leaves a lone carriage return unquoted, and its reader then refuses it.
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
+def _is_guarded(text: str) -> bool:
+    first = text[:1]
+    # Nearly all cells, at the cost of one look.
+    if not first or first.isalnum():
+        return False
+    # An apostrophe is guarded too, so that each cell comes back as it was.
+    return first == "'" or unicodedata.normalize("NFKC", first)[0] in _FORMULA or unicodedata.category(first) in _UNSEEN
+
+
 def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_GUARDED) else cell
+    return cell[1:] if cell.startswith("'") and _is_guarded(cell[1:]) else cell
 
 
 def csv_trailer(count: int, sha256: str) -> str:
