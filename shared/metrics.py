@@ -24,6 +24,9 @@ MAINTENANCE_FAILURES = Counter("mintwire_maintenance_failures_total", "Failed ru
 DATABASE_FAULTS = Counter(
     "mintwire_database_faults_total", "Statements that the database could not run now, by kind of fault.", ["kind"]
 )
+DATABASE_FAILING = Gauge(
+    "mintwire_database_failing", "Pools of this process whose database fails as a whole, by kind of fault.", ["kind"]
+)
 
 EVENTS_PUBLISHED = Counter("mintwire_events_published_total", "Events confirmed by the broker.")
 EVENTS_UNCONFIRMED = Counter(

@@ -37,6 +37,6 @@ class Parts:
 
     async def __call__(self) -> Report:
         """Return each part and each task with `ok` or why it does not work."""
-        found = {"database": "ok" if await self._database.is_reachable() else "does not answer"}
+        found = {"database": await self._database.state()}
         parts = found | {name: "ok" if part.is_ready else reason for name, (part, reason) in self._parts.items()}
         return Report(parts, {task.name: task.state for task in self._tasks})

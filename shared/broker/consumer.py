@@ -38,7 +38,8 @@ HANDLER_DEADLINE_SECONDS: Final = 60.0
 DEAD_LETTER_DEADLINE_SECONDS: Final = 10.0
 BATCH_BYTES: Final = 16 * 1024 * 1024
 FIRST_PAUSE_SECONDS: Final = 0.1
-MOST_PAUSE_SECONDS: Final = 5.0
+# Most of what passes has passed within this time; then nobody should wait for much longer.
+MOST_PAUSE_SECONDS: Final = 2.0
 
 
 class BatchConsumer:

@@ -45,4 +45,4 @@ def kind_of(error: BaseException) -> Kind:
         return "schema_differs"
     if isinstance(error, asyncpg.PostgresError):
         return rule_of(getattr(error, "sqlstate", None)).kind
-    return "unreachable"
+    return "timeout" if isinstance(error, TimeoutError) else "unreachable"

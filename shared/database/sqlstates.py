@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 Kind = Literal[
     "statement",
     "unreachable",
+    "timeout",
     "read_only",
     "login_refused",
     "database_missing",

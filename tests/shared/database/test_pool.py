@@ -1,6 +1,7 @@
 """The pool: faults that ask for a later try are told from others, and nothing is sent inside a transaction."""
 
 import asyncio
+import traceback
 import uuid
 
 import asyncpg
@@ -14,10 +15,22 @@ from tests.databases import Database
 from tests.proxy import Proxy
 
 
-async def test_a_server_that_is_away_is_a_transient_fault() -> None:
-    with pytest.raises(TransientFault):
-        async with connect("postgresql://nobody@127.0.0.1:1/none", "codes", 2):
+async def test_a_server_that_is_away_is_a_transient_fault_and_no_reason_not_to_start() -> None:
+    """A service that cannot start while its database is away is started again and again, and says nothing of why."""
+    async with connect("postgresql://nobody@127.0.0.1:1/none", "codes", 2) as pool:
+        assert await pool.state() == "does not answer"
+        with pytest.raises(TransientFault):
+            async with pool.connection():
+                pass
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://codes:sec/ret@127.0.0.1/x", "postgresql://h/x?sslmode=none"])
+async def test_a_url_that_nobody_can_use_is_said_at_once_and_not_quoted(url: str) -> None:
+    """Waiting would not mend it, and the driver's own words hold a part of the password."""
+    with pytest.raises(ValueError, match="database URL") as refused:
+        async with connect(url, "codes", 2):
             pass
+    assert "sec" not in "".join(traceback.format_exception(refused.value)).replace(url, "")
 
 
 async def test_a_lost_connection_is_a_transient_fault_and_the_pool_recovers(database: Database) -> None:
@@ -28,7 +41,7 @@ async def test_a_lost_connection_is_a_transient_fault_and_the_pool_recovers(data
                 pid = await connection.fetchval("SELECT pg_backend_pid()")
                 await admin.execute("SELECT pg_terminate_backend($1)", pid)
                 await connection.fetchval("SELECT pg_sleep(5)")
-        assert await pool.is_reachable()
+        assert await pool.state() == "ok"
     await admin.close()
 
 
@@ -44,7 +57,7 @@ async def test_a_server_that_does_not_answer_is_a_transient_fault(
                 proxy.drops_answers = True
                 await connection.fetchval("SELECT 1", timeout=0.1)
         proxy.heal()
-        assert await pool.is_reachable()
+        assert await pool.state() == "ok"
 
 
 async def test_a_lock_that_is_not_given_is_a_transient_fault(database: Database) -> None:

@@ -1,0 +1,199 @@
+"""A database that is there and will not (it only reads, or refuses log-ins) is named, and used again as it recovers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from shared.database import pool as pool_module
+from shared.database.faults import DatabaseFault
+from shared.database.pool import Database as Pool
+from shared.database.pool import connect
+from tests.databases import Database
+
+WRITE = "UPDATE programs SET name = name"
+READ = "SELECT count(*) FROM programs"
+RECOVERY_SECONDS = 3.0
+
+
+@pytest.fixture
+async def admin(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """The superuser, who may write whatever the database is set to."""
+    connection = await asyncpg.connect(database.admin, server_settings={"default_transaction_read_only": "off"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def role(database: Database, admin: asyncpg.Connection) -> AsyncIterator[str]:
+    """The URL of a role with the rights of the service's, for the service's own belongs to all databases."""
+    name = database.name
+    await admin.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'first' IN ROLE mintwire_codes")
+    await admin.execute(f'GRANT CONNECT ON DATABASE "{name}" TO "{name}"')
+    yield f"postgresql://{name}:first@{database.codes.rpartition('@')[2]}"
+    await admin.execute(f'DROP OWNED BY "{name}"')
+    await admin.execute(f'DROP ROLE "{name}"')
+
+
+async def write(pool: Pool) -> None:
+    async with pool.transaction() as connection:
+        await connection.execute(WRITE)
+
+
+async def kind_of_write(pool: Pool) -> str:
+    """Write and return the kind of the fault that it ended in."""
+    with pytest.raises(DatabaseFault) as fault:
+        await write(pool)
+    return fault.value.kind
+
+
+async def until_it_writes(pool: Pool) -> None:
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            try:
+                return await write(pool)
+            except DatabaseFault:
+                await asyncio.sleep(0.05)
+
+
+async def until_said(pool: Pool, words: str) -> None:
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while await pool.state() != words:  # noqa: ASYNC110 - the event is in another process
+            await asyncio.sleep(0.05)
+
+
+async def settled(pool: Pool) -> None:
+    """Wait until nobody looks at the database any more, since it works."""
+    assert pool._outage._watching is not None
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await asyncio.wait({pool._outage._watching})
+
+
+def failing(kind: str) -> float:
+    return REGISTRY.get_sample_value("mintwire_database_failing", {"kind": kind}) or 0.0
+
+
+async def only_read(admin: asyncpg.Connection, database: Database) -> None:
+    """Do as a failover to a standby does: sessions are lost, and new ones only read."""
+    await admin.execute(f'ALTER DATABASE "{database.name}" SET default_transaction_read_only = on')
+    await end_sessions(admin)
+
+
+async def write_again(admin: asyncpg.Connection, database: Database) -> None:
+    await admin.execute(f'ALTER DATABASE "{database.name}" RESET default_transaction_read_only')
+
+
+async def end_sessions(admin: asyncpg.Connection) -> None:
+    await admin.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = $1",
+        "mintwire_codes",
+    )
+
+
+async def test_a_database_that_only_reads_is_named_read_from_and_written_to_again(
+    database: Database, admin: asyncpg.Connection
+) -> None:
+    """The sessions opened meanwhile would only read for as long as they live: they have to be replaced."""
+    async with connect(database.codes, "codes", 4) as pool:
+        await write(pool)
+        await only_read(admin, database)
+        with capture_logs() as logs:
+            await until_said(pool, "only reads")
+            assert await kind_of_write(pool) == "read_only"
+            async with pool.connection() as one, pool.connection() as two:
+                assert await one.fetchval(READ) == await two.fetchval(READ) == 0
+            assert failing("read_only") == 1
+
+            await write_again(admin, database)
+            await until_it_writes(pool)
+            # However many there are, none is left that only reads.
+            await asyncio.gather(*(until_it_writes(pool) for _ in range(4)))
+            await until_said(pool, "ok")
+            await settled(pool)
+    told = [(line["event"], line["kind"]) for line in logs if line["event"].startswith("database_")]
+    assert told.count(("database_failed", "read_only")) == 1
+    assert told.count(("database_recovered", "read_only")) == 1
+
+
+async def test_a_session_that_alone_only_reads_is_replaced(database: Database, admin: asyncpg.Connection) -> None:
+    """As one tied to a demoted primary, while new ones get to the new primary."""
+    await admin.execute(f'ALTER DATABASE "{database.name}" SET default_transaction_read_only = on')
+    async with connect(database.codes, "codes", 1) as pool:
+        await write_again(admin, database)
+        assert await kind_of_write(pool) == "read_only"
+        await write(pool)
+
+
+async def test_a_log_in_that_is_refused_is_named_and_leaves_the_sessions_that_work(
+    database: Database, admin: asyncpg.Connection, role: str
+) -> None:
+    """They may be the last for as long as it lasts."""
+    async with connect(role, "codes", 2) as pool:
+        pid = await backend(pool)
+        await admin.execute(f'ALTER ROLE "{database.name}" NOLOGIN')
+        async with pool.connection():
+            assert await kind_of_write(pool) == "login_refused"
+        assert await backend(pool) == pid
+        assert await pool.state() == "ok"
+        await settled(pool)
+
+        await admin.execute("SELECT pg_terminate_backend($1)", pid)
+        with capture_logs() as logs:
+            await until_said(pool, "refuses the log-in")
+            assert await kind_of_write(pool) == "login_refused"
+            await asyncio.sleep(0)
+            assert failing("login_refused") == 1
+            await admin.execute(f'ALTER ROLE "{database.name}" LOGIN')
+            await until_it_writes(pool)
+            await settled(pool)
+    told = [line["event"] for line in logs if line.get("kind") == "login_refused"]
+    assert told == ["database_failed", "database_recovered"]
+
+
+@pytest.mark.parametrize("change", ["NOLOGIN", "PASSWORD 'rotated'"])
+async def test_a_pool_that_opens_while_log_ins_are_refused_works_as_soon_as_they_are_not(
+    database: Database, admin: asyncpg.Connection, role: str, change: str
+) -> None:
+    """Else the service would die at its start, again and again."""
+    await admin.execute(f'ALTER ROLE "{database.name}" {change}')
+    async with connect(role, "codes", 2) as pool:
+        assert await pool.state() == "refuses the log-in"
+        assert await kind_of_write(pool) == "login_refused"
+        await admin.execute(f"ALTER ROLE \"{database.name}\" LOGIN PASSWORD 'first'")
+        await until_it_writes(pool)
+
+
+async def test_a_database_that_is_not_there_is_named(database: Database) -> None:
+    async with connect(f"{database.codes}_restored", "codes", 2) as pool:
+        assert await pool.state() == "does not exist"
+
+
+async def test_one_lost_connection_is_no_outage(database: Database, admin: asyncpg.Connection) -> None:
+    """Every restart of a proxy would be told as one."""
+    async with connect(database.codes, "codes", 2) as pool:
+        pid = await backend(pool)
+        await admin.execute("SELECT pg_terminate_backend($1)", pid)
+        with capture_logs() as logs:
+            with pytest.raises(DatabaseFault):
+                await write(pool)
+            await settled(pool)
+    assert not logs
+
+
+async def test_closing_ends_the_look_at_a_database_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "ACQUIRE_TIMEOUT_SECONDS", 0.5)
+    async with connect("postgresql://nobody@127.0.0.1:1/none", "codes", 2) as pool:
+        await asyncio.sleep(0)
+        watching = pool._outage._watching
+    assert watching is not None
+    assert watching.done()
+    assert failing("unreachable") == 0
+
+
+async def backend(pool: Pool) -> int:
+    async with pool.connection() as connection:
+        pid: int = await connection.fetchval("SELECT pg_backend_pid()")
+    return pid
