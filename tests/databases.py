@@ -104,6 +104,27 @@ async def new_database(server_url: str, template: str | None = None) -> AsyncIte
         await _execute(server_url, f'DROP DATABASE "{database.name}" WITH (FORCE)')
 
 
+@asynccontextmanager
+async def own_roles(database: Database) -> AsyncIterator[dict[str, str]]:
+    """Give each service a role that belongs to this database alone, with the rights of its own; URLs by service.
+
+    The services' own roles belong to the whole server, and so to every test that runs.
+    """
+    address = urlsplit(database.admin).netloc.rpartition("@")[2]
+    roles = {service: f"{database.name}_{service}" for service in SERVICES}
+    for service, role in roles.items():
+        await _execute(
+            database.admin,
+            f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'first' IN ROLE mintwire_{service}",
+            f'GRANT CONNECT ON DATABASE "{database.name}" TO "{role}"',
+        )
+    try:
+        yield {service: f"postgresql://{role}:first@{address}/{database.name}" for service, role in roles.items()}
+    finally:
+        for role in roles.values():
+            await _execute(database.admin, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
 async def _create(server_url: str, name: str, template: str | None = None) -> None:
     if template is None:
         await _execute(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"')
@@ -119,7 +140,8 @@ async def _create(server_url: str, name: str, template: str | None = None) -> No
 
 
 async def _execute(server_url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(server_url)
+    # A test may have left its database so that it only reads.
+    connection = await asyncpg.connect(server_url, server_settings={"default_transaction_read_only": "off"})
     try:
         for statement in statements:
             await connection.execute(statement)

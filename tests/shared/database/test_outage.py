@@ -7,12 +7,13 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from yarl import URL
 
 from shared.database import pool as pool_module
 from shared.database.faults import DatabaseFault
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
-from tests.databases import Database
+from tests.databases import Database, own_roles
 
 WRITE = "UPDATE programs SET name = name"
 READ = "SELECT count(*) FROM programs"
@@ -28,14 +29,16 @@ async def admin(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def role(database: Database, admin: asyncpg.Connection) -> AsyncIterator[str]:
-    """The URL of a role with the rights of the service's, for the service's own belongs to all databases."""
-    name = database.name
-    await admin.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'first' IN ROLE mintwire_codes")
-    await admin.execute(f'GRANT CONNECT ON DATABASE "{name}" TO "{name}"')
-    yield f"postgresql://{name}:first@{database.codes.rpartition('@')[2]}"
-    await admin.execute(f'DROP OWNED BY "{name}"')
-    await admin.execute(f'DROP ROLE "{name}"')
+async def url(database: Database) -> AsyncIterator[str]:
+    """The URL of a role of this test's own; its name is in `role`."""
+    async with own_roles(database) as urls:
+        yield urls["codes"]
+
+
+@pytest.fixture
+def role(url: str) -> str:
+    """The name of that role."""
+    return str(URL(url).user)
 
 
 async def write(pool: Pool) -> None:
@@ -128,12 +131,12 @@ async def test_a_session_that_alone_only_reads_is_replaced(database: Database, a
 
 
 async def test_a_log_in_that_is_refused_is_named_and_leaves_the_sessions_that_work(
-    database: Database, admin: asyncpg.Connection, role: str
+    admin: asyncpg.Connection, url: str, role: str
 ) -> None:
     """They may be the last for as long as it lasts."""
-    async with connect(role, "codes", 2) as pool:
+    async with connect(url, "codes", 2) as pool:
         pid = await backend(pool)
-        await admin.execute(f'ALTER ROLE "{database.name}" NOLOGIN')
+        await admin.execute(f'ALTER ROLE "{role}" NOLOGIN')
         async with pool.connection():
             assert await kind_of_write(pool) == "login_refused"
         assert await backend(pool) == pid
@@ -146,7 +149,7 @@ async def test_a_log_in_that_is_refused_is_named_and_leaves_the_sessions_that_wo
             assert await kind_of_write(pool) == "login_refused"
             await asyncio.sleep(0)
             assert failing("login_refused") == 1
-            await admin.execute(f'ALTER ROLE "{database.name}" LOGIN')
+            await admin.execute(f'ALTER ROLE "{role}" LOGIN')
             await until_it_writes(pool)
             await settled(pool)
     told = [line["event"] for line in logs if line.get("kind") == "login_refused"]
@@ -155,14 +158,14 @@ async def test_a_log_in_that_is_refused_is_named_and_leaves_the_sessions_that_wo
 
 @pytest.mark.parametrize("change", ["NOLOGIN", "PASSWORD 'rotated'"])
 async def test_a_pool_that_opens_while_log_ins_are_refused_works_as_soon_as_they_are_not(
-    database: Database, admin: asyncpg.Connection, role: str, change: str
+    admin: asyncpg.Connection, url: str, role: str, change: str
 ) -> None:
     """Else the service would die at its start, again and again."""
-    await admin.execute(f'ALTER ROLE "{database.name}" {change}')
-    async with connect(role, "codes", 2) as pool:
+    await admin.execute(f'ALTER ROLE "{role}" {change}')
+    async with connect(url, "codes", 2) as pool:
         assert await pool.state() == "refuses the log-in"
         assert await kind_of_write(pool) == "login_refused"
-        await admin.execute(f"ALTER ROLE \"{database.name}\" LOGIN PASSWORD 'first'")
+        await admin.execute(f"ALTER ROLE \"{role}\" LOGIN PASSWORD 'first'")
         await until_it_writes(pool)
 
 
