@@ -27,14 +27,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAIT_SECONDS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
-_SHOWN_OF_ANSWER = 4000
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+# What of each answer is reported, as JSON: the results of all messages that one question brought fit into the next one.
+_MOST_AT_ONCE = 20
+_ANSWER_BYTES = 2_800
 # What the service itself may be out of; everything else will not get better by asking again.
 _WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
 
 
 def usual_name(forward_to: str | None, event_types: list[str] | None, format_: str) -> str:
     """Return the name of who listens on this machine for the same things and forwards them to the same place."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100] or "host"
+    host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:100] or "host"
     asked = json.dumps([forward_to, sorted(set(event_types or ())), format_])
     return f"{host}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
@@ -163,8 +166,8 @@ class Listener:
             async with session.post(
                 self._forward_to or "", data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
             ) as response:
-                text = (await response.content.read(_SHOWN_OF_ANSWER)).decode(errors="replace")
-                result = {"status": response.status, "response": text.replace("\x00", "\ufffd")}
+                text = (await response.content.read(_ANSWER_BYTES)).decode(errors="replace")
+                result = {"status": response.status, "response": _reported(text.replace("\x00", "\ufffd"))}
         except TimeoutError:
             result = {"error": "timeout"}
         except (aiohttp.ClientError, ValueError) as error:
@@ -200,7 +203,7 @@ class Listener:
             tell(f"listener {listener_id} closed; {self._received} received")
 
     def _left(self) -> int:
-        return 20 if self._count is None else min(20, self._count - self._received)
+        return _MOST_AT_ONCE if self._count is None else min(_MOST_AT_ONCE, self._count - self._received)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -208,3 +211,13 @@ class Listener:
                 await self._stop.wait()
         except TimeoutError:
             pass
+
+
+def _reported(text: str) -> str:
+    """Return the beginning of an answer that is short enough however its characters are written in JSON."""
+    size = 0
+    for place, character in enumerate(text):
+        size += len(json.dumps(character)) - 2
+        if size > _ANSWER_BYTES:
+            return text[:place]
+    return text

@@ -30,7 +30,8 @@ from shared.web.routes import Route, Security
 Schemas = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 
-_PARAMETER: Final = re.compile(r"\{(\w+)[^}]*\}")
+_PARAMETER: Final = re.compile(r"\{(\w++)[^{}]*+\}")
+_BETWEEN_WORDS: Final = re.compile(r"[^a-zA-Z0-9]+")
 _KEYWORDS: Final = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 _NOT_IN_JSON_SCHEMA: Final = ("decimal_places", "max_digits", "strict", "allow_inf_nan")
 _REQUIREMENTS: Final[Mapping[Security, list[dict[str, list[str]]]]] = {
@@ -163,7 +164,7 @@ def _operation(service: str, route: Route, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _operation_id(service: str, route: Route) -> str:
-    words = [word for word in re.split(r"[^a-zA-Z0-9]+", _PARAMETER.sub(r"{\1}", route.path)) if word]
+    words = [word for word in _BETWEEN_WORDS.split(_PARAMETER.sub(r"{\1}", route.path)) if word]
     return "_".join([service, route.method.lower(), *words])
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from shared.api_keys import Credential
-from shared.web.bodies import body_chunks
+from shared.web.bodies import body_chunks, media_type
 from shared.web.problems import Family, HTTPProblem, not_found, render_problem
 from shared.web.responses import standard_headers
 
@@ -120,6 +120,11 @@ class Request:
         if len(text) != 36:
             raise not_found()
         return found
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the body, without its parameters."""
+        return media_type(self.http)
 
     async def chunks(self, accepted: Sequence[str], limit: int) -> AsyncIterator[bytes]:
         """Yield the body of a route that is streamed; read to its end, its digest stands for it in the fingerprint."""

@@ -62,9 +62,12 @@ class MemorySeen:
 
     def _drop_old(self) -> None:
         oldest = self._clock() - self._keep_seconds
-        for message_id, handled_at in list(self._seen.items()):
+        dropped: list[str] = []
+        for message_id, handled_at in self._seen.items():
             if handled_at is None:
                 continue
-            if handled_at > oldest and len(self._seen) < self._most:
+            if handled_at > oldest and len(self._seen) - len(dropped) < self._most:
                 break
+            dropped.append(message_id)
+        for message_id in dropped:
             del self._seen[message_id]

@@ -11,6 +11,7 @@ from services.codes.domain.coupons import MAX_COUNT, end_of_day
 from services.codes.domain.money import MAX_MINOR
 from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
+    MAX_WEBHOOK_ATTRIBUTES,
     checked_alphabet,
     checked_currency,
     checked_link_url,
@@ -63,7 +64,7 @@ LinkURL = Annotated[LongText, StringConstraints(max_length=2000), AfterValidator
 Alphabet = Annotated[Text, AfterValidator(checked_alphabet)]
 CodeLength = Annotated[Int, Field(ge=4, le=64)]
 LifetimeSeconds = Annotated[Int, Field(ge=60, le=315_360_000)]
-WebhookAttributes = Annotated[list[Text], AfterValidator(_attributes)]
+WebhookAttributes = Annotated[list[Text], Field(max_length=MAX_WEBHOOK_ATTRIBUTES), AfterValidator(_attributes)]
 RateLimit = Annotated[Int, Field(ge=1, le=1_000_000)]
 QueryBool = Literal["true", "false"]
 Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]

@@ -32,7 +32,7 @@ class ImportQuery(QueryModel):
 async def create(request: Request) -> web.StreamResponse:
     """Import codes."""
     query, coupon = request.query(ImportQuery), CouponRef(request.path("coupon"))
-    options = ImportOptions(_FORMATS.get(request.http.content_type, "csv"), query.on_conflict, query.dry_run == "true")
+    options = ImportOptions(_FORMATS.get(request.media_type, "csv"), query.on_conflict, query.dry_run == "true")
 
     def answered() -> Once[Job]:
         return once(request, _answer)

@@ -30,7 +30,7 @@ class KeyCreation(RequestModel):
 
     name: ShortName | None = None
     scopes: list[str] | None = Field(
-        None, description="For a program's secret key, only scopes that the key that asks has itself."
+        None, max_length=10, description="For a program's secret key, only scopes that the key that asks has itself."
     )
     kind: Literal["secret", "publishable"] = Field("secret", description="Only programs have publishable keys.")
     purpose: ShortName = Field("default", description="At most two keys of one purpose are alive.")

@@ -224,12 +224,17 @@ def _record_end(data: bytes, start: int, kind: FileFormat, *, is_end: bool) -> i
     first = end = _line_end(data, start, is_end=is_end)
     if kind == "ndjson" or first is None:
         return first
-    while end is not None and data.count(b'"', start, end) % 2:
+    counted, quotes = start, 0
+    while end is not None:
+        # Only what has been added is looked at: a record of many short lines is else counted anew for each.
+        quotes += data.count(b'"', counted, end)
+        if quotes % 2 == 0:
+            return end
         if end - start > MAX_LINE_BYTES or (end == len(data) and is_end):
             return first
-        end = _line_end(data, end, is_end=is_end)
+        counted, end = end, _line_end(data, end, is_end=is_end)
     # With more than a line's length in hand and the quote still open, it is not going to be closed.
-    return first if end is None and len(data) - start > MAX_LINE_BYTES else end
+    return first if len(data) - start > MAX_LINE_BYTES else None
 
 
 def _line_end(data: bytes, start: int, *, is_end: bool) -> int | None:

@@ -19,8 +19,6 @@ from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, T
 
 _LONGEST_WAIT: Final = 10
 _MOST_AT_ONCE: Final = 100
-# Results of a whole batch with their answers.
-_BODY_LIMIT: Final = 2 * 1024 * 1024
 
 
 class ListenerCreation(RequestModel):
@@ -69,7 +67,10 @@ class ForwardedResult(RequestModel):
 
 
 class NextQuestion(RequestModel):
-    """Asks for what is there; `results` settle what was handed out before, all else comes again after a minute."""
+    """Asks for what is there; `results` settle what was handed out before, all else comes again after a minute.
+
+    The request may have 64 KiB like every other: report the beginnings of answers, or the results in several requests.
+    """
 
     results: list[ForwardedResult] = Field([], max_length=_MOST_AT_ONCE)
     wait_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_WAIT)] = Field(
@@ -171,7 +172,6 @@ ROUTES: Final = (
         summary="Report results and get the next signed messages, waiting for them if there are none",
         body=NextQuestion,
         body_required=False,
-        body_limit=_BODY_LIMIT,
         responses={200: Data[list[HandedData]], 404: _MISSING},
         **_COMMON,
     ),

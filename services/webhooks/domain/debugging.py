@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.webhooks.domain.signature import signed_content
+from services.webhooks.domain.signature import MAX_LIVE_KEYS, signed_content
 
 Problem = Literal[
     "header_missing",
@@ -88,8 +88,9 @@ def examine(
 
 
 def _signatures(header: str) -> list[tuple[str, bytes]]:
+    """Return the signatures of a header; beyond as many as keys may sign with, none can be ours."""
     found = []
-    for part in header.split():
+    for part in header.split(maxsplit=MAX_LIVE_KEYS)[:MAX_LIVE_KEYS]:
         version, _, encoded = part.partition(",")
         try:
             found.append((version, base64.b64decode(encoded, validate=True)))
@@ -133,11 +134,12 @@ def _spellings(body: bytes) -> list[bytes]:
     found = [body.strip(), body + b"\n", body.replace(b"\r\n", b"\n")]
     try:
         value = json.loads(body)
-    except ValueError:
+        made = [
+            json.dumps(value, separators=separators, ensure_ascii=is_ascii).encode()
+            for separators in ((",", ":"), (", ", ": "))
+            for is_ascii in (False, True)
+        ]
+    except (ValueError, RecursionError):
+        # No JSON, half of a character, or nested deeper than Python goes.
         return found
-    made = [
-        json.dumps(value, separators=separators, ensure_ascii=is_ascii).encode()
-        for separators in ((",", ":"), (", ", ": "))
-        for is_ascii in (False, True)
-    ]
     return found + made

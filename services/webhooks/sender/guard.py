@@ -139,10 +139,11 @@ class BoundedAnswer(ResponseHandler):
 
         Each ends with an empty line if there is one: what follows an answer cannot undo it then.
         """
-        while data and not self._is_answered:
-            end = data.find(_EMPTY_LINE, 0, _PIECE_BYTES)
-            size = _PIECE_BYTES if end < 0 else end + len(_EMPTY_LINE)
-            piece, data = data[:size], data[size:]
+        place = 0
+        while place < len(data) and not self._is_answered:
+            end = data.find(_EMPTY_LINE, place, place + _PIECE_BYTES)
+            piece = data[place : place + _PIECE_BYTES if end < 0 else end + len(_EMPTY_LINE)]
+            place += len(piece)
             self._head_bytes += len(piece)
             super().data_received(piece)
             if self._is_answered or self.transport is None:
@@ -152,8 +153,8 @@ class BoundedAnswer(ResponseHandler):
                 self.set_exception(ClientPayloadError("too much before an answer"))
                 self.transport.abort()
                 return
-        if data:
-            super().data_received(data)
+        if place < len(data):
+            super().data_received(data[place:])
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Tell an answer from the interim ones before it."""

@@ -19,6 +19,7 @@ from services.webhooks.domain.addresses import (
 from services.webhooks.sender.names import NameService
 
 _REMEMBERED: Final = 10_000
+_END_OF_AUTHORITY: Final = re.compile(r"[/?#]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +84,4 @@ class URLChecker:
 
 def _authority(text: str) -> str:
     """Return what stands between `//` and the path; an empty user name is no longer seen once the URL is parsed."""
-    return re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
+    return _END_OF_AUTHORITY.split(text.partition("://")[2], maxsplit=1)[0]

@@ -53,6 +53,13 @@ async def test_what_happens_is_handed_over_signed_and_settled_by_its_result(
     assert (attempt["trigger"], attempt["status"], attempt["response"]) == ("listen", 500, "no")
 
 
+async def test_a_question_has_the_size_of_every_other_request(service: Service, merchant: Merchant) -> None:
+    listener = await opened(service, merchant)
+    results = [{"delivery_id": str(new_id()), "token": 1, "status": 204, "response": "x" * 16_000}] * 5
+    refused = await ask(service, merchant, listener, results=results)
+    assert (refused.status, refused.body["code"]) == (413, "too_large")
+
+
 async def test_a_question_waits_for_what_comes(service: Service, merchant: Merchant) -> None:
     listener = await opened(service, merchant)
     question = asyncio.create_task(ask(service, merchant, listener, wait_seconds=10))

@@ -4,6 +4,7 @@ import gzip
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.shared.web.conftest import Client
 
@@ -56,6 +57,18 @@ async def test_other_media_types_are_refused_and_a_missing_one_is_json(client: C
     assert answer.status == 201
     status, _ = await _post(client, b'{"name": "a"}', **{"Content-Type": "application/json; charset=utf-8"})
     assert status == 201
+
+
+@pytest.mark.parametrize("parameters", [";" * 8000, ';a=";"' * 1300, ";a*" + "9" * 5000 + "=x", ";a*0*=x;a*0=y", ";=;"])
+async def test_parameters_of_the_media_type_cost_and_change_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, parameters: str
+) -> None:
+    """aiohttp's own reading of them is a second of work for 8 KiB of semicolons, and fails on a number too long."""
+    monkeypatch.setattr(web.Request, "content_type", property(lambda _: pytest.fail("read by aiohttp")))
+    status, _ = await _post(client, b'{"name": "a"}', **{"Content-Type": f"application/json{parameters}"})
+    assert status == 201
+    status, _ = await _post(client, b'{"name": "a"}', **{"Content-Type": f"text/plain{parameters}"})
+    assert status == 415
 
 
 @pytest.mark.parametrize(
