@@ -135,7 +135,8 @@ WITH canceled AS (
     DELETE FROM delivery_queue WHERE endpoint_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
 """
-# Counts no further than is worth its cost every few seconds, however much lies there.
+# Counts no further than is worth its cost every few seconds, however much lies there. What waits behind another is due
+# at infinity, which the driver returns as a time without a zone: nothing else than what is due may be looked at.
 MEASURE = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -150,7 +151,7 @@ WITH RECURSIVE walk AS (
 SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
         FROM active a CROSS JOIN LATERAL (
             SELECT q.visible_at FROM delivery_queue q
-            WHERE q.endpoint_id = a.id ORDER BY q.visible_at LIMIT 1) AS first_due) AS oldest_at,
+            WHERE q.endpoint_id = a.id AND q.visible_at <= $1 ORDER BY q.visible_at LIMIT 1) AS first_due) AS oldest_at,
        (SELECT count(*) FROM (
             SELECT 1 FROM active a CROSS JOIN LATERAL (
                 SELECT 1 FROM delivery_queue q
