@@ -15,7 +15,7 @@ from shared.database.pool import Connection
 # many as its bucket holds, which is one second's worth; two claims at the same moment may both take them, but then
 # both have spent them: the next ones wait for it.
 # Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
-# for bodies; one at least. No body is read to know its size.
+# for bodies; one at least. No body is read to know its size. What has lost its body comes to its end when it expires.
 CLAIM = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -72,6 +72,7 @@ WITH RECURSIVE walk AS (
 SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
        c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
+WHERE m.body IS NOT NULL
 """
 CLAIM_EXPIRED = """
 WITH claimed AS (
