@@ -1,6 +1,7 @@
 """How the services log: one JSON line per fact, written as bytes; never a key, a signature or a recipient's name."""
 
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -106,7 +107,11 @@ def line_writer(event: str) -> Callable[..., None]:
 
 
 def _dump(event: Any, **_: Any) -> bytes:
-    return orjson.dumps(event, default=str)
+    try:
+        return orjson.dumps(event, default=str)
+    except TypeError:
+        # Half a surrogate pair or a very large number, which orjson refuses; a line must not fail for what is in it.
+        return json.dumps(event, default=str, skipkeys=True).encode()
 
 
 def _mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

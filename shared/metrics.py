@@ -53,6 +53,12 @@ CONSUMER_SECONDS = Histogram(
 CONSUMER_RECONNECTS = Counter("mintwire_consumer_reconnects_total", "Times a consumer had to reconnect.", ["queue"])
 CONSUMER_PAUSES = Counter("mintwire_consumer_pauses_total", "Pauses because of a transient fault.", ["queue"])
 
+BROKER_DEAD_MESSAGES = Gauge(
+    "mintwire_broker_dead_messages",
+    "Messages in the dead queue that the broker itself moved there, by its reason; of several replicas the highest.",
+    ["queue", "reason"],
+)
+
 CODES_MINTED = Counter("mintwire_codes_minted_total", "Codes minted for partners.")
 MINTS_REFUSED = Counter("mintwire_mints_refused_total", "Mints refused, by reason.", ["reason"])
 MINT_GROUP = Histogram(

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from mintwire.cli.client import CallFailed
 from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Misused, command, show, show_many, tell
 from shared.broker import dead
@@ -60,8 +59,8 @@ async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
     """
     message = await dead.show(read_target().amqp_url, _known(queue), key)
     if message is None:
-        raise CallFailed(f"there is no dead message {key} of {_known(queue)}")
-    headers = {name: str(value) for name, value in message.headers.items()}
+        raise Misused(f"there is no dead message {key} of {_known(queue)}")
+    headers = {name: _text(value) for name, value in message.headers.items()}
     show({**_summary(message), "headers": headers, **_body(message.body)}, as_json)
 
 
@@ -148,6 +147,10 @@ def _summary(message: DeadMessage) -> dict[str, Any]:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_milliseconds(moment)
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _body(body: bytes) -> dict[str, str]:

@@ -113,7 +113,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         app = build_app(
             use_cases,
             CredentialReader(database, utc_now),
-            Parts(database, publisher, consumer, [*relay.tasks, *tasks]),
+            Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks]),
             settings.operator_token.get_secret_value(),
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:

@@ -60,7 +60,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
             Periodic("purge_reservations", INTERVAL_SECONDS, PurgeReservations(database, utc_now)),
         ]
-        ready = Parts(database, publisher, consumer, [*relay.tasks, *tasks])
+        ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
         app = build_app(use_cases, CredentialReader(database, utc_now), ready)
         async with use_cases.decide.running(), serve_http(app, settings.host, settings.port) as server:
 

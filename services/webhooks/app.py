@@ -118,7 +118,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 database,
                 publisher,
                 consumer,
-                [*dispatcher.tasks, *relay.tasks, worker.task, *tasks],
+                [*dispatcher.tasks, *consumer.tasks, *relay.tasks, worker.task, *tasks],
                 dispatcher=(dispatcher, "no claim of due deliveries lately"),
             ),
         )

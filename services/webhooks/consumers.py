@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.broker.messages import Received, Reject
 from shared.events import catalogue
 from shared.events.checkout import Attributes
-from shared.events.envelope import InvalidEvent, ShortText, Traceparent, decode_data, decode_envelope, describe
+from shared.events.envelope import (
+    EventTime,
+    InvalidEvent,
+    ShortText,
+    Traceparent,
+    decode_data,
+    decode_envelope,
+    describe,
+)
 from shared.events.redemption import CodeRedeemedV1
 
 _REDEEMED_SCHEMA: Final = CodeRedeemedV1.schema_urn()
@@ -27,7 +35,7 @@ class _Facts(BaseModel):
 
     program_id: uuid.UUID
     partner_id: uuid.UUID | None = None
-    occurred_at: AwareDatetime | None = None
+    occurred_at: EventTime | None = None
 
 
 class _Head(BaseModel):
@@ -48,7 +56,7 @@ class _Redeemed(BaseModel):
 
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
-    occurred_at: AwareDatetime
+    occurred_at: EventTime
     code: ShortText
     attributes: Attributes
     attribute_names: list[str]

@@ -9,6 +9,7 @@ Exception
 import asyncio
 import logging
 import random
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -148,6 +149,20 @@ class Connection:
         """Hand every delivery of this connection to `receive`, as it comes in; one consumer per connection."""
         if self._transport.reader is not None:
             self._transport.reader.on_delivery = receive
+
+    def last_got(self) -> Delivered:
+        """Return what was last got singly (`basic_get`) with the properties that the client does not see, bodiless."""
+        got = None if self._transport.reader is None else self._transport.reader.got
+        if got is None:
+            raise BrokerUnavailable("Nothing was got on this connection.")
+        return got
+
+    @property
+    def broker_version(self) -> tuple[int, ...]:
+        """The broker's version as it says itself; (0,) if it says none that has numbers."""
+        version = self._amqp.server_properties.get("version")
+        text = version if isinstance(version, str) else ""
+        return tuple(int(part) for part in re.findall(r"\d{1,9}", text)[:3]) or (0,)
 
     def abort(self) -> None:
         """Drop the socket now; whatever was under way has an unknown outcome."""

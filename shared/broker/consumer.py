@@ -1,22 +1,25 @@
 """The one batch consumer: takes what is there, lets a handler judge it, and acknowledges only what has an outcome.
 
 It decides nothing about a message. What the handler rejects goes to the dead queue, confirmed, before it is
-acknowledged; what fails for a passing reason waits in process; what kills the handler is found by halving the batch.
+acknowledged; what fails for a passing reason waits in process; what kills the handler is found by halving the batch,
+and what kills the process by being taken alone. Whatever goes wrong with a message, it ends with that message in the
+dead queue, if need be as the broker has it, and never with the process.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from shared.broker.alarm import AlarmLimit, RejectAlarm
+from shared.broker.burial import FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS, Burial
 from shared.broker.connection import BrokerUnavailable, Connection, keep_connected
+from shared.broker.given_up import INTERVAL_SECONDS, CountGivenUp
 from shared.broker.intake import Intake
+from shared.broker.lines import facts_of, refuse_to_end, tell, tell_failure, text_of
 from shared.broker.messages import Delivery, Received, Reject
-from shared.broker.publisher import Publisher
-from shared.broker.topology import dead_exchange, replay_exchange
-from shared.broker.wire import Outcome, Outgoing
+from shared.broker.topology import replay_exchange
 from shared.clock import Clock
-from shared.events.envelope import MAX_EVENT_BYTES, InvalidEvent, decode_envelope
+from shared.events.envelope import MAX_EVENT_BYTES
 from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import (
@@ -26,7 +29,7 @@ from shared.metrics import (
     CONSUMER_SECONDS,
     MESSAGES_CONSUMED,
 )
-from shared.trace import trace_facts
+from shared.periodic import Periodic
 
 __all__ = ["AlarmLimit", "BatchConsumer", "Handle", "Received", "Reject"]
 
@@ -35,11 +38,7 @@ Handle = Callable[[Sequence[Received]], Awaitable[Sequence[Reject | None]]]
 REASON_TOO_LARGE: Final = "too_large"
 REASON_HANDLER_ERROR: Final = "handler_error"
 HANDLER_DEADLINE_SECONDS: Final = 60.0
-DEAD_LETTER_DEADLINE_SECONDS: Final = 10.0
 BATCH_BYTES: Final = 16 * 1024 * 1024
-FIRST_PAUSE_SECONDS: Final = 0.1
-# Most of what passes has passed within this time; then nobody should wait for much longer.
-MOST_PAUSE_SECONDS: Final = 2.0
 
 
 class BatchConsumer:
@@ -72,7 +71,7 @@ class BatchConsumer:
         self._prefetch = prefetch
         self._gather_seconds = gather_seconds
         self._alarm = RejectAlarm(alarm_limit or AlarmLimit())
-        self._dead = Publisher(url, dead_exchange(queue), name=f"dead letters of {queue}")
+        self._burial = Burial(url, queue)
         self._intake: Intake | None = None
         self._arrived = asyncio.Event()
         # Not set while the worker is paused: a channel opened meanwhile would only count deliveries up to the limit.
@@ -82,25 +81,30 @@ class BatchConsumer:
         self._finished = asyncio.Event()
         self._finished.set()
         self._log = get_logger().bind(queue=queue)
+        count_given_up = CountGivenUp(url, queue, lambda: self._burial.buried)
+        self.tasks = [Periodic("count_given_up", INTERVAL_SECONDS, count_given_up)]
+        """What it does again and again, to be shown; `run` runs it."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether messages are coming in and are not held up by the alarm."""
-        return self._intake is not None and not self._stopping.is_set() and not self._alarm.is_raised
+        """Whether messages are coming in, could be dead-lettered, and are not held up by the alarm."""
+        is_consuming = self._intake is not None and self._burial.is_open
+        return is_consuming and not self._stopping.is_set() and not self._alarm.is_raised
 
     async def run(self) -> None:
         """Consume until `stop` or cancellation; a cancelled handler call leaves its messages to be delivered again."""
         self._finished.clear()
         try:
-            async with self._dead:
+            async with self._burial:
+                counting = [asyncio.create_task(task.run()) for task in self.tasks]
                 connecting = asyncio.create_task(keep_connected(self._url, f"consumer of {self._queue}", self._session))
                 working = asyncio.create_task(self._work())
                 try:
                     await asyncio.wait({connecting, working}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    connecting.cancel()
-                    working.cancel()
-                    await asyncio.wait({connecting, working})
+                    for part in (connecting, working, *counting):
+                        part.cancel()
+                    await asyncio.wait({connecting, working, *counting})
                 for task in (connecting, working):
                     if not task.cancelled():
                         task.result()
@@ -117,9 +121,9 @@ class BatchConsumer:
 
     async def _session(self, connection: Connection) -> None:
         await self._may_consume.wait()
-        intake = Intake(self._queue, replay_exchange(self._queue), self._clock, self._arrived.set)
+        intake = Intake(self._queue, replay_exchange(self._queue), self._prefetch, self._clock, self._arrived.set)
         try:
-            await intake.open(connection, self._prefetch)
+            await intake.open(connection)
             self._intake = intake
             self._arrived.set()
             self._log.info("consumer_started")
@@ -143,9 +147,33 @@ class BatchConsumer:
             batch = intake.take(self._batch_size, BATCH_BYTES)
             CONSUMER_BATCH.labels(queue=self._queue).observe(len(batch))
             try:
-                await self._settle_batch(intake, batch)
+                if batch[0].came_often:
+                    await self._take_alone(intake, batch[0])
+                await self._settle_surely(intake, batch)
             except _GivenBack:
                 self._log.info("batch_given_back", count=len(batch))
+
+    async def _take_alone(self, intake: Intake, delivery: Delivery) -> None:
+        """Leave nothing else in hand with a message that may end the process, so that it takes nothing along."""
+        self._log.warning("message_taken_alone", message_id=delivery.received.message_id)
+        if not await intake.ack_apart():
+            raise _GivenBack
+
+    async def _settle_surely(self, intake: Intake, batch: Sequence[Delivery]) -> None:
+        """Settle a batch; where our own code fails on it, one by one, and the one that it fails on as it came."""
+        try:
+            await self._settle_batch(intake, batch)
+        except _GivenBack:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the process edge: no message may end the process
+            refuse_to_end(exc)
+            left = [delivery for delivery in batch if not intake.is_settled(delivery)]
+            tell_failure(self._log, "batch_not_settled", exc, count=len(left))
+            if len(left) > 1:
+                for delivery in left:
+                    await self._settle_surely(intake, [delivery])
+            elif left and not await intake.reject(left[0]):
+                raise _GivenBack from None
 
     async def _settle_batch(self, intake: Intake, batch: Sequence[Delivery]) -> None:
         too_large = [delivery for delivery in batch if len(delivery.received.body) > MAX_EVENT_BYTES]
@@ -161,7 +189,8 @@ class BatchConsumer:
             outcomes = await self._handled(batch)
         except _GivenBack:
             raise
-        except Exception as exc:  # noqa: BLE001 - the process edge: any failure of a handler has a named outcome
+        except BaseException as exc:  # noqa: BLE001 - the process edge: any failure of a handler has a named outcome
+            refuse_to_end(exc)
             if len(batch) == 1:
                 await self._fail(intake, batch[0], exc)
                 return
@@ -203,18 +232,17 @@ class BatchConsumer:
             if not limit.expired():
                 raise
             raise TransientFault(f"The handler took longer than {HANDLER_DEADLINE_SECONDS:.0f} s.") from None
+        except asyncio.CancelledError:
+            # What the handler waited for was cancelled, as clients do when a connection goes; nobody cancelled us.
+            if _is_cancelled():
+                raise
+            raise TransientFault("What the handler waited for was cancelled.") from None
 
-    async def _fail(self, intake: Intake, delivery: Delivery, exc: Exception) -> None:
+    async def _fail(self, intake: Intake, delivery: Delivery, exc: BaseException) -> None:
         """Dead-letter the one message that the handler cannot cope with, and pause if there are many such."""
         received = delivery.received
-        self._log.error(
-            "message_handler_failed",
-            message_id=received.message_id,
-            routing_key=received.routing_key,
-            **_trace_of(received),
-            exc_info=exc,
-        )
-        reject = Reject(REASON_HANDLER_ERROR, f"{type(exc).__name__}: {exc}")
+        tell_failure(self._log, "message_handler_failed", exc, routing_key=received.routing_key, **facts_of(received))
+        reject = Reject(REASON_HANDLER_ERROR, f"{type(exc).__name__}: {text_of(exc)}")
         await self._settle(intake, [delivery], [reject])
         seconds = self._alarm.failed()
         if seconds:
@@ -233,55 +261,23 @@ class BatchConsumer:
 
     async def _settle(self, intake: Intake, batch: Sequence[Delivery], outcomes: Sequence[Reject | None]) -> None:
         rejected = [(delivery, reject) for delivery, reject in zip(batch, outcomes, strict=True) if reject is not None]
-        if rejected:
-            now = self._clock()
-            await self._bury([delivery.to_dead_letter(self._queue, reject, now) for delivery, reject in rejected])
+        unsent = await self._burial.bury(rejected, self._clock(), self._pause) if rejected else []
+        self._may_consume.set()
+        for delivery in unsent:
+            self._log.error("dead_letter_left_to_broker", message_id=delivery.received.message_id)
+            await intake.reject(delivery)
         for delivery, reject in rejected:
-            self._log.info(
-                "message_rejected",
-                reason=reject.reason,
-                detail=reject.detail,
-                message_id=delivery.received.message_id,
-                **_trace_of(delivery.received),
-            )
+            facts = facts_of(delivery.received)
+            tell(self._log, "message_rejected", reason=reject.reason, detail=reject.detail, **facts)
             MESSAGES_CONSUMED.labels(queue=self._queue, outcome=reject.reason).inc()
         MESSAGES_CONSUMED.labels(queue=self._queue, outcome="done").inc(len(batch) - len(rejected))
-        if not await intake.ack(batch):
+        if not await intake.ack([delivery for delivery in batch if delivery not in unsent]):
             self._log.info("ack_not_sent", count=len(batch))
 
-    async def _bury(self, letters: list[Outgoing]) -> None:
-        """Publish dead letters until each is confirmed; the same id goes out once at a time."""
-        pause = FIRST_PAUSE_SECONDS
-        while letters:
-            wave: dict[str, Outgoing] = {}
-            for letter in letters:
-                wave.setdefault(letter.message_id, letter)
-            outcomes = await self._sent(wave.values())
-            confirmed = {key for key, outcome in outcomes.items() if outcome is Outcome.CONFIRMED}
-            buried = [letter for key, letter in wave.items() if key in confirmed]
-            letters = [letter for letter in letters if not any(letter is done for done in buried)]
-            if letters and not confirmed:
-                self._log.error("dead_letters_not_confirmed", count=len(letters), pause_seconds=pause)
-                await self._pause(pause)
-                pause = min(2 * pause, MOST_PAUSE_SECONDS)
-        self._may_consume.set()
 
-    async def _sent(self, letters: Iterable[Outgoing]) -> Mapping[str, Outcome]:
-        try:
-            # A broker in alarm would hold us for as long as it likes, also while the service wants to stop.
-            async with asyncio.timeout(DEAD_LETTER_DEADLINE_SECONDS):
-                return await self._dead.send(letters)
-        except TimeoutError:
-            return {}
-
-
-def _trace_of(received: Received) -> dict[str, str]:
-    """Return what ties a line about a message to its trace, if the message names one."""
-    try:
-        traceparent = decode_envelope(received.body).traceparent
-    except InvalidEvent:
-        traceparent = None
-    return trace_facts(traceparent or received.traceparent)
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
 
 
 class _GivenBack(Exception):

@@ -6,32 +6,25 @@ which is its message id or, where the sender gave none, a digest of its body.
 """
 
 import asyncio
-import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiormq.abc
 
-from shared.broker.connection import BrokerUnavailable, connect, translated
+from shared.broker.connection import BrokerUnavailable, Connection, connect, translated
 from shared.broker.frames import Delivered
-from shared.broker.messages import (
-    HEADER_DETAIL,
-    HEADER_DIED_AT,
-    HEADER_FIRST_RECEIVED_AT,
-    HEADER_REASON,
-    HEADER_ROUTING_KEY,
-    copied,
-    header_text,
-    header_time,
-)
+from shared.broker.letters import DeadMessage
+from shared.broker.messages import HEADER_FIRST_RECEIVED_AT, HEADER_ROUTING_KEY, copied
 from shared.broker.publisher import Publisher
-from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_exchange, dead_queue, replay_exchange
+from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_queue, replay_exchange
 from shared.broker.wire import Outcome, Outgoing
 from shared.clock import format_microseconds
+
+__all__ = ["QUEUES", "Choice", "DeadMessage", "chosen", "count", "list_dead", "purge", "replay", "show"]
 
 QUEUES: Final = (*WORK_QUEUES, QUEUE_UNROUTED)
 """The queues that can be asked about: those with a dead queue behind them, and `unrouted` itself."""
@@ -42,45 +35,6 @@ _TIMEOUT_SECONDS: Final = 10.0
 # lot followed by a get, which the queue answers only after what was sent before.
 _REPLAY_BATCH: Final = 25
 _ALL: Final = 0
-_BROKER_REASON: Final = "x-first-death-reason"
-_DEATHS: Final = "x-death"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadMessage:
-    """A message of a dead queue; its reason is the consumer's, or the broker's own (`delivery_limit`).
-
-    Where the broker gave up by itself, the time of that stands for the unknown time of first receipt.
-    """
-
-    key: str
-    reason: str
-    detail: str
-    routing_key: str
-    first_received_at: datetime | None
-    died_at: datetime | None
-    body: bytes
-    headers: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, delivered: Delivered, queue: str) -> Self:
-        """Read what the dead queue of `queue` holds, or `unrouted`."""
-        headers = delivered.headers
-        # What the broker moved bears whatever headers its sender gave it; only the consumer's way is closed to others.
-        ours = headers if queue != QUEUE_UNROUTED and delivered.exchange == dead_exchange(queue) else {}
-        death = _first_death(headers)
-        unknown_reason = QUEUE_UNROUTED if queue == QUEUE_UNROUTED else "unknown"
-        return cls(
-            key=delivered.message_id or f"sha256:{hashlib.sha256(delivered.body).hexdigest()[:32]}",
-            reason=header_text(ours, HEADER_REASON) or header_text(headers, _BROKER_REASON) or unknown_reason,
-            detail=header_text(ours, HEADER_DETAIL) or "",
-            routing_key=header_text(ours, HEADER_ROUTING_KEY) or _routing_key(death) or delivered.routing_key,
-            first_received_at=header_time(ours, HEADER_FIRST_RECEIVED_AT) or _time(death),
-            died_at=header_time(ours, HEADER_DIED_AT) or _time(death),
-            body=delivered.body,
-            headers=headers,
-        )
-
 
 Choice = Callable[[DeadMessage], bool]
 
@@ -94,7 +48,7 @@ async def count(url: str) -> dict[str, int]:
     """How many messages the dead queue behind each queue holds, and how many `unrouted` does."""
     counts = {}
     for queue in QUEUES:
-        async with _opened(url, queue) as dead:
+        async with opened(url, queue) as dead:
             counts[queue] = dead.count
     return counts
 
@@ -104,7 +58,7 @@ async def list_dead(url: str, queue: str, *, limit: int = 100, choice: Choice | 
     found: list[DeadMessage] = []
     if limit < 1:
         return found
-    async with _opened(url, queue) as dead:
+    async with opened(url, queue) as dead:
         async for taken in dead.messages():
             message = taken.message
             if choice is None or choice(message):
@@ -128,7 +82,7 @@ async def replay(url: str, queue: str, *, choice: Choice | None = None, limit: i
     they have done.
     """
     replayed, failed = 0, 0
-    async with _Publishers(url, queue) as publishers, _opened(url, queue) as dead:
+    async with _Publishers(url, queue) as publishers, opened(url, queue) as dead:
         batch: dict[str, tuple[_Taken, Outgoing]] = {}
         async for taken in dead.messages():
             if limit is not None and replayed + failed + len(batch) >= limit:
@@ -151,7 +105,7 @@ async def replay(url: str, queue: str, *, choice: Choice | None = None, limit: i
 async def purge(url: str, queue: str, *, choice: Choice | None = None) -> int:
     """Remove the chosen messages behind `queue` for good; return how many."""
     purged = 0
-    async with _opened(url, queue) as dead:
+    async with opened(url, queue) as dead:
         async for taken in dead.messages():
             if choice is None or choice(taken.message):
                 await dead.remove(taken.delivered.tag)
@@ -160,7 +114,7 @@ async def purge(url: str, queue: str, *, choice: Choice | None = None) -> int:
 
 
 async def _replay_batch(
-    publishers: "_Publishers", dead: "_DeadQueue", batch: Mapping[str, tuple["_Taken", Outgoing]]
+    publishers: "_Publishers", dead: "DeadQueue", batch: Mapping[str, tuple["_Taken", Outgoing]]
 ) -> int:
     by_exchange: dict[str, list[Outgoing]] = {}
     for taken, copy in batch.values():
@@ -207,10 +161,11 @@ class _Taken:
     message: DeadMessage
 
 
-class _DeadQueue:
+class DeadQueue:
     """An open dead queue; what is taken from it and not removed goes back at the end."""
 
-    def __init__(self, channel: aiormq.abc.AbstractChannel, queue: str, count: int) -> None:
+    def __init__(self, connection: Connection, channel: aiormq.abc.AbstractChannel, queue: str, count: int) -> None:
+        self._connection = connection
         self._channel = channel
         self._queue = queue
         self._name = _kept_in(queue)
@@ -231,18 +186,19 @@ class _DeadQueue:
                     message = await self._channel.basic_get(self._name)
             if message.delivery_tag is None:
                 return
-            properties = message.header.properties
-            delivered = Delivered(
-                message.delivery_tag,
-                message.exchange or "",
-                message.routing_key or "",
-                message.body,
-                properties.headers or {},
-                properties.message_id,
-                properties.message_type,
-                properties.content_type,
-            )
-            yield _Taken(delivered, DeadMessage.of(delivered, self._queue))
+            delivered = replace(self._connection.last_got(), body=message.body)
+            yield _Taken(delivered, DeadMessage.of(delivered, self._queue, self._connection.broker_version))
+
+    async def moved_by_broker(self, limit: int) -> Counter[str]:
+        """Count by reason what the broker itself moved here, among the first so many."""
+        reasons: Counter[str] = Counter()
+        looked_at = 0
+        async for taken in self.messages():
+            reasons[taken.message.reason] += taken.message.is_moved_by_broker
+            looked_at += 1
+            if looked_at >= limit:
+                break
+        return +reasons
 
     async def give_back(self) -> None:
         """Put everything not removed back in its order, which closing the channel would not keep."""
@@ -260,14 +216,15 @@ class _DeadQueue:
 
 
 @asynccontextmanager
-async def _opened(url: str, queue: str) -> AsyncIterator[_DeadQueue]:
+async def opened(url: str, queue: str) -> AsyncIterator["DeadQueue"]:
+    """Open the dead queue behind `queue`, or `unrouted`; at the end what was not removed goes back in its order."""
     connection = await connect(url, f"dead messages of {queue}")
     try:
         channel = await connection.channel(confirms=False)
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 answer = await channel.queue_declare(_kept_in(queue), passive=True)
-        dead = _DeadQueue(channel, queue, answer.message_count or 0)
+        dead = DeadQueue(connection, channel, queue, answer.message_count or 0)
         yield dead
         await dead.give_back()
     finally:
@@ -278,29 +235,10 @@ def _kept_in(queue: str) -> str:
     return queue if queue == QUEUE_UNROUTED else dead_queue(queue)
 
 
-def _kept(message: DeadMessage) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
+def _kept(message: DeadMessage) -> dict[str, str]:
+    kept: dict[str, str] = {}
     if message.first_received_at is not None:
         kept[HEADER_FIRST_RECEIVED_AT] = format_microseconds(message.first_received_at)
     if message.routing_key:
         kept[HEADER_ROUTING_KEY] = message.routing_key
     return kept
-
-
-def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The broker's own record of the earliest time that it gave the message up."""
-    deaths = headers.get(_DEATHS)
-    if not isinstance(deaths, list):
-        return {}
-    known = [death for death in deaths if isinstance(death, dict) and _time(death) is not None]
-    return min(known, key=lambda death: death["time"], default={})
-
-
-def _time(death: Mapping[str, Any]) -> datetime | None:
-    moment = death.get("time")
-    return moment if isinstance(moment, datetime) else None
-
-
-def _routing_key(death: Mapping[str, Any]) -> str:
-    keys = death.get("routing-keys")
-    return str(keys[0]) if isinstance(keys, list) and keys else ""

@@ -1,17 +1,18 @@
 """Reads frames off the socket ahead of the client and takes deliveries out of the stream.
 
 The client ends the connection over a property that it cannot decode (a timestamp in microseconds, an id that is not
-UTF-8), and so on for ever; here such a property is left out. It also costs several times less per delivery.
+UTF-8), gets the message again, and so on for ever. So it sees no property but the id of what was returned or got; here
+what cannot be read is left out. It also costs several times less per delivery.
 """
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from pamqp import decode
-from pamqp.header import ContentHeader
+from shared.broker.tables import NO_HEADERS, Headers
 
 _FRAME_HEAD: Final = struct.Struct(">BHI")
 _HEAD_BYTES: Final = 7
@@ -20,11 +21,10 @@ _HEADER: Final = 2
 _BODY: Final = 3
 _HEARTBEAT: Final = 8
 _DELIVER: Final = struct.pack(">HH", 60, 60)
+_GET_OK: Final = struct.pack(">HH", 60, 71)
 _DELIVERY_TAG: Final = struct.Struct(">QB")
 _CONTENT: Final = struct.Struct(">HHQH")
 _READ_BYTES: Final = 256 * 1024
-# The client's table decoder copies what is left for every value, so its time grows with the square of the size.
-_MOST_TABLE_BYTES: Final = 16 * 1024
 # The properties in the order of the wire, with the flag that says whether one is there.
 _CONTENT_TYPE: Final = 0x8000
 _CONTENT_ENCODING: Final = 0x4000
@@ -37,6 +37,8 @@ _EXPIRATION: Final = 0x0100
 _MESSAGE_ID: Final = 0x0080
 _TIMESTAMP: Final = 0x0040
 _TYPE: Final = 0x0020
+_BASIC: Final = 60
+_SHORT_BYTES: Final = 255
 
 
 @dataclass(slots=True)
@@ -44,10 +46,11 @@ class Delivered:
     """One delivery as the broker sent it, with those of its properties that we use and could read."""
 
     tag: int
+    is_redelivered: bool
     exchange: str
     routing_key: str
     body: bytes = b""
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Headers = field(default_factory=lambda: NO_HEADERS)
     message_id: str | None = None
     message_type: str | None = None
     content_type: str | None = None
@@ -63,7 +66,10 @@ class FrameReader:
         self._position = 0
         self._is_over = False
         self._assembling: dict[int, _Assembly] = {}
+        self._getting: dict[int, Delivered] = {}
         self.on_delivery: Callable[[Delivered], None] | None = None
+        self.got: Delivered | None = None
+        """The last message that the client got singly: its properties, for the client has the body."""
 
     def at_eof(self) -> bool:
         """Whether nothing will be read any more."""
@@ -114,7 +120,7 @@ class FrameReader:
             if end > size:
                 break
             if not self._takes(kind, channel, data, start, end - 1):
-                mine.append(data[position:end] if kind != _HEADER else _readable(data, position, start, end))
+                mine.append(self._for_client(kind, channel, data[position:end]))
             position = end
         return b"".join(mine), position
 
@@ -130,7 +136,7 @@ class FrameReader:
         if assembly is None:
             return False
         if kind == _HEADER:
-            assembly.left = _read_header(assembly.delivered, data, start)
+            assembly.left = _read_header(assembly.delivered, data[start:end])
         elif kind == _BODY:
             assembly.parts.append(data[start:end])
             assembly.left -= end - start
@@ -142,6 +148,20 @@ class FrameReader:
             assembly.delivered.body = parts[0] if len(parts) == 1 else b"".join(parts)
             self.on_delivery(assembly.delivered)
         return True
+
+    def _for_client(self, kind: int, channel: int, frame: bytes) -> bytes:
+        """Return a frame as the client shall see it: a content's header without what it need not read."""
+        content = frame[_HEAD_BYTES:-1]
+        if kind == _METHOD and content[:4] == _GET_OK:
+            self._getting[channel] = _read_envelope(content, 4)
+        if kind != _HEADER:
+            return frame
+        got = self._getting.pop(channel, None)
+        read = got or Delivered(0, False, "", "")
+        size = _read_header(read, content)
+        self.got = got or self.got
+        bare = _bare_header(size, read.message_id)
+        return _FRAME_HEAD.pack(_HEADER, channel, len(bare)) + bare + frame[-1:]
 
 
 class _Assembly:
@@ -156,62 +176,61 @@ class _Assembly:
 
 
 def _read_deliver(data: bytes, position: int) -> Delivered:
-    position += 1 + data[position]  # The consumer tag: there is one consumer per connection.
-    tag, _ = _DELIVERY_TAG.unpack_from(data, position)
+    # Behind the consumer tag, for there is one consumer per connection.
+    return _read_envelope(data, position + 1 + data[position])
+
+
+def _read_envelope(data: bytes, position: int) -> Delivered:
+    tag, is_redelivered = _DELIVERY_TAG.unpack_from(data, position)
     position += _DELIVERY_TAG.size
-    exchange = _short_text(data, position)
-    position += 1 + data[position]
-    return Delivered(tag, exchange, _short_text(data, position))
+    exchange, position = _short_text(data, position)
+    routing_key, _ = _short_text(data, position)
+    return Delivered(tag, bool(is_redelivered), exchange, routing_key)
 
 
-def _read_header(delivered: Delivered, data: bytes, start: int) -> int:
-    """Read the properties that we use; return the size of the body."""
-    _, _, size, flags = _CONTENT.unpack_from(data, start)
-    position = start + _CONTENT.size
+def _read_header(delivered: Delivered, content: bytes) -> int:
+    """Read the properties that we use, up to the first that cannot be read; return the size of the body."""
+    _, _, size, flags = _CONTENT.unpack_from(content)
+    # The broker lets some through that no specification knows; the message is none the worse.
+    with suppress(IndexError, ValueError):
+        _read_properties(delivered, content, flags)
+    return int(size)
+
+
+def _read_properties(delivered: Delivered, content: bytes, flags: int) -> None:
+    position = _CONTENT.size
     if flags & _CONTENT_TYPE:
-        delivered.content_type = _short_text(data, position)
-        position += 1 + data[position]
+        delivered.content_type, position = _short_text(content, position)
     if flags & _CONTENT_ENCODING:
-        position += 1 + data[position]
+        _, position = _short_text(content, position)
     if flags & _HEADERS:
-        end = position + 4 + int.from_bytes(data[position : position + 4])
-        delivered.headers = _table(data[position:end])
+        end = position + 4 + int.from_bytes(content[position : position + 4])
+        # A table that is cut off ends where the frame does; it is read as far as it goes.
+        delivered.headers = Headers(content[position + 4 : end])
         position = end
     position += bool(flags & _DELIVERY_MODE) + bool(flags & _PRIORITY)
     for flag in (_CORRELATION_ID, _REPLY_TO, _EXPIRATION):
         if flags & flag:
-            position += 1 + data[position]
+            _, position = _short_text(content, position)
     if flags & _MESSAGE_ID:
-        delivered.message_id = _short_text(data, position)
-        position += 1 + data[position]
+        delivered.message_id, position = _short_text(content, position)
     if flags & _TIMESTAMP:
         position += 8
     if flags & _TYPE:
-        delivered.message_type = _short_text(data, position)
-    return int(size)
+        delivered.message_type, _ = _short_text(content, position)
 
 
-def _readable(data: bytes, position: int, start: int, end: int) -> bytes:
-    """A content header's frame as it is if the client can decode it, else one without properties."""
-    try:
-        header = ContentHeader()
-        header.unmarshal(data[start : end - 1])
-    except Exception:  # noqa: BLE001 - as for `_table`
-        _, channel, _ = _FRAME_HEAD.unpack_from(data, position)
-        kind, weight, size, _ = _CONTENT.unpack_from(data, start)
-        bare = _CONTENT.pack(kind, weight, size, 0)
-        return _FRAME_HEAD.pack(_HEADER, channel, len(bare)) + bare + data[end - 1 : end]
-    return data[position:end]
+def _bare_header(size: int, message_id: str | None) -> bytes:
+    """A header of which the client needs the id alone, to know which of its publishes was returned."""
+    identity = (message_id or "").encode()
+    if not identity or len(identity) > _SHORT_BYTES:
+        return _CONTENT.pack(_BASIC, 0, size, 0)
+    return _CONTENT.pack(_BASIC, 0, size, _MESSAGE_ID) + bytes((len(identity),)) + identity
 
 
-def _short_text(data: bytes, position: int) -> str:
-    return data[position + 1 : position + 1 + data[position]].decode(errors="replace")
-
-
-def _table(raw: bytes) -> Mapping[str, Any]:
-    if len(raw) > _MOST_TABLE_BYTES:
-        return {}
-    try:
-        return decode.field_table(raw)[1]
-    except Exception:  # noqa: BLE001 - whatever a sender wrote there and in whichever way the decoder fails on it
-        return {}
+def _short_text(data: bytes, position: int) -> tuple[str, int]:
+    """Return a short text and where it ends; raises where it is not all there."""
+    end = position + 1 + data[position]
+    if end > len(data):
+        raise ValueError("cut off")
+    return data[position + 1 : end].decode(errors="replace"), end

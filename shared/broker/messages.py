@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-
-from pamqp import encode
+from typing import Any, Final, overload
 
 from shared.broker.frames import Delivered
+from shared.broker.tables import NO_HEADERS, without
 from shared.broker.wire import Outgoing
-from shared.clock import format_microseconds
+from shared.clock import format_microseconds, parse_time
 from shared.ids import new_id
 from shared.trace import TRACEPARENT, valid_traceparent
 
@@ -20,11 +19,14 @@ HEADER_FIRST_RECEIVED_AT: Final = "x-mintwire-first-received-at"
 HEADER_ROUTING_KEY: Final = "x-mintwire-routing-key"
 HEADER_DIED_AT: Final = "x-mintwire-died-at"
 DETAIL_CHARACTERS: Final = 500
+OFTEN: Final = 3
+"""From how many deliveries without an outcome on a message is taken alone: it may be what ended its consumers."""
+_DELIVERY_COUNT: Final = "x-delivery-count"
 _SHORT_BYTES: Final = 255
 # All headers must fit into one frame together, or the broker closes the connection; foreign ones come second.
-_HEADERS_BYTES: Final = 64 * 1024
+_FOREIGN_BYTES: Final = 64 * 1024
 # A sender's CC would route our copy to queues of the sender's choice, with our rights.
-_ROUTING_HEADERS: Final = frozenset({"cc", "bcc"})
+_ROUTING_HEADERS: Final = frozenset({b"cc", b"bcc"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +50,21 @@ class Reject(Exception):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
+        self.reason = _clean(reason)
+        self.detail = _clean(detail)
 
 
 class Delivery:
     """A message in hand: what the broker delivered, and what the handler sees of it."""
 
-    __slots__ = ("_delivered", "received", "tag")
+    __slots__ = ("_delivered", "came_often", "received", "tag")
 
     def __init__(self, delivered: Delivered, now: datetime, *, is_replay: bool) -> None:
         # Anybody who may publish can write our headers; they count only on what came by the way of replays.
-        ours = delivered.headers if is_replay else {}
+        ours = delivered.headers if is_replay else NO_HEADERS
         self._delivered = delivered
         self.tag = delivered.tag
+        self.came_often = came_often(delivered)
         self.received = Received(
             delivered.body,
             delivered.headers,
@@ -83,15 +86,26 @@ class Delivery:
         return copied(self._delivered, queue, own)
 
 
-def copied(delivered: Delivered, routing_key: str, own: Mapping[str, Any]) -> Outgoing:
+def came_often(delivered: Delivered) -> bool:
+    """Whether a message has come so often without an outcome that it may be what ended its consumers.
+
+    The count is the broker's own on what comes again, and anybody's on what comes for the first time.
+    """
+    count = delivered.headers.get(_DELIVERY_COUNT) if delivered.is_redelivered else None
+    return isinstance(count, int) and count >= OFTEN
+
+
+def copied(delivered: Delivered, routing_key: str, own: Mapping[str, str]) -> Outgoing:
     """A copy of a message to another place, with our headers and those of its sender that are safe to repeat."""
+    foreign = without(delivered.headers.raw, _is_unsafe)
     return Outgoing(
-        routing_key=routing_key,
+        routing_key=_short(routing_key),
         body=delivered.body,
         message_id=_short(delivered.message_id) or str(new_id()),
         type=_short(delivered.message_type),
         content_type=_short(delivered.content_type),
-        headers=with_foreign(own, delivered.headers),
+        headers=own,
+        foreign=foreign if len(foreign) <= _FOREIGN_BYTES else b"",
     )
 
 
@@ -101,38 +115,32 @@ def first_received_at(headers: Mapping[str, Any], now: datetime) -> datetime:
 
 
 def header_time(headers: Mapping[str, Any], name: str) -> datetime | None:
-    """A header as an aware time, or None."""
-    try:
-        moment = datetime.fromisoformat(header_text(headers, name) or "")
-    except ValueError:
-        return None
-    return None if moment.tzinfo is None else moment
+    """A header as a time, or None."""
+    return parse_time(header_text(headers, name) or "")
 
 
 def header_text(headers: Mapping[str, Any], name: str) -> str | None:
     """A header as text, or None."""
     value = headers.get(name)
-    if isinstance(value, bytes | bytearray):
+    if isinstance(value, bytes):
         return value.decode(errors="replace")
     return value if isinstance(value, str) else None
 
 
-def with_foreign(own: Mapping[str, Any], foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """Our headers and those of the sender that are safe to repeat: none that routes, none of the broker's."""
-    kept = {
-        name: value
-        for name, value in foreign.items()
-        if not name.lower().startswith("x-") and name.lower() not in _ROUTING_HEADERS
-    }
-    both = {**kept, **own}
-    try:
-        fits = len(encode.field_table(both)) <= _HEADERS_BYTES
-    except (TypeError, ValueError):
-        # What the broker let through need not be what the client can write.
-        fits = False
-    return both if fits else dict(own)
+def _is_unsafe(name: bytes) -> bool:
+    """Whether a header of a sender's routes, is ours, or is the broker's."""
+    return name[:2].lower() == b"x-" or name.lower() in _ROUTING_HEADERS
 
 
+def _clean(text: str) -> str:
+    """Half of a surrogate pair cannot be written anywhere."""
+    return text.encode(errors="replace").decode()
+
+
+@overload
+def _short(text: str) -> str: ...
+@overload
+def _short(text: str | None) -> str | None: ...
 def _short(text: str | None) -> str | None:
     """Clip to what the protocol holds: a text that was not UTF-8 has grown in reading."""
     if text is None or len(text) <= _SHORT_BYTES // 4:

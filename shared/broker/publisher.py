@@ -80,10 +80,14 @@ class Publisher:
             await asyncio.wait({self._running})
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it is connected and the exchange is there; the broker may yet not read from us (an alarm)."""
+        return self._link is not None and not self._link.connection.is_over
+
+    @property
     def is_ready(self) -> bool:
         """Whether a publish made now would go out: connected, the exchange is there, the broker reads from us."""
-        link = self._link
-        return link is not None and not link.connection.is_over and not link.connection.is_blocked
+        return self._link is not None and self.is_connected and not self._link.connection.is_blocked
 
     async def wait_ready(self, timeout_seconds: float) -> bool:
         """Wait until a publish would go out, at most the time given; return whether it would."""

@@ -26,6 +26,7 @@ _PUBLISH: Final = 40
 _MANDATORY: Final = 1
 _END: Final = b"\xce"
 _FRAME_HEAD: Final = struct.Struct(">BHI")
+_LENGTH: Final = struct.Struct(">I")
 _HEADER_HEAD: Final = struct.Struct(">HHQH")
 _HAS_CONTENT_TYPE: Final = 0x8000
 _HAS_HEADERS: Final = 0x2000
@@ -45,7 +46,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One persistent message; `message_id` must not be under way twice on one channel."""
+    """One persistent message; `message_id` must not be under way twice on one channel.
+
+    `foreign` are entries of a sender's header table, repeated byte for byte: what a client of another language wrote
+    need not be what ours can. The ordinary way of publishing has no place for them.
+    """
 
     routing_key: str
     body: bytes
@@ -53,6 +58,7 @@ class Outgoing:
     type: str | None = None
     content_type: str | None = None
     headers: Mapping[str, Any] | None = None
+    foreign: bytes = b""
 
     def properties(self) -> spec.Basic.Properties:
         """The message's properties as the client's ordinary publish takes them."""
@@ -172,9 +178,10 @@ def _content_header(message: Outgoing) -> bytes:
     if message.content_type is not None:
         flags |= _HAS_CONTENT_TYPE
         parts.append(encode.short_string(message.content_type))
-    if message.headers:
+    if message.headers or message.foreign:
         flags |= _HAS_HEADERS
-        parts.append(encode.field_table(dict(message.headers)))
+        entries = encode.field_table(dict(message.headers or {}))[_LENGTH.size :] + message.foreign
+        parts.append(_LENGTH.pack(len(entries)) + entries)
     parts.append(bytes((PERSISTENT,)))
     parts.append(encode.short_string(message.message_id))
     if message.type is not None:

@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
-from shared.clock import format_microseconds
+from shared.clock import format_microseconds, in_utc
 from shared.strict_json import StrictJSONError, loads
 from shared.trace import valid_traceparent
 
@@ -16,7 +25,7 @@ MAX_EVENT_BYTES = 256 * 1024
 _SCHEMA_PREFIX = "urn:mintwire:event:"
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-EventTime = Annotated[AwareDatetime, Field(strict=False)]
+EventTime = Annotated[AwareDatetime, AfterValidator(in_utc), Field(strict=False)]
 # The attribute of the Distributed Tracing extension: what is none, or not valid, is None and never an error.
 Traceparent = Annotated[str | None, BeforeValidator(valid_traceparent)]
 
@@ -86,7 +95,7 @@ class Envelope(BaseModel):
     id: ShortText
     source: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
     type: ShortText
-    time: AwareDatetime
+    time: EventTime
     dataschema: str | None = None
     traceparent: Traceparent = None
     data: dict[str, Any]

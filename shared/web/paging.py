@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
+from shared.clock import parse_time
 from shared.web.models import QueryInt, QueryModel, ResponseModel
 from shared.web.problems import HTTPProblem, invalid_field
 from shared.web.responses import page_response
@@ -105,9 +106,9 @@ def _part(part: Any, kind: type[Any]) -> Any:
     if kind is uuid.UUID:
         return uuid.UUID(part)
     if kind is datetime:
-        moment = datetime.fromisoformat(part)
-        if moment.tzinfo is None:
-            raise ValueError("not aware")
+        moment = parse_time(part)
+        if moment is None:
+            raise ValueError("not a time")
         return moment
     return part
 

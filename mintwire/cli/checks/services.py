@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
 from mintwire.cli.client import CallFailed, address, ask
-from shared.clock import Clock, utc_now
+from shared.clock import Clock, in_utc, utc_now
 
 MOST_APART_SECONDS = 5.0
 
@@ -63,9 +63,10 @@ def _clock(name: str, headers: Mapping[str, str], ours: datetime) -> Finding:
     check = f"{name} has our time"
     try:
         theirs = parsedate_to_datetime(headers.get("Date", ""))
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
         return wrong(check, "its answers bear no date", "correct its URL")
-    # The header has whole seconds, cut off: on average it is half a second behind.
+    # One that names no zone means UTC. The header has whole seconds, cut off: on average it is half a second behind.
+    theirs = in_utc(theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
     apart = abs((theirs - ours).total_seconds() + 0.5)
     if apart > MOST_APART_SECONDS:
         return wrong(check, f"{apart:.0f} s apart", "set the clocks by NTP: webhooks with a wrong time are refused")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import struct
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from shared.broker.intake import AckWindow
 from shared.clock import utc_now
 from shared.events.envelope import MAX_EVENT_BYTES
 from shared.faults import TransientFault
+from tests.amqp import RawMessage
 from tests.shared.broker.tools import Broker, Handler, client, running, until
 
 QUEUE = "redemption.checkout"
@@ -132,7 +132,7 @@ class TestOutcomes:
             await broker.put(b"same%d" % number, message_id="same")
         async with client(url) as raw:
             for number in range(3):
-                await raw.put_frame(b"none%d" % number, 0x1000, b"\x02")
+                await raw.put_raw(RawMessage(b"none%d" % number))
             await broker.holds(QUEUE, 6)
         async with running(consumer_of(url, Handler(lambda _: Reject("no")))):
             await broker.holds(DEAD, 6)
@@ -192,9 +192,9 @@ class TestOutcomes:
     async def test_properties_that_no_client_can_decode_stop_nothing(self, url: str, broker: Broker) -> None:
         """Such a message would end the client's connection, come again and end the next one."""
         # A message id that is not UTF-8 and a timestamp in microseconds.
-        properties = b"\x02" + b"\xc8" + b"\xff" * 200 + struct.pack(">Q", 1_763_800_000_000_000)
+        message = RawMessage(b"odd", message_id=b"\xff" * 200, timestamp=1_763_800_000_000_000)
         async with client(url) as raw:
-            await raw.put_frame(b"odd", 0x1000 | 0x0080 | 0x0040, properties)
+            await raw.put_raw(message)
             await broker.holds(QUEUE, 1)
         handler = rejecting(b"odd")
         async with running(consumer_of(url, handler)) as consumer:

@@ -10,6 +10,7 @@ from shared.broker import dead, topology
 from shared.broker.connection import BrokerUnavailable
 from shared.broker.consumer import BatchConsumer, Received, Reject
 from shared.clock import utc_now
+from tests.amqp import RawMessage
 from tests.shared.broker.tools import Broker, Handler, client, running, until
 
 QUEUE = "redemption.checkout"
@@ -90,7 +91,7 @@ async def test_what_the_broker_gave_up_is_dated_by_the_broker(url: str, broker: 
     """Its first receipt is unknown; the time of its death is the latest that it can have been."""
     before = utc_now() - timedelta(seconds=2)
     async with client(url) as raw:
-        await raw.put_frame(b"killer", 0x1000, b"\x02")
+        await raw.put_raw(RawMessage(b"killer"))
         await broker.holds(QUEUE, 1)
     for _ in range(topology.DELIVERY_LIMIT + 1):
 

@@ -105,30 +105,57 @@ async def test_every_property_is_found_behind_every_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "properties"),
+    ("flags", "properties", "headers"),
     [
-        (0x0040 | 0x0020, MICROSECONDS + b"\x01t"),
-        (0x0080, b"\x03\xff\xfe\xfd"),
-        (0x2000, b"\x00\x00\x00\x05\x03abc?"),
-        (0x2000, b"\x00\x00\x00\x04\x02\xff\xfet\x01"),
-        (0x2000, struct.pack(">I", 60_006) + b"\x01kS" + struct.pack(">I", 59_999) + b"x" * 59_999),
+        (0x0040 | 0x0020, MICROSECONDS + b"\x01t", {}),
+        (0x0080, b"\x03\xff\xfe\xfd", {}),
+        (0x2000, b"\x00\x00\x00\x05\x03abc?", {}),
+        (0x2000, b"\x00\x00\x00\x05\x02\xff\xfet\x01", {"\ufffd\ufffd": True}),
+        (
+            0x2000,
+            struct.pack(">I", 60_007) + b"\x01kS" + struct.pack(">I", 60_000) + b"x" * 60_000,
+            {"k": "x" * 60_000},
+        ),
+        (0x2000, b"\x00\x00\x00\xff\x01kt\x01", {"k": True}),
+        (0x2000 | 0x0080, b"\x00\x00\x00\x00\xffm", {}),
+        (0xFFFF, b"", {}),
     ],
-    ids=["microseconds", "id not UTF-8", "unknown value type", "name not UTF-8", "very large table"],
+    ids=[
+        "microseconds",
+        "id not UTF-8",
+        "unknown value type",
+        "name not UTF-8",
+        "very large table",
+        "table longer than the frame",
+        "id longer than the frame",
+        "properties that are not there",
+    ],
 )
-async def test_a_message_arrives_whatever_its_properties(flags: int, properties: bytes) -> None:
+async def test_a_message_arrives_whatever_its_properties(
+    flags: int, properties: bytes, headers: dict[str, Any]
+) -> None:
     """The client ends the connection over such a message, gets it again, and ends the next one."""
     stream = Stream()
     header = raw_header(flags, properties, size=4)
     assert await stream.feed(head() + header + frame.marshal(ContentBody(b"body"), 1)) == b""
-    assert [(d.body, dict(d.headers)) for d in stream.delivered] == [(b"body", {})]
+    assert [(d.body, d.headers.all()) for d in stream.delivered] == [(b"body", headers)]
 
 
-async def test_a_message_got_singly_loses_properties_that_the_client_cannot_read() -> None:
+async def test_a_message_got_singly_has_its_properties_here_and_for_the_client_none() -> None:
     stream = Stream()
-    got = frame.marshal(Basic.GetOk(delivery_tag=1, exchange="", routing_key="q", message_count=0), 1)
-    assert await stream.feed(got + raw_header(0x0040, MICROSECONDS)) == got + raw_header(0, b"")
-    good = raw_header(0x0080, b"\x01m")
-    assert await Stream().feed(got + good) == got + good
+    got = frame.marshal(Basic.GetOk(delivery_tag=1, exchange="e", routing_key="q", message_count=0), 1)
+    table = b"\x00\x00\x00\x04\x01kt\x01"
+    assert await stream.feed(got + raw_header(0x2000 | 0x0040, table + MICROSECONDS)) == got + raw_header(0, b"")
+    found = stream.reader.got
+    assert found is not None
+    assert (found.exchange, found.routing_key, dict(found.headers)) == ("e", "q", {"k": True})
+
+
+async def test_of_a_returned_message_the_client_sees_the_id_by_which_it_knows_its_publish() -> None:
+    """Without it the publish would count as confirmed, and the message behind it as done."""
+    returned = frame.marshal(Basic.Return(reply_code=312, reply_text="NO_ROUTE", exchange="e", routing_key="k"), 1)
+    sent = raw_header(0x2000 | 0x0080, b"\x00\x00\x00\x05\x03abc?" + b"\x02id")
+    assert await Stream().feed(returned + sent) == returned + raw_header(0x0080, b"\x02id")
 
 
 async def test_the_end_of_the_stream_is_told_as_a_stream_tells_it() -> None:

@@ -2,21 +2,19 @@
 
 import asyncio
 import inspect
-import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiormq
-from aiormq.abc import ChannelFrame, DeliveredMessage
-from pamqp import frame
-from pamqp.body import ContentBody
+from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from shared.broker.consumer import BatchConsumer, Received, Reject
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
+from tests.amqp import RawMessage, publish
 
 
 async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -47,16 +45,9 @@ class Broker:
         given = Basic.Properties(delivery_mode=2, **properties)
         await self.channel.basic_publish(body, exchange=exchange, routing_key=queue, properties=given)
 
-    async def put_frame(self, body: bytes, flags: int, properties: bytes, queue: str = "redemption.checkout") -> None:
-        """Publish with properties as raw bytes, none of them the client's; the channel's confirms no longer match."""
-        number = self.channel.number
-        header = struct.pack(">HHQH", 60, 0, len(body), flags) + properties
-        frames = (
-            frame.marshal(Basic.Publish(exchange="", routing_key=queue), number),
-            struct.pack(">BHI", 2, number, len(header)) + header + b"\xce",
-            frame.marshal(ContentBody(body), number),
-        )
-        await self.channel.connection.write_queue.put(ChannelFrame(b"".join(frames), should_close=False))
+    async def put_raw(self, message: RawMessage, queue: str = "redemption.checkout", *, exchange: str = "") -> None:
+        """Publish as `put` does what our client could not write; the channel's confirms no longer match."""
+        await publish(self.channel, [message], exchange, queue.encode())
 
     async def get(self, queue: str) -> DeliveredMessage | None:
         """Take one message."""

@@ -1,0 +1,131 @@
+"""Sends what a consumer rejected to the dead queue, confirmed, with its reason; what cannot be sent is named.
+
+It decides nothing about a message, and no message can make it fail: in the worst case the broker moves it as it came.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+from shared.broker.messages import Delivery, Reject
+from shared.broker.publisher import Publisher
+from shared.broker.topology import dead_exchange
+from shared.broker.wire import Outcome, Outgoing
+from shared.faults import TransientFault
+from shared.log import get_logger
+
+DEADLINE_SECONDS: Final = 10.0
+FIRST_PAUSE_SECONDS: Final = 0.1
+# Most of what passes has passed within this time; then nobody should wait for much longer.
+MOST_PAUSE_SECONDS: Final = 2.0
+# So often a letter is sent alone to a broker that is there, before it is taken for what ends the connection.
+_MOST_TRIES: Final = 5
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+class Burial:
+    """The way into the dead queue of one work queue; a context manager, as its publisher is.
+
+    `buried` counts the letters that are in the dead queue by this way.
+    """
+
+    def __init__(self, url: str, queue: str) -> None:
+        self._queue = queue
+        self._publisher = Publisher(url, dead_exchange(queue), name=f"dead letters of {queue}")
+        self._log = get_logger().bind(queue=queue)
+        self.buried = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the way is there and may be used, be the broker in alarm or not."""
+        return self._publisher.is_connected
+
+    async def __aenter__(self) -> Self:
+        await self._publisher.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._publisher.__aexit__(kind, exc, trace)
+
+    async def bury(self, rejected: Sequence[tuple[Delivery, Reject]], now: datetime, pause: Pause) -> list[Delivery]:
+        """Publish dead letters until each is confirmed, and return the messages of which none could be made or sent.
+
+        While the broker is away or refuses them, it calls `pause` between its tries, which may raise to give up.
+        """
+        letters, unsent = self._dressed(rejected, now)
+        is_alone = False
+        seconds = FIRST_PAUSE_SECONDS
+        while letters:
+            wave = letters[:1] if is_alone else _distinct(letters)
+            is_there = is_alone and await self._publisher.wait_ready(DEADLINE_SECONDS)
+            outcomes = await self._sent(wave)
+            buried = {id(each) for each in wave if outcomes.get(each.outgoing.message_id) is Outcome.CONFIRMED}
+            if buried:
+                self.buried += len(buried)
+                letters = [each for each in letters if id(each) not in buried]
+                continue
+            if is_there and self._is_hopeless(wave[0], outcomes):
+                unsent.append(letters.pop(0).delivery)
+                continue
+            # From now on one by one: the one that cannot be sent must not hold the others.
+            letters = letters[1:] + letters[:1] if is_alone else letters
+            is_alone = True
+            self._log.error("dead_letters_not_confirmed", count=len(letters), pause_seconds=seconds)
+            await pause(seconds)
+            seconds = min(2 * seconds, MOST_PAUSE_SECONDS)
+        return unsent
+
+    def _dressed(
+        self, rejected: Sequence[tuple[Delivery, Reject]], now: datetime
+    ) -> tuple[list["_Letter"], list[Delivery]]:
+        letters, unsent = [], []
+        for delivery, reject in rejected:
+            try:
+                letters.append(_Letter(delivery, delivery.to_dead_letter(self._queue, reject, now)))
+            except Exception as exc:  # noqa: BLE001 - a sender may write what nobody thought of
+                self._log.error("dead_letter_not_made", kind=type(exc).__name__)
+                unsent.append(delivery)
+        return letters, unsent
+
+    async def _sent(self, wave: Sequence["_Letter"]) -> Mapping[str, Outcome]:
+        try:
+            # A broker in alarm would hold us for as long as it likes, also while the service wants to stop.
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await self._publisher.send(each.outgoing for each in wave)
+        except (TimeoutError, TransientFault):
+            return {}
+        except Exception as exc:  # noqa: BLE001 - as above; nothing of the wave went out
+            self._log.error("dead_letter_not_written", kind=type(exc).__name__, count=len(wave))
+            if len(wave) == 1:
+                wave[0].tries = _MOST_TRIES
+            return {}
+
+    def _is_hopeless(self, letter: "_Letter", outcomes: Mapping[str, Outcome]) -> bool:
+        """Whether a letter that went alone to a broker that was there is itself what keeps it from being confirmed."""
+        if outcomes.get(letter.outgoing.message_id, Outcome.UNKNOWN) is Outcome.UNKNOWN:
+            letter.tries += 1
+        return letter.tries >= _MOST_TRIES
+
+
+class _Letter:
+    """A dead letter on its way, and the message that it is of."""
+
+    __slots__ = ("delivery", "outgoing", "tries")
+
+    def __init__(self, delivery: Delivery, outgoing: Outgoing) -> None:
+        self.delivery = delivery
+        self.outgoing = outgoing
+        self.tries = 0
+
+
+def _distinct(letters: Iterable[_Letter]) -> list[_Letter]:
+    """The first letter of each id: the same must not be under way twice."""
+    by_id: dict[str, _Letter] = {}
+    for letter in letters:
+        by_id.setdefault(letter.outgoing.message_id, letter)
+    return list(by_id.values())
