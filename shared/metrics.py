@@ -131,6 +131,9 @@ WEBHOOK_PAUSES = Gauge(
     "Endpoints that are not sent to, by reason: owner, breaker, retry_after, or disabled_ with what for.",
     ["reason"],
 )
+WEBHOOKS_RESTATED = Counter(
+    "mintwire_webhooks_restated_total", "Stored bodies that were made anew because they showed partners too much."
+)
 WEBHOOKS_PURGED = Counter(
     "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]
 )

@@ -46,6 +46,7 @@ from services.webhooks.usecases.record_results import EndUnsent, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
 from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
 from services.webhooks.usecases.resend_message import ResendMessage
+from services.webhooks.usecases.restate_bodies import RestateBodies
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
@@ -107,6 +108,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             *house.tasks(),
             hub.task,
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
+            Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
         ]
         app = build_app(

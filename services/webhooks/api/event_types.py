@@ -59,7 +59,8 @@ ROUTES: Final = (
         path="/v1/webhooks/event-types",
         handler=list_all,
         summary="List the types of events, with schema and example",
-        description="Types that a program publishes itself (custom.*) are its own to describe.",
+        description="With a partner's key they are as partners see them. Types that a program publishes itself "
+        "(custom.*) are its own to describe.",
         responses={200: Data[list[EventTypeData]]},
         **_COMMON,
     ),

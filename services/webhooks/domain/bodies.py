@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.webhooks.domain.event_types import is_custom
+from services.webhooks.domain.partner_view import shown_to_partners
 
 DEFAULT_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
 # Members that are ours; an attribute of the same name never takes their place.
@@ -15,27 +16,35 @@ FLAT_MEMBERS: Final = ("event", "partner_id", "timestamp")
 MESSAGES_PATH: Final = "/v1/webhooks/messages"
 # What stands before the number in a body that has one.
 NUMBER: Final = b',"sequence":'
-# What a purchase says about the customer and the basket is the program's business, not its partners'.
-_PROGRAMS_OWN: Final = frozenset({"customer", "order", "attribute_names"})
+FLAT: Final = "flat"
 _PARTNERS: Final = "-partner"
+# Of the flat body the partners' form has the plain name, because the one that both had before had it.
+PROGRAMS_FLAT: Final = "flat-program"
+# Of this type the flat body is the documented one, with a few members only.
+SHORT_WHEN_FLAT: Final = "code.redeemed"
+_FRAME: Final = frozenset({"event", "timestamp"})
+# Of these types partners were shown more until there were lists of what they may see.
+RESTATED_TYPES: Final = ("code.redemption_rejected", "code.redemption_voided")
 
 # The members before the place of a message's number, and those after it.
 Halves = tuple[dict[str, Any], dict[str, Any]]
 
 
 def message_format(format_: str, partner_id: uuid.UUID | None) -> str:
-    """Return the form in which a message is kept for an endpoint: partners get another text of the full formats."""
-    return format_ if partner_id is None or format_ == "flat" else format_ + _PARTNERS
+    """Return the form in which a message is kept for an endpoint: partners get another text than programs."""
+    if format_ == FLAT:
+        return PROGRAMS_FLAT if partner_id is None else FLAT
+    return format_ if partner_id is None else format_ + _PARTNERS
 
 
 def plain_format(kept: str) -> str:
     """Return the format, as endpoints name it, of a form in which a message is kept."""
-    return kept.removesuffix(_PARTNERS)
+    return FLAT if kept == PROGRAMS_FLAT else kept.removesuffix(_PARTNERS)
 
 
 def is_for_partners(kept: str) -> bool:
     """Say whether a partner may see a message in this form in full."""
-    return kept == "flat" or kept.endswith(_PARTNERS)
+    return kept == FLAT or kept.endswith(_PARTNERS)
 
 
 def content_type(kept: str) -> str:
@@ -50,23 +59,38 @@ def visible_data(event_type: str, data: Mapping[str, Any], kept: str) -> Mapping
     """
     if not is_for_partners(kept) or is_custom(event_type):
         return data
-    seen = {name: value for name, value in data.items() if name not in _PROGRAMS_OWN}
     if "attributes" in data:
-        seen["attributes"] = _attributes(data)
-    return seen
+        data = {**data, "attributes": _attributes(data)}
+    return shown_to_partners(event_type, data)
 
 
-def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime) -> dict[str, Any]:
+def restated(event_type: str, kept: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a partner's body that was made before there were lists as one that is made today."""
+    if event_type not in RESTATED_TYPES or plain_format(kept) == "thin":
+        return body
+    if plain_format(kept) != FLAT:
+        return {**body, "data": shown_to_partners(event_type, body["data"])}
+    frame = {name: body[name] for name in _FRAME if name in body}
+    seen = shown_to_partners(event_type, body) | frame
+    return {name: seen[name] for name in body if name in seen}
+
+
+def restated_content(event_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what such a thin message refers to as it would be kept today."""
+    return shown_to_partners(event_type, content) if event_type in RESTATED_TYPES else content
+
+
+def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime, kept: str = FLAT) -> dict[str, Any]:
     """Return the members of an event's flat body in order; for `code.redeemed` exactly the documented ones."""
     body: dict[str, Any] = {"event": event_type, "partner_id": data.get("partner_id")}
-    if event_type == "code.redeemed":
+    if event_type == SHORT_WHEN_FLAT:
         body["code"] = data.get("code")
         body |= _attributes(data)
         body["timestamp"] = milliseconds(occurred_at)
         body["codes_remaining"] = data.get("codes_remaining")
     else:
-        seen = visible_data(event_type, data, "flat")
-        body |= {name: value for name, value in seen.items() if name not in {"event", "timestamp"}}
+        seen = visible_data(event_type, data, kept)
+        body |= {name: value for name, value in seen.items() if name not in _FRAME}
         body["timestamp"] = milliseconds(occurred_at)
     return body
 

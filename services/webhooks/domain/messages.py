@@ -18,7 +18,8 @@ SHORTEST_RETENTION_DAYS, LONGEST_RETENTION_DAYS = 5, 90
 class Message:
     """A message in one of its forms; `body` and `content` are None once they are gone.
 
-    One that a program has published itself has the program's `event_id`, and a time until which it is kept.
+    One that a program has published itself has the program's `event_id`, and a time until which it is kept. One that
+    `is_shared` was made when the flat body was the same for a program and its partner.
     """
 
     id: uuid.UUID
@@ -32,6 +33,7 @@ class Message:
     redacted_at: datetime | None
     event_id: str | None = None
     kept_until: datetime | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from shared.ids import earliest_id
 
 INSERT_TEST = """
 WITH message AS (
-    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $17, $6)
+    INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at,
+                          lists_version)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $17, $6, 1)
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
                             last_error_code, created_at, completed_at)

@@ -48,13 +48,13 @@ WITH recorded AS (
     RETURNING owner_id, last
 ), message AS (
     INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at,
-                          traceparent, sequence)
+                          traceparent, sequence, lists_version)
     SELECT m.id, m.format, m.program_id, m.partner_id, m.event_type, m.occurred_at,
            CASE WHEN b.last IS NULL THEN m.head
                 ELSE m.head || convert_to(CASE WHEN m.format LIKE 'cloudevents%'
                                                THEN '"' || lpad((b.last - m.behind)::text, 19, '0') || '"'
                                                ELSE (b.last - m.behind)::text END, 'UTF8') || m.tail END,
-           m.content, $14, m.traceparent, b.last - m.behind
+           m.content, $14, m.traceparent, b.last - m.behind, 1
     FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[],
                 $17::bytea[], $27::text[], $28::bytea[], $29::uuid[], $30::int[])
         AS m (id, format, program_id, partner_id, event_type, occurred_at, head, content, traceparent, tail, owner_id,
@@ -64,8 +64,8 @@ WITH recorded AS (
     RETURNING id, format
 ), kept AS (
     SELECT old.id, old.format, old.sequence, old.body
-    FROM (SELECT * FROM unnest($1::uuid[], $2::text[]) AS m (id, format) WHERE format <> 'flat'
-          EXCEPT SELECT id, format FROM message WHERE format <> 'flat') AS there,
+    FROM (SELECT * FROM unnest($1::uuid[], $2::text[]) AS m (id, format) WHERE format NOT LIKE 'flat%'
+          EXCEPT SELECT id, format FROM message WHERE format NOT LIKE 'flat%') AS there,
          LATERAL (SELECT m.id, m.format, m.sequence, m.body FROM messages m
                   WHERE m.id = there.id AND m.format = there.format AND m.body IS NOT NULL OFFSET 0) AS old
 ), work AS (

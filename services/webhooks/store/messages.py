@@ -56,7 +56,7 @@ SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT coun
 """
 FIND_FORMS = """
 SELECT m.id, m.format, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.body, m.content, m.redacted_at,
-       c.event_id, c.keep_until
+       m.format = 'flat' AND m.lists_version IS NULL AS is_shared, c.event_id, c.keep_until
 FROM messages m LEFT JOIN custom_messages c ON c.message_id = m.id
 WHERE m.id = $1 AND m.program_id = $2 AND ($3::uuid IS NULL OR m.partner_id = $3)
 """
@@ -206,4 +206,5 @@ def _message(row: Any) -> Message:
         row["redacted_at"],
         row["event_id"],
         row["keep_until"],
+        row["is_shared"],
     )

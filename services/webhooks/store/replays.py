@@ -108,12 +108,15 @@ SELECT created_at, id FROM (
     ORDER BY created_at, id LIMIT $5) AS slice
 ORDER BY created_at DESC, id DESC LIMIT 1
 """
+# Before there were lists, a flat body was made once for the program and its partner.
 MISSING_IN_SLICE = """
 SELECT m.id, m.created_at, m.format, m.event_type
 FROM messages m
 WHERE m.program_id = $1 AND m.created_at >= $2 AND m.created_at <= $3
     AND (m.created_at, m.id) > ($2, $4) AND (m.created_at, m.id) <= ($3, $5)
-    AND m.format = $6 AND ($7::uuid IS NULL OR m.partner_id = $7) AND m.body IS NOT NULL
+    AND (m.format = $6 OR ($6 = 'flat-program' AND m.format = 'flat' AND m.lists_version IS NULL
+                           AND NOT EXISTS (SELECT 1 FROM messages p WHERE p.id = m.id AND p.format = 'flat-program')))
+    AND ($7::uuid IS NULL OR m.partner_id = $7) AND m.body IS NOT NULL
     AND m.event_type NOT LIKE 'webhook.%' AND m.event_type <> 'test'
     AND ($8::text[] IS NULL OR m.event_type LIKE ANY($8)) AND ($9::text[] IS NULL OR m.event_type LIKE ANY($9))
     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = $10)

@@ -11,6 +11,7 @@ from services.webhooks.domain.bodies import members_of_test, message_format, num
 from services.webhooks.domain.endpoints import Format, Owner
 from services.webhooks.domain.event_types import TEST, is_operational
 from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.domain.partner_view import schema_for_partners, shown_to_partners
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 from services.webhooks.usecases.write_bodies import write_body
 from shared.events import catalogue
@@ -84,6 +85,8 @@ def _describe(name: str, owner: Owner) -> EventType:
         data, schema = example_of(model), model.model_json_schema()
         description = (model.__doc__ or "").strip()
         bodies = _bodies(name, data, owner)
+        if owner.partner_id is not None:
+            data, schema = shown_to_partners(name, data), schema_for_partners(name, schema)
     return EventType(name, description, is_operational(name), schema, data, bodies)
 
 

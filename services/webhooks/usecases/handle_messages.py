@@ -1,15 +1,24 @@
 """Lists messages, shows one in full, which is what a thin one refers to, and redacts it."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from services.webhooks.domain.bodies import is_for_partners, plain_format
+from services.webhooks.domain.bodies import (
+    FLAT,
+    SHORT_WHEN_FLAT,
+    is_for_partners,
+    plain_format,
+    restated,
+    restated_content,
+)
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryUnderWay, MessageMissing
+from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.messages import FULLEST_FIRST, Message, MessageFilter, MessagePage
 from services.webhooks.store import messages
 from shared.clock import Clock
@@ -36,12 +45,12 @@ class ReadMessage:
 
     database: Database
 
-    async def __call__(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, dict[str, Any] | None]:
+    async def __call__(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, Mapping[str, Any] | None]:
         """Return the fullest form that the owner may see, and its data while that is kept. Raises MessageMissing."""
         async with self.database.connection() as connection:
             forms = await visible_forms(connection, owner, message_id)
         form = min(forms, key=_rank)
-        return form, _data(form)
+        return form, _data(form, is_for_partner=owner.partner_id is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +80,22 @@ async def visible_forms(connection: Connection, owner: Owner, message_id: uuid.U
     return forms
 
 
-def _rank(form: Message) -> tuple[bool, int, bool]:
-    # A program sees what is meant for it before what partners get.
+def _rank(form: Message) -> tuple[bool, bool, bool, int]:
+    # A program sees what is meant for it before what partners get, but for flat bodies that say less than the event or
+    # where partners get all of it.
     plain = plain_format(form.format)
-    return form.body is None, FULLEST_FIRST.index(plain), is_for_partners(form.format)
+    is_last = plain == FLAT and (form.event_type == SHORT_WHEN_FLAT or is_custom(form.event_type))
+    return form.body is None, is_last, is_for_partners(form.format), FULLEST_FIRST.index(plain)
 
 
-def _data(form: Message) -> dict[str, Any] | None:
+def _data(form: Message, *, is_for_partner: bool) -> Mapping[str, Any] | None:
     if form.content is not None:
-        found: dict[str, Any] = orjson.loads(form.content)
-        return found
+        content: dict[str, Any] = orjson.loads(form.content)
+        return restated_content(form.event_type, content) if is_for_partner else content
     if form.body is None:
         return None
-    body: dict[str, Any] = orjson.loads(form.body)
-    return body if plain_format(form.format) == "flat" else body["data"]
+    body: Mapping[str, Any] = orjson.loads(form.body)
+    if is_for_partner:
+        body = restated(form.event_type, form.format, body)
+    data: Mapping[str, Any] = body if plain_format(form.format) == FLAT else body["data"]
+    return data

@@ -5,10 +5,11 @@ What is pending stays as it is, so a repeat adds nothing while the first one is 
 
 import uuid
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.webhooks.domain.bodies import message_format
+from services.webhooks.domain.bodies import PROGRAMS_FLAT, message_format
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import (
     ContentGone,
@@ -58,20 +59,24 @@ class ResendMessage:
                 raise EndpointMissing
             for receiver in found:
                 _check(forms[0], receiver)
-            await _keep_whole(connection, forms, found)
-            return [await self._send(connection, owner, forms[0], receiver, now) for receiver in found]
+            kept = {receiver.endpoint_id: _kept(receiver, forms) for receiver in found}
+            await _keep_whole(connection, forms, set(kept.values()))
+            return [
+                await self._send(connection, owner, forms[0], receiver, kept[receiver.endpoint_id], now)
+                for receiver in found
+            ]
 
         answer = await self.answer_once(once, work)
         self.note_backlog()
         return answer
 
     async def _send(
-        self, connection: Connection, owner: Owner, form: Message, receiver: Receiver, now: datetime
+        self, connection: Connection, owner: Owner, form: Message, receiver: Receiver, kept: str, now: datetime
     ) -> Resent:
         if receiver.delivery_id is not None:
             revived = await replays.revive(connection, [receiver.delivery_id], None, now, now + LIFETIME)
             return Resent(receiver.endpoint_id, receiver.delivery_id, bool(revived))
-        made = (self.new_id(), form.id, _kept(receiver), form.event_type)
+        made = (self.new_id(), form.id, kept, form.event_type)
         new = await replays.insert_missing(connection, receiver.endpoint_id, None, [made], now, now + LIFETIME)
         if new:
             return Resent(receiver.endpoint_id, made[0], is_due=True)
@@ -90,9 +95,8 @@ def _check(form: Message, receiver: Receiver) -> None:
         raise InvalidField("endpoint_ids", f"must be endpoints that subscribe to {form.event_type}")
 
 
-async def _keep_whole(connection: Connection, forms: Sequence[Message], found: Sequence[Receiver]) -> None:
+async def _keep_whole(connection: Connection, forms: Sequence[Message], wanted: AbstractSet[str]) -> None:
     """Make sure that the forms to be sent are there, and stay until the transaction ends."""
-    wanted = {_kept(receiver) for receiver in found}
     whole = {kept for _, kept in await replays.whole(connection, [(forms[0].id, kept) for kept in sorted(wanted)])}
     if wanted - {form.format for form in forms}:
         raise FormMissing
@@ -100,5 +104,8 @@ async def _keep_whole(connection: Connection, forms: Sequence[Message], found: S
         raise ContentGone
 
 
-def _kept(receiver: Receiver) -> str:
-    return receiver.delivery_format or message_format(receiver.format, receiver.partner_id)
+def _kept(receiver: Receiver, forms: Sequence[Message]) -> str:
+    wanted = receiver.delivery_format or message_format(receiver.format, receiver.partner_id)
+    if wanted != PROGRAMS_FLAT or any(form.format == wanted for form in forms):
+        return wanted
+    return next((form.format for form in forms if form.is_shared), wanted)

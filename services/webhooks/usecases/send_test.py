@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from services.webhooks.domain.bodies import members_of_test, message_format
+from services.webhooks.domain.bodies import FLAT, members_of_test, message_format, plain_format
 from services.webhooks.domain.deliveries import Answer, Outgoing, RecordedAttempt, message_name
 from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.errors import EndpointMissing, InvalidField
@@ -71,7 +71,7 @@ def _test_body(
 ) -> tuple[bytes, bytes | None]:
     partner_id = None if endpoint.partner_id is None else str(endpoint.partner_id)
     members = members_of_test(partner_id, program_name, now)
-    if kept == "flat":
+    if plain_format(kept) == FLAT:
         return orjson.dumps(members), None
     data = {name: members[name] for name in ("partner_id", "message")}
     event = IncomingEvent(str(message_id), SOURCE, TEST, endpoint.program_id, endpoint.partner_id, now, data, b"")

@@ -3,13 +3,9 @@
 from typing import Final
 
 from services.webhooks.domain.event_types import TEST
+from services.webhooks.domain.partner_view import SHOWN
 from shared.events import catalogue
 
 PROGRAM_TYPES: Final = catalogue.SUBSCRIBABLE | {TEST}
 # A partner hears only of what is its own, so only of types that say whose they are.
-PARTNER_TYPES: Final = frozenset(
-    model.type
-    for models in catalogue.PUBLISHED.values()
-    for model in models
-    if model.type in catalogue.SUBSCRIBABLE and "partner_id" in model.model_fields
-) | {TEST}
+PARTNER_TYPES: Final = frozenset(SHOWN)

@@ -13,6 +13,7 @@ from services.webhooks.domain.bodies import is_for_partners, message_format, num
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
 from services.webhooks.domain.endpoints import Ordering, Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.domain.partner_view import has_view
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
 from services.webhooks.store.intake import Kept, NewDelivery, NewMessage, RecordedMeanwhile
@@ -114,7 +115,7 @@ class Work:
             self._versions[subscription.endpoint_id] = subscription.version
         for event in events:
             candidates = by_owner.get((event.program_id, None), [])
-            if event.partner_id is not None:
+            if event.partner_id is not None and has_view(event.type):
                 candidates = candidates + by_owner.get((event.program_id, event.partner_id), [])
             about = event.about_endpoint
             for subscription in candidates:
@@ -186,7 +187,7 @@ class Work:
     def _number(self, message: NewMessage) -> tuple[uuid.UUID, int] | None:
         """Return whose number stands in a body and how many come after it; None if the message has none to show.
 
-        Of the forms but the flat one each is made for the endpoints of one owner, so that it has one number.
+        Each form is made for the endpoints of one owner, so that it has one number.
         """
         if not message.tail:
             return None

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from services.webhooks.domain.bodies import (
+    FLAT,
     Halves,
     cloudevents_members,
     flat_members,
@@ -24,8 +25,8 @@ def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[byte
     The body comes in two parts, between which its number goes if it gets one; a flat one is whole.
     """
     format_ = plain_format(kept)
-    if format_ == "flat":
-        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at)), b"", None
+    if format_ == FLAT:
+        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at, kept)), b"", None
     data = visible_data(event.type, event.data, kept)
     if format_ == "standard":
         return *_parts(standard_members(event.type, data, event.occurred_at)), None

@@ -151,11 +151,11 @@ async def test_of_the_bodies_only_that_of_cloudevents_has_it(
     await service.consume(traced(event, trace(1)))
     await service.settled(8)
     bodies = {row["format"]: row["body"] for row in await service.query("SELECT format, body FROM webhooks.messages")}
-    for kept in ("flat", "standard", "thin", "standard-partner", "thin-partner"):
+    for kept in ("flat", "flat-program", "standard", "thin", "standard-partner", "thin-partner"):
         assert bodies[kept] == plain[kept]
     for kept in ("cloudevents", "cloudevents-partner"):
         assert json.loads(bodies[kept]) == {**json.loads(plain[kept]), "traceparent": trace(1)}
-    assert len(plain) == 7
+    assert len(plain) == 8
     assert traces(receiver.posts) == [None] * 8 + [trace(1)] * 8
     await service.send("DELETE", f"/messages/{receiver.posts[-1].id}/content", merchant.program_key)
     rows = await service.query("SELECT DISTINCT traceparent FROM webhooks.messages WHERE body IS NULL")
@@ -167,7 +167,7 @@ async def test_an_event_that_is_read_the_general_way_has_it_too(
     service: Service, merchant: Merchant, receiver: Receiver, is_known: bool
 ) -> None:
     """Only `code.redeemed` of the version that we know is read the fast way."""
-    await service.endpoint(merchant.partner_key, receiver.url, event_types=["*"])
+    await service.endpoint(merchant.program_key, receiver.url, event_types=["*"])
     event = code_redeemed(merchant)
     if not is_known:
         event = OutboxEvent(event.id, event.type, event.body.replace(b'"code.redeemed"', b'"code.admired"', 1))
@@ -181,7 +181,7 @@ async def test_an_event_that_is_read_the_general_way_has_it_too(
 async def test_what_is_not_valid_in_an_event_is_ignored_and_not_kept(
     service: Service, merchant: Merchant, receiver: Receiver, type_: str, garbage: str
 ) -> None:
-    await service.endpoint(merchant.partner_key, receiver.url, event_types=["*"], format="cloudevents")
+    await service.endpoint(merchant.program_key, receiver.url, event_types=["*"], format="cloudevents")
     event = traced(code_redeemed(merchant), garbage)
     event = OutboxEvent(event.id, event.type, event.body.replace(b'"code.redeemed"', f'"{type_}"'.encode(), 1))
     assert await service.consume(event) == [None]

@@ -1,0 +1,133 @@
+"""What partners may see of events: the members of each type that are shown to them, and nothing else.
+
+A member that stands on no list, such as a new one, is shown to no partner; neither is an event whose type has no list.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from services.webhooks.domain.event_types import TEST, is_custom
+
+# Of each member what may be seen inside it; None for a value that has nothing inside, or a list of such values.
+Members: TypeAlias = Mapping[str, "Members | None"]
+# Stands for every name.
+_ANY: Final = "*"
+
+
+def _members(*names: str, **inside: Members) -> Members:
+    return {**dict.fromkeys(names), **inside}
+
+
+_DISCOUNT: Final = _members("type", "percent_hundredths", "amount_minor", "currency", "applied_minor")
+_COMMISSION: Final = _members("percent_hundredths", "amount_minor", "currency")
+_TERMS: Final = _members(
+    *("coupon_uuid_code", "coupon_name", "duration_type", "duration_value", "starts_at", "expires_at"),
+    *("redemption_limit", "coupon_starts_at", "coupon_expires_at", "coupon_redemption_limit"),
+)
+_CODE: Final = ("program_id", "partner_id", "code", "code_id", "coupon_id", "occurred_at")
+_USES: Final = ("times_redeemed", "times_redeemed_version")
+_ENDPOINT: Final = ("program_id", "partner_id", "endpoint_id")
+_DELIVERY: Final = (*_ENDPOINT, "delivery_id", "message_id", "event_type")
+
+# Not shown: who bought and what else, other codes of the order, what the merchant noted, and the uses of a coupon,
+# which are those of other partners too.
+SHOWN: Final[Mapping[str, Members]] = {
+    "code.redeemed": _members(
+        *(*_CODE, *_USES, "redemption_id", "order_ref", "discount_ends_at", "codes_remaining"),
+        discount=_DISCOUNT,
+        commission=_COMMISSION,
+        # Those that the program has chosen are all that is left of them here.
+        attributes=_members(_ANY),
+        terms=_TERMS,
+    ),
+    "code.redemption_rejected": _members(
+        "program_id", "partner_id", "order_ref", "code", "code_id", "reason", "occurred_at"
+    ),
+    "code.redemption_voided": _members(
+        *(*_CODE, *_USES, "redemption_id", "order_ref", "is_released", "was_counted", "redeemed_at"),
+        discount=_DISCOUNT,
+        commission=_COMMISSION,
+    ),
+    "code.exhausted": _members(*_CODE, *_USES, "redemption_id", "redemption_limit"),
+    "code.updated": _members(
+        *(*_CODE, "external_id", "is_active", "starts_at", "expires_at", "redemption_limit", "is_first_order_only"),
+        *("minimum_minor", "minimum_currency", "is_limited_to_customer", "is_limited_to_partner"),
+        *("commission_hundredths", "archived_at", "changed"),
+    ),
+    "codes.generated": _members(
+        "program_id", "partner_id", "coupon_id", "codes", "code_ids", "expires_at", "codes_remaining"
+    ),
+    "codes.batch_completed": _members("program_id", "partner_id", "coupon_id", "job_id", "count", "expires_at"),
+    "quota.low": _members("program_id", "partner_id", "codes_remaining", "threshold"),
+    "quota.exhausted": _members("program_id", "partner_id"),
+    TEST: _members("partner_id", "message"),
+    "webhook.delivery_dead": _members(*_DELIVERY, "reason", "attempts", "last_status", "died_at"),
+    "webhook.delivery_failing": _members(*_DELIVERY, "attempts", "last_status", "last_error_code", "next_attempt_at"),
+    "webhook.delivery_recovered": _members(*_DELIVERY, "attempts", "recovered_at"),
+    "webhook.endpoint_archived": _members(*_ENDPOINT, "uid", "occurred_at"),
+    "webhook.endpoint_created": _members(*_ENDPOINT, "uid", "occurred_at", "event_types", "status"),
+    "webhook.endpoint_disabled": _members(*_ENDPOINT, "reason", "disabled_at"),
+    "webhook.endpoint_enabled": _members(*_ENDPOINT, "uid", "occurred_at", "was"),
+    "webhook.endpoint_failing": _members(
+        *(*_DELIVERY, "level", "failing_since", "disables_at", "last_status", "last_error_code")
+    ),
+    "webhook.endpoint_paused": _members(*_ENDPOINT, "uid", "occurred_at", "paused_until"),
+    "webhook.endpoint_updated": _members(*_ENDPOINT, "uid", "occurred_at", "changed"),
+    "webhook.recovered": _members(*_DELIVERY, "failing_since", "recovered_at"),
+    "webhook.replay_completed": _members(
+        *(*_ENDPOINT, "replay_id", "which", "matched", "enqueued", "skipped", "completed_at")
+    ),
+}
+
+
+def has_view(event_type: str) -> bool:
+    """Say whether partners get events of this type; what a program publishes itself is meant for whom it names."""
+    return event_type in SHOWN or is_custom(event_type)
+
+
+def shown_to_partners(event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what partners see of an event's data, in the order that it has."""
+    return _shown(data, SHOWN.get(event_type, {}))
+
+
+def schema_for_partners(event_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of what partners see of an event's data, given that of the whole."""
+    return _schema(schema, SHOWN.get(event_type, {}), schema.get("$defs", {}))
+
+
+def _shown(data: Mapping[str, Any], members: Members) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in members and _ANY not in members:
+            continue
+        inside = members.get(name)
+        if inside is not None and isinstance(value, Mapping):
+            seen[name] = _shown(value, inside)
+        elif value is None or (inside is None and _is_plain(value)):
+            seen[name] = value
+    return seen
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return not any(isinstance(each, list | Mapping) for each in value)
+    return not isinstance(value, Mapping)
+
+
+def _schema(schema: Mapping[str, Any], members: Members, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {
+        name: _schema_of_member(node, members[name], definitions)
+        for name, node in schema.get("properties", {}).items()
+        if name in members
+    }
+    required = [name for name in schema.get("required", ()) if name in properties]
+    rest = {name: node for name, node in schema.items() if name != "$defs"}
+    return {**rest, "properties": properties, "required": required}
+
+
+def _schema_of_member(node: Mapping[str, Any], inside: Members | None, definitions: Mapping[str, Any]) -> Any:
+    if "$ref" in node:
+        return _schema_of_member(definitions[node["$ref"].rpartition("/")[2]], inside, definitions)
+    if "anyOf" in node:
+        return {**node, "anyOf": [_schema_of_member(each, inside, definitions) for each in node["anyOf"]]}
+    return node if inside is None or "properties" not in node else _schema(node, inside, definitions)

@@ -1,0 +1,76 @@
+"""Makes partners' bodies anew that show more than partners may see: the one exception to bodies being frozen.
+
+It runs until none is left, and looks again now and then: a process of an earlier version, in a roll-out, may still
+write some. The message keeps its id; whatever is sent of it from then on is signed as it is kept then.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from services.webhooks.domain.bodies import restated, restated_content
+from services.webhooks.store import restating
+from services.webhooks.store.restating import Restated, Stored
+from shared.database.pool import Database
+from shared.log import get_logger
+from shared.metrics import WEBHOOKS_RESTATED
+
+LISTS_VERSION: Final = 1
+_UNREADABLE: Final = 0
+_BATCH: Final = 100
+_FIRST: Final = (uuid.UUID(int=0), "")
+
+
+@dataclass(frozen=True, slots=True)
+class RestateBodies:
+    """Runs in every process; they share the work by the locks of rows, and each step is whole or not at all."""
+
+    database: Database
+    # Between two steps deliveries have the machine to themselves; and who has looked for a body before the program
+    # kept its own has found it by then.
+    breath_seconds: float = 0.2
+
+    async def __call__(self) -> int:
+        """Make anew what there is, a little at a time, and return how many bodies."""
+        count, after = 0, _FIRST
+        while True:
+            async with self.database.connection() as connection:
+                chosen = await restating.keep_for_programs(connection, after, _BATCH)
+            if not chosen:
+                break
+            await asyncio.sleep(self.breath_seconds)
+            count += await self._restate(chosen)
+            after = chosen[-1]
+        if count:
+            get_logger().info("bodies_restated", count=count)
+        return count
+
+    async def _restate(self, chosen: Sequence[tuple[uuid.UUID, str]]) -> int:
+        async with self.database.transaction() as connection:
+            found = await restating.hold(connection, chosen)
+            busy = await restating.hand_to_programs(connection, [each.id for each in found if each.format == "flat"])
+            made = [_made_anew(each) for each in found if each.format != "flat" or each.id not in busy]
+            await restating.restate(connection, made)
+        WEBHOOKS_RESTATED.inc(len(made))
+        return len(made)
+
+
+def _made_anew(stored: Stored) -> Restated:
+    """Return what is to be kept; a body that is damaged stays as it is and holds nobody up."""
+    try:
+        body = None if stored.body is None else restated(stored.event_type, stored.format, orjson.loads(stored.body))
+        content = None
+        if stored.content is not None:
+            content = restated_content(stored.event_type, orjson.loads(stored.content))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        get_logger().error("body_not_restated", message_id=str(stored.id), format=stored.format, reason=str(error))
+        return Restated(stored.id, stored.format, stored.body, stored.content, _UNREADABLE)
+    return Restated(stored.id, stored.format, _bytes(body), _bytes(content), LISTS_VERSION)
+
+
+def _bytes(value: object) -> bytes | None:
+    return None if value is None else orjson.dumps(value)
