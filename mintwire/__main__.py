@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
 
 import structlog
 from cyclopts import App, CycloptsError
@@ -26,12 +28,13 @@ from mintwire.cli import (
     webhooks,
 )
 from mintwire.cli.doctor import doctor
+from mintwire.cli.output import MISUSED, REFUSED, tell
+from mintwire.terminal import CLOSED_EXIT_CODE, OutputClosed, OutputFailed, discard_output
 
 app = App(
     name="mintwire",
     help="Promo codes for partners: mint, redeem exactly once, tell the partner by webhook.",
     version=VERSION,
-    # Its own code for a misuse would be 2, which `checkout complete` needs for another thing.
     exit_on_error=False,
 )
 for group in (
@@ -50,10 +53,21 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CycloptsError:
-        sys.exit(1)
+        sys.exit(MISUSED)
+    except OutputClosed:
+        sys.exit(CLOSED_EXIT_CODE)
+    except OutputFailed as failed:
+        with suppress(OutputFailed):
+            tell(str(failed))
+        sys.exit(REFUSED)
+    finally:
+        discard_output()
 
 
 if __name__ == "__main__":

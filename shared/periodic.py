@@ -1,13 +1,17 @@
 """Periodic tasks: what a service does again and again beside its requests and messages, until the process stops.
 
 A task outlives whatever it raises. A failure is logged once per kind, counted, and followed by a longer pause; others
-go on meanwhile, and `/readyz` shows it by name. A task that works on many things does not stop at the first bad one:
-see `for_each`.
+go on meanwhile, and `/readyz` shows it by name. A task that works on many things does not stop at the first bad one,
+nor is it slowed down by it: see `for_each`, `together_or_each` and `Failing`.
+
+Exception
+└── ElementsFailed    the round was done, but for these elements
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final, TypeVar
@@ -26,11 +30,20 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _MOST_DOUBLINGS: Final = 10
 
 
+class ElementsFailed(Exception):
+    """Some elements of a round failed, by `errors`; the others were done."""
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        super().__init__(f"{len(errors)} elements failed")
+        self.errors = errors
+
+
 class Periodic:
     """One task: calls `act`, waits `interval_seconds`, and so on; `wake` ends that wait.
 
     An `act` that returns True is called again without a wait: it knows that there is more to do. After a failure the
-    task waits for at least as long as usual, longer each time, and `wake` does not shorten it.
+    task waits for at least as long as usual, longer each time, and `wake` does not shorten it; after `ElementsFailed`
+    it waits as if nothing had happened.
     """
 
     def __init__(
@@ -70,16 +83,19 @@ class Periodic:
         while True:
             # Cleared before acting: what arrives meanwhile calls it again.
             self._wake.clear()
-            pause = await self._call()
-            if self._failures:
-                await asyncio.sleep(pause)
+            if (backoff := await self._call()) is not None:
+                await asyncio.sleep(backoff)
             else:
-                await self._rest(pause)
+                await self._rest()
 
-    async def _call(self) -> float:
-        """Act once and return the seconds until the next time."""
+    async def _call(self) -> float | None:
+        """Act until there is nothing more to do; after a failure, return the seconds to leave it alone."""
         try:
-            result = await self._act()
+            while await self._act() is True:
+                self._worked()
+        except ElementsFailed as failed:
+            self._failed(failed)
+            return None
         except asyncio.CancelledError as error:
             # The broker's client fails futures with it; only what was asked of this task ends it.
             task = asyncio.current_task()
@@ -89,11 +105,11 @@ class Periodic:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next call may work and the others must go on
             return self._failed(error)
         self._worked()
-        return 0.0 if result is True else self._interval_seconds
+        return None
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._interval_seconds):
                 await self._wake.wait()
 
     def _failed(self, error: BaseException) -> float:
@@ -130,8 +146,35 @@ class Periodic:
         self._kinds = set()
 
 
+class Failing:
+    """Remembers which elements of a task fail, so that the task shows it for as long as they do.
+
+    An element that has not failed again for a while was mended or taken away by somebody else.
+    """
+
+    def __init__(self, remembered_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._remembered_seconds = remembered_seconds
+        self._monotonic = monotonic
+        self._found: dict[Hashable, tuple[Exception, float]] = {}
+
+    def note(self, element: Hashable, error: Exception) -> None:
+        """Remember what an element has raised."""
+        self._found[element] = (error, self._monotonic())
+
+    def forget(self, element: Hashable) -> None:
+        """Learn that an element works."""
+        self._found.pop(element, None)
+
+    def raise_if_any(self) -> None:
+        """Raise `ElementsFailed` while there are elements that fail."""
+        oldest = self._monotonic() - self._remembered_seconds
+        self._found = {element: found for element, found in self._found.items() if found[1] > oldest}
+        if self._found:
+            raise ElementsFailed([error for error, _ in self._found.values()])
+
+
 async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]]) -> None:
-    """Act on every element, whatever others raise; in the end raise what they raised as one group.
+    """Act on every element, whatever others raise; in the end raise what they raised as `ElementsFailed`.
 
     A TransientFault ends it at once: it says that the server is away, for this element as for the next.
     """
@@ -144,12 +187,31 @@ async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]])
         except Exception as error:  # noqa: BLE001 - it is raised in the end, when the others have had their turn
             errors.append(error)
     if errors:
-        raise ExceptionGroup("Some elements failed", errors)
+        raise ElementsFailed(errors)
+
+
+async def together_or_each(
+    elements: Sequence[T], act: Callable[[Sequence[T]], Awaitable[object]]
+) -> list[tuple[T, Exception]]:
+    """Act on all elements at once; where that fails, on each alone; return those that fail alone, and by what."""
+    try:
+        await act(elements)
+    except TransientFault:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is returned with the element that it comes of
+        if len(elements) == 1:
+            return [(elements[0], error)]
+        return [failed for element in elements for failed in await together_or_each([element], act)]
+    return []
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
+    if isinstance(error, ElementsFailed):
+        parts: Sequence[BaseException] = error.errors
+    elif isinstance(error, BaseExceptionGroup):
+        parts = error.exceptions
     else:
         yield error
+        return
+    for part in parts:
+        yield from _leaves(part)

@@ -10,7 +10,8 @@ from cyclopts.validators import Number
 from mintwire.cli import jobs
 from mintwire.cli.client import address, fetch, given
 from mintwire.cli.config import read_target
-from mintwire.cli.output import AsJSON, command, show_json, tell
+from mintwire.cli.output import AsJSON, command, tell
+from mintwire.terminal import write_json, write_line
 
 app = App(name="batch", help="Make many codes of a coupon at once, and fetch them.")
 for shared_command in (jobs.status, jobs.cancel, jobs.download):
@@ -86,8 +87,9 @@ async def create(
     if made["codes"] is None:
         return jobs.finish(await jobs.waited(target, made["job"]) if wait else made["job"], as_json)
     if as_json:
-        show_json(made)
+        write_json(made)
     else:
-        print("\n".join(made["codes"]))
+        for code in made["codes"]:
+            write_line(code)
         tell(f"{len(made['codes'])} codes, batch {made['job']['id']}")
     return 0

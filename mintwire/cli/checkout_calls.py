@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from mintwire.cli.client import CallFailed, address, ask, fetch, given, refusal
 from mintwire.cli.config import read_target
 from mintwire.cli.orders import Codes, Order
-from mintwire.cli.output import AsJSON, Misused, command, show, show_json, show_many, tell
+from mintwire.cli.output import NOTHING_HEARD, AsJSON, Misused, command, show, show_many, tell
+from mintwire.terminal import write_json, write_line
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION
 from shared.broker.watch import watching
@@ -23,7 +24,6 @@ from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, d
 from shared.events.redemption import CodeRedemptionVoidedV1
 from shared.ids import new_id
 
-_NOTHING_HEARD = 2
 _OTHERS_SECONDS = 0.5
 
 TakenBack = CheckoutCancelledV1 | CheckoutRefundedV1
@@ -53,7 +53,7 @@ async def validate(
     url = address(target.redemption_url, "v1", "validations")
     data = await fetch("POST", url, key=key or target.program_key, body=body)
     if as_json:
-        show_json(data)
+        write_json(data)
     else:
         show_many(data.get("codes", []), ("code", "valid", "reason", "discount"), as_json=False)
         show({"valid": data["valid"], **(data.get("order") or {})}, as_json=False)
@@ -111,9 +111,9 @@ async def redeem(
     body = order.body(codes, order.named())
     data = await fetch("POST", address(target.redemption_url, "v1", "redemptions"), key=target.program_key, body=body)
     if as_json:
-        show_json(data)
+        write_json(data)
     else:
-        print(f"order     {data['order_ref']}")
+        write_line(f"order     {data['order_ref']}")
         show_many(data["redemptions"], ("id", "code", "status", "discount"), as_json=False)
 
 
@@ -148,7 +148,7 @@ async def cancel(
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
-    """Publish `checkout.cancelled` for an order, and wait for what is voided. Exit code 2: nothing heard in time.
+    """Publish `checkout.cancelled` for an order, and wait for what is voided. Exit code 3: nothing heard in time.
 
     Example: mintwire checkout cancel order-1 --reason "payment failed"
 
@@ -178,7 +178,7 @@ async def refund(
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
-    """Publish `checkout.refunded` for an order, and wait for what is voided. Exit code 2: nothing heard in time.
+    """Publish `checkout.refunded` for an order, and wait for what is voided. Exit code 3: nothing heard in time.
 
     Example: mintwire checkout refund order-1 --amount 500
 
@@ -246,16 +246,17 @@ def _report(
 ) -> int:
     if as_json:
         told = [json.loads(each.model_dump_json()) for each in voided]
-        show_json({"order_ref": data.order_ref, "event_id": str(event_id), "voided": told})
+        write_json({"order_ref": data.order_ref, "event_id": str(event_id), "voided": told})
     else:
-        print(f"order     {data.order_ref}")
-        print(f"event     {event_id}")
+        write_line(f"order     {data.order_ref}")
+        write_line(f"event     {event_id}")
         for each in voided:
-            print(f"voided    {each.code}  {'its use is free again' if each.is_released else 'its use stays taken'}")
+            use = "its use is free again" if each.is_released else "its use stays taken"
+            write_line(f"voided    {each.code}  {use}")
     if not timeout_seconds or voided:
         return 0
     tell(
         f"the broker has the event; nothing was voided in {timeout_seconds:g} s: the order has redeemed nothing, or "
         "was taken back before; what it redeems late of purchases before now will be voided. Else: mintwire doctor"
     )
-    return _NOTHING_HEARD
+    return NOTHING_HEARD

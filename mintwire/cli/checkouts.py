@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from mintwire.cli.config import read_target
 from mintwire.cli.orders import Codes, Order
-from mintwire.cli.output import AsJSON, Misused, command, show_json, tell
+from mintwire.cli.output import NOTHING_HEARD, AsJSON, Misused, command, tell
+from mintwire.terminal import printable, write_json, write_line
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT
 from shared.broker.watch import Heard, watching
@@ -26,8 +27,6 @@ from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
 from shared.ids import new_id
 
 app = App(name="checkout", help="Play the shop: complete an order with codes.")
-
-_NOTHING_HEARD = 2
 
 
 @dataclass
@@ -90,7 +89,7 @@ async def complete(
 ) -> int:
     """Publish `checkout.completed` for an order with these codes, and wait for what comes of it.
 
-    Exit code 0: all codes redeemed. 1: refused, with the reason. 2: nothing heard in time.
+    Exit code 0: all codes redeemed. 1: refused, with the reason. 3: nothing heard in time.
 
     Example: mintwire checkout complete DEMO-1A0A48C0 --currency USD --subtotal 2900 --attribute recipient_name=Sarah
 
@@ -153,18 +152,19 @@ async def _listen(heard: Heard, outcome: Outcome, timeout_seconds: float) -> Non
 
 def _report(outcome: Outcome, timeout_seconds: float, as_json: bool) -> int:
     if as_json:
-        show_json(_as_json(outcome))
+        write_json(_as_json(outcome))
     else:
-        print(f"order     {outcome.data.order_ref}")
-        print(f"event     {outcome.event_id}")
+        write_line(f"order     {outcome.data.order_ref}")
+        write_line(f"event     {outcome.event_id}")
         for event in outcome.redeemed:
-            print(f"redeemed  {event.code}  {_discount(event)}")
+            write_line(f"redeemed  {event.code}  {_discount(event)}")
     if outcome.rejected is not None:
-        tell(f"rejected: {outcome.rejected.code}: {outcome.rejected.reason} ({outcome.rejected.detail})")
+        refused = outcome.rejected
+        tell(f"rejected: {printable(f'{refused.code}: {refused.reason} ({refused.detail})')}")
         return 1
     if outcome.unheard:
         tell(_where_to_look(outcome, timeout_seconds))
-        return _NOTHING_HEARD
+        return NOTHING_HEARD
     return 0
 
 

@@ -10,6 +10,8 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
+from mintwire.terminal import printable
+
 _SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
 
@@ -115,7 +117,7 @@ def refusal(answer: Answer) -> str:
     said = value.get("detail") or value.get("error") or value.get("message") or "no reason given"
     faults = [f"  {field}: {' '.join(texts)}" for field, texts in (value.get("errors") or {}).items()]
     code = f", {value['code']}" if value.get("code") else ""
-    return "\n".join([f"{said} ({answer.status}{code})", *faults])
+    return "\n".join(printable(line) for line in (f"{said} ({answer.status}{code})", *faults))
 
 
 def _member(answer: Mapping[str, Any], name: str, kind: type, url: str) -> Any:

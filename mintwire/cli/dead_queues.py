@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from mintwire.cli.client import CallFailed
 from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Misused, command, show, show_many, tell
 from shared.broker import dead
@@ -59,7 +60,7 @@ async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
     """
     message = await dead.show(read_target().amqp_url, _known(queue), key)
     if message is None:
-        raise Misused(f"there is no dead message {key} of {_known(queue)}")
+        raise CallFailed(f"there is no dead message {key} of {_known(queue)}")
     headers = {name: _text(value) for name, value in message.headers.items()}
     show({**_summary(message), "headers": headers, **_body(message.body)}, as_json)
 

@@ -13,7 +13,8 @@ from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.checks.keys import check_keys
 from mintwire.cli.checks.services import check_service
 from mintwire.cli.config import Target, read_target
-from mintwire.cli.output import AsJSON, command, show_json
+from mintwire.cli.output import AsJSON, command
+from mintwire.terminal import write_json, write_line
 
 _SERVICES = ("codes", "redemption", "webhooks")
 
@@ -31,12 +32,12 @@ async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_jso
     """
     findings = await _findings(read_target(), is_fixing=fix)
     if as_json:
-        show_json({"is_ok": all(finding.is_ok for finding in findings), "checks": [asdict(each) for each in findings]})
+        write_json({"is_ok": all(finding.is_ok for finding in findings), "checks": [asdict(each) for each in findings]})
     else:
         for finding in findings:
             remedy = f"; mend: {finding.remedy}" if finding.remedy else ""
             detail = " ".join(finding.detail.split())
-            print(f"{'ok   ' if finding.is_ok else 'wrong'}  {finding.check}: {detail}{remedy}")
+            write_line(f"{'ok   ' if finding.is_ok else 'wrong'}  {finding.check}: {detail}{remedy}")
     return 0 if all(finding.is_ok for finding in findings) else 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from mintwire.cli.client import address, fetch, fetch_page
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page, tell
 from mintwire.cli.transfers import download as download_file
+from mintwire.terminal import redraw
 
 app = App(name="job", help="Look at batches, imports and bulk actions, and stop them.")
 
@@ -90,18 +90,15 @@ async def errors(job_id: str, *, output: Output = None, file_format: FileFormat 
 
 async def waited(target: Target, job: dict[str, Any]) -> dict[str, Any]:
     """Wait until a job is over and return it; interrupted, the job goes on."""
-    is_shown = sys.stderr.isatty()
     try:
         while job["state"] not in FINISHED:
-            if is_shown:
-                print(f"\r{progress(job)}", end="", file=sys.stderr, flush=True)
+            redraw(progress(job))
             await asyncio.sleep(_POLL_SECONDS)
             job = await fetch("GET", address(_jobs(target), job["id"]), key=target.program_key)
     except asyncio.CancelledError:
         tell(f"the job goes on; look after it with `mintwire job status {job['id']}`")
         raise
-    if is_shown:
-        print(f"\r{progress(job)}", file=sys.stderr, flush=True)
+    redraw(progress(job), is_last=True)
     return job
 
 

@@ -22,6 +22,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from mintwire.cli.client import CallFailed, address, call, fetch, given
 from mintwire.cli.output import tell
+from mintwire.terminal import json_text, write_json, write_line
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAIT_SECONDS = 10
@@ -187,12 +188,13 @@ class Listener:
                 "forwarded": forwarded,
                 "body": webhook,
             }
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+            write_json(line, indent=None)
             return
-        text = json.dumps(webhook, indent=2, ensure_ascii=False).replace("\n", "\n  ")
         came_of_it = "" if forwarded is None else f" -> {forwarded} in {result['duration_ms']} ms"
         again = " (again: it was handed out before)" if handed["is_repeated"] else ""
-        print(f"{head['webhook_id']} {handed['event_type']}{again}{came_of_it}\n  {text}", flush=True)
+        write_line(f"{head['webhook_id']} {handed['event_type']}{again}{came_of_it}")
+        for text in json_text(webhook).split("\n"):
+            write_line(f"  {text}")
 
     async def _close(self, listener_id: str) -> None:
         try:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, Final, ParamSpec
 
 from cyclopts import Parameter
 
 from mintwire.cli.client import CallFailed, Page
 from mintwire.cli.config import NotConfigured
+from mintwire.terminal import printable, write_error, write_json, write_line
 from shared.broker.connection import BrokerRefused
 from shared.faults import TransientFault
 
 P = ParamSpec("P")
 
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
+# A refusal of the other side, and a call that the command cannot make sense of.
+REFUSED: Final = 1
+MISUSED: Final = 2
+# Of what a command has set in motion no word came in time; it may still come.
+NOTHING_HEARD: Final = 3
+
 Limit = Annotated[int, Parameter(help="How many to list, 250 at most.")]
 Cursor = Annotated[str | None, Parameter(help="Where the page before ended.")]
 
@@ -27,15 +33,18 @@ class Misused(Exception):
 
 
 def command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitable[None]]:
-    """Make a coroutine into a command: expected refusals become words on standard error and exit code 1."""
+    """Make a coroutine into a command: expected refusals become words on standard error, and exit code 1, or 2."""
 
     @wraps(function)
     async def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = await function(*args, **kwargs)
-        except (CallFailed, NotConfigured, Misused, TransientFault, BrokerRefused) as error:
+        except (CallFailed, NotConfigured, TransientFault, BrokerRefused) as error:
             tell(str(error))
-            sys.exit(1)
+            sys.exit(REFUSED)
+        except Misused as error:
+            tell(str(error))
+            sys.exit(MISUSED)
         if code:
             sys.exit(code)
 
@@ -44,28 +53,28 @@ def command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitab
 
 def tell(text: str) -> None:
     """Say something beside the output, on standard error."""
-    print(f"mintwire: {text}", file=sys.stderr, flush=True)
+    write_error(f"mintwire: {text}")
 
 
 def show(value: Mapping[str, Any], as_json: bool) -> None:
     """Print one thing."""
     if as_json:
-        show_json(value)
+        write_json(value)
         return
     width = max((len(name) for name in value), default=0)
     for name, member in value.items():
-        print(f"{name:<{width}}  {plain(member)}")
+        write_line(f"{name:<{width}}  {plain(member)}")
 
 
 def show_many(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
     """Print a list: all members as JSON, the named columns for people."""
     if as_json:
-        show_json(list(rows))
+        write_json(list(rows))
         return
-    table = [list(columns), *([plain(row.get(column)) for column in columns] for row in rows)]
+    table = [list(columns), *([printable(plain(row.get(column))) for column in columns] for row in rows)]
     widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
     for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        write_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_page(page: Page, columns: Sequence[str], as_json: bool) -> None:
@@ -73,11 +82,6 @@ def show_page(page: Page, columns: Sequence[str], as_json: bool) -> None:
     show_many(page.rows, columns, as_json)
     if page.next_cursor:
         tell(f"there are more; go on with --cursor {page.next_cursor}")
-
-
-def show_json(value: object) -> None:
-    """Print JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def plain(value: object) -> str:

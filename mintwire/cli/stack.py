@@ -10,11 +10,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from mintwire.cli.output import AsJSON, show_json, tell
+from mintwire.cli.output import MISUSED, REFUSED, AsJSON, tell
 from mintwire.stack import down as ending
 from mintwire.stack.config import read_settings
 from mintwire.stack.errors import StackError
 from mintwire.stack.up import up as bring_up
+from mintwire.terminal import write_error, write_json, write_line, write_text
 
 app = App(name="stack", help="Run the whole system on this machine.")
 
@@ -42,16 +43,17 @@ def up(
         With `--detach`: print what `stack.json` tells, and the progress on standard error.
     """
     settings = read_settings()
+    if as_json and not detach:
+        tell("--json goes with --detach")
+        sys.exit(MISUSED)
     with _told():
-        if as_json and not detach:
-            raise StackError("--json goes with --detach")
         if detach:
-            output = sys.stderr if as_json else sys.stdout
-            stack = ending.up_detached(settings, [] if demo else ["--no-demo"], output)
+            say = write_error if as_json else write_text
+            stack = ending.up_detached(settings, [] if demo else ["--no-demo"], say)
             if as_json:
-                show_json(stack)
+                write_json(stack)
         else:
-            asyncio.run(bring_up(settings, is_played=demo, say=lambda text: print(text, flush=True)))
+            asyncio.run(bring_up(settings, is_played=demo, say=write_text))
 
 
 @app.command
@@ -63,9 +65,9 @@ def down(*, as_json: AsJSON = False) -> None:
     with _told():
         stopped = ending.down(read_settings())
     if as_json:
-        show_json({"stopped": stopped})
+        write_json({"stopped": stopped})
         return
-    print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    write_line(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 @app.command
@@ -77,15 +79,15 @@ def status(*, as_json: AsJSON = False) -> None:
     with _told():
         described = ending.status(read_settings())
     if as_json:
-        show_json(described)
+        write_json(described)
     else:
-        print(f"{'up' if described['is_up'] else 'down'}   {described['folder']}")
+        write_line(f"{'up' if described['is_up'] else 'down'}   {described['folder']}")
         for process in described["processes"]:
-            print(f"  {process['name']:<12} {process['state']:<10} {process['pid'] or ''}")
+            write_line(f"  {process['name']:<12} {process['state']:<10} {process['pid'] or ''}")
         for name, url in described["services"].items():
-            print(f"  {name:<12} {url}")
+            write_line(f"  {name:<12} {url}")
     if not described["is_up"]:
-        sys.exit(1)
+        sys.exit(REFUSED)
 
 
 @app.command
@@ -98,7 +100,7 @@ def clean(*, as_json: AsJSON = False) -> None:
     with _told():
         ending.clean(settings)
     if as_json:
-        show_json({"removed": str(settings.folder)})
+        write_json({"removed": str(settings.folder)})
 
 
 @contextmanager
@@ -108,4 +110,4 @@ def _told() -> Iterator[None]:
         yield
     except StackError as error:
         tell(str(error))
-        sys.exit(1)
+        sys.exit(REFUSED)

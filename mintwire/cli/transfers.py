@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
 
 from mintwire.cli.client import Answer, CallFailed, refusal
+from mintwire.terminal import FileOutput
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=120)
 _PIECE_BYTES = 256 * 1024
@@ -63,7 +63,7 @@ async def download(url: str, output: Path | None, key: str, query: Mapping[str, 
                 if response.status >= 400:
                     answer = Answer(response.status, response.headers, await response.json(content_type=None))
                     raise CallFailed(refusal(answer), answer.status)
-                file = files.enter_context(output.open("wb")) if output else sys.stdout.buffer
+                file: _File = files.enter_context(output.open("wb")) if output else FileOutput()
                 return await _checked(response.content.iter_chunked(_PIECE_BYTES), file)
         except aiohttp.ClientPayloadError as error:
             raise CallFailed(_NOT_WHOLE) from error
@@ -73,7 +73,12 @@ async def download(url: str, output: Path | None, key: str, query: Mapping[str, 
             raise CallFailed(f"{output} cannot be written: {error.strerror}") from error
 
 
-async def _checked(chunks: AsyncIterator[bytes], file: BinaryIO) -> int:
+class _File(Protocol):
+    def write(self, piece: bytes, /) -> object: ...
+    def flush(self) -> None: ...
+
+
+async def _checked(chunks: AsyncIterator[bytes], file: _File) -> int:
     digest, last = hashlib.sha256(), b""
     async for chunk in chunks:
         file.write(chunk)

@@ -12,8 +12,9 @@ from mintwire.cli import webhook_dead, webhook_deliveries, webhook_endpoints, we
 from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
 from mintwire.cli.listening import Listener, stopped_by_signals, usual_name
-from mintwire.cli.output import AsJSON, Misused, command, show_json
+from mintwire.cli.output import AsJSON, Misused, command
 from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path
+from mintwire.terminal import write_json, write_line
 
 app = App(name="webhook", help="Listen for webhooks, make and try endpoints, look into deliveries, send again.")
 app.command(webhook_dead.app)
@@ -114,11 +115,11 @@ async def verify(
     url = path(target, "verify-signature")
     found = await fetch("POST", url, key=key_of(target, program), body=check)
     if as_json:
-        show_json(found)
+        write_json(found)
     else:
-        print("verified" if found["valid"] else "not verified")
+        write_line("verified" if found["valid"] else "not verified")
         for problem in found["problems"]:
-            print(f"{problem['code']}: {problem['hint']}")
+            write_line(f"{problem['code']}: {problem['hint']}")
     return 0 if found["valid"] else 1
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
 from mintwire.stack import processes
@@ -14,6 +14,7 @@ from mintwire.stack.config import ROOT, StackSettings
 from mintwire.stack.errors import ServerFailed, StackInUse
 from mintwire.stack.folder import RECEIVER, SERVICES, SETTLED_FILE, StackFolder
 from mintwire.stack.plan import leftovers
+from mintwire.stack.supervisor import Say
 from mintwire.stack.units import is_ready
 
 # As long as every unit in turn may take, with some to spare.
@@ -72,7 +73,7 @@ def status(settings: StackSettings) -> dict[str, Any]:
     }
 
 
-def up_detached(settings: StackSettings, arguments: Sequence[str], output: TextIO) -> dict[str, Any]:
+def up_detached(settings: StackSettings, arguments: Sequence[str], say: Say) -> dict[str, Any]:
     """Start a supervisor in the background, show what it says until the stack is up, and leave it there.
 
     Returns what `stack.json` tells.
@@ -91,9 +92,9 @@ def up_detached(settings: StackSettings, arguments: Sequence[str], output: TextI
         cwd=ROOT,
     )
     while child.poll() is None and not _is_settled(folder, child.pid):
-        start = _show(log, start, output)
+        start = _show(log, start, say)
         time.sleep(0.1)
-    _show(log, start, output)
+    _show(log, start, say)
     if child.poll() is not None:
         raise ServerFailed(f"The stack did not come up; its log: {log}")
     # It is meant to outlive us.
@@ -105,13 +106,14 @@ def _is_settled(folder: StackFolder, pid: int) -> bool:
     return folder.read(SETTLED_FILE).get("pid") == pid
 
 
-def _show(log: Path, start: int, output: TextIO) -> int:
+def _show(log: Path, start: int, say: Say) -> int:
+    """Say the lines that were written since, as far as they are whole."""
     with log.open("rb") as file:
         file.seek(start)
-        text = file.read()
-    output.write(text.decode(errors="replace"))
-    output.flush()
-    return start + len(text)
+        lines, end, _ = file.read().rpartition(b"\n")
+    if end:
+        say(lines.decode(errors="replace"))
+    return start + len(lines + end)
 
 
 def _given_or_private(stack: Mapping[str, Any]) -> dict[str, str]:

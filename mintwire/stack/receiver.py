@@ -17,6 +17,7 @@ from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from mintwire.stack import ports
+from mintwire.terminal import printable
 from shared.clock import format_milliseconds, utc_now
 
 PATH = "/webhooks"
@@ -41,10 +42,10 @@ class Receiver:
         try:
             Webhook(secret).verify(body, headers)
         except WebhookVerificationError as refused:
-            print(f"refused a webhook: {refused}", flush=True)
+            print(printable(f"refused a webhook: {refused}"), flush=True)
             return web.Response(status=401, text="not verified")
         self._write(headers, body)
-        print(f"verified {headers['webhook-id']} {body}", flush=True)
+        print(printable(f"verified {headers['webhook-id']} {body}"), flush=True)
         return web.Response(status=204)
 
     def _write(self, headers: dict[str, str], body: str) -> None:

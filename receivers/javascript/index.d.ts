@@ -33,7 +33,9 @@ export class MemorySeen implements Seen {
 }
 
 export class Receiver {
+  /** Throws where a key is missing, empty or none. */
   constructor(keys: string | string[], options?: { seen?: Seen; toleranceSeconds?: number; now?: () => number });
-  read(headers: Headers | Record<string, unknown>, body: string | Uint8Array): Message;
+  /** Throws `Refused`, and `TypeError` for a body that was parsed or is missing. */
+  read(headers: Headers | Record<string, unknown>, body: string | ArrayBuffer | ArrayBufferView): Message;
   handleOnce(message: Message, work: (message: Message) => unknown): Promise<boolean>;
 }

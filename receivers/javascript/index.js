@@ -79,16 +79,19 @@ export class Receiver {
   #now;
 
   constructor(keys, { seen = new MemorySeen(), toleranceSeconds = TOLERANCE_SECONDS, now = () => Date.now() / 1000 } = {}) {
-    this.#keys = [keys].flat().map(readKey);
-    if (this.#keys.length === 0) throw new Error('a receiver needs at least one key');
+    this.#keys = [keys].flat().map((key) => readKey(keyText(key)));
+    if (this.#keys.length === 0) throw new Error("a receiver needs at least one key, such as the endpoint's whsec_ secret");
     this.#seen = seen;
     this.#toleranceSeconds = toleranceSeconds;
     this.#now = now;
   }
 
-  /** Return the message of a request: its headers and its raw body, before any parser. Throws `Refused`. */
+  /**
+   * Return the message of a request: its headers and its raw body, before any parser. Throws `Refused`, and `TypeError`
+   * where your own code hands over something else than what was received.
+   */
   read(headers, body) {
-    const raw = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    const raw = rawBody(body);
     const named = lowerCased(headers);
     const id = named['webhook-id'];
     const stamp = named['webhook-timestamp'];
@@ -159,6 +162,27 @@ function dataOf(body) {
   if (typeof body.data === 'object' && body.data !== null && !Array.isArray(body.data)) return body.data;
   const { type: _type, timestamp: _timestamp, sequence: _sequence, data: _data, ...rest } = body;
   return rest;
+}
+
+// What the receiver's own code hands over: a mistake there is told as one, and is no fault of the sender.
+function keyText(key) {
+  if (key === undefined || key === null) throw new TypeError(`the secret is missing (${key}); is the variable set that it is read from?`);
+  if (typeof key !== 'string') throw new TypeError(`a key is a string such as whsec_…, not ${typeof key}`);
+  if (key.trim() === '') throw new Error('the secret is empty; is the variable set that it is read from?');
+  if (key !== key.trim()) throw new Error('the secret has white space around it, such as the line end of a file');
+  return key;
+}
+
+function rawBody(body) {
+  if (typeof body === 'string' || body instanceof ArrayBuffer) return Buffer.from(body);
+  if (ArrayBuffer.isView(body)) return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  const wanted =
+    "the body has to be raw, as it was received, because that is signed; in Express `express.raw({ type: '*/*' })`, " +
+    'with fetch `await request.text()` or `await request.arrayBuffer()`, in Node the chunks of the request';
+  if (body === undefined || body === null) throw new TypeError(`there is no body (${body}); ${wanted}`);
+  if (typeof body?.then === 'function') throw new TypeError(`the body is a promise, to be awaited first; ${wanted}`);
+  const kind = Array.isArray(body) ? 'array' : typeof body;
+  throw new TypeError(`the body is an ${kind}: it was parsed, and JSON can be written in many ways; ${wanted}`);
 }
 
 function readKey(text) {

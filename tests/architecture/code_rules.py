@@ -17,9 +17,23 @@ PROCESS_EDGES = {
     "shared/web/endpoint.py": "nothing above a request could still answer it",
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
     "services/codes/usecases/run_jobs.py": "a job that cannot be done must not keep the others from being done",
+    "services/webhooks/dispatcher/sending.py": "one delivery must not end the others",
+    "services/webhooks/dispatcher/writer.py": "one bad result must not keep the others from being written",
     "services/webhooks/usecases/run_replays.py": "a replay that cannot go on must not keep the others from going on",
     "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
     "services/redemption/usecases/decide_requests.py": "one bad request must not fail those it was grouped with",
+}
+
+# The only modules with endless loops that keep a pace of their own; all other periodic work is a `Periodic`, which
+# outlives what it raises and is shown.
+PACED_LOOPS = {
+    "shared/periodic.py": "the one such loop",
+    "shared/broker/connection.py": "a connection that was lost is replaced",
+    "shared/broker/consumer.py": "a message waits for company; what goes wrong is the message's, not the loop's",
+    "shared/broker/relay.py": "an event waits for company, and its confirm is written until that works",
+    "shared/database/migrations.py": "an operator waits for it to end",
+    "shared/database/purging.py": "the batches of one run",
+    "services/webhooks/dispatcher/writer.py": "results are written in groups, and until that works",
 }
 
 # Standard library modules that reach outside or read a clock; domain code takes such things as arguments.
@@ -135,3 +149,25 @@ def _is_pure_module(module: str, own: str) -> bool:
     if module == own or module.startswith(own + "."):
         return True
     return top in sys.stdlib_module_names and top not in _IMPURE_MODULES and module not in _IMPURE_MODULES
+
+
+def paced_loops(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find endless loops with a pace of their own."""
+    for file in files:
+        if file.path in PACED_LOOPS:
+            continue
+        for loop in ast.walk(file.tree):
+            if isinstance(loop, ast.While) and isinstance(loop.test, ast.Constant) and _keeps_a_pace(loop):
+                yield file.fault(loop, "periodic work is a Periodic of shared/periodic.py")
+
+
+def _keeps_a_pace(loop: ast.While) -> bool:
+    calls = (node for node in ast.walk(loop) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr in {"sleep", "wait_for", "timeout"}
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "asyncio"
+        and not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
+        for call in calls
+    )

@@ -25,6 +25,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     code_rules.function_imports: PACKAGES,
     code_rules.broad_excepts: ("services", "shared", "mintwire"),
     code_rules.impure_domain: ("services",),
+    code_rules.paced_loops: ("services", "shared"),
     sql_rules.loose_sql: ("services", "shared"),
     sql_rules.built_sql: ("services", "shared"),
     sql_rules.sql_in_handlers: ("services",),
@@ -52,6 +53,16 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (code_rules.impure_domain, DOMAIN, "from services.codes.store import Store\n"),
     (code_rules.impure_domain, DOMAIN, "from datetime import datetime\nX = datetime.now()\n"),
     (code_rules.impure_domain, DOMAIN, "X = open('file')\n"),
+    (
+        code_rules.paced_loops,
+        "services/codes/app.py",
+        "async def f():\n    while True:\n        await g()\n        await asyncio.sleep(5)\n",
+    ),
+    (
+        code_rules.paced_loops,
+        "shared/new.py",
+        "async def f():\n    while True:\n        async with asyncio.timeout(PAUSE):\n            await event.wait()\n",
+    ),
     (sql_rules.loose_sql, STORE, "async def f(c):\n    await c.fetch('SELECT 1')\n"),
     (sql_rules.loose_sql, STORE, "query = 'SELECT 1'\n"),
     (sql_rules.loose_sql, HANDLER, "QUERY = 'UPDATE codes.codes SET x = 1'\n"),
@@ -79,6 +90,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (code_rules.broad_excepts, "shared/new.py", "try:\n    f()\nexcept BaseException:\n    g()\n    raise\n"),
     (code_rules.broad_excepts, "shared/process.py", "try:\n    f()\nexcept Exception:\n    pass\n"),
     (code_rules.impure_domain, DOMAIN, "from services.codes.domain.errors import E\nimport datetime\n"),
+    (code_rules.paced_loops, "shared/new.py", "async def f():\n    while True:\n        await asyncio.sleep(0)\n"),
     (sql_rules.loose_sql, STORE, "QUERY = '''\nSELECT 1'''\nERROR = 'Select a coupon first.'\n"),
     (sql_rules.built_sql, STORE, "QUERY = 'SELECT 1 ' 'FROM a'\nasync def f(c):\n    await c.fetch(QUERY, 1)\n"),
     (

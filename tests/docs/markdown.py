@@ -38,9 +38,9 @@ def blocks(*languages: str) -> list[Block]:
     return [block for path in pages() for block in _blocks(path) if block.language in languages]
 
 
-def sample(name: str) -> str:
-    """Return the text of the README's sample of that name."""
-    return next(block.text for block in _blocks("README.md") if block.name == name)
+def sample(name: str, path: str = "README.md") -> str:
+    """Return the text of a page's sample of that name."""
+    return next(block.text for block in _blocks(path) if block.name == name)
 
 
 def _blocks(path: str) -> Iterator[Block]:

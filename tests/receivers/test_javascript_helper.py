@@ -35,6 +35,36 @@ def case(made: Signed) -> dict[str, Any]:
     return {"secret": made.secret, "publicKey": made.public, "headers": made.headers, "body": body}
 
 
+async def test_mistakes_of_the_receiver_s_own_code_are_told_as_that() -> None:
+    """A missing secret or a parsed body must not end in "Cannot read properties of undefined", nor blame the sender."""
+    made = signed()
+    given = {
+        "helper": (RECEIVERS / "javascript" / "index.js").as_uri(),
+        "secret": made.secret,
+        "headers": made.headers,
+        "body": made.body.decode(),
+    }
+    told = json.loads(await run(NODE, PROGRAMS / "mistakes.mjs", folder=PROGRAMS, given=json.dumps(given).encode()))
+    for way in ("text", "buffer", "arrayBuffer", "dataView"):
+        assert told.pop(way) is None
+    wanted = {
+        "undefinedSecret": ("TypeError", "the secret is missing (undefined); is the variable set"),
+        "nullSecret": ("TypeError", "the secret is missing (null)"),
+        "oneMissing": ("TypeError", "the secret is missing (undefined)"),
+        "emptySecret": ("Error", "the secret is empty; is the variable set"),
+        "lineEnd": ("Error", "the secret has white space around it"),
+        "noKeys": ("Error", "a receiver needs at least one key"),
+        "bytesSecret": ("TypeError", "a key is a string such as whsec_…, not object"),
+        "parsed": ("TypeError", "the body is an object: it was parsed"),
+        "parsedArray": ("TypeError", "the body is an array: it was parsed"),
+        "noBody": ("TypeError", "there is no body (undefined)"),
+        "nullBody": ("TypeError", "there is no body (null)"),
+        "promise": ("TypeError", "the body is a promise, to be awaited first"),
+    }
+    assert {name: (kind, words[: len(wanted[name][1])]) for name, (kind, words) in told.items()} == wanted
+    assert all("express.raw" in told[name][1] for name in ("parsed", "parsedArray", "noBody", "nullBody", "promise"))
+
+
 async def test_helper_and_library_agree_and_work_is_done_once(test_run: Path) -> None:
     folder = test_run / "node-receiver"
     shutil.copytree(PROGRAMS, folder)

@@ -1,9 +1,16 @@
 """The Python helper against the public library, both ways, and what it does with repetitions."""
 
 import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
+import zipfile
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +21,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from services.webhooks.domain.signature import format_secret
 from services.webhooks.sender.signing import new_key
 from tests.docs.markdown import blocks
+from tests.receivers.conftest import RECEIVERS
 from tests.receivers.signed import BODY, signed, spoiled
 
 MESSAGE = Message("msg_1", "code.redeemed", 0, 1, {}, {})
@@ -68,6 +76,93 @@ def test_a_key_that_is_none_is_said_at_once(key: str) -> None:
         Receiver(key)
     with pytest.raises(ValueError, match="key"):
         Receiver()
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "words"),
+    [
+        (None, TypeError, r"the secret is missing \(None\); is the variable set"),
+        ("", ValueError, "the secret is empty; is the variable set"),
+        (" \n", ValueError, "the secret is empty"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", ValueError, "white space around it, such as the line end"),
+        (b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", TypeError, "a key is a str such as whsec_…, not bytes"),
+        (["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], TypeError, r"one by one: Receiver\(\*keys\)"),
+    ],
+)
+def test_a_secret_that_is_missing_is_told_as_that(key: Any, error: type[Exception], words: str) -> None:
+    """`os.environ.get` of a variable that nobody set must not end in an AttributeError on None."""
+    with pytest.raises(error, match=words):
+        Receiver(key)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (json.loads(BODY), "the body is a dict: it was parsed"),
+        ([1], "the body is a list: it was parsed"),
+        (BODY.decode(), "the body is a str: it was decoded"),
+        (None, "there is no body"),
+        (object(), "the body is a object"),
+    ],
+)
+def test_a_body_that_is_not_raw_is_told_with_the_way_to_the_raw_one(body: Any, words: str) -> None:
+    """It is a mistake of the receiver's own code: a `Refused` would blame the sender, and be answered with 400."""
+    made = signed()
+    with pytest.raises(TypeError, match=words) as caught:
+        Receiver(made.secret).read(made.headers, body)
+    for way in ("raw bytes", "request.get_data()", "request.body", "await request.body()", "await request.read()"):
+        assert way in str(caught.value)
+
+
+def test_raw_bytes_of_any_kind_are_read() -> None:
+    made = signed()
+    for raw in (made.body, bytearray(made.body), memoryview(made.body)):
+        assert Receiver(made.secret).read(made.headers, raw).id == "msg_1"
+
+
+def test_headers_as_bytes_are_told_instead_of_missed() -> None:
+    """As ASGI has them: no name would be found, and the sender be blamed for a missing header."""
+    made = signed()
+    headers: Any = [(name.encode(), value.encode()) for name, value in made.headers.items()]
+    with pytest.raises(TypeError, match="the headers are bytes"):
+        Receiver(made.secret).read(headers, made.body)
+
+
+def test_work_that_would_have_to_be_awaited_is_not_noted_as_done() -> None:
+    receiver, done = Receiver(signed().secret), list[str]()
+
+    async def work(message: Message) -> None:
+        done.append(message.id)
+
+    for wrong in (work, partial(work)):
+        with pytest.raises(TypeError, match="has to be awaited"):
+            receiver.handle_once(MESSAGE, wrong)
+    assert receiver.handle_once(MESSAGE, lambda message: done.append(message.id))
+
+
+def test_building_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    """`pip install ./receivers/python` must not put a `build` and an `egg-info` into the tree that it builds from."""
+    source = tmp_path / "python"
+    shutil.copytree(RECEIVERS / "python", source, ignore=shutil.ignore_patterns("__pycache__"))
+    before = sorted(source.rglob("*"))
+    wheels = tmp_path / "wheels"
+    arguments = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", wheels, source]
+    subprocess.run([sys.executable, *map(str, arguments)], check=True, cwd=tmp_path)
+    assert sorted(source.rglob("*")) == before
+    [wheel] = wheels.iterdir()
+    with zipfile.ZipFile(wheel) as file:
+        names = {name for name in file.namelist() if name.startswith("mintwire_receiver/")}
+    assert names == {f"mintwire_receiver/{path.name}" for path in (source / "mintwire_receiver").iterdir()}
+    program = "import mintwire_receiver as m; print(m.__file__, m.Receiver.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(wheel)},
+    )
+    assert done.stdout.startswith(str(wheel))
 
 
 @pytest.mark.parametrize(

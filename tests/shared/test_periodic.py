@@ -1,7 +1,7 @@
 """Periodic tasks outlive whatever they raise, say so once, and go on when it is over."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from shared import periodic
 from shared.faults import TransientFault
-from shared.periodic import Periodic, for_each
+from shared.periodic import ElementsFailed, Failing, Periodic, for_each, together_or_each
 
 NAME = "test_task"
 
@@ -146,9 +146,9 @@ async def test_one_bad_element_does_not_keep_the_others_from_their_turn() -> Non
             raise ValueError(element)
         done.append(element)
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ElementsFailed) as caught:
         await for_each(range(5), act)
-    assert (done, len(caught.value.exceptions)) == ([0, 2, 4], 2)
+    assert (done, len(caught.value.errors)) == ([0, 2, 4], 2)
 
 
 async def test_a_server_that_is_away_ends_the_round() -> None:
@@ -163,3 +163,46 @@ async def test_a_server_that_is_away_ends_the_round() -> None:
     with pytest.raises(TransientFault):
         await work
     assert calls == 1
+
+
+async def test_elements_that_fail_slow_nothing_down_and_are_shown_until_they_work() -> None:
+    """Else one endpoint that cannot be loaded would make all others wait for the end of a backoff."""
+    now = 0.0
+    failing = Failing(10.0, lambda: now)
+    calls = 0
+
+    async def act() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            failing.note("bad", KeyError("x"))
+        failing.raise_if_any()
+
+    wake = asyncio.Event()
+    task = Periodic(NAME, 3600.0, act, wake=wake)
+    with capture_logs() as logged:
+        async with running(task):
+            for count in (1, 2, 3):
+                await until(lambda count=count: calls == count)  # type: ignore[misc]
+                assert "KeyError" in task.state
+                wake.set()
+            now = 11.0
+            wake.set()
+            await until(lambda: task.is_ok)
+    assert [line["event"] for line in logged] == ["maintenance_failed", "maintenance_recovered"]
+    failing.note("bad", KeyError("x"))
+    failing.forget("bad")
+    failing.raise_if_any()
+
+
+async def test_what_fails_together_is_done_one_by_one() -> None:
+    done: list[int] = []
+
+    async def act(elements: Sequence[int]) -> None:
+        if 3 in elements:
+            raise ValueError(elements)
+        done.extend(elements)
+
+    assert await together_or_each([1, 2], act) == []
+    failed = await together_or_each([3, 4, 5], act)
+    assert ([element for element, _ in failed], done) == ([3], [1, 2, 4, 5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from mintwire_receiver.given import lower_cased, raw_body, refuse_awaitable
 from mintwire_receiver.messages import Message, parse
 from mintwire_receiver.seen import MemorySeen, Seen, UnderWay
 from mintwire_receiver.signatures import TOLERANCE_SECONDS, read_key, verify
@@ -24,22 +25,29 @@ class Receiver:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not keys:
-            raise ValueError("a receiver needs at least one key")
+            raise ValueError("a receiver needs at least one key, such as the endpoint's whsec_ secret")
         self._keys = [read_key(key) for key in keys]
         self._seen = MemorySeen() if seen is None else seen
         self._tolerance_seconds = tolerance_seconds
         self._clock = clock
 
-    def read(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes) -> Message:
-        """Return the message of a request: its headers and its raw body, before any parser. Raises `Refused`."""
-        named = {name.lower(): value for name, value in dict(headers).items()}
-        message_id, timestamp = verify(self._keys, named, body, self._clock(), self._tolerance_seconds)
-        return parse(message_id, timestamp, named.get("webhook-sequence"), body)
+    def read(
+        self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes | bytearray | memoryview
+    ) -> Message:
+        """Return the message of a request: its headers and its raw body, before any parser.
+
+        Raises `Refused`, and `TypeError` where your own code hands over something else than what was received.
+        """
+        raw = raw_body(body)
+        named = lower_cased(headers)
+        message_id, timestamp = verify(self._keys, named, raw, self._clock(), self._tolerance_seconds)
+        return parse(message_id, timestamp, named.get("webhook-sequence"), raw)
 
     def handle_once(self, message: Message, work: Callable[[Message], object]) -> bool:
         """Do the work unless it was done before, and say whether it was done now. Raises `UnderWay`.
 
-        Work that raises is not done: answer 500, and the message comes again.
+        Work that raises is not done: answer 500, and the message comes again. It is an ordinary function; what would
+        have to be awaited is refused, for it would be noted as done without having run.
         """
         known = self._seen.begin(message.id)
         if known == "under_way":
@@ -47,7 +55,7 @@ class Receiver:
         if known == "handled":
             return False
         try:
-            work(message)
+            refuse_awaitable(work(message))
         except BaseException:
             self._seen.forget(message.id)
             raise

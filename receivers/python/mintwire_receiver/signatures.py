@@ -8,6 +8,8 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 
+from mintwire_receiver.given import key_text
+
 TOLERANCE_SECONDS = 300
 _SECRET, _PUBLIC = "whsec_", "whpk_"
 _PUBLIC_KEY_BYTES = 32
@@ -32,6 +34,7 @@ class Refused(Exception):
 
 def read_key(text: str) -> tuple[str, Check]:
     """Read a `whsec_` secret or a `whpk_` public key; return the version of signatures it checks, and the check."""
+    text = key_text(text)
     if text.startswith(_PUBLIC):
         return "v1a", _ed25519(_decode(text, _PUBLIC))
     secret = _decode(text, _SECRET)

@@ -91,6 +91,7 @@ class RunJobs:
             get_logger().warning("job_paused", job_id=str(job.id), reason=str(fault))
             await self._give_back(job)
         except Exception as error:  # noqa: BLE001 - a job that cannot be done must not keep the others from being done
+            metrics.MAINTENANCE_FAILURES.labels(self.task.name).inc()
             get_logger().error("job_chunk_failed", job_id=str(job.id), exc_info=error)
             await self._give_back(job)
         return True

@@ -43,11 +43,14 @@ class Dispatcher:
         self._sending = Sending(self._holdings, post, writer, clock, max_in_flight=max_in_flight, chance=chance)
         self._claiming = Claiming(works, self._holdings, self._sending, clock)
         self._upkeep = upkeep = Upkeep(works, self._holdings, self._sending, clock)
-        claim_is_due, care_is_due = self._holdings.claim_is_due, self._holdings.care_is_due
+        due = self._holdings
         self.tasks = [
-            Periodic("claim_deliveries", POLL_SECONDS, self._claiming.claim_if_room, wake=claim_is_due),
-            Periodic("attend_deliveries", POLL_SECONDS, upkeep.attend, wake=care_is_due),
+            Periodic("claim_deliveries", POLL_SECONDS, self._claiming.claim_if_room, wake=due.claim_is_due),
+            Periodic("load_endpoints", POLL_SECONDS, upkeep.load_targets, wake=due.target_is_due),
+            Periodic("release_deliveries", POLL_SECONDS, upkeep.release, wake=due.release_is_due),
+            Periodic("end_deliveries", POLL_SECONDS, upkeep.end, wake=due.end_is_due),
             Periodic("watch_endpoints", WATCH_SECONDS, upkeep.watch),
+            Periodic("recheck_endpoints", UPKEEP_SECONDS, upkeep.recheck),
             Periodic("expire_deliveries", UPKEEP_SECONDS, upkeep.expire),
             Periodic("release_heads", UPKEEP_SECONDS, upkeep.release_heads),
             Periodic("measure_backlog", UPKEEP_SECONDS, upkeep.measure),
@@ -82,7 +85,7 @@ class Dispatcher:
         if (lane := self._holdings.lanes.get(endpoint_id)) is not None:
             lane.needs_target = True
             lane.rests_until = None
-            self._holdings.care_is_due.set()
+            self._holdings.target_is_due.set()
         self.note_backlog()
 
     @property
@@ -115,7 +118,8 @@ class Dispatcher:
         for lane in holdings.lanes.values():
             holdings.give_back(lane)
         while holdings.to_release or holdings.to_end or self._sending.in_flight:
-            holdings.care_is_due.set()
+            holdings.release_is_due.set()
+            holdings.end_is_due.set()
             if self._sending.in_flight:
                 await self._sending.settle()
             else:

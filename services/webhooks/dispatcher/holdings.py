@@ -33,8 +33,10 @@ class Holdings:
         self.is_stopping = False
         self.has_backlog = True
         self.claim_is_due = asyncio.Event()
-        # Targets to be loaded, deliveries to be given back or ended: what cannot wait for a poll.
-        self.care_is_due = asyncio.Event()
+        # What cannot wait for a poll: targets to be loaded, deliveries to be given back or ended.
+        self.target_is_due = asyncio.Event()
+        self.release_is_due = asyncio.Event()
+        self.end_is_due = asyncio.Event()
         # Work for about half a second at full speed; a claim tops up to this.
         self._enough = AHEAD_WHEN_QUICK * max_in_flight // 2
         self._count = 0
@@ -122,7 +124,7 @@ class Holdings:
     def release(self, held: Iterable[HeldDelivery]) -> None:
         """Give deliveries back that are in no lane, and count no more."""
         self.to_release += held
-        self.care_is_due.set()
+        self.release_is_due.set()
 
     def give_back(self, lane: Lane) -> None:
         """Give back what waits in a lane."""
@@ -132,7 +134,7 @@ class Holdings:
     def end(self, delivery: HeldDelivery, reason: str | None) -> None:
         """End a delivery unsent that is in no lane."""
         self.to_end.append((delivery, reason))
-        self.care_is_due.set()
+        self.end_is_due.set()
 
     def end_if_closed(self, lane: Lane, target: Target) -> None:
         """End what waits for an endpoint that is archived or disabled; what somebody replays by hand goes out."""

@@ -34,6 +34,7 @@ class Lane:
         "endpoint_id",
         "first_tries",
         "in_flight",
+        "is_held_back",
         "is_listed",
         "is_paced",
         "is_proven",
@@ -77,6 +78,8 @@ class Lane:
         # Whether a POST has taken long and nothing has come back since it began: no further one is begun then, and
         # nothing is kept waiting behind it.
         self.is_stuck = False
+        # Whether the endpoint cannot be sent to for a reason of ours: then its deliveries wait in the table.
+        self.is_held_back = False
         self.last_success = 0.0
         self.is_troubled = False
         self.noted_at: datetime | None = None
@@ -103,7 +106,9 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more first tries it takes without a claim."""
-        return 0 if self.is_stuck else max(0, (AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.width - self.held)
+        if self.is_stuck or self.is_held_back:
+            return 0
+        return max(0, (AHEAD_WHEN_QUICK if self.is_quick else AHEAD) * self.width - self.held)
 
     @property
     def is_quick(self) -> bool:
@@ -113,7 +118,9 @@ class Lane:
     @property
     def is_open(self) -> bool:
         """Whether another one may go out now, as far as this endpoint is concerned."""
-        return self.in_flight < self.width and self.target is not None and not self.needs_target and not self.is_stuck
+        if self.needs_target or self.is_stuck or self.is_held_back:
+            return False
+        return self.in_flight < self.width and self.target is not None
 
     @property
     def has_priority(self) -> bool:
@@ -127,7 +134,7 @@ class Lane:
 
     def claim_room(self, now: datetime, monotonic_now: float) -> int:
         """Return how many more it takes from a claim."""
-        if self.is_stuck or (self.is_resting(now) and not self.may_be_outdated(monotonic_now)):
+        if self.is_stuck or self.is_held_back or (self.is_resting(now) and not self.may_be_outdated(monotonic_now)):
             return 0
         if self.trips or self.is_paced:
             return max(0, self.width - self.held)
@@ -158,7 +165,7 @@ class Lane:
         """Send with these facts from now on."""
         endpoint = target.endpoint
         self.target = target
-        self.needs_target = False
+        self.needs_target = self.is_held_back = False
         self.cap = endpoint.max_in_flight
         self.window = min(self.window, self.cap)
         self.is_paced = endpoint.rate_limit_per_second is not None

@@ -18,7 +18,8 @@ from services.webhooks.dispatcher.works import Post
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.deliveries import OVERLOADED, HeldDelivery, Settlement, Target, decide
 from shared.clock import Clock
-from shared.metrics import WEBHOOK_BREAKER_TRIPS
+from shared.log import get_logger
+from shared.metrics import MAINTENANCE_FAILURES, WEBHOOK_BREAKER_TRIPS
 
 # A delivery is only begun while its lease still covers its POST, and this much for the result to be written.
 LEASE_MARGIN_SECONDS: Final = 0.5
@@ -71,7 +72,7 @@ class Sending:
             if lane.target is None or lane.target.endpoint.version < delivery.endpoint_version:
                 lane.needs_target = True
             if lane.needs_target:
-                self._holdings.care_is_due.set()
+                self._holdings.target_is_due.set()
             elif lane.target is not None:
                 self._holdings.end_if_closed(lane, lane.target)
             self._turns.list(lane)
@@ -156,6 +157,10 @@ class Sending:
                 answer, delivery.step, delivery.ends_at, now, lane.throttled, self._chance(), target.steps
             )
             self._writer.add(self._learn(lane, Settlement(delivery, target, answer, decision), trips, now))
+        except Exception as error:  # noqa: BLE001 - one delivery must not end the others; its lease brings it again
+            MAINTENANCE_FAILURES.labels("send_deliveries").inc()
+            facts = {"delivery_id": str(delivery.delivery_id), "endpoint_id": str(lane.endpoint_id)}
+            get_logger().error("delivery_not_sent", **facts, exc_info=error)
         finally:
             self._land(lane, flight)
 

@@ -1,4 +1,4 @@
-"""Waits for events that last no longer than they are told."""
+"""Waits for an event no longer than it is told."""
 
 import asyncio
 from contextlib import suppress
@@ -9,10 +9,3 @@ async def pause(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-
-
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """As `pause`, and take notice of the event."""
-    await pause(event, seconds)
-    # Cleared before looking, not after: what arrives meanwhile sets it again.
-    event.clear()

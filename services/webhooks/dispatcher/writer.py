@@ -3,12 +3,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from services.webhooks.domain.deliveries import Settlement
 from shared.faults import TransientFault
 from shared.log import get_logger
-from shared.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
+from shared.metrics import MAINTENANCE_FAILURES, WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 
 MAX_GROUP: Final = 500
 # The receiver has its webhook by then; a statement for each result would take the machine from the next one. What a
@@ -62,6 +63,29 @@ class ResultWriter:
         await self._is_empty.wait()
 
     async def _write(self, group: Sequence[Settlement]) -> bool:
+        """Write a group; one that cannot be written is halved until the result is found by which it fails."""
+        try:
+            return await self._record_until_there(group)
+        except Exception as error:  # noqa: BLE001 - whatever one result does, the others are to be written
+            if len(group) == 1:
+                return await self._write_bare(group[0], error)
+            half = len(group) // 2
+            first, second = await self._write(group[:half]), await self._write(group[half:])
+            return first or second
+
+    async def _write_bare(self, settled: Settlement, error: Exception) -> bool:
+        """Write a result without what the receiver has written; if that fails too, leave it to its lease."""
+        MAINTENANCE_FAILURES.labels("record_results").inc()
+        facts = {"delivery_id": str(settled.held.delivery_id), "endpoint_id": str(settled.held.endpoint_id)}
+        get_logger().error("result_not_written", **facts, exc_info=error)
+        answer = replace(settled.answer, response=None, request_headers=None, response_headers=None)
+        try:
+            return await self._record_until_there([replace(settled, answer=answer)])
+        except Exception as again:  # noqa: BLE001 - as above; the delivery is sent once more when its lease is over
+            get_logger().error("result_dropped", **facts, exc_info=again)
+            return False
+
+    async def _record_until_there(self, group: Sequence[Settlement]) -> bool:
         pause = _FIRST_PAUSE
         while True:
             try:

@@ -50,10 +50,10 @@ WITH result AS (
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
 SELECT id, attempts_made, 'listen', started_at, duration_ms, status, error_code, response FROM delivery
 """
-# Locked, and looked at again under the lock: one that is opened again at this moment lives on.
-STALE = """
-SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL
-ORDER BY id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+LIST_STALE = "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY id LIMIT 100"
+# Looked at again under the lock: one that is opened again at this moment lives on.
+LOCK_STALE = """
+SELECT id FROM endpoints WHERE id = $2 AND listens_until <= $1 AND archived_at IS NULL FOR NO KEY UPDATE SKIP LOCKED
 """
 FIND_NAMED = """
 SELECT id FROM endpoints WHERE owner_id = $1 AND uid = $2 AND archived_at IS NULL AND listens_until IS NOT NULL
@@ -149,6 +149,11 @@ async def forget(connection: Connection, listener_id: uuid.UUID, now: datetime) 
     await connection.execute(FORGET, listener_id, now)
 
 
-async def stale(connection: Connection, now: datetime) -> list[uuid.UUID]:
-    """Return listeners that have not been heard of for too long."""
-    return [row["id"] for row in await connection.fetch(STALE, now)]
+async def list_stale(connection: Connection, now: datetime) -> list[uuid.UUID]:
+    """Return listeners that nobody has asked for in time, the first hundred."""
+    return [row["id"] for row in await connection.fetch(LIST_STALE, now)]
+
+
+async def lock_stale(connection: Connection, listener_id: uuid.UUID, now: datetime) -> bool:
+    """Say whether a listener is still deserted, and keep others from opening it until the transaction ends."""
+    return await connection.fetchval(LOCK_STALE, now, listener_id) is not None

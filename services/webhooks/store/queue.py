@@ -15,7 +15,7 @@ from shared.database.pool import Connection
 # many as its bucket holds, which is one second's worth; two claims at the same moment may both take them, but then
 # both have spent them: the next ones wait for it.
 # Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
-# for bodies; one at least. No body is read to know its size.
+# for bodies; one at least. No body is read to know its size. What has lost its body comes to its end when it expires.
 CLAIM = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -72,6 +72,7 @@ WITH RECURSIVE walk AS (
 SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
        c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
+WHERE m.body IS NOT NULL
 """
 CLAIM_EXPIRED = """
 WITH claimed AS (
@@ -135,7 +136,8 @@ WITH canceled AS (
     DELETE FROM delivery_queue WHERE endpoint_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
 """
-# Counts no further than is worth its cost every few seconds, however much lies there.
+# Counts no further than is worth its cost every few seconds, however much lies there. What waits behind another is due
+# at infinity, which the driver returns as a time without a zone: nothing else than what is due may be looked at.
 MEASURE = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -150,7 +152,7 @@ WITH RECURSIVE walk AS (
 SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
         FROM active a CROSS JOIN LATERAL (
             SELECT q.visible_at FROM delivery_queue q
-            WHERE q.endpoint_id = a.id ORDER BY q.visible_at LIMIT 1) AS first_due) AS oldest_at,
+            WHERE q.endpoint_id = a.id AND q.visible_at <= $1 ORDER BY q.visible_at LIMIT 1) AS first_due) AS oldest_at,
        (SELECT count(*) FROM (
             SELECT 1 FROM active a CROSS JOIN LATERAL (
                 SELECT 1 FROM delivery_queue q

@@ -67,10 +67,9 @@ class KeepHouse:
     async def expire_listeners(self) -> None:
         """Archive listeners that nobody asks for any more."""
         now = self.clock()
-        async with self.database.transaction() as connection:
-            for listener_id in await listeners.stale(connection, now):
-                await endpoints.archive(connection, listener_id, now)
-                await queue.cancel_waiting(connection, listener_id, now)
+        async with self.database.connection() as connection:
+            found = await listeners.list_stale(connection, now)
+        await for_each(found, lambda listener_id: self._expire_listener(listener_id, now))
 
     async def count_endpoints(self) -> None:
         """Count the endpoints by what may be sent to them."""
@@ -116,6 +115,12 @@ class KeepHouse:
         if count:
             get_logger().info("secrets_resealed", count=count)
         return count
+
+    async def _expire_listener(self, listener_id: uuid.UUID, now: datetime) -> None:
+        async with self.database.transaction() as connection:
+            if await listeners.lock_stale(connection, listener_id, now):
+                await endpoints.archive(connection, listener_id, now)
+                await queue.cancel_waiting(connection, listener_id, now)
 
     async def _purge_messages(self, program_id: uuid.UUID, before: datetime) -> None:
         since = _EPOCH

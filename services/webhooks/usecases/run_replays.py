@@ -23,7 +23,7 @@ from shared.events.webhooks import WebhookReplayCompletedV1
 from shared.faults import TransientFault
 from shared.ids import earliest_id, new_id
 from shared.log import get_logger
-from shared.periodic import Periodic
+from shared.periodic import Failing, Periodic
 
 LEASE: Final = timedelta(seconds=30)
 POLL_SECONDS: Final = 2.0
@@ -46,6 +46,7 @@ class RunReplays:
     task: Periodic = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _failing: Failing = field(default_factory=lambda: Failing(2 * LEASE.total_seconds()))
 
     def __post_init__(self) -> None:
         self.task = Periodic("run_replays", POLL_SECONDS, self._take_up, wake=self._wake)
@@ -98,6 +99,7 @@ class RunReplays:
             working = asyncio.create_task(self._work(replay))
             self._under_way.add(working)
             working.add_done_callback(self._under_way.discard)
+        self._failing.raise_if_any()
 
     async def _claim(self) -> Replay | None:
         now = self.clock()
@@ -113,10 +115,12 @@ class RunReplays:
                 await asyncio.sleep(enqueued / replay.rate_per_second)
         except TransientFault as fault:
             log.warning("replay_delayed", reason=str(fault))
-        except Exception as error:
-            log.error("replay_failed", exc_info=error)  # noqa: TRY400 - as everywhere: the fact, and what it came of
+        except Exception as error:  # noqa: BLE001 - a replay that cannot go on must not keep the others from going on
+            log.warning("replay_delayed", reason=type(error).__name__)
+            self._failing.note(replay.id, error)
         else:
             log.info("replay_left")
+            self._failing.forget(replay.id)
 
     async def _existing(self, connection: Connection, replay: Replay, now: datetime) -> Step:
         """Make the next dead letters, or deliveries of any outcome, due again."""

@@ -58,7 +58,7 @@ class Mintwire:
             ended = exit_.code
         except CycloptsError:
             # As the command's `main` ends then.
-            ended = 1
+            ended = 2
         out, err = self._capsys.readouterr()
         finished = Finished(int(ended or 0), out, err)
         assert code in (None, finished.code), finished

@@ -87,18 +87,18 @@ async def test_keys_are_listed_by_who_made_them(mintwire: Mintwire, merchant: Me
     await mintwire.json("key", "revoke", maker["id"], "--program", merchant.program_id)
     listed = await mintwire("key", "list", "--made-by", maker["id"])
     assert [line.split()[0] for line in listed.out.splitlines()] == ["id", made["id"]]
-    refused = await mintwire("key", "list", "--made-by", maker["id"], "--partner", merchant.partner_id, code=1)
+    refused = await mintwire("key", "list", "--made-by", maker["id"], "--partner", merchant.partner_id, code=2)
     assert "--made-by" in refused.err
 
 
 @pytest.mark.parametrize("owner", [(), ("--partner", "a", "--program", "b")], ids=["none", "both"])
 async def test_a_key_has_one_owner(mintwire: Mintwire, owner: tuple[str, ...]) -> None:
-    refused = await mintwire("key", "list", *owner, code=1)
+    refused = await mintwire("key", "list", *owner, code=2)
     assert "either --partner or --program" in refused.err
 
 
 async def test_a_limit_is_a_number(mintwire: Mintwire, merchant: Merchant) -> None:
-    refused = await mintwire("key", "limit", "id", "many", "--partner", merchant.partner_id, code=1)
+    refused = await mintwire("key", "limit", "id", "many", "--partner", merchant.partner_id, code=2)
     assert "whole number, or `none`" in refused.err
 
 

@@ -31,7 +31,7 @@ async def test_a_cancelled_order_gives_its_codes_back_and_tells_of_each(mintwire
     cancelled = await mintwire.json("checkout", "cancel", "order-1", "--reason", "payment failed")
     assert {event["code"] for event in cancelled["voided"]} == set(codes)
     assert all(event["is_released"] and event["reason"] == "payment failed" for event in cancelled["voided"])
-    again = await mintwire("checkout", "cancel", "order-1", "--timeout", "0.5", code=2)
+    again = await mintwire("checkout", "cancel", "order-1", "--timeout", "0.5", code=3)
     assert "taken back before" in again.err
 
 
@@ -71,4 +71,4 @@ async def test_what_the_service_refuses_is_told_in_its_words(mintwire: Mintwire)
     assert "order.currency" in (await mintwire("checkout", "validate", "X", "--currency", "dollars", code=1)).err
     assert "404" in (await mintwire("checkout", "void", "01890a5d-ac96-774b-bcce-b302099a8057", code=1)).err
     assert "404" in (await mintwire("checkout", "release", "01890a5d-ac96-774b-bcce-b302099a8057", code=1)).err
-    assert "amount" in (await mintwire("checkout", "refund", "order-1", "--amount", "-5", code=1)).err
+    assert "amount" in (await mintwire("checkout", "refund", "order-1", "--amount", "-5", code=2)).err

@@ -43,17 +43,17 @@ async def test_a_repetition_is_heard_as_nothing_and_told_so(mintwire: Mintwire) 
     event_id = str(new_id())
     order = ("--order-ref", "order-1", "--event-id", event_id)
     await mintwire("checkout", "complete", code, *order)
-    again = await mintwire("checkout", "complete", code, "--order-ref", "order-1", "--timeout", "1", code=2)
+    again = await mintwire("checkout", "complete", code, "--order-ref", "order-1", "--timeout", "1", code=3)
     assert "a repetition changes nothing" in again.err
     assert "mintwire dead show redemption.checkout" in again.err
 
 
 async def test_what_is_not_an_event_is_refused_before_it_is_sent(mintwire: Mintwire) -> None:
-    assert "NAME=VALUE" in (await mintwire("checkout", "complete", "X", "--attribute", "Sarah", code=1)).err
-    assert "program_id" in (await mintwire("checkout", "complete", "X", "--program", "no-uuid", code=1)).err
-    assert "currency" in (await mintwire("checkout", "complete", "X", "--currency", "dollars", code=1)).err
-    assert "codes" in (await mintwire("checkout", "complete", *"ABCDEFGHIJK", code=1)).err
-    assert "CODES" in (await mintwire("checkout", "complete", code=1)).err
+    assert "NAME=VALUE" in (await mintwire("checkout", "complete", "X", "--attribute", "Sarah", code=2)).err
+    assert "program_id" in (await mintwire("checkout", "complete", "X", "--program", "no-uuid", code=2)).err
+    assert "currency" in (await mintwire("checkout", "complete", "X", "--currency", "dollars", code=2)).err
+    assert "codes" in (await mintwire("checkout", "complete", *"ABCDEFGHIJK", code=2)).err
+    assert "CODES" in (await mintwire("checkout", "complete", code=2)).err
 
 
 async def test_a_broker_that_is_away_is_told_without_the_password(mintwire: Mintwire) -> None:

@@ -37,6 +37,6 @@ async def test_an_unknown_code_is_refused(mintwire: Mintwire) -> None:
 
 
 async def test_more_than_a_hundred_are_refused_at_once(mintwire: Mintwire, merchant: Merchant) -> None:
-    refused = await mintwire("code", "generate", "--count", "101", code=1)
+    refused = await mintwire("code", "generate", "--count", "101", code=2)
     assert "100" in refused.err
     assert (await mintwire.json("quota", "show", merchant.partner_id))["remaining"] == 10

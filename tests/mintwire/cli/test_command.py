@@ -58,10 +58,15 @@ def test_the_version_is_the_project_s() -> None:
     assert run("--version").stdout.strip() == VERSION
 
 
-def test_a_misuse_ends_with_1_and_words(tmp_path: Path) -> None:
-    for arguments in (("checkout", "complete"), ("no-such-command",), ("quota", "grant", "id", "many")):
+def test_a_misuse_ends_with_2_and_words() -> None:
+    """Another code than a refusal's: a script can tell its own mistake from the service's answer."""
+    misuses = [
+        *(("checkout", "complete"), ("no-such-command",), ("quota", "grant", "id", "many"), ("webhook", "test")),
+        *(("stack", "up", "--json"), ("webhook", "dead", "purge"), ("code", "list", "--nonsense")),
+    ]
+    for arguments in misuses:
         finished = run(*arguments)
-        assert finished.returncode == 1, finished
+        assert finished.returncode == 2, finished
         assert finished.stderr
         assert "Traceback" not in finished.stderr
 

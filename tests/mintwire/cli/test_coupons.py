@@ -27,10 +27,10 @@ async def test_a_coupon_is_made_listed_shown_changed_and_archived(mintwire: Mint
 
 async def test_what_a_coupon_cannot_be_is_told(mintwire: Mintwire) -> None:
     for wrong in ((), ("--percent", "5", "--amount", "5")):
-        assert "either --percent or --amount" in (await mintwire("coupon", "create", *wrong, code=1)).err
+        assert "either --percent or --amount" in (await mintwire("coupon", "create", *wrong, code=2)).err
     refused = await mintwire("coupon", "create", "--percent", "101", code=1)
     assert "coupon_discount_amount:" in refused.err
-    assert "NAME=VALUE" in (await mintwire("coupon", "create", "--percent", "5", "--set", "x", code=1)).err
+    assert "NAME=VALUE" in (await mintwire("coupon", "create", "--percent", "5", "--set", "x", code=2)).err
 
 
 async def test_codes_are_made_listed_shown_changed_and_archived_as_the_program(
@@ -55,7 +55,7 @@ async def test_codes_are_made_listed_shown_changed_and_archived_as_the_program(
     ):
         assert [code["code"] for code in await mintwire.json("code", "list", *options)] == codes, options
     assert "spring" in (await mintwire("code", "list", "--coupon", "spring")).out
-    assert "--active" in (await mintwire("code", "list", "--coupon", "spring", "--status", "active", code=1)).err
+    assert "--active" in (await mintwire("code", "list", "--coupon", "spring", "--status", "active", code=2)).err
     assert (await mintwire.json("code", "show", "spring vip", "--program"))["id"] == made["id"]
     changed = await mintwire.json("code", "update", "SPRING-VIP", "--no-active", "--no-partner", "--rename", "VIP")
     assert (changed["code"], changed["active"], changed["partner_id"]) == ("VIP", False, None)

@@ -65,7 +65,7 @@ async def test_what_is_replayed_unmended_dies_again(dead: Mintwire) -> None:
 
 
 async def test_a_purge_is_meant(dead: Mintwire) -> None:
-    refused = await dead("dead", "purge", QUEUE, "--all", code=1)
+    refused = await dead("dead", "purge", QUEUE, "--all", code=2)
     assert "--yes" in refused.err
     assert await has(dead, 2)
     assert (await dead.json("dead", "purge", QUEUE, "broken-1", "--yes"))["purged"] == 1
@@ -80,9 +80,9 @@ async def test_what_is_not_there_is_told(dead: Mintwire) -> None:
 
 
 async def test_a_choice_has_to_be_made(bare: Mintwire) -> None:
-    assert "say which" in (await bare("dead", "replay", QUEUE, code=1)).err
-    assert "either keys or --all" in (await bare("dead", "purge", QUEUE, "a", "--all", code=1)).err
-    assert "redemption.checkout" in (await bare("dead", "list", "no.queue", code=1)).err
+    assert "say which" in (await bare("dead", "replay", QUEUE, code=2)).err
+    assert "either keys or --all" in (await bare("dead", "purge", QUEUE, "a", "--all", code=2)).err
+    assert "redemption.checkout" in (await bare("dead", "list", "no.queue", code=2)).err
 
 
 async def test_unrouted_events_are_looked_into_too(bare: Mintwire) -> None:

@@ -108,7 +108,7 @@ async def test_a_lost_binding_is_restored_and_what_missed_it_replayed(mintwire: 
         mintwire, lambda channel: channel.queue_unbind("redemption.checkout", "checkout", "checkout.completed")
     )
     code = (await mintwire.json("code", "generate"))["code"]
-    await mintwire("checkout", "complete", code, "--timeout", "0.5", code=2)
+    await mintwire("checkout", "complete", code, "--timeout", "0.5", code=3)
     wrong = broken(await mintwire.json("doctor", code=1))
     assert set(wrong) == {"unrouted is empty"}
     assert "doctor --fix" in wrong["unrouted is empty"]["remedy"]

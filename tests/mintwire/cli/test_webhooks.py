@@ -132,7 +132,7 @@ async def test_the_next_start_goes_on_where_the_last_one_stopped(mintwire: Mintw
 async def test_listening_is_refused_in_words(mintwire: Mintwire) -> None:
     refused = await mintwire("webhook", "listen", "--event-type", "Nonsense!", code=1)
     assert "422" in refused.err
-    refused = await mintwire("webhook", "listen", "--forward-to", "localhost:3000", code=1)
+    refused = await mintwire("webhook", "listen", "--forward-to", "localhost:3000", code=2)
     assert "begins with http://" in refused.err
 
 
@@ -154,9 +154,9 @@ async def test_an_endpoint_is_made_rotated_and_its_webhooks_verified(mintwire: M
     (tmp_path / "body").write_bytes(post.body + b"\n")
     wrong = await mintwire("webhook", "verify", str(tmp_path / "body"), *told, "--endpoint", made["id"], code=1)
     assert "body_changed" in wrong.out
-    refused = await mintwire("webhook", "verify", str(tmp_path / "nothing"), *told, "--endpoint", "x", code=1)
+    refused = await mintwire("webhook", "verify", str(tmp_path / "nothing"), *told, "--endpoint", "x", code=2)
     assert "cannot be read" in refused.err
-    assert "with which key" in (await mintwire("webhook", "verify", "body", *told, code=1)).err
+    assert "with which key" in (await mintwire("webhook", "verify", "body", *told, code=2)).err
 
 
 async def test_what_failed_is_counted_and_replayed_as_a_job(mintwire: Mintwire) -> None:
@@ -250,15 +250,15 @@ async def test_a_message_is_sent_again_and_the_endpoint_summed_up(mintwire: Mint
 
 
 async def test_a_purge_says_which(mintwire: Mintwire) -> None:
-    assert "say which" in (await mintwire("webhook", "dead", "purge", code=1)).err
-    assert "say which" in (await mintwire("webhook", "dead", "purge", "--all", "--reason", "x", code=1)).err
+    assert "say which" in (await mintwire("webhook", "dead", "purge", code=2)).err
+    assert "say which" in (await mintwire("webhook", "dead", "purge", "--all", "--reason", "x", code=2)).err
     assert await mintwire.json("webhook", "dead", "purge", "--all") == {"purged": 0}
 
 
 async def test_a_replay_says_which(mintwire: Mintwire) -> None:
-    assert "say which" in (await mintwire("webhook", "dead", "replay", code=1)).err
-    assert "say which" in (await mintwire("webhook", "dead", "replay", "a", "--all", code=1)).err
-    assert "go with --all" in (await mintwire("webhook", "dead", "replay", "a", "--endpoint", "b", code=1)).err
+    assert "say which" in (await mintwire("webhook", "dead", "replay", code=2)).err
+    assert "say which" in (await mintwire("webhook", "dead", "replay", "a", "--all", code=2)).err
+    assert "go with --all" in (await mintwire("webhook", "dead", "replay", "a", "--endpoint", "b", code=2)).err
 
 
 async def is_empty(mintwire: Mintwire) -> bool:
@@ -283,7 +283,7 @@ async def test_an_event_of_ones_own_is_published_shown_and_forgotten(mintwire: M
     assert (await mintwire.json("webhook", "message", "redact", made["id"]))["data"] is None
     assert "409" in (await mintwire(*send, "--payload", "{}", "--event-id", "e-1", code=1)).err
     for wrong in ((), ("--payload", "[]"), ("--payload", "{"), ("--file", str(tmp_path / "nothing"))):
-        assert "payload" in (await mintwire(*send, *wrong, code=1)).err
+        assert "payload" in (await mintwire(*send, *wrong, code=2)).err
 
 
 async def test_the_rules_are_shown(mintwire: Mintwire) -> None:

@@ -1,0 +1,62 @@
+"""What the receiver's own code hands over: a mistake there is told as one, and is no fault of the sender."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+
+_RAW = (
+    "the body has to be the raw bytes as they were received, because those are signed; "
+    "in Flask `request.get_data()`, in Django `request.body`, in Starlette and FastAPI `await request.body()`, "
+    "in aiohttp `await request.read()`"
+)
+
+
+def key_text(key: object) -> str:
+    """Return a key that is a text and not empty."""
+    if isinstance(key, str):
+        if not key.strip():
+            raise ValueError("the secret is empty; is the variable set that it is read from?")
+        if key != key.strip():
+            raise ValueError("the secret has white space around it, such as the line end of a file")
+        return key
+    if key is None:
+        raise TypeError("the secret is missing (None); is the variable set that it is read from?")
+    if isinstance(key, (list, tuple, set, frozenset)):
+        raise TypeError("give several keys one by one: Receiver(*keys)")
+    raise TypeError(f"a key is a str such as whsec_…, not {type(key).__name__}")
+
+
+def raw_body(body: object) -> bytes:
+    """Return the bytes of a body that nobody has read in another way before."""
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, (bytearray, memoryview)):
+        return bytes(body)
+    if isinstance(body, str):
+        raise TypeError(f"the body is a str: it was decoded, which may have changed it; {_RAW}")
+    if body is None:
+        raise TypeError(f"there is no body (None); {_RAW}")
+    if isinstance(body, (dict, list)):
+        raise TypeError(
+            f"the body is a {type(body).__name__}: it was parsed, and JSON can be written in many ways; {_RAW}"
+        )
+    raise TypeError(f"the body is a {type(body).__name__}; {_RAW}")
+
+
+def lower_cased(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers by their names in small letters."""
+    named = dict(headers)
+    if any(isinstance(part, bytes) for pair in named.items() for part in pair):
+        raise TypeError(
+            "the headers are bytes: decode names and values as latin-1, or take your framework's own mapping"
+        )
+    return {name.lower(): value for name, value in named.items()}
+
+
+def refuse_awaitable(result: object) -> None:
+    """Refuse work that only begins once somebody awaits it."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError("the work has to be awaited, which nobody here does; give an ordinary function")
