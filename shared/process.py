@@ -13,6 +13,7 @@ from aiohttp import web
 
 from shared.log import get_logger
 from shared.web.health import READINESS
+from shared.web.server import Runner
 
 STOP_SECONDS: Final = 20.0
 REQUESTS_SECONDS: Final = 8.0
@@ -126,7 +127,7 @@ async def serve_http(
     app: web.Application, host: str, port: int, *, requests_seconds: float = REQUESTS_SECONDS
 ) -> AsyncIterator[HTTPServer]:
     """Serve `app` for as long as the block runs; port 0 takes any free one, `HTTPServer.port` tells which."""
-    runner = web.AppRunner(app, shutdown_timeout=requests_seconds)
+    runner = Runner(app, shutdown_timeout=requests_seconds)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=1024)

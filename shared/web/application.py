@@ -14,6 +14,7 @@ from shared.web.openapi import Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import Request
 from shared.web.routes import Handler, Route
+from shared.web.server import UNROUTED, Serve, let_body_come
 
 BODY_LIMIT: Final = 64 * 1024
 ROUTES: Final = web.AppKey("routes", tuple[Route, ...])
@@ -79,12 +80,16 @@ def build_application(
 def _add(app: web.Application, endpoint: Endpoint) -> None:
     route = endpoint.route
     if route.is_open_to_browsers:
-        app.router.add_route(route.method, route.path, open_to_browsers(endpoint.serve))
-        app.router.add_route(hdrs.METH_OPTIONS, route.path, preflight(route.method))
+        _add_route(app, route.method, route.path, open_to_browsers(endpoint.serve))
+        _add_route(app, hdrs.METH_OPTIONS, route.path, preflight(route.method))
         return
-    app.router.add_route(route.method, route.path, endpoint.serve)
+    _add_route(app, route.method, route.path, endpoint.serve)
     if route.method == hdrs.METH_GET:
-        app.router.add_route(hdrs.METH_HEAD, route.path, endpoint.serve)
+        _add_route(app, hdrs.METH_HEAD, route.path, endpoint.serve)
+
+
+def _add_route(app: web.Application, method: str, path: str, serve: Serve) -> None:
+    app.router.add_route(method, path, serve, expect_handler=let_body_come)
 
 
 async def _openapi(request: Request) -> web.StreamResponse:
@@ -115,7 +120,8 @@ def _add_catch_all(app: web.Application, body_limit: int) -> None:
     async def serve(http: web.Request) -> web.StreamResponse:
         return await by_family[_family_of(http.path)].serve(http)
 
-    app.router.add_route("*", _CATCH_ALL, serve)
+    _add_route(app, "*", _CATCH_ALL, serve)
+    app[UNROUTED] = serve
 
 
 def _unmatched_route(app: web.Application, family: Family) -> Route:

@@ -1,11 +1,10 @@
 """Lets pages of any origin call a route from the browser: such routes take a key that may be seen, and no cookies."""
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
-Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from shared.web.server import Serve
 
 _ANY_ORIGIN: Final = {
     "Access-Control-Allow-Origin": "*",

@@ -29,7 +29,7 @@ from shared.web.bodies import (
     refuse_query,
 )
 from shared.web.models import NoBody
-from shared.web.problems import HTTPProblem, not_found, render_problem
+from shared.web.problems import HTTPProblem, internal_error, not_found, render_problem
 from shared.web.request import Operator, Principal, Request
 from shared.web.responses import (
     REQUEST_ID_HEADER,
@@ -148,7 +148,7 @@ class Endpoint:
                 503, "temporarily_unavailable", "Please try again in a moment.", headers={"Retry-After": "1"}
             )
         self._logger.error("http_handler_failed", route=self.route.path, exc_info=error)
-        return HTTPProblem(500, "internal_error", "Something went wrong on our side.")
+        return internal_error()
 
     def _record(self, request: Request, status: int, seconds: float) -> None:
         method = request.http.method

@@ -68,6 +68,11 @@ def scope_missing(needed: Sequence[str] = ()) -> HTTPProblem:
     return HTTPProblem(403, "scope_missing", f"This API key may not do this.{wanted}")
 
 
+def internal_error() -> HTTPProblem:
+    """Return the refusal for what should not have happened."""
+    return HTTPProblem(500, "internal_error", "Something went wrong on our side.")
+
+
 def invalid_fields(errors: Mapping[str, Sequence[str]], code: str = "invalid_fields") -> HTTPProblem:
     """Return the 422 for fields that cannot be accepted; the first text becomes the message."""
     texts = [text for listed in errors.values() for text in listed]

@@ -1,6 +1,7 @@
 """The request as a handler sees it: who asks, the parsed body and query, and what idempotency needs."""
 
 import hashlib
+import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
+from yarl import URL
 
 from shared.api_keys import Credential
 from shared.web.bodies import body_chunks, media_type
@@ -24,6 +26,8 @@ class Operator:
 
 
 OPERATOR: Final = Operator()
+# Names, addresses and their ports; what URLs are built with lets much more pass, and fails over some of it later.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 Principal = Credential | Operator
 
 
@@ -105,6 +109,19 @@ class Request:
         if not isinstance(self.parsed_query, model):
             raise TypeError(f"the route does not declare the query {model.__name__}")
         return self.parsed_query
+
+    @property
+    def url(self) -> URL:
+        """The address that was asked, to lead to its neighbours; raises the 400 where the Host header holds no host."""
+        try:
+            if _HOST.fullmatch(self.http.host):
+                url = self.http.url
+                # Read to its end only now, and an address can have a host of its own.
+                str(url)
+                return url
+        except ValueError:
+            pass
+        raise HTTPProblem(400, "invalid_host", "The Host header must name a host.")
 
     def path(self, name: str) -> str:
         """Return a path parameter as text."""

@@ -15,6 +15,7 @@ PROCESS_EDGES = {
     "shared/broker/burial.py": "a dead letter that cannot be made or sent must not hold the rest, nor its message",
     "shared/broker/lines.py": "a line about a message must not fail for what is in it",
     "shared/web/endpoint.py": "nothing above a request could still answer it",
+    "shared/web/server.py": "anybody may write anything to a socket, and the parser fails on it as it likes",
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
     "services/codes/usecases/run_jobs.py": "a job that cannot be done must not keep the others from being done",
     "services/webhooks/dispatcher/sending.py": "one delivery must not end the others",

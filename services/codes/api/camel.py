@@ -51,7 +51,7 @@ def array(request: Request, items: Sequence[ResponseModel], next_after: uuid.UUI
     """Answer with a bare array; where there is more, the `Link` header leads to the next page."""
     headers: dict[str, str] = {}
     if next_after is not None:
-        following = request.http.url.update_query(cursor=encode_cursor(next_after))
+        following = request.url.update_query(cursor=encode_cursor(next_after))
         headers[hdrs.LINK] = f'<{following}>; rel="next"'
     return json_response([item.model_dump(mode="json", by_alias=True) for item in items], headers=headers)
 

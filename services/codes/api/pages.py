@@ -75,7 +75,7 @@ def numbered_page(
 ) -> web.Response:
     """Answer with a page; `next_after` is the id after which the next one begins, None at the end."""
     cursor = encode_cursor(next_after) if next_after else None
-    url = request.http.url
+    url = request.url
     number = None if query.cursor is not None else query.page or 1
     in_reach = number is not None and query.offset + 2 * query.limit <= REACH and len(items) == query.limit
     body: dict[str, Any] = {

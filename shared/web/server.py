@@ -1,0 +1,111 @@
+"""The HTTP server below the application: answers what is not HTTP with a fixed body, and logs nothing of what it was.
+
+aiohttp would repeat the line at fault in its answer and in a traceback, and with it the key that it may have held.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.web_protocol import RequestHandler
+
+from shared.ids import new_request_id
+from shared.log import get_logger
+from shared.metrics import HTTP_REQUESTS
+from shared.web.problems import HTTPProblem, internal_error, render_problem
+from shared.web.responses import standard_headers
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+UNROUTED: Final[web.AppKey[Serve]] = web.AppKey("unrouted")
+"""Answers requests for paths that no route can have."""
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_MOST_SLASHES: Final = 16
+_METHOD: Final = "UNKNOWN"
+
+
+async def let_body_come(http: web.Request) -> None:
+    """Tell a client that waits for it to send its body; whatever else it expects is for the answer to meet or not.
+
+    aiohttp would refuse that, and repeat it.
+    """
+    if http.version >= HttpVersion11 and http.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await http.writer.write(_CONTINUE)
+        http.writer.output_size = 0
+
+
+def malformed_request() -> HTTPProblem:
+    """Return the refusal for a request whose head cannot be read."""
+    return HTTPProblem(400, "malformed_request", "The request is not HTTP/1.1, or a line of it is too long.")
+
+
+class _Handler(RequestHandler):
+    """One connection."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; whatever the parser raises that it should not ends this connection and nothing else."""
+        try:
+            super().data_received(data)
+        except Exception as error:  # noqa: BLE001 - anybody may write anything to a socket
+            _log_malformed(new_request_id(), error)
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what did not get as far as a route; the connection ends with that."""
+        request_id = new_request_id()
+        if status == HTTPStatus.BAD_REQUEST:
+            problem, route = malformed_request(), "malformed"
+            _log_malformed(request_id, exc)
+        else:
+            problem, route = internal_error(), "unrouted"
+            get_logger().error("http_server_failed", request_id=request_id, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("A part of another answer has been sent.")
+        response = render_problem("management", problem, request_id)
+        response.headers.update(standard_headers(request_id))
+        response.force_close()
+        HTTP_REQUESTS.labels(_METHOD, route, str(problem.status)).inc()
+        return response
+
+
+def _log_malformed(request_id: str, error: BaseException | None) -> None:
+    # Of the error its kind alone: its text holds the line that could not be read.
+    get_logger().info("http_request_malformed", request_id=request_id, reason=type(error).__name__)
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs an application as aiohttp's runner does, on our own server."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        # Nothing else says which class the connections of an application have.
+        made.__class__ = _Server
+        if (unrouted := self.app.get(UNROUTED)) is not None:
+            made.request_handler = _before_router(made.request_handler, unrouted)
+        return made
+
+
+def _before_router(route: Any, unrouted: Serve) -> Any:
+    """Keep from the router what it would answer in plain text, and paths whose every slash costs it a copy of them."""
+
+    def serve(http: web.Request) -> Awaitable[web.StreamResponse]:
+        path = http.rel_url.raw_path
+        is_path = path.startswith("/") and path.count("/") <= _MOST_SLASHES
+        found: Awaitable[web.StreamResponse] = route(http) if is_path else unrouted(http)
+        return found
+
+    return serve
