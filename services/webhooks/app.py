@@ -11,7 +11,7 @@ from aiohttp import web
 from services.webhooks.api.errors import translate
 from services.webhooks.api.exchange import USE_CASES, UseCases
 from services.webhooks.api.routes import ROUTES, WEBHOOKS
-from services.webhooks.config import WebhooksSettings, split_addresses
+from services.webhooks.config import WebhooksSettings, split_addresses, split_hosts
 from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.dispatcher.works import Works
@@ -83,7 +83,11 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         # For statements over arrays of any length: planning one each time would cost as much as running it.
         pool.connect(settings.database_url.get_secret_value(), SERVICE, 4, generic_plans=True) as batches,
         Publisher(amqp_url, topology.EXCHANGE_WEBHOOKS) as publisher,
-        open_sender(utc_now, is_development=settings.environment == "development") as (sender, urls),
+        open_sender(
+            utc_now,
+            is_development=settings.environment == "development",
+            development_hosts=split_hosts(settings.development_hosts),
+        ) as (sender, urls),
     ):
         relay = OutboxRelay(publisher, OutboxTable(batches))
         seal = Seal(*decode_secret_keys(settings.secret_key))
@@ -145,11 +149,15 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def open_sender(
-    clock: Clock, *, is_development: bool, lookup: Lookup = look_up
+    clock: Clock,
+    *,
+    is_development: bool,
+    development_hosts: frozenset[str] = frozenset(),
+    lookup: Lookup = look_up,
 ) -> AsyncIterator[tuple[Sender, URLChecker]]:
     """Open the way out, with its own name service."""
     names = NameService(lookup)
-    urls = URLChecker(names, is_development=is_development)
+    urls = URLChecker(names, is_development=is_development, development_hosts=development_hosts)
     try:
         async with Sender(urls, names, clock) as sender:
             yield sender, urls

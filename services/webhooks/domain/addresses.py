@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 REFUSED: Final = "address not allowed or not resolvable"
 MAX_URL_LENGTH: Final = 2048
-Reach = Literal["public", "loopback"]
+Reach = Literal["public", "loopback", "development"]
+"""Which addresses an endpoint's URL may lead to; `development` is for the hosts that the operator has named."""
 
 HTTPS_PORTS: Final = frozenset({443, 8443})
 _LOCAL_SUFFIXES: Final = (
@@ -38,6 +39,11 @@ _DENIED_V6: Final = tuple(
     ipaddress.IPv6Network(text)
     for text in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20")
 )
+# Where a host that the operator of a development stack has named may be: a container network, or this machine.
+_DEVELOPMENT: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+)
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 _LOOPBACK_V4: Final = ipaddress.IPv4Network("127.0.0.0/8")
 _LOOPBACK_V6: Final = ipaddress.IPv6Address("::1")
@@ -58,10 +64,10 @@ class URLParts:
     has_fragment: bool
 
 
-def reach(url: URLParts, *, is_development: bool) -> Reach:
+def reach(url: URLParts, *, is_development: bool, development_hosts: frozenset[str] = frozenset()) -> Reach:
     """Say which way to an endpoint its URL takes; raises `URLRefused`.
 
-    `loopback` is granted in development only, and only to literal loopback hosts by http; all else must be public.
+    In development literal loopback hosts and `development_hosts` are let through by http; all else must be public.
     """
     if url.scheme not in {"http", "https"}:
         raise URLRefused("must be an https URL")
@@ -71,6 +77,8 @@ def reach(url: URLParts, *, is_development: bool) -> Reach:
         raise URLRefused("must not contain a fragment")
     if is_development and url.scheme == "http" and _is_literal_loopback(url.host):
         return "loopback"
+    if is_development and url.scheme == "http" and url.host in development_hosts:
+        return "development"
     if url.scheme != "https":
         raise URLRefused("must be an https URL")
     if url.port not in HTTPS_PORTS:
@@ -85,7 +93,11 @@ def is_dialable(address: str, reach: Reach) -> bool:
     if reach == "public":
         return is_public(address)
     parsed = _parse(address)
-    return parsed is not None and _is_loopback(parsed)
+    if parsed is None:
+        return False
+    if reach == "development":
+        return any(parsed in network for network in _DEVELOPMENT)
+    return _is_loopback(parsed)
 
 
 def is_public(address: str) -> bool:

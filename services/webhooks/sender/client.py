@@ -38,7 +38,7 @@ _MASK: Final = "***"
 # What is kept of an answer's headers: for a look at what went wrong, not for an account.
 _KEPT_HEADERS: Final = 50
 _KEPT_HEADER_LENGTH: Final = 500
-_REACHES: Final[tuple[Reach, ...]] = ("public", "loopback")
+_REACHES: Final[tuple[Reach, ...]] = ("public", "loopback", "development")
 
 
 class Sender:

@@ -33,9 +33,12 @@ class CheckedURL:
 class URLChecker:
     """Checks URLs by their text, and by what their name resolves to at this moment."""
 
-    def __init__(self, names: NameService, *, is_development: bool) -> None:
+    def __init__(
+        self, names: NameService, *, is_development: bool, development_hosts: frozenset[str] = frozenset()
+    ) -> None:
         self._names = names
         self._is_development = is_development
+        self._development_hosts = development_hosts
         self._checked: dict[str, CheckedURL] = {}
 
     def check(self, text: str) -> CheckedURL:
@@ -79,7 +82,8 @@ class URLChecker:
             raise URLRefused("must be a valid URL") from None
         if not parts.host:
             raise URLRefused("must be an https URL with a host")
-        return CheckedURL(url, reach(parts, is_development=self._is_development))
+        way = reach(parts, is_development=self._is_development, development_hosts=self._development_hosts)
+        return CheckedURL(url, way)
 
 
 def _authority(text: str) -> str:

@@ -118,6 +118,65 @@ def test_literal_loopback_by_http_is_for_development_only(url: str) -> None:
         checker(is_development=False).check(url)
 
 
+NAMED = frozenset({"receiver", "hooks.test", "10.1.2.3", "fd00::5"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://receiver:8009/webhooks",
+        "http://RECEIVER/",
+        "http://hooks.test/",
+        "http://10.1.2.3:1/",
+        "http://[fd00::5]:9/",
+    ],
+)
+def test_hosts_that_the_operator_names_are_let_through_by_http_in_development_only(url: str) -> None:
+    named = URLChecker(NameService(), is_development=True, development_hosts=NAMED)
+    assert named.check(url).reach == "development"
+    for strict in (
+        checker(is_development=True),
+        URLChecker(NameService(), is_development=False, development_hosts=NAMED),
+    ):
+        with pytest.raises(URLRefused):
+            strict.check(url)
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, "https://receiver/", "http://receiver.:8009/", "http://receiver.evil.com/"])
+def test_naming_hosts_opens_no_other_url(url: str) -> None:
+    with pytest.raises(URLRefused):
+        URLChecker(NameService(), is_development=True, development_hosts=NAMED).check(url)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "::1", "fd00::1", "fc00::1"])
+def test_a_named_host_may_be_in_a_private_network(address: str) -> None:
+    assert is_dialable(address, "development")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.0", "169.254.169.254", "100.100.100.200", "168.63.129.16", "224.0.0.1", "255.255.255.255"),  # noqa: S104 - refused, not bound
+        *("::", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::a00:1", "fe80::1%eth0", "2002:a00:1::1", "", "x"),
+        *("8.8.8.8", "2606:4700:4700::1111"),
+    ],
+)
+def test_a_named_host_leads_nowhere_else(address: str) -> None:
+    assert not is_dialable(address, "development")
+
+
+async def test_a_named_host_that_resolves_to_something_else_is_refused() -> None:
+    """The name is trusted, what its name server says is not: metadata services answer by http too."""
+    names = NameService(lambda name: [(2, "169.254.169.254" if name == "receiver" else "10.0.0.7")])
+    urls = URLChecker(names, is_development=True, development_hosts=NAMED)
+    try:
+        assert (await urls.vet("http://hooks.test/")).reach == "development"
+        with pytest.raises(URLRefused):
+            await urls.vet("http://receiver:8009/")
+    finally:
+        names.close()
+
+
 @pytest.mark.parametrize("url", ["https://10.0.0.1/", "https://a.internal/", "https://intranet/", "https://[::1]/"])
 def test_refusals_of_hosts_all_read_alike(url: str) -> None:
     with pytest.raises(URLRefused) as caught:
