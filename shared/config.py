@@ -2,13 +2,21 @@
 
 import base64
 from typing import Annotated, Final, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # Secrets that the repository publishes for local use; production refuses each of them.
 DEVELOPMENT_MARK = "development-only"
 _SECRET_KEY_BYTES: Final = 32
+# Which password belongs into which URL.
+_PASSWORDS: Final = {
+    "database_url": "database_password",
+    "admin_database_url": "admin_database_password",
+    "amqp_url": "broker_password",
+    "admin_amqp_url": "admin_broker_password",
+}
 
 
 def decode_secret_key(value: SecretStr) -> bytes:
@@ -26,6 +34,16 @@ def decode_secret_key(value: SecretStr) -> bytes:
 def decode_secret_keys(value: SecretStr) -> list[bytes]:
     """Return the keys of a setting that holds several, apart by commas; raises ValueError."""
     return [decode_secret_key(SecretStr(text.strip())) for text in value.get_secret_value().split(",")]
+
+
+def with_password(url: SecretStr, password: SecretStr) -> SecretStr:
+    """Return the URL with this password, escaped, in place of any other; raises ValueError if it names no user."""
+    scheme, netloc, *rest = urlsplit(url.get_secret_value())
+    user, _, host = netloc.rpartition("@")
+    name = user.partition(":")[0]
+    if not name:
+        raise ValueError("must name a user when the password is given beside it")
+    return SecretStr(urlunsplit((scheme, f"{name}:{quote(password.get_secret_value(), safe='')}@{host}", *rest)))
 
 
 def _checked_secret_key(value: SecretStr) -> SecretStr:
@@ -51,6 +69,11 @@ class ServiceSettings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
+    # Passwords stand before the URLs that they become part of. In a URL some characters have to be escaped, here none.
+    database_password: SecretStr | None = None
+    admin_database_password: SecretStr | None = None
+    broker_password: SecretStr | None = None
+    admin_broker_password: SecretStr | None = None
     database_url: SecretStr
     admin_database_url: SecretStr | None = None
     amqp_url: SecretStr
@@ -58,6 +81,12 @@ class ServiceSettings(BaseSettings):
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+
+    @field_validator(*_PASSWORDS)
+    @classmethod
+    def _put_in_password(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        password = info.data.get(_PASSWORDS[str(info.field_name)])
+        return url if url is None or password is None else with_password(url, password)
 
     def published_defaults(self) -> list[str]:
         """Return the names of the settings whose value is one that the repository publishes."""
@@ -73,9 +102,15 @@ class ServiceSettings(BaseSettings):
             listed = ", ".join(names)
             raise ValueError(f"In production these settings need values of their own: {listed}.")
 
-    def operator_urls(self) -> tuple[str, str]:
-        """Return the operator's URLs of database and broker; raises ValueError without them."""
+    def migration_urls(self) -> dict[str, str]:
+        """Return the URLs that `migrate` needs, by what they lead to; raises ValueError without the operator's."""
         if self.admin_database_url is None or self.admin_amqp_url is None:
             prefix = self.model_config["env_prefix"]
             raise ValueError(f"Set {prefix}ADMIN_DATABASE_URL and {prefix}ADMIN_AMQP_URL to migrate.")
-        return self.admin_database_url.get_secret_value(), self.admin_amqp_url.get_secret_value()
+        urls = {
+            "database": self.database_url,
+            "admin_database": self.admin_database_url,
+            "broker": self.amqp_url,
+            "admin_broker": self.admin_amqp_url,
+        }
+        return {name: url.get_secret_value() for name, url in urls.items()}

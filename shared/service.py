@@ -6,7 +6,7 @@ The exit status is 0 when done, 1 after a failure, 2 for settings or arguments t
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from shared import log, process
 from shared.broker import topology
-from shared.broker.connection import BrokerRefused
+from shared.broker.connection import BrokerLoginRefused, BrokerRefused, connect
 from shared.config import ServiceSettings
 from shared.database import migrations
 from shared.faults import TransientFault
@@ -36,30 +36,56 @@ def run_service(
     try:
         settings = settings_type()
         settings.refuse_published_defaults()
-        operator = settings.operator_urls() if command == "migrate" else None
+        urls = settings.migration_urls() if command == "migrate" else None
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         return _failed(2, name, f"the settings ({name.upper()}_...) cannot be used: {faults}")
     except ValueError as error:
         return _failed(2, name, str(error))
     log.configure(name, settings.log_level, settings.log_format)
-    if operator is None:
+    if urls is None:
         process.run(partial(serve, settings))
         return 0
     try:
-        asyncio.run(_migrate(name, settings.database_url.get_secret_value(), *operator, folder))
+        asyncio.run(_migrate(name, urls, folder))
     except (migrations.MigrationError, BrokerRefused, TransientFault) as error:
         return _failed(1, name, f"cannot migrate: {error}")
     return 0
 
 
-async def _migrate(name: str, database_url: str, admin_database_url: str, admin_amqp_url: str, folder: Path) -> None:
-    """Bring schema, login role and the broker's topology up to date, with the operator's credentials."""
-    await migrations.migrate(admin_database_url, database_url, schema=name, role=f"mintwire_{name}", folder=folder)
+async def _migrate(name: str, urls: Mapping[str, str], folder: Path) -> None:
+    """Bring schema, login role and the broker's topology up to date, with the operator's credentials.
+
+    Tries the service's own log-in to the broker too: it was set elsewhere, and a service could only say so in its log.
+    """
+    prefix = name.upper()
+    role = f"mintwire_{name}"
     try:
-        await topology.declare(admin_amqp_url)
+        await migrations.migrate(urls["admin_database"], urls["database"], schema=name, role=role, folder=folder)
+    except migrations.LoginRefused as refused:
+        raise migrations.MigrationError(
+            f"{refused} Check {prefix}_ADMIN_DATABASE_URL; with Docker Compose set POSTGRES_PASSWORD in .env to the "
+            "password that the database was first started with, or change that one (deploy/README.md)."
+        ) from refused
+    await _on_broker(topology.declare(urls["admin_broker"]), f"{prefix}_ADMIN_AMQP_URL", "operator")
+    await _on_broker(_log_in(urls["broker"]), f"{prefix}_AMQP_URL", name)
+
+
+async def _on_broker(act: Awaitable[None], variable: str, user: str) -> None:
+    try:
+        await act
     except ValueError:
         raise BrokerRefused("The broker's URL cannot be read.") from None
+    except BrokerLoginRefused as refused:
+        raise BrokerRefused(
+            f"The broker refuses the log-in ({refused}). Check {variable}; with Docker Compose "
+            f"{user.upper()}_BROKER_PASSWORD in .env and the definitions that RABBITMQ_DEFINITIONS names differ: make "
+            "them again and restart rabbitmq (deploy/README.md)."
+        ) from refused
+
+
+async def _log_in(url: str) -> None:
+    await (await connect(url, "mintwire migrate")).close()
 
 
 def _failed(status: int, name: str, reason: str) -> int:

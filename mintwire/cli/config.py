@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from mintwire.stack.config import DEFAULT_FOLDER
+from shared.config import with_password
 
 # Variable, and where `stack.json` has the same.
 VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -22,6 +25,8 @@ VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "program_key": ("MINTWIRE_PROGRAM_KEY", ("program", "api_key")),
     "partner_key": ("MINTWIRE_PARTNER_KEY", ("partner", "api_key")),
 }
+# Put into the broker's URL, escaped; a password may have characters that no URL may have.
+BESIDE_THE_BROKER_URL = "MINTWIRE_BROKER_PASSWORD"
 _SCHEMES = {"amqp_url": ("amqp://", "amqps://")}
 _HTTP = ("http://", "https://")
 
@@ -76,6 +81,8 @@ def read_target() -> Target:
             # What it says instead is not repeated: it may hold a password.
             raise NotConfigured(f"{variable} has to begin with {' or '.join(_SCHEMES.get(name, _HTTP))}")
         values[name] = str(found)
+    if (password := os.environ.get(BESIDE_THE_BROKER_URL)) and "amqp_url" in values:
+        values["amqp_url"] = with_password(SecretStr(values["amqp_url"]), SecretStr(password)).get_secret_value()
     return Target(values, stack_file, bool(stack))
 
 

@@ -3,6 +3,7 @@
 Exception
 ├── TransientFault
 │   └── BrokerUnavailable    away, unreachable, closed under us: try again later
+│       └── BrokerLoginRefused    there, and refuses the user's password or the virtual host
 └── BrokerRefused            the broker understood and said no: missing, forbidden, or existing otherwise
 """
 
@@ -20,10 +21,12 @@ import aiormq.abc
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import (
     AMQPError,
+    AuthenticationError,
     ChannelAccessRefused,
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    ProbableAuthenticationError,
 )
 from yarl import URL
 
@@ -39,6 +42,7 @@ PROBE_INTERVAL_SECONDS: Final = 5.0
 PROBE_TIMEOUT_SECONDS: Final = 5.0
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MOST_SECONDS: Final = 5.0
+_LOGIN_REFUSED: Final = (AuthenticationError, ProbableAuthenticationError)
 
 # Every end of a connection is reported here, once and with its context; the client would report it a second time.
 logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
@@ -46,6 +50,10 @@ logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 
 class BrokerUnavailable(TransientFault):
     """The broker is away, or went away before it answered."""
+
+
+class BrokerLoginRefused(BrokerUnavailable):
+    """The broker refuses the log-in; an operator can mend that while the service tries again."""
 
 
 class BrokerRefused(Exception):
@@ -66,6 +74,8 @@ def translated() -> Iterator[None]:
         raise BrokerUnavailable("The connection to the broker closed.") from exc
     except (ChannelPreconditionFailed, ChannelNotFoundEntity, ChannelAccessRefused) as exc:
         raise BrokerRefused(_one_line(exc)) from exc
+    except _LOGIN_REFUSED as exc:
+        raise BrokerLoginRefused(_one_line(exc)) from exc
     except (AMQPError, OSError, ChannelInvalidStateError, EOFError) as exc:
         raise BrokerUnavailable(_one_line(exc)) from exc
     except RuntimeError as exc:
@@ -225,7 +235,7 @@ async def connect(url: str, name: str) -> Connection:
             if client.transport is None:
                 # Closes nothing, but says so: else the client would try to when it is collected, in whatever thread.
                 await client.close()
-            if isinstance(exc, OSError):
+            if isinstance(exc, OSError) and not isinstance(exc, _LOGIN_REFUSED):
                 raise BrokerUnavailable(
                     f"The broker at {target.host}:{target.port} cannot be reached: {_one_line(exc)}"
                 ) from exc

@@ -69,6 +69,10 @@ class MigrationError(Exception):
     """The migrations cannot be applied as they are; the message says why."""
 
 
+class LoginRefused(MigrationError):
+    """The database refuses the operator's user or password."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One SQL file with the digest of its content."""
@@ -123,6 +127,8 @@ def _explained() -> Iterator[None]:
             yield
     except DatabaseFault as fault:
         reason = str(fault.__cause__) or str(fault)
+        if fault.kind == "login_refused":
+            raise LoginRefused(f"The database refuses the log-in: {reason}.") from fault
         if fault.kind in _REFUSALS:
             raise MigrationError(f"The database refuses: {reason}.") from fault
         raise TransientFault(f"The database does not answer or is busy: {reason}.") from fault

@@ -76,6 +76,25 @@ def test_a_password_that_the_database_refuses_is_one_line(
     environment["CODES_ADMIN_DATABASE_URL"] = f"postgresql://mintwire_codes:secret@{address}/{empty_database.name}"
     line = refused(environment)
     assert "password authentication failed" in line
+    assert "Check CODES_ADMIN_DATABASE_URL; with Docker Compose set POSTGRES_PASSWORD in .env" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "user", "in_compose"),
+    [
+        ("CODES_ADMIN_AMQP_URL", "operator", "OPERATOR_BROKER_PASSWORD"),
+        ("CODES_AMQP_URL", "codes", "CODES_BROKER_PASSWORD"),
+    ],
+)
+def test_a_password_that_the_broker_refuses_is_one_line_that_names_its_variable(
+    variable: str, user: str, in_compose: str, environment: dict[str, str], servers: RunningServers, vhost: str
+) -> None:
+    """The service's own would otherwise show only in its log, after everything has started."""
+    environment[variable] = f"amqp://{user}:secret@{servers.broker_address}/{vhost}"
+    line = refused(environment)
+    assert "The broker refuses the log-in" in line
+    assert f"Check {variable}; with Docker Compose {in_compose} in .env" in line
     assert "secret" not in line
 
 
