@@ -6,10 +6,10 @@ PYTEST_ARGUMENTS ?= -n 2
 RACE_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status clean test lint format types bench race lock local dev
+.PHONY: help run up down status clean test lint format types bench race compose-check lock local dev
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 run: local ## Start the whole system on this machine, play the main job, stay up until Ctrl-C
 	@$(MINTWIRE) stack up
@@ -48,6 +48,10 @@ bench: dev ## Measure speed beside bare programs of the same libraries
 
 race: dev ## Race buyers for codes on replicas of the redemption service; RACE_ARGUMENTS="--runs 20 --codes 1000 --racers 64" for long
 	$(BIN)/python -m bench.race $(RACE_ARGUMENTS)
+
+compose-check: dev ## Do to the compose stack what people do to it, on fresh engines of Debian 12 and 13; root, an hour
+	@for engine in classic modern; do COMPOSE_REAL_ENGINE=$$engine scripts/compose-up-for-real.sh check || exit 1; \
+	    COMPOSE_REAL_ENGINE=$$engine scripts/compose-up-for-real.sh down || exit 1; done
 
 lock: dev ## Lock the dependencies again, with hashes, after a change to requirements*.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 requirements.in -o requirements.txt

@@ -1,201 +1,208 @@
-"""Buys through a running compose stack from outside, as a partner and a checkout would, and while its broker dies.
+"""Does to a compose stack what people do to it, from the first build to the last `down`, and buys through it all along.
 
-Run by `scripts/compose-up-for-real.sh check`, or `python -m scripts.compose_check`. Passwords are the published ones.
+Run by `scripts/compose-up-for-real.sh check`, on an engine of its own. It works on a copy of the tree, removes the
+stack and the image that it finds, and ends with a sentence at the first thing that is not as it should be.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import subprocess
+import shutil
 import sys
+import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from standardwebhooks import Webhook
+from scripts.compose_stack import Stack, say, until
+from scripts.compose_traffic import Traffic, buy, refuse_foreign_topics
 
-from mintwire.stack.compose_definitions import development_password
-from shared.broker.publisher import Publisher
-from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_CODES, VHOST
-from shared.clock import utc_now
-from shared.events.checkout import CheckoutCompletedV1, Customer, Order
-from shared.events.envelope import OutboxEvent
-from shared.ids import new_id
-
-COMPOSE = [str(Path(__file__).with_name("compose-up-for-real.sh")), "compose"]
-CODES = f"http://127.0.0.1:{os.environ.get('CODES_PORT', '8001')}"
-BROKER = f"127.0.0.1:{os.environ.get('RABBITMQ_PORT', '5672')}"
-CHECKOUT_BROKER = f"amqp://checkout:{development_password('checkout')}@{BROKER}/{VHOST}"
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUILDS = int(os.environ.get("COMPOSE_REAL_BUILDS", "3"))
 SERVICES = ("codes", "redemption", "webhooks")
 STOP_SECONDS = 20
-WAIT_SECONDS = 60.0
-STARTED = time.monotonic()
+# Characters that a URL, a shell or compose would read as something else.
+HARD_PASSWORD = "p@ss/w:rd#1?%41&=+ $x"  # noqa: S105 - made for this stack
+_SENT = (
+    ".dockerignore",
+    "Dockerfile",
+    "docker-compose.yml",
+    "requirements.txt",
+    "deploy",
+    "shared",
+    "services",
+    "mintwire",
+)
 
 
-def say(text: str) -> None:
-    """Print one finding with the time since the start."""
-    sys.stdout.write(f"{time.monotonic() - STARTED:6.1f} s  {text}\n")
-    sys.stdout.flush()
+def copy_of_the_tree(folder: Path) -> Path:
+    """Copy what compose and the build read, so that it can be changed."""
+    for name in _SENT:
+        path = REPOSITORY / name
+        if path.is_dir():
+            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, folder / name)
+    return folder
 
 
-def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program of this repository or of the machine."""
-    return subprocess.run(  # noqa: S603 - the arguments are made here
-        argv, capture_output=True, text=True, check=False, timeout=180
-    )
+def first_builds(stack: Stack) -> None:
+    """The first build works each time, the command before any `up`, and a second `up` changes nothing."""
+    stack.forget_image()
+    said = stack.compose("run", "--rm", "mintwire", "--help")
+    if "mintwire" not in said.lower():
+        sys.exit("the command does not run before the first `up`")
+    say("`docker compose run --rm mintwire --help` before any `up`")
+    for number in range(BUILDS):
+        stack.compose("down", "--volumes", "--remove-orphans")
+        stack.forget_image()
+        stack.compose("up", "-d", "--build", "--wait")
+        before = stack.ids()
+        stack.compose("up", "-d", "--wait")
+        if stack.ids() != before:
+            sys.exit("`up` right after the first build makes containers anew")
+        say(f"first build {number + 1} of {BUILDS}: up, and a second `up` changes nothing")
 
 
-def compose(*arguments: str) -> str:
-    """Run a docker compose command against the stack and return what it prints."""
-    done = run([*COMPOSE, *arguments])
-    if done.returncode:
-        sys.exit(f"docker compose {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+def scale(stack: Stack) -> None:
+    """More replicas take part, and go again without a lost request."""
+    with Traffic(stack) as traffic:
+        stack.compose("up", "-d", "--wait", "--scale", "codes=2", "--scale", "redemption=3", "--scale", "webhooks=2")
+        until("each replica of codes answers", lambda: traffic.replicas_that_minted() == 2)
+        stack.compose("up", "-d", "--wait")
+        until("one of each is left", lambda: all(len(stack.pids(name)) == 1 for name in SERVICES))
+    traffic.settle()
+    say(f"scaled up and back under load: {traffic.summary()}")
 
 
-def kept(file: str) -> str:
-    """Return one of the files that the demo keeps in its volume."""
-    return compose("exec", "-T", "receiver", "cat", f"/var/lib/mintwire/{file}")
+def kill_each(stack: Stack) -> None:
+    """Kill each part by its process, as a crash would; the engine starts it again, and nothing is lost."""
+    for name in (*SERVICES, "proxy", "receiver", "rabbitmq", "postgres"):
+        with Traffic(stack) as traffic:
+            before = stack.pids(name)
+            for pid in before:
+                os.kill(pid, 9)
+            until(f"{name} is started again", partial(_is_new, stack, name, before))
+            stack.wait_until_healthy()
+        traffic.settle()
+        say(f"{name} killed under load: {traffic.summary()}")
 
 
-def mint(key: str) -> str:
-    """Mint a code with curl, as a partner would."""
-    url = f"{CODES}/api/partners/codes/generate"
-    argv = ["curl", "--silent", "--show-error", "--fail-with-body", "-X", "POST", url, "-H", f"X-Partner-Key: {key}"]
-    done = run(argv)
-    if done.returncode:
-        sys.exit(f"minting failed: {done.stdout}{done.stderr}")
-    answer = json.loads(done.stdout)
-    say(f"minted {answer['code']}")
-    return str(answer["code"])
+def _is_new(stack: Stack, name: str, old: list[int]) -> bool:
+    now = stack.pids(name)
+    return bool(now) and not set(now) & set(old)
 
 
-async def publish(events: Iterable[OutboxEvent], exchange: str = EXCHANGE_CHECKOUT) -> set[uuid.UUID]:
-    """Publish as the checkout's broker user and return what the broker confirmed."""
-    async with Publisher(CHECKOUT_BROKER, exchange) as publisher:
-        return await publisher.publish_many(list(events))
+def restart_all(stack: Stack) -> None:
+    """Restart each service by compose, and twice the engine under them."""
+    for name in (*SERVICES, "proxy", "receiver", "rabbitmq", "postgres"):
+        stack.compose("restart", name)
+        stack.wait_until_healthy()
+        buy(stack)
+        say(f"`restart {name}`: bought")
+    for number in range(2):
+        stack.restart_engine()
+        stack.wait_until_healthy()
+        buy(stack)
+        say(f"engine restarted ({number + 1} of 2): all healthy, bought")
 
 
-def checkout(program_id: str, code: str) -> None:
-    """Publish `checkout.completed` from outside."""
-    data = CheckoutCompletedV1(
-        program_id=uuid.UUID(program_id),
-        order_ref=f"order-{new_id()}",
-        codes=[code],
-        customer=Customer(id="customer-1"),
-        order=Order(currency="USD", subtotal=2900),
-        attributes={"card_id": "a1b2c3d4", "recipient_name": "Sarah", "occasion": "mother"},
-    )
-    event = data.to_event(new_id(), utc_now())
-    until("the broker confirms", lambda: event.id in attempt(event))
-    say(f"checkout.completed for {code} confirmed by the broker")
+def upgrade(stack: Stack) -> None:
+    """Build changed source over a running stack: its data stays, and the demo finds what it made."""
+    demo = stack.demo()
+    notice = stack.source / "shared" / "__init__.py"
+    notice.write_text(notice.read_text() + "# Another version.\n")
+    with Traffic(stack) as traffic:
+        stack.compose("up", "-d", "--build", "--wait")
+    traffic.settle()
+    if stack.demo()["partner"] != demo["partner"]:
+        sys.exit("the upgrade made another demo")
+    buy(stack)
+    say(f"upgraded under load: {traffic.summary()}")
 
 
-def attempt(event: OutboxEvent) -> set[uuid.UUID]:
-    """Publish once; nothing is confirmed while the broker is away."""
-    try:
-        return asyncio.run(publish([event]))
-    except Exception as problem:  # noqa: BLE001 - said, and tried again until the deadline
-        say(f"not confirmed: {problem!r}")
-        return set()
-
-
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Wait for the condition, within a deadline."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"gave up waiting: {what}")
-        time.sleep(0.2)
-
-
-def webhooks_of(code: str) -> list[dict[str, Any]]:
-    """Return what the receiver verified about a code."""
-    lines = [json.loads(line) for line in kept("received-webhooks.jsonl").splitlines()]
-    return [line for line in lines if json.loads(line["body"]).get("code") == code]
-
-
-def buy(demo: dict[str, Any], code: str) -> None:
-    """Check out with the code and see its one webhook arrive, signed."""
-    checkout(demo["program"]["id"], code)
-    see_webhook(demo, code)
-
-
-def see_webhook(demo: dict[str, Any], code: str) -> None:
-    """Wait for the one webhook about the code and verify it once more."""
-    until(f"the webhook for {code}", lambda: bool(webhooks_of(code)))
-    (webhook,) = webhooks_of(code)
-    Webhook(demo["receiver"]["secret"]).verify(webhook["body"], webhook["headers"])
-    say(f"webhook {webhook['headers']['webhook-id']} verified here and at the receiver: {webhook['body']}")
-
-
-def refuse_foreign_topics() -> None:
-    """The checkout's broker user may not publish as one of the services."""
-    forged = OutboxEvent(new_id(), "code.redeemed", b"{}")
-    for exchange in (EXCHANGE_CHECKOUT, EXCHANGE_CODES):
-        try:
-            confirmed = asyncio.run(publish([forged], exchange))
-        except Exception as refusal:  # noqa: BLE001 - any refusal will do, a confirm will not
-            say(f"code.redeemed on {exchange} refused: {refusal!r}")
-            continue
-        if confirmed:
-            sys.exit(f"the checkout could publish code.redeemed on {exchange}")
-        say(f"code.redeemed on {exchange} not confirmed")
-
-
-def kill_the_broker(demo: dict[str, Any]) -> None:
-    """Mint while the broker is dead, and go on once it is back."""
-    compose("kill", "rabbitmq")
-    say("broker killed")
-    code = mint(demo["partner"]["api_key"])
-    compose("start", "rabbitmq")
-    say("broker started")
-    buy(demo, code)
-
-
-def kill_the_sender(demo: dict[str, Any]) -> None:
-    """Check out while the sender of webhooks is dead; the webhook arrives once it is back."""
-    compose("kill", "webhooks")
-    say("sender killed")
-    code = mint(demo["partner"]["api_key"])
-    checkout(demo["program"]["id"], code)
-    compose("start", "webhooks")
-    say("sender started")
-    see_webhook(demo, code)
-
-
-def stop_and_start_again(demo: dict[str, Any]) -> None:
-    """Stop the services in time and with a clean exit, and bring the stack up a second time."""
+def stop_and_start(stack: Stack) -> None:
+    """Stop the services in time and with a clean exit; `down` keeps the data."""
+    demo = stack.demo()
     began = time.monotonic()
-    compose("stop", *SERVICES)
+    stack.compose("stop", *SERVICES)
     took = time.monotonic() - began
-    listed = [json.loads(line) for line in compose("ps", "--all", "--format", "json").splitlines()]
-    codes = {line["Service"]: line["ExitCode"] for line in listed if line["Service"] in SERVICES}
-    say(f"services stopped in {took:.1f} s, exit codes {codes}")
+    codes = stack.exit_codes(SERVICES)
     if took > STOP_SECONDS or any(codes.values()):
-        sys.exit("the services did not stop as they should")
-    compose("up", "-d", "--wait")
-    say("up again")
-    if json.loads(kept("demo.json"))["partner"] != demo["partner"]:
-        sys.exit("the second start made another demo")
-    buy(demo, mint(demo["partner"]["api_key"]))
+        sys.exit(f"the services stopped in {took:.1f} s with {codes}")
+    stack.compose("down")
+    stack.compose("up", "-d", "--wait")
+    if stack.demo()["partner"] != demo["partner"]:
+        sys.exit("`down` and `up` made another demo")
+    buy(stack)
+    say(f"services stopped in {took:.1f} s with exit codes 0; `down`, `up`: bought")
+
+
+def other_passwords(stack: Stack) -> None:
+    """To production on the same volumes: what does not fit ends in a sentence with its variable, what fits works."""
+    variables = ["POSTGRES_PASSWORD", "CODES_OPERATOR_TOKEN"]
+    variables += [f"{name.upper()}_DATABASE_PASSWORD" for name in SERVICES]
+    variables += [f"{name.upper()}_BROKER_PASSWORD" for name in (*SERVICES, "checkout", "operator")]
+    own = dict.fromkeys(variables, HARD_PASSWORD)
+    own |= {"CODES_SECRET_KEY": "C" * 43 + "=", "WEBHOOKS_SECRET_KEY": "W" * 43 + "="}
+    own["RABBITMQ_DEFINITIONS"] = "./definitions.json"
+    stack.compose("down")
+    (stack.source / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in own.items()))
+    refused = stack.refused("run", "--rm", "-T", "-e", "OPERATOR_BROKER_PASSWORD=", "definitions")
+    if "not set: OPERATOR_BROKER_PASSWORD" not in refused:
+        sys.exit(f"definitions without a password: {refused}")
+    made = stack.compose("run", "--rm", "-T", "definitions")
+    definitions = stack.source / "definitions.json"
+    definitions.write_text("")
+    definitions.chmod(0o644)
+    stack.overlay("deploy/production.yml")
+    stack.refused("up", "-d", "--build", "--wait", "rabbitmq")
+    stack.must_say("rabbitmq", "The file that RABBITMQ_DEFINITIONS names is empty")
+    say("an empty file of definitions is refused with a sentence")
+    definitions.write_text(made)
+    stack.compose("up", "-d", "--wait", "--force-recreate", "rabbitmq")
+    stack.refused("up", "-d", "--wait")
+    stack.must_say("migrate", "POSTGRES_PASSWORD in .env")
+    say("another password than the database's is refused with a sentence that names POSTGRES_PASSWORD")
+    stack.compose(
+        "exec", "-T", "postgres", "psql", "-qU", "mintwire", "-c", f"ALTER ROLE mintwire PASSWORD '{HARD_PASSWORD}'"
+    )
+    stack.compose("up", "-d", "--wait")
+    say("production with passwords of all characters on the volumes of development: up")
+    (stack.source / ".env").write_text(
+        "".join(f"{name}='{value}'\n" for name, value in (own | {"CODES_BROKER_PASSWORD": "other"}).items())
+    )
+    stack.refused("up", "-d", "--wait")
+    stack.must_say("migrate", "CODES_BROKER_PASSWORD in .env")
+    say("another password than the broker's is refused with a sentence that names CODES_BROKER_PASSWORD")
+    (stack.source / ".env").unlink()
+    stack.overlay("")
 
 
 def main() -> None:
-    """Go through it all; exits with a sentence at the first thing that is not as it should be."""
-    demo = json.loads(kept("demo.json"))
-    buy(demo, mint(demo["partner"]["api_key"]))
-    refuse_foreign_topics()
-    kill_the_broker(demo)
-    kill_the_sender(demo)
-    stop_and_start_again(demo)
-    findings = compose("run", "--rm", "mintwire", "doctor").splitlines()
-    say(f"doctor: {len(findings)} findings, all well")
-    say("all as it should be")
+    """Go through it all."""
+    with tempfile.TemporaryDirectory(prefix="mintwire-compose-check-") as folder:
+        stack = Stack(copy_of_the_tree(Path(folder)))
+        stack.compose("down", "--volumes", "--remove-orphans")
+        first_builds(stack)
+        buy(stack)
+        refuse_foreign_topics()
+        findings = json.loads(stack.compose("run", "--rm", "-T", "mintwire", "doctor", "--json"))
+        if not findings["is_ok"]:
+            sys.exit(f"doctor: {[check for check in findings['checks'] if not check['is_ok']]}")
+        say(f"doctor: {len(findings['checks'])} findings, all well")
+        scale(stack)
+        kill_each(stack)
+        restart_all(stack)
+        upgrade(stack)
+        stop_and_start(stack)
+        other_passwords(stack)
+        stack.compose("down", "--volumes")
+        stack.compose("up", "-d", "--wait")
+        buy(stack)
+        stack.compose("down", "--volumes", "--remove-orphans")
+        say("`down -v`, `up`, `down -v`; all as it should be")
 
 
 if __name__ == "__main__":

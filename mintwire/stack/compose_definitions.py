@@ -1,7 +1,8 @@
 """The compose file's broker definitions: users with hashed passwords, permissions, vhost; prints them when run.
 
 `python -m mintwire.stack.compose_definitions` takes `<USER>_BROKER_PASSWORD` for every user, or the published
-development passwords when none is set. It refuses a mixture: a forgotten user would keep a password known to all.
+development passwords when none is set. It refuses a mixture: a forgotten user would keep a password known to all; with
+`--own` it refuses the published ones altogether.
 """
 
 from __future__ import annotations
@@ -47,14 +48,16 @@ def development_hashes() -> dict[str, str]:
     }
 
 
-def hashes_from(environment: Mapping[str, str]) -> dict[str, str]:
+def hashes_from(environment: Mapping[str, str], *, are_own: bool = False) -> dict[str, str]:
     """Return the hashes of all users' passwords in the environment, or the published ones when it has none.
+
+    `are_own` refuses the published ones.
 
     Raises ValueError naming the variables that are missing beside others that are there.
     """
     variables = {user: f"{user.upper()}_BROKER_PASSWORD" for user in PERMISSIONS}
     missing = [variable for variable in variables.values() if not environment.get(variable)]
-    if len(missing) == len(variables):
+    if len(missing) == len(variables) and not are_own:
         return development_hashes()
     if missing:
         raise ValueError(f"Every user needs a password of its own; these are not set: {', '.join(missing)}.")
@@ -64,7 +67,7 @@ def hashes_from(environment: Mapping[str, str]) -> dict[str, str]:
 def main() -> None:
     """Print the definitions for the passwords in the environment."""
     try:
-        hashes = hashes_from(os.environ)
+        hashes = hashes_from(os.environ, are_own="--own" in sys.argv[1:])
     except ValueError as problem:
         sys.exit(str(problem))
     print(json.dumps(compose_definitions(hashes), indent=2))

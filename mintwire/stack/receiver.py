@@ -1,7 +1,8 @@
 """A demo receiver: verifies webhooks with the independent library `standardwebhooks` and writes down each verified one.
 
-`python -m mintwire.stack.receiver PORT SECRET_FILE LOG_FILE`; the log has one JSON object per line with `headers`,
-`body` (the text as signed) and `time`. What cannot be verified is answered 401 and not written down.
+`python -m mintwire.stack.receiver PORT SECRET_FILE LOG_FILE [HOST]`; without HOST it listens on 127.0.0.1. The log has
+one JSON object per line with `headers`, `body` (the text as signed) and `time`. What cannot be verified is answered
+401 and not written down.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class Receiver:
             os.close(descriptor)
 
 
-async def serve(port: int, secret_file: Path, log_file: Path) -> None:
-    """Serve on the loopback port until SIGTERM or SIGINT."""
+async def serve(port: int, secret_file: Path, log_file: Path, host: str = ports.HOST) -> None:
+    """Serve until SIGTERM or SIGINT."""
     receiver = Receiver(secret_file, log_file)
     app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.router.add_post(PATH, receiver.receive)
@@ -70,7 +71,7 @@ async def serve(port: int, secret_file: Path, log_file: Path) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, ports.HOST, port).start()
+        await web.TCPSite(runner, host, port).start()
         await stop.wait()
     finally:
         await runner.cleanup()
@@ -81,4 +82,4 @@ async def _ready() -> web.Response:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:5]))

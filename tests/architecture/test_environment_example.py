@@ -62,20 +62,25 @@ def _command_variables() -> set[str]:
     return set(re.findall(r'"(MINTWIRE_[A-Z_]+)"', text))
 
 
-def _entries(text: str) -> Iterator[tuple[str, str, bool]]:
-    """Yield name, value and whether the line before is a comment."""
-    lines = text.splitlines()
-    for before, line in zip(["", *lines], lines, strict=False):
+def _entries(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and the comment before it."""
+    comment: list[str] = []
+    for line in text.splitlines():
         if match := _ENTRY.fullmatch(line):
-            yield match[1], match[2], before.startswith("# ")
+            yield match[1], match[2], " ".join(comment)
+            comment = []
+        elif line.startswith("# "):
+            comment.append(line.removeprefix("# "))
+        else:
+            comment = []
 
 
 @pytest.fixture(scope="module")
-def entries() -> list[tuple[str, str, bool]]:
+def entries() -> list[tuple[str, str, str]]:
     return list(_entries((ROOT / ".env.example").read_text("utf-8")))
 
 
-def test_every_variable_is_listed_once_and_nothing_else(entries: list[tuple[str, str, bool]]) -> None:
+def test_every_variable_is_listed_once_and_nothing_else(entries: list[tuple[str, str, str]]) -> None:
     names = [name for name, _, _ in entries]
     assert len(names) == len(set(names))
     others = STACK_VARIABLES | DEFINITIONS_VARIABLES | _command_variables()
@@ -91,24 +96,29 @@ def test_compose_hands_on_what_can_be_set() -> None:
     assert set(_service_variables()) - administrators <= given
 
 
-def test_every_variable_has_a_comment(entries: list[tuple[str, str, bool]]) -> None:
-    assert [name for name, _, is_explained in entries if not is_explained] == []
+def test_every_variable_has_a_comment(entries: list[tuple[str, str, str]]) -> None:
+    assert [name for name, _, comment in entries if not comment] == []
 
 
-def test_the_documented_default_is_the_real_one(entries: list[tuple[str, str, bool]]) -> None:
+def test_what_compose_does_not_hand_on_is_marked(entries: list[tuple[str, str, str]]) -> None:
+    """Else somebody sets it in `.env`, and nothing happens."""
+    marked = {name for name, _, comment in entries if comment.startswith("(native) ")}
+    handed_on = set(_compose_variables()) | DEFINITIONS_VARIABLES
+    assert marked == {name for name, _, _ in entries} - handed_on
+
+
+def test_the_documented_default_is_the_real_one(entries: list[tuple[str, str, str]]) -> None:
     documented = {name: value for name, value, _ in entries}
     real = _compose_variables() | {
-        name: default for name, default in _service_variables().items() if default is not PydanticUndefined
+        name: default for name, default in _service_variables().items() if default not in (None, PydanticUndefined)
     }
     differing = {
-        name: (documented[name], default)
-        for name, default in real.items()
-        if default is not None and documented[name] != str(default)
+        name: (documented[name], default) for name, default in real.items() if documented[name] != str(default)
     }
     assert differing == {}
 
 
-def test_a_copy_changes_nothing(entries: list[tuple[str, str, bool]]) -> None:
+def test_a_copy_changes_nothing(entries: list[tuple[str, str, str]]) -> None:
     """Every entry is commented out, so that a copy as `.env` starts the very same system."""
     lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == []
@@ -125,4 +135,4 @@ def test_the_stack_s_variables_are_those_it_reads() -> None:
     [("# The port.\n#A_PORT=1\n", True), ("#A_PORT=1\n", False), ("# x\n\n#A_PORT=1\n", False)],
 )
 def test_a_missing_comment_is_found(text: str, expected: bool) -> None:
-    assert [is_explained for _, _, is_explained in _entries(text)] == [expected]
+    assert [bool(comment) for _, _, comment in _entries(text)] == [expected]

@@ -72,6 +72,12 @@ def test_a_forgotten_password_is_refused_by_name() -> None:
         hashes_from(environment)
 
 
+def test_the_published_passwords_are_refused_where_own_ones_are_wanted() -> None:
+    """Otherwise an empty `.env` would give a production broker the passwords that everybody knows."""
+    with pytest.raises(ValueError, match="not set: CODES_BROKER_PASSWORD, REDEMPTION_BROKER_PASSWORD"):
+        hashes_from({}, are_own=True)
+
+
 def test_the_broker_is_told_the_limit_that_the_topology_names() -> None:
     lines = (REPOSITORY / "deploy" / "rabbitmq" / "mintwire.conf").read_text().splitlines()
     settings = dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from mintwire.stack.compose_definitions import development_password
+from services.codes.config import CodesSettings
 from shared.broker import topology
 from shared.config import DEVELOPMENT_MARK
 from tests.deploy.compose_files import REPOSITORY, config, run_config
 
-OURS = ("migrate", "codes", "redemption", "webhooks", "webhooks-network", "demo", "receiver", "mintwire")
+OURS = ("image", "migrate", "codes", "redemption", "webhooks", "demo", "receiver", "mintwire", "definitions")
 HTTP_SERVICES = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
 SERVERS = ("postgres", "rabbitmq")
+PROXY = "proxy"
 PRODUCTION = ("docker-compose.yml", "deploy/production.yml")
 
 
@@ -33,7 +36,7 @@ def required() -> list[str]:
 
 
 def test_every_part_of_the_system_is_there(services: dict[str, Any]) -> None:
-    assert set(services) == {*OURS, *SERVERS}
+    assert set(services) == {*OURS, *SERVERS, PROXY}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -61,8 +64,9 @@ def test_the_broker_s_cookie_is_random_at_each_start(services: dict[str, Any], t
     started = tmp_path / "docker-entrypoint.sh"
     started.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/started\n')
     started.chmod(0o755)
+    (tmp_path / "definitions.json").write_text("{}")
     argv = [
-        part.replace("$$", "$").replace("/var/lib/rabbitmq", str(tmp_path))
+        part.replace("$$", "$").replace("/var/lib/rabbitmq", str(tmp_path)).replace("/etc/rabbitmq", str(tmp_path))
         for part in services["rabbitmq"]["entrypoint"]
     ]
     cookies = set()
@@ -76,21 +80,75 @@ def test_the_broker_s_cookie_is_random_at_each_start(services: dict[str, Any], t
     assert (tmp_path / "started").read_text().split() == ["rabbitmq-server"] * 2
 
 
+def test_the_broker_does_not_start_without_users(services: dict[str, Any], tmp_path: Path) -> None:
+    """RabbitMQ takes an empty file for definitions without users, is healthy, and refuses everybody."""
+    empty = tmp_path / "definitions.json"
+    empty.touch()
+    argv = [
+        part.replace("$$", "$").replace("/etc/rabbitmq", str(tmp_path)) for part in services["rabbitmq"]["entrypoint"]
+    ]
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "The file that RABBITMQ_DEFINITIONS names is empty" in done.stderr
+
+
+def test_one_service_builds_the_image_and_no_other_asks_a_registry_for_it(services: dict[str, Any]) -> None:
+    """Of several builds of one tag all but one fail when they export it; and no registry has an image of that name."""
+    assert [name for name in services if "build" in services[name]] == ["image"]
+    assert services["image"]["pull_policy"] == "missing"
+    assert {services[name]["pull_policy"] for name in OURS if name != "image"} == {"never"}
+    for file in sorted((REPOSITORY / "deploy").rglob("*.yml")):
+        building = re.findall(r"^  ([a-z-]+):\n    build:", file.read_text(), re.MULTILINE)
+        assert set(building) <= {"image"}, file
+    # So that each of them can be the first that is run.
+    for name in ("migrate", "mintwire", "definitions"):
+        assert services[name]["depends_on"]["image"]["condition"] == "service_completed_successfully"
+
+
 def test_all_of_ours_is_one_image(services: dict[str, Any]) -> None:
     assert len({services[name]["image"] for name in OURS}) == 1
 
 
 def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
     published = {
-        int(port["target"]): port["host_ip"] for service in services.values() for port in service.get("ports", [])
+        (name, int(port["target"])): port["host_ip"]
+        for name, service in services.items()
+        for port in service.get("ports", [])
     }
-    assert published == dict.fromkeys([*HTTP_SERVICES.values(), 5672, 15672], "127.0.0.1")
+    of_proxy = [(PROXY, port) for port in HTTP_SERVICES.values()]
+    assert published == dict.fromkeys([*of_proxy, ("rabbitmq", 5672), ("rabbitmq", 15672)], "127.0.0.1")
+
+
+@pytest.mark.parametrize("name", HTTP_SERVICES)
+def test_a_service_can_run_many_times_behind_the_proxy(services: dict[str, Any], name: str) -> None:
+    """What bears a name, a port of the host or another's network of its own can be there only once."""
+    assert not {"ports", "container_name", "hostname", "network_mode", "volumes"} & set(services[name])
+    proxy = (REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg").read_text()
+    port = HTTP_SERVICES[name]
+    assert f"bind :{port}" in proxy
+    assert re.search(rf"server-template {name}- \d+ {name}:{port}$", proxy, re.MULTILINE)
+
+
+def test_no_container_needs_the_network_of_another(services: dict[str, Any]) -> None:
+    """After a restart of the engine such a one is not started again while the other is not up yet."""
+    for name, service in services.items():
+        assert not str(service.get("network_mode", "")).startswith(("service:", "container:")), name
+
+
+def test_the_proxy_can_be_read_only_and_needs_no_rights(services: dict[str, Any]) -> None:
+    assert services[PROXY]["read_only"] is True
+    assert services[PROXY]["cap_drop"] == ["ALL"]
+    assert services[PROXY]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_guesses_of_the_public_are_counted_behind_the_one_proxy(services: dict[str, Any]) -> None:
+    assert services["redemption"]["environment"]["REDEMPTION_TRUSTED_PROXIES"] == "1"
 
 
 @pytest.mark.parametrize("name", HTTP_SERVICES)
 def test_a_service_waits_for_its_servers_and_the_migration(services: dict[str, Any], name: str) -> None:
     conditions = {on: wait["condition"] for on, wait in services[name]["depends_on"].items()}
-    conditions.pop("webhooks-network", None)
     assert conditions == {
         "postgres": "service_healthy",
         "rabbitmq": "service_healthy",
@@ -117,16 +175,29 @@ def test_migrations_run_in_order_and_alone_have_the_operators_rights(services: d
 def test_each_service_uses_its_own_accounts(services: dict[str, Any]) -> None:
     for name in HTTP_SERVICES:
         environment = services[name]["environment"]
-        assert environment[f"{name.upper()}_DATABASE_URL"].startswith(f"postgresql://mintwire_{name}:")
-        broker = f"amqp://{name}:{development_password(name)}@rabbitmq:5672/{topology.VHOST}"
-        assert environment[f"{name.upper()}_AMQP_URL"] == broker
+        assert environment[f"{name.upper()}_DATABASE_URL"].startswith(f"postgresql://mintwire_{name}@")
+        assert environment[f"{name.upper()}_AMQP_URL"] == f"amqp://{name}@rabbitmq:5672/{topology.VHOST}"
+        assert environment[f"{name.upper()}_BROKER_PASSWORD"] == development_password(name)
 
 
-def test_the_receiver_is_loopback_for_the_sender_and_neither_holds_it(services: dict[str, Any]) -> None:
-    """In development webhooks go to loopback hosts only; the one that held the loopback could not be restarted."""
-    assert services["receiver"]["network_mode"] == "service:webhooks-network"
-    assert services["webhooks"]["network_mode"] == "service:webhooks-network"
-    assert services["webhooks-network"]["networks"]["default"]["aliases"] == ["webhooks"]
+def test_the_receiver_is_the_one_private_host_that_webhooks_may_go_to(services: dict[str, Any]) -> None:
+    assert services["webhooks"]["environment"]["WEBHOOKS_DEVELOPMENT_HOSTS"] == "receiver"
+    assert services["demo"]["environment"]["RECEIVER_URL"] == "http://receiver:8009"
+    assert services["receiver"]["command"][-1] == "0.0.0.0"  # noqa: S104 - inside the container
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:rd#1?%41 $HOME'\"", "ünï+&=", "%"])
+def test_a_password_may_have_any_characters(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a part of a URL some of them would name another host, or cut it short."""
+    own = {f"{name.upper()}_{kind}_PASSWORD": password for name in HTTP_SERVICES for kind in ("DATABASE", "BROKER")}
+    services = config("docker-compose.yml", environment=own)["services"]
+    for name, value in services["codes"]["environment"].items():
+        # Compose writes a dollar twice where it prints its configuration.
+        monkeypatch.setenv(name, str(value).replace("$$", "$"))
+    settings = CodesSettings()
+    database, broker = (URL(url.get_secret_value()) for url in (settings.database_url, settings.amqp_url))
+    assert (database.user, database.password, database.host) == ("mintwire_codes", password, "postgres")
+    assert (broker.user, broker.password, broker.host) == ("codes", password, "rabbitmq")
 
 
 def test_development_is_the_default_and_every_default_secret_is_marked(services: dict[str, Any]) -> None:
@@ -136,7 +207,7 @@ def test_development_is_the_default_and_every_default_secret_is_marked(services:
         assert environment[f"{name.upper()}_ENVIRONMENT"] == "development"
         for key, value in environment.items():
             # Where a service finds another is no secret.
-            if key.endswith(("_URL", "_TOKEN", "_KEY")) and key != "CODES_REDEMPTION_URL":
+            if key.endswith(("_PASSWORD", "_TOKEN", "_KEY")):
                 assert DEVELOPMENT_MARK in value, key
 
 
@@ -149,13 +220,14 @@ def test_the_published_key_has_the_length_of_a_key(services: dict[str, Any], nam
 @pytest.mark.parametrize("name", HTTP_SERVICES)
 def test_a_service_in_production_refuses_the_published_secrets(services: dict[str, Any], name: str) -> None:
     environment = services[name]["environment"] | {f"{name.upper()}_ENVIRONMENT": "production"}
+    environment["WEBHOOKS_DEVELOPMENT_HOSTS"] = ""
     argv = [sys.executable, "-m", f"services.{name}", "serve"]
     done = subprocess.run(
         argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode != 0
     assert "In production these settings need values of their own" in done.stdout + done.stderr
-    for secret in ("database_url", "amqp_url"):
+    for secret in ("database_password", "broker_password"):
         assert secret in done.stdout + done.stderr
     assert DEVELOPMENT_MARK not in done.stdout + done.stderr  # the refusal repeats no secret
 
@@ -170,11 +242,12 @@ def test_production_names_every_secret_that_is_missing() -> None:
 def test_production_has_no_published_secret_and_no_demo() -> None:
     own = dict.fromkeys(required(), "./own")
     services = config(*PRODUCTION, environment=own)["services"]
-    assert set(services) == {"migrate", "webhooks-network", *HTTP_SERVICES, *SERVERS}
+    assert set(services) == {"image", "migrate", *HTTP_SERVICES, *SERVERS, PROXY}
     for service in services.values():
         for key, value in service.get("environment", {}).items():
             assert DEVELOPMENT_MARK not in value, key
             assert not key.endswith("_ENVIRONMENT") or value == "production"
+            assert not key.endswith("_DEVELOPMENT_HOSTS") or value == ""
         for volume in service.get("volumes", []):
             assert not volume["source"].endswith("deploy/rabbitmq/definitions.json")
 

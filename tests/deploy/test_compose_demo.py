@@ -2,7 +2,7 @@
 
 import re
 
-from mintwire.cli.config import VARIABLES
+from mintwire.cli.config import BESIDE_THE_BROKER_URL, VARIABLES
 from mintwire.stack.compose_demo import what_to_try
 from tests.deploy.compose_files import config
 
@@ -34,5 +34,5 @@ def test_the_commands_told_are_services_of_the_compose_file() -> None:
 
 def test_the_command_s_variables_are_those_it_reads() -> None:
     services = config("docker-compose.yml", environment={"COMPOSE_PROFILES": "command"})["services"]
-    known = {variable for variable, _ in VARIABLES.values()} | {"STACK_DIR"}
+    known = {variable for variable, _ in VARIABLES.values()} | {"STACK_DIR", BESIDE_THE_BROKER_URL}
     assert set(services["mintwire"]["environment"]) <= known

@@ -1,6 +1,7 @@
 """The image is small in rights: not root, hash-locked packages, no installer, no secrets from the working folder."""
 
 import re
+import subprocess
 
 import pytest
 
@@ -49,3 +50,14 @@ def test_only_named_folders_are_sent_to_the_engine(instructions: list[tuple[str,
     assert rules[0] == "*"
     assert allowed == copied
     assert "**/.env*" in rules
+
+
+@pytest.mark.parametrize("name", [".env", ".env.production", "definitions.json", "definitions.json.new"])
+def test_secrets_that_the_guide_has_people_write_here_are_not_committed(name: str) -> None:
+    done = subprocess.run(["git", "check-ignore", "--quiet", name], cwd=REPOSITORY, check=False)
+    if (REPOSITORY / ".git").exists():
+        assert done.returncode == 0
+
+
+def test_definitions_are_never_sent_to_the_engine() -> None:
+    assert "**/definitions.json*" in (REPOSITORY / ".dockerignore").read_text().splitlines()
