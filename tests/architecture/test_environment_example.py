@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
+from mintwire.stack.compose_definitions import development_password
 from shared.broker.topology import PERMISSIONS
 from shared.config import ServiceSettings
 from tests.architecture.source import ROOT
@@ -16,7 +17,7 @@ SERVICES = ("codes", "redemption", "webhooks")
 # What `make run` reads: mintwire/stack/config.py.
 STACK_VARIABLES = {"STACK_DIR", "DATABASE_URL", "AMQP_URL"}
 # What mintwire/stack/compose_definitions.py reads.
-DEFINITIONS_VARIABLES = {f"{user.upper()}_BROKER_PASSWORD" for user in PERMISSIONS}
+DEFINITIONS_VARIABLES = {f"{user.upper()}_BROKER_PASSWORD": development_password(user) for user in PERMISSIONS}
 COMPOSE_FILES = ("docker-compose.yml", "deploy/production.yml")
 
 _ENTRY = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
@@ -83,7 +84,7 @@ def entries() -> list[tuple[str, str, str]]:
 def test_every_variable_is_listed_once_and_nothing_else(entries: list[tuple[str, str, str]]) -> None:
     names = [name for name, _, _ in entries]
     assert len(names) == len(set(names))
-    others = STACK_VARIABLES | DEFINITIONS_VARIABLES | _command_variables()
+    others = STACK_VARIABLES | set(DEFINITIONS_VARIABLES) | _command_variables()
     assert set(names) == set(_service_variables()) | set(_compose_variables()) | others
 
 
@@ -103,13 +104,14 @@ def test_every_variable_has_a_comment(entries: list[tuple[str, str, str]]) -> No
 def test_what_compose_does_not_hand_on_is_marked(entries: list[tuple[str, str, str]]) -> None:
     """Else somebody sets it in `.env`, and nothing happens."""
     marked = {name for name, _, comment in entries if comment.startswith("(native) ")}
-    handed_on = set(_compose_variables()) | DEFINITIONS_VARIABLES
+    handed_on = set(_compose_variables()) | set(DEFINITIONS_VARIABLES)
     assert marked == {name for name, _, _ in entries} - handed_on
 
 
 def test_the_documented_default_is_the_real_one(entries: list[tuple[str, str, str]]) -> None:
     documented = {name: value for name, value, _ in entries}
-    real = _compose_variables() | {
+    real = _compose_variables() | DEFINITIONS_VARIABLES
+    real |= {
         name: default for name, default in _service_variables().items() if default not in (None, PydanticUndefined)
     }
     differing = {
