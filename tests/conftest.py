@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from shared.broker import topology
+from shared.broker.permissions import PERMISSIONS
 from tests.databases import Database, migrated_template, new_database
 from tests.running import empty_broker
 from tests.servers import RUN_VARIABLE, RunningServers, close_run, leased_vhost, open_run, running_servers
@@ -77,7 +77,7 @@ def vhost(servers: RunningServers) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def broker_urls(servers: RunningServers, vhost: str) -> dict[str, str]:
     """Broker user to AMQP URL, in this process's vhost."""
-    return {user: servers.broker_url(user, vhost) for user in topology.PERMISSIONS}
+    return {user: servers.broker_url(user, vhost) for user in PERMISSIONS}
 
 
 @pytest.fixture

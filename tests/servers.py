@@ -18,7 +18,7 @@ from mintwire.stack import down as ending
 from mintwire.stack import places, processes
 from mintwire.stack.config import StackSettings
 from mintwire.stack.servers import Servers
-from shared.broker.topology import PERMISSIONS
+from shared.broker.permissions import PERMISSIONS
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / ".test-run"
@@ -32,13 +32,18 @@ _started: list[Servers] = []
 
 @dataclass(frozen=True)
 class RunningServers:
-    """Where the servers are: the PostgreSQL superuser's URL, and the broker's address."""
+    """Where the servers are: the PostgreSQL superuser's URL, and the addresses of the broker and its management."""
 
     database_url: str
     broker_address: str
+    management_address: str
 
     def broker_url(self, user: str, vhost: str) -> str:
         return f"amqp://{user}:{BROKER_PASSWORDS[user]}@{self.broker_address}/{vhost}"
+
+    def management_url(self) -> str:
+        """Return the management API's URL, as the operator."""
+        return f"http://operator:{BROKER_PASSWORDS['operator']}@{self.management_address}"
 
 
 def open_run() -> Path:
@@ -67,22 +72,24 @@ def close_run(run: Path) -> None:
 
 def running_servers(run: Path) -> RunningServers:
     """Return the run's servers, starting them if no process of the run has done so; given ones are used as given."""
-    given_database, given_broker = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_AMQP_URL")
-    if given_database and given_broker:
-        return RunningServers(given_database, urlsplit(given_broker).netloc.rpartition("@")[2])
+    given = RunningServers(
+        os.environ.get("TEST_DATABASE_URL", ""),
+        _address(os.environ.get("TEST_AMQP_URL", "")),
+        _address(os.environ.get("TEST_MANAGEMENT_URL", "")),
+    )
+    if given.database_url and given.broker_address:
+        return given
     known = run / "servers.json"
     with locked(run / "lock"):
         if not known.exists():
             servers = _servers(run)
             _started.append(servers)
             servers.start()
-            address = urlsplit(servers.broker_url("operator", VHOSTS[0])).netloc.rpartition("@")[2]
-            processes.write_private(known, json.dumps([servers.database_url, address]))
-        database_url, broker_address = json.loads(known.read_text())
-    return RunningServers(
-        given_database or database_url,
-        urlsplit(given_broker).netloc.rpartition("@")[2] if given_broker else broker_address,
-    )
+            addresses = [_address(servers.broker_url("operator", VHOSTS[0])), _address(servers.management_url)]
+            processes.write_private(known, json.dumps([servers.database_url, *addresses]))
+        own = RunningServers(*json.loads(known.read_text()))
+    broker = given if given.broker_address else own
+    return RunningServers(given.database_url or own.database_url, broker.broker_address, broker.management_address)
 
 
 @contextlib.contextmanager
@@ -107,6 +114,10 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _address(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _servers(run: Path) -> Servers:

@@ -20,6 +20,7 @@ VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "redemption_url": ("MINTWIRE_REDEMPTION_URL", ("services", "redemption")),
     "webhooks_url": ("MINTWIRE_WEBHOOKS_URL", ("services", "webhooks")),
     "amqp_url": ("MINTWIRE_AMQP_URL", ("amqp_url",)),
+    "management_url": ("MINTWIRE_MANAGEMENT_URL", ("management_url",)),
     "operator_token": ("MINTWIRE_OPERATOR_TOKEN", ("operator_token",)),
     "program_id": ("MINTWIRE_PROGRAM_ID", ("program", "id")),
     "program_key": ("MINTWIRE_PROGRAM_KEY", ("program", "api_key")),
@@ -60,8 +61,12 @@ class Target:
         return self.values.get(name)
 
     def missing(self) -> list[str]:
-        """Return the variables of what nobody told."""
-        return [variable for name, (variable, _) in VARIABLES.items() if name not in self.values]
+        """Return the variables of what nobody told; a broker may be without its management, which `doctor` says."""
+        return [
+            variable
+            for name, (variable, _) in VARIABLES.items()
+            if name not in self.values and name != "management_url"
+        ]
 
 
 def read_target() -> Target:

@@ -28,7 +28,7 @@ async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_jso
     Parameters
     ----------
     fix
-        Declare what is missing on the broker: exchanges, queues, bindings.
+        Declare what is missing on the broker: exchanges, queues, bindings, policies.
     """
     findings = await _findings(read_target(), is_fixing=fix)
     if as_json:
@@ -44,7 +44,7 @@ async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_jso
 async def _findings(target: Target, *, is_fixing: bool) -> list[Finding]:
     parts = [check_service(name, target.values[f"{name}_url"]) for name in _SERVICES if f"{name}_url" in target.values]
     if "amqp_url" in target.values:
-        parts.append(check_broker(target.amqp_url, is_fixing=is_fixing))
+        parts.append(check_broker(target.amqp_url, target.get("management_url"), is_fixing=is_fixing))
     parts.append(check_keys(target))
     return [_told(target), *(finding for part in await asyncio.gather(*parts) for finding in part)]
 

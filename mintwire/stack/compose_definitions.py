@@ -1,4 +1,4 @@
-"""The compose file's broker definitions: users with hashed passwords, permissions, vhost; prints them when run.
+"""The compose file's broker definitions: users with hashed passwords, permissions, vhost, policies.
 
 `python -m mintwire.stack.compose_definitions` takes `<USER>_BROKER_PASSWORD` for every user, or the published
 development passwords when none is set. It refuses a mixture: a forgotten user would keep a password known to all; with
@@ -14,7 +14,9 @@ import sys
 from collections.abc import Mapping
 
 from mintwire.stack.rabbitmq import hashed_password
-from shared.broker.topology import PERMISSIONS, VHOST, permission_definitions
+from shared.broker.permissions import PERMISSIONS, permission_definitions
+from shared.broker.policies import policy_definitions
+from shared.broker.topology import VHOST
 from shared.config import DEVELOPMENT_MARK
 
 
@@ -37,6 +39,7 @@ def compose_definitions(hashes: Mapping[str, str]) -> dict[str, object]:
             for user in PERMISSIONS
         ],
         **permission_definitions(VHOST),
+        "policies": policy_definitions(VHOST),
     }
 
 

@@ -1,4 +1,4 @@
-"""Turns the topology's permissions into the definitions that a private broker starts with."""
+"""Turns the topology's permissions and policies into the definitions that a private broker starts with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 from mintwire.stack import processes
 from mintwire.stack.rabbitmq import hashed_password
-from shared.broker.topology import PERMISSIONS, permission_definitions
+from shared.broker.permissions import PERMISSIONS, permission_definitions
+from shared.broker.policies import policy_definitions
 
 
 def broker_definitions(vhosts: Iterable[str], passwords: Mapping[str, str]) -> dict[str, object]:
-    """Return users and vhosts with the least permissions of each user in every vhost; there is no guest."""
+    """Return vhosts with their policies, and users with the least permissions in each; there is no guest."""
     names = list(vhosts)
     per_vhost = [permission_definitions(name) for name in names]
     return {
@@ -23,12 +24,14 @@ def broker_definitions(vhosts: Iterable[str], passwords: Mapping[str, str]) -> d
                 "name": user,
                 "password_hash": hashed_password(passwords[user]),
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": "",
+                # Lets the operator look at bindings and set policies, in the vhosts below only.
+                "tags": "policymaker" if user == "operator" else "",
             }
             for user in PERMISSIONS
         ],
         "permissions": [entry for each in per_vhost for entry in each["permissions"]],
         "topic_permissions": [entry for each in per_vhost for entry in each["topic_permissions"]],
+        "policies": [entry for name in names for entry in policy_definitions(name)],
     }
 
 

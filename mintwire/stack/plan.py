@@ -56,6 +56,13 @@ class StackPlan:
             return str(self._settings.amqp_url)
         return self.rabbitmq.url(user, self._broker_passwords[user], VHOST)
 
+    @property
+    def management_url(self) -> str | None:
+        """The management API of the private broker, as its operator; of a given broker we know none."""
+        if self.rabbitmq is None:
+            return None
+        return self.rabbitmq.management_url("operator", self._broker_passwords["operator"])
+
     def service(self, name: str, port: int) -> ModuleProcess:
         """Return the process of one service."""
         return ModuleProcess(
@@ -101,6 +108,7 @@ class StackPlan:
             "PORT": str(port),
             "DATABASE_URL": self._service_database_url(name),
             "AMQP_URL": self.broker_url(name),
+            "OPERATOR_TOKEN": self.operator_token,
         }
         if is_migrating:
             own |= {"ADMIN_DATABASE_URL": self.database_url, "ADMIN_AMQP_URL": self.broker_url("operator")}
@@ -116,7 +124,6 @@ class StackPlan:
         if name == "codes":
             key = given.get("CODES_SECRET_KEY") or self._secrets.codes_secret_key
             return {
-                "CODES_OPERATOR_TOKEN": self.operator_token,
                 "CODES_SECRET_KEY": key,
                 "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{self._known_port('redemption')}",
             }

@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +27,8 @@ _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
+# RabbitMQ 3.10 with its management waits for five more seconds after everything is on disk.
+_HURRIED_STOP_SECONDS = 2.0
 _ATTEMPTS = 3
 
 
@@ -55,6 +57,11 @@ class RabbitMQServer:
         return int((self._folder / "port").read_text())
 
     @property
+    def management_port(self) -> int:
+        """The loopback port of the management API, kept in the same way."""
+        return int((self._folder / "management-port").read_text())
+
+    @property
     def log(self) -> Path:
         """What the broker prints; its own log files are in the folder `logs` beside it."""
         return self._folder / "log"
@@ -67,6 +74,10 @@ class RabbitMQServer:
     def url(self, user: str, password: str, vhost: str) -> str:
         """Return the AMQP URL of one user in one vhost."""
         return f"amqp://{quote(user)}:{quote(password, safe='')}@{ports.HOST}:{self.port}/{quote(vhost, safe='')}"
+
+    def management_url(self, user: str, password: str) -> str:
+        """Return the management API's URL for one user, who needs a tag in the definitions to be let in."""
+        return f"http://{quote(user)}:{quote(password, safe='')}@{ports.HOST}:{self.management_port}"
 
     def start(self) -> None:
         """Start the broker with its definitions; a leftover of an earlier run is ended first."""
@@ -92,7 +103,7 @@ class RabbitMQServer:
         for name in ("process", "epmd"):
             if record := processes.load(self._record_path(name)):
                 child = self._children.get(name)
-                processes.end(record, grace_seconds=_STOP_SECONDS, child=child)
+                processes.end(record, grace_seconds=self._stop_seconds, child=child)
         for child in self._children.values():
             child.poll()
 
@@ -109,19 +120,27 @@ class RabbitMQServer:
         except OSError:
             return False
 
+    @property
+    def _stop_seconds(self) -> float:
+        return _STOP_SECONDS if self._is_durable else _HURRIED_STOP_SECONDS
+
     def _record_path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
     def _configure(self) -> None:
-        known = int((self._folder / "port").read_text()) if (self._folder / "port").exists() else None
-        port = ports.free_port([known] if known else [])
-        processes.write_private(self._folder / "port", str(port))
+        port = self._choose_port("port")
+        management_port = self._choose_port("management-port", taken=[port])
         processes.write_private(self._folder / "definitions.json", json.dumps(self._definitions, indent=1))
         # Erlang's own cookie comes from the clock, and whoever guesses it runs code in the broker.
         processes.write_private(self._folder / ".erlang.cookie", secrets.token_hex(32))
-        (self._folder / "enabled_plugins").write_text("[].\n")
+        (self._folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
         settings = {
             "listeners.tcp.1": f"{ports.HOST}:{port}",
+            "management.tcp.ip": ports.HOST,
+            "management.tcp.port": str(management_port),
+            # Of the management only the lists are wanted: no figures are gathered, which would cost all the time.
+            "management.disable_stats": "true",
+            "management_agent.disable_metrics_collector": "true",
             "load_definitions": str(self._folder / "definitions.json"),
             "max_message_size": str(MAX_MESSAGE_BYTES),
             "disk_free_limit.absolute": "50MB",
@@ -133,9 +152,16 @@ class RabbitMQServer:
         }
         (self._folder / "rabbitmq.conf").write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
 
+    def _choose_port(self, name: str, taken: Iterable[int] = ()) -> int:
+        file = self._folder / name
+        port = ports.free_port([int(file.read_text())] if file.exists() else [], taken)
+        processes.write_private(file, str(port))
+        return port
+
     def _launch(self) -> bool:
-        epmd_port = ports.free_port(taken=[self.port])
-        distribution_port = ports.free_port(taken=[self.port, epmd_port])
+        own = [self.port, self.management_port]
+        epmd_port = ports.free_port(taken=own)
+        distribution_port = ports.free_port(taken=[*own, epmd_port])
         environment = self._environment(epmd_port, distribution_port)
         # Started here and in the foreground: the one that Erlang would start by itself belongs to nobody
         # and stays behind.

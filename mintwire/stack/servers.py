@@ -19,7 +19,8 @@ from mintwire.stack.definitions import broker_definitions, stored_passwords
 from mintwire.stack.install import ensure_rabbitmq
 from mintwire.stack.postgres import PostgresServer
 from mintwire.stack.rabbitmq import RabbitMQServer
-from shared.broker.topology import PERMISSIONS, VHOST
+from shared.broker.permissions import PERMISSIONS
+from shared.broker.topology import VHOST
 
 
 class Servers:
@@ -50,6 +51,11 @@ class Servers:
     def broker_url(self, user: str, vhost: str = VHOST) -> str:
         """Return one broker user's AMQP URL."""
         return self.rabbitmq.url(user, self._passwords[user], vhost)
+
+    @property
+    def management_url(self) -> str:
+        """The broker's management API, as its operator."""
+        return self.rabbitmq.management_url("operator", self._passwords["operator"])
 
     def start(self) -> None:
         """Start both at once; when one fails the other is stopped again."""

@@ -76,6 +76,7 @@ class _Run:
             "services": urls,
             "database_url": self._plan.database_url,
             "amqp_url": self._plan.broker_url("operator"),
+            "management_url": self._plan.management_url,
             "operator_token": self._plan.operator_token,
             **demo,
         }

@@ -182,11 +182,18 @@ class Connection:
 
     async def close(self) -> None:
         """Close politely if that works within two seconds, else drop the socket."""
-        # arch: allow-broad-except: whatever goes wrong in a farewell, the socket is dropped next
-        with suppress(Exception, asyncio.CancelledError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await self._client.close()
-        self.abort()
+        try:
+            # arch: allow-broad-except: whatever goes wrong in a farewell, the socket is dropped next
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    await self._client.close()
+        except asyncio.CancelledError:
+            # The client fails its futures with it, too. One that was asked of this task must not be lost, or the task
+            # would go on, and whoever waits for its end would wait for ever.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+        finally:
+            self.abort()
 
 
 class _Transport(TransportFactory):

@@ -8,9 +8,11 @@ dead queue, if need be as the broker has it, and never with the process.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from shared.broker.alarm import AlarmLimit, RejectAlarm
+from shared.broker.bindings import bind_again
 from shared.broker.burial import FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS, Burial
 from shared.broker.connection import BrokerUnavailable, Connection, keep_connected
 from shared.broker.given_up import INTERVAL_SECONDS, CountGivenUp
@@ -39,6 +41,7 @@ REASON_TOO_LARGE: Final = "too_large"
 REASON_HANDLER_ERROR: Final = "handler_error"
 HANDLER_DEADLINE_SECONDS: Final = 60.0
 BATCH_BYTES: Final = 16 * 1024 * 1024
+BIND_INTERVAL_SECONDS: Final = 60.0
 
 
 class BatchConsumer:
@@ -81,8 +84,12 @@ class BatchConsumer:
         self._finished = asyncio.Event()
         self._finished.set()
         self._log = get_logger().bind(queue=queue)
+        self._connected = asyncio.Event()
         count_given_up = CountGivenUp(url, queue, lambda: self._burial.buried)
-        self.tasks = [Periodic("count_given_up", INTERVAL_SECONDS, count_given_up)]
+        self.tasks = [
+            Periodic("bind_queue", BIND_INTERVAL_SECONDS, self._bind, wake=self._connected),
+            Periodic("count_given_up", INTERVAL_SECONDS, count_given_up),
+        ]
         """What it does again and again, to be shown; `run` runs it."""
 
     @property
@@ -96,16 +103,16 @@ class BatchConsumer:
         self._finished.clear()
         try:
             async with self._burial:
-                counting = [asyncio.create_task(task.run()) for task in self.tasks]
                 connecting = asyncio.create_task(keep_connected(self._url, f"consumer of {self._queue}", self._session))
                 working = asyncio.create_task(self._work())
+                running = {connecting, working, *(asyncio.create_task(task.run()) for task in self.tasks)}
                 try:
-                    await asyncio.wait({connecting, working}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for part in (connecting, working, *counting):
-                        part.cancel()
-                    await asyncio.wait({connecting, working, *counting})
-                for task in (connecting, working):
+                    for task in running:
+                        task.cancel()
+                    await asyncio.wait(running)
+                for task in running:
                     if not task.cancelled():
                         task.result()
         finally:
@@ -126,6 +133,7 @@ class BatchConsumer:
             await intake.open(connection)
             self._intake = intake
             self._arrived.set()
+            self._connected.set()
             self._log.info("consumer_started")
             await intake.watch(connection)
         finally:
@@ -133,6 +141,13 @@ class BatchConsumer:
             intake.end()
             CONSUMER_RECONNECTS.labels(queue=self._queue).inc()
         raise BrokerUnavailable(f"The channel that consumes {self._queue} is gone.")
+
+    async def _bind(self) -> None:
+        """Bind the queue again: whoever unbinds it loses its events, and nobody is told."""
+        # Without a connection there is nothing to do: the next one comes back here at once.
+        if self._intake is not None:
+            with suppress(BrokerUnavailable):
+                await bind_again(self._url, self._queue)
 
     async def _work(self) -> None:
         while not self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""The broker's topology and its users' permissions, as data, and the two acts on it: declare and look.
+"""The broker's topology, as data, and the two acts on it: declare and look.
 
 Services never declare: the migrate step does, with the operator's credentials. Services only look (`missing`).
 """
@@ -67,15 +67,9 @@ class Binding:
     queue: str
     routing_key: str
 
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """What one broker user may do: anchored patterns over names, and the topics it may write, by exchange."""
-
-    configure: str
-    write: str
-    read: str
-    topics: dict[str, str] = field(default_factory=dict)
+    def __str__(self) -> str:
+        by = f" by {self.routing_key}" if self.routing_key else ""
+        return f"{self.queue} to {self.exchange}{by}"
 
 
 def dead_queue(queue: str) -> str:
@@ -163,45 +157,14 @@ BINDINGS: Final = (
 )
 
 
-def _service_permission(exchange: str, queue: str) -> Permission:
-    # Consumers write their dead letters themselves: they name the reason, and confirm before they acknowledge. Nobody
-    # writes to `dead` but the broker, which moves there what it gives up on.
-    writes = "|".join(_literally(name) for name in (exchange, dead_exchange(queue), replay_exchange(queue)))
-    return Permission(configure="^$", write=f"^({writes})$", read=f"^{_literally(queue)}([.]dead)?$")
+def bindings_of(queue: str) -> list[Binding]:
+    """The bindings that the consumer of `queue` renews: those of the queue, and by its own way those of its dead queue.
 
-
-def _literally(name: str) -> str:
-    return name.replace(".", "[.]")
-
-
-PERMISSIONS: Final[dict[str, Permission]] = {
-    "codes": _service_permission(EXCHANGE_CODES, QUEUE_CODES_REDEMPTIONS),
-    "redemption": _service_permission(EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT),
-    "webhooks": _service_permission(EXCHANGE_WEBHOOKS, QUEUE_WEBHOOKS_EVENTS),
-    "checkout": Permission(
-        configure="^$",
-        write=f"^{EXCHANGE_CHECKOUT}$",
-        read="^$",
-        topics={EXCHANGE_CHECKOUT: r"^checkout\."},
-    ),
-    "operator": Permission(configure=".*", write=".*", read=".*"),
-}
-"""By user name, in the vhost `mintwire`. Passwords are made where the broker is set up."""
-
-
-def permission_definitions(vhost: str = VHOST) -> dict[str, list[dict[str, str]]]:
-    """The permissions in the form of RabbitMQ's definitions file: `permissions` and `topic_permissions`."""
-    return {
-        "permissions": [
-            {"user": user, "vhost": vhost, "configure": p.configure, "write": p.write, "read": p.read}
-            for user, p in PERMISSIONS.items()
-        ],
-        "topic_permissions": [
-            {"user": user, "vhost": vhost, "exchange": exchange, "write": pattern, "read": "^$"}
-            for user, p in PERMISSIONS.items()
-            for exchange, pattern in p.topics.items()
-        ],
-    }
+    What goes through `dead` is left out, since reading that exchange would open the letters of other queues. The broker
+    keeps what it cannot route there.
+    """
+    own = (queue, dead_queue(queue))
+    return [binding for binding in BINDINGS if binding.queue in own and binding.exchange != EXCHANGE_DEAD]
 
 
 class TopologyConflict(BrokerRefused):
@@ -211,16 +174,21 @@ class TopologyConflict(BrokerRefused):
 async def declare(url: str) -> None:
     """Declare everything; safe to repeat.
 
-    Raises `TopologyConflict` (one line, naming the thing) where something exists with other arguments, and
-    `BrokerUnavailable` when the broker cannot be reached.
+    Raises `TopologyConflict` (one line, naming the things) where something exists with other arguments, after all else
+    was declared, and `BrokerUnavailable` when the broker cannot be reached.
     """
-    async with _channels(url) as ask:
-        for exchange in EXCHANGES:
-            await _declare_one(ask, "exchange", exchange.name, _declaring_exchange(exchange))
-        for queue in QUEUES:
-            await _declare_one(ask, "queue", queue.name, _declaring_queue(queue))
-        for binding in BINDINGS:
-            await ask(_binding(binding))
+    wanted = [(f"exchange {each.name}", _declaring_exchange(each)) for each in EXCHANGES]
+    wanted += [(f"queue {each.name}", _declaring_queue(each)) for each in QUEUES]
+    wanted += [(f"binding {each}", binding(each)) for each in BINDINGS]
+    conflicts = []
+    async with asking(url, "mintwire topology") as ask:
+        for thing, question in wanted:
+            try:
+                await ask(question)
+            except BrokerRefused as exc:
+                conflicts.append(f"{thing} cannot be declared: {exc}")
+    if conflicts:
+        raise TopologyConflict("; ".join(conflicts))
 
 
 async def missing(url: str, exchanges: Iterable[str] | None = None, queues: Iterable[str] | None = None) -> list[str]:
@@ -235,7 +203,7 @@ async def missing(url: str, exchanges: Iterable[str] | None = None, queues: Iter
     if exchanges is None and queues is None:
         looks = [(f"exchange {e.name}", _looking_at_exchange(e.name)) for e in EXCHANGES]
         looks += [(f"queue {q.name}", _looking_at_queue(q.name)) for q in QUEUES]
-    async with _channels(url) as ask:
+    async with asking(url, "mintwire topology") as ask:
         found = [(thing, await _problem(ask, question)) for thing, question in looks]
     return [f"{thing}{problem}" for thing, problem in found if problem is not None]
 
@@ -245,9 +213,9 @@ Ask = Callable[[Question], Awaitable[None]]
 
 
 @asynccontextmanager
-async def _channels(url: str) -> AsyncIterator[Ask]:
+async def asking(url: str, name: str) -> AsyncIterator[Ask]:
     """Yield a way to ask the broker; a refusal closes the channel, so the next question gets a new one."""
-    connection = await connect(url, "mintwire topology")
+    connection = await connect(url, name)
     channel: aiormq.abc.AbstractChannel | None = None
 
     async def ask(question: Question) -> None:
@@ -268,13 +236,6 @@ async def _channels(url: str) -> AsyncIterator[Ask]:
         await connection.close()
 
 
-async def _declare_one(ask: Ask, kind: str, name: str, question: Question) -> None:
-    try:
-        await ask(question)
-    except BrokerRefused as exc:
-        raise TopologyConflict(f"{kind} {name} cannot be declared: {exc}") from exc
-
-
 async def _problem(ask: Ask, question: Question) -> str | None:
     try:
         await ask(question)
@@ -293,8 +254,9 @@ def _declaring_queue(queue: Queue) -> Question:
     return lambda channel: channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
 
 
-def _binding(binding: Binding) -> Question:
-    return lambda channel: channel.queue_bind(binding.queue, binding.exchange, binding.routing_key)
+def binding(wanted: Binding) -> Question:
+    """The question that binds a queue; where it is bound already nothing changes."""
+    return lambda channel: channel.queue_bind(wanted.queue, wanted.exchange, wanted.routing_key)
 
 
 def _looking_at_exchange(name: str) -> Question:

@@ -9,7 +9,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from mintwire.stack.compose_definitions import development_password
-from shared.broker.topology import PERMISSIONS
+from shared.broker.permissions import PERMISSIONS
 from shared.config import ServiceSettings
 from tests.architecture.source import ROOT
 

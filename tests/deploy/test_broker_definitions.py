@@ -17,6 +17,7 @@ from mintwire.stack.compose_definitions import (
     hashes_from,
 )
 from shared.broker import topology
+from shared.broker.permissions import PERMISSIONS
 
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "deploy" / "rabbitmq" / "definitions.json"
@@ -45,7 +46,7 @@ def test_the_program_prints_the_committed_file() -> None:
 
 def test_there_is_no_guest_and_only_the_operator_manages() -> None:
     tags = {user["name"]: user["tags"] for user in committed()["users"]}
-    assert set(tags) == set(topology.PERMISSIONS)
+    assert set(tags) == set(PERMISSIONS)
     assert "guest" not in tags
     assert [name for name, given in tags.items() if given] == ["operator"]
 
@@ -56,9 +57,9 @@ def test_each_user_has_its_published_password() -> None:
 
 
 def test_own_passwords_are_salted_by_chance() -> None:
-    environment = {f"{user.upper()}_BROKER_PASSWORD": f"own-{user}" for user in topology.PERMISSIONS}
+    environment = {f"{user.upper()}_BROKER_PASSWORD": f"own-{user}" for user in PERMISSIONS}
     first, second = hashes_from(environment), hashes_from(environment)
-    for user in topology.PERMISSIONS:
+    for user in PERMISSIONS:
         assert is_password(first[user], f"own-{user}")
         assert is_password(second[user], f"own-{user}")
         assert first[user] != second[user]
@@ -66,7 +67,7 @@ def test_own_passwords_are_salted_by_chance() -> None:
 
 def test_a_forgotten_password_is_refused_by_name() -> None:
     """One forgotten user would keep a password that everybody knows."""
-    environment = {f"{user.upper()}_BROKER_PASSWORD": "own" for user in topology.PERMISSIONS}
+    environment = {f"{user.upper()}_BROKER_PASSWORD": "own" for user in PERMISSIONS}
     del environment["CHECKOUT_BROKER_PASSWORD"]
     with pytest.raises(ValueError, match="not set: CHECKOUT_BROKER_PASSWORD"):
         hashes_from(environment)

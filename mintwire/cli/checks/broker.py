@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mintwire.cli.checks.declared import check_declared
 from mintwire.cli.checks.findings import Finding, fine, wrong
+from mintwire.cli.checks.management import Management
 from shared.broker import topology
 from shared.broker.connection import BrokerRefused, BrokerUnavailable
 from shared.broker.depths import Depth, depths
@@ -15,8 +17,16 @@ MOST_WAITING = 10_000
 _DECLARE = "`mintwire doctor --fix`, or any service's `migrate`, declares what is missing"
 
 
-async def check_broker(url: str, *, is_fixing: bool) -> list[Finding]:
-    """Look at the broker with the operator's rights; `is_fixing` declares the topology first."""
+async def check_broker(url: str, management_url: str | None, *, is_fixing: bool) -> list[Finding]:
+    """Look at the broker with the operator's rights; `is_fixing` declares what is missing first."""
+    findings = await _over_amqp(url, is_fixing=is_fixing)
+    if not findings[0].is_ok:
+        return findings
+    management = Management.of(management_url, url) if management_url else None
+    return findings + await check_declared(management, is_fixing=is_fixing)
+
+
+async def _over_amqp(url: str, *, is_fixing: bool) -> list[Finding]:
     try:
         findings = [await _declared(url)] if is_fixing else []
         absent = await topology.missing(url)

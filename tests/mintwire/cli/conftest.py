@@ -18,7 +18,7 @@ from cyclopts import CycloptsError
 from mintwire.__main__ import app
 from tests.conftest import NewDatabase
 from tests.running import RunningServices, empty_broker, running_services
-from tests.servers import ROOT
+from tests.servers import ROOT, RunningServers
 
 DEADLINE_SECONDS = 60.0
 
@@ -106,12 +106,13 @@ async def services(new_migrated_database: NewDatabase, broker_urls: dict[str, st
 
 
 @pytest.fixture
-def environment(services: RunningServices, tmp_path: Path) -> dict[str, str]:
+def environment(services: RunningServices, servers: RunningServers, tmp_path: Path) -> dict[str, str]:
     """What the command is told; no stack is up where it looks."""
     return {
         "STACK_DIR": str(tmp_path / "no-stack"),
         **{f"MINTWIRE_{name.upper()}_URL": url for name, url in services.urls.items()},
         "MINTWIRE_AMQP_URL": services.broker_urls["operator"],
+        "MINTWIRE_MANAGEMENT_URL": servers.management_url(),
         "MINTWIRE_OPERATOR_TOKEN": services.operator_token,
     }
 

@@ -3,16 +3,20 @@
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiormq
 import pytest
 
 from mintwire.cli import checks
+from mintwire.cli.checks.management import Management
 from mintwire.cli.checks.services import check_service
 from mintwire.cli.client import CallFailed, fetch
 from mintwire.stack import ports
+from shared.broker.policies import POLICIES, Policy
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
 from tests.mintwire.cli.conftest import Merchant, Mintwire, until, without
@@ -28,10 +32,24 @@ EVERYTHING = {
         for fact in ("lives", "is ready", "maintenance", "has our time")
     ),
     *("broker answers", "broker topology", "unrouted is empty"),
+    *("broker's management answers", "broker bindings", "broker policies", "broker settings"),
     *(f"{queue} {fact}" for queue in WORK_QUEUES for fact in ("is consumed", "keeps up")),
     *(f"{queue}.dead is empty" for queue in WORK_QUEUES),
     *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
 }
+
+
+class Outranking(Policy):
+    """A policy that goes before ours."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return super().body | {"priority": 99}
+
+
+@pytest.fixture
+def management(mintwire: Mintwire) -> Management:
+    return Management.of(mintwire.environment["MINTWIRE_MANAGEMENT_URL"], mintwire.environment["MINTWIRE_AMQP_URL"])
 
 
 def broken(examined: Any) -> dict[str, Any]:
@@ -103,16 +121,24 @@ async def test_a_missing_queue_is_found_and_declared(mintwire: Mintwire, service
     assert broken(await mintwire.json("doctor")) == {}
 
 
-async def test_a_lost_binding_is_restored_and_what_missed_it_replayed(mintwire: Mintwire) -> None:
+async def test_a_lost_binding_is_restored_and_what_missed_it_replayed(
+    mintwire: Mintwire, services: RunningServices
+) -> None:
+    code = (await mintwire.json("code", "generate"))["code"]
+    # While it runs it would bind its queue again by itself.
+    assert await services["redemption"].stop() == 0
     await on_channel(
         mintwire, lambda channel: channel.queue_unbind("redemption.checkout", "checkout", "checkout.completed")
     )
-    code = (await mintwire.json("code", "generate"))["code"]
+    await mintwire("checkout", "complete", code, "--timeout", "0.5", code=3)
     await mintwire("checkout", "complete", code, "--timeout", "0.5", code=3)
     wrong = broken(await mintwire.json("doctor", code=1))
-    assert set(wrong) == {"unrouted is empty"}
+    assert wrong["broker bindings"]["detail"] == "missing: redemption.checkout to checkout by checkout.completed"
+    assert "doctor --fix" in wrong["broker bindings"]["remedy"]
     assert "doctor --fix" in wrong["unrouted is empty"]["remedy"]
-    await fix(mintwire)
+    assert "broker bindings" not in broken(await fix(mintwire))
+    services["redemption"].start()
+    await services["redemption"].ready()
     assert (await mintwire.json("dead", "replay", "unrouted", "--all"))["replayed"] == 1
 
     async def is_used() -> bool:
@@ -126,11 +152,57 @@ async def test_a_thing_that_exists_otherwise_cannot_be_declared(mintwire: Mintwi
     await on_channel(mintwire, lambda channel: channel.queue_declare("unrouted", durable=True))
     try:
         wrong = broken(await mintwire.json("doctor", "--fix", code=1))
-        assert set(wrong) == {"declaring the topology"}
+        assert set(wrong) == {"declaring the topology", "broker settings"}
         assert "unrouted" in wrong["declaring the topology"]["detail"]
+        assert wrong["broker settings"]["detail"] == "declared otherwise: queue unrouted"
     finally:
         await on_channel(mintwire, lambda channel: channel.queue_delete("unrouted"))
         await fix(mintwire)
+    assert broken(await mintwire.json("doctor")) == {}
+
+
+async def test_policies_that_are_missing_changed_or_outranked_are_named_and_set(
+    mintwire: Mintwire, management: Management
+) -> None:
+    """Without its limit a dead queue grows until the disk is full; a policy of somebody's own may hide ours."""
+    dead, unrouted = POLICIES
+    await management.put_policy(replace(dead, max_length=5))
+    await management._ask("DELETE", "policies", unrouted.name)
+    wrong = broken(await mintwire.json("doctor", code=1))
+    assert set(wrong) == {"broker policies"}
+    detail = wrong["broker policies"]["detail"]
+    assert f"{dead.name} is not as it should be" in detail
+    assert f"missing: {unrouted.name}" in detail
+    assert broken(await fix(mintwire)) == {}
+    other = Outranking("somebody-s-own", "^unrouted$", 7)
+    await management.put_policy(other)
+    try:
+        wrong = broken(await mintwire.json("doctor", "--fix", code=1))
+        assert set(wrong) == {"broker policies"}
+        assert wrong["broker policies"]["detail"] == f"unrouted follows somebody-s-own in place of {unrouted.name}"
+    finally:
+        await management._ask("DELETE", "policies", other.name)
+    assert broken(await mintwire.json("doctor")) == {}
+
+
+async def test_without_the_management_api_it_says_what_it_cannot_see(mintwire: Mintwire) -> None:
+    mintwire.environment = without(mintwire.environment, "MINTWIRE_MANAGEMENT_URL")
+    wrong = broken(await mintwire.json("doctor", code=1))
+    assert set(wrong) == {"broker bindings"}
+    assert "AMQP does not list them" in wrong["broker bindings"]["detail"]
+    assert "MINTWIRE_MANAGEMENT_URL" in wrong["broker bindings"]["remedy"]
+
+
+async def test_a_management_api_that_refuses_or_is_away_is_found(mintwire: Mintwire) -> None:
+    api = mintwire.environment["MINTWIRE_MANAGEMENT_URL"]
+    place = urlsplit(api).netloc.rpartition("@")[2]
+    for netloc in (f"operator:secret-word@{place}", f"redemption:redemption-test@{place}", "127.0.0.1:9"):
+        mintwire.environment["MINTWIRE_MANAGEMENT_URL"] = f"http://{netloc}"
+        shown = await mintwire("doctor", "--json", code=1)
+        assert set(broken(shown.json)) == {"broker's management answers"}
+        assert "secret-word" not in shown.out + shown.err
+    # Without a user in it, it takes the broker's.
+    mintwire.environment["MINTWIRE_MANAGEMENT_URL"] = f"http://{place}/"
     assert broken(await mintwire.json("doctor")) == {}
 
 

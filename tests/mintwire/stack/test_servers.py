@@ -7,15 +7,19 @@ import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiormq
 import asyncpg
 import psutil
 import pytest
 
+from mintwire.cli.checks.management import Management
+from mintwire.cli.client import CallFailed
 from mintwire.stack import processes
 from mintwire.stack.servers import Servers
 from shared.broker import topology
+from shared.broker.policies import POLICIES
 from tests.databases import named
 from tests.mintwire.stack.driven import Stack, wait_until
 
@@ -80,6 +84,16 @@ class TestRabbitMQ:
             with pytest.raises(aiormq.exceptions.ProbableAuthenticationError):
                 await aiormq.connect(f"amqp://{user}@{address}")
 
+    async def test_only_the_operator_gets_into_its_management(self, own: Servers) -> None:
+        operator = Management.of(own.management_url, own.broker_url("operator"))
+        assert {each["name"] for each in await operator.list("policies")} == {each.name for each in POLICIES}
+        service = urlsplit(own.broker_url("codes"))
+        for user, password in (("codes", service.password or ""), ("guest", "guest"), ("operator", "wrong")):
+            stranger = Management.of(own.rabbitmq.management_url(user, password), own.broker_url("operator"))
+            with pytest.raises(CallFailed) as refused:
+                await stranger.list("queues")
+            assert refused.value.status == 401
+
     async def test_a_message_over_the_limit_is_refused(self, own: Servers) -> None:
         await topology.declare(own.broker_url("operator"))
         connection = await aiormq.connect(own.broker_url("operator"))
@@ -88,13 +102,13 @@ class TestRabbitMQ:
             await channel.basic_publish(b"x" * (topology.MESSAGE_LIMIT_BYTES + 1), exchange="checkout")
         await connection.close()
 
-    def test_it_listens_for_amqp_and_for_its_own_tools_on_loopback_only(self, own: Servers) -> None:
-        """The registry and the port for tools would hand over the whole broker; management is not there at all."""
+    def test_it_listens_on_loopback_only(self, own: Servers) -> None:
+        """The registry and the port for its own tools would hand over the whole broker, and so would management."""
         registry = processes.load(own.folder / "rabbitmq" / "epmd.json")
         assert registry is not None
         broker = listeners(broker_pid(own))
-        assert len(broker) == 2
-        assert ("127.0.0.1", own.rabbitmq.port) in broker
+        assert len(broker) == 3
+        assert {("127.0.0.1", own.rabbitmq.port), ("127.0.0.1", own.rabbitmq.management_port)} < broker
         assert {host for host, _ in broker | listeners(registry.pid)} <= {"127.0.0.1", "::1"}
 
     async def test_after_a_kill_it_comes_back_with_its_messages_at_the_same_address(self, own: Servers) -> None:

@@ -69,7 +69,8 @@ class TestAStackThatIsUp:
         assert stat.S_IMODE((stack.folder / "stack.json").stat().st_mode) == 0o600
         facts = stack.facts
         assert set(facts) == {
-            *("services", "database_url", "amqp_url", "operator_token", "program", "partner", "receiver")
+            *("services", "database_url", "amqp_url", "management_url", "operator_token"),
+            *("program", "partner", "receiver"),
         }
         assert set(facts["services"]) == {"codes", "redemption", "webhooks"}
         assert set(facts["program"]) == set(facts["partner"]) == {"id", "api_key"}
@@ -78,7 +79,7 @@ class TestAStackThatIsUp:
     def test_no_secret_can_be_read_by_others(self, stack: Stack) -> None:
         facts = stack.facts
         secrets = [facts["operator_token"], facts["partner"]["api_key"], facts["receiver"]["secret"]]
-        secrets += [urlsplit(facts[name]).password for name in ("database_url", "amqp_url")]
+        secrets += [urlsplit(facts[name]).password for name in ("database_url", "amqp_url", "management_url")]
         for path in stack.folder.rglob("*"):
             if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077 and path.stat().st_size < 1_000_000:
                 text = path.read_bytes()

@@ -16,6 +16,7 @@ from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
 from shared.broker import topology
 from shared.broker.depths import depths
+from shared.broker.permissions import PERMISSIONS
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import utc_now
@@ -210,7 +211,7 @@ async def test_a_broker_that_stops_and_comes_back_empty_delays_only_what_is_new(
     tmp_path: Path,
 ) -> None:
     """Retries go on without it, and what it was not told of stays in the outbox of whoever has to say it."""
-    urls = {user: own_broker.url(user, BROKER_PASSWORDS[user], VHOST) for user in topology.PERMISSIONS}
+    urls = {user: own_broker.url(user, BROKER_PASSWORDS[user], VHOST) for user in PERMISSIONS}
     await topology.declare(urls["operator"])
     merchant = await make_merchant(admin, utc_now())
     async with (

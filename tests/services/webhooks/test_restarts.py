@@ -61,7 +61,9 @@ def own_postgres(test_run: Path, servers: RunningServers, vhost: str) -> Iterato
     try:
         for service in ("codes", "webhooks"):
             database = named(server.url, "mintwire")
-            migrate(service, database, RunningServers(server.url, servers.broker_address), vhost)
+            migrate(
+                service, database, RunningServers(server.url, servers.broker_address, servers.management_address), vhost
+            )
         yield server
     finally:
         server.stop()

@@ -44,6 +44,25 @@ async def test_a_session_is_begun_anew_after_each_loss(proxy: Proxy) -> None:
     assert all(connection.is_over for connection in sessions)
 
 
+async def test_a_task_that_is_cancelled_while_it_closes_ends(proxy: Proxy) -> None:
+    """Were the cancellation swallowed, a task that runs for ever would run on, and the process could not stop."""
+    is_closing = asyncio.Event()
+
+    async def run() -> None:
+        connection = await connect(proxy.url, "test")
+        proxy.silence()
+        is_closing.set()
+        await connection.close()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(run())
+    await is_closing.wait()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=20)
+    assert done
+    assert task.cancelled()
+
+
 async def test_a_defect_in_a_session_comes_out(url: str) -> None:
     async def session(_: Connection) -> None:
         raise ZeroDivisionError

@@ -1,0 +1,57 @@
+"""The broker's management API, as far as the command needs it: what there is in the vhost, and our policies there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from aiohttp import encode_basic_auth
+
+from mintwire.cli.checks.findings import MOST_SECONDS
+from mintwire.cli.client import CallFailed, address, ask, refusal
+from shared.broker.policies import Policy
+
+
+@dataclass(frozen=True, repr=False)
+class Management:
+    """One user's view of one vhost; raises `CallFailed` when the API refuses or is not there."""
+
+    base: str
+    authorization: str
+    vhost: str
+
+    @classmethod
+    def of(cls, management_url: str, amqp_url: str) -> Management:
+        """Take the vhost from the broker's URL, and the user too where the API's URL names none."""
+        api, broker = urlsplit(management_url), urlsplit(amqp_url)
+        user = api if api.username else broker
+        place = api._replace(netloc=api.netloc.rpartition("@")[2]).geturl()
+        return cls(
+            address(place, "api"),
+            encode_basic_auth(unquote(user.username or ""), unquote(user.password or "")),
+            unquote(broker.path[1:]) or "/",
+        )
+
+    async def list(self, what: str, *columns: str) -> list[dict[str, Any]]:
+        """Return everything of one kind in the vhost: `exchanges`, `queues`, `bindings`, `policies`."""
+        found = await self._ask("GET", what, query={"columns": ",".join(columns)} if columns else {})
+        if not isinstance(found, list):
+            raise CallFailed(f"{self.base} answered something else than a broker's management API would")
+        return found
+
+    async def put_policy(self, policy: Policy) -> None:
+        """Set one of our policies, whatever bore its name before."""
+        await self._ask("PUT", "policies", policy.name, body=policy.body)
+
+    async def _ask(self, method: str, what: str, *name: str, **asked: Any) -> Any:
+        url = address(self.base, what, self.vhost, *name)
+        headers = {"Authorization": self.authorization}
+        answer = await ask(method, url, headers=headers, seconds=MOST_SECONDS, **asked)
+        if answer.status >= 400:
+            raise CallFailed(f"{method} {url}: {_reason(answer.value) or refusal(answer)}", answer.status)
+        return answer.value
+
+
+def _reason(value: object) -> str | None:
+    return str(value["reason"]) if isinstance(value, dict) and value.get("reason") else None

@@ -1,0 +1,63 @@
+"""The broker's policies, as data: limits for queues that exist already, whose arguments nobody can change any more.
+
+AMQP cannot set them. Where the broker is ours to configure its definitions have them; elsewhere an operator sets them
+through the management API (`mintwire doctor --fix`).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.broker.permissions import one_of
+from shared.broker.topology import QUEUE_UNROUTED, QUEUES, UNROUTED_MAX_LENGTH, VHOST, WORK_QUEUES, dead_queue
+
+DEAD_MAX_LENGTH: Final = 100_000
+# Letters may be as large as the broker lets messages be, so their number alone would not bound the disk.
+MAX_BYTES: Final = 1024**3
+# One policy holds for a queue, the one with the highest priority; those that people write usually have 0.
+PRIORITY: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A limit for all queues whose names match; what is beyond it is refused, never dropped."""
+
+    name: str
+    pattern: str
+    max_length: int
+    max_bytes: int = MAX_BYTES
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What the policy says, in the broker's words."""
+        # On a quorum queue this goes before an `x-overflow` among its arguments, as `unrouted` has.
+        return {"max-length": self.max_length, "max-length-bytes": self.max_bytes, "overflow": "reject-publish"}
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The policy as the management API takes and gives it."""
+        return {
+            "pattern": self.pattern,
+            "apply-to": "queues",
+            "priority": PRIORITY,
+            "definition": self.definition,
+        }
+
+    def queues(self) -> list[str]:
+        """The queues of the topology that it is meant for."""
+        return [queue.name for queue in QUEUES if re.search(self.pattern, queue.name)]
+
+
+POLICIES: Final = (
+    Policy(
+        "mintwire-dead",
+        one_of(*(dead_queue(name) for name in WORK_QUEUES)),
+        DEAD_MAX_LENGTH,
+    ),
+    Policy("mintwire-unrouted", one_of(QUEUE_UNROUTED), UNROUTED_MAX_LENGTH),
+)
+
+
+def policy_definitions(vhost: str = VHOST) -> list[dict[str, Any]]:
+    """The policies in the form of RabbitMQ's definitions file."""
+    return [{"vhost": vhost, "name": policy.name, **policy.body} for policy in POLICIES]
