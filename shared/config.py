@@ -78,6 +78,8 @@ class ServiceSettings(BaseSettings):
     admin_database_url: SecretStr | None = None
     amqp_url: SecretStr
     admin_amqp_url: SecretStr | None = None
+    # Without one there is no operators' API.
+    operator_token: SecretStr | None = Field(default=None, min_length=16)
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
@@ -101,6 +103,10 @@ class ServiceSettings(BaseSettings):
         if self.environment == "production" and (names := self.published_defaults()):
             listed = ", ".join(names)
             raise ValueError(f"In production these settings need values of their own: {listed}.")
+
+    def operator_token_text(self) -> str | None:
+        """Return the operator's token, if there is one."""
+        return self.operator_token.get_secret_value() if self.operator_token else None
 
     def migration_urls(self) -> dict[str, str]:
         """Return the URLs that `migrate` needs, by what they lead to; raises ValueError without the operator's."""

@@ -189,7 +189,7 @@ def _environment(
         f"{prefix}_AMQP_URL": broker_urls[name],
         f"{prefix}_LOG_FORMAT": "console",
         f"{prefix}_DATABASE_POOL_SIZE": "4",
-        "CODES_OPERATOR_TOKEN": OPERATOR_TOKEN,
+        f"{prefix}_OPERATOR_TOKEN": OPERATOR_TOKEN,
         "CODES_SECRET_KEY": SECRET_KEY,
         # Without that service nothing listens at the discard port.
         "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{taken.get('redemption', 9)}",

@@ -63,6 +63,7 @@ from shared.clock import Clock, utc_now
 from shared.config import decode_secret_key
 from shared.database import pool
 from shared.database.credentials import CredentialReader
+from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
@@ -75,6 +76,7 @@ from shared.process import serve_http, supervise
 from shared.readiness import Parts
 from shared.web import build_application
 from shared.web.health import Ready
+from shared.web.operator import OPERATING, Operating
 
 SERVICE = "codes"
 DRAIN_SECONDS = 5.0
@@ -114,7 +116,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             use_cases,
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks]),
-            settings.operator_token.get_secret_value(),
+            Operating(settings.operator_token_text(), History(database)),
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
 
@@ -193,7 +195,9 @@ def build_use_cases(
     )
 
 
-def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready, operator_token: str) -> web.Application:
+def build_app(
+    use_cases: UseCases, credentials: CredentialReader, ready: Ready, operating: Operating
+) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
@@ -202,8 +206,9 @@ def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready, 
         ready=ready,
         title="Mintwire codes",
         version="1",
-        operator_token=operator_token,
+        operator_token=operating.token,
         translate=translate,
     )
     app[USE_CASES] = use_cases
+    app[OPERATING] = operating
     return app

@@ -25,6 +25,7 @@ from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
 from shared.database import pool
 from shared.database.credentials import CredentialReader
+from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
@@ -36,6 +37,7 @@ from shared.process import serve_http, supervise
 from shared.readiness import Parts
 from shared.web import build_application
 from shared.web.health import Ready
+from shared.web.operator import OPERATING, Operating
 
 SERVICE = "redemption"
 DRAIN_SECONDS = 5.0
@@ -61,7 +63,8 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             Periodic("purge_reservations", INTERVAL_SECONDS, PurgeReservations(database, utc_now)),
         ]
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
-        app = build_app(use_cases, CredentialReader(database, utc_now), ready)
+        operating = Operating(settings.operator_token_text(), History(database))
+        app = build_app(use_cases, CredentialReader(database, utc_now), ready, operating)
         async with use_cases.decide.running(), serve_http(app, settings.host, settings.port) as server:
 
             async def finish() -> None:
@@ -98,7 +101,9 @@ def build_use_cases(
     )
 
 
-def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) -> web.Application:
+def build_app(
+    use_cases: UseCases, credentials: CredentialReader, ready: Ready, operating: Operating
+) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
@@ -107,9 +112,11 @@ def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) 
         ready=ready,
         title="Mintwire redemption",
         version="1",
+        operator_token=operating.token,
         translate=translate,
     )
     app[USE_CASES] = use_cases
+    app[OPERATING] = operating
     return app
 
 

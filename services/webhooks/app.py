@@ -59,6 +59,7 @@ from shared.clock import Clock, utc_now
 from shared.config import decode_secret_keys
 from shared.database import pool
 from shared.database.credentials import CredentialReader
+from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database
@@ -70,6 +71,7 @@ from shared.process import serve_http, supervise
 from shared.readiness import Parts
 from shared.web import build_application
 from shared.web.health import Ready
+from shared.web.operator import OPERATING, Operating
 
 SERVICE: Final = "webhooks"
 DRAIN_SECONDS: Final = 2.0
@@ -124,9 +126,10 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 database,
                 publisher,
                 consumer,
-                [*dispatcher.tasks, *consumer.tasks, *relay.tasks, worker.task, *tasks],
+                [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks],
                 dispatcher=(dispatcher, "no claim of due deliveries lately"),
             ),
+            Operating(settings.operator_token_text(), History(database)),
         )
         async with serve_http(app, settings.host, settings.port) as server:
 
@@ -235,7 +238,9 @@ def build_use_cases(
     )
 
 
-def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) -> web.Application:
+def build_app(
+    use_cases: UseCases, credentials: CredentialReader, ready: Ready, operating: Operating
+) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
@@ -244,8 +249,10 @@ def build_app(use_cases: UseCases, credentials: CredentialReader, ready: Ready) 
         ready=ready,
         title="Mintwire webhooks",
         version="1",
+        operator_token=operating.token,
         translate=translate,
         webhooks=WEBHOOKS,
     )
     app[USE_CASES] = use_cases
+    app[OPERATING] = operating
     return app

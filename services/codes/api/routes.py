@@ -20,6 +20,7 @@ from services.codes.api import (
     query_coupons,
     quota,
 )
+from shared.web.operator import operator_routes
 
 ROUTES: Final = (
     *partner.ROUTES,
@@ -38,4 +39,5 @@ ROUTES: Final = (
     *promotional_codes.ROUTES,
     *query_coupons.ROUTES,
     *audit_log.ROUTES,
+    *operator_routes("codes"),
 )

@@ -3,6 +3,12 @@
 from typing import Final
 
 from services.redemption.api import redemptions, reservations, validations
+from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
-ROUTES: Final[tuple[Route, ...]] = (*validations.ROUTES, *reservations.ROUTES, *redemptions.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *validations.ROUTES,
+    *reservations.ROUTES,
+    *redemptions.ROUTES,
+    *operator_routes("redemption"),
+)

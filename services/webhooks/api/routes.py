@@ -15,6 +15,7 @@ from services.webhooks.api import (
     publishing,
     replays,
 )
+from shared.web.operator import operator_routes
 
 ROUTES: Final = (
     *endpoints.ROUTES,
@@ -27,5 +28,6 @@ ROUTES: Final = (
     *event_types.ROUTES,
     *listeners.ROUTES,
     *meta.ROUTES,
+    *operator_routes("webhooks"),
 )
 WEBHOOKS: Final = outgoing.WEBHOOKS

@@ -6,7 +6,7 @@ from datetime import datetime
 from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, DeliveryStatus
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store.deliveries import to_delivery
-from services.webhooks.store.filters import like
+from shared.database.filters import like
 from shared.database.pool import Connection
 
 LIST_DEAD_LETTERS = """

@@ -16,8 +16,8 @@ from services.webhooks.domain.deliveries import (
     RecordedAttempt,
 )
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.store.filters import like
 from services.webhooks.store.intake import NewMessage
+from shared.database.filters import like
 from shared.database.pool import Connection
 from shared.ids import earliest_id
 

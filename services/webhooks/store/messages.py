@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage, Published
-from services.webhooks.store.filters import like
+from shared.database.filters import like
 from shared.database.pool import Connection
 
 # A page looks at a bounded number of forms, so that a rare type costs no more among millions of messages than among a

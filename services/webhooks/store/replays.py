@@ -7,7 +7,7 @@ from typing import Any
 
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.replays import Replay, ReplayProgress, Step
-from services.webhooks.store.filters import like_any
+from shared.database.filters import like_any
 from shared.database.pool import Connection
 
 INSERT_REPLAY = """

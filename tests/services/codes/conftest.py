@@ -17,10 +17,12 @@ from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
+from shared.database.history import History
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
+from shared.web.operator import Operating
 from tests.databases import Database
 
 OPERATOR_TOKEN = "operator-token-for-tests"
@@ -147,7 +149,7 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
     ):
         runner = build_runner(pool, clock, hand_over)
         use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake, redemption)
-        app = build_app(use_cases, CredentialReader(pool, clock), ready, OPERATOR_TOKEN)
+        app = build_app(use_cases, CredentialReader(pool, clock), ready, Operating(OPERATOR_TOKEN, History(pool)))
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
             yield Service(http, pool, clock, use_cases, app, handed_over, runner)
 

@@ -19,9 +19,11 @@ from services.redemption.consumers import CheckoutConsumer
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker.consumer import Received, Reject
 from shared.database.credentials import CredentialReader
+from shared.database.history import History
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
+from shared.web.operator import Operating
 from tests.databases import Database
 from tests.services.redemption.merchant import NOW, Merchant
 
@@ -131,7 +133,7 @@ async def open_shop(
         return Report({"database": "ok"})
 
     cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
-    app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready)
+    app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready, Operating(None, History(pool)))
     async with cases.decide.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)
 

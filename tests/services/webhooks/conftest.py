@@ -30,6 +30,7 @@ from shared import api_keys
 from shared.broker.messages import Received, Reject
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
+from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
@@ -38,6 +39,7 @@ from shared.events.envelope import OutboxEvent
 from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
 from shared.web.health import Report
+from shared.web.operator import Operating
 from tests.databases import Database
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
@@ -286,7 +288,7 @@ async def running_service(
         use_cases = build_use_cases(
             pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, acts.extend
         )
-        app = build_app(use_cases, CredentialReader(pool, clock), ready)
+        app = build_app(use_cases, CredentialReader(pool, clock), ready, Operating(None, History(pool)))
         take_in = TakeInEvents(pool, dispatcher, clock)
         admin = await asyncpg.connect(database.admin)
         running = asyncio.create_task(_run(dispatcher if sends else None, worker if replays else None, hub))

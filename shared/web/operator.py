@@ -1,0 +1,96 @@
+"""The operators' API that every service has, `/v1/operator/{service}/…`: for the operator's token and nobody else.
+
+It knows no database: what it shows comes in as protocols, which `app` fills in.
+"""
+
+import base64
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+from pydantic import Field
+
+from shared.events.envelope import OutboxEvent
+from shared.events.history import HistoryFilter, HistoryPage
+from shared.web.models import Instant, ResponseModel, Text
+from shared.web.paging import Page, PageQuery, encode_cursor
+from shared.web.problems import invalid_field
+from shared.web.request import Request
+from shared.web.responses import page_response
+from shared.web.routes import Route
+
+
+class ReadsHistory(Protocol):
+    """The history of a service's own events."""
+
+    async def page(self, wanted: HistoryFilter, after: uuid.UUID | None, limit: int) -> HistoryPage:
+        """Return the next page of the events that fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """What the operators' API of a service stands on. Without a token nobody gets in."""
+
+    token: str | None
+    history: ReadsHistory
+
+
+OPERATING: Final = web.AppKey("operating", Operating)
+
+
+class HistoryQuery(PageQuery):
+    """Which events to list; what is given must all fit."""
+
+    type: Text | None = Field(None, description="A type, or a group such as code.*")
+    program_id: Text | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class EventData(ResponseModel):
+    """An event, byte for byte as it was published."""
+
+    id: str
+    type: str
+    body_base64: str
+
+
+async def list_events(request: Request) -> web.StreamResponse:
+    """List events of the service's history."""
+    query = request.query(HistoryQuery)
+    wanted = HistoryFilter(query.type, _program_id(query.program_id), query.since, query.until)
+    page = await request.dependency(OPERATING).history.page(wanted, query.last_id, query.limit)
+    cursor = encode_cursor(page.next_after) if page.next_after else None
+    return page_response([_data(event) for event in page.events], cursor)
+
+
+def _program_id(text: str | None) -> uuid.UUID | None:
+    try:
+        return None if text is None else uuid.UUID(text)
+    except ValueError:
+        raise invalid_field("program_id", "must be the id of a program") from None
+
+
+def _data(event: OutboxEvent) -> EventData:
+    return EventData(id=str(event.id), type=event.type, body_base64=base64.b64encode(event.body).decode())
+
+
+_COMMON: Final[dict[str, Any]] = {"tag": "operator", "security": "operator", "family": "management"}
+
+
+def operator_routes(service: str) -> tuple[Route, ...]:
+    """Return the routes for one service; each service has its own, so that all of them can live behind one origin."""
+    return (
+        Route(
+            method="GET",
+            path=f"/v1/operator/{service}/events",
+            handler=list_events,
+            summary="List events that the service has published, oldest first",
+            description="Goes back as far as the history is kept. A page may be short or empty before the end; go on "
+            "while there is a `meta.next_cursor`. `mintwire events republish` publishes what it finds here again.",
+            query=HistoryQuery,
+            responses={200: Page[EventData]},
+            **_COMMON,
+        ),
+    )
