@@ -4,12 +4,11 @@ AMQP cannot set them. Where the broker is ours to configure its definitions have
 through the management API (`mintwire doctor --fix`).
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.broker.permissions import one_of
-from shared.broker.topology import QUEUE_UNROUTED, QUEUES, UNROUTED_MAX_LENGTH, VHOST, WORK_QUEUES, dead_queue
+from shared.broker.topology import QUEUE_UNROUTED, UNROUTED_MAX_LENGTH, VHOST, WORK_QUEUES, dead_queue
 
 DEAD_MAX_LENGTH: Final = 100_000
 # Letters may be as large as the broker lets messages be, so their number alone would not bound the disk.
@@ -20,10 +19,10 @@ PRIORITY: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A limit for all queues whose names match; what is beyond it is refused, never dropped."""
+    """A limit for some queues; what is beyond it is refused, never dropped."""
 
     name: str
-    pattern: str
+    queues: tuple[str, ...]
     max_length: int
     max_bytes: int = MAX_BYTES
 
@@ -37,24 +36,16 @@ class Policy:
     def body(self) -> dict[str, Any]:
         """The policy as the management API takes and gives it."""
         return {
-            "pattern": self.pattern,
+            "pattern": one_of(*self.queues),
             "apply-to": "queues",
             "priority": PRIORITY,
             "definition": self.definition,
         }
 
-    def queues(self) -> list[str]:
-        """The queues of the topology that it is meant for."""
-        return [queue.name for queue in QUEUES if re.search(self.pattern, queue.name)]
-
 
 POLICIES: Final = (
-    Policy(
-        "mintwire-dead",
-        one_of(*(dead_queue(name) for name in WORK_QUEUES)),
-        DEAD_MAX_LENGTH,
-    ),
-    Policy("mintwire-unrouted", one_of(QUEUE_UNROUTED), UNROUTED_MAX_LENGTH),
+    Policy("mintwire-dead", tuple(dead_queue(name) for name in WORK_QUEUES), DEAD_MAX_LENGTH),
+    Policy("mintwire-unrouted", (QUEUE_UNROUTED,), UNROUTED_MAX_LENGTH),
 )
 
 

@@ -92,7 +92,7 @@ def _policy_faults(policy: Policy, known: Mapping[str, Any] | None, queues: list
     if any(known.get(name) != value for name, value in policy.body.items()):
         yield f"{policy.name} is not as it should be"
     for queue in queues:
-        if queue["name"] in policy.queues() and (other := queue.get("policy")) != policy.name:
+        if queue["name"] in policy.queues and (other := queue.get("policy")) != policy.name:
             yield f"{queue['name']} follows {other or 'none'} in place of {policy.name}"
 
 

@@ -174,7 +174,7 @@ async def test_policies_that_are_missing_changed_or_outranked_are_named_and_set(
     assert f"{dead.name} is not as it should be" in detail
     assert f"missing: {unrouted.name}" in detail
     assert broken(await fix(mintwire)) == {}
-    other = Outranking("somebody-s-own", "^unrouted$", 7)
+    other = Outranking("somebody-s-own", unrouted.queues, 7)
     await management.put_policy(other)
     try:
         wrong = broken(await mintwire.json("doctor", "--fix", code=1))
