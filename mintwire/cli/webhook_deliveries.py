@@ -89,6 +89,16 @@ async def retry(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON
 
 
 @command
+async def cancel(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
+    """Give a pending delivery up; nothing more is sent of it.
+
+    Example: mintwire webhook cancel 0192…
+    """
+    target = read_target()
+    show(await fetch("POST", path(target, "deliveries", delivery_id, "cancel"), key=key_of(target, program)), as_json)
+
+
+@command
 async def replay(
     endpoint_id: str,
     *,
@@ -195,4 +205,4 @@ async def resend(
     show_many(answer["data"], ("endpoint_id", "delivery_id", "is_due"), as_json)
 
 
-COMMANDS = (deliveries, attempts, retry, replay, messages, resend)
+COMMANDS = (deliveries, attempts, retry, cancel, replay, messages, resend)

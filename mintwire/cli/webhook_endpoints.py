@@ -1,11 +1,10 @@
-"""`mintwire webhook`: endpoints made, tried, looked at, and given new keys."""
+"""`mintwire webhook`: endpoints made, tried and looked at."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
@@ -109,33 +108,6 @@ async def create(
 
 
 @command
-async def rotate(
-    endpoint_id: str,
-    *,
-    grace_seconds: Annotated[int, Parameter(validator=Number(gte=0, lte=604_800))] = 86_400,
-    algorithm: Annotated[Literal["hmac", "ed25519"] | None, Parameter(negative=())] = None,
-    program: AsProgram = False,
-    as_json: AsJSON = False,
-) -> None:
-    """Give an endpoint a new signing key and show it, this once; the old one signs beside it for a while.
-
-    Example: mintwire webhook rotate 0192… --grace-seconds 3600
-
-    Parameters
-    ----------
-    grace_seconds
-        For how long the old key signs too.
-    algorithm
-        Which key; all that sign by default.
-    """
-    target = read_target()
-    body = given(grace_period_seconds=grace_seconds, algorithm=algorithm)
-    url = path(target, "endpoints", endpoint_id, "keys", "rotate")
-    made = await fetch("POST", url, key=key_of(target, program), body=body)
-    show({name: made[name] for name in ("id", "signing", "secret", "public_key")}, as_json)
-
-
-@command
 async def stats(
     endpoint_id: str,
     *,
@@ -170,4 +142,4 @@ async def rules(*, as_json: AsJSON = False) -> None:
     show(await fetch("GET", address(read_target().webhooks_url, "v1", "meta")), as_json)
 
 
-COMMANDS = (endpoints, create, rotate, stats, rules)
+COMMANDS = (endpoints, create, stats, rules)

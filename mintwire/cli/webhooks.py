@@ -8,7 +8,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from mintwire.cli import webhook_dead, webhook_deliveries, webhook_endpoints, webhook_message
+from mintwire.cli import (
+    webhook_changes,
+    webhook_dead,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_keys,
+    webhook_message,
+)
 from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
 from mintwire.cli.listening import Listener, stopped_by_signals, usual_name
@@ -16,12 +23,13 @@ from mintwire.cli.output import AsJSON, Misused, command
 from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path
 from mintwire.terminal import write_json, write_line
 
-app = App(name="webhook", help="Listen for webhooks, make and try endpoints, look into deliveries, send again.")
+app = App(name="webhook", help="Listen for webhooks, make, try and change endpoints, look into deliveries, send again.")
 app.command(webhook_dead.app)
 app.command(webhook_message.app)
-for each in (*webhook_endpoints.COMMANDS, *webhook_deliveries.COMMANDS):
+for each in (*webhook_endpoints.COMMANDS, *webhook_keys.COMMANDS, *webhook_deliveries.COMMANDS):
     app.command(each)
 app.command(webhook_endpoints.send_test, name="test")
+webhook_changes.add_to(app)
 
 
 @app.command
