@@ -9,7 +9,7 @@ from shared.web import docs_page, health
 from shared.web.authentication import Authenticate, Gate
 from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
-from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness, Ready
+from shared.web.health import LOOP_LAG, NAME, READINESS, LoopLag, Readiness, Ready
 from shared.web.openapi import Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import Request
@@ -56,6 +56,7 @@ def build_application(
     its own errors to refusals. `ready` maps each part to `ok` or a reason.
     """
     app = web.Application(handler_args=_PROTOCOL, client_max_size=0)
+    app[NAME] = service
     app[READINESS] = Readiness(ready)
     app[LOOP_LAG] = LoopLag()
     app.cleanup_ctx.append(health.watch_loop)

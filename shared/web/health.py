@@ -75,15 +75,17 @@ class Readiness:
         return report
 
 
+NAME: Final = web.AppKey("name", str)
 READINESS: Final = web.AppKey("readiness", Readiness)
 LOOP_LAG: Final = web.AppKey("loop_lag", LoopLag)
 
 
 async def livez(request: Request) -> web.StreamResponse:
-    """Answer 200 while the loop keeps up."""
+    """Answer 200 while the loop keeps up, and say which service this is."""
     worst = request.dependency(LOOP_LAG).worst_seconds
     is_alive = worst <= LAG_LIMIT_SECONDS
-    body = {"status": "ok" if is_alive else "lagging", "loop_lag_seconds": round(worst, 3)}
+    name = request.dependency(NAME)
+    body = {"service": name, "status": "ok" if is_alive else "lagging", "loop_lag_seconds": round(worst, 3)}
     return json_response(body, 200 if is_alive else 503)
 
 

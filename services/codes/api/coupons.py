@@ -24,7 +24,7 @@ from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import new_code
-from services.codes.api.redeeming import REDEEMING, authorization, outcome_data
+from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, outcome_data
 from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
@@ -189,7 +189,7 @@ ROUTES: Final = (
         body=NamedCouponChange,
         description=REDEEMING,
         is_traced=True,
-        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT},
+        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT, 502: MISDIRECTED},
         examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
     ),
     Route(

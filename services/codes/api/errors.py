@@ -21,6 +21,7 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.TooManyLiveKeys: _Refusal(409, "too_many_live_keys"),
     errors.CheckoutScopeMissing: _Refusal(403, "scope_missing"),
     errors.ScopesLacking: _Refusal(403, "scope_missing"),
+    errors.RedemptionMisdirected: _Refusal(502, "redemption_misdirected"),
     errors.KeyRevoked: _Refusal(409, "key_revoked"),
     errors.QuotaWouldBeNegative: _Refusal(409, "quota_would_be_negative"),
     errors.RefundExceedsMints: _Refusal(409, "refund_exceeds_mints"),

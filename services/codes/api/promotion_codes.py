@@ -25,7 +25,7 @@ from services.codes.api.promotion_code_fields import (
     changed_code,
     new_code,
 )
-from services.codes.api.redeeming import REDEEMING, authorization, outcome_data
+from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, outcome_data
 from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
@@ -204,7 +204,7 @@ ROUTES: Final = (
         body=NamedCodeChange,
         description=REDEEMING,
         is_traced=True,
-        responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT},
+        responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT, 502: MISDIRECTED},
         examples={"request": {"code": "SPRING-20", "metadata": {"channel": "mail"}}},
     ),
     Route(

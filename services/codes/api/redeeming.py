@@ -13,6 +13,7 @@ REDEEMING: Final = (
     "`redemption` says what was applied, or why not. The API key needs the scope `checkout` as well. A 503 says "
     "nothing about whether it was redeemed: send the same again."
 )
+MISDIRECTED: Final = "What answers as the redemption service is not this installation's: it has to be put right there"
 
 
 class Redeeming(RequestModel):

@@ -19,6 +19,7 @@ from services.codes.api import (
     qr,
     query_coupons,
     quota,
+    redemption_path,
 )
 from shared.web.operator import operator_routes
 
@@ -40,4 +41,5 @@ ROUTES: Final = (
     *query_coupons.ROUTES,
     *audit_log.ROUTES,
     *operator_routes("codes"),
+    *redemption_path.ROUTES,
 )

@@ -12,6 +12,7 @@ CodesError
 ├── TooManyLiveKeys
 ├── KeyRevoked
 ├── CheckoutScopeMissing     redeeming needs more than managing
+├── RedemptionMisdirected    what we ask to redeem is not our redemption service
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
 ├── WeakCodeSpace            codes of this length and alphabet could be guessed
@@ -93,6 +94,18 @@ class KeyRevoked(CodesError):
 
 class CheckoutScopeMissing(CodesError):
     """To redeem, this API key needs the scope checkout as well."""
+
+
+class RedemptionMisdirected(CodesError):
+    """What answers as the redemption service is not the one of this installation; asking again will not help."""
+
+    def __init__(self, *, is_key_unknown: bool) -> None:
+        super().__init__(
+            "What answers as the redemption service does not know this API key: the key was revoked just now, or that "
+            "service belongs to another installation."
+            if is_key_unknown
+            else "What answers at the address of the redemption service is not that service."
+        )
 
 
 class QuotaWouldBeNegative(CodesError):

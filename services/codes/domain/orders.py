@@ -1,6 +1,7 @@
 """What the redemption engine answered when an order asked it, through this service, to redeem a code."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,6 @@ class NotApplied:
 
 
 RedeemOutcome = Applied | NotApplied
+
+# How the redemption service takes a key, as seen from here.
+RedemptionPath = Literal["ok", "scope_missing", "unreachable", "unavailable", "unknown_key", "misdirected"]

@@ -1,19 +1,22 @@
 """Asks the redemption service, the only one that decides whether a code may be used, with the key of who asked us."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import aiohttp
 import orjson
 
-from services.codes.domain.errors import CheckoutScopeMissing
-from services.codes.domain.orders import Applied, NotApplied, RedeemOutcome
+from services.codes.domain.errors import CheckoutScopeMissing, RedemptionMisdirected
+from services.codes.domain.orders import Applied, NotApplied, RedeemOutcome, RedemptionPath
 from shared.boundary import refuse_inside_transaction
 from shared.faults import TransientFault
+from shared.log import get_logger
 from shared.trace import TRACEPARENT
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5, connect=2)
+_NO_ORDER: Final = "invalid_fields"
+_PATHS: Final[dict[int, RedemptionPath]] = {401: "unknown_key", 403: "scope_missing"}
 
 
 class RedemptionUnavailable(TransientFault):
@@ -37,7 +40,7 @@ class RedemptionClient:
     async def redeem(
         self, authorization: str, order_ref: str, code: str, traceparent: str | None = None
     ) -> RedeemOutcome:
-        """Redeem a code for an order; raises CheckoutScopeMissing or RedemptionUnavailable."""
+        """Redeem a code for an order; raises CheckoutScopeMissing, RedemptionMisdirected or RedemptionUnavailable."""
         refuse_inside_transaction("A request to the redemption service")
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
         if traceparent is not None:
@@ -45,20 +48,50 @@ class RedemptionClient:
         body = orjson.dumps({"order_ref": order_ref, "codes": [code]})
         try:
             async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                answer = orjson.loads(await response.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise RedemptionUnavailable(f"No answer from the redemption service: {type(error).__name__}") from error
         return _outcome(response.status, answer)
 
+    async def probe(self, authorization: str) -> RedemptionPath:
+        """Ask to redeem nothing for no order, which is refused behind the key, and say how the key is taken."""
+        headers = {"Authorization": authorization, "Content-Type": "application/json"}
+        try:
+            async with self._session.post(self._url, data=b"{}", headers=headers, allow_redirects=False) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError):
+            return "unreachable"
+        if (found := _PATHS.get(response.status)) is not None:
+            return found
+        if _is_passing(response.status):
+            return "unavailable"
+        return "ok" if _decoded(answer).get("code") == _NO_ORDER else "misdirected"
 
-def _outcome(status: int, answer: Any) -> RedeemOutcome:
-    if not isinstance(answer, dict):
-        raise RedemptionUnavailable("The redemption service answered with something that is no object.")
-    if status in (200, 201):
-        first = answer["data"]["redemptions"][0]
-        return Applied(first["id"], first["occurred_at"], is_repeat=status == 200)
-    if status in (409, 422):
-        return NotApplied(str(answer.get("code", "refused")), str(answer.get("detail", "")))
+
+def _outcome(status: int, raw: bytes) -> RedeemOutcome:
+    if _is_passing(status):
+        raise RedemptionUnavailable(f"The redemption service answered {status}.")
     if status == 403:
         raise CheckoutScopeMissing
-    raise RedemptionUnavailable(f"The redemption service answered {status}.")
+    answer = _decoded(raw)
+    with suppress(LookupError, TypeError):
+        if status in (200, 201):
+            first = answer["data"]["redemptions"][0]
+            return Applied(first["id"], first["occurred_at"], is_repeat=status == 200)
+        if status in (409, 422):
+            return NotApplied(str(answer["code"]), str(answer["detail"]))
+    # Some other service's idea of an answer. No client can mend that, and waiting does not.
+    get_logger().error("redemption_misdirected", status=status)
+    raise RedemptionMisdirected(is_key_unknown=status == 401)
+
+
+def _is_passing(status: int) -> bool:
+    return status == 429 or status >= 500
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(raw)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

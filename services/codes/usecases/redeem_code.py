@@ -5,7 +5,7 @@ Nothing is decided or counted here; what the engine did comes back to this servi
 
 from dataclasses import dataclass
 
-from services.codes.domain.orders import NotApplied, RedeemOutcome
+from services.codes.domain.orders import NotApplied, RedeemOutcome, RedemptionPath
 from services.codes.domain.promotion_codes import ShownCoupon
 from services.codes.integrations.redemption import RedemptionClient
 
@@ -19,8 +19,15 @@ class RedeemCode:
     async def __call__(
         self, authorization: str, order_ref: str, code: str, traceparent: str | None = None
     ) -> RedeemOutcome:
-        """Redeem the code with the caller's own key; raises CheckoutScopeMissing or TransientFault."""
+        """Redeem the code with the caller's own key.
+
+        Raises CheckoutScopeMissing, RedemptionMisdirected or TransientFault.
+        """
         return await self.redemption.redeem(authorization, order_ref, code, traceparent)
+
+    async def probe(self, authorization: str) -> RedemptionPath:
+        """Say how the engine takes the caller's key, without redeeming anything."""
+        return await self.redemption.probe(authorization)
 
     async def of_coupon(
         self, authorization: str, order_ref: str, shown: ShownCoupon, traceparent: str | None = None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,18 +159,61 @@ async def test_a_redemption_service_that_is_away_is_a_503_and_the_change_stays(
     assert shown.data["metadata"] == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    ("status", "body"), [(500, b"{}"), (200, b"not json"), (200, b"[]"), (302, b"{}"), (503, b"{}"), (401, b"{}")]
-)
-async def test_an_answer_that_says_nothing_is_no_redemption(status: int, body: bytes) -> None:
+@asynccontextmanager
+async def answering(status: int, body: bytes) -> AsyncIterator[str]:
+    """Something else at the address of the redemption service, that answers always the same."""
+
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
 
     app = web.Application()
-    app.router.add_post("/v1/redemptions", answer)
-    async with TestServer(app) as server, RedemptionClient.connected(str(server.make_url(""))) as client:
+    app.router.add_route("*", "/v1/redemptions", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url(""))
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b"{}"), (503, b"{}"), (502, b"<html>"), (429, b"{}")])
+async def test_an_answer_that_says_nothing_is_no_redemption(status: int, body: bytes) -> None:
+    async with answering(status, body) as url, RedemptionClient.connected(url) as client:
         with pytest.raises(RedemptionUnavailable):
             await client.redeem("Bearer key", "order-1", "SPRING-A")
+        assert await client.probe("Bearer key") == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        *((200, b"not json", "misdirected"), (200, b"[]", "misdirected"), (200, b'{"data": {}}', "misdirected")),
+        *((302, b"{}", "misdirected"), (404, b"{}", "misdirected"), (409, b"{}", "misdirected")),
+        *((401, b"{}", "unknown_key"), (401, b"<html>", "unknown_key")),
+    ],
+)
+async def test_what_is_not_our_redemption_service_is_told_as_that(
+    service: Service, program: Owner, database: Database, clock: HeldClock, status: int, body: bytes, state: str
+) -> None:
+    """After a start beside another stack `codes` may ask a stranger: waiting a moment, as a 503 says, never helps."""
+    await service.send("POST", "/v1/coupons", program.key, COUPON)
+    async with answering(status, body) as url, running_service(database, clock, url) as misled:
+        asked = {"code": "SPRING-A", "redeem": True, "transaction_key": "order-1"}
+        for path, named in (("promotion-codes", asked), ("coupons", {**asked, "uuid_code": "spring-25"})):
+            members = {name: value for name, value in named.items() if path != "coupons" or name != "code"}
+            refused = await misled.send("PUT", f"/v1/{path}", program.key, members)
+            assert (refused.status, refused.body["code"]) == (502, "redemption_misdirected")
+            assert "Retry-After" not in refused.headers
+            assert ("does not know this API key" in refused.body["detail"]) == (status == 401)
+        tried = await misled.send("GET", "/v1/redemption-path", program.key)
+        assert (tried.status, tried.data["state"]) == (200, state)
+
+
+async def test_the_way_to_the_redemption_service_can_be_tried(pair: Pair, service: Service) -> None:
+    tried = await pair.service.send("GET", "/v1/redemption-path", pair.program.key)
+    assert tried.data == {"state": "ok", "message": "The redemption service takes this key."}
+    manager = await pair.service.with_key(f"/v1/programs/{pair.program.id}", scopes=["manage"])
+    assert (await pair.service.send("GET", "/v1/redemption-path", manager.key)).data["state"] == "scope_missing"
+    # The other process on the same database, for which there is no redemption service.
+    assert (await service.send("GET", "/v1/redemption-path", pair.program.key)).data["state"] == "unreachable"
+    assert (await service.send("GET", "/v1/redemption-path", "mw_sk_nonsense")).status == 401
+    assert await pair.uses() == 0
 
 
 async def test_it_refuses_to_ask_inside_a_transaction(pair: Pair) -> None:
