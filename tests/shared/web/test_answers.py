@@ -71,6 +71,8 @@ async def test_idempotency_refusals_and_replays(client: Client) -> None:
         ("/nowhere", "not_found"),
         ("/v1/things/%00", "not_found"),
         ("/v1/things/", "not_found"),
+        ("/nowhere%0A", "not_found"),
+        ("/nowhere%0D%0Aa%0Ab/c", "not_found"),
     ],
 )
 async def test_paths_that_name_nothing_are_404(client: Client, path: str, code: str) -> None:
