@@ -2,7 +2,8 @@
 
 Exception
 ├── IdempotencyInProgress
-└── IdempotencyKeyReused
+├── IdempotencyKeyReused
+└── AnswerUnreadable
 """
 
 import hashlib
@@ -25,6 +26,10 @@ class IdempotencyKeyReused(Exception):
     """This key came before with another request."""
 
 
+class AnswerUnreadable(Exception):
+    """The answer to this key was kept sealed, and no configured key opens it; nothing was done again."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
     """A request that carries an Idempotency-Key; `request_sha256` covers method, path, query and body."""
@@ -35,14 +40,10 @@ class IdempotentRequest:
     request_sha256: bytes
 
     @property
-    def identity(self) -> bytes:
-        """What is locked, and what binds a sealed answer to this request; unambiguous."""
-        return b"\x00".join((self.owner_id.hex.encode(), self.route.encode(), self.key.encode()))
-
-    @property
     def lock_id(self) -> int:
         """The identity as the signed 64-bit number of an advisory lock."""
-        return int.from_bytes(hashlib.sha256(self.identity).digest()[:8], "big", signed=True)
+        digest = hashlib.sha256(identity(self.owner_id, self.route, self.key)).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +73,8 @@ class Once(Generic[T]):
     render: Callable[[T], Answer]
     refuse: Callable[[Exception], Answer | None]
     has_secret: bool = False
+
+
+def identity(owner_id: uuid.UUID, route: str, key: str) -> bytes:
+    """Return what makes two requests one, as bytes; unambiguous."""
+    return b"\x00".join((owner_id.hex.encode(), route.encode(), key.encode()))

@@ -27,6 +27,11 @@ DATABASE_FAULTS = Counter(
 DATABASE_FAILING = Gauge(
     "mintwire_database_failing", "Pools of this process whose database fails as a whole, by kind of fault.", ["kind"]
 )
+SECRETS_UNREADABLE = Gauge(
+    "mintwire_secrets_unreadable",
+    "What is in use and cannot be opened by any configured key: endpoints by secret (signing_key, auth), kept answers.",
+    ["secret"],
+)
 
 EVENTS_PUBLISHED = Counter("mintwire_events_published_total", "Events confirmed by the broker.")
 EVENTS_UNCONFIRMED = Counter(
@@ -128,7 +133,7 @@ WEBHOOK_BREAKERS = Gauge(
 )
 WEBHOOK_PAUSES = Gauge(
     "mintwire_webhook_pauses",
-    "Endpoints that are not sent to, by reason: owner, breaker, retry_after, or disabled_ with what for.",
+    "Endpoints that are not sent to, by reason: owner, secret_unreadable, breaker, retry_after, or disabled_ with why.",
     ["reason"],
 )
 WEBHOOKS_RESTATED = Counter(

@@ -24,6 +24,7 @@ from services.codes.usecases.change_many_codes import BulkChunk, ChangeManyCodes
 from services.codes.usecases.change_partner import ChangePartner
 from services.codes.usecases.change_program import ChangeProgram
 from services.codes.usecases.change_promotion_code import ChangePromotionCode
+from services.codes.usecases.check_secrets import CheckSecrets
 from services.codes.usecases.create_batch import CreateBatch
 from services.codes.usecases.create_coupon import CreateCoupon
 from services.codes.usecases.create_key import CreateKey
@@ -96,8 +97,9 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
     ):
         relay = OutboxRelay(publisher, OutboxTable(database), gather_seconds=GATHER_SECONDS)
         runner = build_runner(database, utc_now, relay.hand_over)
-        secret_key = decode_secret_key(settings.secret_key)
-        use_cases = build_use_cases(database, minting, utc_now, secret_key, relay.hand_over, runner.wake, redemption)
+        seal = Seal(decode_secret_key(settings.secret_key))
+        secrets = CheckSecrets(database, seal)
+        use_cases = build_use_cases(database, minting, utc_now, seal, relay.hand_over, runner.wake, redemption)
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
@@ -108,6 +110,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         kept = timedelta(days=settings.audit_retention_days)
         tasks = [
             runner.task,
+            secrets.task,
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
             Periodic("purge_jobs", INTERVAL_SECONDS, PurgeJobs(database, utc_now)),
             Periodic("purge_audit_log", INTERVAL_SECONDS, PurgeAuditLog(database, utc_now, kept)),
@@ -115,7 +118,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         app = build_app(
             use_cases,
             CredentialReader(database, utc_now),
-            Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks]),
+            Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks, secrets]),
             Operating(settings.operator_token_text(), History(database)),
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
@@ -148,13 +151,13 @@ def build_use_cases(
     database: Database,
     minting: Database,
     clock: Clock,
-    secret_key: bytes,
+    seal: Seal,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
     wake_runner: Callable[[], None],
     redemption: RedemptionClient,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
-    answer_once = AnswerOnce(database, clock, Seal(secret_key), CodesError)
+    answer_once = AnswerOnce(database, clock, seal, CodesError)
     generate_code = GenerateCode(minting, clock, hand_over)
     return UseCases(
         create_program=CreateProgram(answer_once, new_id),

@@ -22,6 +22,7 @@ from services.webhooks.sender.client import Sender
 from services.webhooks.sender.names import Lookup, NameService, look_up
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
+from services.webhooks.usecases.check_secrets import CheckSecrets
 from services.webhooks.usecases.claim_deliveries import (
     ClaimDeliveries,
     ClaimExpired,
@@ -93,8 +94,9 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
     ):
         relay = OutboxRelay(publisher, OutboxTable(batches))
         seal = Seal(*decode_secret_keys(settings.secret_key))
+        secrets = CheckSecrets(database, utc_now, seal, relay.hand_over)
         dispatcher = build_dispatcher(
-            database, batches, seal, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
+            database, batches, seal, secrets, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
         )
         take_in = TakeInEvents(batches, dispatcher, utc_now)
         consumer = BatchConsumer(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now)
@@ -109,10 +111,11 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         shown = ShownSettings(kept, split_addresses(settings.egress_addresses))
         changed = dispatcher.endpoint_changed
         follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, changed, relay.hand_over))
-        house = KeepHouse(database, utc_now, seal, kept, changed, relay.hand_over)
+        house = KeepHouse(database, utc_now, kept, changed, relay.hand_over)
         tasks = [
             *house.tasks(),
             hub.task,
+            secrets.task,
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
@@ -126,8 +129,12 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 database,
                 publisher,
                 consumer,
-                [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks],
+                [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks, secrets],
                 dispatcher=(dispatcher, "no claim of due deliveries lately"),
+                secrets=(
+                    secrets,
+                    "no stored secret can be opened: another WEBHOOKS_SECRET_KEY sealed them",
+                ),
             ),
             Operating(settings.operator_token_text(), History(database)),
         )
@@ -172,6 +179,7 @@ def build_dispatcher(
     database: Database,
     batches: Database,
     seal: Seal,
+    secrets: CheckSecrets,
     sender: Sender,
     clock: Clock,
     hand_over: HandOver,
@@ -183,7 +191,7 @@ def build_dispatcher(
         claim=ClaimDeliveries(database, clock),
         claim_expired=ClaimExpired(database, clock),
         release=ReleaseDeliveries(database, clock),
-        load_targets=LoadTargets(database, seal),
+        load_targets=LoadTargets(database, seal, secrets.hear),
         read_states=ReadStates(database),
         measure_backlog=MeasureBacklog(database, clock),
         release_heads=ReleaseHeads(database, clock),
@@ -212,7 +220,7 @@ def build_use_cases(
         create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id, hand_over),
         change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed, hand_over),
         archive_endpoint=ArchiveEndpoint(database, clock, changed, hand_over),
-        read_endpoints=ReadEndpoints(database, clock),
+        read_endpoints=ReadEndpoints(database, clock, seal),
         rotate_key=RotateKey(answer_once, seal, new_id, changed, hand_over),
         revoke_key=RevokeKey(database, clock, changed, hand_over),
         read_keys=ReadKeys(database, clock),

@@ -4,6 +4,7 @@ The order matters: the lock first, then in a new statement (hence a new snapshot
 never waits; it is told that the first is under way. The service's schema has the table `idempotency_keys`.
 """
 
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,14 +13,24 @@ from typing import Final, TypeVar
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.database.purging import in_batches
-from shared.database.sealing import Seal
-from shared.idempotency import Answer, IdempotencyInProgress, IdempotencyKeyReused, IdempotentRequest, Once
+from shared.database.seal_forms import sealed
+from shared.database.sealing import Place, Seal, SealBroken, SealCheck, place
+from shared.idempotency import (
+    Answer,
+    AnswerUnreadable,
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
+    IdempotentRequest,
+    Once,
+    identity,
+)
 
 T = TypeVar("T")
 Work = Callable[[Connection, datetime], Awaitable[T]]
 
 KEPT_FOR: Final = timedelta(hours=72)
 _PURGED_AT_ONCE: Final = 5_000
+_SEALED_AT_ONCE: Final = 200
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 FIND_ANSWER = """
@@ -39,6 +50,14 @@ DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
     ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING 1
 """
+LIST_SEALED_ANSWERS = """
+SELECT owner_id, route, key, body FROM idempotency_keys
+WHERE is_encrypted AND (owner_id, route, key) > ($1, $2, $3)
+ORDER BY owner_id, route, key LIMIT $4
+"""
+RENEW_ANSWER = """
+UPDATE idempotency_keys SET body = $5 WHERE owner_id = $1 AND route = $2 AND key = $3 AND body = $4
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +76,8 @@ class AnswerOnce:
     async def __call__(self, once: Once[T], work: Work[T]) -> Answer:
         """Return the answer of this request or the kept one of its twin.
 
-        Raises what `work` raises where that is not kept, IdempotencyInProgress, IdempotencyKeyReused, TransientFault.
+        Raises what `work` raises where that is not kept, IdempotencyInProgress, IdempotencyKeyReused, AnswerUnreadable
+        where the kept one cannot be opened, TransientFault.
         """
         now = self.clock()
         async with self.database.transaction() as connection:
@@ -80,8 +100,14 @@ class AnswerOnce:
             return None
         if row["request_sha256"] != request.request_sha256:
             raise IdempotencyKeyReused
-        body = self._sealed().open(row["body"], request.identity) if row["is_encrypted"] else row["body"]
+        body = self._open(request, row["body"]) if row["is_encrypted"] else row["body"]
         return Answer(row["status"], body, is_replayed=True)
+
+    def _open(self, request: IdempotentRequest, sealed: bytes) -> bytes:
+        try:
+            return self._sealed().open(sealed, answer_place(request.owner_id, request.route, request.key))
+        except SealBroken:
+            raise AnswerUnreadable from None
 
     async def _attempt(self, connection: Connection, once: Once[T], work: Work[T], now: datetime) -> Answer:
         """Do the work behind a savepoint: a refusal undoes what it began and is itself kept."""
@@ -97,7 +123,10 @@ class AnswerOnce:
     async def _save(
         self, connection: Connection, request: IdempotentRequest, answer: Answer, now: datetime, *, is_sealed: bool
     ) -> None:
-        body = self._sealed().close(answer.body, request.identity) if is_sealed else answer.body
+        body = answer.body
+        if is_sealed:
+            at = answer_place(request.owner_id, request.route, request.key)
+            body = await sealed(connection, self._sealed(), body, at)
         await connection.execute(
             SAVE_ANSWER,
             request.owner_id,
@@ -130,3 +159,23 @@ class PurgeAnswers:
     async def _remove(self) -> int:
         async with self.database.connection() as connection:
             return len(await connection.fetch(PURGE_ANSWERS, self.clock() - KEPT_FOR, _PURGED_AT_ONCE))
+
+
+async def check_answers(database: Database, check: SealCheck) -> None:
+    """Look at every sealed answer that is kept, and write anew what is to be sealed anew."""
+    after: tuple[uuid.UUID, str, str] = (uuid.UUID(int=0), "", "")
+    while True:
+        async with database.connection() as connection:
+            rows = await connection.fetch(LIST_SEALED_ANSWERS, *after, _SEALED_AT_ONCE)
+            for row in rows:
+                after = (row["owner_id"], row["route"], row["key"])
+                looked = check.look(row["body"], answer_place(*after))
+                if looked.renewed is not None:
+                    await connection.execute(RENEW_ANSWER, *after, row["body"], looked.renewed)
+        if len(rows) < _SEALED_AT_ONCE:
+            return
+
+
+def answer_place(owner_id: uuid.UUID, route: str, key: str) -> Place:
+    """Return where the sealed answer to a request stands."""
+    return place("answer", owner_id, route, key, first_form=identity(owner_id, route, key))

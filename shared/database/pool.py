@@ -133,7 +133,7 @@ async def connect(url: str, schema: str, size: int, *, generic_plans: bool = Fal
     With `generic_plans` a prepared statement is planned once, not at every call with short arrays (planning costs more
     than running there): for services all of whose statements look their rows up by key, whatever the parameters.
     """
-    settings = {**_SERVER_SETTINGS, "search_path": schema}
+    settings = {**_SERVER_SETTINGS, "search_path": schema, "application_name": f"mintwire {schema}"}
     if generic_plans:
         settings["plan_cache_mode"] = "force_generic_plan"
         # A plan made while a table was nearly empty would read it whole for each lookup, and would be kept until the

@@ -1,18 +1,47 @@
-"""Seals what must not lie readable in the database (AES-256-GCM); the context binds a sealed text to its place.
+"""Seals what must not lie readable in the database (AES-256-GCM), each text bound to the place where it stands.
 
-A sealed text begins with the mark of the key that sealed it, so that keys can be changed one after the other.
+A sealed text begins with its form and the mark of the key that sealed it, so that keys can be changed one after the
+other. Texts of the first form have no form in front and are bound to less; they are opened until that form is closed
+(`shared.database.seal_forms`).
+
+Exception
+└── SealBroken    no configured key opens this text in this place
 """
 
 import hashlib
 import os
-from typing import Final
+import uuid
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from shared.faults import TransientFault
+
 KEY_BYTES: Final = 32
 MARK_BYTES: Final = 4
+FORM: Final = b"mws2"
+HEAD_BYTES: Final = len(FORM) + MARK_BYTES
 _NONCE_BYTES: Final = 12
+
+
+class SealBroken(Exception):
+    """No configured key opens this text in this place: another key sealed it, it was damaged, or it was moved here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed text stands, as texts of either form are bound to it."""
+
+    context: bytes
+    first_form: bytes
+
+
+def place(purpose: str, *names: uuid.UUID | str | None, first_form: bytes) -> Place:
+    """Return a place; every text of a purpose has as many names, so that no two places are written alike."""
+    parts = (purpose, *("" if name is None else str(name) for name in names))
+    return Place("\x00".join(parts).encode(), first_form)
 
 
 class Seal:
@@ -22,21 +51,98 @@ class Seal:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"A sealing key has {KEY_BYTES} bytes.")
         self._ciphers = {_mark(key): AESGCM(key) for key in keys}
-        self.mark = _mark(keys[0])
+        self._mark = _mark(keys[0])
+        self.head = FORM + self._mark
         """What sealed texts begin with that need not be sealed anew."""
+        self.accepts_first_form: bool | None = None
+        """Whether texts of the first form are opened; None until that is known."""
 
-    def close(self, plain: bytes, context: bytes) -> bytes:
-        """Return the sealed bytes, with the key's mark and a fresh nonce in front."""
+    def close(self, plain: bytes, at: Place, *, is_first_form: bool = False) -> bytes:
+        """Return the sealed bytes, with form, the key's mark and a fresh nonce in front."""
         nonce = os.urandom(_NONCE_BYTES)
-        return self.mark + nonce + self._ciphers[self.mark].encrypt(nonce, plain, context)
+        head, context = (self._mark, at.first_form) if is_first_form else (self.head, at.context)
+        return head + nonce + self._ciphers[self._mark].encrypt(nonce, plain, context)
 
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Return the plain bytes; raises cryptography's InvalidTag for an unknown key, another context or content."""
-        cipher = self._ciphers.get(sealed[:MARK_BYTES])
-        if cipher is None:
-            raise InvalidTag
-        rest = sealed[MARK_BYTES:]
-        return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context)
+    def open(self, sealed: bytes, at: Place) -> bytes:
+        """Return the plain bytes. Raises SealBroken, or TransientFault while it is not known which forms are opened."""
+        if not is_first_form(sealed):
+            return self._open(sealed[len(FORM) :], at.context)
+        if self.accepts_first_form is None:
+            raise TransientFault("it is not known yet which forms of sealed texts are opened")
+        if not self.accepts_first_form:
+            raise SealBroken
+        return self._open(sealed, at.first_form)
+
+    def has_key_of(self, sealed: bytes) -> bool:
+        """Say whether the key that a text names is one of ours."""
+        mark = sealed[:MARK_BYTES] if is_first_form(sealed) else sealed[len(FORM) : HEAD_BYTES]
+        return mark in self._ciphers
+
+    def _open(self, marked: bytes, context: bytes) -> bytes:
+        cipher = self._ciphers.get(marked[:MARK_BYTES])
+        nonce = marked[MARK_BYTES : MARK_BYTES + _NONCE_BYTES]
+        if cipher is None or len(nonce) < _NONCE_BYTES:
+            raise SealBroken
+        try:
+            return cipher.decrypt(nonce, marked[MARK_BYTES + _NONCE_BYTES :], context)
+        except InvalidTag:
+            raise SealBroken from None
+
+
+class Looked(NamedTuple):
+    """Whether a sealed text opens, and what is to be written in its stead."""
+
+    is_readable: bool
+    renewed: bytes | None
+
+
+class SealCheck:
+    """One look at many sealed texts: counts, and seals anew what an older key or the first form has sealed.
+
+    Texts of the first form stay as they are while processes run that know no other (`renews_first_form`).
+    """
+
+    def __init__(self, seal: Seal, *, renews_first_form: bool) -> None:
+        self._seal = seal
+        self.renews_first_form = renews_first_form
+        self.readable = 0
+        self.unreadable = 0
+        self.broken = 0
+        """Of the unreadable ones those that name a key of ours: with the right key nobody opens them either."""
+        self.renewed = 0
+        self.waiting = 0
+        """Texts of the first form that may still be opened one day: they keep that form from being closed."""
+
+    @property
+    def has_wrong_key(self) -> bool:
+        """Whether there is something to be opened, and nothing of it is ours."""
+        return self.unreadable > 0 and not self.readable and not self.broken
+
+    def look(self, sealed: bytes, at: Place) -> Looked:
+        """Look at one text. Raises TransientFault while it is not known which forms are opened."""
+        is_first = is_first_form(sealed)
+        try:
+            plain = self._seal.open(sealed, at)
+        except SealBroken:
+            is_broken = self._seal.has_key_of(sealed)
+            self.unreadable += 1
+            self.broken += is_broken
+            # A key that is not configured now may come back.
+            self.waiting += is_first and not is_broken
+            return Looked(False, None)
+        self.readable += 1
+        if sealed.startswith(self._seal.head):
+            return Looked(True, None)
+        if is_first and not self.renews_first_form:
+            self.waiting += 1
+            return Looked(True, None)
+        self.renewed += 1
+        return Looked(True, self._seal.close(plain, at))
+
+
+def is_first_form(sealed: bytes) -> bool:
+    """Say whether a text has no form in front."""
+    return not sealed.startswith(FORM)
 
 
 def _mark(key: bytes) -> bytes:

@@ -33,6 +33,8 @@ from shared.events.webhooks import (
     WebhookEndpointUpdatedV1,
     WebhookRecoveredV1,
     WebhookReplayCompletedV1,
+    WebhookSecretReadableV1,
+    WebhookSecretUnreadableV1,
 )
 
 # By the exchange on which they are published.
@@ -67,6 +69,8 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
         WebhookDeliveryFailingV1,
         WebhookDeliveryRecoveredV1,
         WebhookReplayCompletedV1,
+        WebhookSecretUnreadableV1,
+        WebhookSecretReadableV1,
     ),
 }
 

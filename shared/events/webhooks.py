@@ -140,6 +140,25 @@ class WebhookEndpointArchivedV1(_EndpointEvent):
     version: ClassVar[int] = 1
 
 
+class WebhookSecretUnreadableV1(_EndpointEvent):
+    """A secret of an endpoint cannot be opened: nothing is sent there until it can be, or its owner has set another.
+
+    `secret` is `signing_key`, which a rotation replaces, or `auth`.
+    """
+
+    type: ClassVar[str] = "webhook.secret_unreadable"
+    version: ClassVar[int] = 1
+
+    secret: Literal["signing_key", "auth"]
+
+
+class WebhookSecretReadableV1(_EndpointEvent):
+    """The secrets of an endpoint can be opened again: what has waited for it goes out."""
+
+    type: ClassVar[str] = "webhook.secret_readable"
+    version: ClassVar[int] = 1
+
+
 class WebhookDeliveryFailingV1(_DeliveryEvent):
     """Four attempts of a delivery have failed, by the usual schedule over 35 minutes; it is tried further."""
 

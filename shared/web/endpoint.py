@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from shared.faults import TransientFault
-from shared.idempotency import IdempotencyInProgress, IdempotencyKeyReused
+from shared.idempotency import AnswerUnreadable, IdempotencyInProgress, IdempotencyKeyReused
 from shared.ids import new_request_id
 from shared.log import get_logger, line_writer
 from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
@@ -34,6 +34,7 @@ from shared.web.request import Operator, Principal, Request
 from shared.web.responses import (
     REQUEST_ID_HEADER,
     SECURITY_HEADERS,
+    answer_unreadable,
     idempotency_in_progress,
     idempotency_key_reused,
 )
@@ -142,6 +143,9 @@ class Endpoint:
             return idempotency_in_progress()
         if isinstance(error, IdempotencyKeyReused):
             return idempotency_key_reused()
+        if isinstance(error, AnswerUnreadable):
+            self._logger.error("answer_unreadable", route=self.route.path)
+            return answer_unreadable()
         if isinstance(error, TransientFault):
             self._logger.warning("http_transient_fault", route=self.route.path, reason=str(error))
             return HTTPProblem(

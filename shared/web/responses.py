@@ -61,6 +61,12 @@ def idempotency_in_progress() -> HTTPProblem:
     return HTTPProblem(409, "idempotency_in_progress", detail, headers={"Retry-After": "1"})
 
 
+def answer_unreadable() -> HTTPProblem:
+    """Return the 503 for a repeat whose kept answer cannot be opened; the operator is told by other ways."""
+    detail = "The answer to this Idempotency-Key cannot be read at the moment. Nothing was done again."
+    return HTTPProblem(503, "answer_unreadable", detail, headers={"Retry-After": "60"})
+
+
 def rate_limit_headers(limit: int, remaining: int, reset_seconds: int, window_seconds: int = 60) -> dict[str, str]:
     """Return the headers of draft-ietf-httpapi-ratelimit-headers for one window."""
     return {

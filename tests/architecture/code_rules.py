@@ -35,6 +35,7 @@ PACED_LOOPS = {
     "shared/database/migrations.py": "an operator waits for it to end",
     "shared/database/purging.py": "the batches of one run",
     "services/webhooks/dispatcher/writer.py": "results are written in groups, and until that works",
+    "services/webhooks/usecases/restate_bodies.py": "the steps of one run",
 }
 
 # Standard library modules that reach outside or read a clock; domain code takes such things as arguments.

@@ -12,6 +12,12 @@ from shared.clock import Clock, in_utc, utc_now
 
 MOST_APART_SECONDS = 5.0
 
+# Of details that are no periodic tasks.
+_REMEDIES = {
+    "secrets": "configure the key that sealed them as well, or have the owners rotate their signing keys or set `auth` "
+    "again; the log names each (`secret_unreadable`)"
+}
+
 
 async def check_service(name: str, url: str, now: Clock = utc_now) -> list[Finding]:
     """Ask a service whether it lives and is ready, and compare its clock with ours."""
@@ -56,7 +62,7 @@ def _details(name: str, value: object) -> list[Finding]:
     if not broken:
         return [fine(f"{name} maintenance", f"tasks {len(details)}")]
     remedy = f"{name}'s log says more: look for `maintenance_failed`; see docs/operations.md"
-    return [wrong(f"{name} {detail}", str(state), remedy) for detail, state in broken.items()]
+    return [wrong(f"{name} {detail}", str(state), _REMEDIES.get(detail, remedy)) for detail, state in broken.items()]
 
 
 def _clock(name: str, headers: Mapping[str, str], ours: datetime) -> Finding:

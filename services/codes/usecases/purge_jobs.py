@@ -9,6 +9,7 @@ from services.codes.store import jobs
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.database.purging import in_batches
+from shared.periodic import for_each
 
 _ROWS_AT_ONCE: Final = 5_000
 _PIECES_AT_ONCE: Final = 50
@@ -24,14 +25,20 @@ class PurgeJobs:
     async def __call__(self) -> int:
         """Remove what is old, in short statements, and return how many rows there were."""
         now = self.clock()
-        return (
-            await self._repeat(
-                lambda c: jobs.purge_jobs(c, now - KEPT_FOR, now - UPLOAD_KEPT_FOR, _ROWS_AT_ONCE), _ROWS_AT_ONCE
-            )
-            + await self._repeat(lambda c: jobs.purge_uploads(c, _PIECES_AT_ONCE), _PIECES_AT_ONCE)
-            + await self._repeat(lambda c: jobs.purge_lines(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE)
-            + await self._repeat(lambda c: jobs.purge_errors(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE)
+        kinds: tuple[tuple[Callable[[Connection], Awaitable[int]], int], ...] = (
+            (lambda c: jobs.purge_jobs(c, now - KEPT_FOR, now - UPLOAD_KEPT_FOR, _ROWS_AT_ONCE), _ROWS_AT_ONCE),
+            (lambda c: jobs.purge_uploads(c, _PIECES_AT_ONCE), _PIECES_AT_ONCE),
+            (lambda c: jobs.purge_lines(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE),
+            (lambda c: jobs.purge_errors(c, _ROWS_AT_ONCE), _ROWS_AT_ONCE),
         )
+        removed = 0
+
+        async def purge(kind: tuple[Callable[[Connection], Awaitable[int]], int]) -> None:
+            nonlocal removed
+            removed += await self._repeat(*kind)
+
+        await for_each(kinds, purge)
+        return removed
 
     async def _repeat(self, purge: Callable[[Connection], Awaitable[int]], full: int) -> int:
         async def remove() -> int:

@@ -28,6 +28,7 @@ _CONFLICTS: Final[dict[type[errors.WebhookError], str]] = {
     errors.MessageNotResendable: "message_not_resendable",
     errors.EventIDTaken: "event_id_conflict",
     errors.ReplayEnded: "replay_ended",
+    errors.SecretUnreadable: "secret_unreadable",
 }
 
 

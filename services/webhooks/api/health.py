@@ -24,8 +24,8 @@ class StatsQuery(QueryModel):
 
 async def health(request: Request) -> web.StreamResponse:
     """Show how the receiver does."""
-    found = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
-    return data_response(health_data(found))
+    found, missing = await use_cases(request).read_endpoints.health(owner(request), request.path_id("endpoint_id"))
+    return data_response(health_data(found, missing))
 
 
 async def stats(request: Request) -> web.StreamResponse:

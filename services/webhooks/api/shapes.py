@@ -1,7 +1,7 @@
 """The objects of the webhooks API, and how domain objects become them."""
 
 from datetime import datetime
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from services.webhooks.domain.deliveries import (
     DeadLetter,
@@ -15,6 +15,7 @@ from services.webhooks.domain.deliveries import (
 from services.webhooks.domain.endpoints import Endpoint, ShownEndpoint
 from services.webhooks.domain.health import DISABLE_AFTER
 from services.webhooks.domain.messages import ListedMessage, Message
+from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.signature import PUBLIC_PREFIX, ShownKey, encode
 from services.webhooks.domain.stats import Stats
 from shared.clock import format_microseconds
@@ -77,11 +78,15 @@ class HealthData(ResponseModel):
     """How a receiver does. `failing_since` is when the failures began that no success has ended.
 
     If none does until `disables_at`, the endpoint is disabled. An open breaker is tried again at `resume_at`; a pause
-    by its owner ends at `paused_until`, or when somebody resumes it.
+    by its owner ends at `paused_until`, or when somebody resumes it. Where `held_back_by` is `secret_unreadable`, a
+    secret of the endpoint cannot be opened (`unreadable_secret`): its deliveries wait until that is mended on our side,
+    or its owner has rotated the signing key or set `auth` again.
     """
 
     status: str
     disabled_reason: str | None
+    held_back_by: Literal["secret_unreadable"] | None
+    unreadable_secret: SecretKind | None
     paused_until: str | None
     breaker: str
     resume_at: str | None
@@ -252,11 +257,13 @@ def shown_data(shown: ShownEndpoint) -> ShownEndpointData:
     )
 
 
-def health_data(endpoint: Endpoint) -> HealthData:
+def health_data(endpoint: Endpoint, unreadable: SecretKind | None) -> HealthData:
     """Render how a receiver does."""
     return HealthData(
         status=endpoint.status,
         disabled_reason=endpoint.disabled_reason,
+        held_back_by=None if unreadable is None else "secret_unreadable",
+        unreadable_secret=unreadable,
         paused_until=_time(endpoint.paused_until),
         breaker=endpoint.breaker,
         resume_at=_time(endpoint.resume_at),

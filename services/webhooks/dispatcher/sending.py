@@ -120,7 +120,7 @@ class Sending:
     def _begin(self, lane: Lane, delivery: HeldDelivery, *, has_priority: bool) -> None:
         now = monotonic()
         target = lane.target
-        if target is None or delivery.lease_ends - now < target.endpoint.timeout_seconds + LEASE_MARGIN_SECONDS:
+        if target is None or target.missing is not None or _ends_soon(delivery, target, now):
             self._holdings.let_go()
             self._holdings.release([delivery])
             return
@@ -199,3 +199,7 @@ class Sending:
         self._turns.list(lane)
         self._pump()
         self._holdings.note_room(lane)
+
+
+def _ends_soon(delivery: HeldDelivery, target: Target, monotonic_now: float) -> bool:
+    return delivery.lease_ends - monotonic_now < target.endpoint.timeout_seconds + LEASE_MARGIN_SECONDS

@@ -14,7 +14,7 @@ from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, Tar
 from services.webhooks.domain.endpoints import EndpointState
 from shared.clock import Clock
 from shared.metrics import WEBHOOKS_DUE, WEBHOOKS_OLDEST_DUE_SECONDS
-from shared.periodic import Failing, together_or_each
+from shared.periodic import Failing, for_each, together_or_each
 
 # What could not be ended comes again when its lease has run out.
 _REMEMBERED_SECONDS: Final = 2 * LEASE_SECONDS
@@ -34,12 +34,13 @@ class Upkeep:
     async def watch(self) -> None:
         """Notice what another process has changed about the endpoints whose deliveries are held here."""
         busy = [lane.endpoint_id for lane in self._holdings.lanes.values() if lane.waiting or lane.in_flight]
-        if not busy:
-            return
-        for state in await self._works.read_states(busy):
-            # It may have run empty and been forgotten meanwhile.
-            if (lane := self._holdings.lanes.get(state.endpoint_id)) is not None:
-                self._compare(lane, state)
+        if busy:
+            await for_each(await self._works.read_states(busy), self._notice)
+
+    async def _notice(self, state: EndpointState) -> None:
+        # It may have run empty and been forgotten meanwhile.
+        if (lane := self._holdings.lanes.get(state.endpoint_id)) is not None:
+            self._compare(lane, state)
 
     async def expire(self) -> None:
         """End what nobody could send in time."""
@@ -95,12 +96,14 @@ class Upkeep:
         if lane.needs_target:
             self._holdings.target_is_due.set()
             return
-        if lane.is_held_back:
+        if lane.is_held_back and target.missing is None:
             self._holdings.note_backlog()
         lane.set_target(target)
         if target.endpoint.status == "paused":
             self._holdings.give_back(lane)
         self._holdings.end_if_closed(lane, target)
+        if target.missing is not None and not target.is_archived:
+            self._hold_back(lane)
 
     def _hold_back(self, lane: Lane) -> None:
         lane.is_held_back = True

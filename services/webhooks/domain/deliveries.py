@@ -10,6 +10,7 @@ from services.webhooks.domain import schedule
 from services.webhooks.domain.bodies import content_type
 from services.webhooks.domain.endpoints import DisabledReason, Endpoint
 from services.webhooks.domain.headers import Auth
+from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.signature import SigningKey, algorithms
 
 DeliveryStatus = Literal["pending", "succeeded", "failed", "dead", "canceled"]
@@ -87,12 +88,16 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An endpoint as the sender needs it, with its live keys, the newest first."""
+    """An endpoint as the sender needs it, with its live keys, the newest first.
+
+    Nothing is sent where a secret is `missing`, because it cannot be opened.
+    """
 
     endpoint: Endpoint
     keys: tuple[tuple[SigningKey, datetime | None], ...]
     auth: Auth | None = None
     is_archived: bool = False
+    missing: SecretKind | None = None
 
     @property
     def steps(self) -> Sequence[int]:

@@ -20,6 +20,7 @@ Breaker = Literal["closed", "open", "half_open"]
 DisabledReason = Literal["by_owner", "failing", "gone", "receiver_asked"]
 PauseReason = Literal[
     "owner",
+    "secret_unreadable",
     "breaker",
     "retry_after",
     "disabled_by_owner",
@@ -159,6 +160,17 @@ class Owned:
     id: uuid.UUID
     program_id: uuid.UUID
     partner_id: uuid.UUID
+    is_listener: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An endpoint, or a listener, of which it is news that its secrets can be opened, or that they cannot."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    uid: str | None
     is_listener: bool
 
 

@@ -26,6 +26,7 @@ Exception
     ├── MessageNotResendable
     ├── EventIDTaken
     ├── PayloadTooLarge
+    ├── SecretUnreadable
     └── ReplayEnded
 """
 
@@ -154,6 +155,10 @@ class PayloadTooLarge(WebhookError):
         super().__init__(f"The payload has {size} bytes; at most {limit} are accepted.")
         self.size = size
         self.limit = limit
+
+
+class SecretUnreadable(WebhookError):
+    """A secret cannot be opened: rotate the signing key, set `auth` again, or open the listener once more."""
 
 
 class ReplayEnded(WebhookError):

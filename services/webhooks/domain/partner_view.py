@@ -77,6 +77,8 @@ SHOWN: Final[Mapping[str, Members]] = {
     "webhook.replay_completed": _members(
         *(*_ENDPOINT, "replay_id", "which", "matched", "enqueued", "skipped", "completed_at")
     ),
+    "webhook.secret_readable": _members(*_ENDPOINT, "uid", "occurred_at"),
+    "webhook.secret_unreadable": _members(*_ENDPOINT, "uid", "occurred_at", "secret"),
 }
 
 

@@ -15,9 +15,12 @@ from services.webhooks.domain.endpoints import Census, Endpoint, EndpointState, 
 from services.webhooks.domain.errors import UIDTaken
 from services.webhooks.domain.event_types import choices_with
 from services.webhooks.domain.headers import Auth
+from services.webhooks.domain.secrets import missing_secret
 from services.webhooks.domain.signature import SigningKey
+from services.webhooks.store.sealed import auth_place, key_place
 from shared.database.pool import Connection
-from shared.database.sealing import Seal
+from shared.database.seal_forms import sealed
+from shared.database.sealing import Seal, SealBroken
 
 INSERT_ENDPOINT = """
 INSERT INTO endpoints (id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers,
@@ -87,6 +90,7 @@ COUNT_LIVE = """
 SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status END AS state, breaker,
        CASE WHEN status = 'disabled' THEN 'disabled_' || disabled_reason
             WHEN status = 'paused' THEN 'owner'
+            WHEN secret_unreadable_since IS NOT NULL THEN 'secret_unreadable'
             WHEN resume_at > $1 AND breaker_trips > 0 THEN 'breaker'
             WHEN resume_at > $1 THEN 'retry_after' END AS pause,
        count(*)
@@ -98,7 +102,7 @@ SELECT e.id, e.program_id, e.partner_id, e.uid, e.url, e.event_types, e.format, 
        e.max_in_flight, e.rate_limit_per_second, e.schedule, e.ordering, e.on_exhausted, e.resume_at, e.breaker,
        e.failing_since, e.last_success_at, e.last_failure_at, e.listens_until, e.version, e.created_at, e.updated_at,
        e.archived_at, k.id AS key_id, k.algorithm, k.sealed_secret, k.expires_at
-FROM endpoints e JOIN endpoint_keys k ON k.endpoint_id = e.id
+FROM endpoints e LEFT JOIN endpoint_keys k ON k.endpoint_id = e.id
 WHERE e.id = ANY($1::uuid[])
 ORDER BY e.id, k.id DESC
 """
@@ -122,7 +126,7 @@ async def insert(connection: Connection, endpoint: Endpoint, auth: Auth | None, 
             endpoint.description,
             _json(endpoint.metadata),
             _json(endpoint.headers),
-            *_auth_columns(endpoint.id, auth, seal),
+            *await _auth_columns(connection, endpoint, auth, seal),
             endpoint.status,
             endpoint.disabled_reason,
             endpoint.timeout_seconds,
@@ -206,9 +210,9 @@ async def update(connection: Connection, endpoint: Endpoint) -> int:
     return version
 
 
-async def set_auth(connection: Connection, endpoint_id: uuid.UUID, auth: Auth | None, seal: Seal) -> None:
+async def set_auth(connection: Connection, endpoint: Endpoint, auth: Auth | None, seal: Seal) -> None:
     """Write how we authenticate ourselves to a receiver from now on."""
-    await connection.execute(SET_AUTH, endpoint_id, *_auth_columns(endpoint_id, auth, seal))
+    await connection.execute(SET_AUTH, endpoint.id, *await _auth_columns(connection, endpoint, auth, seal))
 
 
 async def reset_health(connection: Connection, endpoint_id: uuid.UUID) -> None:
@@ -239,21 +243,11 @@ async def count_live(connection: Connection, now: datetime) -> Census:
 
 
 async def targets(connection: Connection, seal: Seal, endpoint_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Target]:
-    """Return endpoints, archived ones too, with everything sealed opened."""
-    rows = await connection.fetch(FIND_TARGETS, endpoint_ids)
-    first: dict[uuid.UUID, Any] = {}
-    keys: dict[uuid.UUID, list[tuple[SigningKey, datetime | None]]] = {}
-    for row in rows:
-        endpoint_id = row["id"]
-        first.setdefault(endpoint_id, row)
-        secret = seal.open(row["sealed_secret"], endpoint_id.bytes)
-        keys.setdefault(endpoint_id, []).append((SigningKey(row["algorithm"], secret), row["expires_at"]))
-    return {
-        endpoint_id: Target(
-            _endpoint(row), tuple(keys[endpoint_id]), _auth(row, seal), is_archived=row["archived_at"] is not None
-        )
-        for endpoint_id, row in first.items()
-    }
+    """Return endpoints, archived ones too, with what is sealed of them opened as far as it opens."""
+    rows: dict[uuid.UUID, list[Any]] = {}
+    for row in await connection.fetch(FIND_TARGETS, endpoint_ids):
+        rows.setdefault(row["id"], []).append(row)
+    return {endpoint_id: _target(each, seal) for endpoint_id, each in rows.items()}
 
 
 async def states(connection: Connection, endpoint_ids: Sequence[uuid.UUID]) -> list[EndpointState]:
@@ -317,17 +311,50 @@ def _endpoint(row: Any) -> Endpoint:
     )
 
 
-def _auth(row: Any, seal: Seal) -> Auth | None:
-    if row["sealed_auth"] is None:
+def _target(rows: list[Any], seal: Seal) -> Target:
+    row = rows[0]
+    endpoint = _endpoint(row)
+    keys = [(each, _secret(each, seal)) for each in rows if each["key_id"] is not None]
+    auth, has_auth = _auth(row, seal)
+    opened = [(each["algorithm"], secret is not None) for each, secret in keys]
+    return Target(
+        endpoint,
+        tuple((SigningKey(each["algorithm"], secret), each["expires_at"]) for each, secret in keys if secret),
+        auth,
+        is_archived=row["archived_at"] is not None,
+        missing=missing_secret(endpoint.signing, opened, has_readable_auth=has_auth),
+    )
+
+
+def _secret(row: Any, seal: Seal) -> bytes | None:
+    at = key_place(row["program_id"], row["partner_id"], row["id"], row["key_id"], row["algorithm"])
+    try:
+        return seal.open(row["sealed_secret"], at)
+    except SealBroken:
         return None
+
+
+def _auth(row: Any, seal: Seal) -> tuple[Auth | None, bool]:
+    """Return what authenticates us to the receiver, and whether that is all that is to."""
+    if row["sealed_auth"] is None:
+        # Where it is shown, it has to be there: without it a receiver would be sent what it did not ask for.
+        return None, row["auth"] is None
+    try:
+        secret = seal.open(row["sealed_auth"], auth_place(row["program_id"], row["partner_id"], row["id"]))
+    except SealBroken:
+        return None, False
     shown = orjson.loads(row["auth"])
-    return Auth(shown["type"], shown["name"], seal.open(row["sealed_auth"], row["id"].bytes).decode())
+    return Auth(shown["type"], shown["name"], secret.decode()), True
 
 
-def _auth_columns(endpoint_id: uuid.UUID, auth: Auth | None, seal: Seal) -> tuple[str | None, bytes | None]:
+async def _auth_columns(
+    connection: Connection, endpoint: Endpoint, auth: Auth | None, seal: Seal
+) -> tuple[str | None, bytes | None]:
     if auth is None:
         return None, None
-    return _json({"type": auth.type, "name": auth.name}), seal.close(auth.secret.encode(), endpoint_id.bytes)
+    at = auth_place(endpoint.program_id, endpoint.partner_id, endpoint.id)
+    shown = _json({"type": auth.type, "name": auth.name})
+    return shown, await sealed(connection, seal, auth.secret.encode(), at)
 
 
 def _json(value: Any) -> str:

@@ -148,11 +148,13 @@ WITH RECURSIVE walk AS (
 ), active AS MATERIALIZED (
     SELECT e.id, e.resume_at
     FROM walk w JOIN endpoints e ON e.id = w.endpoint_id AND e.status = 'active' AND e.archived_at IS NULL
+        AND e.secret_unreadable_since IS NULL
 )
 SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
         FROM active a CROSS JOIN LATERAL (
             SELECT q.visible_at FROM delivery_queue q
-            WHERE q.endpoint_id = a.id AND q.visible_at <= $1 ORDER BY q.visible_at LIMIT 1) AS first_due) AS oldest_at,
+            WHERE q.endpoint_id = a.id AND q.visible_at <= $1 ORDER BY q.visible_at LIMIT 1) AS first_due
+        WHERE a.resume_at IS NULL OR a.resume_at <= $1) AS oldest_at,
        (SELECT count(*) FROM (
             SELECT 1 FROM active a CROSS JOIN LATERAL (
                 SELECT 1 FROM delivery_queue q
@@ -231,7 +233,7 @@ async def measure(connection: Connection, now: datetime, limit: int) -> Backlog:
     """Return how far behind the deliveries to active endpoints are, counting no more than `limit`."""
     row: Any = await connection.fetchrow(MEASURE, now, limit)
     oldest_at: datetime | None = row["oldest_at"]
-    return Backlog(timedelta(0) if oldest_at is None or oldest_at > now else now - oldest_at, row["due"])
+    return Backlog(timedelta(0) if oldest_at is None else now - oldest_at, row["due"])
 
 
 def _columns(rooms: Iterable[tuple[uuid.UUID, int]]) -> tuple[list[uuid.UUID], list[int]]:

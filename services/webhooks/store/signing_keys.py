@@ -1,14 +1,15 @@
-"""The signing keys of endpoints, and whatever else is sealed."""
+"""The signing keys of endpoints."""
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from cryptography.exceptions import InvalidTag
-
+from services.webhooks.domain.endpoints import Endpoint
 from services.webhooks.domain.signature import Algorithm, MadeKey, ShownKey, SigningKey
+from services.webhooks.store.sealed import key_place
 from shared.database.pool import Connection
-from shared.database.sealing import Seal
+from shared.database.seal_forms import sealed
+from shared.database.sealing import Place, Seal, SealBroken
 
 BUMP_VERSION = "UPDATE endpoints SET version = version + 1, updated_at = $2 WHERE id = $1"
 INSERT_KEY = """
@@ -41,23 +42,22 @@ WHERE k.endpoint_id = $1 AND e.archived_at IS NULL AND k.algorithm = 'ed25519'
     AND (k.expires_at IS NULL OR k.expires_at > $2)
 ORDER BY k.id DESC
 """
-# What the first of the sealing keys has not sealed, a few at a time.
-FIND_KEYS_TO_RESEAL = """
-SELECT id, endpoint_id, sealed_secret AS sealed FROM endpoint_keys WHERE substring(sealed_secret FOR 4) <> $1 LIMIT $2
-"""
-RESEAL_KEY = "UPDATE endpoint_keys SET sealed_secret = $3 WHERE id = $1 AND sealed_secret = $2"
-FIND_AUTH_TO_RESEAL = """
-SELECT id, id AS endpoint_id, sealed_auth AS sealed FROM endpoints WHERE substring(sealed_auth FOR 4) <> $1 LIMIT $2
-"""
-RESEAL_AUTH = "UPDATE endpoints SET sealed_auth = $3 WHERE id = $1 AND sealed_auth = $2"
+
+
+class OpenedKey(NamedTuple):
+    """A live key; None where it cannot be opened."""
+
+    id: uuid.UUID
+    algorithm: Algorithm
+    key: SigningKey | None
 
 
 async def insert(
-    connection: Connection, seal: Seal, key_id: uuid.UUID, endpoint_id: uuid.UUID, made: MadeKey, now: datetime
+    connection: Connection, seal: Seal, key_id: uuid.UUID, endpoint: Endpoint, made: MadeKey, now: datetime
 ) -> None:
-    """Write a signing key, sealed to its endpoint."""
-    sealed = seal.close(made.key.secret, endpoint_id.bytes)
-    await connection.execute(INSERT_KEY, key_id, endpoint_id, made.key.algorithm, sealed, made.public_key, now)
+    """Write a signing key, sealed to its place."""
+    text = await sealed(connection, seal, made.key.secret, _place(endpoint, key_id, made.key.algorithm))
+    await connection.execute(INSERT_KEY, key_id, endpoint.id, made.key.algorithm, text, made.public_key, now)
 
 
 async def count_live(connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime) -> int:
@@ -71,14 +71,10 @@ async def list_live(connection: Connection, endpoint_id: uuid.UUID, now: datetim
     return [_key(row) for row in await connection.fetch(LIST_KEYS, endpoint_id, now)]
 
 
-async def opened(
-    connection: Connection, seal: Seal, endpoint_id: uuid.UUID, now: datetime
-) -> list[tuple[uuid.UUID, SigningKey]]:
+async def opened(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
     """Return the live keys of an endpoint, opened, the newest first."""
-    rows = await connection.fetch(LIVE_KEYS, endpoint_id, now)
-    return [
-        (row["id"], SigningKey(row["algorithm"], seal.open(row["sealed_secret"], endpoint_id.bytes))) for row in rows
-    ]
+    rows = await connection.fetch(LIVE_KEYS, endpoint.id, now)
+    return [_opened(row, seal, endpoint) for row in rows]
 
 
 async def public(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> list[ShownKey]:
@@ -106,24 +102,16 @@ async def delete(connection: Connection, endpoint_id: uuid.UUID, key_id: uuid.UU
     await connection.execute(BUMP_VERSION, endpoint_id, now)
 
 
-async def reseal(connection: Connection, seal: Seal, limit: int) -> tuple[int, int]:
-    """Seal up to `limit` secrets anew that an older key has sealed; return how many, and how many no key opens.
+def _opened(row: Any, seal: Seal, endpoint: Endpoint) -> OpenedKey:
+    try:
+        secret = seal.open(row["sealed_secret"], _place(endpoint, row["id"], row["algorithm"]))
+    except SealBroken:
+        return OpenedKey(row["id"], row["algorithm"], None)
+    return OpenedKey(row["id"], row["algorithm"], SigningKey(row["algorithm"], secret))
 
-    A secret that somebody changes meanwhile stays as they left it.
-    """
-    done = unreadable = 0
-    for find, write in ((FIND_KEYS_TO_RESEAL, RESEAL_KEY), (FIND_AUTH_TO_RESEAL, RESEAL_AUTH)):
-        # arch: allow-built-sql: one of two constants
-        for row in await connection.fetch(find, seal.mark, limit):
-            place = row["endpoint_id"].bytes
-            try:
-                sealed = seal.close(seal.open(row["sealed"], place), place)
-            except InvalidTag:
-                unreadable += 1
-                continue
-            await connection.execute(write, row["id"], row["sealed"], sealed)  # arch: allow-built-sql: as above
-            done += 1
-    return done, unreadable
+
+def _place(endpoint: Endpoint, key_id: uuid.UUID, algorithm: Algorithm) -> Place:
+    return key_place(endpoint.program_id, endpoint.partner_id, endpoint.id, key_id, algorithm)
 
 
 def _key(row: Any) -> ShownKey:

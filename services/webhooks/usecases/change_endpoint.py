@@ -74,7 +74,7 @@ class ChangeEndpoint:
             if "signing" in changes:
                 await self._prepare_keys(connection, changed, now)
             if "auth" in changes:
-                await endpoints.set_auth(connection, endpoint_id, changes["auth"], self.seal)
+                await endpoints.set_auth(connection, endpoint, changes["auth"], self.seal)
             if endpoint.status != "active" and changed.status == "active":
                 await endpoints.reset_health(connection, endpoint_id)
                 breaker: Breaker = "half_open" if endpoint.status == "disabled" else "closed"
@@ -101,7 +101,7 @@ class ChangeEndpoint:
                 continue
             if algorithm == "hmac":
                 raise KeyMissing
-            await signing_keys.insert(connection, self.seal, self.new_id(), endpoint.id, new_key(algorithm), now)
+            await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, new_key(algorithm), now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class CreateEndpoint:
             )
             await endpoints.insert(connection, endpoint, draft.auth, self.seal)
             for made in keys:
-                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint.id, made, now)
+                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
             found = await endpoints.find(connection, owner, endpoint.id)
             events.append(tell_of_endpoints.created(endpoint, now))
             await outbox.insert_events(connection, events)

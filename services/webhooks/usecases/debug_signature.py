@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.webhooks.domain.debugging import Finding, Verifier, examine, hmac_verifier
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.domain.errors import EndpointMissing, InvalidField
+from services.webhooks.domain.errors import EndpointMissing, InvalidField, SecretUnreadable
 from services.webhooks.domain.signature import PUBLIC_PREFIX, SigningKey, decode
 from services.webhooks.sender.signing import is_signed_by, pair_of, read_key
 from services.webhooks.store import endpoints, signing_keys
@@ -31,17 +31,24 @@ class DebugSignature:
         body: bytes,
         tolerance: int,
     ) -> Finding:
-        """Return what was found. `key` is an endpoint or a key's text. Raises EndpointMissing or InvalidField."""
+        """Return what was found. `key` is an endpoint or a key's text.
+
+        Raises EndpointMissing, InvalidField or SecretUnreadable.
+        """
         now = self.clock()
         verifiers = [_given(key)] if isinstance(key, str) else await self._of_endpoint(owner, key)
         return examine(headers, body, verifiers, int(now.timestamp()), tolerance)
 
     async def _of_endpoint(self, owner: Owner, endpoint_id: uuid.UUID) -> list[Verifier]:
         async with self.database.connection() as connection:
-            if await endpoints.find(connection, owner, endpoint_id) is None:
+            endpoint = await endpoints.find(connection, owner, endpoint_id)
+            if endpoint is None:
                 raise EndpointMissing
-            keys = await signing_keys.opened(connection, self.seal, endpoint_id, self.clock())
-        return [_verifier(str(key_id), key) for key_id, key in keys]
+            keys = await signing_keys.opened(connection, self.seal, endpoint, self.clock())
+        verifiers = [_verifier(str(each.id), each.key) for each in keys if each.key is not None]
+        if keys and not verifiers:
+            raise SecretUnreadable
+        return verifiers
 
 
 def _given(text: str) -> Verifier:

@@ -1,4 +1,4 @@
-"""What time brings about by itself: pauses end, deserted listeners go, old things are removed, secrets sealed anew."""
+"""Periodic maintenance: pauses end, deserted listeners go, old things are removed."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from services.webhooks.domain.endpoints import Breaker, Census, PauseReason
 from services.webhooks.domain.retention import Retention
-from services.webhooks.store import endpoints, listeners, queue, retention, signing_keys
+from services.webhooks.store import endpoints, listeners, queue, retention
 from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.change_endpoint import EndpointChanged
 from services.webhooks.usecases.tell_of_endpoints import HandOver
@@ -16,9 +16,7 @@ from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.database.purging import INTERVAL_SECONDS, in_batches
-from shared.database.sealing import Seal
 from shared.ids import earliest_id
-from shared.log import get_logger
 from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES, WEBHOOKS_PURGED
 from shared.periodic import Periodic, for_each
 
@@ -35,7 +33,6 @@ class KeepHouse:
 
     database: Database
     clock: Clock
-    seal: Seal
     kept: Retention
     changed: EndpointChanged
     hand_over: HandOver
@@ -50,7 +47,6 @@ class KeepHouse:
             Periodic("purge_custom_messages", INTERVAL_SECONDS, self.purge_custom_messages),
             Periodic("purge_attempts", INTERVAL_SECONDS, self.purge_attempts),
             Periodic("purge_deliveries", INTERVAL_SECONDS, self.purge_deliveries),
-            Periodic("reseal_secrets", INTERVAL_SECONDS, self.reseal),
         ]
 
     async def resume_endpoints(self) -> None:
@@ -100,21 +96,6 @@ class KeepHouse:
         before = self.clock() - self.kept.deliveries
         bound = earliest_id(before)
         await self._purge("deliveries", lambda c: retention.purge_deliveries(c, bound, before, _BATCH))
-
-    async def reseal(self) -> int:
-        """Seal anew what older keys have sealed, and return how much that was."""
-        count = 0
-        while True:
-            async with self.database.transaction() as connection:
-                done, unreadable = await signing_keys.reseal(connection, self.seal, _BATCH)
-            count += done
-            if done == 0:
-                break
-        if unreadable:
-            get_logger().error("secrets_unreadable", count=unreadable, reason="none of the configured keys opens them")
-        if count:
-            get_logger().info("secrets_resealed", count=count)
-        return count
 
     async def _expire_listener(self, listener_id: uuid.UUID, now: datetime) -> None:
         async with self.database.transaction() as connection:

@@ -16,7 +16,7 @@ from typing import Final
 
 from services.webhooks.domain.deliveries import Answer, ErrorCode, Target
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS, Endpoint, Format, Owner, ShownEndpoint
-from services.webhooks.domain.errors import ListenerMissing, TooManyEndpoints, UIDTaken
+from services.webhooks.domain.errors import ListenerMissing, SecretUnreadable, TooManyEndpoints, UIDTaken
 from services.webhooks.domain.signature import Signing, algorithms
 from services.webhooks.sender.client import signed_headers
 from services.webhooks.sender.signing import new_key, public_text, secret_text
@@ -158,7 +158,7 @@ class Listen:
         await endpoints.insert(connection, listener, None, self.seal)
         keys = first_keys(draft.signing, None)
         for made in keys:
-            await signing_keys.insert(connection, self.seal, self.new_id(), listener.id, made, now)
+            await signing_keys.insert(connection, self.seal, self.new_id(), listener, made, now)
         return Opened(shown_once(listener, keys), draft.name)
 
     async def _resume(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened | None:
@@ -180,12 +180,13 @@ class Listen:
         return Opened(shown, draft.name, is_resumed=True, waiting=waiting)
 
     async def _keys_again(self, connection: Connection, listener: Endpoint, now: datetime) -> ShownEndpoint:
-        """Return a listener with its keys; one is made for an algorithm that it has none of."""
-        live = {key.algorithm: key for _, key in await signing_keys.opened(connection, self.seal, listener.id, now)}
+        """Return a listener with its keys; one is made for an algorithm that it has none of that can be opened."""
+        opened = await signing_keys.opened(connection, self.seal, listener, now)
+        live = {each.algorithm: each.key for each in opened if each.key is not None}
         for algorithm in algorithms(listener.signing):
             if algorithm not in live:
                 made = new_key(algorithm)
-                await signing_keys.insert(connection, self.seal, self.new_id(), listener.id, made, now)
+                await signing_keys.insert(connection, self.seal, self.new_id(), listener, made, now)
                 live[algorithm] = made.key
         wanted = {algorithm: live[algorithm] for algorithm in algorithms(listener.signing)}
         public = {key.algorithm: key.public_key for key in await signing_keys.list_live(connection, listener.id, now)}
@@ -204,7 +205,10 @@ class Listen:
         wait_seconds: float,
         limit: int,
     ) -> list[Handed]:
-        """Take results in and return what is due, waiting for it up to `wait_seconds`. Raises ListenerMissing."""
+        """Take results in and return what is due, waiting for it up to `wait_seconds`.
+
+        Raises ListenerMissing, or SecretUnreadable: opened again, the listener gets another secret.
+        """
         await self._report(owner, listener_id, results)
         if not limit:
             return []
@@ -229,11 +233,13 @@ class Listen:
     async def _take(self, listener_id: uuid.UUID, limit: int) -> list[Handed]:
         now = self.clock()
         token = secrets.randbits(53)
-        async with self.database.connection() as connection:
+        async with self.database.transaction() as connection:
             taken = await listeners.take(connection, listener_id, now, now + LEASE, token, limit)
             if not taken:
                 return []
             target = (await endpoints.targets(connection, self.seal, [listener_id]))[listener_id]
+            if target.missing is not None:
+                raise SecretUnreadable
         return [_handed(each, token, target, now) for each in taken]
 
 

@@ -61,7 +61,7 @@ class RotateKey:
                 await signing_keys.expire(connection, endpoint_id, algorithm, now, now + rotation.grace)
                 if await signing_keys.count_live(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
                     raise TooManyKeys(MAX_LIVE_KEYS)
-                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint_id, made, now)
+                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
             events.append(tell_of_endpoints.updated(endpoint, ["keys"], now))
             await outbox.insert_events(connection, events)
             return shown_once(endpoint, keys)

@@ -6,10 +6,12 @@ from datetime import datetime
 
 from services.webhooks.domain.endpoints import Endpoint, EndpointStatus, Owner
 from services.webhooks.domain.errors import EndpointMissing
+from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.stats import Stats
 from services.webhooks.store import endpoints, stats
 from shared.clock import Clock
 from shared.database.pool import Database
+from shared.database.sealing import Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class ReadEndpoints:
 
     database: Database
     clock: Clock
+    seal: Seal
 
     async def one(self, owner: Owner, endpoint_id: uuid.UUID) -> Endpoint:
         """Return an endpoint. Raises EndpointMissing."""
@@ -26,6 +29,15 @@ class ReadEndpoints:
         if found is None:
             raise EndpointMissing
         return found
+
+    async def health(self, owner: Owner, endpoint_id: uuid.UUID) -> tuple[Endpoint, SecretKind | None]:
+        """Return an endpoint, and which secret of it cannot be opened. Raises EndpointMissing."""
+        async with self.database.connection() as connection:
+            found = await endpoints.find(connection, owner, endpoint_id)
+            if found is None:
+                raise EndpointMissing
+            target = (await endpoints.targets(connection, self.seal, [endpoint_id]))[endpoint_id]
+        return found, target.missing
 
     async def stats(self, owner: Owner, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:
         """Sum up an endpoint's deliveries of a span of time. Raises EndpointMissing."""

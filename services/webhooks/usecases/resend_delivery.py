@@ -12,7 +12,13 @@ from typing import Final
 
 from services.webhooks.domain.deliveries import RecordedAttempt
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.domain.errors import ContentGone, DeliveryMissing, DeliveryNotPending, DeliveryUnderWay
+from services.webhooks.domain.errors import (
+    ContentGone,
+    DeliveryMissing,
+    DeliveryNotPending,
+    DeliveryUnderWay,
+    SecretUnreadable,
+)
 from services.webhooks.store import endpoints, resends
 from services.webhooks.store.resends import Lease
 from services.webhooks.usecases.send_test import Post
@@ -35,7 +41,7 @@ class ResendDelivery:
     post: Post
 
     async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> RecordedAttempt:
-        """Return the attempt. Raises DeliveryMissing, DeliveryUnderWay or ContentGone."""
+        """Return the attempt. Raises DeliveryMissing, DeliveryUnderWay, ContentGone or SecretUnreadable."""
         now = self.clock()
         held: Lease | None = None
         async with self.database.transaction() as connection:
@@ -49,6 +55,8 @@ class ResendDelivery:
                 if held is None:
                     raise DeliveryUnderWay
             target = (await endpoints.targets(connection, self.seal, [found.endpoint_id]))[found.endpoint_id]
+            if target.missing is not None:
+                raise SecretUnreadable
         outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence, found.traceparent)
         answer = await self.post(outgoing)
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)

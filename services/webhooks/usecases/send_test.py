@@ -14,7 +14,7 @@ import orjson
 from services.webhooks.domain.bodies import FLAT, members_of_test, message_format, plain_format
 from services.webhooks.domain.deliveries import Answer, Outgoing, RecordedAttempt, message_name
 from services.webhooks.domain.endpoints import Endpoint, Owner
-from services.webhooks.domain.errors import EndpointMissing, InvalidField
+from services.webhooks.domain.errors import EndpointMissing, InvalidField, SecretUnreadable
 from services.webhooks.domain.event_types import TEST
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.store import deliveries, endpoints
@@ -43,12 +43,14 @@ class SendTest:
     async def __call__(
         self, owner: Owner, program_name: str, endpoint_id: uuid.UUID, event_type: str = TEST
     ) -> RecordedAttempt:
-        """Return the attempt. Raises EndpointMissing or InvalidField."""
+        """Return the attempt. Raises EndpointMissing, InvalidField or SecretUnreadable."""
         async with self.database.connection() as connection:
             endpoint = await endpoints.find(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
             target = (await endpoints.targets(connection, self.seal, [endpoint_id]))[endpoint_id]
+            if target.missing is not None:
+                raise SecretUnreadable
         now, message_id = self.clock(), self.new_id()
         kept = message_format(endpoint.format, endpoint.partner_id)
         if event_type == TEST:

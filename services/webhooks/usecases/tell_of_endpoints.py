@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from services.webhooks.domain.endpoints import DISABLED_BY_OWNER, Endpoint, Resumed
+from services.webhooks.domain.endpoints import DISABLED_BY_OWNER, Endpoint, Marked, Resumed
+from services.webhooks.domain.secrets import SecretKind
 from shared.events.envelope import OutboxEvent
 from shared.events.webhooks import (
     WebhookEndpointArchivedV1,
@@ -13,6 +14,8 @@ from shared.events.webhooks import (
     WebhookEndpointEnabledV1,
     WebhookEndpointPausedV1,
     WebhookEndpointUpdatedV1,
+    WebhookSecretReadableV1,
+    WebhookSecretUnreadableV1,
 )
 from shared.ids import new_id
 
@@ -27,6 +30,16 @@ class HandOver(Protocol):
 def resumed(endpoint: Resumed, now: datetime) -> OutboxEvent:
     """Return the event of a pause that has come to its end by itself."""
     return WebhookEndpointEnabledV1(**_whose(endpoint, now), was="paused").to_event(new_id(), now)
+
+
+def secret_unreadable(endpoint: Marked, kind: SecretKind, now: datetime) -> OutboxEvent:
+    """Return the event of an endpoint that cannot be sent to because a secret of it cannot be opened."""
+    return WebhookSecretUnreadableV1(**_whose(endpoint, now), secret=kind).to_event(new_id(), now)
+
+
+def secret_readable(endpoint: Marked, now: datetime) -> OutboxEvent:
+    """Return the event of an endpoint whose secrets can be opened again."""
+    return WebhookSecretReadableV1(**_whose(endpoint, now)).to_event(new_id(), now)
 
 
 def created(endpoint: Endpoint, now: datetime) -> OutboxEvent:
@@ -68,7 +81,7 @@ def compared(before: Endpoint, after: Endpoint, given: Collection[str], now: dat
         yield WebhookEndpointEnabledV1(**_whose(after, now), was=before.status).to_event(new_id(), now)
 
 
-def _whose(endpoint: Endpoint | Resumed, now: datetime) -> dict[str, Any]:
+def _whose(endpoint: Endpoint | Resumed | Marked, now: datetime) -> dict[str, Any]:
     return {
         "program_id": endpoint.program_id,
         "partner_id": endpoint.partner_id,

@@ -20,6 +20,7 @@ from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
+from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
 from shared.web.operator import Operating
@@ -148,7 +149,7 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
         RedemptionClient.connected(redemption_url) as redemption,
     ):
         runner = build_runner(pool, clock, hand_over)
-        use_cases = build_use_cases(pool, pool, clock, SECRET_KEY, hand_over, runner.wake, redemption)
+        use_cases = build_use_cases(pool, pool, clock, Seal(SECRET_KEY), hand_over, runner.wake, redemption)
         app = build_app(use_cases, CredentialReader(pool, clock), ready, Operating(OPERATOR_TOKEN, History(pool)))
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
             yield Service(http, pool, clock, use_cases, app, handed_over, runner)

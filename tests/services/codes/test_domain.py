@@ -130,7 +130,7 @@ def test_requests_of_different_owners_routes_or_keys_are_different() -> None:
         replace(request, key="k"),
     ]
     assert len({each.lock_id for each in [request, *others]}) == 4
-    assert replace(request, request_sha256=b"other").identity == request.identity
+    assert replace(request, request_sha256=b"other").lock_id == request.lock_id
 
 
 @pytest.mark.parametrize(

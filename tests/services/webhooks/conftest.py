@@ -22,6 +22,7 @@ from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.names import Lookup, look_up
 from services.webhooks.sender.urls import URLChecker
+from services.webhooks.usecases.check_secrets import CheckSecrets
 from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import ListenerHub
 from services.webhooks.usecases.run_replays import RunReplays
@@ -163,6 +164,7 @@ class Service:
     urls: URLChecker
     handed_over: list[OutboxEvent]
     admin: "asyncpg.Connection[asyncpg.Record]"
+    secrets: CheckSecrets
     acts: list[OutboxEvent] = field(default_factory=list)
 
     async def send(
@@ -280,7 +282,10 @@ async def running_service(
         open_sender(clock, is_development=True, lookup=lookup) as (sender, urls),
     ):
         seal = Seal(SECRET_KEY)
-        dispatcher = build_dispatcher(pool, pool, seal, sender, clock, hand_over, max_in_flight=max_in_flight)
+        # As after the first look at an empty database.
+        seal.accepts_first_form = False
+        secrets = CheckSecrets(pool, clock, seal, hand_over)
+        dispatcher = build_dispatcher(pool, pool, seal, secrets, sender, clock, hand_over, max_in_flight=max_in_flight)
         answer_once = AnswerOnce(pool, clock, seal, WebhookError)
         worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog, acts.extend)
         hub = ListenerHub(pool, clock)
@@ -295,7 +300,9 @@ async def running_service(
         try:
             async with TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
-                made = Service(http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin, acts)
+                made = Service(
+                    http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin, secrets, acts
+                )
                 yield made
                 # A test that restarts the server has opened another one.
                 admin = made.admin

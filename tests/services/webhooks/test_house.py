@@ -5,16 +5,13 @@ from typing import Any
 
 from services.webhooks.domain.retention import Retention
 from services.webhooks.usecases.keep_house import KeepHouse
-from shared.database.sealing import Seal
-from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Service, code_redeemed, look_after_endpoints, purge
+from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, look_after_endpoints, purge
 from tests.services.webhooks.receiver import Receiver
 
 
 def house_of(service: Service, payloads: int = 30, attempts: int = 30, deliveries: int = 90) -> KeepHouse:
     kept = Retention(timedelta(days=payloads), timedelta(days=attempts), timedelta(days=deliveries))
-    return KeepHouse(
-        service.pool, service.clock, Seal(SECRET_KEY), kept, service.dispatcher.endpoint_changed, service.acts.extend
-    )
+    return KeepHouse(service.pool, service.clock, kept, service.dispatcher.endpoint_changed, service.acts.extend)
 
 
 async def counts(service: Service) -> tuple[int, ...]:

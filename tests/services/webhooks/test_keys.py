@@ -1,20 +1,15 @@
 """Signing keys: two algorithms, rotation with overlap, early revocation, and sealing keys that can be changed."""
 
 import base64
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
-from services.webhooks.domain.retention import Retention
-from services.webhooks.store import endpoints
-from services.webhooks.usecases.keep_house import KeepHouse
-from shared.database.sealing import Seal
 from shared.ids import new_id
-from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Service, code_redeemed
+from tests.services.webhooks.conftest import Merchant, Service, code_redeemed
 from tests.services.webhooks.receiver import Post, Receiver
 
 VECTOR_SECRET = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
@@ -173,40 +168,3 @@ async def test_signing_is_changed_with_a_key_for_it(service: Service, merchant: 
     assert both.status == 200
     listed = await service.send("GET", f"/endpoints/{plain['id']}/keys", merchant.partner_key)
     assert {key["algorithm"] for key in listed.data} == {"hmac", "ed25519"}
-
-
-async def test_sealing_keys_are_changed_one_after_the_other(service: Service, merchant: Merchant) -> None:
-    """First the new one beside the old, then everything sealed anew, then without the old: nothing is lost."""
-    endpoint = await service.endpoint(
-        merchant.partner_key, "https://example.com/", signing="both", auth={"type": "bearer", "token": "tok"}
-    )
-    endpoint_id = new_id().__class__(endpoint["id"])
-    ring = Seal(b"n" * 32, SECRET_KEY)
-    age = timedelta(days=30)
-    house = KeepHouse(service.pool, service.clock, ring, Retention(age, age, age), lambda _: None, lambda _: None)
-    async with service.pool.connection() as connection:
-        before = (await endpoints.targets(connection, ring, [endpoint_id]))[endpoint_id]
-    assert await house.reseal() == 3
-    assert await house.reseal() == 0
-    async with service.pool.connection() as connection:
-        after = (await endpoints.targets(connection, Seal(b"n" * 32), [endpoint_id]))[endpoint_id]
-        with pytest.raises(InvalidTag):
-            await endpoints.targets(connection, Seal(SECRET_KEY), [endpoint_id])
-    assert (after.keys, after.auth) == (before.keys, before.auth)
-
-
-async def test_a_secret_that_no_key_opens_does_not_hold_up_the_others(service: Service, merchant: Merchant) -> None:
-    for _ in range(2):
-        await service.endpoint(merchant.partner_key, "https://example.com/")
-    await service.admin.execute(
-        "UPDATE webhooks.endpoint_keys SET sealed_secret = '\\x00' || substring(sealed_secret FROM 2)"
-        " WHERE id = (SELECT min(id::text)::uuid FROM webhooks.endpoint_keys)"
-    )
-    age = timedelta(days=30)
-    ring = Seal(b"n" * 32, SECRET_KEY)
-    assert (
-        await KeepHouse(
-            service.pool, service.clock, ring, Retention(age, age, age), lambda _: None, lambda _: None
-        ).reseal()
-        == 1
-    )

@@ -8,9 +8,8 @@ from standardwebhooks import Webhook
 from services.webhooks.domain.retention import Retention
 from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import LEASE, LIVES_ON, NAMED_LIVES_ON
-from shared.database.sealing import Seal
 from shared.ids import new_id
-from tests.services.webhooks.conftest import SECRET_KEY, Merchant, Reply, Service, code_redeemed, look_after_endpoints
+from tests.services.webhooks.conftest import Merchant, Reply, Service, code_redeemed, look_after_endpoints
 
 
 async def opened(service: Service, merchant: Merchant, **members: Any) -> Any:
@@ -114,7 +113,6 @@ async def test_a_deserted_listener_closes_itself_and_one_that_asks_does_not(
     house = KeepHouse(
         service.pool,
         service.clock,
-        Seal(SECRET_KEY),
         Retention(LIVES_ON, LIVES_ON, LIVES_ON),
         lambda _: None,
         service.acts.extend,
@@ -147,7 +145,6 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
     house = KeepHouse(
         service.pool,
         service.clock,
-        Seal(SECRET_KEY),
         Retention(LIVES_ON, LIVES_ON, LIVES_ON),
         lambda _: None,
         service.acts.extend,

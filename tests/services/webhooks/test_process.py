@@ -25,19 +25,19 @@ START_SECONDS = 60.0
 
 @asynccontextmanager
 async def running_process(
-    database: Database, broker: dict[str, str], port: int
+    database: Database, broker: dict[str, str], port: int, key: bytes = b"w" * 32, status: int = 200
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start the service and wait until it is ready; what is left of it at the end is killed."""
+    """Start the service and wait until it says whether it is ready; what is left of it at the end is killed."""
     environment = os.environ | {
         "WEBHOOKS_DATABASE_URL": database.webhooks,
         "WEBHOOKS_AMQP_URL": broker["webhooks"],
         "WEBHOOKS_PORT": str(port),
-        "WEBHOOKS_SECRET_KEY": base64.b64encode(b"w" * 32).decode(),
+        "WEBHOOKS_SECRET_KEY": base64.b64encode(key).decode(),
         "WEBHOOKS_LOG_LEVEL": "warning",
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.webhooks", "serve", env=environment)
     try:
-        await ready(port)
+        await ready(port, status)
         yield process
     finally:
         if process.returncode is None:
@@ -45,13 +45,14 @@ async def running_process(
             await process.wait()
 
 
-async def ready(port: int) -> None:
-    """Wait until the service says that it is ready."""
+async def ready(port: int, status: int = 200) -> None:
+    """Wait until the service says that it is ready, or that it is not although its other parts are."""
     async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as http:
         while True:
             try:
                 async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
-                    if response.status == 200:
+                    parts = (await response.json())["parts"]
+                    if response.status == status and all(parts[name] == "ok" for name in parts.keys() - {"secrets"}):
                         return
             except aiohttp.ClientConnectionError:
                 pass
@@ -125,3 +126,40 @@ async def test_a_killed_process_loses_nothing_and_doubles_at_most_what_was_in_fl
     # Only what had been sent and not yet been written down may come twice.
     assert len(receiver.posts) - 500 <= sent - written
     assert len({post.body for post in receiver.posts}) == 500
+
+
+async def test_with_the_wrong_secret_key_it_serves_what_it_can_and_says_that_it_is_not_ready(
+    database: Database,
+    clean_broker: dict[str, str],
+    admin: "asyncpg.Connection[asyncpg.Record]",
+    receiver: Receiver,
+    unused_tcp_port: int,
+) -> None:
+    """It once started in good health with 284 secrets that it could not read, and died of the first it needed."""
+    merchant = await make_merchant(admin, utc_now())
+    async with running_process(database, clean_broker, unused_tcp_port):
+        secret = await create_endpoint(unused_tcp_port, merchant, receiver.url)
+    url, headers = f"http://127.0.0.1:{unused_tcp_port}", {"X-Partner-Key": merchant.partner_key}
+    wrong = running_process(database, clean_broker, unused_tcp_port, key=b"x" * 32, status=503)
+    async with wrong as process, aiohttp.ClientSession() as http:
+        async with http.get(f"{url}/readyz") as response:
+            report = await response.json()
+        assert "another WEBHOOKS_SECRET_KEY sealed them" in report["parts"]["secrets"]
+        assert report["details"]["secrets"] == "1 of 1 endpoints have a secret that cannot be opened"
+        async with http.get(f"{url}/livez") as response:
+            assert response.status == 200
+        await publish(clean_broker, [code_redeemed(merchant, f"C{n}") for n in range(20)])
+        async with asyncio.timeout(START_SECONDS):
+            while await admin.fetchval("SELECT count(*) FROM webhooks.deliveries") < 20:  # noqa: ASYNC110 - no event says so
+                await asyncio.sleep(0.05)
+        async with http.get(f"{url}/v1/webhooks/endpoints", headers=headers) as response:
+            [endpoint] = (await response.json())["data"]
+        async with http.get(f"{url}/v1/webhooks/endpoints/{endpoint['id']}/health", headers=headers) as response:
+            assert (await response.json())["data"]["held_back_by"] == "secret_unreadable"
+        assert process.returncode is None
+        assert receiver.posts == []
+    assert await admin.fetchval("SELECT count(*) FROM webhooks.events WHERE type LIKE 'webhook.secret%'") == 0
+    async with running_process(database, clean_broker, unused_tcp_port):
+        await until(lambda: len(receiver.posts) == 20, "every message to arrive")
+    for post in receiver.posts:
+        post.verify(secret)

@@ -10,11 +10,9 @@ import pytest
 from services.webhooks.domain.messages import LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from services.webhooks.usecases import keep_house
 from services.webhooks.usecases.keep_house import KeepHouse
-from shared.database.sealing import Seal
 from shared.ids import new_id
 from tests.services.webhooks.conftest import (
     KEPT,
-    SECRET_KEY,
     Merchant,
     Reply,
     Service,
@@ -38,9 +36,7 @@ async def publish(service: Service, key: str, **members: Any) -> Reply:
 
 
 def house_of(service: Service) -> KeepHouse:
-    return KeepHouse(
-        service.pool, service.clock, Seal(SECRET_KEY), KEPT, service.dispatcher.endpoint_changed, service.acts.extend
-    )
+    return KeepHouse(service.pool, service.clock, KEPT, service.dispatcher.endpoint_changed, service.acts.extend)
 
 
 async def ids(service: Service) -> set[str]:

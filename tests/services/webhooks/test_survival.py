@@ -57,6 +57,17 @@ async def test_a_line_that_is_held_up_for_good_counts_as_no_backlog(service: Ser
     assert failing(service.dispatcher) == {}
 
 
+async def test_an_endpoint_that_rests_for_ever_counts_as_no_backlog(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """Nothing of ours writes that; somebody by hand may."""
+    await service.endpoint(merchant.program_key, receiver.url, event_types=["custom.*"])
+    await service.query("UPDATE webhooks.endpoints SET resume_at = 'infinity'")
+    await publish(service, merchant.program_key, event_id="e-1")
+    for task in service.dispatcher.tasks:
+        await task._act()
+
+
 async def test_every_task_copes_with_a_line_that_is_held_up(service: Service, merchant: Merchant) -> None:
     await block_a_line(service, merchant)
     for task in [*service.dispatcher.tasks, *house_of(service).tasks()]:

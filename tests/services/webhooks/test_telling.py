@@ -7,10 +7,8 @@ from services.webhooks.domain.deliveries import FAILING_STEP
 from services.webhooks.domain.retention import Retention
 from services.webhooks.domain.schedule import STEPS
 from services.webhooks.usecases.keep_house import KeepHouse
-from shared.database.sealing import Seal
 from tests.services.webhooks.conftest import (
     KEPT,
-    SECRET_KEY,
     Merchant,
     Service,
     code_redeemed,
@@ -99,8 +97,7 @@ async def test_a_pause_that_ends_by_itself_is_told_and_listeners_are_not(service
     told(service)
     service.clock.advance(seconds=61)
     kept: Retention = KEPT
-    seal = Seal(SECRET_KEY)
-    house = KeepHouse(service.pool, service.clock, seal, kept, lambda _: None, service.acts.extend)
+    house = KeepHouse(service.pool, service.clock, kept, lambda _: None, service.acts.extend)
     for expected in ([("webhook.endpoint_enabled", "paused")], []):
         await look_after_endpoints(house)
         assert [(kind, data["was"]) for kind, data in told(service)] == expected

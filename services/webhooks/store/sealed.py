@@ -1,0 +1,140 @@
+"""What is sealed of endpoints: where each text stands, pages of all of them, and which endpoints lack one."""
+
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.webhooks.domain.endpoints import Marked
+from services.webhooks.domain.signature import Algorithm, Signing
+from shared.database.pool import Connection
+from shared.database.sealing import Place, place
+
+LIST_SEALED = """
+SELECT e.id, e.program_id, e.partner_id, e.signing, e.sealed_auth, e.archived_at IS NOT NULL AS is_archived,
+       e.secret_unreadable_since IS NOT NULL AS is_marked, e.auth IS NOT NULL AS has_auth, e.version,
+       k.id AS key_id, k.algorithm, k.sealed_secret
+FROM (SELECT id, program_id, partner_id, signing, auth, sealed_auth, archived_at, secret_unreadable_since, version
+      FROM endpoints WHERE id > $1 ORDER BY id LIMIT $2) AS e
+LEFT JOIN endpoint_keys k ON k.endpoint_id = e.id
+ORDER BY e.id, k.id DESC
+"""
+# What somebody changes meanwhile stays as they left it.
+RENEW_KEY = "UPDATE endpoint_keys SET sealed_secret = $3 WHERE id = $1 AND sealed_secret = $2"
+RENEW_AUTH = "UPDATE endpoints SET sealed_auth = $3 WHERE id = $1 AND sealed_auth = $2"
+# What was changed since it was looked at is left to the next look. What another process could open lately is not told
+# of once more: then it is the process that lacks a key.
+MARK_UNREADABLE = """
+UPDATE endpoints e SET secret_unreadable_since = $3
+FROM unnest($1::uuid[], $2::bigint[]) AS found (id, version)
+WHERE e.id = found.id AND e.version = found.version AND e.secret_unreadable_since IS NULL AND e.archived_at IS NULL
+  AND (e.secret_readable_at IS NULL OR e.secret_readable_at < $4)
+RETURNING e.id, e.program_id, e.partner_id, e.uid, e.listens_until IS NOT NULL AS is_listener
+"""
+MARK_READABLE = """
+UPDATE endpoints SET secret_unreadable_since = NULL, secret_readable_at = $2
+WHERE id = ANY($1::uuid[]) AND secret_unreadable_since IS NOT NULL
+RETURNING id, program_id, partner_id, uid, listens_until IS NOT NULL AS is_listener
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """A signing key as it lies in the database."""
+
+    id: uuid.UUID
+    algorithm: Algorithm
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedEndpoint:
+    """An endpoint with all that is sealed of it, its keys the newest first."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
+    signing: Signing
+    has_auth: bool
+    auth: bytes | None
+    keys: tuple[SealedKey, ...]
+    version: int
+    is_archived: bool
+    is_marked: bool
+
+
+def key_place(
+    program_id: uuid.UUID,
+    partner_id: uuid.UUID | None,
+    endpoint_id: uuid.UUID,
+    key_id: uuid.UUID,
+    algorithm: Algorithm,
+) -> Place:
+    """Return where the secret of a signing key stands."""
+    names = (program_id, partner_id, endpoint_id, key_id)
+    return place(f"signing key {algorithm}", *names, first_form=endpoint_id.bytes)
+
+
+def auth_place(program_id: uuid.UUID, partner_id: uuid.UUID | None, endpoint_id: uuid.UUID) -> Place:
+    """Return where that stands which authenticates us to an endpoint's receiver."""
+    return place("auth", program_id, partner_id, endpoint_id, first_form=endpoint_id.bytes)
+
+
+async def list_page(connection: Connection, after: uuid.UUID, limit: int) -> list[SealedEndpoint]:
+    """Return up to `limit` endpoints in the order of their ids, archived ones and listeners too."""
+    rows: dict[uuid.UUID, list[Any]] = {}
+    for row in await connection.fetch(LIST_SEALED, after, limit):
+        rows.setdefault(row["id"], []).append(row)
+    return [_endpoint(each) for each in rows.values()]
+
+
+async def renew_key(connection: Connection, key_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
+    """Write the secret of a signing key as it is sealed now."""
+    await connection.execute(RENEW_KEY, key_id, before, renewed)
+
+
+async def renew_auth(connection: Connection, endpoint_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
+    """Write what authenticates us to a receiver as it is sealed now."""
+    await connection.execute(RENEW_AUTH, endpoint_id, before, renewed)
+
+
+async def mark_unreadable(
+    connection: Connection, versions: Mapping[uuid.UUID, int], now: datetime, quiet: timedelta
+) -> list[Marked]:
+    """Note that secrets of endpoints, as they are at these versions, cannot be opened; return those that are news.
+
+    Left out are those that another process could open less than `quiet` ago.
+    """
+    rows = await connection.fetch(MARK_UNREADABLE, list(versions), list(versions.values()), now, now - quiet)
+    return list(_marked(rows))
+
+
+async def mark_readable(connection: Connection, endpoint_ids: Collection[uuid.UUID], now: datetime) -> list[Marked]:
+    """Note that the secrets of endpoints can be opened, and return those of which that is news."""
+    return list(_marked(await connection.fetch(MARK_READABLE, endpoint_ids, now)))
+
+
+def _marked(rows: Collection[Any]) -> Iterator[Marked]:
+    for row in rows:
+        yield Marked(row["id"], row["program_id"], row["partner_id"], row["uid"], row["is_listener"])
+
+
+def _endpoint(rows: list[Any]) -> SealedEndpoint:
+    first = rows[0]
+    return SealedEndpoint(
+        id=first["id"],
+        program_id=first["program_id"],
+        partner_id=first["partner_id"],
+        signing=first["signing"],
+        has_auth=first["has_auth"],
+        auth=first["sealed_auth"],
+        keys=tuple(
+            SealedKey(row["key_id"], row["algorithm"], row["sealed_secret"])
+            for row in rows
+            if row["key_id"] is not None
+        ),
+        is_archived=first["is_archived"],
+        is_marked=first["is_marked"],
+        version=first["version"],
+    )

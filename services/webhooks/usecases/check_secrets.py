@@ -1,0 +1,185 @@
+"""Opens every sealed text again and again, so that one that cannot be opened is known before it is needed.
+
+What an older key or the first form has sealed is sealed anew on the way; when nothing is left of that form, it is
+closed. An endpoint whose secret cannot be opened is noted and told of, once, by whichever process comes first. A
+process that can open nothing at all has the wrong key: it says so and notes nothing, for others may have the right one.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Final, get_args
+
+from services.webhooks.domain.secrets import SecretKind, missing_secret
+from services.webhooks.store import sealed
+from services.webhooks.store.sealed import SealedEndpoint
+from services.webhooks.usecases import tell_of_endpoints as tell
+from services.webhooks.usecases.tell_of_endpoints import HandOver
+from shared.clock import Clock
+from shared.database import outbox
+from shared.database.idempotency import check_answers
+from shared.database.pool import Database
+from shared.database.seal_forms import SealForms
+from shared.database.sealing import Looked, Seal, SealCheck
+from shared.log import get_logger
+from shared.metrics import SECRETS_UNREADABLE
+from shared.periodic import ElementsFailed, Periodic, together_or_each
+
+INTERVAL_SECONDS: Final = 60.0
+# While processes disagree about an endpoint, its owner hears of it no more often than this.
+QUIET: Final = timedelta(hours=1)
+_PAGE: Final = 200
+_MOST_LOGGED: Final = 20
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round has found of endpoints in use; `missing` has the version that was looked at."""
+
+    check: SealCheck
+    endpoints: int = 0
+    missing: dict[uuid.UUID, tuple[SecretKind, int]] = field(default_factory=dict)
+    mended: list[uuid.UUID] = field(default_factory=list)
+    failed: list[Exception] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CheckSecrets:
+    """A periodic task, a part of what makes the service ready, and a detail of it."""
+
+    database: Database
+    clock: Clock
+    seal: Seal
+    hand_over: HandOver
+    name: str = "secrets"
+    task: Periodic = field(init=False)
+    is_ready: bool = False
+    """Whether the configured keys are those that sealed anything of what is there."""
+    _state: str = "not looked at yet"
+    _missing: Mapping[uuid.UUID, SecretKind] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.task = Periodic("check_secrets", INTERVAL_SECONDS, self, wake=self._wake)
+
+    @property
+    def state(self) -> str:
+        """`ok`, or how much cannot be opened."""
+        return self._state
+
+    def hear(self, endpoint_id: uuid.UUID, missing: SecretKind | None) -> None:
+        """Learn what somebody else has found about an endpoint; what is news is looked at at once."""
+        if missing != self._missing.get(endpoint_id):
+            self._wake.set()
+
+    async def __call__(self) -> None:
+        """Look at everything once."""
+        forms = SealForms(self.database, self.seal)
+        check = SealCheck(self.seal, renews_first_form=await forms.learn())
+        answers = SealCheck(self.seal, renews_first_form=check.renews_first_form)
+        found = await self._look_at_endpoints(check)
+        await check_answers(self.database, answers)
+        if check.renewed + answers.renewed:
+            get_logger().info("secrets_resealed", count=check.renewed + answers.renewed)
+        is_left = check.waiting + answers.waiting > 0 or bool(found.failed)
+        if check.renews_first_form and self.seal.accepts_first_form and not is_left:
+            await forms.close()
+        await self._conclude(found, answers)
+        if found.failed:
+            raise ElementsFailed(found.failed)
+
+    async def _look_at_endpoints(self, check: SealCheck) -> _Round:
+        found, after = _Round(check), uuid.UUID(int=0)
+        while True:
+            async with self.database.connection() as connection:
+                page = await sealed.list_page(connection, after, _PAGE)
+            for endpoint in page:
+                found.failed += [error for _, error in await together_or_each([endpoint], partial(self._look, found))]
+            # Sooner than at the end: whoever can open something is ready.
+            self.is_ready = self.is_ready or check.readable > 0
+            if len(page) < _PAGE:
+                return found
+            after = page[-1].id
+
+    async def _look(self, found: _Round, endpoints: Sequence[SealedEndpoint]) -> None:
+        for endpoint in endpoints:
+            await self._look_at(endpoint, found)
+
+    async def _look_at(self, endpoint: SealedEndpoint, found: _Round) -> None:
+        check, whose = found.check, (endpoint.program_id, endpoint.partner_id, endpoint.id)
+        places = [sealed.key_place(*whose, each.id, each.algorithm) for each in endpoint.keys]
+        keys = [(each, check.look(each.sealed, at)) for each, at in zip(endpoint.keys, places, strict=True)]
+        auth = None if endpoint.auth is None else check.look(endpoint.auth, sealed.auth_place(*whose))
+        renewals = [(each.id, each.sealed, looked.renewed) for each, looked in keys if looked.renewed is not None]
+        if renewals or (auth is not None and auth.renewed is not None):
+            await self._renew(endpoint, renewals, auth)
+        if endpoint.is_archived:
+            return
+        opened = [(each.algorithm, looked.is_readable) for each, looked in keys]
+        has_auth = not endpoint.has_auth if auth is None else auth.is_readable
+        missing = missing_secret(endpoint.signing, opened, has_readable_auth=has_auth)
+        found.endpoints += 1
+        if missing is not None:
+            found.missing[endpoint.id] = missing, endpoint.version
+        elif endpoint.is_marked:
+            found.mended.append(endpoint.id)
+
+    async def _renew(
+        self, endpoint: SealedEndpoint, keys: Collection[tuple[uuid.UUID, bytes, bytes]], auth: Looked | None
+    ) -> None:
+        async with self.database.connection() as connection:
+            for key_id, before, renewed in keys:
+                await sealed.renew_key(connection, key_id, before, renewed)
+            if endpoint.auth is not None and auth is not None and auth.renewed is not None:
+                await sealed.renew_auth(connection, endpoint.id, endpoint.auth, auth.renewed)
+
+    async def _conclude(self, found: _Round, answers: SealCheck) -> None:
+        before, self._missing = self._missing, {id_: kind for id_, (kind, _) in found.missing.items()}
+        kinds = Counter(self._missing.values())
+        for kind in get_args(SecretKind):
+            SECRETS_UNREADABLE.labels(kind).set(kinds[kind])
+        SECRETS_UNREADABLE.labels("answer").set(answers.unreadable)
+        self.is_ready = not found.check.has_wrong_key
+        self._state = _described(found, answers)
+        _log(before, self._missing, found.endpoints)
+        await self._note(found)
+
+    async def _note(self, found: _Round) -> None:
+        """Write which endpoints lack a secret, and which do not any more, with the events about it."""
+        now = self.clock()
+        missing = found.missing if self.is_ready else {}
+        if not missing and not found.mended:
+            return
+        versions = {id_: version for id_, (_, version) in missing.items()}
+        async with self.database.transaction() as connection:
+            lost = await sealed.mark_unreadable(connection, versions, now, QUIET)
+            mended = await sealed.mark_readable(connection, found.mended, now)
+            # A listener's owner hears of it when it asks.
+            events = [tell.secret_unreadable(each, missing[each.id][0], now) for each in lost if not each.is_listener]
+            events += [tell.secret_readable(each, now) for each in mended if not each.is_listener]
+            await outbox.insert_events(connection, events)
+        self.hand_over(events)
+
+
+def _log(before: Mapping[uuid.UUID, SecretKind], missing: Mapping[uuid.UUID, SecretKind], total: int) -> None:
+    log = get_logger()
+    new = missing.keys() - before.keys()
+    for endpoint_id in sorted(new)[:_MOST_LOGGED]:
+        log.error("secret_unreadable", endpoint_id=str(endpoint_id), secret=missing[endpoint_id])
+    if new:
+        log.error("secrets_unreadable", endpoints=len(missing), of=total)
+    for endpoint_id in sorted(before.keys() - missing.keys())[:_MOST_LOGGED]:
+        log.info("secret_readable", endpoint_id=str(endpoint_id))
+
+
+def _described(found: _Round, answers: SealCheck) -> str:
+    parts = []
+    if found.missing:
+        parts.append(f"{len(found.missing)} of {found.endpoints} endpoints have a secret that cannot be opened")
+    if answers.unreadable:
+        parts.append(f"{answers.unreadable} of {answers.unreadable + answers.readable} kept answers cannot be opened")
+    return "; ".join(parts) or "ok"
