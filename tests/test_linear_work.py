@@ -6,10 +6,11 @@ The regular expressions alone are held to that by `tests/architecture/test_regex
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
+from uuid import uuid4
 
 import pytest
 from aiohttp import ClientResponse, web
@@ -22,6 +23,10 @@ from services.codes.domain.partners import checked_email
 from services.codes.domain.programs import checked_link_url
 from services.redemption.api.redemptions import RedemptionBody
 from services.redemption.domain.guesses import guesser
+from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.terms import CodeTerms
+from services.redemption.store.terms import Shelf
+from services.redemption.usecases.open_books import _moments
 from services.redemption.usecases.purchases import wanted_codes
 from services.webhooks.api.endpoints import EndpointCreation
 from services.webhooks.api.exchange import versions
@@ -261,6 +266,27 @@ async def test_heads_of_receivers_answers(part: bytes, monkeypatch: pytest.Monke
         protocol.begin()
         data = CountedBytes(part * n)
         return lambda: protocol.data_received(data)
+
+    at_most_doubles(act)
+
+
+def test_the_periods_of_a_batch() -> None:
+    """Each purchase has a coupon and a time of its own; the batch must not look at every coupon at every time."""
+
+    def act(n: int) -> Callable[[], object]:
+        program_id, coupons = uuid4(), [uuid4() for _ in range(n)]
+        state = SimpleNamespace(counts_periods=True, knows_periods=True, terms=SimpleNamespace(timezone="UTC"))
+        shelf = cast("Shelf", SimpleNamespace(coupons=dict.fromkeys(coupons, state)))
+        purchases = [
+            Purchase(program_id, "", "", "", wanted_codes([str(nth)]), NOW + timedelta(hours=nth), None, None)
+            for nth in range(n)
+        ]
+        terms = [cast("CodeTerms", SimpleNamespace(coupon_id=coupon_id)) for coupon_id in coupons]
+        candidates = {
+            (program_id, purchase.codes[0].canonical or ""): [each]
+            for purchase, each in zip(purchases, terms, strict=True)
+        }
+        return lambda: _moments(purchases, candidates, shelf, {})
 
     at_most_doubles(act)
 

@@ -88,18 +88,23 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
 
 
 async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook], reserved: Sequence[OrderKey]) -> None:
+    held: dict[OrderKey, list[HeldCode]] = {}
     for row in await connection.fetch(READ_HOLDS, [key[0] for key in reserved], [key[1] for key in reserved]):
-        held, book = HeldCode(*tuple(row)[2:]), books[row["program_id"], row["order_ref"]]
-        book.held = (*book.held, held)
+        held.setdefault((row["program_id"], row["order_ref"]), []).append(HeldCode(*tuple(row)[2:]))
+    for key, codes in held.items():
+        books[key].held = tuple(codes)
 
 
 async def _read_refunds(
     connection: Connection, books: dict[OrderKey, OrderBook], with_refunds: Sequence[OrderKey]
 ) -> None:
     keys = [order[0] for order in with_refunds], [order[1] for order in with_refunds]
+    found: dict[OrderKey, list[Refund]] = {}
     for row in await connection.fetch(READ_REFUNDS, *keys):
-        book = books[row["program_id"], row["order_ref"]]
-        book.refunds = (*book.refunds, Refund(row["id"], row["amount_minor"], row["occurred_at"]))
+        refund = Refund(row["id"], row["amount_minor"], row["occurred_at"])
+        found.setdefault((row["program_id"], row["order_ref"]), []).append(refund)
+    for key, refunds in found.items():
+        books[key].refunds = tuple(refunds)
 
 
 async def find_reservations(

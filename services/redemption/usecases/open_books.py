@@ -66,7 +66,7 @@ async def open_books(
     limited = {terms.coupon_id for terms in shelf.terms if terms.restrictions.customer_limit is not None}
     counted = [customer for customer in customers if customer[0] in limited]
     customer_counts = await count_customers(connection, counted, now) if counted or reads_all else {}
-    moments = _moments(purchases, shelf, history)
+    moments = _moments(purchases, candidates, shelf, history)
     period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
     budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}
     if shelf.code_holds or shelf.coupon_holds or reads_all:
@@ -88,15 +88,25 @@ async def open_books(
 
 
 def _moments(
-    purchases: Sequence[Purchase], shelf: Shelf, history: Mapping[OrderKey, OrderBook]
+    purchases: Sequence[Purchase],
+    candidates: Mapping[Strings, Sequence[CodeTerms]],
+    shelf: Shelf,
+    history: Mapping[OrderKey, OrderBook],
 ) -> list[tuple[uuid.UUID, datetime, str, bool]]:
     zones = {
         key: (state.terms.timezone, state.knows_periods) for key, state in shelf.coupons.items() if state.counts_periods
     }
     if not zones:
         return []
-    asked = {purchase.occurred_at for purchase in purchases}
-    moments = [(coupon_id, moment, *zone) for coupon_id, zone in zones.items() for moment in asked]
+    # Each coupon at the times of its own purchases: at those of the whole batch it would be the square of the batch.
+    asked = {
+        (terms.coupon_id, purchase.occurred_at)
+        for purchase in purchases
+        for code in purchase.codes
+        for terms in candidates.get((purchase.program_id, code.canonical or ""), ())
+        if terms.coupon_id in zones
+    }
+    moments = [(coupon_id, moment, *zones[coupon_id]) for coupon_id, moment in asked]
     moments += [
         (redemption.coupon_id, redemption.occurred_at, *zones[redemption.coupon_id])
         for book in history.values()
