@@ -39,6 +39,7 @@ from services.webhooks.sender.guard import BoundedAnswer
 from services.webhooks.sender.names import NameService
 from services.webhooks.sender.urls import URLChecker
 from shared import api_keys
+from shared.broker.tables import Headers, without
 from shared.canonical import canonical_code
 from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import decode_data, decode_envelope
@@ -103,6 +104,16 @@ HEADERS: dict[str, tuple[str, Callable[[int], str]]] = {
     "a key": ("X-Partner-Key", lambda n: "mw_sk_" + "a" * n),
     "a trace": ("traceparent", lambda n: f"01-{'a' * 32}-{'b' * 16}-01-" + "a" * n),
     "an idempotency key": ("Idempotency-Key", lambda n: "a" * n),
+}
+
+TABLES: dict[str, Callable[[int], bytes]] = {
+    "empty entries": lambda n: b"\x00V" * n,
+    "the same name": lambda n: b"\x01at\x01" * n,
+    "names": lambda n: b"".join(b"\x04%04dV" % each for each in range(n)),
+    "texts": lambda n: b"\x0btraceparentS\x00\x00\x00\x01a" * n,
+    "an array": lambda n: b"\x01aA" + n.to_bytes(4) + b"V" * n,
+    "nested arrays": lambda n: b"\x01a" + b"".join(b"A" + (5 * left).to_bytes(4) for left in range(n, -1, -1)),
+    "nested tables": lambda n: b"".join(b"\x00F" + (6 * left).to_bytes(4) for left in range(n, -1, -1)),
 }
 
 QUERIES: dict[str, Callable[[int], str]] = {
@@ -207,6 +218,22 @@ _HEADER_DOORS: tuple[Callable[[web.Request], object], ...] = (
     _traceparent,
     lambda http: versions(Request(http, "id", "management")),
     lambda http: guesser("::1", ",".join(http.headers.getall("X-Forwarded-For", ())), 1),
+)
+
+
+@pytest.mark.parametrize("made", TABLES.values(), ids=TABLES.keys())
+def test_tables_of_headers(made: Callable[[int], bytes]) -> None:
+    def act(n: int) -> Callable[[], object]:
+        raw = CountedBytes(made(n))
+        return lambda: _each(_TABLE_DOORS, raw)
+
+    at_most_doubles(act)
+
+
+_TABLE_DOORS: tuple[Callable[[bytes], object], ...] = (
+    lambda raw: dict(Headers(raw).items()),
+    lambda raw: Headers(raw).get("traceparent"),
+    lambda raw: without(raw, lambda name: name.startswith(b"x-")),
 )
 
 
