@@ -109,10 +109,10 @@ class EndpointOutdated(WebhookError):
 
 
 class TooManyReplays(WebhookError):
-    """As many replays are under way as may be."""
+    """As many replays for the endpoints of one owner are under way as may be."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"At most {limit} replays may be under way at a time.")
+        super().__init__(f"At most {limit} replays for the endpoints of one owner may be under way at a time.")
         self.limit = limit
 
 

@@ -15,7 +15,10 @@ INSERT INTO replays (id, program_id, partner_id, endpoint_id, which, event_types
                      rate_per_second, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
-COUNT_LIVE = "SELECT count(*) FROM replays WHERE program_id = $1 AND status IN ('pending', 'running')"
+COUNT_LIVE = """
+SELECT count(*) FROM replays
+WHERE program_id = $1 AND partner_id IS NOT DISTINCT FROM $2 AND status IN ('pending', 'running')
+"""
 LIST_REPLAYS = """
 SELECT r.id, r.program_id, r.partner_id, r.endpoint_id, r.which, r.event_types, r.since, r.until, r.is_dry_run,
        r.rate_per_second, r.status, r.matched, r.enqueued, r.skipped, r.position_at, r.position_id, r.token,
@@ -156,9 +159,9 @@ async def insert(connection: Connection, replay: Replay) -> None:
     )
 
 
-async def count_live(connection: Connection, program_id: uuid.UUID) -> int:
-    """Return how many jobs of a program are not at their end."""
-    count: int = await connection.fetchval(COUNT_LIVE, program_id)
+async def count_live(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID | None) -> int:
+    """Return how many jobs for endpoints of a partner, or of the program itself, are not at their end."""
+    count: int = await connection.fetchval(COUNT_LIVE, program_id, partner_id)
     return count
 
 

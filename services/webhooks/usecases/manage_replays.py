@@ -31,7 +31,7 @@ class CreateReplay:
             endpoint = await endpoints.find(connection, owner, draft.endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
-            if await replays.count_live(connection, owner.program_id) >= MAX_LIVE_REPLAYS:
+            if await replays.count_live(connection, endpoint.program_id, endpoint.partner_id) >= MAX_LIVE_REPLAYS:
                 raise TooManyReplays(MAX_LIVE_REPLAYS)
             replay = Replay(
                 id=self.new_id(),

@@ -27,7 +27,10 @@ from shared.periodic import Failing, Periodic
 
 LEASE: Final = timedelta(seconds=30)
 POLL_SECONDS: Final = 2.0
+# Steps at once, whoever's they are: jobs take turns, so that one with much to look through holds nobody up. A slow job
+# spends its time asleep, so many more are taken up; no owner has more than a tenth of them (MAX_LIVE_REPLAYS).
 MAX_AT_ONCE: Final = 8
+MAX_TAKEN_UP: Final = 200
 # How many messages of a program one step looks through for missing ones.
 _SLICE: Final = 5000
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -46,6 +49,7 @@ class RunReplays:
     task: Periodic = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
     _failing: Failing = field(default_factory=lambda: Failing(2 * LEASE.total_seconds()))
 
     def __post_init__(self) -> None:
@@ -95,7 +99,7 @@ class RunReplays:
         return None if done.position is None else done.enqueued
 
     async def _take_up(self) -> None:
-        while len(self._under_way) < MAX_AT_ONCE and (replay := await self._claim()) is not None:
+        while len(self._under_way) < MAX_TAKEN_UP and (replay := await self._claim()) is not None:
             working = asyncio.create_task(self._work(replay))
             self._under_way.add(working)
             working.add_done_callback(self._under_way.discard)
@@ -111,7 +115,7 @@ class RunReplays:
         log = get_logger().bind(replay_id=str(replay.id))
         log.info("replay_taken_up", which=replay.which, endpoint_id=str(replay.endpoint_id))
         try:
-            while (enqueued := await self.step(replay)) is not None:  # noqa: ASYNC110 - this is the pace
+            while (enqueued := await self._step_in_turn(replay)) is not None:  # noqa: ASYNC110 - this is the pace
                 await asyncio.sleep(enqueued / replay.rate_per_second)
         except TransientFault as fault:
             log.warning("replay_delayed", reason=str(fault))
@@ -121,6 +125,10 @@ class RunReplays:
         else:
             log.info("replay_left")
             self._failing.forget(replay.id)
+
+    async def _step_in_turn(self, replay: Replay) -> int | None:
+        async with self._turns:
+            return await self.step(replay)
 
     async def _existing(self, connection: Connection, replay: Replay, now: datetime) -> Step:
         """Make the next dead letters, or deliveries of any outcome, due again."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.webhooks.domain.replays import Replay
+from services.webhooks.domain.replays import MAX_LIVE_REPLAYS, Replay
 from services.webhooks.store import replays
 from services.webhooks.usecases.run_replays import LEASE, RunReplays
 from shared.clock import utc_now
@@ -20,6 +20,7 @@ from tests.services.webhooks.conftest import (
     Service,
     code_redeemed,
     make_merchant,
+    make_partner,
     running_service,
 )
 from tests.services.webhooks.receiver import Receiver
@@ -275,6 +276,37 @@ async def test_replays_are_listed_and_limited_in_number(database: Database, cloc
         listed = await service.send("GET", f"/replays?limit=5&endpoint_id={endpoint['id']}", merchant.partner_key)
         assert [each["id"] for each in listed.data] == [each["id"] for each in reversed(made)][:5]
         assert listed.body["meta"]["next_cursor"]
+
+
+async def test_one_owner_s_replays_leave_the_others_theirs(database: Database, clock: HeldClock) -> None:
+    """A partner begins as many as it may: its program and another partner can still begin some."""
+    async with running_service(database, clock, sends=False, replays=False) as service:
+        merchant = await make_merchant(service.admin, clock())
+        other = await make_partner(service.admin, merchant.program_id, merchant.program_key, "Other", clock())
+        endpoint = await service.endpoint(merchant.partner_key, "https://example.com/")
+        for _ in range(MAX_LIVE_REPLAYS):
+            await begin(service, merchant.partner_key, endpoint, "all")
+        for key in (merchant.program_key, other.partner_key):
+            await begin(service, key, await service.endpoint(key, "https://example.com/"), "all")
+        # Whoever asks for it, it counts for whom it is.
+        body = {"endpoint_id": endpoint["id"], "which": "all", "since": SINCE}
+        refused = await service.send("POST", "/replays", merchant.program_key, body)
+        assert (refused.status, refused.body["code"]) == (409, "too_many_replays")
+
+
+async def test_slow_replays_of_one_owner_hold_up_nobody_else_s(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """A partner that has its dead letters sent again one by one, by as many replays as it may have."""
+    slow = await dead_ones(service, merchant, receiver, 500)
+    for _ in range(MAX_LIVE_REPLAYS):
+        await begin(service, merchant.partner_key, slow, "failed", rate_per_second=1)
+    other = await make_merchant(service.admin, service.clock())
+    quick = await dead_ones(service, other, receiver, 3)
+    done = await ended(service, other.partner_key, await begin(service, other.partner_key, quick, "failed"))
+    assert done["succeeded"] == 3
+    listed = (await service.send("GET", "/replays", merchant.partner_key)).data
+    assert {each["status"] for each in listed} == {"running"}
 
 
 async def test_one_idempotency_key_begins_one_replay(service: Service, merchant: Merchant) -> None:
