@@ -34,6 +34,11 @@ SECRETS_UNREADABLE = Gauge(
 )
 
 EVENTS_PUBLISHED = Counter("mintwire_events_published_total", "Events confirmed by the broker.")
+PUBLISHER_BLOCKED = Gauge(
+    "mintwire_publisher_blocked",
+    "1 while the broker, in an alarm of its memory or disk, takes nothing for this exchange.",
+    ["exchange"],
+)
 EVENTS_UNCONFIRMED = Counter(
     "mintwire_events_unconfirmed_total", "Publishes without a confirm, by outcome.", ["outcome"]
 )

@@ -20,6 +20,7 @@ DEADLINE_SECONDS: Final = 10.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 # Most of what passes has passed within this time; then nobody should wait for much longer.
 MOST_PAUSE_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 1.0
 # So often a letter is sent alone to a broker that is there, before it is taken for what ends the connection.
 _MOST_TRIES: Final = 5
 
@@ -63,7 +64,7 @@ class Burial:
         while letters:
             wave = letters[:1] if is_alone else _distinct(letters)
             is_there = is_alone and await self._publisher.wait_ready(DEADLINE_SECONDS)
-            outcomes = await self._sent(wave)
+            outcomes = await self._sent(wave, pause)
             buried = {id(each) for each in wave if outcomes.get(each.outgoing.message_id) is Outcome.CONFIRMED}
             if buried:
                 self.buried += len(buried)
@@ -92,18 +93,37 @@ class Burial:
                 unsent.append(delivery)
         return letters, unsent
 
-    async def _sent(self, wave: Sequence["_Letter"]) -> Mapping[str, Outcome]:
+    async def _sent(self, wave: Sequence["_Letter"], pause: Pause) -> Mapping[str, Outcome]:
+        sending = asyncio.create_task(self._publisher.send(each.outgoing for each in wave))
         try:
-            # A broker in alarm would hold us for as long as it likes, also while the service wants to stop.
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await self._publisher.send(each.outgoing for each in wave)
-        except (TimeoutError, TransientFault):
+            await self._answered(sending, pause)
+        finally:
+            sending.cancel()
+        try:
+            return sending.result() if sending.done() else {}
+        except TransientFault:
             return {}
         except Exception as exc:  # noqa: BLE001 - as above; nothing of the wave went out
             self._log.error("dead_letter_not_written", kind=type(exc).__name__, count=len(wave))
             if len(wave) == 1:
                 wave[0].tries = _MOST_TRIES
             return {}
+
+    async def _answered(self, sending: "asyncio.Task[dict[str, Outcome]]", pause: Pause) -> None:
+        """Wait for the outcomes up to the deadline, which stands still while the broker blocks us.
+
+        What were given up then would be in the dead queue twice: once by this try, and once by the next.
+        """
+        waited = 0.0
+        while waited < DEADLINE_SECONDS:
+            await asyncio.wait({sending}, timeout=_LOOK_SECONDS)
+            if sending.done():
+                return
+            if self._publisher.blocked_by is None:
+                waited += _LOOK_SECONDS
+            else:
+                # An alarm may last for hours, and the service may want to stop meanwhile.
+                await pause(0)
 
     def _is_hopeless(self, letter: "_Letter", outcomes: Mapping[str, Outcome]) -> bool:
         """Whether a letter that went alone to a broker that was there is itself what keeps it from being confirmed."""

@@ -160,6 +160,11 @@ class Connection:
         if self._transport.reader is not None:
             self._transport.reader.on_delivery = receive
 
+    def on_blocking(self, tell: Callable[[str | None], None]) -> None:
+        """Tell from now on when the broker stops reading from us, with its reason, and by None when it reads again."""
+        if self._transport.reader is not None:
+            self._transport.reader.on_blocking = tell
+
     def last_got(self) -> Delivered:
         """Return what was last got singly (`basic_get`) with the properties that the client does not see, bodiless."""
         got = None if self._transport.reader is None else self._transport.reader.got

@@ -22,6 +22,8 @@ _BODY: Final = 3
 _HEARTBEAT: Final = 8
 _DELIVER: Final = struct.pack(">HH", 60, 60)
 _GET_OK: Final = struct.pack(">HH", 60, 71)
+_BLOCKED: Final = struct.pack(">HH", 10, 60)
+_UNBLOCKED: Final = struct.pack(">HH", 10, 61)
 _DELIVERY_TAG: Final = struct.Struct(">QB")
 _CONTENT: Final = struct.Struct(">HHQH")
 _READ_BYTES: Final = 256 * 1024
@@ -70,6 +72,8 @@ class FrameReader:
         self.on_delivery: Callable[[Delivered], None] | None = None
         self.got: Delivered | None = None
         """The last message that the client got singly: its properties, for the client has the body."""
+        self.on_blocking: Callable[[str | None], None] | None = None
+        """Is told why the broker blocks the connection, and None when it does no longer; the client keeps no reason."""
 
     def at_eof(self) -> bool:
         """Whether nothing will be read any more."""
@@ -152,6 +156,8 @@ class FrameReader:
     def _for_client(self, kind: int, channel: int, frame: bytes) -> bytes:
         """Return a frame as the client shall see it: a content's header without what it need not read."""
         content = frame[_HEAD_BYTES:-1]
+        if kind == _METHOD and channel == 0 and self.on_blocking is not None:
+            _tell_blocking(content, self.on_blocking)
         if kind == _METHOD and content[:4] == _GET_OK:
             self._getting[channel] = _read_envelope(content, 4)
         if kind != _HEADER:
@@ -173,6 +179,14 @@ class _Assembly:
         self.delivered = delivered
         self.left = 0
         self.parts: list[bytes] = []
+
+
+def _tell_blocking(content: bytes, tell: Callable[[str | None], None]) -> None:
+    if content[:4] == _BLOCKED:
+        # The reason is all there is, behind its length.
+        tell(content[5:].decode(errors="replace"))
+    elif content[:4] == _UNBLOCKED:
+        tell(None)
 
 
 def _read_deliver(data: bytes, position: int) -> Delivered:

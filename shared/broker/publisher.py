@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import aiormq.abc
 
 from shared.boundary import refuse_inside_transaction
+from shared.broker.blocking import Blocking
 from shared.broker.connection import (
     PROBE_INTERVAL_SECONDS,
     PROBE_TIMEOUT_SECONDS,
@@ -65,6 +66,7 @@ class Publisher:
         self._link: _Link | None = None
         self._wake = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
+        self._blocking = Blocking(exchange)
         self._log = get_logger()
 
     async def __aenter__(self) -> Self:
@@ -83,6 +85,11 @@ class Publisher:
     def is_connected(self) -> bool:
         """Whether it is connected and the exchange is there; the broker may yet not read from us (an alarm)."""
         return self._link is not None and not self._link.connection.is_over
+
+    @property
+    def blocked_by(self) -> str | None:
+        """Why the broker takes nothing from us now, in its own words; None while it does."""
+        return self._blocking.reason
 
     @property
     def is_ready(self) -> bool:
@@ -223,6 +230,7 @@ class Publisher:
         closing = channel.closing
         await self._look(channel)
         link = _Link(connection, channel)
+        connection.on_blocking(self._blocking.note)
         self._link = link
         self._wake.set()
         try:
@@ -232,6 +240,7 @@ class Publisher:
                     await self._look(channel)
         finally:
             self._link = None
+            self._blocking.note(None)
             link.ended.set_result(None)
         raise BrokerUnavailable("The connection to the broker closed.")
 

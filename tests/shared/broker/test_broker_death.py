@@ -1,4 +1,4 @@
-"""A broker killed in mid-work comes back with every confirmed message, and its clients come back to it."""
+"""A broker that is killed, or takes nothing for a while, costs no message, and its clients come back to it."""
 
 import asyncio
 import os
@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from mintwire.stack.definitions import broker_definitions
-from mintwire.stack.rabbitmq import PROGRAM, RabbitMQServer
+from mintwire.stack.rabbitmq import RabbitMQServer
 from shared.broker import topology
-from shared.broker.consumer import BatchConsumer
+from shared.broker.consumer import BatchConsumer, Reject
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
+from tests.rabbitmq import Resource, alarm
 from tests.servers import BROKER_PASSWORDS
-from tests.shared.broker.tools import Handler, event, running, until
+from tests.shared.broker.tools import Broker, Handler, client, event, running, until
 
 
 @pytest.fixture(scope="module")
@@ -63,41 +66,109 @@ async def test_nothing_confirmed_is_lost_and_both_sides_come_back(server: Rabbit
 
 
 @pytest.mark.timeout(120)
-async def test_a_blocked_publisher_waits_and_republishes_nothing(server: RabbitMQServer, url: str) -> None:
+@pytest.mark.parametrize("resource", ["memory", "disk"])
+async def test_a_blocked_publisher_waits_and_republishes_nothing(
+    server: RabbitMQServer, url: str, resource: Resource
+) -> None:
     """After a deadline the broker would deliver what it had held back, and the repeat as well."""
     handler = Handler()
     events = [event(b"blocked %d" % number) for number in range(20)]
-    async with (
-        running(BatchConsumer(url, "redemption.checkout", handler, utc_now)) as consumer,
-        Publisher(url, "checkout", deadline_seconds=2.0) as publisher,
-    ):
-        assert await publisher.wait_ready(30)
-        await control(server, "set_vm_memory_high_watermark", "absolute", "1MB")
-        try:
-            publishing = asyncio.create_task(publisher.publish_many(events))
-            await until(lambda: not publisher.is_ready)
-            link = publisher._link
-            assert link is not None
-            await asyncio.wait({publishing}, timeout=4)
-            assert not publishing.done()
-            assert consumer.is_ready
-        finally:
-            await control(server, "set_vm_memory_high_watermark", "absolute", "1GB")
-        assert await publishing == {each.id for each in events}
-        assert publisher._link is link
-        await until(lambda: len(handler.done) >= 20)
+    with capture_logs() as logs:
+        async with (
+            running(BatchConsumer(url, "redemption.checkout", handler, utc_now)) as consumer,
+            Publisher(url, "checkout", deadline_seconds=2.0) as publisher,
+        ):
+            assert await publisher.wait_ready(30)
+            assert publisher.blocked_by is None
+            async with alarm(server, resource):
+                publishing = asyncio.create_task(publisher.publish_many(events))
+                await until(lambda: not publisher.is_ready)
+                link = publisher._link
+                assert link is not None
+                await asyncio.wait({publishing}, timeout=4)
+                assert not publishing.done()
+                assert consumer.is_ready
+                # What keeps it from publishing has a name, and does not make a service that would publish unready.
+                assert publisher.is_connected
+                assert publisher.blocked_by == f"low on {resource}"
+                assert blocked("checkout") == 1
+            assert await publishing == {each.id for each in events}
+            assert (publisher.blocked_by, blocked("checkout")) == (None, 0)
+            assert publisher._link is link
+            await until(lambda: len(handler.done) >= 20)
     assert sorted(handler.done) == sorted(each.body for each in events)
+    told = [(line["event"], line["reason"]) for line in logs if line.get("exchange") == "checkout"]
+    assert told == [("publisher_blocked", f"low on {resource}"), ("publisher_unblocked", f"low on {resource}")]
 
 
-async def control(server: RabbitMQServer, *command: str) -> None:
-    """Give the broker an order by its own tool, in the environment that it runs in."""
-    tool = await asyncio.create_subprocess_exec(
-        PROGRAM.with_name("rabbitmqctl"), "-q", *command, env=environment_of(server)
-    )
-    assert await tool.wait() == 0
+@pytest.mark.timeout(120)
+async def test_a_publisher_that_goes_while_it_is_blocked_is_blocked_no_longer(server: RabbitMQServer, url: str) -> None:
+    """Or the metric of a connection that is no more would say so for ever."""
+    with capture_logs() as logs:
+        async with alarm(server, "memory"):
+            async with Publisher(url, "checkout", deadline_seconds=2.0) as publisher:
+                publishing = asyncio.create_task(publisher.publish_many([event()]))
+                await until(lambda: publisher.blocked_by is not None)
+                publishing.cancel()
+            assert blocked("checkout") == 0
+    told = [line["event"] for line in logs if line.get("exchange") == "checkout"]
+    assert told == ["publisher_blocked", "publisher_unblocked"]
 
 
-def environment_of(server: RabbitMQServer) -> dict[bytes, bytes]:
-    assert server.record is not None
-    raw = Path(f"/proc/{server.record.pid}/environ").read_bytes()
-    return {name: value for name, _, value in (item.partition(b"=") for item in raw.split(b"\0") if item)}
+@pytest.mark.timeout(120)
+async def test_dead_letters_wait_for_the_end_of_an_alarm_and_come_once(server: RabbitMQServer, url: str) -> None:
+    handler = Handler(lambda received: Reject("bad") if b"bad" in received.body else None)
+    consumer = BatchConsumer(url, "redemption.checkout", handler, utc_now)
+    async with running(consumer), client(url) as broker:
+        await blocked_with_a_letter(server, broker, consumer, handler)
+        async with alarm(server, "memory"):
+            handler.gate.set()
+            await until(lambda: b"bad later" in handler.done)
+            await until(lambda: consumer._burial._publisher.blocked_by)
+            await asyncio.sleep(2)
+            assert await broker.count("redemption.checkout.dead") == 1
+            assert consumer.is_ready
+        await broker.holds("redemption.checkout.dead", 2)
+        await until(lambda: consumer._intake and consumer._intake._window.top == 3)
+        assert await broker.count("redemption.checkout.dead") == 2
+
+
+@pytest.mark.timeout(120)
+async def test_a_consumer_stops_in_time_while_a_dead_letter_waits(server: RabbitMQServer, url: str) -> None:
+    """A process that is told to stop has twenty seconds; the message comes again to another one."""
+    handler = Handler(lambda received: Reject("bad") if b"bad" in received.body else None)
+    consumer = BatchConsumer(url, "redemption.checkout", handler, utc_now)
+    async with client(url) as broker:
+        async with running(consumer):
+            await blocked_with_a_letter(server, broker, consumer, handler)
+            async with alarm(server, "memory"):
+                handler.gate.set()
+                await until(lambda: b"bad later" in handler.done)
+                await until(lambda: consumer._burial._publisher.blocked_by)
+                async with asyncio.timeout(8):
+                    await consumer.stop()
+                await broker.holds("redemption.checkout", 1)
+        async with running(BatchConsumer(url, "redemption.checkout", handler, utc_now)):
+            await broker.holds("redemption.checkout.dead", 2)
+        assert await broker.count("redemption.checkout") == 0
+
+
+async def blocked_with_a_letter(
+    server: RabbitMQServer, broker: Broker, consumer: BatchConsumer, handler: Handler
+) -> None:
+    """Let the consumer bury one message, and hold it over a good and a bad one.
+
+    The broker blocks who has published before, and what is put into the queue must be there before the alarm.
+    """
+    for queue in ("redemption.checkout", "redemption.checkout.dead"):
+        await broker.channel.queue_purge(queue)
+    await broker.put(b"bad")
+    await broker.holds("redemption.checkout.dead", 1)
+    handler.gate.clear()
+    await broker.put(b"good later")
+    await broker.put(b"bad later")
+    await until(lambda: handler.is_inside)
+
+
+def blocked(exchange: str) -> float | None:
+    return REGISTRY.get_sample_value("mintwire_publisher_blocked", {"exchange": exchange})

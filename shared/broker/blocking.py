@@ -1,0 +1,29 @@
+"""Whether the broker, in an alarm, takes nothing from a publisher: told in the log at both ends of it, and by a metric.
+
+The broker blocks a connection once it publishes; one that has nothing to publish is not told of the alarm.
+"""
+
+import time
+
+from shared.log import get_logger
+from shared.metrics import PUBLISHER_BLOCKED
+
+
+class Blocking:
+    """What the broker has said to the publisher of one exchange; `reason` is None while it takes what is published."""
+
+    def __init__(self, exchange: str) -> None:
+        self._log = get_logger().bind(exchange=exchange)
+        self._gauge = PUBLISHER_BLOCKED.labels(exchange)
+        self._began = 0.0
+        self.reason: str | None = None
+
+    def note(self, reason: str | None) -> None:
+        """Take the broker's word; None also where the connection has ended."""
+        if reason is not None and self.reason is None:
+            self._began = time.monotonic()
+            self._log.warning("publisher_blocked", reason=reason)
+        elif reason is None and self.reason is not None:
+            self._log.info("publisher_unblocked", reason=self.reason, seconds=round(time.monotonic() - self._began, 1))
+        self.reason = reason
+        self._gauge.set(0 if reason is None else 1)
