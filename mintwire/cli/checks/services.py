@@ -16,7 +16,7 @@ MOST_APART_SECONDS = 5.0
 _REMEDIES = {
     "publishing": "give the broker memory or disk; until then events wait in the outbox, and nothing is lost",
     "secrets": "configure the key that sealed them as well, or have the owners rotate their signing keys or set `auth` "
-    "again; the log names each (`secret_unreadable`)"
+    "again; the log names each (`secret_unreadable`)",
 }
 
 
