@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
@@ -26,7 +25,7 @@ from tests.docs import markdown
 from tests.running import OPERATOR_TOKEN, RunningService, running_services
 from tests.servers import ROOT, RunningServers
 
-NEW_PASSWORD = "changed-under-load"
+NEW_PASSWORD = "changed under: load/100%@once"
 # As many as two pools of four connections serve at once: more would wait for each other, and not for the database.
 CUSTOMERS = 8
 LEAST_SERVED = 100
@@ -165,7 +164,7 @@ async def grant_wishes(wishes: Path, customers: Customers, database: Database) -
     Before the first process end all sessions of the role, as idle ones end by themselves: from then on the old password
     is put to use, and refused.
     """
-    variable = f"{customers.service.upper()}_DATABASE_URL"
+    variable = f"{customers.service.upper()}_DATABASE_PASSWORD"
     for number, replica in enumerate(customers.replicas, 1):
         wish = wishes / f"mintwire-{customers.service}@{number}"
         while not await asyncio.to_thread(wish.exists):  # noqa: ASYNC110 - the event is in another process
@@ -225,9 +224,8 @@ async def follow_the_runbook(service: str, environment: dict[str, str], wishes: 
     """Run the lines of docs/operations.md, which say them of `codes`."""
     script = markdown.sample("database-password.sh", "docs/operations.md")
     script = script.replace("codes", service).replace("CODES", service.upper())
-    database = urlsplit(environment.pop(f"{service.upper()}_DATABASE_URL")).netloc.rpartition("@")[2] + "/mintwire"
     path = f"{_stub(wishes / 'bin')}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    told = {"NEW_PASSWORD": NEW_PASSWORD, "DATABASE": database, "WISHES": str(wishes), "PATH": path}
+    told = {"NEW_PASSWORD": NEW_PASSWORD, "WISHES": str(wishes), "PATH": path}
     process = await asyncio.create_subprocess_exec(
         "sh", "-eu", "-c", script, cwd=ROOT, env={**os.environ, **environment, **told}
     )
