@@ -42,6 +42,7 @@ PROBE_INTERVAL_SECONDS: Final = 5.0
 PROBE_TIMEOUT_SECONDS: Final = 5.0
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MOST_SECONDS: Final = 5.0
+_NUMBER: Final = re.compile(r"\d{1,9}")
 _LOGIN_REFUSED: Final = (AuthenticationError, ProbableAuthenticationError)
 
 # Every end of a connection is reported here, once and with its context; the client would report it a second time.
@@ -177,7 +178,7 @@ class Connection:
         """The broker's version as it says itself; (0,) if it says none that has numbers."""
         version = self._amqp.server_properties.get("version")
         text = version if isinstance(version, str) else ""
-        return tuple(int(part) for part in re.findall(r"\d{1,9}", text)[:3]) or (0,)
+        return tuple(int(part) for part in _NUMBER.findall(text)[:3]) or (0,)
 
     def abort(self) -> None:
         """Drop the socket now; whatever was under way has an unknown outcome."""

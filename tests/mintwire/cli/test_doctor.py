@@ -131,7 +131,6 @@ async def test_a_lost_binding_is_restored_and_what_missed_it_replayed(
         mintwire, lambda channel: channel.queue_unbind("redemption.checkout", "checkout", "checkout.completed")
     )
     await mintwire("checkout", "complete", code, "--timeout", "0.5", code=3)
-    await mintwire("checkout", "complete", code, "--timeout", "0.5", code=3)
     wrong = broken(await mintwire.json("doctor", code=1))
     assert wrong["broker bindings"]["detail"] == "missing: redemption.checkout to checkout by checkout.completed"
     assert "doctor --fix" in wrong["broker bindings"]["remedy"]
