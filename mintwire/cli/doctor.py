@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from mintwire.cli.checks.broker import check_broker
 from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.checks.keys import check_keys
-from mintwire.cli.checks.services import check_service
+from mintwire.cli.checks.processes import check_processes, log_of
+from mintwire.cli.checks.services import look_at, told_astray
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, command
 from mintwire.terminal import write_json, write_line
@@ -42,11 +43,25 @@ async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_jso
 
 
 async def _findings(target: Target, *, is_fixing: bool) -> list[Finding]:
-    parts = [check_service(name, target.values[f"{name}_url"]) for name in _SERVICES if f"{name}_url" in target.values]
-    if "amqp_url" in target.values:
-        parts.append(check_broker(target.amqp_url, target.get("management_url"), is_fixing=is_fixing))
-    parts.append(check_keys(target))
-    return [_told(target), *(finding for part in await asyncio.gather(*parts) for finding in part)]
+    services, broker = await asyncio.gather(_services(target), _broker(target, is_fixing=is_fixing))
+    return [_told(target), *check_processes(target), *services, *broker]
+
+
+async def _services(target: Target) -> list[Finding]:
+    """Look at the services, and try the keys at those that there is a use in asking."""
+    known = [name for name in _SERVICES if f"{name}_url" in target.values]
+    looked = await asyncio.gather(
+        *(look_at(name, target.values[f"{name}_url"], log_of(target, name)) for name in known)
+    )
+    findings = [finding for look in looked for finding in look.findings]
+    astray = {look.name: look.astray for look in looked if look.astray is not None}
+    return [*told_astray(looked), *findings, *await check_keys(target, astray)]
+
+
+async def _broker(target: Target, *, is_fixing: bool) -> list[Finding]:
+    if "amqp_url" not in target.values:
+        return []
+    return await check_broker(target.amqp_url, target.get("management_url"), is_fixing=is_fixing)
 
 
 def _told(target: Target) -> Finding:

@@ -26,8 +26,11 @@ def up(
     detach: Annotated[bool, Parameter(negative=())] = False,
     demo: Annotated[bool, Parameter(negative="--no-demo", show_default=False)] = True,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    in_background: Annotated[bool, Parameter(negative=(), show=False)] = False,
 ) -> None:
     """Start everything and stay up until Ctrl-C.
+
+    With `--detach` a stack that is up already is left as it is.
 
     STACK_DIR names another folder than `.run`; DATABASE_URL and AMQP_URL name servers to use instead of private ones.
 
@@ -41,6 +44,8 @@ def up(
         Play the main job once the stack is up.
     as_json
         With `--detach`: print what `stack.json` tells, and the progress on standard error.
+    in_background
+        What `--detach` starts says by this that no terminal belongs to it.
     """
     settings = read_settings()
     if as_json and not detach:
@@ -53,7 +58,7 @@ def up(
             if as_json:
                 write_json(stack)
         else:
-            asyncio.run(bring_up(settings, is_played=demo, say=write_text))
+            asyncio.run(bring_up(settings, is_played=demo, is_in_background=in_background, say=write_text))
 
 
 @app.command

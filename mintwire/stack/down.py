@@ -13,6 +13,7 @@ from mintwire.stack import processes
 from mintwire.stack.config import ROOT, StackSettings
 from mintwire.stack.errors import ServerFailed, StackInUse
 from mintwire.stack.folder import RECEIVER, SERVICES, SETTLED_FILE, StackFolder
+from mintwire.stack.guide import how_to_stop
 from mintwire.stack.plan import leftovers
 from mintwire.stack.supervisor import Say
 from mintwire.stack.units import is_ready
@@ -76,16 +77,16 @@ def status(settings: StackSettings) -> dict[str, Any]:
 def up_detached(settings: StackSettings, arguments: Sequence[str], say: Say) -> dict[str, Any]:
     """Start a supervisor in the background, show what it says until the stack is up, and leave it there.
 
-    Returns what `stack.json` tells.
+    Where one is up already, or on its way, that one is left as it is. Returns what `stack.json` tells.
     """
     folder = StackFolder(settings.folder)
     folder.prepare()
-    if processes.load(folder.supervisor_file):
-        raise StackInUse(f"A stack is already up in {folder.path}; `stack status` shows it")
+    if (supervisor := processes.load(folder.supervisor_file)) is not None:
+        return _joined(folder, supervisor, say)
     log = folder.log(_DETACHED_LOG)
     start = log.stat().st_size if log.exists() else 0
     child = processes.spawn(
-        [sys.executable, "-m", "mintwire", "stack", "up", *arguments],
+        [sys.executable, "-m", "mintwire", "stack", "up", "--in-background", *arguments],
         environment={**settings.environment, "STACK_DIR": str(settings.folder), "PYTHONUNBUFFERED": "1"},
         log=log,
         record=folder.record("detached"),
@@ -96,9 +97,23 @@ def up_detached(settings: StackSettings, arguments: Sequence[str], say: Say) -> 
         time.sleep(0.1)
     _show(log, start, say)
     if child.poll() is not None:
+        # Somebody else may have been quicker, by no more than a moment.
+        if (supervisor := processes.load(folder.supervisor_file)) is not None:
+            return _joined(folder, supervisor, say)
         raise ServerFailed(f"The stack did not come up; its log: {log}")
     # It is meant to outlive us.
     child.returncode = 0
+    return folder.read(folder.stack_file.name)
+
+
+def _joined(folder: StackFolder, supervisor: processes.ProcessRecord, say: Say) -> dict[str, Any]:
+    """Wait until the stack that somebody else has started is up."""
+    while processes.is_running(supervisor) and not _is_settled(folder, supervisor.pid):
+        time.sleep(0.1)
+    if not processes.is_running(supervisor):
+        raise ServerFailed(f"The stack that was starting in {folder.path} did not come up; see {folder.path / 'logs'}")
+    say(f"Mintwire is up already in {folder.path}.")
+    say(how_to_stop(folder, is_in_background=True))
     return folder.read(folder.stack_file.name)
 
 

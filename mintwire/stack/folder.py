@@ -12,16 +12,21 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from mintwire.stack import places, processes
 from mintwire.stack.errors import StackInUse
+from shared.clock import format_milliseconds, utc_now
 
 SERVICES = ("codes", "redemption", "webhooks")
 RECEIVER = "receiver"
 SETTLED_FILE = "settled.json"
+DEATHS_FILE = "deaths.json"
+# Enough to tell a loop of crashes from a mishap.
+_KEPT_DEATHS = 20
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,16 @@ class StackFolder:
             finally:
                 self.supervisor_file.unlink(missing_ok=True)
 
+    def note_death(self, name: str) -> None:
+        """Write down that a process of the stack has died by itself."""
+        deaths = self.read(DEATHS_FILE)
+        latest = [*deaths.get(name, []), format_milliseconds(utc_now())][-_KEPT_DEATHS:]
+        self.write(DEATHS_FILE, {**deaths, name: latest})
+
+    def deaths(self, name: str) -> list[datetime]:
+        """Return when a process of the stack that is up has died by itself, the latest ones."""
+        return [datetime.fromisoformat(text) for text in self.read(DEATHS_FILE).get(name, [])]
+
     def read(self, name: str) -> dict[str, Any]:
         """Read one of the stack's JSON files; empty when it is not there."""
         try:
@@ -105,6 +120,7 @@ class StackFolder:
                 "ports.json",
                 "broker-passwords.json",
                 SETTLED_FILE,
+                DEATHS_FILE,
             ),
             *(self.webhooks_log.name, self.receiver_secret.name, "lock"),
         ):

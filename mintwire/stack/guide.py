@@ -13,7 +13,7 @@ def what_next(stack: Mapping[str, Any], folder: StackFolder) -> str:
     """Return the links and command lines to try."""
     codes, redemption, webhooks = (stack["services"][name] for name in ("codes", "redemption", "webhooks"))
     partner, program = stack["partner"]["api_key"], stack["program"]["api_key"]
-    command = "bin/mintwire" if folder.path == DEFAULT_FOLDER else f"STACK_DIR={folder.path} bin/mintwire"
+    command = _command(folder)
     return f"""
 Mintwire is up.
 
@@ -32,3 +32,15 @@ Try:
   {command} checkout complete CODE --attribute recipient_name=Sarah     # with the code of the line above
   {command} doctor
   {command} --help"""
+
+
+def how_to_stop(folder: StackFolder, *, is_in_background: bool) -> str:
+    """Return the last line of a start."""
+    down = "make down" if folder.path == DEFAULT_FOLDER else f"{_command(folder)} stack down"
+    if is_in_background:
+        return f"\nIt goes on in the background; `{down}` stops it."
+    return f"\nCtrl-C stops all of it; so does `{down}` elsewhere, and closing this terminal."
+
+
+def _command(folder: StackFolder) -> str:
+    return "bin/mintwire" if folder.path == DEFAULT_FOLDER else f"STACK_DIR={folder.path} bin/mintwire"

@@ -26,8 +26,9 @@ _STEADY_SECONDS = 10.0
 class Supervisor:
     """The units of one stack, in the order of their start."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, note_death: Callable[[str], None]) -> None:
         self._say = say
+        self._note_death = note_death
         self._units: list[Unit] = []
         self._watches: list[asyncio.Task[None]] = []
 
@@ -78,6 +79,7 @@ class Supervisor:
             await asyncio.sleep(_LOOK_SECONDS)
             if unit.is_running():
                 continue
+            self._note_death(unit.name)
             if loop.time() - started_at > _STEADY_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
             self._say(f"! {unit.name} died; restarting it in {delay:g} s (its log: {unit.log})")

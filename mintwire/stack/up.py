@@ -14,37 +14,67 @@ from mintwire.stack.bootstrap import bootstrap
 from mintwire.stack.config import StackSettings
 from mintwire.stack.demo import play
 from mintwire.stack.errors import ServerFailed
-from mintwire.stack.folder import RECEIVER, SERVICES, SETTLED_FILE, StackFolder
-from mintwire.stack.guide import what_next
+from mintwire.stack.folder import DEATHS_FILE, RECEIVER, SERVICES, SETTLED_FILE, StackFolder
+from mintwire.stack.guide import how_to_stop, what_next
 from mintwire.stack.install import ensure_rabbitmq
 from mintwire.stack.plan import StackPlan, leftovers
 from mintwire.stack.supervisor import Say, Supervisor, step
 from mintwire.stack.units import ModuleProcess, Unit
+from mintwire.terminal import OutputFailed
 
 _READY_SECONDS = 60.0
 _PORT_ATTEMPTS = 5
 
 
-async def up(settings: StackSettings, *, is_played: bool, say: Say) -> None:
-    """Run the stack until SIGTERM, SIGINT or SIGHUP; a second signal ends everything at once."""
+async def up(settings: StackSettings, *, is_played: bool, is_in_background: bool, say: Say) -> None:
+    """Run the stack until SIGTERM, SIGINT or SIGHUP; a second one of the first two ends everything at once.
+
+    Nobody who listens any more is a reason to stop as well; then this raises `OutputFailed` once all is stopped.
+    """
     folder = StackFolder(settings.folder)
     folder.prepare()
     with folder.held():
-        folder.stack_file.unlink(missing_ok=True)
-        supervisor = Supervisor(say)
-        stop = _stop_on_signals(supervisor)
-        run = _Run(StackPlan(settings), supervisor, say)
+        for file in (folder.stack_file, folder.path / DEATHS_FILE):
+            file.unlink(missing_ok=True)
+        stop = asyncio.Event()
+        voice = _Voice(say, stop)
+        supervisor = Supervisor(voice, folder.note_death)
+        _stop_on_signals(stop, supervisor)
+        run = _Run(StackPlan(settings), supervisor, voice)
         try:
             if await _unless(stop, run.bring_up()) and (not is_played or await _unless(stop, run.play())):
-                run.tell_what_next()
+                run.tell_what_next(is_in_background=is_in_background)
                 # Whoever started us in the background waits for this.
                 folder.write(SETTLED_FILE, {"pid": os.getpid()})
                 await stop.wait()
         finally:
-            say("\nStopping")
+            voice("\nStopping")
             (folder.path / SETTLED_FILE).unlink(missing_ok=True)
             folder.stack_file.unlink(missing_ok=True)
             await supervisor.stop()
+    if voice.failed is not None:
+        raise voice.failed
+
+
+class _Voice:
+    """Says things for as long as they can be said; after that it is quiet, and has the stack stopped.
+
+    A closed terminal must not keep anything from being stopped: each line that is said then fails.
+    """
+
+    def __init__(self, say: Say, stop: asyncio.Event) -> None:
+        self._say = say
+        self._stop = stop
+        self.failed: OutputFailed | None = None
+
+    def __call__(self, text: str) -> None:
+        if self.failed is not None:
+            return
+        try:
+            self._say(text)
+        except OutputFailed as failed:
+            self.failed = failed
+            self._stop.set()
 
 
 class _Run:
@@ -89,9 +119,10 @@ class _Run:
         except ServerFailed as failed:
             self._say(f"\n! The demo failed: {failed}\n  The logs are in {self._plan.folder.path / 'logs'}")
 
-    def tell_what_next(self) -> None:
-        """Print the links and the lines to try."""
+    def tell_what_next(self, *, is_in_background: bool) -> None:
+        """Print the links, the lines to try, and how to stop it."""
         self._say(what_next(self._stack, self._plan.folder))
+        self._say(how_to_stop(self._plan.folder, is_in_background=is_in_background))
 
     async def _start_server(self, server: Unit) -> None:
         began = time.monotonic()
@@ -99,20 +130,27 @@ class _Run:
         self._ready(server.name, server.port, began)
 
     async def _start_modules(self) -> list[ModuleProcess]:
-        """Start the receiver and the services side by side, and wait until each serves."""
-        names = (RECEIVER, *SERVICES)
+        """Start the receiver and the services side by side, and wait until each serves.
+
+        Only codes waits for redemption, whose address is among its settings: a port that was free when it was chosen
+        may be another stack's by the time that it is used.
+        """
         began = time.monotonic()
         taken: list[int] = []
-        modules = {}
-        # Codes is told where redemption listens, so that is settled before either starts.
-        self._plan.choose_port("redemption", taken)
-        for name in names:
-            modules[name] = self._module(name, taken)
-            await self._supervisor.start(modules[name])
-        for name in names:
+        modules: dict[str, ModuleProcess] = {}
+        for name in (RECEIVER, "redemption", "webhooks"):
+            modules[name] = await self._started(name, taken)
+        modules["redemption"] = await self._serving(modules["redemption"], taken)
+        modules["codes"] = await self._started("codes", taken)
+        for name in (RECEIVER, *SERVICES):
             modules[name] = await self._serving(modules[name], taken)
             self._ready(name, modules[name].port, began)
-        return [modules[name] for name in names]
+        return [modules[name] for name in (RECEIVER, *SERVICES)]
+
+    async def _started(self, name: str, taken: list[int]) -> ModuleProcess:
+        module = self._module(name, taken)
+        await self._supervisor.start(module)
+        return module
 
     async def _serving(self, module: ModuleProcess, taken: list[int]) -> ModuleProcess:
         """Wait until the module serves, on another port if somebody was quicker on its first."""
@@ -125,8 +163,7 @@ class _Run:
             else:
                 return module
             await self._supervisor.discard(module)
-            module = self._module(module.name, taken)
-            await self._supervisor.start(module)
+            module = await self._started(module.name, taken)
         raise ServerFailed(f"{module.name} found no port")
 
     def _module(self, name: str, taken: list[int]) -> ModuleProcess:
@@ -138,18 +175,23 @@ class _Run:
         self._say(f"  {name:<12} ready on {ports.HOST}:{port} ({time.monotonic() - began:.1f} s)")
 
 
-def _stop_on_signals(supervisor: Supervisor) -> asyncio.Event:
-    stop = asyncio.Event()
+def _stop_on_signals(stop: asyncio.Event, supervisor: Supervisor) -> None:
+    is_asked = False
 
     def on_signal() -> None:
-        if stop.is_set():
+        nonlocal is_asked
+        if is_asked:
             supervisor.kill()
             os._exit(1)
+        is_asked = True
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return stop
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    # A terminal that is closed may say so more than once, and means no hurry; `nohup` has it ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
 
 
 async def _unless(stop: asyncio.Event, act: Coroutine[Any, Any, None]) -> bool:

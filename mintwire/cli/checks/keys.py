@@ -3,102 +3,118 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
-from mintwire.cli.client import CallFailed, address, call, fetch_page
+from mintwire.cli.client import CallFailed, address, call, fetch, fetch_page
 from mintwire.cli.config import Target
 
-_FIRST = {"limit": 1}
 _MOST_COUNTED = 250
+_OPERATOR, _PROGRAM, _PARTNER = "operator's token", "program's key", "partner's key"
+_CHECKOUT, _PATH, _DEAD_LETTERS = "program's key at checkout", "codes reaches redemption", "no webhook is dead"
 
 
-async def check_keys(target: Target) -> list[Finding]:
-    """Try every key that is known on a call that changes nothing."""
-    checks = []
-    if "codes_url" in target.values:
-        if "operator_token" in target.values:
-            checks.append(_operator(target))
-        if "program_key" in target.values:
-            checks.append(_program(target))
-        if "partner_key" in target.values:
-            checks.append(_partner(target))
-    if "redemption_url" in target.values and "program_key" in target.values:
-        checks.append(_checkout(target))
-    if "webhooks_url" in target.values and "program_key" in target.values:
-        checks.append(_dead_letters(target))
-    return await asyncio.gather(*checks)
+# What one check does with a key; raises `CallFailed`.
+Act = Callable[[Target], Awaitable[Finding]]
 
 
-def _failed(check: str, failed: CallFailed, service: str, remedy: str) -> Finding:
-    """Of a key that nobody judged nothing is known: then the service is to be mended, not the key."""
-    is_judged = failed.status is not None and failed.status < 500
-    return wrong(check, str(failed), remedy if is_judged else f"see to {service} first")
+@dataclass(frozen=True)
+class _Check:
+    """One key tried at one service by a call that changes nothing; `remedy` is for a key that the service refuses."""
+
+    name: str
+    service: str
+    key: str
+    act: Act
+    remedy: str
+
+
+async def check_keys(target: Target, astray: Mapping[str, str]) -> list[Finding]:
+    """Try every key that is known; `astray` names services that there is no use in asking, with the reason."""
+    known = [each for each in _CHECKS if f"{each.service}_url" in target.values and each.key in target.values]
+    return await asyncio.gather(*(_tried(target, each, astray) for each in known))
+
+
+async def _tried(target: Target, check: _Check, astray: Mapping[str, str]) -> Finding:
+    first = f"see to {check.service} first"
+    if (reason := astray.get(check.service)) is not None:
+        return wrong(check.name, f"not tried: {reason}", first)
+    try:
+        return await check.act(target)
+    except CallFailed as failed:
+        # Of a key that nobody judged nothing is known: then the service is to be mended, not the key.
+        is_judged = failed.status is not None and failed.status < 500
+        return wrong(check.name, str(failed), check.remedy if is_judged else first)
 
 
 async def _operator(target: Target) -> Finding:
-    check = "operator's token"
-    try:
-        await fetch_page(
-            address(target.codes_url, "v1", "programs"), key=target.operator_token, query=_FIRST, seconds=MOST_SECONDS
-        )
-    except CallFailed as failed:
-        return _failed(check, failed, "codes", "give the command the CODES_OPERATOR_TOKEN that codes was started with")
-    return fine(check, "valid")
+    await _first(target.codes_url, "programs", target.operator_token)
+    return fine(_OPERATOR, "valid")
 
 
 async def _program(target: Target) -> Finding:
-    check = "program's key"
-    try:
-        await fetch_page(
-            address(target.codes_url, "v1", "partners"), key=target.program_key, query=_FIRST, seconds=MOST_SECONDS
-        )
-    except CallFailed as failed:
-        return _failed(check, failed, "codes", "make another: `mintwire key create --program ID`, with scope `manage`")
-    return fine(check, "valid")
+    await _first(target.codes_url, "partners", target.program_key)
+    return fine(_PROGRAM, "valid")
 
 
 async def _partner(target: Target) -> Finding:
-    check = "partner's key"
-    try:
-        quota = await call(
-            "GET",
-            address(target.codes_url, "api", "partners", "quota"),
-            partner_key=target.partner_key,
-            seconds=MOST_SECONDS,
-        )
-    except CallFailed as failed:
-        return _failed(
-            check, failed, "codes", "make another: `mintwire key create --partner ID`, with scope `codes:read`"
-        )
-    return fine(check, f"valid, codes left {quota.get('remaining')}")
+    url = address(target.codes_url, "api", "partners", "quota")
+    quota = await call("GET", url, partner_key=target.partner_key, seconds=MOST_SECONDS)
+    return fine(_PARTNER, f"valid, codes left {quota.get('remaining')}")
 
 
 async def _checkout(target: Target) -> Finding:
-    check = "program's key at checkout"
-    try:
-        await fetch_page(
-            address(target.redemption_url, "v1", "redemptions"),
-            key=target.program_key,
-            query=_FIRST,
-            seconds=MOST_SECONDS,
-        )
-    except CallFailed as failed:
-        return _failed(
-            check, failed, "redemption", "make another: `mintwire key create --program ID`, with scope `checkout`"
-        )
-    return fine(check, "valid")
+    await _first(target.redemption_url, "redemptions", target.program_key)
+    return fine(_CHECKOUT, "valid")
+
+
+async def _path(target: Target) -> Finding:
+    url = address(target.codes_url, "v1", "redemption-path")
+    found = await fetch("GET", url, key=target.program_key, seconds=MOST_SECONDS)
+    # A key without the scope was taken to the right place all the same.
+    if found.get("state") in ("ok", "scope_missing"):
+        return fine(_PATH, str(found.get("message")))
+    remedy = "correct CODES_REDEMPTION_URL, which tells codes where redemption is, and restart codes; a local stack is "
+    remedy += "put right by `mintwire stack down` and `mintwire stack up`"
+    if found.get("state") in ("unreachable", "unavailable"):
+        remedy = f"start redemption; if it serves already, {remedy}"
+    return wrong(_PATH, str(found.get("message")), remedy)
 
 
 async def _dead_letters(target: Target) -> Finding:
-    check = "no webhook is dead"
     url = address(target.webhooks_url, "v1", "webhooks", "dead-letters")
-    try:
-        page = await fetch_page(url, key=target.program_key, query={"limit": _MOST_COUNTED}, seconds=MOST_SECONDS)
-    except CallFailed as failed:
-        return _failed(
-            check, failed, "webhooks", "it takes the webhooks service and a program's key with scope `webhooks`"
-        )
+    page = await fetch_page(url, key=target.program_key, query={"limit": _MOST_COUNTED}, seconds=MOST_SECONDS)
     if not page.rows:
-        return fine(check, "dead letters 0")
+        return fine(_DEAD_LETTERS, "dead letters 0")
     remedy = "`mintwire webhook dead list --program` tells why; `mintwire webhook dead replay --program --all` repeats"
-    return wrong(check, f"dead letters {len(page.rows)}{' or more' if page.next_cursor else ''}", remedy)
+    count = f"dead letters {len(page.rows)}{' or more' if page.next_cursor else ''}"
+    return wrong(_DEAD_LETTERS, count, remedy)
+
+
+async def _first(base: str, things: str, key: str) -> None:
+    """Read the first page of a list, as short as can be."""
+    await fetch_page(address(base, "v1", things), key=key, query={"limit": 1}, seconds=MOST_SECONDS)
+
+
+_ANOTHER = "make another: `mintwire key create"
+_CHECKS = (
+    _Check(
+        _OPERATOR,
+        "codes",
+        "operator_token",
+        _operator,
+        "give the command the CODES_OPERATOR_TOKEN that codes was started with",
+    ),
+    _Check(_PROGRAM, "codes", "program_key", _program, f"{_ANOTHER} --program ID`, with scope `manage`"),
+    _Check(_PARTNER, "codes", "partner_key", _partner, f"{_ANOTHER} --partner ID`, with scope `codes:read`"),
+    _Check(_CHECKOUT, "redemption", "program_key", _checkout, f"{_ANOTHER} --program ID`, with scope `checkout`"),
+    _Check(_PATH, "codes", "program_key", _path, f"{_ANOTHER} --program ID`, with scope `manage` or `checkout`"),
+    _Check(
+        _DEAD_LETTERS,
+        "webhooks",
+        "program_key",
+        _dead_letters,
+        "it takes the webhooks service and a program's key with scope `webhooks`",
+    ),
+)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
-from mintwire.cli.client import CallFailed, address, ask
+from mintwire.cli.client import Answer, CallFailed, address, ask
 from shared.clock import Clock, in_utc, utc_now
 
 MOST_APART_SECONDS = 5.0
@@ -20,29 +21,68 @@ _REMEDIES = {
 }
 
 
-async def check_service(name: str, url: str, now: Clock = utc_now) -> list[Finding]:
-    """Ask a service whether it lives and is ready, and compare its clock with ours."""
+@dataclass(frozen=True)
+class Looked:
+    """What was found at the URL of a service; `astray` says why there is no use in asking it anything more."""
+
+    name: str
+    findings: list[Finding]
+    astray: str | None = None
+    # Which service answers there instead.
+    other: str | None = None
+
+
+async def look_at(name: str, url: str, log: str = "its log", now: Clock = utc_now) -> Looked:
+    """Ask a service whether it lives and is ready, and compare its clock with ours; `log` is where it writes."""
     asked_at = now()
     try:
         alive = await ask("GET", address(url, "livez"), seconds=MOST_SECONDS)
         answered_at = now()
+        other = _other(name, alive.value)
+        if other is not None:
+            return Looked(name, [], f"its URL leads to {other}", other)
         ready = await ask("GET", address(url, "readyz"), seconds=MOST_SECONDS)
     except CallFailed as failed:
         start = f"start it: `mintwire stack up`, or `python -m services.{name} serve`; or correct its URL"
-        return [wrong(f"{name} lives", str(failed), start)]
+        found = wrong(f"{name} lives", str(failed), f"{start}. Why it ended: {log}")
+        return Looked(name, [found], f"{name} does not answer")
+    return Looked(name, _findings(name, url, alive, ready, log, asked_at + (answered_at - asked_at) / 2))
+
+
+def told_astray(looked: Sequence[Looked]) -> list[Finding]:
+    """Tell of URLs that lead to another service than their name says; two of them may just be swapped."""
+    others = {look.name: look.other for look in looked if look.other is not None}
+    findings = []
+    for name, other in others.items():
+        variable = f"MINTWIRE_{name.upper()}_URL"
+        remedy = (
+            f"exchange {variable} and MINTWIRE_{other.upper()}_URL"
+            if others.get(other) == name
+            else f"set {variable} to where {name} serves"
+        )
+        findings.append(wrong(f"{name} lives", f"{variable} leads to {other}", remedy))
+    return findings
+
+
+def _other(name: str, value: object) -> str | None:
+    called = value.get("service") if isinstance(value, dict) else None
+    return called if isinstance(called, str) and called != name else None
+
+
+def _findings(name: str, url: str, alive: Answer, ready: Answer, log: str, ours: datetime) -> list[Finding]:
     return [
         fine(f"{name} lives", url)
         if alive.status == 200
         else wrong(
             f"{name} lives", f"{url}/livez answered {alive.status}", "restart it, and give it more of a processor"
         ),
-        _readiness(name, ready.status, ready.value),
-        *_details(name, ready.value),
-        _clock(name, alive.headers, asked_at + (answered_at - asked_at) / 2),
+        _readiness(name, ready.status, ready.value, log),
+        *_details(name, ready.value, log),
+        _clock(name, alive.headers, ours),
     ]
 
 
-def _readiness(name: str, status: int, value: object) -> Finding:
+def _readiness(name: str, status: int, value: object, log: str) -> Finding:
     check = f"{name} is ready"
     parts = value.get("parts") if isinstance(value, dict) else None
     if not isinstance(parts, dict):
@@ -51,10 +91,10 @@ def _readiness(name: str, status: int, value: object) -> Finding:
     if status == 200:
         return fine(check, detail)
     broken = ", ".join(part for part, state in parts.items() if state != "ok")
-    return wrong(check, detail, f"see to its {broken}; its log says more (`mintwire doctor --fix` declares queues)")
+    return wrong(check, detail, f"see to its {broken} (`mintwire doctor --fix` declares queues). More: {log}")
 
 
-def _details(name: str, value: object) -> list[Finding]:
+def _details(name: str, value: object, log: str) -> list[Finding]:
     """What does not make a service unready, and yet is to be mended: above all its periodic tasks."""
     details = value.get("details") if isinstance(value, dict) else None
     if not isinstance(details, dict):
@@ -62,7 +102,7 @@ def _details(name: str, value: object) -> list[Finding]:
     broken = {detail: state for detail, state in details.items() if state != "ok"}
     if not broken:
         return [fine(f"{name} maintenance", f"tasks {len(details)}")]
-    remedy = f"{name}'s log says more: look for `maintenance_failed`; see docs/operations.md"
+    remedy = f"look for `maintenance_failed` in what it says, see docs/operations.md: {log}"
     return [wrong(f"{name} {detail}", str(state), _REMEDIES.get(detail, remedy)) for detail, state in broken.items()]
 
 

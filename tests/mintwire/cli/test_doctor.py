@@ -4,7 +4,8 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,15 +13,20 @@ import aiormq
 import pytest
 
 from mintwire.cli import checks
+from mintwire.cli.checks.findings import Finding
 from mintwire.cli.checks.management import Management
-from mintwire.cli.checks.services import check_service
+from mintwire.cli.checks.processes import check_processes, log_of
+from mintwire.cli.checks.services import look_at
 from mintwire.cli.client import CallFailed, fetch
+from mintwire.cli.config import Target
 from mintwire.stack import ports
+from mintwire.stack.folder import DEATHS_FILE, StackFolder
 from shared.broker.policies import POLICIES, Policy
 from shared.broker.publisher import Publisher
-from shared.clock import utc_now
+from shared.clock import format_milliseconds, utc_now
 from tests.mintwire.cli.conftest import Merchant, Mintwire, until, without
-from tests.running import RunningServices
+from tests.running import RunningServices, running_services
+from tests.services.codes.test_redeeming import answering
 from tests.services.webhooks.receiver import running_receiver
 
 WORK_QUEUES = ("redemption.checkout", "codes.redemptions", "webhooks.events")
@@ -36,6 +42,7 @@ EVERYTHING = {
     *(f"{queue} {fact}" for queue in WORK_QUEUES for fact in ("is consumed", "keeps up")),
     *(f"{queue}.dead is empty" for queue in WORK_QUEUES),
     *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
+    "codes reaches redemption",
 }
 
 
@@ -74,7 +81,11 @@ async def test_a_stopped_service_is_found(mintwire: Mintwire, services: RunningS
     assert await services["redemption"].stop() == 0
     try:
         wrong = broken(await mintwire.json("doctor", code=1))
-        assert set(wrong) == {"redemption lives", "redemption.checkout is consumed", "program's key at checkout"}
+        assert set(wrong) == {
+            *("redemption lives", "redemption.checkout is consumed", "program's key at checkout"),
+            "codes reaches redemption",
+        }
+        assert "start redemption" in wrong["codes reaches redemption"]["remedy"]
         assert "python -m services.redemption serve" in wrong["redemption lives"]["remedy"]
         assert "start redemption" in wrong["redemption.checkout is consumed"]["remedy"]
     finally:
@@ -93,16 +104,19 @@ async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed
     with socket.create_server((ports.HOST, 0)) as deaf:
         mintwire.environment["MINTWIRE_CODES_URL"] = f"http://{ports.HOST}:{deaf.getsockname()[1]}"
         wrong = broken(await mintwire.json("doctor", code=1))
-    assert set(wrong) == {"where everything is", "codes lives", "operator's token", "program's key", "partner's key"}
+    keys = ("operator's token", "program's key", "partner's key", "codes reaches redemption")
+    assert set(wrong) == {"where everything is", "codes lives", *keys}
     assert "does not answer within 0.2 s" in wrong["codes lives"]["detail"]
-    assert {wrong[key]["remedy"] for key in ("operator's token", "program's key", "partner's key")} == {
-        "see to codes first"
-    }
+    assert {wrong[key]["remedy"] for key in keys} == {"see to codes first"}
 
 
 @pytest.mark.parametrize(("status", "is_blamed"), [(None, False), (500, False), (503, False), (401, True), (403, True)])
-def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_blamed: bool) -> None:
-    finding = checks.keys._failed("a key", CallFailed("refused", status), "codes", "make another")
+async def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_blamed: bool) -> None:
+    async def refuse(_: Target) -> Finding:
+        raise CallFailed("refused", status)
+
+    check = checks.keys._Check("a key", "codes", "program_key", refuse, "make another")
+    finding = await checks.keys._tried(Target({}, Path("stack.json"), is_stack_up=False), check, {})
     assert finding.remedy == ("make another" if is_blamed else "see to codes first")
 
 
@@ -239,7 +253,8 @@ async def test_bad_keys_are_found_and_not_repeated(mintwire: Mintwire, merchant:
         mintwire.environment[f"MINTWIRE_{name}"] = "secret-word-that-is-no-key"
     shown = await mintwire("doctor", "--json", code=1)
     assert set(broken(shown.json)) == {
-        *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead")
+        *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
+        "codes reaches redemption",
     }
     assert "secret-word" not in shown.out + shown.err
 
@@ -282,15 +297,103 @@ async def test_what_nobody_told_is_found(mintwire: Mintwire) -> None:
 
 @pytest.mark.parametrize("seconds", [-30, 30])
 async def test_a_clock_that_is_off_is_found(services: RunningServices, seconds: int) -> None:
-    findings = await check_service("codes", services["codes"].url, lambda: utc_now() + timedelta(seconds=seconds))
+    findings = (
+        await look_at("codes", services["codes"].url, now=lambda: utc_now() + timedelta(seconds=seconds))
+    ).findings
     assert [finding.check for finding in findings if not finding.is_ok] == ["codes has our time"]
 
 
 async def test_another_server_is_not_taken_for_a_service(services: RunningServices) -> None:
     """A stale URL may lead to something else that answers."""
     async with running_receiver() as receiver:
-        findings = await check_service("codes", receiver.url)
+        findings = (await look_at("codes", receiver.url)).findings
     assert {finding.check for finding in findings if not finding.is_ok} == {"codes lives", "codes is ready"}
+
+
+async def test_swapped_addresses_are_recognised(mintwire: Mintwire) -> None:
+    """Each answers and is ready, so nothing but its name tells; the keys are not to blame."""
+    environment = mintwire.environment
+    environment["MINTWIRE_CODES_URL"], environment["MINTWIRE_WEBHOOKS_URL"] = (
+        environment["MINTWIRE_WEBHOOKS_URL"],
+        environment["MINTWIRE_CODES_URL"],
+    )
+    wrong = broken(await mintwire.json("doctor", code=1))
+    for name, other in (("codes", "webhooks"), ("webhooks", "codes")):
+        assert wrong[f"{name} lives"]["detail"] == f"MINTWIRE_{name.upper()}_URL leads to {other}"
+        assert "exchange MINTWIRE_" in wrong[f"{name} lives"]["remedy"]
+    keys = ("operator's token", "program's key", "partner's key", "codes reaches redemption", "no webhook is dead")
+    assert set(wrong) == {"codes lives", "webhooks lives", *keys}
+    assert {wrong[key]["remedy"] for key in keys} == {"see to codes first", "see to webhooks first"}
+
+
+async def test_an_address_that_leads_to_another_service_is_told(mintwire: Mintwire) -> None:
+    mintwire.environment["MINTWIRE_WEBHOOKS_URL"] = mintwire.environment["MINTWIRE_REDEMPTION_URL"]
+    wrong = broken(await mintwire.json("doctor", code=1))
+    assert wrong["webhooks lives"]["detail"] == "MINTWIRE_WEBHOOKS_URL leads to redemption"
+    assert wrong["webhooks lives"]["remedy"] == "set MINTWIRE_WEBHOOKS_URL to where webhooks serves"
+    assert set(wrong) == {"webhooks lives", "no webhook is dead"}
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "another installation's"), (404, "is not that service")])
+async def test_a_codes_that_asks_a_stranger_to_redeem_is_found(
+    mintwire: Mintwire, services: RunningServices, status: int, words: str
+) -> None:
+    """Each service is fine by itself, and so is each key; only the way between the two leads elsewhere."""
+    async with (
+        answering(status, b"{}") as stranger,
+        running_services(
+            services.database, services.broker_urls, names=("codes",), settings={"CODES_REDEMPTION_URL": stranger}
+        ) as misled,
+    ):
+        mintwire.environment["MINTWIRE_CODES_URL"] = misled["codes"].url
+        wrong = broken(await mintwire.json("doctor", code=1))
+    assert set(wrong) == {"codes reaches redemption"}
+    assert words in wrong["codes reaches redemption"]["detail"]
+    assert "correct CODES_REDEMPTION_URL" in wrong["codes reaches redemption"]["remedy"]
+
+
+class TestLocalStack:
+    """What the supervisor of a stack on this machine has noted."""
+
+    NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+    @pytest.fixture
+    def target(self, tmp_path: Path) -> Target:
+        folder = StackFolder(tmp_path)
+        folder.prepare()
+        urls = {"codes": "http://127.0.0.1:8001", "webhooks": "http://127.0.0.1:8003"}
+        folder.write("stack.json", {"services": urls})
+        values = {"codes_url": urls["codes"], "webhooks_url": "http://elsewhere.example"}
+        return Target(values, folder.stack_file, is_stack_up=True)
+
+    def died(self, target: Target, **minutes_ago: list[int]) -> None:
+        deaths = {
+            name: [format_milliseconds(self.NOW - timedelta(minutes=each)) for each in sorted(ago, reverse=True)]
+            for name, ago in minutes_ago.items()
+        }
+        StackFolder(target.stack_file.parent).write(DEATHS_FILE, deaths)
+
+    def test_a_service_in_a_loop_of_crashes_is_told_with_the_log_to_read(self, target: Target) -> None:
+        log = StackFolder(target.stack_file.parent).log("codes")
+        log.write_text("starting\ncodes: the settings (CODES_...) cannot be used: secret_key\n")
+        self.died(target, codes=[9, 2, 1], rabbitmq=[3])
+        [finding] = check_processes(target, lambda: self.NOW)
+        assert (finding.check, finding.is_ok, finding.remedy) == ("codes stays up", False, f"read {log}")
+        assert "codes died 3 times within ten minutes, last at 2026-07-01T11:59:00.000Z" in finding.detail
+        assert "its log ends: codes: the settings (CODES_...) cannot be used: secret_key" in finding.detail
+
+    def test_a_mishap_and_what_is_long_past_are_no_loop(self, target: Target) -> None:
+        self.died(target, codes=[700, 600, 500], webhooks=[5])
+        [finding] = check_processes(target, lambda: self.NOW)
+        assert (finding.is_ok, "webhooks once" in finding.detail) == (True, True)
+
+    def test_without_a_local_stack_there_is_nothing_to_look_at(self, target: Target) -> None:
+        self.died(target, codes=[1, 2])
+        assert check_processes(replace(target, is_stack_up=False), lambda: self.NOW) == []
+
+    def test_the_log_of_a_service_is_named_only_where_it_is_the_stack_s(self, target: Target) -> None:
+        assert log_of(target, "codes") == str(target.stack_file.parent / "logs" / "codes.log")
+        assert "docker compose logs webhooks" in log_of(target, "webhooks")
 
 
 async def fix(mintwire: Mintwire) -> Any:
