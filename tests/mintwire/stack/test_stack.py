@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +25,12 @@ from mintwire.stack.guide import what_next
 from tests.mintwire.stack.driven import DEADLINE_SECONDS, Stack, is_all_ready, wait_until
 from tests.servers import ROOT
 
+# Makes its standard input the terminal that belongs to it, and becomes Python with the other arguments.
+WITH_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -50,6 +59,17 @@ def another(test_run: Path) -> Iterator[Stack]:
     yield another
     another.run("down")
     another.run("clean")
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """Read what is shown on a terminal until it has the words."""
+    shown = b""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while wanted not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 1)[0]:
+            shown += os.read(terminal, 65536)
+    return shown
 
 
 def is_all_new(stack: Stack, before: dict[str, int], names: list[str]) -> bool:
@@ -106,6 +126,21 @@ class TestAStackThatIsUp:
             assert finished.returncode == 0, line
             assert json.loads(finished.stdout)
 
+    def test_starting_it_again_in_the_background_changes_nothing(self, stack: Stack) -> None:
+        """`make up` twice is once; a script that makes sure that it runs must not fail because it does."""
+        before, facts = stack.pids(), stack.facts
+        said = stack.up()
+        assert f"Mintwire is up already in {stack.folder}." in said
+        assert f"`STACK_DIR={stack.folder} bin/mintwire stack down` stops it." in said.splitlines()[-1]
+        assert json.loads(stack.up("--json")) == facts
+        assert (stack.pids(), stack.facts) == (before, facts)
+
+    def test_the_last_line_of_a_start_says_how_to_stop_it(self, stack: Stack) -> None:
+        log = (stack.folder / "logs" / "stack.log").read_text()
+        assert log.splitlines()[-1] == (
+            f"It goes on in the background; `STACK_DIR={stack.folder} bin/mintwire stack down` stops it."
+        )
+
     def test_a_second_one_in_the_same_folder_is_refused(self, stack: Stack) -> None:
         finished = stack.run("up")
         assert finished.returncode == 1
@@ -124,6 +159,7 @@ class TestAStackThatIsUp:
         await stack.main_job()
         log = (stack.folder / "logs" / "stack.log").read_text()
         assert all(f"! {name} died; restarting" in log for name in names)
+        assert all(StackFolder(stack.folder).deaths(name) for name in names)
 
 
 class TestAnotherStack:
@@ -141,6 +177,44 @@ class TestAnotherStack:
         assert supervisor.wait(DEADLINE_SECONDS) == 0
         assert another.processes() == []
         assert is_all_ready(stack)
+
+    def test_closing_its_terminal_stops_it(self, stack: Stack, another: Stack) -> None:
+        """Each line that it would say fails by then, which must not keep anything from being stopped."""
+        terminal, inner = pty.openpty()
+        supervisor = subprocess.Popen(
+            [sys.executable, "-c", WITH_TERMINAL, "-m", "mintwire", "stack", "up", "--no-demo"],
+            env={**os.environ, "STACK_DIR": str(another.folder)},
+            cwd=ROOT,
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            start_new_session=True,
+        )
+        os.close(inner)
+        shown = read_until(terminal, b"Ctrl-C stops all of it")
+        assert b"so does `STACK_DIR=" in shown
+        assert another.processes()
+        os.close(terminal)
+        assert supervisor.wait(DEADLINE_SECONDS) in (0, 1)
+        assert another.processes() == []
+        assert not (another.folder / "stack.json").exists()
+        assert is_all_ready(stack)
+
+    def test_it_stops_when_nobody_reads_any_more(self, another: Stack) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, "-m", "mintwire", "stack", "up"],
+            env={**os.environ, "STACK_DIR": str(another.folder)},
+            cwd=ROOT,
+            check=False,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, "")
+        assert another.processes() == []
 
     def test_when_it_cannot_come_up_it_says_why_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
         given = {"DATABASE_URL": "postgresql://nobody:wrong@127.0.0.1:1/none", "AMQP_URL": "amqp://127.0.0.1:1/none"}

@@ -1,0 +1,83 @@
+"""What a start decides by itself: who starts when, at which port, and what a lost listener means."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mintwire.stack import ports
+from mintwire.stack.config import StackSettings
+from mintwire.stack.errors import ServerFailed
+from mintwire.stack.folder import StackFolder
+from mintwire.stack.plan import StackPlan
+from mintwire.stack.supervisor import Supervisor
+from mintwire.stack.units import ModuleProcess
+from mintwire.stack.up import _Run, _Voice
+from mintwire.terminal import OutputClosed
+
+DATABASE = "postgresql://mintwire:secret@127.0.0.1:1/mintwire"
+BROKER = "amqp://operator:secret@127.0.0.1:1/mintwire"
+
+
+class RacingSupervisor(Supervisor):
+    """Starts nothing; the first port of a service is taken by another stack between its choice and its use."""
+
+    def __init__(self, thief: str) -> None:
+        super().__init__(lambda _: None, lambda _: None)
+        self.thief = thief
+        self.lost: list[int] = []
+        self.started: list[tuple[str, int, dict[str, str]]] = []
+
+    async def start(self, unit: Any) -> None:
+        self.started.append((unit.name, unit.port, dict(unit._environment)))
+
+    async def wait_answering(self, unit: Any, timeout_seconds: float) -> None:
+        if unit.name == self.thief and not self.lost:
+            self.lost.append(unit.port)
+            raise ServerFailed(f"{unit.name} ended")
+
+    async def discard(self, unit: Any) -> None:
+        assert unit.port in self.lost
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> StackPlan:
+    folder = StackFolder(tmp_path)
+    folder.prepare()
+    return StackPlan(StackSettings(tmp_path, DATABASE, BROKER, {}))
+
+
+@pytest.mark.parametrize("thief", ["redemption", "codes", "webhooks", "receiver"])
+async def test_codes_is_told_where_redemption_serves_in_the_end(
+    plan: StackPlan, thief: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside another stack a port may go between its choice and its use; codes must not ask who has it then."""
+    supervisor = RacingSupervisor(thief)
+    monkeypatch.setattr(ports, "is_free", lambda port: port not in supervisor.lost)
+    monkeypatch.setattr(ModuleProcess, "is_running", lambda _: False)
+    modules = await _Run(plan, supervisor, lambda _: None)._start_modules()
+    at = {module.name: module.port for module in modules}
+    assert at[thief] not in supervisor.lost
+    assert len(set(at.values())) == len(at) == 4
+    [*_, (_, port, environment)] = [each for each in supervisor.started if each[0] == "codes"]
+    assert port == at["codes"]
+    assert environment["CODES_REDEMPTION_URL"] == f"http://127.0.0.1:{at['redemption']}"
+
+
+def test_a_voice_that_is_lost_stops_the_stack_and_keeps_nothing_from_stopping() -> None:
+    stop, said = asyncio.Event(), list[str]()
+
+    def say(text: str) -> None:
+        if said:
+            raise OutputClosed
+        said.append(text)
+
+    voice = _Voice(say, stop)
+    voice("first")
+    assert (said, stop.is_set()) == (["first"], False)
+    for text in ("second", "Stopping", "codes stopped"):
+        voice(text)
+        assert stop.is_set()
+    assert isinstance(voice.failed, OutputClosed)
+    assert said == ["first"]
