@@ -19,6 +19,7 @@ from mintwire.cli import (
     codes,
     coupons,
     dead_queues,
+    events,
     jobs,
     keys,
     partners,
@@ -39,7 +40,7 @@ app = App(
 )
 for group in (
     *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
-    *(checkouts, webhooks, dead_queues, audit),
+    *(checkouts, webhooks, dead_queues, events, audit),
 ):
     app.command(group.app)
 app.command(doctor)

@@ -1,33 +1,40 @@
 """Reads the history of a service's events in slices: a read looks at a bounded number of rows, whatever is wanted."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from shared.database.filters import like
 from shared.database.pool import Connection, Database
 from shared.events.envelope import InvalidEvent, OutboxEvent, decode_envelope
-from shared.events.history import HistoryFilter, HistoryPage
-from shared.ids import earliest_id
+from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
 
 ROWS_AT_ONCE: Final = 1_000
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _FIRST: Final = uuid.UUID(int=0)
-_LAST: Final = uuid.UUID(int=2**128 - 1)
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
-# Ids are made of the time, so a stretch of time is a stretch of the primary key.
 SLICE_END = """
-SELECT id FROM (SELECT id FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) slice ORDER BY id DESC LIMIT 1
+SELECT created_at, id
+FROM (
+    SELECT created_at, id FROM events
+    WHERE created_at >= $1 AND created_at <= $3 AND (created_at, id) > ($1, $2)
+    ORDER BY created_at, id LIMIT $4) slice
+ORDER BY created_at DESC, id DESC
+LIMIT 1
 """
 READ_SLICE = """
-SELECT id, type, body
+SELECT id, type, body, created_at
 FROM (
-    SELECT id, type, body, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS bytes_before
-    FROM events WHERE id > $1 AND id <= $2 AND ($3::text IS NULL OR type LIKE $3)) found
-WHERE bytes_before < $4
-ORDER BY id
-LIMIT $5
+    SELECT id, type, body, created_at,
+           sum(octet_length(body)) OVER (ORDER BY created_at, id) - octet_length(body) AS bytes_before
+    FROM events
+    WHERE created_at >= $1 AND created_at <= $3 AND (created_at, id) > ($1, $2) AND (created_at, id) <= ($3, $4)
+      AND ($5::text IS NULL OR type LIKE $5)) found
+WHERE bytes_before < $6
+ORDER BY created_at, id
+LIMIT $7
 """
 
 
@@ -37,33 +44,27 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, wanted: HistoryFilter, after: uuid.UUID | None, limit: int) -> HistoryPage:
+    async def page(self, wanted: HistoryFilter, after: Place | None, limit: int) -> HistoryPage:
         """Return up to `limit` events that fit among the next thousand rows; fewer, or none, is not yet the end."""
-        start = after or (_FIRST if wanted.since is None else _before(wanted.since))
-        end = _LAST if wanted.until is None else earliest_id(wanted.until + _MILLISECOND)
+        # What was written at the very time is among them: no id sorts before the first.
+        start = after or (wanted.since or _BEGINNING, _FIRST)
         async with self._database.connection() as connection:
-            last = await connection.fetchval(SLICE_END, start, end, ROWS_AT_ONCE)
+            last = await connection.fetchrow(SLICE_END, *start, wanted.until or _END, ROWS_AT_ONCE)
             if last is None:
                 return HistoryPage([], None)
-            found = await _slice(connection, start, last, wanted.type, limit)
+            end = last["created_at"], last["id"]
+            found = await _slice(connection, start, end, wanted.type, limit)
         # Where the slice was cut short, the next page goes on behind what was read of it.
-        is_cut = len(found) == limit or sum(len(event.body) for event in found) >= BYTES_AT_ONCE
+        is_cut = len(found) == limit or sum(len(each.event.body) for each in found) >= BYTES_AT_ONCE
         return HistoryPage(
-            [event for event in found if wanted.program_id in (None, _program_of(event))],
-            found[-1].id if is_cut else last,
+            [each for each in found if wanted.program_id in (None, _program_of(each.event))],
+            found[-1].place if is_cut else end,
         )
 
 
-async def _slice(
-    connection: Connection, after: uuid.UUID, last: uuid.UUID, type_: str | None, limit: int
-) -> list[OutboxEvent]:
-    rows = await connection.fetch(READ_SLICE, after, last, like(type_), BYTES_AT_ONCE, limit)
-    return [OutboxEvent(row["id"], row["type"], row["body"]) for row in rows]
-
-
-def _before(moment: datetime) -> uuid.UUID:
-    """The last id that sorts before every id made at the moment or later."""
-    return uuid.UUID(int=max(earliest_id(moment).int - 1, 0))
+async def _slice(connection: Connection, after: Place, last: Place, type_: str | None, limit: int) -> list[PastEvent]:
+    rows = await connection.fetch(READ_SLICE, *after, *last, like(type_), BYTES_AT_ONCE, limit)
+    return [PastEvent(OutboxEvent(row["id"], row["type"], row["body"]), row["created_at"]) for row in rows]
 
 
 def _program_of(event: OutboxEvent) -> uuid.UUID | None:

@@ -7,6 +7,9 @@ from datetime import datetime
 
 from shared.events.envelope import OutboxEvent
 
+Place = tuple[datetime, uuid.UUID]
+"""When an event was written, and its id: the history's order."""
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
@@ -19,8 +22,21 @@ class HistoryFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """Events in the order in which they were made, and the id after which to go on; None at the end."""
+class PastEvent:
+    """An event of the history, and when it was written."""
 
-    events: Sequence[OutboxEvent]
-    next_after: uuid.UUID | None
+    event: OutboxEvent
+    created_at: datetime
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the history."""
+        return self.created_at, self.event.id
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Events in their order, and the place after which to go on; None at the end."""
+
+    events: Sequence[PastEvent]
+    next_after: Place | None

@@ -6,15 +6,16 @@ It knows no database: what it shows comes in as protocols, which `app` fills in.
 import base64
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol
 
 from aiohttp import web
 from pydantic import Field
 
-from shared.events.envelope import OutboxEvent
-from shared.events.history import HistoryFilter, HistoryPage
+from shared.clock import format_microseconds
+from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
 from shared.web.models import Instant, ResponseModel, Text
-from shared.web.paging import Page, PageQuery, encode_cursor
+from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
 from shared.web.problems import invalid_field
 from shared.web.request import Request
 from shared.web.responses import page_response
@@ -24,7 +25,7 @@ from shared.web.routes import Route
 class ReadsHistory(Protocol):
     """The history of a service's own events."""
 
-    async def page(self, wanted: HistoryFilter, after: uuid.UUID | None, limit: int) -> HistoryPage:
+    async def page(self, wanted: HistoryFilter, after: Place | None, limit: int) -> HistoryPage:
         """Return the next page of the events that fit."""
 
 
@@ -46,23 +47,26 @@ class HistoryQuery(PageQuery):
     program_id: Text | None = None
     since: Instant | None = None
     until: Instant | None = None
+    bodies: Literal["true", "false"] = Field("true", description="`false` leaves them out, for who only counts.")
 
 
 class EventData(ResponseModel):
-    """An event, byte for byte as it was published."""
+    """An event; its body byte for byte as it was published."""
 
     id: str
     type: str
-    body_base64: str
+    created_at: str
+    body_base64: str | None
 
 
 async def list_events(request: Request) -> web.StreamResponse:
     """List events of the service's history."""
     query = request.query(HistoryQuery)
     wanted = HistoryFilter(query.type, _program_id(query.program_id), query.since, query.until)
-    page = await request.dependency(OPERATING).history.page(wanted, query.last_id, query.limit)
-    cursor = encode_cursor(page.next_after) if page.next_after else None
-    return page_response([_data(event) for event in page.events], cursor)
+    after = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
+    page = await request.dependency(OPERATING).history.page(wanted, after, query.limit)
+    cursor = encode_cursor(*page.next_after) if page.next_after else None
+    return page_response([_data(each, has_body=query.bodies == "true") for each in page.events], cursor)
 
 
 def _program_id(text: str | None) -> uuid.UUID | None:
@@ -72,8 +76,12 @@ def _program_id(text: str | None) -> uuid.UUID | None:
         raise invalid_field("program_id", "must be the id of a program") from None
 
 
-def _data(event: OutboxEvent) -> EventData:
-    return EventData(id=str(event.id), type=event.type, body_base64=base64.b64encode(event.body).decode())
+def _data(past: PastEvent, *, has_body: bool) -> EventData:
+    event = past.event
+    body = base64.b64encode(event.body).decode() if has_body else None
+    return EventData(
+        id=str(event.id), type=event.type, created_at=format_microseconds(past.created_at), body_base64=body
+    )
 
 
 _COMMON: Final[dict[str, Any]] = {"tag": "operator", "security": "operator", "family": "management"}
