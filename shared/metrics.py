@@ -69,6 +69,19 @@ BROKER_DEAD_MESSAGES = Gauge(
     ["queue", "reason"],
 )
 
+OUTBOX_REFUSED = Counter(
+    "mintwire_outbox_refused_total",
+    "Events that the broker refused, because a queue is full or none takes them; they wait in the outbox.",
+)
+DEAD_LETTERS_MOVED = Counter(
+    "mintwire_dead_letters_moved_total", "Dead letters for which their queue had no room any more.", ["queue"]
+)
+DEAD_LETTERS_KEPT = Gauge(
+    "mintwire_dead_letters_kept",
+    "Dead letters in the database because their queue has no room for them; counted up to 10,000.",
+    ["queue"],
+)
+
 CODES_MINTED = Counter("mintwire_codes_minted_total", "Codes minted for partners.")
 MINTS_REFUSED = Counter("mintwire_mints_refused_total", "Mints refused, by reason.", ["reason"])
 MINT_GROUP = Histogram(

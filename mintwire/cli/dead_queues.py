@@ -10,11 +10,14 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from mintwire.cli.client import CallFailed
-from mintwire.cli.config import read_target
+from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Misused, command, show, show_many, tell
+from mintwire.cli.overflow import kept_letters, owner_of
 from shared.broker import dead
 from shared.broker.dead import Choice, DeadMessage, chosen
 from shared.clock import format_milliseconds
+
+_SECONDS = 10.0
 
 app = App(name="dead", help="Messages that no service could take: list, show, replay, purge.")
 
@@ -27,6 +30,8 @@ Reason = Annotated[str | None, Parameter(help="Only those that died for this rea
 async def list_(queue: str | None = None, *, reason: Reason = None, limit: int = 100, as_json: AsJSON = False) -> None:
     """Count the dead messages behind every queue, or list those behind one, oldest first.
 
+    A dead queue has room for so many; what its service keeps beside it comes back as it empties.
+
     Example: mintwire dead list redemption.checkout --reason invalid_json
 
     Parameters
@@ -36,10 +41,12 @@ async def list_(queue: str | None = None, *, reason: Reason = None, limit: int =
     limit
         How many to list.
     """
-    url = read_target().amqp_url
+    target = read_target()
+    url = target.amqp_url
     if queue is None:
         counts = await dead.count(url)
-        show_many([{"queue": name, "dead": count} for name, count in counts.items()], ("queue", "dead"), as_json)
+        rows = [{"queue": name, "dead": count, "kept": await _kept(target, name)} for name, count in counts.items()]
+        show_many(rows, ("queue", "dead", "kept"), as_json)
         return
     found = await dead.list_dead(url, _known(queue), limit=limit, choice=chosen(reason=reason))
     columns = ("key", "reason", "routing_key", "first_received_at", "died_at", "bytes", "detail")
@@ -110,6 +117,17 @@ async def purge(
     count = await dead.purge(read_target().amqp_url, name, choice=choice)
     show({"queue": name, "purged": count}, as_json)
     return _unless_found(keys, count)
+
+
+async def _kept(target: Target, queue: str) -> int | None:
+    """How many letters lie in a service's database; None where nobody can tell."""
+    if not target.get("operator_token") or not target.get(f"{owner_of(queue)}_url"):
+        return None
+    try:
+        return await kept_letters(target, queue, _SECONDS)
+    except CallFailed as failed:
+        tell(f"{owner_of(queue)} does not say what it keeps: {failed}")
+        return None
 
 
 def _known(name: str) -> str:

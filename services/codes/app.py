@@ -58,6 +58,7 @@ from services.codes.usecases.set_partner_status import SetPartnerStatus
 from services.codes.usecases.start_import import StartImport
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
+from shared.broker.overflow import Overflow
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
@@ -67,6 +68,7 @@ from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
@@ -100,17 +102,20 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         seal = Seal(decode_secret_key(settings.secret_key))
         secrets = CheckSecrets(database, seal)
         use_cases = build_use_cases(database, minting, utc_now, seal, relay.hand_over, runner.wake, redemption)
+        overflow = Overflow(amqp_url, topology.QUEUE_CODES_REDEMPTIONS, OverflowTable(database))
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
             RedemptionsHandler(RecordUsage(database)),
             utc_now,
             gather_seconds=GATHER_SECONDS,
+            on_full=overflow.make_room,
         )
         kept = timedelta(days=settings.audit_retention_days)
         tasks = [
             runner.task,
             secrets.task,
+            overflow.task,
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
             Periodic("purge_jobs", INTERVAL_SECONDS, PurgeJobs(database, utc_now)),
             Periodic("purge_audit_log", INTERVAL_SECONDS, PurgeAuditLog(database, utc_now, kept)),
@@ -119,7 +124,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             use_cases,
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks, secrets]),
-            Operating(settings.operator_token_text(), History(database)),
+            Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
 

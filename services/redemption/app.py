@@ -20,6 +20,7 @@ from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
+from shared.broker.overflow import Overflow
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
@@ -28,6 +29,7 @@ from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS
 from shared.events.envelope import OutboxEvent
@@ -52,18 +54,21 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
     ):
         relay = OutboxRelay(publisher, OutboxTable(database))
         use_cases = build_use_cases(database, utc_now, relay.hand_over, settings.trusted_proxies)
+        overflow = Overflow(amqp_url, topology.QUEUE_REDEMPTION_CHECKOUT, OverflowTable(database))
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_REDEMPTION_CHECKOUT,
             CheckoutConsumer(TakeInCheckouts(database, utc_now, relay.hand_over)),
             utc_now,
+            on_full=overflow.make_room,
         )
         tasks = [
+            overflow.task,
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
             Periodic("purge_reservations", INTERVAL_SECONDS, PurgeReservations(database, utc_now)),
         ]
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
-        operating = Operating(settings.operator_token_text(), History(database))
+        operating = Operating(settings.operator_token_text(), History(database), OverflowTable(database))
         app = build_app(use_cases, CredentialReader(database, utc_now), ready, operating)
         async with use_cases.decide.running(), serve_http(app, settings.host, settings.port) as server:
 

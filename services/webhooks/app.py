@@ -54,6 +54,7 @@ from services.webhooks.usecases.take_in_events import TakeInEvents
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
+from shared.broker.overflow import Overflow
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
@@ -63,6 +64,7 @@ from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, PurgeAnswers
 from shared.database.outbox import OutboxTable
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
@@ -99,7 +101,10 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             database, batches, seal, secrets, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
         )
         take_in = TakeInEvents(batches, dispatcher, utc_now)
-        consumer = BatchConsumer(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now)
+        overflow = Overflow(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, OverflowTable(database))
+        consumer = BatchConsumer(
+            amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now, on_full=overflow.make_room
+        )
         answer_once = AnswerOnce(database, utc_now, seal, WebhookError)
         worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog, relay.hand_over)
         hub = ListenerHub(database, utc_now)
@@ -118,6 +123,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             secrets.task,
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
+            overflow.task,
             Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
         ]
         app = build_app(
@@ -136,7 +142,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                     "no stored secret can be opened: another WEBHOOKS_SECRET_KEY sealed them",
                 ),
             ),
-            Operating(settings.operator_token_text(), History(database)),
+            Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
         )
         async with serve_http(app, settings.host, settings.port) as server:
 

@@ -33,8 +33,9 @@ class Burial:
     `buried` counts the letters that are in the dead queue by this way.
     """
 
-    def __init__(self, url: str, queue: str) -> None:
+    def __init__(self, url: str, queue: str, on_full: Callable[[], None] | None = None) -> None:
         self._queue = queue
+        self._on_full = on_full
         self._publisher = Publisher(url, dead_exchange(queue), name=f"dead letters of {queue}")
         self._log = get_logger().bind(queue=queue)
         self.buried = 0
@@ -65,6 +66,8 @@ class Burial:
             wave = letters[:1] if is_alone else _distinct(letters)
             is_there = is_alone and await self._publisher.wait_ready(DEADLINE_SECONDS)
             outcomes = await self._sent(wave, pause)
+            if self._on_full is not None and Outcome.REFUSED in outcomes.values():
+                self._on_full()
             buried = {id(each) for each in wave if outcomes.get(each.outgoing.message_id) is Outcome.CONFIRMED}
             if buried:
                 self.buried += len(buried)

@@ -51,7 +51,8 @@ class BatchConsumer:
     channel dies is handled to its end; its messages come again, which the handler must make harmless (inbox).
     A `TransientFault` out of `handle` pauses and repeats the same messages, without end; so does a handler that
     takes longer than a minute. With `gather_seconds` the first message of a batch waits that long for company: for
-    work that nobody waits for, which then leaves the machine to what somebody does.
+    work that nobody waits for, which then leaves the machine to what somebody does. `on_full` is called when the dead
+    queue refuses letters, again and again until there is room.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class BatchConsumer:
         alarm_limit: AlarmLimit | None = None,
         *,
         gather_seconds: float = 0.0,
+        on_full: Callable[[], None] | None = None,
     ) -> None:
         self._url = url
         self._queue = queue
@@ -74,7 +76,7 @@ class BatchConsumer:
         self._prefetch = prefetch
         self._gather_seconds = gather_seconds
         self._alarm = RejectAlarm(alarm_limit or AlarmLimit())
-        self._burial = Burial(url, queue)
+        self._burial = Burial(url, queue, on_full)
         self._intake: Intake | None = None
         self._arrived = asyncio.Event()
         # Not set while the worker is paused: a channel opened meanwhile would only count deliveries up to the limit.

@@ -110,8 +110,16 @@ class Publisher:
         """Publish events under their types as routing keys, and return the ids that the broker has confirmed.
 
         Not in the set is what was returned, refused, or not answered within the deadline, and what another call has
-        under way at the same time; publishing it again later is right, for consumers know an event by its id. While
-        the broker blocks us (an alarm), the deadline stands still.
+        under way at the same time; publishing it again later is right, for consumers know an event by its id.
+        """
+        outcomes = await self.publish_events(events)
+        return {event_id for event_id, outcome in outcomes.items() if outcome is Outcome.CONFIRMED}
+
+    async def publish_events(self, events: Sequence[OutboxEvent]) -> dict[uuid.UUID, Outcome]:
+        """Publish events under their types as routing keys, and return what became of each by its id.
+
+        What another call has under way at the same time is left out. While the broker blocks us (an alarm), the
+        deadline stands still.
         """
         by_id = {str(event.id): event for event in events}
         messages = [
@@ -119,8 +127,9 @@ class Publisher:
             for key, event in by_id.items()
             if self._can_be_sent(event)
         ]
-        outcomes = await self.send(messages)
-        return {by_id[key].id for key, outcome in outcomes.items() if outcome is Outcome.CONFIRMED}
+        outcomes = {by_id[key].id: outcome for key, outcome in (await self.send(messages)).items()}
+        sent = {message.message_id for message in messages}
+        return outcomes | {event.id: Outcome.REFUSED for key, event in by_id.items() if key not in sent}
 
     async def publish_one(
         self,

@@ -8,15 +8,17 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
 from shared.broker.connection import backoff_seconds
 from shared.broker.publisher import Publisher
+from shared.broker.wire import Outcome
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.log import get_logger
-from shared.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_SWEPT, OUTBOX_WAITING
+from shared.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_REFUSED, OUTBOX_SWEPT, OUTBOX_WAITING
 from shared.periodic import Periodic
 
 BATCH: Final = 500
@@ -28,6 +30,9 @@ LEASE_SECONDS: Final = 10.0
 FLIGHTS: Final = 2
 # Nobody waits for a row to be cleared, and one statement clears what was confirmed meanwhile.
 CLEAR_INTERVAL_SECONDS: Final = 0.25
+# A queue that is full, or an event that no queue takes: somebody has to mend that, which takes a while.
+REFUSED_SECONDS: Final = 120.0
+_REFUSALS: Final = frozenset({Outcome.REFUSED, Outcome.RETURNED})
 
 
 class PendingEvents(Protocol):
@@ -38,6 +43,9 @@ class PendingEvents(Protocol):
 
     async def confirm(self, ids: Sequence[uuid.UUID]) -> None:
         """Clear events that the broker has confirmed; repeating it is harmless."""
+
+    async def defer(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
+        """Let nobody claim these events for so long."""
 
 
 class OutboxRelay:
@@ -119,13 +127,30 @@ class OutboxRelay:
     async def _publish_forever(self) -> None:
         while True:
             batch = await self._next_batch()
-            done = await self._publisher.publish_many(batch)
-            if len(done) < len(batch):
-                # They go out again with the next sweep: at once would be a hot loop while the broker refuses them.
-                self._later.extend(event for event in batch if event.id not in done)
+            outcomes = await self._publisher.publish_events(batch)
+            done = [event_id for event_id, outcome in outcomes.items() if outcome is Outcome.CONFIRMED]
+            refused = [event_id for event_id, outcome in outcomes.items() if outcome in _REFUSALS]
+            if len(done) + len(refused) < len(batch):
+                # They go out again with the next sweep: at once would be a hot loop while the broker is away.
+                settled = {*done, *refused}
+                self._later.extend(event for event in batch if event.id not in settled)
             if done:
                 self._confirmed.extend(done)
                 self._to_confirm.set()
+            if refused:
+                await self._put_off(refused)
+
+    async def _put_off(self, refused: Sequence[uuid.UUID]) -> None:
+        """Leave what the broker will not take in the database: a full queue must not hold up what goes to others."""
+        OUTBOX_REFUSED.inc(len(refused))
+        self._log.error("events_refused", count=len(refused), again_in_seconds=REFUSED_SECONDS)
+        with suppress(TransientFault):
+            await self._pending.defer(refused, REFUSED_SECONDS)
+        # Where that failed the lease runs out sooner, and a sweep finds them.
+        for event_id in refused:
+            self._in_hand.pop(event_id, None)
+        if not self._in_hand:
+            self._empty.set()
 
     async def _next_batch(self) -> list[OutboxEvent]:
         while True:

@@ -29,6 +29,9 @@ WITH claimed AS (
     RETURNING event_id)
 SELECT e.id, e.type, e.body FROM claimed JOIN events e ON e.id = claimed.event_id
 """
+DEFER_REFUSED = """
+UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $2) WHERE event_id = ANY($1::uuid[])
+"""
 DELETE_CONFIRMED = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
 
 
@@ -51,6 +54,11 @@ class OutboxTable:
         async with self._database.connection() as connection:
             rows = await connection.fetch(CLAIM_PENDING, limit, lease_seconds)
         return [OutboxEvent(row["id"], row["type"], row["body"]) for row in rows]
+
+    async def defer(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
+        """Keep events from being claimed for so long; repeating it is harmless."""
+        async with self._database.connection() as connection:
+            await connection.execute(DEFER_REFUSED, list(ids), seconds)
 
     async def confirm(self, ids: Sequence[uuid.UUID]) -> None:
         """Clear events that the broker has confirmed; clearing one twice does nothing."""

@@ -14,11 +14,11 @@ from pydantic import Field
 
 from shared.clock import format_microseconds
 from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
-from shared.web.models import Instant, ResponseModel, Text
+from shared.web.models import Data, Instant, ResponseModel, Text
 from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
 from shared.web.problems import invalid_field
 from shared.web.request import Request
-from shared.web.responses import page_response
+from shared.web.responses import data_response, page_response
 from shared.web.routes import Route
 
 
@@ -29,12 +29,20 @@ class ReadsHistory(Protocol):
         """Return the next page of the events that fit."""
 
 
+class CountsLetters(Protocol):
+    """The dead letters that the service keeps because their queue has no room for them."""
+
+    async def count(self) -> int:
+        """Return how many there are, counted up to ten thousand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operating:
     """What the operators' API of a service stands on. Without a token nobody gets in."""
 
     token: str | None
     history: ReadsHistory
+    overflow: CountsLetters
 
 
 OPERATING: Final = web.AppKey("operating", Operating)
@@ -69,6 +77,17 @@ async def list_events(request: Request) -> web.StreamResponse:
     return page_response([_data(each, has_body=query.bodies == "true") for each in page.events], cursor)
 
 
+class DeadLettersData(ResponseModel):
+    """What the service keeps of its dead letters, beside its dead queue."""
+
+    kept: int = Field(description="Letters for which the dead queue has no room; counted up to 10,000.")
+
+
+async def show_dead_letters(request: Request) -> web.StreamResponse:
+    """Count the dead letters that are not in their queue."""
+    return data_response(DeadLettersData(kept=await request.dependency(OPERATING).overflow.count()))
+
+
 def _program_id(text: str | None) -> uuid.UUID | None:
     try:
         return None if text is None else uuid.UUID(text)
@@ -99,6 +118,15 @@ def operator_routes(service: str) -> tuple[Route, ...]:
             "while there is a `meta.next_cursor`. `mintwire events republish` publishes what it finds here again.",
             query=HistoryQuery,
             responses={200: Page[EventData]},
+            **_COMMON,
+        ),
+        Route(
+            method="GET",
+            path=f"/v1/operator/{service}/dead-letters",
+            handler=show_dead_letters,
+            summary="Count the dead letters that their queue has no room for",
+            description="They go back into their dead queue as it empties, the oldest first.",
+            responses={200: Data[DeadLettersData]},
             **_COMMON,
         ),
     )

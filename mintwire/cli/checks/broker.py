@@ -10,7 +10,7 @@ from mintwire.cli.checks.management import Management
 from shared.broker import topology
 from shared.broker.connection import BrokerRefused, BrokerUnavailable
 from shared.broker.depths import Depth, depths
-from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_queue
+from shared.broker.topology import QUEUE_UNROUTED, UNROUTED_MAX_LENGTH, WORK_QUEUES, dead_queue
 
 MOST_WAITING = 10_000
 
@@ -100,4 +100,5 @@ def _unrouted(found: Mapping[str, Depth | None]) -> list[Finding]:
         return [fine(check, "messages 0")]
     # Events that no queue is bound for; most of all this happens when a binding was lost.
     remedy = f"`mintwire doctor --fix` restores bindings; `mintwire dead list {QUEUE_UNROUTED}` shows what came in vain"
-    return [wrong(check, f"messages {depth.messages}", remedy)]
+    full = ", and it is full: more of them wait in the outboxes" if depth.messages >= UNROUTED_MAX_LENGTH else ""
+    return [wrong(check, f"messages {depth.messages}{full}", remedy)]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
 from mintwire.cli.client import CallFailed, address, call, fetch, fetch_page
 from mintwire.cli.config import Target
+from mintwire.cli.overflow import kept_letters, owner_of
+from shared.broker.topology import WORK_QUEUES, dead_queue
 
 _MOST_COUNTED = 250
 _OPERATOR, _PROGRAM, _PARTNER = "operator's token", "program's key", "partner's key"
@@ -92,6 +94,21 @@ async def _dead_letters(target: Target) -> Finding:
     return wrong(_DEAD_LETTERS, count, remedy)
 
 
+def _overflow(queue: str) -> _Check:
+    """Return the check that a dead queue has room, so that none of its letters lie in the database."""
+    name, service = f"{dead_queue(queue)} has room", owner_of(queue)
+
+    async def act(target: Target) -> Finding:
+        kept = await kept_letters(target, queue, MOST_SECONDS)
+        if not kept:
+            return fine(name, "letters in the database 0")
+        remedy = f"replay or purge what `mintwire dead list {queue}` shows: the others come back as the queue empties"
+        return wrong(name, f"letters in the database, counted up to 10,000: {kept:,}", remedy)
+
+    variable = f"{service.upper()}_OPERATOR_TOKEN"
+    return _Check(name, service, "operator_token", act, f"give {service} the token that the command has ({variable})")
+
+
 async def _first(base: str, things: str, key: str) -> None:
     """Read the first page of a list, as short as can be."""
     await fetch_page(address(base, "v1", things), key=key, query={"limit": 1}, seconds=MOST_SECONDS)
@@ -117,4 +134,5 @@ _CHECKS = (
         _dead_letters,
         "it takes the webhooks service and a program's key with scope `webhooks`",
     ),
+    *(_overflow(queue) for queue in WORK_QUEUES),
 )

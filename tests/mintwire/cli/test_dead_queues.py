@@ -3,10 +3,14 @@
 import json
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from shared.broker.publisher import Publisher
-from tests.mintwire.cli.conftest import Mintwire, until
+from shared.events.overflow import KeptLetter
+from tests.mintwire.cli.conftest import Merchant, Mintwire, until
+from tests.mintwire.cli.test_doctor import broken
+from tests.running import RunningServices
 
 QUEUE = "redemption.checkout"
 
@@ -91,3 +95,33 @@ async def test_unrouted_events_are_looked_into_too(bare: Mintwire) -> None:
     [message] = await bare.json("dead", "list", "unrouted")
     assert (message["key"], message["routing_key"]) == (key, "checkout.nobody_wants_this")
     assert (await bare.json("dead", "purge", "unrouted", key, "--yes"))["purged"] == 1
+
+
+async def test_letters_that_have_no_room_are_counted_and_come_back(
+    dead: Mintwire, services: RunningServices, merchant: Merchant
+) -> None:
+    """They lie in the service's database, where the command cannot look."""
+    assert {row["kept"] for row in await dead.json("dead", "list")} == {0, None}
+    properties = {"message_id": "kept-1", "type": None, "content_type": None, "headers": {"x-mintwire-reason": "bad"}}
+    letter = KeptLetter(json.dumps(properties).encode(), b"", b"{}")
+    columns = (letter.digest, letter.properties, letter.foreign_headers, letter.body)
+    connection = await asyncpg.connect(services.database.redemption)
+    try:
+        await connection.execute(KEEP, *columns)
+        kept = {row["queue"]: row["kept"] for row in await dead.json("dead", "list")}
+        assert kept == {QUEUE: 1, "codes.redemptions": 0, "webhooks.events": 0, "unrouted": None}
+        wrong = broken(await dead.json("doctor", code=1))
+        assert wrong[f"{QUEUE}.dead has room"]["detail"].endswith(": 1")
+        await connection.execute("UPDATE redemption.dead_overflow SET leased_until = '-infinity'")
+    finally:
+        await connection.close()
+    # There is room, so the service puts it back, within half a minute.
+    await until(lambda: has(dead, 3), "the letter to come back")
+    shown = await dead.json("dead", "show", QUEUE, "kept-1")
+    assert (shown["reason"], shown["body"]) == ("bad", "{}")
+
+
+KEEP = """
+INSERT INTO redemption.dead_overflow (digest, properties, foreign_headers, body, kept_at, leased_until)
+VALUES ($1, $2, $3, $4, now(), 'infinity')
+"""

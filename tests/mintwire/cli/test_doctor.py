@@ -40,7 +40,7 @@ EVERYTHING = {
     *("broker answers", "broker topology", "unrouted is empty"),
     *("broker's management answers", "broker bindings", "broker policies", "broker settings"),
     *(f"{queue} {fact}" for queue in WORK_QUEUES for fact in ("is consumed", "keeps up")),
-    *(f"{queue}.dead is empty" for queue in WORK_QUEUES),
+    *(f"{queue}.dead {fact}" for queue in WORK_QUEUES for fact in ("is empty", "has room")),
     *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
     "codes reaches redemption",
 }
@@ -82,8 +82,8 @@ async def test_a_stopped_service_is_found(mintwire: Mintwire, services: RunningS
     try:
         wrong = broken(await mintwire.json("doctor", code=1))
         assert set(wrong) == {
-            *("redemption lives", "redemption.checkout is consumed", "program's key at checkout"),
-            "codes reaches redemption",
+            *("redemption lives", "redemption.checkout is consumed", "redemption.checkout.dead has room"),
+            *("program's key at checkout", "codes reaches redemption"),
         }
         assert "start redemption" in wrong["codes reaches redemption"]["remedy"]
         assert "python -m services.redemption serve" in wrong["redemption lives"]["remedy"]
@@ -104,10 +104,11 @@ async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed
     with socket.create_server((ports.HOST, 0)) as deaf:
         mintwire.environment["MINTWIRE_CODES_URL"] = f"http://{ports.HOST}:{deaf.getsockname()[1]}"
         wrong = broken(await mintwire.json("doctor", code=1))
-    keys = ("operator's token", "program's key", "partner's key", "codes reaches redemption")
-    assert set(wrong) == {"where everything is", "codes lives", *keys}
+    keys = {"operator's token", "program's key", "partner's key", "codes reaches redemption"}
+    judged = {*keys, "codes.redemptions.dead has room"}
+    assert set(wrong) == {"where everything is", "codes lives", *judged}
     assert "does not answer within 0.2 s" in wrong["codes lives"]["detail"]
-    assert {wrong[key]["remedy"] for key in keys} == {"see to codes first"}
+    assert {wrong[key]["remedy"] for key in judged} == {"see to codes first"}
 
 
 @pytest.mark.parametrize(("status", "is_blamed"), [(None, False), (500, False), (503, False), (401, True), (403, True)])
@@ -255,6 +256,7 @@ async def test_bad_keys_are_found_and_not_repeated(mintwire: Mintwire, merchant:
     assert set(broken(shown.json)) == {
         *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
         "codes reaches redemption",
+        *(f"{queue}.dead has room" for queue in WORK_QUEUES),
     }
     assert "secret-word" not in shown.out + shown.err
 

@@ -18,6 +18,7 @@ from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.database.sealing import Seal
@@ -150,7 +151,12 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
     ):
         runner = build_runner(pool, clock, hand_over)
         use_cases = build_use_cases(pool, pool, clock, Seal(SECRET_KEY), hand_over, runner.wake, redemption)
-        app = build_app(use_cases, CredentialReader(pool, clock), ready, Operating(OPERATOR_TOKEN, History(pool)))
+        app = build_app(
+            use_cases,
+            CredentialReader(pool, clock),
+            ready,
+            Operating(OPERATOR_TOKEN, History(pool), OverflowTable(pool)),
+        )
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
             yield Service(http, pool, clock, use_cases, app, handed_over, runner)
 

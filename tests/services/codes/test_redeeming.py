@@ -15,6 +15,7 @@ from services.codes.integrations.redemption import RedemptionClient, RedemptionU
 from services.redemption import app as redemption
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
@@ -59,7 +60,9 @@ async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
     async with redemption.open_database(database.redemption, 4) as pool:
         announced: list[OutboxEvent] = []
         cases = redemption.build_use_cases(pool, clock, announced.extend)
-        app = redemption.build_app(cases, CredentialReader(pool, clock), ready, Operating(None, History(pool)))
+        app = redemption.build_app(
+            cases, CredentialReader(pool, clock), ready, Operating(None, History(pool), OverflowTable(pool))
+        )
         async with cases.decide.running(), TestServer(app) as server:
             url = str(server.make_url(""))
             async with running_service(database, clock, url) as service:

@@ -20,6 +20,7 @@ from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker.consumer import Received, Reject
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
@@ -133,7 +134,9 @@ async def open_shop(
         return Report({"database": "ok"})
 
     cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
-    app = build_app(cases, CredentialReader(pool, lambda: decider.now), ready, Operating(None, History(pool)))
+    app = build_app(
+        cases, CredentialReader(pool, lambda: decider.now), ready, Operating(None, History(pool), OverflowTable(pool))
+    )
     async with cases.decide.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)
 

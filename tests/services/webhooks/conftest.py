@@ -33,6 +33,7 @@ from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
+from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.database.sealing import Seal
@@ -293,7 +294,9 @@ async def running_service(
         use_cases = build_use_cases(
             pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, acts.extend
         )
-        app = build_app(use_cases, CredentialReader(pool, clock), ready, Operating(None, History(pool)))
+        app = build_app(
+            use_cases, CredentialReader(pool, clock), ready, Operating(None, History(pool), OverflowTable(pool))
+        )
         take_in = TakeInEvents(pool, dispatcher, clock)
         admin = await asyncpg.connect(database.admin)
         running = asyncio.create_task(_run(dispatcher if sends else None, worker if replays else None, hub))

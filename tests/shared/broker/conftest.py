@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import structlog
 
+from mintwire.cli.checks.management import Management
+from tests.servers import RunningServers
 from tests.shared.broker.tools import Broker, Proxy, client
 
 
@@ -21,6 +23,12 @@ def plain_logs() -> Iterator[None]:
 def url(clean_broker: dict[str, str]) -> str:
     """The operator's URL."""
     return clean_broker["operator"]
+
+
+@pytest.fixture
+def management(servers: RunningServers, url: str) -> Management:
+    """The management API, as the operator."""
+    return Management.of(servers.management_url(), url)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from shared.broker.connection import BrokerRefused
 from shared.broker.consumer import BatchConsumer
 from shared.broker.topology import BINDINGS, Binding, bindings_of
 from shared.clock import utc_now
-from tests.servers import RunningServers
 from tests.shared.broker.tools import Broker, Handler, Proxy, running, until
 
 OWNERS = {
@@ -20,11 +19,6 @@ OWNERS = {
     "redemption": topology.QUEUE_REDEMPTION_CHECKOUT,
     "webhooks": topology.QUEUE_WEBHOOKS_EVENTS,
 }
-
-
-@pytest.fixture
-def management(servers: RunningServers, url: str) -> Management:
-    return Management.of(servers.management_url(), url)
 
 
 async def lost(management: Management) -> set[Binding]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from mintwire.cli.checks.management import Management
 from shared.broker import relay as relay_module
 from shared.broker.consumer import BatchConsumer
 from shared.broker.publisher import Publisher
@@ -17,7 +18,7 @@ from shared.database.outbox import OutboxTable, insert_events
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from tests.databases import Database
-from tests.shared.broker.tools import Broker, Handler, Proxy, event, running, until
+from tests.shared.broker.tools import Broker, Handler, Proxy, event, limited, running, until
 
 QUEUE = "redemption.checkout"
 
@@ -57,6 +58,11 @@ class Outbox:
             raise TransientFault("away")
         await self._table.confirm(ids)
         self.confirmed.append(list(ids))
+
+    async def defer(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
+        if self.is_away:
+            raise TransientFault("away")
+        await self._table.defer(ids, seconds)
 
 
 @pytest.fixture
@@ -238,3 +244,43 @@ async def test_a_sweep_that_fails_is_shown_and_what_is_handed_over_goes_out_all_
         await until(lambda: outbox.confirmed)
     assert outbox.confirmed == [[mine.id]]
     assert "ZeroDivisionError" in sweeping.state
+
+
+async def test_what_a_full_queue_refuses_waits_in_the_outbox_and_holds_up_nothing_else(
+    url: str,
+    broker: Broker,
+    outbox: Outbox,
+    management: Management,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Were they kept in hand, the refused ones would soon be all that a process has in hand."""
+    monkeypatch.setattr(relay_module, "MOST_IN_HAND", 600)
+    monkeypatch.setattr(relay_module, "REFUSED_SECONDS", 3600.0)
+    unwanted = [event(b"%d" % number, "checkout.unheard_of") for number in range(1500)]
+    async with limited(management, "mintwire-unrouted", 40):
+        await outbox.write(*unwanted)
+        await outbox.end_leases()
+        async with relaying(url, outbox) as relay:
+            await until(lambda: not relay._in_hand and outbox.confirmed)
+            # What was under way when the limit was reached still found a place.
+            assert await outbox.pending() >= 400
+            wanted = [event(b"wanted %d" % number) for number in range(300)]
+            await outbox.write(*wanted)
+            relay.hand_over(wanted)
+            await broker.holds(QUEUE, 300)
+    # Somebody has made room; nothing was dropped.
+    async with relaying(url, outbox):
+        await outbox.end_leases()
+        await until(outbox.is_empty)
+    await broker.holds("unrouted", 1500)
+
+
+async def test_an_event_that_no_queue_takes_is_put_off_too(url: str, broker: Broker, outbox: Outbox) -> None:
+    await broker.channel.queue_unbind("unrouted", "unrouted", "")
+    nobodys, wanted = event(b"1", "checkout.unheard_of"), event(b"2")
+    await outbox.write(nobodys, wanted)
+    async with relaying(url, outbox) as relay:
+        relay.hand_over([nobodys, wanted])
+        await until(lambda: not relay._in_hand)
+        assert await relay.drain(5)
+    assert (await outbox.pending(), await broker.count(QUEUE)) == (1, 1)

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
+from mintwire.cli.checks.management import Management
 from shared.broker.consumer import BatchConsumer, Received, Reject
+from shared.broker.policies import POLICIES
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
 from tests.amqp import RawMessage, publish
@@ -77,6 +80,17 @@ class Broker:
             return await self.count(queue) == count
 
         await until(look, seconds)
+
+
+@asynccontextmanager
+async def limited(management: Management, name: str, max_length: int) -> AsyncIterator[None]:
+    """Let one of our policies allow so many messages only."""
+    [policy] = [each for each in POLICIES if each.name == name]
+    await management.put_policy(replace(policy, max_length=max_length))
+    try:
+        yield
+    finally:
+        await management.put_policy(policy)
 
 
 @asynccontextmanager

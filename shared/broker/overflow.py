@@ -1,0 +1,175 @@
+"""Keeps a dead queue below its limit: what it has no room for goes to a table of its service, and comes back later.
+
+A full dead queue refuses letters, and a consumer that cannot send one can do nothing else: this makes room for it.
+Nothing is dropped: a letter leaves one place only when it is in the other, so a crash leaves it in both at worst, and
+consumers know what they have done.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from shared.broker import dead
+from shared.broker.dead import DeadMessage
+from shared.broker.frames import Delivered
+from shared.broker.messages import (
+    DETAIL_CHARACTERS,
+    HEADER_DETAIL,
+    HEADER_DIED_AT,
+    HEADER_FIRST_RECEIVED_AT,
+    HEADER_QUEUE,
+    HEADER_REASON,
+    HEADER_ROUTING_KEY,
+    copied,
+)
+from shared.broker.policies import DEAD_MAX_LENGTH
+from shared.broker.publisher import Publisher
+from shared.broker.topology import dead_exchange
+from shared.broker.wire import Outcome, Outgoing
+from shared.clock import format_microseconds
+from shared.events.overflow import KeptLetter
+from shared.log import get_logger
+from shared.metrics import DEAD_LETTERS_KEPT, DEAD_LETTERS_MOVED
+from shared.periodic import Periodic
+
+INTERVAL_SECONDS: Final = 30.0
+MOST_IN_QUEUE: Final = DEAD_MAX_LENGTH * 9 // 10
+# Letters come back when fewer than the first are left, until there are as many as the second.
+FEW: Final = 1_000
+ENOUGH: Final = 10_000
+_AT_ONCE: Final = 500
+# See `dead`: so many settlements a channel surely passes on before the next get is answered.
+_LOT: Final = 25
+# What comes back is in memory all at once, and a letter may have a mebibyte.
+_BACK_AT_ONCE: Final = 50
+_LEASE_SECONDS: Final = 30.0
+
+
+class KeepsLetters(Protocol):
+    """The table of a service that has the letters which its dead queue has no room for."""
+
+    async def keep(self, letters: Sequence[KeptLetter]) -> None:
+        """Keep letters; repeating it is harmless."""
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[KeptLetter]:
+        """Lease the oldest letters."""
+
+    async def forget(self, letters: Sequence[KeptLetter]) -> None:
+        """Remove letters; repeating it is harmless."""
+
+    async def count(self) -> int:
+        """Count what is kept, up to some bound."""
+
+
+class Overflow:
+    """Looks after the dead queue behind `queue`, as a periodic task that `make_room` wakes."""
+
+    def __init__(
+        self,
+        url: str,
+        queue: str,
+        kept: KeepsLetters,
+        *,
+        most: int = MOST_IN_QUEUE,
+        few: int = FEW,
+        enough: int = ENOUGH,
+    ) -> None:
+        self._url = url
+        self._queue = queue
+        self._kept = kept
+        self._most = most
+        self._few = few
+        self._enough = enough
+        self._is_refusing = False
+        self._is_returning = False
+        self._log = get_logger().bind(queue=queue)
+        self._asked = asyncio.Event()
+        self.task = Periodic("dead_overflow", INTERVAL_SECONDS, self, wake=self._asked)
+
+    def make_room(self) -> None:
+        """Learn that the dead queue refuses letters, which its length need not show: its bytes are limited as well."""
+        self._is_refusing = True
+        self._asked.set()
+
+    async def __call__(self) -> bool:
+        """Move letters whichever way there is a reason to; return whether there is more to do at once."""
+        is_refusing, self._is_refusing = self._is_refusing, False
+        async with dead.opened(self._url, self._queue) as found:
+            surplus = max(found.count - self._most, _AT_ONCE if is_refusing else 0)
+            moved = await self._move_out(found, min(surplus, _AT_ONCE))
+        kept = await self._kept.count()
+        DEAD_LETTERS_KEPT.labels(queue=self._queue).set(kept)
+        if moved:
+            self._is_returning = False
+            return surplus > moved
+        self._is_returning = bool(kept) and found.count < (self._enough if self._is_returning else self._few)
+        return self._is_returning and await self._move_back(self._enough - found.count) > 0
+
+    async def _move_out(self, found: dead.DeadQueue, limit: int) -> int:
+        moved = 0
+        lot: list[tuple[int, KeptLetter]] = []
+        if limit > 0:
+            async for taken in found.messages():
+                lot.append((taken.delivered.tag, _letter(taken.delivered, taken.message, self._queue)))
+                if len(lot) == _LOT or moved + len(lot) == limit:
+                    moved += await self._settle(found, lot)
+                    lot = []
+                if moved >= limit:
+                    break
+            moved += await self._settle(found, lot)
+        if moved:
+            DEAD_LETTERS_MOVED.labels(queue=self._queue).inc(moved)
+            self._log.error("dead_letters_moved", count=moved, to="dead_overflow")
+        return moved
+
+    async def _settle(self, found: dead.DeadQueue, lot: Sequence[tuple[int, KeptLetter]]) -> int:
+        if lot:
+            await self._kept.keep([letter for _, letter in lot])
+            for tag, _ in lot:
+                await found.remove(tag)
+        return len(lot)
+
+    async def _move_back(self, limit: int) -> int:
+        letters = await self._kept.claim(min(limit, _BACK_AT_ONCE), _LEASE_SECONDS)
+        # The same id must not be under way twice.
+        outgoing = {each.message_id: (letter, each) for letter in letters for each in [_outgoing(letter)]}
+        if not outgoing:
+            return 0
+        async with Publisher(self._url, dead_exchange(self._queue), name=f"overflow of {self._queue}") as publisher:
+            outcomes = await publisher.send(each for _, each in outgoing.values())
+        back = [outgoing[key][0] for key, outcome in outcomes.items() if outcome is Outcome.CONFIRMED]
+        await self._kept.forget(back)
+        self._log.info("dead_letters_returned", count=len(back))
+        return len(back)
+
+
+def _letter(delivered: Delivered, message: DeadMessage, queue: str) -> KeptLetter:
+    """Dress a letter as its consumer would have: what the broker moved raw has to lose the headers of its sender."""
+    own = {
+        HEADER_REASON: message.reason,
+        HEADER_DETAIL: message.detail[:DETAIL_CHARACTERS],
+        HEADER_QUEUE: queue,
+        HEADER_ROUTING_KEY: message.routing_key,
+    }
+    for name, moment in ((HEADER_FIRST_RECEIVED_AT, message.first_received_at), (HEADER_DIED_AT, message.died_at)):
+        if moment is not None:
+            own[name] = format_microseconds(moment)
+    copy = copied(delivered, queue, own)
+    # People go on knowing it by its key, which stands for an id where its sender gave none.
+    message_id = copy.message_id if delivered.message_id else message.key
+    properties = {"message_id": message_id, "type": copy.type, "content_type": copy.content_type, "headers": own}
+    return KeptLetter(json.dumps(properties).encode(), copy.foreign, copy.body)
+
+
+def _outgoing(letter: KeptLetter) -> Outgoing:
+    properties = json.loads(letter.properties)
+    return Outgoing(
+        routing_key="",
+        body=letter.body,
+        message_id=properties["message_id"],
+        type=properties["type"],
+        content_type=properties["content_type"],
+        headers=properties["headers"],
+        foreign=letter.foreign_headers,
+    )
