@@ -41,6 +41,9 @@ async def test_nobody_but_receivers_notices_a_broker_in_alarm(stack: Stack, reso
                     await signs.in_metric(service, "mintwire_publisher_blocked", exchange=service)
                     await signs.in_log(service, "publisher_blocked", exchange=service, reason=reason)
                     await signs.in_doctor(f"{service} publishing", f"blocked: {reason}")
+                # Brokers name the disk differently.
+                await signs.in_doctor("broker alarms", resource)
+                await signs.in_doctor("broker alarms", " on mintwire@localhost")
                 found = await readiness(stack)
                 assert {name: status for name, (status, _) in found.items()} == dict.fromkeys(SERVICES, 200)
                 assert {name: found[name][1] for name in PUBLISHING} == dict.fromkeys(PUBLISHING, f"blocked: {reason}")

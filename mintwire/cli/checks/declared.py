@@ -1,8 +1,8 @@
-"""Whether the broker has what the topology says, with the settings that it says: what AMQP does not let us see."""
+"""What AMQP does not let us see of the broker: alarms, and whether it has all that the topology says, as it says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,22 @@ async def check_declared(management: Management | None, *, is_fixing: bool) -> l
         return [_UNSEEN]
     check = "broker's management answers"
     try:
-        findings = [await _fixed(management)] if is_fixing else []
+        findings = [_alarms(await management.alarms())]
+        findings += [await _fixed(management)] if is_fixing else []
         found = await _look(management)
     except CallFailed as failed:
         remedy = "correct MINTWIRE_MANAGEMENT_URL, or give its user the tag `policymaker` (`rabbitmqctl set_user_tags`)"
         return [wrong(check, str(failed), remedy)]
     return [fine(check, management.base), *findings, *_bindings(found), *_policies(found), *_settings(found)]
+
+
+def _alarms(alarms: Sequence[tuple[str, str]]) -> Finding:
+    check = "broker alarms"
+    if not alarms:
+        return fine(check, "none")
+    # The services' own doors work meanwhile.
+    remedy = "give those nodes memory or disk; until then the broker takes no message, and events wait in the outbox"
+    return wrong(check, ", ".join(f"{resource} on {node}" for resource, node in alarms), remedy)
 
 
 async def _fixed(management: Management) -> Finding:

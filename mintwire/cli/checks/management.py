@@ -1,7 +1,8 @@
-"""The broker's management API, as far as the command needs it: what there is in the vhost, and our policies there."""
+"""The broker's management API, as far as the command needs it: what is in the vhost, our policies there, and alarms."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -44,10 +45,25 @@ class Management:
         """Set one of our policies, whatever bore its name before."""
         await self._ask("PUT", "policies", policy.name, body=policy.body)
 
+    async def alarms(self) -> Sequence[tuple[str, str]]:
+        """Return what runs short and on which node, for each alarm in effect anywhere in the cluster."""
+        url = address(self.base, "health", "checks", "alarms")
+        answer = await ask("GET", url, headers=self._headers, seconds=MOST_SECONDS)
+        if answer.status == 200:
+            return []
+        # With alarms it answers 503 and names them; so may something else that is wrong, without naming any.
+        named = answer.value.get("alarms") if isinstance(answer.value, dict) else None
+        if not isinstance(named, list):
+            raise CallFailed(f"GET {url}: {_reason(answer.value) or refusal(answer)}", answer.status)
+        return [(str(alarm["resource"]), str(alarm["node"])) for alarm in named]
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": self.authorization}
+
     async def _ask(self, method: str, what: str, *name: str, **asked: Any) -> Any:
         url = address(self.base, what, self.vhost, *name)
-        headers = {"Authorization": self.authorization}
-        answer = await ask(method, url, headers=headers, seconds=MOST_SECONDS, **asked)
+        answer = await ask(method, url, headers=self._headers, seconds=MOST_SECONDS, **asked)
         if answer.status >= 400:
             raise CallFailed(f"{method} {url}: {_reason(answer.value) or refusal(answer)}", answer.status)
         return answer.value

@@ -38,7 +38,7 @@ EVERYTHING = {
         for fact in ("lives", "is ready", "maintenance", "has our time")
     ),
     *("broker answers", "broker topology", "unrouted is empty"),
-    *("broker's management answers", "broker bindings", "broker policies", "broker settings"),
+    *("broker's management answers", "broker alarms", "broker bindings", "broker policies", "broker settings"),
     *(f"{queue} {fact}" for queue in WORK_QUEUES for fact in ("is consumed", "keeps up")),
     *(f"{queue}.dead {fact}" for queue in WORK_QUEUES for fact in ("is empty", "has room")),
     *("operator's token", "program's key", "program's key at checkout", "partner's key", "no webhook is dead"),
