@@ -24,7 +24,7 @@ from shared.metrics import MAINTENANCE_FAILURES
 T = TypeVar("T")
 
 # A server that was away may be back at once; what is wrong with the work itself seldom mends itself.
-MOST_TRANSIENT_SECONDS: Final = 2.0
+MOST_OUTAGE_SECONDS: Final = 2.0
 MOST_PAUSE_SECONDS: Final = 30.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _MOST_DOUBLINGS: Final = 10
@@ -42,8 +42,9 @@ class Periodic:
     """One task: calls `act`, waits `interval_seconds`, and so on; `wake` ends that wait.
 
     An `act` that returns True is called again without a wait: it knows that there is more to do. After a failure the
-    task waits for at least as long as usual, longer each time, and `wake` does not shorten it; after `ElementsFailed`
-    it waits as if nothing had happened.
+    task waits for at least as long as usual, longer each time, and `wake` does not shorten it; while a server is away,
+    for no more than two seconds, so that it works again soon after. After `ElementsFailed` it waits as if nothing had
+    happened.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Periodic:
 
     def _failed(self, error: BaseException) -> float:
         causes = list(_leaves(error))
-        is_transient = all(isinstance(cause, TransientFault) for cause in causes)
+        is_outage = all(isinstance(cause, TransientFault) and cause.is_outage for cause in causes)
         self._count.inc()
         self._failures += 1
         self._failing_since = self._failing_since or self._clock()
@@ -127,11 +128,12 @@ class Periodic:
                 log.warning("maintenance_failed", **facts)
             else:
                 log.error("maintenance_failed", **facts, exc_info=cause)
-        return self._backoff(MOST_TRANSIENT_SECONDS if is_transient else MOST_PAUSE_SECONDS)
+        if is_outage:
+            return self._backoff(min(self._interval_seconds, MOST_OUTAGE_SECONDS), MOST_OUTAGE_SECONDS)
+        return self._backoff(self._interval_seconds, max(self._interval_seconds, MOST_PAUSE_SECONDS))
 
-    def _backoff(self, most: float) -> float:
-        first = max(self._interval_seconds, _SHORTEST_PAUSE_SECONDS)
-        longest = max(self._interval_seconds, most)
+    def _backoff(self, first: float, longest: float) -> float:
+        first = max(first, _SHORTEST_PAUSE_SECONDS)
         pause = min(longest, first * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS))
         # Replicas that failed together do not come back together.
         return pause * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing

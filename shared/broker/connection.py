@@ -52,6 +52,8 @@ logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 class BrokerUnavailable(TransientFault):
     """The broker is away, or went away before it answered."""
 
+    is_outage = True
+
 
 class BrokerLoginRefused(BrokerUnavailable):
     """The broker refuses the log-in; an operator can mend that while the service tries again."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from shared.database.sqlstates import Kind, rule_of
+from shared.database.sqlstates import OUTAGES, Kind, rule_of
 from shared.faults import TransientFault
 from shared.metrics import DATABASE_FAULTS
 
@@ -23,6 +23,7 @@ class DatabaseFault(TransientFault):
     def __init__(self, kind: Kind, error: BaseException) -> None:
         super().__init__(f"{kind}: {type(error).__name__}")
         self.kind: Kind = kind
+        self.is_outage = kind in OUTAGES
 
 
 @contextmanager

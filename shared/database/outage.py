@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from shared.database.sqlstates import Kind
+from shared.database.sqlstates import OUTAGES, Kind
 from shared.log import get_logger
 from shared.metrics import DATABASE_FAILING
 
@@ -18,8 +18,7 @@ LOOK_SECONDS: Final = 0.5
 # Faults that lie in the session: another one may do better. Where log-ins are refused, on the other hand, the sessions
 # that there are may be the last that work.
 _OF_THE_SESSION: Final[frozenset[Kind]] = frozenset({"read_only", "session"})
-# Faults that may be about the database as a whole, and not only about one statement or connection.
-_SUSPICIOUS: Final[frozenset[Kind]] = _OF_THE_SESSION | {"unreachable", "login_refused", "database_missing", "shutdown"}
+_SUSPICIOUS: Final[frozenset[Kind]] = OUTAGES | _OF_THE_SESSION
 
 
 class Outage:

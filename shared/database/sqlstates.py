@@ -28,6 +28,12 @@ Kind = Literal[
 """`statement` is an error; all others are transient, and are named so in logs and metrics."""
 
 
+# These may be about the database as a whole, and not only about one statement or connection.
+OUTAGES: Final[frozenset[Kind]] = frozenset(
+    {"unreachable", "read_only", "login_refused", "database_missing", "shutdown"}
+)
+
+
 class Rule(NamedTuple):
     """What a class of states, or a single one, stands for, and why it is taken so."""
 

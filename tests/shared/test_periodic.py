@@ -9,6 +9,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared import periodic
+from shared.broker.connection import BrokerUnavailable
+from shared.database.faults import DatabaseFault
 from shared.faults import TransientFault
 from shared.periodic import ElementsFailed, Failing, Periodic, for_each, together_or_each
 
@@ -111,13 +113,41 @@ async def test_pauses_grow_and_a_wake_does_not_shorten_them(monkeypatch: pytest.
         nonlocal calls
         calls += 1
         wake.set()
-        raise ValueError if calls < 12 else TransientFault
+        raise ValueError if calls < 12 else BrokerUnavailable
 
     async with running(Periodic(NAME, 1.0, act, wake=wake)):
         while calls < 20:
             await pause(0)
     assert all(0.75 * full <= got <= full for full, got in zip([1, 2, 4, 8, 16, 30, 30], slept, strict=False))
-    assert slept[15] <= periodic.MOST_TRANSIENT_SECONDS
+    assert slept[15] <= periodic.MOST_OUTAGE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("fault", "longest"),
+    [
+        (DatabaseFault("read_only", OSError()), periodic.MOST_OUTAGE_SECONDS),
+        (DatabaseFault("login_refused", OSError()), periodic.MOST_OUTAGE_SECONDS),
+        (BrokerUnavailable(), periodic.MOST_OUTAGE_SECONDS),
+        # Not the server, but this statement takes too long: more of it would make things worse.
+        (DatabaseFault("canceled", OSError()), 600.0),
+    ],
+)
+async def test_a_task_of_long_intervals_works_again_soon_after_an_outage(
+    monkeypatch: pytest.MonkeyPatch, fault: TransientFault, longest: float
+) -> None:
+    """It would else be shown as failing for minutes after the end."""
+    slept: list[float] = []
+    pause = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await pause(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    script = Script(*[fault] * 5)
+    async with running(Periodic(NAME, 600.0, script)):
+        await until(lambda: script.calls == 6)
+    assert all(0.75 * longest <= each <= longest for each in slept if each != 0.001)
 
 
 async def test_a_wake_calls_it_early_and_true_calls_it_again() -> None:
