@@ -84,7 +84,7 @@ async def reserve(
 
 
 @command
-async def release(reservation_id: str) -> None:
+async def release(reservation_id: str, *, as_json: AsJSON = False) -> None:
     """End a reservation; what it kept is free for others.
 
     Example: mintwire checkout release 0192…
@@ -94,6 +94,7 @@ async def release(reservation_id: str) -> None:
     answer = await ask("DELETE", url, key=target.program_key)
     if answer.status >= 400:
         raise CallFailed(refusal(answer), answer.status)
+    show({"released": reservation_id}, as_json)
 
 
 @command

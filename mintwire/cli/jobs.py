@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from cyclopts import App, Parameter
 
 from mintwire.cli.client import address, fetch, fetch_page
 from mintwire.cli.config import Target, read_target
-from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page, tell
+from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page, tell
 from mintwire.cli.transfers import download as download_file
 from mintwire.terminal import redraw
 
@@ -22,6 +23,10 @@ _BAR_WIDTH = 30
 
 FileFormat = Annotated[Literal["csv", "ndjson"], Parameter(name="--format", help="How the file is written.")]
 Output = Annotated[Path | None, Parameter(help="The file to write; standard output by default.")]
+FileAsJSON = Annotated[
+    bool,
+    Parameter(name="--json", negative=(), help="With `--output`: print the file's name and its count of rows."),
+]
 Wait = Annotated[bool, Parameter(help="Wait until it is over, with a progress bar on a terminal.")]
 
 
@@ -70,22 +75,26 @@ async def cancel(job_id: str, *, as_json: AsJSON = False) -> None:
 
 @app.command
 @command
-async def download(job_id: str, *, output: Output = None, file_format: FileFormat = "csv") -> None:
+async def download(
+    job_id: str, *, output: Output = None, file_format: FileFormat = "csv", as_json: FileAsJSON = False
+) -> None:
     """Download the codes that a job has made; an incomplete file is an error.
 
     Example: mintwire job download 0192… --output codes.csv
     """
-    await _download(job_id, "result", output, file_format, "codes")
+    await save(_url(job_id, "result"), output, {"format": file_format}, "codes", as_json)
 
 
 @app.command
 @command
-async def errors(job_id: str, *, output: Output = None, file_format: FileFormat = "csv") -> None:
+async def errors(
+    job_id: str, *, output: Output = None, file_format: FileFormat = "csv", as_json: FileAsJSON = False
+) -> None:
     """Download the lines that a job has refused, each with its number, code and reason.
 
     Example: mintwire job errors 0192… --output refused.csv
     """
-    await _download(job_id, "errors", output, file_format, "refused lines")
+    await save(_url(job_id, "errors"), output, {"format": file_format}, "refused lines", as_json)
 
 
 async def waited(target: Target, job: dict[str, Any]) -> dict[str, Any]:
@@ -120,11 +129,19 @@ def finish(job: dict[str, Any], as_json: bool) -> int:
     return 1 if job["state"] == "failed" else 0
 
 
-async def _download(job_id: str, file: str, output: Path | None, file_format: str, what: str) -> None:
-    target = read_target()
-    url = address(_jobs(target), job_id, file)
-    count = await download_file(url, output, target.program_key, {"format": file_format})
-    tell(f"{count:,} {what}")
+async def save(url: str, output: Path | None, query: Mapping[str, object | None], what: str, as_json: bool) -> None:
+    """Download a file, and tell how many rows it has: beside the output, or as JSON where the file goes elsewhere."""
+    if as_json and output is None:
+        raise Misused("--json tells of the file that --output names")
+    count = await download_file(url, output, read_target().program_key, query)
+    if as_json:
+        show({"file": str(output), "rows": count}, as_json)
+    else:
+        tell(f"{count:,} {what}")
+
+
+def _url(job_id: str, file: str) -> str:
+    return address(_jobs(read_target()), job_id, file)
 
 
 def _jobs(target: Target) -> str:

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from mintwire.cli import jobs
 from mintwire.cli.client import address, fetch, given
 from mintwire.cli.config import read_target
-from mintwire.cli.output import AsJSON, Misused, command, show, tell
-from mintwire.cli.transfers import download, upload
+from mintwire.cli.output import AsJSON, Misused, command, show
+from mintwire.cli.transfers import upload
 
 _CONTENT_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
 _SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
@@ -71,6 +71,7 @@ async def export(
     batch: Batch = None,
     customer: str | None = None,
     active: Active = None,
+    as_json: jobs.FileAsJSON = False,
 ) -> None:
     """Export the program's codes; an incomplete file is an error.
 
@@ -86,7 +87,7 @@ async def export(
         "active": None if active is None else str(active).lower(),
     }
     url = address(target.codes_url, "v1", "promotion-codes", "export")
-    tell(f"{await download(url, output, target.program_key, query):,} codes")
+    await jobs.save(url, output, query, "codes", as_json)
 
 
 @command

@@ -46,10 +46,7 @@ class Mintwire:
 
     async def __call__(self, *arguments: str, code: int | None = 0) -> Finished:
         """Run it in this process and expect the exit code, unless that is None."""
-        for name in [name for name in os.environ if name.startswith("MINTWIRE_") and name != "MINTWIRE_TEST_RUN"]:
-            self._monkeypatch.delenv(name)
-        for name, value in self.environment.items():
-            self._monkeypatch.setenv(name, value)
+        self.tell()
         self._capsys.readouterr()
         ended = None
         try:
@@ -64,6 +61,13 @@ class Mintwire:
         assert code in (None, finished.code), finished
         assert "Traceback" not in err
         return finished
+
+    def tell(self) -> None:
+        """Put into this process's environment what the command is told."""
+        for name in [name for name in os.environ if name.startswith("MINTWIRE_") and name != "MINTWIRE_TEST_RUN"]:
+            self._monkeypatch.delenv(name)
+        for name, value in self.environment.items():
+            self._monkeypatch.setenv(name, value)
 
     async def json(self, *arguments: str, code: int = 0) -> Any:
         """Run it with `--json` and return what it printed."""
@@ -126,6 +130,11 @@ def bare(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: A
 @pytest.fixture
 async def merchant(bare: Mintwire) -> Merchant:
     """A program and a partner, made by the command."""
+    return await make_merchant(bare)
+
+
+async def make_merchant(bare: Mintwire) -> Merchant:
+    """Make a program and a partner, and tell the command of them."""
     program = await bare.json("program", "create", "Acme Cards", "--link-url", "https://acme.example/")
     bare.environment |= {"MINTWIRE_PROGRAM_ID": program["id"], "MINTWIRE_PROGRAM_KEY": program["api_key"]}
     partner = await bare.json("partner", "create", "Flower Shop", "--prefix", "FLOWER", "--active")

@@ -88,6 +88,7 @@ async def test_a_file_of_unknown_kind_or_that_is_not_there_is_refused(
     assert "--format" in refused.err
     refused = await mintwire("code", "import", str(tmp_path / "codes.csv"), "--coupon", coupon, code=1)
     assert "cannot be read" in refused.err
+    assert "--output" in (await mintwire("batch", "download", "nothing", "--json", code=2)).err
     refused = await mintwire("batch", "download", "nothing", code=1)
     assert "404" in refused.err
 

@@ -1,0 +1,313 @@
+"""Every command of the tree with its example, and what has to be there for that example to be run as it is written.
+
+A command that is added is found here by itself; if its example names things (`0192…`), say in `NEEDS` which.
+"""
+
+import inspect
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from mintwire.__main__ import app
+from shared.broker.publisher import Publisher
+from tests.mintwire.cli.conftest import Mintwire, until
+from tests.services.webhooks.receiver import Receiver
+
+QUEUE = "redemption.checkout"
+_NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command by its words, with the arguments of its first example."""
+
+    words: tuple[str, ...]
+    parameters: frozenset[str]
+    example: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.words)
+
+
+def commands() -> Iterator[Command]:
+    """Walk the tree; a command that has two names comes once."""
+    seen: set[object] = set()
+    for words, function in _walk(app, ()):
+        if function not in seen:
+            seen.add(function)
+            yield _command(words, function)
+
+
+def names() -> Iterator[str]:
+    """Yield every name of every command."""
+    for words, _ in _walk(app, ()):
+        yield " ".join(words)
+
+
+def _walk(group: App, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name in group:
+        if name.startswith("-"):
+            continue
+        if any(not each.startswith("-") for each in group[name]):
+            yield from _walk(group[name], (*words, name))
+        else:
+            yield (*words, name), group[name].default_command
+
+
+def _command(words: tuple[str, ...], function: Any) -> Command:
+    text = " ".join((inspect.getdoc(function) or "").split("Parameters\n---")[0].split())
+    # One that belongs to two groups shows itself in one of them.
+    example = re.search(rf"Example: mintwire \w+ {words[-1]}|Example: mintwire {' '.join(words)}", text)
+    assert example is not None, f"mintwire {' '.join(words)} shows no example"
+    line = text[example.start() :].removeprefix("Example: mintwire ").split("Example:")[0]
+    return Command(words, frozenset(inspect.signature(function).parameters), tuple(shlex.split(line)))
+
+
+class World:
+    """What the examples need, made by the command itself when it is first asked for."""
+
+    def __init__(self, run: Mintwire, receiver: Receiver, folder: Path) -> None:
+        self.run, self.receiver, self.folder = run, receiver, folder
+
+    async def partner(self) -> str:
+        made = await self.run.json("partner", "create", f"Partner {next(_NUMBERS)}")
+        return str(made["id"])
+
+    async def key(self, partner: str) -> str:
+        return str((await self.run.json("key", "create", "--partner", partner))["id"])
+
+    async def coupon(self, name: str) -> str:
+        if (await self.run("coupon", "show", name, code=None)).code:
+            await self.run("coupon", "create", name, "--percent", "25")
+        return name
+
+    async def no_coupon(self, name: str) -> None:
+        await self.run("coupon", "archive", name, code=None)
+
+    async def code(self, code: str) -> str:
+        await self.coupon("spring")
+        if (await self.run("code", "show", code, "--program", code=None)).code:
+            await self.run("code", "create", "spring", code)
+        return code
+
+    async def no_code(self, code: str) -> None:
+        await self.run("code", "archive", code, code=None)
+
+    async def fresh_code(self, code: str) -> None:
+        await self.no_code(code)
+        await self.code(code)
+
+    async def generated(self) -> str:
+        return str((await self.run.json("code", "generate"))["code"])
+
+    async def job(self, count: int = 1_001) -> str:
+        await self.coupon("spring-2026")
+        made = await self.run.json("batch", "create", "spring-2026", "--count", str(count), "--no-wait")
+        return str(made["id"])
+
+    async def endpoint(self, url: str | None = None, status: str = "active") -> str:
+        arguments = ("--event-type", "code.redeemed", "--event-type", "test")
+        made = await self.run.json("webhook", "create", url or self.receiver.url, *arguments)
+        if status == "paused":
+            await self.run("webhook", "pause", made["id"])
+        return str(made["id"])
+
+    async def redeemed(self) -> str:
+        """Redeem a code for an order, and return the redemption."""
+        order = ("--order-ref", f"order-{next(_NUMBERS)}")
+        made = await self.run.json("checkout", "redeem", await self.generated(), *order)
+        return str(made["redemptions"][0]["id"])
+
+    async def delivery(self, status: str) -> str:
+        """Return a delivery to an endpoint of its own: one that has succeeded, or one that waits."""
+        endpoint = await self.endpoint(status="paused" if status == "paused" else "active")
+        await self.redeemed()
+        found: list[Any] = []
+
+        async def is_there() -> bool:
+            found[:] = await self.run.json("webhook", "deliveries", "--endpoint", endpoint, "--status", status)
+            return bool(found)
+
+        await until(is_there, f"a delivery that is {status}")
+        return str(found[0]["id"])
+
+    async def message(self) -> tuple[str, str]:
+        """Return a message that was sent, and the endpoint that it went to."""
+        delivery = await self.delivery("succeeded")
+        [found] = [each for each in await self.run.json("webhook", "deliveries") if each["id"] == delivery]
+        return str(found["message_id"]), str(found["endpoint_id"])
+
+    async def sent(self) -> str:
+        payload = ("--payload", "{}", "--event-id", f"event-{next(_NUMBERS)}")
+        return str((await self.run.json("webhook", "message", "send", "custom.card.sent", *payload))["id"])
+
+    async def reservation(self) -> str:
+        made = await self.run.json("checkout", "reserve", await self.generated())
+        return str(made.get("id") or made["reservation_id"])
+
+    async def dead(self) -> str:
+        key = f"broken-{next(_NUMBERS)}"
+        async with Publisher(self.run.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
+            await publisher.publish_one("checkout.completed", b"no json", message_id=key)
+
+        async def is_dead() -> bool:
+            return key in {each["key"] for each in await self.run.json("dead", "list", QUEUE)}
+
+        await until(is_dead, "a dead message")
+        return key
+
+    async def received(self) -> tuple[str, ...]:
+        """Return what `webhook verify` takes of a webhook that came, with its body in the file of the example."""
+        before = len(self.receiver.posts)
+        endpoint = await self.endpoint()
+        await self.run("webhook", "test", endpoint)
+        post = self.receiver.posts[before]
+        (self.folder / "body.json").write_bytes(post.body)
+        named = {name.lower(): value for name, value in post.headers.items()}
+        return (named["webhook-id"], named["webhook-timestamp"], named["webhook-signature"], endpoint)
+
+
+Prepare = Callable[[World], Awaitable[tuple[str, ...]]]
+
+
+def ids(*makes: Callable[[World], Awaitable[str]]) -> Prepare:
+    """Make what stands for the ids of an example, in their order."""
+
+    async def prepare(world: World) -> tuple[str, ...]:
+        return tuple([await make(world) for make in makes])
+
+    return prepare
+
+
+def fresh(text: str) -> Callable[[World], Awaitable[str]]:
+    """Return a name that nothing has yet, for what there may be once only."""
+
+    async def name(_: World) -> str:
+        return text.format(next(_NUMBERS))
+
+    return name
+
+
+def first(*acts: Callable[[World], Awaitable[object]]) -> Prepare:
+    """Do something first, for an example that names no ids."""
+
+    async def prepare(world: World) -> tuple[str, ...]:
+        for act in acts:
+            await act(world)
+        return ()
+
+    return prepare
+
+
+async def _key_and_partner(world: World) -> tuple[str, ...]:
+    partner = await world.partner()
+    return await world.key(partner), partner
+
+
+async def _endpoint_and_old_key(world: World) -> tuple[str, ...]:
+    endpoint = await world.endpoint()
+    [old] = await world.run.json("webhook", "keys", endpoint)
+    await world.run("webhook", "rotate", endpoint)
+    return endpoint, str(old["id"])
+
+
+async def _ordered(world: World) -> tuple[str, ...]:
+    await world.run("checkout", "redeem", await world.generated(), "--order-ref", "order-1")
+    return ()
+
+
+async def _file_of_codes(world: World) -> tuple[str, ...]:
+    await world.coupon("spring-2026")
+    (world.folder / "codes.csv").write_text(f"code\nFILE-{next(_NUMBERS)}\n")
+    return ()
+
+
+_endpoint = ids(World.endpoint)
+_partner = ids(World.partner)
+_spring = first(lambda world: world.coupon("spring"))
+_spring_2026 = first(lambda world: world.coupon("spring-2026"))
+_demo = first(lambda world: world.fresh_code("DEMO-1A0A48C0"))
+_vip = first(lambda world: world.code("SPRING-VIP"))
+NEEDS: dict[str, Prepare] = {
+    **dict.fromkeys((f"partner {word}" for word in ("show", "update", "archive", "approve", "suspend")), _partner),
+    **dict.fromkeys(("key create", "key list", "quota grant", "quota show", "quota ledger"), _partner),
+    **dict.fromkeys(("key rotate", "key revoke", "key limit"), _key_and_partner),
+    "coupon create": first(lambda world: world.no_coupon("spring")),
+    **dict.fromkeys(("coupon show", "coupon update", "coupon archive", "coupon list"), _spring),
+    "code create": first(lambda world: world.coupon("spring"), lambda world: world.no_code("SPRING-VIP")),
+    **dict.fromkeys(("code update", "code archive"), _vip),
+    "code import": _file_of_codes,
+    **dict.fromkeys(("code export", "code bulk", "batch create"), _spring_2026),
+    **dict.fromkeys(("batch status", "batch download", "job errors"), ids(World.job)),
+    "batch cancel": ids(lambda world: world.job(5_000_000)),
+    **dict.fromkeys((f"checkout {word}" for word in ("complete", "validate", "reserve", "redeem")), _demo),
+    "checkout release": ids(World.reservation),
+    "checkout void": ids(World.redeemed),
+    **dict.fromkeys(("checkout cancel", "checkout refund"), _ordered),
+    **{
+        f"webhook {word}": _endpoint
+        for word in (
+            *("show", "change", "pause", "resume", "disable", "enable", "delete", "keys", "rotate", "stats", "test"),
+            *("replay", "dead replay"),
+        )
+    },
+    "webhook revoke": _endpoint_and_old_key,
+    **dict.fromkeys(("webhook attempts", "webhook retry"), ids(lambda world: world.delivery("succeeded"))),
+    "webhook cancel": ids(lambda world: world.delivery("paused")),
+    **dict.fromkeys(("webhook message show", "webhook message redact"), ids(World.sent)),
+    "webhook resend": World.message,
+    "webhook verify": World.received,
+    "dead show": ids(World.dead),
+}
+# What an example leaves open, and what would take a test too long.
+WORDS: dict[str, dict[str, Any]] = {
+    "batch create": {"100000": "1500"},
+    "code show": {"demo-1a0a48c0": World.generated},
+    **{name: {"order-1": fresh("order-{}")} for name in ("checkout reserve", "checkout redeem")},
+    "partner create": {"FLOWER": fresh("FLOWER{}"), "hi@flowers.example": fresh("hi{}@flowers.example")},
+    "partner update": {"new@flowers.example": fresh("new{}@flowers.example")},
+}
+# Of a program, so that a partner's key does not see it.
+MORE = {"webhook message show": ("--program",)}
+# What a made-up value stands for, where the example abbreviates it.
+OPEN = re.compile(r"msg_…|17…|v1,…|(?:msg_)?\d{4}…")
+
+
+async def arguments_of(command: Command, world: World) -> tuple[str, ...]:
+    """Return the example's arguments with what it leaves open filled in."""
+    prepare = NEEDS.get(command.name)
+    values = iter(await prepare(world) if prepare is not None else ())
+    filled = []
+    for each in command.example:
+        replaced: Any = WORDS.get(command.name, {}).get(each, each)
+        if callable(replaced):
+            replaced = await replaced(world)
+        filled.append(next(values) if OPEN.fullmatch(each) else replaced)
+    assert next(values, None) is None, f"the example of {command.name} takes less than it is given"
+    return (*filled, *MORE.get(command.name, ()))
+
+
+def made_up(command: Command) -> tuple[str, ...]:
+    """Return the example's arguments with ids that nothing has."""
+    return tuple(_made_up(each) if OPEN.fullmatch(each) else each for each in command.example)
+
+
+def _made_up(value: str) -> str:
+    return "msg_" + "0" * 32 if value.startswith("msg_") else "01920000-0000-7000-8000-000000000000"
+
+
+def is_json(text: str) -> bool:
+    """Say whether a text is one JSON value."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
