@@ -15,6 +15,7 @@ from mintwire.cli.checks.processes import check_processes, log_of
 from mintwire.cli.checks.services import look_at, told_astray
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, command
+from mintwire.stack.config import how_to_start
 from mintwire.terminal import write_json, write_line
 
 _SERVICES = ("codes", "redemption", "webhooks")
@@ -67,5 +68,5 @@ async def _broker(target: Target, *, is_fixing: bool) -> list[Finding]:
 def _told(target: Target) -> Finding:
     check = "where everything is"
     if missing := target.missing():
-        return wrong(check, f"nobody tells {', '.join(missing)}", "`mintwire stack up`, or set these variables")
+        return wrong(check, f"nobody tells {', '.join(missing)}", f"{how_to_start()}, or set these variables")
     return fine(check, str(target.stack_file) if target.is_stack_up else "the environment tells")

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from mintwire.cli.output import MISUSED, REFUSED, AsJSON, tell
 from mintwire.stack import down as ending
-from mintwire.stack.config import read_settings
+from mintwire.stack.config import is_in_container, read_settings
 from mintwire.stack.errors import StackError
 from mintwire.stack.up import up as bring_up
 from mintwire.terminal import write_error, write_json, write_line, write_text
@@ -111,6 +111,10 @@ def clean(*, as_json: AsJSON = False) -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """Tell what stops the stack in words instead of a traceback."""
+    if is_in_container():
+        # Its folder is the demo's volume here, and what runs is not its own.
+        tell("a container has no stack of its own: use `docker compose up`, `ps`, `down` and `down -v` on its host")
+        sys.exit(REFUSED)
     try:
         yield
     except StackError as error:

@@ -30,3 +30,13 @@ def read_settings() -> StackSettings:
         amqp_url=environment.get("AMQP_URL") or None,
         environment=environment,
     )
+
+
+def is_in_container() -> bool:
+    """Say whether this runs in Mintwire's image, where Docker Compose starts and stops things and a stack cannot."""
+    return "MINTWIRE_IN_CONTAINER" in os.environ
+
+
+def how_to_start(*services: str) -> str:
+    """Return the command that starts the system or some of its services, as a hint for where this runs."""
+    return f"`{' '.join(('docker compose up -d', *services))}`" if is_in_container() else "`mintwire stack up`"

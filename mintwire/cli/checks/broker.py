@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mintwire.cli.checks.declared import check_declared
 from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.checks.management import Management
+from mintwire.stack.config import how_to_start
 from shared.broker import topology
 from shared.broker.connection import BrokerRefused, BrokerUnavailable
 from shared.broker.depths import Depth, depths
@@ -32,7 +33,9 @@ async def _over_amqp(url: str, *, is_fixing: bool) -> list[Finding]:
         absent = await topology.missing(url)
         found = await depths(url)
     except BrokerUnavailable as failed:
-        return [wrong("broker answers", str(failed), "start it (`mintwire stack up`), or correct MINTWIRE_AMQP_URL")]
+        return [
+            wrong("broker answers", str(failed), f"start it ({how_to_start('rabbitmq')}), or correct MINTWIRE_AMQP_URL")
+        ]
     findings.insert(0, fine("broker answers", "with the operator's URL"))
     findings.append(
         wrong("broker topology", f"missing: {', '.join(absent)}", _DECLARE)

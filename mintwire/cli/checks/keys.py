@@ -10,6 +10,7 @@ from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
 from mintwire.cli.client import CallFailed, address, call, fetch, fetch_page
 from mintwire.cli.config import Target
 from mintwire.cli.overflow import kept_letters, owner_of
+from mintwire.stack.config import is_in_container
 from shared.broker.topology import WORK_QUEUES, dead_queue
 
 _MOST_COUNTED = 250
@@ -77,8 +78,9 @@ async def _path(target: Target) -> Finding:
     # A key without the scope was taken to the right place all the same.
     if found.get("state") in ("ok", "scope_missing"):
         return fine(_PATH, str(found.get("message")))
-    remedy = "correct CODES_REDEMPTION_URL, which tells codes where redemption is, and restart codes; a local stack is "
-    remedy += "put right by `mintwire stack down` and `mintwire stack up`"
+    remedy = "correct CODES_REDEMPTION_URL, which tells codes where redemption is, and restart codes"
+    if not is_in_container():
+        remedy += "; a local stack is put right by `mintwire stack down` and `mintwire stack up`"
     if found.get("state") in ("unreachable", "unavailable"):
         remedy = f"start redemption; if it serves already, {remedy}"
     return wrong(_PATH, str(found.get("message")), remedy)

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
 from mintwire.cli.client import Answer, CallFailed, address, ask
+from mintwire.stack.config import how_to_start, is_in_container
 from shared.clock import Clock, in_utc, utc_now
 
 MOST_APART_SECONDS = 5.0
@@ -43,7 +44,8 @@ async def look_at(name: str, url: str, log: str = "its log", now: Clock = utc_no
             return Looked(name, [], f"its URL leads to {other}", other)
         ready = await ask("GET", address(url, "readyz"), seconds=MOST_SECONDS)
     except CallFailed as failed:
-        start = f"start it: `mintwire stack up`, or `python -m services.{name} serve`; or correct its URL"
+        by_hand = "" if is_in_container() else f", or `python -m services.{name} serve`"
+        start = f"start it: {how_to_start(name)}{by_hand}; or correct its URL"
         found = wrong(f"{name} lives", str(failed), f"{start}. Why it ended: {log}")
         return Looked(name, [found], f"{name} does not answer")
     return Looked(name, _findings(name, url, alive, ready, log, asked_at + (answered_at - asked_at) / 2))
