@@ -323,7 +323,8 @@ async def test_swapped_addresses_are_recognised(mintwire: Mintwire) -> None:
     for name, other in (("codes", "webhooks"), ("webhooks", "codes")):
         assert wrong[f"{name} lives"]["detail"] == f"MINTWIRE_{name.upper()}_URL leads to {other}"
         assert "exchange MINTWIRE_" in wrong[f"{name} lives"]["remedy"]
-    keys = ("operator's token", "program's key", "partner's key", "codes reaches redemption", "no webhook is dead")
+    keys = {"operator's token", "program's key", "partner's key", "codes reaches redemption", "no webhook is dead"}
+    keys |= {"codes.redemptions.dead has room", "webhooks.events.dead has room"}
     assert set(wrong) == {"codes lives", "webhooks lives", *keys}
     assert {wrong[key]["remedy"] for key in keys} == {"see to codes first", "see to webhooks first"}
 
@@ -333,7 +334,7 @@ async def test_an_address_that_leads_to_another_service_is_told(mintwire: Mintwi
     wrong = broken(await mintwire.json("doctor", code=1))
     assert wrong["webhooks lives"]["detail"] == "MINTWIRE_WEBHOOKS_URL leads to redemption"
     assert wrong["webhooks lives"]["remedy"] == "set MINTWIRE_WEBHOOKS_URL to where webhooks serves"
-    assert set(wrong) == {"webhooks lives", "no webhook is dead"}
+    assert set(wrong) == {"webhooks lives", "no webhook is dead", "webhooks.events.dead has room"}
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "another installation's"), (404, "is not that service")])
