@@ -19,7 +19,7 @@ from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_REFUSED, OUTBOX_SWEPT, OUTBOX_WAITING
-from shared.periodic import Periodic
+from shared.periodic import MOST_OUTAGE_SECONDS, Periodic
 
 BATCH: Final = 500
 # Writing a message takes some 30 us of the loop, and requests that are in a greater hurry wait for the batch.
@@ -186,7 +186,7 @@ class OutboxRelay:
                 await act()
             except TransientFault as exc:
                 self._log.warning("outbox_confirm_failed", error=str(exc), attempt=attempt)
-                await asyncio.sleep(backoff_seconds(attempt))
+                await asyncio.sleep(min(backoff_seconds(attempt), MOST_OUTAGE_SECONDS))
                 attempt += 1
             else:
                 return

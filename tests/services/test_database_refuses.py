@@ -10,6 +10,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from shared.process import STOP_SECONDS
 from tests.databases import SERVICES, Database, own_roles
 from tests.running import OPERATOR_TOKEN, RunningServices, running_services
 
@@ -185,3 +186,14 @@ async def test_services_that_start_meanwhile_live_and_get_ready_by_themselves(
         await fault.end()
         await works_again(http, running, key)
     assert {service.process.poll() for service in running.services.values() if service.process} == {None}
+
+
+async def test_services_stop_in_time_meanwhile(running: RunningServices, fault: Fault) -> None:
+    """One that waited for its database would be killed at its deadline, and count as one that has failed."""
+    async with aiohttp.ClientSession() as http:
+        await fault.begin()
+        await is_told(http, running, fault)
+        began = time.monotonic()
+        await running.stop()
+        assert time.monotonic() - began < STOP_SECONDS
+    await fault.end()

@@ -14,12 +14,14 @@ from services.webhooks.dispatcher.works import Post, Works
 from services.webhooks.dispatcher.writer import ResultWriter
 from services.webhooks.domain.deliveries import HeldDelivery
 from shared.clock import Clock
+from shared.log import get_logger
 from shared.metrics import WEBHOOKS_HELD, WEBHOOKS_IN_FLIGHT, WEBHOOKS_UNWRITTEN
 from shared.periodic import Periodic
 
 POLL_SECONDS: Final = 0.5
 WATCH_SECONDS: Final = 1.0
 UPKEEP_SECONDS: Final = 5.0
+LEAVING_SECONDS: Final = 3.0
 
 
 class Dispatcher:
@@ -112,16 +114,27 @@ class Dispatcher:
                 group.create_task(task.run())
 
     async def stop(self) -> None:
-        """Claim no more, give back what was not begun, wait for what is under way and for its results."""
+        """Claim no more, give back what was not begun, wait for what is under way and for its results.
+
+        A database that takes none of it is not waited for: leases run out, and what has no result is sent again.
+        """
         holdings = self._holdings
         holdings.is_stopping = True
         for lane in holdings.lanes.values():
             holdings.give_back(lane)
-        while holdings.to_release or holdings.to_end or self._sending.in_flight:
-            holdings.release_is_due.set()
-            holdings.end_is_due.set()
-            if self._sending.in_flight:
-                await self._sending.settle()
-            else:
-                await asyncio.sleep(0.01)
+        holdings.release_is_due.set()
+        while self._sending.in_flight:
+            await self._sending.settle()
+        try:
+            async with asyncio.timeout(LEAVING_SECONDS):
+                await self._leave_nothing()
+        except TimeoutError:
+            left = len(holdings.to_release) + len(holdings.to_end)
+            get_logger().warning("deliveries_left_to_leases", held=left, unwritten=self._writer.unwritten)
+
+    async def _leave_nothing(self) -> None:
+        while self._holdings.to_release or self._holdings.to_end:
+            self._holdings.release_is_due.set()
+            self._holdings.end_is_due.set()
+            await asyncio.sleep(0.01)
         await self._writer.drain()

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from services.webhooks.dispatcher.dispatcher import LEAVING_SECONDS
 from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
@@ -176,6 +178,29 @@ async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_
     assert len(receiver.posts) == 2
     rows = await service.query("SELECT count(*) FROM webhooks.deliveries WHERE status = 'succeeded'")
     assert rows[0]["count"] == 2
+
+
+async def test_a_stopping_process_does_not_wait_for_a_database_that_takes_nothing(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """It would be killed at its deadline, and count as one that has failed."""
+    await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=2)
+    release = receiver.hang()
+    await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
+    await until(lambda: receiver.under_way == 2)
+    [name] = await service.query("SELECT current_database() AS name")
+    await service.query(f'ALTER DATABASE "{name["name"]}" SET default_transaction_read_only = on')
+    await service.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = 'mintwire_webhooks' AND datname = current_database()"
+    )
+    release.set()
+    with capture_logs() as logs:
+        await asyncio.wait_for(service.dispatcher.stop(), LEAVING_SECONDS + 10)
+    [left] = [line for line in logs if line["event"] == "deliveries_left_to_leases"]
+    assert left["unwritten"] >= 2
+    await service.query(f'ALTER DATABASE "{name["name"]}" RESET default_transaction_read_only')
+    await until(lambda: not service.dispatcher._writer.unwritten)
 
 
 async def test_results_wait_for_a_database_that_is_away(
