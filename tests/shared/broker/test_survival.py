@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -272,12 +272,15 @@ class TestKillers:
     """A message that ends its process below Python: out of memory, a crash of an extension."""
 
     @pytest.fixture
-    async def queue(self, broker: Broker) -> None:
+    async def queue(self, broker: Broker) -> AsyncIterator[None]:
         """The queue as the topology has it, but for its delivery limit, which takes that many processes."""
         [arguments] = [queue.arguments for queue in topology.QUEUES if queue.name == QUEUE]
         await broker.channel.queue_delete(QUEUE)
         await broker.channel.queue_declare(QUEUE, durable=True, arguments={**arguments, "x-delivery-limit": LIMIT})
         await broker.channel.queue_bind(QUEUE, "replay.redemption.checkout", "")
+        yield
+        # Migrating would refuse one that is otherwise, and that may come next in this process.
+        await broker.channel.queue_delete(QUEUE)
 
     @pytest.mark.parametrize("replicas", [1, 2])
     @pytest.mark.usefixtures("queue")
