@@ -55,8 +55,13 @@ def write_text(text: str) -> None:
 
 
 def write_json(value: object, indent: int | None = 2) -> None:
-    """Write JSON to standard output."""
-    _write(sys.stdout, json_text(value, indent) + "\n")
+    """Write JSON to standard output; what its encoding lacks is written as JSON escapes it."""
+    text = json_text(value, indent)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    _write(sys.stdout, text + "\n")
 
 
 class FileOutput:

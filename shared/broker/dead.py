@@ -6,8 +6,7 @@ which is its message id or, where the sender gave none, a digest of its body.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -33,8 +32,10 @@ _TIMEOUT_SECONDS: Final = 10.0
 # A channel passes on 32 settlements of a quorum queue at a time. What is beyond that waits in the channel for the
 # queue's answer, and a channel that closes meanwhile loses it: the messages would come back. Hence fewer at once, each
 # lot followed by a get, which the queue answers only after what was sent before.
-_REPLAY_BATCH: Final = 25
-_ALL: Final = 0
+_BATCH: Final = 25
+_LOOKS: Final = 40
+_LOOK_SECONDS: Final = 0.05
+_RETURN_SECONDS: Final = 0.005
 
 Choice = Callable[[DeadMessage], bool]
 
@@ -91,7 +92,7 @@ async def replay(url: str, queue: str, *, choice: Choice | None = None, limit: i
                 continue
             copy = copied(taken.delivered, dead.way_back(taken)[1], _kept(taken.message))
             # The same id must not be under way twice, so its second message waits for the next batch.
-            if copy.message_id in batch or len(batch) >= _REPLAY_BATCH:
+            if copy.message_id in batch or len(batch) >= _BATCH:
                 done = await _replay_batch(publishers, dead, batch)
                 replayed, failed, batch = replayed + done, failed + len(batch) - done, {}
             batch[copy.message_id] = (taken, copy)
@@ -169,6 +170,8 @@ class DeadQueue:
         self._channel = channel
         self._queue = queue
         self._name = _kept_in(queue)
+        # In the order of taking; a list would be gone through for each that is removed.
+        self._in_hand: dict[int, None] = {}
         self._has_removed = False
         self.count = count
 
@@ -181,54 +184,97 @@ class DeadQueue:
     async def messages(self) -> AsyncIterator[_Taken]:
         """Go once through what was there at the opening; what is dead-lettered meanwhile is left for another time."""
         for _ in range(self.count):
-            with translated():
-                async with asyncio.timeout(_TIMEOUT_SECONDS):
-                    message = await self._channel.basic_get(self._name)
+            message = await self._got()
             if message.delivery_tag is None:
                 return
             delivered = replace(self._connection.last_got(), body=message.body)
             yield _Taken(delivered, DeadMessage.of(delivered, self._queue, self._connection.broker_version))
 
-    async def moved_by_broker(self, limit: int) -> Counter[str]:
-        """Count by reason what the broker itself moved here, among the first so many."""
-        reasons: Counter[str] = Counter()
-        looked_at = 0
-        async for taken in self.messages():
-            reasons[taken.message.reason] += taken.message.is_moved_by_broker
-            looked_at += 1
-            if looked_at >= limit:
+    async def _got(self) -> aiormq.abc.DeliveredMessage:
+        """Get a message; what somebody else has in hand, above all the service while it looks, is waited for a bit."""
+        for _ in range(_LOOKS):
+            message = await self._get()
+            if message.delivery_tag is not None:
                 break
-        return +reasons
+            await asyncio.sleep(_LOOK_SECONDS)
+        return message
 
-    async def give_back(self) -> None:
-        """Put everything not removed back in its order, which closing the channel would not keep."""
+    async def _get(self) -> aiormq.abc.DeliveredMessage:
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                if self._has_removed:
-                    await self._channel.basic_get(self._name)
-                await self._channel.basic_nack(_ALL, multiple=True, requeue=True)
+                message = await self._channel.basic_get(self._name)
+        if message.delivery_tag is not None:
+            self._in_hand[message.delivery_tag] = None
+        return message
+
+    async def give_back(self) -> None:
+        """Put everything not removed back in its order, which the end of the channel would not keep.
+
+        Nor does the channel keep it for more than it passes on at a time, so each lot is waited for.
+        """
+        if self._has_removed:
+            await self._get()
+        tags = list(self._in_hand)
+        for start in range(0, len(tags), _BATCH):
+            await self.return_up_to(tags[start : start + _BATCH])
+
+    async def return_up_to(self, tags: Sequence[int]) -> None:
+        """Put messages back, all that are in hand up to the last of them, and wait a moment until they are there."""
+        ready = await _ready(self._channel, self._name) + len(tags)
+        with translated():
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await self._channel.basic_nack(tags[-1], multiple=True, requeue=True)
+        for _ in range(_LOOKS):
+            if await _ready(self._channel, self._name) >= ready:
+                break
+            await asyncio.sleep(_RETURN_SECONDS)
 
     async def remove(self, tag: int) -> None:
+        """Take a message away for good."""
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._channel.basic_ack(tag)
+        del self._in_hand[tag]
         self._has_removed = True
 
 
 @asynccontextmanager
-async def opened(url: str, queue: str) -> AsyncIterator["DeadQueue"]:
+async def opened(url: str, queue: str) -> AsyncIterator[DeadQueue]:
     """Open the dead queue behind `queue`, or `unrouted`; at the end what was not removed goes back in its order."""
     connection = await connect(url, f"dead messages of {queue}")
     try:
         channel = await connection.channel(confirms=False)
-        with translated():
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                answer = await channel.queue_declare(_kept_in(queue), passive=True)
-        dead = DeadQueue(connection, channel, queue, answer.message_count or 0)
+        dead = DeadQueue(connection, channel, queue, await _settled_count(channel, _kept_in(queue)))
         yield dead
         await dead.give_back()
     finally:
         await connection.close()
+
+
+async def _settled_count(channel: aiormq.abc.AbstractChannel, name: str) -> int:
+    """How many messages a queue has, once nobody seems to be giving any back.
+
+    The service looks as a consumer (`given_up`); what it has in hand is not counted, and comes back piece by piece.
+    """
+    count = -1
+    for _ in range(_LOOKS):
+        before, (count, consumers) = count, await _depth(channel, name)
+        if not consumers and count <= before:
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    return count
+
+
+async def _ready(channel: aiormq.abc.AbstractChannel, name: str) -> int:
+    count, _ = await _depth(channel, name)
+    return count
+
+
+async def _depth(channel: aiormq.abc.AbstractChannel, name: str) -> tuple[int, int]:
+    with translated():
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            answer = await channel.queue_declare(name, passive=True)
+    return answer.message_count or 0, answer.consumer_count or 0
 
 
 def _kept_in(queue: str) -> str:

@@ -1,26 +1,34 @@
 """Counts what the broker itself moved to a dead queue, by its reason, with the rights of the queue's own service.
 
 What a consumer rejects it counts itself. What expires, or ends its consumers up to the delivery limit, no consumer ever
-hears of; it has to be looked for in the dead queue.
+hears of; it has to be looked for in the dead queue. Nothing is taken away.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from shared.broker import dead
+import aiormq.abc
+
+from shared.broker.connection import Connection, connect, translated
+from shared.broker.dead import DeadQueue
+from shared.broker.frames import Delivered
+from shared.broker.letters import DeadMessage
+from shared.broker.topology import dead_queue
 from shared.log import get_logger
 from shared.metrics import BROKER_DEAD_MESSAGES
 
-INTERVAL_SECONDS: Final = 60.0
-# More cannot be held at a time; so many are reason enough to look.
-_LOOKED_AT: Final = 1000
+INTERVAL_SECONDS: Final = 30.0
+_TIMEOUT_SECONDS: Final = 5.0
+# So many are in hand at once while it looks, and are reason enough to look for more.
+_LOOKED_AT: Final = 500
 
 
 class CountGivenUp:
     """Looks into the dead queue when more lies there than this process has sent, as `buried` counts it.
 
-    While it looks, others do not see what it has in hand; so it looks only when there is something to find.
+    It looks as a consumer, by which operators' commands see that something is in hand, and wait a moment.
     """
 
     def __init__(self, url: str, queue: str, buried: Callable[[], int]) -> None:
@@ -39,10 +47,52 @@ class CountGivenUp:
             self._has_begun = True
             return
         buried = self._buried()
-        async with dead.opened(self._url, self._queue) as found:
-            if found.count > self._seen + buried - self._seen_buried or (self._reasons and found.count < self._seen):
-                self._tell(await found.moved_by_broker(_LOOKED_AT))
-        self._seen, self._seen_buried = found.count, buried
+        connection = await connect(self._url, f"dead messages of {self._queue}, looked at")
+        try:
+            channel = await connection.channel(confirms=False)
+            with translated():
+                async with asyncio.timeout(_TIMEOUT_SECONDS):
+                    answer = await channel.queue_declare(dead_queue(self._queue), passive=True)
+            count = answer.message_count or 0
+            if count > self._seen + buried - self._seen_buried or (self._reasons and count < self._seen):
+                self._tell(await self._look(connection, channel, min(count, _LOOKED_AT)) if count else Counter())
+        finally:
+            await connection.close()
+        self._seen, self._seen_buried = count, buried
+
+    async def _look(self, connection: Connection, channel: aiormq.abc.AbstractChannel, count: int) -> Counter[str]:
+        """Take the first so many in hand, count those that the broker moved, and give all back in their order.
+
+        The first comes to a consumer, which shows that somebody looks; the others are got, for what comes to a consumer
+        is given back in any order.
+        """
+        reasons: Counter[str] = Counter()
+        first: asyncio.Future[Delivered] = asyncio.get_running_loop().create_future()
+
+        def receive(delivered: Delivered) -> None:
+            if not first.done():
+                first.set_result(delivered)
+
+        connection.on_delivery(receive)
+        with translated():
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await channel.basic_qos(prefetch_count=1)
+                answer = await channel.basic_consume(dead_queue(self._queue), _never_called)
+            await connection.lost(first, timeout_seconds=_TIMEOUT_SECONDS)
+        found = DeadQueue(connection, channel, self._queue, count - 1)
+        if first.done():
+            message = DeadMessage.of(first.result(), self._queue, connection.broker_version)
+            reasons[message.reason] += message.is_moved_by_broker
+            async for taken in found.messages():
+                reasons[taken.message.reason] += taken.message.is_moved_by_broker
+        with translated():
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await channel.basic_cancel(answer.consumer_tag or "")
+        if first.done():
+            # By itself, for what came to a consumer and what was got is given back in any order.
+            await found.return_up_to([first.result().tag])
+        await found.give_back()
+        return +reasons
 
     def _tell(self, reasons: Counter[str]) -> None:
         for reason in reasons | self._reasons:
@@ -50,3 +100,7 @@ class CountGivenUp:
             if reasons[reason] > self._reasons[reason]:
                 self._log.error("messages_given_up", reason=reason, count=reasons[reason])
         self._reasons = reasons
+
+
+async def _never_called(_: aiormq.abc.DeliveredMessage) -> None:
+    """Deliveries are taken out of the stream before the client sees them; it only wants to be given something."""

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,6 +46,16 @@ def test_json_with_escapes_says_the_same() -> None:
     assert json.loads(text) == value
     assert "é" in text
     assert json_text(value, None).count("\n") == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the stream would escape in its own way, JSON does not know."""
+    value = {"é\ufffd": HOSTILE}
+    raw = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(raw, encoding=encoding, errors="backslashreplace"))
+    write_json(value)
+    assert json.loads(raw.getvalue().decode(encoding)) == value
 
 
 def test_tables_and_lists_are_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,18 @@ async def test_looking_often_does_not_use_up_a_message(url: str, broker: Broker)
         assert len(await dead.list_dead(url, QUEUE)) == 1
 
 
+async def test_what_was_looked_at_keeps_its_order(url: str, broker: Broker) -> None:
+    """A channel gives back in disorder what is more than it passes on at a time."""
+    bodies = [b"%d" % number for number in range(120)]
+    for body in bodies:
+        await broker.put(body, DEAD)
+    for _ in range(3):
+        assert [message.body for message in await dead.list_dead(url, QUEUE, limit=200)] == bodies
+    assert await dead.purge(url, QUEUE, choice=lambda message: int(message.body) % 3 == 0) == 40
+    left = [body for body in bodies if int(body) % 3]
+    assert [message.body for message in await dead.list_dead(url, QUEUE, limit=200)] == left
+
+
 async def test_a_replayed_message_comes_as_it_first_came(url: str, broker: Broker) -> None:
     await kill_all(url, broker, [b"bad1", b"bad2"], headers={"traceparent": "00-abc"})
     handler = Handler()

@@ -1,6 +1,9 @@
 """What the broker gives up by itself is counted by its reason, without taking anything away."""
 
-from collections.abc import Iterator
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -66,14 +69,14 @@ async def test_each_reason_is_counted_and_everything_stays(service: str, url: st
 async def test_the_consumers_own_letters_are_no_reason_to_look(
     service: str, url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it looks, an operator would not find what is there."""
+    """While it looks, it has in hand what is there."""
     looks = []
 
-    async def looked(self: dead.DeadQueue, _: int) -> object:
-        looks.append(self.count)
-        raise AssertionError
+    async def looked(*_: object) -> Counter[str]:
+        looks.append(1)
+        return Counter()
 
-    monkeypatch.setattr(dead.DeadQueue, "moved_by_broker", looked)
+    monkeypatch.setattr(CountGivenUp, "_look", looked)
     async with running(BatchConsumer(service, QUEUE, Handler(lambda _: Reject("no")), utc_now)) as consumer:
         look = CountGivenUp(service, QUEUE, lambda: consumer._burial.buried)
         await look()
@@ -85,3 +88,37 @@ async def test_the_consumers_own_letters_are_no_reason_to_look(
         assert await dead.purge(url, QUEUE) == 6
         await look()
     assert looks == []
+
+
+async def test_operators_wait_until_it_has_looked(
+    service: str, url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in hand is not counted: a replay of everything would leave it out."""
+    bodies = [b"%d" % number for number in range(100)]
+    for body in bodies:
+        await broker.put(body, expiration="0")
+    await broker.holds(DEAD, 100)
+    has_all, may_end = asyncio.Event(), asyncio.Event()
+    messages = dead.DeadQueue.messages
+
+    async def held(self: dead.DeadQueue) -> AsyncIterator[Any]:
+        async for taken in messages(self):
+            yield taken
+        if not may_end.is_set():
+            has_all.set()
+            await may_end.wait()
+
+    look = CountGivenUp(service, QUEUE, lambda: 0)
+    await look()
+    monkeypatch.setattr(dead.DeadQueue, "messages", held)
+    looking = asyncio.create_task(look())
+    await has_all.wait()
+    assert await broker.count(DEAD) == 0
+    listing = asyncio.create_task(dead.list_dead(url, QUEUE, limit=200))
+    await asyncio.sleep(0.2)
+    may_end.set()
+    await looking
+    assert [message.body for message in await listing] == bodies
+    assert counted("expired") == 100
+    assert await dead.purge(url, QUEUE) == 100
+    await look()
