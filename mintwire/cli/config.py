@@ -53,7 +53,7 @@ class Target:
                 raise AttributeError(name) from None
             state = "does not tell it" if self.is_stack_up else "is not there"
             raise NotConfigured(
-                f"set {VARIABLES[name][0]}, or start the stack ({how_to_start()}): {self.stack_file} {state}"
+                f"set {VARIABLES[name][0]}, or start the local stack ({how_to_start()}): {self.stack_file} {state}"
             ) from None
 
     def get(self, name: str) -> str | None:
