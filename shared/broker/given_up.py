@@ -7,11 +7,12 @@ hears of; it has to be looked for in the dead queue. Nothing is taken away.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import aiormq.abc
 
-from shared.broker.connection import Connection, connect, translated
+from shared.broker.connection import BrokerUnavailable, Connection, connect, translated
 from shared.broker.dead import DeadQueue
 from shared.broker.frames import Delivered
 from shared.broker.letters import DeadMessage
@@ -46,6 +47,11 @@ class CountGivenUp:
         if not self._has_begun:
             self._has_begun = True
             return
+        # A broker that is away is told of by all else; there is another look.
+        with suppress(BrokerUnavailable):
+            await self._look_if_needed()
+
+    async def _look_if_needed(self) -> None:
         buried = self._buried()
         connection = await connect(self._url, f"dead messages of {self._queue}, looked at")
         try:

@@ -102,6 +102,6 @@ async def test_nobody_notices_messages_that_no_client_can_read(stack: Stack, sig
 async def _given_up(signs: Signs, service: str, queue: str) -> None:
     """The service counts and logs what the broker moved; it looks every half minute."""
     async with asyncio.timeout(GIVEN_UP_SECONDS):
-        while not await signs.metric(service, "mintwire_broker_dead_messages", queue=queue, reason="expired"):  # noqa: ASYNC110
+        while not await signs.metric(service, "mintwire_broker_dead_messages", queue=queue, reason="expired"):  # noqa: ASYNC110 - in the service
             await asyncio.sleep(1)
     await signs.in_log(service, "messages_given_up", queue=queue, reason="expired")
