@@ -173,3 +173,18 @@ def _keeps_a_pace(loop: ast.While) -> bool:
         and not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
         for call in calls
     )
+
+
+def literals_in_two_orders(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find literal types of the same members in different orders.
+
+    Python takes them for equal, so that whichever is read first decides the order that a published document shows.
+    """
+    first: dict[frozenset[object], str] = {}
+    for file in files:
+        for node in ast.walk(file.tree):
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
+                text = ast.unparse(node.slice)
+                members = frozenset(ast.unparse(each) for each in getattr(node.slice, "elts", [node.slice]))
+                if first.setdefault(members, text) != text:
+                    yield file.fault(node, f"({first[members]}) stands elsewhere: keep to one order")

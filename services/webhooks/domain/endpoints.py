@@ -15,7 +15,7 @@ from services.webhooks.domain.signature import Signing
 EndpointStatus = Literal["active", "paused", "disabled"]
 Format = Literal["flat", "standard", "thin", "cloudevents"]
 Ordering = Literal["none", "key", "strict"]
-OnExhausted = Literal["block", "skip"]
+OnExhausted = Literal["skip", "block"]
 Breaker = Literal["closed", "open", "half_open"]
 DisabledReason = Literal["by_owner", "failing", "gone", "receiver_asked"]
 PauseReason = Literal[
