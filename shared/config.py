@@ -83,6 +83,17 @@ class ServiceSettings(BaseSettings):
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    # Events of the history can be published again; whoever takes them in must still know them then.
+    event_retention_days: int = Field(default=35, ge=1, le=3650)
+    inbox_retention_days: int = Field(default=36, ge=35, le=3660)
+
+    @field_validator("inbox_retention_days")
+    @classmethod
+    def _outlasts_the_history(cls, days: int, info: ValidationInfo) -> int:
+        history = info.data.get("event_retention_days")
+        if history is not None and days <= history:
+            raise ValueError(f"must be a day more than event_retention_days at least, {history + 1}")
+        return days
 
     @field_validator(*_PASSWORDS)
     @classmethod

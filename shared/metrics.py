@@ -20,6 +20,7 @@ HTTP_SECONDS = Histogram(
 )
 LOOP_LAG_SECONDS = Gauge("mintwire_loop_lag_seconds", "How late the event loop runs its timers, in seconds.")
 MAINTENANCE_FAILURES = Counter("mintwire_maintenance_failures_total", "Failed runs of periodic tasks.", ["task"])
+ROWS_REMOVED = Counter("mintwire_rows_removed_total", "Rows removed because they were old, by table.", ["table"])
 
 DATABASE_FAULTS = Counter(
     "mintwire_database_faults_total", "Statements that the database could not run now, by kind of fault.", ["kind"]
@@ -156,9 +157,6 @@ WEBHOOK_PAUSES = Gauge(
 )
 WEBHOOKS_RESTATED = Counter(
     "mintwire_webhooks_restated_total", "Stored bodies that were made anew because they showed partners too much."
-)
-WEBHOOKS_PURGED = Counter(
-    "mintwire_webhooks_purged_total", "Rows removed because they were old: messages, attempts, deliveries.", ["what"]
 )
 
 

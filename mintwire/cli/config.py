@@ -30,6 +30,8 @@ VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 BESIDE_THE_BROKER_URL = "MINTWIRE_BROKER_PASSWORD"
 _SCHEMES = {"amqp_url": ("amqp://", "amqps://")}
 _HTTP = ("http://", "https://")
+# As `…_INBOX_RETENTION_DAYS` of the services.
+_INBOX_RETENTION_DAYS = "36"
 
 
 class NotConfigured(Exception):
@@ -67,6 +69,14 @@ class Target:
             for name, (variable, _) in VARIABLES.items()
             if name not in self.values and name != "management_url"
         ]
+
+
+def inbox_retention_days() -> int:
+    """Return for how many days the services remember what they have taken in."""
+    text = os.environ.get("MINTWIRE_INBOX_RETENTION_DAYS") or _INBOX_RETENTION_DAYS
+    if not (text.isascii() and text.isdigit() and len(text) < 5):
+        raise NotConfigured("MINTWIRE_INBOX_RETENTION_DAYS has to be a number of days")
+    return int(text)
 
 
 def read_target() -> Target:

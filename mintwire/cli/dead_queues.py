@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from mintwire.cli.client import CallFailed
-from mintwire.cli.config import Target, read_target
-from mintwire.cli.output import AsJSON, Misused, command, show, show_many, tell
+from mintwire.cli.config import Target, inbox_retention_days, read_target
+from mintwire.cli.output import REFUSED, AsJSON, Misused, command, show, show_many, tell
 from mintwire.cli.overflow import kept_letters, owner_of
 from shared.broker import dead
 from shared.broker.dead import Choice, DeadMessage, chosen
-from shared.clock import format_milliseconds
+from shared.clock import format_milliseconds, utc_now
 
 _SECONDS = 10.0
 
@@ -74,7 +74,14 @@ async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
 
 @app.command
 @command
-async def replay(queue: str, *keys: str, all_: All = False, reason: Reason = None, as_json: AsJSON = False) -> int:
+async def replay(
+    queue: str,
+    *keys: str,
+    all_: All = False,
+    reason: Reason = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+    as_json: AsJSON = False,
+) -> int:
     """Give dead messages to their queue again, once the cause is mended; each keeps the time of its first receipt.
 
     Example: mintwire dead replay redemption.checkout --reason handler_error
@@ -83,9 +90,16 @@ async def replay(queue: str, *keys: str, all_: All = False, reason: Reason = Non
     ----------
     keys
         Which, as `dead list` shows them; or `--all`, or `--reason`.
+    force
+        Also those older than what the service remembers: it may do what it has done already, or what was cancelled.
     """
     name, choice = _known(queue), _choice(keys, all_, reason)
-    count = await dead.replay(read_target().amqp_url, name, choice=choice)
+    known_since = None if force else utc_now() - timedelta(days=inbox_retention_days())
+    try:
+        count = await dead.replay(read_target().amqp_url, name, choice=choice, known_since=known_since)
+    except dead.Forgotten as refusal:
+        tell(f"{refusal} `--force` replays them all the same")
+        return REFUSED
     show({"queue": name, "replayed": count}, as_json)
     return _unless_found(keys, count)
 

@@ -9,7 +9,16 @@ from mintwire.cli.config import Target, read_target
 from mintwire.cli.members import Flag, Set, assigned
 from mintwire.cli.output import AsJSON, command, show, show_page
 
-COLUMNS = ("code", "active", "coupon", "partner_id", "times_redeemed", "expiration_date_value", "id")
+COLUMNS = (
+    "code",
+    "active",
+    "coupon",
+    "partner_id",
+    "times_redeemed",
+    "expiration_date_value",
+    "created_by_key_id",
+    "id",
+)
 
 
 @command

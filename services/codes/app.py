@@ -14,6 +14,7 @@ from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.errors import CodesError
 from services.codes.domain.jobs import JobKind
 from services.codes.integrations.redemption import RedemptionClient
+from services.codes.usecases import remove_old
 from services.codes.usecases.archive_coupon import ArchiveCoupon
 from services.codes.usecases.archive_partner import ArchivePartner
 from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
@@ -37,8 +38,6 @@ from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
-from services.codes.usecases.purge_audit_log import PurgeAuditLog
-from services.codes.usecases.purge_jobs import PurgeJobs
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
 from services.codes.usecases.read_coupons import ReadCoupons
@@ -63,14 +62,14 @@ from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
 from shared.config import decode_secret_key
-from shared.database import pool
+from shared.database import pool, retention
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
-from shared.database.idempotency import AnswerOnce, PurgeAnswers
+from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
-from shared.database.purging import INTERVAL_SECONDS
+from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
@@ -111,14 +110,11 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             gather_seconds=GATHER_SECONDS,
             on_full=overflow.make_room,
         )
-        kept = timedelta(days=settings.audit_retention_days)
         tasks = [
             runner.task,
             secrets.task,
             overflow.task,
-            Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
-            Periodic("purge_jobs", INTERVAL_SECONDS, PurgeJobs(database, utc_now)),
-            Periodic("purge_audit_log", INTERVAL_SECONDS, PurgeAuditLog(database, utc_now, kept)),
+            *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
         app = build_app(
             use_cases,
@@ -140,6 +136,17 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
                 **{task.name: task.run() for task in tasks},
             }
             await supervise(parts, stop, finish)
+
+
+def build_removals(database: Database, settings: CodesSettings, clock: Clock = utc_now) -> list[Removal]:
+    """Wire what removes old rows, table by table; does no I/O."""
+    events_kept = timedelta(days=settings.event_retention_days)
+    inbox_kept = timedelta(days=settings.inbox_retention_days)
+    audit_kept = timedelta(days=settings.audit_retention_days)
+    return [
+        *retention.removals(database, clock, events_kept, inbox_kept),
+        *remove_old.removals(database, clock, audit_kept),
+    ]
 
 
 def build_runner(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> RunJobs:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 
 from aiohttp import web
 
@@ -12,9 +13,11 @@ from services.redemption.api.use_cases import USE_CASES, UseCases
 from services.redemption.config import RedemptionSettings
 from services.redemption.consumers import CheckoutConsumer
 from services.redemption.domain.errors import RedemptionError
+from services.redemption.usecases import remove_old
 from services.redemption.usecases.decide_requests import DecideRequests
 from services.redemption.usecases.read_redemptions import ReadRedemptions
-from services.redemption.usecases.reservations import PurgeReservations, ReadReservation, ReleaseReservation
+from services.redemption.usecases.remove_old import ForgetOrders
+from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
@@ -24,14 +27,14 @@ from shared.broker.overflow import Overflow
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
-from shared.database import pool
+from shared.database import pool, retention
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
-from shared.database.idempotency import AnswerOnce, PurgeAnswers
+from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
-from shared.database.purging import INTERVAL_SECONDS
+from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
 from shared.periodic import Periodic
@@ -64,8 +67,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         )
         tasks = [
             overflow.task,
-            Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
-            Periodic("purge_reservations", INTERVAL_SECONDS, PurgeReservations(database, utc_now)),
+            *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
         operating = Operating(settings.operator_token_text(), History(database), OverflowTable(database))
@@ -83,6 +85,19 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
                 **{task.name: task.run() for task in tasks},
             }
             await supervise(parts, stop, finish)
+
+
+def build_removals(
+    database: Database, settings: RedemptionSettings, clock: Clock = utc_now
+) -> list[Removal | ForgetOrders]:
+    """Wire what removes old rows, table by table; does no I/O."""
+    events_kept = timedelta(days=settings.event_retention_days)
+    inbox_kept = timedelta(days=settings.inbox_retention_days)
+    rejections_kept = timedelta(days=settings.rejection_retention_days)
+    return [
+        *retention.removals(database, clock, events_kept, inbox_kept),
+        *remove_old.removals(database, clock, inbox_kept, rejections_kept),
+    ]
 
 
 def build_use_cases(

@@ -12,4 +12,6 @@ class RedemptionSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="REDEMPTION_")
 
     port: int = Field(default=8002, ge=1, le=65535)
+    # The database keeps thirty days, whatever is set here.
+    rejection_retention_days: int = Field(default=400, ge=30, le=3650)
     trusted_proxies: int = Field(default=0, ge=0, le=10)

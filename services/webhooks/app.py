@@ -59,10 +59,10 @@ from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
 from shared.config import decode_secret_keys
-from shared.database import pool
+from shared.database import pool, retention
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
-from shared.database.idempotency import AnswerOnce, PurgeAnswers
+from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
@@ -117,6 +117,12 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         changed = dispatcher.endpoint_changed
         follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, changed, relay.hand_over))
         house = KeepHouse(database, utc_now, kept, changed, relay.hand_over)
+        history = retention.removals(
+            database,
+            utc_now,
+            timedelta(days=settings.event_retention_days),
+            timedelta(days=settings.inbox_retention_days),
+        )
         tasks = [
             *house.tasks(),
             hub.task,
@@ -124,7 +130,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             overflow.task,
-            Periodic("purge_answers", INTERVAL_SECONDS, PurgeAnswers(database, utc_now)),
+            *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
         ]
         app = build_app(
             build_use_cases(

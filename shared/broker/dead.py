@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,9 +22,9 @@ from shared.broker.messages import HEADER_FIRST_RECEIVED_AT, HEADER_ROUTING_KEY,
 from shared.broker.publisher import Publisher
 from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_queue, replay_exchange
 from shared.broker.wire import Outcome, Outgoing
-from shared.clock import format_microseconds
+from shared.clock import format_microseconds, format_milliseconds
 
-__all__ = ["QUEUES", "Choice", "DeadMessage", "chosen", "count", "list_dead", "purge", "replay", "show"]
+__all__ = ["QUEUES", "Choice", "DeadMessage", "Forgotten", "chosen", "count", "list_dead", "purge", "replay", "show"]
 
 QUEUES: Final = (*WORK_QUEUES, QUEUE_UNROUTED)
 """The queues that can be asked about: those with a dead queue behind them, and `unrouted` itself."""
@@ -36,6 +37,11 @@ _BATCH: Final = 25
 _LOOKS: Final = 40
 _LOOK_SECONDS: Final = 0.05
 _RETURN_SECONDS: Final = 0.005
+
+
+class Forgotten(Exception):
+    """Some of the messages are older than their consumer's memory, and were left where they are."""
+
 
 Choice = Callable[[DeadMessage], bool]
 
@@ -75,20 +81,31 @@ async def show(url: str, queue: str, key: str) -> DeadMessage | None:
     return found[0] if found else None
 
 
-async def replay(url: str, queue: str, *, choice: Choice | None = None, limit: int | None = None) -> int:
+async def replay(
+    url: str,
+    queue: str,
+    *,
+    choice: Choice | None = None,
+    limit: int | None = None,
+    known_since: datetime | None = None,
+) -> int:
     """Publish the chosen messages to `queue` again, then remove them; return how many.
 
     Each keeps the time of its first receipt. A message leaves the dead queue only once its copy is confirmed; raises
     `BrokerUnavailable` when some could not be confirmed, which stay. Repeating is harmless, as consumers know what
-    they have done.
+    they have done: since `known_since`, if that is given. What first came before then stays too, and raises `Forgotten`
+    once the others are replayed.
     """
-    replayed, failed = 0, 0
+    replayed, failed, forgotten = 0, 0, 0
     async with _Publishers(url, queue) as publishers, opened(url, queue) as dead:
         batch: dict[str, tuple[_Taken, Outgoing]] = {}
         async for taken in dead.messages():
             if limit is not None and replayed + failed + len(batch) >= limit:
                 break
             if choice is not None and not choice(taken.message):
+                continue
+            if known_since is not None and _came_before(taken.message, known_since):
+                forgotten += 1
                 continue
             copy = copied(taken.delivered, dead.way_back(taken)[1], _kept(taken.message))
             # The same id must not be under way twice, so its second message waits for the next batch.
@@ -100,6 +117,11 @@ async def replay(url: str, queue: str, *, choice: Choice | None = None, limit: i
         replayed, failed = replayed + done, failed + len(batch) - done
     if failed:
         raise BrokerUnavailable(f"{replayed} replayed; {failed} were not confirmed and stay in {_kept_in(queue)}.")
+    if forgotten and known_since is not None:
+        raise Forgotten(
+            f"{replayed} replayed; {forgotten} first came before {format_milliseconds(known_since)} and stay in "
+            f"{_kept_in(queue)}: of that time their consumer knows no more what it has done, nor what was cancelled."
+        )
     return replayed
 
 
@@ -275,6 +297,11 @@ async def _depth(channel: aiormq.abc.AbstractChannel, name: str) -> tuple[int, i
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             answer = await channel.queue_declare(name, passive=True)
     return answer.message_count or 0, answer.consumer_count or 0
+
+
+def _came_before(message: DeadMessage, moment: datetime) -> bool:
+    first = message.first_received_at or message.died_at
+    return first is not None and first < moment
 
 
 def _kept_in(queue: str) -> str:

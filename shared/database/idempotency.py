@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from shared.clock import Clock
-from shared.database.pool import Connection, Database
-from shared.database.purging import in_batches
+from shared.database.pool import Connection, Database, affected
 from shared.database.seal_forms import sealed
 from shared.database.sealing import Place, Seal, SealBroken, SealCheck, place
 from shared.idempotency import (
@@ -29,7 +28,6 @@ T = TypeVar("T")
 Work = Callable[[Connection, datetime], Awaitable[T]]
 
 KEPT_FOR: Final = timedelta(hours=72)
-_PURGED_AT_ONCE: Final = 5_000
 _SEALED_AT_ONCE: Final = 200
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
@@ -48,7 +46,6 @@ PURGE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency_keys WHERE created_at <= $1
     ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
-RETURNING 1
 """
 LIST_SEALED_ANSWERS = """
 SELECT owner_id, route, key, body FROM idempotency_keys
@@ -145,20 +142,9 @@ class AnswerOnce:
         return self.seal
 
 
-@dataclass(frozen=True, slots=True)
-class PurgeAnswers:
-    """Removes the answers that no longer count. Correctness does not need it; the disk does."""
-
-    database: Database
-    clock: Clock
-
-    async def __call__(self) -> int:
-        """Remove what is old, in short statements, and return how many there were."""
-        return await in_batches(self._remove, _PURGED_AT_ONCE)
-
-    async def _remove(self) -> int:
-        async with self.database.connection() as connection:
-            return len(await connection.fetch(PURGE_ANSWERS, self.clock() - KEPT_FOR, _PURGED_AT_ONCE))
+async def purge_answers(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove up to `limit` answers that were kept before a time and count no longer."""
+    return affected(await connection.execute(PURGE_ANSWERS, before, limit))
 
 
 async def check_answers(database: Database, check: SealCheck) -> None:

@@ -26,6 +26,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_
     WHERE r.program_id = q.program_id AND r.source = q.source AND r.event_id = q.event_id
     OFFSET 0) i
 """
+PURGE_INBOX = "SELECT purge_inbox($1, $2)"
 
 Verdict = Literal["fresh", "duplicate", "conflict"]
 Identity: TypeAlias = tuple[uuid.UUID, str, str]
@@ -105,3 +106,9 @@ async def record(
     fresh = {(row["program_id"], row["source"], row["event_id"]) for row in rows}
     seen = [entry for entry in chosen if entry.identity not in fresh]
     return arrivals.verdicts(digests(await connection.fetch(FIND_EVENTS, *identities(seen))))
+
+
+async def purge_inbox(connection: Connection, before: datetime, limit: int) -> int:
+    """Forget up to `limit` events received before a time, 35 days ago at least; who comes again is taken in again."""
+    removed: int = await connection.fetchval(PURGE_INBOX, before, limit)
+    return removed

@@ -6,6 +6,7 @@ that wrote it, which publishes right after its commit; the sweeper takes over ro
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
@@ -33,6 +34,7 @@ DEFER_REFUSED = """
 UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $2) WHERE event_id = ANY($1::uuid[])
 """
 DELETE_CONFIRMED = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
+PURGE_EVENTS = "SELECT purge_events($1, $2)"
 
 
 async def insert_events(connection: Connection, events: Sequence[OutboxEvent]) -> None:
@@ -41,6 +43,12 @@ async def insert_events(connection: Connection, events: Sequence[OutboxEvent]) -
         await connection.execute(
             INSERT_EVENTS, [e.id for e in events], [e.type for e in events], [e.body for e in events], LEASE_SECONDS
         )
+
+
+async def purge_events(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove up to `limit` published events of the history that were written before a time, a day ago at least."""
+    removed: int = await connection.fetchval(PURGE_EVENTS, before, limit)
+    return removed
 
 
 class OutboxTable:

@@ -176,6 +176,11 @@ async def _refuse_unusable(database: Database) -> None:
         raise ValueError("The database URL, or a file that it names, cannot be used.")
 
 
+def affected(status: str) -> int:
+    """Return how many rows a statement has written or removed, by what the server says of it."""
+    return int(status.rpartition(" ")[2])
+
+
 def is_usable(connection: Connection) -> bool:
     """Say whether a lent connection is still open, as far as is known here."""
     try:

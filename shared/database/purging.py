@@ -1,13 +1,22 @@
-"""How what is old is removed: in short statements, with a pause between them.
+"""How what is old is removed: in short statements, with a pause between them, by any number of processes at once.
 
-Correctness hangs on none of it; the disk does.
+Correctness hangs on none of it; the disk does. `docs/operations.md` says of every table how long its rows stay.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
+from shared.clock import Clock
+from shared.database.pool import Connection, Database
+from shared.metrics import ROWS_REMOVED
+
 INTERVAL_SECONDS: Final = 600.0
+# So many rows that a statement takes milliseconds; between two of them those who wait for an answer have the database.
+ROWS_AT_ONCE: Final = 1_000
+BREATH_SECONDS: Final = 0.1
 
 
 async def in_batches(remove: Callable[[], Awaitable[int]], full: int, breath_seconds: float = 0.0) -> int:
@@ -20,3 +29,30 @@ async def in_batches(remove: Callable[[], Awaitable[int]], full: int, breath_sec
             return removed
         if breath_seconds:
             await asyncio.sleep(breath_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Removes the rows of one table that are older than they are kept.
+
+    `remove` is given a connection, the time before which rows are old, and how many may go; it returns how many went.
+    """
+
+    table: str
+    database: Database
+    clock: Clock
+    kept: timedelta
+    remove: Callable[[Connection, datetime, int], Awaitable[int]]
+    rows_at_once: int = ROWS_AT_ONCE
+
+    async def __call__(self) -> int:
+        """Remove what is old, a chunk per transaction, and return how many rows there were."""
+        before = self.clock() - self.kept
+
+        async def chunk() -> int:
+            async with self.database.transaction() as connection:
+                removed = await self.remove(connection, before, self.rows_at_once)
+            ROWS_REMOVED.labels(self.table).inc(removed)
+            return removed
+
+        return await in_batches(chunk, self.rows_at_once, BREATH_SECONDS)

@@ -24,7 +24,7 @@ from shared.web.models import (
     field_error,
 )
 from shared.web.openapi import Webhooks
-from shared.web.paging import Page, PageMeta, PageQuery, decode_cursor, encode_cursor, next_cursor, page_of
+from shared.web.paging import Page, PageMeta, PageQuery, decode_cursor, encode_cursor, next_cursor, page_after, page_of
 from shared.web.problems import (
     Family,
     HTTPProblem,
@@ -99,6 +99,7 @@ __all__ = [
     "json_response",
     "next_cursor",
     "not_found",
+    "page_after",
     "page_of",
     "page_response",
     "partner_inactive",

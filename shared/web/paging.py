@@ -86,6 +86,11 @@ def next_cursor(items: Sequence[T], limit: int, *key: str) -> str | None:
     return encode_cursor(*(getattr(last, name) for name in key))
 
 
+def page_after(items: Sequence[ResponseModel], next_after: uuid.UUID | None) -> web.Response:
+    """Answer with a page of a list that is sorted by id; `next_after` is the id to go on after, None at the end."""
+    return page_response(list(items), None if next_after is None else encode_cursor(next_after))
+
+
 def page_of(query: PageQuery, found: Sequence[T], render: Callable[[T], ResponseModel]) -> web.Response:
     """Answer with a page of a list that is sorted by id; `found` holds one item more than a page, if there is one."""
     return page_response([render(item) for item in found[: query.limit]], next_cursor(found, query.limit, "id"))

@@ -7,7 +7,7 @@ from tests.databases import SERVICES, Database
 
 PUBLISHED = {
     "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
-    "redemption": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
+    "redemption": {("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
     # Of `redeemable_v1` two columns only: see the test about them.
     "webhooks": {("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
 }

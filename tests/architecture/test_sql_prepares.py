@@ -14,7 +14,7 @@ from tests.databases import SERVICES, Database
 _MIGRATIONS = "shared/database/migrations.py"
 
 
-def _files(service: str) -> list[PythonFile]:
+def files_of(service: str) -> list[PythonFile]:
     """Return the service's own store, and the modules of shared.database that it imports."""
     own = python_files(f"services/{service}")
     used = {name for file in own for name in _shared_modules(file)}
@@ -48,7 +48,7 @@ async def _refusals(connection: "asyncpg.Connection[asyncpg.Record]", files: lis
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_statement_prepares(service: str, database: Database) -> None:
-    files = _files(service)
+    files = files_of(service)
     assert any(statements(file) for file in files)
     connection = await asyncpg.connect(database.role(service), server_settings={"search_path": service})
     try:
@@ -58,7 +58,7 @@ async def test_every_statement_prepares(service: str, database: Database) -> Non
 
 
 def test_every_statement_of_shared_database_is_prepared_for_some_service() -> None:
-    prepared = {file.path for service in SERVICES for file in _files(service)}
+    prepared = {file.path for service in SERVICES for file in files_of(service)}
     assert [file.path for file in _shared_files() if statements(file) and file.path not in prepared] == []
 
 

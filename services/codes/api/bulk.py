@@ -87,10 +87,11 @@ class BulkChange(RequestModel):
 
 
 class BulkCount(ResponseModel):
-    """What a dry run found."""
+    """What a dry run found: where `is_whole` is false, so many at least."""
 
     dry_run: Literal[True] = True
     matched: int
+    is_whole: bool
 
 
 def _draft(body: BulkChange) -> BulkDraft:
@@ -124,7 +125,8 @@ async def change(request: Request) -> web.StreamResponse:
     body = request.body(BulkChange)
     change_many = use_cases(request).change_many_codes
     if body.dry_run:
-        return data_response(BulkCount(matched=await change_many.count(request.program_id, _draft(body))))
+        counted = await change_many.count(request.program_id, _draft(body))
+        return data_response(BulkCount(matched=counted.matched, is_whole=counted.is_whole))
     made: Once[Job] = once(request, lambda job: data_response(job_data(job), 202, {"Location": job_url(job)}))
     answer = await change_many(actor(request), request.program_id, _draft(body), made)
     return respond(request, answer)
@@ -139,7 +141,8 @@ ROUTES: Final = (
         description=(
             "Done by a job that `Location` leads to: each code that is meant and was there at the request is changed "
             "once; `updated` counts those, `skipped` those that had the change already. With `dry_run` the codes are "
-            "only counted (200)."
+            "only counted (200), among the first 50,000 that are looked at: where there are more, `is_whole` is false "
+            "and `matched` is the least that it can be."
         ),
         tag="batches",
         security="bearer",

@@ -119,6 +119,9 @@ class PromotionCodeData(ResponseModel):
     is_auto_generated: bool
     batch_id: str | None
     last_redeemed_at: str | None
+    created_by_key_id: str | None = Field(
+        description="The API key that made it, or that asked for the job; null for the operator."
+    )
 
 
 class CouponAnswer(ResponseModel):
@@ -224,6 +227,7 @@ def promotion_code_data(shown: ShownCode) -> PromotionCodeData:
         is_auto_generated=code.is_auto_generated,
         batch_id=str(code.batch_id) if code.batch_id else None,
         last_redeemed_at=time_text(code.last_redeemed_at),
+        created_by_key_id=str(code.created_by_key_id) if code.created_by_key_id else None,
     )
 
 

@@ -82,12 +82,8 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List the program's coupons."""
     query = request.query(CouponsQuery)
     wanted = CouponFilter(query.external_id, query.name, is_true(query.active))
-    found = await use_cases(request).read_coupons(
-        request.program_id, wanted, query.last_id, query.offset, query.limit + 1
-    )
-    shown = found[: query.limit]
-    next_after = shown[-1].id if len(found) > query.limit else None
-    return numbered_page(request, query, [coupon_data(coupon) for coupon in shown], next_after)
+    page = await use_cases(request).read_coupons(request.program_id, wanted, query.last_id, query.offset, query.limit)
+    return numbered_page(request, query, [coupon_data(coupon) for coupon in page.items], page.next_after)
 
 
 async def get(request: Request) -> web.StreamResponse:

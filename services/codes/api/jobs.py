@@ -17,7 +17,7 @@ from shared.web import (
     ResponseModel,
     Route,
     data_response,
-    page_of,
+    page_after,
     respond,
 )
 
@@ -83,10 +83,8 @@ def job_data(job: Job) -> JobData:
 async def list_all(request: Request) -> web.StreamResponse:
     """List the program's jobs."""
     query = request.query(JobQuery)
-    found = await use_cases(request).read_jobs(
-        request.program_id, query.last_id, query.limit + 1, query.kind, query.state
-    )
-    return page_of(query, found, job_data)
+    page = await use_cases(request).read_jobs(request.program_id, query.last_id, query.limit, query.kind, query.state)
+    return page_after([job_data(job) for job in page.items], page.next_after)
 
 
 async def get(request: Request) -> web.StreamResponse:

@@ -22,7 +22,7 @@ from shared.web import (
     ResponseModel,
     Route,
     data_response,
-    page_of,
+    page_after,
     respond,
 )
 
@@ -118,10 +118,9 @@ async def create(request: Request) -> web.StreamResponse:
 async def list_all(request: Request) -> web.StreamResponse:
     """List the program's partners."""
     query = request.query(PartnerQuery)
-    found = await use_cases(request).read_partners(
-        request.program_id, query.last_id, query.limit + 1, query.status, query.email
-    )
-    return page_of(query, found, _data)
+    read_partners = use_cases(request).read_partners
+    page = await read_partners(request.program_id, query.last_id, query.limit, query.status, query.email)
+    return page_after([_data(partner) for partner in page.items], page.next_after)
 
 
 async def get(request: Request) -> web.StreamResponse:

@@ -53,12 +53,10 @@ async def query(request: Request) -> web.StreamResponse:
     last_id = asked.last_id
     if asked.id is not None or asked.external_id is not None:
         return _answer(await _one(request, asked))
-    found = await use_cases(request).read_coupons(
-        request.program_id, CouponFilter(name=asked.name), last_id, 0, asked.limit + 1
-    )
-    shown, now = found[: asked.limit], utc_now()
-    next_after = shown[-1].id if len(found) > asked.limit else None
-    return array(request, [query_coupon(coupon, now) for coupon in shown], next_after)
+    wanted = CouponFilter(name=asked.name)
+    page = await use_cases(request).read_coupons(request.program_id, wanted, last_id, 0, asked.limit)
+    now = utc_now()
+    return array(request, [query_coupon(coupon, now) for coupon in page.items], page.next_after)
 
 
 async def _one(request: Request, asked: CouponsQuery) -> ShownCoupon:

@@ -10,7 +10,10 @@ ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_
 
 # Said by the entry itself, or by the counters that are no one's change.
 _NOT_TOLD: Final = frozenset(
-    {"id", "created_at", "updated_at", "made_by_key_id", "quota", "times_redeemed", "last_redeemed_at"}
+    (
+        *("id", "created_at", "updated_at", "made_by_key_id", "created_by_key_id"),
+        *("quota", "times_redeemed", "last_redeemed_at"),
+    )
 )
 
 

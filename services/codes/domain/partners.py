@@ -13,6 +13,9 @@ from services.codes.domain.quota import Quota
 PartnerStatus = Literal["pending", "active", "suspended"]
 
 _DERIVED_LENGTH: Final = 12
+# Of how many namesakes each gets the next number; those who come later skip more and more.
+_COUNTED: Final = 20
+_LEAPS: Final = 40
 _EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f]{1,255}")
 _PREFIX = re.compile(r"[A-Z0-9]{1,32}", re.ASCII)
 
@@ -74,11 +77,9 @@ def checked_prefix(text: str) -> str:
 
 
 def derived_prefixes(name: str) -> Iterator[str]:
-    """Yield prefixes made from a partner's name without end: ACME, then ACME2, ACME3 …"""
+    """Yield prefixes made from a partner's name: ACME, then ACME2 to ACME20, then by leaps ACME40, ACME80 and so on."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().upper()
     stem = "".join(character for character in ascii_name if character.isalnum())[:_DERIVED_LENGTH] or "PARTNER"
     yield stem
-    number = 2
-    while True:
+    for number in (*range(2, _COUNTED + 1), *(_COUNTED << doubled for doubled in range(1, _LEAPS + 1))):
         yield f"{stem}{number}"
-        number += 1

@@ -44,6 +44,7 @@ class PromotionCode:
     is_limited_to_partner: bool = False
     commission_hundredths: int | None = None
     batch_id: uuid.UUID | None = None
+    created_by_key_id: uuid.UUID | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     times_redeemed: int = 0
     last_redeemed_at: datetime | None = None

@@ -10,12 +10,12 @@ import orjson
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import AuditEntry, AuditFilter
+from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 from shared.ids import new_id
 
 # As in the lists of codes, a page looks at a bounded number of entries and can be short before the end.
 SCANNED_PER_PAGE = 5_000
-_LAST_ID = uuid.UUID(int=2**128 - 1)
 
 INSERT_ENTRY = """
 INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, changes, created_at)
@@ -97,7 +97,7 @@ async def list_entries(connection: Connection, wanted: AuditFilter, after: uuid.
         wanted.actor,
         wanted.program_id,
         *rest,
-        after or _LAST_ID,
+        after or LAST_ID,
         limit + 1,
         limit + 1 if is_exact else max(SCANNED_PER_PAGE, limit + 1),
     )

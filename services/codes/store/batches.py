@@ -9,7 +9,7 @@ import orjson
 from services.codes.domain.batches import CodeTerms
 from services.codes.domain.code_patterns import SpelledCodes
 from services.codes.domain.jobs import Job
-from shared.database.pool import Connection
+from shared.database.pool import Connection, affected
 
 COUNT_TAKEN = """
 SELECT count(*) FROM promotion_codes WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL
@@ -67,7 +67,7 @@ async def insert_codes(
         batch.key_id,
         now,
     )
-    return int(status.rpartition(" ")[2])
+    return affected(status)
 
 
 async def list_batch(connection: Connection, batch_id: uuid.UUID, limit: int) -> list[str]:

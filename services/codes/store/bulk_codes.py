@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from services.codes.domain.bulk import BulkDraft
-from shared.database.pool import Connection
+from shared.database.pool import Connection, affected
 
 # Locked in the order of their ids, as all that change many codes do.
 LOCK_CODES = """
@@ -64,4 +64,4 @@ async def change_codes(connection: Connection, draft: BulkDraft, ids: Sequence[u
             status = await connection.execute(ASSIGN, ids, now, draft.partner_id)
         case "archive":
             status = await connection.execute(ARCHIVE, ids, now)
-    return int(status.rpartition(" ")[2])
+    return affected(status)

@@ -6,15 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from services.codes.domain.codes import CodeStatus, IssuedCode
+from services.codes.store.pages import LAST_ID, MOST_COUPONS
 from shared.database.pool import Connection
 
 # A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.
 SCANNED_PER_PAGE = 500
-_LAST_ID = uuid.UUID(int=2**128 - 1)
 
-# The partner's coupons come first, from one to the next by the index: few, however many codes there are. Why by bounds
-# and not by equal signs is said in `store.promotion_codes`. OFFSET 0 keeps the lookups one by one.
+# The partner's coupons come first, from one to the next by the index; where they are many, its codes are looked for
+# among those of its program. Why so, and why by bounds and not by equal signs, is said in `store.promotion_codes`.
+# OFFSET 0 keeps the lookups one by one.
 LIST_CODES = """
 WITH RECURSIVE coupon AS (
     (SELECT coupon_id FROM promotion_codes
@@ -24,14 +25,29 @@ WITH RECURSIVE coupon AS (
             WHERE (c.partner_id, c.coupon_id) > ($1, k.coupon_id) AND c.partner_id <= $1 AND c.archived_at IS NULL
             ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL
-), scanned AS (
-    SELECT c.id
-    FROM coupon k CROSS JOIN LATERAL (
-        SELECT id FROM promotion_codes
-        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $2) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
-          AND partner_id IS NOT NULL AND archived_at IS NULL
-        ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT $6) c
-    ORDER BY c.id DESC LIMIT $6
+), few AS MATERIALIZED (
+    SELECT coupon_id FROM coupon WHERE coupon_id IS NOT NULL LIMIT $7 + 1
+), share AS MATERIALIZED (
+    SELECT greatest($5::bigint, $6::bigint / greatest(1, count(*))) AS size FROM few
+), scanned AS MATERIALIZED (
+    SELECT c.id, true AS is_own, c.place = (SELECT size FROM share) AS is_last
+    FROM few k CROSS JOIN LATERAL (
+        SELECT id, row_number() OVER (ORDER BY id DESC) AS place FROM (
+            SELECT id FROM promotion_codes
+            WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $2) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+              AND partner_id IS NOT NULL AND archived_at IS NULL
+            ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT (SELECT size FROM share)) n) c
+    WHERE (SELECT count(*) FROM few) <= $7
+    UNION ALL
+    SELECT id, is_own, place = greatest($5::bigint, $8) FROM (
+        SELECT id, is_own, row_number() OVER (ORDER BY id DESC) AS place FROM (
+            SELECT id, partner_id IS NOT DISTINCT FROM $1 AS is_own FROM promotion_codes
+            WHERE (SELECT count(*) FROM few) > $7
+              AND (program_id, id) < ((SELECT program_id FROM partners WHERE id = $1), $2)
+              AND program_id >= (SELECT program_id FROM partners WHERE id = $1) AND archived_at IS NULL
+            ORDER BY program_id DESC, id DESC LIMIT greatest($5::bigint, $8)) n) c
+), mark AS MATERIALIZED (
+    SELECT id FROM scanned WHERE is_last ORDER BY id DESC LIMIT 1
 ), judged AS (
     SELECT c.id, c.code, g.link_url,
            CASE WHEN c.times_redeemed >= coalesce(c.redemption_limit, k.code_redemption_limit) THEN 'redeemed'
@@ -40,11 +56,14 @@ WITH RECURSIVE coupon AS (
                 ELSE 'active' END AS status,
            c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
            c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at
-    FROM scanned s CROSS JOIN LATERAL (
+    FROM (SELECT s.id FROM scanned s WHERE s.is_own AND NOT EXISTS (SELECT FROM mark m WHERE s.id < m.id)) s
+    CROSS JOIN LATERAL (
         SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
                expires_at, created_at
         FROM promotion_codes WHERE id = s.id OFFSET 0) c
-    JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
+    CROSS JOIN LATERAL (
+        SELECT code_redemption_limit, is_active, expires_at FROM coupons WHERE id = c.coupon_id OFFSET 0) k
+    CROSS JOIN LATERAL (SELECT link_url FROM programs WHERE id = c.program_id OFFSET 0) g
 ), chosen AS (
     SELECT * FROM judged WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
 )
@@ -52,8 +71,7 @@ SELECT id, code, link_url, status, times_redeemed, redemption_limit, last_redeem
        false AS is_mark
 FROM chosen
 UNION ALL
-SELECT (array_agg(id ORDER BY id))[1], NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true
-FROM scanned HAVING count(*) = $6
+SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
 """
 FIND_CODE = """
 SELECT c.id, c.code, g.link_url,
@@ -88,7 +106,9 @@ async def list_codes(
     """Read up to `limit` codes of a partner that have the status at `now`, older than `after`."""
     # Without a status to look for, what is scanned is what is returned.
     bound = limit + 1 if status is None else max(scanned, limit + 1)
-    rows = await connection.fetch(LIST_CODES, partner_id, after or _LAST_ID, status, now, limit + 1, bound)
+    rows = await connection.fetch(
+        LIST_CODES, partner_id, after or LAST_ID, status, now, limit + 1, bound, MOST_COUPONS, scanned
+    )
     codes = sorted((_code(row) for row in rows if not row["is_mark"]), key=lambda code: code.id, reverse=True)
     if len(codes) > limit:
         return CodePage(codes[:limit], codes[limit - 1].id)

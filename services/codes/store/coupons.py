@@ -11,9 +11,9 @@ import orjson
 
 from services.codes.domain.coupons import Coupon, CouponFilter, CouponRef
 from services.codes.domain.errors import ExternalIdTaken, UUIDCodeTaken
+from services.codes.domain.pages import Page
+from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
-
-_LAST_ID = uuid.UUID(int=2**128 - 1)
 
 INSERT_COUPON = """
 INSERT INTO coupons (id, program_id, created_at, updated_at, uuid_code, external_id, name, is_active, discount_type,
@@ -50,12 +50,31 @@ FIND_BY_UUID_CODE = "SELECT id FROM coupons WHERE program_id = $1 AND uuid_code 
 FIND_BY_EXTERNAL_ID = """
 SELECT id FROM coupons WHERE program_id = $1 AND external_id = $2 AND archived_at IS NULL
 """
+# One of the ways is taken, by the narrowest of what is asked for. Why by bounds: see `store.promotion_codes`.
 LIST_COUPONS = """
-SELECT id FROM coupons
-WHERE (program_id, id) < ($1, $2) AND program_id >= $1 AND archived_at IS NULL
-  AND ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR name = $4)
-  AND ($5::boolean IS NULL OR is_active = $5)
-ORDER BY program_id DESC, id DESC OFFSET $6 LIMIT $7
+WITH scanned AS MATERIALIZED (
+    (SELECT id, external_id, name, is_active FROM coupons
+     WHERE $9 = 'external_id' AND program_id = $1 AND external_id = $3 AND external_id IS NOT NULL
+       AND archived_at IS NULL AND id < $2
+     LIMIT $8)
+    UNION ALL
+    (SELECT id, external_id, name, is_active FROM coupons
+     WHERE $9 = 'name' AND (program_id, name, id) < ($1, $4, $2) AND (program_id, name) >= ($1, $4)
+       AND archived_at IS NULL
+     ORDER BY program_id DESC, name DESC, id DESC LIMIT $8)
+    UNION ALL
+    (SELECT id, external_id, name, is_active FROM coupons
+     WHERE $9 = 'program' AND (program_id, id) < ($1, $2) AND program_id >= $1 AND archived_at IS NULL
+     ORDER BY program_id DESC, id DESC LIMIT $8)
+), chosen AS (
+    SELECT id FROM scanned
+    WHERE ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR name = $4)
+      AND ($5::boolean IS NULL OR is_active = $5)
+    ORDER BY id DESC OFFSET $6 LIMIT $7
+)
+SELECT id, false AS is_mark FROM chosen
+UNION ALL
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $8
 """
 # Who archives a coupon waits for those who are adding codes to it, and the other way round.
 LOCK_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 FOR UPDATE"
@@ -152,19 +171,23 @@ async def list_coupons(
     after: uuid.UUID | None,
     offset: int,
     limit: int,
-) -> list[Coupon]:
+) -> Page[Coupon]:
     """Read up to `limit` live coupons that fit, newest first, older than `after`, without the first `offset`."""
-    ids = await connection.fetch(
+    enough = offset + limit + 1
+    rows = await connection.fetch(
         LIST_COUPONS,
         program_id,
-        after or _LAST_ID,
+        after or LAST_ID,
         wanted.external_id,
         wanted.name,
         wanted.is_active,
         offset,
-        limit,
+        limit + 1,
+        enough if wanted.is_active is None else max(SCANNED_PER_PAGE, enough),
+        _way(wanted),
     )
-    return await read_coupons(connection, program_id, [row["id"] for row in ids])
+    page = page_of_ids(rows, limit)
+    return Page(await read_coupons(connection, program_id, page.items), page.next_after)
 
 
 async def archive_coupon(connection: Connection, coupon: Coupon, now: datetime, most: int) -> bool:
@@ -174,6 +197,12 @@ async def archive_coupon(connection: Connection, coupon: Coupon, now: datetime, 
     await connection.execute(ARCHIVE_CODES, coupon.id, now, most)
     await connection.execute(ARCHIVE_COUPON, coupon.id, now)
     return True
+
+
+def _way(wanted: CouponFilter) -> str:
+    if wanted.external_id is not None:
+        return "external_id"
+    return "name" if wanted.name is not None else "program"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from shared.faults import TransientFault
 # Every piece but the last has this size, so that the piece with a given byte is known.
 PIECE_BYTES: Final = 128 * 1024
 
-INSERT_PIECE = "INSERT INTO job_uploads (job_id, nth, starts_at, body) VALUES ($1, $2, $3, $4)"
+INSERT_PIECE = "INSERT INTO job_uploads (job_id, nth, body) VALUES ($1, $2, $3)"
 READ_PIECES = "SELECT body FROM job_uploads WHERE job_id = $1 AND nth BETWEEN $2 AND $3 ORDER BY nth"
 QUEUE_UPLOAD = """
 UPDATE jobs SET state = $2, spec = spec || jsonb_build_object('bytes', $3::bigint), started_at = $4
@@ -106,7 +106,7 @@ _MEMBERS: Final[Mapping[str, Any]] = {
 
 async def insert_piece(connection: Connection, job_id: uuid.UUID, nth: int, body: bytes) -> None:
     """Write one piece of an upload; all but the last have PIECE_BYTES."""
-    await connection.execute(INSERT_PIECE, job_id, nth, nth * PIECE_BYTES, body)
+    await connection.execute(INSERT_PIECE, job_id, nth, body)
 
 
 async def read_from(connection: Connection, job_id: uuid.UUID, offset: int) -> bytes:

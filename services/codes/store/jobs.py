@@ -3,30 +3,37 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from services.codes.domain.jobs import Job, JobKind, JobState, RefusedLine, Step, Tally
-from shared.database.pool import Connection
+from services.codes.domain.pages import Page
+from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
+from shared.database.pool import Connection, affected
 
 INSERT_JOB = """
 INSERT INTO jobs (id, program_id, kind, state, coupon_id, spec, requested, created, processed, actor, key_id,
                   created_at, started_at, finished_at)
 VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $8, $9, $10, $11, $12, $13)
 """
-FIND_JOB = """
+READ_JOBS = """
 SELECT id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
        refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
-FROM jobs WHERE id = $1 AND program_id = $2
+FROM jobs WHERE id = ANY ($1::uuid[]) AND program_id = $2 ORDER BY id DESC
 """
+# Why by bounds is said in `store.promotion_codes`.
 LIST_JOBS = """
-SELECT id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
-       refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
-FROM jobs
-WHERE program_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR kind = $3)
-  AND ($4::text IS NULL OR state = $4)
-ORDER BY id DESC LIMIT $5
+WITH scanned AS MATERIALIZED (
+    SELECT id, kind, state FROM jobs WHERE (program_id, id) < ($1, $2) AND program_id >= $1
+    ORDER BY program_id DESC, id DESC LIMIT $6
+), chosen AS (
+    SELECT id FROM scanned WHERE ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR state = $4)
+    ORDER BY id DESC LIMIT $5
+)
+SELECT id, false AS is_mark FROM chosen
+UNION ALL
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $6
 """
 # The one that was worked on longest ago: several take turns.
 CLAIM_JOB = """
@@ -71,30 +78,65 @@ INSERT_ERRORS = """
 INSERT INTO job_errors (job_id, line, code, reason, detail)
 SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
 """
-# The pieces of what is over, a few at a time; a finished upload is not needed any more, its errors are.
+# The pieces of what is over, a few at a time; a finished upload is not needed any more, its errors are. From job to job
+# by the key, the oldest first, instead of reading what lies there for the others.
 PURGE_UPLOADS = """
+WITH RECURSIVE held AS (
+    (SELECT job_id FROM job_uploads ORDER BY job_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT u.job_id FROM job_uploads u WHERE u.job_id > h.job_id ORDER BY u.job_id LIMIT 1)
+    FROM held h WHERE h.job_id IS NOT NULL
+), over AS MATERIALIZED (
+    SELECT h.job_id FROM (SELECT job_id FROM held WHERE job_id IS NOT NULL LIMIT $2) h
+    WHERE NOT EXISTS (SELECT FROM jobs j WHERE j.id = h.job_id AND j.finished_at IS NULL)
+)
 DELETE FROM job_uploads WHERE ctid = ANY (ARRAY(
-    SELECT u.ctid FROM job_uploads u LEFT JOIN jobs j ON j.id = u.job_id
-    WHERE j.id IS NULL OR j.finished_at IS NOT NULL LIMIT $1))
-RETURNING 1
+    SELECT p.place FROM over o CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM job_uploads u WHERE u.job_id = o.job_id ORDER BY u.nth LIMIT $1) p
+    LIMIT $1))
 """
 PURGE_LINES = """
+WITH RECURSIVE held AS (
+    (SELECT job_id FROM job_lines ORDER BY job_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT l.job_id FROM job_lines l WHERE l.job_id > h.job_id ORDER BY l.job_id LIMIT 1)
+    FROM held h WHERE h.job_id IS NOT NULL
+), over AS MATERIALIZED (
+    SELECT h.job_id FROM (SELECT job_id FROM held WHERE job_id IS NOT NULL LIMIT $2) h
+    WHERE NOT EXISTS (SELECT FROM jobs j WHERE j.id = h.job_id AND j.finished_at IS NULL)
+)
 DELETE FROM job_lines WHERE ctid = ANY (ARRAY(
-    SELECT l.ctid FROM job_lines l LEFT JOIN jobs j ON j.id = l.job_id
-    WHERE j.id IS NULL OR j.finished_at IS NOT NULL LIMIT $1))
-RETURNING 1
+    SELECT p.place FROM over o CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM job_lines l WHERE l.job_id = o.job_id ORDER BY l.canonical LIMIT $1) p
+    LIMIT $1))
 """
 PURGE_ERRORS = """
+WITH RECURSIVE held AS (
+    (SELECT job_id FROM job_errors ORDER BY job_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.job_id FROM job_errors e WHERE e.job_id > h.job_id ORDER BY e.job_id LIMIT 1)
+    FROM held h WHERE h.job_id IS NOT NULL
+), over AS MATERIALIZED (
+    SELECT h.job_id FROM (SELECT job_id FROM held WHERE job_id IS NOT NULL LIMIT $2) h
+    WHERE NOT EXISTS (SELECT FROM jobs j WHERE j.id = h.job_id)
+)
 DELETE FROM job_errors WHERE ctid = ANY (ARRAY(
-    SELECT e.ctid FROM job_errors e LEFT JOIN jobs j ON j.id = e.job_id WHERE j.id IS NULL LIMIT $1))
-RETURNING 1
+    SELECT p.place FROM over o CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM job_errors e WHERE e.job_id = o.job_id ORDER BY e.line LIMIT $1) p
+    LIMIT $1))
 """
 PURGE_JOBS = """
-DELETE FROM jobs WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM jobs WHERE finished_at <= $1 OR state = 'uploading' AND created_at <= $2
-    LIMIT $3 FOR UPDATE SKIP LOCKED))
-RETURNING 1
+WITH finished AS (
+    SELECT id FROM jobs WHERE finished_at IS NOT NULL AND finished_at <= $1
+    ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED
+), given_up AS (
+    SELECT id FROM jobs WHERE state = 'uploading' AND created_at <= $2
+    ORDER BY created_at LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT id FROM finished UNION ALL SELECT id FROM given_up))
 """
+# How many jobs with something left behind one look goes through.
+_JOBS_AT_ONCE: Final = 1_000
 
 
 async def insert_job(connection: Connection, job: Job) -> None:
@@ -119,8 +161,8 @@ async def insert_job(connection: Connection, job: Job) -> None:
 
 async def find_job(connection: Connection, job_id: uuid.UUID, program_id: uuid.UUID) -> Job | None:
     """Read one job of a program."""
-    row = await connection.fetchrow(FIND_JOB, job_id, program_id)
-    return _job(row) if row else None
+    rows = await connection.fetch(READ_JOBS, [job_id], program_id)
+    return _job(rows[0]) if rows else None
 
 
 async def list_jobs(
@@ -130,9 +172,13 @@ async def list_jobs(
     kind: JobKind | None,
     state: JobState | None,
     limit: int,
-) -> Sequence[Job]:
+) -> Page[Job]:
     """Read up to `limit` jobs, newest first, older than `after`."""
-    return [_job(row) for row in await connection.fetch(LIST_JOBS, program_id, after, kind, state, limit)]
+    bound = limit + 1 if kind is None and state is None else max(SCANNED_PER_PAGE, limit + 1)
+    rows = await connection.fetch(LIST_JOBS, program_id, after or LAST_ID, kind, state, limit + 1, bound)
+    page = page_of_ids(rows, limit)
+    found = await connection.fetch(READ_JOBS, page.items, program_id)
+    return Page([_job(row) for row in found], page.next_after)
 
 
 async def claim_job(connection: Connection, lease_seconds: float, now: datetime) -> Job | None:
@@ -199,22 +245,22 @@ async def insert_errors(connection: Connection, job_id: uuid.UUID, refused: Sequ
 
 async def purge_uploads(connection: Connection, limit: int) -> int:
     """Remove up to `limit` pieces of uploads of which the job is over."""
-    return len(await connection.fetch(PURGE_UPLOADS, limit))
+    return affected(await connection.execute(PURGE_UPLOADS, limit, _JOBS_AT_ONCE))
 
 
 async def purge_lines(connection: Connection, limit: int) -> int:
     """Remove up to `limit` lines of which the job is over."""
-    return len(await connection.fetch(PURGE_LINES, limit))
+    return affected(await connection.execute(PURGE_LINES, limit, _JOBS_AT_ONCE))
 
 
 async def purge_errors(connection: Connection, limit: int) -> int:
     """Remove up to `limit` refused lines of which the job is gone."""
-    return len(await connection.fetch(PURGE_ERRORS, limit))
+    return affected(await connection.execute(PURGE_ERRORS, limit, _JOBS_AT_ONCE))
 
 
 async def purge_jobs(connection: Connection, finished_until: datetime, begun_until: datetime, limit: int) -> int:
     """Remove up to `limit` jobs that finished, or began to be uploaded and never were, by the given times."""
-    return len(await connection.fetch(PURGE_JOBS, finished_until, begun_until, limit))
+    return affected(await connection.execute(PURGE_JOBS, finished_until, begun_until, limit))
 
 
 def _job(row: Any) -> Job:

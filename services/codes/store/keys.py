@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.codes.domain.keys import ApiKey, KeyOwner, KeyTerms
+from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 
 # The owner's row is locked, so the free slot found here stays free; the unique index stands behind it.
@@ -25,20 +26,24 @@ SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_m
        made_by_key_id
 FROM api_keys WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
 """
+# A program's own or a partner's: the way that is not taken is not even begun.
 LIST_KEYS = """
-SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
-       made_by_key_id
-FROM api_keys
-WHERE program_id = $1 AND (partner_id = $2 OR ($2::uuid IS NULL AND partner_id IS NULL))
-  AND ($3::uuid IS NULL OR id < $3)
-ORDER BY id DESC LIMIT $4
+(SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+        made_by_key_id
+ FROM api_keys WHERE $2::uuid IS NULL AND program_id = $1 AND partner_id IS NULL AND id < $3
+ ORDER BY program_id DESC, partner_id DESC, id DESC LIMIT $4)
+UNION ALL
+(SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
+        made_by_key_id
+ FROM api_keys WHERE (program_id, partner_id, id) < ($1, $2, $3) AND (program_id, partner_id) >= ($1, $2)
+ ORDER BY program_id DESC, partner_id DESC, id DESC LIMIT $4)
 """
 LIST_MADE_KEYS = """
 SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
        made_by_key_id
 FROM api_keys
-WHERE made_by_key_id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND ($3::uuid IS NULL OR id < $3)
-ORDER BY id DESC LIMIT $4
+WHERE (made_by_key_id, id) < ($1, $3) AND made_by_key_id >= $1 AND ($2::uuid IS NULL OR program_id = $2)
+ORDER BY made_by_key_id DESC, id DESC LIMIT $4
 """
 # A revocation waits for whoever makes a key with this one, so that after it no key comes to be.
 HOLD_KEY = "SELECT true FROM api_keys WHERE id = $1 AND revoked_at IS NULL FOR SHARE"
@@ -85,7 +90,7 @@ async def find_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner) -
 
 async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | None, limit: int) -> list[ApiKey]:
     """Read up to `limit` keys of an owner, newest first, older than `after`."""
-    rows = await connection.fetch(LIST_KEYS, owner.program_id, owner.partner_id, after, limit)
+    rows = await connection.fetch(LIST_KEYS, owner.program_id, owner.partner_id, after or LAST_ID, limit)
     return [_key(row) for row in rows]
 
 
@@ -93,7 +98,7 @@ async def list_made(
     connection: Connection, maker_id: uuid.UUID, program_id: uuid.UUID | None, after: uuid.UUID | None, limit: int
 ) -> list[ApiKey]:
     """Read up to `limit` keys that a key made, of a program or of any, newest first, older than `after`."""
-    rows = await connection.fetch(LIST_MADE_KEYS, maker_id, program_id, after, limit)
+    rows = await connection.fetch(LIST_MADE_KEYS, maker_id, program_id, after or LAST_ID, limit)
     return [_key(row) for row in rows]
 
 

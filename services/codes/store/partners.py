@@ -10,14 +10,16 @@ import asyncpg
 import orjson
 
 from services.codes.domain.errors import EmailTaken, PrefixTaken
+from services.codes.domain.pages import Page
 from services.codes.domain.partners import Partner, PartnerStatus, canonical_email
 from services.codes.domain.quota import Quota
+from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
 
 # Prefixes are compared as codes are: O reads as 0, I and L as 1.
 TAKEN_PREFIXES = """
 SELECT translate(code_prefix, 'OIL', '011') AS canonical FROM partners
-WHERE program_id = $1 AND starts_with(translate(code_prefix, 'OIL', '011'), $2) AND archived_at IS NULL
+WHERE program_id = $1 AND translate(code_prefix, 'OIL', '011') = ANY ($2::text[]) AND archived_at IS NULL
 """
 IS_PREFIX_TAKEN = """
 SELECT EXISTS (
@@ -44,13 +46,22 @@ SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, 
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 FOR NO KEY UPDATE
 """
+# By the address, which is one partner's alone, or along the program's. Why by bounds: see `store.promotion_codes`.
 LIST_PARTNERS = """
-SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
-       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
-FROM partners
-WHERE program_id = $1 AND archived_at IS NULL AND ($2::uuid IS NULL OR id < $2)
-  AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR email_canonical = $4)
-ORDER BY id DESC LIMIT $5
+WITH scanned AS MATERIALIZED (
+    (SELECT id, status FROM partners
+     WHERE $4::text IS NOT NULL AND program_id = $1 AND email_canonical = $4 AND archived_at IS NULL AND id < $2
+     LIMIT $6)
+    UNION ALL
+    (SELECT id, status FROM partners
+     WHERE $4::text IS NULL AND (program_id, id) < ($1, $2) AND program_id >= $1 AND archived_at IS NULL
+     ORDER BY program_id DESC, id DESC LIMIT $6)
+), chosen AS (
+    SELECT id FROM scanned WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
+)
+SELECT id, false AS is_mark FROM chosen
+UNION ALL
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $6
 """
 UPDATE_PARTNER = """
 UPDATE partners SET name = $2, email = $3, email_canonical = $4, code_prefix = $5, support_email = $6, updated_at = $7,
@@ -67,9 +78,9 @@ FIND_BY_EMAIL = "SELECT id FROM partners WHERE program_id = $1 AND email_canonic
 REVOKE_KEYS = "UPDATE api_keys SET revoked_at = $3 WHERE program_id = $1 AND partner_id = $2 AND revoked_at IS NULL"
 
 
-async def taken_prefixes(connection: Connection, program_id: uuid.UUID, stem: str) -> Collection[str]:
-    """Return the canonical forms of a program's prefixes that start with the given one."""
-    return {row["canonical"] for row in await connection.fetch(TAKEN_PREFIXES, program_id, stem)}
+async def taken_prefixes(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> Collection[str]:
+    """Return which of these canonical forms are those of a program's prefixes."""
+    return {row["canonical"] for row in await connection.fetch(TAKEN_PREFIXES, program_id, list(canonicals))}
 
 
 async def is_prefix_taken(connection: Connection, partner: Partner) -> bool:
@@ -120,10 +131,14 @@ async def list_partners(
     status: PartnerStatus | None,
     email: str | None,
     limit: int,
-) -> list[Partner]:
+) -> Page[Partner]:
     """Read up to `limit` partners, newest first, older than `after`; `email` in any spelling."""
     canonical = canonical_email(email) if email is not None else None
-    return [_partner(row) for row in await connection.fetch(LIST_PARTNERS, program_id, after, status, canonical, limit)]
+    bound = limit + 1 if status is None else max(SCANNED_PER_PAGE, limit + 1)
+    rows = await connection.fetch(LIST_PARTNERS, program_id, after or LAST_ID, status, canonical, limit + 1, bound)
+    page = page_of_ids(rows, limit)
+    found = await read_partners(connection, program_id, page.items)
+    return Page([found[partner_id] for partner_id in page.items], page.next_after)
 
 
 async def update_partner(connection: Connection, partner: Partner) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.codes.domain.programs import Program, ProgramSettings
+from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 
 INSERT_PROGRAM = """
@@ -31,7 +32,7 @@ FROM programs WHERE id = $1 FOR NO KEY UPDATE
 LIST_PROGRAMS = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
        webhook_attributes, created_at, updated_at
-FROM programs WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+FROM programs WHERE id < $1 ORDER BY id DESC LIMIT $2
 """
 UPDATE_PROGRAM = """
 UPDATE programs SET name = $2, currency = $3, timezone = $4, link_url = $5, support_email = $6, code_length = $7,
@@ -60,7 +61,7 @@ async def lock_program(connection: Connection, program_id: uuid.UUID) -> Program
 
 async def list_programs(connection: Connection, after: uuid.UUID | None, limit: int) -> list[Program]:
     """Read up to `limit` programs, newest first, older than `after`."""
-    return [_program(*row) for row in await connection.fetch(LIST_PROGRAMS, after, limit)]
+    return [_program(*row) for row in await connection.fetch(LIST_PROGRAMS, after or LAST_ID, limit)]
 
 
 async def update_program(

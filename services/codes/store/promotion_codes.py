@@ -11,12 +11,10 @@ import asyncpg
 import orjson
 
 from services.codes.domain.errors import CodeTaken, ExternalIdTaken
+from services.codes.domain.pages import Page
 from services.codes.domain.promotion_codes import PromotionCode
+from services.codes.store.pages import LAST_ID, MOST_COUPONS, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
-
-# A page that is filtered by what no index knows looks at a bounded number of codes; see `store.codes`.
-SCANNED_PER_PAGE = 1_000
-_LAST_ID = uuid.UUID(int=2**128 - 1)
 
 # A string that is taken is no error here: a generated one is made anew.
 INSERT_CODE = """
@@ -43,8 +41,8 @@ READ_CODES = """
 SELECT c.id, c.program_id, c.coupon_id, c.partner_id, c.code, c.canonical, c.external_id, c.is_active,
        c.is_auto_generated, c.starts_at, c.expires_at, c.redemption_limit, c.is_first_order_only, c.minimum_minor,
        c.minimum_currency, c.is_limited_to_customer, c.customer_id, c.customer_name, c.is_limited_to_partner,
-       c.commission_hundredths, c.batch_id, c.metadata, c.times_redeemed, c.last_redeemed_at, c.created_at,
-       c.updated_at, c.archived_at
+       c.commission_hundredths, c.batch_id, c.created_by_key_id, c.metadata, c.times_redeemed, c.last_redeemed_at,
+       c.created_at, c.updated_at, c.archived_at
 FROM promotion_codes c WHERE c.program_id = $1 AND c.id = ANY ($2::uuid[]) ORDER BY c.id DESC
 """
 FIND_BY_CANONICAL = """
@@ -78,7 +76,9 @@ UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
 """
 # Of a partner: for one coupon, or for those that the index leads to from one to the next; of each its newest, then the
-# newest of all. What that costs grows with the number of the partner's coupons, never with that of its codes.
+# newest of all: what is older than the last that was looked at of a coupon with more is left to the next page. A
+# partner with codes of very many coupons is looked for among its program's codes instead, so that what a page costs
+# grows neither with the number of its coupons nor with that of its codes.
 LIST_OF_PARTNER = """
 WITH RECURSIVE coupon AS (
     (SELECT $2::uuid AS coupon_id WHERE $2::uuid IS NOT NULL
@@ -91,22 +91,37 @@ WITH RECURSIVE coupon AS (
             WHERE (c.partner_id, c.coupon_id) > ($1, k.coupon_id) AND c.partner_id <= $1 AND c.archived_at IS NULL
             ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL AND $2::uuid IS NULL
-), scanned AS (
-    SELECT c.id
-    FROM coupon k CROSS JOIN LATERAL (
-        SELECT id FROM promotion_codes
-        WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $3) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
-          AND partner_id IS NOT NULL AND archived_at IS NULL
-        ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT $7) c
-    ORDER BY c.id DESC LIMIT $7
+), few AS MATERIALIZED (
+    SELECT coupon_id FROM coupon WHERE coupon_id IS NOT NULL LIMIT $9 + 1
+), share AS MATERIALIZED (
+    SELECT greatest($5::bigint + $6, $7::bigint / greatest(1, count(*))) AS size FROM few
+), scanned AS MATERIALIZED (
+    SELECT c.id, true AS is_own, c.place = (SELECT size FROM share) AS is_last
+    FROM few k CROSS JOIN LATERAL (
+        SELECT id, row_number() OVER (ORDER BY id DESC) AS place FROM (
+            SELECT id FROM promotion_codes
+            WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $3) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+              AND partner_id IS NOT NULL AND archived_at IS NULL
+            ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT (SELECT size FROM share)) n) c
+    WHERE (SELECT count(*) FROM few) <= $9
+    UNION ALL
+    SELECT id, is_own, place = greatest($5::bigint + $6, $10) FROM (
+        SELECT id, is_own, row_number() OVER (ORDER BY id DESC) AS place FROM (
+            SELECT id, partner_id IS NOT DISTINCT FROM $1 AS is_own FROM promotion_codes
+            WHERE (SELECT count(*) FROM few) > $9 AND (program_id, id) < ($8, $3) AND program_id >= $8
+              AND archived_at IS NULL
+            ORDER BY program_id DESC, id DESC LIMIT greatest($5::bigint + $6, $10)) n) c
+), mark AS MATERIALIZED (
+    SELECT id FROM scanned WHERE is_last ORDER BY id DESC LIMIT 1
 ), chosen AS (
     SELECT s.id FROM scanned s
-    WHERE $4::boolean IS NULL OR (SELECT c.is_active FROM promotion_codes c WHERE c.id = s.id) = $4
+    WHERE s.is_own AND NOT EXISTS (SELECT FROM mark m WHERE s.id < m.id)
+      AND ($4::boolean IS NULL OR (SELECT c.is_active FROM promotion_codes c WHERE c.id = s.id) = $4)
     ORDER BY s.id DESC OFFSET $5 LIMIT $6
 )
 SELECT id, false AS is_mark FROM chosen
 UNION ALL
-SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $7
+SELECT id, true FROM mark
 """
 LIST_OF_CUSTOMER = """
 WITH scanned AS (
@@ -152,7 +167,7 @@ class Part:
     limit: int
 
 
-async def insert_code(connection: Connection, code: PromotionCode, key_id: uuid.UUID | None) -> bool:
+async def insert_code(connection: Connection, code: PromotionCode) -> bool:
     """Write a code; False if its string is taken. Raises ExternalIdTaken."""
     with _translated(code):
         found = await connection.fetchval(
@@ -163,7 +178,7 @@ async def insert_code(connection: Connection, code: PromotionCode, key_id: uuid.
             code.created_at,
             code.updated_at,
             code.is_auto_generated,
-            key_id,
+            code.created_by_key_id,
             *_changeable(code),
         )
     return found is not None
@@ -208,24 +223,23 @@ async def find_by_external_id(connection: Connection, program_id: uuid.UUID, ext
 
 async def list_ids(
     connection: Connection, wanted: Wanted, part: Part, scanned: int = SCANNED_PER_PAGE
-) -> tuple[list[uuid.UUID], uuid.UUID | None]:
-    """Find the codes of one part of a list, newest first, and after which id to go on; None at the end."""
+) -> Page[uuid.UUID]:
+    """Find the codes of one part of a list, newest first."""
     enough = part.offset + part.limit + 1
     is_exact = wanted.is_active is None and wanted.customer_id is None
     bound = enough if is_exact else max(scanned, enough)
-    place = (part.after or _LAST_ID, wanted.is_active, part.offset, part.limit + 1, bound)
+    place = (part.after or LAST_ID, wanted.is_active, part.offset, part.limit + 1, bound)
     if wanted.customer_id is not None:
         rows = await connection.fetch(
             LIST_OF_CUSTOMER, wanted.program_id, wanted.customer_id, *place, wanted.coupon_id, wanted.partner_id
         )
     elif wanted.partner_id is not None:
-        rows = await connection.fetch(LIST_OF_PARTNER, wanted.partner_id, wanted.coupon_id, *place)
+        rows = await connection.fetch(
+            LIST_OF_PARTNER, wanted.partner_id, wanted.coupon_id, *place, wanted.program_id, MOST_COUPONS, scanned
+        )
     else:
         rows = await connection.fetch(LIST_OF_PROGRAM, wanted.program_id, wanted.coupon_id, *place)
-    ids = sorted((row["id"] for row in rows if not row["is_mark"]), reverse=True)
-    if len(ids) > part.limit:
-        return ids[: part.limit], ids[part.limit - 1]
-    return ids, next((row["id"] for row in rows if row["is_mark"]), None)
+    return page_of_ids(rows, part.limit)
 
 
 async def newest_of_coupons(

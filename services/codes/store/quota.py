@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 from services.codes.domain.quota import LedgerEntry, Quota
+from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 
 MOVE_QUOTA = """
@@ -14,10 +15,11 @@ WITH entry AS (
 UPDATE partners SET quota_granted = $2, quota_adjusted = $3, quota_minted = $4, quota_refunded = $5
 FROM entry WHERE id = entry.partner_id
 """
+# Why by bounds is said in `store.promotion_codes`.
 LIST_LEDGER = """
 SELECT id, kind, amount, code_ids, actor, reason, created_at
-FROM quota_ledger WHERE partner_id = $1 AND ($2::uuid IS NULL OR id < $2)
-ORDER BY id DESC LIMIT $3
+FROM quota_ledger WHERE (partner_id, id) < ($1, $2) AND partner_id >= $1
+ORDER BY partner_id DESC, id DESC LIMIT $3
 """
 
 
@@ -43,4 +45,4 @@ async def list_ledger(
     connection: Connection, partner_id: uuid.UUID, after: uuid.UUID | None, limit: int
 ) -> Sequence[LedgerEntry]:
     """Read up to `limit` movements, newest first, older than `after`."""
-    return [LedgerEntry(*row) for row in await connection.fetch(LIST_LEDGER, partner_id, after, limit)]
+    return [LedgerEntry(*row) for row in await connection.fetch(LIST_LEDGER, partner_id, after or LAST_ID, limit)]

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.codes.domain.code_selection import CodeSelection, SelectedCode
+from services.codes.domain.code_selection import FIRST_ID, CodeSelection, SelectedCode
 from shared.database.pool import Connection
 
 # The ways not taken and the parameters that are null drop out of a plan made for them; a plan for any parameters would
 # have to keep them all.
 PLAN_FOR_THESE = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
+# Why by bounds and not by equal signs is said in `store.promotion_codes`.
 NEXT_COUPON = """
-SELECT id, uuid_code FROM coupons
-WHERE program_id = $1 AND ($2::uuid IS NULL OR id >= $2) AND ($3::uuid IS NULL OR id = $3)
-ORDER BY id LIMIT 1
+(SELECT id, uuid_code FROM coupons WHERE $3::uuid IS NOT NULL AND id = $3 AND program_id = $1 AND id >= $2)
+UNION ALL
+(SELECT id, uuid_code FROM coupons
+ WHERE $3::uuid IS NULL AND (program_id, id) >= ($1, $2) AND program_id <= $1 ORDER BY program_id, id LIMIT 1)
 """
 # One of the ways is taken, by the narrowest of what is asked for. Why by bounds and not by equal signs is said in
 # `store.promotion_codes`; of a string or an external id there is one live code at most.
@@ -97,7 +99,7 @@ async def next_coupon(
     connection: Connection, program_id: uuid.UUID, start: uuid.UUID | None, only: uuid.UUID | None
 ) -> tuple[uuid.UUID, str] | None:
     """Return id and `uuid_code` of the first coupon from an id on, archived ones too; None behind the last."""
-    row = await connection.fetchrow(NEXT_COUPON, program_id, start, only)
+    row = await connection.fetchrow(NEXT_COUPON, program_id, start or FIRST_ID, only)
     return (row["id"], row["uuid_code"]) if row else None
 
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from services.codes.domain.access import Actor
 from services.codes.domain.bulk import BulkDraft, bulk_of, bulk_spec
@@ -18,6 +19,17 @@ from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
+# How many stretches of a thousand codes, or coupons of which none fits, a request looks at to count.
+MOST_STRETCHES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many codes are meant; without `is_whole` that many at least."""
+
+    matched: int
+    is_whole: bool
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeManyCodes:
@@ -29,21 +41,22 @@ class ChangeManyCodes:
     new_id: Callable[[], uuid.UUID]
     wake: Callable[[], None]
 
-    async def count(self, program_id: uuid.UUID, draft: BulkDraft) -> int:
-        """Return how many codes the action would look at; raises Missing or NoSuchPartner."""
+    async def count(self, program_id: uuid.UUID, draft: BulkDraft) -> Counted:
+        """Count the codes that the action would look at, as far as a request can; raises Missing or NoSuchPartner."""
         async with self.database.connection() as connection:
             draft = await self._checked(connection, program_id, draft, self.clock())
             if draft.ids is not None:
-                return len(await bulk_codes.find_codes(connection, draft.ids, program_id))
+                return Counted(len(await bulk_codes.find_codes(connection, draft.ids, program_id)), is_whole=True)
         counted = 0
         place: Place | None = None
-        while True:
+        for _ in range(MOST_STRETCHES):
             async with self.database.transaction() as connection:
                 stretch = await next_stretch(connection, program_id, draft.selection, place)
             counted += len(stretch.ids)
             place = stretch.following
             if place is None:
-                return counted
+                return Counted(counted, is_whole=True)
+        return Counted(counted, is_whole=False)
 
     async def __call__(
         self,

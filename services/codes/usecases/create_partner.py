@@ -47,10 +47,12 @@ class CreatePartner:
     async def _with_free_prefix(
         self, connection: Connection, program_id: uuid.UUID, draft: PartnerDraft, now: datetime
     ) -> Partner:
-        stem = canonical_code(next(derived_prefixes(draft.name)))
+        derived = {canonical_code(prefix): prefix for prefix in derived_prefixes(draft.name)}
         for _ in range(_ATTEMPTS):
-            taken = await partners.taken_prefixes(connection, program_id, stem)
-            prefix = next(prefix for prefix in derived_prefixes(draft.name) if canonical_code(prefix) not in taken)
+            taken = await partners.taken_prefixes(connection, program_id, derived.keys())
+            prefix = next((prefix for canonical, prefix in derived.items() if canonical not in taken), None)
+            if prefix is None:
+                raise PrefixTaken
             partner = self._partner(program_id, draft, prefix, now)
             if await partners.insert_partner(connection, partner):
                 return partner

@@ -92,13 +92,13 @@ class CodeMaker:
     async def _written(self, draft: CodeDraft, members: Mapping[str, Any], partner: Partner | None) -> PromotionCode:
         if draft.code is not None:
             code = self._code(draft.code, members, partner, is_auto_generated=False)
-            if not await promotion_codes.insert_code(self.connection, code, self.actor.key_id):
+            if not await promotion_codes.insert_code(self.connection, code):
                 raise CodeTaken(draft.code)
             return code
         form = draft.form(self.program.settings, self.coupon, partner)
         for text in self._texts(form):
             code = self._code(text, members, partner, is_auto_generated=True)
-            if await promotion_codes.insert_code(self.connection, code, self.actor.key_id):
+            if await promotion_codes.insert_code(self.connection, code):
                 return code
         raise NoFreeCode
 
@@ -128,6 +128,7 @@ class CodeMaker:
             partner_id=partner.id if partner else None,
             code=text,
             canonical=canonical_code(text),
+            created_by_key_id=self.actor.key_id,
             created_at=self.now,
             updated_at=self.now,
             **{"is_auto_generated": is_auto_generated, **members},

@@ -7,6 +7,7 @@ from typing import Final
 
 from services.codes.domain.coupons import Coupon, CouponFilter, CouponRef
 from services.codes.domain.errors import Missing
+from services.codes.domain.pages import Page
 from services.codes.domain.promotion_codes import ShownCoupon
 from services.codes.store import coupons, promotion_codes
 from shared.database.pool import Connection, Database
@@ -23,11 +24,14 @@ class ReadCoupons:
 
     async def __call__(
         self, program_id: uuid.UUID, wanted: CouponFilter, after: uuid.UUID | None, offset: int, limit: int
-    ) -> list[ShownCoupon]:
-        """Return up to `limit` live coupons, newest first, older than `after`, without the first `offset`."""
+    ) -> Page[ShownCoupon]:
+        """Return up to `limit` live coupons, newest first, older than `after`, without the first `offset`.
+
+        A page by `is_active` may be short before the end.
+        """
         async with self.database.connection() as connection:
-            found = await coupons.list_coupons(connection, program_id, wanted, after, offset, limit)
-            return await with_codes(connection, program_id, found)
+            page = await coupons.list_coupons(connection, program_id, wanted, after, offset, limit)
+            return Page(await with_codes(connection, program_id, page.items), page.next_after)
 
     async def one(self, program_id: uuid.UUID, ref: CouponRef) -> ShownCoupon:
         """Return one coupon, by its id even if it is archived; raises Missing."""

@@ -1,11 +1,11 @@
 """Reads jobs."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.codes.domain.errors import Missing
 from services.codes.domain.jobs import Job, JobKind, JobState
+from services.codes.domain.pages import Page
 from services.codes.store import jobs
 from shared.database.pool import Database
 
@@ -18,8 +18,8 @@ class ReadJobs:
 
     async def __call__(
         self, program_id: uuid.UUID, after: uuid.UUID | None, limit: int, kind: JobKind | None, state: JobState | None
-    ) -> Sequence[Job]:
-        """Return up to `limit` jobs, newest first, older than `after`."""
+    ) -> Page[Job]:
+        """Return up to `limit` jobs, newest first, older than `after`; a page by kind or state may be short."""
         async with self.database.connection() as connection:
             return await jobs.list_jobs(connection, program_id, after, kind, state, limit)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from services.codes.domain.access import Actor
 from services.codes.domain.errors import Missing
+from services.codes.domain.pages import Page
 from services.codes.domain.partners import Partner, PartnerStatus
 from services.codes.store import partners
 from shared.database.pool import Database
@@ -23,8 +24,8 @@ class ReadPartners:
         limit: int,
         status: PartnerStatus | None = None,
         email: str | None = None,
-    ) -> list[Partner]:
-        """Return up to `limit` partners, newest first, older than `after`."""
+    ) -> Page[Partner]:
+        """Return up to `limit` partners, newest first, older than `after`; a page by status may be short."""
         async with self.database.connection() as connection:
             return await partners.list_partners(connection, program_id, after, status, email, limit)
 

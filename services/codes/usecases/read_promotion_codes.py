@@ -33,9 +33,9 @@ class ReadPromotionCodes:
             names = await _resolved(connection, program_id, wanted)
             if names is None:
                 return CodesPage([], None)
-            ids, next_after = await promotion_codes.list_ids(connection, names, Part(after, offset, limit))
-            codes = await promotion_codes.read_codes(connection, program_id, ids)
-            return CodesPage(await with_owners(connection, program_id, codes), next_after)
+            page = await promotion_codes.list_ids(connection, names, Part(after, offset, limit))
+            codes = await promotion_codes.read_codes(connection, program_id, page.items)
+            return CodesPage(await with_owners(connection, program_id, codes), page.next_after)
 
     async def one(self, program_id: uuid.UUID, ref: CodeRef) -> ShownCode:
         """Return one code, by its id even if it is archived; raises Missing."""

@@ -43,8 +43,8 @@ from shared.web import (
     Text,
     data_response,
     decode_cursor,
+    encode_cursor,
     invalid_field,
-    next_cursor,
     page_response,
     respond,
 )
@@ -222,9 +222,9 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
         query.occurred_before,
         customer,
     )
-    found = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit + 1)
-    shown = [redemption_data(redemption) for redemption in found[: query.limit]]
-    return page_response(list(shown), next_cursor(found, query.limit, "occurred_at", "id"))
+    page = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit)
+    shown = [redemption_data(redemption) for redemption in page.redemptions]
+    return page_response(shown, None if page.next_after is None else encode_cursor(*page.next_after))
 
 
 def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UUID | None:
@@ -281,6 +281,8 @@ ROUTES: Final = (
         path="/v1/redemptions",
         handler=list_redemptions,
         summary="List redemptions",
+        description="The latest first. Where a filter leaves out much, a page can be short, or empty, without being "
+        "the last: go on while there is a `meta.next_cursor`.",
         tag="checkout",
         security="bearer",
         scope=("checkout", "manage"),

@@ -4,6 +4,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
+
+from services.redemption.domain.books import Redemption
+
+Place: TypeAlias = tuple[datetime, uuid.UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +24,11 @@ class RedemptionFilter:
     occurred_from: datetime | None = None
     occurred_before: datetime | None = None
     customer_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionPage:
+    """Redemptions, the latest first, and after which to go on; None at the end. A page can be short before that."""
+
+    redemptions: Sequence[Redemption]
+    next_after: Place | None

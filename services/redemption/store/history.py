@@ -13,7 +13,9 @@ SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_reason, d.has_refunds
        d.reserved_until
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT d.* FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
+    SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_reason, d.has_refunds, d.reservation_id, d.reserved_at,
+           d.reserved_until
+    FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
 """
 # The columns are the members of Redemption, in their order.
 READ_REDEMPTIONS = """
@@ -24,7 +26,12 @@ SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon
        d.terms
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT r.* FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
+    SELECT r.id, r.program_id, r.order_ref, r.canonical, r.code, r.code_id, r.coupon_id, r.partner_id, r.customer_id,
+           r.customer_key, r.discount_type, r.percent_hundredths, r.amount_minor, r.discount_minor, r.currency,
+           r.subtotal_minor, r.commission_hundredths, r.commission_minor, r.discount_ends_at, r.release_policy,
+           r.release_until, r.occurred_at, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason, r.terms,
+           r.decided_at
+    FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
 ORDER BY d.decided_at, d.canonical
 """
 READ_HOLDS = """
@@ -32,13 +39,16 @@ SELECT h.program_id, h.order_ref, h.canonical, h.code, h.code_id, h.coupon_id, h
        h.currency
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT h.* FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
+    SELECT h.program_id, h.order_ref, h.canonical, h.code, h.code_id, h.coupon_id, h.customer_key, h.discount_minor,
+           h.currency
+    FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
 """
 READ_REFUNDS = """
 SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.occurred_at
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT f.* FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
+    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.occurred_at FROM refunds f
+    WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
 ORDER BY r.occurred_at, r.id
 """
 FIND_RESERVATIONS = """

@@ -25,8 +25,8 @@ COUPON_LOCK_BUCKETS = 256
 # names; OFFSET 0 keeps the lookups one by one.
 LOCK = """
 WITH fresh_order AS (
-    INSERT INTO orders (program_id, order_ref, created_at)
-    SELECT program_id, order_ref, $5 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+    INSERT INTO orders (program_id, order_ref, created_at, touched_at)
+    SELECT program_id, order_ref, $5, NULL FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
     ORDER BY program_id, order_ref
     ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = orders.created_at WHERE false
     RETURNING program_id, order_ref

@@ -68,18 +68,25 @@ SELECT * FROM unnest($5::uuid[], $6::text[], $7::timestamptz[], $8::int[], $9::i
 ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 """
 FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])"
+# What was touched is looked at again when that is long ago; see `store.retention`.
 WRITE_ORDERS = """
-INSERT INTO orders (program_id, order_ref, created_at, cancelled_at, cancel_reason, has_refunds, reservation_id,
-                    reserved_at, reserved_until)
-SELECT u.program_id, u.order_ref, $9, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id, u.reserved_at,
-       u.reserved_until
+INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
+                    reservation_id, reserved_at, reserved_until)
+SELECT u.program_id, u.order_ref, $9, $9, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
+       u.reserved_at, u.reserved_until
 FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[], $7::timestamptz[],
             $8::timestamptz[])
     AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until)
 ON CONFLICT (program_id, order_ref) DO UPDATE
 SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
     reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
-    reserved_until = excluded.reserved_until
+    reserved_until = excluded.reserved_until, touched_at = excluded.touched_at
+"""
+# The two arrays are no join, as for holds.
+DELETE_IDLE_ORDERS = """
+DELETE FROM orders d USING unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+WHERE d.program_id = ANY ($1::uuid[]) AND d.order_ref = ANY ($2::text[])
+  AND d.program_id = o.program_id AND d.order_ref = o.order_ref
 """
 # The two arrays are no join: they make the index the way to the rows, however small the table looks.
 DELETE_HOLDS = """
@@ -238,6 +245,11 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
     ]
     if holds:
         await connection.execute(INSERT_HOLDS, *_columns(holds, 10))
+
+
+async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey]) -> None:
+    """Remove the rows of orders that this transaction has made and of which nothing came: who waits makes its own."""
+    await connection.execute(DELETE_IDLE_ORDERS, [key[0] for key in orders], [key[1] for key in orders])
 
 
 async def insert_refunds(connection: Connection, rows: Sequence[RefundRow], recorded_at: datetime) -> None:

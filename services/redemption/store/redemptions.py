@@ -6,8 +6,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 from services.redemption.domain.books import HeldCode, Redemption, Reservation
-from services.redemption.domain.listing import RedemptionFilter
-from shared.database.pool import Connection
+from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
+from shared.database.pool import Connection, affected
+
+# How many redemptions a page looks at if not all of them are wanted, and how many codes of one string it is made of.
+SCANNED_PER_PAGE: Final = 2_000
+MOST_CODES: Final = 100
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_FIRST_ID: Final = uuid.UUID(int=0)
+_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 # The columns are the members of Redemption, in their order.
 READ_REDEMPTIONS = """
@@ -18,80 +26,102 @@ SELECT id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_i
 FROM redemptions WHERE id = ANY ($2::uuid[]) AND program_id = $1
 ORDER BY occurred_at DESC, id DESC
 """
-# One statement per way to the rows, each with an index that gives them in order; what else is asked for is filtered.
-# The parameters are the same for all.
-LIST_OF_ORDER = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND order_ref = $2
-  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
-  AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
-  AND ($7::timestamptz IS NULL OR occurred_at >= $7) AND ($8::timestamptz IS NULL OR occurred_at < $8)
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-LIST_OF_CODES = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
-  AND code_id = ANY ($3::uuid[]) AND ($4::uuid IS NULL OR coupon_id = $4)
-  AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
-  AND ($7::timestamptz IS NULL OR occurred_at >= $7) AND ($8::timestamptz IS NULL OR occurred_at < $8)
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-LIST_OF_CUSTOMER = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
-  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
-  AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
-  AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND customer_key = $12::text
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-LIST_OF_COUPON = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
-  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND coupon_id = $4::uuid
-  AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
-  AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-LIST_OF_PARTNER = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
-  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
-  AND partner_id = $5::uuid AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
-  AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-LIST_OF_VOIDED = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
-  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
-  AND ($5::uuid IS NULL OR partner_id = $5) AND voided_at IS NOT NULL AND $6::boolean
-  AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-LIST_OF_PROGRAM = """
-SELECT id FROM redemptions
-WHERE program_id = $1 AND ($2::text IS NULL OR order_ref = $2)
-  AND ($3::uuid[] IS NULL OR code_id = ANY ($3)) AND ($4::uuid IS NULL OR coupon_id = $4)
-  AND ($5::uuid IS NULL OR partner_id = $5) AND ($6::boolean IS NULL OR (voided_at IS NOT NULL) = $6)
-  AND occurred_at >= coalesce($7::timestamptz, '-infinity') AND occurred_at < coalesce($8::timestamptz, 'infinity')
-  AND (occurred_at, id) < ($9::timestamptz, $10::uuid) AND ($12::text IS NULL OR customer_key = $12)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
-"""
-# An archived coupon leaves its uuid_code to others: what bears it now comes first, then what bore it last. A coupon is
-# found by any of its codes; without one there is nothing to list.
-FIND_COUPON = """
-(SELECT coupon_id FROM codes.redeemable_v1
- WHERE program_id = $1 AND coupon_uuid_code = $2 AND coupon_archived_at IS NULL AND code_archived_at IS NULL LIMIT 1)
+# One of the ways is taken, by the narrowest of what is asked for, along an index that gives the order; the others are
+# not even begun. A page looks at a bounded number of redemptions, whatever is asked for: it can be short, or empty,
+# without being the last. The last row, a mark, says from where to go on.
+#
+# Bounds instead of an equal sign and an order that names every column of the index: else a kept plan might go down
+# another index, through what is not asked for. A coupon or a partner is of one program, so one of its redemptions tells
+# whether it is this one; another's are not even looked at.
+LIST_REDEMPTIONS = """
+WITH scanned AS MATERIALIZED (
+    (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM (
+        SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+        WHERE $12 = 'order' AND program_id = $1 AND order_ref = $2 OFFSET 0) of_order
+     WHERE occurred_at >= $6 AND (occurred_at, id) < ($7, $8)
+     ORDER BY occurred_at DESC, id DESC LIMIT $10)
+    UNION ALL
+    (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+     WHERE $12 = 'customer' AND (program_id, customer_key, occurred_at, id) < ($1, $11, $7, $8)
+       AND (program_id, customer_key, occurred_at) >= ($1, $11, $6) AND customer_key IS NOT NULL
+     ORDER BY program_id DESC, customer_key DESC, occurred_at DESC, id DESC LIMIT $10)
+    UNION ALL
+    (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+     WHERE $12 = 'coupon' AND (coupon_id, occurred_at, id) < ($3, $7, $8) AND (coupon_id, occurred_at) >= ($3, $6)
+       AND $1 = (SELECT program_id FROM redemptions WHERE coupon_id >= $3 AND coupon_id <= $3
+                 ORDER BY coupon_id, occurred_at, id LIMIT 1)
+     ORDER BY coupon_id DESC, occurred_at DESC, id DESC LIMIT $10)
+    UNION ALL
+    (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+     WHERE $12 = 'partner' AND (partner_id, occurred_at, id) < ($4, $7, $8) AND (partner_id, occurred_at) >= ($4, $6)
+       AND partner_id IS NOT NULL
+       AND $1 = (SELECT program_id FROM redemptions WHERE partner_id >= $4 AND partner_id <= $4
+                 ORDER BY partner_id, occurred_at, id LIMIT 1)
+     ORDER BY partner_id DESC, occurred_at DESC, id DESC LIMIT $10)
+    UNION ALL
+    (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+     WHERE $12 = 'voided' AND (program_id, occurred_at, id) < ($1, $7, $8) AND (program_id, occurred_at) >= ($1, $6)
+       AND voided_at IS NOT NULL
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $10)
+    UNION ALL
+    (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+     WHERE $12 = 'program' AND (program_id, occurred_at, id) < ($1, $7, $8) AND (program_id, occurred_at) >= ($1, $6)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $10)
+), chosen AS (
+    SELECT id, occurred_at FROM scanned
+    WHERE ($2::text IS NULL OR order_ref = $2) AND ($3::uuid IS NULL OR coupon_id = $3)
+      AND ($4::uuid IS NULL OR partner_id = $4) AND ($5::boolean IS NULL OR (voided_at IS NOT NULL) = $5)
+      AND ($11::text IS NULL OR customer_key = $11) AND ($13::uuid[] IS NULL OR code_id = ANY ($13))
+    ORDER BY occurred_at DESC, id DESC LIMIT $9
+), mark AS (
+    SELECT id, occurred_at FROM scanned ORDER BY occurred_at, id LIMIT 1
+)
+SELECT id, occurred_at, false AS is_mark FROM chosen
 UNION ALL
-(SELECT coupon_id FROM codes.redeemable_v1
- WHERE program_id = $1 AND coupon_uuid_code = $2 AND code_archived_at IS NOT NULL
- ORDER BY coupon_archived_at DESC NULLS FIRST LIMIT 1)
+SELECT id, occurred_at, true FROM mark WHERE (SELECT count(*) FROM scanned) = $10
+"""
+# Of the codes that bear, or bore, a string: an equal share of what is looked at for each, but a page at least. What is
+# older than the last that was looked at of any code with more is left to the next page.
+LIST_OF_CODES = """
+WITH share AS MATERIALIZED (
+    SELECT greatest($8::bigint, $9::bigint / greatest(1, cardinality($11::uuid[]))) AS size
+), scanned AS MATERIALIZED (
+    SELECT f.* FROM unnest($11::uuid[]) AS c (id) CROSS JOIN LATERAL (
+        SELECT id, order_ref, coupon_id, partner_id, customer_key, voided_at, occurred_at,
+               row_number() OVER (ORDER BY occurred_at DESC, id DESC) AS place
+        FROM (SELECT id, order_ref, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
+              WHERE (code_id, occurred_at, id) < (c.id, $6, $7) AND (code_id, occurred_at) >= (c.id, $5)
+              ORDER BY code_id DESC, occurred_at DESC, id DESC LIMIT (SELECT size FROM share)) AS newest) AS f
+), mark AS MATERIALIZED (
+    SELECT id, occurred_at FROM scanned WHERE place = (SELECT size FROM share)
+    ORDER BY occurred_at DESC, id DESC LIMIT 1
+), chosen AS (
+    SELECT s.id, s.occurred_at FROM scanned s
+    WHERE NOT EXISTS (SELECT FROM mark m WHERE (s.occurred_at, s.id) < (m.occurred_at, m.id))
+      AND ($1::text IS NULL OR order_ref = $1) AND ($2::uuid IS NULL OR coupon_id = $2)
+      AND ($3::uuid IS NULL OR partner_id = $3) AND ($4::boolean IS NULL OR (voided_at IS NOT NULL) = $4)
+      AND ($10::text IS NULL OR customer_key = $10)
+    ORDER BY s.occurred_at DESC, s.id DESC LIMIT $8
+)
+SELECT id, occurred_at, false AS is_mark FROM chosen
+UNION ALL
+SELECT id, occurred_at, true FROM mark
+"""
+# The live code of a string first, then those that bore it last.
+FIND_CODES = """
+(SELECT code_id FROM codes.redeemable_v1
+ WHERE program_id = $1 AND canonical = $2 AND code_archived_at IS NULL LIMIT $3)
+UNION ALL
+(SELECT code_id FROM codes.redeemable_v1
+ WHERE program_id = $1 AND canonical = $2 AND code_archived_at IS NOT NULL LIMIT $3)
+LIMIT $3
+"""
+# An archived coupon leaves its uuid_code to others: what bears it now comes first, then what bore it last.
+FIND_COUPON = """
+(SELECT coupon_id FROM codes.coupon_v1 WHERE program_id = $1 AND uuid_code = $2 AND archived_at IS NULL)
+UNION ALL
+(SELECT coupon_id FROM codes.coupon_v1 WHERE program_id = $1 AND uuid_code = $2 AND archived_at IS NOT NULL
+ ORDER BY archived_at DESC LIMIT 1)
 LIMIT 1
 """
 READ_RESERVATION = """
@@ -109,48 +139,45 @@ WHERE reservation_id = $2 AND program_id = $1
 RETURNING order_ref
 """
 DELETE_HOLDS = "DELETE FROM holds WHERE program_id = $1 AND order_ref = $2"
-# A purchase may be reported a day late, and what was reserved then still counts for it.
 FIND_OLD_RESERVATIONS = """
 SELECT program_id, reservation_id FROM orders WHERE reserved_until < $1
 ORDER BY reserved_until LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 
 
-_BEFORE_THE_FIRST: Final = (datetime.max.replace(tzinfo=UTC), uuid.UUID(int=2**128 - 1))
-
-
 async def list_redemptions(
-    connection: Connection, wanted: RedemptionFilter, last: tuple[datetime, uuid.UUID] | None, limit: int
-) -> list[Redemption]:
-    """Return redemptions after the last one of the page before, the latest first."""
+    connection: Connection, wanted: RedemptionFilter, last: Place | None, limit: int, scanned: int = SCANNED_PER_PAGE
+) -> RedemptionPage:
+    """Return up to `limit` redemptions after the last one of the page before, the latest first."""
+    way = _way(wanted)
+    bound = limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1)
     parameters = (
         wanted.program_id,
         wanted.order_ref,
-        wanted.code_ids,
         wanted.coupon_id,
         wanted.partner_id,
         wanted.is_voided,
-        wanted.occurred_from,
-        wanted.occurred_before,
-        *(last or _BEFORE_THE_FIRST),
-        limit,
+        wanted.occurred_from or _FIRST,
+        *_before(wanted, last),
+        limit + 1,
+        bound,
         wanted.customer_key,
     )
-    if wanted.order_ref is not None:
-        rows = await connection.fetch(LIST_OF_ORDER, *parameters)
-    elif wanted.code_ids is not None:
-        rows = await connection.fetch(LIST_OF_CODES, *parameters)
-    elif wanted.customer_key is not None:
-        rows = await connection.fetch(LIST_OF_CUSTOMER, *parameters)
-    elif wanted.coupon_id is not None:
-        rows = await connection.fetch(LIST_OF_COUPON, *parameters)
-    elif wanted.partner_id is not None:
-        rows = await connection.fetch(LIST_OF_PARTNER, *parameters)
-    elif wanted.is_voided:
-        rows = await connection.fetch(LIST_OF_VOIDED, *parameters)
+    if way == "codes":
+        # Found by the program and the string, so they are the program's.
+        rows = await connection.fetch(LIST_OF_CODES, *parameters[1:], wanted.code_ids)
     else:
-        rows = await connection.fetch(LIST_OF_PROGRAM, *parameters)
-    return await read_redemptions(connection, wanted.program_id, [row["id"] for row in rows])
+        rows = await connection.fetch(LIST_REDEMPTIONS, *parameters, way, wanted.code_ids)
+    places = sorted(((row["occurred_at"], row["id"]) for row in rows if not row["is_mark"]), reverse=True)
+    found = await read_redemptions(connection, wanted.program_id, [place[1] for place in places[:limit]])
+    if len(places) > limit:
+        return RedemptionPage(found, places[limit - 1])
+    return RedemptionPage(found, next(((row["occurred_at"], row["id"]) for row in rows if row["is_mark"]), None))
+
+
+async def find_codes(connection: Connection, program_id: uuid.UUID, canonical: str) -> list[uuid.UUID]:
+    """Return the code that bears a string, and those that bore it, as far as they are not too many."""
+    return [row["code_id"] for row in await connection.fetch(FIND_CODES, program_id, canonical, MOST_CODES)]
 
 
 async def find_coupon(connection: Connection, program_id: uuid.UUID, uuid_code: str) -> uuid.UUID | None:
@@ -184,16 +211,53 @@ async def read_reservation(
 
 async def release_reservation(connection: Connection, program_id: uuid.UUID, reservation_id: uuid.UUID) -> bool:
     """End a reservation, inside a transaction; False if there is none."""
-    order_ref = await connection.fetchval(END_RESERVATION, program_id, reservation_id)
-    if order_ref is None:
-        return False
-    await connection.execute(DELETE_HOLDS, program_id, order_ref)
-    return True
+    return await _end(connection, program_id, reservation_id) is not None
 
 
 async def purge_reservations(connection: Connection, ended_before: datetime, limit: int) -> int:
-    """Remove reservations that ended long ago, inside a transaction, and return how many there were."""
-    old = await connection.fetch(FIND_OLD_RESERVATIONS, ended_before, limit)
-    for row in old:
-        await release_reservation(connection, row["program_id"], row["reservation_id"])
-    return len(old)
+    """Remove up to `limit` reservations that ended before a time; return how many holds, each has one at least.
+
+    Call inside a transaction.
+    """
+    holds = 0
+    for row in await connection.fetch(FIND_OLD_RESERVATIONS, ended_before, limit):
+        holds += await _end(connection, row["program_id"], row["reservation_id"]) or 0
+    return holds
+
+
+async def _end(connection: Connection, program_id: uuid.UUID, reservation_id: uuid.UUID) -> int | None:
+    order_ref = await connection.fetchval(END_RESERVATION, program_id, reservation_id)
+    if order_ref is None:
+        return None
+    return affected(await connection.execute(DELETE_HOLDS, program_id, order_ref))
+
+
+def _way(wanted: RedemptionFilter) -> str:
+    """Return what is looked along: the narrowest of what is asked for."""
+    ways = (
+        ("order", wanted.order_ref is not None),
+        ("codes", wanted.code_ids is not None),
+        ("customer", wanted.customer_key is not None),
+        ("coupon", wanted.coupon_id is not None),
+        ("partner", wanted.partner_id is not None),
+        ("voided", bool(wanted.is_voided)),
+    )
+    return next((way for way, is_asked_for in ways if is_asked_for), "program")
+
+
+def _is_all(wanted: RedemptionFilter, way: str) -> bool:
+    """Whether all that lies along the way is wanted, but for what the time leaves out."""
+    asked = {
+        "order": wanted.order_ref,
+        "codes": wanted.code_ids,
+        "customer": wanted.customer_key,
+        "coupon": wanted.coupon_id,
+        "partner": wanted.partner_id,
+        "voided": wanted.is_voided,
+    }
+    return all(member is None or name == way for name, member in asked.items())
+
+
+def _before(wanted: RedemptionFilter, last: Place | None) -> Place:
+    end = (_LAST, _LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, _FIRST_ID)
+    return end if last is None else min(last, end)

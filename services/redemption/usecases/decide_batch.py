@@ -18,6 +18,7 @@ from services.redemption.store.locks import Locked, lock, lock_customers
 from services.redemption.store.outcomes import (
     CodeCountRow,
     CouponCountRow,
+    delete_idle_orders,
     insert_redemptions,
     insert_refunds,
     insert_rejections,
@@ -68,6 +69,8 @@ async def decide_batch(connection: Connection, asks: Sequence[Ask], now: datetim
     written = Written()
     outcomes = [_decide(ask, books, now, written) for ask in asks]
     await _write(connection, books, shelf, written, now)
+    if idle := _idle(locked, books, written):
+        await delete_idle_orders(connection, idle)
     return Decided(outcomes, written)
 
 
@@ -182,6 +185,16 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
         await insert_refunds(connection, written.refunds, now)
     if written.rejections:
         await insert_rejections(connection, written.rejections, now)
+
+
+def _idle(locked: Locked, books: Books, written: Written) -> list[OrderKey]:
+    """Return the orders whose rows were made for the lock alone: nothing is to be known of them later."""
+    redeemed = {(redemption.program_id, redemption.order_ref) for redemption in written.redemptions}
+    return [
+        order
+        for order in locked.fresh_orders - redeemed
+        if (book := books.orders.get(order)) is None or not book.is_moved
+    ]
 
 
 def _held_until(written: Written) -> dict[uuid.UUID, datetime]:

@@ -1,19 +1,18 @@
 """Shows redemptions: one, or a page of those that fit a filter."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.errors import Missing
-from services.redemption.domain.listing import RedemptionFilter
-from services.redemption.store import locks, redemptions
+from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
+from services.redemption.store import redemptions
 from shared.canonical import canonical_code
 from shared.database.pool import Connection, Database
 
 _ID_LENGTH: Final = 36
+_NOTHING: Final = RedemptionPage((), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,9 @@ class ReadRedemptions:
         wanted: RedemptionFilter,
         code: str | None,
         coupon: str | None,
-        last: tuple[datetime, uuid.UUID] | None,
+        last: Place | None,
         limit: int,
-    ) -> Sequence[Redemption]:
+    ) -> RedemptionPage:
         """Return up to so many redemptions after the last one, the latest first.
 
         `code` is taken in whatever spelling, `coupon` is an id or a uuid_code.
@@ -46,14 +45,15 @@ class ReadRedemptions:
             if coupon is not None:
                 coupon_id = await _coupon_id(connection, wanted.program_id, coupon)
                 if coupon_id is None:
-                    return []
+                    return _NOTHING
                 wanted = replace(wanted, coupon_id=coupon_id)
             if code is not None:
                 try:
-                    string = wanted.program_id, canonical_code(code)
+                    canonical = canonical_code(code)
                 except ValueError:
-                    return []
-                wanted = replace(wanted, code_ids=(await locks.find(connection, [string])).code_ids)
+                    return _NOTHING
+                code_ids = await redemptions.find_codes(connection, wanted.program_id, canonical)
+                wanted = replace(wanted, code_ids=code_ids)
             return await redemptions.list_redemptions(connection, wanted, last, limit)
 
 

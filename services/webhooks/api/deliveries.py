@@ -28,6 +28,7 @@ from services.webhooks.domain.deliveries import (
     attempt_of,
     message_id_of,
 )
+from services.webhooks.usecases.chosen_letters import Handled
 from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
 from shared.web import (
     Data,
@@ -40,11 +41,9 @@ from shared.web import (
     Route,
     Text,
     data_response,
-    encode_cursor,
     invalid_field,
     not_found,
-    page_of,
-    page_response,
+    page_after,
     respond,
 )
 
@@ -94,12 +93,12 @@ def _replayed(delivery_id: uuid.UUID) -> web.Response:
     return data_response(ReplayedData(id=str(delivery_id), status="pending"))
 
 
-def _purged(count: int) -> web.Response:
-    return data_response(PurgedData(purged=count))
+def _purged(handled: Handled) -> web.Response:
+    return data_response(PurgedData(purged=handled.count, is_whole=handled.is_whole))
 
 
-def _replayed_many(count: int) -> web.Response:
-    return data_response(ReplayedManyData(replayed=count))
+def _replayed_many(handled: Handled) -> web.Response:
+    return data_response(ReplayedManyData(replayed=handled.count, is_whole=handled.is_whole))
 
 
 async def list_deliveries(request: Request) -> web.StreamResponse:
@@ -122,8 +121,7 @@ async def _page(
         raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
     chosen = DeliveryFilter(endpoint_id, query.status, query.event_type, message_id, query.since, query.until)
     page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
-    cursor = encode_cursor(page.next_after) if page.next_after else None
-    return page_response([delivery_data(each) for each in page.deliveries], cursor)
+    return page_after([delivery_data(each) for each in page.deliveries], page.next_after)
 
 
 async def show_delivery(request: Request) -> web.StreamResponse:
@@ -150,11 +148,10 @@ async def show_attempt_by_id(request: Request) -> web.StreamResponse:
 
 
 async def _attempt(request: Request, delivery_id: uuid.UUID, number: int) -> web.StreamResponse:
-    found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
-    attempt = next((each for each in found.attempts if each.number == number), None)
-    if attempt is None:
+    found = await use_cases(request).read_deliveries.one(owner(request), delivery_id, number)
+    if not found.attempts:
         raise not_found()
-    return data_response(attempt_data(attempt))
+    return data_response(attempt_data(found.attempts[0]))
 
 
 async def retry(request: Request) -> web.StreamResponse:
@@ -190,10 +187,8 @@ async def list_dead_letters(request: Request) -> web.StreamResponse:
     """List dead letters, the newest deliveries first."""
     query = request.query(DeadLetterQuery)
     chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since, query.reason)
-    found = await use_cases(request).read_deliveries.dead_letters(
-        owner(request), chosen, query.last_id, query.limit + 1
-    )
-    return page_of(query, found, dead_letter_data)
+    page = await use_cases(request).read_deliveries.dead_letters(owner(request), chosen, query.last_id, query.limit)
+    return page_after([dead_letter_data(each) for each in page.letters], page.next_after)
 
 
 async def replay(request: Request) -> web.StreamResponse:
@@ -239,6 +234,10 @@ def _attempt_id(request: Request) -> tuple[uuid.UUID, int]:
 
 _COMMON: Final[dict[str, Any]] = COMMON
 _MISSING: Final = "No such delivery, or it belongs to somebody else"
+_MANY: Final = (
+    "Up to `limit`, the oldest first. `is_whole` is false where there may be more: ask again. What a filter finds only "
+    "far behind many others is found by a replay (`POST /v1/webhooks/replays`)."
+)
 _ATTEMPT_ID: Final = {"attempt_id": "The attempt's id, as in att_0190..._1."}
 _ATTEMPT_MISSING: Final = "No such delivery or attempt, or it belongs to somebody else"
 
@@ -349,6 +348,7 @@ ROUTES: Final = (
         path="/v1/webhooks/dead-letters",
         handler=list_dead_letters,
         summary="List dead letters",
+        description="A page can be short, or even empty, without being the last: go on while there is a next_cursor.",
         tag="dead letters",
         query=DeadLetterQuery,
         responses={200: Page[DeadLetterData]},
@@ -364,6 +364,7 @@ ROUTES: Final = (
         body_required=False,
         idempotent=True,
         responses={200: Data[ReplayedManyData]},
+        description=_MANY,
         examples={"request": {"event_type": "code.redeemed"}},
         **_COMMON,
     ),
@@ -377,6 +378,7 @@ ROUTES: Final = (
         body_required=False,
         idempotent=True,
         responses={200: Data[PurgedData]},
+        description=_MANY,
         examples={"request": {"reason": "endpoint_gone"}},
         **_COMMON,
     ),

@@ -51,7 +51,7 @@ from shared.web import (
     data_response,
     field_error,
     invalid_field,
-    page_of,
+    page_after,
     respond,
 )
 
@@ -197,15 +197,15 @@ async def create(request: Request) -> web.StreamResponse:
 async def list_all(request: Request) -> web.StreamResponse:
     """List endpoints, the newest first."""
     query = request.query(EndpointQuery)
-    found = await use_cases(request).read_endpoints.page(
+    page = await use_cases(request).read_endpoints.page(
         owner(request),
         status=query.status,
         event_type=query.event_type,
         uid=query.uid,
         before=query.last_id,
-        limit=query.limit + 1,
+        limit=query.limit,
     )
-    return page_of(query, found, endpoint_data)
+    return page_after([endpoint_data(each) for each in page.endpoints], page.next_after)
 
 
 async def show(request: Request) -> web.StreamResponse:

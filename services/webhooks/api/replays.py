@@ -28,7 +28,7 @@ from shared.web import (
     Route,
     Text,
     data_response,
-    page_of,
+    page_after,
     respond,
 )
 
@@ -60,7 +60,8 @@ class ReplayQuery(PageQuery):
 class ReplayData(ResponseModel):
     """A replay. `matched` counts what was found so far: `enqueued` is due again, `skipped` has no content any more.
 
-    Of the deliveries that no later replay has sent again, `succeeded`, `dead` and `waiting` say what came of them.
+    Of the deliveries that no later replay has sent again, `succeeded`, `dead` and `waiting` say what came of them. Up
+    to 10,000 are counted, fewer in a list; `is_whole` is false where there may be more.
     """
 
     id: str
@@ -78,6 +79,7 @@ class ReplayData(ResponseModel):
     succeeded: int
     dead: int
     waiting: int
+    is_whole: bool
     created_at: str
     started_at: str | None
     completed_at: str | None
@@ -102,6 +104,7 @@ def replay_data(progress: ReplayProgress) -> ReplayData:
         succeeded=progress.succeeded,
         dead=progress.dead,
         waiting=progress.waiting,
+        is_whole=progress.is_whole,
         created_at=format_microseconds(replay.created_at),
         started_at=None if replay.started_at is None else format_microseconds(replay.started_at),
         completed_at=None if replay.completed_at is None else format_microseconds(replay.completed_at),
@@ -130,10 +133,8 @@ async def create(request: Request) -> web.StreamResponse:
 async def list_all(request: Request) -> web.StreamResponse:
     """List replays, the newest first."""
     query = request.query(ReplayQuery)
-    found = await use_cases(request).read_replays.page(
-        owner(request), query.endpoint_id, query.last_id, query.limit + 1
-    )
-    return page_of(query, found, replay_data)
+    page = await use_cases(request).read_replays.page(owner(request), query.endpoint_id, query.last_id, query.limit)
+    return page_after([replay_data(each) for each in page.replays], page.next_after)
 
 
 async def show(request: Request) -> web.StreamResponse:

@@ -210,15 +210,17 @@ class ReplayedData(ResponseModel):
 
 
 class PurgedData(ResponseModel):
-    """How many dead letters are gone."""
+    """How many dead letters are gone, and whether that was all that is meant."""
 
     purged: int
+    is_whole: bool
 
 
 class ReplayedManyData(ResponseModel):
-    """How many dead letters are due again."""
+    """How many dead letters are due again, and whether that was all that is meant."""
 
     replayed: int
+    is_whole: bool
 
 
 def endpoint_data(endpoint: Endpoint) -> EndpointData:

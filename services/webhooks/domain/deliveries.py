@@ -333,6 +333,14 @@ class DeliveryFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """A page of dead letters, the newest deliveries first, and where the next one goes on; None at the end."""
+
+    letters: list[DeadLetter]
+    next_after: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
     """Which dead letters are meant; None means all."""
 

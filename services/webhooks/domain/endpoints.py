@@ -184,6 +184,14 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointPage:
+    """A page of endpoints, the newest first, and where the next one goes on; None at the end."""
+
+    endpoints: Sequence[Endpoint]
+    next_after: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointState:
     """What may change under a process that holds deliveries of an endpoint."""
 

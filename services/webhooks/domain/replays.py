@@ -1,6 +1,7 @@
 """Replays as jobs: what is to be sent again, how fast, and how far it has come."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -60,17 +61,24 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """A job with what came of the deliveries that it was the last to send again."""
+    """A job with what came of the deliveries that it was the last to send again.
+
+    `is_whole` is false where there may be more of them than are counted.
+    """
 
     replay: Replay
     succeeded: int
     dead: int
     waiting: int
+    is_whole: bool
 
-    @property
-    def id(self) -> uuid.UUID:
-        """The job's id, by which a page is continued."""
-        return self.replay.id
+
+@dataclass(frozen=True, slots=True)
+class ReplayPage:
+    """A page of jobs, the newest first, and where the next one goes on; None at the end."""
+
+    replays: Sequence[ReplayProgress]
+    next_after: uuid.UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import orjson
 
 from services.webhooks.domain.deliveries import Target
-from services.webhooks.domain.endpoints import Census, Endpoint, EndpointState, Owner, Resumed, ShownAuth
+from services.webhooks.domain.endpoints import Census, Endpoint, EndpointPage, EndpointState, Owner, Resumed, ShownAuth
 from services.webhooks.domain.errors import UIDTaken
 from services.webhooks.domain.event_types import choices_with
 from services.webhooks.domain.headers import Auth
@@ -21,6 +21,11 @@ from services.webhooks.store.sealed import auth_place, key_place
 from shared.database.pool import Connection
 from shared.database.seal_forms import sealed
 from shared.database.sealing import Seal, SealBroken
+
+SCANNED_PER_PAGE: Final = 1_000
+# Every process counts every few seconds.
+MOST_COUNTED: Final = 20_000
+_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 INSERT_ENDPOINT = """
 INSERT INTO endpoints (id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers,
@@ -48,16 +53,34 @@ WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND 
     AND (listens_until IS NULL) = NOT $4
 FOR NO KEY UPDATE
 """
-LIST_ENDPOINTS = """
+READ_ENDPOINTS = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
        created_at, updated_at
-FROM endpoints
-WHERE program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2) AND archived_at IS NULL AND listens_until IS NULL
-    AND ($3::text IS NULL OR status = $3) AND ($4::uuid IS NULL OR id < $4)
-    AND ($6::text[] IS NULL OR event_types && $6) AND ($7::text IS NULL OR uid = $7)
-ORDER BY id DESC LIMIT $5
+FROM endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id DESC
+"""
+# A partner has few; a program's are looked through a bounded number at a time. The last row, a mark, says that there
+# may be more.
+LIST_ENDPOINTS = """
+WITH scanned AS MATERIALIZED (
+    (SELECT id, status, event_types, uid, listens_until FROM (
+        SELECT id, status, event_types, uid, listens_until FROM endpoints
+        WHERE $2::uuid IS NOT NULL AND owner_id = $2 AND program_id = $1 AND archived_at IS NULL OFFSET 0) AS own
+     WHERE id < $4)
+    UNION ALL
+    (SELECT id, status, event_types, uid, listens_until FROM endpoints
+     WHERE $2::uuid IS NULL AND (program_id, id) < ($1, $4) AND program_id >= $1 AND archived_at IS NULL
+     ORDER BY program_id DESC, id DESC LIMIT $8)
+), chosen AS (
+    SELECT id FROM scanned
+    WHERE listens_until IS NULL AND ($3::text IS NULL OR status = $3) AND ($6::text[] IS NULL OR event_types && $6)
+        AND ($7::text IS NULL OR uid = $7)
+    ORDER BY id DESC LIMIT $5
+)
+SELECT id, false AS is_mark FROM chosen
+UNION ALL
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING $2::uuid IS NULL AND count(*) = $8
 """
 COUNT_ENDPOINTS = "SELECT count(*) FROM endpoints WHERE owner_id = $1 AND archived_at IS NULL"
 UPDATE_ENDPOINT = """
@@ -81,7 +104,11 @@ WHERE id = $1
 """
 RESUME_PAUSED = """
 UPDATE endpoints SET status = 'active', paused_until = NULL, version = version + 1, updated_at = $1
-WHERE paused_until <= $1 AND status = 'paused' AND archived_at IS NULL AND listens_until IS NULL
+WHERE id = ANY (ARRAY(
+    SELECT id FROM endpoints
+    WHERE paused_until IS NOT NULL AND paused_until <= $1 AND status = 'paused' AND archived_at IS NULL
+        AND listens_until IS NULL
+    ORDER BY paused_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING id, program_id, partner_id, uid
 """
 ARCHIVE_ENDPOINT = "UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1"
@@ -94,7 +121,9 @@ SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status
             WHEN resume_at > $1 AND breaker_trips > 0 THEN 'breaker'
             WHEN resume_at > $1 THEN 'retry_after' END AS pause,
        count(*)
-FROM endpoints WHERE archived_at IS NULL AND listens_until IS NULL GROUP BY 1, 2, 3
+FROM (SELECT status, resume_at, breaker, disabled_reason, breaker_trips, listens_until, secret_unreadable_since
+      FROM endpoints WHERE archived_at IS NULL ORDER BY program_id, id LIMIT $2) AS live
+WHERE listens_until IS NULL GROUP BY 1, 2, 3
 """
 FIND_TARGETS = """
 SELECT e.id, e.program_id, e.partner_id, e.uid, e.url, e.event_types, e.format, e.signing, e.description, e.metadata,
@@ -166,13 +195,17 @@ async def list_page(
     uid: str | None,
     before: uuid.UUID | None,
     limit: int,
-) -> list[Endpoint]:
-    """Return live endpoints, the newest first; with `event_type` those that get it."""
+) -> EndpointPage:
+    """Return up to `limit` live endpoints, the newest first; with `event_type` those that get it."""
     having = None if event_type is None else list(choices_with(event_type))
-    rows = await connection.fetch(
-        LIST_ENDPOINTS, owner.program_id, owner.partner_id, status, before, limit, having, uid
-    )
-    return [_endpoint(row) for row in rows]
+    is_all = status is None and event_type is None and uid is None
+    bound = limit + 1 if is_all else max(SCANNED_PER_PAGE, limit + 1)
+    whose = (owner.program_id, owner.partner_id)
+    listed = await connection.fetch(LIST_ENDPOINTS, *whose, status, before or _LAST_ID, limit + 1, having, uid, bound)
+    ids = sorted((row["id"] for row in listed if not row["is_mark"]), reverse=True)
+    mark = next((row["id"] for row in listed if row["is_mark"]), None)
+    found = [_endpoint(row) for row in await connection.fetch(READ_ENDPOINTS, ids[:limit])]
+    return EndpointPage(found, ids[limit - 1] if len(ids) > limit else mark)
 
 
 async def count(connection: Connection, owner_id: uuid.UUID) -> int:
@@ -220,9 +253,9 @@ async def reset_health(connection: Connection, endpoint_id: uuid.UUID) -> None:
     await connection.execute(RESET_HEALTH, endpoint_id)
 
 
-async def resume_paused(connection: Connection, now: datetime) -> list[Resumed]:
-    """Resume the endpoints whose pause is over, and return them."""
-    rows = await connection.fetch(RESUME_PAUSED, now)
+async def resume_paused(connection: Connection, now: datetime, limit: int) -> list[Resumed]:
+    """Resume up to `limit` endpoints whose pause is over, and return them."""
+    rows = await connection.fetch(RESUME_PAUSED, now, limit)
     return [Resumed(row["id"], row["program_id"], row["partner_id"], row["uid"]) for row in rows]
 
 
@@ -232,9 +265,9 @@ async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime)
 
 
 async def count_live(connection: Connection, now: datetime) -> Census:
-    """Return how many live endpoints there are of each kind; listeners are none of them."""
+    """Return how many live endpoints there are of each kind, among a bounded number; listeners are none of them."""
     census = Census(Counter(), Counter(), Counter())
-    for row in await connection.fetch(COUNT_LIVE, now):
+    for row in await connection.fetch(COUNT_LIVE, now, MOST_COUNTED):
         census.states[row["state"]] += row["count"]
         census.breakers[row["breaker"]] += row["count"]
         if row["pause"] is not None:

@@ -4,9 +4,12 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from services.webhooks.domain.deliveries import Answer
-from shared.database.pool import Connection
+from shared.database.pool import Connection, affected
+
+_FORGOTTEN_AT_ONCE: Final = 1_000
 
 PROLONG = "UPDATE endpoints SET listens_until = $2 WHERE id = $1"
 HAVE_DUE = """
@@ -50,7 +53,9 @@ WITH result AS (
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
 SELECT id, attempts_made, 'listen', started_at, duration_ms, status, error_code, response FROM delivery
 """
-LIST_STALE = "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY id LIMIT 100"
+LIST_STALE = (
+    "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY listens_until LIMIT 100"
+)
 # Looked at again under the lock: one that is opened again at this moment lives on.
 LOCK_STALE = """
 SELECT id FROM endpoints WHERE id = $2 AND listens_until <= $1 AND archived_at IS NULL FOR NO KEY UPDATE SKIP LOCKED
@@ -61,7 +66,10 @@ SELECT id FROM endpoints WHERE owner_id = $1 AND uid = $2 AND archived_at IS NUL
 COUNT_WAITING = "SELECT count(*) FROM (SELECT 1 FROM delivery_queue WHERE endpoint_id = $1 LIMIT $2) AS waiting"
 # What was handed out too: its result, should it still come, finds nothing.
 FORGET = """
-WITH gone AS (DELETE FROM delivery_queue WHERE endpoint_id = $1 RETURNING delivery_id)
+WITH gone AS (
+    DELETE FROM delivery_queue WHERE delivery_id = ANY (ARRAY(
+        SELECT delivery_id FROM delivery_queue WHERE endpoint_id = $1 ORDER BY visible_at LIMIT $3))
+    RETURNING delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM gone g WHERE d.id = g.delivery_id
 """
 
@@ -145,8 +153,9 @@ async def count_waiting(connection: Connection, listener_id: uuid.UUID, limit: i
 
 
 async def forget(connection: Connection, listener_id: uuid.UUID, now: datetime) -> None:
-    """Cancel all that waits for a listener, what is handed out included."""
-    await connection.execute(FORGET, listener_id, now)
+    """Cancel all that waits for a listener, what is handed out included, in statements of bounded size."""
+    while affected(await connection.execute(FORGET, listener_id, now, _FORGOTTEN_AT_ONCE)) == _FORGOTTEN_AT_ONCE:
+        pass
 
 
 async def list_stale(connection: Connection, now: datetime) -> list[uuid.UUID]:

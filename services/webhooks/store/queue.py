@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.webhooks.domain.deliveries import Backlog, HeldDelivery
-from shared.database.pool import Connection
+from shared.database.pool import Connection, affected
 
 # Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
 # is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
@@ -119,22 +119,51 @@ WHERE q.delivery_id = head.delivery_id AND q.visible_at = 'infinity'
 RETURNING q.delivery_id
 """
 # Lines whose first waits though nothing is before him: that was replayed, purged or canceled, or may now be passed.
+# From line to line by the index, so many of them behind the one where the look before has ended.
 FIND_LINES = """
-SELECT first.endpoint_id, first.ordering_key
-FROM (SELECT DISTINCT ON (endpoint_id, ordering_key) endpoint_id, ordering_key, position, visible_at
-      FROM delivery_queue WHERE ordering_key IS NOT NULL
-      ORDER BY endpoint_id, ordering_key, position) AS first
-JOIN endpoints e ON e.id = first.endpoint_id
-WHERE first.visible_at = 'infinity'
-  AND (e.on_exhausted = 'skip' OR NOT EXISTS (
-      SELECT 1 FROM dead_letters d
-      WHERE d.endpoint_id = first.endpoint_id AND d.ordering_key = first.ordering_key
-          AND d.position < first.position))
+WITH RECURSIVE line AS (
+    (SELECT endpoint_id, ordering_key, position, visible_at FROM delivery_queue
+     WHERE (endpoint_id, ordering_key) > ($1, $2) AND ordering_key IS NOT NULL
+     ORDER BY endpoint_id, ordering_key, position LIMIT 1)
+    UNION ALL
+    SELECT n.* FROM line l CROSS JOIN LATERAL (
+        SELECT q.endpoint_id, q.ordering_key, q.position, q.visible_at FROM delivery_queue q
+        WHERE (q.endpoint_id, q.ordering_key) > (l.endpoint_id, l.ordering_key) AND q.ordering_key IS NOT NULL
+        ORDER BY q.endpoint_id, q.ordering_key, q.position LIMIT 1) AS n
+), first AS MATERIALIZED (
+    SELECT * FROM line LIMIT $3
+)
+SELECT first.endpoint_id, first.ordering_key,
+       first.visible_at = 'infinity' AND (e.on_exhausted = 'skip' OR NOT EXISTS (
+           SELECT 1 FROM dead_letters d
+           WHERE d.endpoint_id = first.endpoint_id AND d.ordering_key = first.ordering_key
+               AND d.position < first.position)) AS is_waiting
+FROM first
+CROSS JOIN LATERAL (SELECT on_exhausted FROM endpoints WHERE id = first.endpoint_id OFFSET 0) AS e
+ORDER BY first.endpoint_id, first.ordering_key
 """
 CANCEL_WAITING = """
 WITH canceled AS (
-    DELETE FROM delivery_queue WHERE endpoint_id = $1 AND (token IS NULL OR visible_at <= $2) RETURNING delivery_id)
+    DELETE FROM delivery_queue WHERE delivery_id = ANY (ARRAY(
+        SELECT delivery_id FROM delivery_queue WHERE endpoint_id = $1 AND (token IS NULL OR visible_at <= $2)
+        ORDER BY visible_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+    RETURNING delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
+"""
+# From endpoint to endpoint by the index, so many of them behind the one where the look before has ended.
+FIND_ARCHIVED = """
+WITH RECURSIVE walk AS (
+    (SELECT endpoint_id FROM delivery_queue WHERE endpoint_id > $1 ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
+            ORDER BY q.endpoint_id LIMIT 1)
+    FROM walk w WHERE w.endpoint_id IS NOT NULL
+), seen AS MATERIALIZED (
+    SELECT endpoint_id FROM walk WHERE endpoint_id IS NOT NULL LIMIT $2
+)
+SELECT s.endpoint_id, e.archived_at IS NOT NULL AS is_archived
+FROM seen s CROSS JOIN LATERAL (SELECT archived_at FROM endpoints WHERE id = s.endpoint_id OFFSET 0) AS e
+ORDER BY s.endpoint_id
 """
 # Counts no further than is worth its cost every few seconds, however much lies there. What waits behind another is due
 # at infinity, which the driver returns as a time without a zone: nothing else than what is due may be looked at.
@@ -147,7 +176,8 @@ WITH RECURSIVE walk AS (
     FROM walk w WHERE w.endpoint_id IS NOT NULL
 ), active AS MATERIALIZED (
     SELECT e.id, e.resume_at
-    FROM walk w JOIN endpoints e ON e.id = w.endpoint_id AND e.status = 'active' AND e.archived_at IS NULL
+    FROM (SELECT endpoint_id FROM walk LIMIT $2) w
+    JOIN endpoints e ON e.id = w.endpoint_id AND e.status = 'active' AND e.archived_at IS NULL
         AND e.secret_unreadable_since IS NULL
 )
 SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
@@ -219,14 +249,25 @@ async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID,
     return len(await connection.fetch(RELEASE_HEADS, endpoint_ids, keys, now))
 
 
-async def waiting_lines(connection: Connection) -> list[tuple[uuid.UUID, str]]:
-    """Return the lines whose first waits for nobody."""
-    return [(row["endpoint_id"], row["ordering_key"]) for row in await connection.fetch(FIND_LINES)]
+async def waiting_lines(
+    connection: Connection, after: tuple[uuid.UUID, str], limit: int
+) -> tuple[list[tuple[uuid.UUID, str]], tuple[uuid.UUID, str] | None]:
+    """Look at `limit` lines; return those whose first waits for nobody, and after which to go on; None at the end."""
+    rows = await connection.fetch(FIND_LINES, *after, limit)
+    lines = [(row["endpoint_id"], row["ordering_key"]) for row in rows if row["is_waiting"]]
+    return lines, (rows[-1]["endpoint_id"], rows[-1]["ordering_key"]) if len(rows) == limit else None
 
 
-async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:
-    """End everything of an endpoint that nobody holds."""
-    await connection.execute(CANCEL_WAITING, endpoint_id, now)
+async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime, limit: int) -> int:
+    """End up to `limit` deliveries of an endpoint that nobody holds, and return how many."""
+    return affected(await connection.execute(CANCEL_WAITING, endpoint_id, now, limit))
+
+
+async def archived(connection: Connection, after: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], uuid.UUID | None]:
+    """Look at `limit` endpoints with live work; return the archived ones, and after which to go on; None at the end."""
+    rows = await connection.fetch(FIND_ARCHIVED, after, limit)
+    found = [row["endpoint_id"] for row in rows if row["is_archived"]]
+    return found, rows[-1]["endpoint_id"] if len(rows) == limit else None
 
 
 async def measure(connection: Connection, now: datetime, limit: int) -> Backlog:

@@ -3,12 +3,18 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.domain.replays import Replay, ReplayProgress, Step
+from services.webhooks.domain.replays import Replay, ReplayPage, ReplayProgress, Step
 from shared.database.filters import like_any
 from shared.database.pool import Connection
+
+# How many deliveries of one replay are counted; those of a page have an equal share of it.
+COUNTED: Final = 10_000
+SCANNED_PER_PAGE: Final = 1_000
+SCANNED_PER_STEP: Final = 2_000
+_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 INSERT_REPLAY = """
 INSERT INTO replays (id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run,
@@ -19,19 +25,32 @@ COUNT_LIVE = """
 SELECT count(*) FROM replays
 WHERE program_id = $1 AND partner_id IS NOT DISTINCT FROM $2 AND status IN ('pending', 'running')
 """
-LIST_REPLAYS = """
+# Of the deliveries of a replay so many are counted that a page is answered at once.
+READ_REPLAYS = """
 SELECT r.id, r.program_id, r.partner_id, r.endpoint_id, r.which, r.event_types, r.since, r.until, r.is_dry_run,
        r.rate_per_second, r.status, r.matched, r.enqueued, r.skipped, r.position_at, r.position_id, r.token,
-       r.created_at, r.started_at, r.completed_at, c.succeeded, c.dead, c.waiting
+       r.created_at, r.started_at, r.completed_at, c.succeeded, c.dead, c.waiting, c.counted < $4 AS is_whole
 FROM replays r
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE d.status = 'succeeded') AS succeeded,
+    SELECT count(*) AS counted, count(*) FILTER (WHERE d.status = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE d.status = 'dead') AS dead,
            count(*) FILTER (WHERE d.status = 'pending') AS waiting
-    FROM deliveries d WHERE d.replay_id = r.id) AS c
-WHERE r.program_id = $1 AND ($2::uuid IS NULL OR r.partner_id = $2) AND ($3::uuid IS NULL OR r.id = $3)
-    AND ($4::uuid IS NULL OR r.endpoint_id = $4) AND ($5::uuid IS NULL OR r.id < $5)
-ORDER BY r.id DESC LIMIT $6
+    FROM (SELECT status FROM deliveries WHERE replay_id = r.id AND replay_id IS NOT NULL LIMIT $4) AS d) AS c
+WHERE r.id = ANY ($3::uuid[]) AND r.program_id = $1 AND ($2::uuid IS NULL OR r.partner_id = $2)
+ORDER BY r.id DESC
+"""
+LIST_REPLAYS = """
+WITH scanned AS MATERIALIZED (
+    SELECT id, partner_id, endpoint_id FROM replays WHERE (program_id, id) < ($1, $4) AND program_id >= $1
+    ORDER BY program_id DESC, id DESC LIMIT $6
+), chosen AS (
+    SELECT id FROM scanned
+    WHERE ($2::uuid IS NULL OR partner_id = $2) AND ($3::uuid IS NULL OR endpoint_id = $3)
+    ORDER BY id DESC LIMIT $5
+)
+SELECT id, false AS is_mark FROM chosen
+UNION ALL
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $6
 """
 CANCEL_REPLAY = """
 UPDATE replays SET status = 'canceled', completed_at = $4, token = NULL, leased_until = NULL
@@ -65,19 +84,33 @@ SET status = $2, matched = matched + $3, enqueued = enqueued + $4, skipped = ski
     token = NULL, leased_until = NULL
 WHERE id = $1
 """
+# A step looks at a bounded number of rows, whatever the types leave out; the last row, a mark, says how far it came.
 DEAD_PAGE = """
-SELECT l.delivery_id AS id, d.message_id, d.format
-FROM dead_letters l JOIN deliveries d ON d.id = l.delivery_id
-WHERE l.endpoint_id = $1 AND l.delivery_id > $2 AND l.delivery_id < $3
-    AND ($4::text[] IS NULL OR l.event_type LIKE ANY($4))
-ORDER BY l.delivery_id LIMIT $5
+WITH scanned AS MATERIALIZED (
+    SELECT delivery_id AS id, event_type FROM dead_letters
+    WHERE (endpoint_id, delivery_id) > ($1, $2) AND (endpoint_id, delivery_id) < ($1, $3)
+    ORDER BY endpoint_id, delivery_id LIMIT $6
+), page AS (
+    SELECT id FROM scanned WHERE $4::text[] IS NULL OR event_type LIKE ANY($4) ORDER BY id LIMIT $5
+)
+SELECT d.id, d.message_id, d.format, false AS is_mark
+FROM page p CROSS JOIN LATERAL (SELECT id, message_id, format FROM deliveries WHERE id = p.id OFFSET 0) AS d
+UNION ALL
+SELECT (array_agg(id ORDER BY id DESC))[1], NULL, NULL, true FROM scanned HAVING count(*) = $6
 """
 ALL_PAGE = """
-SELECT d.id, d.message_id, d.format
-FROM deliveries d
-WHERE d.endpoint_id = $1 AND d.id > $2 AND d.id < $3 AND d.status <> 'pending' AND d.event_type <> 'test'
-    AND ($4::text[] IS NULL OR d.event_type LIKE ANY($4))
-ORDER BY d.id LIMIT $5
+WITH scanned AS MATERIALIZED (
+    SELECT id, message_id, format, event_type, status FROM deliveries
+    WHERE (endpoint_id, id) > ($1, $2) AND (endpoint_id, id) < ($1, $3)
+    ORDER BY endpoint_id, id LIMIT $6
+), page AS (
+    SELECT id, message_id, format FROM scanned
+    WHERE status <> 'pending' AND event_type <> 'test' AND ($4::text[] IS NULL OR event_type LIKE ANY($4))
+    ORDER BY id LIMIT $5
+)
+SELECT id, message_id, format, false AS is_mark FROM page
+UNION ALL
+SELECT (array_agg(id ORDER BY id DESC))[1], NULL, NULL, true FROM scanned HAVING count(*) = $6
 """
 # Shared locks: a redaction that has begun is waited for, one that comes later finds what we have made due.
 WHOLE_MESSAGES = """
@@ -167,16 +200,22 @@ async def count_live(connection: Connection, program_id: uuid.UUID, partner_id: 
 
 async def find(connection: Connection, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress | None:
     """Return one job of the owner."""
-    rows = await connection.fetch(LIST_REPLAYS, owner.program_id, owner.partner_id, replay_id, None, None, 1)
+    rows = await connection.fetch(READ_REPLAYS, owner.program_id, owner.partner_id, [replay_id], COUNTED)
     return _progress(rows[0]) if rows else None
 
 
 async def list_page(
     connection: Connection, owner: Owner, endpoint_id: uuid.UUID | None, before: uuid.UUID | None, limit: int
-) -> list[ReplayProgress]:
-    """Return jobs of the owner, the newest first."""
-    rows = await connection.fetch(LIST_REPLAYS, owner.program_id, owner.partner_id, None, endpoint_id, before, limit)
-    return [_progress(row) for row in rows]
+) -> ReplayPage:
+    """Return up to `limit` jobs of the owner, the newest first."""
+    is_all = owner.partner_id is None and endpoint_id is None
+    bound = limit + 1 if is_all else max(SCANNED_PER_PAGE, limit + 1)
+    whose = (owner.program_id, owner.partner_id)
+    listed = await connection.fetch(LIST_REPLAYS, *whose, endpoint_id, before or _LAST_ID, limit + 1, bound)
+    ids = sorted((row["id"] for row in listed if not row["is_mark"]), reverse=True)
+    mark = next((row["id"] for row in listed if row["is_mark"]), None)
+    rows = await connection.fetch(READ_REPLAYS, *whose, ids[:limit], COUNTED // limit)
+    return ReplayPage([_progress(row) for row in rows], ids[limit - 1] if len(ids) > limit else mark)
 
 
 async def cancel(connection: Connection, owner: Owner, replay_id: uuid.UUID, now: datetime) -> bool:
@@ -212,14 +251,20 @@ async def finish(connection: Connection, replay_id: uuid.UUID, status: str, step
 
 async def page(
     connection: Connection, replay: Replay, after: uuid.UUID, before: uuid.UUID
-) -> list[tuple[uuid.UUID, uuid.UUID, str]]:
-    """Return the next deliveries that a job means, as id, message and form of the message, in order."""
-    chosen = (replay.endpoint_id, after, before, like_any(replay.event_types), replay.step_size)
+) -> tuple[list[tuple[uuid.UUID, uuid.UUID, str]], uuid.UUID | None]:
+    """Return the next deliveries that a job means, as id, message and form of the message, in order; few may be found.
+
+    Also after which id to go on; None at the end.
+    """
+    chosen = (replay.endpoint_id, after, before, like_any(replay.event_types), replay.step_size, SCANNED_PER_STEP)
     if replay.which == "failed":
         rows = await connection.fetch(DEAD_PAGE, *chosen)
     else:
         rows = await connection.fetch(ALL_PAGE, *chosen)
-    return [(row["id"], row["message_id"], row["format"]) for row in rows]
+    found = sorted((row["id"], row["message_id"], row["format"]) for row in rows if not row["is_mark"])
+    if len(found) == replay.step_size:
+        return found, found[-1][0]
+    return found, next((row["id"] for row in rows if row["is_mark"]), None)
 
 
 async def whole(connection: Connection, messages: Sequence[tuple[uuid.UUID, str]]) -> set[tuple[uuid.UUID, str]]:
@@ -298,7 +343,7 @@ async def insert_missing(
 
 
 def _progress(row: Any) -> ReplayProgress:
-    return ReplayProgress(_replay(row), row["succeeded"], row["dead"], row["waiting"])
+    return ReplayProgress(_replay(row), row["succeeded"], row["dead"], row["waiting"], row["is_whole"])
 
 
 def _replay(row: Any) -> Replay:

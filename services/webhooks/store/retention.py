@@ -1,82 +1,214 @@
-"""Removes what is old, a little at a time, through the indexes that lead to the oldest first."""
+"""Removes what is old, a little at a time, through the indexes that lead to the oldest first.
+
+What goes by age alone is taken from the front. Where something can stay among what goes, a removal walks: each step
+looks at a bounded number of rows, from where the one before has ended, and removes what it may. What they must not have
+is asked for by single values along an index, not by NOT EXISTS: so the lookups stay one by one.
+"""
 
 import uuid
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from shared.database.pool import Connection
+from shared.database.pool import Connection, affected
+from shared.ids import earliest_id
 
-FIND_PROGRAMS = "SELECT DISTINCT program_id FROM endpoints"
+FIND_PROGRAMS = """
+WITH RECURSIVE walk AS (
+    (SELECT program_id FROM messages WHERE program_id > $1 ORDER BY program_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT m.program_id FROM messages m WHERE m.program_id > w.program_id ORDER BY m.program_id LIMIT 1)
+    FROM walk w WHERE w.program_id IS NOT NULL
+)
+SELECT program_id FROM walk WHERE program_id IS NOT NULL LIMIT $2
+"""
 # What waits to be sent keeps its message, however old that is, and what a program has published itself has an end of
-# its own. What stays is passed over once: the next look begins where this one has ended.
+# its own.
 PURGE_MESSAGES = """
-WITH old AS (
-    SELECT m.id, m.format FROM messages m
-    WHERE m.program_id = $1 AND m.created_at >= $2 AND m.created_at < $3
-        AND NOT EXISTS (SELECT 1 FROM custom_messages c WHERE c.message_id = m.id)
-        AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN delivery_queue q ON q.delivery_id = d.id
-                        WHERE d.message_id = m.id)
-    ORDER BY m.created_at LIMIT $4)
-DELETE FROM messages m USING old WHERE m.id = old.id AND m.format = old.format RETURNING m.created_at
+WITH seen AS MATERIALIZED (
+    SELECT ctid AS place, id, format, created_at FROM messages
+    WHERE program_id = $1 AND created_at >= $2 AND created_at < $5 AND (created_at, id, format) > ($2, $3, $4)
+    ORDER BY created_at, id, format LIMIT $6
+), gone AS (
+    DELETE FROM messages WHERE ctid = ANY (ARRAY(
+        SELECT s.place FROM seen s
+        WHERE (SELECT true FROM custom_messages c WHERE c.message_id = s.id) IS NULL
+          AND (SELECT true FROM deliveries d CROSS JOIN LATERAL (
+                   SELECT FROM delivery_queue q WHERE q.delivery_id = d.id OFFSET 0) q
+               WHERE d.message_id = s.id LIMIT 1) IS NULL))
+    RETURNING 1
+)
+SELECT created_at, id, format, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone FROM seen
+ORDER BY created_at DESC, id DESC, format DESC LIMIT 1
 """
 PURGE_CUSTOM = """
-WITH old AS (
-    SELECT c.message_id FROM custom_messages c
-    WHERE c.keep_until <= $1
-        AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN delivery_queue q ON q.delivery_id = d.id
-                        WHERE d.message_id = c.message_id)
-    ORDER BY c.keep_until LIMIT $2
+WITH seen AS MATERIALIZED (
+    SELECT message_id, keep_until FROM custom_messages
+    WHERE keep_until <= $3 AND (keep_until, message_id) > ($1, $2)
+    ORDER BY keep_until, message_id LIMIT $4
+), old AS MATERIALIZED (
+    SELECT s.message_id FROM seen s
+    WHERE (SELECT true FROM deliveries d CROSS JOIN LATERAL (
+               SELECT FROM delivery_queue q WHERE q.delivery_id = d.id OFFSET 0) q
+           WHERE d.message_id = s.message_id LIMIT 1) IS NULL
 ), message AS (
-    DELETE FROM messages m USING old WHERE m.id = old.message_id
+    DELETE FROM messages WHERE id = ANY (ARRAY(SELECT message_id FROM old)) RETURNING 1
+), gone AS (
+    DELETE FROM custom_messages WHERE message_id = ANY (ARRAY(SELECT message_id FROM old)) RETURNING 1
 )
-DELETE FROM custom_messages c USING old WHERE c.message_id = old.message_id RETURNING 1
+SELECT keep_until, message_id, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone,
+       (SELECT count(*) FROM message) AS messages
+FROM seen ORDER BY keep_until DESC, message_id DESC LIMIT 1
 """
 PURGE_ATTEMPTS = """
-WITH old AS (
-    SELECT delivery_id, number FROM attempts
-    WHERE delivery_id < $1 AND started_at < $2
-    ORDER BY delivery_id LIMIT $3)
-DELETE FROM attempts a USING old WHERE a.delivery_id = old.delivery_id AND a.number = old.number RETURNING 1
-"""
-PURGE_DELIVERIES = """
-WITH old AS (
-    SELECT id FROM deliveries
-    WHERE id < $1 AND status <> 'pending' AND completed_at < $2
-    ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
-), attempt AS (
-    DELETE FROM attempts a USING old WHERE a.delivery_id = old.id
-), letter AS (
-    DELETE FROM dead_letters l USING old WHERE l.delivery_id = old.id
+WITH seen AS MATERIALIZED (
+    SELECT ctid AS place, delivery_id, number, started_at FROM attempts
+    WHERE (delivery_id, number) > ($1, $2) AND delivery_id < $3
+    ORDER BY delivery_id, number LIMIT $5
+), gone AS (
+    DELETE FROM attempts WHERE ctid = ANY (ARRAY(SELECT place FROM seen WHERE started_at < $4)) RETURNING 1
 )
-DELETE FROM deliveries d USING old WHERE d.id = old.id RETURNING 1
+SELECT delivery_id, number, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone FROM seen
+ORDER BY delivery_id DESC, number DESC LIMIT 1
+"""
+# Locked, for a replay may be reviving one at this moment.
+PURGE_DELIVERIES = """
+WITH seen AS MATERIALIZED (
+    SELECT id FROM deliveries WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4
+), old AS MATERIALIZED (
+    SELECT d.id FROM deliveries d
+    WHERE d.id = ANY (ARRAY(SELECT id FROM seen)) AND d.status <> 'pending' AND d.completed_at < $3
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+), attempt AS (
+    DELETE FROM attempts WHERE delivery_id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1
+), letter AS (
+    DELETE FROM dead_letters WHERE delivery_id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1
+), gone AS (
+    DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1
+)
+SELECT id, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone,
+       (SELECT count(*) FROM attempt) AS attempts, (SELECT count(*) FROM letter) AS letters
+FROM seen ORDER BY id DESC LIMIT 1
+"""
+# An archived endpoint is there for the deliveries that it got, and goes after the last of them, with its keys.
+PURGE_ENDPOINTS = """
+WITH seen AS MATERIALIZED (
+    SELECT id, archived_at FROM endpoints
+    WHERE archived_at IS NOT NULL AND archived_at < $3 AND (archived_at, id) > ($1, $2)
+    ORDER BY archived_at, id LIMIT $4
+), old AS MATERIALIZED (
+    SELECT e.id FROM endpoints e
+    WHERE e.id = ANY (ARRAY(SELECT id FROM seen))
+      AND (SELECT true FROM deliveries d WHERE d.endpoint_id >= e.id AND d.endpoint_id <= e.id
+           ORDER BY d.endpoint_id, d.id LIMIT 1) IS NULL
+      AND (SELECT true FROM delivery_queue q WHERE q.endpoint_id >= e.id AND q.endpoint_id <= e.id
+           ORDER BY q.endpoint_id, q.visible_at LIMIT 1) IS NULL
+      AND (SELECT true FROM replays r WHERE r.endpoint_id >= e.id AND r.endpoint_id <= e.id
+           ORDER BY r.endpoint_id LIMIT 1) IS NULL
+    ORDER BY e.id FOR UPDATE SKIP LOCKED
+), key AS (
+    DELETE FROM endpoint_keys WHERE endpoint_id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1
+), rate AS (
+    DELETE FROM endpoint_rates WHERE endpoint_id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1
+), gone AS (
+    DELETE FROM endpoints WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1
+)
+SELECT archived_at, id, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone,
+       (SELECT count(*) FROM key) AS keys, (SELECT count(*) FROM rate) AS rates
+FROM seen ORDER BY archived_at DESC, id DESC LIMIT 1
+"""
+PURGE_REPLAYS = """
+WITH seen AS MATERIALIZED (
+    SELECT id, completed_at FROM replays
+    WHERE completed_at IS NOT NULL AND completed_at < $3 AND (completed_at, id) > ($1, $2)
+    ORDER BY completed_at, id LIMIT $4
+), gone AS (
+    DELETE FROM replays WHERE id = ANY (ARRAY(
+        SELECT s.id FROM seen s
+        WHERE (SELECT true FROM deliveries d
+               WHERE d.replay_id >= s.id AND d.replay_id <= s.id AND d.replay_id IS NOT NULL
+               ORDER BY d.replay_id LIMIT 1) IS NULL))
+    RETURNING 1
+)
+SELECT completed_at, id, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone FROM seen
+ORDER BY completed_at DESC, id DESC LIMIT 1
+"""
+PURGE_KEYS = """
+DELETE FROM endpoint_keys WHERE id = ANY (ARRAY(
+    SELECT id FROM endpoint_keys WHERE expires_at IS NOT NULL AND expires_at < $1
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
 """
 
+FIRST_ID: Final = uuid.UUID(int=0)
+FIRST: Final = datetime.fromtimestamp(0, UTC)
 
-async def programs(connection: Connection) -> list[uuid.UUID]:
-    """Return the programs that have, or had, endpoints."""
-    return [row["program_id"] for row in await connection.fetch(FIND_PROGRAMS)]
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a walk: where it ended, how many rows it looked at, and how many it removed by table."""
+
+    position: tuple[Any, ...]
+    seen: int
+    removed: Mapping[str, int]
+
+
+async def programs(connection: Connection, after: uuid.UUID, limit: int) -> list[uuid.UUID]:
+    """Return the next `limit` programs that have messages."""
+    return [row["program_id"] for row in await connection.fetch(FIND_PROGRAMS, after, limit)]
 
 
 async def purge_messages(
-    connection: Connection, program_id: uuid.UUID, since: datetime, before: datetime, limit: int
-) -> tuple[int, datetime]:
-    """Remove up to `limit` messages of a program made from `since` on and before a time.
-
-    Returns how many, and when the youngest of them was made.
-    """
-    rows = await connection.fetch(PURGE_MESSAGES, program_id, since, before, limit)
-    return len(rows), max((row["created_at"] for row in rows), default=since)
+    connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID, str], before: datetime, limit: int
+) -> Step:
+    """Look at `limit` messages of a program and remove those made before a time."""
+    row = await connection.fetchrow(PURGE_MESSAGES, program_id, *after, before, limit)
+    return _step(row, ("created_at", "id", "format"), messages="gone")
 
 
-async def purge_custom(connection: Connection, now: datetime, limit: int) -> int:
-    """Remove up to `limit` messages that programs have published and wanted kept until now."""
-    return len(await connection.fetch(PURGE_CUSTOM, now, limit))
+async def purge_custom(connection: Connection, after: tuple[datetime, uuid.UUID], now: datetime, limit: int) -> Step:
+    """Look at `limit` messages that programs have published and remove those that were to be kept until now."""
+    row = await connection.fetchrow(PURGE_CUSTOM, *after, now, limit)
+    return _step(row, ("keep_until", "message_id"), custom_messages="gone", messages="messages")
 
 
-async def purge_attempts(connection: Connection, bound: uuid.UUID, before: datetime, limit: int) -> int:
-    """Remove up to `limit` attempts begun before a time; `bound` is the earliest id of that time."""
-    return len(await connection.fetch(PURGE_ATTEMPTS, bound, before, limit))
+async def purge_attempts(connection: Connection, after: tuple[uuid.UUID, int], before: datetime, limit: int) -> Step:
+    """Look at `limit` attempts and remove those begun before a time."""
+    row = await connection.fetchrow(PURGE_ATTEMPTS, *after, earliest_id(before), before, limit)
+    return _step(row, ("delivery_id", "number"), attempts="gone")
 
 
-async def purge_deliveries(connection: Connection, bound: uuid.UUID, before: datetime, limit: int) -> int:
-    """Remove up to `limit` deliveries that ended before a time, with their attempts and dead letters."""
-    return len(await connection.fetch(PURGE_DELIVERIES, bound, before, limit))
+async def purge_deliveries(connection: Connection, after: tuple[uuid.UUID], before: datetime, limit: int) -> Step:
+    """Look at `limit` deliveries and remove those that ended before a time, with their attempts and dead letters."""
+    row = await connection.fetchrow(PURGE_DELIVERIES, *after, earliest_id(before), before, limit)
+    return _step(row, ("id",), deliveries="gone", attempts="attempts", dead_letters="letters")
+
+
+async def purge_endpoints(
+    connection: Connection, after: tuple[datetime, uuid.UUID], before: datetime, limit: int
+) -> Step:
+    """Look at `limit` endpoints archived before a time and remove those that have no delivery any more."""
+    row = await connection.fetchrow(PURGE_ENDPOINTS, *after, before, limit)
+    return _step(row, ("archived_at", "id"), endpoints="gone", endpoint_keys="keys", endpoint_rates="rates")
+
+
+async def purge_replays(
+    connection: Connection, after: tuple[datetime, uuid.UUID], before: datetime, limit: int
+) -> Step:
+    """Look at `limit` replays that ended before a time and remove those of which there is no delivery any more."""
+    row = await connection.fetchrow(PURGE_REPLAYS, *after, before, limit)
+    return _step(row, ("completed_at", "id"), replays="gone")
+
+
+async def purge_keys(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove up to `limit` signing keys that have ended."""
+    return affected(await connection.execute(PURGE_KEYS, before, limit))
+
+
+def _step(row: Any, position: Sequence[str], **removed: str) -> Step:
+    """Return the step that a row tells of, none for nothing to look at; tables are named with their columns."""
+    if row is None:
+        return Step((), 0, {})
+    return Step(
+        tuple(row[name] for name in position), row["seen"], {table: row[name] for table, name in removed.items()}
+    )

@@ -9,15 +9,18 @@ from shared.database.pool import Connection
 from shared.ids import earliest_id
 
 _PERCENTILES: Final = (50, 95, 99)
+# Of how many attempts of one delivery is told; a schedule has no more than twenty.
+_ATTEMPTS: Final = 50
 
 # Ids tell when deliveries were made, so the index finds the newest of a span; the attempts are looked up one by one.
+# Why by bounds is said in `store.delivery_lists`.
 COUNT_DELIVERIES = """
 WITH looked_at AS (
     SELECT id, status, created_at FROM deliveries
-    WHERE endpoint_id = $1 AND id >= $2 AND id < $3
-    ORDER BY id DESC LIMIT $4
+    WHERE (endpoint_id, id) >= ($1, $2) AND (endpoint_id, id) < ($1, $3)
+    ORDER BY endpoint_id DESC, id DESC LIMIT $4
 ), leased AS MATERIALIZED (
-    SELECT delivery_id FROM delivery_queue WHERE endpoint_id = $1 AND token IS NOT NULL AND visible_at > $5
+    SELECT delivery_id FROM delivery_queue WHERE endpoint_id = $1 AND token IS NOT NULL AND visible_at > $5 LIMIT $4
 ), shown AS (
     SELECT id, created_at,
            CASE WHEN status <> 'pending' THEN status
@@ -31,8 +34,11 @@ FROM shown GROUP BY status
 # The row without an answer has the percentiles of all that was answered.
 SUM_ATTEMPTS = """
 WITH attempt AS MATERIALIZED (
-    SELECT a.status, a.duration_ms FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
-    WHERE d.endpoint_id = $1 AND d.id >= $2 AND d.id < $3
+    SELECT a.status, a.duration_ms
+    FROM (SELECT id FROM deliveries WHERE (endpoint_id, id) >= ($1, $2) AND (endpoint_id, id) < ($1, $3)
+          ORDER BY endpoint_id DESC, id DESC LIMIT $5) AS d
+    CROSS JOIN LATERAL (
+        SELECT status, duration_ms FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT $6) AS a
 )
 SELECT CASE WHEN status IS NULL THEN 'unanswered' ELSE status / 100 || 'xx' END AS answer, count(*) AS number,
        NULL::float8[] AS durations
@@ -54,7 +60,8 @@ async def sum_up(
     if not is_whole:
         first, since = min(row["first"] for row in rows), min(row["since"] for row in rows)
     shares = [each / 100 for each in _PERCENTILES]
-    attempts = {row["answer"]: row for row in await connection.fetch(SUM_ATTEMPTS, endpoint_id, first, end, shares)}
+    span = (endpoint_id, first, end)
+    attempts = {row["answer"]: row for row in await connection.fetch(SUM_ATTEMPTS, *span, shares, LOOKED_AT, _ATTEMPTS)}
     durations = attempts.pop(None)["durations"]
     return Stats(
         since,

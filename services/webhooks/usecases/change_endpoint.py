@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from services.webhooks.domain.endpoints import (
     DISABLED_BY_OWNER,
@@ -28,6 +28,8 @@ from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
+
+CANCELED_AT_ONCE: Final = 1_000
 
 
 class EndpointChanged(Protocol):
@@ -130,7 +132,8 @@ class ArchiveEndpoint:
             _check_version(endpoint, versions)
             await endpoints.archive(connection, endpoint_id, now)
             # What is under way is left to its result; what slips in beside us is canceled when it is claimed.
-            await queue.cancel_waiting(connection, endpoint_id, now)
+            # Of very much the rest is canceled by `KeepHouse`.
+            await queue.cancel_waiting(connection, endpoint_id, now, CANCELED_AT_ONCE)
             events = [] if is_listener else [tell_of_endpoints.archived(endpoint, now)]
             await outbox.insert_events(connection, events)
         self.changed(endpoint_id)

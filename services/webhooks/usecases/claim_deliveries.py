@@ -19,6 +19,7 @@ from shared.ids import earliest_id
 _AHEAD: Final = 10
 # Who reads the metric knows by then that there is a backlog; the age of the oldest tells the rest.
 COUNTED_DUE: Final = 10_000
+_LINES_AT_ONCE: Final = 500
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -97,12 +98,15 @@ class ReleaseHeads:
 
     async def __call__(self) -> bool:
         """Say whether anything became due."""
-        async with self.database.connection() as connection:
-            lines = await queue.waiting_lines(connection)
-        if not lines:
-            return False
-        async with self.database.transaction() as connection:
-            return await queue.release_heads(connection, lines, self.clock()) > 0
+        has_released = False
+        after: tuple[uuid.UUID, str] | None = (uuid.UUID(int=0), "")
+        while after is not None:
+            async with self.database.connection() as connection:
+                lines, after = await queue.waiting_lines(connection, after, _LINES_AT_ONCE)
+            if lines:
+                async with self.database.transaction() as connection:
+                    has_released |= await queue.release_heads(connection, lines, self.clock()) > 0
+        return has_released
 
 
 @dataclass(frozen=True, slots=True)

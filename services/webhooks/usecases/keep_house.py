@@ -1,30 +1,27 @@
 """Periodic maintenance: pauses end, deserted listeners go, old things are removed."""
 
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, get_args
 
 from services.webhooks.domain.endpoints import Breaker, Census, PauseReason
 from services.webhooks.domain.retention import Retention
-from services.webhooks.store import endpoints, listeners, queue, retention
-from services.webhooks.usecases import tell_of_endpoints
+from services.webhooks.store import endpoints, listeners, queue
+from services.webhooks.store.retention import FIRST_ID
+from services.webhooks.usecases import remove_old, tell_of_endpoints
 from services.webhooks.usecases.change_endpoint import EndpointChanged
+from services.webhooks.usecases.remove_old import RemoveMessages, Walk
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
-from shared.database.pool import Connection, Database
-from shared.database.purging import INTERVAL_SECONDS, in_batches
-from shared.ids import earliest_id
-from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES, WEBHOOKS_PURGED
+from shared.database.pool import Database
+from shared.database.purging import BREATH_SECONDS, INTERVAL_SECONDS, Removal, in_batches
+from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES
 from shared.periodic import Periodic, for_each
 
 TICK_SECONDS: Final = 5.0
 _BATCH: Final = 500
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
-# Between two batches the deliveries have the machine to themselves.
-_BREATH_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +39,26 @@ class KeepHouse:
         return [
             Periodic("resume_endpoints", TICK_SECONDS, self.resume_endpoints),
             Periodic("expire_listeners", TICK_SECONDS, self.expire_listeners),
+            Periodic("cancel_archived", TICK_SECONDS, self.cancel_archived),
             Periodic("count_endpoints", TICK_SECONDS, self.count_endpoints),
-            Periodic("purge_messages", INTERVAL_SECONDS, self.purge_messages),
-            Periodic("purge_custom_messages", INTERVAL_SECONDS, self.purge_custom_messages),
-            Periodic("purge_attempts", INTERVAL_SECONDS, self.purge_attempts),
-            Periodic("purge_deliveries", INTERVAL_SECONDS, self.purge_deliveries),
+            *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in self.removals()),
         ]
 
-    async def resume_endpoints(self) -> None:
-        """Resume what was paused until now."""
+    def removals(self) -> list[Removal | Walk | RemoveMessages]:
+        """Return what removes old rows, table by table."""
+        return remove_old.removals(self.database, self.clock, self.kept)
+
+    async def resume_endpoints(self) -> bool:
+        """Resume what was paused until now; say whether there may be more."""
         now = self.clock()
         async with self.database.transaction() as connection:
-            resumed = await endpoints.resume_paused(connection, now)
+            resumed = await endpoints.resume_paused(connection, now, _BATCH)
             events = [tell_of_endpoints.resumed(each, now) for each in resumed]
             await outbox.insert_events(connection, events)
         self.hand_over(events)
         for each in resumed:
             self.changed(each.id)
+        return len(resumed) == _BATCH
 
     async def expire_listeners(self) -> None:
         """Archive listeners that nobody asks for any more."""
@@ -67,60 +67,32 @@ class KeepHouse:
             found = await listeners.list_stale(connection, now)
         await for_each(found, lambda listener_id: self._expire_listener(listener_id, now))
 
+    async def cancel_archived(self) -> None:
+        """Cancel what still waits for endpoints that were archived with more than one transaction takes."""
+        after: uuid.UUID | None = FIRST_ID
+        while after is not None:
+            async with self.database.connection() as connection:
+                found, after = await queue.archived(connection, after, _BATCH)
+            await for_each(found, self._cancel)
+
     async def count_endpoints(self) -> None:
         """Count the endpoints by what may be sent to them."""
         async with self.database.connection() as connection:
             census = await endpoints.count_live(connection, self.clock())
         _show(census)
 
-    async def purge_messages(self) -> None:
-        """Remove messages that are older than they have to be kept, program by program."""
-        before = self.clock() - self.kept.payloads
-        async with self.database.connection() as connection:
-            programs = await retention.programs(connection)
-        await for_each(programs, lambda program_id: self._purge_messages(program_id, before))
-
-    async def purge_custom_messages(self) -> None:
-        """Remove messages that programs have published and wanted kept until now."""
-        now = self.clock()
-        await self._purge("messages", lambda c: retention.purge_custom(c, now, _BATCH))
-
-    async def purge_attempts(self) -> None:
-        """Remove attempts that are older than they have to be kept."""
-        before = self.clock() - self.kept.attempts
-        bound = earliest_id(before)
-        await self._purge("attempts", lambda c: retention.purge_attempts(c, bound, before, _BATCH))
-
-    async def purge_deliveries(self) -> None:
-        """Remove deliveries that ended longer ago than they have to be kept."""
-        before = self.clock() - self.kept.deliveries
-        bound = earliest_id(before)
-        await self._purge("deliveries", lambda c: retention.purge_deliveries(c, bound, before, _BATCH))
-
     async def _expire_listener(self, listener_id: uuid.UUID, now: datetime) -> None:
         async with self.database.transaction() as connection:
             if await listeners.lock_stale(connection, listener_id, now):
                 await endpoints.archive(connection, listener_id, now)
-                await queue.cancel_waiting(connection, listener_id, now)
+                await queue.cancel_waiting(connection, listener_id, now, _BATCH)
 
-    async def _purge_messages(self, program_id: uuid.UUID, before: datetime) -> None:
-        since = _EPOCH
+    async def _cancel(self, endpoint_id: uuid.UUID) -> None:
+        async def cancel() -> int:
+            async with self.database.transaction() as connection:
+                return await queue.cancel_waiting(connection, endpoint_id, self.clock(), _BATCH)
 
-        async def remove(connection: Connection) -> int:
-            nonlocal since
-            removed, since = await retention.purge_messages(connection, program_id, since, before, _BATCH)
-            return removed
-
-        await self._purge("messages", remove)
-
-    async def _purge(self, what: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
-        async def batch() -> int:
-            async with self.database.connection() as connection:
-                removed = await remove(connection)
-            WEBHOOKS_PURGED.labels(what).inc(removed)
-            return removed
-
-        await in_batches(batch, _BATCH, _BREATH_SECONDS)
+        await in_batches(cancel, _BATCH, BREATH_SECONDS)
 
 
 def _show(census: Census) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import EndpointMissing, ReplayEnded, ReplayMissing, TooManyReplays
-from services.webhooks.domain.replays import MAX_LIVE_REPLAYS, Replay, ReplayDraft, ReplayProgress, window
+from services.webhooks.domain.replays import MAX_LIVE_REPLAYS, Replay, ReplayDraft, ReplayPage, ReplayProgress, window
 from services.webhooks.store import endpoints, replays
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
@@ -56,7 +56,7 @@ class CreateReplay:
                 completed_at=None,
             )
             await replays.insert(connection, replay)
-            return ReplayProgress(replay, 0, 0, 0)
+            return ReplayProgress(replay, 0, 0, 0, is_whole=True)
 
         answer = await self.answer_once(once, work)
         self.wake()
@@ -79,8 +79,8 @@ class ReadReplays:
 
     async def page(
         self, owner: Owner, endpoint_id: uuid.UUID | None, before: uuid.UUID | None, limit: int
-    ) -> list[ReplayProgress]:
-        """Return up to `limit` jobs, the newest first."""
+    ) -> ReplayPage:
+        """Return up to `limit` jobs, the newest first; a page of some of them may be short."""
         async with self.database.connection() as connection:
             return await replays.list_page(connection, owner, endpoint_id, before, limit)
 

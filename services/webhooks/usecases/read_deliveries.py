@@ -4,15 +4,15 @@ import uuid
 from dataclasses import dataclass
 
 from services.webhooks.domain.deliveries import (
-    DeadLetter,
     DeadLetterFilter,
+    DeadLetterPage,
     DeliveryDetail,
     DeliveryFilter,
     DeliveryPage,
 )
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
-from services.webhooks.store import dead_letters, deliveries
+from services.webhooks.store import deliveries, delivery_lists
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -24,10 +24,10 @@ class ReadDeliveries:
     database: Database
     clock: Clock
 
-    async def one(self, owner: Owner, delivery_id: uuid.UUID) -> DeliveryDetail:
-        """Return a delivery with its body and attempts. Raises DeliveryMissing."""
+    async def one(self, owner: Owner, delivery_id: uuid.UUID, number: int | None = None) -> DeliveryDetail:
+        """Return a delivery with its body and its latest attempts, or the one of a number. Raises DeliveryMissing."""
         async with self.database.connection() as connection:
-            found = await deliveries.find(connection, owner, delivery_id, self.clock())
+            found = await deliveries.find(connection, owner, delivery_id, self.clock(), number)
         if found is None:
             raise DeliveryMissing
         return found
@@ -35,11 +35,11 @@ class ReadDeliveries:
     async def page(self, owner: Owner, chosen: DeliveryFilter, before: uuid.UUID | None, limit: int) -> DeliveryPage:
         """Return up to `limit` deliveries, the newest first; a page may be short without being the last."""
         async with self.database.connection() as connection:
-            return await deliveries.list_page(connection, owner, chosen, before, limit, self.clock())
+            return await delivery_lists.list_page(connection, owner, chosen, before, limit, self.clock())
 
     async def dead_letters(
         self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int
-    ) -> list[DeadLetter]:
-        """Return up to `limit` dead letters, the newest deliveries first."""
+    ) -> DeadLetterPage:
+        """Return up to `limit` dead letters, the newest deliveries first; a page may be short as well."""
         async with self.database.connection() as connection:
-            return await dead_letters.list_page(connection, owner, chosen, before, limit)
+            return await delivery_lists.list_dead_letters(connection, owner, chosen, before, limit)

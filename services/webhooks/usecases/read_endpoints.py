@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.webhooks.domain.endpoints import Endpoint, EndpointStatus, Owner
+from services.webhooks.domain.endpoints import Endpoint, EndpointPage, EndpointStatus, Owner
 from services.webhooks.domain.errors import EndpointMissing
 from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.stats import Stats
@@ -55,8 +55,8 @@ class ReadEndpoints:
         uid: str | None,
         before: uuid.UUID | None,
         limit: int,
-    ) -> list[Endpoint]:
-        """Return up to `limit` endpoints, the newest first."""
+    ) -> EndpointPage:
+        """Return up to `limit` endpoints, the newest first; a page of some of them may be short."""
         async with self.database.connection() as connection:
             return await endpoints.list_page(
                 connection, owner, status=status, event_type=event_type, uid=uid, before=before, limit=limit

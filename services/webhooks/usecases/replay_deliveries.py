@@ -16,12 +16,12 @@ from services.webhooks.domain.errors import (
 )
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import dead_letters
+from services.webhooks.usecases.chosen_letters import Handled, handle_letters
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
 
 MAX_REPLAYED: Final = 10_000
-_ANY: Final = DeadLetterFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ReplayDelivery:
                 raise DeliveryNotReplayable
             if not is_whole:
                 raise ContentGone
-            if not await dead_letters.revive(connection, owner, _ANY, delivery_id, 1, now, now + LIFETIME):
+            if not await dead_letters.revive(connection, [delivery_id], 1, now, now + LIFETIME):
                 raise DeliveryPending
             return delivery_id
 
@@ -64,11 +64,14 @@ class ReplayMany:
     answer_once: AnswerOnce
     note_backlog: Callable[[], None]
 
-    async def __call__(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[int]) -> Answer:
+    async def __call__(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[Handled]) -> Answer:
         """Return how many are due again."""
 
-        async def work(connection: Connection, now: datetime) -> int:
-            return len(await dead_letters.revive(connection, owner, chosen, None, limit, now, now + LIFETIME))
+        async def work(connection: Connection, now: datetime) -> Handled:
+            async def revive(ids: list[uuid.UUID], most: int) -> int:
+                return await dead_letters.revive(connection, ids, most, now, now + LIFETIME)
+
+            return await handle_letters(connection, owner, chosen, limit, revive, with_archived=False)
 
         answer = await self.answer_once(once, work)
         self.note_backlog()

@@ -133,16 +133,16 @@ class RunReplays:
     async def _existing(self, connection: Connection, replay: Replay, now: datetime) -> Step:
         """Make the next dead letters, or deliveries of any outcome, due again."""
         after = replay.position_id or earliest_id(replay.since)
-        found = await replays.page(connection, replay, after, earliest_id(replay.until + _MILLISECOND))
+        found, following = await replays.page(connection, replay, after, earliest_id(replay.until + _MILLISECOND))
+        position = None if following is None else (None, following)
         if not found:
-            return Step(0, 0, 0, None)
+            return Step(0, 0, 0, position)
         whole = await replays.whole(connection, [(message, kept) for _, message, kept in found])
         chosen = [id_ for id_, message, kept in found if (message, kept) in whole]
         enqueued = 0
         if not replay.is_dry_run:
             enqueued = len(await replays.revive(connection, chosen, replay.id, now, now + LIFETIME))
-        is_last = len(found) < replay.step_size
-        return Step(len(found), enqueued, len(found) - len(chosen), None if is_last else (None, found[-1][0]))
+        return Step(len(found), enqueued, len(found) - len(chosen), position)
 
     async def _missing(self, connection: Connection, replay: Replay, endpoint: Endpoint, now: datetime) -> Step:
         """Make deliveries of messages that never were on their way to the endpoint."""

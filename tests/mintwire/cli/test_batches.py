@@ -66,7 +66,7 @@ async def test_codes_are_imported_exported_and_changed(mintwire: Mintwire, coupo
     assert (job["created"], job["refused"]) == (2, 1)
     assert "4,A-3,invalid_value" in (await mintwire("job", "errors", job["id"])).out
     matched = await mintwire.json("code", "bulk", "deactivate", "--coupon", coupon, "--dry-run")
-    assert matched == {"dry_run": True, "matched": 2}
+    assert matched == {"dry_run": True, "matched": 2, "is_whole": True}
     changed = await mintwire.json("code", "bulk", "deactivate", "--coupon", coupon)
     assert (changed["state"], changed["updated"]) == ("done", 2)
     extended = await mintwire.json("code", "bulk", "extend", "--coupon", coupon, "--extend-by-days", "1")

@@ -54,7 +54,9 @@ async def test_codes_are_made_listed_shown_changed_and_archived_as_the_program(
         (("--no-active",), []),
     ):
         assert [code["code"] for code in await mintwire.json("code", "list", *options)] == codes, options
-    assert "spring" in (await mintwire("code", "list", "--coupon", "spring")).out
+    shown = (await mintwire("code", "list", "--coupon", "spring")).out
+    assert "spring" in shown
+    assert made["created_by_key_id"] in shown
     assert "--active" in (await mintwire("code", "list", "--coupon", "spring", "--status", "active", code=2)).err
     assert (await mintwire.json("code", "show", "spring vip", "--program"))["id"] == made["id"]
     changed = await mintwire.json("code", "update", "SPRING-VIP", "--no-active", "--no-partner", "--rename", "VIP")

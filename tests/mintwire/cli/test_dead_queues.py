@@ -68,6 +68,20 @@ async def test_what_is_replayed_unmended_dies_again(dead: Mintwire) -> None:
     assert after == before
 
 
+async def test_what_is_older_than_the_service_remembers_is_replayed_by_force_only(
+    dead: Mintwire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(dead.environment, "MINTWIRE_INBOX_RETENTION_DAYS", "0")
+    refused = await dead("dead", "replay", QUEUE, "--all", code=1)
+    assert "0 replayed; 2 first came before" in refused.err
+    assert "--force" in refused.err
+    assert await has(dead, 2)
+    assert (await dead.json("dead", "replay", QUEUE, "--all", "--force"))["replayed"] == 2
+    await until(lambda: has(dead, 2))
+    monkeypatch.setitem(dead.environment, "MINTWIRE_INBOX_RETENTION_DAYS", "a month")
+    assert "a number of days" in (await dead("dead", "replay", QUEUE, "--all", code=1)).err
+
+
 async def test_a_purge_is_meant(dead: Mintwire) -> None:
     refused = await dead("dead", "purge", QUEUE, "--all", code=2)
     assert "--yes" in refused.err

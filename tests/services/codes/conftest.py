@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from services.codes.api.use_cases import UseCases
 from services.codes.app import build_app, build_runner, build_use_cases
 from services.codes.integrations.redemption import RedemptionClient
-from services.codes.usecases.purge_jobs import PurgeJobs
+from services.codes.usecases import remove_old
 from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.credentials import CredentialReader
@@ -128,7 +128,7 @@ class Service:
         return await self.send("POST", f"/v1/partners/{partner_id}/quota", json=move)
 
     async def purge(self) -> int:
-        return await PurgeJobs(self.pool, self.clock)()
+        return sum([await each() for each in remove_old.removals(self.pool, self.clock, timedelta(days=730))])
 
     async def generate(self, partner: Owner, idempotency: str | None = None) -> Reply:
         return await self.send("POST", "/api/partners/codes/generate", partner.key, idempotency=idempotency)

@@ -1,10 +1,11 @@
 """The audit log: every change leaves who, what, from and to, in its transaction, and nothing takes it away."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.codes.usecases.purge_audit_log import PurgeAuditLog
+from services.codes.usecases import remove_old
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import decode_data, decode_envelope
 from shared.ids import earliest_id
@@ -181,8 +182,8 @@ async def test_what_is_older_than_it_has_to_be_kept_is_forgotten(service: Servic
     before = await entries(service, program.key)
     for days in (100, 364, 366, 367, 400):
         await entry_of_age(service, program, days=days)
-    purge = PurgeAuditLog(service.pool, lambda: datetime.now(UTC), timedelta(days=365), rows_at_once=2)
-    assert await purge() == 3
+    purge, *_ = remove_old.removals(service.pool, lambda: datetime.now(UTC), timedelta(days=365))
+    assert await replace(purge, rows_at_once=2)() == 3
     assert await purge() == 0
     left = await entries(service, program.key)
     assert left[: len(before)] == before
@@ -193,5 +194,6 @@ async def test_the_last_ninety_days_stay_whatever_the_service_asks_for(service: 
     before = await entries(service, program.key)
     for age in ({"days": 89}, {"days": 91}):
         await entry_of_age(service, program, **age)
-    assert await PurgeAuditLog(service.pool, lambda: datetime.now(UTC), timedelta(days=-1))() == 1
+    purge, *_ = remove_old.removals(service.pool, lambda: datetime.now(UTC), timedelta(days=-1))
+    assert await purge() == 1
     assert len(await entries(service, program.key)) == len(before) + 1

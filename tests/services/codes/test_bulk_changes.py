@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import segno
 
-from services.codes.usecases import walk_codes
+from services.codes.usecases import change_many_codes, walk_codes
 from tests.databases import Database
 from tests.services.codes.bulk import job, make_coupon, rows, work_through
 from tests.services.codes.conftest import Owner, Reply, Service
@@ -113,7 +113,7 @@ class TestActions:
         [theirs] = [str(row["id"]) for row in found if str(row["program_id"]) == other.id]
         ids = [own[0], theirs, own[1], own[0], str(uuid.uuid4())]
         counted_ = await change(service, program, action="deactivate", ids=ids, dry_run=True)
-        assert counted_.data == {"dry_run": True, "matched": 2}
+        assert counted_.data == {"dry_run": True, "matched": 2, "is_whole": True}
         shown = await done(service, program, action="deactivate", ids=ids)
         assert (shown["requested"], shown["updated"], shown["refused"]) == (4, 2, 2)
         inactive = await rows(database, "SELECT id FROM codes.promotion_codes WHERE NOT is_active")
@@ -131,12 +131,28 @@ class TestJob:
         await make(service, program, 40)
         other = await service.program()
         answer = await change(service, program, action="archive", filter={"active": True}, dry_run=True)
-        assert (answer.status, answer.data) == (200, {"dry_run": True, "matched": 40})
+        assert (answer.status, answer.data) == (200, {"dry_run": True, "matched": 40, "is_whole": True})
         answer = await change(service, other, action="archive", filter={"active": True}, dry_run=True)
         assert answer.data["matched"] == 0
         assert await counted(database, "archived_at IS NOT NULL") == 0
         [jobs] = await rows(database, "SELECT count(*) FROM codes.jobs WHERE kind = 'bulk'")
         assert jobs["count"] == 0
+
+    async def test_a_dry_run_counts_no_further_than_a_request_can(
+        self, service: Service, program: Owner, coupon: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(walk_codes, "SCANNED_PER_PAGE", 10)
+        monkeypatch.setattr(change_many_codes, "MOST_STRETCHES", 3)
+        await make(service, program, 40)
+        answer = await change(service, program, action="archive", filter={"coupon_id": coupon}, dry_run=True)
+        assert (answer.data["matched"], answer.data["is_whole"]) == (30, False)
+        answer = await change(
+            service, program, action="archive", filter={"coupon_id": coupon, "active": False}, dry_run=True
+        )
+        assert (answer.data["matched"], answer.data["is_whole"]) == (0, False)
+        monkeypatch.setattr(change_many_codes, "MOST_STRETCHES", 5)
+        answer = await change(service, program, action="archive", filter={"coupon_id": coupon}, dry_run=True)
+        assert (answer.data["matched"], answer.data["is_whole"]) == (40, True)
 
     async def test_killed_and_taken_over_it_changes_each_code_once(
         self,

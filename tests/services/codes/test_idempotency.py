@@ -3,8 +3,9 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
-from shared.database.idempotency import PurgeAnswers
+from shared.database import retention
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
 
 KEPT = "SELECT route, status, body, is_encrypted FROM idempotency_keys ORDER BY route"
@@ -189,6 +190,7 @@ async def test_old_answers_are_removed_and_young_ones_stay(service: Service, pro
     service.clock.advance(hours=71)
     await service.send("POST", "/v1/partners", program.key, {"name": "Young"}, idempotency="young")
     service.clock.advance(hours=1)
-    assert await PurgeAnswers(service.pool, service.clock)() == 1
+    for removal in retention.removals(service.pool, service.clock, timedelta(days=35), timedelta(days=36)):
+        assert await removal() == (removal.table == "idempotency_keys")
     again = await service.send("POST", "/v1/partners", program.key, {"name": "Young"}, idempotency="young")
     assert again.headers["Idempotent-Replayed"] == "true"

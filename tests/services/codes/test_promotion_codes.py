@@ -359,3 +359,20 @@ async def test_no_code_joins_a_coupon_that_is_being_archived(service: Service, p
     async with service.pool.connection() as connection:
         live = await connection.fetchval("SELECT count(*) FROM promotion_codes WHERE archived_at IS NULL")
     assert live == 0
+
+
+async def test_a_code_shows_which_key_made_it(service: Service, program: Owner, partner: Owner) -> None:
+    """By hand, along with its coupon, by a mint and by a job: after a leak its codes are found."""
+    await coupon(service, program, promotion_codes=[{"code": "ALONG"}])
+    made = await create(service, program, code="BY-HAND")
+    assert made["created_by_key_id"] == program.key_id
+    minted = (await service.generate(partner)).body["code"]
+    batch = await service.send("POST", "/v1/coupons/spring/promotion-codes/batch", program.key, {"count": 1})
+    makers = {"ALONG": program.key_id, "BY-HAND": program.key_id, minted: partner.key_id}
+    makers[batch.data["codes"][0]] = program.key_id
+    shown = (await service.send("GET", CODES, program.key)).data
+    assert {code["code"]: code["created_by_key_id"] for code in shown} == makers
+    one = await service.send("GET", f"{CODES}/{minted}", program.key)
+    assert one.data["created_by_key_id"] == partner.key_id
+    renamed = await service.send("PATCH", f"{CODES}/BY-HAND", program.key, {"active": False})
+    assert renamed.data["created_by_key_id"] == program.key_id

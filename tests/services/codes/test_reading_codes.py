@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
-from services.codes.store import audit, batches, coupons, promotion_codes, selected_codes
+from services.codes.domain.codes import CodeStatus
+from services.codes.store import audit, batches, codes, coupons, promotion_codes, selected_codes
 from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
 from services.codes.store.quota import LIST_LEDGER
 from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
@@ -44,14 +45,14 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
-        (LIST_CODES, 6),
+        (LIST_CODES, 8),
         (FIND_CODE, 4),
         (LOCK_CODES, 1),
         (UPDATE_CODES, 4),
         (LIST_LEDGER, 3),
         (FIND_ANSWER, 4),
         (promotion_codes.LIST_OF_PROGRAM, 7),
-        (promotion_codes.LIST_OF_PARTNER, 7),
+        (promotion_codes.LIST_OF_PARTNER, 10),
         (promotion_codes.LIST_OF_CUSTOMER, 9),
         (promotion_codes.NEWEST_OF_COUPONS, 2),
         (promotion_codes.FIND_BY_CANONICAL, 2),
@@ -114,13 +115,13 @@ async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Da
         for statement, arguments in (
             (promotion_codes.LIST_OF_PROGRAM, (none, None, *page)),
             (promotion_codes.LIST_OF_PROGRAM, (program.id, none, *page)),
-            (promotion_codes.LIST_OF_PARTNER, (none, None, *page)),
-            (promotion_codes.LIST_OF_PARTNER, (none, coupon, *page)),
-            (promotion_codes.LIST_OF_PARTNER, (partner.id, none, *page)),
+            (promotion_codes.LIST_OF_PARTNER, (none, None, *page, program.id, 50, 1000)),
+            (promotion_codes.LIST_OF_PARTNER, (none, coupon, *page, program.id, 50, 1000)),
+            (promotion_codes.LIST_OF_PARTNER, (partner.id, none, *page, program.id, 50, 1000)),
             (promotion_codes.LIST_OF_CUSTOMER, (program.id, "nobody", *page, None, None)),
             (promotion_codes.NEWEST_OF_COUPONS, ([none], 15)),
             (coupons.HAS_MORE_CODES, (none, 0)),
-            (LIST_CODES, (none, last, "redeemed", service.clock(), 16, 1000)),
+            (LIST_CODES, (none, last, "redeemed", service.clock(), 16, 1000, 50, 500)),
             (selected_codes.COUPON_OF_BATCH, (none,)),
             (batches.LIST_BATCH, (none, 3)),
             (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "coupon")),
@@ -253,3 +254,56 @@ def looked_at(node: dict[str, Any]) -> float:
     if node.get("Relation Name") == "promotion_codes":
         own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
     return own + sum(looked_at(child) for child in node.get("Plans", []))
+
+
+@pytest.mark.parametrize("most", [1, 3, 50])
+@pytest.mark.parametrize("scanned", [1, 7, 1000])
+async def test_a_partner_s_codes_are_listed_once_however_many_coupons_it_has(
+    service: Service, program: Owner, monkeypatch: pytest.MonkeyPatch, most: int, scanned: int
+) -> None:
+    """From coupon to coupon, or among its program's codes where these are too many."""
+    monkeypatch.setattr(codes, "MOST_COUPONS", most)
+    monkeypatch.setattr(promotion_codes, "MOST_COUPONS", most)
+    partner, other = await service.partner(program), await service.partner(program, name="Other")
+    coupon_ids = [uuid.uuid4() for _ in range(3)]
+    owners = [uuid.UUID(partner.id), uuid.UUID(other.id)]
+    async with service.pool.connection() as connection:
+        for coupon_id in coupon_ids:
+            await connection.execute(ADD_COUPON, coupon_id, uuid.UUID(program.id), coupon_id.hex)
+        await connection.execute(ADD_CODES, uuid.UUID(program.id), coupon_ids, owners)
+        statuses: tuple[tuple[CodeStatus | None, bool | None], ...]
+        statuses = ((None, None), ("active", True), ("inactive", False), ("redeemed", None))
+        for status, is_active in statuses:
+            expected = [n for n in range(40, 0, -1) if n % 4 and status in (None, "active" if n % 5 else "inactive")]
+            found: list[int] = []
+            after: uuid.UUID | None = None
+            while True:
+                page = await list_codes(connection, owners[0], after, status, 4, service.clock.now, scanned=scanned)
+                found += [code.id.int & 0xFFFF for code in page.codes]
+                if (after := page.next_after) is None:
+                    break
+            assert found == expected, (status, "as the partner")
+            if status == "redeemed":
+                continue
+            wanted = promotion_codes.Wanted(uuid.UUID(program.id), partner_id=owners[0], is_active=is_active)
+            found, after = [], None
+            while True:
+                part = promotion_codes.Part(after, 0, 4)
+                ids = await promotion_codes.list_ids(connection, wanted, part, scanned)
+                found += [each.int & 0xFFFF for each in ids.items]
+                if (after := ids.next_after) is None:
+                    break
+            assert found == expected, (status, "as the program")
+
+
+ADD_COUPON = """
+INSERT INTO coupons (id, program_id, uuid_code, name, discount_type, percent_hundredths, duration_type, created_at,
+                     updated_at)
+VALUES ($1, $2, $3, 'C', 'percent', 1, 'once', now(), now())
+"""
+ADD_CODES = """
+INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_active, created_at, updated_at)
+SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, $1, ($2::uuid[])[1 + n % 3],
+       ($3::uuid[])[CASE WHEN n % 4 > 0 THEN 1 ELSE 2 END], 'P' || n, 'P' || n, n % 5 > 0, now(), now()
+FROM generate_series(1, 40) AS n
+"""

@@ -23,7 +23,7 @@ WHERE has_table_privilege($1::text, $2::text, p) OR (p IN ('SELECT', 'INSERT', '
       AND has_any_column_privilege($1::text, $2::text, p))
 """
 VIEWS = {
-    "mintwire_redemption": {"codes.redeemable_v1", "codes.credential_v1"},
+    "mintwire_redemption": {"codes.redeemable_v1", "codes.credential_v1", "codes.coupon_v1"},
     "mintwire_webhooks": {"codes.redeemable_v1", "codes.credential_v1", "codes.partner_v1"},
 }
 

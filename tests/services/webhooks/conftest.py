@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -334,12 +334,10 @@ async def look_after_endpoints(house: KeepHouse) -> None:
     await house.count_endpoints()
 
 
-async def purge(house: KeepHouse) -> None:
+async def purge(house: KeepHouse, rows_at_once: int = 500) -> None:
     """Remove all that is old enough."""
-    await house.purge_messages()
-    await house.purge_custom_messages()
-    await house.purge_attempts()
-    await house.purge_deliveries()
+    for removal in house.removals():
+        await replace(removal, rows_at_once=rows_at_once)()
 
 
 async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: datetime) -> Merchant:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ async def test_many_are_replayed_by_filter_up_to_a_limit(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
     endpoint_id = await make_dead(service, merchant, receiver, 7)
-    filters = [
+    filters: list[tuple[dict[str, Any], int]] = [
         ({"event_type": "codes.generated"}, 0),
         ({"endpoint_id": str(new_id())}, 0),
         ({"since": "2999-01-01T00:00:00Z"}, 0),
@@ -95,7 +96,7 @@ async def test_many_are_replayed_by_filter_up_to_a_limit(
     ]
     for body, count in filters:
         replayed = await service.send("POST", "/dead-letters/replay", merchant.partner_key, body)
-        assert (replayed.status, replayed.data) == (200, {"replayed": count}), body
+        assert (replayed.status, replayed.data) == (200, {"replayed": count, "is_whole": "limit" not in body}), body
     await service.settled(7)
     assert len({post.id for post in receiver.posts}) == 7
     refused = await service.send("POST", "/dead-letters/replay", merchant.partner_key, {"limit": 10_001})
@@ -114,14 +115,17 @@ async def test_what_is_purged_is_canceled_and_cannot_be_replayed(
         (merchant.partner_key, {"reason": "expired", "endpoint_id": endpoint_id, "limit": 3}, 3),
     ):
         purged = await service.send("POST", "/dead-letters/purge", key, body)
-        assert (purged.status, purged.data) == (200, {"purged": count}), body
+        assert (purged.status, purged.data) == (200, {"purged": count, "is_whole": "limit" not in body}), body
     assert len((await service.send("GET", "/dead-letters?reason=expired", merchant.partner_key)).data) == 2
     assert (await service.send("GET", "/dead-letters?reason=aborted", merchant.partner_key)).data == []
     listed = await service.send("GET", f"/endpoints/{endpoint_id}/deliveries?status=canceled", merchant.partner_key)
     assert len(listed.data) == 3
     refused = await service.send("POST", f"/dead-letters/{listed.data[0]['id']}/replay", merchant.partner_key)
     assert (refused.status, refused.body["code"]) == (409, "delivery_not_replayable")
-    assert (await service.send("POST", "/dead-letters/replay", merchant.partner_key)).data == {"replayed": 2}
+    assert (await service.send("POST", "/dead-letters/replay", merchant.partner_key)).data == {
+        "replayed": 2,
+        "is_whole": True,
+    }
 
 
 async def test_purges_and_replays_at_once_take_each_letter_once(
@@ -136,8 +140,8 @@ async def test_purges_and_replays_at_once_take_each_letter_once(
     )
     taken = {"purged": 0, "replayed": 0}
     for reply in replies:
-        for name, count in reply.data.items():
-            taken[name] += count
+        for name in taken:
+            taken[name] += reply.data.get(name, 0)
     left = len(await service.query("SELECT * FROM webhooks.dead_letters"))
     assert sum(taken.values()) + left == 12
     await service.settled(taken["replayed"])
@@ -159,7 +163,7 @@ async def test_what_a_purged_letter_has_held_up_goes_on(
     waiting = await service.query("SELECT visible_at = 'infinity' AS waits FROM webhooks.delivery_queue")
     assert [row["waits"] for row in waiting] == [True]
     purged = await service.send("POST", "/dead-letters/purge", merchant.partner_key)
-    assert purged.data == {"purged": 1}
+    assert purged.data == {"purged": 1, "is_whole": True}
     await service.settled(1)
     assert json.loads(receiver.posts[-1].body)["code"] == "SECOND"
 
@@ -183,7 +187,7 @@ async def test_dead_letters_of_others_do_not_exist(service: Service, merchant: M
     for key in (stranger.partner_key, stranger.program_key):
         assert (await service.send("GET", "/dead-letters", key)).data == []
         assert (await service.send("POST", f"/dead-letters/{letter['id']}/replay", key)).status == 404
-        assert (await service.send("POST", "/dead-letters/replay", key)).data == {"replayed": 0}
+        assert (await service.send("POST", "/dead-letters/replay", key)).data == {"replayed": 0, "is_whole": True}
 
 
 async def test_a_replay_with_an_idempotency_key_happens_once(
@@ -192,7 +196,7 @@ async def test_a_replay_with_an_idempotency_key_happens_once(
     await make_dead(service, merchant, receiver, 2)
     first = await service.send("POST", "/dead-letters/replay", merchant.partner_key, idempotency="again")
     again = await service.send("POST", "/dead-letters/replay", merchant.partner_key, idempotency="again")
-    assert first.data == again.data == {"replayed": 2}
+    assert first.data == again.data == {"replayed": 2, "is_whole": True}
     assert again.headers["Idempotent-Replayed"] == "true"
 
 

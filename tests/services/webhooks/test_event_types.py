@@ -179,9 +179,9 @@ async def test_dead_letters_and_replays_are_chosen_by_groups(
     found = await service.pages("/dead-letters", key, "&event_type=quota.*")
     assert [each["event_type"] for each in found] == ["quota.low"]
     again = await service.send("POST", "/dead-letters/replay", key, {"event_type": "codes.*"})
-    assert again.data == {"replayed": 1}
+    assert again.data == {"replayed": 1, "is_whole": True}
     purged = await service.send("POST", "/dead-letters/purge", key, {"event_type": "quota.*"})
-    assert purged.data == {"purged": 1}
+    assert purged.data == {"purged": 1, "is_whole": True}
     await service.settled(1)
     service.clock.advance(minutes=1)
     body = {"endpoint_id": made["id"], "which": "failed", "since": "2020-01-01T00:00:00Z", "event_types": ["code.*"]}

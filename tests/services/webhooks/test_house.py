@@ -1,5 +1,6 @@
 """What time brings about: pauses end, and what is old is removed while what is needed stays."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -98,7 +99,7 @@ async def test_old_things_go_in_their_order(service: Service, merchant: Merchant
                 refused = await service.send("POST", f"/{tail}", merchant.partner_key)
                 assert (refused.status, refused.body["code"]) == (409, "content_gone")
             many = await service.send("POST", "/dead-letters/replay", merchant.partner_key)
-            assert many.data == {"replayed": 0}
+            assert many.data == {"replayed": 0, "is_whole": True}
 
 
 async def test_what_waits_to_be_sent_keeps_its_message(
@@ -112,3 +113,83 @@ async def test_what_waits_to_be_sent_keeps_its_message(
     assert await counts(service) == (1, 0, 1, 0)
     await service.send("POST", f"/endpoints/{endpoint['id']}/resume", merchant.partner_key)
     await service.settled(1)
+
+
+async def test_what_stays_is_passed_over_by_steps_that_are_smaller(service: Service, merchant: Merchant) -> None:
+    """All that a step looks at may have to stay: the next one goes on behind it, and the last finds what is to go."""
+    await service.endpoint(merchant.partner_key, "https://example.com/", status="paused")
+    await service.consume(*(code_redeemed(merchant, f"S{n}") for n in range(5)))
+    await service.admin.execute("UPDATE webhooks.delivery_queue SET ends_at = '2999-01-01'")
+    await service.admin.execute(
+        "WITH last AS (DELETE FROM webhooks.delivery_queue WHERE delivery_id ="
+        " (SELECT max(id::text)::uuid FROM webhooks.deliveries) RETURNING delivery_id)"
+        " UPDATE webhooks.deliveries SET status = 'failed', completed_at = $1"
+        " WHERE id IN (SELECT delivery_id FROM last)",
+        service.clock(),
+    )
+    service.clock.advance(days=100)
+    await purge(house_of(service), rows_at_once=1)
+    assert await counts(service) == (4, 0, 4, 0)
+
+
+async def test_an_archived_endpoint_goes_after_the_last_of_its_deliveries(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    key = merchant.partner_key
+    kept, busy, idle = [await service.endpoint(key, receiver.url, rate_limit_per_second=5) for _ in range(3)]
+    await service.consume(code_redeemed(merchant))
+    await service.settled(3)
+    await service.admin.execute("DELETE FROM webhooks.deliveries WHERE endpoint_id = $1", idle["id"])
+    for endpoint in (busy, idle):
+        assert (await service.send("DELETE", f"/endpoints/{endpoint['id']}", key)).status in (200, 204)
+    assert await endpoints_left(service) == {kept["id"], busy["id"], idle["id"]}
+    house = house_of(service, deliveries=30)
+    service.clock.advance(days=29)
+    await purge(house)
+    assert await endpoints_left(service) == {kept["id"], busy["id"], idle["id"]}
+    await service.admin.execute(
+        "UPDATE webhooks.deliveries SET completed_at = $2 WHERE endpoint_id = $1", busy["id"], service.clock()
+    )
+    service.clock.advance(days=2)
+    await purge(house)
+    assert await endpoints_left(service) == {kept["id"], busy["id"]}
+    service.clock.advance(days=29)
+    await purge(house)
+    assert await endpoints_left(service) == {kept["id"]}
+    for table in ("endpoint_keys", "endpoint_rates"):
+        owners = await service.query(f"SELECT DISTINCT endpoint_id FROM webhooks.{table}")  # noqa: S608 - two names
+        assert [str(row["endpoint_id"]) for row in owners] == [kept["id"]]
+
+
+async def endpoints_left(service: Service) -> set[str]:
+    return {str(row["id"]) for row in await service.query("SELECT id FROM webhooks.endpoints")}
+
+
+async def test_a_replay_goes_with_its_deliveries_and_an_ended_key_at_once(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    key = merchant.partner_key
+    endpoint = await service.endpoint(key, receiver.url)
+    await service.consume(code_redeemed(merchant))
+    await service.settled(1)
+    now = service.clock()
+    for replay_id in (uuid.uuid4(), uuid.uuid4()):
+        await service.admin.execute(
+            "INSERT INTO webhooks.replays (id, program_id, endpoint_id, which, since, until, is_dry_run,"
+            " rate_per_second, status, created_at, completed_at)"
+            " VALUES ($1, $2, $3, 'all', $4, $5, false, 1, 'completed', $4, $5)",
+            replay_id,
+            merchant.program_id,
+            uuid.UUID(endpoint["id"]),
+            now - timedelta(hours=1),
+            now,
+        )
+    await service.admin.execute("UPDATE webhooks.deliveries SET replay_id = $1", replay_id)
+    rotated = await service.send("POST", f"/endpoints/{endpoint['id']}/keys/rotate", key, {"grace_period_seconds": 60})
+    assert rotated.status in (200, 201), rotated.body
+    house = house_of(service, deliveries=30)
+    for days, replays, keys in ((0, 2, 2), (1, 2, 1), (30, 0, 1)):
+        service.clock.advance(days=days)
+        await purge(house)
+        assert len(await service.query("SELECT 1 FROM webhooks.replays")) == replays
+        assert len(await service.query("SELECT 1 FROM webhooks.endpoint_keys")) == keys

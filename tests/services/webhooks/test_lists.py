@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.webhooks.store import deliveries, messages
+from services.webhooks.store import delivery_lists, messages
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
     HeldClock,
@@ -50,7 +50,7 @@ async def test_every_delivery_is_listed_once_however_the_pages_fall(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
     """Three endpoints with unlike numbers of deliveries: what one has looked at must not hide what another has not."""
-    monkeypatch.setattr(deliveries, "SCANNED_PER_PAGE", scanned)
+    monkeypatch.setattr(delivery_lists, "SCANNED_PER_PAGE", scanned)
     key = merchant.program_key
     for n in range(4):
         if n < 3:
@@ -79,7 +79,7 @@ async def test_what_waits_is_listed_once_however_much_lies_in_the_queue(
     database: Database, clock: HeldClock, monkeypatch: pytest.MonkeyPatch, sorted_: int
 ) -> None:
     """Four endpoints with unlike numbers of deliveries, leased ones among them, one of the endpoints paused."""
-    monkeypatch.setattr(deliveries, "SORTED_PER_ENDPOINT", sorted_)
+    monkeypatch.setattr(delivery_lists, "SORTED_PER_ENDPOINT", sorted_)
     async with running_service(database, clock, sends=False) as service:
         merchant = await make_merchant(service.admin, clock())
         key = merchant.program_key
@@ -119,10 +119,10 @@ async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
             await connection.execute(f"SET plan_cache_mode = {mode}")
             for status, type_ in (("canceled", None), (None, "code.exhausted"), ("failed", "code.redeemed")):
                 for whose in ((program, None, None), (program, partner, None), (program, None, endpoint)):
-                    arguments = (*whose, _LAST, _FIRST, status, type_, page, bound, begin)
-                    assert await looked_at(connection, deliveries.LIST_DELIVERIES, *arguments) <= bound + 3 * page
-            newest = (program, None, None, _LAST, _FIRST, None, None, page, 0, begin)
-            assert await looked_at(connection, deliveries.LIST_DELIVERIES, *newest) <= 3 * page
+                    arguments = (*whose, _LAST, _FIRST, status, type_, page, bound, begin, 1001, 50, bound)
+                    assert await looked_at(connection, delivery_lists.LIST_DELIVERIES, *arguments) <= bound + 3 * page
+            newest = (program, None, None, _LAST, _FIRST, None, None, page, 0, begin, 1001, 50, bound)
+            assert await looked_at(connection, delivery_lists.LIST_DELIVERIES, *newest) <= 3 * page
             wanted: tuple[datetime | uuid.UUID | str | int | None, ...]
             wanted = (program, begin, end, _LAST, "code.exhausted", page, bound)
             assert await looked_at(connection, messages.LIST_OF_PROGRAM, *wanted) <= bound + 3 * page
@@ -158,10 +158,12 @@ async def test_what_waits_is_found_among_what_waits_for_others(
             for endpoint_id in (None, paused, active):
                 span = (merchant.program_id, None, endpoint_id, _LAST, _FIRST)
                 for status in ("paused", "pending"):
-                    wanted = (*span, status, None, page, bound, now)
-                    assert await looked_at(connection, deliveries.LIST_WAITING, *wanted) <= bound + 5 * page
-                in_flight = (*span, "in_flight", None, page, now)
-                assert await looked_at(connection, deliveries.LIST_IN_FLIGHT, *in_flight) <= 2 * page
+                    wanted = (*span, status, None, page, bound, now, 1001, 20, 2000)
+                    assert (
+                        await looked_at(connection, delivery_lists.LIST_WAITING, *wanted) <= bound + 2 * 2000 + 5 * page
+                    )
+                in_flight = (*span, "in_flight", None, page, now, 20_000)
+                assert await looked_at(connection, delivery_lists.LIST_IN_FLIGHT, *in_flight) <= 2 * page
     finally:
         await connection.close()
 

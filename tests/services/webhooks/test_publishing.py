@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from services.webhooks.domain.messages import LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
-from services.webhooks.usecases import keep_house
+from services.webhooks.usecases import remove_old
 from services.webhooks.usecases.keep_house import KeepHouse
 from shared.ids import new_id
 from tests.services.webhooks.conftest import (
@@ -261,8 +261,7 @@ async def test_each_is_kept_as_long_as_it_was_asked_to_be(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept longer than others does not keep those from going."""
-    monkeypatch.setattr(keep_house, "_BATCH", 2)
-    monkeypatch.setattr(keep_house, "_BREATH_SECONDS", 0)
+    monkeypatch.setattr(remove_old, "BREATH_SECONDS", 0)
     key = merchant.program_key
     endpoint = await service.endpoint(key, URL, event_types=["*"])
     await service.send("POST", f"/endpoints/{endpoint['id']}/disable", key)
@@ -273,7 +272,7 @@ async def test_each_is_kept_as_long_as_it_was_asked_to_be(
     house = house_of(service)
     for days, left in ((4, 10), (2, 9), (23, 9), (2, 3), (58, 3), (2, 0)):
         service.clock.advance(days=days)
-        await purge(house)
+        await purge(house, rows_at_once=2)
         assert len(await ids(service)) == left
         if left == 9:
             assert short["id"] not in await ids(service)

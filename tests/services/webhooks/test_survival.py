@@ -242,10 +242,10 @@ async def test_a_listener_that_cannot_be_archived_keeps_no_other_from_it(
     made = [(await service.send("POST", "/listeners", merchant.partner_key, {})).data for _ in range(3)]
     cancel = queue.cancel_waiting
 
-    async def broken(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:
+    async def broken(connection: Connection, endpoint_id: uuid.UUID, now: datetime, limit: int) -> int:
         if str(endpoint_id) == made[0]["id"]:
             raise ValueError("a damaged row")
-        await cancel(connection, endpoint_id, now)
+        return await cancel(connection, endpoint_id, now, limit)
 
     monkeypatch.setattr(queue, "cancel_waiting", broken)
     service.clock.advance(seconds=LIVES_ON.total_seconds() + 1)

@@ -18,7 +18,9 @@ DEAD = "redemption.checkout.dead"
 NOW = datetime(2026, 3, 18, 23, 29, 28, 917_000, tzinfo=UTC)
 
 
-async def kill_all(url: str, broker: Broker, bodies: Sequence[bytes], **properties: Any) -> None:
+async def kill_all(
+    url: str, broker: Broker, bodies: Sequence[bytes], received_at: datetime = NOW, **properties: Any
+) -> None:
     """Send messages that a consumer rejects, with the body as reason."""
     before = await broker.count(DEAD)
     for body in bodies:
@@ -27,7 +29,7 @@ async def kill_all(url: str, broker: Broker, bodies: Sequence[bytes], **properti
     def judge(received: Received) -> Reject:
         return Reject(received.body.decode().rstrip("0123456789"), "detail")
 
-    async with running(BatchConsumer(url, QUEUE, Handler(judge), lambda: NOW)):
+    async with running(BatchConsumer(url, QUEUE, Handler(judge), lambda: received_at)):
         await broker.holds(DEAD, before + len(bodies))
 
 
@@ -145,6 +147,16 @@ async def test_what_cannot_be_replayed_stays_dead(url: str, broker: Broker) -> N
     with pytest.raises(BrokerUnavailable, match="0 replayed; 2 were not confirmed"):
         await dead.replay(url, QUEUE)
     await broker.holds(DEAD, 2)
+
+
+async def test_what_came_before_its_consumer_s_memory_stays_unless_it_is_meant(url: str, broker: Broker) -> None:
+    await kill_all(url, broker, [b"bad1", b"bad2"], received_at=NOW - timedelta(days=1))
+    await kill_all(url, broker, [b"bad3"])
+    with pytest.raises(dead.Forgotten, match=f"1 replayed; 2 first came before .* and stay in {DEAD}"):
+        await dead.replay(url, QUEUE, known_since=NOW)
+    await broker.holds(QUEUE, 1)
+    await broker.holds(DEAD, 2)
+    assert await dead.replay(url, QUEUE, known_since=NOW - timedelta(days=1)) == 2
 
 
 async def test_purging_removes_what_is_chosen(url: str, broker: Broker) -> None:

@@ -1,0 +1,24 @@
+"""How the statements that list ids say where to go on.
+
+A page looks at a bounded number of rows, so that what is rare costs no more among ten million rows than among a
+hundred; a page can therefore be short, or even empty, without being the last.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from services.codes.domain.pages import Page
+
+LAST_ID: Final = uuid.UUID(int=2**128 - 1)
+SCANNED_PER_PAGE: Final = 1_000
+# Of how many coupons a partner's codes are looked for one by one.
+MOST_COUPONS: Final = 50
+
+
+def page_of_ids(rows: Sequence[Any], limit: int) -> Page[uuid.UUID]:
+    """Return the first `limit` ids of rows that hold one more where there is one, and a mark where there may be."""
+    ids = sorted((row["id"] for row in rows if not row["is_mark"]), reverse=True)
+    if len(ids) > limit:
+        return Page(ids[:limit], ids[limit - 1])
+    return Page(ids, next((row["id"] for row in rows if row["is_mark"]), None))

@@ -1,0 +1,57 @@
+"""Removes what is old: orders that came to nothing, reservations, refusals, and windows of failed guesses."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.redemption.domain.guesses import WINDOW
+from services.redemption.store import redemptions, retention
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.database.purging import BREATH_SECONDS, Removal, in_batches
+from shared.metrics import ROWS_REMOVED
+
+# A purchase may be reported a day late, and what was reserved then still counts for it.
+_RESERVATIONS_KEPT: Final = timedelta(days=2)
+# Each is locked while it is judged.
+_ORDERS_AT_ONCE: Final = 200
+_RESERVATIONS_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetOrders:
+    """Removes orders that have no redemption, with their refunds, once nothing was heard of them for long.
+
+    Until then an order's cancellation stands for purchases that are heard of later. One that has a redemption by then
+    stays for good, and is not looked at again.
+    """
+
+    database: Database
+    clock: Clock
+    kept: timedelta
+    table: str = "orders"
+
+    async def __call__(self) -> int:
+        """Judge what is old, a chunk per transaction, and return how many orders that were."""
+        before = self.clock() - self.kept
+
+        async def chunk() -> int:
+            async with self.database.transaction() as connection:
+                forgotten = await retention.forget_orders(connection, before, _ORDERS_AT_ONCE)
+            ROWS_REMOVED.labels("orders").inc(forgotten.orders)
+            ROWS_REMOVED.labels("refunds").inc(forgotten.refunds)
+            return forgotten.judged
+
+        return await in_batches(chunk, _ORDERS_AT_ONCE, BREATH_SECONDS)
+
+
+def removals(
+    database: Database, clock: Clock, inbox_kept: timedelta, rejections_kept: timedelta
+) -> list[Removal | ForgetOrders]:
+    """Return what removes it, table by table; tombstones are kept as long as the inbox."""
+    return [
+        ForgetOrders(database, clock, inbox_kept),
+        Removal("holds", database, clock, _RESERVATIONS_KEPT, redemptions.purge_reservations, _RESERVATIONS_AT_ONCE),
+        Removal("rejections", database, clock, rejections_kept, retention.purge_rejections),
+        Removal("guesses", database, clock, WINDOW, retention.purge_guesses),
+    ]
