@@ -1,5 +1,6 @@
-"""The committed documents say what the code does, and a published event version never changes."""
+"""The committed documents say what the code does; a published event version may only gain optional members."""
 
+import copy
 import json
 import shutil
 import uuid
@@ -14,6 +15,7 @@ import yaml
 
 from scripts import generate_docs
 from scripts.api_documents import OPENAPI_FOLDER, SERVICES, openapi_documents
+from scripts.compatibility import breaks
 from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, asyncapi, event_schemas
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import CONTENT_TYPE, EventData, decode_data, decode_envelope
@@ -24,9 +26,50 @@ def test_every_event_has_its_committed_schema_and_no_schema_is_left_over() -> No
 
 
 @pytest.mark.parametrize("name", event_schemas())
-def test_a_published_event_version_has_not_changed(name: str) -> None:
-    """Receivers were built against the committed file; a change is a new version of the model beside it."""
-    assert event_schemas()[name] == (EVENTS_FOLDER / name).read_text("utf-8")
+def test_a_published_event_version_breaks_no_receiver(name: str) -> None:
+    """Receivers were built against the committed file: what they rely on stays, whatever is added beside it."""
+    committed = (EVENTS_FOLDER / name).read_text("utf-8")
+    assert breaks(json.loads(committed), json.loads(event_schemas()[name])) == []
+    assert event_schemas()[name] == committed, "run: python -m scripts.generate_docs"
+
+
+BEFORE: dict[str, Any] = {
+    "$defs": {"Part": {"properties": {"a": {"type": "integer", "title": "A"}}, "required": ["a"], "type": "object"}},
+    "properties": {
+        "part": {"anyOf": [{"$ref": "#/$defs/Part"}, {"type": "null"}]},
+        "reason": {"enum": ["x"], "type": "string"},
+    },
+    "required": ["part", "reason"],
+    "type": "object",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        ("properties.more", {"type": "string"}, None),
+        ("properties.reason.enum", ["x", "y"], None),
+        ("$defs.Part.properties.b", {"type": "string"}, None),
+        ("$defs.Part.properties.a.title", "Other words", None),
+        ("properties.reason.enum", ["y"], "data.reason: x removed"),
+        ("properties.reason.type", "integer", "data.reason.type: changed"),
+        ("properties.reason.maxLength", 5, "data.reason.maxLength: changed"),
+        ("properties", {"reason": BEFORE["properties"]["reason"]}, "data.part: removed"),
+        ("required", ["part", "reason", "more"], "data.more: required"),
+        ("required", ["part"], "data.reason: no longer required"),
+        ("$defs.Part.required", ["a", "b"], "data.part.anyOf[0].b: required"),
+        ("$defs.Part.properties", {}, "data.part.anyOf[0].a: removed"),
+        ("properties.part.anyOf", [{"$ref": "#/$defs/Part"}], "data.part.anyOf: changed"),
+    ],
+)
+def test_optional_members_may_be_added_and_nothing_else_may_change(path: str, value: Any, fault: str | None) -> None:
+    after = copy.deepcopy(BEFORE)
+    *parents, name = path.split(".")
+    target = after
+    for parent in parents:
+        target = target[parent]
+    target[name] = value
+    assert breaks(BEFORE, after) == ([] if fault is None else [fault])
 
 
 @pytest.mark.parametrize("name", event_schemas())
@@ -175,9 +218,24 @@ class TestTheGenerator:
         assert (folder / "asyncapi.yaml").is_file()
         assert (folder / "openapi" / "codes.json").is_file()
 
-    def test_refuses_to_change_a_published_schema(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_refuses_to_break_a_published_schema(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         planted = folder / "events" / "code.redeemed.v1.json"
-        planted.write_text("{}\n")
+        planted.write_text('{"properties": {"gone": {"type": "string"}}}\n')
+        before = planted.read_text()
         assert generate_docs.main() == 1
-        assert planted.read_text() == "{}\n"
-        assert "code.redeemed.v1.json is published" in capsys.readouterr().err
+        assert planted.read_text() == before
+        told = capsys.readouterr().err
+        assert "code.redeemed.v1.json is published and stays (" in told
+        assert "data.gone: removed" in told
+
+    def test_adds_what_breaks_nobody(self, folder: Path) -> None:
+        planted = folder / "events" / "code.redeemed.v1.json"
+        schema = json.loads(planted.read_text())
+        del schema["properties"]["order_ref"]
+        schema["required"].remove("order_ref")
+        schema["properties"]["order"]["description"] = "Other words."
+        current = planted.read_text()
+        schema["required"].append("order_ref")
+        planted.write_text(json.dumps(schema))
+        assert generate_docs.main() == 0
+        assert planted.read_text() == current

@@ -108,6 +108,10 @@ class Merchant:
         """Set columns of a code."""
         await self._set("promotion_codes", code_id, columns)
 
+    async def restrict_program(self, program_id: uuid.UUID, **columns: Any) -> None:
+        """Set columns of a program."""
+        await self._set("programs", program_id, columns)
+
     async def key(self, program_id: uuid.UUID, *scopes: str, kind: api_keys.KeyKind = "secret") -> str:
         """Return a new key of the program."""
         made = api_keys.generate(kind, new_id())

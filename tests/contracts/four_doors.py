@@ -1,0 +1,244 @@
+"""The four ways to ask about an order's codes, and one form of answer for all of them.
+
+A case says which coupons there are, what was asked before and what is asked; `answers` asks it at every door, each for
+a program of its own, and `guide_row` writes it down as the guides show it.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import asyncpg
+
+from services.redemption.app import open_database
+from tests.databases import Database
+from tests.services.redemption.conftest import Decider, Reply, Shop, data, open_shop
+from tests.services.redemption.merchant import Merchant, checkout
+
+ORDER_REF: Final = "order-1"
+_FIELD: Final = re.compile(r"data\.([\w.]+): ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coupon:
+    """A coupon and its codes, by default 10 % off; `columns` are further columns of its row, `says` tells of them."""
+
+    codes: tuple[str, ...]
+    percent: int | None = 1_000
+    amount: int | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    partner: bool = False
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Takes:
+    """The codes are taken, each with what it takes off; `skipped` are those that drop out, with the reason."""
+
+    discounts: Mapping[str, int | None]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refuses:
+    """Nothing is taken: the first code at fault and the reason."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """The request cannot be read: 422 over HTTP, `invalid_data` in the dead queue. The first member at fault."""
+
+    member: str
+
+
+Answer = Takes | Refuses | Malformed
+Door = Literal["http", "event", "validation", "hold"]
+DOORS: Final[tuple[Door, ...]] = ("http", "validation", "hold", "event")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One order asked about at every door. `event` is the answer there where a finished purchase gets another.
+
+    `before` are requests of the same order that are redeemed first, `program` columns of the program's row. A case with
+    a `rule` is a row of the table in a guide.
+    """
+
+    coupons: tuple[Coupon, ...]
+    asks: Mapping[str, Any]
+    answer: Answer
+    event: Answer | None = None
+    before: tuple[Mapping[str, Any], ...] = ()
+    program: Mapping[str, Any] = field(default_factory=dict)
+    guide: Literal["coupons", "checkout-publisher"] | None = None
+    rule: str = ""
+    order_says: str = ""
+
+    def expected(self) -> dict[Door, Answer]:
+        """What each door is to answer."""
+        return {door: self.event if door == "event" and self.event is not None else self.answer for door in DOORS}
+
+
+async def answers(case: Case, database: Database) -> dict[Door, Answer]:
+    """Ask at every door."""
+    async with _open(database) as (merchant, shop, decider):
+        return {door: await _at(door, case, merchant, shop, decider) for door in DOORS}
+
+
+@asynccontextmanager
+async def _open(database: Database) -> AsyncIterator[tuple[Merchant, Shop, Decider]]:
+    connection = await asyncpg.connect(database.admin)
+    try:
+        async with open_database(database.redemption, 2) as pool:
+            decider = Decider(pool)
+            async with open_shop(pool, uuid.uuid4(), "", decider) as shop:
+                yield Merchant(connection), shop, decider
+    finally:
+        await connection.close()
+
+
+async def _at(door: Door, case: Case, merchant: Merchant, shop: Shop, decider: Decider) -> Answer:
+    shop.program_id = await merchant.program()
+    shop.key = await merchant.key(shop.program_id, "checkout")
+    if case.program:
+        await merchant.restrict_program(shop.program_id, **case.program)
+    for coupon in case.coupons:
+        await _stock(coupon, merchant, shop.program_id)
+    for earlier in case.before:
+        assert (await shop.send("POST", "/v1/redemptions", {"order_ref": ORDER_REF, **earlier})).status == 201
+    asked = {"order_ref": ORDER_REF, **case.asks}
+    return await _ASK[door](asked, shop, decider)
+
+
+async def _stock(coupon: Coupon, merchant: Merchant, program_id: uuid.UUID) -> None:
+    currency = None if coupon.amount is None else "EUR"
+    coupon_id = await merchant.coupon(program_id, percent=coupon.percent, amount=coupon.amount, currency=currency)
+    if coupon.columns:
+        await merchant.restrict_coupon(coupon_id, **coupon.columns)
+    partner_id = await merchant.partner(program_id) if coupon.partner else None
+    for code in coupon.codes:
+        await merchant.code(program_id, coupon_id, code, partner_id=partner_id, limit=None)
+
+
+async def _redeem(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
+    reply = await shop.send("POST", "/v1/redemptions", asked)
+    if (refusal := _refusal(reply, asked)) is not None:
+        return refusal
+    made = {r["code"]: r["discount"]["applied_minor"] for r in reply.data["redemptions"]}
+    return Takes({code: made[code] for code in made if code in asked["codes"]})
+
+
+async def _hold(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
+    reply = await shop.send("POST", "/v1/reservations", asked)
+    return _refusal(reply, asked) or Takes({held["code"]: held["discount_minor"] for held in reply.data["codes"]})
+
+
+async def _validate(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
+    reply = await shop.send("POST", "/v1/validations", asked)
+    if (refusal := _refusal(reply, asked)) is not None:
+        return refusal
+    verdicts = reply.data["codes"]
+    for verdict in verdicts:
+        if not verdict["valid"]:
+            return Refuses(verdict["code"], verdict["reason"])
+    return Takes({verdict["code"]: verdict["discount"]["applied_minor"] for verdict in verdicts})
+
+
+async def _publish(asked: Mapping[str, Any], shop: Shop, decider: Decider) -> Answer:
+    before = len(decider.handed_over)
+    event = {name: value for name, value in asked.items() if name not in ("codes", "order_ref")}
+    [rejected] = await decider.handle(checkout(shop.program_id, *asked["codes"], ref=ORDER_REF, **event))
+    if rejected is not None:
+        found = _FIELD.search(rejected.detail)
+        assert (rejected.reason, found is not None) == ("invalid_data", True), rejected
+        return Malformed(found.group(1) if found else "")
+    told = [data(event) for event in decider.handed_over[before:]]
+    for each in told:
+        if each["event"] == "code.redemption_rejected":
+            return Refuses(each["code"], each["reason"])
+    return Takes(
+        {each["code"]: each["discount"]["applied_minor"] for each in told if each["event"] == "code.redeemed"},
+        {each["code"]: each["reason"] for each in told if each["event"] == "code.redemption_skipped"},
+    )
+
+
+_ASK: Final[Mapping[Door, Callable[[Mapping[str, Any], Shop, Decider], Awaitable[Answer]]]] = {
+    "http": _redeem,
+    "validation": _validate,
+    "hold": _hold,
+    "event": _publish,
+}
+
+
+def _refusal(reply: Reply, asked: Mapping[str, Any]) -> Answer | None:
+    if reply.status == 422:
+        return Malformed(next(iter(reply.body["errors"])))
+    if reply.status == 409:
+        place = next(iter(reply.body["errors"])).removeprefix("codes.")
+        return Refuses(asked["codes"][int(place)], reply.body["code"])
+    assert reply.status in (200, 201), reply.body
+    return None
+
+
+GUIDE_HEAD: Final = (
+    "| what happens when | coupons | the order | HTTP, validation, reservation | event |\n|---|---|---|---|---|"
+)
+
+
+def guide_row(case: Case) -> str:
+    """Return the case as a row of its guide's table."""
+    coupons = "; ".join(_coupon_text(coupon) for coupon in case.coupons)
+    program = f"; {_columns_text(case.program)}" if case.program else ""
+    event = "the same" if case.event is None else _answer_text(case.event, case)
+    return f"| {case.rule} | {coupons}{program} | {_order_text(case)} | {_answer_text(case.answer, case)} | {event} |"
+
+
+def _coupon_text(coupon: Coupon) -> str:
+    codes = ", ".join(f"`{code}`" for code in coupon.codes)
+    taken = f"{(coupon.percent or 0) / 100:g} %" if coupon.amount is None else f"{coupon.amount} off"
+    further = coupon.says or _columns_text(coupon.columns)
+    return f"{codes}: {taken}{', ' if further else ''}{further}"
+
+
+def _columns_text(columns: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}` {_text(value)}" for name, value in columns.items())
+
+
+def _order_text(case: Case) -> str:
+    earlier = [f"{_asked_text(each)} before; " for each in case.before]
+    return "".join(earlier) + (case.order_says or _asked_text(case.asks))
+
+
+def _asked_text(asked: Mapping[str, Any]) -> str:
+    codes = ", ".join(f"`{code}`" for code in asked["codes"])
+    members = [codes]
+    order = asked.get("order", {})
+    if order.get("items"):
+        members.append(
+            ", ".join(f"{item.get('product_id', '?')} {_text(item.get('amount', '?'))}" for item in order["items"])
+        )
+    members += [f"{name} {_text(order[name])}" for name in ("subtotal", "currency") if name in order]
+    members += [f"{name} {_text(value)}" for name, value in asked.items() if name not in ("codes", "order")]
+    return ", ".join(members)
+
+
+def _answer_text(answer: Answer, case: Case) -> str:
+    match answer:
+        case Malformed(member):
+            return f"422, in the dead queue as `invalid_data`: `{member}`"
+        case Refuses(code, reason):
+            return f"`{reason}`" if len(case.asks["codes"]) == 1 else f"`{reason}` for `{code}`"
+        case Takes(discounts, skipped):
+            taken = [f"`{code}` takes {'an unknown amount' if n is None else n}" for code, n in discounts.items()]
+            return ", ".join([*taken, *(f"`{code}` drops out: `{reason}`" for code, reason in skipped.items())])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value.isalnum() else json.dumps(value, ensure_ascii=False)
