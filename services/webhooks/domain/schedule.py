@@ -6,8 +6,8 @@ An endpoint may have steps of its own; the end stays the same.
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from email.utils import parsedate_tz
 from typing import Final
 
 # Seconds before each attempt, unless an endpoint has its own; the first goes out at once.
@@ -17,7 +17,7 @@ JITTER: Final = 0.2
 LIFETIME: Final = timedelta(hours=96)
 LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
 _THROTTLE_FIRST, _THROTTLE_MOST = 5.0, 300.0
-_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def delay(step: int, chance: float, steps: Sequence[int] = STEPS) -> timedelta:
@@ -49,24 +49,31 @@ def next_attempt(
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read a Retry-After header, seconds or a date, bounded to 24 h; None if it says nothing usable."""
+    """Read a Retry-After header, seconds or a date, cut to 24 h however large; None if it says nothing usable."""
     if value is None:
         return None
     text = value.strip()
     if _SECONDS.fullmatch(text):
-        seconds = min(float(text), LONGEST_RETRY_AFTER.total_seconds())
-        return timedelta(seconds=math.ceil(seconds))
+        # A float, because it reads any number of digits; what is beyond its range is infinite, and cut like the rest.
+        return timedelta(seconds=math.ceil(min(float(text), LONGEST_RETRY_AFTER.total_seconds())))
     try:
-        moment = parsedate_to_datetime(text)
+        wait = _until_date(text, now)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        wait = moment - now
-    except OverflowError:
+    return min(wait, LONGEST_RETRY_AFTER) if wait is not None and wait > timedelta(0) else None
+
+
+def _until_date(text: str, now: datetime) -> timedelta | None:
+    """Return how far away a date is, whose year may be past all that `datetime` holds; raises what parsing raises."""
+    parsed = parsedate_tz(text)
+    if parsed is None:
         return None
-    return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
+    year, month, day, hour, minute, second = parsed[:6]
+    if year > MAXYEAR:
+        return LONGEST_RETRY_AFTER
+    # The grammar allows a leap second, `datetime` does not.
+    local = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+    return local - now - timedelta(seconds=parsed[9] or 0)
 
 
 def throttle(in_a_row: int) -> timedelta:
