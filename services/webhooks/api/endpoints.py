@@ -251,7 +251,7 @@ async def archive(request: Request) -> web.StreamResponse:
     """Archive an endpoint and cancel what is pending."""
     endpoint_id = request.path_id("endpoint_id")
     found = await use_cases(request).archive_endpoint(owner(request), endpoint_id, versions(request))
-    return data_response(endpoint_data(found))
+    return _answer(found)
 
 
 async def test(request: Request) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import COMMON, once, owner, use_cases
+from services.webhooks.api.exchange import COMMON, etag, once, owner, use_cases, versions
 from services.webhooks.api.shapes import KeyData, PublicKeysData, ShownEndpointData, key_data, shown_data
 from services.webhooks.domain.endpoints import ShownEndpoint
 from services.webhooks.domain.signature import LONGEST_GRACE_SECONDS, Algorithm
@@ -46,7 +46,7 @@ class PublicKeysQuery(QueryModel):
 
 
 def _shown(shown: ShownEndpoint) -> web.Response:
-    return data_response(shown_data(shown), 201)
+    return data_response(shown_data(shown), 201, etag(shown.endpoint))
 
 
 async def list_keys(request: Request) -> web.StreamResponse:
@@ -67,10 +67,10 @@ async def rotate(request: Request) -> web.StreamResponse:
 
 async def revoke(request: Request) -> web.StreamResponse:
     """End a key at once."""
-    left = await use_cases(request).revoke_key(
-        owner(request), request.path_id("endpoint_id"), request.path_id("key_id")
+    endpoint, left = await use_cases(request).revoke_key(
+        owner(request), request.path_id("endpoint_id"), request.path_id("key_id"), versions(request)
     )
-    return data_response([key_data(key) for key in left])
+    return data_response([key_data(key) for key in left], headers=etag(endpoint))
 
 
 async def public_keys(request: Request) -> web.StreamResponse:
@@ -98,6 +98,7 @@ ROUTES: Final = (
         path=f"{_KEYS}/rotate",
         handler=rotate,
         summary="Rotate the signing key; the new secret is shown this once",
+        versioned=True,
         body=KeyRotation,
         body_required=False,
         idempotent=True,
@@ -110,7 +111,8 @@ ROUTES: Final = (
         # Only what may be an id, so that nothing is promised at the path of the rotation.
         path=f"{_KEYS}/{{key_id:[0-9a-fA-F-]+}}",
         handler=revoke,
-        summary="Revoke a signing key at once; answers with those that are left",
+        summary="Revoke a signing key at once; answers with those that are left, and the endpoint's new ETag",
+        versioned=True,
         responses={200: Data[list[KeyData]], 404: "No such endpoint or key", 409: "It is the last key that signs"},
         **_COMMON,
     ),

@@ -3,7 +3,7 @@
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -88,7 +88,8 @@ class EndpointDraft(Terms):
 class Endpoint(Terms):
     """A receiver of a program or, where `partner_id` is set, of one of its partners.
 
-    `resume_at` is when it may be sent to again, whether it asked for rest or its breaker is open.
+    `resume_at` is when it may be sent to again, whether it asked for rest or its breaker is open; the table keeps it
+    past that time, `as_of` does not.
     """
 
     id: uuid.UUID
@@ -200,6 +201,12 @@ class EndpointState:
     is_active: bool
     resume_at: datetime | None
     is_failing: bool = False
+
+
+def as_of(endpoint: Endpoint, now: datetime) -> Endpoint:
+    """Return an endpoint as it is at a time: once `resume_at` has passed it is sent to again, and has none."""
+    has_resumed = endpoint.resume_at is not None and endpoint.resume_at <= now
+    return replace(endpoint, resume_at=None) if has_resumed else endpoint
 
 
 def wants(subscription: Subscription, event_type: str, about_endpoint: str | None) -> bool:

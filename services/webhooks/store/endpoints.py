@@ -103,7 +103,8 @@ SET breaker = CASE WHEN status = 'disabled' THEN 'half_open' ELSE 'closed' END,
 WHERE id = $1
 """
 RESUME_PAUSED = """
-UPDATE endpoints SET status = 'active', paused_until = NULL, version = version + 1, updated_at = $1
+UPDATE endpoints
+SET status = 'active', paused_until = NULL, resume_at = NULL, version = version + 1, updated_at = $1
 WHERE id = ANY (ARRAY(
     SELECT id FROM endpoints
     WHERE paused_until IS NOT NULL AND paused_until <= $1 AND status = 'paused' AND archived_at IS NULL
@@ -111,7 +112,9 @@ WHERE id = ANY (ARRAY(
     ORDER BY paused_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING id, program_id, partner_id, uid
 """
-ARCHIVE_ENDPOINT = "UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1"
+ARCHIVE_ENDPOINT = """
+UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1 RETURNING version
+"""
 # Resting is what asked for rest, or what is left alone because it failed too often; where both is true, it failed.
 COUNT_LIVE = """
 SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status END AS state, breaker,
@@ -259,9 +262,10 @@ async def resume_paused(connection: Connection, now: datetime, limit: int) -> li
     return [Resumed(row["id"], row["program_id"], row["partner_id"], row["uid"]) for row in rows]
 
 
-async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> None:
-    """Take an endpoint out of every list; its deliveries stay readable."""
-    await connection.execute(ARCHIVE_ENDPOINT, endpoint_id, now)
+async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> int:
+    """Take an endpoint out of every list and return its last version; its deliveries stay readable."""
+    version: int = await connection.fetchval(ARCHIVE_ENDPOINT, endpoint_id, now)
+    return version
 
 
 async def count_live(connection: Connection, now: datetime) -> Census:

@@ -13,6 +13,7 @@ from services.webhooks.domain.endpoints import (
     EndpointStatus,
     Owner,
     ShownAuth,
+    as_of,
     check_schedule,
 )
 from services.webhooks.domain.errors import EndpointMissing, EndpointOutdated, InvalidField, KeyMissing
@@ -68,7 +69,7 @@ class ChangeEndpoint:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
-            _check_version(endpoint, versions)
+            check_version(endpoint, versions)
             if "url" in changes:
                 await check_partner(connection, owner, endpoint.partner_id)
             now = self.clock()
@@ -123,14 +124,14 @@ class ArchiveEndpoint:
         *,
         is_listener: bool = False,
     ) -> Endpoint:
-        """Return the endpoint as it was; `versions` as for a change. Raises EndpointMissing or EndpointOutdated."""
+        """Return the endpoint at its end; `versions` as for a change. Raises EndpointMissing or EndpointOutdated."""
         now = self.clock()
         async with self.database.transaction() as connection:
             endpoint = await endpoints.lock(connection, owner, endpoint_id, is_listener=is_listener)
             if endpoint is None:
                 raise EndpointMissing
-            _check_version(endpoint, versions)
-            await endpoints.archive(connection, endpoint_id, now)
+            check_version(endpoint, versions)
+            version = await endpoints.archive(connection, endpoint_id, now)
             # What is under way is left to its result; what slips in beside us is canceled when it is claimed.
             # Of very much the rest is canceled by `KeepHouse`.
             await queue.cancel_waiting(connection, endpoint_id, now, CANCELED_AT_ONCE)
@@ -138,10 +139,11 @@ class ArchiveEndpoint:
             await outbox.insert_events(connection, events)
         self.changed(endpoint_id)
         self.hand_over(events)
-        return endpoint
+        return replace(as_of(endpoint, now), updated_at=now, version=version)
 
 
-def _check_version(endpoint: Endpoint, versions: Collection[int] | None) -> None:
+def check_version(endpoint: Endpoint, versions: Collection[int] | None) -> None:
+    """Raise EndpointOutdated for an endpoint that stands at none of the versions; None is any."""
     if versions is not None and endpoint.version not in versions:
         raise EndpointOutdated
 
@@ -162,7 +164,7 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
         members.setdefault("paused_until", None)
     if members.keys() & {"url", "status"}:
         members["resume_at"] = None
-    return replace(endpoint, **members, updated_at=now)
+    return replace(as_of(endpoint, now), **members, updated_at=now)
 
 
 def _check_apart(headers: Mapping[str, str], auth: Auth | ShownAuth | None) -> None:

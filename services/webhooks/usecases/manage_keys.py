@@ -1,17 +1,17 @@
 """Rotates, shows and revokes the signing keys of an endpoint; a new key signs beside the old ones for a while."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.webhooks.domain.endpoints import Endpoint, Owner, ShownEndpoint
+from services.webhooks.domain.endpoints import Endpoint, Owner, ShownEndpoint, as_of
 from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyUnknown, LastKey, TooManyKeys
 from services.webhooks.domain.signature import MAX_LIVE_KEYS, Algorithm, MadeKey, ShownKey, algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.store import endpoints, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
-from services.webhooks.usecases.change_endpoint import EndpointChanged
+from services.webhooks.usecases.change_endpoint import EndpointChanged, check_version
 from services.webhooks.usecases.create_endpoint import read_own_key, shown_once
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -64,7 +64,7 @@ class RotateKey:
                 await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
             events.append(tell_of_endpoints.updated(endpoint, ["keys"], now))
             await outbox.insert_events(connection, events)
-            return shown_once(endpoint, keys)
+            return shown_once(await _again(connection, owner, endpoint, now), keys)
 
         answer = await self.answer_once(once, work)
         self.changed(endpoint_id)
@@ -81,13 +81,19 @@ class RevokeKey:
     changed: EndpointChanged
     hand_over: HandOver
 
-    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID, key_id: uuid.UUID) -> list[ShownKey]:
-        """Return the keys that are left. Raises EndpointMissing, KeyUnknown or LastKey."""
+    async def __call__(
+        self, owner: Owner, endpoint_id: uuid.UUID, key_id: uuid.UUID, versions: Collection[int] | None = None
+    ) -> tuple[Endpoint, list[ShownKey]]:
+        """Return the endpoint as it is now, and the keys that are left; `versions` as for a change of the endpoint.
+
+        Raises EndpointMissing, EndpointOutdated, KeyUnknown or LastKey.
+        """
         now = self.clock()
         async with self.database.transaction() as connection:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
+            check_version(endpoint, versions)
             keys = await signing_keys.list_live(connection, endpoint_id, now)
             key = next((each for each in keys if each.id == key_id), None)
             if key is None:
@@ -102,9 +108,10 @@ class RevokeKey:
             left = await signing_keys.list_live(connection, endpoint_id, now)
             events = [tell_of_endpoints.updated(endpoint, ["keys"], now)]
             await outbox.insert_events(connection, events)
+            endpoint = await _again(connection, owner, endpoint, now)
         self.changed(endpoint_id)
         self.hand_over(events)
-        return left
+        return endpoint, left
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,11 @@ class ReadKeys:
         """Return the live ed25519 keys by which an endpoint's messages are verified; none of an unknown one."""
         async with self.database.connection() as connection:
             return await signing_keys.public(connection, endpoint_id, self.clock())
+
+
+async def _again(connection: Connection, owner: Owner, locked: Endpoint, now: datetime) -> Endpoint:
+    """Return an endpoint that is locked with what a change to its keys has made of it."""
+    return as_of(await endpoints.find(connection, owner, locked.id) or locked, now)
 
 
 def _new_keys(endpoint: Endpoint, rotation: Rotation, own: MadeKey | None) -> list[MadeKey]:

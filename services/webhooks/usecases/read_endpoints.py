@@ -1,10 +1,10 @@
 """Shows endpoints to their owners; a foreign one is missing."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from services.webhooks.domain.endpoints import Endpoint, EndpointPage, EndpointStatus, Owner
+from services.webhooks.domain.endpoints import Endpoint, EndpointPage, EndpointStatus, Owner, as_of
 from services.webhooks.domain.errors import EndpointMissing
 from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.stats import Stats
@@ -28,7 +28,7 @@ class ReadEndpoints:
             found = await endpoints.find(connection, owner, endpoint_id)
         if found is None:
             raise EndpointMissing
-        return found
+        return as_of(found, self.clock())
 
     async def health(self, owner: Owner, endpoint_id: uuid.UUID) -> tuple[Endpoint, SecretKind | None]:
         """Return an endpoint, and which secret of it cannot be opened. Raises EndpointMissing."""
@@ -37,7 +37,7 @@ class ReadEndpoints:
             if found is None:
                 raise EndpointMissing
             target = (await endpoints.targets(connection, self.seal, [endpoint_id]))[endpoint_id]
-        return found, target.missing
+        return as_of(found, self.clock()), target.missing
 
     async def stats(self, owner: Owner, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:
         """Sum up an endpoint's deliveries of a span of time. Raises EndpointMissing."""
@@ -58,6 +58,8 @@ class ReadEndpoints:
     ) -> EndpointPage:
         """Return up to `limit` endpoints, the newest first; a page of some of them may be short."""
         async with self.database.connection() as connection:
-            return await endpoints.list_page(
+            page = await endpoints.list_page(
                 connection, owner, status=status, event_type=event_type, uid=uid, before=before, limit=limit
             )
+        now = self.clock()
+        return replace(page, endpoints=[as_of(each, now) for each in page.endpoints])

@@ -1,7 +1,9 @@
 """What fails again and again is left alone for a while, and then tried with one delivery at a time."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
 from tests.services.webhooks.receiver import Post, Receiver
+from tests.services.webhooks.test_house import house_of
 
 
 def outcomes(breaker: Breaker, course: str, seconds_apart: float = 0.1) -> int | None:
@@ -82,6 +85,54 @@ async def test_after_five_failures_nothing_goes_out_for_half_a_minute_and_no_att
     shown = await service.send("GET", f"/endpoints/{endpoint_id}", merchant.partner_key)
     assert shown.data["status"] == "active"
     assert shown.data["resume_at"] is not None
+
+
+async def resume_times(service: Service, endpoint_id: str, key: str) -> set[Any]:
+    """What every door says that shows when the endpoint is sent to again."""
+    path = f"/endpoints/{endpoint_id}"
+    shown = [await service.send("GET", each, key) for each in (path, f"{path}/health")]
+    changed = await service.send("PATCH", path, key, {"description": "x"})
+    rotated = await service.send("POST", f"{path}/keys/rotate", key, {})
+    listed = await service.send("GET", "/endpoints", key)
+    return {each.data["resume_at"] for each in (*shown, changed, rotated)} | {each["resume_at"] for each in listed.data}
+
+
+async def test_once_it_is_sent_to_again_no_door_says_when_that_will_be(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    """A time that has passed reads as if the receiver were still left alone."""
+    key = merchant.partner_key
+    endpoint_id = await failed_five_times(service, merchant, receiver)
+    assert None not in await resume_times(service, endpoint_id, key)
+    await service.send("PATCH", f"/endpoints/{endpoint_id}", key, {"status": "paused"})
+    assert await resume_times(service, endpoint_id, key) == {None}
+
+
+@pytest.mark.parametrize("door", ["resume", "enable", "clock", "pause_ends", "archive"])
+async def test_resume_at_is_empty_once_resumed(
+    service: Service, merchant: Merchant, receiver: Receiver, door: str
+) -> None:
+    """By hand, by the clock, by the end of a pause, by enabling: whoever resumes it, no door shows a time."""
+    key = merchant.partner_key
+    endpoint_id = await failed_five_times(service, merchant, receiver)
+    path = f"/endpoints/{endpoint_id}"
+    receiver.status = 204
+    service.clock.advance(seconds=29)
+    assert (await service.send("GET", path, key)).data["resume_at"] is not None
+    if door in ("resume", "enable"):
+        answer = await service.send("POST", f"{path}/{door}", key)
+        assert answer.data["resume_at"] is None
+    elif door == "pause_ends":
+        # As an older version may have left it: paused, and the rest not forgotten.
+        await service.query(
+            "UPDATE webhooks.endpoints SET status = 'paused', paused_until = $1, version = version + 1", service.clock()
+        )
+        await house_of(service).resume_endpoints()
+    service.clock.advance(seconds=1)
+    if door == "archive":
+        assert (await service.send("DELETE", path, key)).data["resume_at"] is None
+    else:
+        assert await resume_times(service, endpoint_id, key) == {None}
 
 
 async def test_the_first_after_that_is_a_probe_whose_success_closes_it(

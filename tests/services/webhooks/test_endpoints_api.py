@@ -175,6 +175,41 @@ async def test_a_rotation_is_a_new_version(service: Service, merchant: Merchant)
     assert stale.status == 412
 
 
+async def test_each_answer_to_a_change_has_the_new_state_and_its_etag(service: Service, merchant: Merchant) -> None:
+    """With a state or an ETag of before, whoever goes on from the answer is refused with 412, or overwrites blindly."""
+    key = merchant.partner_key
+    created = await service.send("POST", "/endpoints", key, {"url": URL, "signing": "both"})
+    path, tag = f"/endpoints/{created.data['id']}", created.headers["ETag"]
+    doors: list[tuple[str, str, Any]] = [
+        ("PATCH", path, {"description": "x"}),
+        ("PATCH", path, {"status": "paused", "url": f"{URL}2"}),
+        ("POST", f"{path}/resume", None),
+        ("POST", f"{path}/pause", {}),
+        ("POST", f"{path}/disable", None),
+        ("POST", f"{path}/enable", None),
+        ("POST", f"{path}/keys/rotate", {"algorithm": "hmac"}),
+        ("POST", f"{path}/keys/rotate", {}),
+    ]
+    for method, door, body in doors:
+        service.clock.advance(seconds=1)
+        if method == "PATCH":
+            answer = await service.send(method, door, key, body, if_match=tag)
+        else:
+            answer = await service.send(method, door, key, body)
+        assert answer.status in (200, 201), (door, answer.body)
+        assert answer.headers["ETag"] != tag
+        tag = answer.headers["ETag"]
+        read = await service.send("GET", path, key)
+        assert (read.headers["ETag"], read.data) == (tag, {name: answer.data[name] for name in read.data}), door
+    oldest = (await service.send("GET", f"{path}/keys", key)).data[-1]["id"]
+    assert (await service.send("DELETE", f"{path}/keys/{oldest}", key, if_match='"1"')).status == 412
+    revoked = await service.send("DELETE", f"{path}/keys/{oldest}", key, if_match=tag)
+    assert (await service.send("GET", path, key)).headers["ETag"] == revoked.headers["ETag"] != tag
+    archived = await service.send("DELETE", path, key, if_match=revoked.headers["ETag"])
+    assert archived.status == 200
+    assert archived.headers["ETag"] not in (tag, revoked.headers["ETag"])
+
+
 async def test_what_became_of_deliveries_is_summed_up(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
