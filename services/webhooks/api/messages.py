@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from services.webhooks.api.event_types import TypeFilter
 from services.webhooks.api.exchange import COMMON, once, owner, refuse_partners, use_cases
 from services.webhooks.api.shapes import message_members
-from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS
+from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS, Problem, StoredBody
 from services.webhooks.domain.deliveries import message_id_of
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
 from services.webhooks.domain.messages import ListedMessage, MessageFilter, Resent
@@ -109,7 +109,7 @@ class SignatureCheck(RequestModel):
 class ProblemData(ResponseModel):
     """Something that is wrong, by a stable code and in words."""
 
-    code: str
+    code: Problem
     hint: str
 
 
@@ -119,6 +119,12 @@ class SignatureCheckData(ResponseModel):
     valid: bool
     verified_by: str | None
     problems: list[ProblemData]
+    stored_body: StoredBody | None = Field(
+        description=(
+            "With `endpoint_id`: how the body compares with the one that the endpoint was sent under this webhook-id. "
+            "respelled: the same JSON in other bytes. forgotten: redacted or kept no longer. unknown: there was none."
+        )
+    )
 
 
 def _listed_data(found: ListedMessage) -> ListedMessageData:
@@ -179,7 +185,11 @@ async def verify_signature(request: Request) -> web.StreamResponse:
         owner(request), body.key or body.endpoint_id or "", body.headers, body.body.encode(), body.tolerance_seconds
     )
     problems = [ProblemData(code=code, hint=HINTS[code]) for code in finding.problems]
-    return data_response(SignatureCheckData(valid=finding.is_valid, verified_by=finding.key, problems=problems))
+    return data_response(
+        SignatureCheckData(
+            valid=finding.is_valid, verified_by=finding.key, problems=problems, stored_body=finding.stored_body
+        )
+    )
 
 
 def _message_id(request: Request) -> uuid.UUID:

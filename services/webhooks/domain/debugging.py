@@ -3,12 +3,13 @@
 import base64
 import binascii
 import hmac
-import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from services.webhooks.domain.signature import MAX_LIVE_KEYS, signed_content
+from services.webhooks.domain.spellings import difference, spellings
 
 Problem = Literal[
     "header_missing",
@@ -16,11 +17,20 @@ Problem = Literal[
     "timestamp_too_old",
     "timestamp_too_new",
     "signature_malformed",
+    "signature_in_hex",
     "no_signature_for_key",
-    "body_changed",
+    "old_key",
     "secret_not_decoded",
+    "body_empty",
+    "body_sorted",
+    "body_changed",
+    "content_incomplete",
+    "wrong_message",
+    "message_unknown",
     "no_match",
 ]
+# How a body compares with the one that was sent under its id.
+StoredBody = Literal["same", "respelled", "other", "forgotten", "unknown"]
 TOLERANCE_SECONDS: Final = 300
 HINTS: Final[Mapping[Problem, str]] = {
     "header_missing": "All of webhook-id, webhook-timestamp and webhook-signature are needed.",
@@ -28,63 +38,135 @@ HINTS: Final[Mapping[Problem, str]] = {
     "timestamp_too_old": "The timestamp is more than the tolerance in the past: an old message, or a slow clock.",
     "timestamp_too_new": "The timestamp is more than the tolerance in the future: check the receiver's clock.",
     "signature_malformed": "webhook-signature has to hold signatures such as v1,<base64>, separated by spaces.",
+    "signature_in_hex": "The signature is right but in hexadecimal digits: write it in base64, after v1 and a comma.",
     "no_signature_for_key": "None of the signatures is of the key's kind: v1 is made with whsec_, v1a with whsk_ keys.",
-    "body_changed": "The signature is right for another spelling of this body: verify the raw bytes, unparsed.",
+    "old_key": "The signature was made with a key of this endpoint that has ended: use the newest secret.",
     "secret_not_decoded": "The signature was made with the text of the secret: decode the base64 after whsec_ first.",
+    "body_empty": "The body is empty, or the signature is of an empty one: read the raw bytes before any parser does.",
+    "body_sorted": "The members were sorted by something that parsed the body: verify the raw bytes, unparsed.",
+    "body_changed": "The signature and this body are of different spellings: verify the raw bytes, unparsed.",
+    "content_incomplete": "The signature is of a part of what is signed: sign webhook-id, webhook-timestamp and body, "
+    "with dots between.",
+    "wrong_message": "The body is not the one that was sent under this webhook-id: take both from one request.",
+    "message_unknown": "This endpoint was sent no message of this webhook-id, or it is kept no longer.",
     "no_match": "The signatures were made with another key, or for another id, timestamp or body.",
 }
+_HEX: Final = re.compile(r"(?:v1[,=])?([0-9A-Fa-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A key to verify with; `matches` takes what was signed and the bytes of a signature."""
+    """A key to verify with; `matches` takes what was signed and the bytes of one signature or more."""
 
     name: str
     version: Literal["v1", "v1a"]
-    matches: Callable[[bytes, bytes], bool]
+    matches: Callable[[bytes, Sequence[bytes]], bool]
     secret_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What an endpoint was sent under the id of a message, if anything; `body` is None once it is gone."""
+
+    is_known: bool
+    body: bytes | None = None
+
+    def compared(self, body: bytes) -> StoredBody:
+        """Return how a body compares with it."""
+        if not self.is_known:
+            return "unknown"
+        if self.body is None:
+            return "forgotten"
+        found = difference(body, self.body)
+        if found is None:
+            return "same"
+        return "respelled" if found in {"body_changed", "body_sorted"} else "other"
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of it: the name of the key that verified, or what is wrong, the most likely first."""
+    """What came of it: the name of the key that verified, or what is wrong, the most likely first.
+
+    `stored_body` is None where no endpoint is named, so that nothing can be compared.
+    """
 
     is_valid: bool
     key: str | None
     problems: tuple[Problem, ...]
+    stored_body: StoredBody | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A message as a receiver has it."""
+
+    message_id: str
+    timestamp: str
+    body: bytes
+    given: Sequence[tuple[str, bytes]]
+
+    def content(self, body: bytes) -> bytes:
+        return signed_content(self.message_id, int(self.timestamp), body)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield what is signed by who leaves out a part."""
+        yield self.body
+        yield b"%b.%b" % (self.timestamp.encode(), self.body)
+        yield b"%b.%b" % (self.message_id.encode(), self.body)
 
 
 def hmac_verifier(name: str, key: bytes, text: str | None = None) -> Verifier:
     """Return a verifier with a secret of HMAC."""
-    return Verifier(
-        name, "v1", lambda content, given: hmac.compare_digest(hmac.digest(key, content, "sha256"), given), text
-    )
+
+    def matches(content: bytes, given: Sequence[bytes]) -> bool:
+        right = hmac.digest(key, content, "sha256")
+        return any(hmac.compare_digest(right, each) for each in given)
+
+    return Verifier(name, "v1", matches, text)
+
+
+def message_name_in(headers: Mapping[str, str]) -> str:
+    """Return the id of the message that headers name; empty if they name none."""
+    return next((value.strip() for name, value in headers.items() if name.lower() == "webhook-id"), "")
 
 
 def examine(
-    headers: Mapping[str, str], body: bytes, verifiers: Sequence[Verifier], now: int, tolerance: int
+    headers: Mapping[str, str],
+    body: bytes,
+    verifiers: Sequence[Verifier],
+    now: int,
+    tolerance: int,
+    *,
+    ended: Sequence[Verifier] = (),
+    sent: Sent | None = None,
 ) -> Finding:
-    """Verify a message as a receiver has it."""
+    """Verify a message as a receiver has it; `ended` are keys that sign no longer."""
+    stored_body = None if sent is None else sent.compared(body)
     lowered = {name.lower(): value.strip() for name, value in headers.items()}
     values = [lowered.get(f"webhook-{each}") for each in ("id", "timestamp", "signature")]
     message_id, timestamp, signature = values
     if not message_id or not timestamp or not signature:
-        return Finding(False, None, ("header_missing",))
+        return Finding(False, None, ("header_missing",), stored_body)
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
-        return Finding(False, None, ("timestamp_malformed",))
+        return Finding(False, None, ("timestamp_malformed",), stored_body)
     problems: list[Problem] = []
     if int(timestamp) < now - tolerance:
         problems.append("timestamp_too_old")
     elif int(timestamp) > now + tolerance:
         problems.append("timestamp_too_new")
-    given = _signatures(signature)
-    if not given:
-        return Finding(False, None, (*problems, "signature_malformed"))
-    verifier = _match(verifiers, given, message_id, int(timestamp), body)
+    message = _Signed(message_id, timestamp, body, _signatures(signature))
+    verifier = _match(verifiers, message, message.content(body))
     if verifier is not None:
-        return Finding(not problems, verifier.name, tuple(problems))
-    problems.append(_likely(verifiers, given, message_id, int(timestamp), body))
-    return Finding(False, None, tuple(problems))
+        # Right for what it is made of, which may be something else than was sent.
+        problems += _unlike(sent, body)
+        return Finding(not problems, verifier.name, tuple(problems), stored_body)
+    if _is_in_hex(verifiers, signature, message):
+        problems.append("signature_in_hex")
+    elif not message.given:
+        problems.append("signature_malformed")
+    else:
+        problems += _likely(verifiers, ended, message, sent)
+    return Finding(False, None, tuple(problems), stored_body)
 
 
 def _signatures(header: str) -> list[tuple[str, bytes]]:
@@ -99,47 +181,53 @@ def _signatures(header: str) -> list[tuple[str, bytes]]:
     return [(version, raw) for version, raw in found if version in {"v1", "v1a"} and raw]
 
 
-def _match(
-    verifiers: Sequence[Verifier], given: Sequence[tuple[str, bytes]], message_id: str, timestamp: int, body: bytes
-) -> Verifier | None:
-    content = signed_content(message_id, timestamp, body)
+def _is_in_hex(verifiers: Sequence[Verifier], header: str, message: _Signed) -> bool:
+    written = _HEX.fullmatch(header)
+    if written is None:
+        return False
+    given = [bytes.fromhex(written[1])]
+    content = message.content(message.body)
+    return any(each.version == "v1" and each.matches(content, given) for each in verifiers)
+
+
+def _match(verifiers: Sequence[Verifier], message: _Signed, content: bytes) -> Verifier | None:
     for verifier in verifiers:
-        for version, raw in given:
-            if version == verifier.version and verifier.matches(content, raw):
-                return verifier
+        given = [raw for version, raw in message.given if version == verifier.version]
+        if given and verifier.matches(content, given):
+            return verifier
     return None
 
 
 def _likely(
-    verifiers: Sequence[Verifier], given: Sequence[tuple[str, bytes]], message_id: str, timestamp: int, body: bytes
-) -> Problem:
-    if not {verifier.version for verifier in verifiers} & {version for version, _ in given}:
-        return "no_signature_for_key"
-    for spelling in _spellings(body):
-        if _match(verifiers, given, message_id, timestamp, spelling) is not None:
-            return "body_changed"
-    literal = [
+    verifiers: Sequence[Verifier], ended: Sequence[Verifier], message: _Signed, sent: Sent | None
+) -> list[Problem]:
+    """Return what is wrong with a message whose signature is not right."""
+    if not {verifier.version for verifier in (*verifiers, *ended)} & {version for version, _ in message.given}:
+        return ["no_signature_for_key"]
+    if sent is not None and sent.body is not None and _match(verifiers, message, message.content(sent.body)):
+        return _unlike(sent, message.body)
+    if _match(ended, message, message.content(message.body)):
+        return ["old_key"]
+    if _match(_literal((*verifiers, *ended)), message, message.content(message.body)):
+        return ["secret_not_decoded"]
+    for change, spelling in spellings(message.body):
+        if _match(verifiers, message, message.content(spelling)):
+            return [change]
+    if any(_match(verifiers, message, part) for part in message.parts()):
+        return ["content_incomplete"]
+    return _unlike(sent, message.body) or (["message_unknown"] if sent and not sent.is_known else ["no_match"])
+
+
+def _unlike(sent: Sent | None, body: bytes) -> list[Problem]:
+    """Return what a body differs in from what was sent, as far as that is known."""
+    found = None if sent is None or sent.body is None else difference(body, sent.body)
+    return [] if found is None else [found]
+
+
+def _literal(verifiers: Sequence[Verifier]) -> list[Verifier]:
+    return [
         hmac_verifier(verifier.name, text.encode())
         for verifier in verifiers
         if verifier.secret_text is not None
         for text in (verifier.secret_text, verifier.secret_text.partition("_")[2])
     ]
-    if _match(literal, given, message_id, timestamp, body) is not None:
-        return "secret_not_decoded"
-    return "no_match"
-
-
-def _spellings(body: bytes) -> list[bytes]:
-    """Return what a body may have been before a parser, an editor or a shell took hold of it."""
-    found = [body.strip(), body + b"\n", body.replace(b"\r\n", b"\n")]
-    try:
-        value = json.loads(body)
-        made = [
-            json.dumps(value, separators=separators, ensure_ascii=is_ascii).encode()
-            for separators in ((",", ":"), (", ", ": "))
-            for is_ascii in (False, True)
-        ]
-    except (ValueError, RecursionError):
-        # No JSON, half of a character, or nested deeper than Python goes.
-        return found
-    return found + made

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
+
+# For the debugger, so that it can tell the signature of an old key from one of no key; nothing else uses them.
+ENDED_KEYS_KEPT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)

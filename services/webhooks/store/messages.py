@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from services.webhooks.domain.debugging import Sent
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage, Published
 from shared.database.filters import like
@@ -77,6 +78,10 @@ WHERE e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archiv
     AND e.id = ANY(CASE WHEN $4::uuid[] IS NULL
                         THEN ARRAY(SELECT endpoint_id FROM deliveries WHERE message_id = $1) ELSE $4 END)
 ORDER BY e.id
+"""
+FIND_SENT = """
+SELECT m.body FROM deliveries d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
+WHERE d.message_id = $1 AND d.endpoint_id = $2
 """
 LOCK_FORMS = "SELECT format FROM messages WHERE id = $1 AND program_id = $2 FOR UPDATE"
 REDACT = """
@@ -157,6 +162,12 @@ async def forms(connection: Connection, owner: Owner, message_id: uuid.UUID) -> 
     """Return a message in all the forms that it was made in."""
     rows = await connection.fetch(FIND_FORMS, message_id, owner.program_id, owner.partner_id)
     return [_message(row) for row in rows]
+
+
+async def sent_to(connection: Connection, endpoint_id: uuid.UUID, message_id: uuid.UUID) -> Sent | None:
+    """Return what an endpoint was sent under the id of a message; None if there was no such delivery."""
+    row = await connection.fetchrow(FIND_SENT, message_id, endpoint_id)
+    return None if row is None else Sent(is_known=True, body=row["body"])
 
 
 async def insert_custom(connection: Connection, message_id: uuid.UUID, event_id: str, keep_until: datetime) -> None:

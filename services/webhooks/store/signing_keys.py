@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.webhooks.domain.endpoints import Endpoint
 from services.webhooks.domain.signature import Algorithm, MadeKey, ShownKey, SigningKey
@@ -28,12 +28,20 @@ EXPIRE_KEYS = """
 UPDATE endpoint_keys SET expires_at = $2
 WHERE endpoint_id = $1 AND algorithm = $3 AND (expires_at IS NULL OR expires_at > $2)
 """
-DELETE_EXPIRED_KEYS = "DELETE FROM endpoint_keys WHERE endpoint_id = $1 AND expires_at <= $2"
+# What has ended stays for a while, so that the debugger can tell an old key; but not any number of them.
+DELETE_OLD_KEYS = """
+DELETE FROM endpoint_keys WHERE id = ANY (ARRAY(
+    SELECT id FROM endpoint_keys WHERE endpoint_id = $1 AND expires_at <= $2 ORDER BY id DESC OFFSET $3))
+"""
 PROLONG_KEY = "UPDATE endpoint_keys SET expires_at = NULL WHERE endpoint_id = $1 AND id = $2"
 DELETE_KEY = "DELETE FROM endpoint_keys WHERE endpoint_id = $1 AND id = $2"
 LIVE_KEYS = """
 SELECT id, algorithm, sealed_secret FROM endpoint_keys
 WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id DESC
+"""
+ENDED_KEYS = """
+SELECT id, algorithm, sealed_secret FROM endpoint_keys
+WHERE endpoint_id = $1 AND expires_at <= $2 ORDER BY id DESC LIMIT $3
 """
 PUBLIC_KEYS = """
 SELECT k.id, k.algorithm, k.public_key, k.created_at, k.expires_at
@@ -43,9 +51,12 @@ WHERE k.endpoint_id = $1 AND e.archived_at IS NULL AND k.algorithm = 'ed25519'
 ORDER BY k.id DESC
 """
 
+# How many keys of an endpoint are kept after their end.
+MOST_ENDED: Final = 10
+
 
 class OpenedKey(NamedTuple):
-    """A live key; None where it cannot be opened."""
+    """A key; None where it cannot be opened."""
 
     id: uuid.UUID
     algorithm: Algorithm
@@ -77,6 +88,12 @@ async def opened(connection: Connection, seal: Seal, endpoint: Endpoint, now: da
     return [_opened(row, seal, endpoint) for row in rows]
 
 
+async def ended(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
+    """Return the keys of an endpoint that sign no longer and are still there, opened, the newest first."""
+    rows = await connection.fetch(ENDED_KEYS, endpoint.id, now, MOST_ENDED)
+    return [_opened(row, seal, endpoint) for row in rows]
+
+
 async def public(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> list[ShownKey]:
     """Return the live ed25519 keys of an endpoint; none if there is no such endpoint."""
     return [_key(row) for row in await connection.fetch(PUBLIC_KEYS, endpoint_id, now)]
@@ -85,9 +102,9 @@ async def public(connection: Connection, endpoint_id: uuid.UUID, now: datetime) 
 async def expire(
     connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime, until: datetime
 ) -> None:
-    """Let every key of an algorithm that lives longer end at `until`, and remove those that have ended."""
+    """Let every key of an algorithm that lives longer end at `until`, and remove those that ended long before."""
     await connection.execute(EXPIRE_KEYS, endpoint_id, until, algorithm)
-    await connection.execute(DELETE_EXPIRED_KEYS, endpoint_id, now)
+    await connection.execute(DELETE_OLD_KEYS, endpoint_id, now, MOST_ENDED)
     await connection.execute(BUMP_VERSION, endpoint_id, now)
 
 

@@ -1,23 +1,26 @@
 """Verifies a signature as a receiver would and says what is wrong; it never shows what would be right."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from services.webhooks.domain.debugging import Finding, Verifier, examine, hmac_verifier
-from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.debugging import Finding, Sent, Verifier, examine, hmac_verifier, message_name_in
+from services.webhooks.domain.deliveries import message_id_of
+from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.errors import EndpointMissing, InvalidField, SecretUnreadable
 from services.webhooks.domain.signature import PUBLIC_PREFIX, SigningKey, decode
-from services.webhooks.sender.signing import is_signed_by, pair_of, read_key
-from services.webhooks.store import endpoints, signing_keys
+from services.webhooks.sender.signing import is_signed_by, pair_of, read_key, secret_text
+from services.webhooks.store import endpoints, messages, signing_keys
+from services.webhooks.store.signing_keys import OpenedKey
 from shared.clock import Clock
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
 
 
 @dataclass(frozen=True, slots=True)
 class DebugSignature:
-    """Examines a message with a key that the caller has, or with the live keys of an endpoint."""
+    """Examines a message with a key that the caller has, or with the keys of an endpoint and what it was sent."""
 
     database: Database
     clock: Clock
@@ -36,33 +39,54 @@ class DebugSignature:
         Raises EndpointMissing, InvalidField or SecretUnreadable.
         """
         now = self.clock()
-        verifiers = [_given(key)] if isinstance(key, str) else await self._of_endpoint(owner, key)
-        return examine(headers, body, verifiers, int(now.timestamp()), tolerance)
-
-    async def _of_endpoint(self, owner: Owner, endpoint_id: uuid.UUID) -> list[Verifier]:
+        seconds = int(now.timestamp())
+        if isinstance(key, str):
+            return examine(headers, body, [_given(key)], seconds, tolerance)
         async with self.database.connection() as connection:
-            endpoint = await endpoints.find(connection, owner, endpoint_id)
+            endpoint = await endpoints.find(connection, owner, key)
             if endpoint is None:
                 raise EndpointMissing
-            keys = await signing_keys.opened(connection, self.seal, endpoint, self.clock())
-        verifiers = [_verifier(str(each.id), each.key) for each in keys if each.key is not None]
-        if keys and not verifiers:
+            live, ended = await self._keys(connection, endpoint, now)
+            sent = await _sent(connection, endpoint.id, headers)
+        return examine(headers, body, live, seconds, tolerance, ended=ended, sent=sent)
+
+    async def _keys(
+        self, connection: Connection, endpoint: Endpoint, now: datetime
+    ) -> tuple[list[Verifier], list[Verifier]]:
+        keys = await signing_keys.opened(connection, self.seal, endpoint, now)
+        live = _verifiers(keys)
+        if keys and not live:
             raise SecretUnreadable
-        return verifiers
+        return live, _verifiers(await signing_keys.ended(connection, self.seal, endpoint, now))
+
+
+async def _sent(connection: Connection, endpoint_id: uuid.UUID, headers: Mapping[str, str]) -> Sent:
+    message_id = message_id_of(message_name_in(headers))
+    found = None if message_id is None else await messages.sent_to(connection, endpoint_id, message_id)
+    return Sent(is_known=False) if found is None else found
+
+
+def _verifiers(keys: Iterable[OpenedKey]) -> list[Verifier]:
+    return [_verifier(str(each.id), each.key) for each in keys if each.key is not None]
 
 
 def _given(text: str) -> Verifier:
     try:
         if text.startswith(PUBLIC_PREFIX):
-            public = decode(text, PUBLIC_PREFIX)
-            return Verifier("given", "v1a", lambda content, signature: is_signed_by(public, content, signature))
-        return _verifier("given", read_key(text).key, text)
+            return _public_verifier("given", decode(text, PUBLIC_PREFIX))
+        return _verifier("given", read_key(text).key)
     except ValueError as error:
         raise InvalidField("key", str(error)) from None
 
 
-def _verifier(name: str, key: SigningKey, text: str | None = None) -> Verifier:
+def _verifier(name: str, key: SigningKey) -> Verifier:
     if key.algorithm == "hmac":
-        return hmac_verifier(name, key.secret, text)
-    public = pair_of(key).public_key or b""
-    return Verifier(name, "v1a", lambda content, signature: is_signed_by(public, content, signature))
+        return hmac_verifier(name, key.secret, secret_text(key))
+    return _public_verifier(name, pair_of(key).public_key or b"")
+
+
+def _public_verifier(name: str, public: bytes) -> Verifier:
+    def matches(content: bytes, given: Sequence[bytes]) -> bool:
+        return any(is_signed_by(public, content, each) for each in given)
+
+    return Verifier(name, "v1a", matches)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from services.webhooks.domain.retention import Retention
+from services.webhooks.domain.retention import ENDED_KEYS_KEPT, Retention
 from services.webhooks.store import retention
 from services.webhooks.store.retention import FIRST, FIRST_ID, Step
 from shared.clock import Clock
@@ -91,5 +91,5 @@ def removals(database: Database, clock: Clock, kept: Retention) -> list[Removal 
         Walk("deliveries", database, clock, kept.deliveries, (FIRST_ID,), retention.purge_deliveries),
         Walk("replays", database, clock, kept.deliveries, oldest, retention.purge_replays),
         Walk("endpoints", database, clock, kept.deliveries, oldest, retention.purge_endpoints),
-        Removal("endpoint_keys", database, clock, now, retention.purge_keys),
+        Removal("endpoint_keys", database, clock, ENDED_KEYS_KEPT, retention.purge_keys),
     ]
