@@ -22,7 +22,7 @@ from shared.broker.messages import (
 )
 from shared.broker.tables import Headers
 from shared.broker.topology import DELIVERY_LIMIT, EXCHANGE_DEAD, QUEUE_UNROUTED, dead_exchange
-from shared.clock import in_utc
+from shared.times import in_utc
 
 REASON_UNKNOWN: Final = "unknown"
 _DEATHS: Final = "x-death"

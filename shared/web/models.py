@@ -10,11 +10,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import is_instance_schema, no_info_before_validator_function, union_schema
 
+from shared.times import parse_time
+
 T = TypeVar("T")
 
-_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-_BARE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_BARE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DIGITS: Final = re.compile(r"-?[0-9]{1,19}")
+_TIME_FORM: Final = "must be a date and time with an offset, such as 2026-03-18T23:29:28Z"
 _BARE_EARLIEST, _BARE_LATEST = date(1970, 1, 1), date(9998, 12, 31)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -66,11 +68,9 @@ def _decimal(value: Any) -> Decimal:
 
 
 def _instant(value: Any) -> datetime:
-    moment = value
-    if isinstance(value, str) and _RFC3339.fullmatch(value):
-        moment = datetime.fromisoformat(value.upper())
+    moment = parse_time(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise ValueError("must be a date and time with an offset, such as 2026-03-18T23:29:28Z")
+        raise ValueError(_TIME_FORM)
     # Compared before it is converted: near the ends of the calendar a conversion to UTC overflows.
     if not _EARLIEST <= moment < _LATEST:
         raise ValueError("must lie between the years 1970 and 9998")
@@ -84,6 +84,8 @@ def _instant_or_date(value: Any) -> datetime | date:
         if not _BARE_EARLIEST <= value <= _BARE_LATEST:
             raise ValueError("must lie between the years 1970 and 9998")
         return value
+    if isinstance(value, str) and parse_time(value) is None:
+        raise ValueError(f"{_TIME_FORM}, or a date, such as 2026-03-18")
     return _instant(value)
 
 
@@ -107,7 +109,8 @@ class _InstantOrDate:
     def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: Any) -> JsonSchemaValue:
         return {
             "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}],
-            "description": "A date and time with an offset, or a bare date, which means the end of that day.",
+            "description": "A date and time with an offset, or a bare date: as a start the day's first moment, as an "
+            "end its last, where the program is.",
         }
 
 

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
-from shared.clock import parse_time
+from shared.times import parse_time
 from shared.web.models import QueryInt, QueryModel, ResponseModel
 from shared.web.problems import HTTPProblem, invalid_field
 from shared.web.responses import page_response

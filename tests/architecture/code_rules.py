@@ -46,6 +46,8 @@ _IMPURE_MODULES = frozenset(
         "urllib.request",
     }
 )
+# What of `shared` is as pure as the domain itself.
+PURE_SHARED = frozenset({"shared.times"})
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 
 
@@ -122,7 +124,7 @@ def _is_broad_suppress(call: ast.Call) -> bool:
 
 
 def impure_domain(files: Iterable[PythonFile]) -> Iterator[Fault]:
-    """Find in a service's domain: imports beyond the standard library and the domain itself, I/O, and clocks."""
+    """Find in a service's domain: imports beyond the standard library, itself and PURE_SHARED, I/O, and clocks."""
     for file in files:
         parts = PurePath(file.path).with_suffix("").parts
         if parts[0] != "services" or parts[2:3] != ("domain",):
@@ -148,7 +150,7 @@ def _imported_modules(node: ast.AST) -> list[str]:
 
 def _is_pure_module(module: str, own: str) -> bool:
     top = module.partition(".")[0]
-    if module == own or module.startswith(own + "."):
+    if module == own or module.startswith(own + ".") or module in PURE_SHARED:
         return True
     return top in sys.stdlib_module_names and top not in _IMPURE_MODULES and module not in _IMPURE_MODULES
 

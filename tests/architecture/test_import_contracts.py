@@ -23,6 +23,7 @@ _SHARED_MODULES = (
     "events",
     "faults",
     "clock",
+    "times",
     "broker/publisher",
     "broker/relay",
 )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import EARLIEST, LATEST, format_microseconds, format_milliseconds, in_utc, parse_time
+from shared.clock import format_microseconds, format_milliseconds
+from shared.times import EARLIEST, LATEST, in_utc, parse_time
 
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
@@ -36,6 +37,16 @@ def test_every_time_can_be_compared_moved_and_shown(moment: datetime) -> None:
         ("0000-01-01T00:00:00Z", None),
         ("2026-03-18T23:29:28+24:00", None),
         ("2026-13-18", None),
+        ("2026-12-31T23:59:60Z", datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("2026-12-31t18:59:60.25-05:00", datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("2026-12-31T23:59:60+02:00", None),
+        ("2026-12-31T10:30:60Z", None),
+        ("2026-12-31T23:59:61Z", None),
+        ("1795951834", None),
+        ("1795951834.5", None),
+        ("20261231T235959Z", None),
+        ("2026-12-31T23:59Z", None),
+        ("\u0662026-12-31T23:59:59Z", None),
         ("", None),
         ("nonsense", None),
     ],

@@ -10,7 +10,8 @@ from email.utils import parsedate_to_datetime
 from mintwire.cli.checks.findings import MOST_SECONDS, Finding, fine, wrong
 from mintwire.cli.client import Answer, CallFailed, address, ask
 from mintwire.stack.config import how_to_start, is_in_container
-from shared.clock import Clock, in_utc, utc_now
+from shared.clock import Clock, utc_now
+from shared.times import in_utc
 
 MOST_APART_SECONDS = 5.0
 

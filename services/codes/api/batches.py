@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from services.codes.api.exchange import actor, once, use_cases
 from services.codes.api.faults import Faults
-from services.codes.api.fields import Alphabet, Amount, Count, Currency, Metadata, Percent, moment
+from services.codes.api.fields import Alphabet, Amount, Count, Currency, Metadata, Percent
 from services.codes.api.jobs import JobData, job_data, job_url
 from services.codes.api.promotion_code_fields import money
 from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft, CodeTerms
@@ -22,13 +22,13 @@ from services.codes.domain.code_patterns import (
     checked_pattern,
 )
 from services.codes.domain.coupons import CouponRef, id_in, merged
+from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import hundredths
 from services.codes.domain.programs import ProgramSettings
 from services.codes.usecases.create_batch import Batch
 from shared.idempotency import Once
 from shared.web import (
     Data,
-    Instant,
     InstantOrDate,
     Int,
     Request,
@@ -66,7 +66,7 @@ class BatchCreation(RequestModel):
     partner_id: Text | None = Field(None, description="The partner that the codes belong to.")
     partner_only: bool = Field(False, description="Only the partner itself may use them.")
     active: bool = True
-    starts_at: Instant | None = None
+    starts_at: InstantOrDate | None = None
     expires_at: InstantOrDate | None = None
     redemption_limit: Count | None = Field(None, description="Uses per code; the coupon's own limit if absent.")
     first_time_order: bool = False
@@ -107,9 +107,8 @@ def _draft(body: BatchCreation) -> BatchDraft:
 
     def terms(settings: ProgramSettings) -> CodeTerms:
         faults = Faults()
-        expires_at = moment(body.expires_at, settings.timezone) if body.expires_at else None
-        if body.starts_at is not None and expires_at is not None and expires_at <= body.starts_at:
-            faults.add("expires_at", "must be later than starts_at")
+        starts_at, expires_at = as_start(body.starts_at, settings.timezone), as_end(body.expires_at, settings.timezone)
+        faults.check_dates("expires_at", {"starts_at": starts_at, "expires_at": expires_at}, None)
         minimum_minor, minimum_currency = money(
             faults, body.model_dump(), "minimum_order_value", "minimum_order_currency", settings.currency
         )
@@ -118,7 +117,7 @@ def _draft(body: BatchCreation) -> BatchDraft:
         return CodeTerms(
             partner_id=partner_id,
             is_active=body.active,
-            starts_at=body.starts_at,
+            starts_at=starts_at,
             expires_at=expires_at,
             redemption_limit=body.redemption_limit,
             is_first_order_only=body.first_time_order,

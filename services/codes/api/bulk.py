@@ -14,7 +14,7 @@ from services.codes.domain.jobs import Job
 from shared.idempotency import Once
 from shared.web import (
     Data,
-    Instant,
+    InstantOrDate,
     Int,
     Request,
     RequestModel,
@@ -49,9 +49,9 @@ class BulkFilter(RequestModel):
     customer_id: Text | None = None
     batch_id: Id | None = Field(None, description="The job that made them.")
     active: bool | None = None
-    created_from: Instant | None = None
-    expires_from: Instant | None = None
-    expires_before: Instant | None = None
+    created_from: InstantOrDate | None = None
+    expires_from: InstantOrDate | None = None
+    expires_before: InstantOrDate | None = None
 
 
 class BulkChange(RequestModel):
@@ -60,7 +60,7 @@ class BulkChange(RequestModel):
     action: Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
     ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_IDS)] | None = None
     filter: BulkFilter | None = None
-    expires_at: Instant | None = Field(
+    expires_at: InstantOrDate | None = Field(
         None, description="For `extend`: the later time. Codes that expire later or never are left alone."
     )
     extend_by_seconds: Annotated[Int, Field(ge=1, le=_TEN_YEARS_SECONDS)] | None = Field(

@@ -21,21 +21,20 @@ from services.codes.api.fields import (
     Percent,
     ProductIds,
     UUIDCode,
-    moment,
 )
 from services.codes.api.promotion_code_fields import NewCode, money
 from services.codes.api.redeeming import Redeeming
 from services.codes.domain.coupons import Coupon, CouponChanges, CouponMembers, merged
+from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
-from shared.web import Instant, InstantOrDate, RequestModel
+from shared.web import InstantOrDate, RequestModel
 
 # This API's names of members that need no more than another name.
 _RENAMED: Final = {
     "external_id": "external_id",
     "active": "is_active",
     "coupon_duration_type": "duration_type",
-    "starts_at": "starts_at",
     "redemptions_per_code": "code_redemption_limit",
     "redemptions_per_customer": "customer_redemption_limit",
     "redemptions_per_day": "daily_redemption_limit",
@@ -72,7 +71,7 @@ class _CouponFields(RequestModel):
     coupon_discount_amounts: dict[Currency, Amount] = Field(
         default_factory=dict, max_length=50, description="A static amount in further currencies."
     )
-    starts_at: Instant | None = None
+    starts_at: InstantOrDate | None = None
     redemptions_per_code: Count | None = Field(None, description="Uses of each code that has no limit of its own.")
     redemptions_per_customer: Count | None = None
     redemptions_per_day: Count | None = Field(None, description="In the program's time zone, as the next two.")
@@ -136,7 +135,7 @@ def changed_members(body: CouponChange) -> CouponChanges:
     given = _given(body)
 
     def changes(settings: ProgramSettings, coupon: Coupon) -> Mapping[str, Any]:
-        made = {**_members(_laid_over(_values(coupon), given), settings)}
+        made = {**_members(_laid_over(_values(coupon), given), settings, coupon)}
         if "metadata" in given:
             made["metadata"] = merged(coupon.metadata, body.metadata)
         if "name" in given:
@@ -175,13 +174,15 @@ _FLAGGED: Final = (
 )
 
 
-def _members(values: Mapping[str, Any], settings: ProgramSettings) -> dict[str, Any]:
+def _members(values: Mapping[str, Any], settings: ProgramSettings, before: Coupon | None = None) -> dict[str, Any]:
     faults = Faults()
     made = {ours: values[theirs] for theirs, ours in _RENAMED.items() if theirs in values}
     made |= _discount(faults, values, settings)
     made["duration_value"] = _duration_value(faults, values)
     expiry = faults.flagged(values, *_FLAGGED[0])
-    made["expires_at"] = moment(expiry, settings.timezone) if expiry else None
+    made["starts_at"] = as_start(values.get("starts_at"), settings.timezone)
+    made["expires_at"] = as_end(expiry, settings.timezone)
+    faults.check_dates("redemption_specific_date_value", made, before)
     made["redemption_limit"] = faults.flagged(values, *_FLAGGED[1])
     made["minimum_minor"], made["minimum_currency"] = money(
         faults, values, "minimum_order_value", "minimum_order_currency", settings.currency
@@ -246,6 +247,7 @@ def _values(coupon: Coupon) -> dict[str, Any]:
         "coupon_discount_max_amount": _decimal(coupon.max_discount_minor, coupon.currency),
         "coupon_discount_amounts": {c: _decimal(m, c) for c, m in coupon.amounts_by_currency.items()},
         "coupon_duration_value": coupon.duration_value,
+        "starts_at": coupon.starts_at,
         "redemption_specific_date_status": coupon.expires_at is not None,
         "redemption_specific_date_value": coupon.expires_at,
         "redemption_times_status": coupon.redemption_limit is not None,

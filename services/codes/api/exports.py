@@ -28,7 +28,7 @@ from services.codes.domain.money import major_units, percent
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
 from shared.clock import format_microseconds
-from shared.web import Instant, QueryModel, Request, Route, Text
+from shared.web import InstantOrDate, QueryModel, Request, Route, Text
 
 CONTENT_TYPES: Final[dict[FileFormat, str]] = {
     "csv": "text/csv; charset=utf-8; header=present",
@@ -62,9 +62,9 @@ class ExportQuery(FileQuery):
     customer_id: Text | None = None
     batch_id: Text | None = Field(None, description="The job that made them.")
     active: QueryBool | None = None
-    created_from: Instant | None = None
-    expires_from: Instant | None = None
-    expires_before: Instant | None = None
+    created_from: InstantOrDate | None = None
+    expires_from: InstantOrDate | None = None
+    expires_before: InstantOrDate | None = None
 
 
 def _selection(query: ExportQuery) -> CodeSelection:

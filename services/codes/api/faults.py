@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from services.codes.domain.days import check_order
 from shared.web import invalid_fields
 
 T = TypeVar("T")
@@ -35,6 +36,16 @@ class Faults:
             with self.at(field):
                 return convert(value)
         return None
+
+    def check_dates(self, field: str, made: Mapping[str, Any], before: Any) -> None:
+        """Note it at the field of the end if something would end before it starts.
+
+        What is so already and is not given other dates, `before` a change, can still be changed otherwise.
+        """
+        dates = made["starts_at"], made["expires_at"]
+        if before is None or dates != (before.starts_at, before.expires_at):
+            with self.at(field):
+                check_order(*dates)
 
     def flagged(self, values: Mapping[str, Any], flag: str, field: str) -> Any:
         """Return a value that is required when its flag is true, and must not be there otherwise."""

@@ -1,13 +1,11 @@
 """Field types that several requests share; the rules themselves are in the domain."""
 
-from datetime import date, datetime
-from functools import cache
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from services.codes.domain.coupons import MAX_COUNT, end_of_day
+from services.codes.domain.coupons import MAX_COUNT
 from services.codes.domain.money import MAX_MINOR
 from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
@@ -90,16 +88,6 @@ Metadata = Annotated[
         }
     ),
 ]
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
-
-
-def moment(value: datetime | date, timezone: str) -> datetime:
-    """Return the moment that a request means; a bare date is the end of that day in the program's time zone."""
-    return value if isinstance(value, datetime) else end_of_day(value, _zone(timezone))
 
 
 def is_true(value: QueryBool | None) -> bool | None:

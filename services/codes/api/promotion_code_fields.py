@@ -12,19 +12,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
 from services.codes.api.faults import Faults
-from services.codes.api.fields import Amount, CodeText, Count, Currency, ExternalId, Metadata, Percent, moment
+from services.codes.api.fields import Amount, CodeText, Count, Currency, ExternalId, Metadata, Percent
 from services.codes.api.redeeming import Redeeming
 from services.codes.domain.coupons import id_in, merged
+from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
 from services.codes.domain.promotion_codes import CodeChanges, CodeDraft, PromotionCode
 from shared.canonical import canonical_code
-from shared.web import Instant, InstantOrDate, RequestModel, Text
+from shared.web import InstantOrDate, RequestModel, Text
 
 _RENAMED: Final = {
     "external_id": "external_id",
     "active": "is_active",
-    "starts_at": "starts_at",
     "first_time_order": "is_first_order_only",
     "limit_to_specific_customer": "is_limited_to_customer",
     "partner_only": "is_limited_to_partner",
@@ -98,7 +98,7 @@ class CodeMembers(RequestModel):
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
     external_id: ExternalId | None = Field(None, description="What others call it; unique within the program.")
-    starts_at: Instant | None = None
+    starts_at: InstantOrDate | None = None
     partner_only: bool = Field(default_factory=bool, description="Whether only its partner may use it.")
     commission_percent: Percent | None = Field(None, description="The partner's share; the coupon's if absent.")
 
@@ -156,7 +156,7 @@ def changed_code(body: CodeMembers, *, can_rename: bool) -> CodeChanges:
     given = _given(body)
 
     def changes(settings: ProgramSettings, code: PromotionCode) -> Mapping[str, Any]:
-        made = _members(_laid_over(_values(code), given), settings)
+        made = _members(_laid_over(_values(code), given), settings, before=code)
         if not {"limit_to_specific_customer", "coupon_specific_customers"} & given.keys():
             # Kept also where it only says who got the code, without a limit.
             made |= {"customer_id": code.customer_id, "customer_name": code.customer_name}
@@ -196,13 +196,17 @@ def _laid_over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     return made
 
 
-def _members(values: Mapping[str, Any], settings: ProgramSettings, prefix: str = "") -> dict[str, Any]:
+def _members(
+    values: Mapping[str, Any], settings: ProgramSettings, prefix: str = "", before: PromotionCode | None = None
+) -> dict[str, Any]:
     faults = Faults(prefix)
     made = {ours: values[theirs] for theirs, ours in _RENAMED.items() if theirs in values}
     expiry, made["redemption_limit"], _, partner, customer = (
         faults.flagged(values, flag, field) for flag, field in _FLAGGED
     )
-    made["expires_at"] = moment(expiry, settings.timezone) if expiry else None
+    made["starts_at"] = as_start(values.get("starts_at"), settings.timezone)
+    made["expires_at"] = as_end(expiry, settings.timezone)
+    faults.check_dates("expiration_date_value", made, before)
     made["minimum_minor"], made["minimum_currency"] = money(
         faults, values, "minimum_order_value", "minimum_order_currency", settings.currency
     )
@@ -234,6 +238,7 @@ def _values(code: PromotionCode) -> dict[str, Any]:
         "minimum_order_currency": code.minimum_currency,
         "expiration_date_status": code.expires_at is not None,
         "expiration_date_value": code.expires_at,
+        "starts_at": code.starts_at,
         "redemption_times_status": code.redemption_limit is not None,
         "redemption_times_value": code.redemption_limit,
         "commission_percent": None

@@ -22,9 +22,9 @@ from services.codes.api.fields import (
     Name,
     Percent,
     ProductIds,
-    moment,
 )
 from services.codes.domain.coupons import Coupon, id_in
+from services.codes.domain.days import as_end
 from services.codes.domain.money import decimal_places, hundredths, major_units, minor_units, percent
 from services.codes.domain.partners import Partner
 from services.codes.domain.programs import ProgramSettings
@@ -180,6 +180,7 @@ def changed_code(body: PromotionalCodeChange) -> CodeChanges:
         if given.get("minimum_amount", ...) is None and "minimum_amount_currency" not in given:
             values["minimum_amount_currency"] = None
         made = _code_members(faults, values, settings, has_owner=code.partner_id is not None)
+        faults.check_dates("expiresAt", {"starts_at": code.starts_at, **made}, code)
         if body.code is not None:
             made |= {"code": body.code, "canonical": canonical_code(body.code)}
         faults.refuse()
@@ -201,7 +202,8 @@ def coupon_members(body: _CouponFields, settings: ProgramSettings, before: Coupo
         if theirs in given:
             made[ours] = given[theirs]
     if "redeem_by" in given:
-        made["expires_at"] = moment(body.redeem_by, settings.timezone) if body.redeem_by else None
+        made["expires_at"] = as_end(body.redeem_by, settings.timezone)
+        faults.check_dates("redeemBy", {"starts_at": before and before.starts_at, **made}, before)
     if before is None or _DISCOUNT & given.keys():
         made |= _discount(faults, given, settings, before)
     if before is None or {"duration", "duration_in_months"} & given.keys():
@@ -221,7 +223,7 @@ def _code_members(
 ) -> dict[str, Any]:
     made = {ours: values[theirs] for theirs, ours in _CODE_RENAMED.items() if theirs in values}
     expiry, amount = values.get("expires_at"), values.get("minimum_amount")
-    made["expires_at"] = moment(expiry, settings.timezone) if expiry else None
+    made["expires_at"] = as_end(expiry, settings.timezone)
     currency = values.get("minimum_amount_currency")
     if amount is None and currency is not None:
         faults.add("minimumAmount", "is required beside minimumAmountCurrency")

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from services.codes.domain.code_selection import BulkAction, CodeSelection, selection_of, selection_spec
@@ -13,13 +13,14 @@ from services.codes.domain.code_selection import BulkAction, CodeSelection, sele
 class BulkDraft:
     """A bulk action as it is asked for: on codes named by their ids, or else on a selection.
 
-    `expires_at` and `extend_seconds` belong to `extend`, `partner_id` to `assign`.
+    `expires_at` and `extend_seconds` belong to `extend`, `partner_id` to `assign`. A bare date becomes a moment before
+    the job is made.
     """
 
     action: BulkAction
     ids: tuple[uuid.UUID, ...] | None
     selection: CodeSelection
-    expires_at: datetime | None = None
+    expires_at: date | None = None
     extend_seconds: int | None = None
     partner_id: uuid.UUID | None = None
 

@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
 from services.codes.domain.money import MAX_MINOR
+from shared.times import parse_time
 
 FileFormat = Literal["csv", "ndjson"]
 
@@ -28,7 +29,9 @@ _MAX_TEXT: Final = 255
 _MAX_INT: Final = 2**31 - 1
 _MAX_MEMBERS, _MAX_MEMBER_NAME, _MAX_MEMBER_TEXT = 50, 100, 500
 _INTEGER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
-_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME_FORM: Final = (
+    "must be a date and time with an offset, such as 2026-03-18T23:29:28Z, or a date, such as 2026-03-18"
+)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _CODE: Final = re.compile(r"(?=.{1,100}\Z)[-_]*[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
@@ -98,7 +101,7 @@ def _count_text(text: str) -> int:
 def _moment(value: Any) -> datetime | date:
     found = _moment_in(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError("must be a date and time with an offset, such as 2026-03-18T23:29:28Z, or a date")
+        raise ValueError(_TIME_FORM)
     if found.year not in _YEARS:
         raise ValueError("must lie between the years 1970 and 9998")
     return found
@@ -108,7 +111,7 @@ def _moment_in(text: str) -> datetime | date | None:
     try:
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
-        return datetime.fromisoformat(text.upper()) if _RFC3339.fullmatch(text) else None
+        return parse_time(text)
     except ValueError:
         return None
 

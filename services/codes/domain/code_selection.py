@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
@@ -13,7 +13,8 @@ BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "ar
 class CodeSelection:
     """Live codes of a program; None asks for nothing. `created_until` keeps out what is made meanwhile.
 
-    `coupon` and `partner_email` are as a request writes them; they become `coupon_id` and `partner_id` when found.
+    `coupon` and `partner_email` are as a request writes them; they become `coupon_id` and `partner_id` when found, and
+    a bare date the first moment of that day.
     """
 
     coupon: str | None = None
@@ -25,10 +26,10 @@ class CodeSelection:
     canonical: str | None = None
     batch_id: uuid.UUID | None = None
     is_active: bool | None = None
-    created_from: datetime | None = None
+    created_from: date | None = None
     created_until: datetime | None = None
-    expires_from: datetime | None = None
-    expires_before: datetime | None = None
+    expires_from: date | None = None
+    expires_before: date | None = None
 
 
 class SelectedCode(NamedTuple):

@@ -3,9 +3,8 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import datetime
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 from services.codes.domain.errors import TermsFrozen
 from services.codes.domain.programs import ProgramSettings
@@ -148,11 +147,6 @@ def lowered(before: object, after: object, names: tuple[str, ...]) -> Iterator[s
         old, new = getattr(before, name), getattr(after, name)
         if new is not None and (old is None or new < old):
             yield name
-
-
-def end_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """Return the last moment of a day in a time zone."""
-    return datetime.combine(day, time.max, zone)
 
 
 def merged(before: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:

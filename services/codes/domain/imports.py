@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 from services.codes.domain.code_files import FileFormat, LineRefused, Value
-from services.codes.domain.coupons import end_of_day
+from services.codes.domain.days import as_end, as_start, check_order
 from services.codes.domain.money import hundredths, minor_units
 from services.codes.domain.programs import checked_currency
 
@@ -46,26 +45,34 @@ class ImportedCode:
     members: Mapping[str, Any]
 
 
-def members_of(values: Mapping[str, Value], zone: ZoneInfo) -> dict[str, Any]:
+def members_of(values: Mapping[str, Value], timezone: str) -> dict[str, Any]:
     """Turn what a line says into members of a code; raises LineRefused."""
     members: dict[str, Any] = {}
     for name, value in values.items():
         if name not in ("code", "minimum_order_value", "minimum_order_currency"):
             try:
-                members |= _member(name, value, zone)
+                members |= _member(name, value, timezone)
             except ValueError as error:
                 raise LineRefused("invalid_value", f"{name} {error}.") from None
     members |= _minimum(values)
-    starts_at, expires_at = members.get("starts_at"), members.get("expires_at")
-    if starts_at is not None and expires_at is not None and expires_at <= starts_at:
-        raise LineRefused("invalid_value", "expires_at must be later than starts_at.")
+    check_dates(members.get("starts_at"), members.get("expires_at"))
     return members
 
 
-def _member(name: str, value: Value, zone: ZoneInfo) -> dict[str, Any]:
+def check_dates(starts_at: datetime | None, expires_at: datetime | None) -> None:
+    """Raise LineRefused if a code would end before it starts."""
+    try:
+        check_order(starts_at, expires_at)
+    except ValueError as error:
+        raise LineRefused("invalid_value", f"expires_at {error}.") from None
+
+
+def _member(name: str, value: Value, timezone: str) -> dict[str, Any]:
     match name:
-        case "starts_at" | "expires_at":
-            return {name: _moment(value, zone)}
+        case "starts_at" if isinstance(value, date):
+            return {name: as_start(value, timezone)}
+        case "expires_at" if isinstance(value, date):
+            return {name: as_end(value, timezone)}
         case "customer_id":
             return {name: value, "is_limited_to_customer": True}
         case "partner_id":
@@ -74,11 +81,6 @@ def _member(name: str, value: Value, zone: ZoneInfo) -> dict[str, Any]:
             return {"commission_hundredths": hundredths(Decimal(str(value)))}
         case _:
             return {_RENAMED.get(name, name): value}
-
-
-def _moment(value: Value, zone: ZoneInfo) -> Value:
-    is_day = isinstance(value, date) and not isinstance(value, datetime)
-    return end_of_day(value, zone) if isinstance(value, date) and is_day else value
 
 
 def _partner_id(value: Value) -> uuid.UUID:

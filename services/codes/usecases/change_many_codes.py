@@ -9,9 +9,10 @@ from typing import Final
 from services.codes.domain.access import Actor
 from services.codes.domain.bulk import BulkDraft, bulk_of, bulk_spec
 from services.codes.domain.code_selection import Place
+from services.codes.domain.days import as_end
 from services.codes.domain.errors import NoSuchPartner
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally, told
-from services.codes.store import audit, bulk_codes, jobs, partners
+from services.codes.store import audit, bulk_codes, jobs, partners, programs
 from services.codes.usecases.walk_codes import next_stretch, resolved
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
@@ -96,7 +97,9 @@ class ChangeManyCodes:
         if partner_id is not None and await partners.find_partner(connection, partner_id, program_id) is None:
             raise NoSuchPartner
         selection = await resolved(connection, program_id, replace(draft.selection, created_until=now))
-        return replace(draft, selection=selection)
+        program = await programs.find_program(connection, program_id)
+        timezone = program.settings.timezone if program else "UTC"
+        return replace(draft, selection=selection, expires_at=as_end(draft.expires_at, timezone))
 
 
 @dataclass(frozen=True, slots=True)

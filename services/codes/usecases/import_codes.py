@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from services.codes.domain.code_files import (
     BOM,
@@ -19,7 +18,7 @@ from services.codes.domain.code_files import (
 )
 from services.codes.domain.coupons import merged
 from services.codes.domain.errors import TermsFrozen
-from services.codes.domain.imports import ImportedCode, members_of
+from services.codes.domain.imports import ImportedCode, check_dates, members_of
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
 from services.codes.domain.promotion_codes import PromotionCode, check_code_terms
 from services.codes.store import imports, jobs, partners, programs
@@ -73,7 +72,7 @@ class ImportChunk:
         if job.spec["format"] == "csv" and header is None and records:
             header, line, records = checked_header(records[0].raw), line + records[0].lines, records[1:]
         outcome = _Outcome()
-        codes, line, processed = await self._read(records, header, line, await self._zone(connection, job), outcome)
+        codes, line, processed = await self._read(records, header, line, await self._timezone(connection, job), outcome)
         if codes:
             await self._take_in(connection, job, codes, now, outcome)
         await jobs.insert_errors(connection, job.id, outcome.refused)
@@ -87,12 +86,12 @@ class ImportChunk:
         """Return nothing: an import is said to whoever asks for its job."""
         return []
 
-    async def _zone(self, connection: Connection, job: Job) -> ZoneInfo:
+    async def _timezone(self, connection: Connection, job: Job) -> str:
         program = await programs.find_program(connection, job.program_id)
-        return ZoneInfo(program.settings.timezone if program else "UTC")
+        return program.settings.timezone if program else "UTC"
 
     async def _read(
-        self, records: Sequence[Record], header: Sequence[str] | None, line: int, zone: ZoneInfo, outcome: _Outcome
+        self, records: Sequence[Record], header: Sequence[str] | None, line: int, timezone: str, outcome: _Outcome
     ) -> tuple[list[ImportedCode], int, int]:
         """Return the codes that could be read, the number of the line that comes next, and how many said something."""
         codes, processed = [], 0
@@ -101,7 +100,7 @@ class ImportChunk:
                 # Mints and other requests go in between.
                 await asyncio.sleep(0)
             try:
-                code = _code(record.raw, header, line, zone)
+                code = _code(record.raw, header, line, timezone)
             except LineRefused as refused:
                 outcome.refused.append(RefusedLine(line, refused.code, refused.reason, refused.detail))
                 processed += 1
@@ -198,8 +197,12 @@ class ImportChunk:
             after = replace(before, **_laid_over(before, code.members))
             try:
                 check_code_terms(before, after)
+                if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
+                    check_dates(after.starts_at, after.expires_at)
             except TermsFrozen as frozen:
                 outcome.refuse(code, "terms_frozen", str(frozen))
+            except LineRefused as refused:
+                outcome.refuse(code, refused.reason, refused.detail)
             else:
                 if after == before:
                     outcome.skipped += 1
@@ -215,12 +218,12 @@ def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, A
     return {**members, "metadata": metadata}
 
 
-def _code(raw: bytes, header: Sequence[str] | None, line: int, zone: ZoneInfo) -> ImportedCode | None:
+def _code(raw: bytes, header: Sequence[str] | None, line: int, timezone: str) -> ImportedCode | None:
     values: Mapping[str, Any] | None = read_ndjson_line(raw) if header is None else read_csv_line(raw, header)
     if values is None:
         return None
     text = values["code"]
     try:
-        return ImportedCode(line, text, canonical_code(text), members_of(values, zone))
+        return ImportedCode(line, text, canonical_code(text), members_of(values, timezone))
     except LineRefused as refused:
         raise LineRefused(refused.reason, refused.detail, text) from None

@@ -7,8 +7,9 @@ from typing import Final
 
 from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
 from services.codes.domain.coupons import CouponRef
+from services.codes.domain.days import as_start
 from services.codes.domain.errors import Missing
-from services.codes.store import coupons, partners, selected_codes
+from services.codes.store import coupons, partners, programs, selected_codes
 from shared.database.pool import Connection
 
 SCANNED_PER_PAGE: Final = 1_000
@@ -24,7 +25,17 @@ class Stretch:
 
 
 async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSelection) -> CodeSelection:
-    """Return a selection with its coupon and partner found; raises Missing."""
+    """Return a selection with its coupon and partner found, and its dates as moments; raises Missing."""
+    program = await programs.find_program(connection, program_id)
+    if program is None:
+        raise Missing
+    timezone = program.settings.timezone
+    wanted = replace(
+        wanted,
+        created_from=as_start(wanted.created_from, timezone),
+        expires_from=as_start(wanted.expires_from, timezone),
+        expires_before=as_start(wanted.expires_before, timezone),
+    )
     if wanted.coupon is not None:
         coupon = await coupons.find_coupon(connection, program_id, CouponRef(wanted.coupon))
         if coupon is None:

@@ -174,7 +174,7 @@ IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("minimum_order_value", {"minimum_order_currency": "USD"}),
     ("budget_currency", {"budget_amount": 5, "budget_currency": "euro"}),
     ("commission_percent", {"commission_percent": 101}),
-    ("starts_at", {"starts_at": "2030-01-31"}),
+    ("starts_at", {"starts_at": "2030-01-31T10:00:00"}),
     ("release_policy", {"release_policy": "sometimes"}),
 )
 

@@ -45,6 +45,20 @@ def test_unknown_members_are_ignored_everywhere() -> None:
     assert data.customer.id == "c"
 
 
+@pytest.mark.parametrize("sent", ["1795951834", 1795951834, "2026-03-16T20:15Z", "2026-03-16T20:15:00", None, ""])
+def test_a_time_that_is_not_as_rfc_3339_has_it_is_refused(sent: Any) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        decode(checkout(time=sent))
+    assert refused.value.reason == "invalid_envelope"
+    assert "time: " in refused.value.detail
+    assert "RFC 3339" in refused.value.detail
+
+
+def test_a_leap_second_is_a_time() -> None:
+    envelope = decode_envelope(json.dumps(checkout(time="2026-12-31T23:59:60Z")).encode())
+    assert envelope.time == datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 

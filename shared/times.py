@@ -1,0 +1,44 @@
+"""How a time is read, whoever writes it: one pure reader for events, requests, files and headers."""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+# Within these every time can be moved by a day and shown in any zone; at the ends of the calendar either overflows.
+EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
+LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
+_RFC3339: Final = re.compile(
+    r"(?P<until>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)(?P<second>\d\d)(\.\d{1,9})?(?P<offset>[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return an aware time from outside in UTC, and one at an end of the calendar as the first or last that we use.
+
+    Any time that a sender may write goes through here before it is compared, moved or shown.
+    """
+    # Compared before it is converted: `0001-01-01T00:00:00+14:00` is a time that has no form in UTC.
+    return _converted(min(max(moment, EARLIEST), LATEST))
+
+
+def parse_time(text: str) -> datetime | None:
+    """Read an RFC 3339 time, as `in_utc` gives it; None for anything else.
+
+    A leap second, which the calendar of Python lacks, is the last moment of its minute.
+    """
+    if (found := _RFC3339.fullmatch(text)) is None:
+        return None
+    is_leap = found["second"] == "60"
+    text = f"{found['until']}59{found['offset']}" if is_leap else text
+    try:
+        moment = in_utc(datetime.fromisoformat(text.upper()))
+    except ValueError:
+        return None
+    if not is_leap:
+        return moment
+    return moment.replace(microsecond=999_999) if (moment.hour, moment.minute) == (23, 59) else None
+
+
+def _converted(moment: datetime) -> datetime:
+    # Nearly all are in UTC already, and converting costs more than the rest.
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
