@@ -503,7 +503,7 @@ class TestExport:
         for query in ("coupon_id=spring", "partner_email=dev@acme.example"):
             refused_ = await service.send("GET", f"/v1/promotion-codes/export?{query}", other.key)
             assert refused_.status == 404
-        for query in ("format=xml", "active=perhaps", "created_from=2026-01-01", "colour=red"):
+        for query in ("format=xml", "active=perhaps", "created_from=2026-01-01T10:00:00", "colour=red"):
             refused_ = await service.send("GET", f"/v1/promotion-codes/export?{query}", program.key)
             assert refused_.status == 422, query
 
