@@ -12,6 +12,7 @@ from mintwire.cli.client import address, call, fetch, fetch_page, given
 from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
 from mintwire.cli.webhook_calls import AsProgram, EventType, key_of, path
+from mintwire.terminal import write_line
 
 _POLL_SECONDS = 0.5
 
@@ -66,7 +67,7 @@ async def deliveries(
 
 @command
 async def attempts(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """List the attempts of a delivery: when, how long, and what the receiver answered.
+    """List the attempts of a delivery: when, how long, what the receiver answered, and what to do about it.
 
     Example: mintwire webhook attempts 0192…
     """
@@ -74,6 +75,10 @@ async def attempts(delivery_id: str, *, program: AsProgram = False, as_json: AsJ
     page = await fetch_page(path(target, "deliveries", delivery_id, "attempts"), key=key_of(target, program))
     columns = ("number", "trigger", "started_at", "duration_ms", "status", "error_code", "remote_ip", "response")
     show_many(page.rows, columns, as_json)
+    advice = {each["advice"]["text"] for each in page.rows if each.get("advice")}
+    if not as_json:
+        for text in sorted(advice):
+            write_line(text)
 
 
 @command

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
+from services.webhooks.domain.advice import AdviceCode, advise
 from services.webhooks.domain.deliveries import (
     DeadLetter,
     Delivery,
@@ -137,8 +138,17 @@ class PublicKeysData(ResponseModel):
     keys: list[KeyData]
 
 
+class AdviceData(ResponseModel):
+    """What to do about an attempt that failed: a code that stays the same, and a sentence."""
+
+    code: AdviceCode
+    text: str
+
+
 class AttemptData(ResponseModel):
     """One POST: `status` is the receiver's, `error_code` says why there was none, `response` begins its answer.
+
+    `advice` says what to do about one that failed.
 
     `duration_ms` is the whole; its parts are null where they did not take place, as on a connection that was kept.
     """
@@ -152,6 +162,7 @@ class AttemptData(ResponseModel):
     status: int | None
     error_code: str | None
     error: str | None
+    advice: AdviceData | None
     response: str | None
     request_headers: dict[str, str] | None
     response_headers: dict[str, str] | None
@@ -304,6 +315,7 @@ def key_data(key: ShownKey) -> KeyData:
 def attempt_data(attempt: RecordedAttempt) -> AttemptData:
     """Render an attempt."""
     answer = attempt.answer
+    advice = advise(answer.status, answer.error_code)
     return AttemptData(
         id=attempt_name(attempt.delivery_id, attempt.number),
         delivery_id=str(attempt.delivery_id),
@@ -314,6 +326,7 @@ def attempt_data(attempt: RecordedAttempt) -> AttemptData:
         status=answer.status,
         error_code=answer.error_code,
         error=None if answer.error_code is None else ERROR_TEXTS[answer.error_code],
+        advice=None if advice is None else AdviceData(code=advice.code, text=advice.text),
         response=answer.response,
         request_headers=None if answer.request_headers is None else dict(answer.request_headers),
         response_headers=None if answer.response_headers is None else dict(answer.response_headers),

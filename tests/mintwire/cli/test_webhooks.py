@@ -175,6 +175,7 @@ async def test_what_failed_is_counted_and_replayed_as_a_job(mintwire: Mintwire) 
         assert (counted["status"], counted["matched"], counted["enqueued"]) == ("completed", 1, 0)
         receiver.status = 204
         [dead] = await mintwire.json("webhook", "deliveries", "--status", "dead")
+        assert "The receiver said that it is gone" in (await mintwire("webhook", "attempts", dead["id"])).out
         assert (await mintwire.json("webhook", "retry", dead["id"]))["trigger"] == "manual"
         done = await mintwire.json(*job, "--which", "all")
         assert (done["status"], done["enqueued"]) == ("completed", 1)
