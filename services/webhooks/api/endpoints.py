@@ -1,6 +1,7 @@
 """`/v1/webhooks/endpoints`."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -36,7 +37,7 @@ from services.webhooks.domain.endpoints import (
     ShownEndpoint,
 )
 from services.webhooks.domain.event_types import EVERYTHING, TEST
-from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth
+from services.webhooks.domain.headers import LONGEST_VALUE, MAX_HEADERS, Auth, AuthType
 from services.webhooks.domain.signature import Signing
 from shared.web import (
     Data,
@@ -67,30 +68,42 @@ _Value = Annotated[str, Field(max_length=LONGEST_VALUE)]
 _Headers = Annotated[dict[Text, _Value], Field(max_length=MAX_HEADERS)]
 _Metadata = Annotated[dict[Text, Text], Field(max_length=50)]
 _UID = Annotated[str, Field(min_length=1, max_length=255, pattern="^[A-Za-z0-9._:-]+$")]
+_AUTH_MEMBERS: Final[Mapping[AuthType, tuple[str, ...]]] = {
+    "basic": ("username", "password"),
+    "bearer": ("token",),
+    "authorization": ("scheme", "token"),
+    "header": ("name", "value"),
+}
 _NULLABLE: Final = frozenset({"uid", "description", "auth", "rate_limit_per_second", "schedule"})
 
 
 class AuthTerms(RequestModel):
-    """How we authenticate ourselves: basic (username, password), bearer (token) or a header (name, value)."""
+    """How we authenticate ourselves to the receiver.
 
-    type: Literal["basic", "bearer", "header"]
+    By `Authorization`: basic (username, password), bearer (token), or with any scheme (scheme, token), as in
+    `Token abc`. Or by a header of another name (name, value).
+    """
+
+    type: Literal["basic", "bearer", "authorization", "header"]
     username: Text | None = None
     password: _Value | None = None
+    scheme: Text | None = Field(None, description="What stands before the token, such as Token or ApiKey.")
     token: _Value | None = None
     name: Text | None = None
     value: _Value | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        wanted = {"basic": ("username", "password"), "bearer": ("token",), "header": ("name", "value")}[self.type]
-        for member in ("username", "password", "token", "name", "value"):
+        wanted = _AUTH_MEMBERS[self.type]
+        for member in ("username", "password", "scheme", "token", "name", "value"):
             if (getattr(self, member) is not None) != (member in wanted):
                 raise field_error(member, f"{self.type} needs {' and '.join(wanted)}, and nothing else.")
         return self
 
     def to_auth(self) -> Auth:
         """Return it as the domain has it."""
-        return Auth(self.type, self.username or self.name, self.password or self.token or self.value or "")
+        name = self.username or self.scheme or self.name
+        return Auth(self.type, name, self.password or self.token or self.value or "")
 
 
 class EndpointCreation(RequestModel):

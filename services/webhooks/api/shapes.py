@@ -34,7 +34,10 @@ ERROR_TEXTS: Final = {
 
 
 class AuthData(ResponseModel):
-    """How we authenticate ourselves to a receiver; never the secret."""
+    """How we authenticate ourselves to a receiver; never the secret.
+
+    `name` is the user's name, the scheme of `Authorization`, or the header's name; null for bearer.
+    """
 
     type: str
     name: str | None

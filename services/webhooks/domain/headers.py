@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from services.webhooks.domain.errors import InvalidField
 
-AuthType = Literal["basic", "bearer", "header"]
+AuthType = Literal["basic", "bearer", "authorization", "header"]
 MAX_HEADERS: Final = 20
 LONGEST_VALUE: Final = 4096
 # Set by us or by the protocol, or read by proxies as facts about the connection: nobody else's to set.
@@ -27,7 +27,10 @@ _VALUE = re.compile(r"[\x20-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How we authenticate ourselves; `name` is the user's of basic and the header's of header, `secret` the rest."""
+    """How we authenticate ourselves.
+
+    `name` is the user's of basic, the scheme of authorization and the header's of header; `secret` is the rest.
+    """
 
     type: AuthType
     name: str | None
@@ -41,6 +44,8 @@ class Auth:
             return "Authorization", "Basic " + base64.b64encode(pair).decode()
         if self.type == "bearer":
             return "Authorization", f"Bearer {self.secret}"
+        if self.type == "authorization":
+            return "Authorization", f"{self.name} {self.secret}"
         return self.name or "", self.secret
 
 
@@ -64,6 +69,8 @@ def check_auth(auth: Auth, headers: Mapping[str, str]) -> None:
             raise InvalidField("auth", "must not name one of the headers")
     if auth.type == "basic" and (not auth.name or ":" in auth.name):
         raise InvalidField("auth", "must have a username without a colon")
+    if auth.type == "authorization" and not _NAME.fullmatch(auth.name or ""):
+        raise InvalidField("auth", "must have a scheme of at most 100 letters, digits and dashes, such as Token")
     check_value("auth", auth.secret)
     if auth.name is not None:
         check_value("auth", auth.name)
