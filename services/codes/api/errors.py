@@ -28,6 +28,7 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.PublishableNotGrantable: _Refusal(422, "invalid_fields", "kind"),
     errors.ScopesNotGrantable: _Refusal(422, "invalid_fields", "scopes"),
     errors.WeakCodeSpace: _Refusal(422, "invalid_fields", "code_length"),
+    errors.UnknownTimezone: _Refusal(422, "invalid_fields", "timezone"),
     errors.CodeSpaceTooSmall: _Refusal(422, "code_space_too_small", "count"),
     errors.GuessableCodes: _Refusal(422, "guessable", "count"),
     errors.CouponArchived: _Refusal(409, "coupon_archived"),

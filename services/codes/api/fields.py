@@ -17,8 +17,9 @@ from services.codes.domain.programs import (
 )
 from shared.web import Int, LongText, Number, Text
 
-# Read once, at import: a look into the time zone files would block the loop.
-_TIMEZONES = available_timezones()
+# Read once, at import: a look into the time zone files would block the loop. Two names mean no place, and four are to
+# the database abbreviations that know no summer time.
+_TIMEZONES = available_timezones() - {"localtime", "Factory", "CET", "MET", "EET", "WET"}
 
 
 def _not_blank(text: str) -> str:

@@ -42,7 +42,7 @@ class ProgramCreation(RequestModel):
         default_factory=str, description="Where a code's link leads; `promo=<code>` is added to its query."
     )
     currency: Currency = Field("USD", description="ISO 4217 code.")
-    timezone: Timezone = Field("UTC", description="IANA name; a bare date means the end of that day there.")
+    timezone: Timezone = Field("UTC", description="IANA name: days, months and bare dates are counted there.")
     support_email: Email | None = None
     code_length: CodeLength = Field(8, description="Characters after the prefix in generated codes.")
     code_alphabet: Alphabet = "0123456789ABCDEF"

@@ -16,6 +16,7 @@ CodesError
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
 ├── WeakCodeSpace            codes of this length and alphabet could be guessed
+├── UnknownTimezone          the database does not count days by it
 ├── UUIDCodeTaken
 ├── CodeTaken
 ├── ExternalIdTaken
@@ -126,6 +127,10 @@ class RefundExceedsMints(CodesError):
 
 class WeakCodeSpace(CodesError):
     """Codes of this length and alphabet have fewer than 32 bits; make them longer or the alphabet larger."""
+
+
+class UnknownTimezone(CodesError):
+    """The timezone field must be a time zone that the database knows too; name a place, such as Europe/Berlin."""
 
 
 class CodeSpaceTooSmall(CodesError):

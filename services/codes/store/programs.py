@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
+import asyncpg
+
 from services.codes.domain.programs import Program, ProgramSettings
 from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
@@ -34,11 +36,20 @@ SELECT id, name, currency, timezone, link_url, support_email, code_length, code_
        webhook_attributes, created_at, updated_at
 FROM programs WHERE id < $1 ORDER BY id DESC LIMIT $2
 """
+KNOWS_TIMEZONE = "SELECT now() AT TIME ZONE $1 IS NOT NULL"
 UPDATE_PROGRAM = """
 UPDATE programs SET name = $2, currency = $3, timezone = $4, link_url = $5, support_email = $6, code_length = $7,
        code_alphabet = $8, code_lifetime_seconds = $9, webhook_attributes = $10, updated_at = $11
 WHERE id = $1
 """
+
+
+async def knows_timezone(connection: Connection, timezone: str) -> bool:
+    """Say whether the database knows a time zone; if not, the transaction is broken."""
+    try:
+        return bool(await connection.fetchval(KNOWS_TIMEZONE, timezone))
+    except asyncpg.InvalidParameterValueError:
+        return False
 
 
 async def insert_program(connection: Connection, program: Program, coupon_id: uuid.UUID) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
-from services.codes.domain.errors import Missing
+from services.codes.domain.errors import Missing, UnknownTimezone
 from services.codes.domain.programs import Program, check_code_space
 from services.codes.store import audit, programs
 from shared.clock import Clock
@@ -22,7 +22,7 @@ class ChangeProgram:
     clock: Clock
 
     async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Mapping[str, Any]) -> Program:
-        """Replace the settings named in `changes`; raises Missing or WeakCodeSpace."""
+        """Replace the settings named in `changes`; raises Missing, WeakCodeSpace or UnknownTimezone."""
         now = self.clock()
         async with self.database.transaction() as connection:
             program = await programs.lock_program(connection, program_id)
@@ -32,6 +32,9 @@ class ChangeProgram:
             if settings == program.settings:
                 return program
             check_code_space(settings)
+            is_moved = settings.timezone != program.settings.timezone
+            if is_moved and not await programs.knows_timezone(connection, settings.timezone):
+                raise UnknownTimezone
             await programs.update_program(connection, program_id, settings, now)
             told = difference(program.settings, settings)
             await audit.record(connection, actor, program_id, "program.updated", program_id, told, now)

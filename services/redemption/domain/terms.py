@@ -2,10 +2,12 @@
 
 import calendar
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DiscountType = Literal["percent", "static"]
 ReleasePolicy = Literal["always", "until_expiry", "never"]
@@ -141,8 +143,8 @@ def percentage(amount_minor: int, percent_hundredths: int) -> int:
 def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None:
     """Return until when the discount is granted on what is bought again.
 
-    `once` ends with the order itself, `lifetime` never, which is None. A month ends on the same day of the month, or
-    on its last.
+    `once` ends with the order itself, `lifetime` never, which is None. Days, months and years are counted on the
+    program's calendar: a month ends at the same time of the same day of the month there, or of its last.
     """
     value = terms.duration_value or 0
     try:
@@ -152,16 +154,33 @@ def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None
             case "hours":
                 return occurred_at + timedelta(hours=value)
             case "days":
-                return occurred_at + timedelta(days=value)
+                return _on_calendar(occurred_at, terms.timezone, lambda local: local + timedelta(days=value))
             case "months":
-                return _months_later(occurred_at, value)
+                return _on_calendar(occurred_at, terms.timezone, lambda local: _months_later(local, value))
             case "years":
-                return _months_later(occurred_at, 12 * value)
+                return _on_calendar(occurred_at, terms.timezone, lambda local: _months_later(local, 12 * value))
             case _:
                 return occurred_at
     except (OverflowError, ValueError):
         # Beyond the calendar is as good as never.
         return None
+
+
+def _on_calendar(moment: datetime, timezone: str, later: Callable[[datetime], datetime]) -> datetime:
+    """Return a later moment as the calendar and clocks of a time zone have it."""
+    zone = _zone(timezone)
+    local = later(moment.astimezone(zone).replace(tzinfo=None)).replace(tzinfo=zone)
+    # A time that comes twice there means the second; one that is skipped, the one as much later.
+    return max(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+@cache
+def _zone(name: str) -> tzinfo:
+    # Programs have only zones that are known, but no purchase shall fail by one that is not known here.
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
 
 
 def _months_later(moment: datetime, months: int) -> datetime:
