@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.purchase import Cancellation, effective_time
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.purchases import purchase_of
@@ -71,7 +72,7 @@ def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) ->
         data.reservation_id,
         traceparent,
     )
-    return CompletedCheckout(purchase, data.customer, data.order, data.attributes or {})
+    return CompletedCheckout(purchase, data.customer, data.order, keep_attributes(data.attributes))
 
 
 def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -> Cancellation:

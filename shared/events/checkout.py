@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WrapValidator
 
 from shared.events.envelope import EventData, ShortText
 
@@ -19,8 +19,20 @@ def _short_scalar(value: object) -> object:
         raise ValueError("text longer than 500 characters")
     if isinstance(value, (dict, list)):
         raise ValueError("must be a text, a number, a boolean or null")  # noqa: TRY004 - pydantic reads ValueError
-    if isinstance(value, int) and abs(value) > MAX_MINOR_UNITS:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
         raise ValueError("number out of range")
+    return value
+
+
+def number_as_text(value: object) -> object:
+    """Return a whole number as the text that it is written by, and anything else as it is."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_MINOR_UNITS
+    if is_whole or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(int(value))  # type: ignore[call-overload]
+    return value
+
+
+def _unjudged(value: Any, _: Any) -> Any:
     return value
 
 
@@ -28,6 +40,10 @@ Attribute = Annotated[str | int | float | bool | None, BeforeValidator(_short_sc
 Attributes = Annotated[
     dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], Attribute], Field(max_length=50)
 ]
+# What a checkout should send, and taken as it comes: no purchase is refused for a detail that decides nothing.
+GivenAttributes = Annotated[Attributes | None, WrapValidator(_unjudged)]
+# Shops number their orders and customers, so a number is taken for the text that it is written by.
+Reference = Annotated[ShortText, BeforeValidator(number_as_text)]
 
 
 class _Part(BaseModel):
@@ -37,7 +53,7 @@ class _Part(BaseModel):
 class Customer(_Part):
     """Who buys."""
 
-    id: ShortText | None = None
+    id: Reference | None = None
     email: Annotated[str, StringConstraints(max_length=320)] | None = None
     is_first_order: bool | None = None
 
@@ -58,19 +74,19 @@ class CheckoutCompletedV1(EventData):
     source: ClassVar[str] = "checkout"
 
     program_id: EventUUID
-    order_ref: ShortText
+    order_ref: Reference
     codes: Annotated[list[ShortText], Field(min_length=1, max_length=10)]
     customer: Customer | None = None
     order: Order | None = None
     reservation_id: ShortText | None = None
-    attributes: Attributes | None = None
+    attributes: GivenAttributes = None
 
 
 class _TakenBack(EventData):
     """What is said of an order that is taken back."""
 
     program_id: EventUUID
-    order_ref: ShortText
+    order_ref: Reference
     reason: ShortText | None = None
     amount: MinorUnits | None = None
     release: bool | None = None

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.checkout import Attributes, Customer, EventUUID, Order
 from shared.events.envelope import EventData, EventTime, ShortText
@@ -103,6 +103,7 @@ class CodeRedeemedV1(EventData):
     commission: Commission | None
     order: Order | None
     attributes: Attributes
+    attributes_left_out: list[str] = Field([], description="Names of the checkout's attributes that could not be kept.")
     attribute_names: list[str]
     occurred_at: EventTime
     codes_remaining: int | None

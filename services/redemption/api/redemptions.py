@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -16,19 +16,20 @@ from services.redemption.api.shapes import (
     MinorUnits,
     OrderBody,
     RedemptionData,
+    Reference,
     RequiredText,
     customer_of,
     order_of,
     redemption_data,
 )
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused
+from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.domain.purchase import Buyer, Cancellation, VoidRequest, effective_time
 from services.redemption.domain.voiding import Cancelled
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import purchase_of
-from shared.events.checkout import Attributes
 from shared.idempotency import Once
 from shared.ids import derived_id
 from shared.web import (
@@ -56,7 +57,7 @@ class RedemptionBody(RequestModel):
     """An order that was paid with codes."""
 
     codes: Codes
-    order_ref: RequiredText
+    order_ref: Reference
     customer: CustomerBody | None = None
     order: OrderBody | None = None
     reservation_id: RequiredText | None = Field(
@@ -65,7 +66,11 @@ class RedemptionBody(RequestModel):
     occurred_at: Instant | None = Field(
         None, description="When the order was paid, within the last 24 hours; now, if left out."
     )
-    attributes: Attributes | None = Field(None, description="Passed on in `code.redeemed`.")
+    attributes: dict[str, Any] | None = Field(
+        None,
+        description="Passed on in `code.redeemed`, as far as they can be kept: up to 50 texts of at most 500 "
+        "characters, numbers, true, false and null. `attributes_left_out` there names the others.",
+    )
 
 
 class VoidBody(RequestModel):
@@ -83,7 +88,7 @@ class OrderVoidBody(VoidBody):
         description="What was paid back, in minor units, if it was a part. A part is recorded and voids nothing, until "
         "the parts together are all that was paid, or `release` is true.",
     )
-    refund_ref: RequiredText | None = Field(
+    refund_ref: Reference | None = Field(
         None,
         description="Your name for this refund, of which the order has no two: a repeat counts once. An `amount` needs "
         "it, or an Idempotency-Key.",
@@ -132,7 +137,7 @@ async def redeem(request: Request) -> web.StreamResponse:
         request.traceparent,
     )
     made: Once[Outcome] = once(request, _rendering_redeemed(request, body))
-    ask = CompletedCheckout(purchase, customer, order, body.attributes or {}, is_answered=True)
+    ask = CompletedCheckout(purchase, customer, order, keep_attributes(body.attributes), is_answered=True)
     return respond(request, await cases.decide(ask, made))
 
 

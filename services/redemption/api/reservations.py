@@ -8,7 +8,7 @@ from pydantic import Field
 
 from services.redemption.api.errors import refused
 from services.redemption.api.exchange import once, use_cases
-from services.redemption.api.shapes import Codes, CustomerBody, OrderBody, RequiredText, customer_of, order_of
+from services.redemption.api.shapes import Codes, CustomerBody, OrderBody, Reference, customer_of, order_of
 from services.redemption.domain.books import Reservation
 from services.redemption.domain.decision import Refused, Reserved
 from services.redemption.domain.purchase import HoldRequest
@@ -25,7 +25,7 @@ class ReservationBody(RequestModel):
     """Codes to be kept for an order."""
 
     codes: Codes
-    order_ref: RequiredText
+    order_ref: Reference
     ttl_seconds: Annotated[Int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
         900, description="For how long. Slow ways to pay need days; past it the use is free for others."
     )

@@ -2,16 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.terms import CodeTerms
 from shared.clock import format_microseconds
-from shared.events.checkout import MAX_MINOR_UNITS, Customer, Order
+from shared.events.checkout import MAX_MINOR_UNITS, Customer, Order, number_as_text
 from shared.events.redemption import Terms
 from shared.web import Int, RequestModel, ResponseModel, Text
 
 RequiredText = Annotated[Text, Field(min_length=1)]
+# Shops number their orders and customers, so a number is taken for the text that it is written by.
+Reference = Annotated[
+    RequiredText,
+    BeforeValidator(number_as_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}),
+]
 Codes = Annotated[list[RequiredText], Field(min_length=1, max_length=10)]
 MinorUnits = Annotated[Int, Field(ge=0, le=MAX_MINOR_UNITS)]
 
@@ -19,7 +25,7 @@ MinorUnits = Annotated[Int, Field(ge=0, le=MAX_MINOR_UNITS)]
 class CustomerBody(RequestModel):
     """Who buys. Uses per customer are counted by the id, or else by the e-mail address."""
 
-    id: RequiredText | None = None
+    id: Reference | None = None
     email: Annotated[str, StringConstraints(min_length=1, max_length=320)] | None = None
     is_first_order: bool | None = None
 

@@ -13,7 +13,7 @@ from services.redemption.api.shapes import (
     CustomerBody,
     DiscountData,
     OrderBody,
-    RequiredText,
+    Reference,
     customer_of,
     discount_data,
     order_of,
@@ -30,7 +30,7 @@ class ValidationBody(RequestModel):
     """An order that is about to be paid; with its reference its own reservation does not stand in its way."""
 
     codes: Codes
-    order_ref: RequiredText | None = Field(None, description="Left out of account with a publishable key.")
+    order_ref: Reference | None = Field(None, description="Left out of account with a publishable key.")
     customer: CustomerBody | None = None
     order: OrderBody | None = None
 

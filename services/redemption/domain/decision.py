@@ -127,6 +127,7 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
     order = books.order(purchase.order)
     basket = _basket(purchase, order, books)
     held: list[HeldCode] = []
+    has_ended = False
     for wanted in purchase.codes:
         terms = _meant(wanted.canonical, purchase, books)
         if terms is None or wanted.canonical is None:
@@ -137,6 +138,7 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
         if fault is not None:
             return Refused(wanted.text, terms, *fault)
         basket.take(terms, amount)
+        has_ended = has_ended or _fault_of_end(terms, purchase.occurred_at) is not None
         held.append(
             HeldCode(
                 terms.canonical,
@@ -152,12 +154,24 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
     key, since = request.reservation_id, purchase.occurred_at
     if is_extended and order.reservation_id is not None and order.reserved_at is not None:
         key, since = order.reservation_id, order.reserved_at
+    until = hold_until(request.expires_at, order.reserved_until if is_extended else None, has_ended=has_ended)
     release(order, books)
-    order.reservation_id, order.reserved_at, order.reserved_until = key, since, request.expires_at
+    order.reservation_id, order.reserved_at, order.reserved_until = key, since, until
     order.held, order.is_holding, order.is_moved = tuple(held), True, True
     hold(held, books)
-    made = Reservation(key, purchase.order_ref, order.held, since, request.expires_at, is_live=True)
+    made = Reservation(key, purchase.order_ref, order.held, since, until, is_live=True)
     return Reserved(made, is_extended)
+
+
+def hold_until(asked: datetime, held: datetime | None, *, has_ended: bool) -> datetime:
+    """Return until when a reservation holds that is `held` so far, if it is live, and is asked for again.
+
+    It never gets shorter; once a code of it has ended it does not get longer either, or it could outlive its end for
+    ever.
+    """
+    if held is None:
+        return asked
+    return held if has_ended else max(asked, held)
 
 
 def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:

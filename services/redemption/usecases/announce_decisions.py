@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import orjson
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, Use
+from services.redemption.domain.details import NO_ATTRIBUTES, Attributes
 from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequest
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.voiding import Cancelled, Voided
@@ -35,7 +35,7 @@ class CompletedCheckout:
     purchase: Purchase
     customer: Customer | None
     order: Order | None
-    attributes: dict[str, Any]
+    attributes: Attributes = NO_ATTRIBUTES
     is_answered: bool = False
 
 
@@ -139,7 +139,8 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime
         discount_ends_at=redemption.discount_ends_at,
         commission=_commission(redemption),
         order=checkout.order,
-        attributes=checkout.attributes,
+        attributes=checkout.attributes.kept,
+        attributes_left_out=list(checkout.attributes.left_out),
         attribute_names=list(use.terms.attribute_names),
         occurred_at=redemption.occurred_at,
         codes_remaining=use.terms.quota_remaining,

@@ -210,7 +210,7 @@ class Shopping(RuleBasedStateMachine):
         )
         if kind == "reserve":
             return HoldRequest(purchase, new_id(), self.now + 30 * SECOND)
-        return CompletedCheckout(purchase, None, None, {})
+        return CompletedCheckout(purchase, None, None)
 
     async def _standing(self, ref: str, code: str) -> Any:
         return await self.admin.fetchval(

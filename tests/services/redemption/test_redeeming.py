@@ -74,6 +74,7 @@ class TestARedemption:
             "commission": None,
             "order": order,
             "attributes": {"card_id": "card-1", "n": 3},
+            "attributes_left_out": [],
             "attribute_names": ["card_id"],
             "occurred_at": "2026-03-18T12:00:00Z",
             "codes_remaining": 12,
