@@ -30,7 +30,14 @@ PARTNER_MODELS = {name: model for name, model in MODELS.items() if "partner_id" 
 # What is not the partner's to see. A new member of an event belongs here or on the list of what partners see.
 HIDDEN = {
     "code.redeemed": {
-        *("customer", "order", "attribute_names", "coupon_times_redeemed", "coupon_times_redeemed_version"),
+        *(
+            "customer",
+            "order",
+            "attribute_names",
+            "attributes_left_out",
+            "coupon_times_redeemed",
+            "coupon_times_redeemed_version",
+        ),
     },
     "code.redemption_rejected": {"codes", "detail"},
     "code.redemption_voided": {"customer_id", "reason", "coupon_times_redeemed", "coupon_times_redeemed_version"},
