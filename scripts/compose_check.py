@@ -146,9 +146,13 @@ def other_passwords(stack: Stack) -> None:
     variables += [f"{name.upper()}_BROKER_PASSWORD" for name in (*SERVICES, "checkout", "operator")]
     own = dict.fromkeys(variables, HARD_PASSWORD)
     own |= {"CODES_SECRET_KEY": "C" * 43 + "=", "WEBHOOKS_SECRET_KEY": "W" * 43 + "="}
+    old_keys = {
+        name: stack.compose("exec", "-T", service, "printenv", name).strip()
+        for service, name in (("codes", "CODES_SECRET_KEY"), ("webhooks", "WEBHOOKS_SECRET_KEY"))
+    }
     own["RABBITMQ_DEFINITIONS"] = "./definitions.json"
     stack.compose("down")
-    (stack.source / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in own.items()))
+    _write_env(stack, own)
     refused = stack.refused("run", "--rm", "-T", "-e", "OPERATOR_BROKER_PASSWORD=", "definitions")
     if "not set: OPERATOR_BROKER_PASSWORD" not in refused:
         sys.exit(f"definitions without a password: {refused}")
@@ -168,16 +172,23 @@ def other_passwords(stack: Stack) -> None:
     stack.compose(
         "exec", "-T", "postgres", "psql", "-qU", "mintwire", "-c", f"ALTER ROLE mintwire PASSWORD '{HARD_PASSWORD}'"
     )
+    stack.refused("up", "-d", "--wait")
+    stack.must_say("webhooks", '"variable":"WEBHOOKS_SECRET_KEY"')
+    say("a key that opens no secret is refused with a line that names WEBHOOKS_SECRET_KEY")
+    own |= {name: f"{own[name]},{old}" for name, old in old_keys.items()}
+    _write_env(stack, own)
     stack.compose("up", "-d", "--wait")
     say("production with passwords of all characters on the volumes of development: up")
-    (stack.source / ".env").write_text(
-        "".join(f"{name}='{value}'\n" for name, value in (own | {"CODES_BROKER_PASSWORD": "other"}).items())
-    )
+    _write_env(stack, own | {"CODES_BROKER_PASSWORD": "other"})
     stack.refused("up", "-d", "--wait")
     stack.must_say("migrate", "CODES_BROKER_PASSWORD in .env")
     say("another password than the broker's is refused with a sentence that names CODES_BROKER_PASSWORD")
     (stack.source / ".env").unlink()
     stack.overlay("")
+
+
+def _write_env(stack: Stack, variables: dict[str, str]) -> None:
+    (stack.source / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()))
 
 
 def main() -> None:

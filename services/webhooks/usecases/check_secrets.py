@@ -34,6 +34,7 @@ INTERVAL_SECONDS: Final = 60.0
 QUIET: Final = timedelta(hours=1)
 _PAGE: Final = 200
 _MOST_LOGGED: Final = 20
+_WRONG_KEY: Final = "It opens no secret that is stored. Append the key that sealed them, separated by a comma."
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class CheckSecrets:
     name: str = "secrets"
     task: Periodic = field(init=False)
     is_ready: bool = False
+    _has_wrong_key: bool = field(default=False, init=False)
     """Whether the configured keys are those that sealed anything of what is there."""
     _state: str = "not looked at yet"
     _missing: Mapping[uuid.UUID, SecretKind] = field(default_factory=dict)
@@ -143,7 +145,10 @@ class CheckSecrets:
         for kind in get_args(SecretKind):
             SECRETS_UNREADABLE.labels(kind).set(kinds[kind])
         SECRETS_UNREADABLE.labels("answer").set(answers.unreadable)
-        self.is_ready = not found.check.has_wrong_key
+        if found.check.has_wrong_key and not self._has_wrong_key:
+            get_logger().error("secret_key_wrong", variable="WEBHOOKS_SECRET_KEY", hint=_WRONG_KEY)
+        self._has_wrong_key = found.check.has_wrong_key
+        self.is_ready = not self._has_wrong_key
         self._state = _described(found, answers)
         _log(before, self._missing, found.endpoints)
         await self._note(found)

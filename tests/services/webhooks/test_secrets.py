@@ -286,7 +286,10 @@ class TestKeys:
             await service.endpoint(merchant.partner_key, receiver.url)
         wrong = checker(service, Seal(NEW_KEY))
         assert not wrong.is_ready
-        await wrong()
+        with capture_logs() as logged:
+            await wrong()
+            await wrong()
+        assert [line["variable"] for line in logged if line["event"] == "secret_key_wrong"] == ["WEBHOOKS_SECRET_KEY"]
         assert not wrong.is_ready
         assert wrong.state == "3 of 3 endpoints have a secret that cannot be opened"
         assert not service.events("webhook.secret_unreadable")
