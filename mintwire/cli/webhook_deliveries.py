@@ -27,6 +27,7 @@ async def deliveries(
     ] = None,
     event_type: str | None = None,
     message: str | None = None,
+    code: str | None = None,
     since: str | None = None,
     program: AsProgram = False,
     limit: Limit = 50,
@@ -47,6 +48,8 @@ async def deliveries(
         Only those of this type, or of a group such as code.*
     message
         Only those of this message, what receivers see as webhook-id.
+    code
+        Only those about this promo code, in any spelling.
     since
         Only those made from this time on, RFC 3339.
     """
@@ -56,6 +59,7 @@ async def deliveries(
         "status": status,
         "event_type": event_type,
         "message_id": message,
+        "code": code,
         "since": since,
         "limit": limit,
         "cursor": cursor,

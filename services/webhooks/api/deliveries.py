@@ -21,6 +21,7 @@ from services.webhooks.api.shapes import (
     delivery_data,
     detail_data,
 )
+from services.webhooks.domain.code_keys import code_key
 from services.webhooks.domain.deliveries import (
     DeadLetterFilter,
     DeliveryFilter,
@@ -62,6 +63,9 @@ class DeliveriesOfEndpointQuery(PageQuery):
     message_id: Text | None = Field(None, description="What receivers see as webhook-id.")
     since: Instant | None = Field(None, description="Only those that were made at this time or later.")
     until: Instant | None = Field(None, description="Only those that were made before this time.")
+    code: Text | None = Field(
+        None, description="Only those about this promo code, in any spelling: case, spaces and dashes do not matter."
+    )
 
 
 class DeliveryQuery(DeliveriesOfEndpointQuery):
@@ -119,9 +123,18 @@ async def _page(
     message_id = None if query.message_id is None else message_id_of(query.message_id)
     if query.message_id is not None and message_id is None:
         raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
-    chosen = DeliveryFilter(endpoint_id, query.status, query.event_type, message_id, query.since, query.until)
+    chosen = DeliveryFilter(
+        endpoint_id, query.status, query.event_type, message_id, query.since, query.until, _code_key(request, query)
+    )
     page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
     return page_after([delivery_data(each) for each in page.deliveries], page.next_after)
+
+
+def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID | None:
+    try:
+        return None if query.code is None else code_key(request.program_id, query.code)
+    except ValueError as error:
+        raise invalid_field("code", str(error)) from None
 
 
 async def show_delivery(request: Request) -> web.StreamResponse:

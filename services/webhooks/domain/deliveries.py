@@ -330,6 +330,7 @@ class DeliveryFilter:
     message_id: uuid.UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
+    code_key: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,14 @@ class IncomingEvent:
         return self.type
 
     @property
+    def code(self) -> str | None:
+        """The one code that the event is about; None where it is about none, or about several."""
+        found = self.data.get("code")
+        if found is None and isinstance(codes := self.data.get("codes"), list) and len(codes) == 1:
+            found = codes[0]
+        return found if isinstance(found, str) else None
+
+    @property
     def about_endpoint(self) -> str | None:
         """The endpoint that an operational event reports on."""
         found = self.data.get("endpoint_id")

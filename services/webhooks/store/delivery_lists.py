@@ -121,7 +121,7 @@ WITH shown AS (
            CASE WHEN q.token IS NULL THEN nullif(q.visible_at, 'infinity') END AS next_attempt_at
     FROM (
         SELECT id, endpoint_id, message_id, event_type, status, attempts_made, last_status, last_error_code, sequence,
-               replay_id, created_at, completed_at
+               replay_id, created_at, completed_at, code_key
         FROM deliveries WHERE message_id = $10 OFFSET 0) AS d
     CROSS JOIN LATERAL (
         SELECT id, program_id, partner_id, status, listens_until FROM endpoints WHERE id = d.endpoint_id OFFSET 0) AS e
@@ -129,12 +129,44 @@ WITH shown AS (
         SELECT visible_at, token FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true
     WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2)
         AND ($3::uuid IS NULL OR e.id = $3) AND d.id < $4 AND d.id >= $5
-        AND ($7::text IS NULL OR d.event_type LIKE $7)
+        AND ($7::text IS NULL OR d.event_type LIKE $7) AND ($11::uuid IS NULL OR d.code_key = $11)
 )
 SELECT id, endpoint_id, message_id, event_type, attempts_made, last_status, last_error_code, sequence, replay_id,
        created_at, completed_at, status, next_attempt_at
 FROM shown WHERE $6::text IS NULL OR status = $6
 ORDER BY id DESC LIMIT $8
+"""
+# The newest about a code of the program, whosever endpoints they went to; the bounds and the mark as above.
+LIST_OF_CODE = """
+WITH scanned AS MATERIALIZED (
+    SELECT id, endpoint_id, status, event_type FROM deliveries
+    WHERE code_key >= $10 AND (code_key, id) < ($10, $4) AND (code_key, id) >= ($10, $5)
+    ORDER BY code_key DESC, id DESC LIMIT $11
+), shown AS (
+    SELECT s.id, CASE WHEN q.token IS NULL THEN nullif(q.visible_at, 'infinity') END AS next_attempt_at,
+           CASE WHEN s.status <> 'pending' THEN s.status
+                WHEN q.token IS NOT NULL AND q.visible_at > $9 THEN 'in_flight'
+                WHEN e.status = 'paused' AND e.listens_until IS NULL THEN 'paused'
+                ELSE 'pending' END AS status
+    FROM scanned s
+    CROSS JOIN LATERAL (
+        SELECT program_id, partner_id, status, listens_until FROM endpoints WHERE id = s.endpoint_id OFFSET 0) AS e
+    LEFT JOIN LATERAL (
+        SELECT visible_at, token FROM delivery_queue WHERE delivery_id = s.id OFFSET 0) AS q ON true
+    WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($3::uuid IS NULL OR s.endpoint_id = $3)
+        AND ($7::text IS NULL OR s.event_type LIKE $7)
+), page AS (
+    SELECT id, status, next_attempt_at FROM shown WHERE $6::text IS NULL OR status = $6 ORDER BY id DESC LIMIT $8
+)
+SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.attempts_made, d.last_status, d.last_error_code,
+       d.sequence, d.replay_id, d.created_at, d.completed_at, p.status, p.next_attempt_at, false AS is_mark
+FROM page p CROSS JOIN LATERAL (
+    SELECT id, endpoint_id, message_id, event_type, attempts_made, last_status, last_error_code, sequence, replay_id,
+           created_at, completed_at
+    FROM deliveries WHERE id = p.id OFFSET 0) AS d
+UNION ALL
+(SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM scanned
+ WHERE (SELECT count(*) FROM scanned) = $11 ORDER BY id LIMIT 1)
 """
 # What waits at endpoints that are paused by their owners, or at all others; what is leased is neither. The queue has no
 # index in the order of a list, and must not pay for one: where an endpoint has little in it, all of that is sorted, and
@@ -335,7 +367,9 @@ async def _rows(
     span = (min(before or _LAST_ID, until or _LAST_ID), since or _FIRST_ID)
     wanted = (*whose, *span, chosen.status, pattern, limit)
     if chosen.message_id is not None:
-        return await connection.fetch(LIST_OF_MESSAGE, *wanted, now, chosen.message_id)
+        return await connection.fetch(LIST_OF_MESSAGE, *wanted, now, chosen.message_id, chosen.code_key)
+    if chosen.code_key is not None:
+        return await connection.fetch(LIST_OF_CODE, *wanted, now, chosen.code_key, SCANNED_PER_PAGE)
     if chosen.status == "dead":
         letters = DeadLetterFilter(chosen.endpoint_id, chosen.event_type)
         return await _dead(connection, owner, letters, span, limit, with_archived=True)

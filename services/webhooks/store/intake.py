@@ -48,17 +48,17 @@ WITH recorded AS (
     RETURNING owner_id, last
 ), message AS (
     INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at,
-                          traceparent, sequence, lists_version)
+                          traceparent, sequence, lists_version, code_key)
     SELECT m.id, m.format, m.program_id, m.partner_id, m.event_type, m.occurred_at,
            CASE WHEN b.last IS NULL THEN m.head
                 ELSE m.head || convert_to(CASE WHEN m.format LIKE 'cloudevents%'
                                                THEN '"' || lpad((b.last - m.behind)::text, 19, '0') || '"'
                                                ELSE (b.last - m.behind)::text END, 'UTF8') || m.tail END,
-           m.content, $14, m.traceparent, b.last - m.behind, 1
+           m.content, $14, m.traceparent, b.last - m.behind, 1, m.code_key
     FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[],
-                $17::bytea[], $27::text[], $28::bytea[], $29::uuid[], $30::int[])
+                $17::bytea[], $27::text[], $28::bytea[], $29::uuid[], $30::int[], $31::uuid[])
         AS m (id, format, program_id, partner_id, event_type, occurred_at, head, content, traceparent, tail, owner_id,
-              behind)
+              behind, code_key)
     LEFT JOIN bumped b ON b.owner_id = m.owner_id
     ON CONFLICT (id, format) DO NOTHING
     RETURNING id, format
@@ -72,13 +72,13 @@ WITH recorded AS (
     SELECT w.*, b.last - w.behind AS number,
            CASE WHEN k.id IS NULL THEN b.last - w.behind ELSE k.sequence END AS sequence
     FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[], $20::uuid[], $21::int[],
-                $22::text[])
-        AS w (delivery_id, endpoint_id, message_id, format, event_type, token, owner_id, behind, ordering_key)
+                $22::text[], $32::uuid[])
+        AS w (delivery_id, endpoint_id, message_id, format, event_type, token, owner_id, behind, ordering_key, code_key)
     JOIN bumped b ON b.owner_id = w.owner_id
     LEFT JOIN kept k ON k.id = w.message_id AND k.format = w.format
 ), delivery AS (
-    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, sequence, created_at)
-    SELECT delivery_id, endpoint_id, message_id, format, event_type, sequence, $14 FROM work
+    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, sequence, created_at, code_key)
+    SELECT delivery_id, endpoint_id, message_id, format, event_type, sequence, $14, code_key FROM work
     ON CONFLICT (message_id, endpoint_id) DO NOTHING
     RETURNING id
 ), queued AS (
@@ -113,6 +113,7 @@ class NewMessage:
     content: bytes | None = None
     traceparent: str | None = None
     tail: bytes = b""
+    code_key: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,8 @@ async def insert_work(
             [entry.body_sha256 for entry in entries],
             [m.traceparent for m in messages],
             *_shown(messages, numbers),
+            [m.code_key for m in messages],
+            [d.message.code_key for d in deliveries],
         )
     except asyncpg.UniqueViolationError as error:
         if error.table_name != "inbox":

@@ -160,8 +160,9 @@ ORDER BY m.created_at, m.id LIMIT $11
 """
 INSERT_MISSING = """
 WITH delivery AS (
-    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, replay_id, created_at, sequence)
-    SELECT w.id, $5, w.message_id, w.format, w.event_type, $6, $7, m.sequence
+    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, replay_id, created_at, sequence,
+                            code_key)
+    SELECT w.id, $5, w.message_id, w.format, w.event_type, $6, $7, m.sequence, m.code_key
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS w (id, message_id, format, event_type)
     LEFT JOIN messages m ON m.id = w.message_id AND m.format = w.format
     ON CONFLICT (message_id, endpoint_id) DO NOTHING

@@ -15,16 +15,16 @@ from shared.database.pool import Connection
 KEEP_FOR_PROGRAMS = """
 WITH chosen AS MATERIALIZED (
     SELECT id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at, redacted_at,
-           traceparent, sequence
+           traceparent, sequence, code_key
     FROM messages
     WHERE event_type IN ('code.redemption_rejected', 'code.redemption_voided') AND partner_id IS NOT NULL
         AND (format = 'flat' OR format LIKE '%-partner') AND lists_version IS NULL AND (id, format) > ($1, $2)
     ORDER BY id, format LIMIT $3 FOR UPDATE SKIP LOCKED
 ), kept AS (
     INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at,
-                          redacted_at, traceparent, sequence, lists_version)
+                          redacted_at, traceparent, sequence, lists_version, code_key)
     SELECT id, 'flat-program', program_id, partner_id, event_type, occurred_at, body, content, created_at,
-           redacted_at, traceparent, sequence, 1
+           redacted_at, traceparent, sequence, 1, code_key
     FROM chosen WHERE format = 'flat'
     ON CONFLICT (id, format) DO NOTHING
 )

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
+from services.webhooks.domain.code_keys import key_of_event
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
 from services.webhooks.domain.endpoints import Ordering, Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
@@ -213,6 +214,7 @@ class Work:
                 content,
                 event.traceparent,
                 tail,
+                key_of_event(event.program_id, event.code),
             )
         return message
 

@@ -30,6 +30,8 @@ from tests.services.webhooks.conftest import Merchant, Service, make_merchant
 MANY = 30_000
 PAGE, BOUND = 51, 2_000
 _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
+# That of every delivery.
+_CODE_KEY = uuid.UUID(f"{1:012x}70008{1:015x}")
 _LAST, _FIRST = datetime(9999, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 STORES = (
     *(dead_letters, deliveries, delivery_lists, endpoints, listeners, messages, partners, queue, replays, retention),
@@ -66,9 +68,10 @@ RETURN (lpad(to_hex(n), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid
 """
 # $1 the endpoints, $2 from, $3 to, $4 the status.
 FILL_DELIVERIES = """
-INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, replay_id, created_at, completed_at)
+INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, replay_id, created_at, completed_at,
+                        code_key)
 SELECT pg_temp.id_of(n), ($1::uuid[])[1 + n % cardinality($1::uuid[])], pg_temp.id_of(n), 'flat', 'code.redeemed', $4,
-       $5, now() - interval '100 days', CASE WHEN $4 <> 'pending' THEN now() END
+       $5, now() - interval '100 days', CASE WHEN $4 <> 'pending' THEN now() END, pg_temp.id_of(1)
 FROM generate_series($2::int, $3::int) AS n
 """
 FILL_DEAD = """
@@ -187,7 +190,10 @@ def _lists(
         yield "delivery_lists_LIST_DEAD", (*whose, *span, None, None, reason, PAGE, share, *most, True)
         after = _FIRST_ID if before is _LAST_ID else middle
         yield "dead_letters_WALK", (*whose, after, None, None, reason, 500, BOUND, 1001, 50, True)
-    yield "delivery_lists_LIST_OF_MESSAGE", (*whose, *span, None, None, PAGE, now, middle)
+    yield "delivery_lists_LIST_OF_MESSAGE", (*whose, *span, None, None, PAGE, now, middle, None)
+    for status in (None, "canceled"):
+        for key in (_CODE_KEY, middle):
+            yield "delivery_lists_LIST_OF_CODE", (*whose, *span, status, None, PAGE, now, key, BOUND)
 
 
 def _of_owner(owner: tuple[Any, Any], replay_id: uuid.UUID, now: datetime) -> Iterator[tuple[str, tuple[Any, ...]]]:
