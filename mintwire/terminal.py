@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import sys
 from codecs import getincrementaldecoder
 from typing import IO, AnyStr, Final
@@ -62,6 +63,19 @@ def write_json(value: object, indent: int | None = 2) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value, indent=indent)
     _write(sys.stdout, text + "\n")
+
+
+def end_if_output_is_closed() -> None:
+    """Raise OutputClosed if the reader of standard output has gone; who writes seldom would learn of it late."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return
+    poll = select.poll()
+    # What is an error of the other side is reported without being asked for.
+    poll.register(descriptor, 0)
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise OutputClosed
 
 
 class FileOutput:

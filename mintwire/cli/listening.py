@@ -26,14 +26,14 @@ from mintwire.terminal import json_text, write_json, write_line
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAIT_SECONDS = 10
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 # What of each answer is reported, as JSON: the results of all messages that one question brought fit into the next one.
 _MOST_AT_ONCE = 20
 _ANSWER_BYTES = 2_800
 # What the service itself may be out of; everything else will not get better by asking again.
-_WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
+WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
 
 
 def usual_name(forward_to: str | None, event_types: list[str] | None, format_: str) -> str:
@@ -107,7 +107,7 @@ class Listener:
 
     async def _take(self, url: str, webhook: Webhook, session: aiohttp.ClientSession) -> None:
         results: list[dict[str, Any]] = []
-        pause = _FIRST_PAUSE
+        pause = FIRST_PAUSE
         while True:
             # The last question only reports, so that nothing comes again that was handled.
             wait_seconds, limit = (0, 0) if self._stop.is_set() else (_WAIT_SECONDS, self._left())
@@ -115,13 +115,13 @@ class Listener:
             try:
                 handed = await self._until_stopped(url, question)
             except CallFailed as failed:
-                if failed.status not in _WORTH_ASKING_AGAIN or self._stop.is_set():
+                if failed.status not in WORTH_ASKING_AGAIN or self._stop.is_set():
                     raise
                 tell(f"{failed}; asking again in {pause:g} s")
                 await self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            pause = _FIRST_PAUSE
+            pause = FIRST_PAUSE
             if self._stop.is_set() and not results:
                 return
             results = [await self._handle(each, webhook, session) for each in handed if not self._stop.is_set()]

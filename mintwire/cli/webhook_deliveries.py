@@ -10,21 +10,24 @@ from cyclopts.validators import Number
 
 from mintwire.cli.client import address, call, fetch, fetch_page, given
 from mintwire.cli.config import read_target
+from mintwire.cli.listening import stopped_by_signals
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
+from mintwire.cli.tailing import Tail
 from mintwire.cli.webhook_calls import AsProgram, EventType, key_of, path
 from mintwire.terminal import write_line
 
 _POLL_SECONDS = 0.5
+Status = Annotated[
+    Literal["pending", "in_flight", "paused", "succeeded", "failed", "dead", "canceled"] | None,
+    Parameter(negative=()),
+]
 
 
 @command
 async def deliveries(
     *,
     endpoint: str | None = None,
-    status: Annotated[
-        Literal["pending", "in_flight", "paused", "succeeded", "failed", "dead", "canceled"] | None,
-        Parameter(negative=()),
-    ] = None,
+    status: Status = None,
     event_type: str | None = None,
     message: str | None = None,
     code: str | None = None,
@@ -67,6 +70,46 @@ async def deliveries(
     page = await fetch_page(path(target, "deliveries"), key=key_of(target, program), query=query)
     columns = ("id", "event_type", "status", "attempts_made", "last_status", "last_error_code", "next_attempt_at")
     show_page(page, columns, as_json)
+
+
+@command
+async def tail(
+    *,
+    endpoint: str | None = None,
+    status: Status = None,
+    event_type: str | None = None,
+    code: str | None = None,
+    lines: Annotated[int, Parameter(validator=Number(gte=0, lte=250))] = 10,
+    count: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    program: AsProgram = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Show deliveries live until Ctrl-C: each as it comes, and again with every attempt that is made.
+
+    With the partner's key those of the partner, with `--program` those of all endpoints of the program.
+
+    Example: mintwire webhook tail --endpoint 0192… --count 1
+
+    Parameters
+    ----------
+    endpoint
+        Only those to this endpoint.
+    status
+        Only those that stand like this.
+    event_type
+        Only those of this type, or of a group such as code.*
+    code
+        Only those about this promo code, in any spelling.
+    lines
+        How many of those that are there to begin with.
+    count
+        Stop after so many lines.
+    """
+    target = read_target()
+    query = {"endpoint_id": endpoint, "status": status, "event_type": event_type, "code": code}
+    url, key = path(target, "deliveries"), key_of(target, program)
+    with stopped_by_signals() as stop:
+        await Tail(url, key, query, stop, lines=lines, count=count, as_json=as_json).follow()
 
 
 @command
@@ -214,4 +257,4 @@ async def resend(
     show_many(answer["data"], ("endpoint_id", "delivery_id", "is_due"), as_json)
 
 
-COMMANDS = (deliveries, attempts, retry, cancel, replay, messages, resend)
+COMMANDS = (deliveries, tail, attempts, retry, cancel, replay, messages, resend)

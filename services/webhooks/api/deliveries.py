@@ -21,7 +21,6 @@ from services.webhooks.api.shapes import (
     delivery_data,
     detail_data,
 )
-from services.webhooks.domain.code_keys import code_key
 from services.webhooks.domain.deliveries import (
     DeadLetterFilter,
     DeliveryFilter,
@@ -30,6 +29,7 @@ from services.webhooks.domain.deliveries import (
     message_id_of,
 )
 from services.webhooks.usecases.chosen_letters import Handled
+from services.webhooks.usecases.code_keys import code_key
 from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
 from shared.web import (
     Data,

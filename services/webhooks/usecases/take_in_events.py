@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Final, Protocol
 
 from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
-from services.webhooks.domain.code_keys import key_of_event
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
 from services.webhooks.domain.endpoints import Ordering, Subscription, wants
 from services.webhooks.domain.events import IncomingEvent
@@ -18,6 +17,7 @@ from services.webhooks.domain.partner_view import has_view
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
 from services.webhooks.store.intake import Kept, NewDelivery, NewMessage, RecordedMeanwhile
+from services.webhooks.usecases.code_keys import key_of_event
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database.inbox import Arrivals, InboxEntry, Verdict

@@ -145,6 +145,10 @@ class World:
         [found] = [each for each in await self.run.json("webhook", "deliveries") if each["id"] == delivery]
         return str(found["message_id"]), str(found["endpoint_id"])
 
+    async def delivered(self) -> str:
+        """Return an endpoint that something was delivered to."""
+        return (await self.message())[1]
+
     async def sent(self) -> str:
         payload = ("--payload", "{}", "--event-id", f"event-{next(_NUMBERS)}")
         return str((await self.run.json("webhook", "message", "send", "custom.card.sent", *payload))["id"])
@@ -261,6 +265,7 @@ NEEDS: dict[str, Prepare] = {
     },
     "webhook revoke": _endpoint_and_old_key,
     **dict.fromkeys(("webhook attempts", "webhook retry"), ids(lambda world: world.delivery("succeeded"))),
+    "webhook tail": ids(World.delivered),
     "webhook cancel": ids(lambda world: world.delivery("paused")),
     **dict.fromkeys(("webhook message show", "webhook message redact"), ids(World.sent)),
     "webhook resend": World.message,

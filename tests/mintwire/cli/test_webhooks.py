@@ -4,10 +4,12 @@ import asyncio
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mintwire.cli.client import ask, fetch
+from mintwire.terminal import CLOSED_EXIT_CODE
 from tests.mintwire.cli.conftest import Mintwire, until
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
@@ -290,3 +292,36 @@ async def test_an_event_of_ones_own_is_published_shown_and_forgotten(mintwire: M
 
 async def test_the_rules_are_shown(mintwire: Mintwire) -> None:
     assert (await mintwire.json("webhook", "rules"))["retention"]["payloads_days"] == 30
+
+
+async def test_deliveries_are_shown_live_with_what_becomes_of_them(mintwire: Mintwire) -> None:
+    async with running_receiver() as receiver:
+        endpoint = await endpoint_at(mintwire, receiver)
+        receiver.status = 503
+        async with mintwire.started("webhook", "tail", "--lines", "0", "--json", "--event-type", "code.*") as process:
+            assert "Ctrl-C" in await said(process.stderr)
+            await redeemed(mintwire)
+            failing = json.loads(await said(process.stdout))
+            assert (failing["endpoint_id"], failing["status"]) == (endpoint, "pending")
+            while not failing["attempts_made"]:
+                failing = json.loads(await said(process.stdout))
+            assert (failing["last_status"], failing["status"]) == (503, "pending")
+            receiver.status = 204
+            await mintwire("webhook", "retry", failing["id"])
+            arrived = json.loads(await said(process.stdout))
+            assert (arrived["id"], arrived["status"], arrived["attempts_made"]) == (failing["id"], "succeeded", 2)
+            process.send_signal(signal.SIGINT)
+            assert await ended(process) == ""
+        shown = await mintwire("webhook", "tail", "--program", "--count", "1", "--lines", "1")
+        assert f"{failing['id']}  code.redeemed  succeeded  204  after 2 attempts" in shown.out
+
+
+async def test_a_tail_that_nobody_reads_ends_by_itself(mintwire: Mintwire) -> None:
+    """Where nothing is delivered, nothing is written, and so it would never learn that its reader has gone."""
+    async with mintwire.started("webhook", "tail", "--endpoint", "01920000-0000-7000-8000-000000000000") as process:
+        transport: Any = process._transport  # type: ignore[attr-defined]
+        transport.get_pipe_transport(1).close()
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            assert b"Traceback" not in await process.stderr.read()
+            assert await process.wait() == CLOSED_EXIT_CODE
