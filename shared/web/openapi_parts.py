@@ -30,12 +30,12 @@ ERROR_SCHEMAS: Final[Mapping[str, Any]] = {
     },
     "PartnerError": {
         "type": "object",
-        "description": "A refusal of the partner API; `code` is absent for the three texts that the API names.",
+        "description": "A refusal of the partner API; `error_code` is absent for the three texts that the API names.",
         "required": ["ok", "error"],
         "properties": {
             "ok": {"type": "boolean", "const": False},
             "error": {"type": "string"},
-            "code": {"type": "string"},
+            "error_code": {"type": "string"},
             "errors": _ERRORS_MAP,
         },
     },

@@ -101,7 +101,7 @@ def render_problem(family: Family, problem: HTTPProblem, request_id: str) -> web
 def _partner_body(problem: HTTPProblem) -> dict[str, Any]:
     if (text := SEED_TEXTS.get(problem.code)) is not None:
         return {"ok": False, "error": text}
-    body: dict[str, Any] = {"ok": False, "error": problem.detail, "code": problem.code}
+    body: dict[str, Any] = {"ok": False, "error": problem.detail, "error_code": problem.code}
     if problem.errors:
         body["errors"] = problem.errors
     return body

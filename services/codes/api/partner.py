@@ -115,6 +115,8 @@ def _problem(refused: Refused) -> HTTPProblem:
             return invalid_api_key()
         case "partner_not_active":
             return partner_inactive()
+        case "coupon_inactive":
+            return HTTPProblem(403, "coupon_inactive", "Codes are not being issued at present")
         case "no_codes_remaining":
             return quota_exhausted()
         case "rate_limited":
@@ -188,7 +190,8 @@ ROUTES: Final = (
         rate_limited=True,
         responses={
             200: GeneratedCode,
-            403: "Partner account is not active, or no codes remaining, or the key lacks the scope",
+            403: "Partner account is not active, or no codes remaining, or codes are not being issued at present "
+            "(`coupon_inactive`), or the key lacks the scope",
         },
         examples={
             200: {

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from services.codes.domain.obscenity import obscene_places
 
-MintRefusal = Literal["invalid_key", "partner_not_active", "no_codes_remaining", "rate_limited"]
+MintRefusal = Literal["invalid_key", "partner_not_active", "coupon_inactive", "no_codes_remaining", "rate_limited"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import asyncpg
 import orjson
 
-from services.codes.domain.minting import MintingTerms
+from services.codes.domain.minting import MintingTerms, MintRefusal
 from shared.clock import format_microseconds
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
@@ -23,6 +23,8 @@ JOIN coupons k ON k.program_id = g.id AND k.is_partner_coupon
 WHERE p.id = $1
 """
 
+# A coupon is read as it is shown, by the snapshot of the statement: `Coupon.is_valid` in SQL.
+#
 # Keys are locked before partners and each in the order of its id, so that groups cannot deadlock. What decides (limit,
 # window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. Of a key's requests
 # the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string
@@ -36,6 +38,11 @@ WITH request AS MATERIALIZED (
                          $18::uuid[], $19::uuid[])
         AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id, low_id,
               exhausted_id)
+), issuing AS MATERIALIZED (
+    SELECT id FROM coupons
+    WHERE id = ANY ($9::uuid[]) AND is_active AND archived_at IS NULL AND (starts_at IS NULL OR starts_at <= $15)
+        AND (expires_at IS NULL OR $15 < expires_at)
+        AND (redemption_limit IS NULL OR times_redeemed < redemption_limit)
 ), locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
     FROM api_keys WHERE id = ANY ($14::uuid[]) ORDER BY id FOR NO KEY UPDATE
@@ -58,20 +65,21 @@ WITH request AS MATERIALIZED (
 ), admitted AS (
     SELECT *, key_is_live AND (limited_to IS NULL OR used + nth_of_key <= limited_to) AS is_admitted FROM ranked
 ), decided AS MATERIALIZED (
-    SELECT a.*, p.status, p.remaining, p.threshold,
+    SELECT a.*, p.status, p.remaining, p.threshold, t.coupon_id IN (SELECT id FROM issuing) AS is_issuing,
            row_number() OVER (PARTITION BY a.partner_id, a.is_admitted ORDER BY a.nth) <= p.remaining AS fits
-    FROM admitted a LEFT JOIN partner p ON p.id = a.partner_id
+    FROM admitted a JOIN terms t USING (partner_id) LEFT JOIN partner p ON p.id = a.partner_id
 ), inserted AS (
     INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
                                  redemption_limit, created_by_key_id, created_at, updated_at)
     SELECT code_id, program_id, coupon_id, partner_id, code, canonical, true, expires_at,
            redemption_limit, key_id, $15, $15
-    FROM decided JOIN terms USING (partner_id) WHERE is_admitted AND status = 'active' AND fits
+    FROM decided JOIN terms USING (partner_id) WHERE is_admitted AND status = 'active' AND is_issuing AND fits
     ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
     RETURNING id
 ), outcome AS MATERIALIZED (
     SELECT d.*, CASE WHEN NOT key_is_live THEN 'invalid_key' WHEN NOT is_admitted THEN 'rate_limited'
                      WHEN status IS DISTINCT FROM 'active' THEN 'partner_not_active'
+                     WHEN NOT is_issuing THEN 'coupon_inactive'
                      WHEN NOT fits THEN 'no_codes_remaining' WHEN i.id IS NULL THEN 'collided'
                      ELSE 'minted' END AS result
     FROM decided d LEFT JOIN inserted i ON i.id = d.code_id
@@ -157,6 +165,11 @@ WITH locked_key AS MATERIALIZED (
         AND (p.remaining > p.threshold AND p.remaining - w.charge <= p.threshold) IS NOT TRUE
 ), all_fit AS MATERIALIZED (
     SELECT WHERE (SELECT count(*) FROM key) = cardinality($1) AND (SELECT count(*) FROM partner) = cardinality($3)
+        AND NOT EXISTS (
+            SELECT FROM coupons WHERE id = ANY ($21::uuid[])
+            AND NOT (is_active AND archived_at IS NULL AND (starts_at IS NULL OR starts_at <= $19)
+                     AND (expires_at IS NULL OR $19 < expires_at)
+                     AND (redemption_limit IS NULL OR times_redeemed < redemption_limit)))
 ), code AS (
     INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
                                  redemption_limit, created_by_key_id, created_at, updated_at)
@@ -188,7 +201,7 @@ UNION ALL
 SELECT id, NULL, NULL, NULL, body FROM event
 """
 
-MintResult = Literal["minted", "collided", "invalid_key", "rate_limited", "partner_not_active", "no_codes_remaining"]
+MintResult = Literal["minted", "collided"] | MintRefusal
 
 
 class MintRequest(NamedTuple):
@@ -251,6 +264,7 @@ async def mint_all(
             group.partner_numbers,
             now,
             LEASE_SECONDS,
+            list({r.terms.coupon_id for r in first_of}),
         )
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "promotion_codes_live":

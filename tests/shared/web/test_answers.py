@@ -34,7 +34,7 @@ async def test_partner_refusals_keep_the_seeds_shape(client: Client) -> None:
     quota = await client.post("/api/partners/raise/quota", headers=PARTNER)
     assert (quota.status, await quota.json()) == (403, {"ok": False, "error": "No codes remaining"})
     stock = await client.post("/api/partners/raise/stock", headers=PARTNER)
-    assert await stock.json() == {"ok": False, "error": "There is nothing left.", "code": "out_of_stock"}
+    assert await stock.json() == {"ok": False, "error": "There is nothing left.", "error_code": "out_of_stock"}
 
 
 async def test_unknown_exception_is_opaque_outside_and_logged_once_inside(client: Client) -> None:
