@@ -23,6 +23,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from mintwire.cli.client import CallFailed, address, call, fetch, given
 from mintwire.cli.output import tell
 from mintwire.terminal import json_text, write_json, write_line
+from shared.raw_url import as_written
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAIT_SECONDS = 10
@@ -164,8 +165,9 @@ class Listener:
         began = time.perf_counter()
         result: dict[str, Any] = {}
         try:
+            url = as_written(self._forward_to or "")
             async with session.post(
-                self._forward_to or "", data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
+                url, data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
             ) as response:
                 text = (await response.content.read(_ANSWER_BYTES)).decode(errors="replace")
                 result = {"status": response.status, "response": _reported(text.replace("\x00", "\ufffd"))}

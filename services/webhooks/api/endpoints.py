@@ -109,7 +109,9 @@ class AuthTerms(RequestModel):
 class EndpointCreation(RequestModel):
     """An endpoint to be made. It is active at once unless it is to begin otherwise."""
 
-    url: _URL = Field(description="https; in development also http to a loopback host.")
+    url: _URL = Field(
+        description="https; in development also http to a loopback host. Sent byte for byte as it is given here."
+    )
     event_types: _Types = Field([EVERYTHING], description=CHOICE)
     uid: _UID | None = Field(None, description="Your own name for it; no two of your endpoints have the same.")
     description: Text | None = None

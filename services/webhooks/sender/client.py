@@ -124,6 +124,7 @@ class Sender:
         self, checked: CheckedURL, headers: dict[str, str], outgoing: Outgoing, dial: Dial
     ) -> aiohttp.ClientResponse:
         session = self._sessions[checked.reach]
+        headers = {**headers, "Host": checked.host}
         timeout = _timeout(outgoing.timeout_seconds)
         try:
             return await session.post(

@@ -1,6 +1,5 @@
 """Reads URLs as the HTTP client does, so that what is vetted is what is dialled."""
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,16 +16,17 @@ from services.webhooks.domain.addresses import (
     reach,
 )
 from services.webhooks.sender.names import NameService
+from shared.raw_url import as_written, authority_of, host_as_written, target_of
 
 _REMEMBERED: Final = 10_000
-_END_OF_AUTHORITY: Final = re.compile(r"[/?#]")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedURL:
-    """A URL that may be an endpoint's, and the way to it."""
+    """A URL that may be an endpoint's, to be requested byte for byte as it was registered, and the way to it."""
 
     url: URL
+    host: str
     reach: Reach
 
 
@@ -51,8 +51,13 @@ class URLChecker:
         return found
 
     async def vet(self, text: str) -> CheckedURL:
-        """As `check`, and refuse a name that leads inside right now. One that does not resolve passes."""
+        """As `check`, and refuse a name that leads inside right now. One that does not resolve passes.
+
+        What is not ASCII is refused as well, for it could not be sent as it is registered.
+        """
         checked = self.check(text)
+        if not target_of(text).isascii():
+            raise URLRefused("must be percent-encoded after the host: it is sent byte for byte as registered")
         host = checked.url.raw_host or ""
         if is_address(host):
             return checked
@@ -70,12 +75,13 @@ class URLChecker:
         if any(character <= " " or character == "\\" or character == "\x7f" for character in text):
             raise URLRefused("must be a URL without spaces, backslashes or control characters")
         try:
-            url = URL(text)
+            url = as_written(text)
             parts = URLParts(
                 scheme=url.scheme,
                 host=(url.raw_host or "").lower(),
                 port=url.port or 0,
-                has_user=url.raw_user is not None or url.raw_password is not None or "@" in _authority(text),
+                # An empty user name is no longer seen once the URL is parsed.
+                has_user=url.raw_user is not None or url.raw_password is not None or "@" in authority_of(text),
                 has_fragment="#" in text,
             )
         except (ValueError, TypeError):
@@ -83,9 +89,4 @@ class URLChecker:
         if not parts.host:
             raise URLRefused("must be an https URL with a host")
         way = reach(parts, is_development=self._is_development, development_hosts=self._development_hosts)
-        return CheckedURL(url, way)
-
-
-def _authority(text: str) -> str:
-    """Return what stands between `//` and the path; an empty user name is no longer seen once the URL is parsed."""
-    return _END_OF_AUTHORITY.split(text.partition("://")[2], maxsplit=1)[0]
+        return CheckedURL(url, host_as_written(text, url), way)

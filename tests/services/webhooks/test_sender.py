@@ -263,7 +263,7 @@ async def test_a_tls_handshake_that_stalls_costs_the_connect_timeout(monkeypatch
 
     async with misbehaving(behave) as server, sending() as sender:
         url = server.url.replace("http://", "https://")
-        monkeypatch.setitem(sender._urls._checked, url, CheckedURL(URL(url), "loopback"))
+        monkeypatch.setitem(sender._urls._checked, url, CheckedURL(URL(url), "127.0.0.1", "loopback"))
         answer = await post(sender, url, total_seconds=19)
         assert answer.error_code == "connect_timeout"
         assert answer.connect_ms is not None

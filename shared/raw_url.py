@@ -1,0 +1,37 @@
+"""URLs whose path and query go over the wire as somebody has written them; the client would rewrite both."""
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+from yarl import URL
+
+_END_OF_AUTHORITY: Final = re.compile(r"[/?#]")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+
+
+def authority_of(text: str) -> str:
+    """Return what stands between `//` and the path."""
+    return _END_OF_AUTHORITY.split(text.partition("://")[2], maxsplit=1)[0]
+
+
+def target_of(text: str) -> str:
+    """Return path and query as they are written, a trailing `?` too; never the fragment."""
+    rest = text.partition("://")[2][len(authority_of(text)) :].partition("#")[0]
+    return rest if rest.startswith("/") else f"/{rest}"
+
+
+def as_written(text: str) -> URL:
+    """Return a URL to be requested as it is written; raises ValueError.
+
+    Only what HTTP cannot carry is encoded, which is what is not ASCII.
+    """
+    target = _NOT_ASCII.sub(lambda found: quote(found[0]), target_of(text))
+    # All of the target goes in as the path, since a query that is empty would be dropped.
+    return URL(text).with_path(target, encoded=True)
+
+
+def host_as_written(text: str, url: URL) -> str:
+    """Return the value of the header `Host`: as it is written, unless that is not ASCII or ends in an empty port."""
+    written = authority_of(text)
+    return written if written.isascii() and not written.endswith(":") else url.host_port_subcomponent or ""
