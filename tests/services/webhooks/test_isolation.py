@@ -34,7 +34,7 @@ SLOW_SECONDS = 1.2
 
 def let_through(service: Service, url: str) -> None:
     """Let a URL lead to this machine that would not be dialled otherwise."""
-    service.urls._checked[url] = CheckedURL(URL(url), "loopback")
+    service.urls._checked[url] = CheckedURL(URL(url), "localhost", "loopback")
 
 
 async def consume_many(service: Service, merchant: Merchant, batches: int) -> None:
