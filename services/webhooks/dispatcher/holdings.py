@@ -10,7 +10,7 @@ from typing import Final
 
 from services.webhooks.dispatcher.lanes import AHEAD, AHEAD_WHEN_QUICK, FIRST_WINDOW, Lane
 from services.webhooks.dispatcher.waiting import pause
-from services.webhooks.domain.deliveries import HeldDelivery, Target
+from services.webhooks.domain.deliveries import ENDPOINT_DISABLED, HeldDelivery, Target
 from shared.clock import Clock
 
 BREATH_SECONDS: Final = 0.25
@@ -144,7 +144,7 @@ class Holdings:
             if target.is_archived:
                 self.end(delivery, None)
             elif delivery.trigger == "automatic":
-                self.end(delivery, "endpoint_disabled")
+                self.end(delivery, ENDPOINT_DISABLED)
             else:
                 self.add(delivery)
 

@@ -22,6 +22,8 @@ ErrorCode = Literal[
     "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
 ]
 GONE: Final = 410
+# Why what was pending for an endpoint is dead that was disabled meanwhile.
+ENDPOINT_DISABLED: Final = "endpoint_disabled"
 # What a receiver may say by its answer's header `webhook-delivery`.
 ABORT: Final = "abort-message"
 DISABLE: Final = "disable"
@@ -206,7 +208,7 @@ def decide(
     if status == GONE:
         return Decision("dead", reason="endpoint_gone", disabled_reason="gone")
     if asked_off:
-        return Decision("dead", reason="endpoint_disabled", disabled_reason=asked_off)
+        return Decision("dead", reason=ENDPOINT_DISABLED, disabled_reason=asked_off)
     if answer.control == ABORT:
         return Decision("dead", reason="aborted_by_receiver")
     resume_at, asked = None, None

@@ -88,7 +88,7 @@ UPDATE endpoints
 SET url = $2, event_types = $3, format = $4, signing = $5, description = $6, metadata = $7, headers = $8, status = $9,
     disabled_reason = $10, paused_until = $11, timeout_seconds = $12, max_in_flight = $13, rate_limit_per_second = $14,
     schedule = $15, ordering = $16, on_exhausted = $17, resume_at = $18, version = version + 1, updated_at = $19,
-    uid = $20
+    uid = $20, is_closing = $9 = 'disabled'
 WHERE id = $1
 RETURNING version
 """
@@ -113,7 +113,9 @@ WHERE id = ANY (ARRAY(
 RETURNING id, program_id, partner_id, uid
 """
 ARCHIVE_ENDPOINT = """
-UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1 WHERE id = $1 RETURNING version
+UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1, is_closing = false
+WHERE id = $1
+RETURNING version
 """
 # Resting is what asked for rest, or what is left alone because it failed too often; where both is true, it failed.
 COUNT_LIVE = """

@@ -57,11 +57,14 @@ UPDATE replays SET status = 'canceled', completed_at = $4, token = NULL, leased_
 WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND status IN ('pending', 'running')
 RETURNING id
 """
+# While what was pending for a disabled endpoint becomes dead letters, a replay would find only some of them.
 CLAIM_REPLAY = """
 UPDATE replays SET status = 'running', token = $1, leased_until = $2, started_at = coalesce(started_at, $3)
 WHERE id = (
     SELECT id FROM replays
     WHERE status IN ('pending', 'running') AND (leased_until IS NULL OR leased_until <= $3)
+        AND NOT EXISTS (SELECT 1 FROM endpoints e
+                        WHERE e.id = replays.endpoint_id AND e.is_closing AND e.status = 'disabled')
     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run, rate_per_second,
           status, matched, enqueued, skipped, position_at, position_id, token, created_at, started_at, completed_at

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.webhooks.domain.deliveries import Answer, DeliveryStatus, Trigger
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.store import queue
+from services.webhooks.store import closing, queue
 from services.webhooks.store.deliveries import to_json
 from shared.database.pool import Connection
 
@@ -131,6 +131,7 @@ async def record(
             status = "succeeded"
     elif held is not None:
         await connection.execute(GIVE_BACK_ONE, delivery_id, token, due_at)
+        await closing.reopen(connection, delivery_id)
     await connection.execute(WRITE_OUTCOME, delivery_id, status, number, answer.status, answer.error_code, now)
     await connection.execute(
         INSERT_ATTEMPT,

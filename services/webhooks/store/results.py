@@ -74,6 +74,7 @@ SET resume_at = s.resume_at, breaker_trips = s.breaker_trips,
     warned_level = s.warned_level,
     status = CASE WHEN s.disabled_reason IS NULL THEN e.status ELSE 'disabled' END,
     disabled_reason = coalesce(s.disabled_reason, e.disabled_reason),
+    is_closing = e.is_closing OR s.disabled_reason IS NOT NULL,
     version = e.version + CASE WHEN s.disabled_reason IS NULL THEN 0 ELSE 1 END,
     updated_at = CASE WHEN s.disabled_reason IS NULL THEN e.updated_at ELSE $9 END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],

@@ -23,6 +23,7 @@ from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import endpoints, queue, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
+from services.webhooks.usecases.close_endpoints import bury_waiting
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, vet_url
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -84,6 +85,8 @@ class ChangeEndpoint:
                 changed = replace(changed, breaker=breaker, failing_since=None)
             version = await endpoints.update(connection, changed)
             events = list(tell_of_endpoints.compared(endpoint, changed, changes, now))
+            if changed.status == "disabled":
+                events += (await bury_waiting(connection, endpoint_id, now))[1]
             await outbox.insert_events(connection, events)
         self.changed(endpoint_id)
         self.hand_over(events)

@@ -11,6 +11,7 @@ from services.webhooks.store import endpoints, listeners, queue
 from services.webhooks.store.retention import FIRST_ID
 from services.webhooks.usecases import remove_old, tell_of_endpoints
 from services.webhooks.usecases.change_endpoint import EndpointChanged
+from services.webhooks.usecases.close_endpoints import CLOSE_SECONDS, CloseEndpoints
 from services.webhooks.usecases.remove_old import RemoveMessages, Walk
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -40,6 +41,7 @@ class KeepHouse:
             Periodic("resume_endpoints", TICK_SECONDS, self.resume_endpoints),
             Periodic("expire_listeners", TICK_SECONDS, self.expire_listeners),
             Periodic("cancel_archived", TICK_SECONDS, self.cancel_archived),
+            Periodic("close_endpoints", CLOSE_SECONDS, CloseEndpoints(self.database, self.clock, self.hand_over)),
             Periodic("count_endpoints", TICK_SECONDS, self.count_endpoints),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in self.removals()),
         ]

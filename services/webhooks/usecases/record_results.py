@@ -18,6 +18,7 @@ from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.health import Health
 from services.webhooks.domain.standing import FAILING, Judgement, judge
 from services.webhooks.store import queue, results
+from services.webhooks.usecases.close_endpoints import bury_waiting
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
@@ -167,10 +168,21 @@ async def _judge(connection: Connection, settlements: Sequence[Settlement], now:
     changed = {id_: each.standing for id_, each in judged.items() if each.standing != before[id_]}
     if changed:
         await results.update_standings(connection, changed, now)
+    dead = [
+        event
+        for id_, each in judged.items()
+        if each.disabling is not None or (before[id_].is_disabled and any(map(_is_put_back, by_endpoint[id_])))
+        for event in (await bury_waiting(connection, id_, now))[1]
+    ]
     for each in judged.values():
         if each.disabling is not None:
             WEBHOOK_ENDPOINTS_DISABLED.labels(each.disabling[0]).inc()
-    return [event for each in judged.values() for event in _told(each, now)]
+    return [event for each in judged.values() for event in _told(each, now)] + dead
+
+
+def _is_put_back(settled: Settlement) -> bool:
+    """Say whether an attempt that was under way has left its delivery pending."""
+    return settled.decision.status == "pending" and settled.held.trigger == "automatic"
 
 
 def _told(judged: Judgement, now: datetime) -> Iterator[OutboxEvent]:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from services.webhooks.store import (
+    closing,
     dead_letters,
     deliveries,
     delivery_lists,
@@ -34,12 +35,14 @@ _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 _CODE_KEY = uuid.UUID(f"{1:012x}70008{1:015x}")
 _LAST, _FIRST = datetime(9999, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 STORES = (
-    *(dead_letters, deliveries, delivery_lists, endpoints, listeners, messages, partners, queue, replays, retention),
-    *(signing_keys, stats, history, overflow),
+    *(closing, dead_letters, deliveries, delivery_lists, endpoints, listeners, messages, partners, queue, replays),
+    *(retention, signing_keys, stats, history, overflow),
 )
 _HELD = ("LIST_", "COUNT_", "PURGE_", "SUM_", "WALK", "MEASURE", "FIND_LINES", "FIND_ARCHIVED", "FIND_PROGRAMS")
 _HELD_TOO = (
     "RESUME_PAUSED",
+    "BURY_WAITING",
+    "FIND_CLOSING",
     "CANCEL_WAITING",
     "FORGET",
     "DEAD_PAGE",
@@ -100,10 +103,11 @@ SELECT pg_temp.id_of(n), n, now() + (n - 10000) * interval '1 s' FROM generate_s
 """
 FILL_ENDPOINTS = """
 INSERT INTO endpoints (id, program_id, partner_id, url, event_types, format, status, max_in_flight, created_at,
-                       updated_at, archived_at, paused_until, listens_until)
-SELECT pg_temp.id_of(n), $1, $2, 'https://example.com/', '{*}', 'flat', 'paused', 1, now(), now(),
+                       updated_at, archived_at, paused_until, listens_until, disabled_reason, is_closing)
+SELECT pg_temp.id_of(n), $1, $2, 'https://example.com/', '{*}', 'flat',
+       CASE WHEN n % 8 = 5 THEN 'disabled' ELSE 'paused' END, 1, now(), now(),
        CASE WHEN n % 2 = 0 THEN now() - interval '100 days' END, CASE WHEN n % 8 = 1 THEN now() END,
-       CASE WHEN n % 8 = 3 THEN now() END
+       CASE WHEN n % 8 = 3 THEN now() END, CASE WHEN n % 8 = 5 THEN 'gone' END, n % 8 = 5
 FROM generate_series(1, $3::int) AS n
 """
 FILL_KEYS = """
@@ -229,12 +233,14 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
             ("replays_DEAD_PAGE", (endpoint, middle, _LAST_ID, None, 50, BOUND)),
             ("replays_ALL_PAGE", (endpoint, middle, _LAST_ID, None, 50, BOUND)),
             ("queue_CANCEL_WAITING", (endpoint, now, 500)),
+            ("closing_BURY_WAITING", (endpoint, now, 500, "endpoint_disabled")),
             ("listeners_FORGET", (endpoint, now, 500)),
             ("listeners_COUNT_WAITING", (endpoint, 1000)),
         ]
     cutoff = now - timedelta(days=30)
     found += [
         ("deliveries_LIST_ATTEMPTS", (middle, None, 250)),
+        ("closing_FIND_CLOSING", (_FIRST_ID, 500)),
         ("endpoints_COUNT_LIVE", (now, 1000)),
         ("endpoints_RESUME_PAUSED", (now, 500)),
         ("listeners_LIST_STALE", (now,)),

@@ -181,7 +181,7 @@ async def test_deliveries_are_filtered(service: Service, merchant: Merchant, rec
     receiver.status = 500
     await service.consume(code_redeemed(merchant, "B"))
     await service.attempted(2)
-    receiver.status = 410
+    receiver.headers = {"webhook-delivery": "abort-message"}
     await service.consume(code_redeemed(merchant, "C"))
     await service.settled(1, "dead")
 

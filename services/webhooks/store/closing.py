@@ -1,0 +1,92 @@
+"""Disabled endpoints whose pending deliveries become dead letters, so many per transaction."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.database.pool import Connection
+
+FIND_CLOSING = """
+SELECT id FROM endpoints WHERE is_closing AND status = 'disabled' AND id > $1 ORDER BY id LIMIT $2
+"""
+# Whoever enables it waits until the chunk is written, and after that no other follows. Another process that is at it is
+# passed over.
+LOCK_CLOSING = """
+SELECT id, program_id, partner_id FROM endpoints
+WHERE id = $1 AND status = 'disabled' AND archived_at IS NULL
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+# Not what somebody has sent again meanwhile: a replay reaches disabled endpoints too. What is leased comes to its end
+# with whoever holds it.
+BURY_WAITING = """
+WITH buried AS (
+    DELETE FROM delivery_queue WHERE delivery_id = ANY (ARRAY(
+        SELECT delivery_id FROM delivery_queue
+        WHERE endpoint_id = $1 AND trigger = 'automatic' AND (token IS NULL OR visible_at <= $2)
+        ORDER BY visible_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+    RETURNING delivery_id, ordering_key, position
+), dead AS (
+    UPDATE deliveries d SET status = 'dead', completed_at = $2 FROM buried b WHERE d.id = b.delivery_id
+    RETURNING d.id, d.endpoint_id, d.message_id, d.event_type, d.attempts_made, d.last_status, b.ordering_key,
+              b.position
+), letter AS (
+    INSERT INTO dead_letters (delivery_id, endpoint_id, event_type, reason, died_at, ordering_key, position)
+    SELECT id, endpoint_id, event_type, $4, $2, ordering_key, position FROM dead
+    ON CONFLICT (delivery_id) DO UPDATE SET reason = excluded.reason, died_at = excluded.died_at
+)
+SELECT id, message_id, event_type, attempts_made, last_status FROM dead
+"""
+SET_CLOSED = "UPDATE endpoints SET is_closing = false WHERE id = $1 AND is_closing"
+# Of what is sent by hand while its endpoint is disabled, a failure puts back what was pending.
+SET_CLOSING = """
+UPDATE endpoints SET is_closing = true
+WHERE id = (SELECT endpoint_id FROM deliveries WHERE id = $1) AND status = 'disabled' AND archived_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A disabled endpoint, locked."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A delivery that has become a dead letter without another attempt."""
+
+    delivery_id: uuid.UUID
+    message_id: uuid.UUID
+    event_type: str
+    attempts_made: int
+    last_status: int | None
+
+
+async def find(connection: Connection, after: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], uuid.UUID | None]:
+    """Return up to `limit` endpoints that have more to give up, and after which to go on; None at the end."""
+    found = [row["id"] for row in await connection.fetch(FIND_CLOSING, after, limit)]
+    return found, found[-1] if len(found) == limit else None
+
+
+async def lock(connection: Connection, endpoint_id: uuid.UUID) -> Closing | None:
+    """Return an endpoint that is disabled, and keep it so until the transaction ends; None if another works on it."""
+    row = await connection.fetchrow(LOCK_CLOSING, endpoint_id)
+    return None if row is None else Closing(row["id"], row["program_id"], row["partner_id"])
+
+
+async def bury(connection: Connection, endpoint_id: uuid.UUID, reason: str, now: datetime, limit: int) -> list[Buried]:
+    """Make dead letters of up to `limit` deliveries that nobody holds, and note when there are no more."""
+    rows = await connection.fetch(BURY_WAITING, endpoint_id, now, limit, reason)
+    if len(rows) < limit:
+        await connection.execute(SET_CLOSED, endpoint_id)
+    return [
+        Buried(row["id"], row["message_id"], row["event_type"], row["attempts_made"], row["last_status"])
+        for row in rows
+    ]
+
+
+async def reopen(connection: Connection, delivery_id: uuid.UUID) -> None:
+    """Have a delivery given up that was put back although its endpoint is disabled."""
+    await connection.execute(SET_CLOSING, delivery_id)

@@ -1,0 +1,87 @@
+"""Makes dead letters of what is pending for a disabled endpoint: at once, a chunk per transaction.
+
+The first chunk belongs to the transaction that disables; the endpoint's row says whether more are to follow, so a
+process that dies between two of them leaves the rest to the next one.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.webhooks.domain.deliveries import ENDPOINT_DISABLED, message_name
+from services.webhooks.domain.event_types import is_operational
+from services.webhooks.store import closing
+from services.webhooks.store.closing import Buried, Closing
+from services.webhooks.store.retention import FIRST_ID
+from services.webhooks.usecases.tell_of_endpoints import HandOver
+from shared.clock import Clock
+from shared.database import outbox
+from shared.database.pool import Connection, Database
+from shared.database.purging import in_batches
+from shared.events.envelope import OutboxEvent
+from shared.events.webhooks import WebhookDeliveryDeadV1
+from shared.ids import new_id
+from shared.metrics import WEBHOOKS_DEAD
+from shared.periodic import for_each
+
+CLOSE_SECONDS: Final = 1.0
+BURIED_AT_ONCE: Final = 500
+_ENDPOINTS_AT_ONCE: Final = 500
+
+
+async def bury_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> tuple[int, list[OutboxEvent]]:
+    """Give up a chunk of what waits for an endpoint that is disabled; return how many, and what is to be told of it."""
+    endpoint = await closing.lock(connection, endpoint_id)
+    if endpoint is None:
+        return 0, []
+    buried = await closing.bury(connection, endpoint_id, ENDPOINT_DISABLED, now, BURIED_AT_ONCE)
+    WEBHOOKS_DEAD.inc(len(buried))
+    return len(buried), _dead_events(endpoint, buried, now)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseEndpoints:
+    """Goes on where the transaction that has disabled an endpoint stopped; any number of processes may."""
+
+    database: Database
+    clock: Clock
+    hand_over: HandOver
+
+    async def __call__(self) -> None:
+        """Give up all that is pending for disabled endpoints."""
+        after: uuid.UUID | None = FIRST_ID
+        while after is not None:
+            async with self.database.connection() as connection:
+                found, after = await closing.find(connection, after, _ENDPOINTS_AT_ONCE)
+            await for_each(found, self._close)
+
+    async def _close(self, endpoint_id: uuid.UUID) -> None:
+        async def chunk() -> int:
+            async with self.database.transaction() as connection:
+                count, events = await bury_waiting(connection, endpoint_id, self.clock())
+                await outbox.insert_events(connection, events)
+            self.hand_over(events)
+            return count
+
+        await in_batches(chunk, BURIED_AT_ONCE)
+
+
+def _dead_events(endpoint: Closing, buried: Sequence[Buried], now: datetime) -> list[OutboxEvent]:
+    return [
+        WebhookDeliveryDeadV1(
+            program_id=endpoint.program_id,
+            partner_id=endpoint.partner_id,
+            delivery_id=each.delivery_id,
+            endpoint_id=endpoint.id,
+            message_id=message_name(each.message_id),
+            event_type=each.event_type,
+            reason=ENDPOINT_DISABLED,
+            attempts=each.attempts_made,
+            last_status=each.last_status,
+            died_at=now,
+        ).to_event(new_id(), now)
+        for each in buried
+        if not is_operational(each.event_type)
+    ]
