@@ -354,7 +354,8 @@ async def _claim_once(connection: Any) -> float:
         rooms=[],
         room=20,
         ahead=10,
-        lease_ends=0.0,
+        asked=0.0,
+        begin_within=0.1,
     )
     milliseconds = (time.perf_counter() - started) * 1000
     await transaction.rollback()

@@ -51,6 +51,7 @@ from services.webhooks.usecases.restate_bodies import RestateBodies
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
+from services.webhooks.usecases.take_turns import TakeTurn
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
@@ -228,6 +229,7 @@ def build_use_cases(
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
+    take_turn = TakeTurn(database)
     return UseCases(
         create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id, hand_over),
         change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed, hand_over),
@@ -236,9 +238,9 @@ def build_use_cases(
         rotate_key=RotateKey(answer_once, seal, new_id, changed, hand_over),
         revoke_key=RevokeKey(database, clock, changed, hand_over),
         read_keys=ReadKeys(database, clock),
-        send_test=SendTest(database, clock, seal, sender.post, new_id),
+        send_test=SendTest(database, clock, seal, sender.post, take_turn, new_id),
         read_deliveries=ReadDeliveries(database, clock),
-        resend_delivery=ResendDelivery(database, clock, seal, sender.post),
+        resend_delivery=ResendDelivery(database, clock, seal, sender.post, take_turn),
         cancel_delivery=CancelDelivery(database, clock),
         redact_attempt=RedactAttempt(database, clock),
         replay_delivery=ReplayDelivery(answer_once, note_backlog),

@@ -335,7 +335,12 @@ ROUTES: Final = (
             "endpoint's health."
         ),
         tag="deliveries",
-        responses={200: Data[AttemptData], 404: _MISSING, 409: "It is being sent just now, or its content is gone"},
+        responses={
+            200: Data[AttemptData],
+            404: _MISSING,
+            409: "It is being sent just now, or its content is gone",
+            429: "The endpoint's rate_limit_per_second is used up for longer than anybody would wait",
+        },
         **_COMMON,
     ),
     Route(

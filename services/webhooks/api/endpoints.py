@@ -126,7 +126,7 @@ class EndpointCreation(RequestModel):
     auth: AuthTerms | None = None
     timeout_seconds: _Timeout = DEFAULT_TIMEOUT
     max_in_flight: _InFlight = Field(DEFAULT_IN_FLIGHT, description="How many POSTs may be under way at once.")
-    rate_limit_per_second: _Rate | None = Field(None, description="How many POSTs may begin in a second.")
+    rate_limit_per_second: _Rate | None = Field(None, description="How many POSTs begin in any second at most.")
     schedule: _Schedule | None = Field(None, description="Seconds before each retry, instead of the usual schedule.")
     ordering: Ordering = Field("none", description="key: in order per key; strict: one after the other.")
     on_exhausted: OnExhausted = Field("skip", description="Whether a dead letter holds up what is behind it in order.")
@@ -361,7 +361,12 @@ ROUTES: Final = (
         ),
         body=Test,
         body_required=False,
-        responses={200: Data[AttemptData], 404: _MISSING, 422: "No such type, or not for the owner of this endpoint"},
+        responses={
+            200: Data[AttemptData],
+            404: _MISSING,
+            422: "No such type, or not for the owner of this endpoint",
+            429: "The endpoint's rate_limit_per_second is used up for longer than anybody would wait",
+        },
         examples={"request": {"event_type": "code.redeemed"}},
         **_COMMON,
     ),

@@ -44,6 +44,9 @@ def translate(error: Exception) -> HTTPProblem | None:
         return HTTPProblem(409, "uid_taken", str(error), {"uid": [str(error)]})
     if isinstance(error, errors.PayloadTooLarge):
         return HTTPProblem(413, "payload_too_large", str(error))
+    if isinstance(error, errors.RateLimitReached):
+        headers = {"Retry-After": str(error.wait_seconds)}
+        return HTTPProblem(429, "endpoint_rate_limited", str(error), headers=headers)
     if isinstance(error, errors.EndpointOutdated):
         return HTTPProblem(412, "precondition_failed", str(error))
     if isinstance(error, errors.WebhookError) and (code := _CONFLICTS.get(type(error))):

@@ -1,5 +1,6 @@
 """Claims due deliveries whenever there is room for them: soon after there is, and at every poll."""
 
+import asyncio
 from time import monotonic
 from typing import Final
 
@@ -7,10 +8,12 @@ from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import AHEAD, FIRST_WINDOW
 from services.webhooks.dispatcher.sending import Sending
 from services.webhooks.dispatcher.works import Works
+from services.webhooks.domain.pacing import BEGIN_SECONDS, WINDOW, next_span_length
 from shared.clock import Clock
 
 STALE_SECONDS: Final = 10.0
 CLAIM_LIMIT: Final = 500
+_SLACK_SECONDS: Final = 0.01
 
 
 class Claiming:
@@ -22,6 +25,8 @@ class Claiming:
         self._sending = sending
         self._clock = clock
         self._claimed_at: float | None = None
+        # How long what has a limit per second may take from its claim to its POST.
+        self._begin_within = BEGIN_SECONDS
 
     @property
     def is_ready(self) -> bool:
@@ -41,11 +46,24 @@ class Claiming:
 
     async def _claim(self) -> None:
         now = self._clock()
+        self._begin_within = next_span_length(self._begin_within, was_late=self._holdings.was_late)
+        self._holdings.was_late = False
         # All lanes that are not simply new have a say; resting ones say that they take nothing.
         rooms = [(lane.endpoint_id, lane.claim_room(now, monotonic())) for lane in self._holdings.lanes.values()]
         claimed = await self._works.claim(
-            min(CLAIM_LIMIT, self._holdings.room), self._holdings.room_bytes, rooms, AHEAD * FIRST_WINDOW
+            min(CLAIM_LIMIT, self._holdings.room),
+            self._holdings.room_bytes,
+            rooms,
+            AHEAD * FIRST_WINDOW,
+            self._begin_within,
         )
         self._claimed_at = monotonic()
         self._holdings.has_backlog = bool(claimed)
+        if any(delivery.begins_before is not None for delivery in claimed):
+            self._come_back()
         self._sending.take(claimed)
+
+    def _come_back(self) -> None:
+        """Have more claimed once what was just claimed counts no more against its limit per second."""
+        seconds = WINDOW.total_seconds() + self._begin_within + _SLACK_SECONDS
+        asyncio.get_running_loop().call_later(seconds, self._holdings.note_backlog)

@@ -31,6 +31,8 @@ class Holdings:
         # With the reason for which they are dead; those without one are canceled.
         self.to_end: list[tuple[HeldDelivery, str | None]] = []
         self.is_stopping = False
+        # Whether something was not sent within the time that its limit per second leaves for it.
+        self.was_late = False
         self.has_backlog = True
         self.claim_is_due = asyncio.Event()
         # What cannot wait for a poll: targets to be loaded, deliveries to be given back or ended.

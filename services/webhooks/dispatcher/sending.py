@@ -140,6 +140,10 @@ class Sending:
             if delivery.ends_at <= now:
                 self._holdings.end(delivery, "expired")
                 return
+            if _has_missed_its_turn(delivery, target):
+                self._holdings.was_late = delivery.begins_before is not None
+                self._holdings.release([delivery])
+                return
             answer = await self._post(
                 target.outgoing(
                     delivery.message_id,
@@ -199,6 +203,13 @@ class Sending:
         self._turns.list(lane)
         self._pump()
         self._holdings.note_room(lane)
+
+
+def _has_missed_its_turn(delivery: HeldDelivery, target: Target) -> bool:
+    """Say whether a limit per second forbids it now: its span is over, or the limit is newer than its claim."""
+    if target.endpoint.rate_limit_per_second is None:
+        return False
+    return delivery.begins_before is None or monotonic() >= delivery.begins_before
 
 
 def _ends_soon(delivery: HeldDelivery, target: Target, monotonic_now: float) -> bool:

@@ -30,7 +30,7 @@ class End(Protocol):
 class Works:
     """The use cases that the dispatcher drives."""
 
-    claim: Callable[[int, int, Iterable[tuple[uuid.UUID, int]], int], Awaitable[list[HeldDelivery]]]
+    claim: Callable[[int, int, Iterable[tuple[uuid.UUID, int]], int, float], Awaitable[list[HeldDelivery]]]
     claim_expired: Callable[[int], Awaitable[list[HeldDelivery]]]
     release: Callable[[Sequence[HeldDelivery]], Awaitable[None]]
     load_targets: Callable[[Sequence[uuid.UUID]], Awaitable[dict[uuid.UUID, Target]]]

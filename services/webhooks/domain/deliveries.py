@@ -42,7 +42,8 @@ FAILING_STEP: Final = 4
 class HeldDelivery:
     """A delivery that this process holds by a lease; `token` fences its result, `step` is its number in the schedule.
 
-    `lease_ends` is on the monotonic clock, which no change of the wall clock moves.
+    `lease_ends` is on the monotonic clock, which no change of the wall clock moves, and so is `begins_before`: by then
+    its POST has to begin where the endpoint has a limit per second.
     """
 
     delivery_id: uuid.UUID
@@ -62,6 +63,7 @@ class HeldDelivery:
     breaker_trips: int = 0
     traceparent: str | None = None
     occurred_at: datetime | None = None
+    begins_before: float | None = None
 
     @property
     def is_first_try(self) -> bool:

@@ -161,5 +161,13 @@ class SecretUnreadable(WebhookError):
     """A secret cannot be opened: rotate the signing key, set `auth` again, or open the listener once more."""
 
 
+class RateLimitReached(WebhookError):
+    """As many POSTs wait for their turn within the endpoint's rate_limit_per_second as anybody would wait for."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        super().__init__(f"The endpoint's rate_limit_per_second is used up; try again in {wait_seconds} seconds.")
+        self.wait_seconds = wait_seconds
+
+
 class ReplayEnded(WebhookError):
     """The replay has come to its end already."""

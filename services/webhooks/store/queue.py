@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.webhooks.domain.deliveries import Backlog, HeldDelivery
+from services.webhooks.domain.deliveries import LEASE_SECONDS, Backlog, HeldDelivery
 from shared.database.pool import Connection, affected
 
 # Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
 # is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
 # disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last. Behind
-# a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a rate as
-# many as its bucket holds, which is one second's worth; two claims at the same moment may both take them, but then
-# both have spent them: the next ones wait for it.
+# a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a limit
+# per second as many as that leaves (`domain/pacing.py`), counted under the lock of its row and by the database's clock,
+# for all processes together; one whose row another claim holds is passed over, and one that has no row yet gets it.
 # Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
 # for bodies; one at least. No body is read to know its size. What has lost its body comes to its end when it expires.
 CLAIM = """
@@ -23,24 +23,39 @@ WITH RECURSIVE walk AS (
     SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
             ORDER BY q.endpoint_id LIMIT 1)
     FROM walk w WHERE w.endpoint_id IS NOT NULL
-), lane AS MATERIALIZED (
-    SELECT e.id, e.version, e.breaker_trips, e.rate_limit_per_second AS rate,
+), candidate AS MATERIALIZED (
+    SELECT e.id, e.version, e.breaker_trips, CASE WHEN e.archived_at IS NULL THEN e.rate_limit_per_second END AS rate,
            least(CASE WHEN e.breaker_trips = 0 THEN e.max_in_flight * $8::int ELSE 1 END
                  - (SELECT count(*) FROM delivery_queue f
                     WHERE f.endpoint_id = e.id AND f.token IS NOT NULL AND f.visible_at > $1),
-                 coalesce(known.room, $9::int),
-                 floor(e.rate_limit_per_second * (1 - greatest(0, extract(epoch FROM r.full_at - $1))))::int) AS room
+                 coalesce(known.room, $9::int)) AS room
     FROM walk w
     JOIN endpoints e ON e.id = w.endpoint_id
-    LEFT JOIN endpoint_rates r ON r.endpoint_id = e.id AND e.rate_limit_per_second IS NOT NULL
     LEFT JOIN unnest($6::uuid[], $7::int[]) AS known (id, room) ON known.id = e.id
     WHERE (e.archived_at IS NOT NULL OR e.status = 'disabled'
            OR (e.status = 'active' AND (e.resume_at IS NULL OR e.resume_at <= $1)))
       AND EXISTS (SELECT 1 FROM delivery_queue d WHERE d.endpoint_id = e.id AND d.visible_at <= $1)
+), unmade AS (
+    INSERT INTO endpoint_rates (endpoint_id)
+    SELECT c.id FROM candidate c
+    WHERE c.rate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM endpoint_rates r WHERE r.endpoint_id = c.id)
+    ORDER BY c.id
+    ON CONFLICT (endpoint_id) DO NOTHING
+), paced AS MATERIALIZED (
+    SELECT r.endpoint_id,
+           (SELECT coalesce(sum(s.count), 0) FROM unnest(r.span_ends, r.span_counts) AS s (ends_at, count)
+            WHERE s.ends_at > statement_timestamp() - interval '1 second')::int AS spent
+    FROM endpoint_rates r
+    WHERE r.endpoint_id = ANY (ARRAY(SELECT id FROM candidate WHERE rate IS NOT NULL AND room > 0))
+    FOR UPDATE SKIP LOCKED
+), lane AS MATERIALIZED (
+    SELECT c.id, c.version, c.breaker_trips, c.rate IS NOT NULL AS is_paced,
+           CASE WHEN c.rate IS NULL THEN c.room ELSE least(c.room, coalesce(c.rate - p.spent, 0)) END AS room
+    FROM candidate c LEFT JOIN paced p ON p.endpoint_id = c.id
 ), share AS (
     SELECT greatest(1, ceil($2::int::numeric / greatest(1, count(*) FILTER (WHERE room > 0))))::bigint AS size FROM lane
 ), chosen AS (
-    SELECT picked.*, lane.version, lane.breaker_trips
+    SELECT picked.*, lane.version, lane.breaker_trips, lane.is_paced
     FROM (SELECT * FROM lane WHERE room > 0 ORDER BY (id > $5) DESC, id) AS lane
     CROSS JOIN LATERAL (
         SELECT q.delivery_id, q.endpoint_id, q.visible_at, q.message_id, q.format FROM delivery_queue q
@@ -50,7 +65,7 @@ WITH RECURSIVE walk AS (
         FOR UPDATE SKIP LOCKED) AS picked
     LIMIT $2
 ), weighed AS (
-    SELECT c.delivery_id, c.version, c.breaker_trips,
+    SELECT c.delivery_id, c.version, c.breaker_trips, c.is_paced,
            sum(c.bytes) OVER (ORDER BY c.turn ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
     FROM (SELECT *, row_number() OVER (PARTITION BY endpoint_id ORDER BY visible_at) AS turn,
                  (SELECT octet_length(m.body) FROM messages m
@@ -60,17 +75,21 @@ WITH RECURSIVE walk AS (
     UPDATE delivery_queue q SET visible_at = $3, token = $4
     FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $10::bigint
     RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
-              q.ends_at, q.sequence, q.ordering_key, c.breaker_trips
+              q.ends_at, q.sequence, q.ordering_key, c.breaker_trips, c.is_paced
 ), spent AS (
-    INSERT INTO endpoint_rates (endpoint_id, full_at)
-    SELECT lane.id, $1 + c.count * interval '1 second' / lane.rate
-    FROM (SELECT endpoint_id, count(*) FROM claimed GROUP BY endpoint_id) AS c JOIN lane ON lane.id = c.endpoint_id
-    WHERE lane.rate IS NOT NULL
-    ORDER BY lane.id
-    ON CONFLICT (endpoint_id) DO UPDATE SET full_at = greatest(endpoint_rates.full_at, $1) + (excluded.full_at - $1)
+    UPDATE endpoint_rates r
+    SET span_ends = ARRAY(
+            SELECT s.ends_at FROM unnest(r.span_ends) WITH ORDINALITY AS s (ends_at, nth)
+            WHERE s.ends_at > statement_timestamp() - interval '1 second' ORDER BY s.nth)
+            || (statement_timestamp() + $11::float8 * interval '1 second'),
+        span_counts = ARRAY(
+            SELECT s.count FROM unnest(r.span_ends, r.span_counts) WITH ORDINALITY AS s (ends_at, count, nth)
+            WHERE s.ends_at > statement_timestamp() - interval '1 second' ORDER BY s.nth) || c.count
+    FROM (SELECT endpoint_id, count(*)::int AS count FROM claimed WHERE is_paced GROUP BY endpoint_id) AS c
+    WHERE r.endpoint_id = c.endpoint_id
 )
 SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
-       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at
+       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at, c.is_paced
 FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
 WHERE m.body IS NOT NULL
 """
@@ -85,7 +104,7 @@ WITH claimed AS (
               ordering_key)
 SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
        ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent,
-       NULL::timestamptz AS occurred_at
+       NULL::timestamptz AS occurred_at, false AS is_paced
 FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
 """
 RELEASE = """
@@ -205,18 +224,20 @@ async def claim(
     rooms: Iterable[tuple[uuid.UUID, int]],
     room: int,
     ahead: int,
-    lease_ends: float,
+    asked: float,
+    begin_within: float,
 ) -> list[HeldDelivery]:
     """Lease up to `limit` due deliveries, fairly over endpoints: so many as `rooms` says of each, else `room`.
 
     Once their bodies come to `limit_bytes` no more are taken; the last one may lead over it.
-    In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting.
+    In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting. What has a limit
+    per second has to be sent within `begin_within` seconds from `asked`, a moment ago on the monotonic clock.
     """
     room_ids, room_sizes = _columns(rooms)
     rows = await connection.fetch(
-        CLAIM, now, limit, leased_until, token, start, room_ids, room_sizes, ahead, room, limit_bytes
+        CLAIM, now, limit, leased_until, token, start, room_ids, room_sizes, ahead, room, limit_bytes, begin_within
     )
-    return [_held(row, token, lease_ends) for row in rows]
+    return [_held(row, token, asked + LEASE_SECONDS, asked + begin_within) for row in rows]
 
 
 async def claim_expired(
@@ -282,7 +303,7 @@ def _columns(rooms: Iterable[tuple[uuid.UUID, int]]) -> tuple[list[uuid.UUID], l
     return [endpoint_id for endpoint_id, _ in pairs], [room for _, room in pairs]
 
 
-def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
+def _held(row: Any, token: int, lease_ends: float, begins_before: float | None = None) -> HeldDelivery:
     return HeldDelivery(
         row["delivery_id"],
         row["endpoint_id"],
@@ -301,4 +322,5 @@ def _held(row: Any, token: int, lease_ends: float) -> HeldDelivery:
         row["breaker_trips"],
         traceparent=row["traceparent"],
         occurred_at=row["occurred_at"],
+        begins_before=begins_before if row["is_paced"] else None,
     )

@@ -11,6 +11,10 @@ from services.webhooks.store import closing, queue
 from services.webhooks.store.deliveries import to_json
 from shared.database.pool import Connection
 
+FIND_ENDPOINT_OF = """
+SELECT d.endpoint_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
+"""
 LOCK_WITH_BODY = """
 SELECT d.endpoint_id, d.message_id, d.format, d.status, d.sequence, m.body, m.traceparent
 FROM deliveries d
@@ -83,6 +87,14 @@ class Resendable:
     sequence: int | None
     body: bytes | None
     traceparent: str | None
+
+
+async def endpoint_of(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> uuid.UUID | None:
+    """Return the live endpoint of an owner's delivery."""
+    found: uuid.UUID | None = await connection.fetchval(
+        FIND_ENDPOINT_OF, delivery_id, owner.program_id, owner.partner_id
+    )
+    return found
 
 
 async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> Resendable | None:

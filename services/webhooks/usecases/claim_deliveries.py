@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Final
 
 from services.webhooks.domain.deliveries import LEASE_SECONDS, Backlog, HeldDelivery
+from services.webhooks.domain.pacing import BEGIN_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import queue
 from shared.clock import Clock
@@ -31,11 +32,17 @@ class ClaimDeliveries:
     clock: Clock
 
     async def __call__(
-        self, limit: int, limit_bytes: int, rooms: Iterable[tuple[uuid.UUID, int]], room: int
+        self,
+        limit: int,
+        limit_bytes: int,
+        rooms: Iterable[tuple[uuid.UUID, int]],
+        room: int,
+        begin_within: float = BEGIN_SECONDS,
     ) -> list[HeldDelivery]:
         """Return up to `limit` deliveries, and no more once their bodies come to `limit_bytes`.
 
-        `rooms` says how many of single endpoints, `room` how many of any other.
+        `rooms` says how many of single endpoints, `room` how many of any other; what has a limit per second has to be
+        sent within `begin_within` seconds.
         """
         now = self.clock()
         async with self.database.connection() as connection:
@@ -50,7 +57,8 @@ class ClaimDeliveries:
                 rooms=rooms,
                 room=room,
                 ahead=_AHEAD,
-                lease_ends=monotonic() + LEASE_SECONDS,
+                asked=monotonic(),
+                begin_within=begin_within,
             )
 
 

@@ -22,6 +22,7 @@ from services.webhooks.domain.errors import (
 from services.webhooks.store import endpoints, resends
 from services.webhooks.store.resends import Lease
 from services.webhooks.usecases.send_test import Post
+from services.webhooks.usecases.take_turns import TakeTurn
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.sealing import Seal
@@ -39,9 +40,18 @@ class ResendDelivery:
     clock: Clock
     seal: Seal
     post: Post
+    take_turn: TakeTurn
 
     async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> RecordedAttempt:
-        """Return the attempt. Raises DeliveryMissing, DeliveryUnderWay, ContentGone or SecretUnreadable."""
+        """Return the attempt.
+
+        Raises DeliveryMissing, DeliveryUnderWay, ContentGone, SecretUnreadable or RateLimitReached.
+        """
+        async with self.database.connection() as connection:
+            endpoint_id = await resends.endpoint_of(connection, owner, delivery_id)
+        if endpoint_id is None:
+            raise DeliveryMissing
+        await self.take_turn(endpoint_id)
         now = self.clock()
         held: Lease | None = None
         async with self.database.transaction() as connection:

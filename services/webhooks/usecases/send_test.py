@@ -20,6 +20,7 @@ from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.store import deliveries, endpoints
 from services.webhooks.store.intake import NewMessage
 from services.webhooks.usecases import describe_events
+from services.webhooks.usecases.take_turns import TakeTurn
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -38,12 +39,13 @@ class SendTest:
     clock: Clock
     seal: Seal
     post: Post
+    take_turn: TakeTurn
     new_id: Callable[[], uuid.UUID]
 
     async def __call__(
         self, owner: Owner, program_name: str, endpoint_id: uuid.UUID, event_type: str = TEST
     ) -> RecordedAttempt:
-        """Return the attempt. Raises EndpointMissing, InvalidField or SecretUnreadable."""
+        """Return the attempt. Raises EndpointMissing, InvalidField, SecretUnreadable or RateLimitReached."""
         async with self.database.connection() as connection:
             endpoint = await endpoints.find(connection, owner, endpoint_id)
             if endpoint is None:
@@ -59,7 +61,8 @@ class SendTest:
             body, content = _whole(_example(endpoint, event_type, message_id, now), kept, message_id)
         # Whatever it looks like to the receiver, to us it is a test: no replay ever sends it to anybody.
         message = NewMessage(message_id, kept, endpoint.program_id, endpoint.partner_id, TEST, now, body, content)
-        answer = await self.post(target.outgoing(message.id, message.format, message.body, now))
+        await self.take_turn(endpoint_id)
+        answer = await self.post(target.outgoing(message.id, message.format, message.body, self.clock()))
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
         WEBHOOK_ATTEMPTS.labels(answer.kind, TEST).inc()
         delivery_id = self.new_id()

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-import pytest
 from aiohttp import web
 
 from services.webhooks.dispatcher.holdings import MOST_BYTES
@@ -186,24 +185,3 @@ async def test_a_retry_keeps_its_number(service: Service, merchant: Merchant, re
     service.clock.advance(seconds=7)
     await service.settled(1)
     assert [post.headers["webhook-sequence"] for post in receiver.posts] == ["1", "1"]
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_no_more_go_out_than_the_rate_allows(
-    database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver, processes: int
-) -> None:
-    """With the clock at rest a bucket holds what it held; then each second brings as many as the rate says."""
-    await service.endpoint(merchant.partner_key, receiver.url, rate_limit_per_second=10)
-    async with running_service(database, clock) as other:
-        senders = [service, other][:processes]
-        for process in senders:
-            await process.consume(*(code_redeemed(merchant, f"C{id(process)}-{n}") for n in range(40 // processes)))
-        await service.settled(10)
-        # Both processes claim, whoever took the events in. They may take the same from the bucket at the same moment,
-        # but then that is spent for both.
-        assert len(receiver.posts) <= 20
-        for seconds in range(1, 5):
-            clock.advance(seconds=1)
-            await service.settled(min(40, 10 + 10 * seconds))
-        await service.settled(40)
-    assert len(receiver.posts) == 40
