@@ -115,7 +115,7 @@ def build_use_cases(
         decide=DecideRequests(database, clock, hand_over, answer_once),
         validate_codes=validate_codes,
         validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
-        read_redemptions=ReadRedemptions(database),
+        read_redemptions=ReadRedemptions(database, clock),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),
     )

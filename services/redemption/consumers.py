@@ -71,6 +71,8 @@ def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) ->
         data.order,
         data.reservation_id,
         traceparent,
+        claimed_at=envelope.time,
+        clock=envelope.source,
     )
     return CompletedCheckout(purchase, data.customer, data.order, keep_attributes(data.attributes))
 
@@ -88,5 +90,14 @@ def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -
         raise InvalidEvent("unsupported_type", f"type: only {_UNDERSTOOD} are understood here.")
     identity = derived_id(data.program_id, envelope.source, envelope.id)
     return Cancellation(
-        identity, data.program_id, data.order_ref, moment, data.reason, amount, data.release, traceparent
+        identity,
+        data.program_id,
+        data.order_ref,
+        moment,
+        data.reason,
+        amount,
+        data.release,
+        traceparent,
+        envelope.time,
+        envelope.source,
     )

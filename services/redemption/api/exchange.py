@@ -8,7 +8,7 @@ from aiohttp import web
 from services.redemption.api.errors import translate
 from services.redemption.api.use_cases import USE_CASES, UseCases
 from shared.idempotency import Once
-from shared.web import Request, answered_once
+from shared.web import Request, answered_once, invalid_field
 
 T = TypeVar("T")
 
@@ -21,3 +21,11 @@ def use_cases(request: Request) -> UseCases:
 def once(request: Request, render: Callable[[T], web.Response]) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept."""
     return answered_once(request, request.program_id, render, translate, has_secret=False)
+
+
+def order_ref(request: Request) -> str:
+    """Return the order that the path names."""
+    reference = request.path("order_ref")
+    if len(reference) > 255:
+        raise invalid_field("order_ref", "must have at most 255 characters")
+    return reference

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.redemption.api.errors import order_cancelled, refused
-from services.redemption.api.exchange import once, use_cases
+from services.redemption.api.exchange import once, order_ref, use_cases
 from services.redemption.api.shapes import (
     Codes,
     CustomerBody,
@@ -25,6 +25,7 @@ from services.redemption.api.shapes import (
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused
 from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.listing import RedemptionFilter
+from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Buyer, Cancellation, VoidRequest, effective_time
 from services.redemption.domain.voiding import Cancelled
 from services.redemption.usecases.announce_decisions import CompletedCheckout
@@ -49,8 +50,6 @@ from shared.web import (
     page_response,
     respond,
 )
-
-SOURCE: Final = "/mintwire/redemption/http"
 
 
 class RedemptionBody(RequestModel):
@@ -100,6 +99,7 @@ class RedeemedData(ResponseModel):
 
     order_ref: str
     redemptions: list[RedemptionData]
+    notice: str | None = Field(None, description="Said where an order was to be taken back and nothing was.")
 
 
 class RedemptionQuery(PageQuery):
@@ -126,7 +126,7 @@ async def redeem(request: Request) -> web.StreamResponse:
     customer, order = customer_of(body.customer), order_of(body.order)
     purchase = purchase_of(
         request.program_id,
-        SOURCE,
+        OWN_CLOCK,
         str(cases.new_id()),
         body.order_ref,
         body.codes,
@@ -135,6 +135,8 @@ async def redeem(request: Request) -> web.StreamResponse:
         order,
         body.reservation_id,
         request.traceparent,
+        claimed_at=body.occurred_at,
+        clock=OWN_CLOCK if body.occurred_at is None else f"{OWN_CLOCK}#{request.program_id}",
     )
     made: Once[Outcome] = once(request, _rendering_redeemed(request, body))
     ask = CompletedCheckout(purchase, customer, order, keep_attributes(body.attributes), is_answered=True)
@@ -178,25 +180,26 @@ async def void_order(request: Request) -> web.StreamResponse:
     """Take an order back, also one that is not known yet."""
     body = request.body(OrderVoidBody)
     cases = use_cases(request)
-    order_ref = _order_ref(request)
-    refund_id = _refund_id(request, body, order_ref)
+    reference = order_ref(request)
+    refund_id = _refund_id(request, body, reference)
 
     def render(outcome: Outcome) -> web.Response:
         if not isinstance(outcome, Cancelled):
             raise TypeError("a void has one kind of outcome")
         shown = [redemption_data(redemption) for redemption in outcome.redemptions]
-        return data_response(RedeemedData(order_ref=order_ref, redemptions=shown))
+        return data_response(RedeemedData(order_ref=reference, redemptions=shown, notice=outcome.notice))
 
     made: Once[Outcome] = once(request, render)
     ask = Cancellation(
         refund_id or cases.new_id(),
         request.program_id,
-        order_ref,
+        reference,
         cases.clock(),
         body.reason,
         body.amount,
         body.release,
         request.traceparent,
+        clock=OWN_CLOCK,
     )
     return respond(request, await cases.decide(ask, made))
 
@@ -243,13 +246,6 @@ def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UU
             "refund_ref", "An amount needs a refund_ref or an Idempotency-Key, or a repeat would add up."
         )
     return None
-
-
-def _order_ref(request: Request) -> str:
-    order_ref = request.path("order_ref")
-    if len(order_ref) > 255:
-        raise invalid_field("order_ref", "must have at most 255 characters")
-    return order_ref
 
 
 ROUTES: Final = (

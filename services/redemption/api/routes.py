@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.redemption.api import redemptions, reservations, validations
+from services.redemption.api import orders, redemptions, reservations, validations
 from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
@@ -10,5 +10,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *validations.ROUTES,
     *reservations.ROUTES,
     *redemptions.ROUTES,
+    *orders.ROUTES,
     *operator_routes("redemption"),
 )

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.terms import CodeTerms, DiscountType, ReleasePolicy
-
-# A checkout's clock may be this far behind when a code has just been made, has just started or was just reserved.
-CLOCK_ALLOWANCE = timedelta(seconds=60)
 
 CustomerKey = tuple[uuid.UUID, str]
 PeriodKey = tuple[uuid.UUID, str, datetime]
@@ -71,7 +69,7 @@ class Budget:
 class Redemption:
     """One code redeemed by one order, with what was granted and the terms that a void needs, as they were.
 
-    `confirmed_at` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. Of a
+    `confirmed` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. Of a
     voided one it is the latest that is taken back with it: what is bought later is a purchase of its own.
     `is_counted` says whether it takes up a use, `terms` are for people, as JSON. The members stand in the order of the
     statements.
@@ -104,6 +102,17 @@ class Redemption:
     voided_at: datetime | None = None
     void_reason: str | None = None
     terms: str = "{}"
+    claimed_at: datetime | None = None
+    clock: str | None = None
+
+    @property
+    def confirmed(self) -> Moment:
+        """The latest purchase that is known to mean it, or that is taken back with it."""
+        return Moment(self.claimed_at or self.confirmed_at, self.confirmed_at, self.clock)
+
+    def confirm(self, moment: Moment) -> None:
+        """Note another such purchase."""
+        self.confirmed_at, self.claimed_at, self.clock = moment.known_at, moment.claimed_at, moment.clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +146,14 @@ class Refund:
 
     id: uuid.UUID
     amount_minor: int
-    occurred_at: datetime
+    happened: Moment
 
 
 class PaidBack(NamedTuple):
     """All that was paid went back: for every purchase up to a time, the last part of it at another."""
 
-    covers_until: datetime
-    completed_at: datetime
+    covers_until: Moment
+    completed: Moment
 
 
 @dataclass(slots=True)
@@ -153,7 +162,7 @@ class OrderBook:
     while `is_holding`.
     """
 
-    cancelled_at: datetime | None = None
+    cancelled: Moment | None = None
     cancel_reason: str | None = None
     reservation_id: uuid.UUID | None = None
     reserved_at: datetime | None = None
@@ -179,20 +188,24 @@ class OrderBook:
             return False
         return any(held.canonical == canonical for held in self.held)
 
-    def paid_back(self, paid_minor: int, since: datetime) -> PaidBack | None:
+    def paid_back(self, paid_minor: int, since: Moment) -> PaidBack | None:
         """Return what the refunds since a purchase take back; None if they are less than was paid.
 
         A refund belongs to the purchases before it. Nothing else that is heard of changes what a purchase gets back,
         so it does not matter what comes first. Where nothing was paid, what goes back was paid for something else, such
         as the shipping; only a refund of nothing means the purchase then.
         """
-        refunds = [r for r in self.refunds if r.occurred_at >= since and (paid_minor > 0 or r.amount_minor == 0)]
-        refunds.sort(key=lambda refund: refund.occurred_at, reverse=True)
+        refunds = [
+            refund
+            for refund in self.refunds
+            if not is_later(since, refund.happened) and (paid_minor > 0 or refund.amount_minor == 0)
+        ]
+        refunds.sort(key=lambda refund: refund.happened.claimed_at, reverse=True)
         total = 0
         for refund in refunds:
             total += refund.amount_minor
             if total >= paid_minor:
-                return PaidBack(refund.occurred_at, refunds[0].occurred_at)
+                return PaidBack(refund.happened, refunds[0].happened)
         return None
 
     def apart(self, canonical: str, moment: datetime) -> datetime:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.redemption.domain.books import (
-    CLOCK_ALLOWANCE,
     Books,
     HeldCode,
     OrderBook,
@@ -17,6 +16,7 @@ from services.redemption.domain.books import (
     Reservation,
 )
 from services.redemption.domain.limits import Basket, fault_of_limits, hold
+from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later, is_newer
 from services.redemption.domain.purchase import HoldRequest, Purchase
 from services.redemption.domain.reasons import Fault, Reason
 from services.redemption.domain.restrictions import discounted_part, fault_of_restrictions
@@ -99,11 +99,11 @@ def decide(purchase: Purchase, books: Books) -> Redeemed | RedeemedLate | Refuse
     """Judge one order and, if it may redeem, count its uses in the books."""
     order = books.orders.get(purchase.order)
     basket = _basket(purchase, order, books)
-    is_late = order is not None and order.cancelled_at is not None and purchase.occurred_at <= order.cancelled_at
+    is_late = order is not None and order.cancelled is not None and not is_later(purchase.happened, order.cancelled)
     chosen: list[_Choice] = []
     repeated: list[Redemption] = []
     for wanted in purchase.codes:
-        if order is not None and (known := _known(order, wanted.canonical, purchase.occurred_at)) is not None:
+        if order is not None and (known := _known(order, wanted.canonical, purchase.happened)) is not None:
             repeated.append(known)
             continue
         terms = _meant(wanted.canonical, purchase, books)
@@ -205,10 +205,12 @@ def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket
     return Basket(left, own)
 
 
-def _known(order: OrderBook, canonical: str | None, moment: datetime) -> Redemption | None:
+def _known(order: OrderBook, canonical: str | None, moment: Moment) -> Redemption | None:
     """Return what the order has of a code: a redemption that stands, or one with which the moment was taken back."""
     for redemption in order.redemptions:
-        if redemption.canonical == canonical and (redemption.voided_at is None or moment <= redemption.confirmed_at):
+        if redemption.canonical == canonical and (
+            redemption.voided_at is None or not is_later(moment, redemption.confirmed)
+        ):
             return redemption
     return None
 
@@ -289,17 +291,17 @@ def _fault_of_currency(terms: CodeTerms, purchase: Purchase) -> Fault | None:
 
 def _taken_back(order: OrderBook, purchase: Purchase, basket: Basket, *, is_cancelled: bool) -> PaidBack | None:
     """Return by what the purchase was taken back before it was heard of: its cancellation, or all that was paid."""
-    if is_cancelled and order.cancelled_at is not None:
-        return PaidBack(order.cancelled_at, order.cancelled_at)
-    return None if basket.left_minor is None else order.paid_back(basket.left_minor, purchase.occurred_at)
+    if is_cancelled and order.cancelled is not None:
+        return PaidBack(order.cancelled, order.cancelled)
+    return None if basket.left_minor is None else order.paid_back(basket.left_minor, purchase.happened)
 
 
 def _redeem(
     purchase: Purchase, chosen: Sequence[_Choice], repeated: Sequence[Redemption], basket: Basket, books: Books
 ) -> Redeemed:
     for redemption in repeated:
-        if redemption.voided_at is None and purchase.occurred_at > redemption.confirmed_at:
-            redemption.confirmed_at = purchase.occurred_at
+        if redemption.voided_at is None and is_newer(purchase.happened, redemption.confirmed):
+            redemption.confirm(purchase.happened)
             books.changed[redemption.id] = redemption
     for book in basket.own:
         release(book, books)
@@ -326,16 +328,17 @@ def _record_late(
     uses = []
     for choice in chosen:
         redemption = _record(choice, purchase, None, is_counted=False)
-        redemption.confirmed_at = back.covers_until
-        redemption.voided_at = order.apart(redemption.canonical, back.completed_at)
-        redemption.void_reason = order.cancel_reason if back.completed_at == order.cancelled_at else None
+        redemption.confirm(back.covers_until)
+        # Never before the purchase, which is taken to be of the last day at most.
+        redemption.voided_at = order.apart(redemption.canonical, max(back.completed.known_at, purchase.occurred_at))
+        redemption.void_reason = order.cancel_reason if back.covers_until == order.cancelled else None
         order.redemptions.append(redemption)
         uses.append(_use(redemption, choice.terms, books))
     return RedeemedLate(tuple(uses), tuple(repeated))
 
 
 def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_counted: bool) -> Redemption:
-    terms = choice.terms
+    terms, happened = choice.terms, purchase.happened
     rate = terms.commission_hundredths if terms.partner_id is not None else None
     return Redemption(
         purchase.redemption_id(terms.canonical),
@@ -360,8 +363,10 @@ def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_c
         terms.release_policy,
         terms.expires_at,
         purchase.occurred_at,
-        purchase.occurred_at,
+        happened.known_at,
         is_counted,
+        claimed_at=happened.claimed_at,
+        clock=happened.clock,
     )
 
 

@@ -5,6 +5,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.redemption.domain.moments import Moment, moment
+
 LATEST_REPORT = timedelta(hours=24)
 
 # Part of every redemption's id: with another namespace a repeated event would make another redemption.
@@ -53,7 +55,8 @@ class Purchase:
     """One order with its codes, paid or about to be; no two codes have the same canonical form.
 
     `reserved_ref` is the order reference under which the reservation that it names was made, if there is one.
-    `traceparent` is the trace that it belongs to, for what is told of it.
+    `traceparent` is the trace that it belongs to, for what is told of it. `occurred_at` decides whether a code was
+    valid; whether something else was later is for `happened`, by the time that the clock of its sender shows.
     """
 
     program_id: uuid.UUID
@@ -69,6 +72,13 @@ class Purchase:
     reservation_id: uuid.UUID | None = None
     reserved_ref: str | None = None
     traceparent: str | None = None
+    claimed_at: datetime | None = None
+    clock: str = ""
+
+    @property
+    def happened(self) -> Moment:
+        """When it happened, for comparing."""
+        return moment(self.claimed_at, self.occurred_at, self.clock)
 
     @property
     def order(self) -> OrderKey:
@@ -96,7 +106,10 @@ class HoldRequest:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """An order is taken back, or `amount_minor` of what was paid for it. `release` is None where nobody said."""
+    """An order is taken back, or `amount_minor` of what was paid for it. `release` is None where nobody said.
+
+    `occurred_at` decides whether uses become free again, `happened` which purchases are meant.
+    """
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -106,6 +119,13 @@ class Cancellation:
     amount_minor: int | None = None
     release: bool | None = None
     traceparent: str | None = None
+    claimed_at: datetime | None = None
+    clock: str = ""
+
+    @property
+    def happened(self) -> Moment:
+        """When it happened, for comparing."""
+        return moment(self.claimed_at, self.occurred_at, self.clock)
 
     @property
     def order(self) -> OrderKey:

@@ -6,11 +6,15 @@ A redemption is voided once. What comes before its purchase is heard of stays on
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from services.redemption.domain.books import Books, OrderBook, Redemption, Refund
 from services.redemption.domain.decision import release
 from services.redemption.domain.errors import RefundReused
+from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later, is_newer
 from services.redemption.domain.purchase import Cancellation, VoidRequest
+
+_OLDER: Final = "The order was bought after it was taken back, by the times of the events, so the purchase stands."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,19 @@ class Cancelled:
     redemptions: tuple[Redemption, ...]
     refund: Refund | None = None
 
+    @property
+    def notice(self) -> str | None:
+        """What to say where nothing was taken back."""
+        if self.voids:
+            return None
+        if not self.redemptions:
+            return "Nothing of the order is known yet; purchases that were made before are recorded as taken back."
+        if all(redemption.voided_at is not None for redemption in self.redemptions):
+            return None
+        if self.refund is not None:
+            return "The refund is recorded and took nothing back: less went back since the purchase than was paid."
+        return _OLDER
+
 
 def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
     """Void what stands of the purchases made until then; where only a part of what was paid goes back, record it.
@@ -48,7 +65,7 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
         return Cancelled((), tuple(order.redemptions))
     if cancellation.amount_minor is None:
         return Cancelled(_take_back(cancellation, order, books), tuple(order.redemptions))
-    refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.occurred_at)
+    refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.happened)
     order.refunds = (*order.refunds, refund)
     order.is_moved = True
     take_back = _take_back if cancellation.release is True else _pay_back
@@ -63,8 +80,21 @@ def void_one(request: VoidRequest, books: Books) -> Cancelled:
     if found.voided_at is not None:
         return Cancelled((), (found,))
     # Whoever asks means what he sees: a purchase that was reported with a later time is taken back too.
-    moment = max(request.occurred_at, found.confirmed_at)
-    return Cancelled((void(found, moment, request.reason, request.release, books),), (found,))
+    by = Moment(request.occurred_at, request.occurred_at, OWN_CLOCK)
+    by = by if by.claimed_at >= found.confirmed.claimed_at else found.confirmed
+    return Cancelled((void(found, request.occurred_at, by, request.reason, request.release, books),), (found,))
+
+
+def notice(order: OrderBook) -> str | None:
+    """Return what to say of an order that was taken back and of which something stands all the same."""
+    standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
+    if not standing:
+        return None
+    if order.cancelled is not None:
+        return _OLDER
+    if order.refunds:
+        return "The refunds since the purchase are less than was paid, so they took nothing back."
+    return None
 
 
 def find(order: OrderBook, redemption_id: uuid.UUID) -> Redemption | None:
@@ -72,12 +102,19 @@ def find(order: OrderBook, redemption_id: uuid.UUID) -> Redemption | None:
     return next((r for r in order.redemptions if r.id == redemption_id), None)
 
 
-def void(redemption: Redemption, moment: datetime, reason: str | None, wish: bool | None, books: Books) -> Voided:
-    """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise."""
+def void(
+    redemption: Redemption, moment: datetime, by: Moment, reason: str | None, wish: bool | None, books: Books
+) -> Voided:
+    """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise.
+
+    Purchases that are not later than `by` are taken back with it.
+    """
+    moment = max(moment, redemption.occurred_at)
     redemption.voided_at = books.order((redemption.program_id, redemption.order_ref)).apart(
         redemption.canonical, moment
     )
-    redemption.confirmed_at, redemption.void_reason = moment, reason
+    redemption.confirm(by)
+    redemption.void_reason = reason
     books.changed[redemption.id] = redemption
     is_released = redemption.is_counted and wish is not False and may_release(redemption, moment)
     if is_released:
@@ -107,15 +144,15 @@ def may_release(redemption: Redemption, moment: datetime) -> bool:
 
 def _take_back(cancellation: Cancellation, order: OrderBook, books: Books) -> tuple[Voided, ...]:
     """Void what stands of the purchases until then, and keep the time for those that are heard of later."""
-    moment = cancellation.occurred_at
-    if order.cancelled_at is None or order.cancelled_at < moment:
-        order.cancelled_at, order.cancel_reason = moment, cancellation.reason
+    happened = cancellation.happened
+    if order.cancelled is None or is_newer(happened, order.cancelled):
+        order.cancelled, order.cancel_reason = happened, cancellation.reason
         order.is_moved = True
-    _release_until(moment, order, books)
+    _release_until(happened, order, books)
     return tuple(
-        void(redemption, moment, cancellation.reason, cancellation.release, books)
+        void(redemption, cancellation.occurred_at, happened, cancellation.reason, cancellation.release, books)
         for redemption in order.redemptions
-        if redemption.voided_at is None and redemption.confirmed_at <= moment
+        if redemption.voided_at is None and not is_later(redemption.confirmed, happened)
     )
 
 
@@ -129,18 +166,18 @@ def _pay_back(cancellation: Cancellation, order: OrderBook, books: Books) -> tup
         (redemption, back)
         for redemption in standing
         if redemption.subtotal_minor is not None
-        and (back := order.paid_back(redemption.subtotal_minor - taken_off, redemption.confirmed_at)) is not None
+        and (back := order.paid_back(redemption.subtotal_minor - taken_off, redemption.confirmed)) is not None
     ]
     voids = []
     for redemption, back in paid_back:
-        _release_until(back.completed_at, order, books)
-        voids.append(void(redemption, back.completed_at, cancellation.reason, cancellation.release, books))
-        redemption.confirmed_at = back.covers_until
+        _release_until(back.completed, order, books)
+        by, at = back.covers_until, back.completed.known_at
+        voids.append(void(redemption, at, by, cancellation.reason, cancellation.release, books))
     return tuple(voids)
 
 
-def _release_until(moment: datetime, order: OrderBook, books: Books) -> None:
-    if order.reserved_at is not None and order.reserved_at <= moment:
+def _release_until(moment: Moment, order: OrderBook, books: Books) -> None:
+    if order.reserved_at is not None and not is_later(Moment(order.reserved_at, order.reserved_at, OWN_CLOCK), moment):
         release(order, books)
 
 

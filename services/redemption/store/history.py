@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.redemption.domain.books import HeldCode, OrderBook, Redemption, Refund
+from services.redemption.domain.moments import Moment
 from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
 
 READ_ORDERS = """
-SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_reason, d.has_refunds, d.reservation_id, d.reserved_at,
-       d.reserved_until
+SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_claimed_at, d.cancel_clock, d.cancel_reason,
+       d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_reason, d.has_refunds, d.reservation_id, d.reserved_at,
-           d.reserved_until
+    SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_claimed_at, d.cancel_clock, d.cancel_reason,
+           d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until
     FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
 """
 # The columns are the members of Redemption, in their order.
@@ -23,14 +24,14 @@ SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon
        d.customer_key, d.discount_type, d.percent_hundredths, d.amount_minor, d.discount_minor, d.currency,
        d.subtotal_minor, d.commission_hundredths, d.commission_minor, d.discount_ends_at, d.release_policy,
        d.release_until, d.occurred_at, d.confirmed_at, d.is_counted, d.voided_at, d.void_reason,
-       d.terms
+       d.terms, d.claimed_at, d.clock
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT r.id, r.program_id, r.order_ref, r.canonical, r.code, r.code_id, r.coupon_id, r.partner_id, r.customer_id,
            r.customer_key, r.discount_type, r.percent_hundredths, r.amount_minor, r.discount_minor, r.currency,
            r.subtotal_minor, r.commission_hundredths, r.commission_minor, r.discount_ends_at, r.release_policy,
            r.release_until, r.occurred_at, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason, r.terms,
-           r.decided_at
+           r.claimed_at, r.clock, r.decided_at
     FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
 ORDER BY d.decided_at, d.canonical
 """
@@ -44,10 +45,10 @@ CROSS JOIN LATERAL (
     FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
 """
 READ_REFUNDS = """
-SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.occurred_at
+SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.occurred_at, r.claimed_at, r.clock
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.occurred_at FROM refunds f
+    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.occurred_at, f.claimed_at, f.clock FROM refunds f
     WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
 ORDER BY r.occurred_at, r.id
 """
@@ -78,7 +79,9 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
     for row in await connection.fetch(READ_ORDERS, *keys):
         key = row["program_id"], row["order_ref"]
         books[key] = OrderBook(
-            row["cancelled_at"],
+            _moment(row["cancelled_at"], row["cancel_claimed_at"], row["cancel_clock"])
+            if row["cancelled_at"]
+            else None,
             row["cancel_reason"],
             row["reservation_id"],
             row["reserved_at"],
@@ -111,10 +114,15 @@ async def _read_refunds(
     keys = [order[0] for order in with_refunds], [order[1] for order in with_refunds]
     found: dict[OrderKey, list[Refund]] = {}
     for row in await connection.fetch(READ_REFUNDS, *keys):
-        refund = Refund(row["id"], row["amount_minor"], row["occurred_at"])
+        happened = _moment(row["occurred_at"], row["claimed_at"], row["clock"])
+        refund = Refund(row["id"], row["amount_minor"], happened)
         found.setdefault((row["program_id"], row["order_ref"]), []).append(refund)
     for key, refunds in found.items():
         books[key].refunds = tuple(refunds)
+
+
+def _moment(known_at: datetime, claimed_at: datetime | None, clock: str | None) -> Moment:
+    return Moment(claimed_at or known_at, known_at, clock)
 
 
 async def find_reservations(

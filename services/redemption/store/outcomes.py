@@ -17,15 +17,15 @@ from shared.events.envelope import OutboxEvent
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($29::uuid[], $30::int[], $31::bigint[], $32::int[], $33::timestamptz[])
+    SELECT * FROM unnest($31::uuid[], $32::int[], $33::bigint[], $34::int[], $35::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($34::uuid[], $35::int[], $36::bigint[], $37::int[], $38::timestamptz[], $39::boolean[],
-                         $40::text[], $41::bigint[], $42::text[], $43::bigint[])
+    SELECT * FROM unnest($36::uuid[], $37::int[], $38::bigint[], $39::int[], $40::timestamptz[], $41::boolean[],
+                         $42::text[], $43::bigint[], $44::text[], $45::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -33,28 +33,31 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($44::uuid[], $45::text[], $46::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($46::uuid[], $47::text[], $48::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $47) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $49) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
+                         claimed_at, clock,
                          decided_at)
-SELECT r.*, $28
+SELECT r.*, $30
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
-            $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[]) AS r
+            $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
+            $29::text[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r
-SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason
-FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[])
-    AS u (id, confirmed_at, is_counted, voided_at, void_reason)
+SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason,
+    claimed_at = u.claimed_at, clock = u.clock
+FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[], $6::timestamptz[], $7::text[])
+    AS u (id, confirmed_at, is_counted, voided_at, void_reason, claimed_at, clock)
 WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND r.voided_at IS NULL
 """
 WRITE_LIMITS = """
@@ -71,16 +74,18 @@ FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])
 # What was touched is looked at again when that is long ago; see `store.retention`.
 WRITE_ORDERS = """
 INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
-                    reservation_id, reserved_at, reserved_until)
-SELECT u.program_id, u.order_ref, $9, $9, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
-       u.reserved_at, u.reserved_until
+                    reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock)
+SELECT u.program_id, u.order_ref, $11, $11, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
+       u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock
 FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[], $7::timestamptz[],
-            $8::timestamptz[])
-    AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until)
+            $8::timestamptz[], $9::timestamptz[], $10::text[])
+    AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until,
+          cancel_claimed_at, cancel_clock)
 ON CONFLICT (program_id, order_ref) DO UPDATE
 SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
     reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
-    reserved_until = excluded.reserved_until, touched_at = excluded.touched_at
+    reserved_until = excluded.reserved_until, touched_at = excluded.touched_at,
+    cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock
 """
 # The two arrays are no join, as for holds.
 DELETE_IDLE_ORDERS = """
@@ -101,8 +106,10 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::
                      $8::text[], $9::bigint[], $10::text[])
 """
 INSERT_REFUNDS = """
-INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, recorded_at)
-SELECT r.*, $7 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[]) AS r
+INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, recorded_at)
+SELECT r.*, $9
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+            $8::text[]) AS r
 """
 INSERT_REJECTIONS = """
 INSERT INTO rejections (id, program_id, order_ref, code, code_id, reason, detail, source, event_id, occurred_at,
@@ -149,6 +156,8 @@ class RefundRow(NamedTuple):
     amount_minor: int
     reason: str | None
     occurred_at: datetime
+    claimed_at: datetime
+    clock: str | None
 
 
 class RejectionRow(NamedTuple):
@@ -193,8 +202,10 @@ async def insert_redemptions(
 
 async def update_redemptions(connection: Connection, redemptions: Collection[Redemption]) -> None:
     """Write what became of redemptions; one that is voided stays as it is."""
-    rows = [(r.id, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason) for r in redemptions]
-    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 5))
+    rows = [
+        (r.id, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason, r.claimed_at, r.clock) for r in redemptions
+    ]
+    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 7))
 
 
 async def write_limits(
@@ -217,16 +228,18 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
     rows = [
         (
             *key,
-            book.cancelled_at,
+            book.cancelled.known_at if book.cancelled else None,
             book.cancel_reason,
             bool(book.refunds),
             book.reservation_id,
             book.reserved_at,
             book.reserved_until,
+            book.cancelled.claimed_at if book.cancelled else None,
+            book.cancelled.clock if book.cancelled else None,
         )
         for key, book in orders.items()
     ]
-    await connection.execute(WRITE_ORDERS, *_columns(rows, 8), now)
+    await connection.execute(WRITE_ORDERS, *_columns(rows, 10), now)
     await connection.execute(DELETE_HOLDS, [key[0] for key in orders], [key[1] for key in orders])
     holds = [
         (

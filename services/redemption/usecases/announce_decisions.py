@@ -50,6 +50,7 @@ class Written:
     rejections: list[RejectionRow] = field(default_factory=list)
     events: list[OutboxEvent] = field(default_factory=list)
     refused: list[tuple[Purchase, Refused]] = field(default_factory=list)
+    unheeded: list[tuple[Cancellation, str]] = field(default_factory=list)
 
 
 def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetime, written: Written) -> None:
@@ -110,6 +111,8 @@ def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: 
     """Add the rows and events of redemptions that were taken back."""
     written.voids.extend(cancelled.voids)
     written.events.extend(_voided(void, ask.traceparent, was_counted=True, now=now) for void in cancelled.voids)
+    if isinstance(ask, Cancellation) and (said := cancelled.notice) is not None:
+        written.unheeded.append((ask, said))
     if isinstance(ask, Cancellation) and cancelled.refund is not None:
         written.refunds.append(
             RefundRow(
@@ -118,7 +121,9 @@ def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: 
                 ask.order_ref,
                 cancelled.refund.amount_minor,
                 ask.reason,
-                cancelled.refund.occurred_at,
+                cancelled.refund.happened.known_at,
+                cancelled.refund.happened.claimed_at,
+                cancelled.refund.happened.clock,
             )
         )
 

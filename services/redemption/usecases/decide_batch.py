@@ -267,6 +267,15 @@ def report(written: Written) -> None:
     RESERVATIONS.inc(len(written.reserved))
     for void in written.voids:
         REDEMPTIONS_VOIDED.labels(str(void.is_released).lower()).inc()
+    for ask, said in written.unheeded:
+        get_logger().info(
+            "nothing_taken_back",
+            program_id=str(ask.program_id),
+            order_ref=ask.order_ref,
+            occurred_at=ask.happened.claimed_at.isoformat(),
+            notice=said,
+            **trace_facts(ask.traceparent),
+        )
     for purchase, refused in written.refused:
         REDEMPTIONS_REJECTED.labels(refused.reason).inc()
         get_logger().info(

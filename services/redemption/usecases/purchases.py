@@ -21,6 +21,9 @@ def purchase_of(
     order: Order | None,
     reservation_id: str | None = None,
     traceparent: str | None = None,
+    *,
+    claimed_at: datetime | None = None,
+    clock: str = "",
 ) -> Purchase:
     """Return the purchase. What a checkout leaves out is unknown; a reservation that cannot be one is none."""
     return Purchase(
@@ -36,6 +39,8 @@ def purchase_of(
         tuple(_line(item) for item in order.items) if order and order.items is not None else None,
         _id(reservation_id) if reservation_id is not None else None,
         traceparent=traceparent,
+        claimed_at=claimed_at,
+        clock=clock,
     )
 
 

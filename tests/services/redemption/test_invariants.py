@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.redemption.app import open_database
 from services.redemption.domain.decision import Redeemed, Reserved
+from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Cancellation, HoldRequest, VoidRequest
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch
@@ -192,9 +193,9 @@ class Shopping(RuleBasedStateMachine):
     def _ask(self, kind: str, order: int, codes: list[int], moment: datetime) -> Ask | None:
         ref = f"order-{order}"
         if kind == "cancel":
-            return Cancellation(new_id(), self.program, ref, moment)
+            return Cancellation(new_id(), self.program, ref, moment, clock=OWN_CLOCK)
         if kind == "refund":
-            return Cancellation(new_id(), self.program, ref, moment, amount_minor=REFUND)
+            return Cancellation(new_id(), self.program, ref, moment, amount_minor=REFUND, clock=OWN_CLOCK)
         if kind == "void":
             row = self.runner.run(self._standing(ref, f"C{codes[0]}"))
             return VoidRequest(self.program, ref, row, moment) if row else None
@@ -207,6 +208,7 @@ class Shopping(RuleBasedStateMachine):
             moment,
             CUSTOMERS[customer(order)],
             ORDER,
+            clock=OWN_CLOCK,
         )
         if kind == "reserve":
             return HoldRequest(purchase, new_id(), self.now + 30 * SECOND)
