@@ -146,10 +146,7 @@ def other_passwords(stack: Stack) -> None:
     variables += [f"{name.upper()}_BROKER_PASSWORD" for name in (*SERVICES, "checkout", "operator")]
     own = dict.fromkeys(variables, HARD_PASSWORD)
     own |= {"CODES_SECRET_KEY": "C" * 43 + "=", "WEBHOOKS_SECRET_KEY": "W" * 43 + "="}
-    old_keys = {
-        name: stack.compose("exec", "-T", service, "printenv", name).strip()
-        for service, name in (("codes", "CODES_SECRET_KEY"), ("webhooks", "WEBHOOKS_SECRET_KEY"))
-    }
+    old_key = stack.compose("exec", "-T", "webhooks", "printenv", "WEBHOOKS_SECRET_KEY").strip()
     own["RABBITMQ_DEFINITIONS"] = "./definitions.json"
     stack.compose("down")
     _write_env(stack, own)
@@ -175,7 +172,7 @@ def other_passwords(stack: Stack) -> None:
     stack.refused("up", "-d", "--wait")
     stack.must_say("webhooks", '"variable":"WEBHOOKS_SECRET_KEY"')
     say("a key that opens no secret is refused with a line that names WEBHOOKS_SECRET_KEY")
-    own |= {name: f"{own[name]},{old}" for name, old in old_keys.items()}
+    own["WEBHOOKS_SECRET_KEY"] += f",{old_key}"
     _write_env(stack, own)
     stack.compose("up", "-d", "--wait")
     say("production with passwords of all characters on the volumes of development: up")

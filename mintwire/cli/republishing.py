@@ -19,6 +19,8 @@ from shared.broker.topology import replay_exchange
 from shared.events.envelope import OutboxEvent
 
 _PATIENCE_SECONDS = 60.0
+# A broker that was never there is told of sooner.
+_FIRST_PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.5
 _TELL_SECONDS = 5.0
 
@@ -49,11 +51,11 @@ class Republishing:
     async def publish(self, batch: Sequence[Published]) -> None:
         """Publish a batch until all of it is confirmed, and take as long as the rate says.
 
-        Raises `BrokerUnavailable` when for a minute nothing was confirmed.
+        Raises `BrokerUnavailable` when for a minute nothing was confirmed, or for ten seconds at the very beginning.
         """
         started = time.monotonic()
         self._waiting = batch
-        patient_until = started + _PATIENCE_SECONDS
+        patient_until = started + (_PATIENCE_SECONDS if self.counts else _FIRST_PATIENCE_SECONDS)
         while self._waiting:
             confirmed = await self._send(self._waiting)
             self.counts.update(each.event.type for each in self._waiting if each.event.id in confirmed)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,16 +54,17 @@ def hostile_messages(
     # Whole messages are put together of parts made before: to make each of them anew takes many times as long.
     headers, properties = _heads(number)
     bodies = [*_distinct(_bodies(events), 1000, number), b"[" + b"1," * 131_072 + b"1]"]
-    message = st.builds(
-        _put_together,
-        _one_of(bodies),
-        _one_of(headers),
-        _one_of(properties),
-        st.integers(0, 10**6),
-    )
-    return _generated(
-        st.builds(lambda made, way: Sent(made, *way), message, _one_of(_distinct(ways_in, 200, number))), count, number
-    )
+    found_ways = _distinct(ways_in, 200, number)
+    chance = random.Random(number)  # noqa: S311 - to be the same for the same number
+    return [
+        Sent(
+            _put_together(
+                chance.choice(bodies), chance.choice(headers), chance.choice(properties), chance.randrange(10**6)
+            ),
+            *chance.choice(found_ways),
+        )
+        for _ in range(count)
+    ]
 
 
 @cache

@@ -31,9 +31,11 @@ INSERT_PARTNER = """
 INSERT INTO partners (id, program_id, name, email, email_canonical, status, code_prefix, support_email,
                       created_at, updated_at, first_name, last_name, metadata, quota_low_threshold)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)
-ON CONFLICT (program_id, translate(code_prefix, 'OIL', '011')) WHERE archived_at IS NULL AND NOT has_shared_prefix
-    DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id
+"""
+IS_EMAIL_TAKEN = """
+SELECT EXISTS (SELECT 1 FROM partners WHERE program_id = $1 AND email_canonical = $2 AND archived_at IS NULL)
 """
 FIND_PARTNER = """
 SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
@@ -92,23 +94,25 @@ async def is_prefix_taken(connection: Connection, partner: Partner) -> bool:
 async def insert_partner(connection: Connection, partner: Partner) -> bool:
     """Write a partner; False if its prefix is taken. Raises EmailTaken."""
     email = canonical_email(partner.email) if partner.email else None
-    with _translated():
-        found = await connection.fetchval(
-            INSERT_PARTNER,
-            partner.id,
-            partner.program_id,
-            partner.name,
-            partner.email,
-            email,
-            partner.status,
-            partner.prefix,
-            partner.support_email,
-            partner.created_at,
-            partner.first_name,
-            partner.last_name,
-            orjson.dumps(partner.metadata).decode(),
-            partner.quota_low_threshold,
-        )
+    # Of two that come at once, either index on prefixes may be the one that finds the other.
+    found = await connection.fetchval(
+        INSERT_PARTNER,
+        partner.id,
+        partner.program_id,
+        partner.name,
+        partner.email,
+        email,
+        partner.status,
+        partner.prefix,
+        partner.support_email,
+        partner.created_at,
+        partner.first_name,
+        partner.last_name,
+        orjson.dumps(partner.metadata).decode(),
+        partner.quota_low_threshold,
+    )
+    if found is None and email and await connection.fetchval(IS_EMAIL_TAKEN, partner.program_id, email):
+        raise EmailTaken
     return found is not None
 
 

@@ -17,7 +17,8 @@ from shared.database.pool import Connection
 from shared.faults import TransientFault
 from shared.idempotency import Answer, Once
 
-_ATTEMPTS = 10
+# Each lost to another one that was made meanwhile.
+_ATTEMPTS = 30
 
 
 @dataclass(frozen=True, slots=True)

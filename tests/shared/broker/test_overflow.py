@@ -74,14 +74,17 @@ async def all_letters(
 ) -> dict[str, dead.DeadMessage]:
     """Take every letter out as an operator would, round by round, until none comes back."""
     found: dict[str, dead.DeadMessage] = {}
+    empty_looks = 0
     while True:
-        # A queue tells how long it is a moment late, so what was listed is what is removed.
+        # A queue tells how long it is a moment late, so what was listed is what is removed, and one look is not enough.
         listed = await dead.list_dead(url, QUEUE, limit=10_000)
         found |= {letter.key: letter for letter in listed}
         await dead.purge(url, QUEUE, choice=dead.chosen({letter.key for letter in listed}))
-        if not await broker.count(DEAD) and not await table.count():
+        empty_looks = 0 if listed or await broker.count(DEAD) or await table.count() else empty_looks + 1
+        if empty_looks == 3:
             return found
         await until_it_works(overflow)
+        await asyncio.sleep(0.1)
 
 
 async def until_it_works(overflow: Overflow) -> None:
