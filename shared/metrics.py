@@ -155,6 +155,11 @@ WEBHOOK_PAUSES = Gauge(
     "Endpoints that are not sent to, by reason: owner, secret_unreadable, breaker, retry_after, or disabled_ with why.",
     ["reason"],
 )
+WEBHOOK_CERTIFICATES = Gauge(
+    "mintwire_webhook_certificates",
+    "Endpoints whose client certificate has expired or expires soon: expired, 1_day, 7_days, 30_days.",
+    ["within"],
+)
 WEBHOOKS_RESTATED = Counter(
     "mintwire_webhooks_restated_total", "Stored bodies that were made anew because they showed partners too much."
 )

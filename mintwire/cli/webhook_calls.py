@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from mintwire.cli.client import address
 from mintwire.cli.config import Target
+from mintwire.cli.output import Misused
 
 AsProgram = Annotated[
     bool, Parameter(name="--program", negative=(), help="As the program, whose key sees all its partners' endpoints.")
@@ -27,3 +29,21 @@ def path(target: Target, *parts: str) -> str:
 def key_of(target: Target, is_program: bool) -> str:
     """Return the key to call with."""
     return target.program_key if is_program else target.partner_key
+
+
+def read_file(name: str) -> str:
+    """Return the text of a file that a command is given. Raises Misused."""
+    try:
+        return Path(name).read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misused(f"{name} cannot be read: {error}") from error
+
+
+def tls_members(certificate: str | None, key: str | None, bundle: str | None) -> dict[str, object]:
+    """Return what the API takes of the files of a client certificate, its key and a CA bundle. Raises Misused."""
+    if (certificate is None) != (key is None):
+        raise Misused("--client-certificate and --client-key go together")
+    members: dict[str, object] = {} if bundle is None else {"ca_bundle": read_file(bundle)}
+    if certificate is not None and key is not None:
+        members["client_certificate"] = {"certificate": read_file(certificate), "key": read_file(key)}
+    return members

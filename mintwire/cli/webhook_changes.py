@@ -11,7 +11,7 @@ from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
 from mintwire.cli.members import Flag, Many, Set, assigned
 from mintwire.cli.output import AsJSON, Misused, command, show
-from mintwire.cli.webhook_calls import AsProgram, Format, key_of, path
+from mintwire.cli.webhook_calls import AsProgram, Format, key_of, path, tls_members
 
 
 @command
@@ -39,6 +39,9 @@ async def change(
     no_rate_limit: Annotated[bool, Flag] = False,
     ordering: Annotated[Literal["none", "key", "strict"] | None, Parameter(negative=())] = None,
     on_exhausted: Annotated[Literal["skip", "block"] | None, Parameter(negative=())] = None,
+    client_certificate: str | None = None,
+    client_key: str | None = None,
+    ca_bundle: str | None = None,
     set_: Set = None,
     program: AsProgram = False,
     as_json: AsJSON = False,
@@ -48,6 +51,8 @@ async def change(
     Example: mintwire webhook change 0192… --url https://shop.example/new --rate-limit-per-second 20
 
     Example: mintwire webhook change 0192… --set 'schedule=[5, 60, 600]'
+
+    Example: mintwire webhook change 0192… --client-certificate client.pem --client-key client.key
 
     Parameters
     ----------
@@ -73,6 +78,13 @@ async def change(
         `key`: in order per key; `strict`: one after the other.
     on_exhausted
         Whether a dead letter holds up what is behind it in order.
+    client_certificate
+        The file, in PEM, of the certificate by which the receiver knows us; `--set client_certificate=null` takes it
+        away.
+    client_key
+        The file of its private key, in PEM and without a password.
+    ca_bundle
+        The file, in PEM, of the authorities that are trusted to vouch for the receiver, instead of the public ones.
     """
     if no_rate_limit and rate_limit_per_second is not None:
         raise Misused("name either --rate-limit-per-second or --no-rate-limit")
@@ -89,6 +101,7 @@ async def change(
         ordering=ordering,
         on_exhausted=on_exhausted,
     )
+    body |= tls_members(client_certificate, client_key, ca_bundle)
     body |= ({"rate_limit_per_second": None} if no_rate_limit else {}) | assigned(set_)
     if not body:
         raise Misused("say what is to be changed; `mintwire webhook change --help` lists it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -20,7 +19,7 @@ from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
 from mintwire.cli.listening import Listener, stopped_by_signals, usual_name
 from mintwire.cli.output import AsJSON, Misused, command
-from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path
+from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path, read_file
 from mintwire.terminal import write_json, write_line
 
 app = App(name="webhook", help="Listen for webhooks, make, try and change endpoints, look into deliveries, send again.")
@@ -116,7 +115,7 @@ async def verify(
     """
     if (endpoint is None) == (secret is None):
         raise Misused("say with which key: --endpoint or --secret")
-    text = _read(body)
+    text = read_file(body)
     target = read_target()
     headers = {"webhook-id": webhook_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
     check = given(headers=headers, body=text, endpoint_id=endpoint, key=secret, tolerance_seconds=tolerance_seconds)
@@ -129,10 +128,3 @@ async def verify(
         for problem in found["problems"]:
             write_line(f"{problem['code']}: {problem['hint']}")
     return 0 if found["valid"] else 1
-
-
-def _read(name: str) -> str:
-    try:
-        return Path(name).read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misused(f"{name} cannot be read: {error}") from error

@@ -53,6 +53,8 @@ from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from services.webhooks.usecases.take_turns import TakeTurn
 from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases.warn_of_certificates import INTERVAL_SECONDS as WARN_SECONDS
+from services.webhooks.usecases.warn_of_certificates import WarnOfCertificates
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -129,6 +131,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             hub.task,
             secrets.task,
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
+            Periodic("warn_of_certificates", WARN_SECONDS, WarnOfCertificates(database, utc_now, relay.hand_over)),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             overflow.task,
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
@@ -231,7 +234,7 @@ def build_use_cases(
     changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
     take_turn = TakeTurn(database)
     return UseCases(
-        create_endpoint=CreateEndpoint(answer_once, urls, seal, new_id, hand_over),
+        create_endpoint=CreateEndpoint(answer_once, clock, urls, seal, new_id, hand_over),
         change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed, hand_over),
         archive_endpoint=ArchiveEndpoint(database, clock, changed, hand_over),
         read_endpoints=ReadEndpoints(database, clock, seal),

@@ -21,6 +21,7 @@ from shared.events.redemption import (
     CouponExhaustedV1,
 )
 from shared.events.webhooks import (
+    WebhookCertificateExpiringV1,
     WebhookDeliveryDeadV1,
     WebhookDeliveryFailingV1,
     WebhookDeliveryRecoveredV1,
@@ -71,6 +72,7 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
         WebhookReplayCompletedV1,
         WebhookSecretUnreadableV1,
         WebhookSecretReadableV1,
+        WebhookCertificateExpiringV1,
     ),
 }
 

@@ -159,6 +159,20 @@ class WebhookSecretReadableV1(_EndpointEvent):
     version: ClassVar[int] = 1
 
 
+class WebhookCertificateExpiringV1(_EndpointEvent):
+    """The client certificate of an endpoint expires before long, or has: told 30 days, 7 days and a day ahead.
+
+    `days_left` are whole days.
+    """
+
+    type: ClassVar[str] = "webhook.certificate_expiring"
+    version: ClassVar[int] = 1
+
+    expires_at: EventTime
+    days_left: int
+    fingerprint_sha256: ShortText
+
+
 class WebhookDeliveryFailingV1(_DeliveryEvent):
     """Four attempts of a delivery have failed, by the usual schedule over 35 minutes; it is tried further."""
 

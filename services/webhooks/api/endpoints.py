@@ -19,6 +19,7 @@ from services.webhooks.api.shapes import (
     shown_data,
 )
 from services.webhooks.domain.addresses import MAX_URL_LENGTH
+from services.webhooks.domain.certificates import LONGEST_CHAIN_BYTES, LONGEST_KEY_BYTES, CertificatePair
 from services.webhooks.domain.endpoints import (
     DEFAULT_IN_FLIGHT,
     DEFAULT_TIMEOUT,
@@ -74,7 +75,14 @@ _AUTH_MEMBERS: Final[Mapping[AuthType, tuple[str, ...]]] = {
     "authorization": ("scheme", "token"),
     "header": ("name", "value"),
 }
-_NULLABLE: Final = frozenset({"uid", "description", "auth", "rate_limit_per_second", "schedule"})
+_Bundle = Annotated[str, Field(min_length=1, max_length=LONGEST_CHAIN_BYTES)]
+_BUNDLE_TEXT: Final = (
+    "PEM: the authorities that may vouch for the receiver's certificate, instead of the public ones; for a receiver "
+    "whose certificate is of an authority of your own."
+)
+_NULLABLE: Final = frozenset(
+    {"uid", "description", "auth", "client_certificate", "ca_bundle", "rate_limit_per_second", "schedule"}
+)
 
 
 class AuthTerms(RequestModel):
@@ -106,6 +114,21 @@ class AuthTerms(RequestModel):
         return Auth(self.type, name, self.password or self.token or self.value or "")
 
 
+class CertificateTerms(RequestModel):
+    """A client certificate, by which the receiver knows us when it asks for one in the TLS handshake (mTLS)."""
+
+    certificate: Annotated[str, Field(min_length=1, max_length=LONGEST_CHAIN_BYTES)] = Field(
+        description="PEM: the certificate first, then the intermediate ones."
+    )
+    key: Annotated[str, Field(min_length=1, max_length=LONGEST_KEY_BYTES)] = Field(
+        description="PEM: its private key, without a password. Encrypted at rest and never shown."
+    )
+
+    def to_pair(self) -> CertificatePair:
+        """Return it as the domain has it."""
+        return CertificatePair(self.certificate, self.key)
+
+
 class EndpointCreation(RequestModel):
     """An endpoint to be made. It is active at once unless it is to begin otherwise."""
 
@@ -124,6 +147,8 @@ class EndpointCreation(RequestModel):
     )
     headers: _Headers = Field(default_factory=dict, description="Headers to be sent beside ours.")
     auth: AuthTerms | None = None
+    client_certificate: CertificateTerms | None = None
+    ca_bundle: _Bundle | None = Field(None, description=_BUNDLE_TEXT)
     timeout_seconds: _Timeout = DEFAULT_TIMEOUT
     max_in_flight: _InFlight = Field(DEFAULT_IN_FLIGHT, description="How many POSTs may be under way at once.")
     rate_limit_per_second: _Rate | None = Field(None, description="How many POSTs begin in any second at most.")
@@ -146,6 +171,8 @@ class EndpointChange(RequestModel):
     signing: Signing | None = None
     headers: _Headers | None = None
     auth: AuthTerms | None = None
+    client_certificate: CertificateTerms | None = None
+    ca_bundle: _Bundle | None = Field(None, description=_BUNDLE_TEXT)
     timeout_seconds: _Timeout | None = None
     max_in_flight: _InFlight | None = None
     rate_limit_per_second: _Rate | None = None
@@ -197,6 +224,8 @@ async def create(request: Request) -> web.StreamResponse:
         secret=body.secret,
         headers=body.headers,
         auth=None if body.auth is None else body.auth.to_auth(),
+        client_certificate=None if body.client_certificate is None else body.client_certificate.to_pair(),
+        ca_bundle=body.ca_bundle,
         timeout_seconds=body.timeout_seconds,
         max_in_flight=body.max_in_flight,
         rate_limit_per_second=body.rate_limit_per_second,
@@ -238,6 +267,8 @@ async def change(request: Request) -> web.StreamResponse:
             raise invalid_field(name, f"The {name} field must not be null.")
     if body.auth is not None:
         changes["auth"] = body.auth.to_auth()
+    if body.client_certificate is not None:
+        changes["client_certificate"] = body.client_certificate.to_pair()
     endpoint_id = request.path_id("endpoint_id")
     return _answer(await use_cases(request).change_endpoint(owner(request), endpoint_id, changes, versions(request)))
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 from services.webhooks.domain.advice import AdviceCode, advise
+from services.webhooks.domain.certificates import ShownCertificate
 from services.webhooks.domain.deliveries import (
     DeadLetter,
     Delivery,
@@ -43,6 +44,17 @@ class AuthData(ResponseModel):
     name: str | None
 
 
+class CertificateData(ResponseModel):
+    """A certificate, without its key."""
+
+    subject: str
+    issuer: str
+    serial_number: str
+    fingerprint_sha256: str
+    not_before: str
+    expires_at: str
+
+
 class EndpointData(ResponseModel):
     """An endpoint. `resume_at` is set while the receiver is left alone: it asked for rest, or failed too often."""
 
@@ -58,6 +70,8 @@ class EndpointData(ResponseModel):
     partner_id: str | None
     headers: dict[str, str]
     auth: AuthData | None
+    client_certificate: CertificateData | None
+    ca_bundle: list[CertificateData] | None
     timeout_seconds: int
     max_in_flight: int
     rate_limit_per_second: int | None
@@ -252,6 +266,8 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
         partner_id=None if endpoint.partner_id is None else str(endpoint.partner_id),
         headers=dict(endpoint.headers),
         auth=None if endpoint.auth is None else AuthData(type=endpoint.auth.type, name=endpoint.auth.name),
+        client_certificate=None if endpoint.client_certificate is None else _certificate(endpoint.client_certificate),
+        ca_bundle=None if endpoint.ca_bundle is None else [_certificate(each) for each in endpoint.ca_bundle],
         timeout_seconds=endpoint.timeout_seconds,
         max_in_flight=endpoint.max_in_flight,
         rate_limit_per_second=endpoint.rate_limit_per_second,
@@ -263,6 +279,17 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
         resume_at=_time(endpoint.resume_at),
         created_at=format_microseconds(endpoint.created_at),
         updated_at=format_microseconds(endpoint.updated_at),
+    )
+
+
+def _certificate(shown: ShownCertificate) -> CertificateData:
+    return CertificateData(
+        subject=shown.subject,
+        issuer=shown.issuer,
+        serial_number=shown.serial_number,
+        fingerprint_sha256=shown.fingerprint_sha256,
+        not_before=format_microseconds(shown.not_before),
+        expires_at=format_microseconds(shown.expires_at),
     )
 
 

@@ -36,13 +36,16 @@ TEXTS: Final[Mapping[AdviceCode, str]] = {
     "open_port": "Nothing listens there: start the receiver, and check the host and the port of the URL.",
     "open_firewall": "Nothing answers there: let our connections through the receiver's firewall.",
     "check_certificate": (
-        "TLS failed: serve a valid certificate for this host with its whole chain, by TLS 1.2 or newer."
+        "TLS failed: serve a valid certificate for this host with its whole chain, by TLS 1.2 or newer, or set the "
+        "endpoint's ca_bundle if it is of an authority of your own. If the receiver asks for a client certificate, set "
+        "client_certificate to one that it knows and that has not expired."
     ),
     "answer_sooner": (
         "The receiver took too long: answer with 2xx first and work afterwards, or raise timeout_seconds (30 at most)."
     ),
     "keep_connection_open": (
-        "The connection ended before an answer came: look for a crash, or for a proxy that ends connections early."
+        "The connection ended before an answer came: look for a crash, for a proxy that ends connections early, or for "
+        "a client certificate that the receiver asks for."
     ),
     "speak_http": "What answered is no HTTP server: check the port of the URL.",
     "register_final_url": "Redirects are not followed: register the URL that this one leads to.",

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from services.webhooks.domain import schedule
 from services.webhooks.domain.bodies import content_type
+from services.webhooks.domain.certificates import TLSTerms
 from services.webhooks.domain.endpoints import DisabledReason, Endpoint
 from services.webhooks.domain.headers import Auth
 from services.webhooks.domain.secrets import SecretKind
@@ -88,6 +89,7 @@ class Outgoing:
     sequence: int | None = None
     secret_headers: tuple[str, ...] = ()
     traceparent: str | None = None
+    tls: TLSTerms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Target:
     auth: Auth | None = None
     is_archived: bool = False
     missing: SecretKind | None = None
+    tls: TLSTerms | None = None
 
     @property
     def steps(self) -> Sequence[int]:
@@ -141,6 +144,7 @@ class Target:
             sequence,
             secret_headers,
             traceparent,
+            self.tls,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
+from services.webhooks.domain.certificates import CertificatePair, ShownCertificate
 from services.webhooks.domain.errors import InvalidField
 from services.webhooks.domain.event_types import is_operational, subscribes
 from services.webhooks.domain.headers import Auth, AuthType
@@ -80,6 +81,8 @@ class EndpointDraft(Terms):
     """An endpoint as asked for; `secret` is the caller's own key, if any."""
 
     auth: Auth | None = None
+    client_certificate: CertificatePair | None = None
+    ca_bundle: str | None = None
     partner_id: uuid.UUID | None = None
     secret: str | None = None
 
@@ -96,6 +99,8 @@ class Endpoint(Terms):
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
     auth: ShownAuth | None = None
+    client_certificate: ShownCertificate | None = None
+    ca_bundle: tuple[ShownCertificate, ...] | None = None
     disabled_reason: DisabledReason | None = None
     paused_until: datetime | None = None
     resume_at: datetime | None = None
@@ -177,11 +182,12 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many endpoints there are: by state, by breaker, and of those that are not sent to by the reason for that."""
+    """How many endpoints there are: by state, by breaker, by why nothing is sent, by when certificates expire."""
 
     states: Counter[str]
     breakers: Counter[str]
     pauses: Counter[str]
+    certificates: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ SHOWN: Final[Mapping[str, Members]] = {
     "quota.low": _members("program_id", "partner_id", "codes_remaining", "threshold"),
     "quota.exhausted": _members("program_id", "partner_id"),
     TEST: _members("partner_id", "message"),
+    "webhook.certificate_expiring": _members(
+        *(*_ENDPOINT, "uid", "occurred_at", "expires_at", "days_left", "fingerprint_sha256")
+    ),
     "webhook.delivery_dead": _members(*_DELIVERY, "reason", "attempts", "last_status", "died_at"),
     "webhook.delivery_failing": _members(*_DELIVERY, "attempts", "last_status", "last_error_code", "next_attempt_at"),
     "webhook.delivery_recovered": _members(*_DELIVERY, "attempts", "recovered_at"),

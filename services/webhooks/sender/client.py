@@ -12,7 +12,9 @@ import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 
 from services.webhooks.domain.addresses import Reach, URLRefused
+from services.webhooks.domain.certificates import TLSTerms
 from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, ErrorCode, Outgoing, printable
+from services.webhooks.sender.certificates import make_context
 from services.webhooks.sender.guard import (
     DIALLED,
     AddressRefused,
@@ -35,6 +37,7 @@ BODY_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 5.0
 _HEADERS: Final = {"User-Agent": "Mintwire-Webhooks/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
 _MASK: Final = "***"
+_REMEMBERED_CONTEXTS: Final = 500
 # What is kept of an answer's headers: for a look at what went wrong, not for an account.
 _KEPT_HEADERS: Final = 50
 _KEPT_HEADER_LENGTH: Final = 500
@@ -56,6 +59,7 @@ class Sender:
         self._names = names
         self._clock = clock
         self._ssl: ssl.SSLContext | bool = ssl_context or True
+        self._contexts: dict[TLSTerms, ssl.SSLContext] = {}
         self._sessions: dict[Reach, ClientSession] = {}
         self._exit = AsyncExitStack()
 
@@ -84,10 +88,11 @@ class Sender:
         headers = signed_headers(outgoing, int(started_at.timestamp()))
         try:
             checked = self._urls.check(outgoing.url)
+            trust = await self._trust(outgoing.tls)
             # Under load the POSTs of one turn of the loop take each step together, first all are signed and then all
             # are written. That takes a tenth less CPU than if each ran on: it seems that the code stays in the caches.
             await asyncio.sleep(0)
-            response = await self._request(checked, headers, outgoing, dial)
+            response = await self._request(checked, headers, outgoing, dial, trust)
             answered = time.perf_counter()
             await asyncio.sleep(0)
             status = response.status
@@ -120,22 +125,39 @@ class Sender:
             control=None if response is None else response.headers.get("webhook-delivery"),
         )
 
+    async def _trust(self, terms: TLSTerms | None) -> ssl.SSLContext | bool:
+        """Return what a connection is made with: the same object for the same terms, so that connections are kept."""
+        if terms is None:
+            return self._ssl
+        found = self._contexts.get(terms)
+        if found is None:
+            made = await asyncio.to_thread(make_context, terms)
+            if len(self._contexts) >= _REMEMBERED_CONTEXTS:
+                self._contexts.clear()
+            found = self._contexts.setdefault(terms, made)
+        return found
+
     async def _request(
-        self, checked: CheckedURL, headers: dict[str, str], outgoing: Outgoing, dial: Dial
+        self,
+        checked: CheckedURL,
+        headers: dict[str, str],
+        outgoing: Outgoing,
+        dial: Dial,
+        trust: ssl.SSLContext | bool,
     ) -> aiohttp.ClientResponse:
         session = self._sessions[checked.reach]
         headers = {**headers, "Host": checked.host}
         timeout = _timeout(outgoing.timeout_seconds)
         try:
             return await session.post(
-                checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout
+                checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout, ssl=trust
             )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if dial.has_dialled or not _is_silent(error):
                 raise
         # The receiver had closed an idle connection as we wrote to it; it has not seen the request.
         return await session.post(
-            checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout
+            checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout, ssl=trust
         )
 
     def _session(self, reach: Reach) -> ClientSession:
@@ -174,7 +196,8 @@ def classify(error: Exception) -> ErrorCode:
         return "blocked_address"
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
         return "blocked_address"
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+    # By TLS 1.3 a receiver refuses our certificate only after the handshake, as we read its answer.
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
         return "tls_failed"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "connect_timeout"

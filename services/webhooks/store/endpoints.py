@@ -17,6 +17,7 @@ from services.webhooks.domain.event_types import choices_with
 from services.webhooks.domain.headers import Auth
 from services.webhooks.domain.secrets import missing_secret
 from services.webhooks.domain.signature import SigningKey
+from services.webhooks.store.certificates import to_certificate, to_certificates, to_terms
 from services.webhooks.store.sealed import auth_place, key_place
 from shared.database.pool import Connection
 from shared.database.seal_forms import sealed
@@ -38,7 +39,7 @@ FIND_ENDPOINT = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
-       created_at, updated_at
+       created_at, updated_at, client_certificate, ca_certificates
 FROM endpoints
 WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND archived_at IS NULL
     AND (listens_until IS NULL) = NOT $4
@@ -47,7 +48,7 @@ LOCK_ENDPOINT = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
-       created_at, updated_at
+       created_at, updated_at, client_certificate, ca_certificates
 FROM endpoints
 WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND archived_at IS NULL
     AND (listens_until IS NULL) = NOT $4
@@ -57,7 +58,7 @@ READ_ENDPOINTS = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
-       created_at, updated_at
+       created_at, updated_at, client_certificate, ca_certificates
 FROM endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id DESC
 """
 # A partner has few; a program's are looked through a bounded number at a time. The last row, a mark, says that there
@@ -125,17 +126,23 @@ SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status
             WHEN secret_unreadable_since IS NOT NULL THEN 'secret_unreadable'
             WHEN resume_at > $1 AND breaker_trips > 0 THEN 'breaker'
             WHEN resume_at > $1 THEN 'retry_after' END AS pause,
+       CASE WHEN certificate_expires_at <= $1 THEN 'expired'
+            WHEN certificate_expires_at <= $1 + interval '1 day' THEN '1_day'
+            WHEN certificate_expires_at <= $1 + interval '7 days' THEN '7_days'
+            WHEN certificate_expires_at <= $1 + interval '30 days' THEN '30_days' END AS certificate,
        count(*)
-FROM (SELECT status, resume_at, breaker, disabled_reason, breaker_trips, listens_until, secret_unreadable_since
+FROM (SELECT status, resume_at, breaker, disabled_reason, breaker_trips, listens_until, secret_unreadable_since,
+             certificate_expires_at
       FROM endpoints WHERE archived_at IS NULL ORDER BY program_id, id LIMIT $2) AS live
-WHERE listens_until IS NULL GROUP BY 1, 2, 3
+WHERE listens_until IS NULL GROUP BY 1, 2, 3, 4
 """
 FIND_TARGETS = """
 SELECT e.id, e.program_id, e.partner_id, e.uid, e.url, e.event_types, e.format, e.signing, e.description, e.metadata,
        e.headers, e.auth, e.sealed_auth, e.status, e.disabled_reason, e.paused_until, e.timeout_seconds,
        e.max_in_flight, e.rate_limit_per_second, e.schedule, e.ordering, e.on_exhausted, e.resume_at, e.breaker,
        e.failing_since, e.last_success_at, e.last_failure_at, e.listens_until, e.version, e.created_at, e.updated_at,
-       e.archived_at, k.id AS key_id, k.algorithm, k.sealed_secret, k.expires_at
+       e.archived_at, e.client_certificate, e.client_chain, e.sealed_client_key, e.ca_certificates, e.ca_bundle,
+       k.id AS key_id, k.algorithm, k.sealed_secret, k.expires_at
 FROM endpoints e LEFT JOIN endpoint_keys k ON k.endpoint_id = e.id
 WHERE e.id = ANY($1::uuid[])
 ORDER BY e.id, k.id DESC
@@ -272,12 +279,14 @@ async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime)
 
 async def count_live(connection: Connection, now: datetime) -> Census:
     """Return how many live endpoints there are of each kind, among a bounded number; listeners are none of them."""
-    census = Census(Counter(), Counter(), Counter())
+    census = Census(Counter(), Counter(), Counter(), Counter())
     for row in await connection.fetch(COUNT_LIVE, now, MOST_COUNTED):
         census.states[row["state"]] += row["count"]
         census.breakers[row["breaker"]] += row["count"]
         if row["pause"] is not None:
             census.pauses[row["pause"]] += row["count"]
+        if row["certificate"] is not None:
+            census.certificates[row["certificate"]] += row["count"]
     return census
 
 
@@ -345,6 +354,8 @@ def _endpoint(row: Any) -> Endpoint:
         last_failure_at=row["last_failure_at"],
         listens_until=row["listens_until"],
         version=row["version"],
+        client_certificate=to_certificate(row["client_certificate"]),
+        ca_bundle=to_certificates(row["ca_certificates"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -355,13 +366,15 @@ def _target(rows: list[Any], seal: Seal) -> Target:
     endpoint = _endpoint(row)
     keys = [(each, _secret(each, seal)) for each in rows if each["key_id"] is not None]
     auth, has_auth = _auth(row, seal)
+    tls, has_tls = to_terms(row, seal)
     opened = [(each["algorithm"], secret is not None) for each, secret in keys]
     return Target(
         endpoint,
         tuple((SigningKey(each["algorithm"], secret), each["expires_at"]) for each, secret in keys if secret),
         auth,
         is_archived=row["archived_at"] is not None,
-        missing=missing_secret(endpoint.signing, opened, has_readable_auth=has_auth),
+        missing=missing_secret(endpoint.signing, opened, has_readable_auth=has_auth and has_tls),
+        tls=tls,
     )
 
 

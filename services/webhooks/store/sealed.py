@@ -14,8 +14,10 @@ from shared.database.sealing import Place, place
 LIST_SEALED = """
 SELECT e.id, e.program_id, e.partner_id, e.signing, e.sealed_auth, e.archived_at IS NOT NULL AS is_archived,
        e.secret_unreadable_since IS NOT NULL AS is_marked, e.auth IS NOT NULL AS has_auth, e.version,
+       e.sealed_client_key, e.client_certificate->>'fingerprint_sha256' AS fingerprint,
        k.id AS key_id, k.algorithm, k.sealed_secret
-FROM (SELECT id, program_id, partner_id, signing, auth, sealed_auth, archived_at, secret_unreadable_since, version
+FROM (SELECT id, program_id, partner_id, signing, auth, sealed_auth, archived_at, secret_unreadable_since, version,
+             sealed_client_key, client_certificate
       FROM endpoints WHERE id > $1 ORDER BY id LIMIT $2) AS e
 LEFT JOIN endpoint_keys k ON k.endpoint_id = e.id
 ORDER BY e.id, k.id DESC
@@ -23,6 +25,7 @@ ORDER BY e.id, k.id DESC
 # What somebody changes meanwhile stays as they left it.
 RENEW_KEY = "UPDATE endpoint_keys SET sealed_secret = $3 WHERE id = $1 AND sealed_secret = $2"
 RENEW_AUTH = "UPDATE endpoints SET sealed_auth = $3 WHERE id = $1 AND sealed_auth = $2"
+RENEW_CLIENT_KEY = "UPDATE endpoints SET sealed_client_key = $3 WHERE id = $1 AND sealed_client_key = $2"
 # What was changed since it was looked at is left to the next look. What another process could open lately is not told
 # of once more: then it is the process that lacks a key.
 MARK_UNREADABLE = """
@@ -58,6 +61,8 @@ class SealedEndpoint:
     signing: Signing
     has_auth: bool
     auth: bytes | None
+    client_key: bytes | None
+    fingerprint: str | None
     keys: tuple[SealedKey, ...]
     version: int
     is_archived: bool
@@ -81,6 +86,13 @@ def auth_place(program_id: uuid.UUID, partner_id: uuid.UUID | None, endpoint_id:
     return place("auth", program_id, partner_id, endpoint_id, first_form=endpoint_id.bytes)
 
 
+def client_key_place(
+    program_id: uuid.UUID, partner_id: uuid.UUID | None, endpoint_id: uuid.UUID, fingerprint: str
+) -> Place:
+    """Return where the key of a client certificate stands: with one certificate of one endpoint."""
+    return place("client key", program_id, partner_id, endpoint_id, fingerprint, first_form=endpoint_id.bytes)
+
+
 async def list_page(connection: Connection, after: uuid.UUID, limit: int) -> list[SealedEndpoint]:
     """Return up to `limit` endpoints in the order of their ids, archived ones and listeners too."""
     rows: dict[uuid.UUID, list[Any]] = {}
@@ -97,6 +109,11 @@ async def renew_key(connection: Connection, key_id: uuid.UUID, before: bytes, re
 async def renew_auth(connection: Connection, endpoint_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
     """Write what authenticates us to a receiver as it is sealed now."""
     await connection.execute(RENEW_AUTH, endpoint_id, before, renewed)
+
+
+async def renew_client_key(connection: Connection, endpoint_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
+    """Write the key of a client certificate as it is sealed now."""
+    await connection.execute(RENEW_CLIENT_KEY, endpoint_id, before, renewed)
 
 
 async def mark_unreadable(
@@ -129,6 +146,8 @@ def _endpoint(rows: list[Any]) -> SealedEndpoint:
         signing=first["signing"],
         has_auth=first["has_auth"],
         auth=first["sealed_auth"],
+        client_key=first["sealed_client_key"],
+        fingerprint=first["fingerprint"],
         keys=tuple(
             SealedKey(row["key_id"], row["algorithm"], row["sealed_secret"])
             for row in rows

@@ -21,10 +21,11 @@ from services.webhooks.domain.headers import Auth, check_auth, check_headers
 from services.webhooks.domain.signature import algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
-from services.webhooks.store import endpoints, queue, signing_keys
+from services.webhooks.store import certificates, endpoints, queue, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.close_endpoints import bury_waiting
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, vet_url
+from services.webhooks.usecases.read_certificates import bundle_of, certificate_of
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
@@ -66,6 +67,7 @@ class ChangeEndpoint:
         """
         if "url" in changes:
             await vet_url(self.urls, changes["url"])
+        changes = await self._read(changes)
         async with self.database.transaction() as connection:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
@@ -77,8 +79,7 @@ class ChangeEndpoint:
             changed = _changed(endpoint, changes, now)
             if "signing" in changes:
                 await self._prepare_keys(connection, changed, now)
-            if "auth" in changes:
-                await endpoints.set_auth(connection, endpoint, changes["auth"], self.seal)
+            await self._set_secrets(connection, endpoint, changes, now)
             if endpoint.status != "active" and changed.status == "active":
                 await endpoints.reset_health(connection, endpoint_id)
                 breaker: Breaker = "half_open" if endpoint.status == "disabled" else "closed"
@@ -99,6 +100,27 @@ class ChangeEndpoint:
         if until is not None and until <= self.clock():
             raise InvalidField("until", "must lie in the future")
         return await self(owner, endpoint_id, {"status": status, "paused_until": until})
+
+    async def _read(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the changes with their certificates read. Raises InvalidField."""
+        read = dict(changes)
+        if "client_certificate" in changes:
+            read["client_certificate"] = await certificate_of(changes["client_certificate"], self.clock())
+        if "ca_bundle" in changes:
+            read["ca_bundle"] = await bundle_of(changes["ca_bundle"])
+        return read
+
+    async def _set_secrets(
+        self, connection: Connection, endpoint: Endpoint, changes: Mapping[str, Any], now: datetime
+    ) -> None:
+        """Write what is kept beside the members that are shown."""
+        if "auth" in changes:
+            await endpoints.set_auth(connection, endpoint, changes["auth"], self.seal)
+        if "client_certificate" in changes:
+            made = changes["client_certificate"]
+            await certificates.set_certificate(connection, endpoint, made, self.seal, now)
+        if "ca_bundle" in changes:
+            await certificates.set_bundle(connection, endpoint.id, changes["ca_bundle"])
 
     async def _prepare_keys(self, connection: Connection, endpoint: Endpoint, now: datetime) -> None:
         """Make sure that there is a key for each algorithm; a pair is made, a secret would have to be shown."""
@@ -162,6 +184,9 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
         members["schedule"] = check_schedule(members["schedule"])
     if (auth := members.get("auth")) is not None:
         members["auth"] = _shown(auth, members.get("headers", endpoint.headers))
+    for name in ("client_certificate", "ca_bundle"):
+        if members.get(name) is not None:
+            members[name] = members[name].shown
     if "status" in members:
         members["disabled_reason"] = DISABLED_BY_OWNER if members["status"] == "disabled" else None
         members.setdefault("paused_until", None)

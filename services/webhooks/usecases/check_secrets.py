@@ -116,28 +116,42 @@ class CheckSecrets:
         places = [sealed.key_place(*whose, each.id, each.algorithm) for each in endpoint.keys]
         keys = [(each, check.look(each.sealed, at)) for each, at in zip(endpoint.keys, places, strict=True)]
         auth = None if endpoint.auth is None else check.look(endpoint.auth, sealed.auth_place(*whose))
+        client_key = self._look_at_client_key(endpoint, check)
         renewals = [(each.id, each.sealed, looked.renewed) for each, looked in keys if looked.renewed is not None]
-        if renewals or (auth is not None and auth.renewed is not None):
-            await self._renew(endpoint, renewals, auth)
+        if renewals or any(each is not None and each.renewed is not None for each in (auth, client_key)):
+            await self._renew(endpoint, renewals, auth, client_key)
         if endpoint.is_archived:
             return
         opened = [(each.algorithm, looked.is_readable) for each, looked in keys]
         has_auth = not endpoint.has_auth if auth is None else auth.is_readable
-        missing = missing_secret(endpoint.signing, opened, has_readable_auth=has_auth)
+        has_client_key = endpoint.fingerprint is None if client_key is None else client_key.is_readable
+        missing = missing_secret(endpoint.signing, opened, has_readable_auth=has_auth and has_client_key)
         found.endpoints += 1
         if missing is not None:
             found.missing[endpoint.id] = missing, endpoint.version
         elif endpoint.is_marked:
             found.mended.append(endpoint.id)
 
+    def _look_at_client_key(self, endpoint: SealedEndpoint, check: SealCheck) -> Looked | None:
+        if endpoint.client_key is None or endpoint.fingerprint is None:
+            return None
+        whose = (endpoint.program_id, endpoint.partner_id, endpoint.id)
+        return check.look(endpoint.client_key, sealed.client_key_place(*whose, endpoint.fingerprint))
+
     async def _renew(
-        self, endpoint: SealedEndpoint, keys: Collection[tuple[uuid.UUID, bytes, bytes]], auth: Looked | None
+        self,
+        endpoint: SealedEndpoint,
+        keys: Collection[tuple[uuid.UUID, bytes, bytes]],
+        auth: Looked | None,
+        client_key: Looked | None,
     ) -> None:
         async with self.database.connection() as connection:
             for key_id, before, renewed in keys:
                 await sealed.renew_key(connection, key_id, before, renewed)
             if endpoint.auth is not None and auth is not None and auth.renewed is not None:
                 await sealed.renew_auth(connection, endpoint.id, endpoint.auth, auth.renewed)
+            if endpoint.client_key is not None and client_key is not None and client_key.renewed is not None:
+                await sealed.renew_client_key(connection, endpoint.id, endpoint.client_key, client_key.renewed)
 
     async def _conclude(self, found: _Round, answers: SealCheck) -> None:
         before, self._missing = self._missing, {id_: kind for id_, (kind, _) in found.missing.items()}

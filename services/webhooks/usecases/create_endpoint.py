@@ -23,10 +23,12 @@ from services.webhooks.domain.headers import check_auth, check_headers
 from services.webhooks.domain.signature import MadeKey, Signing, algorithms
 from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text
 from services.webhooks.sender.urls import URLChecker
-from services.webhooks.store import endpoints, partners, signing_keys
+from services.webhooks.store import certificates, endpoints, partners, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
+from services.webhooks.usecases.read_certificates import bundle_of, certificate_of
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 from services.webhooks.usecases.tell_of_endpoints import HandOver
+from shared.clock import Clock
 from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
@@ -40,6 +42,7 @@ class CreateEndpoint:
     """Registers where events are sent."""
 
     answer_once: AnswerOnce
+    clock: Clock
     urls: URLChecker
     seal: Seal
     new_id: Callable[[], uuid.UUID]
@@ -52,6 +55,8 @@ class CreateEndpoint:
         keys = first_keys(draft.signing, draft.secret)
         partner_id = partner_of(owner, draft.partner_id)
         terms = _checked(draft, partner_id)
+        certificate = await certificate_of(draft.client_certificate, self.clock())
+        bundle = await bundle_of(draft.ca_bundle)
         events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> ShownEndpoint:
@@ -68,6 +73,10 @@ class CreateEndpoint:
                 updated_at=now,
             )
             await endpoints.insert(connection, endpoint, draft.auth, self.seal)
+            if certificate is not None:
+                await certificates.set_certificate(connection, endpoint, certificate, self.seal, now)
+            if bundle is not None:
+                await certificates.set_bundle(connection, endpoint.id, bundle)
             for made in keys:
                 await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
             found = await endpoints.find(connection, owner, endpoint.id)

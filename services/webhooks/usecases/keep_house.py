@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, get_args
 
+from services.webhooks.domain.certificates import Within
 from services.webhooks.domain.endpoints import Breaker, Census, PauseReason
 from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue
@@ -18,7 +19,7 @@ from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Database
 from shared.database.purging import BREATH_SECONDS, INTERVAL_SECONDS, Removal, in_batches
-from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES
+from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_CERTIFICATES, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES
 from shared.periodic import Periodic, for_each
 
 TICK_SECONDS: Final = 5.0
@@ -103,5 +104,7 @@ def _show(census: Census) -> None:
         WEBHOOK_ENDPOINTS.labels(state).set(census.states[state])
     for breaker in get_args(Breaker):
         WEBHOOK_BREAKERS.labels(breaker).set(census.breakers[breaker])
+    for within in get_args(Within):
+        WEBHOOK_CERTIFICATES.labels(within).set(census.certificates[within])
     for reason in get_args(PauseReason):
         WEBHOOK_PAUSES.labels(reason).set(census.pauses[reason])

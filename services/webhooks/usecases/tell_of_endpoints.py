@@ -4,10 +4,12 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from services.webhooks.domain.certificates import ExpiringCertificate
 from services.webhooks.domain.endpoints import DISABLED_BY_OWNER, Endpoint, Marked, Resumed
 from services.webhooks.domain.secrets import SecretKind
 from shared.events.envelope import OutboxEvent
 from shared.events.webhooks import (
+    WebhookCertificateExpiringV1,
     WebhookEndpointArchivedV1,
     WebhookEndpointCreatedV1,
     WebhookEndpointDisabledV1,
@@ -40,6 +42,16 @@ def secret_unreadable(endpoint: Marked, kind: SecretKind, now: datetime) -> Outb
 def secret_readable(endpoint: Marked, now: datetime) -> OutboxEvent:
     """Return the event of an endpoint whose secrets can be opened again."""
     return WebhookSecretReadableV1(**_whose(endpoint, now)).to_event(new_id(), now)
+
+
+def certificate_expiring(endpoint: ExpiringCertificate, now: datetime) -> OutboxEvent:
+    """Return the event of an endpoint whose client certificate expires before long."""
+    return WebhookCertificateExpiringV1(
+        **_whose(endpoint, now),
+        expires_at=endpoint.expires_at,
+        days_left=endpoint.days_left(now),
+        fingerprint_sha256=endpoint.fingerprint_sha256,
+    ).to_event(new_id(), now)
 
 
 def created(endpoint: Endpoint, now: datetime) -> OutboxEvent:
@@ -81,7 +93,7 @@ def compared(before: Endpoint, after: Endpoint, given: Collection[str], now: dat
         yield WebhookEndpointEnabledV1(**_whose(after, now), was=before.status).to_event(new_id(), now)
 
 
-def _whose(endpoint: Endpoint | Resumed | Marked, now: datetime) -> dict[str, Any]:
+def _whose(endpoint: Endpoint | Resumed | Marked | ExpiringCertificate, now: datetime) -> dict[str, Any]:
     return {
         "program_id": endpoint.program_id,
         "partner_id": endpoint.partner_id,

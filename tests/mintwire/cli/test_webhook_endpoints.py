@@ -1,11 +1,13 @@
 """Endpoints by the command: shown, changed, held back, switched off and on, their keys, and taken away."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.mintwire.cli.conftest import Mintwire, until
 from tests.mintwire.cli.test_webhooks import redeemed
+from tests.services.webhooks.certificates import issue
 from tests.services.webhooks.receiver import running_receiver
 
 URL = "http://127.0.0.1:9/hooks"
@@ -53,6 +55,26 @@ async def test_an_endpoint_is_shown_and_changed_member_by_member(mintwire: Mintw
     assert (again["rate_limit_per_second"], again["uid"], again["url"]) == (None, None, f"{URL}/new")
     assert await mintwire.json("webhook", "show", endpoint) == again
     assert f"url                    {URL}/new" in (await mintwire("webhook", "show", endpoint)).out
+
+
+async def test_certificates_are_taken_from_files(mintwire: Mintwire, endpoint: str, tmp_path: Path) -> None:
+    authority = issue("Shop CA", is_authority=True)
+    client = issue("mintwire", authority)
+    for name, text in (("ca.pem", authority.pem), ("client.pem", client.pem), ("client.key", client.key_pem)):
+        (tmp_path / name).write_text(text)
+    pair = ("--client-certificate", str(tmp_path / "client.pem"), "--client-key", str(tmp_path / "client.key"))
+    changed = await mintwire.json("webhook", "change", endpoint, *pair, "--ca-bundle", str(tmp_path / "ca.pem"))
+    assert changed["client_certificate"]["subject"] == "CN=mintwire"
+    assert [each["subject"] for each in changed["ca_bundle"]] == ["CN=Shop CA"]
+    assert "expires_at" in (await mintwire("webhook", "show", endpoint)).out
+    taken = await mintwire.json("webhook", "change", endpoint, "--set", "client_certificate=null")
+    assert (taken["client_certificate"], len(taken["ca_bundle"])) == (None, 1)
+    assert "go together" in (await mintwire("webhook", "change", endpoint, *pair[:2], code=2)).err
+    missing = ("--ca-bundle", str(tmp_path / "nothing.pem"))
+    assert "cannot be read" in (await mintwire("webhook", "change", endpoint, *missing, code=2)).err
+    swapped = (pair[0], pair[1], pair[2], pair[1])
+    refused = await mintwire("webhook", "change", endpoint, *swapped, code=1)
+    assert "  client_certificate.key: " in refused.err
 
 
 async def test_a_change_says_what(mintwire: Mintwire, endpoint: str) -> None:

@@ -23,7 +23,17 @@ async def test_an_endpoint_is_active_at_once_and_its_secret_is_shown_this_once(
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     assert list(made) == [
         *("id", "uid", "url", "event_types", "status", "format", "signing", "description", "metadata", "partner_id"),
-        *("headers", "auth", "timeout_seconds", "max_in_flight", "rate_limit_per_second", "schedule", "ordering"),
+        *(
+            "headers",
+            "auth",
+            "client_certificate",
+            "ca_bundle",
+            "timeout_seconds",
+            "max_in_flight",
+            "rate_limit_per_second",
+            "schedule",
+            "ordering",
+        ),
         *("on_exhausted", "disabled_reason", "paused_until", "resume_at", "created_at", "updated_at"),
     ]
     assert (made["status"], made["format"], made["partner_id"]) == ("active", "flat", str(merchant.partner_id))

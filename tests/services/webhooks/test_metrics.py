@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientTimeout
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.webhooks.domain.certificates import Within
 from services.webhooks.domain.deliveries import ErrorCode
 from services.webhooks.domain.endpoints import PauseReason
 from services.webhooks.sender import client
@@ -43,6 +44,7 @@ LABELS: Mapping[str, frozenset[str]] = {
     "tries": frozenset({"first", "later"}),
     "state": frozenset({"active", "resting", "paused", "disabled"}),
     "breaker": frozenset({"closed", "open", "half_open"}),
+    "within": frozenset(get_args(Within)),
     "reason": frozenset(get_args(PauseReason)) | {"failing", "gone", "receiver_asked"},
     "what": frozenset({"messages", "attempts", "deliveries"}),
 }
