@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.webhooks.domain.endpoints import Owner
 from shared.database.pool import Connection
 
 FIND_CLOSING = """
@@ -35,6 +36,12 @@ WITH buried AS (
     ON CONFLICT (delivery_id) DO UPDATE SET reason = excluded.reason, died_at = excluded.died_at
 )
 SELECT id, message_id, event_type, attempts_made, last_status FROM dead
+"""
+IS_CLOSING = """
+SELECT EXISTS (
+    SELECT 1 FROM endpoints
+    WHERE is_closing AND status = 'disabled' AND program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2)
+        AND ($3::uuid IS NULL OR id = $3))
 """
 SET_CLOSED = "UPDATE endpoints SET is_closing = false WHERE id = $1 AND is_closing"
 # Of what is sent by hand while its endpoint is disabled, a failure puts back what was pending.
@@ -85,6 +92,12 @@ async def bury(connection: Connection, endpoint_id: uuid.UUID, reason: str, now:
         Buried(row["id"], row["message_id"], row["event_type"], row["attempts_made"], row["last_status"])
         for row in rows
     ]
+
+
+async def is_under_way(connection: Connection, owner: Owner, endpoint_id: uuid.UUID | None) -> bool:
+    """Say whether more dead letters are to come of an owner's disabled endpoints, or of that one."""
+    found: bool = await connection.fetchval(IS_CLOSING, owner.program_id, owner.partner_id, endpoint_id)
+    return found
 
 
 async def reopen(connection: Connection, delivery_id: uuid.UUID) -> None:

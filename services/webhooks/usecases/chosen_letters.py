@@ -7,7 +7,7 @@ from typing import Final
 
 from services.webhooks.domain.deliveries import DeadLetterFilter
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.store import dead_letters
+from services.webhooks.store import closing, dead_letters
 from shared.database.pool import Connection
 
 _AT_ONCE: Final = 500
@@ -33,6 +33,8 @@ async def handle_letters(
     with_archived: bool,
 ) -> Handled:
     """Hand the dead letters over, the oldest first, until `limit` are handled; `handle` says of how many it has."""
+    # Asked before the walk: what becomes a dead letter behind it is meant too.
+    is_closing = await closing.is_under_way(connection, owner, chosen.endpoint_id)
     count, after = 0, uuid.UUID(int=0)
     for _ in range(MOST_STRETCHES):
         stretch = await dead_letters.walk(connection, owner, chosen, after, _AT_ONCE, with_archived=with_archived)
@@ -40,7 +42,7 @@ async def handle_letters(
             count += await handle(stretch.ids, limit - count)
         if stretch.next_after is None:
             # What this last stretch had beyond the limit is left.
-            return Handled(count, is_whole=count < limit)
+            return Handled(count, is_whole=count < limit and not is_closing)
         if count >= limit:
             break
         after = stretch.next_after

@@ -184,6 +184,19 @@ async def test_a_replay_waits_until_all_that_was_pending_is_found(
     assert (await shown())["matched"] == 10
 
 
+async def test_whoever_replays_or_purges_meanwhile_is_told_that_there_is_more(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    path = await pending(service, merchant, receiver, 4)
+    await copies(service, 6)
+    await service.send("POST", f"{path}/disable", merchant.partner_key)
+    for chosen, door in (({"endpoint_id": path[11:]}, "replay"), ({}, "purge")):
+        found = await service.send("POST", f"/dead-letters/{door}", merchant.partner_key, chosen)
+        assert found.data["is_whole"] is False, door
+    await closer(service)()
+    assert (await service.send("POST", "/dead-letters/purge", merchant.partner_key, {})).data["is_whole"] is True
+
+
 async def test_an_attempt_that_was_under_way_when_it_was_disabled_is_not_tried_again(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
