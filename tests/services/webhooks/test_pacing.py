@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 
 from services.webhooks.domain.deliveries import HeldDelivery
 from services.webhooks.domain.pacing import BEGIN_SECONDS, WINDOW, earliest_begin, next_span_length, spent
+from services.webhooks.store import queue
 from services.webhooks.usecases import take_turns
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.clock import utc_now
+from shared.database.pool import Connection
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
+    DEADLINE_SECONDS,
     HeldClock,
     Merchant,
     Service,
@@ -142,6 +145,24 @@ async def test_three_replicas_together_never_begin_more_than_an_endpoint_allows_
         assert most_within(prompt, WINDOW - ALLOWANCE) <= cap, cap
 
 
+async def claim_by(connection: Connection, now: datetime) -> list[HeldDelivery]:
+    """Claim in a transaction that goes on."""
+    return await queue.claim(
+        connection,
+        now=now,
+        limit=100,
+        limit_bytes=10**9,
+        leased_until=now + timedelta(seconds=60),
+        token=1,
+        start=uuid.uuid4(),
+        rooms=[],
+        room=100,
+        ahead=10,
+        asked=0.0,
+        begin_within=60,
+    )
+
+
 async def claim(service: Service, begin_within: float) -> list[HeldDelivery]:
     return await ClaimDeliveries(service.pool, service.clock)(100, 10**9, [], 100, begin_within)
 
@@ -154,8 +175,13 @@ async def test_claims_at_the_same_moment_share_one_limit(database: Database, clo
         await replicas[0].endpoint(merchant.partner_key, "https://example.com/", rate_limit_per_second=7)
         await replicas[0].consume(*(code_redeemed(merchant) for _ in range(60)))
         assert await claim(replicas[0], 60) == []
+        async with replicas[0].pool.transaction() as connection:
+            assert len(await claim_by(connection, clock())) == 7
+            # The row is locked, and so nothing is known of what is left.
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                assert await claim(replicas[1], 60) == []
         claimed = await asyncio.gather(*(claim(each, 60) for _ in range(5) for each in replicas))
-        assert sum(map(len, claimed)) == 7
+        assert sum(map(len, claimed)) == 0
         assert await claim(replicas[1], 60) == []
         # Of what is shorter than a second nothing counts any more once it is over.
         await replicas[0].query("UPDATE webhooks.endpoint_rates SET span_ends = ARRAY[now() - interval '1 s']")
