@@ -31,6 +31,8 @@ _VALUES: Final[Mapping[str, Any]] = {
     "discount_type": "percent",
     "duration_type": "once",
     "duration_value": None,
+    "excluded_product_ids": ["gift-card"],
+    "blocked_by": "SPRING-10",
     "email": "sarah@example.com",
     "endpoint_id": "0195a0c1-4c2b-7a1f-8d07-1b3c4d5e6f70",
     "event_type": "code.redeemed",

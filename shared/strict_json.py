@@ -24,6 +24,11 @@ class StrictJSONError(ValueError):
         self.detail = detail
 
 
+def integral(value: Any) -> Any:
+    """Return a float without a fraction as the integer that it is for JSON Schema; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST) -> Any:
     """Decode one JSON text.
 

@@ -2,6 +2,6 @@
 
 Owns redemptions, reservations, use counters, the inbox of checkout events and the reasons of refusals. Consumes
 `checkout.completed`, `checkout.cancelled` and `checkout.refunded`; emits `code.redeemed`, `code.redemption_rejected`,
-`code.redemption_voided`, `code.exhausted` and `coupon.exhausted`. Reads what the codes service publishes in its two
-views, and nothing else of it.
+`code.redemption_skipped`, `code.redemption_voided`, `code.commission_changed`, `code.exhausted` and
+`coupon.exhausted`. Reads what the codes service publishes in its two views, and nothing else of it.
 """

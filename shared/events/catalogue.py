@@ -14,9 +14,11 @@ from shared.events.codes import (
 )
 from shared.events.envelope import EventData
 from shared.events.redemption import (
+    CodeCommissionChangedV1,
     CodeExhaustedV1,
     CodeRedeemedV1,
     CodeRedemptionRejectedV1,
+    CodeRedemptionSkippedV1,
     CodeRedemptionVoidedV1,
     CouponExhaustedV1,
 )
@@ -53,7 +55,9 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "redemption": (
         CodeRedeemedV1,
         CodeRedemptionRejectedV1,
+        CodeRedemptionSkippedV1,
         CodeRedemptionVoidedV1,
+        CodeCommissionChangedV1,
         CodeExhaustedV1,
         CouponExhaustedV1,
     ),

@@ -3,15 +3,31 @@
 import uuid
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WrapValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    WrapValidator,
+)
+from typing_extensions import TypedDict
 
+from shared.currencies import checked_currency
 from shared.events.envelope import EventData, ShortText
+from shared.strict_json import integral
 
-_CURRENCY = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+def _currency(value: object) -> object:
+    return checked_currency(value) if isinstance(value, str) else value
+
+
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), BeforeValidator(_currency)]
 # A program id travels as text; JSON has no UUIDs.
 EventUUID = Annotated[uuid.UUID, Field(strict=False)]
 MAX_MINOR_UNITS = 2**53 - 1
-MinorUnits = Annotated[int, Field(ge=0, le=MAX_MINOR_UNITS)]
+MinorUnits = Annotated[int, Field(ge=0, le=MAX_MINOR_UNITS), BeforeValidator(integral)]
 
 
 def _short_scalar(value: object) -> object:
@@ -44,6 +60,12 @@ Attributes = Annotated[
 GivenAttributes = Annotated[Attributes | None, WrapValidator(_unjudged)]
 # Shops number their orders and customers, so a number is taken for the text that it is written by.
 Reference = Annotated[ShortText, BeforeValidator(number_as_text)]
+ProductId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255),
+    BeforeValidator(number_as_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}),
+]
 
 
 class _Part(BaseModel):
@@ -58,12 +80,21 @@ class Customer(_Part):
     is_first_order: bool | None = None
 
 
+class Item(TypedDict, total=False):
+    """One line: what it costs in all, in minor units. Members beside these two are passed on."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # type: ignore[misc]  # pydantic's
+
+    product_id: ProductId | None
+    amount: MinorUnits | None
+
+
 class Order(_Part):
     """What is bought; amounts are integers in minor units of the currency (ISO 4217)."""
 
-    currency: _CURRENCY | None = None
+    currency: Currency | None = None
     subtotal: MinorUnits | None = None
-    items: Annotated[list[dict[str, Any]], Field(max_length=500)] | None = None
+    items: Annotated[list[Item], Field(max_length=500)] | None = None
 
 
 class CheckoutCompletedV1(EventData):

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from shared.events.checkout import EventUUID
 from shared.events.envelope import EventData, EventTime, ShortText
 
@@ -77,6 +79,9 @@ class _CouponState(EventData):
     metadata: dict[str, Any]
     archived_at: EventTime | None
     occurred_at: EventTime
+    minimum_applies_to: Literal["eligible", "order"] = "eligible"
+    excluded_product_ids: list[str] = Field(default_factory=list)
+    combination: Literal["any", "other_coupons", "none"] = "any"
 
 
 class CouponCreatedV1(_CouponState):

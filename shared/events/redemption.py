@@ -30,6 +30,10 @@ RejectionReason = Literal[
     "currency_mismatch",
     "order_required",
     "product_not_eligible",
+    "order_items_required",
+    "not_combinable",
+    "too_many_codes",
+    "no_effect",
     "period_limit_reached",
     "budget_exhausted",
 ]
@@ -42,9 +46,9 @@ class _Part(BaseModel):
 class Discount(_Part):
     """What the code took off: `applied_minor` in the order's currency, null when the order does not tell enough.
 
-    A percentage (in hundredths of a percent) is taken of the order's subtotal, or of the lines of the coupon's
-    products, and rounded half to even; a static amount counts where it is set in the order's currency. An order's
-    codes together never take off more than its subtotal.
+    A percentage (in hundredths of a percent) is taken of the order's subtotal, or of the lines that the coupon is for,
+    before other codes, and rounded half up; a static amount counts where it is set in the order's currency. An order's
+    codes together never take off more than its subtotal, nor of a line more than it costs.
     """
 
     type: Literal["percent", "static"]
@@ -55,7 +59,10 @@ class Discount(_Part):
 
 
 class Commission(_Part):
-    """What the partner earns: a rate in hundredths of a percent, of what the order's codes left to pay."""
+    """What the partner earns: a rate in hundredths of a percent, of what was paid after discounts, rounded half up.
+
+    What the partners of one order earn together is capped by the program.
+    """
 
     percent_hundredths: int
     amount_minor: int | None
@@ -129,6 +136,51 @@ class CodeRedemptionRejectedV1(EventData):
     codes: list[ShortText]
     reason: RejectionReason
     detail: str
+    occurred_at: EventTime
+
+
+class CodeRedemptionSkippedV1(EventData):
+    """A code of a paid order was left unused, since only the order's other codes were in its way: the rest counts.
+
+    `blocked_by` is the one that was in its way; null where there was nothing to take off in the first place.
+    """
+
+    type: ClassVar[str] = "code.redemption_skipped"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    order_ref: ShortText
+    code: ShortText
+    code_id: EventUUID
+    coupon_id: EventUUID
+    reason: Literal["not_combinable", "too_many_codes", "no_effect"]
+    detail: str
+    blocked_by: str | None
+    occurred_at: EventTime
+
+
+class CodeCommissionChangedV1(EventData):
+    """The partner earns another amount than was said before of a redemption that stands; the newer version wins.
+
+    A part of what was paid went back, or another code of the same order was redeemed or taken back later.
+    """
+
+    type: ClassVar[str] = "code.commission_changed"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = SOURCE
+
+    redemption_id: EventUUID
+    program_id: EventUUID
+    partner_id: EventUUID | None
+    code: ShortText
+    code_id: EventUUID
+    coupon_id: EventUUID
+    order_ref: ShortText
+    commission: Commission
+    previous_amount_minor: int | None
+    commission_version: int
     occurred_at: EventTime
 
 

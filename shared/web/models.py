@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import is_instance_schema, no_info_before_validator_function, union_schema
 
+from shared.strict_json import integral
 from shared.times import parse_time
 
 T = TypeVar("T")
@@ -52,11 +53,6 @@ class NoBody(RequestModel):
 def field_error(field: str, text: str) -> PydanticCustomError:
     """Return what a model validator raises to lay a fault at the door of one field."""
     return PydanticCustomError("field_error", "{text}", {"field": field, "text": text})
-
-
-def _integral(value: Any) -> Any:
-    # JSON Schema calls 3.0 an integer, so it is one here too.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _decimal(value: Any) -> Decimal:
@@ -125,7 +121,7 @@ class _PlainNumber:
         return schema | number
 
 
-Int = Annotated[int, BeforeValidator(_integral), Field(ge=-(2**63), le=2**63 - 1)]
+Int = Annotated[int, BeforeValidator(integral), Field(ge=-(2**63), le=2**63 - 1)]
 """An integer that fits PostgreSQL's int8: 3.0 is 3, but true and "3" are refused."""
 
 Number = Annotated[Decimal, BeforeValidator(_decimal), _PlainNumber()]

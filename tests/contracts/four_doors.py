@@ -188,7 +188,7 @@ def _refusal(reply: Reply, asked: Mapping[str, Any]) -> Answer | None:
 
 
 GUIDE_HEAD: Final = (
-    "| what happens when | coupons | the order | HTTP, validation, reservation | event |\n|---|---|---|---|---|"
+    "| rule | codes | the order | HTTP redemption, validation, reservation | event |\n|---|---|---|---|---|"
 )
 
 
@@ -207,8 +207,19 @@ def _coupon_text(coupon: Coupon) -> str:
     return f"{codes}: {taken}{', ' if further else ''}{further}"
 
 
+# Columns in the words of the coupon API, or of people; what has no words here is shown as it is.
+_WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "product_ids": lambda products: f"for {', '.join(products)}",
+    "excluded_product_ids": lambda products: f"not for {', '.join(products)}",
+    "minimum_minor": lambda amount: f"from {amount} on",
+    "minimum_currency": lambda _: "",
+    "is_active": lambda is_active: "on" if is_active else "off",
+}
+
+
 def _columns_text(columns: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}` {_text(value)}" for name, value in columns.items())
+    words = [_WORDS[name](value) if name in _WORDS else f"`{name}` `{_text(value)}`" for name, value in columns.items()]
+    return ", ".join(filter(None, words))
 
 
 def _order_text(case: Case) -> str:
@@ -222,11 +233,23 @@ def _asked_text(asked: Mapping[str, Any]) -> str:
     order = asked.get("order", {})
     if order.get("items"):
         members.append(
-            ", ".join(f"{item.get('product_id', '?')} {_text(item.get('amount', '?'))}" for item in order["items"])
+            ", ".join(
+                f"{item.get('product_id', '?')} {_text(item.get('amount', 'without amount'))}"
+                for item in order["items"]
+            )
         )
-    members += [f"{name} {_text(order[name])}" for name in ("subtotal", "currency") if name in order]
+    told = [("subtotal", order.get("subtotal")), ("currency", order.get("currency"))]
+    # What follows from the items, or is as everywhere, need not be said.
+    usual = (sum(item["amount"] for item in order.get("items") or ()) if _are_told(order) else None, "EUR")
+    pairs = zip(told, usual, strict=True)
+    members += [f"{name} {_text(value)}" for (name, value), same in pairs if value not in (None, same)]
     members += [f"{name} {_text(value)}" for name, value in asked.items() if name not in ("codes", "order")]
     return ", ".join(members)
+
+
+def _are_told(order: Mapping[str, Any]) -> bool:
+    items = order.get("items") or ()
+    return bool(items) and all(isinstance(item.get("amount"), int | float) for item in items)
 
 
 def _answer_text(answer: Answer, case: Case) -> str:
@@ -241,4 +264,5 @@ def _answer_text(answer: Answer, case: Case) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value.isalnum() else json.dumps(value, ensure_ascii=False)
+    is_word = isinstance(value, str) and value.replace("_", "").isalnum()
+    return str(value) if is_word or value == "without amount" else json.dumps(value, ensure_ascii=False)

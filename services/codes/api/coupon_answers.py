@@ -70,7 +70,10 @@ class BareCoupon(ResponseModel):
     first_time_order: bool
     minimum_order_value: int | float | None
     minimum_order_currency: str | None
+    minimum_applies_to: str
     product_ids: list[str]
+    excluded_product_ids: list[str]
+    combination: str
     release_policy: str
     commission_percent: int | float | None
     is_partner_coupon: bool = Field(description="Whether the codes that partners generate belong to it.")
@@ -284,7 +287,10 @@ def _coupon(coupon: Coupon) -> dict[str, Any]:
         "first_time_order": coupon.is_first_order_only,
         "minimum_order_value": _amount(coupon.minimum_minor, coupon.minimum_currency),
         "minimum_order_currency": coupon.minimum_currency,
+        "minimum_applies_to": coupon.minimum_applies_to,
         "product_ids": list(coupon.product_ids),
+        "excluded_product_ids": list(coupon.excluded_product_ids),
+        "combination": coupon.combination,
         "release_policy": coupon.release_policy,
         "commission_percent": _percent(coupon.commission_hundredths),
         "is_partner_coupon": coupon.is_partner_coupon,

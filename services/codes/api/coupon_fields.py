@@ -13,6 +13,7 @@ from pydantic import Field
 from services.codes.api.faults import Faults
 from services.codes.api.fields import (
     Amount,
+    AmountsByCurrency,
     Count,
     Currency,
     ExternalId,
@@ -42,6 +43,8 @@ _RENAMED: Final = {
     "redemptions_per_month": "monthly_redemption_limit",
     "first_time_order": "is_first_order_only",
     "release_policy": "release_policy",
+    "minimum_applies_to": "minimum_applies_to",
+    "combination": "combination",
 }
 _WITHOUT_VALUE: Final = ("once", "lifetime")
 
@@ -68,8 +71,8 @@ class _CouponFields(RequestModel):
         None, description="Of the static amount and of the greatest discount; the program's if absent."
     )
     coupon_discount_max_amount: Amount | None = Field(None, description="What a percentage takes off at most.")
-    coupon_discount_amounts: dict[Currency, Amount] = Field(
-        default_factory=dict, max_length=50, description="A static amount in further currencies."
+    coupon_discount_amounts: AmountsByCurrency = Field(
+        default_factory=dict, description="A static amount in further currencies."
     )
     starts_at: InstantOrDate | None = None
     redemptions_per_code: Count | None = Field(None, description="Uses of each code that has no limit of its own.")
@@ -82,7 +85,21 @@ class _CouponFields(RequestModel):
     first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
     minimum_order_value: Amount | None = None
     minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
-    product_ids: ProductIds = Field(default_factory=list, description="Only for these products; empty for all.")
+    minimum_applies_to: Literal["eligible", "order"] = Field(
+        default_factory=lambda: "eligible",
+        description="What the minimum of a coupon for some products counts: these products, or the whole order.",
+    )
+    product_ids: ProductIds = Field(
+        default_factory=list,
+        description="Only for these products; empty for all. The order must name its items with their amounts.",
+    )
+    excluded_product_ids: ProductIds = Field(
+        default_factory=list, description="Not for these products, which are taken out of `product_ids`."
+    )
+    combination: Literal["any", "other_coupons", "none"] = Field(
+        default_factory=lambda: "other_coupons",
+        description="Which other codes an order may have beside one of this coupon: any, those of other coupons, none.",
+    )
     release_policy: Literal["always", "until_expiry", "never"] = Field(
         default_factory=lambda: "always", description="Whether a voided redemption gives its use back."
     )
@@ -190,7 +207,8 @@ def _members(values: Mapping[str, Any], settings: ProgramSettings, before: Coupo
     made["budget_minor"], made["budget_currency"] = money(
         faults, values, "budget_amount", "budget_currency", settings.currency
     )
-    made["product_ids"] = tuple(dict.fromkeys(values.get("product_ids") or ()))
+    for name in ("product_ids", "excluded_product_ids"):
+        made[name] = tuple(dict.fromkeys(values.get(name) or ()))
     made["commission_hundredths"] = faults.converted("commission_percent", values.get("commission_percent"), hundredths)
     faults.refuse()
     return made
@@ -257,6 +275,7 @@ def _values(coupon: Coupon) -> dict[str, Any]:
         "budget_amount": _decimal(coupon.budget_minor, coupon.budget_currency),
         "budget_currency": coupon.budget_currency,
         "product_ids": coupon.product_ids,
+        "excluded_product_ids": coupon.excluded_product_ids,
         "commission_percent": _percent(coupon.commission_hundredths),
     }
 

@@ -11,10 +11,10 @@ from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
     MAX_WEBHOOK_ATTRIBUTES,
     checked_alphabet,
-    checked_currency,
     checked_link_url,
     checked_webhook_attributes,
 )
+from shared.currencies import checked_currency
 from shared.web import Int, LongText, Number, Text
 
 # Read once, at import: a look into the time zone files would block the loop. Two names mean no place, and four are to
@@ -43,6 +43,12 @@ def _map(value: Any) -> Any:
     return {} if value == [] else value
 
 
+def _each_once(amounts: Any) -> Any:
+    if isinstance(amounts, dict) and len({str(currency).upper() for currency in amounts}) < len(amounts):
+        raise ValueError("must not name a currency twice")
+    return amounts
+
+
 def _scalar(value: Any) -> Any:
     if isinstance(value, str) and len(value) > 500:
         raise ValueError("must not have more than 500 characters")
@@ -62,6 +68,7 @@ Timezone = Annotated[Text, AfterValidator(_timezone)]
 LinkURL = Annotated[LongText, StringConstraints(max_length=2000), AfterValidator(checked_link_url)]
 Alphabet = Annotated[Text, AfterValidator(checked_alphabet)]
 CodeLength = Annotated[Int, Field(ge=4, le=64)]
+CodesPerOrder = Annotated[Int, Field(ge=1, le=10)]
 LifetimeSeconds = Annotated[Int, Field(ge=60, le=315_360_000)]
 WebhookAttributes = Annotated[list[Text], Field(max_length=MAX_WEBHOOK_ATTRIBUTES), AfterValidator(_attributes)]
 RateLimit = Annotated[Int, Field(ge=1, le=1_000_000)]
@@ -70,6 +77,7 @@ Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Remaining = Annotated[Int, Field(ge=0, le=MAX_MINOR)]
 Amount = Annotated[Number, Field(ge=0)]
 Percent = Annotated[Number, Field(ge=0, le=100)]
+AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
 ExternalId = Annotated[Text, Field(min_length=1)]
 UUIDCode = Annotated[Text, Field(min_length=1, pattern="^[A-Za-z0-9_-]+$")]
 CodeText = Annotated[str, Field(max_length=100, pattern="^[-_]*[A-Za-z0-9][A-Za-z0-9_-]*$")]

@@ -1,22 +1,27 @@
 """`/v1/programs`: the operator makes and changes programs; a program's own key may read its program."""
 
+from decimal import Decimal
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.faults import Faults
 from services.codes.api.fields import (
     Alphabet,
     CodeLength,
+    CodesPerOrder,
     Currency,
     Email,
     LifetimeSeconds,
     LinkURL,
     Name,
+    Percent,
     Timezone,
     WebhookAttributes,
 )
+from services.codes.domain.money import hundredths, percent
 from services.codes.domain.programs import Program, ProgramSettings
 from shared.clock import format_microseconds
 from shared.idempotency import Once
@@ -50,6 +55,11 @@ class ProgramCreation(RequestModel):
     webhook_attributes: WebhookAttributes = Field(
         default_factory=list, description="Checkout attributes in the default webhook body, in this order."
     )
+    max_codes_per_order: CodesPerOrder = Field(10, description="How many codes one order may use.")
+    commission_cap_percent: Percent = Field(
+        default_factory=lambda: Decimal(100),
+        description="What the partners of one order earn together at most, of what was paid.",
+    )
 
 
 class ProgramChange(RequestModel):
@@ -64,6 +74,8 @@ class ProgramChange(RequestModel):
     code_alphabet: Alphabet = Field(default_factory=str)
     code_lifetime_seconds: LifetimeSeconds = Field(default_factory=int)
     webhook_attributes: WebhookAttributes = Field(default_factory=list)
+    max_codes_per_order: CodesPerOrder = Field(default_factory=int)
+    commission_cap_percent: Percent = Field(default_factory=Decimal)
 
 
 class ProgramData(ResponseModel):
@@ -79,6 +91,8 @@ class ProgramData(ResponseModel):
     code_alphabet: str
     code_lifetime_seconds: int
     webhook_attributes: list[str]
+    max_codes_per_order: int
+    commission_cap_percent: int | float
     created_at: str
     updated_at: str
 
@@ -96,6 +110,8 @@ def _data(program: Program) -> ProgramData:
         code_alphabet=settings.code_alphabet,
         code_lifetime_seconds=settings.code_lifetime_seconds,
         webhook_attributes=list(settings.webhook_attributes),
+        max_codes_per_order=settings.max_codes_per_order,
+        commission_cap_percent=percent(settings.commission_cap_hundredths),
         created_at=format_microseconds(program.created_at),
         updated_at=format_microseconds(program.updated_at),
     )
@@ -106,6 +122,11 @@ def _given(body: RequestModel) -> dict[str, Any]:
     given = body.model_dump(exclude_unset=True)
     if "webhook_attributes" in given:
         given["webhook_attributes"] = tuple(given["webhook_attributes"])
+    if "commission_cap_percent" in given:
+        faults = Faults()
+        cap = faults.converted("commission_cap_percent", given.pop("commission_cap_percent"), hundredths)
+        faults.refuse()
+        given["commission_cap_hundredths"] = cap
     return given
 
 

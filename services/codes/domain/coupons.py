@@ -12,14 +12,18 @@ from services.codes.domain.programs import ProgramSettings
 DiscountType = Literal["percent", "static"]
 DurationType = Literal["once", "hours", "days", "months", "years", "lifetime"]
 ReleasePolicy = Literal["always", "until_expiry", "never"]
+Combination = Literal["any", "other_coupons", "none"]
+MinimumApplies = Literal["eligible", "order"]
 
 MAX_COUNT: Final = 2**31 - 1
 
-# A redemption known, these are as they are.
+# A redemption known, these are as they are. Not so `combination`: it changes no order that was paid, and who finds that
+# codes add up has to be able to stop it.
 _FROZEN: Final = (
     *("discount_type", "percent_hundredths", "amount_minor", "currency", "amounts_by_currency", "max_discount_minor"),
     *("duration_type", "duration_value", "starts_at", "is_first_order_only", "minimum_minor", "minimum_currency"),
-    *("product_ids", "budget_currency", "release_policy", "commission_hundredths"),
+    *("minimum_applies_to", "product_ids", "excluded_product_ids", "budget_currency", "release_policy"),
+    "commission_hundredths",
 )
 # These may still move, and only to the good of who holds a code: None is no limit, so the highest of all.
 _ONLY_UP: Final = (
@@ -60,7 +64,10 @@ class Coupon:
     is_first_order_only: bool = False
     minimum_minor: int | None = None
     minimum_currency: str | None = None
+    minimum_applies_to: MinimumApplies = "eligible"
     product_ids: tuple[str, ...] = ()
+    excluded_product_ids: tuple[str, ...] = ()
+    combination: Combination = "other_coupons"
     release_policy: ReleasePolicy = "always"
     commission_hundredths: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

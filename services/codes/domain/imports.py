@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from services.codes.domain.code_files import FileFormat, LineRefused, Value
 from services.codes.domain.days import as_end, as_start, check_order
 from services.codes.domain.money import hundredths, minor_units
-from services.codes.domain.programs import checked_currency
+from shared.currencies import checked_currency
 
 OnConflict = Literal["fail", "skip", "update"]
 
@@ -97,6 +97,7 @@ def _minimum(values: Mapping[str, Value]) -> dict[str, Any]:
     if not isinstance(amount, Decimal) or not isinstance(currency, str):
         raise LineRefused("invalid_value", "minimum_order_value and minimum_order_currency must be given together.")
     try:
-        return {"minimum_minor": minor_units(amount, checked_currency(currency)), "minimum_currency": currency}
+        currency = checked_currency(currency)
+        return {"minimum_minor": minor_units(amount, currency), "minimum_currency": currency}
     except ValueError as error:
         raise LineRefused("invalid_value", f"minimum_order_value or minimum_order_currency {error}.") from None

@@ -6,26 +6,15 @@ A fault is a ValueError whose text follows the name of the field.
 from decimal import Decimal
 from typing import Final
 
+from shared.currencies import PLACES
+
 # What a JSON number still holds exactly in every language.
 MAX_MINOR: Final = 2**53 - 1
 
-# ISO 4217: how many decimal places a currency has, where it is not two.
-_PLACES: Final = {
-    **dict.fromkeys(
-        (
-            *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW"),
-            *("PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
-        ),
-        0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
-
 
 def decimal_places(currency: str) -> int:
-    """Return how many decimal places amounts of a currency have."""
-    return _PLACES.get(currency, 2)
+    """Return how many decimal places amounts of a currency have; two where it is not on the list any more."""
+    return PLACES.get(currency, 2)
 
 
 def minor_units(amount: Decimal, currency: str) -> int:

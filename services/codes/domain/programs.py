@@ -19,7 +19,6 @@ MAX_WEBHOOK_ATTRIBUTES: Final = 10
 MIN_CODE_SPACE: Final = 2**32
 
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", re.ASCII)
-_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _CODE_CHARACTERS = re.compile(r"[0-9A-Z]+", re.ASCII)
 # What the canonical form of a code takes for one another.
 _FOLDED = str.maketrans("OIL", "011")
@@ -38,6 +37,8 @@ class ProgramSettings:
     code_alphabet: str = "0123456789ABCDEF"
     code_lifetime_seconds: int = 172_800
     webhook_attributes: tuple[str, ...] = DEFAULT_WEBHOOK_ATTRIBUTES
+    max_codes_per_order: int = 10
+    commission_cap_hundredths: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,6 @@ def check_code_space(settings: ProgramSettings) -> None:
     """Raise WeakCodeSpace if generated codes would have fewer possibilities than the default has."""
     if len(settings.code_alphabet) ** settings.code_length < MIN_CODE_SPACE:
         raise WeakCodeSpace
-
-
-def checked_currency(text: str) -> str:
-    """Return the currency if it has the shape of an ISO 4217 code."""
-    if not _CURRENCY.fullmatch(text):
-        raise ValueError("must be an ISO 4217 code of three capital letters, such as USD")
-    return text
 
 
 def checked_link_url(text: str) -> str:

@@ -21,9 +21,10 @@ INSERT INTO coupons (id, program_id, created_at, updated_at, uuid_code, external
                      duration_value, starts_at, expires_at, redemption_limit, code_redemption_limit,
                      customer_redemption_limit, daily_redemption_limit, weekly_redemption_limit,
                      monthly_redemption_limit, budget_minor, budget_currency, is_first_order_only, minimum_minor,
-                     minimum_currency, product_ids, release_policy, commission_hundredths, metadata)
+                     minimum_currency, product_ids, release_policy, commission_hundredths, metadata,
+                     minimum_applies_to, excluded_product_ids, combination)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)
 """
 # `uuid_code` stays: it is the name under which others know the coupon.
 UPDATE_COUPON = """
@@ -34,7 +35,7 @@ UPDATE coupons SET
     customer_redemption_limit = $18, daily_redemption_limit = $19, weekly_redemption_limit = $20,
     monthly_redemption_limit = $21, budget_minor = $22, budget_currency = $23, is_first_order_only = $24,
     minimum_minor = $25, minimum_currency = $26, product_ids = $27, release_policy = $28, commission_hundredths = $29,
-    metadata = $30
+    metadata = $30, minimum_applies_to = $31, excluded_product_ids = $32, combination = $33
 WHERE id = $1
 """
 READ_COUPONS = """
@@ -43,7 +44,8 @@ SELECT id, program_id, created_at, updated_at, archived_at, uuid_code, external_
        duration_type, duration_value, starts_at, expires_at, redemption_limit, code_redemption_limit,
        customer_redemption_limit, daily_redemption_limit, weekly_redemption_limit, monthly_redemption_limit,
        budget_minor, budget_currency, is_first_order_only, minimum_minor, minimum_currency, product_ids,
-       release_policy, commission_hundredths, metadata, times_redeemed
+       release_policy, commission_hundredths, metadata, minimum_applies_to, excluded_product_ids, combination,
+       times_redeemed
 FROM coupons WHERE program_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id DESC
 """
 FIND_BY_UUID_CODE = "SELECT id FROM coupons WHERE program_id = $1 AND uuid_code = $2 AND archived_at IS NULL"
@@ -247,6 +249,9 @@ def _changeable(coupon: Coupon) -> tuple[object, ...]:
         coupon.release_policy,
         coupon.commission_hundredths,
         orjson.dumps(coupon.metadata).decode(),
+        coupon.minimum_applies_to,
+        list(coupon.excluded_product_ids),
+        coupon.combination,
     )
 
 
@@ -254,5 +259,6 @@ def _coupon(row: Any) -> Coupon:
     members = dict(row)
     members["amounts_by_currency"] = orjson.loads(members["amounts_by_currency"])
     members["metadata"] = orjson.loads(members["metadata"])
-    members["product_ids"] = tuple(members["product_ids"])
+    for name in ("product_ids", "excluded_product_ids"):
+        members[name] = tuple(members[name])
     return Coupon(**members)

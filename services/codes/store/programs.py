@@ -12,34 +12,36 @@ from shared.database.pool import Connection
 
 INSERT_PROGRAM = """
 INSERT INTO programs (id, name, currency, timezone, link_url, support_email, code_length, code_alphabet,
-                      code_lifetime_seconds, webhook_attributes, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+                      code_lifetime_seconds, webhook_attributes, max_codes_per_order, commission_cap_hundredths,
+                      created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)
 """
 # 100 % off, once, one use per code; how long a code lives is the program's setting, applied at the mint.
 INSERT_PARTNER_COUPON = """
 INSERT INTO coupons (id, program_id, uuid_code, name, is_partner_coupon, discount_type, percent_hundredths,
-                     duration_type, code_redemption_limit, created_at, updated_at)
-VALUES ($1, $2, 'partner-codes', 'Partner codes', true, 'percent', 10000, 'once', 1, $3, $3)
+                     duration_type, code_redemption_limit, combination, created_at, updated_at)
+VALUES ($1, $2, 'partner-codes', 'Partner codes', true, 'percent', 10000, 'once', 1, 'other_coupons', $3, $3)
 """
 FIND_PROGRAM = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, created_at, updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, created_at, updated_at
 FROM programs WHERE id = $1
 """
 LOCK_PROGRAM = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, created_at, updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, created_at, updated_at
 FROM programs WHERE id = $1 FOR NO KEY UPDATE
 """
 LIST_PROGRAMS = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, created_at, updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, created_at, updated_at
 FROM programs WHERE id < $1 ORDER BY id DESC LIMIT $2
 """
 KNOWS_TIMEZONE = "SELECT now() AT TIME ZONE $1 IS NOT NULL"
 UPDATE_PROGRAM = """
 UPDATE programs SET name = $2, currency = $3, timezone = $4, link_url = $5, support_email = $6, code_length = $7,
-       code_alphabet = $8, code_lifetime_seconds = $9, webhook_attributes = $10, updated_at = $11
+       code_alphabet = $8, code_lifetime_seconds = $9, webhook_attributes = $10, max_codes_per_order = $11,
+       commission_cap_hundredths = $12, updated_at = $13
 WHERE id = $1
 """
 
@@ -93,6 +95,8 @@ def _columns(settings: ProgramSettings) -> tuple[object, ...]:
         settings.code_alphabet,
         settings.code_lifetime_seconds,
         list(settings.webhook_attributes),
+        settings.max_codes_per_order,
+        settings.commission_cap_hundredths,
     )
 
 
@@ -107,6 +111,8 @@ def _program(
     code_alphabet: str,
     code_lifetime_seconds: int,
     webhook_attributes: Sequence[str],
+    max_codes_per_order: int,
+    commission_cap_hundredths: int,
     created_at: datetime,
     updated_at: datetime,
 ) -> Program:
@@ -120,5 +126,7 @@ def _program(
         code_alphabet=code_alphabet,
         code_lifetime_seconds=code_lifetime_seconds,
         webhook_attributes=tuple(webhook_attributes),
+        max_codes_per_order=max_codes_per_order,
+        commission_cap_hundredths=commission_cap_hundredths,
     )
     return Program(program_id, settings, created_at, updated_at)

@@ -48,4 +48,5 @@ def quota_moved(partner: Partner, after: Quota, now: datetime) -> list[OutboxEve
 
 def _coupon(coupon: Coupon) -> dict[str, Any]:
     members = {name: getattr(coupon, name) for name in _COUPON_MEMBERS}
-    return members | {"coupon_id": coupon.id, "product_ids": list(coupon.product_ids)}
+    products = {name: list(getattr(coupon, name)) for name in ("product_ids", "excluded_product_ids")}
+    return members | products | {"coupon_id": coupon.id}

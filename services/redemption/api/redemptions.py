@@ -13,7 +13,6 @@ from services.redemption.api.exchange import once, order_ref, use_cases
 from services.redemption.api.shapes import (
     Codes,
     CustomerBody,
-    MinorUnits,
     OrderBody,
     RedemptionData,
     Reference,
@@ -31,6 +30,7 @@ from services.redemption.domain.voiding import Cancelled
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import purchase_of
+from shared.events.checkout import MinorUnits
 from shared.idempotency import Once
 from shared.ids import derived_id
 from shared.web import (

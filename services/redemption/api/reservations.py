@@ -8,9 +8,19 @@ from pydantic import Field
 
 from services.redemption.api.errors import refused
 from services.redemption.api.exchange import once, use_cases
-from services.redemption.api.shapes import Codes, CustomerBody, OrderBody, Reference, customer_of, order_of
+from services.redemption.api.shapes import (
+    Codes,
+    CustomerBody,
+    LineDiscountData,
+    OrderBody,
+    Reference,
+    customer_of,
+    line_discounts,
+    order_of,
+)
 from services.redemption.domain.books import Reservation
 from services.redemption.domain.decision import Refused, Reserved
+from services.redemption.domain.pot import taken_of
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome
 from services.redemption.usecases.purchases import purchase_of
@@ -41,6 +51,7 @@ class HeldCodeData(ResponseModel):
     coupon_id: str
     discount_minor: int | None
     currency: str | None
+    lines: list[LineDiscountData] | None
 
 
 class ReservationData(ResponseModel):
@@ -107,6 +118,7 @@ def _data(reservation: Reservation) -> ReservationData:
                 coupon_id=str(held.coupon_id),
                 discount_minor=held.discount_minor,
                 currency=held.currency,
+                lines=line_discounts(taken_of(held.discount_minor, held.lines)),
             )
             for held in reservation.held
         ],

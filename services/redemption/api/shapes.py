@@ -1,15 +1,16 @@
 """What checkouts send over HTTP and what they are shown: the shapes that several routes share."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from services.redemption.domain.books import Redemption
+from services.redemption.domain.pot import Taken, taken_of
 from services.redemption.domain.terms import CodeTerms
 from shared.clock import format_microseconds
-from shared.events.checkout import MAX_MINOR_UNITS, Customer, Order, number_as_text
+from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, number_as_text
 from shared.events.redemption import Terms
-from shared.web import Int, RequestModel, ResponseModel, Text
+from shared.web import RequestModel, ResponseModel, Text
 
 RequiredText = Annotated[Text, Field(min_length=1)]
 # Shops number their orders and customers, so a number is taken for the text that it is written by.
@@ -19,7 +20,6 @@ Reference = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}),
 ]
 Codes = Annotated[list[RequiredText], Field(min_length=1, max_length=10)]
-MinorUnits = Annotated[Int, Field(ge=0, le=MAX_MINOR_UNITS)]
 
 
 class CustomerBody(RequestModel):
@@ -35,16 +35,24 @@ class ItemBody(RequestModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
 
-    product_id: RequiredText | None = None
+    product_id: ProductId | None = None
     amount: MinorUnits | None = Field(None, description="What the line costs in all, in minor units.")
 
 
 class OrderBody(RequestModel):
     """What is bought; amounts are integers in minor units of the currency (ISO 4217)."""
 
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    currency: Currency | None = None
     subtotal: MinorUnits | None = None
     items: Annotated[list[ItemBody], Field(max_length=500)] | None = None
+
+
+class LineDiscountData(ResponseModel):
+    """What a code takes off one line of the order, by its place in `items`, from 0."""
+
+    line: int
+    product_id: str | None
+    discount_minor: int
 
 
 class DiscountData(ResponseModel):
@@ -55,10 +63,11 @@ class DiscountData(ResponseModel):
     amount_minor: int | None
     currency: str | None
     applied_minor: int | None
+    lines: list[LineDiscountData] | None = Field(description="What it takes off which line; null without items.")
 
 
 class CommissionData(ResponseModel):
-    """What the partner earns, of what the order's codes left to pay."""
+    """What the partner earns: a share of what is paid after discounts; refunds and later codes reduce it."""
 
     percent_hundredths: int
     amount_minor: int | None
@@ -95,9 +104,9 @@ def order_of(body: OrderBody | None) -> Order | None:
     """Return the order as events have it."""
     if body is None:
         return None
-    items: list[dict[str, Any]] | None = None
+    items: list[Item] | None = None
     if body.items is not None:
-        items = [item.model_dump(exclude_unset=True) for item in body.items]
+        items = [cast("Item", item.model_dump(exclude_unset=True)) for item in body.items]
     return Order(currency=body.currency, subtotal=body.subtotal, items=items)
 
 
@@ -119,6 +128,7 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
             amount_minor=redemption.amount_minor,
             currency=redemption.currency,
             applied_minor=redemption.discount_minor,
+            lines=line_discounts(taken_of(redemption.discount_minor, redemption.lines)),
         ),
         discount_ends_at=format_microseconds(redemption.discount_ends_at) if redemption.discount_ends_at else None,
         commission=None
@@ -134,7 +144,16 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
     )
 
 
-def discount_data(terms: CodeTerms, currency: str | None, applied_minor: int | None) -> DiscountData:
+def line_discounts(taken: Taken) -> list[LineDiscountData] | None:
+    """Return what a code takes off each line, as it is shown."""
+    if taken.lines is None:
+        return None
+    return [
+        LineDiscountData(line=line, product_id=product, discount_minor=minor) for line, product, minor in taken.lines
+    ]
+
+
+def discount_data(terms: CodeTerms, currency: str | None, taken: Taken) -> DiscountData:
     """Return what a code would take off an order in that currency."""
     static = terms.static_amount(currency)
     return DiscountData(
@@ -142,5 +161,6 @@ def discount_data(terms: CodeTerms, currency: str | None, applied_minor: int | N
         percent_hundredths=terms.percent_hundredths,
         amount_minor=terms.amount_minor if static is None else static,
         currency=currency or terms.currency,
-        applied_minor=applied_minor,
+        applied_minor=taken.amount_minor,
+        lines=line_discounts(taken),
     )

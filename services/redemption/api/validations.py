@@ -42,6 +42,7 @@ class CodeVerdict(ResponseModel):
     valid: bool
     reason: Reason | None
     detail: str | None
+    blocked_by: str | None = Field(description="The code of the same order that is in its way.")
     code_id: str | None
     coupon_id: str | None
     partner_id: str | None
@@ -130,16 +131,17 @@ def _data(body: ValidationBody, appraisals: Sequence[Appraisal]) -> ValidationDa
 
 
 def _verdict(appraisal: Appraisal, currency: str | None) -> CodeVerdict:
-    terms, fault = appraisal.terms, appraisal.fault
+    terms, fault, taken = appraisal.terms, appraisal.fault, appraisal.taken
     return CodeVerdict(
         code=appraisal.code,
         valid=fault is None,
         reason=fault.reason if fault else None,
         detail=fault.detail if fault else None,
+        blocked_by=fault.blocked_by if fault else None,
         code_id=_text(terms.code_id if terms else None),
         coupon_id=_text(terms.coupon_id if terms else None),
         partner_id=_text(terms.partner_id if terms else None),
-        discount=discount_data(terms, currency, appraisal.discount_minor) if terms and fault is None else None,
+        discount=discount_data(terms, currency, taken) if terms and taken else None,
     )
 
 

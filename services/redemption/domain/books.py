@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later
 from services.redemption.domain.purchase import OrderKey
-from services.redemption.domain.terms import CodeTerms, DiscountType, ReleasePolicy
+from services.redemption.domain.terms import CodeTerms, Combination, DiscountType, ReleasePolicy
 
 CustomerKey = tuple[uuid.UUID, str]
 PeriodKey = tuple[uuid.UUID, str, datetime]
@@ -71,8 +71,8 @@ class Redemption:
 
     `confirmed` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. Of a
     voided one it is the latest that is taken back with it: what is bought later is a purchase of its own.
-    `is_counted` says whether it takes up a use, `terms` are for people, as JSON. The members stand in the order of the
-    statements.
+    `is_counted` says whether it takes up a use, `terms` are for people, as JSON, and `lines` what it takes off which
+    line of the order. The members stand in the order of the statements.
     """
 
     id: uuid.UUID
@@ -104,6 +104,10 @@ class Redemption:
     terms: str = "{}"
     claimed_at: datetime | None = None
     clock: str | None = None
+    lines: str | None = None
+    combination: Combination = "any"
+    commission_cap_hundredths: int = 10_000
+    commission_version: int = 0
 
     @property
     def confirmed(self) -> Moment:
@@ -126,6 +130,7 @@ class HeldCode:
     customer_key: str | None
     discount_minor: int | None
     currency: str | None
+    lines: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,10 @@ class OrderBook:
             if total >= paid_minor:
                 return PaidBack(refund.happened, refunds[0].happened)
         return None
+
+    def refunded_since(self, since: Moment) -> int:
+        """Return how much was paid back since a purchase."""
+        return sum(refund.amount_minor for refund in self.refunds if not is_later(since, refund.happened))
 
     def apart(self, canonical: str, moment: datetime) -> datetime:
         """Return the moment, or the next at which no redemption of the same code was voided: its key needs that."""

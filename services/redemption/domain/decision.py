@@ -4,9 +4,10 @@ Pure: everything known under the locks comes in as `Books`, and deciding moves w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import (
     Books,
     HeldCode,
@@ -15,18 +16,19 @@ from services.redemption.domain.books import (
     Redemption,
     Reservation,
 )
-from services.redemption.domain.limits import Basket, fault_of_limits, hold
+from services.redemption.domain.combination import fault_of_combination, fault_of_effect
+from services.redemption.domain.commission import Earning, earn
+from services.redemption.domain.limits import fault_of_limits, hold
 from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later, is_newer
+from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, taken_of
 from services.redemption.domain.purchase import HoldRequest, Purchase
 from services.redemption.domain.reasons import Fault, Reason
-from services.redemption.domain.restrictions import discounted_part, fault_of_restrictions
+from services.redemption.domain.restrictions import eligible_lines, fault_of_restrictions
 from services.redemption.domain.terms import (
     UNRESTRICTED,
     CodeTerms,
     discount_ends_at,
-    discount_minor,
     meant_code,
-    percentage,
 )
 
 
@@ -44,10 +46,15 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """The order redeems these codes; none if it already had all of them, which are `repeated`."""
+    """The order redeems these codes; none if it already had all of them, which are `repeated`.
+
+    Those that only its other codes stand in the way of drop out, and `earnings` are commissions that it changed.
+    """
 
     uses: tuple[Use, ...]
     repeated: tuple[Redemption, ...] = ()
+    skipped: tuple["Refused", ...] = ()
+    earnings: tuple[Earning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Refused:
     terms: CodeTerms | None
     reason: Reason
     detail: str
+    blocked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +91,42 @@ class Appraisal:
     code: str
     terms: CodeTerms | None
     fault: Fault | None
-    discount_minor: int | None
+    taken: Taken | None
+
+    @property
+    def discount_minor(self) -> int | None:
+        """What it takes off in all."""
+        return None if self.taken is None else self.taken.amount_minor
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
     terms: CodeTerms
-    amount_minor: int | None
+    taken: Taken
 
 
-NOTHING_NEW = Redeemed(())
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is wrong with a code, or what it takes off; `drops_out_by` if only the order's codes are in its way."""
+
+    fault: Fault | None
+    amount_minor: int | None = None
+    eligible: Places | None = None
+    drops_out_by: Fault | None = None
 
 
-def decide(purchase: Purchase, books: Books) -> Redeemed | RedeemedLate | Refused:
-    """Judge one order and, if it may redeem, count its uses in the books."""
+def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Redeemed | RedeemedLate | Refused:
+    """Judge one order and, if it may redeem, count its uses in the books.
+
+    One that is reported was paid already: a code drops out alone if only the order's other codes are in its way, and
+    the first is one of those that were paid with, even if it takes nothing off.
+    """
     order = books.orders.get(purchase.order)
     basket = _basket(purchase, order, books)
     is_late = order is not None and order.cancelled is not None and not is_later(purchase.happened, order.cancelled)
     chosen: list[_Choice] = []
     repeated: list[Redemption] = []
+    skipped: list[Refused] = []
     for wanted in purchase.codes:
         if order is not None and (known := _known(order, wanted.canonical, purchase.happened)) is not None:
             repeated.append(known)
@@ -109,16 +134,20 @@ def decide(purchase: Purchase, books: Books) -> Redeemed | RedeemedLate | Refuse
         terms = _meant(wanted.canonical, purchase, books)
         if terms is None:
             return Refused(wanted.text, None, *_unknown(purchase, books))
-        fault, amount = (None, None) if is_late else _judge(terms, purchase, books, basket)
-        if fault is not None:
-            return Refused(wanted.text, terms, *fault)
-        basket.take(terms, amount)
-        chosen.append(_Choice(terms, amount))
+        is_first = is_reported and wanted is purchase.codes[0]
+        judged = _Judged(None) if is_late else _judge(terms, purchase, books, basket, may_be_idle=is_first)
+        if judged.fault is not None:
+            if not is_reported or judged.drops_out_by is None:
+                return Refused(wanted.text, terms, *judged.fault)
+            skipped.append(Refused(wanted.text, terms, *judged.drops_out_by))
+            continue
+        chosen.append(_Choice(terms, basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)))
     if order is not None and chosen and (back := _taken_back(order, purchase, basket, is_cancelled=is_late)):
         return _record_late(purchase, chosen, repeated, back, books)
     if is_late:
         return RedeemedLate((), tuple(repeated))
-    return _redeem(purchase, chosen, repeated, basket, books)
+    redeemed = _redeem(purchase, chosen, repeated, basket, books)
+    return replace(redeemed, skipped=tuple(skipped)) if skipped else redeemed
 
 
 def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
@@ -134,10 +163,10 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
             return Refused(wanted.text, None, *_unknown(purchase, books))
         if order.redeemed(wanted.canonical) is not None:
             return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
-        fault, amount = _judge(terms, purchase, books, basket)
-        if fault is not None:
-            return Refused(wanted.text, terms, *fault)
-        basket.take(terms, amount)
+        judged = _judge(terms, purchase, books, basket)
+        if judged.fault is not None:
+            return Refused(wanted.text, terms, *judged.fault)
+        taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
         has_ended = has_ended or _fault_of_end(terms, purchase.occurred_at) is not None
         held.append(
             HeldCode(
@@ -146,8 +175,9 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
                 terms.code_id,
                 terms.coupon_id,
                 purchase.buyer.key,
-                amount,
+                taken.amount_minor,
                 purchase.currency,
+                taken.as_text,
             )
         )
     is_extended = order.is_holding
@@ -184,11 +214,14 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
         if terms is None:
             appraisals.append(Appraisal(wanted.text, None, _unknown(purchase, books), None))
             continue
-        known = order.redeemed(terms.canonical) if order else None
-        fault, amount = (None, known.discount_minor) if known else _judge(terms, purchase, books, basket)
-        if fault is None and known is None:
-            basket.take(terms, amount)
-        appraisals.append(Appraisal(wanted.text, terms, fault, None if fault else amount))
+        if order is not None and (known := order.redeemed(terms.canonical)) is not None:
+            appraisals.append(Appraisal(wanted.text, terms, None, taken_of(known.discount_minor, known.lines)))
+            continue
+        judged = _judge(terms, purchase, books, basket)
+        taken = None
+        if judged.fault is None:
+            taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
+        appraisals.append(Appraisal(wanted.text, terms, judged.fault, taken))
     return appraisals
 
 
@@ -198,11 +231,12 @@ def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket
         reserved = books.order((purchase.program_id, purchase.reserved_ref))
         # It may have ended since it was found, and its order may have another now, which nobody named.
         own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
-    left = purchase.subtotal_minor
-    if order is not None and left is not None:
-        standing = (r.discount_minor or 0 for r in order.redemptions if r.voided_at is None)
-        left = max(0, left - sum(standing))
-    return Basket(left, own)
+    earlier = tuple(
+        OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines))
+        for r in (order.redemptions if order is not None else ())
+        if r.voided_at is None
+    )
+    return Basket(Pot.of(purchase.lines, purchase.subtotal_minor, (code.taken for code in earlier)), own, earlier)
 
 
 def _known(order: OrderBook, canonical: str | None, moment: Moment) -> Redemption | None:
@@ -227,21 +261,28 @@ def _unknown(purchase: Purchase, books: Books) -> Fault:
     return Fault("program_unknown", "There is no such program.")
 
 
-def _judge(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> tuple[Fault | None, int | None]:
+def _judge(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket, *, may_be_idle: bool = False) -> _Judged:
     """Return what is wrong with the code, or what it takes off."""
     moment = purchase.occurred_at
     fault = _fault_of_state(terms, moment) or _fault_of_start(terms, moment)
     if fault is None and not (basket.own and any(book.had_reserved(terms.canonical, moment) for book in basket.own)):
         fault = _fault_of_end(terms, moment)
     fault = fault or _fault_of_owner(terms, moment) or _fault_of_currency(terms, purchase)
-    base = purchase.subtotal_minor
+    eligible, price = None, purchase.subtotal_minor
     if fault is None and terms.restrictions is not UNRESTRICTED:
-        fault = fault_of_restrictions(terms, purchase)
-        base = discounted_part(terms, purchase)
+        eligible = eligible_lines(terms.restrictions, purchase.lines)
+        price = basket.pot.price_minor(eligible)
+        fault = fault_of_restrictions(terms, purchase, eligible, price)
     if fault is not None:
-        return fault, None
-    amount = discount_minor(terms, base, purchase.currency, basket.left_minor)
-    return fault_of_limits(terms, purchase, amount, books, basket), amount
+        return _Judged(fault)
+    amount = discount_minor(terms, price, purchase.currency, basket.pot.left_of(eligible))
+    limit = fault_of_limits(terms, purchase, amount, books, basket)
+    blocked = fault_of_combination(terms, basket.codes)
+    if blocked is None and not may_be_idle:
+        blocked = fault_of_effect(terms, purchase.currency, amount, price, basket.codes)
+    if blocked is not None and fault_of_limits(terms, purchase, None, books, basket.before_this()) is None:
+        return _Judged(limit or blocked, drops_out_by=blocked)
+    return _Judged(limit or blocked, amount, eligible)
 
 
 def _fault_of_state(terms: CodeTerms, moment: datetime) -> Fault | None:
@@ -293,28 +334,32 @@ def _taken_back(order: OrderBook, purchase: Purchase, basket: Basket, *, is_canc
     """Return by what the purchase was taken back before it was heard of: its cancellation, or all that was paid."""
     if is_cancelled and order.cancelled is not None:
         return PaidBack(order.cancelled, order.cancelled)
-    return None if basket.left_minor is None else order.paid_back(basket.left_minor, purchase.happened)
+    paid = basket.paid_minor
+    return None if paid is None else order.paid_back(paid, purchase.happened)
 
 
 def _redeem(
     purchase: Purchase, chosen: Sequence[_Choice], repeated: Sequence[Redemption], basket: Basket, books: Books
 ) -> Redeemed:
-    for redemption in repeated:
-        if redemption.voided_at is None and is_newer(purchase.happened, redemption.confirmed):
-            redemption.confirm(purchase.happened)
-            books.changed[redemption.id] = redemption
+    confirmed = [r for r in repeated if r.voided_at is None and is_newer(purchase.happened, r.confirmed)]
+    for redemption in confirmed:
+        redemption.confirm(purchase.happened)
+        books.changed[redemption.id] = redemption
     for book in basket.own:
         release(book, books)
     if not chosen:
-        return Redeemed((), tuple(repeated)) if repeated else NOTHING_NEW
+        order = books.orders.get(purchase.order)
+        # What was paid back before is no longer paid back of what was bought later.
+        earnings = earn(order, books) if order is not None and order.refunds and confirmed else ()
+        return Redeemed((), tuple(repeated), earnings=earnings)
     order = books.order(purchase.order)
     uses = []
     for choice in chosen:
-        redemption = _record(choice, purchase, basket.left_minor, is_counted=True)
+        redemption = _record(choice, purchase, is_counted=True)
         order.redemptions.append(redemption)
         _count(redemption, books)
         uses.append(_use(redemption, choice.terms, books))
-    return Redeemed(tuple(uses), tuple(repeated))
+    return Redeemed(tuple(uses), tuple(repeated), earnings=earn(order, books, {use.redemption.id for use in uses}))
 
 
 def _record_late(
@@ -327,7 +372,7 @@ def _record_late(
     order = books.order(purchase.order)
     uses = []
     for choice in chosen:
-        redemption = _record(choice, purchase, None, is_counted=False)
+        redemption = _record(choice, purchase, is_counted=False)
         redemption.confirm(back.covers_until)
         # Never before the purchase, which is taken to be of the last day at most.
         redemption.voided_at = order.apart(redemption.canonical, max(back.completed.known_at, purchase.occurred_at))
@@ -337,9 +382,8 @@ def _record_late(
     return RedeemedLate(tuple(uses), tuple(repeated))
 
 
-def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_counted: bool) -> Redemption:
+def _record(choice: _Choice, purchase: Purchase, *, is_counted: bool) -> Redemption:
     terms, happened = choice.terms, purchase.happened
-    rate = terms.commission_hundredths if terms.partner_id is not None else None
     return Redemption(
         purchase.redemption_id(terms.canonical),
         purchase.program_id,
@@ -354,11 +398,11 @@ def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_c
         terms.discount_type,
         terms.percent_hundredths,
         terms.amount_minor if (static := terms.static_amount(purchase.currency)) is None else static,
-        choice.amount_minor,
+        choice.taken.amount_minor,
         purchase.currency or terms.currency,
         purchase.subtotal_minor,
-        rate,
-        None if rate is None or paid_minor is None else percentage(paid_minor, rate),
+        terms.commission_hundredths if terms.partner_id is not None else None,
+        None,
         discount_ends_at(terms, purchase.occurred_at),
         terms.release_policy,
         terms.expires_at,
@@ -367,6 +411,9 @@ def _record(choice: _Choice, purchase: Purchase, paid_minor: int | None, *, is_c
         is_counted,
         claimed_at=happened.claimed_at,
         clock=happened.clock,
+        lines=choice.taken.as_text,
+        combination=terms.combination,
+        commission_cap_hundredths=terms.commission_cap_hundredths,
     )
 
 

@@ -1,41 +1,12 @@
 """How often a code may be used: each limit against its count, what others hold, and what the order itself takes."""
 
-import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
-from services.redemption.domain.books import Books, Count, HeldCode, OrderBook
+from services.redemption.domain.basket import Basket
+from services.redemption.domain.books import Books, Count, HeldCode
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms
-
-
-@dataclass(slots=True)
-class Basket:
-    """What an order takes so far, code by code; `left_minor` is what its codes have left of the subtotal."""
-
-    left_minor: int | None
-    own: tuple[OrderBook, ...]
-    taken: list[tuple[uuid.UUID, int]] = field(default_factory=list)
-
-    def take(self, terms: CodeTerms, amount_minor: int | None) -> None:
-        """Add one code."""
-        self.taken.append((terms.coupon_id, amount_minor or 0))
-        self.left_minor = None if self.left_minor is None or amount_minor is None else self.left_minor - amount_minor
-
-    def uses_of(self, coupon_id: uuid.UUID) -> int:
-        """Return how many of its codes are of one coupon."""
-        return sum(taken == coupon_id for taken, _ in self.taken)
-
-    def money_of(self, coupon_id: uuid.UUID) -> int:
-        """Return what its codes of one coupon take off."""
-        return sum(amount for taken, amount in self.taken if taken == coupon_id)
-
-    def holds(self) -> Iterator[HeldCode]:
-        """Yield what the order itself holds now."""
-        for book in self.own:
-            if book.is_holding:
-                yield from book.held
 
 
 def fault_of_limits(

@@ -23,13 +23,18 @@ Reason = Literal[
     "currency_mismatch",
     "order_required",
     "product_not_eligible",
+    "order_items_required",
+    "not_combinable",
+    "too_many_codes",
+    "no_effect",
     "period_limit_reached",
     "budget_exhausted",
 ]
 
 
 class Fault(NamedTuple):
-    """What is wrong with using a code."""
+    """What is wrong with using a code; `blocked_by` is the code of the same order that is in its way."""
 
     reason: Reason
     detail: str
+    blocked_by: str | None = None

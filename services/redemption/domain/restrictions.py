@@ -1,29 +1,46 @@
 """What a code asks of buyer and order, beyond its limits: each refusal with its reason."""
 
-from services.redemption.domain.purchase import Purchase, canonical_email
+from collections.abc import Sequence
+
+from services.redemption.domain.pot import Places
+from services.redemption.domain.purchase import Line, Purchase, canonical_email
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import CodeTerms, Restrictions
 
 
-def fault_of_restrictions(terms: CodeTerms, purchase: Purchase) -> Fault | None:
-    """Return why this buyer or this order may not use the code."""
+def fault_of_restrictions(
+    terms: CodeTerms, purchase: Purchase, eligible: Places | None, eligible_minor: int | None
+) -> Fault | None:
+    """Return why this buyer or this order may not use the code; the lines that it is for cost `eligible_minor`."""
     rules = terms.restrictions
+    price_minor = counted_price(rules, purchase.subtotal_minor, eligible_minor)
     return (
         _fault_of_buyer(terms, rules, purchase)
-        or _fault_of_minimum(rules.code_minimum_minor, rules.code_minimum_currency, purchase)
-        or _fault_of_minimum(rules.coupon_minimum_minor, rules.coupon_minimum_currency, purchase)
-        or _fault_of_products(rules, purchase)
+        or _fault_of_products(rules, purchase, eligible)
+        or _fault_of_minimum(rules.code_minimum_minor, rules.code_minimum_currency, purchase, price_minor)
+        or _fault_of_minimum(rules.coupon_minimum_minor, rules.coupon_minimum_currency, purchase, price_minor)
         or _fault_of_amounts(terms, rules, purchase)
     )
 
 
-def discounted_part(terms: CodeTerms, purchase: Purchase) -> int | None:
-    """Return what the discount is taken of: the lines of the coupon's products if all tell their amounts, else all."""
-    if not terms.restrictions.product_ids or purchase.lines is None or purchase.subtotal_minor is None:
-        return purchase.subtotal_minor
-    chosen = [line.amount_minor for line in purchase.lines if line.product_id in terms.restrictions.product_ids]
-    told = [amount for amount in chosen if amount is not None]
-    return min(sum(told), purchase.subtotal_minor) if len(told) == len(chosen) else purchase.subtotal_minor
+def eligible_lines(rules: Restrictions, lines: Sequence[Line] | None) -> Places | None:
+    """Return which lines the coupon is for, by their places; None if it is for the whole order.
+
+    A line that names no product is none of the listed ones, and none of the excluded ones either.
+    """
+    if not rules.has_products:
+        return None
+    listed, excluded = frozenset(rules.product_ids), frozenset(rules.excluded_product_ids)
+    return tuple(
+        place
+        for place, line in enumerate(lines or ())
+        if (not listed or line.product_id in listed) and line.product_id not in excluded
+    )
+
+
+def counted_price(rules: Restrictions, subtotal_minor: int | None, eligible_minor: int | None) -> int | None:
+    """Return what a minimum is held against: what the eligible lines cost, or the subtotal where the coupon says so."""
+    return eligible_minor if rules.has_products and rules.minimum_applies_to == "eligible" else subtotal_minor
 
 
 def _fault_of_buyer(terms: CodeTerms, rules: Restrictions, purchase: Purchase) -> Fault | None:
@@ -52,23 +69,29 @@ def _is_partner(terms: CodeTerms, rules: Restrictions, purchase: Purchase) -> bo
     )
 
 
-def _fault_of_minimum(minimum: int | None, currency: str | None, purchase: Purchase) -> Fault | None:
+def _fault_of_minimum(
+    minimum: int | None, currency: str | None, purchase: Purchase, price_minor: int | None
+) -> Fault | None:
     if minimum is None:
         return None
-    if purchase.subtotal_minor is None or purchase.currency is None:
+    if price_minor is None or purchase.currency is None:
         return Fault("order_required", "The code has a minimum: say the order's subtotal and currency.")
     if purchase.currency != currency:
         return Fault("currency_mismatch", f"The code's minimum is in {currency}.")
-    if purchase.subtotal_minor < minimum:
-        return Fault("minimum_not_met", f"The order is below the minimum of {minimum} minor units of {currency}.")
+    if price_minor < minimum:
+        return Fault("minimum_not_met", f"What counts is below the minimum of {minimum} minor units of {currency}.")
     return None
 
 
-def _fault_of_products(rules: Restrictions, purchase: Purchase) -> Fault | None:
-    if not rules.product_ids:
+def _fault_of_products(rules: Restrictions, purchase: Purchase, eligible: Places | None) -> Fault | None:
+    if eligible is None:
         return None
-    if not any(line.product_id in rules.product_ids for line in purchase.lines or ()):
+    if not purchase.lines:
+        return Fault("order_items_required", "The code is for some products: say the order's items with their amounts.")
+    if not eligible:
         return Fault("product_not_eligible", "The order has none of the products that the code is for.")
+    if any(purchase.lines[place].amount_minor is None for place in eligible):
+        return Fault("order_items_required", "The code is for some products: say the amount of each of their items.")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The terms of a code as read from the published view, which code a string means at a time, and what it takes off."""
+"""The terms of a code as read from the published view, and which code a string means at a time."""
 
 import calendar
 import uuid
@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DiscountType = Literal["percent", "static"]
 ReleasePolicy = Literal["always", "until_expiry", "never"]
+Combination = Literal["any", "other_coupons", "none"]
+MinimumApplies = Literal["eligible", "order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,13 @@ class Restrictions:
     budget_minor: int | None = None
     budget_currency: str | None = None
     partner_email_canonical: str | None = None
+    minimum_applies_to: MinimumApplies = "eligible"
+    excluded_product_ids: Sequence[str] = ()
+
+    @property
+    def has_products(self) -> bool:
+        """Whether the coupon is for some of an order's lines only."""
+        return bool(self.product_ids) or bool(self.excluded_product_ids)
 
     @property
     def period_limits(self) -> Mapping[str, int]:
@@ -82,6 +91,9 @@ class CodeTerms:
     commission_hundredths: int | None = None
     release_policy: ReleasePolicy = "always"
     timezone: str = "UTC"
+    combination: Combination = "any"
+    max_codes_per_order: int = 10
+    commission_cap_hundredths: int = 10_000
     restrictions: Restrictions = UNRESTRICTED
 
     def was_live_at(self, moment: datetime) -> bool:
@@ -116,28 +128,9 @@ def meant_code(candidates: Sequence[CodeTerms], occurred_at: datetime) -> CodeTe
     return max(candidates, key=lambda terms: (terms.code_archived_at is None, terms.code_archived_at or occurred_at))
 
 
-def discount_minor(
-    terms: CodeTerms, base_minor: int | None, currency: str | None, left_minor: int | None
-) -> int | None:
-    """Return what the terms take off, in minor units of the order's currency; None when unknowable.
-
-    `base_minor` is the subtotal, or the part of it that the code applies to. A percentage is rounded half to even.
-    Never more than `left_minor`, what the order's other codes have left over.
-    """
-    if base_minor is None or left_minor is None:
-        return None
-    if terms.percent_hundredths is not None:
-        amount = percentage(base_minor, terms.percent_hundredths)
-        most = terms.restrictions.max_discount_minor
-        return min(amount, left_minor) if most is None else min(amount, left_minor, most)
-    static = terms.static_amount(currency)
-    return None if static is None else min(static, base_minor, left_minor)
-
-
 def percentage(amount_minor: int, percent_hundredths: int) -> int:
-    """Return a percentage of an amount, exact in integers, rounded half to even."""
-    whole, rest = divmod(amount_minor * percent_hundredths, 10_000)
-    return whole + (2 * rest > 10_000 or (2 * rest == 10_000 and whole % 2 == 1))
+    """Return a percentage of an amount, exact in integers, rounded half up, as shops and billing do."""
+    return (2 * amount_minor * percent_hundredths + 10_000) // 20_000
 
 
 def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None:

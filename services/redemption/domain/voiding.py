@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from services.redemption.domain.books import Books, OrderBook, Redemption, Refund
+from services.redemption.domain.commission import Earning, earn
 from services.redemption.domain.decision import release
 from services.redemption.domain.errors import RefundReused
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later, is_newer
@@ -36,6 +37,7 @@ class Cancelled:
     voids: tuple[Voided, ...]
     redemptions: tuple[Redemption, ...]
     refund: Refund | None = None
+    earnings: tuple[Earning, ...] = ()
 
     @property
     def notice(self) -> str | None:
@@ -64,17 +66,20 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
             raise RefundReused
         return Cancelled((), tuple(order.redemptions))
     if cancellation.amount_minor is None:
-        return Cancelled(_take_back(cancellation, order, books), tuple(order.redemptions))
+        voids = _take_back(cancellation, order, books)
+        return Cancelled(voids, tuple(order.redemptions), earnings=earn(order, books) if voids else ())
     refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.happened)
     order.refunds = (*order.refunds, refund)
     order.is_moved = True
     take_back = _take_back if cancellation.release is True else _pay_back
-    return Cancelled(take_back(cancellation, order, books), tuple(order.redemptions), refund)
+    voids = take_back(cancellation, order, books)
+    return Cancelled(voids, tuple(order.redemptions), refund, earn(order, books))
 
 
 def void_one(request: VoidRequest, books: Books) -> Cancelled:
     """Void one redemption, if it stands."""
-    found = find(books.order(request.order), request.redemption_id)
+    order = books.order(request.order)
+    found = find(order, request.redemption_id)
     if found is None:
         return Cancelled((), ())
     if found.voided_at is not None:
@@ -82,7 +87,8 @@ def void_one(request: VoidRequest, books: Books) -> Cancelled:
     # Whoever asks means what he sees: a purchase that was reported with a later time is taken back too.
     by = Moment(request.occurred_at, request.occurred_at, OWN_CLOCK)
     by = by if by.claimed_at >= found.confirmed.claimed_at else found.confirmed
-    return Cancelled((void(found, request.occurred_at, by, request.reason, request.release, books),), (found,))
+    voids = (void(found, request.occurred_at, by, request.reason, request.release, books),)
+    return Cancelled(voids, (found,), earnings=earn(order, books))
 
 
 def notice(order: OrderBook) -> str | None:

@@ -17,15 +17,15 @@ from shared.events.envelope import OutboxEvent
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($31::uuid[], $32::int[], $33::bigint[], $34::int[], $35::timestamptz[])
+    SELECT * FROM unnest($35::uuid[], $36::int[], $37::bigint[], $38::int[], $39::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($36::uuid[], $37::int[], $38::bigint[], $39::int[], $40::timestamptz[], $41::boolean[],
-                         $42::text[], $43::bigint[], $44::text[], $45::bigint[])
+    SELECT * FROM unnest($40::uuid[], $41::int[], $42::bigint[], $43::int[], $44::timestamptz[], $45::boolean[],
+                         $46::text[], $47::bigint[], $48::text[], $49::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -33,31 +33,34 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($46::uuid[], $47::text[], $48::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($50::uuid[], $51::text[], $52::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $49) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $53) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
-                         claimed_at, clock,
+                         claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
                          decided_at)
-SELECT r.*, $30
+SELECT r.*, $34
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
             $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
-            $29::text[]) AS r
+            $29::text[], $30::json[], $31::text[], $32::int[], $33::int[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r
 SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason,
-    claimed_at = u.claimed_at, clock = u.clock
-FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[], $6::timestamptz[], $7::text[])
-    AS u (id, confirmed_at, is_counted, voided_at, void_reason, claimed_at, clock)
+    claimed_at = u.claimed_at, clock = u.clock, commission_minor = u.commission_minor,
+    commission_version = u.commission_version
+FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[], $6::timestamptz[], $7::text[],
+            $8::bigint[], $9::int[])
+    AS u (id, confirmed_at, is_counted, voided_at, void_reason, claimed_at, clock, commission_minor,
+          commission_version)
 WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND r.voided_at IS NULL
 """
 WRITE_LIMITS = """
@@ -101,9 +104,9 @@ WHERE h.program_id = ANY ($1::uuid[]) AND h.order_ref = ANY ($2::text[])
 """
 INSERT_HOLDS = """
 INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, coupon_id, customer_key,
-                   discount_minor, currency)
+                   discount_minor, currency, lines)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::uuid[], $7::uuid[],
-                     $8::text[], $9::bigint[], $10::text[])
+                     $8::text[], $9::bigint[], $10::text[], $11::json[])
 """
 INSERT_REFUNDS = """
 INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, recorded_at)
@@ -203,9 +206,20 @@ async def insert_redemptions(
 async def update_redemptions(connection: Connection, redemptions: Collection[Redemption]) -> None:
     """Write what became of redemptions; one that is voided stays as it is."""
     rows = [
-        (r.id, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason, r.claimed_at, r.clock) for r in redemptions
+        (
+            r.id,
+            r.confirmed_at,
+            r.is_counted,
+            r.voided_at,
+            r.void_reason,
+            r.claimed_at,
+            r.clock,
+            r.commission_minor,
+            r.commission_version,
+        )
+        for r in redemptions
     ]
-    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 7))
+    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 9))
 
 
 async def write_limits(
@@ -252,12 +266,13 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
             held.customer_key,
             held.discount_minor,
             held.currency,
+            held.lines,
         )
         for key, book in orders.items()
         for held in book.held
     ]
     if holds:
-        await connection.execute(INSERT_HOLDS, *_columns(holds, 10))
+        await connection.execute(INSERT_HOLDS, *_columns(holds, 11))
 
 
 async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey]) -> None:

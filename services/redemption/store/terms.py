@@ -28,13 +28,14 @@ SELECT v.code_id, v.program_id, v.partner_id, v.coupon_id, v.code, v.canonical, 
        v.duration_type, v.duration_value, v.coupon_starts_at, v.coupon_expires_at, v.coupon_redemption_limit,
        v.coupon_archived_at, v.partner_status, v.quota_remaining, v.webhook_attributes,
        coalesce(v.code_commission_hundredths, v.coupon_commission_hundredths) AS commission_hundredths,
-       v.release_policy, v.program_timezone,
+       v.release_policy, v.program_timezone, v.combination, v.max_codes_per_order, v.commission_cap_hundredths,
        v.code_is_first_order_only, v.coupon_is_first_order_only, v.code_minimum_minor, v.code_minimum_currency,
        v.coupon_minimum_minor, v.coupon_minimum_currency, v.is_limited_to_customer,
        CASE WHEN v.is_limited_to_customer THEN v.customer_id END AS customer_id, v.is_limited_to_partner,
        v.max_discount_minor, v.amounts_by_currency::text, v.customer_redemption_limit, v.product_ids,
        v.daily_redemption_limit, v.weekly_redemption_limit, v.monthly_redemption_limit, v.budget_minor,
        v.budget_currency, CASE WHEN v.is_limited_to_partner THEN v.partner_email_canonical END AS partner_email,
+       v.minimum_applies_to, v.excluded_product_ids,
        coalesce(n.uses, 0) AS code_uses, coalesce(n.version, 0) AS code_version,
        coalesce(n.held_until > $3, false) AS is_code_held,
        (SELECT true FROM customer_counters u WHERE u.coupon_id = v.coupon_id
@@ -72,6 +73,8 @@ _PLAIN: Final[tuple[Any, ...]] = (
     None,
     [],
     *[None] * 6,
+    "eligible",
+    [],
 )
 
 

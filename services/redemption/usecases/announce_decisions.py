@@ -1,5 +1,6 @@
 """Turns decisions into rows and events. Ids are derived from the checkout event, so a repeat can make no others."""
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequ
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.voiding import Cancelled, Voided
 from services.redemption.store.outcomes import RefundRow, RejectionRow
+from services.redemption.usecases.announce_side_effects import commission_events, skipped_event
 from shared.events.checkout import Customer, Order
 from shared.events.envelope import MAX_EVENT_BYTES, OutboxEvent, trusted
 from shared.events.redemption import (
@@ -61,6 +63,12 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         written.redemptions.append(redemption)
         written.events.append(_redeemed(checkout, use, terms, now))
         written.events.extend(_exhausted(use, checkout.purchase.traceparent, now))
+    purchase = checkout.purchase
+    written.events.extend(
+        commission_events(decision.earnings, purchase.rejection_id, purchase.occurred_at, purchase.traceparent, now)
+    )
+    for refused in decision.skipped:
+        _write_skipped(purchase, refused, now, written)
 
 
 def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetime, written: Written) -> None:
@@ -78,20 +86,7 @@ def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: 
     """Add the row and the event of an order whose codes are refused."""
     terms = refused.terms
     code_id = terms.code_id if terms else None
-    written.rejections.append(
-        RejectionRow(
-            purchase.rejection_id,
-            purchase.program_id,
-            purchase.order_ref,
-            refused.code,
-            code_id,
-            refused.reason,
-            refused.detail,
-            purchase.source,
-            purchase.event_id,
-            purchase.occurred_at,
-        )
-    )
+    written.rejections.append(_rejection(purchase.rejection_id, purchase, refused))
     data = trusted(
         CodeRedemptionRejectedV1,
         program_id=purchase.program_id,
@@ -107,12 +102,39 @@ def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: 
     written.events.append(data.to_event(derived_id(purchase.rejection_id, data.type), now, purchase.traceparent))
 
 
+def _write_skipped(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
+    """Add the row and the event of a code that dropped out of its order; others of it count."""
+    if refused.terms is None:
+        return
+    key = derived_id(purchase.rejection_id, refused.terms.canonical)
+    written.refused.append((purchase, refused))
+    written.rejections.append(_rejection(key, purchase, refused))
+    written.events.append(skipped_event(purchase, refused, refused.terms, key, now))
+
+
+def _rejection(key: uuid.UUID, purchase: Purchase, refused: Refused) -> RejectionRow:
+    return RejectionRow(
+        key,
+        purchase.program_id,
+        purchase.order_ref,
+        refused.code,
+        refused.terms.code_id if refused.terms else None,
+        refused.reason,
+        refused.detail,
+        purchase.source,
+        purchase.event_id,
+        purchase.occurred_at,
+    )
+
+
 def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: datetime, written: Written) -> None:
     """Add the rows and events of redemptions that were taken back."""
     written.voids.extend(cancelled.voids)
     written.events.extend(_voided(void, ask.traceparent, was_counted=True, now=now) for void in cancelled.voids)
     if isinstance(ask, Cancellation) and (said := cancelled.notice) is not None:
         written.unheeded.append((ask, said))
+    cause = ask.id if isinstance(ask, Cancellation) else ask.redemption_id
+    written.events.extend(commission_events(cancelled.earnings, cause, ask.occurred_at, ask.traceparent, now))
     if isinstance(ask, Cancellation) and cancelled.refund is not None:
         written.refunds.append(
             RefundRow(

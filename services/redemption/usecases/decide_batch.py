@@ -153,7 +153,7 @@ def _decide(ask: Ask, books: Books, now: datetime, written: Written) -> Outcome:
 
 
 def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: Written) -> Outcome:
-    decision = decide(checkout.purchase, books)
+    decision = decide(checkout.purchase, books, is_reported=not checkout.is_answered)
     match decision:
         case Redeemed():
             write_redeemed(checkout, decision, now, written)

@@ -1,9 +1,8 @@
 """Makes a purchase of what a checkout says, whichever way it came."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from services.redemption.domain.purchase import NOBODY, Buyer, Line, Purchase, WantedCode
 from shared.canonical import canonical_code
@@ -36,7 +35,9 @@ def purchase_of(
         order.subtotal if order else None,
         order.currency if order else None,
         Buyer(customer.id, customer.email, customer.is_first_order) if customer else NOBODY,
-        tuple(_line(item) for item in order.items) if order and order.items is not None else None,
+        tuple(Line(item.get("product_id"), item.get("amount")) for item in order.items)
+        if order and order.items is not None
+        else None,
         _id(reservation_id) if reservation_id is not None else None,
         traceparent=traceparent,
         claimed_at=claimed_at,
@@ -55,12 +56,6 @@ def wanted_codes(texts: Sequence[str]) -> tuple[WantedCode, ...]:
         else:
             wanted.setdefault(canonical, WantedCode(text, canonical))
     return tuple(wanted.values())
-
-
-def _line(item: Mapping[str, Any]) -> Line:
-    product_id, amount = item.get("product_id"), item.get("amount")
-    is_amount = isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0
-    return Line(str(product_id) if isinstance(product_id, str | int) else None, amount if is_amount else None)
 
 
 def _id(text: str) -> uuid.UUID | None:

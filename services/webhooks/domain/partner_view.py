@@ -43,6 +43,10 @@ SHOWN: Final[Mapping[str, Members]] = {
     "code.redemption_rejected": _members(
         "program_id", "partner_id", "order_ref", "code", "code_id", "reason", "occurred_at"
     ),
+    "code.redemption_skipped": _members(*_CODE, "order_ref", "reason"),
+    "code.commission_changed": _members(
+        *(*_CODE, "redemption_id", "order_ref", "previous_amount_minor", "commission_version"), commission=_COMMISSION
+    ),
     "code.redemption_voided": _members(
         *(*_CODE, *_USES, "redemption_id", "order_ref", "is_released", "was_counted", "redeemed_at"),
         discount=_DISCOUNT,

@@ -112,6 +112,7 @@ async def test_what_is_left_out_has_its_default(service: Service, program: Owner
     assert made["uuid_code"] == made["name"] == made["id"]
     assert (made["active"], made["redemption_times_status"], made["redemption_times_value"]) == (True, False, None)
     assert (made["coupon_duration_type"], made["coupon_duration_value"]) == ("once", None)
+    assert (made["combination"], made["minimum_applies_to"]) == ("other_coupons", "eligible")
     named = await create(service, program, uuid_code="spring")
     assert named["name"] == "spring"
 
@@ -176,6 +177,12 @@ IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("commission_percent", {"commission_percent": 101}),
     ("starts_at", {"starts_at": "2030-01-31T10:00:00"}),
     ("release_policy", {"release_policy": "sometimes"}),
+    ("combination", {"combination": "some"}),
+    ("minimum_applies_to", {"minimum_applies_to": "cart"}),
+    ("excluded_product_ids.0", {"excluded_product_ids": [""]}),
+    ("coupon_discount_currency", {**STATIC, "coupon_discount_currency": "BTC"}),
+    ("coupon_discount_amounts.ZZZ", {**STATIC, "coupon_discount_amounts": {"ZZZ": 5}}),
+    ("coupon_discount_amounts", {**STATIC, "coupon_discount_amounts": {"eur": 5, "EUR": 6}}),
 )
 
 
@@ -253,7 +260,10 @@ async def test_every_limit_can_be_set_and_changed_and_is_shown(service: Service,
         "first_time_order": True,
         "minimum_order_value": 20,
         "minimum_order_currency": "USD",
+        "minimum_applies_to": "order",
         "product_ids": ["p1", "p2"],
+        "excluded_product_ids": ["p2"],
+        "combination": "none",
         "release_policy": "never",
         "commission_percent": 7.5,
     }
@@ -264,14 +274,30 @@ async def test_every_limit_can_be_set_and_changed_and_is_shown(service: Service,
     changed = await service.send("PATCH", f"/v1/coupons/{bare['id']}", program.key, limits)
     assert {name: changed.data[name] for name in limits} == limits
     cleared: dict[str, Any] = {
-        **dict.fromkeys(name for name in limits if name not in ("first_time_order", "product_ids", "release_policy")),
+        **dict.fromkeys(limits),
         "first_time_order": False,
+        "minimum_applies_to": "eligible",
         "product_ids": [],
+        "excluded_product_ids": [],
+        "combination": "other_coupons",
         "release_policy": "always",
     }
     changed = await service.send("PATCH", f"/v1/coupons/{bare['id']}", program.key, cleared)
     assert changed.status == 200, changed.body
     assert {name: changed.data[name] for name in cleared} == cleared
+
+
+async def test_a_currency_is_read_in_small_letters_too(service: Service, program: Owner) -> None:
+    members = {
+        "coupon_discount_type": "static",
+        "coupon_discount_currency": "jpy",
+        "coupon_discount_amounts": {"eur": 5},
+    }
+    made = await create(service, program, **members, minimum_order_value=1, minimum_order_currency="usd")
+    assert (made["coupon_discount_currency"], made["coupon_discount_amounts"]) == ("JPY", {"EUR": 5})
+    assert made["minimum_order_currency"] == "USD"
+    settings = await service.send("PATCH", f"/v1/programs/{program.id}", json={"currency": "chf"})
+    assert settings.data["currency"] == "CHF"
 
 
 async def test_codes_are_made_alongside_or_nothing_is(service: Service, program: Owner) -> None:
@@ -367,6 +393,8 @@ async def test_a_redemption_freezes_the_terms_and_leaves_the_rest(
         {"redemption_specific_date_value": "2029-12-31"},
         {"redemptions_per_customer": 1},
         {"minimum_order_value": 5},
+        {"minimum_applies_to": "order"},
+        {"excluded_product_ids": ["p1"]},
     ]
     for members in frozen:
         refused = await service.send("PATCH", path, program.key, members)
@@ -375,6 +403,7 @@ async def test_a_redemption_freezes_the_terms_and_leaves_the_rest(
         {"name": "New"},
         {"metadata": {"a": 1}},
         {"active": False},
+        {"combination": "none"},
         {"redemption_times_value": 25},
         {"redemption_specific_date_value": "2031-01-31"},
         {"coupon_discount_amount": 20, "coupon_duration_value": 11},

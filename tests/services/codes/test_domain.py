@@ -14,12 +14,12 @@ from services.codes.domain.programs import (
     ProgramSettings,
     check_code_space,
     checked_alphabet,
-    checked_currency,
     checked_link_url,
     checked_webhook_attributes,
 )
 from services.codes.domain.quota import Quota, moved
 from services.codes.domain.usage import KnownUsage, Usage, added_by_coupon, newest, news
+from shared.currencies import checked_currency
 from shared.idempotency import Answer, IdempotentRequest
 
 NOON = datetime(2026, 3, 18, 12, tzinfo=UTC)
@@ -43,7 +43,7 @@ def test_a_good_setting_stays_what_it_is(check: Callable[[str], str], accepted: 
 @pytest.mark.parametrize(
     ("check", "refused"),
     [
-        *((checked_currency, text) for text in ("eur", "EURO", "", "E1R", "EUR\n")),
+        *((checked_currency, text) for text in ("EURO", "", "E1R", "EUR\n", "ZZZ", "BTC", "XAU", "XXX", "\u017fEK")),
         *(
             (checked_link_url, text)
             for text in (

@@ -9,7 +9,7 @@ IMPOSSIBLE: list[tuple[str, object]] = [
     ("name", "  "),
     ("name", None),
     ("name", "x" * 256),
-    ("currency", "usd"),
+    ("currency", "ZZZ"),
     ("timezone", "Mars/Olympus"),
     ("link_url", "ftp://a.example"),
     ("link_url", ""),
@@ -23,6 +23,10 @@ IMPOSSIBLE: list[tuple[str, object]] = [
     ("webhook_attributes", ["timestamp"]),
     ("webhook_attributes", "card_id"),
     ("unknown", 1),
+    ("max_codes_per_order", 0),
+    ("max_codes_per_order", 11),
+    ("commission_cap_percent", 101),
+    ("commission_cap_percent", 0.001),
 ]
 
 PARTNER_COUPON = """
@@ -45,6 +49,8 @@ async def test_a_program_has_the_documented_defaults(service: Service) -> None:
         "code_alphabet": "0123456789ABCDEF",
         "code_lifetime_seconds": 172_800,
         "webhook_attributes": ["card_id", "recipient_name", "occasion"],
+        "max_codes_per_order": 10,
+        "commission_cap_percent": 100,
     }
 
 

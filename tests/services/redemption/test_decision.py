@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from services.redemption.domain import reasons
 from services.redemption.domain.books import Books, Count
 from services.redemption.domain.decision import Redeemed, Refused, decide
+from services.redemption.domain.pot import discount_minor
 from services.redemption.domain.purchase import Purchase, WantedCode, effective_time
-from services.redemption.domain.terms import CodeTerms, discount_minor, meant_code, percentage
+from services.redemption.domain.terms import CodeTerms, meant_code, percentage
 from shared.events import redemption as events
 
 NOW = datetime(2026, 3, 18, 12, 0, tzinfo=UTC)
@@ -257,15 +258,17 @@ class TestDiscount:
         ("amount", "hundredths", "expected"),
         [
             (2500, 10_000, 2500),
-            (2500, 1250, 312),
+            (2500, 1250, 313),
+            (25, 1000, 3),
             (1004, 1250, 126),
-            (4, 1250, 0),
+            (4, 1250, 1),
+            (3, 1250, 0),
             (12, 1250, 2),
             (999, 1, 0),
             (0, 5000, 0),
         ],
     )
-    def test_percentages_round_half_to_even(self, amount: int, hundredths: int, expected: int) -> None:
+    def test_percentages_round_half_up(self, amount: int, hundredths: int, expected: int) -> None:
         assert percentage(amount, hundredths) == expected
 
     def test_static_amounts_need_the_orders_currency_and_stop_at_the_subtotal(self) -> None:

@@ -40,6 +40,7 @@ HIDDEN = {
         ),
     },
     "code.redemption_rejected": {"codes", "detail"},
+    "code.redemption_skipped": {"detail", "blocked_by"},
     "code.redemption_voided": {"customer_id", "reason", "coupon_times_redeemed", "coupon_times_redeemed_version"},
 }
 # The documented example has these and no others.

@@ -1,0 +1,51 @@
+"""Which codes an order may use together, and whether one more still takes something off."""
+
+from collections.abc import Sequence
+
+from services.redemption.domain.basket import OrderCode
+from services.redemption.domain.reasons import Fault
+from services.redemption.domain.terms import CodeTerms
+
+
+def fault_of_combination(terms: CodeTerms, others: Sequence[OrderCode]) -> Fault | None:
+    """Return why the code may not join the order's other codes; two that exclude each other do so in either order."""
+    for other in others:
+        if (detail := _exclusion(terms, other)) is not None:
+            return Fault("not_combinable", detail, other.text)
+    if len(others) >= terms.max_codes_per_order:
+        most = terms.max_codes_per_order
+        detail = f"An order takes at most {most} code{'s' if most > 1 else ''}, of which {others[-1].text} is the last."
+        return Fault("too_many_codes", detail, others[-1].text)
+    return None
+
+
+def fault_of_effect(
+    terms: CodeTerms,
+    currency: str | None,
+    amount_minor: int | None,
+    price_minor: int | None,
+    others: Sequence[OrderCode],
+) -> Fault | None:
+    """Return why a code takes nothing off here, although its terms would take something off another order."""
+    if amount_minor != 0 or not _takes_something(terms, currency):
+        return None
+    taker = next((other for other in reversed(others) if other.taken.amount_minor), None)
+    if not price_minor or taker is None:
+        return Fault("no_effect", "There is nothing to take off: what the code is for costs nothing, or too little.")
+    return Fault("no_effect", f"The code takes nothing off behind {taker.text}.", taker.text)
+
+
+def _exclusion(terms: CodeTerms, other: OrderCode) -> str | None:
+    if terms.combination == "none":
+        return f"The code cannot be combined with others, and the order has {other.text}."
+    if other.combination == "none":
+        return f"{other.text}, which the order has, cannot be combined with other codes."
+    if terms.coupon_id == other.coupon_id and "other_coupons" in (terms.combination, other.combination):
+        return f"The code cannot be combined with {other.text}, which is of the same coupon."
+    return None
+
+
+def _takes_something(terms: CodeTerms, currency: str | None) -> bool:
+    if terms.percent_hundredths is not None:
+        return terms.percent_hundredths > 0 and terms.restrictions.max_discount_minor != 0
+    return bool(terms.static_amount(currency))

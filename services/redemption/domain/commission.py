@@ -1,0 +1,60 @@
+"""What partners earn of an order: a share of what was paid after discounts, together no more than the program's cap.
+
+A function of what stands of the order and of its refunds, so it does not matter in which order they came.
+"""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from services.redemption.domain.books import Books, OrderBook, Redemption
+from services.redemption.domain.pot import shares
+from services.redemption.domain.terms import percentage
+
+
+@dataclass(frozen=True, slots=True)
+class Earning:
+    """The commission of a redemption that stands has changed; the newer version wins."""
+
+    redemption: Redemption
+    before_minor: int | None
+    amount_minor: int
+    version: int
+
+
+def earn(order: OrderBook, books: Books, made: Collection[uuid.UUID] = ()) -> tuple[Earning, ...]:
+    """Set what the redemptions of an order earn now, and return what changed of those that are not new."""
+    earned = commissions(order)
+    earnings = []
+    for redemption in order.redemptions:
+        before, amount = redemption.commission_minor, earned.get(redemption.id)
+        if amount is None or amount == before:
+            continue
+        redemption.commission_minor = amount
+        if redemption.id not in made:
+            redemption.commission_version += 1
+            books.changed[redemption.id] = redemption
+            earnings.append(Earning(redemption, before, amount, redemption.commission_version))
+    return tuple(earnings)
+
+
+def commissions(order: OrderBook) -> dict[uuid.UUID, int]:
+    """Return what each redemption that stands earns now, by its id, where that is known."""
+    # Ties between shares go by the code, not by who came first.
+    standing = sorted((r for r in order.redemptions if r.voided_at is None), key=lambda r: r.canonical)
+    if any(r.discount_minor is None and r.subtotal_minor is not None for r in standing):
+        return {}
+    taken_off = sum(redemption.discount_minor or 0 for redemption in standing)
+    paid = {
+        redemption.id: max(0, redemption.subtotal_minor - taken_off - order.refunded_since(redemption.confirmed))
+        for redemption in standing
+        if redemption.subtotal_minor is not None and redemption.commission_hundredths is not None
+    }
+    earning = [redemption for redemption in standing if redemption.id in paid]
+    earned = [percentage(paid[redemption.id], redemption.commission_hundredths or 0) for redemption in earning]
+    return dict(zip(paid, _capped(earned, earning, max(paid.values(), default=0)), strict=True))
+
+
+def _capped(earned: list[int], earning: Sequence[Redemption], paid_minor: int) -> list[int]:
+    most = percentage(paid_minor, min((r.commission_cap_hundredths for r in earning), default=10_000))
+    return shares(most, earned) if sum(earned) > most else earned

@@ -1,0 +1,106 @@
+"""Which codes go together as properties: no order keeps two that exclude each other, however it asks for them."""
+
+import uuid
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.redemption.domain.combination import fault_of_combination
+from services.redemption.domain.decision import Redeemed, Refused, appraise, decide
+from services.redemption.domain.terms import CodeTerms
+from tests.services.redemption.test_decision import books, nth_code, purchase
+
+COUPONS = st.lists(
+    st.tuples(st.sampled_from(("any", "other_coupons", "none")), st.integers(0, 10_000)), min_size=3, max_size=3
+)
+# Which coupon each code is of.
+CODES = st.lists(st.integers(0, 2), min_size=1, max_size=6)
+
+
+def stock(coupons: list[tuple[str, int]], codes: list[int], most: int = 10) -> list[CodeTerms]:
+    return [
+        nth_code(
+            n,
+            coupon_id=uuid.UUID(int=100 + coupon),
+            combination=coupons[coupon][0],
+            percent_hundredths=coupons[coupon][1],
+            max_codes_per_order=most,
+        )
+        for n, coupon in enumerate(codes)
+    ]
+
+
+def excludes(one: CodeTerms, other: CodeTerms) -> bool:
+    if "none" in (one.combination, other.combination):
+        return True
+    return one.coupon_id == other.coupon_id and "other_coupons" in (one.combination, other.combination)
+
+
+@given(COUPONS, CODES, st.integers(1, 4), st.integers(0, 1_000))
+def test_a_finished_purchase_keeps_what_goes_together_and_drops_the_rest_alone(
+    coupons: list[tuple[str, int]], codes: list[int], most: int, subtotal: int
+) -> None:
+    terms = stock(coupons, codes, most)
+    ledger = books(*terms)
+    outcome = decide(purchase(*(f"A{n}" for n in range(len(codes))), subtotal=subtotal), ledger)
+    assert isinstance(outcome, Redeemed)
+    kept = [use.terms for use in outcome.uses]
+    assert kept[0] is terms[0]
+    assert not any(excludes(one, other) for n, one in enumerate(kept) for other in kept[:n])
+    assert len(kept) <= most
+    for use in outcome.uses[1:]:
+        # A code for nothing at all is used for the commission that goes with it.
+        assert use.redemption.discount_minor or not use.terms.percent_hundredths
+    dropped = {skipped.code: skipped for skipped in outcome.skipped}
+    assert len(kept) + len(dropped) == len(codes)
+    assert sum(count.uses for count in ledger.code_counts.values()) == len(kept)
+    for skipped in dropped.values():
+        assert skipped.reason in ("not_combinable", "too_many_codes", "no_effect")
+        assert skipped.blocked_by not in dropped
+
+
+@given(COUPONS, CODES, st.integers(1, 4), st.integers(1, 1_000))
+def test_who_asks_is_refused_where_a_finished_purchase_would_drop_a_code(
+    coupons: list[tuple[str, int]], codes: list[int], most: int, subtotal: int
+) -> None:
+    terms = stock(coupons, codes, most)
+    order = purchase(*(f"A{n}" for n in range(len(codes))), subtotal=subtotal)
+    reported = decide(order, books(*terms))
+    asked = decide(order, books(*terms), is_reported=False)
+    faults = [each.fault for each in appraise(order, books(*terms)) if each.fault is not None]
+    assert isinstance(reported, Redeemed)
+    first_is_idle = bool(terms[0].percent_hundredths) and reported.uses[0].redemption.discount_minor == 0
+    assert isinstance(asked, Refused) == bool(reported.skipped or first_is_idle) == bool(faults)
+    if isinstance(asked, Refused):
+        assert asked.reason == faults[0].reason
+
+
+@given(COUPONS, st.integers(0, 2), st.integers(0, 2), st.booleans())
+def test_it_does_not_matter_which_comes_first_nor_in_which_request(
+    coupons: list[tuple[str, int]], one: int, other: int, is_one_request: bool
+) -> None:
+    terms = stock([(combination, 100) for combination, _ in coupons], [one, other])
+    for order in (("A0", "A1"), ("A1", "A0")):
+        ledger = books(*terms)
+        requests = [order] if is_one_request else [(code,) for code in order]
+        outcomes = [decide(purchase(*codes, subtotal=1_000), ledger) for codes in requests]
+        skipped = [code for outcome in outcomes if isinstance(outcome, Redeemed) for code in outcome.skipped]
+        assert bool(skipped) == excludes(*terms)
+        if skipped:
+            first = order[0] if is_one_request else terms[int(order[0][1])].code
+            assert (skipped[0].code, skipped[0].blocked_by) == (order[1], first)
+
+
+def test_a_code_that_nothing_stands_beside_is_free_to_join() -> None:
+    assert fault_of_combination(replace(nth_code(0), combination="none"), ()) is None
+
+
+def test_a_limit_of_its_own_refuses_the_whole_order_even_if_the_order_is_in_its_way_too() -> None:
+    """It is not the order's other codes alone that stand in its way, so nothing of the order counts."""
+    terms = [nth_code(0), nth_code(1, combination="none", code_limit=1)]
+    ledger = books(*terms)
+    ledger.code_counts[terms[1].code_id].uses = 1
+    outcome = decide(purchase("A0", "A1", subtotal=1_000), ledger)
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.reason) == ("A1", "code_used")
