@@ -139,6 +139,19 @@ def stop_and_start(stack: Stack) -> None:
     say(f"services stopped in {took:.1f} s with exit codes 0; `down`, `up`: bought")
 
 
+def other_key(stack: Stack, key: str) -> None:
+    """To another key for the secrets of endpoints: alone it opens none; before the old one it takes its place."""
+    old = stack.compose("exec", "-T", "webhooks", "printenv", "WEBHOOKS_SECRET_KEY").strip()
+    _write_env(stack, {"WEBHOOKS_SECRET_KEY": key})
+    stack.refused("up", "-d", "--wait")
+    stack.must_say("webhooks", '"variable":"WEBHOOKS_SECRET_KEY"')
+    say("a key that opens no secret: webhooks is not ready, with a line that names WEBHOOKS_SECRET_KEY")
+    _write_env(stack, {"WEBHOOKS_SECRET_KEY": f"{key},{old}"})
+    stack.compose("up", "-d", "--wait")
+    until("all is sealed anew", lambda: "secrets_resealed" in stack.compose("logs", "--no-log-prefix", "webhooks"))
+    say("the old key behind the new one: up, and all is sealed anew")
+
+
 def other_passwords(stack: Stack) -> None:
     """To production on the same volumes: what does not fit ends in a sentence with its variable, what fits works."""
     variables = ["POSTGRES_PASSWORD", "CODES_OPERATOR_TOKEN"]
@@ -146,7 +159,7 @@ def other_passwords(stack: Stack) -> None:
     variables += [f"{name.upper()}_BROKER_PASSWORD" for name in (*SERVICES, "checkout", "operator")]
     own = dict.fromkeys(variables, HARD_PASSWORD)
     own |= {"CODES_SECRET_KEY": "C" * 43 + "=", "WEBHOOKS_SECRET_KEY": "W" * 43 + "="}
-    old_key = stack.compose("exec", "-T", "webhooks", "printenv", "WEBHOOKS_SECRET_KEY").strip()
+    other_key(stack, own["WEBHOOKS_SECRET_KEY"])
     own["RABBITMQ_DEFINITIONS"] = "./definitions.json"
     stack.compose("down")
     _write_env(stack, own)
@@ -169,11 +182,6 @@ def other_passwords(stack: Stack) -> None:
     stack.compose(
         "exec", "-T", "postgres", "psql", "-qU", "mintwire", "-c", f"ALTER ROLE mintwire PASSWORD '{HARD_PASSWORD}'"
     )
-    stack.refused("up", "-d", "--wait")
-    stack.must_say("webhooks", '"variable":"WEBHOOKS_SECRET_KEY"')
-    say("a key that opens no secret is refused with a line that names WEBHOOKS_SECRET_KEY")
-    own["WEBHOOKS_SECRET_KEY"] += f",{old_key}"
-    _write_env(stack, own)
     stack.compose("up", "-d", "--wait")
     say("production with passwords of all characters on the volumes of development: up")
     _write_env(stack, own | {"CODES_BROKER_PASSWORD": "other"})
