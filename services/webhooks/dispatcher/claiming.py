@@ -8,7 +8,7 @@ from services.webhooks.dispatcher.holdings import Holdings
 from services.webhooks.dispatcher.lanes import AHEAD, FIRST_WINDOW
 from services.webhooks.dispatcher.sending import Sending
 from services.webhooks.dispatcher.works import Works
-from services.webhooks.domain.pacing import BEGIN_SECONDS, WINDOW, next_span_length
+from services.webhooks.domain.pacing import BEGIN_SECONDS, MARGIN_SECONDS, WINDOW, next_span_length
 from shared.clock import Clock
 
 STALE_SECONDS: Final = 10.0
@@ -65,5 +65,5 @@ class Claiming:
 
     def _come_back(self) -> None:
         """Have more claimed once what was just claimed counts no more against its limit per second."""
-        seconds = WINDOW.total_seconds() + self._begin_within + _SLACK_SECONDS
+        seconds = WINDOW.total_seconds() + self._begin_within + MARGIN_SECONDS + _SLACK_SECONDS
         asyncio.get_running_loop().call_later(seconds, self._holdings.note_backlog)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.webhooks.domain.deliveries import LEASE_SECONDS, Backlog, HeldDelivery
+from services.webhooks.domain.pacing import MARGIN_SECONDS
 from shared.database.pool import Connection, affected
 
 # Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
@@ -235,7 +236,18 @@ async def claim(
     """
     room_ids, room_sizes = _columns(rooms)
     rows = await connection.fetch(
-        CLAIM, now, limit, leased_until, token, start, room_ids, room_sizes, ahead, room, limit_bytes, begin_within
+        CLAIM,
+        now,
+        limit,
+        leased_until,
+        token,
+        start,
+        room_ids,
+        room_sizes,
+        ahead,
+        room,
+        limit_bytes,
+        begin_within + MARGIN_SECONDS,
     )
     return [_held(row, token, asked + LEASE_SECONDS, asked + begin_within) for row in rows]
 

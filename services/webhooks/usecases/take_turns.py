@@ -9,7 +9,12 @@ from time import monotonic
 from typing import Final
 
 from services.webhooks.domain.errors import RateLimitReached
-from services.webhooks.domain.pacing import FOREGROUND_BEGIN_SECONDS, LONGEST_WAIT_SECONDS, earliest_begin
+from services.webhooks.domain.pacing import (
+    FOREGROUND_BEGIN_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    MARGIN_SECONDS,
+    earliest_begin,
+)
 from services.webhooks.store import rates
 from shared.boundary import refuse_inside_transaction
 from shared.database.pool import Database
@@ -48,5 +53,6 @@ class TakeTurn:
             wait = (begins_at - paced.now).total_seconds()
             if wait > LONGEST_WAIT_SECONDS:
                 raise RateLimitReached(math.ceil(wait - LONGEST_WAIT_SECONDS))
-            await rates.spend(connection, endpoint_id, paced, begins_at + timedelta(seconds=FOREGROUND_BEGIN_SECONDS))
+            counts_for = timedelta(seconds=FOREGROUND_BEGIN_SECONDS + MARGIN_SECONDS)
+            await rates.spend(connection, endpoint_id, paced, begins_at + counts_for)
         return wait
