@@ -31,6 +31,7 @@ RejectionReason = Literal[
     "order_required",
     "product_not_eligible",
     "order_items_required",
+    "self_referral",
     "not_combinable",
     "too_many_codes",
     "no_effect",
@@ -110,6 +111,7 @@ class CodeRedeemedV1(EventData):
     commission: Commission | None
     order: Order | None
     attributes: Attributes
+    is_self_referral: bool = Field(False, description="Whether the code's own partner is the buyer.")
     attributes_left_out: list[str] = Field([], description="Names of the checkout's attributes that could not be kept.")
     attribute_names: list[str]
     occurred_at: EventTime

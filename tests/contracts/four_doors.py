@@ -32,6 +32,7 @@ class Coupon:
     amount: int | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     partner: bool = False
+    partner_email: str | None = None
     says: str = ""
 
 
@@ -122,7 +123,9 @@ async def _stock(coupon: Coupon, merchant: Merchant, program_id: uuid.UUID) -> N
     coupon_id = await merchant.coupon(program_id, percent=coupon.percent, amount=coupon.amount, currency=currency)
     if coupon.columns:
         await merchant.restrict_coupon(coupon_id, **coupon.columns)
-    partner_id = await merchant.partner(program_id) if coupon.partner else None
+    partner_id = await merchant.partner(program_id) if coupon.partner or coupon.partner_email else None
+    if partner_id is not None and coupon.partner_email is not None:
+        await merchant.restrict_partner(partner_id, email_canonical=coupon.partner_email)
     for code in coupon.codes:
         await merchant.code(program_id, coupon_id, code, partner_id=partner_id, limit=None)
 
@@ -154,7 +157,7 @@ async def _validate(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
 async def _publish(asked: Mapping[str, Any], shop: Shop, decider: Decider) -> Answer:
     before = len(decider.handed_over)
     event = {name: value for name, value in asked.items() if name not in ("codes", "order_ref")}
-    [rejected] = await decider.handle(checkout(shop.program_id, *asked["codes"], ref=ORDER_REF, **event))
+    [rejected] = await decider.handle(checkout(shop.program_id, *asked["codes"], ref=asked["order_ref"], **event))
     if rejected is not None:
         found = _FIELD.search(rejected.detail)
         assert (rejected.reason, found is not None) == ("invalid_data", True), rejected

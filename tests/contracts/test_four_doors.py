@@ -3,10 +3,12 @@
 Rows with a `rule` are the tables 'What happens when' of the guides: what is written there is what was just tried.
 """
 
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import pytest
 
+from services.codes.domain.days import end_of_day, start_of_day
 from tests.architecture.source import ROOT
 from tests.contracts.four_doors import GUIDE_HEAD, Case, Coupon, Malformed, Refuses, Takes, answers, guide_row
 from tests.databases import Database
@@ -29,6 +31,14 @@ def order(subtotal: Any = None, *items: tuple[Any, Any], currency: Any = "EUR") 
 
 X: Final = {"product_ids": ["X"]}
 MINIMUM: Final = {"minimum_minor": 2_000, "minimum_currency": "EUR"}
+
+
+def dated(says: str, **columns: datetime) -> Coupon:
+    """Return a coupon with dates."""
+    return Coupon(codes=("TEN",), columns=columns, says=says)
+
+
+OWN: Final = Coupon(codes=("OWN",), partner_email="jane@acme.example", says="of the partner jane@acme.example")
 CASES: Final[dict[str, Case]] = {
     "a percentage of the subtotal": Case(
         coupons=(Coupon(codes=("TEN",)),),
@@ -331,6 +341,64 @@ CASES: Final[dict[str, Case]] = {
         coupons=(Coupon(codes=("TEN",)),),
         asks={"codes": ["TEN"], "order": order(4_900, currency="BTC")},
         answer=Malformed("order.currency"),
+    ),
+    "an order's number": Case(
+        rule="A whole number as `order_ref` is its text; so is one as the customer's `id`.",
+        guide="checkout-publisher",
+        coupons=(Coupon(codes=("TEN",)),),
+        asks={"codes": ["TEN"], "order": order(4_900), "order_ref": 4711},
+        answer=Takes({"TEN": 490}),
+    ),
+    "an order that is named by no number": Case(
+        coupons=(Coupon(codes=("TEN",)),),
+        asks={"codes": ["TEN"], "order": order(4_900), "order_ref": True},
+        answer=Malformed("order_ref"),
+    ),
+    "a coupon's last day is over": Case(
+        rule="A date as an end is the last moment of that day where the program is.",
+        guide="coupons",
+        coupons=(
+            Coupon(codes=("TEN",), columns={"expires_at": end_of_day(date(2026, 3, 17), UTC)}, says="until 17 March"),
+        ),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        order_says="`TEN`, on 18 March",
+        answer=Refuses("TEN", "code_expired"),
+    ),
+    "a coupon's last day": Case(
+        rule="So the coupon is good for the whole of it.",
+        guide="coupons",
+        coupons=(
+            Coupon(codes=("TEN",), columns={"expires_at": end_of_day(date(2026, 3, 18), UTC)}, says="until 18 March"),
+        ),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        order_says="`TEN`, subtotal 4900, on 18 March",
+        answer=Takes({"TEN": 490}),
+    ),
+    "a coupon's first day is to come": Case(
+        rule="As a start it is the day's first moment.",
+        guide="coupons",
+        coupons=(
+            Coupon(codes=("TEN",), columns={"starts_at": start_of_day(date(2026, 3, 19), UTC)}, says="from 19 March"),
+        ),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        order_says="`TEN`, on 18 March",
+        answer=Refuses("TEN", "code_not_started"),
+    ),
+    "a partner that buys with its own code": Case(
+        rule="A partner may buy with its own code, which is marked (`is_self_referral`).",
+        guide="coupons",
+        coupons=(OWN,),
+        asks={"codes": ["OWN"], "order": order(4_900), "customer": {"email": "Jane+shop@acme.example"}},
+        answer=Takes({"OWN": 490}),
+    ),
+    "a partner that may not buy with its own code": Case(
+        rule="Not where `allow_self_referral` is false; what was paid already counts, with a commission of 0.",
+        guide="coupons",
+        coupons=(OWN,),
+        program={"allow_self_referral": False},
+        asks={"codes": ["OWN"], "order": order(4_900), "customer": {"email": "Jane+shop@acme.example"}},
+        answer=Refuses("OWN", "self_referral"),
+        event=Takes({"OWN": 490}),
     ),
 }
 

@@ -60,6 +60,9 @@ class ProgramCreation(RequestModel):
         default_factory=lambda: Decimal(100),
         description="What the partners of one order earn together at most, of what was paid.",
     )
+    allow_self_referral: bool = Field(
+        True, description="Whether partners may buy with their own codes; false refuses that, or counts it unpaid."
+    )
 
 
 class ProgramChange(RequestModel):
@@ -76,6 +79,7 @@ class ProgramChange(RequestModel):
     webhook_attributes: WebhookAttributes = Field(default_factory=list)
     max_codes_per_order: CodesPerOrder = Field(default_factory=int)
     commission_cap_percent: Percent = Field(default_factory=Decimal)
+    allow_self_referral: bool = Field(default_factory=bool)
 
 
 class ProgramData(ResponseModel):
@@ -93,6 +97,7 @@ class ProgramData(ResponseModel):
     webhook_attributes: list[str]
     max_codes_per_order: int
     commission_cap_percent: int | float
+    allow_self_referral: bool
     created_at: str
     updated_at: str
 
@@ -112,6 +117,7 @@ def _data(program: Program) -> ProgramData:
         webhook_attributes=list(settings.webhook_attributes),
         max_codes_per_order=settings.max_codes_per_order,
         commission_cap_percent=percent(settings.commission_cap_hundredths),
+        allow_self_referral=settings.allow_self_referral,
         created_at=format_microseconds(program.created_at),
         updated_at=format_microseconds(program.updated_at),
     )

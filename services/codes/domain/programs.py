@@ -39,6 +39,7 @@ class ProgramSettings:
     webhook_attributes: tuple[str, ...] = DEFAULT_WEBHOOK_ATTRIBUTES
     max_codes_per_order: int = 10
     commission_cap_hundredths: int = 10_000
+    allow_self_referral: bool = True
 
 
 @dataclass(frozen=True, slots=True)

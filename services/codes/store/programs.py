@@ -13,8 +13,8 @@ from shared.database.pool import Connection
 INSERT_PROGRAM = """
 INSERT INTO programs (id, name, currency, timezone, link_url, support_email, code_length, code_alphabet,
                       code_lifetime_seconds, webhook_attributes, max_codes_per_order, commission_cap_hundredths,
-                      created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)
+                      allow_self_referral, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
 """
 # 100 % off, once, one use per code; how long a code lives is the program's setting, applied at the mint.
 INSERT_PARTNER_COUPON = """
@@ -24,24 +24,24 @@ VALUES ($1, $2, 'partner-codes', 'Partner codes', true, 'percent', 10000, 'once'
 """
 FIND_PROGRAM = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, max_codes_per_order, commission_cap_hundredths, created_at, updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, created_at, updated_at
 FROM programs WHERE id = $1
 """
 LOCK_PROGRAM = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, max_codes_per_order, commission_cap_hundredths, created_at, updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, created_at, updated_at
 FROM programs WHERE id = $1 FOR NO KEY UPDATE
 """
 LIST_PROGRAMS = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, max_codes_per_order, commission_cap_hundredths, created_at, updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, created_at, updated_at
 FROM programs WHERE id < $1 ORDER BY id DESC LIMIT $2
 """
 KNOWS_TIMEZONE = "SELECT now() AT TIME ZONE $1 IS NOT NULL"
 UPDATE_PROGRAM = """
 UPDATE programs SET name = $2, currency = $3, timezone = $4, link_url = $5, support_email = $6, code_length = $7,
        code_alphabet = $8, code_lifetime_seconds = $9, webhook_attributes = $10, max_codes_per_order = $11,
-       commission_cap_hundredths = $12, updated_at = $13
+       commission_cap_hundredths = $12, allow_self_referral = $13, updated_at = $14
 WHERE id = $1
 """
 
@@ -97,6 +97,7 @@ def _columns(settings: ProgramSettings) -> tuple[object, ...]:
         list(settings.webhook_attributes),
         settings.max_codes_per_order,
         settings.commission_cap_hundredths,
+        settings.allow_self_referral,
     )
 
 
@@ -113,6 +114,7 @@ def _program(
     webhook_attributes: Sequence[str],
     max_codes_per_order: int,
     commission_cap_hundredths: int,
+    allow_self_referral: bool,
     created_at: datetime,
     updated_at: datetime,
 ) -> Program:
@@ -128,5 +130,6 @@ def _program(
         webhook_attributes=tuple(webhook_attributes),
         max_codes_per_order=max_codes_per_order,
         commission_cap_hundredths=commission_cap_hundredths,
+        allow_self_referral=allow_self_referral,
     )
     return Program(program_id, settings, created_at, updated_at)

@@ -92,6 +92,7 @@ class RedemptionData(ResponseModel):
     voided_at: str | None
     void_reason: str | None
     is_counted: bool
+    is_self_referral: bool = Field(description="Whether the code's own partner is the buyer.")
     terms: Terms
 
 
@@ -140,6 +141,7 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
         voided_at=format_microseconds(redemption.voided_at) if redemption.voided_at else None,
         void_reason=redemption.void_reason,
         is_counted=redemption.is_counted,
+        is_self_referral=redemption.is_self_referral,
         terms=Terms.model_validate_json(redemption.terms),
     )
 

@@ -108,6 +108,7 @@ class Redemption:
     combination: Combination = "any"
     commission_cap_hundredths: int = 10_000
     commission_version: int = 0
+    is_self_referral: bool = False
 
     @property
     def confirmed(self) -> Moment:

@@ -24,6 +24,7 @@ from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, t
 from services.redemption.domain.purchase import HoldRequest, Purchase
 from services.redemption.domain.reasons import Fault, Reason
 from services.redemption.domain.restrictions import eligible_lines, fault_of_restrictions
+from services.redemption.domain.self_referral import commission_rate, fault_of_self_referral, is_partner
 from services.redemption.domain.terms import (
     UNRESTRICTED,
     CodeTerms,
@@ -135,7 +136,11 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
         if terms is None:
             return Refused(wanted.text, None, *_unknown(purchase, books))
         is_first = is_reported and wanted is purchase.codes[0]
-        judged = _Judged(None) if is_late else _judge(terms, purchase, books, basket, may_be_idle=is_first)
+        judged = (
+            _Judged(None)
+            if is_late
+            else _judge(terms, purchase, books, basket, may_be_idle=is_first, is_reported=is_reported)
+        )
         if judged.fault is not None:
             if not is_reported or judged.drops_out_by is None:
                 return Refused(wanted.text, terms, *judged.fault)
@@ -261,13 +266,23 @@ def _unknown(purchase: Purchase, books: Books) -> Fault:
     return Fault("program_unknown", "There is no such program.")
 
 
-def _judge(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket, *, may_be_idle: bool = False) -> _Judged:
+def _judge(
+    terms: CodeTerms,
+    purchase: Purchase,
+    books: Books,
+    basket: Basket,
+    *,
+    may_be_idle: bool = False,
+    is_reported: bool = False,
+) -> _Judged:
     """Return what is wrong with the code, or what it takes off."""
     moment = purchase.occurred_at
     fault = _fault_of_state(terms, moment) or _fault_of_start(terms, moment)
     if fault is None and not (basket.own and any(book.had_reserved(terms.canonical, moment) for book in basket.own)):
         fault = _fault_of_end(terms, moment)
     fault = fault or _fault_of_owner(terms, moment) or _fault_of_currency(terms, purchase)
+    if fault is None and not is_reported:
+        fault = fault_of_self_referral(terms, purchase.buyer)
     eligible, price = None, purchase.subtotal_minor
     if fault is None and terms.restrictions is not UNRESTRICTED:
         eligible = eligible_lines(terms.restrictions, purchase.lines)
@@ -401,7 +416,7 @@ def _record(choice: _Choice, purchase: Purchase, *, is_counted: bool) -> Redempt
         choice.taken.amount_minor,
         purchase.currency or terms.currency,
         purchase.subtotal_minor,
-        terms.commission_hundredths if terms.partner_id is not None else None,
+        commission_rate(terms, purchase.buyer),
         None,
         discount_ends_at(terms, purchase.occurred_at),
         terms.release_policy,
@@ -414,6 +429,7 @@ def _record(choice: _Choice, purchase: Purchase, *, is_counted: bool) -> Redempt
         lines=choice.taken.as_text,
         combination=terms.combination,
         commission_cap_hundredths=terms.commission_cap_hundredths,
+        is_self_referral=is_partner(terms, purchase.buyer),
     )
 
 

@@ -35,6 +35,8 @@ def _without_customers(books: Books) -> Books:
 
 
 def _unlimited(terms: CodeTerms) -> CodeTerms:
+    # Nor whether an address is the partner's.
+    terms = terms if terms.allows_self_referral else replace(terms, allows_self_referral=True)
     if terms.restrictions.customer_limit is None:
         return terms
     return replace(terms, restrictions=replace(terms.restrictions, customer_limit=None))

@@ -24,6 +24,7 @@ Reason = Literal[
     "order_required",
     "product_not_eligible",
     "order_items_required",
+    "self_referral",
     "not_combinable",
     "too_many_codes",
     "no_effect",

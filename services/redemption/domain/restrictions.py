@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from services.redemption.domain.pot import Places
-from services.redemption.domain.purchase import Line, Purchase, canonical_email
+from services.redemption.domain.purchase import Line, Purchase
 from services.redemption.domain.reasons import Fault
+from services.redemption.domain.self_referral import is_partner
 from services.redemption.domain.terms import CodeTerms, Restrictions
 
 
@@ -47,26 +48,13 @@ def _fault_of_buyer(terms: CodeTerms, rules: Restrictions, purchase: Purchase) -
     buyer = purchase.buyer
     if rules.is_limited_to_customer and buyer.id != rules.customer_id:
         return Fault("customer_mismatch", "The code is for another customer.")
-    if rules.is_limited_to_partner and not _is_partner(terms, rules, purchase):
+    if rules.is_limited_to_partner and not is_partner(terms, buyer):
         return Fault("partner_only", "Only the partner to whom the code belongs may use it.")
     if rules.customer_limit is not None and buyer.key is None:
         return Fault("customer_required", "The code's uses are limited per customer: say who buys, by id or e-mail.")
     if (rules.code_is_first_order_only or rules.coupon_is_first_order_only) and not buyer.is_first_order:
         return Fault("first_order_only", "The code is for a customer's first order.")
     return None
-
-
-def _is_partner(terms: CodeTerms, rules: Restrictions, purchase: Purchase) -> bool:
-    buyer = purchase.buyer
-    if terms.partner_id is None:
-        return False
-    if buyer.id is not None and buyer.id == str(terms.partner_id):
-        return True
-    return (
-        buyer.email is not None
-        and rules.partner_email_canonical is not None
-        and canonical_email(buyer.email) == rules.partner_email_canonical
-    )
 
 
 def _fault_of_minimum(

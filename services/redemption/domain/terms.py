@@ -37,7 +37,6 @@ class Restrictions:
     monthly_limit: int | None = None
     budget_minor: int | None = None
     budget_currency: str | None = None
-    partner_email_canonical: str | None = None
     minimum_applies_to: MinimumApplies = "eligible"
     excluded_product_ids: Sequence[str] = ()
 
@@ -94,6 +93,8 @@ class CodeTerms:
     combination: Combination = "any"
     max_codes_per_order: int = 10
     commission_cap_hundredths: int = 10_000
+    allows_self_referral: bool = True
+    partner_email: str | None = None
     restrictions: Restrictions = UNRESTRICTED
 
     def was_live_at(self, moment: datetime) -> bool:

@@ -17,15 +17,15 @@ from shared.events.envelope import OutboxEvent
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($35::uuid[], $36::int[], $37::bigint[], $38::int[], $39::timestamptz[])
+    SELECT * FROM unnest($36::uuid[], $37::int[], $38::bigint[], $39::int[], $40::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($40::uuid[], $41::int[], $42::bigint[], $43::int[], $44::timestamptz[], $45::boolean[],
-                         $46::text[], $47::bigint[], $48::text[], $49::bigint[])
+    SELECT * FROM unnest($41::uuid[], $42::int[], $43::bigint[], $44::int[], $45::timestamptz[], $46::boolean[],
+                         $47::text[], $48::bigint[], $49::text[], $50::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -33,24 +33,24 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($50::uuid[], $51::text[], $52::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($51::uuid[], $52::text[], $53::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $53) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $54) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
-                         decided_at)
-SELECT r.*, $34
+                         is_self_referral, decided_at)
+SELECT r.*, $35
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
             $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
-            $29::text[], $30::json[], $31::text[], $32::int[], $33::int[]) AS r
+            $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r

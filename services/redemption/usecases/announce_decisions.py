@@ -168,6 +168,7 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime
         order=checkout.order,
         attributes=checkout.attributes.kept,
         attributes_left_out=list(checkout.attributes.left_out),
+        is_self_referral=redemption.is_self_referral,
         attribute_names=list(use.terms.attribute_names),
         occurred_at=redemption.occurred_at,
         codes_remaining=use.terms.quota_remaining,

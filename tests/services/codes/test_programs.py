@@ -51,6 +51,7 @@ async def test_a_program_has_the_documented_defaults(service: Service) -> None:
         "webhook_attributes": ["card_id", "recipient_name", "occasion"],
         "max_codes_per_order": 10,
         "commission_cap_percent": 100,
+        "allow_self_referral": True,
     }
 
 

@@ -108,6 +108,10 @@ class Merchant:
         """Set columns of a code."""
         await self._set("promotion_codes", code_id, columns)
 
+    async def restrict_partner(self, partner_id: uuid.UUID, **columns: Any) -> None:
+        """Set columns of a partner."""
+        await self._set("partners", partner_id, columns)
+
     async def restrict_program(self, program_id: uuid.UUID, **columns: Any) -> None:
         """Set columns of a program."""
         await self._set("programs", program_id, columns)

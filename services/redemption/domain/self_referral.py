@@ -1,0 +1,49 @@
+"""Whether a partner buys with a code of its own: by its id, or by its mailbox in whatever spelling."""
+
+import re
+from typing import Final
+
+from services.redemption.domain.purchase import Buyer, canonical_email
+from services.redemption.domain.reasons import Fault
+from services.redemption.domain.terms import CodeTerms
+
+# One domain under two names, which passes over dots before the @.
+_GOOGLE: Final = frozenset({"gmail.com", "googlemail.com"})
+_QUOTED: Final = re.compile(r'"(.*)"', re.DOTALL)
+
+
+def inbox(email: str) -> str:
+    """Return the mailbox of an address: without case, `+tag`, quotes and a trailing dot, at Google without dots."""
+    local, at, domain = canonical_email(email).rpartition("@")
+    domain = domain.rstrip(".")
+    if (quoted := _QUOTED.fullmatch(local)) is not None:
+        local = quoted[1]
+    local = local.partition("+")[0] or local
+    if domain in _GOOGLE:
+        local, domain = local.replace(".", "") or local, "gmail.com"
+    return f"{local}{at}{domain}"
+
+
+def is_partner(terms: CodeTerms, buyer: Buyer) -> bool:
+    """Whether the buyer is the partner to whom the code belongs."""
+    if terms.partner_id is None:
+        return False
+    if buyer.id is not None and buyer.id.strip().casefold() == str(terms.partner_id):
+        return True
+    if buyer.email is None or terms.partner_email is None:
+        return False
+    return inbox(buyer.email) == inbox(terms.partner_email)
+
+
+def fault_of_self_referral(terms: CodeTerms, buyer: Buyer) -> Fault | None:
+    """Return why a partner may not buy with its own code; one that is made for the partner alone is not meant."""
+    if terms.allows_self_referral or terms.restrictions.is_limited_to_partner or not is_partner(terms, buyer):
+        return None
+    return Fault("self_referral", "The code belongs to the partner who buys, and the program does not allow that.")
+
+
+def commission_rate(terms: CodeTerms, buyer: Buyer) -> int | None:
+    """Return the partner's share in hundredths of a percent: 0 of what it buys itself, where that is not allowed."""
+    if terms.partner_id is None or terms.commission_hundredths is None:
+        return None
+    return terms.commission_hundredths if fault_of_self_referral(terms, buyer) is None else 0
