@@ -4,16 +4,16 @@ Deciding moves what stands here, so that the next request of a batch is judged b
 """
 
 import uuid
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from services.redemption.domain.customers import CustomerKey, keys_counted
 from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.terms import CodeTerms, Combination, DiscountType, ReleasePolicy
 
-CustomerKey = tuple[uuid.UUID, str]
 PeriodKey = tuple[uuid.UUID, str, datetime]
 
 
@@ -109,6 +109,7 @@ class Redemption:
     commission_cap_hundredths: int = 10_000
     commission_version: int = 0
     is_self_referral: bool = False
+    mailbox_key: str | None = None
 
     @property
     def confirmed(self) -> Moment:
@@ -132,6 +133,7 @@ class HeldCode:
     discount_minor: int | None
     currency: str | None
     lines: str | None = None
+    mailbox_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +232,8 @@ class OrderBook:
 class Books:
     """Everything that decides.
 
-    Coupons without a count are those that have no limit. Customers are counted by (coupon, customer) where the coupon
-    has a limit per customer, periods by (coupon, period, its start), and `period_starts` names the periods in which a
+    Coupons without a count are those that have no limit. Customers are counted by key where the coupon has a limit per
+    customer, periods by (coupon, period, its start), and `period_starts` names the periods in which a
     quarter of an hour lies, by coupon. `changed` are the redemptions of which something became since.
     """
 
@@ -252,6 +254,22 @@ class Books:
         if found is None:
             found = self.orders[key] = OrderBook()
         return found
+
+    def customer(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> Iterator[Count]:
+        """Yield the counts that one more use of a customer moves."""
+        for each in keys_counted(coupon_id, key, mailbox_key):
+            if (count := self.customer_counts.get(each)) is not None:
+                yield count
+
+    def customer_uses(self, coupon_id: uuid.UUID, key: str, mailbox_key: str | None) -> tuple[int, int]:
+        """Return how often a customer has used a coupon, and how often it is held for it."""
+        counts = [self.customer_counts[each] for each in keys_counted(coupon_id, key, mailbox_key)]
+        # What bears both keys is in both of their counts.
+        signs = (1, 1, -1)[: len(counts)]
+        return (
+            sum(sign * count.uses for sign, count in zip(signs, counts, strict=True)),
+            sum(sign * count.held for sign, count in zip(signs, counts, strict=True)),
+        )
 
     def periods(self, coupon_id: uuid.UUID, moment: datetime) -> Mapping[str, Count]:
         """Return the counts of the periods in which a time lies."""

@@ -183,6 +183,7 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
                 taken.amount_minor,
                 purchase.currency,
                 taken.as_text,
+                purchase.buyer.mailbox_key,
             )
         )
     is_extended = order.is_holding
@@ -430,15 +431,14 @@ def _record(choice: _Choice, purchase: Purchase, *, is_counted: bool) -> Redempt
         combination=terms.combination,
         commission_cap_hundredths=terms.commission_cap_hundredths,
         is_self_referral=is_partner(terms, purchase.buyer),
+        mailbox_key=purchase.buyer.mailbox_key,
     )
 
 
 def _count(redemption: Redemption, books: Books) -> None:
     books.code_counts[redemption.code_id].move()
-    if redemption.customer_key is not None:
-        customer = books.customer_counts.get((redemption.coupon_id, redemption.customer_key))
-        if customer is not None:
-            customer.move()
+    for customer in books.customer(redemption.coupon_id, redemption.customer_key, redemption.mailbox_key):
+        customer.move()
     coupon = books.coupon_counts.get(redemption.coupon_id)
     if coupon is None:
         return

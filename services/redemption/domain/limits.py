@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, Count, HeldCode
+from services.redemption.domain.customers import is_one
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms
@@ -36,9 +37,8 @@ def hold(held: Iterable[HeldCode], books: Books, *, sign: int = 1) -> None:
 def counts_of_hold(held: HeldCode, books: Books) -> Iterator[Count]:
     """Yield every count from which a hold takes one."""
     counts = [books.code_counts.get(held.code_id), books.coupon_counts.get(held.coupon_id)]
-    if held.customer_key is not None:
-        counts.append(books.customer_counts.get((held.coupon_id, held.customer_key)))
     yield from (count for count in counts if count is not None)
+    yield from books.customer(held.coupon_id, held.customer_key, held.mailbox_key)
 
 
 def _fault_of_code(terms: CodeTerms, books: Books, basket: Basket) -> Fault | None:
@@ -67,12 +67,15 @@ def _fault_of_coupon(terms: CodeTerms, books: Books, basket: Basket) -> Fault | 
 
 
 def _fault_of_customer(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> Fault | None:
-    limit, key = terms.restrictions.customer_limit, purchase.buyer.key
+    limit, (key, mailbox_key) = terms.restrictions.customer_limit, purchase.buyer.keys
     if limit is None or key is None:
         return None
-    count = books.customer_counts[terms.coupon_id, key]
-    own = (h.coupon_id == terms.coupon_id and h.customer_key == key for h in basket.holds())
-    if count.uses + basket.uses_of(terms.coupon_id) + _others(count, own) >= limit:
+    uses, held = books.customer_uses(terms.coupon_id, key, mailbox_key)
+    if held:
+        keys = key, mailbox_key
+        own = (is_one((h.customer_key, h.mailbox_key), keys) for h in basket.holds() if h.coupon_id == terms.coupon_id)
+        held -= sum(own)
+    if uses + basket.uses_of(terms.coupon_id) + held >= limit:
         return Fault("customer_limit_reached", f"The customer has used the coupon as often as allowed ({limit}).")
     return None
 

@@ -1,10 +1,10 @@
 """What is asked about an order: to redeem its codes, to hold them for a while, to take it back."""
 
-import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.redemption.domain.customers import mailbox
 from services.redemption.domain.moments import Moment, moment
 
 LATEST_REPORT = timedelta(hours=24)
@@ -33,9 +33,21 @@ class Buyer:
 
     @property
     def key(self) -> str | None:
-        """By what a customer's uses are counted: the id, else the mailbox, whatever its spelling."""
-        if self.id is not None:
-            return f"id:{self.id}"
+        """By what a customer is known: the id, else the mailbox."""
+        return f"id:{self.id}" if self.id is not None else self._mailbox_key
+
+    @property
+    def mailbox_key(self) -> str | None:
+        """By what it is known besides: the mailbox of one with an id."""
+        return None if self.id is None else self._mailbox_key
+
+    @property
+    def keys(self) -> tuple[str | None, str | None]:
+        """Both."""
+        return self.key, self.mailbox_key
+
+    @property
+    def _mailbox_key(self) -> str | None:
         return f"email:{mailbox(self.email)}" if self.email is not None and self.email.strip() else None
 
 
@@ -154,14 +166,3 @@ class VoidRequest:
 def effective_time(claimed_at: datetime, first_received_at: datetime) -> datetime:
     """Return the time of a purchase: as its sender claims it, within the 24 hours before we first received it."""
     return min(max(claimed_at, first_received_at - LATEST_REPORT), first_received_at)
-
-
-def canonical_email(text: str) -> str:
-    """Return the form in which addresses are compared with those of partners."""
-    return unicodedata.normalize("NFKC", text).strip().casefold()
-
-
-def mailbox(email: str) -> str:
-    """Return the form in which customers' addresses are compared: without case and without a `+tag`."""
-    local, at, domain = canonical_email(email).rpartition("@")
-    return f"{local.partition('+')[0] or local}{at}{domain}"

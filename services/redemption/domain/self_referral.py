@@ -1,27 +1,9 @@
 """Whether a partner buys with a code of its own: by its id, or by its mailbox in whatever spelling."""
 
-import re
-from typing import Final
-
-from services.redemption.domain.purchase import Buyer, canonical_email
+from services.redemption.domain.customers import mailbox
+from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import CodeTerms
-
-# One domain under two names, which passes over dots before the @.
-_GOOGLE: Final = frozenset({"gmail.com", "googlemail.com"})
-_QUOTED: Final = re.compile(r'"(.*)"', re.DOTALL)
-
-
-def inbox(email: str) -> str:
-    """Return the mailbox of an address: without case, `+tag`, quotes and a trailing dot, at Google without dots."""
-    local, at, domain = canonical_email(email).rpartition("@")
-    domain = domain.rstrip(".")
-    if (quoted := _QUOTED.fullmatch(local)) is not None:
-        local = quoted[1]
-    local = local.partition("+")[0] or local
-    if domain in _GOOGLE:
-        local, domain = local.replace(".", "") or local, "gmail.com"
-    return f"{local}{at}{domain}"
 
 
 def is_partner(terms: CodeTerms, buyer: Buyer) -> bool:
@@ -32,7 +14,7 @@ def is_partner(terms: CodeTerms, buyer: Buyer) -> bool:
         return True
     if buyer.email is None or terms.partner_email is None:
         return False
-    return inbox(buyer.email) == inbox(terms.partner_email)
+    return mailbox(buyer.email) == mailbox(terms.partner_email)
 
 
 def fault_of_self_referral(terms: CodeTerms, buyer: Buyer) -> Fault | None:

@@ -197,7 +197,5 @@ def _give_back(redemption: Redemption, books: Books) -> None:
         budget = books.budgets.get(redemption.coupon_id)
         if budget is not None and budget.currency == redemption.currency:
             budget.spend(-(redemption.discount_minor or 0))
-    if redemption.customer_key is not None:
-        customer = books.customer_counts.get((redemption.coupon_id, redemption.customer_key))
-        if customer is not None:
-            customer.give_back()
+    for customer in books.customer(redemption.coupon_id, redemption.customer_key, redemption.mailbox_key):
+        customer.give_back()

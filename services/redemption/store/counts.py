@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from services.redemption.domain.books import Budget, Count, CustomerKey, PeriodKey, quarter
+from services.redemption.domain.books import Budget, Count, PeriodKey, quarter
+from services.redemption.domain.customers import CustomerKey
 from shared.database.pool import Connection
 
 COUNT_HELD_CODES = """
@@ -18,16 +19,23 @@ CROSS JOIN LATERAL (
     SELECT h.currency, count(*)::int AS held, coalesce(sum(h.discount_minor), 0)::bigint AS held_minor
     FROM holds h WHERE h.coupon_id = k.id AND h.expires_at > $2 GROUP BY h.currency OFFSET 0) h
 """
-# A customer has few redemptions and fewer holds; the lock on his counter keeps them from changing.
+# A customer has few redemptions and fewer holds; the locks on its counters keep them from changing. By one key are
+# counted those that bear it as the first or, being a mailbox, as the second one; by two those that bear both.
 COUNT_CUSTOMERS = """
-SELECT c.coupon_id, c.customer_key,
+SELECT c.coupon_id, c.customer_key, c.mailbox_key,
        (SELECT count(*)::int FROM redemptions r
         WHERE r.coupon_id = c.coupon_id AND r.customer_key = c.customer_key AND r.customer_key IS NOT NULL
-          AND r.is_counted) AS uses,
+          AND r.is_counted AND (c.mailbox_key IS NULL OR r.mailbox_key = c.mailbox_key))
+       + (SELECT count(*)::int FROM redemptions r
+          WHERE c.mailbox_key IS NULL AND r.coupon_id = c.coupon_id AND r.mailbox_key = c.customer_key
+            AND r.mailbox_key IS NOT NULL AND r.is_counted) AS uses,
        (SELECT count(*)::int FROM holds h
         WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.customer_key IS NOT NULL
-          AND h.expires_at > $3) AS held
-FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
+          AND h.expires_at > $4 AND (c.mailbox_key IS NULL OR h.mailbox_key = c.mailbox_key))
+       + (SELECT count(*)::int FROM holds h
+          WHERE c.mailbox_key IS NULL AND h.coupon_id = c.coupon_id AND h.mailbox_key = c.customer_key
+            AND h.mailbox_key IS NOT NULL AND h.expires_at > $4) AS held
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS c (coupon_id, customer_key, mailbox_key)
 """
 # A period that has no counter yet, or one by another time zone, is counted from the redemptions.
 READ_PERIODS = """
@@ -82,9 +90,9 @@ async def count_customers(
     connection: Connection, customers: Collection[CustomerKey], now: datetime
 ) -> dict[CustomerKey, Count]:
     """Return how often customers have used coupons, and hold them."""
-    coupon_ids, keys = [key[0] for key in customers], [key[1] for key in customers]
-    rows = await connection.fetch(COUNT_CUSTOMERS, coupon_ids, keys, now)
-    return {(row["coupon_id"], row["customer_key"]): Count(row["uses"], 0, held=row["held"]) for row in rows}
+    columns = [list(column) for column in zip(*customers, strict=True)] or [[], [], []]
+    rows = await connection.fetch(COUNT_CUSTOMERS, *columns, now)
+    return {tuple(row)[:3]: Count(row["uses"], 0, held=row["held"]) for row in rows}
 
 
 async def read_periods(

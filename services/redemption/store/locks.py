@@ -10,7 +10,7 @@ from datetime import datetime
 
 import asyncpg
 
-from services.redemption.domain.books import CustomerKey
+from services.redemption.domain.customers import CustomerKey
 from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
 
@@ -178,8 +178,9 @@ async def lock(
 
 
 async def lock_customers(connection: Connection, customers: Collection[CustomerKey]) -> None:
-    """Lock the uses of customers, after all else."""
-    await connection.execute(LOCK_CUSTOMERS, [key[0] for key in customers], [key[1] for key in customers])
+    """Lock the uses of customers, after all else: who counts the same uses shares a key, and so a lock."""
+    keys = [key for key in customers if key[2] is None]
+    await connection.execute(LOCK_CUSTOMERS, [key[0] for key in keys], [key[1] for key in keys])
 
 
 async def find(connection: Connection, strings: Sequence[tuple[uuid.UUID, str]]) -> Locked:

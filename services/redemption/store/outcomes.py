@@ -6,7 +6,8 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from services.redemption.domain.books import Count, CustomerKey, OrderBook, PeriodKey, Redemption
+from services.redemption.domain.books import Count, OrderBook, PeriodKey, Redemption
+from services.redemption.domain.customers import CustomerKey
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.reasons import Reason
 from shared.database.outbox import LEASE_SECONDS
@@ -17,15 +18,15 @@ from shared.events.envelope import OutboxEvent
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($36::uuid[], $37::int[], $38::bigint[], $39::int[], $40::timestamptz[])
+    SELECT * FROM unnest($37::uuid[], $38::int[], $39::bigint[], $40::int[], $41::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($41::uuid[], $42::int[], $43::bigint[], $44::int[], $45::timestamptz[], $46::boolean[],
-                         $47::text[], $48::bigint[], $49::text[], $50::bigint[])
+    SELECT * FROM unnest($42::uuid[], $43::int[], $44::bigint[], $45::int[], $46::timestamptz[], $47::boolean[],
+                         $48::text[], $49::bigint[], $50::text[], $51::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -33,24 +34,25 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($51::uuid[], $52::text[], $53::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($52::uuid[], $53::text[], $54::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $54) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $55) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
-                         is_self_referral, decided_at)
-SELECT r.*, $35
+                         is_self_referral, mailbox_key, decided_at)
+SELECT r.*, $36
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
             $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
-            $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[]) AS r
+            $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[],
+            $35::text[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r
@@ -104,9 +106,9 @@ WHERE h.program_id = ANY ($1::uuid[]) AND h.order_ref = ANY ($2::text[])
 """
 INSERT_HOLDS = """
 INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, coupon_id, customer_key,
-                   discount_minor, currency, lines)
+                   discount_minor, currency, lines, mailbox_key)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::uuid[], $7::uuid[],
-                     $8::text[], $9::bigint[], $10::text[], $11::json[])
+                     $8::text[], $9::bigint[], $10::text[], $11::json[], $12::text[])
 """
 INSERT_REFUNDS = """
 INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, recorded_at)
@@ -231,7 +233,7 @@ async def write_limits(
     """Write counts of customers and periods, each with its limit; of moved coupons no other periods are counted."""
     if moved_coupons:
         await connection.execute(FORGET_PERIODS, moved_coupons)
-    customer_rows = [(*key, count.uses, limit) for key, count, limit in customers]
+    customer_rows = [(*key[:2], count.uses, limit) for key, count, limit in customers]
     period_rows = [(*key, count.uses, limit) for key, count, limit in periods]
     if customer_rows or period_rows:
         await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 4), *_columns(period_rows, 5))
@@ -267,12 +269,13 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
             held.discount_minor,
             held.currency,
             held.lines,
+            held.mailbox_key,
         )
         for key, book in orders.items()
         for held in book.held
     ]
     if holds:
-        await connection.execute(INSERT_HOLDS, *_columns(holds, 11))
+        await connection.execute(INSERT_HOLDS, *_columns(holds, 12))
 
 
 async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey]) -> None:

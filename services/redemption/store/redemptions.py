@@ -23,7 +23,7 @@ SELECT id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_i
        discount_type, percent_hundredths, amount_minor, discount_minor, currency, subtotal_minor,
        commission_hundredths, commission_minor, discount_ends_at, release_policy, release_until, occurred_at,
        confirmed_at, is_counted, voided_at, void_reason, terms, claimed_at, clock, lines, combination,
-       commission_cap_hundredths, commission_version, is_self_referral
+       commission_cap_hundredths, commission_version, is_self_referral, mailbox_key
 FROM redemptions WHERE id = ANY ($2::uuid[]) AND program_id = $1
 ORDER BY occurred_at DESC, id DESC
 """
@@ -127,7 +127,7 @@ LIMIT 1
 """
 READ_RESERVATION = """
 SELECT o.order_ref, o.reserved_at, o.reserved_until, h.canonical, h.code, h.code_id, h.coupon_id,
-       h.customer_key, h.discount_minor, h.currency, h.lines
+       h.customer_key, h.discount_minor, h.currency, h.lines, h.mailbox_key
 FROM orders o JOIN holds h ON h.program_id = o.program_id AND h.order_ref = o.order_ref
 WHERE o.reservation_id = $2 AND o.program_id = $1
 ORDER BY h.canonical

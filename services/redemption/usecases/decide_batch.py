@@ -250,7 +250,7 @@ async def _write_limits(connection: Connection, books: Books, shelf: Shelf, coup
     customers = [
         (key, count, rules[key[0]].customer_limit if count.is_raised else None)
         for key, count in books.customer_counts.items()
-        if count.is_moved
+        if count.is_moved and key[2] is None
     ]
     periods = [
         (key, count, rules[key[0]].period_limits.get(key[1]) if count.is_raised else None)

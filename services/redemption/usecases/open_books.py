@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from services.redemption.domain.books import Books, Budget, CustomerKey, OrderBook
+from services.redemption.domain.books import Books, Budget, OrderBook
+from services.redemption.domain.customers import CustomerKey, keys_counted
 from services.redemption.domain.purchase import OrderKey, Purchase
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.store.counts import add_held, count_customers, count_spent, read_periods
@@ -29,15 +30,16 @@ def strings_of(purchases: Sequence[Purchase]) -> list[Strings]:
 
 
 def customers_of(purchases: Sequence[Purchase], locked: Locked) -> set[CustomerKey]:
-    """Return who is locked for which coupons: their uses are limited, or were."""
+    """Return by which keys customers are counted for which coupons: their uses are limited, or were."""
     if not locked.counted_customers:
         return set()
     return {
-        (coupon_id, purchase.buyer.key)
+        key
         for purchase in purchases
         if purchase.buyer.key is not None
         for code in purchase.codes
         for coupon_id in locked.counted_customers.get((purchase.program_id, code.canonical or ""), ())
+        for key in keys_counted(coupon_id, *purchase.buyer.keys)
     }
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from services.redemption.app import open_database
+from services.redemption.domain.customers import is_one
 from services.redemption.domain.decision import Redeemed, Reserved
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.purchase import Cancellation, HoldRequest, VoidRequest
+from services.redemption.domain.purchase import Buyer, Cancellation, HoldRequest, VoidRequest
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch
 from services.redemption.usecases.purchases import purchase_of
@@ -59,7 +60,7 @@ Actions = st.lists(
 
 @dataclass
 class Model:
-    """What was redeemed and is held, by (order, code); every code costs one unit, orders 0 and 1 are Anna's.
+    """What was redeemed and is held, by (order, code); every code costs one unit.
 
     With what stands goes when its purchase was last reported: only what is paid back later takes it back.
     """
@@ -116,16 +117,20 @@ class Model:
                 return False
         if not new:
             return True
-        mine = sum(customer(o) == customer(order) for o, _ in taken)
+        mine = sum(is_one(KEYS[o], KEYS[order]) for o, _ in taken)
         fits_customer = self.customer_limit is None or mine + len(new) <= self.customer_limit
         return fits_customer and len(taken) + len(new) <= COUPON_LIMIT
 
 
-def customer(order: int) -> str:
-    return "anna" if order < 2 else f"customer-{order}"
-
-
-CUSTOMERS = {customer(order): Customer(id=customer(order)) for order in range(5)}
+# Anna buys as a guest, signed in, and without a mailbox; the first and the third of these have nothing in common.
+CUSTOMERS = (
+    Customer(email="Anna+1@b.example"),
+    Customer(id="anna", email="anna@b.example"),
+    Customer(id="anna"),
+    Customer(id="bob", email="bob@b.example"),
+    Customer(email="bob@b.example"),
+)
+KEYS = [Buyer(each.id, each.email).keys for each in CUSTOMERS]
 ORDER = Order(currency="USD", subtotal=SUBTOTAL)
 
 
@@ -206,7 +211,7 @@ class Shopping(RuleBasedStateMachine):
             ref,
             [f"C{code}" for code in codes],
             moment,
-            CUSTOMERS[customer(order)],
+            CUSTOMERS[order],
             ORDER,
             clock=OWN_CLOCK,
         )

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.redemption.domain.customers import mailbox
 from services.redemption.domain.purchase import Buyer
-from services.redemption.domain.self_referral import commission_rate, fault_of_self_referral, inbox, is_partner
+from services.redemption.domain.self_referral import commission_rate, fault_of_self_referral, is_partner
 from services.redemption.domain.terms import Restrictions
 from tests.services.redemption.conftest import Decider, Shop
 from tests.services.redemption.merchant import Merchant, checkout
@@ -35,15 +36,15 @@ Locals = st.text("abc.", min_size=1, max_size=6).filter(lambda text: text.strip(
     ],
 )
 def test_a_mailbox_is_known_in_any_spelling(one: str, other: str, is_same: bool) -> None:
-    assert (inbox(one) == inbox(other)) == is_same
-    assert inbox(inbox(one)) == inbox(one)
+    assert (mailbox(one) == mailbox(other)) == is_same
+    assert mailbox(mailbox(one)) == mailbox(one)
 
 
 @given(Locals, st.sampled_from(("acme.example", "gmail.com", "googlemail.com")), st.text("xyz", max_size=3))
 def test_spelling_one_address_otherwise_makes_no_other_mailbox(local: str, domain: str, tag: str) -> None:
     address = f"{local}@{domain}"
     for other in (address.upper(), f"{local}+{tag}@{domain}", f'"{local}"@{domain}', f"{address}."):
-        assert inbox(other) == inbox(address)
+        assert mailbox(other) == mailbox(address)
 
 
 @pytest.mark.parametrize(
