@@ -158,6 +158,20 @@ async def test_what_http_cannot_carry_as_it_is_written_is_refused(
         assert sent(server.requests[0]) == "/%C3%BC?Zo%C3%AB"
 
 
+@pytest.mark.parametrize(
+    "form", ["/a\r\nX-Evil: 1", "/a HTTP/1.1", "/a\tb", "/a\nb", "/a\x00", "/a\x7f", "/\\evil", "/a#b"]
+)
+async def test_no_url_writes_a_header_or_a_second_request(service: Service, merchant: Merchant, form: str) -> None:
+    """Nobody encodes what is sent as it stands, so what ends a line must not get there."""
+    async with misbehaving(always(OK)) as server, sending() as sender:
+        url = base_of(server) + form
+        refused = await service.send("POST", "/endpoints", merchant.partner_key, {"url": url})
+        # A NUL is refused wherever it stands in a request.
+        assert refused.status == (400 if "\x00" in form else 422), refused.body
+        assert (await post(sender, url)).error_code == "blocked_address"
+        assert server.requests == []
+
+
 async def test_the_listener_forwards_to_each_form_as_it_stands() -> None:
     handed = {"body": "{}", "headers": {"webhook-id": "msg_1"}}
     async with misbehaving(always(OK)) as server, aiohttp.ClientSession() as session:
