@@ -91,7 +91,10 @@ class ResentData(ResponseModel):
 
 
 class SignatureCheck(RequestModel):
-    """A message as a receiver has it, and the key to verify it with: a text of your own or an endpoint's live keys."""
+    """A message as a receiver has it, and the key to verify it with: a text of your own, or those of an endpoint.
+
+    With an endpoint the body is also compared with the one that it was sent under this webhook-id.
+    """
 
     headers: Annotated[dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=100)]
     body: str = Field(description="The raw body, as text.")
