@@ -53,6 +53,7 @@ class Written:
     events: list[OutboxEvent] = field(default_factory=list)
     refused: list[tuple[Purchase, Refused]] = field(default_factory=list)
     unheeded: list[tuple[Cancellation, str]] = field(default_factory=list)
+    skipped: list[tuple[Purchase, Refused]] = field(default_factory=list)
 
 
 def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetime, written: Written) -> None:
@@ -107,7 +108,7 @@ def _write_skipped(purchase: Purchase, refused: Refused, now: datetime, written:
     if refused.terms is None:
         return
     key = derived_id(purchase.rejection_id, refused.terms.canonical)
-    written.refused.append((purchase, refused))
+    written.skipped.append((purchase, refused))
     written.rejections.append(_rejection(key, purchase, refused))
     written.events.append(skipped_event(purchase, refused, refused.terms, key, now))
 

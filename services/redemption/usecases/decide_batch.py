@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from services.redemption.domain.books import Books, OrderBook
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, decide, reserve
@@ -278,11 +278,17 @@ def report(written: Written) -> None:
         )
     for purchase, refused in written.refused:
         REDEMPTIONS_REJECTED.labels(refused.reason).inc()
-        get_logger().info(
-            "order_refused",
-            program_id=str(purchase.program_id),
-            order_ref=purchase.order_ref,
-            event_id=purchase.event_id,
-            reason=refused.reason,
-            **trace_facts(purchase.traceparent),
-        )
+        get_logger().info("order_refused", **_facts(purchase, refused))
+    for purchase, skipped in written.skipped:
+        REDEMPTIONS_REJECTED.labels(skipped.reason).inc()
+        get_logger().info("code_skipped", **_facts(purchase, skipped))
+
+
+def _facts(purchase: Purchase, refused: Refused) -> dict[str, Any]:
+    return {
+        "program_id": str(purchase.program_id),
+        "order_ref": purchase.order_ref,
+        "event_id": purchase.event_id,
+        "reason": refused.reason,
+        **trace_facts(purchase.traceparent),
+    }
