@@ -38,7 +38,9 @@ SELECT (SELECT coalesce(sum(uses), 0) FROM redemption.code_counters) AS code_use
        (SELECT count(*) FROM redemption.redemptions WHERE is_counted) AS counted,
        (SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NULL) AS standing,
        (SELECT count(*) FROM redemption.events WHERE type = 'code.redeemed') AS told,
-       (SELECT count(*) FROM redemption.events WHERE type = 'code.redemption_voided') AS told_voided
+       (SELECT count(*) FROM redemption.events WHERE type = 'code.redemption_voided') AS told_voided,
+       (SELECT count(*) FROM redemption.events WHERE type = 'code.redemption_skipped') AS told_skipped,
+       (SELECT count(*) FROM redemption.rejections) AS rejected
 """
 
 Orders = st.integers(0, 4)
@@ -69,20 +71,41 @@ class Model:
     held: dict[int, tuple[set[int], datetime]] = field(default_factory=dict)
     refunds: dict[int, list[datetime]] = field(default_factory=dict)
     customer_limit: int | None = CUSTOMER_LIMIT
+    combination: str = "any"
+    combinations: dict[tuple[int, int], str] = field(default_factory=dict)
+    skipped: int = 0
 
     def redeem(self, order: int, codes: list[int], now: datetime, moment: datetime) -> bool:
-        new = [code for code in codes if (order, code) not in self.standing]
-        if not self._fits(order, new, now):
-            return False
-        self.standing |= {(order, code): moment for code in codes}
+        taken: list[int] = []
+        skipped: list[int] = []
+        for code in codes:
+            if (order, code) in self.standing:
+                continue
+            if self._is_blocked(order, taken) and self._fits(order, [code], now):
+                skipped.append(code)
+            elif self._is_blocked(order, taken) or not self._fits(order, [*taken, code], now):
+                return False
+            else:
+                taken.append(code)
+        self.standing |= {(order, code): moment for code in codes if code not in skipped}
+        self.combinations |= {(order, code): self.combination for code in taken}
+        self.skipped += len(skipped)
         self.held.pop(order, None)
         return True
 
     def reserve(self, order: int, codes: list[int], now: datetime, until: datetime) -> bool:
         if any((order, code) in self.standing for code in codes) or not self._fits(order, codes, now):
             return False
+        if any(self._is_blocked(order, codes[:place]) for place in range(len(codes))):
+            return False
         self.held[order] = (set(codes), until)
         return True
+
+    def _is_blocked(self, order: int, taken: list[int]) -> bool:
+        """Whether one more code of the coupon may not join: now, or as it was when another was redeemed."""
+        earlier = [self.combinations[pair] for pair in self.standing if pair[0] == order]
+        others = [*earlier, *(self.combination for _ in taken)]
+        return bool(others) and "other_coupons" in (self.combination, *others)
 
     def cancel(self, order: int) -> int:
         return self._take_back(order, [pair for pair in self.standing if pair[0] == order], ends_hold=True)
@@ -143,7 +166,7 @@ class Shopping(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.model = Model()
         self.now = NOW
-        self.redeemed = self.voided = 0
+        self.redeemed = self.voided = self.refused = 0
         self.runner.run(self._open(new_database))
 
     async def _open(self, new_database: NewDatabase) -> None:
@@ -180,6 +203,12 @@ class Shopping(RuleBasedStateMachine):
         """What is used and held meanwhile counts under every later limit."""
         self.model.customer_limit = limit
         self.runner.run(self.merchant.restrict_coupon(self.coupon, customer_redemption_limit=limit))
+
+    @rule(combination=st.sampled_from(("any", "other_coupons")))
+    def combine(self, combination: str) -> None:
+        """What an order has redeemed goes by what was said then, what it asks for by what is said now."""
+        self.model.combination = combination
+        self.runner.run(self.merchant.restrict_coupon(self.coupon, combination=combination))
 
     @rule(actions=Actions, seconds=st.integers(1, 20))
     def ask(self, actions: list[tuple[str, int, list[int]]], seconds: int) -> None:
@@ -235,6 +264,7 @@ class Shopping(RuleBasedStateMachine):
         if kind == "redeem":
             fits = self.model.redeem(order, codes, self.now, moment)
             assert isinstance(outcome, Redeemed) == fits
+            self.refused += not fits
             self.redeemed += len(self.model.standing) - before
         elif kind == "reserve":
             fits = self.model.reserve(order, codes, self.now, self.now + 30 * SECOND)
@@ -257,6 +287,8 @@ class Shopping(RuleBasedStateMachine):
             "standing": uses,
             "told": self.redeemed,
             "told_voided": self.voided,
+            "told_skipped": self.model.skipped,
+            "rejected": self.refused + self.model.skipped,
         }
 
     async def _state(self) -> Any:
