@@ -71,7 +71,7 @@ class Model:
     held: dict[int, tuple[set[int], datetime]] = field(default_factory=dict)
     refunds: dict[int, list[datetime]] = field(default_factory=dict)
     customer_limit: int | None = CUSTOMER_LIMIT
-    combination: str = "any"
+    combination: str = "other_coupons"
     combinations: dict[tuple[int, int], str] = field(default_factory=dict)
     skipped: int = 0
 
@@ -194,6 +194,7 @@ class Shopping(RuleBasedStateMachine):
             daily_redemption_limit=COUPON_LIMIT,
             budget_minor=COUPON_LIMIT,
             budget_currency="USD",
+            combination=self.model.combination,
         )
         for number, limit in enumerate(CODE_LIMITS):
             await merchant.code(self.program, self.coupon, f"C{number}", limit=limit)
