@@ -197,37 +197,35 @@ async def test_the_key_is_sealed_anew_with_a_new_key(
     assert len(renewed) == 1
 
 
-@pytest.mark.parametrize(
-    ("members", "field"),
-    [
-        ({"client_certificate": {"certificate": CLIENT.pem, "key": SERVER.key_pem}}, "client_certificate.key"),
-        ({"client_certificate": {"certificate": CLIENT.pem, "key": CLIENT.locked_key_pem}}, "client_certificate.key"),
-        ({"client_certificate": {"certificate": CLIENT.pem, "key": "nonsense"}}, "client_certificate.key"),
-        ({"client_certificate": {"certificate": CLIENT.pem}}, "client_certificate.key"),
-        ({"client_certificate": {"certificate": "nonsense", "key": "x"}}, "client_certificate.certificate"),
-        (
-            {
-                "client_certificate": issue(
-                    "old", AUTHORITY, ends=CLIENT.certificate.not_valid_before_utc + timedelta(days=1)
-                ).pair
-            },
-            "client_certificate.certificate",
-        ),
-        ({"client_certificate": {**CLIENT.pair, "certificate": CLIENT.pem * 11}}, "client_certificate.certificate"),
-        ({"ca_bundle": "nonsense"}, "ca_bundle"),
-        ({"ca_bundle": CLIENT.key_pem}, "ca_bundle"),
-        ({"ca_bundle": AUTHORITY.pem * 21}, "ca_bundle"),
-    ],
-)
-async def test_what_cannot_be_used_is_named(
-    service: Service, merchant: Merchant, members: dict[str, Any], field: str
-) -> None:
+UNUSABLE: list[tuple[dict[str, Any], str]] = [
+    ({"client_certificate": {"certificate": CLIENT.pem, "key": SERVER.key_pem}}, "client_certificate.key"),
+    ({"client_certificate": {"certificate": CLIENT.pem, "key": CLIENT.locked_key_pem}}, "client_certificate.key"),
+    ({"client_certificate": {"certificate": CLIENT.pem, "key": "nonsense"}}, "client_certificate.key"),
+    ({"client_certificate": {"certificate": CLIENT.pem}}, "client_certificate.key"),
+    ({"client_certificate": {"certificate": "nonsense", "key": "x"}}, "client_certificate.certificate"),
+    (
+        {
+            "client_certificate": issue(
+                "old", AUTHORITY, ends=CLIENT.certificate.not_valid_before_utc + timedelta(days=1)
+            ).pair
+        },
+        "client_certificate.certificate",
+    ),
+    ({"client_certificate": {**CLIENT.pair, "certificate": CLIENT.pem * 11}}, "client_certificate.certificate"),
+    ({"ca_bundle": "nonsense"}, "ca_bundle"),
+    ({"ca_bundle": CLIENT.key_pem}, "ca_bundle"),
+    ({"ca_bundle": AUTHORITY.pem * 21}, "ca_bundle"),
+]
+
+
+async def test_what_cannot_be_used_is_named(service: Service, merchant: Merchant) -> None:
     url = f"https://{HOST}/"
-    made = await service.send("POST", "/endpoints", merchant.partner_key, {"url": url, **members})
-    assert (made.status, list(made.body["errors"])) == (422, [field])
     endpoint = await service.endpoint(merchant.partner_key, url)
-    changed = await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, members)
-    assert (changed.status, list(changed.body["errors"])) == (422, [field])
+    for members, field in UNUSABLE:
+        made = await service.send("POST", "/endpoints", merchant.partner_key, {"url": url, **members})
+        assert (made.status, list(made.body["errors"])) == (422, [field])
+        changed = await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, members)
+        assert (changed.status, list(changed.body["errors"])) == (422, [field])
 
 
 async def test_owners_are_warned_thirty_days_seven_days_and_a_day_ahead(
