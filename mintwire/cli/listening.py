@@ -22,11 +22,12 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from mintwire.cli.client import CallFailed, address, call, fetch, given
 from mintwire.cli.output import tell
-from mintwire.terminal import json_text, write_json, write_line
+from mintwire.terminal import end_if_output_is_closed, json_text, write_json, write_line
 from shared.raw_url import as_written
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAIT_SECONDS = 10
+_LOOK_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
@@ -130,12 +131,14 @@ class Listener:
                 return
 
     async def _until_stopped(self, url: str, question: dict[str, Any]) -> list[dict[str, Any]]:
-        """Ask; a question that waits is given up when told to stop."""
+        """Ask; a question that waits is given up when told to stop, or when nobody reads."""
         asking = asyncio.create_task(call("POST", url, key=self._key, body=question))
         stopping = asyncio.create_task(self._stop.wait())
         try:
             if question["wait_seconds"]:
-                await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                while not asking.done() and not stopping.done():
+                    end_if_output_is_closed()
+                    await asyncio.wait({asking, stopping}, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 if not asking.done():
                     return []
             found: list[dict[str, Any]] = (await asking)["data"]

@@ -316,9 +316,12 @@ async def test_deliveries_are_shown_live_with_what_becomes_of_them(mintwire: Min
         assert f"{failing['id']}  code.redeemed  succeeded  204  after 2 attempts" in shown.out
 
 
-async def test_a_tail_that_nobody_reads_ends_by_itself(mintwire: Mintwire) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("tail", "--endpoint", "01920000-0000-7000-8000-000000000000"), ("listen",)], ids=" ".join
+)
+async def test_what_nobody_reads_ends_by_itself(mintwire: Mintwire, arguments: tuple[str, ...]) -> None:
     """Where nothing is delivered, nothing is written, and so it would never learn that its reader has gone."""
-    async with mintwire.started("webhook", "tail", "--endpoint", "01920000-0000-7000-8000-000000000000") as process:
+    async with mintwire.started("webhook", *arguments) as process:
         transport: Any = process._transport  # type: ignore[attr-defined]
         transport.get_pipe_transport(1).close()
         assert process.stderr is not None
