@@ -3,14 +3,14 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from services.redemption.domain.books import HeldCode, OrderBook
 from services.redemption.domain.pot import Places, Pot, Taken
 from services.redemption.domain.terms import CodeTerms, Combination
 
 
-@dataclass(frozen=True, slots=True)
-class OrderCode:
+class OrderCode(NamedTuple):
     """One code of an order, as it was typed or redeemed."""
 
     text: str

@@ -40,6 +40,8 @@ def earn(order: OrderBook, books: Books, made: Collection[uuid.UUID] = ()) -> tu
 
 def commissions(order: OrderBook) -> dict[uuid.UUID, int]:
     """Return what each redemption that stands earns now, by its id, where that is known."""
+    if all(redemption.commission_hundredths is None for redemption in order.redemptions):
+        return {}
     # Ties between shares go by the code, not by who came first.
     standing = sorted((r for r in order.redemptions if r.voided_at is None), key=lambda r: r.canonical)
     if any(r.discount_minor is None and r.subtotal_minor is not None for r in standing):

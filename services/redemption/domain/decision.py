@@ -6,6 +6,7 @@ Pure: everything known under the locks comes in as `Books`, and deciding moves w
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import (
@@ -100,14 +101,12 @@ class Appraisal:
         return None if self.taken is None else self.taken.amount_minor
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     terms: CodeTerms
     taken: Taken
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
+class _Judged(NamedTuple):
     """What is wrong with a code, or what it takes off; `drops_out_by` if only the order's codes are in its way."""
 
     fault: Fault | None
@@ -237,11 +236,13 @@ def _basket(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket
         reserved = books.order((purchase.program_id, purchase.reserved_ref))
         # It may have ended since it was found, and its order may have another now, which nobody named.
         own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
-    earlier = tuple(
-        OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines))
-        for r in (order.redemptions if order is not None else ())
-        if r.voided_at is None
-    )
+    earlier: tuple[OrderCode, ...] = ()
+    if order is not None and order.redemptions:
+        earlier = tuple(
+            OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines))
+            for r in order.redemptions
+            if r.voided_at is None
+        )
     return Basket(Pot.of(purchase.lines, purchase.subtotal_minor, (code.taken for code in earlier)), own, earlier)
 
 

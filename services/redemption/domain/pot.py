@@ -6,6 +6,7 @@ Nothing here knows codes by name or counts: amounts in, amounts out, exact in in
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.redemption.domain.purchase import Line
 from services.redemption.domain.terms import CodeTerms, percentage
@@ -14,8 +15,7 @@ from services.redemption.domain.terms import CodeTerms, percentage
 Places = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a code takes: in all, and by line as (line, product, minor units); None where that is unknown."""
 
     amount_minor: int | None
@@ -76,6 +76,9 @@ class Pot:
         if amount_minor is None:
             self.is_known = False
             return Taken(None)
+        if self.lines is None:
+            self.left_minor = None if self.left_minor is None else self.left_minor - amount_minor
+            return Taken(amount_minor)
         places = tuple(range(len(self.left))) if eligible is None else eligible
         weights = [self.left[place] for place in places]
         if eligible is None and self.left_minor is not None:
@@ -85,8 +88,6 @@ class Pot:
             self.left[place] -= part
         if self.left_minor is not None:
             self.left_minor -= amount_minor
-        if self.lines is None:
-            return Taken(amount_minor)
         taken = ((place, self.lines[place].product_id, part) for place, part in zip(places, parts, strict=False))
         return Taken(amount_minor, tuple(each for each in taken if each[2]))
 

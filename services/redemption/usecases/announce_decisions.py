@@ -65,9 +65,9 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         written.events.append(_redeemed(checkout, use, terms, now))
         written.events.extend(_exhausted(use, checkout.purchase.traceparent, now))
     purchase = checkout.purchase
-    written.events.extend(
-        commission_events(decision.earnings, purchase.rejection_id, purchase.occurred_at, purchase.traceparent, now)
-    )
+    if decision.earnings:
+        cause, moment = purchase.rejection_id, purchase.occurred_at
+        written.events.extend(commission_events(decision.earnings, cause, moment, purchase.traceparent, now))
     for refused in decision.skipped:
         _write_skipped(purchase, refused, now, written)
 
