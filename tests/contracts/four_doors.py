@@ -7,9 +7,9 @@ a program of its own, and `guide_row` writes it down as the guides show it.
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -38,10 +38,14 @@ class Coupon:
 
 @dataclass(frozen=True)
 class Takes:
-    """The codes are taken, each with what it takes off; `skipped` are those that drop out, with the reason."""
+    """The codes are taken, each with what it takes off; `skipped` are those that drop out, with the reason.
+
+    `earned` is what their partners earn, which the two doors that redeem say.
+    """
 
     discounts: Mapping[str, int | None]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    earned: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Case:
 
     def expected(self) -> dict[Door, Answer]:
         """What each door is to answer."""
-        return {door: self.event if door == "event" and self.event is not None else self.answer for door in DOORS}
+        asking = replace(self.answer, earned={}) if isinstance(self.answer, Takes) else self.answer
+        return {"http": self.answer, "validation": asking, "hold": asking, "event": self.event or self.answer}
 
 
 async def answers(case: Case, database: Database) -> dict[Door, Answer]:
@@ -134,8 +139,8 @@ async def _redeem(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
     reply = await shop.send("POST", "/v1/redemptions", asked)
     if (refusal := _refusal(reply, asked)) is not None:
         return refusal
-    made = {r["code"]: r["discount"]["applied_minor"] for r in reply.data["redemptions"]}
-    return Takes({code: made[code] for code in made if code in asked["codes"]})
+    made = [redemption for redemption in reply.data["redemptions"] if redemption["code"] in asked["codes"]]
+    return Takes({each["code"]: each["discount"]["applied_minor"] for each in made}, earned=_earned(made))
 
 
 async def _hold(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
@@ -166,10 +171,16 @@ async def _publish(asked: Mapping[str, Any], shop: Shop, decider: Decider) -> An
     for each in told:
         if each["event"] == "code.redemption_rejected":
             return Refuses(each["code"], each["reason"])
+    redeemed = [each for each in told if each["event"] == "code.redeemed"]
     return Takes(
-        {each["code"]: each["discount"]["applied_minor"] for each in told if each["event"] == "code.redeemed"},
+        {each["code"]: each["discount"]["applied_minor"] for each in redeemed},
         {each["code"]: each["reason"] for each in told if each["event"] == "code.redemption_skipped"},
+        _earned(redeemed),
     )
+
+
+def _earned(redeemed: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+    return {each["code"]: each["commission"]["amount_minor"] for each in redeemed if each["commission"] is not None}
 
 
 _ASK: Final[Mapping[Door, Callable[[Mapping[str, Any], Shop, Decider], Awaitable[Answer]]]] = {
@@ -216,6 +227,8 @@ _WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
     "excluded_product_ids": lambda products: f"not for {', '.join(products)}",
     "minimum_minor": lambda amount: f"from {amount} on",
     "minimum_currency": lambda _: "",
+    "commission_hundredths": lambda rate: f"commission {rate / 100:g} %",
+    "commission_cap_hundredths": lambda cap: f"`commission_cap_percent` `{cap / 100:g}`",
     "is_active": lambda is_active: "on" if is_active else "off",
 }
 
@@ -261,8 +274,9 @@ def _answer_text(answer: Answer, case: Case) -> str:
             return f"422, in the dead queue as `invalid_data`: `{member}`"
         case Refuses(code, reason):
             return f"`{reason}`" if len(case.asks["codes"]) == 1 else f"`{reason}` for `{code}`"
-        case Takes(discounts, skipped):
+        case Takes(discounts, skipped, earned):
             taken = [f"`{code}` takes {'an unknown amount' if n is None else n}" for code, n in discounts.items()]
+            taken += [f"the partner of `{code}` earns {amount}" for code, amount in earned.items()]
             return ", ".join([*taken, *(f"`{code}` drops out: `{reason}`" for code, reason in skipped.items())])
 
 

@@ -297,6 +297,34 @@ CASES: Final[dict[str, Case]] = {
         asks={"codes": ["TEN", "FRIEND"], "order": order(1_000)},
         answer=Takes({"TEN": 100, "FRIEND": 0}),
     ),
+    "a commission": Case(
+        rule="A partner earns a share of what is paid after discounts (redemption and event say it).",
+        guide="coupons",
+        coupons=(Coupon(codes=("ACME",), partner=True, columns={"commission_hundredths": 1_000}),),
+        asks={"codes": ["ACME"], "order": order(1_000)},
+        answer=Takes({"ACME": 100}, earned={"ACME": 90}),
+    ),
+    "a commission beside another code": Case(
+        rule="Another code of the order leaves less of it.",
+        guide="coupons",
+        coupons=(
+            Coupon(codes=("ACME",), partner=True, columns={"commission_hundredths": 1_000}),
+            Coupon(codes=("HALF",), percent=5_000),
+        ),
+        asks={"codes": ["ACME", "HALF"], "order": order(1_000)},
+        answer=Takes({"ACME": 100, "HALF": 500}, earned={"ACME": 40}),
+    ),
+    "commissions above the cap": Case(
+        rule="All partners of an order together earn no more than the program's `commission_cap_percent`.",
+        guide="coupons",
+        program={"commission_cap_hundredths": 1_500},
+        coupons=(
+            Coupon(codes=("ACME",), partner=True, columns={"commission_hundredths": 3_000}),
+            Coupon(codes=("BEST",), partner=True, columns={"commission_hundredths": 1_000}),
+        ),
+        asks={"codes": ["ACME", "BEST"], "order": order(1_000)},
+        answer=Takes({"ACME": 100, "BEST": 100}, earned={"ACME": 90, "BEST": 30}),
+    ),
     "a negative subtotal": Case(
         rule="An amount is not negative.",
         guide="checkout-publisher",

@@ -1,14 +1,17 @@
 """Coupons over HTTP: the documented request gives the documented answer, and every rule of its parameters is kept."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.codes.api import coupons, promotion_codes, promotional_codes, query_coupons
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
 from tests.services.codes.redemptions import redeem
+from tests.services.redemption.merchant import Merchant
 
 DOCUMENTED: Mapping[str, Any] = {
     "name": "PARTNERO25",
@@ -115,6 +118,21 @@ async def test_what_is_left_out_has_its_default(service: Service, program: Owner
     assert (made["combination"], made["minimum_applies_to"]) == ("other_coupons", "eligible")
     named = await create(service, program, uuid_code="spring")
     assert named["name"] == "spring"
+
+
+async def test_a_coupon_from_before_may_be_combined_as_before(
+    service: Service, program: Owner, database: Database
+) -> None:
+    """What the release before inserts, or has inserted, names no rule of combination."""
+    connection = await asyncpg.connect(database.admin)
+    try:
+        made = await Merchant(connection).coupon(uuid.UUID(program.id))
+    finally:
+        await connection.close()
+    shown = await service.send("GET", f"/v1/coupons/{made}", program.key)
+    assert (shown.data["combination"], shown.data["minimum_applies_to"]) == ("any", "eligible")
+    changed = await service.send("PATCH", f"/v1/coupons/{made}", program.key, {"combination": "other_coupons"})
+    assert changed.data["combination"] == "other_coupons"
 
 
 IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
