@@ -37,13 +37,3 @@ def read_file(name: str) -> str:
         return Path(name).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise Misused(f"{name} cannot be read: {error}") from error
-
-
-def tls_members(certificate: str | None, key: str | None, bundle: str | None) -> dict[str, object]:
-    """Return what the API takes of the files of a client certificate, its key and a CA bundle. Raises Misused."""
-    if (certificate is None) != (key is None):
-        raise Misused("--client-certificate and --client-key go together")
-    members: dict[str, object] = {} if bundle is None else {"ca_bundle": read_file(bundle)}
-    if certificate is not None and key is not None:
-        members["client_certificate"] = {"certificate": read_file(certificate), "key": read_file(key)}
-    return members

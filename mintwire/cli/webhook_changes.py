@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
-from mintwire.cli.members import Flag, Many, Set, assigned
+from mintwire.cli.members import Flag, Many
 from mintwire.cli.output import AsJSON, Misused, command, show
-from mintwire.cli.webhook_calls import AsProgram, Format, key_of, path, tls_members
+from mintwire.cli.webhook_calls import AsProgram, Format, key_of, path
+from mintwire.cli.webhook_members import EndpointMembers
 
 
 @command
@@ -31,22 +31,14 @@ async def change(
     event_type: Annotated[list[str] | None, Many] = None,
     format_: Annotated[Format | None, Parameter(name="--format", negative=())] = None,
     signing: Annotated[Literal["hmac", "ed25519", "both"] | None, Parameter(negative=())] = None,
-    description: str | None = None,
-    uid: str | None = None,
-    timeout_seconds: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    max_in_flight: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    rate_limit_per_second: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    members: EndpointMembers | None = None,
     no_rate_limit: Annotated[bool, Flag] = False,
-    ordering: Annotated[Literal["none", "key", "strict"] | None, Parameter(negative=())] = None,
-    on_exhausted: Annotated[Literal["skip", "block"] | None, Parameter(negative=())] = None,
-    client_certificate: str | None = None,
-    client_key: str | None = None,
-    ca_bundle: str | None = None,
-    set_: Set = None,
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
     """Change what you name of an endpoint, and show it as it is then.
+
+    What may be empty is emptied by `--set`, such as `--set client_certificate=null`.
 
     Example: mintwire webhook change 0192… --url https://shop.example/new --rate-limit-per-second 20
 
@@ -64,45 +56,14 @@ async def change(
         How the bodies of messages from now on are written.
     signing
         By which algorithm messages are signed.
-    uid
-        Your own name for it.
-    timeout_seconds
-        How long it may take to answer.
-    max_in_flight
-        How many POSTs may be under way at once.
-    rate_limit_per_second
-        How many POSTs may begin in a second.
     no_rate_limit
-        Take that limit away.
-    ordering
-        `key`: in order per key; `strict`: one after the other.
-    on_exhausted
-        Whether a dead letter holds up what is behind it in order.
-    client_certificate
-        The file, in PEM, of the certificate by which the receiver knows us; `--set client_certificate=null` takes it
-        away.
-    client_key
-        The file of its private key, in PEM and without a password.
-    ca_bundle
-        The file, in PEM, of the authorities that are trusted to vouch for the receiver, instead of the public ones.
+        Take the limit per second away.
     """
-    if no_rate_limit and rate_limit_per_second is not None:
+    members = members or EndpointMembers()
+    if no_rate_limit and members.rate_limit_per_second is not None:
         raise Misused("name either --rate-limit-per-second or --no-rate-limit")
-    body = given(
-        url=url,
-        event_types=event_type,
-        format=format_,
-        signing=signing,
-        description=description,
-        uid=uid,
-        timeout_seconds=timeout_seconds,
-        max_in_flight=max_in_flight,
-        rate_limit_per_second=rate_limit_per_second,
-        ordering=ordering,
-        on_exhausted=on_exhausted,
-    )
-    body |= tls_members(client_certificate, client_key, ca_bundle)
-    body |= ({"rate_limit_per_second": None} if no_rate_limit else {}) | assigned(set_)
+    body = given(url=url, event_types=event_type, format=format_, signing=signing)
+    body |= ({"rate_limit_per_second": None} if no_rate_limit else {}) | members.body()
     if not body:
         raise Misused("say what is to be changed; `mintwire webhook change --help` lists it")
     await _act("PATCH", endpoint_id, (), body, program, as_json)

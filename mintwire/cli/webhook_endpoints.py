@@ -10,6 +10,7 @@ from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
 from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path
+from mintwire.cli.webhook_members import EndpointMembers
 
 
 @command
@@ -70,15 +71,16 @@ async def create(
     event_type: EventType = None,
     format_: Annotated[Format, Parameter(name="--format", negative=())] = "flat",
     signing: Annotated[Literal["hmac", "ed25519", "both"], Parameter(negative=())] = "hmac",
-    description: str | None = None,
-    uid: str | None = None,
+    members: EndpointMembers | None = None,
     partner: str | None = None,
-    as_json: AsJSON = False,
     program: AsProgram = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Make an endpoint and show its secret, this once.
 
     Example: mintwire webhook create https://shop.example/hooks --event-type code.redeemed
+
+    Example: mintwire webhook create https://shop.example/hooks --client-certificate client.pem --client-key client.key
 
     Parameters
     ----------
@@ -88,21 +90,12 @@ async def create(
         How the bodies are written.
     signing
         By which algorithm messages are signed.
-    uid
-        Your own name for it.
     partner
         With `--program`: the partner whose endpoint it is to be.
     """
     target = read_target()
-    body = given(
-        url=url,
-        event_types=event_type,
-        format=format_,
-        signing=signing,
-        description=description,
-        uid=uid,
-        partner_id=partner,
-    )
+    body = given(url=url, event_types=event_type, format=format_, signing=signing, partner_id=partner)
+    body |= (members or EndpointMembers()).body()
     made_at = path(target, "endpoints")
     show(await fetch("POST", made_at, key=key_of(target, program), body=body), as_json)
 

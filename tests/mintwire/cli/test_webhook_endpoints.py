@@ -58,23 +58,50 @@ async def test_an_endpoint_is_shown_and_changed_member_by_member(mintwire: Mintw
 
 
 async def test_certificates_are_taken_from_files(mintwire: Mintwire, endpoint: str, tmp_path: Path) -> None:
+    """A receiver that asks for a client certificate would fail between the creation and the first change."""
     authority = issue("Shop CA", is_authority=True)
     client = issue("mintwire", authority)
     for name, text in (("ca.pem", authority.pem), ("client.pem", client.pem), ("client.key", client.key_pem)):
         (tmp_path / name).write_text(text)
     pair = ("--client-certificate", str(tmp_path / "client.pem"), "--client-key", str(tmp_path / "client.key"))
-    changed = await mintwire.json("webhook", "change", endpoint, *pair, "--ca-bundle", str(tmp_path / "ca.pem"))
-    assert changed["client_certificate"]["subject"] == "CN=mintwire"
-    assert [each["subject"] for each in changed["ca_bundle"]] == ["CN=Shop CA"]
+    files = (*pair, "--ca-bundle", str(tmp_path / "ca.pem"))
+    made = await mintwire.json("webhook", "create", URL, *files)
+    changed = await mintwire.json("webhook", "change", endpoint, *files)
+    for shown in (made, changed):
+        assert shown["client_certificate"]["subject"] == "CN=mintwire"
+        assert [each["subject"] for each in shown["ca_bundle"]] == ["CN=Shop CA"]
     assert "expires_at" in (await mintwire("webhook", "show", endpoint)).out
     taken = await mintwire.json("webhook", "change", endpoint, "--set", "client_certificate=null")
     assert (taken["client_certificate"], len(taken["ca_bundle"])) == (None, 1)
-    assert "go together" in (await mintwire("webhook", "change", endpoint, *pair[:2], code=2)).err
+    for words in (("change", endpoint), ("create", URL)):
+        assert "go together" in (await mintwire("webhook", *words, *pair[:2], code=2)).err
     missing = ("--ca-bundle", str(tmp_path / "nothing.pem"))
     assert "cannot be read" in (await mintwire("webhook", "change", endpoint, *missing, code=2)).err
     swapped = (pair[0], pair[1], pair[2], pair[1])
     refused = await mintwire("webhook", "change", endpoint, *swapped, code=1)
     assert "  client_certificate.key: " in refused.err
+
+
+async def test_an_endpoint_is_told_at_creation_what_a_change_can_tell_it(mintwire: Mintwire) -> None:
+    options = (
+        *("--timeout-seconds", "20", "--max-in-flight", "3", "--rate-limit-per-second", "7", "--ordering", "key"),
+        *("--on-exhausted", "block", "--description", "new", "--uid", "shop-1", "--set", "schedule=[5, 60]"),
+        *("--set", "status=paused"),
+    )
+    made = await mintwire.json("webhook", "create", URL, *options)
+    wanted = {
+        "timeout_seconds": 20,
+        "max_in_flight": 3,
+        "rate_limit_per_second": 7,
+        "ordering": "key",
+        "on_exhausted": "block",
+        "description": "new",
+        "uid": "shop-1",
+        "schedule": [5, 60],
+        "status": "paused",
+    }
+    assert {name: made[name] for name in wanted} == wanted
+    assert made["secret"].startswith("whsec_")
 
 
 async def test_a_change_says_what(mintwire: Mintwire, endpoint: str) -> None:
