@@ -76,7 +76,9 @@ class NextQuestion(RequestModel):
     wait_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_WAIT)] = Field(
         0, description="How long to wait if nothing is there."
     )
-    limit: Annotated[Int, Field(ge=0, le=_MOST_AT_ONCE)] = Field(20, description="0 only reports results.")
+    limit: Annotated[Int, Field(ge=0, le=_MOST_AT_ONCE)] = Field(
+        20, description="How many at most; of large messages as many as fit into an answer. 0 only reports results."
+    )
 
 
 class HandedData(ResponseModel):

@@ -9,6 +9,8 @@ from typing import Final
 from services.webhooks.domain.deliveries import Answer
 from shared.database.pool import Connection, affected
 
+# An answer is made in one piece, while everybody else waits, and lies in memory until it is read.
+BYTES_AT_ONCE: Final = 512 * 1024
 _FORGOTTEN_AT_ONCE: Final = 1_000
 
 PROLONG = "UPDATE endpoints SET listens_until = $2 WHERE id = $1"
@@ -16,14 +18,23 @@ HAVE_DUE = """
 SELECT l.id FROM unnest($1::uuid[]) AS l (id)
 WHERE EXISTS (SELECT 1 FROM delivery_queue q WHERE q.endpoint_id = l.id AND q.visible_at <= $2)
 """
-# What has a token was handed out before, and its lease ran out.
+# What has a token was handed out before, and its lease ran out. Of what is chosen so many are taken as their bodies fit
+# into one answer; one at least. No body is read to know its size.
 TAKE = """
 WITH chosen AS (
-    SELECT delivery_id, token IS NOT NULL AS is_repeated FROM delivery_queue
+    SELECT delivery_id, message_id, format, visible_at, token IS NOT NULL AS is_repeated FROM delivery_queue
     WHERE endpoint_id = $1 AND visible_at <= $2
     ORDER BY visible_at, delivery_id LIMIT $5 FOR UPDATE SKIP LOCKED
+), weighed AS (
+    SELECT c.delivery_id, c.is_repeated,
+           sum(c.bytes) OVER (ORDER BY c.visible_at, c.delivery_id
+                              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (SELECT *, (SELECT octet_length(m.body) FROM messages m
+                     WHERE m.id = chosen.message_id AND m.format = chosen.format) AS bytes
+          FROM chosen) AS c
 ), taken AS (
-    UPDATE delivery_queue q SET visible_at = $3, token = $4 FROM chosen c WHERE q.delivery_id = c.delivery_id
+    UPDATE delivery_queue q SET visible_at = $3, token = $4
+    FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $6::bigint
     RETURNING q.delivery_id, q.message_id, q.format, q.event_type, q.sequence, c.is_repeated
 )
 SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, t.is_repeated, m.body,
@@ -101,8 +112,8 @@ async def have_due(connection: Connection, listener_ids: Collection[uuid.UUID], 
 async def take(
     connection: Connection, listener_id: uuid.UUID, now: datetime, leased_until: datetime, token: int, limit: int
 ) -> list[Taken]:
-    """Hand out what is due, what has waited longest first."""
-    rows = await connection.fetch(TAKE, listener_id, now, leased_until, token, limit)
+    """Hand out what is due and fits into one answer, what has waited longest first."""
+    rows = await connection.fetch(TAKE, listener_id, now, leased_until, token, limit, BYTES_AT_ONCE)
     return [
         Taken(
             row["delivery_id"],

@@ -61,7 +61,8 @@ SELECT m.id, m.format, m.partner_id, m.event_type, m.occurred_at, m.created_at, 
 FROM messages m LEFT JOIN custom_messages c ON c.message_id = m.id
 WHERE m.id = $1 AND m.program_id = $2 AND ($3::uuid IS NULL OR m.partner_id = $3)
 """
-INSERT_CUSTOM = "INSERT INTO custom_messages (message_id, event_id, keep_until) VALUES ($1, $2, $3)"
+INSERT_CUSTOM = "INSERT INTO custom_messages (message_id, event_id, keep_until, body_sha256) VALUES ($1, $2, $3, $4)"
+FIND_DIGEST = "SELECT body_sha256 FROM custom_messages WHERE message_id = $1"
 FIND_CUSTOM = """
 SELECT m.id, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.redacted_at, c.event_id, c.keep_until,
        (SELECT count(*) FROM deliveries d WHERE d.message_id = m.id) AS deliveries
@@ -170,9 +171,20 @@ async def sent_to(connection: Connection, endpoint_id: uuid.UUID, message_id: uu
     return None if row is None else Sent(is_known=True, body=row["body"])
 
 
-async def insert_custom(connection: Connection, message_id: uuid.UUID, event_id: str, keep_until: datetime) -> None:
-    """Write of a message that a program has published it, under which id, and until when it is kept."""
-    await connection.execute(INSERT_CUSTOM, message_id, event_id, keep_until)
+async def insert_custom(
+    connection: Connection, message_id: uuid.UUID, event_id: str, keep_until: datetime, body_sha256: bytes
+) -> None:
+    """Write of a message that a program has published it, under which id, until when it is kept, and what was said."""
+    await connection.execute(INSERT_CUSTOM, message_id, event_id, keep_until, body_sha256)
+
+
+async def is_kept(connection: Connection, message_id: uuid.UUID, body_sha256: bytes) -> bool | None:
+    """Say whether a message that a program has published, and that is still kept, said the same; None for no message.
+
+    Of one that an earlier release has kept nobody knows what was said: it counts as the same.
+    """
+    row = await connection.fetchrow(FIND_DIGEST, message_id)
+    return None if row is None else row["body_sha256"] in (None, body_sha256)
 
 
 async def find_custom(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID) -> Published | None:

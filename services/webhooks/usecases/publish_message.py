@@ -75,10 +75,18 @@ class PublishMessage:
                 if verdict == "conflict":
                     raise EventIDTaken
                 return False
+            # What is kept for long outlives the inbox, and is still the message of this id.
+            is_kept = await messages.is_kept(connection, id_of_message(event), event.body_sha256)
+            if is_kept is not None:
+                if not is_kept:
+                    raise EventIDTaken
+                return False
             with contextlib.suppress(RecordedMeanwhile):
                 async with connection.transaction():
                     await _planned(event, subscriptions).write(connection, [entry], now)
-                await messages.insert_custom(connection, id_of_message(event), event.event_id, now + kept_for)
+                await messages.insert_custom(
+                    connection, id_of_message(event), event.event_id, now + kept_for, event.body_sha256
+                )
                 return True
         raise TransientFault("Another process records the same event.")
 

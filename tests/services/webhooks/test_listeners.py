@@ -1,11 +1,15 @@
 """Listeners: messages handed live to whoever asks, signed as always, and handed again where no result came."""
 
 import asyncio
+import json
 from typing import Any
 
+import pytest
 from standardwebhooks import Webhook
 
+from services.webhooks.domain.messages import MAX_PAYLOAD_BYTES
 from services.webhooks.domain.retention import Retention
+from services.webhooks.store import listeners
 from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import LEASE, LIVES_ON, NAMED_LIVES_ON
 from shared.ids import new_id
@@ -67,6 +71,28 @@ async def test_a_question_waits_for_what_comes(service: Service, merchant: Merch
     handed = (await question).data or (await ask(service, merchant, listener, wait_seconds=10)).data
     assert len(handed) == 1
     verify(handed[0], listener)
+
+
+async def test_of_large_messages_as_many_come_at_once_as_fit_into_an_answer(
+    service: Service, merchant: Merchant
+) -> None:
+    """A hundred at once would hold up everybody for a second; one that is larger than an answer comes alone."""
+    key = merchant.program_key
+    listener = (await service.send("POST", "/listeners", key, {"event_types": ["custom.*"]})).data
+    letters = MAX_PAYLOAD_BYTES - 20
+    for nth in range(7):
+        message = {"event_type": "custom.large", "payload": {"nth": nth, "text": "x" * letters}}
+        assert (await service.send("POST", "/messages", key, message)).status == 201
+    handed: list[list[int]] = []
+    while found := (await service.send("POST", f"/listeners/{listener['id']}/next", key, {"limit": 100})).data:
+        assert sum(len(each["body"]) for each in found[:-1]) < listeners.BYTES_AT_ONCE
+        handed.append([json.loads(each["body"])["nth"] for each in found])
+    assert [nth for page in handed for nth in page] == list(range(7))
+    assert len(handed) > 1
+    service.clock.advance(seconds=LEASE.total_seconds() + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listeners, "BYTES_AT_ONCE", 1)
+        assert len((await service.send("POST", f"/listeners/{listener['id']}/next", key, {"limit": 100})).data) == 1
 
 
 async def test_without_a_result_it_comes_again_and_a_late_result_counts_for_nothing(

@@ -122,6 +122,24 @@ async def test_the_same_event_again_is_the_message_that_is_there(service: Servic
     assert len((await service.send("GET", "/deliveries", key)).data) == 3
 
 
+async def test_what_is_kept_for_long_is_known_by_its_id_though_the_inbox_has_forgotten_it(
+    service: Service, merchant: Merchant
+) -> None:
+    key = merchant.program_key
+    await service.endpoint(key, URL, event_types=["custom.*"], status="paused")
+    first = await publish(service, key, event_id="e-1", retention_days=90)
+    service.clock.advance(days=40)
+    await service.admin.execute("DELETE FROM webhooks.inbox")
+    again = await publish(service, key, event_id="e-1", retention_days=90)
+    assert (again.status, again.data) == (200, first.data)
+    refused = await publish(service, key, event_id="e-1", retention_days=90, payload={})
+    assert (refused.status, refused.body["code"]) == (409, "event_id_conflict")
+    # As an earlier release has kept it.
+    await service.admin.execute("UPDATE webhooks.custom_messages SET body_sha256 = NULL")
+    assert (await publish(service, key, event_id="e-1", retention_days=90)).status == 200
+    assert len((await service.send("GET", "/deliveries", key)).data) == 1
+
+
 async def test_of_twins_at_the_same_moment_one_is_new(service: Service, merchant: Merchant) -> None:
     key = merchant.program_key
     await service.endpoint(key, URL, event_types=["custom.*"], status="paused")

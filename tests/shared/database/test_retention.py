@@ -103,6 +103,18 @@ async def test_what_no_broker_has_confirmed_stays_however_old(
     assert await removal(pool, "events")() == 2
 
 
+async def test_what_is_pending_holds_up_the_removal_of_nothing_else(
+    admin: "asyncpg.Connection[asyncpg.Record]", pool: Pool
+) -> None:
+    """Neither one event that no queue takes, nor more of them than go at once, and the oldest of all."""
+    pending = [await emit(admin, days) for days in (93.5, 92.5, 91.5, 45.5)]
+    for _ in range(7):
+        await emit(admin, 40.5)
+    await admin.executemany(INSERT_PENDING, [(event_id,) for event_id in pending])
+    assert await replace(removal(pool, "events"), rows_at_once=2)() == 7
+    assert await admin.fetchval(AGES) == [93, 92, 91, 45]
+
+
 async def test_a_service_cannot_forget_what_is_young_whatever_it_asks_for(
     admin: "asyncpg.Connection[asyncpg.Record]", pool: Pool
 ) -> None:
