@@ -6,7 +6,7 @@ PYTEST_ARGUMENTS ?= -n 2
 RACE_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status clean test lint format types bench race compose-check lock local dev
+.PHONY: help run up down status clean test lint format types bench race compose-check proof lock local dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ race: dev ## Race buyers for codes on replicas of the redemption service; RACE_A
 compose-check: dev ## Do to the compose stack what people do to it, on fresh engines of Debian 12 and 13; root, an hour
 	@for engine in classic modern; do COMPOSE_REAL_ENGINE=$$engine scripts/compose-up-for-real.sh check || exit 1; \
 	    COMPOSE_REAL_ENGINE=$$engine scripts/compose-up-for-real.sh down || exit 1; done
+
+proof: compose-check ## All that takes too long for `make test`: twenty races, and the compose stack; root, an hour and a half
+	$(BIN)/python -m bench.race --runs 20
 
 lock: dev ## Lock the dependencies again, with hashes, after a change to requirements*.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 requirements.in -o requirements.txt

@@ -84,9 +84,10 @@ start_engine() {
     say "starting the $kind engine in $home"
     rm -f "$home/docker.pid"
     [ -e "$home/daemon.json" ] || echo '{}' >"$home/daemon.json"
-    PATH=$home/bin:$PATH setsid dockerd --host "$DOCKER_HOST" --config-file "$home/daemon.json" --data-root "$home/data" \
+    # As no child of the check, which would have to reap it when it stops.
+    PATH=$home/bin:$PATH setsid --fork dockerd --host "$DOCKER_HOST" --config-file "$home/daemon.json" --data-root "$home/data" \
         --exec-root "$home/exec" --pidfile "$home/docker.pid" --iptables=false --ip6tables=false --ip-forward=false \
-        >>"$home/dockerd.log" 2>&1 </dev/null &
+        >>"$home/dockerd.log" 2>&1 </dev/null
     for _ in $(seq 120); do
         answers && return
         sleep 0.5
