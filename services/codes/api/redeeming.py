@@ -11,7 +11,8 @@ from shared.web import Request, RequestModel, ResponseModel, Text, field_error
 REDEEMING: Final = (
     "With `redeem` and `transaction_key` the redemption engine is asked to redeem it for that order, after the change; "
     "`redemption` says what was applied, or why not. The API key needs the scope `checkout` as well. A 503 says "
-    "nothing about whether it was redeemed: send the same again."
+    "nothing about whether it was redeemed: send the same again. The order's items cannot be told this way: codes of "
+    "coupons for some products are refused (`order_items_required`)."
 )
 MISDIRECTED: Final = "What answers as the redemption service is not this installation's: it has to be put right there"
 
