@@ -167,6 +167,7 @@ ROUTES: Final = (
             202: Data[BatchData],
             404: "No such coupon",
             409: "The coupon is archived",
+            429: "The program has as many jobs under way as may be",
         },
         examples={"request": {"count": 100_000, "pattern": "SPRING-####-####-####", "redemption_limit": 1}},
     ),

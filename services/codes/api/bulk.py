@@ -150,7 +150,12 @@ ROUTES: Final = (
         family="management",
         body=BulkChange,
         idempotent=True,
-        responses={200: Data[BulkCount], 202: Data[JobData], 404: "No such coupon or partner"},
+        responses={
+            200: Data[BulkCount],
+            202: Data[JobData],
+            404: "No such coupon or partner",
+            429: "The program has as many jobs under way as may be",
+        },
         examples={"request": {"action": "deactivate", "filter": {"coupon_id": "spring-2026"}}},
     ),
 )

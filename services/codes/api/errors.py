@@ -46,6 +46,9 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.ProviderNotConnected: _Refusal(422, "provider_not_connected", "sync.provider"),
 }
 
+# After which a job may well be over.
+_JOB_SECONDS: Final = "10"
+
 
 def translate(error: Exception) -> HTTPProblem | None:
     """Return the refusal for an error of this service; None for what is not one."""
@@ -53,6 +56,8 @@ def translate(error: Exception) -> HTTPProblem | None:
         return not_found()
     if isinstance(error, errors.MakerRevoked):
         return invalid_api_key()
+    if isinstance(error, errors.TooManyJobs):
+        return HTTPProblem(429, "too_many_jobs", str(error), headers={"Retry-After": _JOB_SECONDS})
     refusal = _TABLE.get(type(error)) if isinstance(error, errors.CodesError) else None
     if refusal is None:
         return None

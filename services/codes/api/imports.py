@@ -80,6 +80,7 @@ ROUTES: Final = (
             404: "No such coupon",
             408: "The body stands still",
             409: "The coupon is archived, or the job was cancelled meanwhile",
+            429: "The program has as many jobs under way as may be",
         },
     ),
 )

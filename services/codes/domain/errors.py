@@ -31,6 +31,7 @@ CodesError
 ├── GuessableCodes           a batch's codes could be found by trying
 ├── CouponArchived
 ├── BadFile                  an uploaded file as a whole cannot be read
+├── TooManyJobs              as many jobs of the program are under way as may be
 └── JobFinished              what is over can neither be cancelled nor go on
 """
 
@@ -200,6 +201,13 @@ class CouponArchived(CodesError):
 
 class BadFile(CodesError):
     """This file cannot be read."""
+
+
+class TooManyJobs(CodesError):
+    """As many jobs of one program are under way as may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"At most {limit} jobs of a program may be under way at a time; wait for one, or cancel it.")
 
 
 class JobFinished(CodesError):

@@ -13,6 +13,8 @@ JobState = Literal["uploading", "queued", "running", "done", "failed", "cancelle
 KEPT_FOR: Final = timedelta(days=30)
 # How long an upload may take; one that stands still longer was given up.
 UPLOAD_KEPT_FOR: Final = timedelta(hours=1)
+# How many jobs of one program may be under way, uploads included: they take turns with everybody else's.
+MAX_OPEN_JOBS: Final = 20
 FINISHED: Final = frozenset({"done", "failed", "cancelled"})
 
 

@@ -14,9 +14,10 @@ from shared.database.pool import Connection, affected
 
 INSERT_JOB = """
 INSERT INTO jobs (id, program_id, kind, state, coupon_id, spec, requested, created, processed, actor, key_id,
-                  created_at, started_at, finished_at)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $8, $9, $10, $11, $12, $13)
+                  created_at, started_at, finished_at, worked_at)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $8, $9, $10, $11, $12, $13, clock_timestamp())
 """
+COUNT_OPEN = "SELECT count(*) FROM (SELECT FROM jobs WHERE program_id = $1 AND finished_at IS NULL LIMIT $2) AS open"
 READ_JOBS = """
 SELECT id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
        refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
@@ -35,7 +36,7 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $6
 """
-# The one that was worked on longest ago: several take turns.
+# The one that was worked on, or made, longest ago: several take turns, and ever new ones get ahead of nobody.
 CLAIM_JOB = """
 WITH waiting AS MATERIALIZED (
     SELECT id FROM jobs
@@ -157,6 +158,12 @@ async def insert_job(connection: Connection, job: Job) -> None:
         job.started_at,
         job.finished_at,
     )
+
+
+async def count_open(connection: Connection, program_id: uuid.UUID, most: int) -> int:
+    """Return how many jobs of a program are not over yet, counted up to `most`."""
+    count: int = await connection.fetchval(COUNT_OPEN, program_id, most)
+    return count
 
 
 async def find_job(connection: Connection, job_id: uuid.UUID, program_id: uuid.UUID) -> Job | None:

@@ -13,6 +13,7 @@ from services.codes.domain.days import as_end
 from services.codes.domain.errors import NoSuchPartner
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally, told
 from services.codes.store import audit, bulk_codes, jobs, partners, programs
+from services.codes.usecases.queue_job import queue_job
 from services.codes.usecases.walk_codes import next_stretch, resolved
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
@@ -66,7 +67,7 @@ class ChangeManyCodes:
         draft: BulkDraft,
         once: Once[Job],
     ) -> Answer:
-        """Queue the job; raises Missing or NoSuchPartner."""
+        """Queue the job; raises Missing, NoSuchPartner or TooManyJobs."""
 
         async def work(connection: Connection, now: datetime) -> Job:
             checked = await self._checked(connection, program_id, draft, now)
@@ -82,7 +83,7 @@ class ChangeManyCodes:
                 created_at=now,
                 requested=None if checked.ids is None else len(checked.ids),
             )
-            await jobs.insert_job(connection, job)
+            await queue_job(connection, job)
             await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
             return job
 

@@ -14,6 +14,7 @@ from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
 from services.codes.domain.jobs import Job, Tally, told
 from services.codes.store import audit, batches, coupons, jobs, partners, programs
 from services.codes.usecases.make_codes import batch_completed, make_codes
+from services.codes.usecases.queue_job import queue_job
 from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
@@ -53,7 +54,7 @@ class CreateBatch:
     ) -> Answer:
         """Make the codes or queue the job.
 
-        Raises Missing, CouponArchived, NoSuchPartner, CodeSpaceTooSmall or GuessableCodes.
+        Raises Missing, CouponArchived, NoSuchPartner, CodeSpaceTooSmall, GuessableCodes or TooManyJobs.
         """
         events: list[OutboxEvent] = []
 
@@ -78,7 +79,7 @@ class CreateBatch:
             )
             await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
             if draft.count > MAX_INLINE:
-                await jobs.insert_job(connection, job)
+                await queue_job(connection, job)
                 return Batch(job, None)
             job = replace(job, state="done", tally=Tally(draft.count, draft.count), started_at=now, finished_at=now)
             await jobs.insert_job(connection, job)

@@ -14,6 +14,7 @@ from services.codes.domain.jobs import Job, JobState, told
 from services.codes.store import audit, imports, jobs
 from services.codes.usecases.create_batch import live_coupon
 from services.codes.usecases.import_codes import ImportChunk
+from services.codes.usecases.queue_job import queue_job
 from services.codes.usecases.run_jobs import LEASE_SECONDS, moved
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
@@ -43,8 +44,8 @@ class StartImport:
     ) -> Answer:
         """Store the file and work on it or queue it; `once` is asked for when the body has been read.
 
-        Raises Missing, CouponArchived, BadFile, whatever reading the body raises, and JobFinished if it was cancelled
-        meanwhile.
+        Raises Missing, CouponArchived, TooManyJobs, BadFile, whatever reading the body raises, and JobFinished if it
+        was cancelled meanwhile.
         """
         async with self.database.transaction() as connection:
             job = Job(
@@ -58,7 +59,7 @@ class StartImport:
                 key_id=actor.key_id,
                 created_at=self.clock(),
             )
-            await jobs.insert_job(connection, job)
+            await queue_job(connection, job)
         is_kept = False
         try:
             size = await self._store(job, options, body)

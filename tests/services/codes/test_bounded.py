@@ -30,7 +30,7 @@ MANY = 40_000
 PAGE, BOUND = 51, 2_000
 _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 STORES = (*(audit, batches, codes, coupons, jobs, keys, partners, programs, promotion_codes, quota, selected_codes),)
-_HELD = ("LIST_", "PURGE_", "NEWEST_", "PAGE_", "TAKEN_PREFIXES", "NEXT_COUPON", "COUPON_OF_", "HAS_MORE")
+_HELD = ("LIST_", "PURGE_", "NEWEST_", "PAGE_", "TAKEN_PREFIXES", "NEXT_COUPON", "COUPON_OF_", "HAS_MORE", "COUNT_OPEN")
 STATEMENTS = {
     name: text
     for store in STORES
@@ -187,6 +187,8 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         ("NEWEST_OF_COUPONS", (of["sixty"], 15)),
         ("HAS_MORE_CODES", (of["single"], 1000)),
         ("LIST_ERRORS", (of["job"], 0, 1000)),
+        ("COUNT_OPEN", (of["program"], 20)),
+        ("COUNT_OPEN", (nobody, 20)),
         ("PURGE_UPLOADS", (50, 1000)),
         ("PURGE_LINES", (1000, 1000)),
         ("PURGE_ERRORS", (1000, 1000)),

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import segno
 
-from services.codes.usecases import change_many_codes, walk_codes
+from services.codes.domain.jobs import MAX_OPEN_JOBS
+from services.codes.usecases import change_many_codes, run_jobs, walk_codes
 from tests.databases import Database
 from tests.services.codes.bulk import job, make_coupon, rows, work_through
 from tests.services.codes.conftest import Owner, Reply, Service
@@ -205,6 +206,50 @@ class TestJob:
         await service.send("POST", f"/v1/jobs/{queued.data['id']}/cancel", program.key)
         await work_through(service)
         assert await counted(database, "is_active") == 10
+
+
+class TestManyJobs:
+    async def test_a_program_has_a_bounded_number_under_way_and_leaves_others_theirs(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        """Whichever kind they are; and the refusal is not kept for who asks again under the same key."""
+        queued = [
+            await change(service, program, action="activate", filter={"active": True}) for _ in range(MAX_OPEN_JOBS)
+        ]
+        assert {each.status for each in queued} == {202}
+        path = "/v1/coupons/spring/promotion-codes"
+        body = {"count": 2_000, "pattern": "####-####-####"}
+        refused = [
+            await change(service, program, action="activate", filter={"active": True}),
+            await service.send("POST", f"{path}/batch", program.key, body, idempotency="later"),
+        ]
+        headers = {"Authorization": f"Bearer {program.key}", "Content-Type": "text/csv"}
+        async with service.http.post(f"{path}/import", headers=headers, data=b"code\nA\n") as response:
+            refused.append(Reply(response.status, response.headers.copy(), b"", await response.json(content_type=None)))
+        assert [(each.status, each.body["code"]) for each in refused] == [(429, "too_many_jobs")] * 3
+        assert all(int(each.headers["Retry-After"]) for each in refused)
+        assert (
+            await change(service, await service.program(), action="activate", filter={"active": True})
+        ).status == 202
+        assert (await service.send("POST", f"/v1/jobs/{queued[0].data['id']}/cancel", program.key)).status == 200
+        assert (await service.send("POST", f"{path}/batch", program.key, body, idempotency="later")).status == 202
+        [row] = await rows(database, "SELECT count(*) FROM codes.jobs")
+        assert row["count"] == MAX_OPEN_JOBS + 2
+
+    async def test_ever_new_jobs_of_one_program_keep_nobody_else_s_from_going_on(
+        self, service: Service, program: Owner, coupon: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(run_jobs, "_SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(walk_codes, "SCANNED_PER_PAGE", 100)
+        await make(service, program, 1_000)
+        other = await service.program()
+        queued = await change(service, program, action="extend", extend_by_seconds=60, filter={"active": True})
+        await service.runner.work_once()
+        before = (await job(service, program, queued.data["id"]))["processed"]
+        for _ in range(4):
+            assert (await change(service, other, action="activate", filter={"active": True})).status == 202
+            await service.runner.work_once()
+        assert (await job(service, program, queued.data["id"]))["processed"] > before
 
 
 async def test_refusals_name_the_field(service: Service, program: Owner) -> None:
