@@ -57,7 +57,7 @@ class Route:
     @property
     def is_conditional(self) -> bool:
         """Whether the request may name the version that it is meant for."""
-        return self.versioned and self.method in ("PUT", "PATCH", "DELETE")
+        return self.versioned and self.method != "GET" and "{" in self.path
 
     @property
     def scopes(self) -> tuple[str, ...]:

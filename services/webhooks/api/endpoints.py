@@ -311,7 +311,7 @@ async def test(request: Request) -> web.StreamResponse:
 
 async def _set_status(request: Request, status: EndpointStatus, until: datetime | None = None) -> web.StreamResponse:
     found = await use_cases(request).change_endpoint.set_status(
-        owner(request), request.path_id("endpoint_id"), status, until
+        owner(request), request.path_id("endpoint_id"), status, until, versions(request)
     )
     return _answer(found)
 

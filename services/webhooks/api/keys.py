@@ -60,7 +60,11 @@ async def rotate(request: Request) -> web.StreamResponse:
     body = request.body(KeyRotation)
     rotation = Rotation(timedelta(seconds=body.grace_period_seconds), body.algorithm, body.secret)
     answer = await use_cases(request).rotate_key(
-        owner(request), request.path_id("endpoint_id"), rotation, once(request, _shown, has_secret=True)
+        owner(request),
+        request.path_id("endpoint_id"),
+        rotation,
+        once(request, _shown, has_secret=True),
+        versions(request),
     )
     return respond(request, answer)
 

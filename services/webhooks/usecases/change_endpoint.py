@@ -94,12 +94,17 @@ class ChangeEndpoint:
         return replace(changed, version=version)
 
     async def set_status(
-        self, owner: Owner, endpoint_id: uuid.UUID, status: EndpointStatus, until: datetime | None = None
+        self,
+        owner: Owner,
+        endpoint_id: uuid.UUID,
+        status: EndpointStatus,
+        until: datetime | None = None,
+        versions: Collection[int] | None = None,
     ) -> Endpoint:
-        """Change the status; a pause may end by itself. Raises EndpointMissing or InvalidField."""
+        """Change the status; a pause may end by itself. Raises EndpointMissing, EndpointOutdated or InvalidField."""
         if until is not None and until <= self.clock():
             raise InvalidField("until", "must lie in the future")
-        return await self(owner, endpoint_id, {"status": status, "paused_until": until})
+        return await self(owner, endpoint_id, {"status": status, "paused_until": until}, versions)
 
     async def _read(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the changes with their certificates read. Raises InvalidField."""

@@ -43,9 +43,17 @@ class RotateKey:
     hand_over: HandOver
 
     async def __call__(
-        self, owner: Owner, endpoint_id: uuid.UUID, rotation: Rotation, once: Once[ShownEndpoint]
+        self,
+        owner: Owner,
+        endpoint_id: uuid.UUID,
+        rotation: Rotation,
+        once: Once[ShownEndpoint],
+        versions: Collection[int] | None = None,
     ) -> Answer:
-        """Return the endpoint with its new secret. Raises EndpointMissing, InvalidField or TooManyKeys."""
+        """Return the endpoint with its new secret; `versions` as for a change of the endpoint.
+
+        Raises EndpointMissing, EndpointOutdated, InvalidField or TooManyKeys.
+        """
         own = None if rotation.secret is None else read_own_key(rotation.secret)
         if own is not None and rotation.algorithm not in (None, own.key.algorithm):
             raise InvalidField("secret", f"must be a key for {rotation.algorithm}")
@@ -55,6 +63,7 @@ class RotateKey:
             endpoint = await endpoints.lock(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
+            check_version(endpoint, versions)
             keys = _new_keys(endpoint, rotation, own)
             for made in keys:
                 algorithm = made.key.algorithm

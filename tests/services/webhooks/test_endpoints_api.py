@@ -190,7 +190,10 @@ async def test_a_rotation_is_a_new_version(service: Service, merchant: Merchant)
 
 
 async def test_each_answer_to_a_change_has_the_new_state_and_its_etag(service: Service, merchant: Merchant) -> None:
-    """With a state or an ETag of before, whoever goes on from the answer is refused with 412, or overwrites blindly."""
+    """With a state or an ETag of before, whoever goes on from the answer is refused with 412, or overwrites blindly.
+
+    A door that does not read If-Match lets whoever comes second rotate a key or switch an endpoint on blindly.
+    """
     key = merchant.partner_key
     created = await service.send("POST", "/endpoints", key, {"url": URL, "signing": "both"})
     path, tag = f"/endpoints/{created.data['id']}", created.headers["ETag"]
@@ -206,10 +209,10 @@ async def test_each_answer_to_a_change_has_the_new_state_and_its_etag(service: S
     ]
     for method, door, body in doors:
         service.clock.advance(seconds=1)
-        if method == "PATCH":
-            answer = await service.send(method, door, key, body, if_match=tag)
-        else:
-            answer = await service.send(method, door, key, body)
+        stale = await service.send(method, door, key, body, if_match='"0"')
+        assert (stale.status, stale.body["code"]) == (412, "precondition_failed"), door
+        assert (await service.send("GET", path, key)).headers["ETag"] == tag, door
+        answer = await service.send(method, door, key, body, if_match=tag)
         assert answer.status in (200, 201), (door, answer.body)
         assert answer.headers["ETag"] != tag
         tag = answer.headers["ETag"]
