@@ -83,7 +83,7 @@ async def test_program_key_on_a_partners_route_is_refused(client: Client, keys: 
     )
     answer = await client.post("/api/partners/codes/generate", headers={"X-Partner-Key": "odd"})
     assert answer.status == 403
-    assert (await answer.json())["code"] == "scope_missing"
+    assert (await answer.json())["error_code"] == "scope_missing"
 
 
 async def test_database_away_while_a_key_is_checked_is_a_503(client: Client, keys: Keys) -> None:
