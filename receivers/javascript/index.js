@@ -181,7 +181,8 @@ function rawBody(body) {
     'with fetch `await request.text()` or `await request.arrayBuffer()`, in Node the chunks of the request';
   if (body === undefined || body === null) throw new TypeError(`there is no body (${body}); ${wanted}`);
   if (typeof body?.then === 'function') throw new TypeError(`the body is a promise, to be awaited first; ${wanted}`);
-  const kind = Array.isArray(body) ? 'array' : typeof body;
+  if (typeof body !== 'object') throw new TypeError(`the body is a ${typeof body}; ${wanted}`);
+  const kind = Array.isArray(body) ? 'array' : 'object';
   throw new TypeError(`the body is an ${kind}: it was parsed, and JSON can be written in many ways; ${wanted}`);
 }
 
@@ -212,6 +213,15 @@ function decode(text, prefix) {
 
 // Node gives an object, `fetch` a Headers; names come in either case.
 function lowerCased(headers) {
-  const pairs = typeof headers.entries === 'function' ? headers.entries() : Object.entries(headers);
+  if (typeof headers !== 'object' || headers === null) {
+    const what = headers === undefined || headers === null ? `missing (${headers})` : `a ${typeof headers}`;
+    throw new TypeError(`the headers are ${what}; give your framework's own, such as \`request.headers\``);
+  }
+  if (Array.isArray(headers)) return named(headers);
+  // Only a function: a header may have this name too.
+  return named(typeof headers.entries === 'function' ? headers.entries() : Object.entries(headers));
+}
+
+function named(pairs) {
   return Object.fromEntries([...pairs].map(([name, value]) => [name.toLowerCase(), String(value)]));
 }

@@ -45,7 +45,7 @@ async def test_mistakes_of_the_receiver_s_own_code_are_told_as_that() -> None:
         "body": made.body.decode(),
     }
     told = json.loads(await run(NODE, PROGRAMS / "mistakes.mjs", folder=PROGRAMS, given=json.dumps(given).encode()))
-    for way in ("text", "buffer", "arrayBuffer", "dataView"):
+    for way in ("text", "buffer", "arrayBuffer", "dataView", "pairs", "ofThatName", "map", "fetchHeaders"):
         assert told.pop(way) is None
     wanted = {
         "undefinedSecret": ("TypeError", "the secret is missing (undefined); is the variable set"),
@@ -59,6 +59,10 @@ async def test_mistakes_of_the_receiver_s_own_code_are_told_as_that() -> None:
         "parsedArray": ("TypeError", "the body is an array: it was parsed"),
         "noBody": ("TypeError", "there is no body (undefined)"),
         "nullBody": ("TypeError", "there is no body (null)"),
+        "numberBody": ("TypeError", "the body is a number; "),
+        "noHeaders": ("TypeError", "the headers are missing (undefined)"),
+        "nullHeaders": ("TypeError", "the headers are missing (null)"),
+        "textHeaders": ("TypeError", "the headers are a string"),
         "promise": ("TypeError", "the body is a promise, to be awaited first"),
     }
     assert {name: (kind, words[: len(wanted[name][1])]) for name, (kind, words) in told.items()} == wanted

@@ -120,6 +120,21 @@ def test_raw_bytes_of_any_kind_are_read() -> None:
         assert Receiver(made.secret).read(made.headers, raw).id == "msg_1"
 
 
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        (None, r"the headers are missing \(None\)"),
+        ("webhook-id: msg_1", "the headers are a str"),
+        (b"x", "are a bytes"),
+    ],
+)
+def test_headers_that_are_none_are_told_as_that(headers: Any, words: str) -> None:
+    """They must end in a sentence, not in "'NoneType' object is not iterable"."""
+    made = signed()
+    with pytest.raises(TypeError, match=words):
+        Receiver(made.secret).read(headers, made.body)
+
+
 def test_headers_as_bytes_are_told_instead_of_missed() -> None:
     """As ASGI has them: no name would be found, and the sender be blamed for a missing header."""
     made = signed()

@@ -46,6 +46,9 @@ def raw_body(body: object) -> bytes:
 
 def lower_cased(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return headers by their names in small letters."""
+    if headers is None or isinstance(headers, (str, bytes)):
+        what = "missing (None)" if headers is None else f"a {type(headers).__name__}"
+        raise TypeError(f"the headers are {what}; give your framework's own mapping, such as `request.headers`")
     named = dict(headers)
     if any(isinstance(part, bytes) for pair in named.items() for part in pair):
         raise TypeError(

@@ -16,6 +16,7 @@ function said(work) {
 
 const reads = (given) => said(() => new Receiver(secret).read(headers, given));
 const raw = Buffer.from(body);
+const readsHeaders = (given) => said(() => new Receiver(secret).read(given, raw));
 console.log(JSON.stringify({
   undefinedSecret: said(() => new Receiver(undefined)),
   nullSecret: said(() => new Receiver(null)),
@@ -28,6 +29,14 @@ console.log(JSON.stringify({
   parsedArray: reads([1]),
   noBody: reads(undefined),
   nullBody: reads(null),
+  numberBody: reads(5),
+  noHeaders: readsHeaders(undefined),
+  nullHeaders: readsHeaders(null),
+  textHeaders: readsHeaders('webhook-id: msg_1'),
+  pairs: readsHeaders(Object.entries(headers)),
+  ofThatName: readsHeaders({ ...headers, entries: 'x' }),
+  map: readsHeaders(new Map(Object.entries(headers))),
+  fetchHeaders: readsHeaders(new Headers(headers)),
   promise: reads(Promise.resolve(raw)),
   text: reads(body),
   buffer: reads(raw),
