@@ -20,6 +20,9 @@ async def create(
     currency: str | None = None,
     timezone: str | None = None,
     support_email: str | None = None,
+    max_codes_per_order: int | None = None,
+    commission_cap_percent: float | None = None,
+    allow_self_referral: bool | None = None,
     as_json: AsJSON = False,
 ) -> None:
     """Create a program with its partner coupon and a first key of all its scopes, which is shown this once.
@@ -36,9 +39,24 @@ async def create(
         IANA name, UTC by default.
     support_email
         Address shown to partners.
+    max_codes_per_order
+        How many codes one order may use, 1 to 10; 10 by default.
+    commission_cap_percent
+        What the partners of one order earn together at most, of what was paid; 100 by default.
+    allow_self_referral
+        Whether partners may buy with their own codes, as they may by default.
     """
     target = read_target()
-    body = given(name=name, link_url=link_url, currency=currency, timezone=timezone, support_email=support_email)
+    body = given(
+        name=name,
+        link_url=link_url,
+        currency=currency,
+        timezone=timezone,
+        support_email=support_email,
+        max_codes_per_order=max_codes_per_order,
+        commission_cap_percent=commission_cap_percent,
+        allow_self_referral=allow_self_referral,
+    )
     programs = address(target.codes_url, "v1", "programs")
     program = await fetch("POST", programs, key=target.operator_token, body=body)
     try:

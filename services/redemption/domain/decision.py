@@ -297,7 +297,7 @@ def _judge(
     blocked = fault_of_combination(terms, basket.codes)
     if blocked is None and not may_be_idle:
         blocked = fault_of_effect(terms, purchase.currency, amount, price, basket.codes)
-    if blocked is not None and fault_of_limits(terms, purchase, None, books, basket.before_this()) is None:
+    if blocked is not None and fault_of_limits(terms, purchase, None, books, basket.without_codes()) is None:
         return _Judged(limit or blocked, drops_out_by=blocked)
     return _Judged(limit or blocked, amount, eligible)
 

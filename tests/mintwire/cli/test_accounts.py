@@ -16,6 +16,15 @@ async def test_a_program_is_made_with_a_key_that_works(bare: Mintwire) -> None:
     assert "Acme" in (await bare("program", "list")).out
 
 
+async def test_a_program_is_made_with_rules_for_its_orders(bare: Mintwire) -> None:
+    rules = ("--max-codes-per-order", "2", "--commission-cap-percent", "12.5", "--no-allow-self-referral")
+    made = await bare.json("program", "create", "Acme", *rules)
+    names = ("max_codes_per_order", "commission_cap_percent", "allow_self_referral")
+    assert [made[name] for name in names] == [2, 12.5, False]
+    refused = await bare("program", "create", "Acme", "--max-codes-per-order", "11", code=1)
+    assert "max_codes_per_order" in refused.err
+
+
 async def test_a_refused_program_names_the_field(bare: Mintwire) -> None:
     refused = await bare("program", "create", "Acme", "--currency", "nonsense", code=1)
     assert "422, invalid_fields" in refused.err

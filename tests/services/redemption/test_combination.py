@@ -3,13 +3,16 @@
 import uuid
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.redemption.domain.books import Budget, Count, quarter
 from services.redemption.domain.combination import fault_of_combination
 from services.redemption.domain.decision import Redeemed, Refused, appraise, decide
-from services.redemption.domain.terms import CodeTerms
-from tests.services.redemption.test_decision import books, nth_code, purchase
+from services.redemption.domain.purchase import Buyer
+from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
+from tests.services.redemption.test_decision import NOW, books, nth_code, purchase
 
 COUPONS = st.lists(
     st.tuples(st.sampled_from(("any", "other_coupons", "none")), st.integers(0, 10_000)), min_size=3, max_size=3
@@ -104,3 +107,40 @@ def test_a_limit_of_its_own_refuses_the_whole_order_even_if_the_order_is_in_its_
     outcome = decide(purchase("A0", "A1", subtotal=1_000), ledger)
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.reason) == ("A1", "code_used")
+
+
+@pytest.mark.parametrize("earlier", [(), ("A0",)], ids=["one-request", "two-requests"])
+@pytest.mark.parametrize("restricted", ["coupon", "customer", "period", "budget"])
+def test_a_limit_that_only_the_orders_own_codes_reach_drops_a_code_alone(
+    earlier: tuple[str, ...], restricted: str
+) -> None:
+    """An earlier request had used the coupon up for the very order, so the rest of what was paid with was lost."""
+    coupon, other = uuid.UUID(int=100), uuid.UUID(int=200)
+    rules = {
+        "coupon": UNRESTRICTED,
+        "customer": Restrictions(customer_limit=1),
+        "period": Restrictions(daily_limit=1),
+        "budget": Restrictions(budget_minor=125, budget_currency="USD"),
+    }[restricted]
+    terms = [
+        nth_code(n, coupon_id=coupon, combination="other_coupons", coupon_limit=1, restrictions=rules) for n in range(2)
+    ]
+    if restricted != "coupon":
+        terms = [replace(each, coupon_limit=9) for each in terms]
+    ledger = replace(
+        books(*terms, nth_code(2, coupon_id=other)),
+        customer_counts={(coupon, "id:7", None): Count(0, 0)},
+        period_counts={(coupon, "day", NOW): Count(0, 0)},
+        period_starts={(coupon, quarter(NOW)): {"day": NOW}} if restricted == "period" else {},
+        budgets={coupon: Budget("USD", 0, 0)} if restricted == "budget" else {},
+    )
+    paid = replace(purchase("A0", "A1", "A2", subtotal=1_000), buyer=Buyer("7"))
+    if earlier:
+        decide(replace(purchase(*earlier, subtotal=1_000), buyer=Buyer("7")), ledger)
+    outcome = decide(paid, ledger)
+    assert isinstance(outcome, Redeemed)
+    assert [use.redemption.canonical for use in outcome.uses] == [code for code in ("A0", "A2") if code not in earlier]
+    assert [(skipped.code, skipped.reason) for skipped in outcome.skipped] == [("A1", "not_combinable")]
+    # Another order meets the limit as ever.
+    refused = decide(replace(purchase("A1", order="order-2", subtotal=1_000), buyer=Buyer("7")), ledger)
+    assert isinstance(refused, Refused)
