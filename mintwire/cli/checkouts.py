@@ -23,7 +23,7 @@ from shared.canonical import canonical_code
 from shared.clock import utc_now
 from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, describe
-from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1
+from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1, CodeRedemptionSkippedV1
 from shared.ids import new_id
 
 app = App(name="checkout", help="Play the shop: complete an order with codes.")
@@ -36,6 +36,7 @@ class Outcome:
     data: CheckoutCompletedV1
     event_id: uuid.UUID
     redeemed: list[CodeRedeemedV1] = field(default_factory=list)
+    skipped: list[CodeRedemptionSkippedV1] = field(default_factory=list)
     rejected: CodeRedemptionRejectedV1 | None = None
 
     @property
@@ -43,7 +44,7 @@ class Outcome:
         """The codes of which nothing was heard; a refusal is of the whole order."""
         if self.rejected is not None:
             return []
-        heard = {_canonical(event.code) for event in self.redeemed}
+        heard = {_canonical(event.code) for event in self.redeemed} | {_canonical(left.code) for left in self.skipped}
         return [
             code
             for code in {_canonical(code): code for code in self.data.codes}.values()
@@ -65,6 +66,10 @@ class Outcome:
                 redeemed = decode_data(envelope, CodeRedeemedV1)
                 if self._is_ours(redeemed):
                     self.redeemed.append(redeemed)
+            elif envelope.type == CodeRedemptionSkippedV1.type:
+                skipped = decode_data(envelope, CodeRedemptionSkippedV1)
+                if self._is_ours(skipped):
+                    self.skipped.append(skipped)
             elif envelope.type == CodeRedemptionRejectedV1.type:
                 rejected = decode_data(envelope, CodeRedemptionRejectedV1)
                 if self._is_ours(rejected):
@@ -72,7 +77,7 @@ class Outcome:
         except InvalidEvent as error:
             tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
 
-    def _is_ours(self, event: CodeRedeemedV1 | CodeRedemptionRejectedV1) -> bool:
+    def _is_ours(self, event: CodeRedeemedV1 | CodeRedemptionSkippedV1 | CodeRedemptionRejectedV1) -> bool:
         return (event.program_id, event.order_ref) == (self.data.program_id, self.data.order_ref)
 
 
@@ -89,7 +94,8 @@ async def complete(
 ) -> int:
     """Publish `checkout.completed` for an order with these codes, and wait for what comes of it.
 
-    Exit code 0: all codes redeemed. 1: refused, with the reason. 3: nothing heard in time.
+    Exit code 0: all codes redeemed, but for those that the order's others left nothing to do. 1: refused, with the
+    reason. 3: nothing heard in time.
 
     Example: mintwire checkout complete DEMO-1A0A48C0 --currency USD --subtotal 2900 --attribute recipient_name=Sarah
 
@@ -109,7 +115,7 @@ async def complete(
     members = {"program_id": program or target.program_id, "attributes": _attributes(attribute or [])}
     data = _data(members | order.body(codes, order.named()))
     outcome = Outcome(data, event_id or new_id())
-    heard_types = (CodeRedeemedV1.type, CodeRedemptionRejectedV1.type)
+    heard_types = (CodeRedeemedV1.type, CodeRedemptionSkippedV1.type, CodeRedemptionRejectedV1.type)
     # The look starts first, for the answer may be quicker than the confirm.
     async with watching(target.amqp_url, EXCHANGE_REDEMPTION, heard_types) as heard:
         await _publish(target.amqp_url, outcome)
@@ -158,6 +164,8 @@ def _report(outcome: Outcome, timeout_seconds: float, as_json: bool) -> int:
         write_line(f"event     {outcome.event_id}")
         for event in outcome.redeemed:
             write_line(f"redeemed  {event.code}  {_discount(event)}")
+        for left in outcome.skipped:
+            write_line(f"skipped   {left.code}  {left.reason}: {left.detail}")
     if outcome.rejected is not None:
         refused = outcome.rejected
         tell(f"rejected: {printable(f'{refused.code}: {refused.reason} ({refused.detail})')}")
@@ -174,6 +182,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "order_ref": outcome.data.order_ref,
         "event_id": str(outcome.event_id),
         "redeemed": [json.loads(event.model_dump_json()) for event in outcome.redeemed],
+        "skipped": [json.loads(event.model_dump_json()) for event in outcome.skipped],
         "rejected": json.loads(outcome.rejected.model_dump_json()) if outcome.rejected else None,
         "unheard": outcome.unheard,
     }

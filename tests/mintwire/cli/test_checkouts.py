@@ -10,7 +10,9 @@ async def codes_of(mintwire: Mintwire, count: int) -> list[str]:
 
 
 async def test_an_order_redeems_its_codes_once(mintwire: Mintwire) -> None:
-    first, second = await codes_of(mintwire, 2)
+    first, second = "SPRING-25", "HELLO-10"
+    await mintwire("coupon", "create", "spring", "--percent", "25", "--code", first)
+    await mintwire("coupon", "create", "hello", "--percent", "10", "--code", second)
     order = ("--order-ref", "order-1", "--customer-id", "c-1", "--email", "sarah@example.com")
     price = ("--currency", "USD", "--subtotal", "2900", "--attribute", "recipient_name=Sarah")
     answer = await mintwire.json("checkout", "complete", first, second, first.lower(), *order, *price)
@@ -21,11 +23,20 @@ async def test_an_order_redeems_its_codes_once(mintwire: Mintwire) -> None:
     assert event["order"]["subtotal"] == 2900
     assert event["attributes"] == {"recipient_name": "Sarah"}
 
+
+async def test_a_code_that_the_others_leave_nothing_to_do_is_told_as_skipped(mintwire: Mintwire) -> None:
+    first, second = await codes_of(mintwire, 2)
+    done = await mintwire("checkout", "complete", first, second)
+    assert f"redeemed  {first}" in done.out
+    assert f"skipped   {second}  not_combinable" in done.out
+
     async def is_used() -> bool:
         shown = await mintwire.json("code", "show", first)
         return bool(shown["status"] == "redeemed")
 
     await until(is_used, "the use to show on the code")
+    shown = await mintwire.json("checkout", "complete", second)
+    assert (shown["outcome"], shown["skipped"]) == ("redeemed", [])
 
 
 async def test_a_used_code_is_refused_with_the_reason(mintwire: Mintwire) -> None:

@@ -195,7 +195,7 @@ async def test_an_interrupted_run_says_from_when_to_go_on(mintwire: Mintwire, se
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--type", "code.unheard_of"), "no service publishes code.unheard_of; the types are code.exhausted,"),
+        (("--type", "code.unheard_of"), "no service publishes code.unheard_of; the types are code.commission_changed,"),
         (("--type", "checkout.*"), "no service publishes checkout.*"),
         (("--to", "redemption.checkout"), "--to takes codes.redemptions or webhooks.events"),
         (("--to", "nowhere"), "--to takes codes.redemptions or webhooks.events"),
