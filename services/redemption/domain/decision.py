@@ -6,7 +6,7 @@ Pure: everything known under the locks comes in as `Books`, and deciding moves w
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import (
@@ -32,6 +32,10 @@ from services.redemption.domain.terms import (
     discount_ends_at,
     meant_code,
 )
+
+# Those that were taken back count too: every decision about an order reads all of them.
+MOST_REDEMPTIONS: Final = 1_000
+_FULL: Final = "The order has redeemed a thousand codes, those that were taken back included."
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
         terms = _meant(wanted.canonical, purchase, books)
         if terms is None:
             return Refused(wanted.text, None, *_unknown(purchase, books))
+        if order is not None and len(order.redemptions) + len(chosen) >= MOST_REDEMPTIONS:
+            return Refused(wanted.text, terms, "too_many_codes", _FULL)
         is_first = is_reported and wanted is purchase.codes[0]
         judged = (
             _Judged(None)

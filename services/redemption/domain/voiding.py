@@ -15,6 +15,9 @@ from services.redemption.domain.errors import RefundReused
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later, is_newer
 from services.redemption.domain.purchase import Cancellation, VoidRequest
 
+# Every decision about an order reads all of them.
+MOST_REFUNDS: Final = 1_000
+_FULL: Final = "The order has had a thousand refunds, so this one is not recorded and took nothing back."
 _OLDER: Final = "The order was bought after it was taken back, by the times of the events, so the purchase stands."
 
 
@@ -38,10 +41,13 @@ class Cancelled:
     redemptions: tuple[Redemption, ...]
     refund: Refund | None = None
     earnings: tuple[Earning, ...] = ()
+    is_full: bool = False
 
     @property
     def notice(self) -> str | None:
         """What to say where nothing was taken back."""
+        if self.is_full:
+            return _FULL
         if self.voids:
             return None
         if not self.redemptions:
@@ -68,6 +74,8 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
     if cancellation.amount_minor is None:
         voids = _take_back(cancellation, order, books)
         return Cancelled(voids, tuple(order.redemptions), earnings=earn(order, books) if voids else ())
+    if len(order.refunds) >= MOST_REFUNDS:
+        return Cancelled((), tuple(order.redemptions), is_full=True)
     refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.happened)
     order.refunds = (*order.refunds, refund)
     order.is_moved = True

@@ -4,12 +4,14 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.redemption.domain import decision, voiding
 from services.redemption.domain.books import Books, OrderBook
 from services.redemption.domain.commission import commissions
-from services.redemption.domain.decision import Redeemed, decide
+from services.redemption.domain.decision import Redeemed, Refused, decide
 from services.redemption.domain.purchase import Cancellation
 from services.redemption.domain.terms import CodeTerms, percentage
 from services.redemption.domain.voiding import cancel
@@ -109,3 +111,24 @@ def test_what_is_voided_keeps_its_commission_to_be_reversed() -> None:
     decide(purchase("A0", subtotal=SUBTOTAL), ledger)
     cancelled = cancel(replace(refund(1, 0), amount_minor=None), ledger)
     assert (earned(ledger), cancelled.earnings) == ({"A0": 900}, ())
+
+
+def test_an_order_gets_no_longer_than_can_be_read_for_each_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others in the same group wait for it."""
+    monkeypatch.setattr(decision, "MOST_REDEMPTIONS", 2)
+    monkeypatch.setattr(voiding, "MOST_REFUNDS", 2)
+    ledger = books(*codes([0, 0, 0]))
+    assert isinstance(decide(purchase("A0", "A1", subtotal=SUBTOTAL), ledger), Redeemed)
+    refused = decide(purchase("A2", subtotal=SUBTOTAL), ledger)
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.reason) == ("A2", "too_many_codes")
+    again = decide(purchase("A1", subtotal=SUBTOTAL), ledger)
+    assert isinstance(again, Redeemed)
+    assert len(again.repeated) == 1
+    for number in (1, 2, 1):
+        assert "thousand" not in (cancel(refund(number, 1), ledger).notice or "")
+    full = cancel(refund(3, 1), ledger)
+    assert (full.refund, len(book(ledger).refunds)) == (None, 2)
+    assert full.notice is not None
+    assert "thousand refunds" in full.notice
+    assert len(cancel(replace(refund(4, 0), amount_minor=None), ledger).voids) == 2
