@@ -27,7 +27,8 @@ from tests.servers import ROOT
 
 # Makes its standard input the terminal that belongs to it, and becomes Python with the other arguments.
 WITH_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # It may be ignored by whoever runs the tests.
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
