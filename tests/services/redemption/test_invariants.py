@@ -81,7 +81,7 @@ class Model:
         for code in codes:
             if (order, code) in self.standing:
                 continue
-            if self._is_blocked(order, taken) and self._fits(order, [code], now):
+            if self._is_blocked(order, taken) and self._fits(order, [code], now, is_alone=True):
                 skipped.append(code)
             elif self._is_blocked(order, taken) or not self._fits(order, [*taken, code], now):
                 return False
@@ -131,9 +131,10 @@ class Model:
             self.held.pop(order, None)
         return len(gone)
 
-    def _fits(self, order: int, new: list[int], now: datetime) -> bool:
+    def _fits(self, order: int, new: list[int], now: datetime, *, is_alone: bool = False) -> bool:
+        """Whether the limits leave room for these; `is_alone` if what the order has redeemed is not to count."""
         others = [(o, c) for o, (codes, until) in self.held.items() if o != order and until > now for c in codes]
-        taken = [*self.standing, *others]
+        taken = [*(pair for pair in self.standing if not is_alone or pair[0] != order), *others]
         for code in new:
             limit = CODE_LIMITS[code]
             if limit is not None and sum(c == code for _, c in taken) >= limit:
