@@ -19,6 +19,8 @@ from shared.events.envelope import OutboxEvent
 
 _PAGE = 250
 _PATIENCE_SECONDS = 60.0
+# A service that was never there is told of sooner.
+_FIRST_PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0
 _CHECKOUT = "checkout"
 
@@ -89,7 +91,7 @@ class _Stream:
         self._events.popleft()
 
     async def _page(self) -> Page:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + (_FIRST_PATIENCE_SECONDS if self._cursor is None else _PATIENCE_SECONDS)
         while True:
             try:
                 return await fetch_page(self._url, key=self._key, query={**self._query, "cursor": self._cursor})
