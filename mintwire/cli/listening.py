@@ -10,11 +10,8 @@ import asyncio
 import hashlib
 import json
 import re
-import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
@@ -22,20 +19,17 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from mintwire.cli.client import CallFailed, address, call, fetch, given
 from mintwire.cli.output import tell
+from mintwire.cli.waiting import FIRST_PAUSE, LONGEST_PAUSE, WORTH_ASKING_AGAIN, wait_for_stop
 from mintwire.terminal import end_if_output_is_closed, json_text, write_json, write_line
 from shared.raw_url import as_written
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAIT_SECONDS = 10
 _LOOK_SECONDS = 1.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 # What of each answer is reported, as JSON: the results of all messages that one question brought fit into the next one.
 _MOST_AT_ONCE = 20
 _ANSWER_BYTES = 2_800
-# What the service itself may be out of; everything else will not get better by asking again.
-WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
 
 
 def usual_name(forward_to: str | None, event_types: list[str] | None, format_: str) -> str:
@@ -43,28 +37,6 @@ def usual_name(forward_to: str | None, event_types: list[str] | None, format_: s
     host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:100] or "host"
     asked = json.dumps([forward_to, sorted(set(event_types or ())), format_])
     return f"{host}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[asyncio.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        stop.set()
-        restore()
-
-    def restore() -> None:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 class Listener:
@@ -120,7 +92,7 @@ class Listener:
                 if failed.status not in WORTH_ASKING_AGAIN or self._stop.is_set():
                     raise
                 tell(f"{failed}; asking again in {pause:g} s")
-                await self._sleep(pause)
+                await wait_for_stop(self._stop, pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             pause = FIRST_PAUSE
@@ -211,13 +183,6 @@ class Listener:
 
     def _left(self) -> int:
         return _MOST_AT_ONCE if self._count is None else min(_MOST_AT_ONCE, self._count - self._received)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            pass
 
 
 def _reported(text: str) -> str:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mintwire.cli.client import CallFailed, fetch_page
-from mintwire.cli.listening import FIRST_PAUSE, LONGEST_PAUSE, WORTH_ASKING_AGAIN
 from mintwire.cli.output import plain, tell
+from mintwire.cli.waiting import FIRST_PAUSE, LONGEST_PAUSE, WORTH_ASKING_AGAIN, wait_for_stop
 from mintwire.terminal import end_if_output_is_closed, write_json, write_line
 
 POLL_SECONDS: Final = 1.0
@@ -59,7 +59,7 @@ class Tail:
         pause = POLL_SECONDS
         while not self._stop.is_set():
             end_if_output_is_closed()
-            await self._sleep(pause)
+            await wait_for_stop(self._stop, pause)
             try:
                 rows = await self._newest()
             except CallFailed as failed:
@@ -116,13 +116,6 @@ class Tail:
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
         return is_new
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            pass
 
 
 def _line(row: Row) -> str:

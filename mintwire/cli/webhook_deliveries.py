@@ -10,9 +10,9 @@ from cyclopts.validators import Number
 
 from mintwire.cli.client import address, call, fetch, fetch_page, given
 from mintwire.cli.config import read_target
-from mintwire.cli.listening import stopped_by_signals
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
 from mintwire.cli.tailing import Tail
+from mintwire.cli.waiting import stopped_by_signals
 from mintwire.cli.webhook_calls import AsProgram, EventType, key_of, path
 from mintwire.terminal import write_line
 

@@ -17,8 +17,9 @@ from mintwire.cli import (
 )
 from mintwire.cli.client import fetch, given
 from mintwire.cli.config import read_target
-from mintwire.cli.listening import Listener, stopped_by_signals, usual_name
+from mintwire.cli.listening import Listener, usual_name
 from mintwire.cli.output import AsJSON, Misused, command
+from mintwire.cli.waiting import stopped_by_signals
 from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path, read_file
 from mintwire.terminal import write_json, write_line
 
