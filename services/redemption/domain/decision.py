@@ -20,7 +20,7 @@ from services.redemption.domain.books import (
 from services.redemption.domain.combination import fault_of_combination, fault_of_effect
 from services.redemption.domain.commission import Earning, earn
 from services.redemption.domain.limits import fault_of_limits, hold
-from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later, is_newer
+from services.redemption.domain.moments import Moment, is_later, is_newer
 from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, taken_of
 from services.redemption.domain.purchase import HoldRequest, Purchase
 from services.redemption.domain.reasons import Fault, Reason
@@ -31,6 +31,13 @@ from services.redemption.domain.terms import (
     CodeTerms,
     discount_ends_at,
     meant_code,
+)
+from services.redemption.domain.validity import (
+    fault_of_currency,
+    fault_of_end,
+    fault_of_owner,
+    fault_of_start,
+    fault_of_state,
 )
 
 # Those that were taken back count too: every decision about an order reads all of them.
@@ -177,7 +184,7 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
         if judged.fault is not None:
             return Refused(wanted.text, terms, *judged.fault)
         taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
-        has_ended = has_ended or _fault_of_end(terms, purchase.occurred_at) is not None
+        has_ended = has_ended or fault_of_end(terms, purchase.occurred_at) is not None
         held.append(
             HeldCode(
                 terms.canonical,
@@ -285,10 +292,10 @@ def _judge(
 ) -> _Judged:
     """Return what is wrong with the code, or what it takes off."""
     moment = purchase.occurred_at
-    fault = _fault_of_state(terms, moment) or _fault_of_start(terms, moment)
+    fault = fault_of_state(terms, moment) or fault_of_start(terms, moment)
     if fault is None and not (basket.own and any(book.had_reserved(terms.canonical, moment) for book in basket.own)):
-        fault = _fault_of_end(terms, moment)
-    fault = fault or _fault_of_owner(terms, moment) or _fault_of_currency(terms, purchase)
+        fault = fault_of_end(terms, moment)
+    fault = fault or fault_of_owner(terms, moment) or fault_of_currency(terms, purchase)
     if fault is None and not is_reported:
         fault = fault_of_self_referral(terms, purchase.buyer)
     eligible, price = None, purchase.subtotal_minor
@@ -306,51 +313,6 @@ def _judge(
     if blocked is not None and fault_of_limits(terms, purchase, None, books, basket.without_codes()) is None:
         return _Judged(limit or blocked, drops_out_by=blocked)
     return _Judged(limit or blocked, amount, eligible)
-
-
-def _fault_of_state(terms: CodeTerms, moment: datetime) -> Fault | None:
-    if terms.code_archived_at is not None and moment >= terms.code_archived_at:
-        return Fault("code_inactive", "The code was deleted before the purchase.")
-    if not terms.code_is_active:
-        return Fault("code_inactive", "The code is switched off.")
-    return None
-
-
-def _fault_of_start(terms: CodeTerms, moment: datetime) -> Fault | None:
-    latest_start = moment + CLOCK_ALLOWANCE
-    if latest_start < terms.code_created_at:
-        return Fault("code_not_started", "The code was made after the purchase.")
-    if terms.code_starts_at is not None and latest_start < terms.code_starts_at:
-        return Fault("code_not_started", "The code was not valid yet at the time of the purchase.")
-    if terms.coupon_starts_at is not None and latest_start < terms.coupon_starts_at:
-        return Fault("code_not_started", "The code's coupon was not valid yet at the time of the purchase.")
-    return None
-
-
-def _fault_of_end(terms: CodeTerms, moment: datetime) -> Fault | None:
-    if terms.code_expires_at is not None and moment >= terms.code_expires_at:
-        return Fault("code_expired", "The code had expired at the time of the purchase.")
-    if terms.coupon_expires_at is not None and moment >= terms.coupon_expires_at:
-        return Fault("code_expired", "The code's coupon had expired at the time of the purchase.")
-    return None
-
-
-def _fault_of_owner(terms: CodeTerms, moment: datetime) -> Fault | None:
-    if terms.partner_id is not None and terms.partner_status != "active":
-        return Fault("partner_not_active", "The code's partner is not active.")
-    if not terms.coupon_is_active:
-        return Fault("coupon_inactive", "The code's coupon is switched off.")
-    if terms.coupon_archived_at is not None and moment >= terms.coupon_archived_at:
-        return Fault("coupon_inactive", "The code's coupon was deleted before the purchase.")
-    return None
-
-
-def _fault_of_currency(terms: CodeTerms, purchase: Purchase) -> Fault | None:
-    if terms.discount_type == "percent" or purchase.currency is None:
-        return None
-    if terms.currency is None or terms.static_amount(purchase.currency) is not None:
-        return None
-    return Fault("currency_mismatch", f"The code takes nothing off an order in {purchase.currency}.")
 
 
 def _taken_back(order: OrderBook, purchase: Purchase, basket: Basket, *, is_cancelled: bool) -> PaidBack | None:
