@@ -236,7 +236,11 @@ class Service:
             await until(lambda before=before: self.dispatcher._claiming._claimed_at != before)  # type: ignore[misc]
 
     async def stays_idle(self) -> None:
-        """Let it look for what may go out, and hold that it has found nothing."""
+        """Let it look for what may go out, and hold that it has found nothing.
+
+        What it had before is counted out only after the commit that the database shows already.
+        """
+        await until(lambda: not self.dispatcher._holdings._count, "nothing held")
         await self.claimed_again()
         assert not self.dispatcher._holdings._count
 
