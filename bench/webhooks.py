@@ -4,25 +4,22 @@ For isolation `bare` is the same service in the same run with all receivers well
 publishing an event to its first try. For claims `bare` is a table of a thousand deliveries.
 """
 
-import asyncio
-import contextlib
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import aio_pika
 import asyncpg
-import orjson
 import uvloop
 
-from bench.environment import OPERATOR_TOKEN, Environment, Program, call, free_port
+from bench import ordered
+from bench.environment import Environment, free_port
+from bench.field import ATTEMPTS, PENDING, Field, arrived, counted, field, publishing, summary, wait_in_table
 from services.webhooks.dispatcher.holdings import MOST_BYTES
-from services.webhooks.store import queue
-from shared.events.redemption import CodeRedeemedV1
+from services.webhooks.store import claims
 from shared.ids import new_id
 
 SENDING_ENDPOINTS = 20
@@ -35,9 +32,6 @@ SECONDS = 8
 # Deliveries in the table, and how many of them are due.
 TABLES = ((1_000, 1_000), (1_000_000, 1_000), (1_000_000, 1_000_000))
 CLAIMS = 40
-_PENDING = "SELECT count(*) FROM webhooks.delivery_queue"
-# Those of one lot by the primary key: counting all of them fifty times a second would load the server for us alone.
-_ATTEMPTS = "SELECT count(*) FROM webhooks.attempts WHERE delivery_id > $1"
 # So many deliveries for each of a hundred endpoints, all of them due; ids rise with time, as they do in life.
 _FILL = (
     "TRUNCATE endpoints, endpoint_keys, messages, deliveries, delivery_queue, attempts CASCADE",
@@ -67,133 +61,6 @@ FROM deliveries ORDER BY id LIMIT $1
 """,
     "VACUUM ANALYZE",
 )
-_ROUTING_KEY = CodeRedeemedV1.type
-
-
-class Field:
-    """The running service with a program, and a partner with one endpoint for each port."""
-
-    def __init__(self, env: Environment, service: Program, receiver: Program) -> None:
-        self.env, self.service, self.receiver = env, service, receiver
-        self.program_id = ""
-        self.partners: list[uuid.UUID] = []
-        self.endpoints: list[str] = []
-        self.key = ""
-
-    def prepare(self, count: int) -> None:
-        """Make the program and its partners; the codes service runs for as long as that takes."""
-        with self.env.service("codes"):
-            base = self.env.urls["codes"]
-            self.program_id = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
-            self.key = call("POST", f"{base}/v1/programs/{self.program_id}/keys", OPERATOR_TOKEN, {})["data"]["key"]
-            for number in range(count):
-                wanted = {"name": f"Partner {number}", "prefix": f"P{number}", "status": "active"}
-                partner = call("POST", f"{base}/v1/partners", self.key, wanted)["data"]["id"]
-                call("POST", f"{base}/v1/partners/{partner}/keys", self.key, {})
-                self.partners.append(uuid.UUID(partner))
-
-    def subscribe(self, number: int, port: int, **members: Any) -> None:
-        """Give a partner an endpoint."""
-        wanted = {
-            "url": f"http://127.0.0.1:{port}/hook",
-            "event_types": [_ROUTING_KEY],
-            "partner_id": str(self.partners[number]),
-            **members,
-        }
-        made = call("POST", f"{self.env.urls['webhooks']}/v1/webhooks/endpoints", self.key, wanted)
-        self.endpoints.append(made["data"]["id"])
-
-    def unsubscribe(self) -> None:
-        """Archive all endpoints; what is pending for them is canceled."""
-        for endpoint in self.endpoints:
-            call("DELETE", f"{self.env.urls['webhooks']}/v1/webhooks/endpoints/{endpoint}", self.key)
-        self.endpoints.clear()
-
-    def event(self, number: int) -> aio_pika.Message:
-        """Return a redeemed code of a partner, with the present moment in it."""
-        now = datetime.now(UTC)
-        data = {
-            "redemption_id": str(new_id()),
-            "program_id": self.program_id,
-            "partner_id": str(self.partners[number]),
-            "code": f"BENCH-{new_id().hex}",
-            "code_id": str(new_id()),
-            "coupon_id": str(new_id()),
-            "order_ref": "order-1",
-            "attributes": {"card_id": repr(time.monotonic()), "recipient_name": "Sarah", "occasion": "mother"},
-            "attribute_names": ["card_id", "recipient_name", "occasion"],
-            "occurred_at": now.isoformat(),
-            "codes_remaining": 1,
-        }
-        envelope = {
-            "specversion": "1.0",
-            "id": str(new_id()),
-            "source": "/bench",
-            "type": _ROUTING_KEY,
-            "time": now.isoformat(),
-            "datacontenttype": "application/json",
-            "dataschema": CodeRedeemedV1.schema_urn(),
-            "data": data,
-        }
-        return aio_pika.Message(orjson.dumps(envelope), delivery_mode=2, content_type="application/cloudevents+json")
-
-
-@contextlib.contextmanager
-def field(env: Environment, partners: int, ports: Sequence[int]) -> Iterator[Field]:
-    """Run the service and a receiver that listens at all the ports."""
-    with (
-        env.service("webhooks") as service,
-        env.bare("bench.receiver", *(str(port) for port in ports)) as receiver,
-    ):
-        made = Field(env, service, receiver)
-        made.prepare(partners)
-        yield made
-
-
-class Publisher:
-    """Publishes events with confirms."""
-
-    def __init__(self, exchange: Any, made: Field) -> None:
-        self.exchange, self.field = exchange, made
-
-    async def one(self, number: int) -> None:
-        """Publish an event of a partner."""
-        await self.exchange.publish(self.field.event(number), _ROUTING_KEY)
-
-    async def many(self, numbers: Sequence[int]) -> None:
-        """Publish all, two hundred at a time."""
-        for start in range(0, len(numbers), 200):
-            await asyncio.gather(*(self.one(number) for number in numbers[start : start + 200]))
-
-    async def at_rate(self, numbers: Sequence[int], per_second: int) -> None:
-        """Publish each at its moment, whether or not earlier ones have come through."""
-        started, tasks = time.monotonic(), []
-        for place, number in enumerate(numbers):
-            delay = started + place / per_second - time.monotonic()
-            if delay > 0:
-                await asyncio.sleep(delay)
-            tasks.append(asyncio.create_task(self.one(number)))
-        await asyncio.gather(*tasks)
-
-
-@contextlib.asynccontextmanager
-async def publishing(made: Field) -> Any:
-    """Connect as the one who publishes."""
-    connection = await aio_pika.connect(made.env.amqp_url)
-    async with connection:
-        channel = await connection.channel()
-        yield Publisher(await channel.get_exchange("redemption", ensure=False), made)
-
-
-async def counted(made: Field, statement: str, wanted: int, *arguments: object) -> None:
-    """Wait until a count is what is wanted."""
-    connection = await asyncpg.connect(made.env.database_url)
-    until = time.monotonic() + 90
-    while await connection.fetchval(statement, *arguments) != wanted:
-        if time.monotonic() > until:
-            raise SystemExit(f"{statement}: not {wanted}")
-        await asyncio.sleep(0.02)
-    await connection.close()
 
 
 def throughput(env: Environment, rounds: int) -> dict[str, Any]:
@@ -220,19 +87,12 @@ def throughput(env: Environment, rounds: int) -> dict[str, Any]:
                 used = made.service.cpu_seconds() - used
                 ours["cpu_us_per_delivery"] = round(used / DELIVERIES * 1e6)
                 rows[shape].append({"bare": beside, "ours": ours})
-    return {shape: _summary(measured, "per_s") for shape, measured in rows.items()}
+    return {shape: summary(measured, "per_s") for shape, measured in rows.items()}
 
 
 async def _from_the_table(made: Field, count: int) -> dict[str, Any]:
-    connection = await asyncpg.connect(made.env.database_url)
     first = new_id()
-    await connection.execute("UPDATE webhooks.endpoints SET status = 'paused', version = version + 1")
-    async with publishing(made) as publisher:
-        await publisher.many([number % SENDING_ENDPOINTS for number in range(count)])
-    await counted(made, _PENDING, count)
-    await connection.execute("VACUUM ANALYZE")
-    await connection.execute("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-    await connection.close()
+    await wait_in_table(made, [number % SENDING_ENDPOINTS for number in range(count)])
     return await _sent(made, count, first)
 
 
@@ -247,7 +107,7 @@ async def _from_the_queue(made: Field, count: int) -> dict[str, Any]:
 
 async def _sent(made: Field, count: int, first: uuid.UUID) -> dict[str, Any]:
     """Wait until everything was sent and every attempt is written; the rate is that of the whole."""
-    await counted(made, _ATTEMPTS, count, first)
+    await counted(made, ATTEMPTS, count, first)
     finished = time.monotonic()
     report = made.receiver.report()
     made.receiver.forget()
@@ -273,9 +133,9 @@ def isolation(env: Environment, rounds: int, hang: int) -> dict[str, Any]:
                 row[side] = uvloop.run(_latencies(made, sick))
                 made.unsubscribe()
                 # What hangs does so until its timeout.
-                uvloop.run(counted(made, _PENDING, 0))
+                uvloop.run(counted(made, PENDING, 0))
             rows.append(row)
-    return {f"{hang} of {ISOLATED_ENDPOINTS} hang": _summary(rows, "p50_ms", "p99_ms")}
+    return {f"{hang} of {ISOLATED_ENDPOINTS} hang": summary(rows, "p50_ms", "p99_ms")}
 
 
 async def _latencies(made: Field, sick: int) -> dict[str, Any]:
@@ -284,15 +144,15 @@ async def _latencies(made: Field, sick: int) -> dict[str, Any]:
     async with publishing(made) as publisher:
         # The first message makes the connection and loads the endpoint, for all of them at once.
         await publisher.at_rate(well, PER_SECOND)
-        await _arrived(made, len(well))
+        await arrived(made, len(well))
         if sick:
             await publisher.many([number % sick for number in range(QUEUED)])
-            await counted(made, _PENDING, QUEUED)
+            await counted(made, PENDING, QUEUED)
         # What so many new rows bring with them is not what is measured.
         await _settle(made)
         everybody = [number % ISOLATED_ENDPOINTS for number in range(PER_SECOND * SECONDS)]
         await publisher.at_rate(everybody, PER_SECOND)
-    report = await _arrived(made, sum(number >= sick for number in everybody))
+    report = await arrived(made, sum(number >= sick for number in everybody))
     return {"p50_ms": report["p50_ms"], "p99_ms": report["p99_ms"]}
 
 
@@ -303,23 +163,11 @@ async def _settle(made: Field) -> None:
     await connection.close()
 
 
-async def _arrived(made: Field, count: int) -> dict[str, Any]:
-    until = time.monotonic() + 60
-    report = made.receiver.report()
-    while report["count"] < count:
-        if time.monotonic() > until:
-            raise SystemExit(f"{report['count']} of {count} webhooks came.")
-        await asyncio.sleep(0.2)
-        report = made.receiver.report()
-    made.receiver.forget()
-    return report
-
-
 def claiming(env: Environment, rounds: int) -> dict[str, Any]:
     """Claim from a table of few deliveries, of many, and of many that are all due; each claim is undone."""
     few, many, due = (uvloop.run(_claim_from(env, *table, rounds)) for table in TABLES)
     return {
-        name: _summary([{"bare": bare, "ours": ours} for bare, ours in zip(few, measured, strict=True)], "claim_ms")
+        name: summary([{"bare": bare, "ours": ours} for bare, ours in zip(few, measured, strict=True)], "claim_ms")
         for name, measured in (("claim, 1,000,000 deliveries", many), ("claim, 1,000,000 due", due))
     }
 
@@ -343,7 +191,7 @@ async def _claim_once(connection: Any) -> float:
     await transaction.start()
     now = datetime.now(UTC)
     started = time.perf_counter()
-    claimed = await queue.claim(
+    claimed = await claims.claim(
         connection,
         now=now,
         limit=100,
@@ -368,6 +216,7 @@ PARTS: dict[str, Callable[[Environment, int], dict[str, Any]]] = {
     "one-hangs": partial(isolation, hang=1),
     "half-hang": partial(isolation, hang=ISOLATED_ENDPOINTS // 2),
     "throughput": throughput,
+    "ordered": ordered.run,
     "claim": claiming,
 }
 
@@ -380,11 +229,3 @@ def run(env: Environment, rounds: int, parts: Sequence[str]) -> dict[str, Any]:
         measured_at = datetime.now(UTC).isoformat()
         result |= {shape: {"measured_at": measured_at, **summary} for shape, summary in measured.items()}
     return result
-
-
-def _summary(rows: list[dict[str, Any]], *measures: str) -> dict[str, Any]:
-    summary: dict[str, Any] = {"rounds": rows}
-    for measure in measures:
-        summary[measure] = {side: statistics.median(row[side][measure] for row in rows) for side in ("bare", "ours")}
-        summary[measure]["ratio"] = statistics.median(row["ours"][measure] / row["bare"][measure] for row in rows)
-    return summary

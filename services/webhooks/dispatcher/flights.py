@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.domain.deliveries import HeldDelivery
 
 # A POST that takes longer than this makes way; so many of them may be under way besides.
 SLOW_SECONDS: Final = 1.0
@@ -15,10 +16,11 @@ SHARE_WITHOUT_PRIORITY: Final = 0.7
 class Flight:
     """One POST."""
 
-    __slots__ = ("has_priority", "is_slow", "lane", "started")
+    __slots__ = ("delivery", "has_priority", "is_slow", "lane", "started")
 
-    def __init__(self, lane: Lane, started: float, *, has_priority: bool) -> None:
+    def __init__(self, lane: Lane, delivery: HeldDelivery, started: float, *, has_priority: bool) -> None:
         self.lane = lane
+        self.delivery = delivery
         self.started = started
         self.has_priority = has_priority
         self.is_slow = False
@@ -50,9 +52,9 @@ class Flights:
         """Whether another may begin that has no priority."""
         return self.has_slot and self._without_priority < self._limit_without_priority
 
-    def begin(self, lane: Lane, now: float, *, has_priority: bool) -> Flight:
+    def begin(self, lane: Lane, delivery: HeldDelivery, now: float, *, has_priority: bool) -> Flight:
         """Count one in."""
-        flight = Flight(lane, now, has_priority=has_priority)
+        flight = Flight(lane, delivery, now, has_priority=has_priority)
         self._quick[flight] = None
         self._without_priority += not has_priority
         return flight

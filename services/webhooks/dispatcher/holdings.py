@@ -5,6 +5,7 @@ It sends nothing and touches no SQL; it says by events when a claim or some care
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -99,11 +100,39 @@ class Holdings:
     def add(self, delivery: HeldDelivery) -> Lane:
         """Let a delivery wait in its lane, and return that."""
         lane = self._lane(delivery.endpoint_id, FIRST_WINDOW)
-        lane.add(delivery)
+        self._count_followers(lane, delivery, 1)
         self._count += 1
         self._bytes_waiting += len(delivery.body)
-        self._retries_waiting += not delivery.is_first_try
+        self._wait(lane, delivery)
         return lane
+
+    def follow(self, lane: Lane, delivery: HeldDelivery) -> None:
+        """Let what comes next in a line wait for its turn, now that a delivery has succeeded; the others follow it."""
+        if delivery.followers and not self.is_stopping:
+            following = delivery.followers.popleft()
+            following.followers, delivery.followers = delivery.followers, deque()
+            lane.followers -= 1
+            self._wait(lane, following)
+
+    def leave(self, lane: Lane, delivery: HeldDelivery) -> None:
+        """Count out what was to follow a delivery and will not: whoever writes its end gives that back."""
+        self._count_followers(lane, delivery, -1)
+
+    def give_back_followers(self, lane: Lane, delivery: HeldDelivery) -> None:
+        """Give back what is to follow a delivery that takes long."""
+        self._count_followers(lane, delivery, -1)
+        self.release(delivery.followers)
+        delivery.followers = deque()
+
+    def _wait(self, lane: Lane, delivery: HeldDelivery) -> None:
+        lane.add(delivery)
+        self._retries_waiting += not delivery.is_first_try
+
+    def _count_followers(self, lane: Lane, delivery: HeldDelivery, sign: int) -> None:
+        if delivery.followers:
+            lane.followers += sign * len(delivery.followers)
+            self._count += sign * len(delivery.followers)
+            self._bytes_waiting += sign * sum(len(each.body) for each in delivery.followers)
 
     def take_next(self, lane: Lane, *, has_priority: bool) -> HeldDelivery:
         """Remove and return what goes out next; it counts until it is let go."""
@@ -124,8 +153,9 @@ class Holdings:
             self.claim_is_due.set()
 
     def release(self, held: Iterable[HeldDelivery]) -> None:
-        """Give deliveries back that are in no lane, and count no more."""
-        self.to_release += held
+        """Give deliveries back that are in no lane, and count no more; with what was to follow them."""
+        for delivery in held:
+            self.to_release += (delivery, *delivery.followers)
         self.release_is_due.set()
 
     def give_back(self, lane: Lane) -> None:
@@ -134,7 +164,7 @@ class Holdings:
             self.release(self._taken_from(lane))
 
     def end(self, delivery: HeldDelivery, reason: str | None) -> None:
-        """End a delivery unsent that is in no lane."""
+        """End a delivery unsent that is in no lane; what was to follow it is given back with it."""
         self.to_end.append((delivery, reason))
         self.end_is_due.set()
 
@@ -153,6 +183,8 @@ class Holdings:
     def _taken_from(self, lane: Lane) -> list[HeldDelivery]:
         self._retries_waiting -= len(lane.retries)
         taken = lane.take_waiting()
+        for delivery in taken:
+            self._count_followers(lane, delivery, -1)
         self._count -= len(taken)
         self._bytes_waiting -= sum(len(delivery.body) for delivery in taken)
         return taken

@@ -33,6 +33,7 @@ class Lane:
         "cap",
         "endpoint_id",
         "first_tries",
+        "followers",
         "in_flight",
         "is_held_back",
         "is_listed",
@@ -62,6 +63,8 @@ class Lane:
         self.needs_target = True
         self.first_tries: deque[HeldDelivery] = deque()
         self.retries: deque[HeldDelivery] = deque()
+        # How many follow others in their line; they wait here only once those have succeeded.
+        self.followers = 0
         self.reserved = 0
         self.in_flight = 0
         self.window = min(FIRST_WINDOW, cap)
@@ -96,7 +99,7 @@ class Lane:
     @property
     def held(self) -> int:
         """How many deliveries this process has or keeps room for."""
-        return self.reserved + self.waiting + self.in_flight
+        return self.reserved + self.waiting + self.followers + self.in_flight
 
     @property
     def width(self) -> int:

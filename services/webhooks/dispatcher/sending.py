@@ -112,6 +112,7 @@ class Sending:
     def _set_slow_aside(self) -> None:
         for flight in self._flights.set_slow_aside(monotonic()):
             self._holdings.let_go()
+            self._holdings.give_back_followers(flight.lane, flight.delivery)
             flight.lane.note_slow(flight.started)
             if flight.lane.is_stuck:
                 # Whoever waits behind a receiver that hangs would only take room here.
@@ -122,19 +123,20 @@ class Sending:
         target = lane.target
         if target is None or target.missing is not None or _ends_soon(delivery, target, now):
             self._holdings.let_go()
+            self._holdings.leave(lane, delivery)
             self._holdings.release([delivery])
             return
         lane.in_flight += 1
-        flight = self._flights.begin(lane, now, has_priority=has_priority)
+        flight = self._flights.begin(lane, delivery, now, has_priority=has_priority)
         self._is_idle.clear()
-        task = asyncio.create_task(self._fly(lane, target, delivery, flight))
+        task = asyncio.create_task(self._fly(lane, target, flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     # One POST.
 
-    async def _fly(self, lane: Lane, target: Target, delivery: HeldDelivery, flight: Flight) -> None:
-        trips = lane.trips
+    async def _fly(self, lane: Lane, target: Target, flight: Flight) -> None:
+        trips, delivery = lane.trips, flight.delivery
         try:
             now = self._clock()
             if delivery.ends_at <= now:
@@ -161,6 +163,8 @@ class Sending:
                 answer, delivery.step, delivery.ends_at, now, lane.throttled, self._chance(), target.steps
             )
             self._writer.add(self._learn(lane, Settlement(delivery, target, answer, decision), trips, now))
+            if decision.status == "succeeded":
+                self._holdings.follow(lane, delivery)
         except Exception as error:  # noqa: BLE001 - one delivery must not end the others; its lease brings it again
             MAINTENANCE_FAILURES.labels("send_deliveries").inc()
             facts = {"delivery_id": str(delivery.delivery_id), "endpoint_id": str(lane.endpoint_id)}
@@ -195,6 +199,7 @@ class Sending:
         if lane.in_flight == 0:
             # Everything has come back or timed out; it may be tried again.
             lane.is_stuck = False
+        self._holdings.leave(lane, flight.delivery)
         self._flights.end(flight)
         if not flight.is_slow:
             self._holdings.let_go()

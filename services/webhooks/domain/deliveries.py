@@ -1,6 +1,7 @@
 """Deliveries and attempts: the facts of one try, and what is to be done after it."""
 
 import uuid
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -65,6 +66,9 @@ class HeldDelivery:
     traceparent: str | None = None
     occurred_at: datetime | None = None
     begins_before: float | None = None
+    position: int | None = None
+    followers: deque["HeldDelivery"] = field(default_factory=deque)
+    """What is sent after it at an endpoint that wants order, one by one while each succeeds; under the same lease."""
 
     @property
     def is_first_try(self) -> bool:

@@ -1,115 +1,17 @@
-"""The queue of live work: claims with a lease and a fencing token, releases, and the age of what is due."""
+"""The queue of live work: what is given back, whose turn it is in a line, and the age of what is due."""
 
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.webhooks.domain.deliveries import LEASE_SECONDS, Backlog, HeldDelivery
-from services.webhooks.domain.pacing import MARGIN_SECONDS
+from services.webhooks.domain.deliveries import Backlog, HeldDelivery
 from shared.database.pool import Connection, affected
 
-# Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
-# is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
-# disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last. Behind
-# a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a limit
-# per second as many as that leaves (`domain/pacing.py`), counted under the lock of its row and by the database's clock,
-# for all processes together; one whose row another claim holds is passed over, and one that has no row yet gets it.
-# Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
-# for bodies; one at least. No body is read to know its size. What has lost its body comes to its end when it expires.
-CLAIM = """
-WITH RECURSIVE walk AS (
-    (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
-            ORDER BY q.endpoint_id LIMIT 1)
-    FROM walk w WHERE w.endpoint_id IS NOT NULL
-), candidate AS MATERIALIZED (
-    SELECT e.id, e.version, e.breaker_trips, CASE WHEN e.archived_at IS NULL THEN e.rate_limit_per_second END AS rate,
-           least(CASE WHEN e.breaker_trips = 0 THEN e.max_in_flight * $8::int ELSE 1 END
-                 - (SELECT count(*) FROM delivery_queue f
-                    WHERE f.endpoint_id = e.id AND f.token IS NOT NULL AND f.visible_at > $1),
-                 coalesce(known.room, $9::int)) AS room
-    FROM walk w
-    JOIN endpoints e ON e.id = w.endpoint_id
-    LEFT JOIN unnest($6::uuid[], $7::int[]) AS known (id, room) ON known.id = e.id
-    WHERE (e.archived_at IS NOT NULL OR e.status = 'disabled'
-           OR (e.status = 'active' AND (e.resume_at IS NULL OR e.resume_at <= $1)))
-      AND EXISTS (SELECT 1 FROM delivery_queue d WHERE d.endpoint_id = e.id AND d.visible_at <= $1)
-), unmade AS (
-    INSERT INTO endpoint_rates (endpoint_id)
-    SELECT c.id FROM candidate c
-    WHERE c.rate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM endpoint_rates r WHERE r.endpoint_id = c.id)
-    ORDER BY c.id
-    ON CONFLICT (endpoint_id) DO NOTHING
-), paced AS MATERIALIZED (
-    SELECT r.endpoint_id,
-           (SELECT coalesce(sum(s.count), 0) FROM unnest(r.span_ends, r.span_counts) AS s (ends_at, count)
-            WHERE s.ends_at > statement_timestamp() - interval '1 second')::int AS spent
-    FROM endpoint_rates r
-    WHERE r.endpoint_id = ANY (ARRAY(SELECT id FROM candidate WHERE rate IS NOT NULL AND room > 0))
-    FOR UPDATE SKIP LOCKED
-), lane AS MATERIALIZED (
-    SELECT c.id, c.version, c.breaker_trips, c.rate IS NOT NULL AS is_paced,
-           CASE WHEN c.rate IS NULL THEN c.room ELSE least(c.room, coalesce(c.rate - p.spent, 0)) END AS room
-    FROM candidate c LEFT JOIN paced p ON p.endpoint_id = c.id
-), share AS (
-    SELECT greatest(1, ceil($2::int::numeric / greatest(1, count(*) FILTER (WHERE room > 0))))::bigint AS size FROM lane
-), chosen AS (
-    SELECT picked.*, lane.version, lane.breaker_trips, lane.is_paced
-    FROM (SELECT * FROM lane WHERE room > 0 ORDER BY (id > $5) DESC, id) AS lane
-    CROSS JOIN LATERAL (
-        SELECT q.delivery_id, q.endpoint_id, q.visible_at, q.message_id, q.format FROM delivery_queue q
-        WHERE q.endpoint_id = lane.id AND q.visible_at <= $1
-        ORDER BY q.visible_at
-        LIMIT least(lane.room, (SELECT size FROM share))
-        FOR UPDATE SKIP LOCKED) AS picked
-    LIMIT $2
-), weighed AS (
-    SELECT c.delivery_id, c.version, c.breaker_trips, c.is_paced,
-           sum(c.bytes) OVER (ORDER BY c.turn ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-    FROM (SELECT *, row_number() OVER (PARTITION BY endpoint_id ORDER BY visible_at) AS turn,
-                 (SELECT octet_length(m.body) FROM messages m
-                  WHERE m.id = chosen.message_id AND m.format = chosen.format) AS bytes
-          FROM chosen) AS c
-), claimed AS (
-    UPDATE delivery_queue q SET visible_at = $3, token = $4
-    FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $10::bigint
-    RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
-              q.ends_at, q.sequence, q.ordering_key, c.breaker_trips, c.is_paced
-), spent AS (
-    UPDATE endpoint_rates r
-    SET span_ends = ARRAY(
-            SELECT s.ends_at FROM unnest(r.span_ends) WITH ORDINALITY AS s (ends_at, nth)
-            WHERE s.ends_at > statement_timestamp() - interval '1 second' ORDER BY s.nth)
-            || (statement_timestamp() + $11::float8 * interval '1 second'),
-        span_counts = ARRAY(
-            SELECT s.count FROM unnest(r.span_ends, r.span_counts) WITH ORDINALITY AS s (ends_at, count, nth)
-            WHERE s.ends_at > statement_timestamp() - interval '1 second' ORDER BY s.nth) || c.count
-    FROM (SELECT endpoint_id, count(*)::int AS count FROM claimed WHERE is_paced GROUP BY endpoint_id) AS c
-    WHERE r.endpoint_id = c.endpoint_id
-)
-SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
-       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at, c.is_paced
-FROM claimed c JOIN messages m ON m.id = c.message_id AND m.format = c.format
-WHERE m.body IS NOT NULL
-"""
-CLAIM_EXPIRED = """
-WITH claimed AS (
-    UPDATE delivery_queue SET visible_at = $3, token = $4
-    WHERE delivery_id IN (
-        SELECT delivery_id FROM delivery_queue
-        WHERE delivery_id < $5 AND ends_at <= $1 AND (token IS NULL OR visible_at <= $1)
-        LIMIT $2 FOR UPDATE SKIP LOCKED)
-    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at, format, sequence,
-              ordering_key)
-SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
-       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent,
-       NULL::timestamptz AS occurred_at, false AS is_paced
-FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
-"""
+# What has an order waits to be called up again.
 RELEASE = """
-UPDATE delivery_queue q SET visible_at = $3, token = NULL
+UPDATE delivery_queue q
+SET visible_at = CASE WHEN q.ordering_key IS NULL THEN $3::timestamptz ELSE 'infinity' END, token = NULL
 FROM unnest($1::uuid[], $2::bigint[]) AS r (delivery_id, token)
 WHERE q.delivery_id = r.delivery_id AND q.token = r.token
 """
@@ -213,63 +115,13 @@ SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
 """
 
 
-async def claim(
-    connection: Connection,
-    *,
-    now: datetime,
-    limit: int,
-    limit_bytes: int,
-    leased_until: datetime,
-    token: int,
-    start: uuid.UUID,
-    rooms: Iterable[tuple[uuid.UUID, int]],
-    room: int,
-    ahead: int,
-    asked: float,
-    begin_within: float,
-) -> list[HeldDelivery]:
-    """Lease up to `limit` due deliveries, fairly over endpoints: so many as `rooms` says of each, else `room`.
-
-    Once their bodies come to `limit_bytes` no more are taken; the last one may lead over it.
-    In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting. What has a limit
-    per second has to be sent within `begin_within` seconds from `asked`, a moment ago on the monotonic clock.
-    """
-    room_ids, room_sizes = _columns(rooms)
-    rows = await connection.fetch(
-        CLAIM,
-        now,
-        limit,
-        leased_until,
-        token,
-        start,
-        room_ids,
-        room_sizes,
-        ahead,
-        room,
-        limit_bytes,
-        begin_within + MARGIN_SECONDS,
-    )
-    return [_held(row, token, asked + LEASE_SECONDS, asked + begin_within) for row in rows]
-
-
-async def claim_expired(
-    connection: Connection,
-    *,
-    now: datetime,
-    limit: int,
-    leased_until: datetime,
-    token: int,
-    bound: uuid.UUID,
-    lease_ends: float,
-) -> list[HeldDelivery]:
-    """Lease deliveries whose time is over, whatever their endpoint's state; `bound` is an id younger than theirs."""
-    rows = await connection.fetch(CLAIM_EXPIRED, now, limit, leased_until, token, bound)
-    return [_held(row, token, lease_ends) for row in rows]
-
-
 async def release(connection: Connection, held: Sequence[HeldDelivery], now: datetime) -> None:
-    """Give deliveries back unsent; they are due at once."""
+    """Give deliveries back unsent; they are due at once, or when their turn comes.
+
+    Has to run in a transaction if any has an order, after all else that this changes of its line.
+    """
     await connection.execute(RELEASE, [h.delivery_id for h in held], [h.token for h in held], now)
+    await release_heads(connection, lines_of(held), now)
 
 
 async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID, str]], now: datetime) -> int:
@@ -277,9 +129,16 @@ async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID,
 
     Has to run in the transaction of what has changed the lines, after it.
     """
+    if not lines:
+        return 0
     endpoint_ids, keys = [line[0] for line in lines], [line[1] for line in lines]
     await connection.execute(LOCK_LINES, sorted(set(endpoint_ids)))
     return len(await connection.fetch(RELEASE_HEADS, endpoint_ids, keys, now))
+
+
+def lines_of(held: Iterable[HeldDelivery]) -> list[tuple[uuid.UUID, str]]:
+    """Return the lines that deliveries stand in; those without an order stand in none."""
+    return list({(h.endpoint_id, h.ordering_key) for h in held if h.ordering_key is not None})
 
 
 async def waiting_lines(
@@ -308,31 +167,3 @@ async def measure(connection: Connection, now: datetime, limit: int) -> Backlog:
     row: Any = await connection.fetchrow(MEASURE, now, limit)
     oldest_at: datetime | None = row["oldest_at"]
     return Backlog(timedelta(0) if oldest_at is None else now - oldest_at, row["due"])
-
-
-def _columns(rooms: Iterable[tuple[uuid.UUID, int]]) -> tuple[list[uuid.UUID], list[int]]:
-    pairs = list(rooms)
-    return [endpoint_id for endpoint_id, _ in pairs], [room for _, room in pairs]
-
-
-def _held(row: Any, token: int, lease_ends: float, begins_before: float | None = None) -> HeldDelivery:
-    return HeldDelivery(
-        row["delivery_id"],
-        row["endpoint_id"],
-        row["version"],
-        row["message_id"],
-        row["event_type"],
-        row["body"],
-        row["step"],
-        row["trigger"],
-        row["ends_at"],
-        token,
-        lease_ends,
-        row["format"],
-        row["sequence"],
-        row["ordering_key"],
-        row["breaker_trips"],
-        traceparent=row["traceparent"],
-        occurred_at=row["occurred_at"],
-        begins_before=begins_before if row["is_paced"] else None,
-    )

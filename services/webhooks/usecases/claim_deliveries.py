@@ -11,7 +11,7 @@ from typing import Final
 from services.webhooks.domain.deliveries import LEASE_SECONDS, Backlog, HeldDelivery
 from services.webhooks.domain.pacing import BEGIN_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
-from services.webhooks.store import queue
+from services.webhooks.store import claims, queue
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.ids import earliest_id
@@ -46,7 +46,7 @@ class ClaimDeliveries:
         """
         now = self.clock()
         async with self.database.connection() as connection:
-            return await queue.claim(
+            return await claims.claim(
                 connection,
                 now=now,
                 limit=limit,
@@ -73,7 +73,7 @@ class ClaimExpired:
         """Return up to `limit` of them; they carry no body, for they are not sent any more."""
         now = self.clock()
         async with self.database.connection() as connection:
-            return await queue.claim_expired(
+            return await claims.claim_expired(
                 connection,
                 now=now,
                 limit=limit,
@@ -92,8 +92,8 @@ class ReleaseDeliveries:
     clock: Clock
 
     async def __call__(self, held: Sequence[HeldDelivery]) -> None:
-        """Make deliveries due for any process, at once."""
-        async with self.database.connection() as connection:
+        """Make deliveries due for any process: at once, or in their turn where they have an order."""
+        async with self.database.transaction() as connection:
             await queue.release(connection, held, self.clock())
 
 

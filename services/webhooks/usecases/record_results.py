@@ -81,8 +81,10 @@ class EndUnsent:
 
     async def cancel(self, held: Sequence[HeldDelivery]) -> None:
         """End deliveries of an archived endpoint; they leave no dead letter."""
-        async with self.database.connection() as connection:
-            await results.end_unsent(connection, held, "canceled", self.clock())
+        now = self.clock()
+        async with self.database.transaction() as connection:
+            await results.end_unsent(connection, held, "canceled", now)
+            await _finish_lines(connection, held, now)
 
     async def bury(self, held: Sequence[HeldDelivery], targets: dict[uuid.UUID, Target], reason: str) -> None:
         """End deliveries as dead letters."""
@@ -93,7 +95,7 @@ class EndUnsent:
             dead = [by_id[e.delivery_id] for e in ended]
             if dead:
                 await results.insert_dead_letters(connection, [(h, reason) for h in dead], now)
-                await _call_up(connection, dead, now)
+            await _finish_lines(connection, held, now)
             events = [
                 _dead_event(h, targets[h.endpoint_id], reason, e.attempts_made, e.last_status, now)
                 for h, e in zip(dead, ended, strict=True)
@@ -138,7 +140,7 @@ async def _write_consequences(
     dead = [s for s in settlements if s.decision.status == "dead"]
     if dead:
         await results.insert_dead_letters(connection, [(s.held, s.decision.reason or "") for s in dead], now)
-    await _call_up(connection, [s.held for s in settlements if s.decision.status != "pending"], now)
+    await _finish_lines(connection, [s.held for s in settlements], now)
     events = await _judge(connection, settlements, now)
     events += [
         _dead_event(s.held, s.target, s.decision.reason or "", recorded[s.held.delivery_id], s.answer.status, now)
@@ -151,11 +153,13 @@ async def _write_consequences(
     return events
 
 
-async def _call_up(connection: Connection, finished: Sequence[HeldDelivery], now: datetime) -> None:
-    """Make due what has waited for these."""
-    lines = [(h.endpoint_id, h.ordering_key) for h in finished if h.ordering_key is not None]
-    if lines:
-        await queue.release_heads(connection, lines, now)
+async def _finish_lines(connection: Connection, finished: Sequence[HeldDelivery], now: datetime) -> None:
+    """Give back what was to follow these, and make due what is first of its line now.
+
+    What was to follow a success is another's to send by now; what is still here follows no more.
+    """
+    await queue.release(connection, [follower for held in finished for follower in held.followers], now)
+    await queue.release_heads(connection, queue.lines_of(finished), now)
 
 
 async def _judge(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> list[OutboxEvent]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.webhooks.domain.deliveries import HeldDelivery
 from services.webhooks.domain.pacing import BEGIN_SECONDS, WINDOW, earliest_begin, next_span_length, spent
-from services.webhooks.store import queue
+from services.webhooks.store import claims
 from services.webhooks.usecases import take_turns
 from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.clock import utc_now
@@ -149,7 +149,7 @@ async def test_three_replicas_together_never_begin_more_than_an_endpoint_allows_
 
 async def claim_by(connection: Connection, now: datetime) -> list[HeldDelivery]:
     """Claim in a transaction that goes on."""
-    return await queue.claim(
+    return await claims.claim(
         connection,
         now=now,
         limit=100,

@@ -1,0 +1,241 @@
+"""Claims: due deliveries leased to this process under a fencing token, with the runs that follow in their lines."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
+from services.webhooks.domain.pacing import MARGIN_SECONDS
+from shared.database.pool import Connection
+
+# Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
+# is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
+# disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last. Behind
+# a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a limit
+# per second as many as that leaves (`domain/pacing.py`), counted under the lock of its row and by the database's clock,
+# for all processes together; one whose row another claim holds is passed over, and one that has no row yet gets it.
+# Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
+# for bodies; one at least. No body is read to know its size. What has lost its body comes to its end when it expires.
+# Of what has an order only the first of its line is chosen, whatever the leases say: those behind it may have had the
+# lease of a process that is gone. With it go those that come next in its line, as many as there is room for, up to the
+# first that somebody else has in hand: they are leased as it is, and sent one after the other (`followers`).
+CLAIM = """
+WITH RECURSIVE walk AS (
+    (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM delivery_queue q WHERE q.endpoint_id > w.endpoint_id
+            ORDER BY q.endpoint_id LIMIT 1)
+    FROM walk w WHERE w.endpoint_id IS NOT NULL
+), candidate AS MATERIALIZED (
+    SELECT e.id, e.version, e.breaker_trips, CASE WHEN e.archived_at IS NULL THEN e.rate_limit_per_second END AS rate,
+           e.status = 'active' AND e.archived_at IS NULL AND e.ordering <> 'none' AND e.breaker_trips = 0
+               AND e.rate_limit_per_second IS NULL AS takes_runs,
+           least(CASE WHEN e.breaker_trips = 0 THEN e.max_in_flight * $8::int ELSE 1 END
+                 - (SELECT count(*) FROM delivery_queue f
+                    WHERE f.endpoint_id = e.id AND f.token IS NOT NULL AND f.visible_at > $1),
+                 coalesce(known.room, $9::int)) AS room
+    FROM walk w
+    JOIN endpoints e ON e.id = w.endpoint_id
+    LEFT JOIN unnest($6::uuid[], $7::int[]) AS known (id, room) ON known.id = e.id
+    WHERE (e.archived_at IS NOT NULL OR e.status = 'disabled'
+           OR (e.status = 'active' AND (e.resume_at IS NULL OR e.resume_at <= $1)))
+      AND EXISTS (SELECT 1 FROM delivery_queue d WHERE d.endpoint_id = e.id AND d.visible_at <= $1)
+), unmade AS (
+    INSERT INTO endpoint_rates (endpoint_id)
+    SELECT c.id FROM candidate c
+    WHERE c.rate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM endpoint_rates r WHERE r.endpoint_id = c.id)
+    ORDER BY c.id
+    ON CONFLICT (endpoint_id) DO NOTHING
+), paced AS MATERIALIZED (
+    SELECT r.endpoint_id,
+           (SELECT coalesce(sum(s.count), 0) FROM unnest(r.span_ends, r.span_counts) AS s (ends_at, count)
+            WHERE s.ends_at > statement_timestamp() - interval '1 second')::int AS spent
+    FROM endpoint_rates r
+    WHERE r.endpoint_id = ANY (ARRAY(SELECT id FROM candidate WHERE rate IS NOT NULL AND room > 0))
+    FOR UPDATE SKIP LOCKED
+), lane AS MATERIALIZED (
+    SELECT c.id, c.version, c.breaker_trips, c.rate IS NOT NULL AS is_paced, c.takes_runs,
+           CASE WHEN c.rate IS NULL THEN c.room ELSE least(c.room, coalesce(c.rate - p.spent, 0)) END AS room
+    FROM candidate c LEFT JOIN paced p ON p.endpoint_id = c.id
+), share AS (
+    SELECT greatest(1, ceil($2::int::numeric / greatest(1, count(*) FILTER (WHERE room > 0))))::bigint AS size FROM lane
+), chosen AS (
+    SELECT picked.*, lane.version, lane.breaker_trips, lane.is_paced, lane.takes_runs, lane.room
+    FROM (SELECT * FROM lane WHERE room > 0 ORDER BY (id > $5) DESC, id) AS lane
+    CROSS JOIN LATERAL (
+        SELECT q.delivery_id, q.endpoint_id, q.visible_at, q.message_id, q.format, q.ordering_key, q.position
+        FROM delivery_queue q
+        WHERE q.endpoint_id = lane.id AND q.visible_at <= $1
+          AND (q.ordering_key IS NULL OR NOT EXISTS (
+              SELECT 1 FROM delivery_queue p
+              WHERE p.endpoint_id = q.endpoint_id AND p.ordering_key = q.ordering_key AND p.position < q.position))
+        ORDER BY q.visible_at
+        LIMIT least(lane.room, (SELECT size FROM share))
+        FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT $2
+), weighed AS MATERIALIZED (
+    SELECT c.*, sum(c.bytes) OVER (ORDER BY c.turn ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (SELECT *, row_number() OVER (PARTITION BY endpoint_id ORDER BY visible_at) AS turn,
+                 (SELECT octet_length(m.body) FROM messages m
+                  WHERE m.id = chosen.message_id AND m.format = chosen.format) AS bytes
+          FROM chosen) AS c
+), claimed AS (
+    UPDATE delivery_queue q SET visible_at = $3, token = $4
+    FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $10::bigint
+    RETURNING q.delivery_id, q.endpoint_id, c.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
+              q.ends_at, q.sequence, q.ordering_key, q.position, c.breaker_trips, c.is_paced
+), spent AS (
+    UPDATE endpoint_rates r
+    SET span_ends = ARRAY(
+            SELECT s.ends_at FROM unnest(r.span_ends) WITH ORDINALITY AS s (ends_at, nth)
+            WHERE s.ends_at > statement_timestamp() - interval '1 second' ORDER BY s.nth)
+            || (statement_timestamp() + $11::float8 * interval '1 second'),
+        span_counts = ARRAY(
+            SELECT s.count FROM unnest(r.span_ends, r.span_counts) WITH ORDINALITY AS s (ends_at, count, nth)
+            WHERE s.ends_at > statement_timestamp() - interval '1 second' ORDER BY s.nth) || c.count
+    FROM (SELECT endpoint_id, count(*)::int AS count FROM claimed WHERE is_paced GROUP BY endpoint_id) AS c
+    WHERE r.endpoint_id = c.endpoint_id
+), head AS MATERIALIZED (
+    SELECT endpoint_id, ordering_key, position, version,
+           room / count(*) OVER (PARTITION BY endpoint_id) - 1 AS length
+    FROM weighed
+    WHERE takes_runs AND ordering_key IS NOT NULL AND coalesce(bytes_before, 0) < $10::bigint
+), next AS MATERIALIZED (
+    SELECT head.endpoint_id, head.version, behind.*,
+           row_number() OVER (PARTITION BY head.endpoint_id, head.ordering_key ORDER BY behind.position) AS nth
+    FROM head CROSS JOIN LATERAL (
+        SELECT q.delivery_id, q.position FROM delivery_queue q
+        WHERE q.endpoint_id = head.endpoint_id AND q.ordering_key = head.ordering_key AND q.position > head.position
+        ORDER BY q.position LIMIT greatest(0, head.length)) AS behind
+), free AS MATERIALIZED (
+    SELECT q.delivery_id, q.endpoint_id, q.ordering_key, q.message_id, q.format, next.version, next.nth
+    FROM next JOIN delivery_queue q ON q.delivery_id = next.delivery_id
+    WHERE q.visible_at = 'infinity' OR q.visible_at <= $1
+    FOR UPDATE OF q SKIP LOCKED
+), run AS MATERIALIZED (
+    SELECT f.*, row_number() OVER (ORDER BY f.nth) AS place,
+           sum((SELECT octet_length(m.body) FROM messages m WHERE m.id = f.message_id AND m.format = f.format))
+               OVER (ORDER BY f.nth, f.delivery_id) AS bytes
+    FROM (SELECT *, row_number() OVER (PARTITION BY endpoint_id, ordering_key ORDER BY nth) AS unbroken FROM free) AS f
+    WHERE f.nth = f.unbroken
+), following AS (
+    UPDATE delivery_queue q SET visible_at = $3, token = $4
+    FROM run
+    WHERE q.delivery_id = run.delivery_id AND run.place <= $2 - (SELECT count(*) FROM weighed)
+      AND run.bytes < $10::bigint - (SELECT coalesce(sum(bytes), 0) FROM weighed)
+    RETURNING q.delivery_id, q.endpoint_id, run.version, q.message_id, q.format, q.event_type, q.step, q.trigger,
+              q.ends_at, q.sequence, q.ordering_key, q.position, 0 AS breaker_trips, false AS is_paced
+)
+SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
+       c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at, c.is_paced, c.position,
+       c.follows
+FROM (SELECT *, false AS follows FROM claimed UNION ALL SELECT *, true FROM following) AS c
+JOIN messages m ON m.id = c.message_id AND m.format = c.format
+WHERE m.body IS NOT NULL
+ORDER BY c.position
+"""
+CLAIM_EXPIRED = """
+WITH claimed AS (
+    UPDATE delivery_queue SET visible_at = $3, token = $4
+    WHERE delivery_id IN (
+        SELECT delivery_id FROM delivery_queue
+        WHERE delivery_id < $5 AND ends_at <= $1 AND (token IS NULL OR visible_at <= $1)
+        LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING delivery_id, endpoint_id, message_id, event_type, step, trigger, ends_at, format, sequence,
+              ordering_key, position)
+SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
+       ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent,
+       NULL::timestamptz AS occurred_at, false AS is_paced, c.position
+FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
+"""
+
+
+async def claim(
+    connection: Connection,
+    *,
+    now: datetime,
+    limit: int,
+    limit_bytes: int,
+    leased_until: datetime,
+    token: int,
+    start: uuid.UUID,
+    rooms: Iterable[tuple[uuid.UUID, int]],
+    room: int,
+    ahead: int,
+    asked: float,
+    begin_within: float,
+) -> list[HeldDelivery]:
+    """Lease up to `limit` due deliveries, fairly over endpoints: as many as `rooms` says of each, else `room`.
+
+    What follows another in its line is not in the list, but among that one's `followers`.
+
+    Once their bodies come to `limit_bytes` no more are taken; the last one may lead over it.
+    In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting. What has a limit
+    per second has to be sent within `begin_within` seconds from `asked`, a moment ago on the monotonic clock.
+    """
+    room_ids, room_sizes = _columns(rooms)
+    rows = await connection.fetch(
+        CLAIM,
+        now,
+        limit,
+        leased_until,
+        token,
+        start,
+        room_ids,
+        room_sizes,
+        ahead,
+        room,
+        limit_bytes,
+        begin_within + MARGIN_SECONDS,
+    )
+    claimed = [(row, _held(row, token, asked + LEASE_SECONDS, asked + begin_within)) for row in rows]
+    heads = {(held.endpoint_id, held.ordering_key): held for row, held in claimed if not row["follows"]}
+    for row, held in claimed:
+        if row["follows"]:
+            heads[held.endpoint_id, held.ordering_key].followers.append(held)
+    return [held for row, held in claimed if not row["follows"]]
+
+
+async def claim_expired(
+    connection: Connection,
+    *,
+    now: datetime,
+    limit: int,
+    leased_until: datetime,
+    token: int,
+    bound: uuid.UUID,
+    lease_ends: float,
+) -> list[HeldDelivery]:
+    """Lease deliveries whose time is over, whatever their endpoint's state; `bound` is an id younger than theirs."""
+    rows = await connection.fetch(CLAIM_EXPIRED, now, limit, leased_until, token, bound)
+    return [_held(row, token, lease_ends) for row in rows]
+
+
+def _columns(rooms: Iterable[tuple[uuid.UUID, int]]) -> tuple[list[uuid.UUID], list[int]]:
+    pairs = list(rooms)
+    return [endpoint_id for endpoint_id, _ in pairs], [room for _, room in pairs]
+
+
+def _held(row: Any, token: int, lease_ends: float, begins_before: float | None = None) -> HeldDelivery:
+    return HeldDelivery(
+        row["delivery_id"],
+        row["endpoint_id"],
+        row["version"],
+        row["message_id"],
+        row["event_type"],
+        row["body"],
+        row["step"],
+        row["trigger"],
+        row["ends_at"],
+        token,
+        lease_ends,
+        row["format"],
+        row["sequence"],
+        row["ordering_key"],
+        row["breaker_trips"],
+        traceparent=row["traceparent"],
+        occurred_at=row["occurred_at"],
+        begins_before=begins_before if row["is_paced"] else None,
+        position=row["position"],
+    )
