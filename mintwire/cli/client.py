@@ -116,8 +116,9 @@ def refusal(answer: Answer) -> str:
         return f"answered {answer.status}"
     said = value.get("detail") or value.get("error") or value.get("message") or "no reason given"
     faults = [f"  {field}: {' '.join(texts)}" for field, texts in (value.get("errors") or {}).items()]
-    code = f", {value['code']}" if value.get("code") else ""
-    return "\n".join(printable(line) for line in (f"{said} ({answer.status}{code})", *faults))
+    code = value.get("error_code") or value.get("code")
+    status = f"{answer.status}, {code}" if code else str(answer.status)
+    return "\n".join(printable(line) for line in (f"{said} ({status})", *faults))
 
 
 def _member(answer: Mapping[str, Any], name: str, kind: type, url: str) -> Any:

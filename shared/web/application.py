@@ -14,7 +14,7 @@ from shared.web.openapi import Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import Request
 from shared.web.routes import Handler, Route
-from shared.web.server import UNROUTED, Serve, let_body_come
+from shared.web.server import UNREAD, UNROUTED, Serve, let_body_come
 
 BODY_LIMIT: Final = 64 * 1024
 ROUTES: Final = web.AppKey("routes", tuple[Route, ...])
@@ -124,6 +124,9 @@ def _add_catch_all(app: web.Application, body_limit: int) -> None:
 
     _add_route(app, "*", _CATCH_ALL, serve)
     app[UNROUTED] = serve
+    # A promo code may be looked for in `code` where the service has a family in which it is one.
+    is_mixed = any(route.family != "management" for route in app[ROUTES])
+    app[UNREAD] = "query" if is_mixed else "management"
 
 
 def _unmatched_route(app: web.Application, family: Family) -> Route:

@@ -7,13 +7,18 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from shared.api_keys import Credential
-from shared.web.problems import invalid_api_key, scope_missing
+from shared.web.problems import (
+    BEARER_CHALLENGE,
+    PARTNER_KEY_CHALLENGE,
+    PARTNER_KEY_HEADER,
+    invalid_api_key,
+    scope_missing,
+)
 from shared.web.request import OPERATOR, Principal
 from shared.web.routes import Route
 
 Authenticate = Callable[[str], Awaitable[Credential | None]]
 
-PARTNER_KEY_HEADER: Final = "X-Partner-Key"
 _VALIDATE: Final = "validate"
 
 
@@ -23,6 +28,7 @@ class Gate:
     def __init__(self, route: Route, authenticate: Authenticate, operator_token: str | None) -> None:
         self._authenticate = authenticate
         self._security = route.security
+        self._challenge = _challenge(route)
         self._scopes = frozenset(route.scopes)
         self._named_scopes = route.scopes
         takes_operator = route.security == "operator" or route.operator_allowed
@@ -34,10 +40,10 @@ class Gate:
         if self._is_operator(text):
             return OPERATOR
         if self._security == "operator":
-            raise invalid_api_key()
+            raise invalid_api_key(self._challenge)
         credential = await self._authenticate(text)
         if credential is None:
-            raise invalid_api_key()
+            raise invalid_api_key(self._challenge)
         self._check_scope(credential)
         return credential
 
@@ -51,9 +57,9 @@ class Gate:
             bearer = token.strip() if scheme.lower() == "bearer" else None
         # Two different keys in one request: neither can be said to be meant.
         if key and bearer and key != bearer:
-            raise invalid_api_key()
+            raise invalid_api_key(self._challenge)
         if not (text := key or bearer):
-            raise invalid_api_key()
+            raise invalid_api_key(self._challenge)
         return text
 
     def _is_operator(self, text: str) -> bool:
@@ -66,3 +72,10 @@ class Gate:
         # A publishable key lies open in web pages; a scope that slipped into it must not widen it.
         if credential.kind == "publishable" and _VALIDATE not in self._scopes:
             raise scope_missing(self._named_scopes)
+
+
+def _challenge(route: Route) -> str:
+    """Return what the 401 names: every header in which the route takes a key."""
+    if route.security == "partner_key" and not route.operator_allowed:
+        return PARTNER_KEY_CHALLENGE
+    return f"{BEARER_CHALLENGE}, {PARTNER_KEY_CHALLENGE}" if route.security == "either" else BEARER_CHALLENGE

@@ -222,6 +222,8 @@ def _response(route: Route, status: int, answer: type[BaseModel] | str, schemas:
         names += ["RateLimit", "RateLimit-Policy"]
     if route.versioned and status < 300:
         names.append("ETag")
+    if status == 401:
+        names.append("WWW-Authenticate")
     if status in (409, 429, 503):
         names.append("Retry-After")
     if route.idempotent and status < 500:

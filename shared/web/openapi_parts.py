@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from shared.trace import TRACEPARENT
-from shared.web.problems import PROBLEM_JSON, PROBLEM_TYPE, Family
+from shared.web.problems import PARTNER_KEY_CHALLENGE, PARTNER_KEY_HEADER, PROBLEM_JSON, PROBLEM_TYPE, Family
 
 _ERRORS_MAP: Final = {
     "type": "object",
@@ -12,26 +12,36 @@ _ERRORS_MAP: Final = {
     "additionalProperties": {"type": "array", "items": {"type": "string"}},
 }
 
+_PROBLEM: Final[Mapping[str, Any]] = {
+    "type": {"type": "string", "examples": [PROBLEM_TYPE + "not_found"]},
+    "title": {"type": "string"},
+    "detail": {"type": "string"},
+    "request_id": {"type": "string"},
+    "message": {"type": "string"},
+}
 ERROR_SCHEMAS: Final[Mapping[str, Any]] = {
     "Problem": {
         "type": "object",
-        "description": "A refusal (RFC 9457); `code` is stable, `message` says the same as `detail`.",
-        "required": ["type", "title", "status", "detail", "code", "request_id", "message"],
+        "description": "A refusal (RFC 9457); `code` is stable, `message` says the same as `detail`. It has no "
+        "`status`, which elsewhere in this API is 1 for success: read the HTTP status.",
+        "required": [*_PROBLEM, "code"],
+        "properties": {**_PROBLEM, "code": {"type": "string"}, "errors": _ERRORS_MAP},
+    },
+    "QueryProblem": {
+        "type": "object",
+        "description": "A refusal (RFC 9457); `error_code` is stable, `message` says the same as `detail`.",
+        "required": [*_PROBLEM, "status", "error_code"],
         "properties": {
-            "type": {"type": "string", "examples": [PROBLEM_TYPE + "not_found"]},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "code": {"type": "string"},
-            "request_id": {"type": "string"},
-            "message": {"type": "string"},
+            **_PROBLEM,
+            "status": {"type": "integer", "description": "The HTTP status."},
+            "error_code": {"type": "string"},
             "errors": _ERRORS_MAP,
         },
     },
     "PartnerError": {
         "type": "object",
-        "description": "A refusal of the partner API; `error_code` is absent for the three texts that the API names.",
-        "required": ["ok", "error"],
+        "description": "A refusal of the partner API; `error_code` is stable, and `code` is never a member of it.",
+        "required": ["ok", "error", "error_code"],
         "properties": {
             "ok": {"type": "boolean", "const": False},
             "error": {"type": "string"},
@@ -43,11 +53,11 @@ ERROR_SCHEMAS: Final[Mapping[str, Any]] = {
 ERROR_REFS: Final[Mapping[Family, str]] = {
     "partner": "PartnerError",
     "management": "Problem",
-    "query": "Problem",
+    "query": "QueryProblem",
 }
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
-    "partnerKey": {"type": "apiKey", "in": "header", "name": "X-Partner-Key"},
+    "partnerKey": {"type": "apiKey", "in": "header", "name": PARTNER_KEY_HEADER},
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "operator": {"type": "http", "scheme": "bearer", "description": "The operator's token."},
 }
@@ -57,6 +67,10 @@ HEADERS: Final[Mapping[str, Any]] = {
     "X-Request-Id": {
         "description": "Names this request in our logs; one that you send is kept.",
         "schema": {"type": "string"},
+    },
+    "WWW-Authenticate": {
+        "description": "Where the key belongs.",
+        "schema": {"type": "string", "examples": ["Bearer", PARTNER_KEY_CHALLENGE]},
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
     "RateLimit": {

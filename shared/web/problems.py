@@ -15,7 +15,12 @@ Family = Literal["partner", "management", "query"]
 PROBLEM_JSON: Final = "application/problem+json"
 PROBLEM_TYPE: Final = "urn:mintwire:problem:"
 
-# The partner API's own refusals; their bodies carry exactly these texts and no further member.
+PARTNER_KEY_HEADER: Final = "X-Partner-Key"
+BEARER_CHALLENGE: Final = "Bearer"
+# The scheme is ours, as no registered one names a header of its own.
+PARTNER_KEY_CHALLENGE: Final = f'ApiKey header="{PARTNER_KEY_HEADER}"'
+
+# The partner API's own refusals, in exactly these words.
 SEED_TEXTS: Final[Mapping[str, str]] = {
     "invalid_api_key": "Invalid API key",
     "partner_inactive": "Partner account is not active",
@@ -47,9 +52,13 @@ def not_found(detail: str = "There is no such object.") -> HTTPProblem:
     return HTTPProblem(404, "not_found", detail)
 
 
-def invalid_api_key() -> HTTPProblem:
-    """Return the refusal for a missing, malformed, unknown or revoked key."""
-    return HTTPProblem(401, "invalid_api_key", "Invalid API key", headers={"WWW-Authenticate": "Bearer"})
+def invalid_api_key(challenge: str | None = None) -> HTTPProblem:
+    """Return the refusal for a missing, malformed, unknown or revoked key.
+
+    `challenge` says which keys the route takes; if it is left out, the API family does.
+    """
+    headers = None if challenge is None else {"WWW-Authenticate": challenge}
+    return HTTPProblem(401, "invalid_api_key", "Invalid API key", headers=headers)
 
 
 def partner_inactive() -> HTTPProblem:
@@ -91,32 +100,37 @@ def render_problem(family: Family, problem: HTTPProblem, request_id: str) -> web
     if family == "partner":
         body, content_type = _partner_body(problem), "application/json"
     else:
-        body, content_type = _problem_body(problem, request_id), PROBLEM_JSON
+        body, content_type = _problem_body(family, problem, request_id), PROBLEM_JSON
     response = web.Response(body=orjson.dumps(body), status=problem.status, headers={"Content-Type": content_type})
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = PARTNER_KEY_CHALLENGE if family == "partner" else BEARER_CHALLENGE
     if problem.headers:
         response.headers.update(problem.headers)
     return response
 
 
 def _partner_body(problem: HTTPProblem) -> dict[str, Any]:
-    if (text := SEED_TEXTS.get(problem.code)) is not None:
-        return {"ok": False, "error": text}
-    body: dict[str, Any] = {"ok": False, "error": problem.detail, "error_code": problem.code}
+    text = SEED_TEXTS.get(problem.code, problem.detail)
+    body: dict[str, Any] = {"ok": False, "error": text, "error_code": problem.code}
     if problem.errors:
         body["errors"] = problem.errors
     return body
 
 
-def _problem_body(problem: HTTPProblem, request_id: str) -> dict[str, Any]:
+def _problem_body(family: Family, problem: HTTPProblem, request_id: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": PROBLEM_TYPE + problem.code,
         "title": problem.code.replace("_", " ").capitalize(),
-        "status": problem.status,
         "detail": problem.detail,
-        "code": problem.code,
         "request_id": request_id,
         "message": problem.detail,
     }
+    if family == "query":
+        # Where `code` is a promo code, it is nothing else.
+        body |= {"status": problem.status, "error_code": problem.code}
+    else:
+        # Without `status`, which RFC 9457 leaves optional: answers of this family have `status: 1` where all went well.
+        body["code"] = problem.code
     if problem.errors:
         body["errors"] = problem.errors
     return body

@@ -134,7 +134,7 @@ class _Service:
             assert answer[8:12] == b" 400", (head[:80], answer)
             assert KEY.encode() not in answer
             problem = json.loads(answer.partition(b"\r\n\r\n")[2])
-            assert problem["code"] == "malformed_request"
+            assert problem.get("error_code", problem.get("code")) == "malformed_request"
         told = [line for line in _lines(self.log()) if line["event"] == "http_request_malformed"]
         assert len(told) == len(MALFORMED)
         assert {line["level"] for line in told} == {"info"}

@@ -124,7 +124,7 @@ async def test_500_generates_on_two_replicas_give_exactly_the_quota(stack: Stack
     statuses = Counter(status for status, _ in answers)
     assert statuses == {200: 100, 403: 400}
     refused = [answer for status, answer in answers if status == 403]
-    assert refused == [{"ok": False, "error": "No codes remaining"}] * 400
+    assert refused == [{"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"}] * 400
     [row] = await stack.rows(
         """SELECT quota_minted,
                   (SELECT sum(amount) FROM codes.quota_ledger l WHERE l.partner_id = p.id AND kind = 'mint') AS booked,

@@ -117,7 +117,10 @@ async def test_an_exhausted_quota_is_answered_the_same_again(service: Service, p
     refused = await service.generate(empty, idempotency="a")
     await service.move(empty.id, amount=1)
     again = await service.generate(empty, idempotency="a")
-    assert (again.status, again.body) == (403, {"ok": False, "error": "No codes remaining"})
+    assert (again.status, again.body) == (
+        403,
+        {"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"},
+    )
     assert again.headers["Content-Type"] == refused.headers["Content-Type"] == "application/json"
     assert (await service.generate(empty, idempotency="b")).status == 200
 

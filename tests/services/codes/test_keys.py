@@ -140,7 +140,10 @@ async def test_a_revocation_reaches_every_process_within_five_seconds(
     await service.send("DELETE", f"/v1/partners/{partner.id}/keys/{partner.key_id}")
     service.clock.advance(seconds=5.001)
     refused = await second.send("GET", "/api/partners/quota", partner.key)
-    assert (refused.status, refused.body) == (401, {"ok": False, "error": "Invalid API key"})
+    assert (refused.status, refused.body) == (
+        401,
+        {"ok": False, "error": "Invalid API key", "error_code": "invalid_api_key"},
+    )
 
 
 async def test_a_revocation_stops_the_next_mint_in_every_process(
@@ -150,7 +153,10 @@ async def test_a_revocation_stops_the_next_mint_in_every_process(
     assert (await second.generate(partner)).status == 200
     await service.send("DELETE", f"/v1/partners/{partner.id}/keys/{partner.key_id}")
     refused = await second.generate(partner)
-    assert (refused.status, refused.body) == (401, {"ok": False, "error": "Invalid API key"})
+    assert (refused.status, refused.body) == (
+        401,
+        {"ok": False, "error": "Invalid API key", "error_code": "invalid_api_key"},
+    )
 
 
 async def test_who_sets_a_rate_limit(service: Service, program: Owner, partner: Owner) -> None:

@@ -28,14 +28,23 @@ async def test_refusals_have_exactly_the_documented_bodies(service: Service, pro
     unknown = Owner(partner.id, partner.key[:-1] + ("0" if partner.key[-1] != "0" else "1"), partner.key_id)
     for key in (unknown.key, "", "x", None):
         refused = await service.send("POST", "/api/partners/codes/generate", key)
-        assert (refused.status, refused.body) == (401, {"ok": False, "error": "Invalid API key"})
+        assert (refused.status, refused.body) == (
+            401,
+            {"ok": False, "error": "Invalid API key", "error_code": "invalid_api_key"},
+        )
     pending = await service.partner(program, name="Pending", status="pending", quota=5)
     refused = await service.generate(pending)
-    assert (refused.status, refused.body) == (403, {"ok": False, "error": "Partner account is not active"})
+    assert (refused.status, refused.body) == (
+        403,
+        {"ok": False, "error": "Partner account is not active", "error_code": "partner_inactive"},
+    )
     assert "RateLimit" in refused.headers
     empty = await service.partner(program, name="Empty")
     refused = await service.generate(empty)
-    assert (refused.status, refused.body) == (403, {"ok": False, "error": "No codes remaining"})
+    assert (refused.status, refused.body) == (
+        403,
+        {"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"},
+    )
     assert "RateLimit" in refused.headers
 
 

@@ -163,7 +163,10 @@ async def test_a_suspension_stops_the_next_mint_in_every_process(
     assert (await second.generate(partner)).status == 200
     await service.send("POST", f"/v1/partners/{partner.id}/suspend", program.key)
     refused = await second.generate(partner)
-    assert (refused.status, refused.body) == (403, {"ok": False, "error": "Partner account is not active"})
+    assert (refused.status, refused.body) == (
+        403,
+        {"ok": False, "error": "Partner account is not active", "error_code": "partner_inactive"},
+    )
     await service.send("POST", f"/v1/partners/{partner.id}/approve", program.key)
     assert (await second.generate(partner)).status == 200
 

@@ -94,7 +94,7 @@ async def test_six_filters_alone_and_together(service: Service, program: Owner, 
     ):
         found = await service.send("GET", f"{CODES}?{query}", program.key)
         if expected is None:
-            assert (found.status, found.body["code"]) == (404, "not_found"), query
+            assert (found.status, found.body["error_code"]) == (404, "not_found"), query
         else:
             assert (found.status, found.body) == (200, expected), query
     stranger = await service.program(name="Stranger")
@@ -159,7 +159,7 @@ async def test_random_codes_of_a_full_space_are_refused(service: Service, progra
         for _ in range(17)
     ]
     assert replies[-1].status == 409
-    assert {reply.body["code"] for reply in replies if reply.status == 409} == {"no_free_code"}
+    assert {reply.body["error_code"] for reply in replies if reply.status == 409} == {"no_free_code"}
 
 
 async def test_what_a_code_cannot_be_is_named(service: Service, program: Owner, partner: Owner) -> None:
@@ -206,7 +206,7 @@ async def test_a_code_is_changed_frozen_and_archived(service: Service, database:
     await redeem(database, made["id"], service.clock())
     for members in ({"code": "C"}, {"maxRedemptions": 4}, {"firstTimeOrder": True}, {"minimumAmount": 1}):
         refused = await service.send("PUT", CODES, program.key, {**body, **members})
-        assert (refused.status, refused.body["code"]) == (409, "terms_frozen"), members
+        assert (refused.status, refused.body["error_code"]) == (409, "terms_frozen"), members
     assert (await service.send("PUT", CODES, program.key, {**body, "maxRedemptions": None})).status == 200
     for name in ("couponId", "affiliateId", "externalId"):
         refused = await service.send("PUT", CODES, program.key, {**body, name: "x"})

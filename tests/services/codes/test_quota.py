@@ -66,7 +66,10 @@ async def test_a_quota_never_becomes_negative(service: Service, program: Owner, 
     assert (refused.status, refused.body["code"]) == (409, "quota_would_be_negative")
     assert (await service.send("POST", path, program.key, {"amount": -9, "kind": "adjustment"})).status == 201
     exhausted = await service.generate(partner)
-    assert (exhausted.status, exhausted.body) == (403, {"ok": False, "error": "No codes remaining"})
+    assert (exhausted.status, exhausted.body) == (
+        403,
+        {"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"},
+    )
 
 
 async def test_an_adjustment_to_the_threshold_or_to_nothing_is_told_once_like_a_mint(

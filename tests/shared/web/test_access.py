@@ -16,8 +16,14 @@ async def test_partner_api_answers_a_bad_key_with_exactly_the_seeds_words(
 ) -> None:
     answer = await client.post("/api/partners/codes/generate", headers=headers)
     assert answer.status == 401
-    assert await answer.json() == {"ok": False, "error": "Invalid API key"}
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert await answer.json() == {"ok": False, "error": "Invalid API key", "error_code": "invalid_api_key"}
+    assert answer.headers["WWW-Authenticate"] == 'ApiKey header="X-Partner-Key"'
+
+
+async def test_a_401_names_every_header_that_takes_a_key(client: Client) -> None:
+    assert (await client.post("/v1/who")).headers["WWW-Authenticate"] == "Bearer"
+    either = await client.post("/v1/either")
+    assert either.headers["WWW-Authenticate"] == 'Bearer, ApiKey header="X-Partner-Key"'
 
 
 async def test_partner_key_is_let_in(client: Client, keys: Keys) -> None:

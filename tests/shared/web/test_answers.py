@@ -22,7 +22,6 @@ async def test_management_refusals_are_problem_json(client: Client) -> None:
     assert await answer.json() == {
         "type": "urn:mintwire:problem:not_found",
         "title": "Not found",
-        "status": 404,
         "detail": "There is no such object.",
         "code": "not_found",
         "request_id": "given-by-me",
@@ -32,7 +31,10 @@ async def test_management_refusals_are_problem_json(client: Client) -> None:
 
 async def test_partner_refusals_keep_the_seeds_shape(client: Client) -> None:
     quota = await client.post("/api/partners/raise/quota", headers=PARTNER)
-    assert (quota.status, await quota.json()) == (403, {"ok": False, "error": "No codes remaining"})
+    assert (quota.status, await quota.json()) == (
+        403,
+        {"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"},
+    )
     stock = await client.post("/api/partners/raise/stock", headers=PARTNER)
     assert await stock.json() == {"ok": False, "error": "There is nothing left.", "error_code": "out_of_stock"}
 

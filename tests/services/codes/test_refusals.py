@@ -1,0 +1,80 @@
+"""Refusals of the families in which `code` is a promo code: the stable code of an error is `error_code` there."""
+
+from typing import Any
+
+import pytest
+
+from services.codes.api.routes import ROUTES
+from tests.services.codes.conftest import Owner, Service
+
+PROMO_FAMILIES = ("partner", "query")
+
+
+def checked(body: Any, path: str, error_code: str | None = None) -> None:
+    assert "code" not in body, body
+    assert body["error_code"] == (error_code or body["error_code"]), body
+    if path.startswith("/api/partners"):
+        assert (body["ok"], bool(body["error"])) == (False, True)
+    else:
+        assert body["message"]
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES if route.family in PROMO_FAMILIES}))
+async def test_no_refusal_has_a_member_code(service: Service, program: Owner, partner: Owner, path: str) -> None:
+    """A careless client would take `"code": "rate_limited"` for a promo code."""
+    key = partner.key if path.startswith("/api/partners") else program.key
+    methods = {route.method for route in ROUTES if route.path == path}
+    path = path.partition("{")[0] + ("nothing" if "{" in path else "")
+    for method in methods:
+        checked((await service.send(method, path, "nobody")).body, path, "invalid_api_key")
+    unknown = await service.send("GET", f"{path}/a/b", key)
+    assert unknown.status == 404
+    checked(unknown.body, path, "not_found")
+    wrong = await service.send("PATCH", path, key)
+    assert wrong.status in (404, 405)
+    checked(wrong.body, path)
+    asked = await service.send("GET", f"{path}?nonsense=1", key)
+    if asked.status >= 400:
+        checked(asked.body, path)
+
+
+@pytest.mark.parametrize("path", ["/api/partners/codes/generate", "/api/v1/promotional-codes", "/api/v1/coupons"])
+async def test_bodies_that_are_not_taken_are_refused_alike(
+    service: Service, program: Owner, partner: Owner, path: str
+) -> None:
+    headers = {"X-Partner-Key": partner.key} if "partners" in path else {"Authorization": f"Bearer {program.key}"}
+    for data, kind, status in (
+        (b"{", "application/json", 400),
+        (b"[" * 40 + b"]" * 40, "application/json", 400),
+        (b"{}" + b" " * 70_000, "application/json", 413),
+        (b"<a/>", "application/xml", 415),
+        (b'{"nonsense": 1}', "application/json", 422),
+    ):
+        answer = await service.http.post(path, data=data, headers=headers | {"Content-Type": kind})
+        assert answer.status == status
+        checked(await answer.json(content_type=None), path)
+
+
+async def test_a_key_over_its_limit_and_a_service_that_is_away_say_so_alike(service: Service, program: Owner) -> None:
+    partner = await service.partner(program, quota=9)
+    limited = await service.with_key(f"/v1/partners/{partner.id}", rate_limit_per_minute=1, purpose="narrow")
+    assert (await service.generate(limited)).status == 200
+    refused = await service.generate(limited)
+    assert refused.status == 429
+    checked(refused.body, "/api/partners", "rate_limited")
+    await service.pool.close()
+    for path, key in (("/api/partners/quota", limited.key), ("/api/v1/coupons", program.key)):
+        away = await service.send("GET", path, key)
+        assert away.status >= 500
+        checked(away.body, path)
+
+
+async def test_a_success_says_status_1_and_a_refusal_no_status(service: Service, program: Owner) -> None:
+    """A client that takes a truthy `status` for success must not take 422 for it."""
+    listed = await service.send("GET", "/v1/coupons", program.key)
+    assert listed.body["status"] == 1
+    for method, path in (("POST", "/v1/coupons"), ("GET", "/v1/coupons/none"), ("GET", "/v1/nowhere")):
+        refused = await service.send(method, path, program.key)
+        assert refused.status >= 400
+        assert "status" not in refused.body
+        assert refused.body["message"]
