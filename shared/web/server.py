@@ -19,7 +19,7 @@ from shared.web.responses import standard_headers
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 UNROUTED: Final[web.AppKey[Serve]] = web.AppKey("unrouted")
 """Answers requests for paths that no route can have."""
-UNREAD: Final[web.AppKey[Family]] = web.AppKey("unread", Family)  # type: ignore[arg-type]
+UNREAD: Final = web.AppKey("unread", str)
 """The family in which a request is refused whose path is not known."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -72,7 +72,8 @@ class _Handler(RequestHandler):
             get_logger().error("http_server_failed", request_id=request_id, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("A part of another answer has been sent.")
-        response = render_problem(self._manager.family, problem, request_id)
+        family = self._manager.family if isinstance(self._manager, _Server) else "management"
+        response = render_problem(family, problem, request_id)
         response.headers.update(standard_headers(request_id))
         response.force_close()
         HTTP_REQUESTS.labels(_METHOD, route, str(problem.status)).inc()
@@ -85,7 +86,7 @@ def _log_malformed(request_id: str, error: BaseException | None) -> None:
 
 
 class _Server(web.Server):
-    family: Family
+    family: Family = "management"
 
     def __call__(self) -> RequestHandler:
         return _Handler(self, loop=self._loop, **self._kwargs)
@@ -98,7 +99,8 @@ class Runner(web.AppRunner):
         made = await super()._make_server()
         # Nothing else says which class the connections of an application have.
         made.__class__ = _Server
-        made.family = self.app.get(UNREAD, "management")
+        if isinstance(made, _Server) and self.app.get(UNREAD) == "query":
+            made.family = "query"
         if (unrouted := self.app.get(UNROUTED)) is not None:
             made.request_handler = _before_router(made.request_handler, unrouted)
         return made
