@@ -196,7 +196,7 @@ def build_use_cases(
         export_codes=ExportCodes(database, clock),
         start_import=StartImport(database, answer_once, clock, new_id, ImportChunk(new_id), wake_runner),
         change_many_codes=ChangeManyCodes(database, answer_once, clock, new_id, wake_runner),
-        redeem_code=RedeemCode(redemption),
+        redeem_code=RedeemCode(database, redemption),
         archive_partner=ArchivePartner(database, clock),
         create_coupon=CreateCoupon(answer_once, new_id, hand_over),
         read_coupons=ReadCoupons(database),

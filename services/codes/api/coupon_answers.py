@@ -12,7 +12,7 @@ from services.codes.domain.promotion_codes import PromotionCode, ShownCode, Show
 from shared.clock import format_microseconds
 from shared.web import ResponseModel
 
-# An empty map is written as an empty list, which is what these clients expect.
+# Of their own members an empty map is written as an empty list, which is what these clients expect.
 MapOrEmpty = dict[str, Any] | list[Any]
 
 
@@ -28,10 +28,17 @@ class BriefCode(ResponseModel):
     partner_id: str | None
 
 
+class BriefCodesMeta(ResponseModel):
+    """Whether the coupon has more codes than are shown here."""
+
+    has_more: bool
+
+
 class BriefCodes(ResponseModel):
     """The newest of a coupon's codes; the list of promotion codes has all."""
 
     data: list[BriefCode]
+    meta: BriefCodesMeta
 
 
 class BareCoupon(ResponseModel):
@@ -58,7 +65,7 @@ class BareCoupon(ResponseModel):
     external_id: str | None
     coupon_discount_currency: str | None
     coupon_discount_max_amount: int | float | None
-    coupon_discount_amounts: MapOrEmpty
+    coupon_discount_amounts: dict[str, int | float]
     starts_at: str | None
     redemptions_per_code: int | None
     redemptions_per_customer: int | None
@@ -185,12 +192,14 @@ class OutcomeAnswer(ResponseModel):
     data: Outcome
 
 
-def coupon_data(shown: ShownCoupon) -> CouponData:
+def coupon_data(shown: ShownCoupon, additional_info: MapOrEmpty | None = None) -> CouponData:
     """Return a coupon with its newest codes, as this API writes it."""
-    return CouponData(**_coupon(shown.coupon), promotion_codes=BriefCodes(data=[_brief(code) for code in shown.codes]))
+    members = _coupon(shown.coupon) | {"additional_info": additional_info or []}
+    codes = BriefCodes(data=[_brief(code) for code in shown.codes], meta=BriefCodesMeta(has_more=shown.has_more_codes))
+    return CouponData(**members, promotion_codes=codes)
 
 
-def promotion_code_data(shown: ShownCode) -> PromotionCodeData:
+def promotion_code_data(shown: ShownCode, additional_info: MapOrEmpty | None = None) -> PromotionCodeData:
     """Return a code with its coupon, as this API writes it."""
     code, partner = shown.code, shown.partner
     return PromotionCodeData(
@@ -212,7 +221,7 @@ def promotion_code_data(shown: ShownCode) -> PromotionCodeData:
         redemption_times_status=code.redemption_limit is not None,
         redemption_times_value=code.redemption_limit,
         metadata=dict(code.metadata) or [],
-        additional_info=[],
+        additional_info=additional_info or [],
         times_redeemed=code.times_redeemed,
         created_at=format_microseconds(code.created_at),
         updated_at=format_microseconds(code.updated_at),
@@ -275,7 +284,7 @@ def _coupon(coupon: Coupon) -> dict[str, Any]:
         "external_id": coupon.external_id,
         "coupon_discount_currency": coupon.currency,
         "coupon_discount_max_amount": _amount(coupon.max_discount_minor, coupon.currency),
-        "coupon_discount_amounts": {c: major_units(m, c) for c, m in coupon.amounts_by_currency.items()} or [],
+        "coupon_discount_amounts": {c: major_units(m, c) for c, m in coupon.amounts_by_currency.items()},
         "starts_at": time_text(coupon.starts_at),
         "redemptions_per_code": coupon.code_redemption_limit,
         "redemptions_per_customer": coupon.customer_redemption_limit,

@@ -6,9 +6,9 @@ obey one set of rules.
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.codes.api.faults import Faults
 from services.codes.api.fields import (
@@ -29,7 +29,7 @@ from services.codes.domain.coupons import Coupon, CouponChanges, CouponMembers, 
 from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
-from shared.web import InstantOrDate, RequestModel
+from shared.web import InstantOrDate, RequestModel, Text, field_error
 
 # This API's names of members that need no more than another name.
 _RENAMED: Final = {
@@ -135,6 +135,15 @@ class NamedCouponChange(CouponChange, Redeeming):
     """Members to be changed of the coupon that `uuid_code` names."""
 
     uuid_code: UUIDCode
+    code: Annotated[Text, Field(min_length=1)] | None = Field(
+        None, description="Which of its codes to redeem, in any spelling; needed if it has several."
+    )
+
+    @model_validator(mode="after")
+    def _names_a_code_to_redeem(self) -> "NamedCouponChange":
+        if self.code is not None and not self.redeem:
+            raise field_error("code", "is for redeem only")
+        return self
 
 
 def new_members(body: CouponCreation) -> CouponMembers:

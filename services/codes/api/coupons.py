@@ -23,8 +23,8 @@ from services.codes.api.coupon_fields import (
 from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
-from services.codes.api.promotion_code_fields import new_code
-from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, outcome_data
+from services.codes.api.promotion_code_fields import CODE_WORDS, new_code
+from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
 from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
@@ -73,7 +73,7 @@ async def create(request: Request) -> web.StreamResponse:
     draft = CouponDraft(new_members(body), body.uuid_code, body.name, provider)
     codes = [new_code(code, f"promotion_codes.{nth}.") for nth, code in enumerate(body.promotion_codes)]
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
-    with naming({"partner_id": "promotion_codes"}):
+    with naming(CODE_WORDS):
         answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, codes, made)
     return respond(request, answer)
 
@@ -100,13 +100,23 @@ async def change(request: Request) -> web.StreamResponse:
 async def change_named(request: Request) -> web.StreamResponse:
     """Change the coupon that the body names, and redeem it if asked."""
     body = request.body(NamedCouponChange)
-    shown = await _changed(request, CouponRef(body.uuid_code, is_uuid_code=True), body)
-    redemption = None
-    if body.redeem and body.transaction_key is not None:
-        redeem = use_cases(request).redeem_code.of_coupon
-        outcome = await redeem(authorization(request), body.transaction_key, shown, request.traceparent)
-        redemption = outcome_data(body.transaction_key, outcome)
-    return json_response(ChangedCouponAnswer(data=coupon_data(shown), message=_UPDATED, redemption=redemption))
+    ref = CouponRef(body.uuid_code, is_uuid_code=True)
+    if not body.redeem or body.transaction_key is None:
+        data = coupon_data(await _changed(request, ref, body))
+        return json_response(ChangedCouponAnswer(data=data, message=_UPDATED, redemption=None))
+    redeem_code = use_cases(request).redeem_code
+    code = await redeem_code.code_of(request.program_id, ref, body.code)
+    shown = await _changed(request, ref, body)
+    outcome, shown, uses = await redeem_code.of_coupon(
+        authorization(request), body.transaction_key, shown, code, request.traceparent
+    )
+    return json_response(
+        ChangedCouponAnswer(
+            data=coupon_data(shown, uses_data(uses)),
+            message=message_of(outcome, _UPDATED),
+            redemption=outcome_data(body.transaction_key, outcome),
+        )
+    )
 
 
 async def _changed(request: Request, ref: CouponRef, body: CouponChange) -> ShownCoupon:
@@ -143,7 +153,7 @@ _ARCHIVING: Final = (
     "Its codes are archived with it, 10,000 at most at once; redemptions keep what they were. "
     "The coupon of the codes that partners generate stays."
 )
-_CONFLICT: Final = "Its terms are frozen by a redemption, or the external id is taken"
+_CONFLICT: Final = "Its terms are frozen by a redemption"
 
 ROUTES: Final = (
     Route(
@@ -158,7 +168,7 @@ ROUTES: Final = (
         family="management",
         body=CouponCreation,
         idempotent=True,
-        responses={201: CouponAnswer, 409: "The uuid_code, the external id or a code is taken"},
+        responses={201: CouponAnswer, 409: "No code of the program's form is free"},
         examples={"request": _REQUEST},
     ),
     Route(

@@ -1,5 +1,6 @@
 """The one table from the service's errors to status, machine code and body."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +17,8 @@ class _Refusal:
 
 _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.OperatorOnly: _Refusal(403, "operator_only"),
-    errors.EmailTaken: _Refusal(409, "email_taken"),
-    errors.PrefixTaken: _Refusal(409, "prefix_taken"),
+    errors.EmailTaken: _Refusal(422, "email_taken", "email"),
+    errors.PrefixTaken: _Refusal(422, "prefix_taken", "prefix"),
     errors.TooManyLiveKeys: _Refusal(409, "too_many_live_keys"),
     errors.CheckoutScopeMissing: _Refusal(403, "scope_missing"),
     errors.ScopesLacking: _Refusal(403, "scope_missing"),
@@ -34,33 +35,45 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.CouponArchived: _Refusal(409, "coupon_archived"),
     errors.BadFile: _Refusal(422, "invalid_file", "body"),
     errors.JobFinished: _Refusal(409, "job_finished"),
-    errors.UUIDCodeTaken: _Refusal(409, "uuid_code_taken"),
-    errors.CodeTaken: _Refusal(409, "code_taken"),
-    errors.ExternalIdTaken: _Refusal(409, "external_id_taken"),
+    errors.UUIDCodeTaken: _Refusal(422, "uuid_code_taken", "uuid_code"),
+    errors.CodeTaken: _Refusal(422, "code_taken", "code"),
+    errors.ExternalIdTaken: _Refusal(422, "external_id_taken", "external_id"),
     errors.TermsFrozen: _Refusal(409, "terms_frozen"),
     errors.PartnerCouponNeeded: _Refusal(409, "partner_coupon_needed"),
     errors.TooManyCodes: _Refusal(409, "too_many_codes"),
     errors.NoFreeCode: _Refusal(409, "no_free_code"),
     errors.NoSuchCoupon: _Refusal(422, "invalid_fields", "coupon_uuid"),
     errors.NoSuchPartner: _Refusal(422, "invalid_fields", "partner_id"),
+    errors.NoSuchPartnerEmail: _Refusal(422, "invalid_fields", "partner_email"),
+    errors.NotOfCoupon: _Refusal(422, "invalid_fields", "code"),
     errors.ProviderNotConnected: _Refusal(422, "provider_not_connected", "sync.provider"),
 }
 
+PARTNER: Final = "a partner"
+_OWN_WORDS: Final[Mapping[str, str]] = {}
 # After which a job may well be over.
 _JOB_SECONDS: Final = "10"
 
 
-def translate(error: Exception) -> HTTPProblem | None:
-    """Return the refusal for an error of this service; None for what is not one."""
+def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPProblem | None:
+    """Return the refusal for an error of this service; None for what is not one.
+
+    `words` are those of the request's API family, by ours: names of fields, and what it calls a partner.
+    """
     if isinstance(error, errors.Missing):
         return not_found()
     if isinstance(error, errors.MakerRevoked):
         return invalid_api_key()
     if isinstance(error, errors.TooManyJobs):
         return HTTPProblem(429, "too_many_jobs", str(error), headers={"Retry-After": _JOB_SECONDS})
-    refusal = _TABLE.get(type(error)) if isinstance(error, errors.CodesError) else None
-    if refusal is None:
+    if not isinstance(error, errors.CodesError) or (refusal := _TABLE.get(type(error))) is None:
         return None
-    if refusal.field is not None:
-        return invalid_field(refusal.field, str(error), refusal.code)
-    return HTTPProblem(refusal.status, refusal.code, str(error))
+    if refusal.field is None:
+        return HTTPProblem(refusal.status, refusal.code, str(error))
+    field = words.get(refusal.field, refusal.field)
+    if error.place is not None:
+        field = f"promotion_codes.{error.place}.{field}"
+    text = str(error)
+    if error.rule is not None:
+        text = f"The {field} field {error.rule.replace(PARTNER, words.get(PARTNER, PARTNER))}."
+    return invalid_field(field, text, refusal.code)

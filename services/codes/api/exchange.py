@@ -12,7 +12,7 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
 from services.codes.domain.errors import CodesError
 from shared.idempotency import Once
-from shared.web import HTTPProblem, Operator, Request, answered_once
+from shared.web import Operator, Request, answered_once
 
 T = TypeVar("T")
 
@@ -46,13 +46,12 @@ def once(request: Request, render: Callable[[T], web.Response], *, has_secret: b
 
 
 @contextmanager
-def naming(fields: Mapping[str, str]) -> Iterator[None]:
-    """Refuse with the fields under the names that this request knows them by: ours, then the request's."""
+def naming(words: Mapping[str, str]) -> Iterator[None]:
+    """Refuse in the words that this request knows: names of fields by ours, and what it calls a partner."""
     try:
         yield
     except CodesError as error:
-        problem = translate(error)
+        problem = translate(error, words)
         if problem is None or not problem.errors:
             raise
-        errors = {fields.get(field, field): texts for field, texts in problem.errors.items()}
-        raise HTTPProblem(problem.status, problem.code, problem.detail, errors) from error
+        raise problem from error

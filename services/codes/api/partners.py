@@ -169,7 +169,7 @@ ROUTES: Final = (
         family="management",
         body=PartnerCreation,
         idempotent=True,
-        responses={201: Data[PartnerData], 409: "The e-mail address or the prefix is taken"},
+        responses={201: Data[PartnerData]},
         examples={"request": {"name": "Acme Gifts", "email": "dev@acme.example", "status": "active"}},
     ),
     Route(
@@ -210,7 +210,6 @@ ROUTES: Final = (
         responses={
             200: Data[PartnerData],
             404: "No such partner",
-            409: "The e-mail address or the prefix is taken",
         },
         examples={"request": {"support_email": "vip@acme.example"}},
     ),

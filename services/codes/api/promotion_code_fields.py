@@ -22,6 +22,8 @@ from services.codes.domain.promotion_codes import CodeChanges, CodeDraft, Promot
 from shared.canonical import canonical_code
 from shared.web import InstantOrDate, RequestModel, Text
 
+# What this API calls members that an error names.
+CODE_WORDS: Final = {"partner_id": "coupon_specific_partners.id"}
 _RENAMED: Final = {
     "external_id": "external_id",
     "active": "is_active",

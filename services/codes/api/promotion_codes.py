@@ -18,6 +18,7 @@ from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import (
+    CODE_WORDS,
     CodeMembers,
     NamedCodeChange,
     PromotionCodeChange,
@@ -25,7 +26,7 @@ from services.codes.api.promotion_code_fields import (
     changed_code,
     new_code,
 )
-from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, outcome_data
+from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
 from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
@@ -34,7 +35,6 @@ from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_r
 _CREATED: Final = "Promotion code created in the app successfully."
 _UPDATED: Final = "Promotion code updated in the app successfully."
 _DELETED: Final = "Promotion code deleted from the app successfully."
-_FIELDS: Final = {"partner_id": "coupon_specific_partners.id"}
 
 
 class CodesQuery(NumberedQuery):
@@ -85,7 +85,7 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a code."""
     body = request.body(PromotionCodeCreation)
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, _CREATED, 201))
-    with naming(_FIELDS):
+    with naming(CODE_WORDS):
         answer = await use_cases(request).create_promotion_code(
             actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body), made
         )
@@ -130,17 +130,23 @@ async def change_named(request: Request) -> web.StreamResponse:
     """Change the code that the body names, and redeem it if asked."""
     body = request.body(NamedCodeChange)
     shown = await _changed(request, CodeRef(body.code, is_code=True), body, can_rename=False)
-    redemption = None
-    if body.redeem and body.transaction_key is not None:
-        redeem = use_cases(request).redeem_code
-        outcome = await redeem(authorization(request), body.transaction_key, shown.code.code, request.traceparent)
-        redemption = outcome_data(body.transaction_key, outcome)
-    return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=redemption))
+    if not body.redeem or body.transaction_key is None:
+        return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=None))
+    outcome, shown, uses = await use_cases(request).redeem_code(
+        authorization(request), body.transaction_key, shown, request.traceparent
+    )
+    return json_response(
+        ChangedCodeAnswer(
+            data=promotion_code_data(shown, uses_data(uses)),
+            message=message_of(outcome, _UPDATED),
+            redemption=outcome_data(body.transaction_key, outcome),
+        )
+    )
 
 
 async def _changed(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> ShownCode:
     changes = changed_code(body, can_rename=can_rename)
-    with naming(_FIELDS):
+    with naming(CODE_WORDS):
         return await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
 
 
@@ -162,7 +168,7 @@ async def archive_named(request: Request) -> web.StreamResponse:
 
 
 _PATH: Final = {"code": "The code in any spelling, or its id; an archived one is known by its id only."}
-_CONFLICT: Final = "Its terms are frozen by a redemption, or the code or the external id is taken"
+_CONFLICT: Final = "Its terms are frozen by a redemption"
 
 ROUTES: Final = (
     Route(
@@ -177,7 +183,7 @@ ROUTES: Final = (
         family="management",
         body=PromotionCodeCreation,
         idempotent=True,
-        responses={201: PromotionCodeAnswer, 409: "The code or the external id is taken"},
+        responses={201: PromotionCodeAnswer, 409: "No code of the program's form is free"},
         examples={"request": {"coupon_uuid": "coupon_123", "code": "SPRING-20"}},
     ),
     Route(

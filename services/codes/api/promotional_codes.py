@@ -9,6 +9,7 @@ from services.codes.api.camel import CamelPage, CamelResponse, array
 from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.query_answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query_fields import (
+    QUERY_WORDS,
     PromotionalCodeChange,
     PromotionalCodeCreation,
     PromotionalCodeDeletion,
@@ -20,8 +21,6 @@ from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
 from shared.idempotency import Once
 from shared.web import Request, Route, Text, json_response, not_found, respond
-
-_FIELDS: Final = {"coupon_uuid": "couponId", "partner_id": "affiliateId"}
 
 
 class PromotionalCodesQuery(CamelPage):
@@ -90,7 +89,7 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a code."""
     body = request.body(PromotionalCodeCreation)
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, 201))
-    with naming(_FIELDS):
+    with naming(QUERY_WORDS):
         answer = await use_cases(request).create_promotion_code(
             actor(request), request.program_id, CouponRef(body.coupon_id), new_code(body), made
         )
@@ -100,9 +99,10 @@ async def create(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a code."""
     body = request.body(PromotionalCodeChange)
-    shown = await use_cases(request).change_promotion_code(
-        actor(request), request.program_id, _by_id(body.promotional_code_id), changed_code(body)
-    )
+    with naming(QUERY_WORDS):
+        shown = await use_cases(request).change_promotion_code(
+            actor(request), request.program_id, _by_id(body.promotional_code_id), changed_code(body)
+        )
     return _answer(shown)
 
 
@@ -120,7 +120,7 @@ def _by_id(text: str) -> CodeRef:
     return CodeRef(text)
 
 
-_CONFLICT: Final = "Its terms are frozen by a redemption, or the code or the external id is taken"
+_CONFLICT: Final = "Its terms are frozen by a redemption"
 
 ROUTES: Final = (
     Route(
@@ -149,7 +149,7 @@ ROUTES: Final = (
         family="query",
         body=PromotionalCodeCreation,
         idempotent=True,
-        responses={201: PromotionalCode, 409: "The code or the external id is taken"},
+        responses={201: PromotionalCode, 409: "No code of this form is free"},
         examples={
             "request": {
                 "couponId": "coupon_123",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from pydantic import RootModel
+from pydantic import Field, RootModel
 
 from services.codes.api.camel import CamelResponse, time_text
 from services.codes.domain.coupons import Coupon
@@ -80,6 +80,7 @@ class QueryCoupon(BareCoupon):
     """A coupon with the newest of its codes, 15 at most."""
 
     promotional_codes: list[BarePromotionalCode]
+    has_more_promotional_codes: bool = Field(description="Whether it has more codes; the query of codes has them all.")
 
 
 class PromotionalCodes(RootModel[PromotionalCode | list[PromotionalCode]]):
@@ -105,7 +106,11 @@ def promotional_code(shown: ShownCode, now: datetime) -> PromotionalCode:
 
 def query_coupon(shown: ShownCoupon, now: datetime) -> QueryCoupon:
     """Return a coupon with its newest codes as this API writes it."""
-    return QueryCoupon(**_coupon(shown.coupon, now), promotional_codes=[_code(code) for code in shown.codes])
+    return QueryCoupon(
+        **_coupon(shown.coupon, now),
+        promotional_codes=[_code(code) for code in shown.codes],
+        has_more_promotional_codes=shown.has_more_codes,
+    )
 
 
 def months_of(coupon: Coupon) -> int | None:

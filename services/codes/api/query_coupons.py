@@ -6,9 +6,10 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.camel import CamelPage, CamelResponse, array
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.query_answers import QueryCoupon, QueryCoupons, query_coupon
 from services.codes.api.query_fields import (
+    QUERY_WORDS,
     QueryCouponChange,
     QueryCouponCreation,
     QueryCouponDeletion,
@@ -77,19 +78,22 @@ async def create(request: Request) -> web.StreamResponse:
     body = request.body(QueryCouponCreation)
     draft = CouponDraft(lambda settings: coupon_members(body, settings), name=body.name)
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, 201))
-    return respond(request, await use_cases(request).create_coupon(actor(request), request.program_id, draft, (), made))
+    with naming(QUERY_WORDS):
+        answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, (), made)
+    return respond(request, answer)
 
 
 async def change(request: Request) -> web.StreamResponse:
     """Change a coupon."""
     body = request.body(QueryCouponChange)
     named = {"name": body.name} if "name" in body.model_fields_set else {}
-    shown = await use_cases(request).change_coupon(
-        actor(request),
-        request.program_id,
-        _by_id(body.coupon_id),
-        lambda settings, coupon: {**coupon_members(body, settings, coupon), **named},
-    )
+    with naming(QUERY_WORDS):
+        shown = await use_cases(request).change_coupon(
+            actor(request),
+            request.program_id,
+            _by_id(body.coupon_id),
+            lambda settings, coupon: {**coupon_members(body, settings, coupon), **named},
+        )
     return _answer(shown)
 
 
@@ -133,7 +137,7 @@ ROUTES: Final = (
         family="query",
         body=QueryCouponCreation,
         idempotent=True,
-        responses={201: QueryCoupon, 409: "The external id is taken"},
+        responses={201: QueryCoupon},
         examples={"request": {"name": "Spring", "percentOff": 20, "duration": "repeating", "durationInMonths": 3}},
     ),
     Route(
@@ -149,7 +153,7 @@ ROUTES: Final = (
         responses={
             200: QueryCoupon,
             404: "No such coupon",
-            409: "Its terms are frozen by a redemption, or the external id is taken",
+            409: "Its terms are frozen by a redemption",
         },
     ),
     Route(

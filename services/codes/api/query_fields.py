@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from services.codes.api.camel import CamelRequest
+from services.codes.api.errors import PARTNER
 from services.codes.api.faults import Faults
 from services.codes.api.fields import (
     Amount,
@@ -41,6 +42,14 @@ from shared.web import InstantOrDate, Int, Text, invalid_field
 MAX_MONTHS: Final = 1200
 _PART_LENGTH: Final = 20
 _DISCOUNT: Final = frozenset({"coupon_type", "percent_off", "amount_off", "currency"})
+# What this API calls what an error names.
+QUERY_WORDS: Final = {
+    "coupon_uuid": "couponId",
+    "external_id": "externalId",
+    "partner_id": "affiliateId",
+    "partner_email": "affiliateEmail",
+    PARTNER: "an affiliate",
+}
 _CODE_RENAMED: Final = {
     "external_id": "external_id",
     "active": "is_active",
@@ -263,7 +272,8 @@ def _parts(structure: CodeStructure, coupon: Coupon, partner: Partner | None) ->
     for name in ("first_name", "last_name", "email"):
         if getattr(structure, name) and partner is None:
             field = CodeStructure.model_fields[name].alias
-            raise invalid_field("codeStructure", f"The codeStructure.{field} field needs an affiliate.")
+            path = f"codeStructure.{field}"
+            raise invalid_field(path, f"The {path} field must be false for a code without an affiliate.")
     parts = []
     if partner is not None:
         parts = [

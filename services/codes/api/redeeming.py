@@ -1,18 +1,19 @@
 """`redeem` and `transaction_key`, the members with which the coupon API redeems, and the answer to them."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from aiohttp import hdrs
 from pydantic import Field, model_validator
 
-from services.codes.domain.orders import Applied, RedeemOutcome
+from services.codes.domain.orders import Applied, RedeemOutcome, Uses
 from shared.web import Request, RequestModel, ResponseModel, Text, field_error
 
 REDEEMING: Final = (
     "With `redeem` and `transaction_key` the redemption engine is asked to redeem it for that order, after the change; "
-    "`redemption` says what was applied, or why not. The API key needs the scope `checkout` as well. A 503 says "
-    "nothing about whether it was redeemed: send the same again. The order's items cannot be told this way: codes of "
-    "coupons for some products are refused (`order_items_required`)."
+    "`redemption` says what was applied, or why not, which `message` says too. `times_redeemed` counts that use, and "
+    "`additional_info` has the latest uses, oldest first, with `meta.has_more` where there are older ones. The API key "
+    "needs the scope `checkout` as well. A 503 says nothing about whether it was redeemed: send the same again. The "
+    "order's items cannot be told this way: codes of coupons for some products are refused (`order_items_required`)."
 )
 MISDIRECTED: Final = "What answers as the redemption service is not this installation's: it has to be put right there"
 
@@ -57,6 +58,23 @@ def outcome_data(order_ref: str, outcome: RedeemOutcome) -> RedemptionOutcome:
     return RedemptionOutcome(applied=False, transaction_key=order_ref, reason=outcome.reason, message=outcome.detail)
 
 
+def message_of(outcome: RedeemOutcome, updated: str) -> str:
+    """Return what the answer says: that all went well, or that nothing was redeemed and why."""
+    return updated if isinstance(outcome, Applied) else f"Nothing was redeemed: {outcome.detail}"
+
+
+def uses_data(uses: Uses | None) -> dict[str, Any] | list[Any]:
+    """Return uses as `additional_info` has them."""
+    if uses is None:
+        return []
+    return {
+        "redemptions": [
+            {"redeemed_at": use.redeemed_at, "transaction_key": use.transaction_key} for use in uses.orders
+        ],
+        "meta": {"has_more": not uses.is_whole},
+    }
+
+
 def authorization(request: Request) -> str:
-    """Return the header with which the caller asked, to be asked with in his name."""
+    """Return the caller's Authorization header, to forward."""
     return request.http.headers[hdrs.AUTHORIZATION]

@@ -23,6 +23,8 @@ CodesError
 ├── TermsFrozen              a redemption has relied on them
 ├── NoSuchCoupon             a code is to belong to a coupon that is not there
 ├── NoSuchPartner            a code is to belong to a partner that is not there
+│   └── NoSuchPartnerEmail
+├── NotOfCoupon              the code to redeem belongs to another coupon
 ├── ProviderNotConnected
 ├── PartnerCouponNeeded      the coupon of generated codes stays
 ├── TooManyCodes             a coupon's codes are too many to be archived with it
@@ -39,7 +41,14 @@ from collections.abc import Iterable, Sequence
 
 
 class CodesError(Exception):
-    """The request is refused."""
+    """The request is refused.
+
+    `rule` is what the field at fault must obey, if there is one: it follows the name that the caller knows the field
+    by. `place` is that of the code at fault among those that are made together.
+    """
+
+    rule: str | None = None
+    place: int | None = None
 
     def __str__(self) -> str:
         return super().__str__() or (type(self).__doc__ or "")
@@ -56,13 +65,19 @@ class OperatorOnly(CodesError):
 class EmailTaken(CodesError):
     """Another partner of this program has this e-mail address."""
 
+    rule = "is taken; another partner of this program has this e-mail address"
+
 
 class PrefixTaken(CodesError):
     """Another partner of this program has this code prefix, or one that reads the same."""
 
+    rule = "is taken; another partner of this program has it, or one that reads the same"
+
 
 class PublishableNotGrantable(CodesError):
-    """The kind field must be secret for a partner's key."""
+    """A partner's key must be secret."""
+
+    rule = "must be secret for a partner's key"
 
 
 class ScopesNotGrantable(CodesError):
@@ -70,7 +85,8 @@ class ScopesNotGrantable(CodesError):
 
     def __init__(self, allowed: Iterable[str]) -> None:
         listed = ", ".join(sorted(allowed))
-        super().__init__(f"The scopes field must hold at least one of these and no other: {listed}.")
+        self.rule = f"must hold at least one of these and no other: {listed}"
+        super().__init__()
 
 
 class ScopesLacking(CodesError):
@@ -129,9 +145,13 @@ class RefundExceedsMints(CodesError):
 class WeakCodeSpace(CodesError):
     """Codes of this length and alphabet have fewer than 32 bits; make them longer or the alphabet larger."""
 
+    rule = "is too small: codes of this length and alphabet have fewer than 32 bits"
+
 
 class UnknownTimezone(CodesError):
-    """The timezone field must be a time zone that the database knows too; name a place, such as Europe/Berlin."""
+    """The database does not know this time zone."""
+
+    rule = "must be a time zone that the database knows too; name a place, such as Europe/Berlin"
 
 
 class CodeSpaceTooSmall(CodesError):
@@ -163,17 +183,22 @@ class GuessableCodes(CodesError):
 class UUIDCodeTaken(CodesError):
     """Another coupon of this program has this uuid_code."""
 
+    rule = "is taken; another coupon of this program has it"
+
 
 class CodeTaken(CodesError):
     """Another code of this program reads the same."""
 
     def __init__(self, code: str) -> None:
         self.code = code
+        self.rule = f"is taken; another code of this program reads the same as {code}"
         super().__init__(f"Another code of this program reads the same as {code}.")
 
 
 class ExternalIdTaken(CodesError):
     """Another one of this program has this external id."""
+
+    rule = "is taken; another one of this program has it"
 
 
 class TermsFrozen(CodesError):
@@ -190,9 +215,25 @@ class TermsFrozen(CodesError):
 class NoSuchCoupon(CodesError):
     """This program has no such coupon."""
 
+    rule = "must name a coupon of this program"
+
 
 class NoSuchPartner(CodesError):
     """This program has no such partner."""
+
+    rule = "must name a partner of this program"
+
+
+class NoSuchPartnerEmail(NoSuchPartner):
+    """This program has no partner with this e-mail address, or not the one that is named beside it."""
+
+    rule = "must be the e-mail address of a partner of this program, and of the one whose id is given beside it"
+
+
+class NotOfCoupon(CodesError):
+    """The coupon has no such code."""
+
+    rule = "must name a live code of this coupon"
 
 
 class CouponArchived(CodesError):

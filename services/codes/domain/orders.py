@@ -23,5 +23,28 @@ class NotApplied:
 
 RedeemOutcome = Applied | NotApplied
 
+
+@dataclass(frozen=True, slots=True)
+class OrderUse:
+    """One order that used a code."""
+
+    redeemed_at: str
+    transaction_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """The uses of one code or coupon as the engine has them now; `orders` holds the latest, oldest first.
+
+    The counts are those of the code that was used last; the coupon's is None where the engine does not count it.
+    """
+
+    code_id: str
+    times_redeemed: int
+    coupon_times_redeemed: int | None
+    orders: tuple[OrderUse, ...]
+    is_whole: bool
+
+
 # How the redemption service takes a key, as seen from here.
 RedemptionPath = Literal["ok", "scope_missing", "unreachable", "unavailable", "unknown_key", "misdirected"]

@@ -70,10 +70,11 @@ class ShownCode:
 
 @dataclass(frozen=True, slots=True)
 class ShownCoupon:
-    """A coupon with the newest of its codes."""
+    """A coupon with the newest of its codes, and whether it has more."""
 
     coupon: Coupon
     codes: Sequence[PromotionCode]
+    has_more_codes: bool = False
 
     @property
     def id(self) -> uuid.UUID:

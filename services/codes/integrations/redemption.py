@@ -1,6 +1,7 @@
 """Asks the redemption service, the only one that decides whether a code may be used, with the key of who asked us."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -8,13 +9,15 @@ import aiohttp
 import orjson
 
 from services.codes.domain.errors import CheckoutScopeMissing, RedemptionMisdirected
-from services.codes.domain.orders import Applied, NotApplied, RedeemOutcome, RedemptionPath
+from services.codes.domain.orders import Applied, NotApplied, OrderUse, RedeemOutcome, RedemptionPath, Uses
 from shared.boundary import refuse_inside_transaction
 from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.trace import TRACEPARENT
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5, connect=2)
+# How many of its latest uses are shown with what was redeemed.
+_MOST_USES: Final = 250
 _NO_ORDER: Final = "invalid_fields"
 _PATHS: Final[dict[int, RedemptionPath]] = {401: "unknown_key", 403: "scope_missing"}
 
@@ -52,6 +55,40 @@ class RedemptionClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise RedemptionUnavailable(f"No answer from the redemption service: {type(error).__name__}") from error
         return _outcome(response.status, answer)
+
+    async def uses(self, authorization: str, *, code_id: uuid.UUID | None = None, **asked: str) -> Uses | None:
+        """Return the uses of what a filter of redemptions names, `code` or `coupon_id`; None if there are none.
+
+        With `code_id` only that code's: others may have borne its string. Raises RedemptionMisdirected or
+        RedemptionUnavailable.
+        """
+        listed = await self._get(authorization, self._url, {**asked, "limit": str(_MOST_USES)})
+        with suppress(LookupError, TypeError):
+            found = [each for each in listed["data"] if code_id is None or each["code_id"] == str(code_id)]
+            if not found:
+                return None
+            last = await self._get(authorization, f"{self._url}/{found[0]['id']}", {})
+            counted = [each for each in reversed(found) if each["is_counted"]]
+            return Uses(
+                last["data"]["code_id"],
+                last["data"]["times_redeemed"],
+                last["data"]["coupon_times_redeemed"],
+                tuple(OrderUse(each["occurred_at"], each["order_ref"]) for each in counted),
+                is_whole=listed["meta"]["next_cursor"] is None,
+            )
+        raise RedemptionMisdirected(is_key_unknown=False)
+
+    async def _get(self, authorization: str, url: str, query: Mapping[str, str]) -> dict[str, Any]:
+        refuse_inside_transaction("A request to the redemption service")
+        headers = {"Authorization": authorization}
+        try:
+            async with self._session.get(url, params=query, headers=headers, allow_redirects=False) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise RedemptionUnavailable(f"No answer from the redemption service: {type(error).__name__}") from error
+        if _is_passing(response.status):
+            raise RedemptionUnavailable(f"The redemption service answered {response.status}.")
+        return _decoded(answer)
 
     async def probe(self, authorization: str) -> RedemptionPath:
         """Ask to redeem nothing for no order, which is refused behind the key, and say how the key is taken."""

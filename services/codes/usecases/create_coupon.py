@@ -62,11 +62,11 @@ class CreateCoupon:
             await coupons.insert_coupon(connection, coupon)
             await audit.record(connection, actor, program_id, "coupon.created", coupon.id, creation(coupon), now)
             maker = CodeMaker(connection, actor, program, coupon, self.new_id, now)
-            made = [(await maker(code)).code for code in codes]
+            made = [shown.code for shown in await maker.all(codes)]
             event = coupon_created(coupon, made, now)
             await insert_events(connection, [event])
             events.append(event)
-            return ShownCoupon(coupon, list(reversed(made)))
+            return ShownCoupon(coupon, made)
 
         answer = await self.answer_once(once, work)
         self.hand_over(events)

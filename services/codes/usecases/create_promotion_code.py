@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,15 @@ from typing import Any
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import creation
 from services.codes.domain.coupons import Coupon, CouponRef
-from services.codes.domain.errors import CodeTaken, Missing, NoFreeCode, NoSuchCoupon, NoSuchPartner
+from services.codes.domain.errors import (
+    CodesError,
+    CodeTaken,
+    Missing,
+    NoFreeCode,
+    NoSuchCoupon,
+    NoSuchPartner,
+    NoSuchPartnerEmail,
+)
 from services.codes.domain.minting import random_part
 from services.codes.domain.partners import Partner
 from services.codes.domain.programs import Program
@@ -59,11 +67,26 @@ class CodeMaker:
     new_id: Callable[[], uuid.UUID]
     now: datetime
 
-    async def __call__(self, draft: CodeDraft) -> ShownCode:
+    async def all(self, drafts: Sequence[CodeDraft]) -> list[ShownCode]:
+        """Write codes that are made together; what is raised says which one is at fault.
+
+        Their ids run backwards, so that a list, which has the newest first, has them in the order given.
+        """
+        ids = sorted((self.new_id() for _ in drafts), reverse=True)
+        made = []
+        for place, (draft, code_id) in enumerate(zip(drafts, ids, strict=True)):
+            try:
+                made.append(await self(draft, code_id))
+            except CodesError as error:
+                error.place = place
+                raise
+        return made
+
+    async def __call__(self, draft: CodeDraft, code_id: uuid.UUID | None = None) -> ShownCode:
         """Write one code; raises NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode."""
         members = draft.members(self.program.settings)
         partner = await self._partner(draft)
-        code = await self._written(draft, members, partner)
+        code = await self._written(draft, code_id or self.new_id(), members, partner)
         await audit.record(
             self.connection,
             self.actor,
@@ -82,22 +105,24 @@ class CodeMaker:
         if draft.partner_email is not None:
             by_email = await partners.find_by_email(self.connection, self.program.id, draft.partner_email)
             if by_email is None or partner_id not in (None, by_email):
-                raise NoSuchPartner
+                raise NoSuchPartnerEmail
             partner_id = by_email
         partner = partner_id and await partners.find_partner(self.connection, partner_id, self.program.id)
         if not partner:
             raise NoSuchPartner
         return partner
 
-    async def _written(self, draft: CodeDraft, members: Mapping[str, Any], partner: Partner | None) -> PromotionCode:
+    async def _written(
+        self, draft: CodeDraft, code_id: uuid.UUID, members: Mapping[str, Any], partner: Partner | None
+    ) -> PromotionCode:
         if draft.code is not None:
-            code = self._code(draft.code, members, partner, is_auto_generated=False)
+            code = self._code(code_id, draft.code, members, partner, is_auto_generated=False)
             if not await promotion_codes.insert_code(self.connection, code):
                 raise CodeTaken(draft.code)
             return code
         form = draft.form(self.program.settings, self.coupon, partner)
         for text in self._texts(form):
-            code = self._code(text, members, partner, is_auto_generated=True)
+            code = self._code(code_id, text, members, partner, is_auto_generated=True)
             if await promotion_codes.insert_code(self.connection, code):
                 return code
         raise NoFreeCode
@@ -119,10 +144,16 @@ class CodeMaker:
                 return part
 
     def _code(
-        self, text: str, members: Mapping[str, Any], partner: Partner | None, *, is_auto_generated: bool
+        self,
+        code_id: uuid.UUID,
+        text: str,
+        members: Mapping[str, Any],
+        partner: Partner | None,
+        *,
+        is_auto_generated: bool,
     ) -> PromotionCode:
         return PromotionCode(
-            id=self.new_id(),
+            id=code_id,
             program_id=self.program.id,
             coupon_id=self.coupon.id,
             partner_id=partner.id if partner else None,

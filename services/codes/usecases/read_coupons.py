@@ -53,5 +53,8 @@ class ReadCoupons:
 async def with_codes(connection: Connection, program_id: uuid.UUID, found: Sequence[Coupon]) -> list[ShownCoupon]:
     """Return each coupon with the newest of its codes."""
     ids = [coupon.id for coupon in found]
-    codes = await promotion_codes.newest_of_coupons(connection, program_id, ids, SHOWN_CODES)
-    return [ShownCoupon(coupon, codes[coupon.id]) for coupon in found]
+    codes = await promotion_codes.newest_of_coupons(connection, program_id, ids, SHOWN_CODES + 1)
+    return [
+        ShownCoupon(coupon, codes[coupon.id][:SHOWN_CODES], has_more_codes=len(codes[coupon.id]) > SHOWN_CODES)
+        for coupon in found
+    ]

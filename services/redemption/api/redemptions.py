@@ -94,6 +94,13 @@ class OrderVoidBody(VoidBody):
     )
 
 
+class CountedRedemption(RedemptionData):
+    """A redemption, and how often its code and its coupon are used by now."""
+
+    times_redeemed: int
+    coupon_times_redeemed: int | None = Field(description="Null where the coupon never had a limit.")
+
+
 class RedeemedData(ResponseModel):
     """An order's codes, redeemed now or by an earlier request about the same order."""
 
@@ -206,8 +213,14 @@ async def void_order(request: Request) -> web.StreamResponse:
 
 async def get(request: Request) -> web.StreamResponse:
     """Show one redemption."""
-    found = await use_cases(request).read_redemptions.one(request.program_id, request.path_id("redemption_id"))
-    return data_response(redemption_data(found))
+    read = use_cases(request).read_redemptions
+    found = await read.one(request.program_id, request.path_id("redemption_id"))
+    code_uses, coupon_uses = await read.counts(found)
+    return data_response(
+        CountedRedemption(
+            **redemption_data(found).model_dump(), times_redeemed=code_uses, coupon_times_redeemed=coupon_uses
+        )
+    )
 
 
 async def list_redemptions(request: Request) -> web.StreamResponse:
@@ -300,7 +313,7 @@ ROUTES: Final = (
         security="bearer",
         scope=("checkout", "manage"),
         family="management",
-        responses={200: Data[RedemptionData], 404: "No such redemption"},
+        responses={200: Data[CountedRedemption], 404: "No such redemption"},
     ),
     Route(
         method="POST",

@@ -27,6 +27,11 @@ SELECT id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_i
 FROM redemptions WHERE id = ANY ($2::uuid[]) AND program_id = $1
 ORDER BY occurred_at DESC, id DESC
 """
+# A coupon that never had a limit is not counted here.
+READ_COUNTS = """
+SELECT coalesce((SELECT uses FROM code_counters WHERE code_id = $1), 0) AS code_uses,
+       (SELECT uses FROM coupon_counters WHERE coupon_id = $2) AS coupon_uses
+"""
 # One of the ways is taken, by the narrowest of what is asked for, along an index that gives the order; the others are
 # not even begun. A page looks at a bounded number of redemptions, whatever is asked for: it can be short, or empty,
 # without being the last. The last row, a mark, says from where to go on.
@@ -190,6 +195,12 @@ async def find_coupon(connection: Connection, program_id: uuid.UUID, uuid_code: 
 async def read_redemptions(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Redemption]:
     """Return redemptions of a program by id, the latest first."""
     return [Redemption(*row) for row in await connection.fetch(READ_REDEMPTIONS, program_id, ids)]
+
+
+async def read_counts(connection: Connection, code_id: uuid.UUID, coupon_id: uuid.UUID) -> tuple[int, int | None]:
+    """Return the uses of a code and of its coupon, which is None where nobody counts these."""
+    [row] = await connection.fetch(READ_COUNTS, code_id, coupon_id)
+    return row["code_uses"], row["coupon_uses"]
 
 
 async def read_reservation(

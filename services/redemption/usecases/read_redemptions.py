@@ -32,6 +32,11 @@ class ReadRedemptions:
             raise Missing
         return found[0]
 
+    async def counts(self, redemption: Redemption) -> tuple[int, int | None]:
+        """Return the uses of a redemption's code and coupon as they are now; None where nobody counts the coupon's."""
+        async with self.database.connection() as connection:
+            return await redemptions.read_counts(connection, redemption.code_id, redemption.coupon_id)
+
     async def order(self, program_id: uuid.UUID, order_ref: str) -> OrderBook:
         """Return what an order has done; raises Missing."""
         async with self.database.connection() as connection:

@@ -322,12 +322,15 @@ async def test_codes_are_made_alongside_or_nothing_is(service: Service, program:
     codes = ["SPRING-20", {"code": "VIP", "redemption_times_status": True, "redemption_times_value": 1}, {}]
     made = await create(service, program, uuid_code="one", promotion_codes=codes)
     shown = [code["code"] for code in made["promotion_codes"]["data"]]
-    assert shown[1:] == ["VIP", "SPRING-20"]
-    assert len(shown[0]) == 8
+    assert shown[:2] == ["SPRING-20", "VIP"]
+    assert len(shown[2]) == 8
+    read = await service.send("GET", "/v1/coupons/one", program.key)
+    assert [code["code"] for code in read.data["promotion_codes"]["data"]] == shown
     refused = await service.send(
         "POST", "/v1/coupons", program.key, {**SHORTEST, "uuid_code": "two", "promotion_codes": ["NEW", "spring2o"]}
     )
-    assert (refused.status, refused.body["code"]) == (409, "code_taken")
+    assert (refused.status, refused.body["code"]) == (422, "code_taken")
+    assert list(refused.body["errors"]) == ["promotion_codes.1.code"]
     assert (await service.send("GET", "/v1/coupons/two", program.key)).status == 404
     assert (await service.send("GET", "/v1/promotion-codes/NEW", program.key)).status == 404
 
@@ -336,7 +339,8 @@ async def test_names_belong_to_one_live_coupon_of_a_program(service: Service, pr
     made = await create(service, program, uuid_code="spring", external_id="co_1")
     for members, code in (({"uuid_code": "spring"}, "uuid_code_taken"), ({"external_id": "co_1"}, "external_id_taken")):
         refused = await service.send("POST", "/v1/coupons", program.key, {**SHORTEST, **members})
-        assert (refused.status, refused.body["code"]) == (409, code)
+        assert (refused.status, refused.body["code"]) == (422, code)
+        assert list(refused.body["errors"]) == list(members)
     other = await service.program(name="Other")
     await create(service, other, uuid_code="spring", external_id="co_1")
     assert (await service.send("DELETE", "/v1/coupons/spring", program.key)).status == 200

@@ -77,7 +77,7 @@ async def test_a_refusal_is_an_answer_too_and_leaves_nothing_behind(
     taken = await service.send(
         "POST", "/v1/partners", program.key, {"name": "X", "email": "dev@acme.example"}, idempotency="b"
     )
-    assert (taken.status, taken.body["code"]) == (409, "email_taken")
+    assert (taken.status, taken.body["code"]) == (422, "email_taken")
 
 
 async def test_what_says_nothing_about_the_effect_is_judged_anew(

@@ -19,7 +19,7 @@ async def test_an_address_belongs_to_one_partner_whatever_its_capitals(service: 
     first = {"name": "One", "email": "dev@acme.example"}
     assert (await service.send("POST", "/v1/partners", program.key, first)).status == 201
     again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "email": "Dev@ACME.example"})
-    assert (again.status, again.body["code"]) == (409, "email_taken")
+    assert (again.status, again.body["code"]) == (422, "email_taken")
     other = await service.program(name="Other")
     assert (await service.send("POST", "/v1/partners", other.key, first)).status == 201
 
@@ -48,7 +48,7 @@ async def test_a_given_prefix_is_given_or_refused(service: Service, program: Own
     made = await service.send("POST", "/v1/partners", program.key, {"name": "One", "prefix": "gift"})
     assert made.data["prefix"] == "GIFT"
     again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "prefix": "GIFT"})
-    assert (again.status, again.body["code"]) == (409, "prefix_taken")
+    assert (again.status, again.body["code"]) == (422, "prefix_taken")
 
 
 async def test_prefixes_that_read_the_same_cannot_coexist(service: Service, program: Owner) -> None:
@@ -57,10 +57,10 @@ async def test_prefixes_that_read_the_same_cannot_coexist(service: Service, prog
     assert made.status == 201
     for prefix in ("SH0P", "sh0p", "SHOP"):
         again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "prefix": prefix})
-        assert (again.status, again.body["code"]) == (409, "prefix_taken")
+        assert (again.status, again.body["code"]) == (422, "prefix_taken")
     other = await service.partner(program, name="Lily")
     taken = await service.send("PATCH", f"/v1/partners/{other.id}", program.key, {"prefix": "SH0P"})
-    assert (taken.status, taken.body["code"]) == (409, "prefix_taken")
+    assert (taken.status, taken.body["code"]) == (422, "prefix_taken")
     own = await service.send("PATCH", f"/v1/partners/{other.id}", program.key, {"prefix": "1I1Y"})
     assert (own.status, own.data["prefix"]) == (200, "1I1Y")
     derived = [await service.send("POST", "/v1/partners", program.key, {"name": name}) for name in ("Liiy", "Sh0p")]
@@ -78,7 +78,7 @@ async def test_of_confusable_prefixes_asked_for_at_once_one_is_given(service: Se
             for prefix in ("OIL", "0IL", "01L", "011", "OI1")
         )
     )
-    assert sorted(reply.status for reply in made) == [201, 409, 409, 409, 409]
+    assert sorted(reply.status for reply in made) == [201, 422, 422, 422, 422]
 
 
 async def test_a_member_that_cannot_be_is_named(service: Service, program: Owner) -> None:
@@ -119,9 +119,9 @@ async def test_a_change_cannot_take_another_s_address_or_prefix(
     other = await service.partner(program, name="Other")
     path = f"/v1/partners/{other.id}"
     taken = await service.send("PATCH", path, program.key, {"email": "DEV@acme.example"})
-    assert (taken.status, taken.body["code"]) == (409, "email_taken")
+    assert (taken.status, taken.body["code"]) == (422, "email_taken")
     taken = await service.send("PATCH", path, program.key, {"prefix": "PREFIX"})
-    assert (taken.status, taken.body["code"]) == (409, "prefix_taken")
+    assert (taken.status, taken.body["code"]) == (422, "prefix_taken")
 
 
 async def test_partners_are_found_by_status_and_address(service: Service, program: Owner) -> None:

@@ -94,7 +94,7 @@ async def test_a_code_is_one_whatever_its_spelling(service: Service, program: Ow
         found = await service.send("GET", f"{CODES}/{spelling}", program.key)
         assert (found.status, found.data) == (200, made), spelling
     refused = await service.send("POST", CODES, program.key, {"coupon_uuid": "spring", "code": "I00K_IO"})
-    assert (refused.status, refused.body["code"]) == (409, "code_taken")
+    assert (refused.status, refused.body["code"]) == (422, "code_taken")
     other = await service.program(name="Other")
     await coupon(service, other)
     await create(service, other, code="LOOK-10")
@@ -267,7 +267,7 @@ async def test_a_change_changes_what_it_names(service: Service, program: Owner, 
     assert (await service.send("GET", f"{CODES}/A", program.key)).status == 404
     await create(service, program, code="A")
     refused = await service.send("PATCH", f"{CODES}/A", program.key, {"code": "new"})
-    assert (refused.status, refused.body["code"]) == (409, "code_taken")
+    assert (refused.status, refused.body["code"]) == (422, "code_taken")
     stranger = await service.partner(await service.program(name="Other"))
     owner = {"limit_to_specific_partner": True, "coupon_specific_partners": {"id": stranger.id}}
     refused = await service.send("PATCH", f"{CODES}/A", program.key, owner)

@@ -94,6 +94,13 @@ async def test_a_change_of_the_code_redeems_it_for_the_order_once(pair: Pair) ->
     }
     assert again.body["redemption"] == {**told, "is_repeat": True}
     assert await pair.uses() == 1
+    for answer in (first, again):
+        assert (answer.data["times_redeemed"], answer.data["coupon"]["times_redeemed"]) == (1, 1)
+        assert answer.data["additional_info"] == {
+            "redemptions": [{"redeemed_at": told["redeemed_at"], "transaction_key": "order-1"}],
+            "meta": {"has_more": False},
+        }
+        assert answer.body["message"] == "Promotion code updated in the app successfully."
 
 
 @pytest.mark.parametrize(
@@ -116,7 +123,9 @@ async def test_what_the_engine_refuses_is_told_with_its_reason(pair: Pair) -> No
     told = refused.body["redemption"]
     assert (refused.status, told["applied"], told["redemption_id"]) == (200, False, None)
     assert told["reason"] == "coupon_exhausted"
-    assert told["message"]
+    assert refused.body["message"] == f"Nothing was redeemed: {told['message']}"
+    assert refused.data["times_redeemed"] == 1
+    assert [use["transaction_key"] for use in refused.data["additional_info"]["redemptions"]] == ["order-1"]
     assert await pair.uses() == 1
 
 
@@ -127,9 +136,37 @@ async def test_a_coupon_is_redeemed_by_its_one_code_or_the_one_of_its_name(pair:
     assert (await pair.service.send("POST", "/v1/promotion-codes", pair.program.key, body)).status == 201
     unclear = await pair.put("coupons", **asked, transaction_key="order-2")
     assert (unclear.status, unclear.body["redemption"]["reason"]) == (200, "code_required")
+    assert unclear.body["message"].startswith("Nothing was redeemed: ")
+    assert (unclear.data["times_redeemed"], unclear.data["additional_info"]["meta"]) == (1, {"has_more": False})
     await pair.service.send("POST", "/v1/promotion-codes", pair.program.key, {**body, "code": "SPRING-25"})
     named = await pair.put("coupons", **asked, transaction_key="order-3")
     assert named.body["redemption"]["reason"] == "coupon_exhausted"
+
+
+async def test_a_coupon_with_several_codes_takes_the_one_to_redeem(pair: Pair) -> None:
+    codes = [f"MANY-{number}" for number in range(20)]
+    coupon = {**COUPON, "uuid_code": "many", "redemption_times_value": 9, "promotion_codes": codes}
+    other = {**COUPON, "uuid_code": "unlimited", "redemption_times_status": False, "promotion_codes": ["U-1", "U-2"]}
+    del other["redemption_times_value"]
+    for draft in (coupon, other):
+        assert (await pair.service.send("POST", "/v1/coupons", pair.program.key, draft)).status == 201
+    asked: dict[str, Any] = {"uuid_code": "many", "redeem": True}
+    for count, code in enumerate(("many 3", "MANY-19", "MANY-3"), 1):
+        named = await pair.put("coupons", **asked, code=code, transaction_key=f"order-{count}")
+        assert named.body["redemption"]["applied"], named.body
+        assert named.data["times_redeemed"] == count
+        keys = [use["transaction_key"] for use in named.data["additional_info"]["redemptions"]]
+        assert keys == [f"order-{number}" for number in range(1, count + 1)]
+    shown = {code["code"]: code["times_redeemed"] for code in named.data["promotion_codes"]["data"]}
+    assert (shown["MANY-3"], named.data["promotion_codes"]["meta"]) == (2, {"has_more": True})
+    for code, name in (("U-1", "other"), ("nowhere", None)):
+        refused = await pair.put("coupons", **asked, code=code, transaction_key="order-9", name=name or "x")
+        assert (refused.status, list(refused.body["errors"])) == (422, ["code"])
+    assert (await pair.service.send("GET", "/v1/coupons/many", pair.program.key)).data["name"] == "many"
+    alone = await pair.put("coupons", uuid_code="many", code="MANY-1")
+    assert (alone.status, list(alone.body["errors"])) == (422, ["code"])
+    unlimited = await pair.put("coupons", uuid_code="unlimited", redeem=True, code="U-2", transaction_key="order-1")
+    assert (unlimited.data["times_redeemed"], unlimited.body["redemption"]["applied"]) == (1, True)
 
 
 async def test_without_redeem_nothing_is_asked(pair: Pair) -> None:

@@ -78,3 +78,63 @@ async def test_a_success_says_status_1_and_a_refusal_no_status(service: Service,
         assert refused.status >= 400
         assert "status" not in refused.body
         assert refused.body["message"]
+
+
+async def test_what_is_taken_is_a_422_that_names_the_field_in_the_words_of_its_family(
+    service: Service, program: Owner, partner: Owner
+) -> None:
+    """Clients of the coupon API read `errors` of a 422 and nothing of a 409."""
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 5, "coupon_duration_type": "once"}
+    codes = ["A-1", {"code": "A-2", "external_id": "x-2"}]
+    made = await service.send(
+        "POST",
+        "/v1/coupons",
+        program.key,
+        {**terms, "uuid_code": "one", "external_id": "c-1", "promotion_codes": codes},
+    )
+    assert made.status == 201
+    await service.send("POST", "/v1/promotion-codes", program.key, {"coupon_uuid": "one", "code": "B"})
+    missing = {"limit_to_specific_partner": True, "coupon_specific_partners": {"id": program.id}}
+    by_query = {"couponId": made.data["id"]}
+    for method, path, body, field in (
+        ("POST", "/v1/coupons", {**terms, "uuid_code": "one"}, "uuid_code"),
+        ("POST", "/v1/coupons", {**terms, "external_id": "c-1"}, "external_id"),
+        ("POST", "/v1/coupons", {**terms, "promotion_codes": ["C", "a1"]}, "promotion_codes.1.code"),
+        ("POST", "/v1/coupons", {**terms, "promotion_codes": ["C", "D", "C"]}, "promotion_codes.2.code"),
+        (
+            "POST",
+            "/v1/coupons",
+            {**terms, "promotion_codes": ["C", {"external_id": "x-2"}]},
+            "promotion_codes.1.external_id",
+        ),
+        (
+            "POST",
+            "/v1/coupons",
+            {**terms, "promotion_codes": ["C", missing]},
+            "promotion_codes.1.coupon_specific_partners.id",
+        ),
+        ("POST", "/v1/promotion-codes", {"coupon_uuid": "one", "code": "A1"}, "code"),
+        ("POST", "/v1/promotion-codes", {"coupon_uuid": "one", "external_id": "x-2"}, "external_id"),
+        ("PATCH", "/v1/promotion-codes/B", {"code": "A1"}, "code"),
+        ("PATCH", "/v1/promotion-codes/B", {"external_id": "x-2"}, "external_id"),
+        ("POST", "/v1/partners", {"name": "X", "email": "DEV@acme.example"}, "email"),
+        ("POST", "/v1/partners", {"name": "X", "prefix": "PREF1X"}, "prefix"),
+        ("POST", "/api/v1/coupons", {"name": "X", "percentOff": 1, "externalId": "c-1"}, "externalId"),
+        ("POST", "/api/v1/promotional-codes", {**by_query, "code": "A1"}, "code"),
+        ("POST", "/api/v1/promotional-codes", {**by_query, "externalId": "x-2"}, "externalId"),
+        ("POST", "/api/v1/promotional-codes", {"couponId": "none"}, "couponId"),
+        ("POST", "/api/v1/promotional-codes", {**by_query, "affiliateId": program.id}, "affiliateId"),
+        ("POST", "/api/v1/promotional-codes", {**by_query, "affiliateEmail": "no@where.example"}, "affiliateEmail"),
+        (
+            "POST",
+            "/api/v1/promotional-codes",
+            {**by_query, "codeStructure": {"firstName": True}},
+            "codeStructure.firstName",
+        ),
+    ):
+        for idempotency in (None, f"{path}{body}"[:255].replace("\n", "")):
+            refused = await service.send(method, path, program.key, body, idempotency=idempotency)
+            assert (refused.status, list(refused.body["errors"])) == (422, [field]), (path, body, refused.body)
+            [text] = refused.body["errors"][field]
+            assert text.startswith(f"The {field} field ")
+            assert "partner" not in text or not path.startswith("/api/v1")

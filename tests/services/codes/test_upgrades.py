@@ -76,7 +76,7 @@ async def test_prefixes_that_read_the_same_from_before_the_rule_stay(
         assert (await service.send("PATCH", younger, program.key, {"prefix": "BEACH"})).status == 200
         assert (await service.send("POST", "/v1/partners", program.key, {"name": "A", "prefix": "SHOP"})).status == 201
         refused = await service.send("PATCH", younger, program.key, {"prefix": "SH0P"})
-        assert (refused.status, refused.body["code"]) == (409, "prefix_taken")
+        assert (refused.status, refused.body["code"]) == (422, "prefix_taken")
 
 
 async def test_a_process_of_the_release_before_goes_on_beside_the_new_rules(
