@@ -121,6 +121,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             CredentialReader(database, utc_now),
             Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks, secrets]),
             Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
+            settings.public_url,
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
 
@@ -211,7 +212,11 @@ def build_use_cases(
 
 
 def build_app(
-    use_cases: UseCases, credentials: CredentialReader, ready: Ready, operating: Operating
+    use_cases: UseCases,
+    credentials: CredentialReader,
+    ready: Ready,
+    operating: Operating,
+    public_url: str = "",
 ) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
@@ -223,6 +228,7 @@ def build_app(
         version="1",
         operator_token=operating.token,
         translate=translate,
+        public_url=public_url,
     )
     app[USE_CASES] = use_cases
     app[OPERATING] = operating

@@ -17,3 +17,5 @@ class CodesSettings(ServiceSettings):
     # The database keeps ninety days, whatever is set here.
     audit_retention_days: int = Field(default=730, ge=90, le=3650)
     redemption_url: str = Field(default="http://127.0.0.1:8002", pattern=r"^https?://[^/?#@\s]+/?$")
+    # Where clients reach this service, for links in answers; without it they are relative.
+    public_url: str = Field(default="", pattern=r"^(https?://[^/?#@\s]+(/[^?#\s]*)?)?$")

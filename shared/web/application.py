@@ -12,7 +12,7 @@ from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, NAME, READINESS, LoopLag, Readiness, Ready
 from shared.web.openapi import Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
-from shared.web.request import Request
+from shared.web.request import PUBLIC_URL, Request
 from shared.web.routes import Handler, Route
 from shared.web.server import UNREAD, UNROUTED, Serve, let_body_come
 
@@ -50,14 +50,16 @@ def build_application(
     body_limit: int = BODY_LIMIT,
     description: str = "",
     webhooks: Webhooks | None = None,
+    public_url: str = "",
 ) -> web.Application:
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
 
     `authenticate` takes a key's text and returns its live credential or None. `translate` is the service's table from
-    its own errors to refusals. `ready` maps each part to `ok` or a reason.
+    its own errors to refusals. `ready` maps each part to `ok` or a reason. Links begin with `public_url`.
     """
     app = web.Application(handler_args=_PROTOCOL, client_max_size=0)
     app[NAME] = service
+    app[PUBLIC_URL] = public_url.rstrip("/")
     app[READINESS] = Readiness(ready)
     app[LOOP_LAG] = LoopLag()
     app.cleanup_ctx.append(health.watch_loop)

@@ -93,6 +93,10 @@ def _digits(value: Any) -> Any:
     return value
 
 
+def _raw_plus(value: Any) -> Any:
+    return value.replace(" ", "+") if isinstance(value, str) else value
+
+
 class _InstantOrDate:
     """Tells pydantic how to read an `InstantOrDate`; a plain union would name its branches in error paths."""
 
@@ -138,6 +142,9 @@ Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type":
 
 InstantOrDate = Annotated[datetime | date, _InstantOrDate()]
 """An aware time or a bare date; `isinstance(value, datetime)` tells them apart."""
+
+QueryAddress = Annotated[Text, BeforeValidator(_raw_plus)]
+"""An e-mail address in a query string, where a raw `+` would be read as a blank, which no address has."""
 
 QueryInt = Annotated[int, BeforeValidator(_digits), Field(ge=-(2**63), le=2**63 - 1)]
 """An integer in a query string, written in digits."""

@@ -216,20 +216,25 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     return {str(status): _response(route, status, answers[status], schemas) for status in sorted(answers)}
 
 
-def _response(route: Route, status: int, answer: type[BaseModel] | str, schemas: _Schemas) -> dict[str, Any]:
-    names = list(COMMON_HEADERS)
+def _header_names(route: Route, status: int) -> Iterable[str]:
+    yield from COMMON_HEADERS
     if route.rate_limited and (status < 300 or status == 429):
-        names += ["RateLimit", "RateLimit-Policy"]
+        yield from ("RateLimit", "RateLimit-Policy")
     if route.versioned and status < 300:
-        names.append("ETag")
+        yield "ETag"
+    if route.is_linked and status < 300:
+        yield "Link"
     if status == 401:
-        names.append("WWW-Authenticate")
+        yield "WWW-Authenticate"
     if status in (409, 429, 503):
-        names.append("Retry-After")
+        yield "Retry-After"
     if route.idempotent and status < 500:
-        names.append("Idempotent-Replayed")
+        yield "Idempotent-Replayed"
+
+
+def _response(route: Route, status: int, answer: type[BaseModel] | str, schemas: _Schemas) -> dict[str, Any]:
     described = answer if isinstance(answer, str) else HTTPStatus(status).phrase
-    response: dict[str, Any] = {"description": described, "headers": header_refs(names)}
+    response: dict[str, Any] = {"description": described, "headers": header_refs(_header_names(route, status))}
     media: dict[str, Any] = {}
     if not isinstance(answer, str):
         media["schema"] = schemas.ref(answer, "serialization")

@@ -72,6 +72,10 @@ HEADERS: Final[Mapping[str, Any]] = {
         "description": "Where the key belongs.",
         "schema": {"type": "string", "examples": ["Bearer", PARTNER_KEY_CHALLENGE]},
     },
+    "Link": {
+        "description": "Where the next page is (RFC 8288, `rel` next); absent at the end and in a whole answer.",
+        "schema": {"type": "string", "examples": ['</api/v1/coupons?limit=2&cursor=WyIwMTk>; rel="next"']},
+    },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
     "RateLimit": {
         "description": "What is left of the window, and the seconds until it opens again.",

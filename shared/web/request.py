@@ -1,7 +1,6 @@
 """The request as a handler sees it: who asks, the parsed body and query, and what idempotency needs."""
 
 import hashlib
-import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,7 @@ class Operator:
 
 
 OPERATOR: Final = Operator()
-# Names, addresses and their ports; what URLs are built with lets much more pass, and fails over some of it later.
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+PUBLIC_URL: Final = web.AppKey("public_url", str)
 Principal = Credential | Operator
 
 
@@ -112,16 +110,15 @@ class Request:
 
     @property
     def url(self) -> URL:
-        """The address that was asked, to lead to its neighbours; raises the 400 where the Host header holds no host."""
-        try:
-            if _HOST.fullmatch(self.http.host):
-                url = self.http.url
-                # Read to its end only now, and an address can have a host of its own.
-                str(url)
-                return url
-        except ValueError:
-            pass
-        raise HTTPProblem(400, "invalid_host", "The Host header must name a host.")
+        """The path and query that were asked, to lead to its neighbours by `link`."""
+        return self.http.rel_url
+
+    def link(self, url: URL) -> str:
+        """Return an address as an answer writes it: under the configured public URL, or else relative.
+
+        Never by the Host header or by what proxies say of it: those may be forged, and lose the https before a proxy.
+        """
+        return f"{self.http.app.get(PUBLIC_URL, '')}{url}"
 
     def path(self, name: str) -> str:
         """Return a path parameter as text."""

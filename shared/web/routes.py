@@ -25,7 +25,7 @@ class Route:
     `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers. `versioned`
     documents `ETag` and, where state changes under a path that names one thing, `If-Match` with its 412.
     `is_open_to_browsers` lets pages of any origin call it. `is_traced` documents `traceparent`, for routes from which
-    events come that carry it on; read it is on every route.
+    events come that carry it on; read it is on every route. `is_linked` documents `Link`, where the next page is.
     `examples` maps a status, or "request", to an example body.
     """
 
@@ -50,6 +50,7 @@ class Route:
     versioned: bool = False
     is_open_to_browsers: bool = False
     is_traced: bool = False
+    is_linked: bool = False
     description: str = ""
     path_descriptions: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[int | Literal["request"], Any] = field(default_factory=dict)

@@ -1,8 +1,9 @@
-"""The bases of the query API's models: members in camel case; and a list as a bare array, its next page in `Link`."""
+"""The bases of the query API's models: members in camel case; and lists as bare arrays, whole or by pages."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from aiohttp import hdrs, web
 from pydantic import ConfigDict, Field
@@ -19,6 +20,8 @@ from shared.web import (
     encode_cursor,
     json_response,
 )
+
+MOST: Final = 250
 
 
 class CamelRequest(RequestModel):
@@ -38,7 +41,9 @@ class CamelPage(QueryModel):
 
     model_config = ConfigDict(alias_generator=to_camel)
 
-    limit: QueryInt = Field(250, ge=1, le=250, description="How many items to return at most.")
+    limit: QueryInt | None = Field(
+        None, ge=1, le=MOST, description="How many items to return at most, the next ones behind `Link`; all if absent."
+    )
     cursor: str | None = Field(None, description="From the `Link` header of the page before.")
 
     @property
@@ -46,14 +51,43 @@ class CamelPage(QueryModel):
         """The id of the last item before the page; raises the 422."""
         return None if self.cursor is None else decode_cursor(self.cursor, uuid.UUID)[0]
 
+    @property
+    def is_page(self) -> bool:
+        """Whether a part of the list is asked for, not the whole."""
+        return self.limit is not None or self.cursor is not None
 
-def array(request: Request, items: Sequence[ResponseModel], next_after: uuid.UUID | None) -> web.Response:
-    """Answer with a bare array; where there is more, the `Link` header leads to the next page."""
-    headers: dict[str, str] = {}
-    if next_after is not None:
-        following = request.url.update_query(cursor=encode_cursor(next_after))
-        headers[hdrs.LINK] = f'<{following}>; rel="next"'
-    return json_response([item.model_dump(mode="json", by_alias=True) for item in items], headers=headers)
+
+# Reads the items after an id, at most so many, and the id to go on after; None at the end.
+Read = Callable[[uuid.UUID | None, int], Awaitable[tuple[Sequence[ResponseModel], uuid.UUID | None]]]
+
+
+async def array(request: Request, asked: CamelPage, read: Read) -> web.StreamResponse:
+    """Answer with a bare array: the whole, or with `limit` a page whose `Link` header leads to the next one.
+
+    The whole is sent as it is read, page by page, so that it takes no memory to speak of and no connection waits for
+    the client. What is made meanwhile is not in it.
+    """
+    items, following = await read(asked.last_id, asked.limit or MOST)
+    if following is None or asked.is_page:
+        headers: dict[str, str] = {}
+        if following is not None:
+            url = request.link(request.url.update_query(cursor=encode_cursor(following)))
+            headers[hdrs.LINK] = f'<{url}>; rel="next"'
+        return json_response([item.model_dump(mode="json", by_alias=True) for item in items], headers=headers)
+    stream = await request.start_stream("application/json")
+    if request.http.method == hdrs.METH_HEAD:
+        return stream
+    joint = b"["
+    while True:
+        if items:
+            await stream.write(joint + b",".join(item.model_dump_json(by_alias=True).encode() for item in items))
+            joint = b","
+        if following is None:
+            break
+        items, following = await read(following, MOST)
+    await stream.write(b"]" if joint == b"," else b"[]")
+    await stream.write_eof()
+    return stream
 
 
 def time_text(moment: datetime | None) -> str | None:

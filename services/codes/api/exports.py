@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from pydantic import Field
 
 from services.codes.api.exchange import use_cases
-from services.codes.api.fields import QueryBool, is_true
+from services.codes.api.fields import QueryBool, QueryEmail, is_true
 from services.codes.domain.code_files import (
     ALL_COLUMNS,
     FileFormat,
@@ -57,7 +57,7 @@ class ExportQuery(FileQuery):
     code: Text | None = Field(None, description="In any spelling.")
     coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
     partner_id: Text | None = None
-    partner_email: Text | None = None
+    partner_email: QueryEmail | None = None
     external_id: Text | None = None
     customer_id: Text | None = None
     batch_id: Text | None = Field(None, description="The job that made them.")

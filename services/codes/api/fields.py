@@ -15,7 +15,7 @@ from services.codes.domain.programs import (
     checked_webhook_attributes,
 )
 from shared.currencies import checked_currency
-from shared.web import Int, LongText, Number, Text
+from shared.web import Int, LongText, Number, QueryAddress, Text
 
 # Read once, at import: a look into the time zone files would block the loop. Two names mean no place, and four are to
 # the database abbreviations that know no summer time.
@@ -62,6 +62,7 @@ def _scalar(value: Any) -> Any:
 Name = Annotated[Text, AfterValidator(_not_blank)]
 ShortName = Annotated[Text, StringConstraints(max_length=100), AfterValidator(_not_blank)]
 Email = Annotated[Text, AfterValidator(checked_email)]
+QueryEmail = Annotated[QueryAddress, AfterValidator(checked_email)]
 Prefix = Annotated[Text, AfterValidator(checked_prefix)]
 Currency = Annotated[Text, AfterValidator(checked_currency)]
 Timezone = Annotated[Text, AfterValidator(_timezone)]

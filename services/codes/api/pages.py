@@ -51,7 +51,7 @@ class NumberedQuery(QueryModel):
 
 
 class NumberedLinks(ResponseModel):
-    """Addresses of other pages."""
+    """Addresses of other pages, relative unless the service has a public URL."""
 
     first: str
     last: None
@@ -81,15 +81,15 @@ def numbered_page(
     body: dict[str, Any] = {
         "data": [item.model_dump(mode="json", by_alias=True) for item in items],
         "links": {
-            "first": str(url.without_query_params("cursor").update_query(page=1)),
+            "first": request.link(url.without_query_params("cursor").update_query(page=1)),
             "last": None,
-            "prev": str(url.update_query(page=number - 1)) if number and number > 1 else None,
+            "prev": request.link(url.update_query(page=number - 1)) if number and number > 1 else None,
             "next": None,
         },
         "meta": {
             "current_page": number,
             "from": query.offset + 1 if number and items else None,
-            "path": str(url.with_query(None)),
+            "path": request.link(url.with_query(None)),
             "per_page": query.limit,
             "to": query.offset + len(items) if number and items else None,
             "next_cursor": cursor,
@@ -102,5 +102,5 @@ def numbered_page(
             if number is not None and in_reach
             else url.without_query_params("page").update_query(cursor=cursor)
         )
-        body["links"]["next"] = str(following)
+        body["links"]["next"] = request.link(following)
     return json_response(body)

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.exchange import actor, once, use_cases
-from services.codes.api.fields import Email, Metadata, Name, Prefix, Remaining
+from services.codes.api.fields import Email, Metadata, Name, Prefix, QueryEmail, Remaining
 from services.codes.api.quota import QuotaData, quota_data
 from services.codes.domain.coupons import merged
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
@@ -64,7 +64,7 @@ class PartnerQuery(PageQuery):
     """Which partners to list."""
 
     status: Literal["pending", "active", "suspended"] | None = None
-    email: str | None = None
+    email: QueryEmail | None = None
 
 
 class PartnerData(ResponseModel):

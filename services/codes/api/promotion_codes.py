@@ -15,7 +15,7 @@ from services.codes.api.coupon_answers import (
     promotion_code_data,
 )
 from services.codes.api.exchange import actor, naming, once, use_cases
-from services.codes.api.fields import QueryBool, UUIDCode, is_true
+from services.codes.api.fields import QueryBool, QueryEmail, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import (
     CODE_WORDS,
@@ -43,7 +43,7 @@ class CodesQuery(NumberedQuery):
     code: Text | None = Field(None, description="In any spelling.")
     coupon_id: Text | None = Field(None, description="The coupon's id or `uuid_code`.")
     partner_id: Text | None = None
-    partner_email: Text | None = None
+    partner_email: QueryEmail | None = None
     external_id: Text | None = None
     customer_id: Text | None = None
     active: QueryBool | None = Field(

@@ -1,5 +1,6 @@
 """`/api/v1/promotional-codes`: codes queried by whom and what they belong to, in camel case."""
 
+import uuid
 from typing import Final
 
 from aiohttp import web
@@ -7,6 +8,7 @@ from pydantic import Field
 
 from services.codes.api.camel import CamelPage, CamelResponse, array
 from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.fields import QueryEmail
 from services.codes.api.query_answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query_fields import (
     QUERY_WORDS,
@@ -31,7 +33,9 @@ class PromotionalCodesQuery(CamelPage):
     external_id: Text | None = Field(None, description="One code, by its external id.")
     coupon_id: Text | None = Field(None, description="The codes of a coupon, by its id or `uuid_code`.")
     affiliate_id: Text | None = Field(None, description="The codes of an affiliate.")
-    affiliate_email: Text | None = Field(None, description="The codes of an affiliate, by e-mail.")
+    affiliate_email: QueryEmail | None = Field(
+        None, description="The codes of an affiliate, by e-mail; a `+` in it is a plus, escaped or not."
+    )
 
     @property
     def is_for_one(self) -> bool:
@@ -60,7 +64,6 @@ def _answer(shown: ShownCode, status: int = 200) -> web.Response:
 async def query(request: Request) -> web.StreamResponse:
     """Return one code, or those that fit."""
     asked = request.query(PromotionalCodesQuery)
-    last_id = asked.last_id
     code_id = None if asked.id is None else id_in(asked.id)
     affiliate_id = None if asked.affiliate_id is None else id_in(asked.affiliate_id)
     wanted = CodeFilter(
@@ -72,17 +75,21 @@ async def query(request: Request) -> web.StreamResponse:
         partner_email=asked.affiliate_email,
     )
     # What is no id names nothing.
-    if (asked.id is None) != (code_id is None) or (asked.affiliate_id is None) != (affiliate_id is None):
-        if asked.is_for_one:
-            raise not_found()
-        return array(request, [], None)
-    page = await use_cases(request).read_promotion_codes(request.program_id, wanted, last_id, 0, asked.limit)
-    if not asked.is_for_one:
+    is_nothing = (asked.id is None) != (code_id is None) or (asked.affiliate_id is None) != (affiliate_id is None)
+
+    async def read(after: uuid.UUID | None, limit: int) -> tuple[list[PromotionalCode], uuid.UUID | None]:
+        if is_nothing:
+            return [], None
+        page = await use_cases(request).read_promotion_codes(request.program_id, wanted, after, 0, limit)
         now = utc_now()
-        return array(request, [promotional_code(code, now) for code in page.codes], page.next_after)
-    if not page.codes:
+        return [promotional_code(code, now) for code in page.codes], page.next_after
+
+    if not asked.is_for_one:
+        return await array(request, asked, read)
+    codes, _ = await read(asked.last_id, 1)
+    if not codes:
         raise not_found()
-    return _answer(page.codes[0])
+    return json_response(codes[0])
 
 
 async def create(request: Request) -> web.StreamResponse:
@@ -128,13 +135,14 @@ ROUTES: Final = (
         path="/api/v1/promotional-codes",
         handler=query,
         summary="Query promotional codes",
-        description="One object when `id`, `code` or `externalId` is given, 404 if there is none; else an array, "
-        "newest first, and while there is more a `Link` header to the next page.",
+        description="One object when `id`, `code` or `externalId` is given, 404 if there is none; else the whole "
+        "array, newest first. With `limit` it is a page, and where there is more a `Link` header leads to the next.",
         tag="promotional codes",
         security="bearer",
         scope="manage",
         family="query",
         query=PromotionalCodesQuery,
+        is_linked=True,
         responses={200: PromotionalCodes, 404: "No such code"},
     ),
     Route(

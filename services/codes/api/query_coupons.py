@@ -1,5 +1,6 @@
 """`/api/v1/coupons`: coupons as the query API knows them, in camel case."""
 
+import uuid
 from typing import Final
 
 from aiohttp import web
@@ -51,13 +52,16 @@ def _answer(shown: ShownCoupon, status: int = 200) -> web.Response:
 async def query(request: Request) -> web.StreamResponse:
     """Return one coupon, or those that fit."""
     asked = request.query(CouponsQuery)
-    last_id = asked.last_id
     if asked.id is not None or asked.external_id is not None:
         return _answer(await _one(request, asked))
     wanted = CouponFilter(name=asked.name)
-    page = await use_cases(request).read_coupons(request.program_id, wanted, last_id, 0, asked.limit)
-    now = utc_now()
-    return array(request, [query_coupon(coupon, now) for coupon in page.items], page.next_after)
+
+    async def read(after: uuid.UUID | None, limit: int) -> tuple[list[QueryCoupon], uuid.UUID | None]:
+        page = await use_cases(request).read_coupons(request.program_id, wanted, after, 0, limit)
+        now = utc_now()
+        return [query_coupon(coupon, now) for coupon in page.items], page.next_after
+
+    return await array(request, asked, read)
 
 
 async def _one(request: Request, asked: CouponsQuery) -> ShownCoupon:
@@ -117,13 +121,14 @@ ROUTES: Final = (
         path="/api/v1/coupons",
         handler=query,
         summary="Query coupons",
-        description="One object when `id` or `externalId` is given, 404 if there is none; else an array, newest first, "
-        "and while there is more a `Link` header to the next page.",
+        description="One object when `id` or `externalId` is given, 404 if there is none; else the whole array, newest "
+        "first. With `limit` it is a page, and while there is more a `Link` header leads to the next one.",
         tag="query coupons",
         security="bearer",
         scope="manage",
         family="query",
         query=CouponsQuery,
+        is_linked=True,
         responses={200: QueryCoupons, 404: "No such coupon"},
     ),
     Route(

@@ -69,7 +69,7 @@ class CodeStructure(CamelRequest):
     last_name: bool = False
     email: bool = Field(False, description="What stands before the @.")
     coupon_name: bool = False
-    discount_amount: bool = False
+    discount_amount: bool = Field(False, description="With a P for the point: 12P5 for 12.5.")
     random_chars: bool = Field(False, description="Without them a code that is taken gets a number behind it.")
 
 
@@ -290,8 +290,11 @@ def _parts(structure: CodeStructure, coupon: Coupon, partner: Partner | None) ->
 
 def _amount_part(coupon: Coupon) -> str:
     if coupon.percent_hundredths is not None:
-        return code_word(str(percent(coupon.percent_hundredths)))
-    return code_word(str(major_units(coupon.amount_minor or 0, coupon.currency or "")))
+        amount = percent(coupon.percent_hundredths)
+    else:
+        amount = major_units(coupon.amount_minor or 0, coupon.currency or "")
+    # A code has no point, and without one 12.5 would promise 125.
+    return str(amount).replace(".", "P")
 
 
 def _discount(

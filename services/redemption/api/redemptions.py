@@ -38,6 +38,7 @@ from shared.web import (
     Instant,
     Page,
     PageQuery,
+    QueryAddress,
     Request,
     RequestModel,
     ResponseModel,
@@ -116,7 +117,7 @@ class RedemptionQuery(PageQuery):
     coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
     partner_id: uuid.UUID | None = None
     customer_id: Text | None = Field(None, description="Purchases of the customer with this id.")
-    customer_email: Text | None = Field(
+    customer_email: QueryAddress | None = Field(
         None, description="Purchases of which only the customer's e-mail address is known, in whatever spelling."
     )
     order_ref: Text | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from services.codes.api.use_cases import UseCases
 from services.codes.app import build_app, build_runner, build_use_cases
@@ -84,7 +85,7 @@ class Service:
     async def send(
         self,
         method: str,
-        path: str,
+        path: str | URL,
         key: str | None = OPERATOR_TOKEN,
         json: Any = None,
         *,
@@ -92,7 +93,7 @@ class Service:
     ) -> Reply:
         headers = {}
         if key is not None:
-            is_partner_api = path.startswith("/api/partners")
+            is_partner_api = str(path).startswith("/api/partners")
             headers = {"X-Partner-Key": key} if is_partner_api else {"Authorization": f"Bearer {key}"}
         if idempotency is not None:
             headers["Idempotency-Key"] = idempotency
