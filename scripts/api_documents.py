@@ -29,7 +29,7 @@ def _document(service: str) -> str:
         version="1",
         webhooks=getattr(declared, "WEBHOOKS", None),
     )
-    return json.dumps(json.loads(app[DOCUMENT]), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json.loads(app[DOCUMENT].json), indent=2, ensure_ascii=False) + "\n"
 
 
 async def _nobody(_key: str) -> Credential | None:

@@ -1,6 +1,8 @@
 """Builds a service's web application from its routes: checks around each, refusals for the rest, the infrastructure."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -10,7 +12,7 @@ from shared.web.authentication import Authenticate, Gate
 from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, NAME, READINESS, LoopLag, Readiness, Ready
-from shared.web.openapi import Webhooks, build_document
+from shared.web.openapi import Document, Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import PUBLIC_URL, Request
 from shared.web.routes import Handler, Route
@@ -18,7 +20,7 @@ from shared.web.server import UNREAD, UNROUTED, Serve, let_body_come
 
 BODY_LIMIT: Final = 64 * 1024
 ROUTES: Final = web.AppKey("routes", tuple[Route, ...])
-DOCUMENT: Final = web.AppKey("document", bytes)
+DOCUMENT: Final = web.AppKey("document", Document)
 
 # Protocol limits. No body is ever unpacked (no bombs), and a handler outlives its client (no half-done work).
 _PROTOCOL: Final = {
@@ -49,7 +51,7 @@ def build_application(
     translate: Translate | None = None,
     body_limit: int = BODY_LIMIT,
     description: str = "",
-    webhooks: Webhooks | None = None,
+    webhooks: Callable[[], Webhooks] | None = None,
     public_url: str = "",
 ) -> web.Application:
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
@@ -64,13 +66,16 @@ def build_application(
     app[LOOP_LAG] = LoopLag()
     app.cleanup_ctx.append(health.watch_loop)
     app[ROUTES] = (*routes, *_INFRASTRUCTURE)
-    app[DOCUMENT] = build_document(
-        service,
-        [route for route in app[ROUTES] if not route.path.startswith(docs_page.PREFIX)],
-        title=title,
-        version=version,
-        description=description,
-        webhooks=webhooks,
+    app[DOCUMENT] = Document(
+        partial(
+            build_document,
+            service,
+            [route for route in app[ROUTES] if not route.path.startswith(docs_page.PREFIX)],
+            title=title,
+            version=version,
+            description=description,
+            webhooks=webhooks,
+        )
     )
     for route in routes:
         gate = None if route.security == "none" else Gate(route, authenticate, operator_token)
@@ -98,7 +103,8 @@ def _add_route(app: web.Application, method: str, path: str, serve: Serve) -> No
 
 async def _openapi(request: Request) -> web.StreamResponse:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-cache"}
-    return web.Response(body=request.dependency(DOCUMENT), headers=headers)
+    document = request.dependency(DOCUMENT)
+    return web.Response(body=await asyncio.to_thread(lambda: document.json), headers=headers)
 
 
 def _infrastructure_route(path: str, handler: Handler, summary: str) -> Route:

@@ -1,8 +1,9 @@
 """The OpenAPI 3.1 document of a service, written from its routes, so that it cannot say anything else than they do."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -51,6 +52,18 @@ class Webhooks:
     schemas: Schemas
 
 
+class Document:
+    """A document that is built when it is first read: building it takes longer than starting the rest of a service."""
+
+    def __init__(self, build: Callable[[], bytes]) -> None:
+        self._build = build
+
+    @cached_property
+    def json(self) -> bytes:
+        """The document as JSON."""
+        return self._build()
+
+
 def build_document(
     service: str,
     routes: Sequence[Route],
@@ -58,7 +71,7 @@ def build_document(
     title: str,
     version: str,
     description: str = "",
-    webhooks: Webhooks | None = None,
+    webhooks: Callable[[], Webhooks] | None = None,
 ) -> bytes:
     """Return the document as JSON."""
     schemas = _Schemas(routes)
@@ -69,7 +82,8 @@ def build_document(
     info = {"title": title, "version": version}
     if description:
         info["description"] = description
-    sent: dict[str, Any] = {} if webhooks is None else {"webhooks": webhooks.items}
+    described = None if webhooks is None else webhooks()
+    sent: dict[str, Any] = {} if described is None else {"webhooks": described.items}
     return orjson.dumps(
         {
             "openapi": "3.1.0",
@@ -78,7 +92,7 @@ def build_document(
             "paths": paths,
             **sent,
             "components": {
-                "schemas": {**schemas.components, **ERROR_SCHEMAS, **({} if webhooks is None else webhooks.schemas)},
+                "schemas": {**schemas.components, **ERROR_SCHEMAS, **({} if described is None else described.schemas)},
                 "securitySchemes": SECURITY_SCHEMES,
                 "headers": HEADERS,
             },

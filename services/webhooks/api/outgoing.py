@@ -43,7 +43,8 @@ _RESPONSES: Final = {
 }
 
 
-def _webhooks() -> Webhooks:
+def webhooks() -> Webhooks:
+    """Describe every type of event."""
     refs, document = models_json_schema(
         [(model, "serialization") for model in MODELS.values()], ref_template="#/components/schemas/{model}"
     )
@@ -126,6 +127,3 @@ def _cloudevent(data: Mapping[str, Any]) -> dict[str, Any]:
         "properties": dict.fromkeys([*members[:-1], "traceparent"], _TEXT)
         | {"time": _TIME, "sequence": _SORTABLE_NUMBER, "data": data},
     }
-
-
-WEBHOOKS: Final = _webhooks()

@@ -30,4 +30,4 @@ ROUTES: Final = (
     *meta.ROUTES,
     *operator_routes("webhooks"),
 )
-WEBHOOKS: Final = outgoing.WEBHOOKS
+WEBHOOKS: Final = outgoing.webhooks

@@ -15,7 +15,7 @@ _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 def check_document(app: web.Application) -> dict[str, Any]:
     """Fail where the document is not valid OpenAPI, or says more or less than the router; return the document."""
-    document: dict[str, Any] = orjson.loads(app[DOCUMENT])
+    document: dict[str, Any] = orjson.loads(app[DOCUMENT].json)
     validate(document)
     assert served_operations(app) == documented_operations(document)
     for route in app[ROUTES]:
