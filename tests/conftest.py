@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -16,6 +17,18 @@ from tests.running import empty_broker
 from tests.servers import RUN_VARIABLE, RunningServers, close_run, leased_vhost, open_run, running_servers
 
 _SYSTEM = "tests/system/"
+# Files of a few long tests that share nothing: each test goes to whichever worker is free.
+_APART = frozenset(
+    {
+        "tests/contracts/test_hostile_messages.py",
+        "tests/contracts/test_hostile_requests.py",
+        "tests/contracts/test_http_apis.py",
+        "tests/services/test_database_refuses.py",
+        "tests/services/test_password_rotation.py",
+    }
+)
+# What takes longest, first.
+_LONG = (_SYSTEM, *sorted(_APART), "tests/mintwire/stack/", "tests/shared/broker/", "tests/mintwire/cli/")
 NewDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 
@@ -23,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Open the run in the controller; the workers of xdist inherit it by the environment."""
     if not hasattr(config, "workerinput"):
         os.environ[RUN_VARIABLE] = str(open_run())
+        # The run's own server speaks no TLS, and to ask it each time costs as much as the rest of a connection.
+        if "TEST_DATABASE_URL" not in os.environ:
+            os.environ.setdefault("PGSSLMODE", "disable")
         # An ended run must stop its servers too; the default would end this process at once.
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
@@ -40,13 +56,31 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _SYSTEM if nodeid.startswith(_SYSTEM) else nodeid.partition("::")[0]
+        if nodeid.startswith(_SYSTEM):
+            return _SYSTEM
+        file = nodeid.partition("::")[0]
+        return nodeid if file in _APART else file
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     """Spread files, not single tests, over the workers: costly fixtures have the scope of a file."""
+    # They are in order already.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with what takes longest, so that at the end no worker is left alone with it; then the largest files."""
+    sizes = Counter(item.nodeid.partition("::")[0] for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        file = item.nodeid.partition("::")[0]
+        found = (number for number, start in enumerate(_LONG) if file.startswith(start))
+        return next(found, len(_LONG)), -sizes[file]
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
