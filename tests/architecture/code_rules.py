@@ -97,12 +97,17 @@ def broad_excepts(files: Iterable[PythonFile]) -> Iterator[Fault]:
         if file.path in PROCESS_EDGES:
             continue
         for node in ast.walk(file.tree):
-            if file.allows("broad-except", node):
-                continue
-            if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and not _raises_again(node):
-                yield file.fault(node, "catch narrowly; broad clauses belong to the edges of the process")
-            if isinstance(node, ast.Call) and _is_broad_suppress(node):
-                yield file.fault(node, "suppress narrowly; this swallows everything")
+            what = _swallowed_by(node)
+            if what and not file.allows("broad-except", node):
+                yield file.fault(node, what)
+
+
+def _swallowed_by(node: ast.AST) -> str:
+    if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and not _raises_again(node):
+        return "catch narrowly; broad clauses belong to the edges of the process"
+    if isinstance(node, ast.Call) and _is_broad_suppress(node):
+        return "suppress narrowly; this swallows everything"
+    return ""
 
 
 def _is_broad(caught: ast.expr | None) -> bool:

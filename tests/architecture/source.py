@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ class PythonFile:
     text: str
     tree: ast.Module
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         return self.text.splitlines()
 
@@ -67,7 +67,12 @@ def parsed(path: str, text: str) -> PythonFile:
 def python_files(*folders: str) -> tuple[PythonFile, ...]:
     """Return every Python file under the given top-level folders."""
     found = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return tuple(parsed(str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in found)
+    return tuple(_read(path) for path in found)
+
+
+@cache
+def _read(path: Path) -> PythonFile:
+    return parsed(str(path.relative_to(ROOT)), path.read_text("utf-8"))
 
 
 @cache
