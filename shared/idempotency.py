@@ -10,12 +10,9 @@ import hashlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-# Refusals that say nothing about the effect: a corrected or later request must be judged anew.
-_NOT_KEPT: Final = frozenset({401, 422, 429})
 
 
 class IdempotencyInProgress(Exception):
@@ -55,24 +52,26 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_replayed: bool = False
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether a repeat of the request gets this answer again."""
-        return self.status < 500 and self.status not in _NOT_KEPT
-
 
 @dataclass(frozen=True, slots=True)
 class Once(Generic[T]):
     """How one request is answered. `request` is None without an Idempotency-Key.
 
-    `render` writes the result; `refuse` writes a refusal, or returns None for an exception that is none. Both run
-    inside the transaction, so that what is kept and what happened are one. With `has_secret` the answer is kept sealed.
+    `render` writes the result inside the transaction, so that what is kept and what happened are one. With `has_secret`
+    the answer is kept sealed.
+
+    A refusal that did nothing is not kept: its reason may pass, and the same key is then judged again. `acted` says of
+    a result that is rendered as a refusal whether something was done all the same.
     """
 
     request: IdempotentRequest | None
     render: Callable[[T], Answer]
-    refuse: Callable[[Exception], Answer | None]
     has_secret: bool = False
+    acted: Callable[[T], bool] | None = None
+
+    def keeps(self, result: T, answer: Answer) -> bool:
+        """Whether a repeat of the request gets this answer again."""
+        return answer.status < 400 or (self.acted is not None and self.acted(result))
 
 
 def identity(owner_id: uuid.UUID, route: str, key: str) -> bytes:

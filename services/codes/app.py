@@ -11,7 +11,6 @@ from services.codes.api.routes import ROUTES
 from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.config import CodesSettings
 from services.codes.consumers import RedemptionsHandler
-from services.codes.domain.errors import CodesError
 from services.codes.domain.jobs import JobKind
 from services.codes.integrations.redemption import RedemptionClient
 from services.codes.usecases import remove_old
@@ -170,7 +169,7 @@ def build_use_cases(
     redemption: RedemptionClient,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
-    answer_once = AnswerOnce(database, clock, seal, CodesError)
+    answer_once = AnswerOnce(database, clock, seal)
     generate_code = GenerateCode(minting, clock, hand_over)
     return UseCases(
         create_program=CreateProgram(answer_once, new_id),

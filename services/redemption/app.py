@@ -12,7 +12,6 @@ from services.redemption.api.errors import translate
 from services.redemption.api.use_cases import USE_CASES, UseCases
 from services.redemption.config import RedemptionSettings
 from services.redemption.consumers import CheckoutConsumer
-from services.redemption.domain.errors import RedemptionError
 from services.redemption.usecases import remove_old
 from services.redemption.usecases.decide_requests import DecideRequests
 from services.redemption.usecases.read_redemptions import ReadRedemptions
@@ -107,7 +106,7 @@ def build_use_cases(
     trusted_proxies: int = 0,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
-    answer_once = AnswerOnce(database, clock, None, RedemptionError)
+    answer_once = AnswerOnce(database, clock, None)
     validate_codes = ValidateCodes(database, clock)
     return UseCases(
         clock=clock,

@@ -16,7 +16,6 @@ from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.dispatcher.works import Works
 from services.webhooks.dispatcher.writer import ResultWriter
-from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.client import Sender
 from services.webhooks.sender.names import Lookup, NameService, look_up
@@ -108,7 +107,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         consumer = BatchConsumer(
             amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now, on_full=overflow.make_room
         )
-        answer_once = AnswerOnce(database, utc_now, seal, WebhookError)
+        answer_once = AnswerOnce(database, utc_now, seal)
         worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog, relay.hand_over)
         hub = ListenerHub(database, utc_now)
         kept = Retention(

@@ -61,20 +61,18 @@ UPDATE idempotency_keys SET body = $5 WHERE owner_id = $1 AND route = $2 AND key
 class AnswerOnce:
     """Runs work in a transaction of its own and keeps the answer beside its effect.
 
-    `refusal` is the base of the service's own errors; nothing else is ever kept as an answer. A service whose answers
-    have no secrets needs no `seal`.
+    A service whose answers have no secrets needs no `seal`.
     """
 
     database: Database
     clock: Clock
     seal: Seal | None
-    refusal: type[Exception]
 
     async def __call__(self, once: Once[T], work: Work[T]) -> Answer:
         """Return the answer of this request or the kept one of its twin.
 
-        Raises what `work` raises where that is not kept, IdempotencyInProgress, IdempotencyKeyReused, AnswerUnreadable
-        where the kept one cannot be opened, TransientFault.
+        Raises what `work` raises, with nothing done or kept; IdempotencyInProgress, IdempotencyKeyReused,
+        AnswerUnreadable where the kept one cannot be opened, TransientFault.
         """
         now = self.clock()
         async with self.database.transaction() as connection:
@@ -83,8 +81,9 @@ class AnswerOnce:
             kept = await self._claim(connection, once.request, now)
             if kept is not None:
                 return kept
-            answer = await self._attempt(connection, once, work, now)
-            if answer.is_kept:
+            result = await work(connection, now)
+            answer = once.render(result)
+            if once.keeps(result, answer):
                 await self._save(connection, once.request, answer, now, is_sealed=once.has_secret)
             return answer
 
@@ -105,17 +104,6 @@ class AnswerOnce:
             return self._sealed().open(sealed, answer_place(request.owner_id, request.route, request.key))
         except SealBroken:
             raise AnswerUnreadable from None
-
-    async def _attempt(self, connection: Connection, once: Once[T], work: Work[T], now: datetime) -> Answer:
-        """Do the work behind a savepoint: a refusal undoes what it began and is itself kept."""
-        try:
-            async with connection.transaction():
-                return once.render(await work(connection, now))
-        except self.refusal as refusal:
-            answer = once.refuse(refusal)
-            if answer is None or not answer.is_kept:
-                raise
-            return answer
 
     async def _save(
         self, connection: Connection, request: IdempotentRequest, answer: Answer, now: datetime, *, is_sealed: bool

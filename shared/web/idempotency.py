@@ -7,7 +7,7 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 
 from shared.idempotency import Answer, IdempotentRequest, Once
-from shared.web.problems import PROBLEM_JSON, HTTPProblem
+from shared.web.problems import PROBLEM_JSON
 from shared.web.request import Request
 from shared.web.responses import replayed_response
 
@@ -18,17 +18,12 @@ def answered_once(
     request: Request,
     owner_id: uuid.UUID,
     render: Callable[[T], web.Response],
-    translate: Callable[[Exception], HTTPProblem | None],
     *,
-    has_secret: bool,
+    has_secret: bool = False,
+    acted: Callable[[T], bool] | None = None,
 ) -> Once[T]:
     """Return how this request is answered, and under which key of the owner, if any, the answer is kept."""
-
-    def refuse(error: Exception) -> Answer | None:
-        problem = translate(error)
-        return None if problem is None else _answer(request.render(problem))
-
-    return Once(_idempotent(request, owner_id), lambda result: _answer(render(result)), refuse, has_secret)
+    return Once(_idempotent(request, owner_id), lambda result: _answer(render(result)), has_secret, acted)
 
 
 def respond(request: Request, answer: Answer) -> web.Response:

@@ -105,7 +105,10 @@ IDEMPOTENCY_PARAMETER: Final[Mapping[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Makes a repeat of this request harmless: the first answer is given again.",
+    "description": (
+        "Makes a repeat of this request harmless: the first answer is given again. A refusal that did nothing is not "
+        "kept: once its reason has passed, the same key succeeds."
+    ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 TRACEPARENT_PARAMETER: Final[Mapping[str, Any]] = {

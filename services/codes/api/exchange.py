@@ -42,7 +42,7 @@ def once(request: Request, render: Callable[[T], web.Response], *, has_secret: b
         owner_id = _OPERATOR_ID
     else:
         owner_id = principal.key_id if has_secret else principal.partner_id or principal.program_id
-    return answered_once(request, owner_id, render, translate, has_secret=has_secret)
+    return answered_once(request, owner_id, render, has_secret=has_secret)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from services.redemption.api.errors import translate
 from services.redemption.api.use_cases import USE_CASES, UseCases
 from shared.idempotency import Once
 from shared.web import Request, answered_once, invalid_field
@@ -18,9 +17,9 @@ def use_cases(request: Request) -> UseCases:
     return request.dependency(USE_CASES)
 
 
-def once(request: Request, render: Callable[[T], web.Response]) -> Once[T]:
+def once(request: Request, render: Callable[[T], web.Response], *, acted: Callable[[T], bool] | None = None) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept."""
-    return answered_once(request, request.program_id, render, translate, has_secret=False)
+    return answered_once(request, request.program_id, render, acted=acted)
 
 
 def order_ref(request: Request) -> str:

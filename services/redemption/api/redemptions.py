@@ -146,7 +146,9 @@ async def redeem(request: Request) -> web.StreamResponse:
         claimed_at=body.occurred_at,
         clock=OWN_CLOCK if body.occurred_at is None else f"{OWN_CLOCK}#{request.program_id}",
     )
-    made: Once[Outcome] = once(request, _rendering_redeemed(request, body))
+    made: Once[Outcome] = once(
+        request, _rendering_redeemed(request, body), acted=lambda outcome: isinstance(outcome, RedeemedLate)
+    )
     ask = CompletedCheckout(purchase, customer, order, keep_attributes(body.attributes), is_answered=True)
     return respond(request, await cases.decide(ask, made))
 

@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import hdrs, web
 
-from services.webhooks.api.errors import translate
 from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.retention import ShownSettings
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
@@ -107,4 +106,4 @@ def once(request: Request, render: Callable[[T], web.Response], *, has_secret: b
     """
     asking = owner(request)
     owner_id = request.credential.key_id if has_secret else asking.partner_id or asking.program_id
-    return answered_once(request, owner_id, render, translate, has_secret=has_secret)
+    return answered_once(request, owner_id, render, has_secret=has_secret)

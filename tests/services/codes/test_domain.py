@@ -20,7 +20,7 @@ from services.codes.domain.programs import (
 from services.codes.domain.quota import Quota, moved
 from services.codes.domain.usage import KnownUsage, Usage, added_by_coupon, newest, news
 from shared.currencies import checked_currency
-from shared.idempotency import Answer, IdempotentRequest
+from shared.idempotency import Answer, IdempotentRequest, Once
 
 NOON = datetime(2026, 3, 18, 12, tzinfo=UTC)
 
@@ -134,21 +134,19 @@ def test_requests_of_different_owners_routes_or_keys_are_different() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "is_kept"),
+    ("status", "acted", "is_kept"),
     [
-        (200, True),
-        (201, True),
-        (403, True),
-        (404, True),
-        (409, True),
-        (401, False),
-        (422, False),
-        (429, False),
-        (503, False),
+        (200, None, True),
+        (201, None, True),
+        (202, False, True),
+        *((status, acted, False) for status in (401, 403, 404, 409, 422, 429, 503) for acted in (None, False)),
+        (409, True, True),
     ],
 )
-def test_what_says_nothing_about_the_effect_is_not_kept(status: int, *, is_kept: bool) -> None:
-    assert Answer(status, b"").is_kept is is_kept
+def test_a_refusal_is_kept_only_if_something_was_done(status: int, *, acted: bool | None, is_kept: bool) -> None:
+    answer = Answer(status, b"")
+    once: Once[object] = Once(None, lambda _: answer, acted=None if acted is None else lambda _: acted)
+    assert once.keeps(object(), answer) is is_kept
 
 
 def _usage(number: int, count: int, version: int, minutes: int = 0, program: int = 1) -> Usage:

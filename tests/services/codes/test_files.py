@@ -355,7 +355,7 @@ class TestLargeImport:
 
         program_id, key_id = uuid.UUID(program.id), uuid.UUID(program.key_id)
         options = ImportOptions("csv", "fail", is_dry_run=False)
-        once: Once[Job] = Once(None, lambda _: Answer(202, b""), lambda _: None)
+        once: Once[Job] = Once(None, lambda _: Answer(202, b""))
         start = dataclasses.replace(real, answer_once=cast("Any", unheard))
         with pytest.raises(TransientFault):
             await start(

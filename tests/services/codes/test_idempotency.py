@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from shared.database import retention
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
+from tests.services.codes.test_coupons import SHORTEST
 
 KEPT = "SELECT route, status, body, is_encrypted FROM idempotency_keys ORDER BY route"
 ADVISORY_LOCKS = """
@@ -63,21 +64,42 @@ async def test_owners_and_routes_do_not_share_keys(service: Service, program: Ow
     assert (granted.status, "Idempotent-Replayed" in granted.headers) == (201, False)
 
 
-async def test_a_refusal_is_an_answer_too_and_leaves_nothing_behind(
+async def test_a_conflict_that_has_passed_does_not_stand_in_the_way(
     service: Service, program: Owner, partner: Owner
 ) -> None:
     path = f"/v1/partners/{partner.id}/quota"
     move = {"amount": -11, "kind": "adjustment"}
     refused = await service.send("POST", path, program.key, move, idempotency="a")
-    assert refused.status == 409
+    assert (refused.status, refused.body["code"]) == (409, "quota_would_be_negative")
     await service.move(partner.id, amount=5)
+    moved = await service.send("POST", path, program.key, move, idempotency="a")
+    assert (moved.status, "Idempotent-Replayed" in moved.headers) == (201, False)
     again = await service.send("POST", path, program.key, move, idempotency="a")
-    assert (again.status, again.raw) == (409, refused.raw)
-    assert again.headers["Content-Type"] == "application/problem+json"
-    taken = await service.send(
-        "POST", "/v1/partners", program.key, {"name": "X", "email": "dev@acme.example"}, idempotency="b"
-    )
-    assert (taken.status, taken.body["code"]) == (422, "email_taken")
+    assert (again.status, again.raw) == (201, moved.raw)
+
+
+async def test_a_string_that_has_become_free_is_taken_under_the_same_key(service: Service, program: Owner) -> None:
+    coupon = dict(SHORTEST, uuid_code="spring")
+    first = await service.send("POST", "/v1/coupons", program.key, coupon)
+    assert first.status == 201
+    refused = await service.send("POST", "/v1/coupons", program.key, coupon, idempotency="a")
+    assert (refused.status, refused.body["code"]) == (422, "uuid_code_taken")
+    assert (await service.send("DELETE", "/v1/coupons/spring", program.key)).status < 300
+    made = await service.send("POST", "/v1/coupons", program.key, coupon, idempotency="a")
+    assert (made.status, "Idempotent-Replayed" in made.headers) == (201, False)
+
+
+async def test_a_partner_that_is_approved_mints_under_the_key_that_was_refused(
+    service: Service, program: Owner
+) -> None:
+    pending = await service.partner(program, name="Pending")
+    await service.move(pending.id, amount=1)
+    path = f"/v1/partners/{pending.id}"
+    assert (await service.send("POST", f"{path}/suspend", program.key)).status == 200
+    refused = await service.generate(pending, idempotency="a")
+    assert (refused.status, refused.body["error_code"]) == (403, "partner_inactive")
+    assert (await service.send("POST", f"{path}/approve", program.key)).status == 200
+    assert (await service.generate(pending, idempotency="a")).status == 200
 
 
 async def test_what_says_nothing_about_the_effect_is_judged_anew(
@@ -112,17 +134,22 @@ async def test_a_repeated_mint_gets_the_same_code_and_is_charged_nothing(
     assert (await service.send("GET", "/api/partners/quota", partner.key)).body["minted"] == 2
 
 
-async def test_an_exhausted_quota_is_answered_the_same_again(service: Service, program: Owner) -> None:
+async def test_after_a_grant_the_key_that_met_an_exhausted_quota_mints(
+    service: Service, second: Service, program: Owner
+) -> None:
     empty = await service.partner(program, name="Empty")
-    refused = await service.generate(empty, idempotency="a")
+    for process in (service, second):
+        refused = await process.generate(empty, idempotency="a")
+        assert (refused.status, refused.body) == (
+            403,
+            {"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"},
+        )
+        assert "Idempotent-Replayed" not in refused.headers
     await service.move(empty.id, amount=1)
+    minted = await second.generate(empty, idempotency="a")
+    assert (minted.status, "Idempotent-Replayed" in minted.headers) == (200, False)
     again = await service.generate(empty, idempotency="a")
-    assert (again.status, again.body) == (
-        403,
-        {"ok": False, "error": "No codes remaining", "error_code": "quota_exhausted"},
-    )
-    assert again.headers["Content-Type"] == refused.headers["Content-Type"] == "application/json"
-    assert (await service.generate(empty, idempotency="b")).status == 200
+    assert (again.raw, again.headers["Idempotent-Replayed"]) == (minted.raw, "true")
 
 
 async def test_of_twins_at_once_one_acts_and_none_waits(

@@ -18,7 +18,6 @@ from services.webhooks.app import build_app, build_dispatcher, build_use_cases, 
 from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher import dispatcher as dispatching
 from services.webhooks.dispatcher.dispatcher import Dispatcher
-from services.webhooks.domain.errors import WebhookError
 from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.names import Lookup, look_up
 from services.webhooks.sender.urls import URLChecker
@@ -291,7 +290,7 @@ async def running_service(
         seal.accepts_first_form = False
         secrets = CheckSecrets(pool, clock, seal, hand_over)
         dispatcher = build_dispatcher(pool, pool, seal, secrets, sender, clock, hand_over, max_in_flight=max_in_flight)
-        answer_once = AnswerOnce(pool, clock, seal, WebhookError)
+        answer_once = AnswerOnce(pool, clock, seal)
         worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog, acts.extend)
         hub = ListenerHub(pool, clock)
         shown = ShownSettings(KEPT, ("192.0.2.7/32",))

@@ -222,3 +222,21 @@ async def test_a_receivers_fault_is_told_by_an_event_and_only_ours_are_rejected(
     [rejected] = await service.consume(spoiled)
     assert rejected is not None
     assert rejected.reason == "invalid_envelope"
+
+
+async def test_a_refused_replay_is_judged_again_under_its_idempotency_key(
+    service: Service, merchant: Merchant, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    await service.endpoint(merchant.partner_key, receiver.url)
+    await service.consume(code_redeemed(merchant))
+    await service.attempted(1)
+    [delivery] = (await service.send("GET", "/deliveries", merchant.partner_key)).data
+    path = f"/dead-letters/{delivery['id']}/replay"
+    early = await service.send("POST", path, merchant.partner_key, idempotency="one")
+    assert (early.status, early.body["code"]) == (409, "delivery_pending")
+    receiver.status = 410
+    service.clock.advance(hours=1)
+    await service.settled(1, "dead")
+    again = await service.send("POST", path, merchant.partner_key, idempotency="one")
+    assert (again.status, "Idempotent-Replayed" in again.headers) == (200, False), again.body
