@@ -22,6 +22,7 @@ from mintwire.cli import (
     events,
     jobs,
     keys,
+    order_records,
     partners,
     programs,
     quotas,
@@ -40,7 +41,7 @@ app = App(
 )
 for group in (
     *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
-    *(checkouts, webhooks, dead_queues, events, audit),
+    *(checkouts, order_records, webhooks, dead_queues, events, audit),
 ):
     app.command(group.app)
 app.command(doctor)

@@ -14,7 +14,9 @@ from services.redemption.config import RedemptionSettings
 from services.redemption.consumers import CheckoutConsumer
 from services.redemption.usecases import remove_old
 from services.redemption.usecases.decide_requests import DecideRequests
+from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
+from services.redemption.usecases.read_rejections import ReadRejections
 from services.redemption.usecases.remove_old import ForgetOrders
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
@@ -114,7 +116,9 @@ def build_use_cases(
         decide=DecideRequests(database, clock, hand_over, answer_once),
         validate_codes=validate_codes,
         validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
-        read_redemptions=ReadRedemptions(database, clock),
+        read_redemptions=ReadRedemptions(database),
+        read_order=ReadOrder(database, clock),
+        read_rejections=ReadRejections(database),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),
     )

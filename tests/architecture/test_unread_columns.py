@@ -35,14 +35,7 @@ KEPT = {
         **SEAL_FORMS,
         "job_uploads.starts_at": "nothing writes it any more; processes of the release before may, until it is dropped",
     },
-    "redemption": dict.fromkeys(
-        (
-            *("rejections.code", "rejections.code_id", "rejections.detail", "rejections.event_id", "rejections.id"),
-            *("rejections.occurred_at", "rejections.order_ref", "rejections.program_id", "rejections.reason"),
-            *("rejections.source", "refunds.reason", "refunds.recorded_at"),
-        ),
-        "support looks up by hand why an order was refused or paid back",
-    ),
+    "redemption": {"refunds.recorded_at": "support looks up by hand when we heard of a refund"},
     "webhooks": {
         **SEAL_FORMS,
         "endpoint_rates.full_at": "nothing writes it any more; processes of the release before may, till it is dropped",

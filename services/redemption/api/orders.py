@@ -1,53 +1,118 @@
-"""`/v1/orders/{order_ref}`: what has become of an order, and what has not, though somebody took it back."""
+"""`/v1/orders/{order_ref}`: what has become of an order, and what has not, though somebody tried."""
 
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
+from pydantic import Field
 
 from services.redemption.api.exchange import order_ref, use_cases
-from services.redemption.api.shapes import RedemptionData, redemption_data
+from services.redemption.api.rejections import RejectionData, rejection_data
+from services.redemption.api.reservations import ReservationData, reservation_data
+from services.redemption.api.shapes import LineDiscountData, RedemptionData, redemption_data
+from services.redemption.domain.books import OrderBook, Reservation
+from services.redemption.domain.totals import totals_of
 from services.redemption.domain.voiding import notice
+from services.redemption.usecases.read_orders import ShownOrder
 from shared.clock import format_microseconds
-from shared.web import Data, Request, ResponseModel, Route, data_response
+from shared.web import Data, Request, ResponseModel, Route, data_response, encode_cursor
 
 
 class RefundData(ResponseModel):
     """A part of what was paid that went back."""
 
     amount: int
+    reason: str | None
     occurred_at: str
 
 
+class OrderTotals(ResponseModel):
+    """An order's money in minor units, as far as the checkout told it; null where it did not tell enough."""
+
+    currency: str | None
+    subtotal_minor: int | None = Field(description="Before discounts, as the latest purchase told it.")
+    discount_minor: int | None = Field(description="What the codes that stand take off.")
+    total_minor: int | None = Field(description="What was to be paid after that.")
+    refunded_minor: int
+    commission_minor: int | None = Field(description="What partners earn by the codes that stand.")
+
+
 class OrderData(ResponseModel):
-    """An order: its redemptions, the latest cancellation or full refund, and the refunds of parts.
+    """An order: its codes and money, its redemptions, what was taken back of it, and what was refused to it.
 
     `notice` says so where a cancellation or refund is known that took nothing back of what stands.
     """
 
     order_ref: str
+    codes: list[str] = Field(description="The codes that stand.")
+    totals: OrderTotals
+    lines: list[LineDiscountData] | None = Field(
+        description="What the codes that stand take off each line together; null if no purchase told lines."
+    )
+    attributes: dict[str, Any] | None = Field(
+        description="Those of the latest purchase that brought any, as far as they are passed on."
+    )
     cancelled_at: str | None
     cancel_reason: str | None
     refunds: list[RefundData]
     redemptions: list[RedemptionData]
+    reservation: ReservationData | None
+    rejections: list[RejectionData] = Field(description="Refused tries, the latest first, 100 at most.")
+    rejections_cursor: str | None = Field(
+        description="Where `GET /v1/rejections?order_ref=…` goes on if there are more; null if these are all."
+    )
     notice: str | None
 
 
 async def get(request: Request) -> web.StreamResponse:
     """Show an order."""
     reference = order_ref(request)
-    order = await use_cases(request).read_redemptions.order(request.program_id, reference)
-    data = OrderData(
+    return data_response(_data(reference, await use_cases(request).read_order(request.program_id, reference)))
+
+
+def _data(reference: str, shown: ShownOrder) -> OrderData:
+    order, more = shown.book, shown.rejections.next_after
+    totals = totals_of(order)
+    return OrderData(
         order_ref=reference,
+        codes=[redemption.code for redemption in order.redemptions if redemption.voided_at is None],
+        totals=OrderTotals(
+            currency=totals.currency,
+            subtotal_minor=totals.subtotal_minor,
+            discount_minor=totals.discount_minor,
+            total_minor=totals.total_minor,
+            refunded_minor=totals.refunded_minor,
+            commission_minor=totals.commission_minor,
+        ),
+        lines=None
+        if totals.lines is None
+        else [
+            LineDiscountData(line=line, product_id=product, discount_minor=minor)
+            for line, product, minor in totals.lines
+        ],
+        attributes=None if shown.attributes is None else dict(shown.attributes),
         cancelled_at=format_microseconds(order.cancelled.claimed_at) if order.cancelled else None,
         cancel_reason=order.cancel_reason,
         refunds=[
-            RefundData(amount=refund.amount_minor, occurred_at=format_microseconds(refund.happened.claimed_at))
+            RefundData(
+                amount=refund.amount_minor,
+                reason=refund.reason,
+                occurred_at=format_microseconds(refund.happened.claimed_at),
+            )
             for refund in order.refunds
         ],
         redemptions=[redemption_data(redemption) for redemption in order.redemptions],
+        reservation=_reservation(reference, order),
+        rejections=[rejection_data(rejection) for rejection in shown.rejections.rejections],
+        rejections_cursor=None if more is None else encode_cursor(*more),
         notice=notice(order),
     )
-    return data_response(data)
+
+
+def _reservation(reference: str, order: OrderBook) -> ReservationData | None:
+    key, since, until = order.reservation_id, order.reserved_at, order.reserved_until
+    if key is None or since is None or until is None:
+        return None
+    return reservation_data(Reservation(key, reference, order.held, since, until, order.is_holding))
 
 
 ROUTES: Final = (
@@ -56,7 +121,8 @@ ROUTES: Final = (
         path="/v1/orders/{order_ref}",
         handler=get,
         summary="Show an order",
-        description="Times are those of the events, by the clocks of their senders.",
+        description="What it redeemed, what that took off in all and by line, what was taken back, and what was "
+        "refused to it. Times are those of the events, by the clocks of their senders.",
         tag="checkout",
         security="bearer",
         scope=("checkout", "manage"),

@@ -87,7 +87,7 @@ async def reserve(request: Request) -> web.StreamResponse:
             return request.render(refused(outcome, body.codes))
         if not isinstance(outcome, Reserved):
             raise TypeError("a reservation is granted or refused")
-        return data_response(_data(outcome.reservation), 200 if outcome.is_extended else 201)
+        return data_response(reservation_data(outcome.reservation), 200 if outcome.is_extended else 201)
 
     made: Once[Outcome] = once(request, render)
     ask = HoldRequest(purchase, new_id, now + timedelta(seconds=body.ttl_seconds))
@@ -97,7 +97,7 @@ async def reserve(request: Request) -> web.StreamResponse:
 async def get(request: Request) -> web.StreamResponse:
     """Show a reservation."""
     found = await use_cases(request).read_reservation(request.program_id, request.path_id("reservation_id"))
-    return data_response(_data(found))
+    return data_response(reservation_data(found))
 
 
 async def release(request: Request) -> web.StreamResponse:
@@ -106,7 +106,8 @@ async def release(request: Request) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-def _data(reservation: Reservation) -> ReservationData:
+def reservation_data(reservation: Reservation) -> ReservationData:
+    """Return a reservation as it is shown."""
     return ReservationData(
         id=str(reservation.id),
         order_ref=reservation.order_ref,

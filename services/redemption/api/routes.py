@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.redemption.api import orders, redemptions, reservations, validations
+from services.redemption.api import orders, redemptions, rejections, reservations, validations
 from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
@@ -11,5 +11,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *reservations.ROUTES,
     *redemptions.ROUTES,
     *orders.ROUTES,
+    *rejections.ROUTES,
     *operator_routes("redemption"),
 )

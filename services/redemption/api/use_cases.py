@@ -8,7 +8,9 @@ from uuid import UUID
 from aiohttp import web
 
 from services.redemption.usecases.decide_requests import DecideRequests
+from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
+from services.redemption.usecases.read_rejections import ReadRejections
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
@@ -25,6 +27,8 @@ class UseCases:
     validate_codes: ValidateCodes
     validate_publicly: ValidatePublicly
     read_redemptions: ReadRedemptions
+    read_order: ReadOrder
+    read_rejections: ReadRejections
     read_reservation: ReadReservation
     release_reservation: ReleaseReservation
 

@@ -155,6 +155,7 @@ class Refund:
     id: uuid.UUID
     amount_minor: int
     happened: Moment
+    reason: str | None = None
 
 
 class PaidBack(NamedTuple):

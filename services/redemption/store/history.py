@@ -47,12 +47,19 @@ CROSS JOIN LATERAL (
     FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
 """
 READ_REFUNDS = """
-SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.occurred_at, r.claimed_at, r.clock
+SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.reason, r.occurred_at, r.claimed_at, r.clock
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.occurred_at, f.claimed_at, f.clock FROM refunds f
-    WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
+    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.reason, f.occurred_at, f.claimed_at, f.clock
+    FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
 ORDER BY r.occurred_at, r.id
+"""
+# The latest purchase that had any.
+READ_ATTRIBUTES = """
+SELECT attributes FROM (
+    SELECT attributes, decided_at, id FROM redemptions
+    WHERE program_id = $1 AND order_ref = $2 AND attributes IS NOT NULL OFFSET 0) of_order
+ORDER BY decided_at DESC, id DESC LIMIT 1
 """
 FIND_RESERVATIONS = """
 SELECT o.program_id, o.reservation_id, o.order_ref
@@ -117,7 +124,7 @@ async def _read_refunds(
     found: dict[OrderKey, list[Refund]] = {}
     for row in await connection.fetch(READ_REFUNDS, *keys):
         happened = _moment(row["occurred_at"], row["claimed_at"], row["clock"])
-        refund = Refund(row["id"], row["amount_minor"], happened)
+        refund = Refund(row["id"], row["amount_minor"], happened, row["reason"])
         found.setdefault((row["program_id"], row["order_ref"]), []).append(refund)
     for key, refunds in found.items():
         books[key].refunds = tuple(refunds)
@@ -125,6 +132,12 @@ async def _read_refunds(
 
 def _moment(known_at: datetime, claimed_at: datetime | None, clock: str | None) -> Moment:
     return Moment(claimed_at or known_at, known_at, clock)
+
+
+async def read_attributes(connection: Connection, order: OrderKey) -> str | None:
+    """Return the attributes that the latest purchase of an order brought, as JSON."""
+    found: str | None = await connection.fetchval(READ_ATTRIBUTES, *order)
+    return found
 
 
 async def find_reservations(

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from services.redemption.domain.books import Count, OrderBook, PeriodKey, Redemption
 from services.redemption.domain.customers import CustomerKey
 from services.redemption.domain.purchase import OrderKey
-from services.redemption.domain.reasons import Reason
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
@@ -45,14 +44,14 @@ INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, co
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
-                         is_self_referral, mailbox_key, decided_at)
+                         is_self_referral, mailbox_key, attributes, decided_at)
 SELECT r.*, $36
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
             $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
             $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[],
-            $35::text[]) AS r
+            $35::text[], $56::json[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r
@@ -116,13 +115,6 @@ SELECT r.*, $9
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::timestamptz[],
             $8::text[]) AS r
 """
-INSERT_REJECTIONS = """
-INSERT INTO rejections (id, program_id, order_ref, code, code_id, reason, detail, source, event_id, occurred_at,
-                        decided_at)
-SELECT r.*, $11
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::text[],
-            $9::text[], $10::timestamptz[]) AS r
-"""
 _REDEMPTION: Final = attrgetter(*Redemption.__dataclass_fields__)
 _REDEMPTION_COLUMNS: Final = len(Redemption.__dataclass_fields__)
 
@@ -165,32 +157,19 @@ class RefundRow(NamedTuple):
     clock: str | None
 
 
-class RejectionRow(NamedTuple):
-    """Why an order's codes were refused; the members stand in the order of the statement."""
-
-    id: uuid.UUID
-    program_id: uuid.UUID
-    order_ref: str
-    code: str
-    code_id: uuid.UUID | None
-    reason: Reason
-    detail: str
-    source: str
-    event_id: str
-    occurred_at: datetime
-
-
 async def insert_redemptions(
     connection: Connection,
     redemptions: Sequence[Redemption],
     codes: Sequence[CodeCountRow],
     coupons: Sequence[CouponCountRow],
     events: Sequence[OutboxEvent],
+    attributes: Mapping[uuid.UUID, str],
     decided_at: datetime,
 ) -> None:
     """Write redemptions, the counters that moved, which must be locked, and the events of all that is decided.
 
-    The events are written here, since nearly every batch redeems something: one round trip less for it.
+    `attributes` are those of purchases, as JSON, by the redemption that they are kept with. The events are written
+    here, since nearly every batch redeems something: one round trip less for it.
     """
     await connection.execute(
         INSERT_REDEMPTIONS,
@@ -202,6 +181,7 @@ async def insert_redemptions(
         [event.type for event in events],
         [event.body for event in events],
         LEASE_SECONDS,
+        [attributes.get(redemption.id) for redemption in redemptions],
     )
 
 
@@ -286,11 +266,6 @@ async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey
 async def insert_refunds(connection: Connection, rows: Sequence[RefundRow], recorded_at: datetime) -> None:
     """Write down what was paid back."""
     await connection.execute(INSERT_REFUNDS, *_columns(rows, len(RefundRow._fields)), recorded_at)
-
-
-async def insert_rejections(connection: Connection, rows: Sequence[RejectionRow], decided_at: datetime) -> None:
-    """Write down why orders were refused."""
-    await connection.execute(INSERT_REJECTIONS, *_columns(rows, len(RejectionRow._fields)), decided_at)
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

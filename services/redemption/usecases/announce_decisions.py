@@ -11,9 +11,11 @@ from services.redemption.domain.books import Redemption
 from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, Use
 from services.redemption.domain.details import NO_ATTRIBUTES, Attributes
 from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequest
+from services.redemption.domain.rejections import Door
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.voiding import Cancelled, Voided
-from services.redemption.store.outcomes import RefundRow, RejectionRow
+from services.redemption.store.outcomes import RefundRow
+from services.redemption.store.rejections import RejectionRow
 from services.redemption.usecases.announce_side_effects import commission_events, skipped_event
 from shared.events.checkout import Customer, Order
 from shared.events.envelope import MAX_EVENT_BYTES, OutboxEvent, trusted
@@ -51,6 +53,7 @@ class Written:
     refunds: list[RefundRow] = field(default_factory=list)
     rejections: list[RejectionRow] = field(default_factory=list)
     events: list[OutboxEvent] = field(default_factory=list)
+    attributes: dict[uuid.UUID, str] = field(default_factory=dict)
     refused: list[tuple[Purchase, Refused]] = field(default_factory=list)
     unheeded: list[tuple[Cancellation, str]] = field(default_factory=list)
     skipped: list[tuple[Purchase, Refused]] = field(default_factory=list)
@@ -64,6 +67,7 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         written.redemptions.append(redemption)
         written.events.append(_redeemed(checkout, use, terms, now))
         written.events.extend(_exhausted(use, checkout.purchase.traceparent, now))
+    _keep_attributes(checkout, decision, written)
     purchase = checkout.purchase
     if decision.earnings:
         cause, moment = purchase.rejection_id, purchase.occurred_at
@@ -81,13 +85,26 @@ def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetim
         void = Voided(redemption, False, use.times_redeemed, use.version, use.coupon_times_redeemed, use.coupon_version)
         written.voids.append(void)
         written.events.append(_voided(void, checkout.purchase.traceparent, was_counted=False, now=now))
+    _keep_attributes(checkout, decision, written)
+
+
+def _keep_attributes(checkout: CompletedCheckout, decision: Redeemed | RedeemedLate, written: Written) -> None:
+    if decision.uses and checkout.attributes.kept:
+        written.attributes[decision.uses[0].redemption.id] = orjson.dumps(checkout.attributes.kept).decode()
+
+
+def write_turned_away(purchase: Purchase, refused: Refused, door: Door, written: Written) -> None:
+    """Add the row of an order that was refused where it asked, which is no event; a repeat has the same row."""
+    canonical = _canonical(purchase, refused)
+    key = derived_id(purchase.program_id, "rejection", door, purchase.order_ref, refused.reason, canonical)
+    written.rejections.append(_rejection(key, purchase, refused, door))
 
 
 def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
     """Add the row and the event of an order whose codes are refused."""
     terms = refused.terms
     code_id = terms.code_id if terms else None
-    written.rejections.append(_rejection(purchase.rejection_id, purchase, refused))
+    written.rejections.append(_rejection(purchase.rejection_id, purchase, refused, "event"))
     data = trusted(
         CodeRedemptionRejectedV1,
         program_id=purchase.program_id,
@@ -109,23 +126,33 @@ def _write_skipped(purchase: Purchase, refused: Refused, now: datetime, written:
         return
     key = derived_id(purchase.rejection_id, refused.terms.canonical)
     written.skipped.append((purchase, refused))
-    written.rejections.append(_rejection(key, purchase, refused))
+    written.rejections.append(_rejection(key, purchase, refused, "event"))
     written.events.append(skipped_event(purchase, refused, refused.terms, key, now))
 
 
-def _rejection(key: uuid.UUID, purchase: Purchase, refused: Refused) -> RejectionRow:
+def _rejection(key: uuid.UUID, purchase: Purchase, refused: Refused, door: Door) -> RejectionRow:
+    terms = refused.terms
     return RejectionRow(
-        key,
-        purchase.program_id,
-        purchase.order_ref,
-        refused.code,
-        refused.terms.code_id if refused.terms else None,
-        refused.reason,
-        refused.detail,
-        purchase.source,
-        purchase.event_id,
-        purchase.occurred_at,
+        id=key,
+        program_id=purchase.program_id,
+        order_ref=purchase.order_ref,
+        door=door,
+        code=refused.code,
+        canonical=_canonical(purchase, refused),
+        code_id=terms.code_id if terms else None,
+        partner_id=terms.partner_id if terms else None,
+        reason=refused.reason,
+        detail=refused.detail,
+        source=purchase.source,
+        event_id=purchase.event_id,
+        occurred_at=purchase.occurred_at,
     )
+
+
+def _canonical(purchase: Purchase, refused: Refused) -> str:
+    """Return by what the refused code is looked for: its text where that cannot be a code."""
+    wanted = next((code.canonical for code in purchase.codes if code.text == refused.code), None)
+    return wanted or refused.code
 
 
 def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: datetime, written: Written) -> None:

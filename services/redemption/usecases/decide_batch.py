@@ -21,11 +21,11 @@ from services.redemption.store.outcomes import (
     delete_idle_orders,
     insert_redemptions,
     insert_refunds,
-    insert_rejections,
     update_redemptions,
     write_limits,
     write_orders,
 )
+from services.redemption.store.rejections import insert_rejections
 from services.redemption.store.terms import Shelf
 from services.redemption.usecases.announce_decisions import (
     CompletedCheckout,
@@ -34,6 +34,7 @@ from services.redemption.usecases.announce_decisions import (
     write_late,
     write_redeemed,
     write_refused,
+    write_turned_away,
 )
 from services.redemption.usecases.open_books import customers_of, open_books, strings_of
 from shared.database.outbox import insert_events
@@ -139,6 +140,7 @@ def _decide(ask: Ask, books: Books, now: datetime, written: Written) -> Outcome:
             reserved = reserve(ask, books)
             if isinstance(reserved, Refused):
                 written.refused.append((ask.purchase, reserved))
+                write_turned_away(ask.purchase, reserved, "reservation", written)
             else:
                 written.reserved.append(reserved)
             return reserved
@@ -161,7 +163,9 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
             write_late(checkout, decision, now, written)
         case Refused():
             written.refused.append((checkout.purchase, decision))
-            if not checkout.is_answered:
+            if checkout.is_answered:
+                write_turned_away(checkout.purchase, decision, "redemption", written)
+            else:
                 write_refused(checkout.purchase, decision, now, written)
     return decision
 
@@ -175,7 +179,9 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
     coupons = _coupon_rows(books, shelf, held, now)
     if written.redemptions or written.voids or held:
         codes = _code_rows(books, shelf, held)
-        await insert_redemptions(connection, written.redemptions, codes, coupons, written.events, now)
+        await insert_redemptions(
+            connection, written.redemptions, codes, coupons, written.events, written.attributes, now
+        )
     else:
         await insert_events(connection, written.events)
     await _write_limits(connection, books, shelf, [row.id for row in coupons])

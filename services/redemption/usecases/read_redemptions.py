@@ -4,13 +4,11 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.redemption.domain.books import OrderBook, Redemption
+from services.redemption.domain.books import Redemption
 from services.redemption.domain.errors import Missing
 from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
 from services.redemption.store import redemptions
-from services.redemption.store.history import read_orders
 from shared.canonical import canonical_code
-from shared.clock import Clock
 from shared.database.pool import Connection, Database
 
 _ID_LENGTH: Final = 36
@@ -22,7 +20,6 @@ class ReadRedemptions:
     """Reads what was committed, and nothing of another program."""
 
     database: Database
-    clock: Clock
 
     async def one(self, program_id: uuid.UUID, redemption_id: uuid.UUID) -> Redemption:
         """Return one redemption; raises Missing."""
@@ -36,14 +33,6 @@ class ReadRedemptions:
         """Return the uses of a redemption's code and coupon as they are now; None where nobody counts the coupon's."""
         async with self.database.connection() as connection:
             return await redemptions.read_counts(connection, redemption.code_id, redemption.coupon_id)
-
-    async def order(self, program_id: uuid.UUID, order_ref: str) -> OrderBook:
-        """Return what an order has done; raises Missing."""
-        async with self.database.connection() as connection:
-            found = await read_orders(connection, [(program_id, order_ref)], self.clock())
-        if not found:
-            raise Missing
-        return found[program_id, order_ref]
 
     async def __call__(
         self,

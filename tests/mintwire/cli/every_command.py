@@ -157,6 +157,9 @@ class World:
         made = await self.run.json("checkout", "reserve", await self.generated())
         return str(made.get("id") or made["reservation_id"])
 
+    async def refused(self, order_ref: str) -> None:
+        await self.run("checkout", "redeem", "NO-SUCH-CODE", "--order-ref", order_ref, code=None)
+
     async def dead(self) -> str:
         key = f"broken-{next(_NUMBERS)}"
         async with Publisher(self.run.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
@@ -256,6 +259,7 @@ NEEDS: dict[str, Prepare] = {
     "batch cancel": ids(lambda world: world.job(5_000_000)),
     **dict.fromkeys((f"checkout {word}" for word in ("complete", "validate", "reserve", "redeem")), _demo),
     "checkout release": ids(World.reservation),
+    "order show": first(lambda world: world.refused("order-1")),
     "checkout void": ids(World.redeemed),
     **{
         f"webhook {word}": _endpoint

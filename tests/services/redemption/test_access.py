@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.redemption.store import counts, history, locks, outcomes, redemptions, retention, terms
+from services.redemption.store import counts, history, locks, outcomes, redemptions, rejections, retention, terms
 from tests.databases import Database
 
 TABLES = """
@@ -21,7 +21,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.ns
 """
 STATEMENTS = {
     f"{store.__name__.rpartition('.')[2]}.{name}": text
-    for store in (counts, history, locks, outcomes, redemptions, retention, terms)
+    for store in (counts, history, locks, outcomes, redemptions, rejections, retention, terms)
     for name, text in vars(store).items()
     if name.isupper() and isinstance(text, str)
 }
@@ -54,6 +54,7 @@ async def test_the_role_touches_its_schema_and_the_views_published_for_it_and_no
         "DELETE FROM inbox",
         "DELETE FROM refunds",
         "DELETE FROM rejections",
+        "UPDATE rejections SET reason = ''",
     ],
 )
 async def test_what_was_written_stays(statement: str, database: Database) -> None:
@@ -87,7 +88,10 @@ async def test_no_statement_reads_a_growing_table_from_end_to_end(statement: str
         plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE checked ({nothing})"))
     finally:
         await connection.close()
-    growing = {"promotion_codes", "redemptions", "orders", "code_counters", "customer_counters", "holds", "refunds"}
+    growing = {
+        *("promotion_codes", "redemptions", "orders", "code_counters", "customer_counters", "holds", "refunds"),
+        "rejections",
+    }
     assert not growing & set(scanned(plan[0]["Plan"]))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.redemption.store import redemptions, retention
+from services.redemption.store import redemptions, rejections, retention
 from tests.databases import Database
 from tests.plans import MODES, Plans
 from tests.services.redemption.merchant import Merchant
@@ -20,6 +20,7 @@ _FIRST_ID, _LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 STATEMENTS = {
     "LIST_REDEMPTIONS": redemptions.LIST_REDEMPTIONS,
     "LIST_OF_CODES": redemptions.LIST_OF_CODES,
+    "LIST_REJECTIONS": rejections.LIST_REJECTIONS,
     "FIND_CODES": redemptions.FIND_CODES,
     "FIND_COUPON": redemptions.FIND_COUPON,
     "FIND_OLD_RESERVATIONS": redemptions.FIND_OLD_RESERVATIONS,
@@ -33,6 +34,14 @@ INSERT INTO redemption.redemptions (id, program_id, order_ref, canonical, code, 
 SELECT gen_random_uuid(), $1, 'order-' || n, 'PUBLIC', 'PUBLIC', $2, $3, $4, 'id:c' || n % 20000, 'percent', 'always',
        now() - n * interval '1 second', now(), n % 3 > 0, CASE WHEN n % 3 = 0 THEN now() END, '{}', now()
 FROM generate_series(1, $5::int) AS n
+"""
+# Nearly all are of one order and one code of one partner.
+FILL_REJECTIONS = """
+INSERT INTO redemption.rejections (id, program_id, order_ref, code, canonical, partner_id, reason, detail, source,
+    event_id, occurred_at, decided_at)
+SELECT gen_random_uuid(), $1, CASE WHEN n % 100 = 0 THEN 'order-' || n ELSE 'often' END, 'C', 'C', $2, 'code_used', '',
+       '/shop', 'e', now() - n * interval '1 second', now()
+FROM generate_series(1, $3::int) AS n
 """
 FILL_ORDERS = """
 INSERT INTO redemption.orders (program_id, order_ref, created_at, touched_at, reservation_id, reserved_at,
@@ -70,6 +79,7 @@ async def crowd(database: Database, merchant: Merchant) -> AsyncIterator[dict[st
     try:
         fill = merchant.connection
         await fill.execute(FILL_REDEMPTIONS, large, code, coupon, partner, MANY)
+        await fill.execute(FILL_REJECTIONS, large, partner, MANY // 2)
         await fill.execute(FILL_ORDERS, large, MANY)
         await fill.execute(FILL_CODES, large, [coupon, old], MANY // 2)
         await fill.execute(FILL_GUESSES, MANY // 2)
@@ -111,6 +121,17 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     listed("voided", large, rest=True, is_voided=True, partner_id=nobody)
     for coupon in (of["coupon"], of["partner"]):
         listed("coupon", of["small"], rest=True, coupon_id=coupon, partner_id=nobody)
+    for program in (large, of["small"]):
+        for last in (end, middle):
+            for way, wanted in (
+                ("program", {}),
+                ("order", {"order_ref": "often"}),
+                ("code", {"canonical": "C"}),
+                ("partner", {"partner_id": of["partner"]}),
+            ):
+                for reason, bound in ((None, PAGE), ("code_held", BOUND)):
+                    named = [wanted.get(name) for name in ("order_ref", "canonical", "partner_id")]
+                    found.append(("LIST_REJECTIONS", (program, *named, reason, None, _FIRST, *last, PAGE, bound, way)))
     found.append(("FIND_CODES", (large, "OFTEN", 100)))
     found += [("FIND_COUPON", (large, name)) for name in ("live", "old", "none")]
     found.append(("FIND_OLD_RESERVATIONS", (datetime.now(UTC) + timedelta(days=1), 200)))
@@ -133,7 +154,7 @@ async def test_every_list_looks_at_a_bounded_number_of_rows(crowd: dict[str, Any
 def test_every_list_and_clean_up_of_the_store_is_held_to_it() -> None:
     ours = {
         name
-        for store in (redemptions, retention)
+        for store in (redemptions, rejections, retention)
         for name in vars(store)
         if name.isupper() and name.startswith(("LIST_", "FIND_OLD", "PURGE_", "LOCK_TOUCHED"))
     }

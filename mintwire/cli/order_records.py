@@ -1,0 +1,96 @@
+"""`mintwire order`: what became of an order, and what was refused to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyclopts import App
+
+from mintwire.cli.client import address, fetch, fetch_page
+from mintwire.cli.config import read_target
+from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
+from mintwire.terminal import write_json, write_line
+
+app = App(name="order", help="See what became of an order, and what was refused.")
+
+_TRIES = ("last_occurred_at", "order_ref", "door", "code", "reason", "times")
+_LISTS = ("lines", "refunds", "redemptions", "rejections")
+
+
+@app.command(name="show")
+@command
+async def show_(order_ref: str, *, as_json: AsJSON = False) -> None:
+    """Show an order: its codes and money, what was taken back, and what was refused to it.
+
+    Example: mintwire order show order-1
+    """
+    target = read_target()
+    url = address(target.redemption_url, "v1", "orders", order_ref)
+    order = await fetch("GET", url, key=target.program_key)
+    if as_json:
+        write_json(order)
+        return
+    show({name: member for name, member in order.items() if name not in _LISTS}, as_json=False)
+    _section("lines", order, ("line", "product_id", "discount_minor"))
+    _section("redemptions", order, ("id", "code", "status", "discount", "occurred_at"))
+    _section("refunds", order, ("occurred_at", "amount", "reason"))
+    _section("rejections", order, _TRIES)
+
+
+@app.command
+@command
+async def rejections(
+    *,
+    order_ref: str | None = None,
+    code: str | None = None,
+    reason: str | None = None,
+    partner: str | None = None,
+    door: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List refused tries, the latest first: by event, and by redemptions and reservations over HTTP.
+
+    Example: mintwire order rejections --reason code_unknown
+
+    Parameters
+    ----------
+    order_ref
+        The shop's name for the order.
+    code
+        The refused code, in any spelling.
+    reason
+        Such as `code_expired`.
+    partner
+        Id of the partner whose code it is.
+    door
+        `event`, `redemption` or `reservation`.
+    since
+        A time with an offset.
+    until
+        A time with an offset.
+    """
+    target = read_target()
+    query = {
+        "order_ref": order_ref,
+        "code": code,
+        "reason": reason,
+        "partner_id": partner,
+        "door": door,
+        "from": since,
+        "to": until,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    page = await fetch_page(address(target.redemption_url, "v1", "rejections"), key=target.program_key, query=query)
+    show_page(page, _TRIES, as_json)
+
+
+def _section(name: str, order: Mapping[str, Any], columns: tuple[str, ...]) -> None:
+    if rows := order[name]:
+        write_line(f"\n{name}")
+        show_many(rows, columns, as_json=False)

@@ -1,0 +1,114 @@
+"""`/v1/rejections`: what was refused, to which order, why, and how often it was tried."""
+
+import uuid
+from datetime import datetime
+from typing import Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.redemption.api.exchange import use_cases
+from services.redemption.domain.reasons import Reason
+from services.redemption.domain.rejections import Door, Rejection, RejectionFilter
+from shared.clock import format_microseconds
+from shared.web import (
+    Instant,
+    Page,
+    PageQuery,
+    Request,
+    ResponseModel,
+    Route,
+    Text,
+    decode_cursor,
+    encode_cursor,
+    page_response,
+)
+
+
+class RejectionQuery(PageQuery):
+    """Which refused tries to list; what is given must all fit."""
+
+    order_ref: Text | None = None
+    code: Text | None = Field(None, description="The code that was refused, in any spelling.")
+    reason: Reason | None = None
+    partner_id: uuid.UUID | None = None
+    door: Door | None = Field(
+        None, description="Where it was refused: in an event, or at `POST /v1/redemptions` or so."
+    )
+    occurred_from: Instant | None = Field(None, alias="from", description="First tried at this time or later.")
+    occurred_before: Instant | None = Field(None, alias="to", description="First tried before this time.")
+
+
+class RejectionData(ResponseModel):
+    """A refused try. Over HTTP the tries of one order, code and reason are one, counted in `times`."""
+
+    id: str
+    order_ref: str
+    door: Door
+    code: str = Field(description="As it was typed; of an order with several codes the first at fault.")
+    code_id: str | None = Field(description="Null if there was no such code.")
+    partner_id: str | None
+    reason: Reason
+    detail: str
+    times: int
+    occurred_at: str
+    last_occurred_at: str
+    source: str | None = Field(description="The event's source; null over HTTP.")
+    event_id: str | None = Field(description="The event's id; null over HTTP.")
+
+
+async def list_all(request: Request) -> web.StreamResponse:
+    """List refused tries."""
+    query = request.query(RejectionQuery)
+    last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
+    wanted = RejectionFilter(
+        program_id=request.program_id,
+        order_ref=query.order_ref,
+        partner_id=query.partner_id,
+        reason=query.reason,
+        door=query.door,
+        occurred_from=query.occurred_from,
+        occurred_before=query.occurred_before,
+    )
+    page = await use_cases(request).read_rejections(wanted, query.code, last, query.limit)
+    shown = [rejection_data(rejection) for rejection in page.rejections]
+    return page_response(shown, None if page.next_after is None else encode_cursor(*page.next_after))
+
+
+def rejection_data(rejection: Rejection) -> RejectionData:
+    """Return a refused try as it is shown."""
+    is_event = rejection.door == "event"
+    return RejectionData(
+        id=str(rejection.id),
+        order_ref=rejection.order_ref,
+        door=rejection.door,
+        code=rejection.code,
+        code_id=str(rejection.code_id) if rejection.code_id else None,
+        partner_id=str(rejection.partner_id) if rejection.partner_id else None,
+        reason=rejection.reason,
+        detail=rejection.detail,
+        times=rejection.times,
+        occurred_at=format_microseconds(rejection.occurred_at),
+        last_occurred_at=format_microseconds(rejection.last_occurred_at),
+        source=rejection.source if is_event else None,
+        event_id=rejection.event_id if is_event else None,
+    )
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/rejections",
+        handler=list_all,
+        summary="List refused tries",
+        description="Redemptions and reservations that were refused, and codes that an event reported in vain, the "
+        "latest first; kept for 400 days unless configured otherwise. Validations are not kept. Where a filter leaves "
+        "out much, a page can be short, or empty, without being the last: go on while there is a `meta.next_cursor`.",
+        tag="checkout",
+        security="bearer",
+        scope=("checkout", "manage"),
+        family="management",
+        query=RejectionQuery,
+        responses={200: Page[RejectionData]},
+    ),
+)

@@ -1,0 +1,47 @@
+"""Shows what is known of an order, also of one of which nothing but refused tries is."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.redemption.domain.books import OrderBook
+from services.redemption.domain.errors import Missing
+from services.redemption.domain.rejections import RejectionFilter, RejectionPage
+from services.redemption.store.history import read_attributes, read_orders
+from services.redemption.store.rejections import list_rejections
+from shared.clock import Clock
+from shared.database.pool import Database
+
+_MOST_REJECTIONS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOrder:
+    """An order, the attributes of its latest purchase, and the latest of its refused tries."""
+
+    book: OrderBook
+    attributes: Mapping[str, Any] | None
+    rejections: RejectionPage
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOrder:
+    """Reads what was committed, and nothing of another program."""
+
+    database: Database
+    clock: Clock
+
+    async def __call__(self, program_id: uuid.UUID, order_ref: str) -> ShownOrder:
+        """Return an order; raises Missing if nothing is known of it."""
+        key = program_id, order_ref
+        wanted = RejectionFilter(program_id=program_id, order_ref=order_ref)
+        async with self.database.connection() as connection:
+            found = await read_orders(connection, [key], self.clock())
+            attributes = await read_attributes(connection, key) if found else None
+            rejections = await list_rejections(connection, wanted, None, _MOST_REJECTIONS)
+        if not found and not rejections.rejections:
+            raise Missing
+        book = found.get(key, OrderBook())
+        return ShownOrder(book, None if attributes is None else json.loads(attributes), rejections)
