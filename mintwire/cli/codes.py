@@ -27,6 +27,7 @@ AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes o
 async def generate(
     *,
     count: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1,
+    reference: str | None = None,
     idempotency_key: str | None = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -38,13 +39,17 @@ async def generate(
     ----------
     count
         How many, 100 at most. Of several, those made before a refusal are shown.
+    reference
+        Your own name for the code: asking again with it shows the same code and charges nothing.
     idempotency_key
         The same key again gives the same code again instead of another; of several codes each has it with its number.
     """
     target = read_target()
     if count == 1:
-        show(await _generated(target, idempotency_key), as_json)
+        show(await _generated(target, idempotency_key, reference), as_json)
         return
+    if reference is not None:
+        raise Misused("--reference names one code; leave out --count")
     keys = [f"{idempotency_key}-{number}" if idempotency_key else None for number in range(1, count + 1)]
     made: list[dict[str, Any]] = []
     try:
@@ -63,6 +68,7 @@ async def generate(
 async def list_(
     *,
     status: str | None = None,
+    reference: str | None = None,
     program: AsProgram = False,
     coupon: str | None = None,
     partner: str | None = None,
@@ -83,6 +89,8 @@ async def list_(
     ----------
     status
         Of the partner's, only those that are `active`, `redeemed`, `expired` or `inactive`.
+    reference
+        Of the partner's, the one that was generated with it.
     coupon
         As the program: of this coupon, by its `uuid_code` or id.
     partner
@@ -101,9 +109,11 @@ async def list_(
     if program or any(value is not None for value in wanted.values()):
         if status is not None:
             raise Misused("--status is for the partner's own list; as the program say --active or --no-active")
+        if reference is not None:
+            raise Misused("--reference is for the partner's own list")
         await promotion_codes.list_codes(target, {**wanted, "limit": limit, "cursor": cursor}, as_json)
         return
-    query = {"status": status, "limit": limit, "cursor": cursor}
+    query = {"status": status, "reference": reference, "limit": limit, "cursor": cursor}
     page = await fetch_page(_codes(target), "codes", partner_key=target.partner_key, query=query)
     show_page(page, ("code", "status", "times_redeemed", "expires_at", "last_redeemed_at", "url"), as_json)
 
@@ -122,10 +132,12 @@ async def show_(code: str, *, program: AsProgram = False, as_json: AsJSON = Fals
     show(await call("GET", address(_codes(target), code), partner_key=target.partner_key), as_json)
 
 
-async def _generated(target: Target, idempotency_key: str | None) -> dict[str, Any]:
+async def _generated(target: Target, idempotency_key: str | None, reference: str | None = None) -> dict[str, Any]:
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     url = address(_codes(target), "generate")
-    return await call("POST", url, partner_key=target.partner_key, headers=headers)
+    if reference is None:
+        return await call("POST", url, partner_key=target.partner_key, headers=headers)
+    return await call("POST", url, partner_key=target.partner_key, headers=headers, body={"reference": reference})
 
 
 def _codes(target: Target) -> str:

@@ -1,7 +1,7 @@
 """`/api/partners`: the partner API, in the shape that partners know; its texts and members are fixed."""
 
 import math
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -14,11 +14,12 @@ from shared.clock import format_milliseconds
 from shared.idempotency import Once
 from shared.web import (
     HTTPProblem,
-    NoBody,
     PageQuery,
     Request,
+    RequestModel,
     ResponseModel,
     Route,
+    Text,
     encode_cursor,
     invalid_api_key,
     json_response,
@@ -30,13 +31,30 @@ from shared.web import (
 )
 
 
+class Generation(RequestModel):
+    """What the code is for, if the partner says so."""
+
+    reference: Annotated[Text, Field(min_length=1)] | None = Field(
+        None,
+        description="Your own name for the code, such as an order number. Asking again with the same reference returns "
+        "the same code, whatever has become of it, and charges nothing. It is free again once the code is archived.",
+    )
+
+
+def _absent_by_default(schema: dict[str, Any]) -> None:
+    """Say of a member only that it may be absent; the default stands for that here."""
+    del schema["default"]
+
+
 class GeneratedCode(ResponseModel):
-    """A fresh code."""
+    """A code. Only a request with a `reference` is answered the last two members."""
 
     ok: Literal[True] = True
     code: str = Field(description="The partner's prefix and random characters.")
     url: str = Field(description="Link that applies the code at checkout.")
-    expires_at: str
+    expires_at: str | None = Field(description="Null only where the merchant has removed the end since.")
+    reference: str = Field("", description="As given.", json_schema_extra=_absent_by_default)
+    codes_remaining: int = Field(0, description="How many codes you have left.", json_schema_extra=_absent_by_default)
 
 
 class PartnerCode(ResponseModel):
@@ -49,6 +67,7 @@ class PartnerCode(ResponseModel):
     times_redeemed: int
     last_redeemed_at: str | None
     created_at: str
+    reference: str | None = Field(description="What it was called when it was generated.")
 
 
 class OnePartnerCode(PartnerCode):
@@ -74,6 +93,7 @@ class PartnerQuota(ResponseModel):
     minted: int
     refunded: int
     remaining: int
+    codes_remaining: int = Field(description="The same as `remaining`, by the name that webhooks use.")
 
 
 class CodesQuery(PageQuery):
@@ -82,16 +102,18 @@ class CodesQuery(PageQuery):
     status: Literal["active", "redeemed", "expired", "inactive"] | None = Field(
         None, description="A page may then be short before the end; go on while there is a `next_cursor`."
     )
+    reference: Text | None = Field(None, description="The code that was generated with this reference.")
 
 
 async def generate(request: Request) -> web.StreamResponse:
     """Mint one code."""
     credential = request.credential
     _ = request.partner_id  # refuses a program's key
+    reference = request.body(Generation).reference
     if request.idempotency_key is None:
-        return _render(request, await use_cases(request).generate_code(credential))
+        return _render(request, await use_cases(request).generate_code(credential, reference))
     made: Once[MintOutcome] = once(request, lambda outcome: _render(request, outcome))
-    return respond(request, await use_cases(request).generate_code_once(credential, made))
+    return respond(request, await use_cases(request).generate_code_once(credential, made, reference))
 
 
 def _render(request: Request, outcome: MintOutcome) -> web.Response:
@@ -101,8 +123,10 @@ def _render(request: Request, outcome: MintOutcome) -> web.Response:
             "ok": True,
             "code": outcome.code,
             "url": outcome.link,
-            "expires_at": format_milliseconds(outcome.expires_at),
+            "expires_at": format_milliseconds(outcome.expires_at) if outcome.expires_at else None,
         }
+        if outcome.reference is not None:
+            body |= {"reference": outcome.reference, "codes_remaining": outcome.remaining}
         return json_response(body, headers=headers)
     response = request.render(_problem(outcome))
     response.headers.update(headers)
@@ -135,7 +159,11 @@ def _rate_headers(rate: RateState | None) -> dict[str, str]:
 async def list_codes(request: Request) -> web.StreamResponse:
     """List the partner's codes."""
     query = request.query(CodesQuery)
-    page = await use_cases(request).read_codes(request.partner_id, query.last_id, query.limit, query.status)
+    read_codes = use_cases(request).read_codes
+    if query.reference is not None:
+        found = await read_codes.by_reference(request.partner_id, query.reference, query.status, query.last_id)
+        return json_response({"ok": True, "codes": [_code(code) for code in found], "next_cursor": None})
+    page = await read_codes(request.partner_id, query.last_id, query.limit, query.status)
     cursor = encode_cursor(page.next_after) if page.next_after else None
     return json_response({"ok": True, "codes": [_code(code) for code in page.codes], "next_cursor": cursor})
 
@@ -157,6 +185,7 @@ async def get_quota(request: Request) -> web.StreamResponse:
             minted=quota.minted,
             refunded=quota.refunded,
             remaining=quota.remaining,
+            codes_remaining=quota.remaining,
         )
     )
 
@@ -170,6 +199,7 @@ def _code(code: IssuedCode) -> dict[str, object]:
         "times_redeemed": code.times_redeemed,
         "last_redeemed_at": format_milliseconds(code.last_redeemed_at) if code.last_redeemed_at else None,
         "created_at": format_milliseconds(code.created_at),
+        "reference": code.reference,
     }
 
 
@@ -179,12 +209,13 @@ ROUTES: Final = (
         path="/api/partners/codes/generate",
         handler=generate,
         summary="Mint a unique, single-use promo code",
-        description="One code per call. No request body, or `{}`.",
+        description="One code per call. No request body, `{}`, or a `reference` of your own, by which the same code is "
+        "returned again.",
         tag="partner",
         security="partner_key",
         scope="codes:generate",
         family="partner",
-        body=NoBody,
+        body=Generation,
         body_required=False,
         idempotent=True,
         rate_limited=True,

@@ -21,3 +21,4 @@ class IssuedCode:
     last_redeemed_at: datetime | None
     expires_at: datetime | None
     created_at: datetime
+    reference: str | None

@@ -35,12 +35,17 @@ class RateState(NamedTuple):
 
 
 class Minted(NamedTuple):
-    """A code, committed."""
+    """A code, committed; for one that was asked for by a `reference` also how many its partner has left.
+
+    `rate` is None for a key without a limit, and where an earlier request has minted it and nothing was charged.
+    """
 
     code: str
     link: str
-    expires_at: datetime
+    expires_at: datetime | None
     rate: RateState | None
+    reference: str | None = None
+    remaining: int | None = None
 
 
 class Refused(NamedTuple):

@@ -31,7 +31,7 @@ SET expires_at = least(expires_at + make_interval(secs => $3), timestamptz '9998
 WHERE id = ANY ($1::uuid[]) AND expires_at < timestamptz '9998-12-31 23:59:59+00'
 """
 ASSIGN = """
-UPDATE promotion_codes SET partner_id = $3, updated_at = $2
+UPDATE promotion_codes SET partner_id = $3, reference = NULL, updated_at = $2
 WHERE id = ANY ($1::uuid[]) AND partner_id IS DISTINCT FROM $3
 """
 ARCHIVE = "UPDATE promotion_codes SET archived_at = $2, updated_at = $2 WHERE id = ANY ($1::uuid[])"

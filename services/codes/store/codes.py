@@ -55,11 +55,11 @@ WITH RECURSIVE coupon AS (
                 WHEN least(c.expires_at, k.expires_at) <= $4 THEN 'expired'
                 ELSE 'active' END AS status,
            c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
-           c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at
+           c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at, c.reference
     FROM (SELECT s.id FROM scanned s WHERE s.is_own AND NOT EXISTS (SELECT FROM mark m WHERE s.id < m.id)) s
     CROSS JOIN LATERAL (
         SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
-               expires_at, created_at
+               expires_at, created_at, reference
         FROM promotion_codes WHERE id = s.id OFFSET 0) c
     CROSS JOIN LATERAL (
         SELECT code_redemption_limit, is_active, expires_at FROM coupons WHERE id = c.coupon_id OFFSET 0) k
@@ -68,10 +68,10 @@ WITH RECURSIVE coupon AS (
     SELECT * FROM judged WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
 )
 SELECT id, code, link_url, status, times_redeemed, redemption_limit, last_redeemed_at, expires_at, created_at,
-       false AS is_mark
+       reference, false AS is_mark
 FROM chosen
 UNION ALL
-SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
+SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
 """
 FIND_CODE = """
 SELECT c.id, c.code, g.link_url,
@@ -80,9 +80,13 @@ SELECT c.id, c.code, g.link_url,
             WHEN least(c.expires_at, k.expires_at) <= $4 THEN 'expired'
             ELSE 'active' END AS status,
        c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
-       c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at
+       c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at, c.reference
 FROM promotion_codes c JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
 WHERE c.program_id = $1 AND c.canonical = $2 AND c.archived_at IS NULL AND c.partner_id = $3
+"""
+FIND_REFERENCE = """
+SELECT program_id, canonical FROM promotion_codes
+WHERE partner_id = $1 AND reference = $2 AND reference IS NOT NULL AND archived_at IS NULL
 """
 
 
@@ -123,6 +127,14 @@ async def find_code(
     return _code(row) if row else None
 
 
+async def find_reference(
+    connection: Connection, partner_id: uuid.UUID, reference: str, now: datetime
+) -> IssuedCode | None:
+    """Read the live code of a partner that it has named so."""
+    row = await connection.fetchrow(FIND_REFERENCE, partner_id, reference)
+    return await find_code(connection, row["program_id"], partner_id, row["canonical"], now) if row else None
+
+
 def _code(row: Any) -> IssuedCode:
     return IssuedCode(
         id=row["id"],
@@ -134,4 +146,5 @@ def _code(row: Any) -> IssuedCode:
         last_redeemed_at=row["last_redeemed_at"],
         expires_at=row["expires_at"],
         created_at=row["created_at"],
+        reference=row["reference"],
     )

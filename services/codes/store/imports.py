@@ -70,6 +70,7 @@ RETURNING canonical
 UPDATE_IMPORTED = """
 UPDATE promotion_codes c
 SET updated_at = $1, partner_id = u.partner_id, external_id = u.external_id, is_active = u.is_active,
+    reference = CASE WHEN c.partner_id IS NOT DISTINCT FROM u.partner_id THEN c.reference END,
     starts_at = u.starts_at, expires_at = u.expires_at, redemption_limit = u.redemption_limit,
     is_first_order_only = u.is_first_order_only, minimum_minor = u.minimum_minor,
     minimum_currency = u.minimum_currency, is_limited_to_customer = u.is_limited_to_customer,

@@ -27,12 +27,13 @@ WHERE p.id = $1
 #
 # Keys are locked before partners and each in the order of its id, so that groups cannot deadlock. What decides (limit,
 # window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. Of a key's requests
-# the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string
-# is not charged: the caller tries it again with another. `quota.low` is said by the mint that crosses the threshold.
+# the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string,
+# or whose reference has a code, is not charged: the caller tries it again. `quota.low` is said by the mint that crosses
+# the threshold.
 MINT_GROUP = """
 WITH request AS MATERIALIZED (
-    SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[])
-        AS r (nth, key_id, partner_id, code_id, code, canonical)
+    SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $20::text[])
+        AS r (nth, key_id, partner_id, code_id, code, canonical, reference)
 ), terms AS MATERIALIZED (
     SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[],
                          $18::uuid[], $19::uuid[])
@@ -70,11 +71,11 @@ WITH request AS MATERIALIZED (
     FROM admitted a JOIN terms t USING (partner_id) LEFT JOIN partner p ON p.id = a.partner_id
 ), inserted AS (
     INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
-                                 redemption_limit, created_by_key_id, created_at, updated_at)
+                                 redemption_limit, created_by_key_id, reference, created_at, updated_at)
     SELECT code_id, program_id, coupon_id, partner_id, code, canonical, true, expires_at,
-           redemption_limit, key_id, $15, $15
+           redemption_limit, key_id, reference, $15, $15
     FROM decided JOIN terms USING (partner_id) WHERE is_admitted AND status = 'active' AND is_issuing AND fits
-    ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id
 ), outcome AS MATERIALIZED (
     SELECT d.*, CASE WHEN NOT key_is_live THEN 'invalid_key' WHEN NOT is_admitted THEN 'rate_limited'
@@ -126,11 +127,12 @@ WITH request AS MATERIALIZED (
 )
 SELECT nth, result, limited_to,
        used + least(nth_of_key, limited_to - used) AS used,
-       extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in, NULL::uuid AS event_id,
-       NULL::bytea AS body
+       extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in,
+       remaining - count(*) FILTER (WHERE result = 'minted') OVER (PARTITION BY partner_id ORDER BY nth) AS left_over,
+       NULL::uuid AS event_id, NULL::bytea AS body
 FROM outcome
 UNION ALL
-SELECT NULL, type, NULL, NULL, NULL, id, body FROM event
+SELECT NULL, type, NULL, NULL, NULL, NULL, id, body FROM event
 """
 
 # The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
@@ -213,15 +215,20 @@ class MintRequest(NamedTuple):
     code: str
     canonical: str
     expires_at: datetime
+    reference: str | None = None
 
 
 class MintRow(NamedTuple):
-    """What came of one request; the rate members are None for a key without a limit."""
+    """What came of one request; the rate members are None for a key without a limit.
+
+    `remaining` is what its partner has left after it, where requests are judged one by one.
+    """
 
     result: MintResult
     limit: int | None
     used: int | None
     resets_in_seconds: float | None
+    remaining: int | None = None
 
 
 async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTerms | None:
@@ -369,12 +376,13 @@ async def mint_group(
         LEASE_SECONDS,
         [new_id() for _ in by_partner],
         [new_id() for _ in by_partner],
+        [r.reference for r in requests],
     )
     results: dict[int, MintRow] = {}
     events = []
-    for nth, result, limit, used, resets_in, event_id, body in rows:
+    for nth, result, limit, used, resets_in, remaining, event_id, body in rows:
         if event_id is None:
-            results[nth] = MintRow(result, limit, used, resets_in)
+            results[nth] = MintRow(result, limit, used, resets_in, remaining)
         else:
             events.append(OutboxEvent(event_id, result, body))
     return [results[nth] for nth in range(len(requests))], events

@@ -29,6 +29,7 @@ RETURNING id
 """
 UPDATE_CODE = """
 UPDATE promotion_codes SET
+    reference = CASE WHEN partner_id IS NOT DISTINCT FROM $3 THEN reference END,
     updated_at = $2, partner_id = $3, code = $4, canonical = $5, external_id = $6, is_active = $7, starts_at = $8,
     expires_at = $9, redemption_limit = $10, is_first_order_only = $11, minimum_minor = $12, minimum_currency = $13,
     is_limited_to_customer = $14, customer_id = $15, customer_name = $16, is_limited_to_partner = $17,

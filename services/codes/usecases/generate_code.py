@@ -6,10 +6,11 @@ There is no timer: an idle service decides a request alone and at once, a busy o
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from services.codes.domain.minting import (
     Minted,
@@ -22,6 +23,7 @@ from services.codes.domain.minting import (
 )
 from services.codes.store import minting as store
 from services.codes.store.minting import MintRequest, MintRow
+from services.codes.store.references import find_referenced
 from shared import metrics
 from shared.api_keys import Credential
 from shared.canonical import canonical_code
@@ -40,9 +42,22 @@ _TERMS_SECONDS = 5.0
 _TERMS_LIMIT = 10_000
 
 
+class Wanted(NamedTuple):
+    """A code for the partner of a key, and what the partner calls it: the same name again means the same code."""
+
+    credential: Credential
+    reference: str | None = None
+
+    @property
+    def name(self) -> tuple[uuid.UUID, str] | None:
+        """By what its code is known, if it has a reference."""
+        partner_id = self.credential.partner_id
+        return None if self.reference is None or partner_id is None else (partner_id, self.reference)
+
+
 @dataclass(slots=True)
 class _Waiting:
-    credential: Credential
+    wanted: Wanted
     answer: asyncio.Future[MintOutcome]
 
 
@@ -60,19 +75,22 @@ class GenerateCode:
     # Kept, because asking for the running loop is a system call.
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
-    async def __call__(self, credential: Credential) -> MintOutcome:
-        """Mint one code for the key's partner, or say why not; raises TransientFault if the database is away."""
+    async def __call__(self, credential: Credential, reference: str | None = None) -> MintOutcome:
+        """Mint one code for the key's partner, or say why not; raises TransientFault if the database is away.
+
+        A live code of the partner with the same reference is returned instead, whatever its state, and charged nothing.
+        """
         answer: asyncio.Future[MintOutcome] = self._loop.create_future()
-        self._waiting.append(_Waiting(credential, answer))
+        self._waiting.append(_Waiting(Wanted(credential, reference), answer))
         if not self._wake.is_set():
             self._wake.set()
         return await answer
 
     async def mint_within(
-        self, connection: Connection, credential: Credential
+        self, connection: Connection, credential: Credential, reference: str | None = None
     ) -> tuple[MintOutcome, list[OutboxEvent]]:
         """Mint one code inside the caller's transaction, who hands the events over once it has committed."""
-        outcomes, events = await self._decide(connection, [credential])
+        outcomes, events = await self._decide(connection, [Wanted(credential, reference)])
         return outcomes[0], events
 
     @asynccontextmanager
@@ -101,7 +119,8 @@ class GenerateCode:
             async with self.database.connection() as connection:
                 while is_usable(connection):
                     if group := self._next_group():
-                        await self._mint(connection, group)
+                        for part in _parts(group):
+                            await self._mint(connection, part)
                     elif self._is_stopping:
                         return
                     else:
@@ -121,7 +140,7 @@ class GenerateCode:
         metrics.MINT_GROUP.observe(len(group))
         try:
             with transient_faults():
-                outcomes, events = await self._decide_together(connection, [w.credential for w in group])
+                outcomes, events = await self._decide_together(connection, [w.wanted for w in group])
         except TransientFault:
             raise
         except Exception as error:  # noqa: BLE001 - one bad request must not fail its neighbours: each is tried alone
@@ -138,52 +157,61 @@ class GenerateCode:
                     waiting.answer.set_result(outcome)
 
     async def _decide_together(
-        self, connection: Connection, credentials: Sequence[Credential]
+        self, connection: Connection, group: Sequence[Wanted]
     ) -> tuple[list[MintOutcome], list[OutboxEvent]]:
         """Mint for all at once, which is the usual case; where something is in the way of any, judge each."""
+        if group[0].reference is not None:
+            return await self._decide(connection, group)
         now = self.clock()
-        requests = await self._requests(connection, credentials, now)
+        requests = await self._requests(connection, group, now)
         minted = await store.mint_all(connection, requests, new_id, now)
         if minted is None:
-            return await self._decide(connection, credentials)
+            return await self._decide(connection, group)
         rows, events = minted
         return [_outcome(request, row) for request, row in zip(requests, rows, strict=True)], events
 
     async def _decide(
-        self, connection: Connection, credentials: Sequence[Credential]
+        self, connection: Connection, group: Sequence[Wanted]
     ) -> tuple[list[MintOutcome], list[OutboxEvent]]:
-        """Run the statement, again for those whose random string was taken; what is committed stays answered."""
+        """Run the statement, again for those whose random string was taken; what is committed stays answered.
+
+        What has a reference is looked for first, each time in a statement of its own and so on a new snapshot: of
+        those with the same one the first is tried, and the others find what it has minted, or what another process has.
+        """
         outcomes: dict[int, MintOutcome] = {}
         events: list[OutboxEvent] = []
-        left = list(range(len(credentials)))
+        left = list(range(len(group)))
         while left:
-            now = self.clock()
-            requests = await self._requests(connection, [credentials[index] for index in left], now)
-            rows, made = await store.mint_group(connection, requests, new_id, now)
-            events += made
-            for index, request, row in zip(left, requests, rows, strict=True):
-                if row.result != "collided":
-                    outcomes[index] = _outcome(request, row)
+            outcomes |= await _minted_before(connection, group, left)
+            tried = _first_of_each(group, [index for index in left if index not in outcomes])
+            if tried:
+                now = self.clock()
+                requests = await self._requests(connection, [group[index] for index in tried], now)
+                rows, made = await store.mint_group(connection, requests, new_id, now)
+                events += made
+                for index, request, row in zip(tried, requests, rows, strict=True):
+                    if row.result != "collided":
+                        outcomes[index] = _outcome(request, row)
+            outcomes |= _refused_alike(group, left, outcomes)
             left = [index for index in left if index not in outcomes]
-        return [outcomes[index] for index in range(len(credentials))], events
+        return [outcomes[index] for index in range(len(group))], events
 
-    async def _requests(
-        self, connection: Connection, credentials: Sequence[Credential], now: datetime
-    ) -> list[MintRequest]:
+    async def _requests(self, connection: Connection, group: Sequence[Wanted], now: datetime) -> list[MintRequest]:
         # Whole milliseconds, so that what is stored is exactly what the partner is told.
         born = now.replace(microsecond=now.microsecond // 1000 * 1000)
         expiries: dict[int, datetime] = {}
         requests = []
         # Asked for once, because each asking is a system call.
-        randomness = os.urandom(_RANDOM_BYTES * len(credentials))
-        for start, credential in enumerate(credentials):
+        randomness = os.urandom(_RANDOM_BYTES * len(group))
+        for start, (credential, reference) in enumerate(group):
             terms = await self._terms_of(connection, credential, now)
             part = _random(randomness[start * _RANDOM_BYTES : (start + 1) * _RANDOM_BYTES], terms)
             lifetime = terms.code_lifetime_seconds
             if (expires_at := expiries.get(lifetime)) is None:
                 expires_at = expiries[lifetime] = born + timedelta(seconds=lifetime)
             code = f"{terms.code_prefix}-{part}"
-            requests.append(MintRequest(credential.key_id, terms, new_id(), code, canonical_code(code), expires_at))
+            canonical = canonical_code(code)
+            requests.append(MintRequest(credential.key_id, terms, new_id(), code, canonical, expires_at, reference))
         return requests
 
     async def _terms_of(self, connection: Connection, credential: Credential, now: datetime) -> MintingTerms:
@@ -202,6 +230,60 @@ class GenerateCode:
         return terms
 
 
+def _parts(group: Sequence[_Waiting]) -> Sequence[Sequence[_Waiting]]:
+    """Keep those with a reference from slowing down those without, which need no look for what was minted before."""
+    named = [waiting for waiting in group if waiting.wanted.reference is not None]
+    if not named:
+        return (group,)
+    plain = [waiting for waiting in group if waiting.wanted.reference is None]
+    return (plain, named) if plain else (named,)
+
+
+async def _minted_before(
+    connection: Connection, group: Sequence[Wanted], left: Sequence[int]
+) -> dict[int, MintOutcome]:
+    """Return what is there already of those that have a reference."""
+    names = {index: name for index in left if (name := group[index].name) is not None}
+    if not names:
+        return {}
+    found = await find_referenced(connection, set(names.values()))
+    return {
+        index: Minted(code.code, code_link(code.link_url, code.code), code.expires_at, None, name[1], code.remaining)
+        for index, name in names.items()
+        if (code := found.get(name)) is not None
+    }
+
+
+def _first_of_each(group: Sequence[Wanted], left: Sequence[int]) -> list[int]:
+    """Return which are to be minted next: of those with the same reference the first alone."""
+    seen: set[tuple[uuid.UUID, str]] = set()
+    first = []
+    for index in left:
+        name = group[index].name
+        if name is None:
+            first.append(index)
+        elif name not in seen:
+            seen.add(name)
+            first.append(index)
+    return first
+
+
+def _refused_alike(
+    group: Sequence[Wanted], left: Sequence[int], outcomes: Mapping[int, MintOutcome]
+) -> dict[int, MintOutcome]:
+    """Refuse those that ask for the same by the same key as one that was refused just now."""
+    refused = {
+        (group[index].credential.key_id, group[index].reference): outcome
+        for index in left
+        if group[index].reference is not None and isinstance(outcome := outcomes.get(index), Refused)
+    }
+    return {
+        index: refused[wanted]
+        for index in left
+        if index not in outcomes and (wanted := (group[index].credential.key_id, group[index].reference)) in refused
+    }
+
+
 def _random(randomness: bytes, terms: MintingTerms) -> str:
     while (part := random_part(randomness, terms.code_alphabet, terms.code_length)) is None:
         randomness = os.urandom(2 * terms.code_length)
@@ -214,7 +296,10 @@ def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:
         rate = RateState(row.limit, row.used, max(0.0, row.resets_in_seconds))
     if row.result == "minted":
         metrics.CODES_MINTED.inc()
-        return Minted(request.code, code_link(request.terms.link_url, request.code), request.expires_at, rate)
+        link = code_link(request.terms.link_url, request.code)
+        if request.reference is None:
+            return Minted(request.code, link, request.expires_at, rate)
+        return Minted(request.code, link, request.expires_at, rate, request.reference, row.remaining)
     if row.result == "collided":
         raise AssertionError("a collided request is tried again, never answered")
     metrics.MINTS_REFUSED.labels(row.result).inc()

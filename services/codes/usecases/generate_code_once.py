@@ -19,12 +19,12 @@ class GenerateCodeOnce:
     generate_code: GenerateCode
     answer_once: AnswerOnce
 
-    async def __call__(self, credential: Credential, once: Once[MintOutcome]) -> Answer:
+    async def __call__(self, credential: Credential, once: Once[MintOutcome], reference: str | None = None) -> Answer:
         """Mint one code for the key's partner, or give the kept answer."""
         events: list[OutboxEvent] = []
 
         async def work(connection: Connection, _: datetime) -> MintOutcome:
-            outcome, made = await self.generate_code.mint_within(connection, credential)
+            outcome, made = await self.generate_code.mint_within(connection, credential, reference)
             events.extend(made)
             return outcome
 

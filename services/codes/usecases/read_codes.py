@@ -26,6 +26,16 @@ class ReadCodes:
         async with self.database.connection() as connection:
             return await codes.list_codes(connection, partner_id, after, status, limit, self.clock())
 
+    async def by_reference(
+        self, partner_id: uuid.UUID, reference: str, status: CodeStatus | None = None, after: uuid.UUID | None = None
+    ) -> list[IssuedCode]:
+        """Return the one code that the partner has named so, if it has the status and is older than `after`."""
+        async with self.database.connection() as connection:
+            code = await codes.find_reference(connection, partner_id, reference, self.clock())
+        if code is None or (status is not None and code.status != status) or (after is not None and code.id >= after):
+            return []
+        return [code]
+
     async def one(self, program_id: uuid.UUID, partner_id: uuid.UUID, text: str) -> IssuedCode:
         """Return the code that is meant by a text; raises Missing, also for a code of another partner."""
         try:

@@ -114,6 +114,7 @@ async def test_a_code_is_found_in_any_spelling(service: Service, partner: Owner)
             "times_redeemed": 0,
             "last_redeemed_at": None,
             "created_at": format_milliseconds(service.clock.now),
+            "reference": None,
         }
 
 
@@ -132,7 +133,8 @@ async def test_the_quota_reads_as_documented(service: Service, partner: Owner) -
     await service.generate(partner)
     quota = await service.send("GET", "/api/partners/quota", partner.key)
     expected = {"ok": True, "granted": 10, "adjusted": 0, "minted": 1, "refunded": 0, "remaining": 9}
-    assert (quota.status, quota.body) == (200, expected)
+    assert (quota.status, quota.body) == (200, {**expected, "codes_remaining": 9})
+    assert list(quota.body) == [*expected, "codes_remaining"]
 
 
 async def test_the_program_s_settings_shape_its_codes(service: Service) -> None:
