@@ -168,8 +168,13 @@ class Holdings:
         self.to_end.append((delivery, reason))
         self.end_is_due.set()
 
-    def end_if_closed(self, lane: Lane, target: Target) -> None:
-        """End what waits for an endpoint that is archived or disabled; what somebody replays by hand goes out."""
+    def turn_away(self, lane: Lane, target: Target) -> None:
+        """Give back what waits for an endpoint that is paused, and end what waits for one that is archived or disabled.
+
+        What somebody replays by hand goes out to a disabled one.
+        """
+        if target.endpoint.status == "paused" and not target.is_archived:
+            self.give_back(lane)
         if not target.is_archived and target.endpoint.status != "disabled":
             return
         for delivery in self._taken_from(lane):

@@ -71,12 +71,16 @@ class Sending:
             lane.hear_of_breaker(delivery.breaker_trips, now, monotonic_now)
             if lane.target is None or lane.target.endpoint.version < delivery.endpoint_version:
                 lane.needs_target = True
-            if lane.needs_target:
-                self._holdings.target_is_due.set()
-            elif lane.target is not None:
-                self._holdings.end_if_closed(lane, lane.target)
+            self._look_at_target(lane)
             self._turns.list(lane)
         self._pump()
+
+    def _look_at_target(self, lane: Lane) -> None:
+        """Let nothing wait for an endpoint that is known not to take it."""
+        if lane.needs_target:
+            self._holdings.target_is_due.set()
+        elif lane.target is not None:
+            self._holdings.turn_away(lane, lane.target)
 
     def go_on(self, lanes: Iterable[Lane] = ()) -> None:
         """Begin what may be begun by now, also of lanes that may send again."""
@@ -165,6 +169,7 @@ class Sending:
             self._writer.add(self._learn(lane, Settlement(delivery, target, answer, decision), trips, now))
             if decision.status == "succeeded":
                 self._holdings.follow(lane, delivery)
+                self._look_at_target(lane)
         except Exception as error:  # noqa: BLE001 - one delivery must not end the others; its lease brings it again
             MAINTENANCE_FAILURES.labels("send_deliveries").inc()
             facts = {"delivery_id": str(delivery.delivery_id), "endpoint_id": str(lane.endpoint_id)}

@@ -99,9 +99,7 @@ class Upkeep:
         if lane.is_held_back and target.missing is None:
             self._holdings.note_backlog()
         lane.set_target(target)
-        if target.endpoint.status == "paused":
-            self._holdings.give_back(lane)
-        self._holdings.end_if_closed(lane, target)
+        self._holdings.turn_away(lane, target)
         if target.missing is not None and not target.is_archived:
             self._hold_back(lane)
 
