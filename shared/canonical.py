@@ -1,31 +1,130 @@
-"""The canonical form of a code: what a customer types and what was minted meet here, whatever the spelling."""
+"""The canonical form of a code: what a customer types and what was minted meet here, whatever the spelling.
+
+What is stored beside it, for people to read, is checked here too.
+"""
 
 import re
 import unicodedata
 from typing import Final
 
-MAX_CODE_LENGTH = 255
+# As typed, and in canonical form: an index entry holds two of these beside an order's name.
+MAX_CODE_LENGTH: Final = 255
+MAX_STORED_LENGTH: Final = 100
+MARKS: Final = "%+.&!#"
 
-_DROPPED = re.compile(r"[\s\-_\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]+")
-_FOLDED = str.maketrans("OIL", "011")
-_ALLOWED = re.compile(r"[0-9A-Z]+", re.ASCII)
-# The same rules for ASCII, where nearly all codes are, in one pass.
+_ASCII_SEPARATORS: Final = frozenset("-_ \t\n\v\f\r\x1c\x1d\x1e\x1f")
+# White space, dashes, `_`, and what Unicode says may be ignored because nobody sees it.
+_DROPPED: Final = re.compile(
+    r"[\s\-_\u2010-\u2015\u2212\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_FOLDED: Final = str.maketrans("OIL", "011")
+# Of what is dropped, people see these.
+_SEEN: Final = re.compile(r"[\-_\u2010-\u2015\u2212]")
+_ALLOWED: Final = re.compile(r"[%+.&!#]*[0-9A-Z][0-9A-Z%+.&!#]*", re.ASCII)
+# The rules for ASCII, where nearly all codes are, in one pass.
 _ASCII: Final = {
-    number: None if _DROPPED.fullmatch(chr(number)) else chr(number).upper().translate(_FOLDED) for number in range(128)
+    number: None if chr(number) in _ASCII_SEPARATORS else chr(number).upper().translate(_FOLDED)
+    for number in range(128)
 }
+# A letter takes so many accents and vowel signs one upon the other, and no more.
+_MOST_ACCENTS: Final = 4
+# Three passes do for all of Unicode 17; a text for which they do not is no code.
+_PASSES: Final = 8
+# Whole alphabets of these look alike, so one word is written in one of them.
+_LOOKALIKES: Final = ("LATIN", "CYRILLIC", "GREEK")
 
 
 def canonical_code(text: str) -> str:
-    """Fold a code as typed into the form that is compared: NFKC, no spaces or dashes, upper case, O=0, I=L=1.
+    """Fold a code as typed into the form that is compared.
 
-    Raises ValueError if nothing or anything but ASCII letters and digits is left, or if it is too long.
+    NFKC and case folding; no white space, dashes, `_` or unseen characters; digits of all scripts as ASCII; ASCII
+    letters upper-case with O=0 and I=L=1. Raises ValueError if it is too long, or if anything but letters, their
+    accents, digits and the marks `% + . & ! #` is left, or no letter or digit.
     """
     if len(text) > MAX_CODE_LENGTH:
         raise ValueError(f"A code has at most {MAX_CODE_LENGTH} characters.")
-    if text.isascii():
-        folded = text.translate(_ASCII)
-    else:
-        folded = _DROPPED.sub("", unicodedata.normalize("NFKC", text)).upper().translate(_FOLDED)
-    if not _ALLOWED.fullmatch(folded):
-        raise ValueError("A code consists of the letters A to Z, digits, dashes and underscores.")
+    folded = text.translate(_ASCII) if text.isascii() else _folded(text)
+    if not (_ALLOWED.fullmatch(folded) if folded.isascii() else _is_allowed(folded)):
+        raise ValueError(f"A code consists of letters, digits, blanks, dashes, _ and the marks {' '.join(MARKS)}.")
+    if len(folded) > MAX_CODE_LENGTH:
+        raise ValueError(f"A code has at most {MAX_CODE_LENGTH} characters, ligatures written out.")
     return folded
+
+
+def checked_code(text: str) -> str:
+    """Return a code as it is stored, blanks around it taken off; raises ValueError for what people could not read.
+
+    What is stored has a canonical form, at most 100 characters, none that is unseen or turns the text round, and no
+    word that mixes Latin, Cyrillic and Greek letters.
+    """
+    text = text.strip(" \u00a0")
+    if not 1 <= len(text) <= MAX_STORED_LENGTH:
+        raise ValueError(f"must have 1 to {MAX_STORED_LENGTH} characters")
+    if text.isascii() and text.isprintable():
+        _check_allowed(text)
+        return text
+    for character in text:
+        category = unicodedata.category(character)
+        is_unseen = category != "Zs" and _DROPPED.fullmatch(character) and not _SEEN.fullmatch(character)
+        if category[0] == "C" or is_unseen:
+            raise ValueError(f"must not contain U+{ord(character):04X}, a character that is not shown")
+    _check_allowed(text)
+    _check_scripts(text)
+    return text
+
+
+def _check_allowed(text: str) -> None:
+    try:
+        canonical_code(text)
+    except ValueError:
+        if len(unicodedata.normalize("NFKC", text)) > MAX_CODE_LENGTH:
+            raise ValueError(f"must have at most {MAX_CODE_LENGTH} characters when ligatures are written out") from None
+        raise ValueError(
+            f"must consist of letters, digits, blanks, dashes, _ and the marks {' '.join(MARKS)}, "
+            "with at least one letter or digit"
+        ) from None
+
+
+def _folded(text: str) -> str:
+    """Fold until nothing changes: what one pass drops or folds may let the next compose what stood around it."""
+    for _ in range(_PASSES):
+        before = text
+        text = _DROPPED.sub("", unicodedata.normalize("NFKC", text).casefold())
+        # The Turkish alphabet has both an i and one without a dot, which keyboards of others lack.
+        text = text.replace("\u0131", "i").replace("i\u0307", "i")
+        if text == before:
+            digits = {ord(each): str(unicodedata.decimal(each)) for each in text if unicodedata.category(each) == "Nd"}
+            return text.translate(digits).translate(_ASCII)
+    return ""
+
+
+def _is_allowed(folded: str) -> bool:
+    accents = _MOST_ACCENTS + 1
+    for character in folded:
+        category = unicodedata.category(character)
+        if category[0] == "M":
+            accents += 1
+            if accents > _MOST_ACCENTS:
+                return False
+        elif category[0] == "L":
+            accents = 0
+        elif category == "Nd" or character in MARKS:
+            # An accent upon a digit or a mark makes no letter of any script.
+            accents = _MOST_ACCENTS
+        else:
+            return False
+    return any(unicodedata.category(character)[0] in "LN" for character in folded)
+
+
+def _check_scripts(text: str) -> None:
+    word: set[str] = set()
+    for character in unicodedata.normalize("NFKC", text):
+        category = unicodedata.category(character)[0]
+        if category not in "LM":
+            word.clear()
+        elif category == "L":
+            word.update(script for script in _LOOKALIKES if unicodedata.name(character, "").startswith(script))
+        if len(word) > 1:
+            listed = " and ".join(script.title() for script in _LOOKALIKES if script in word)
+            raise ValueError(f"must not mix {listed} letters in one word, for they look alike")

@@ -64,7 +64,7 @@ def given(**members: object) -> dict[str, object]:
 
 async def ask(method: str, url: str, **asked: Unpack[Asked]) -> Answer:
     """Call a service and return its answer, whatever it is; raises `CallFailed` when there is none."""
-    headers = dict(asked.get("headers", {}))
+    headers = {"Accept": "application/json", **asked.get("headers", {})}
     if "key" in asked:
         headers["Authorization"] = f"Bearer {asked['key']}"
     if "partner_key" in asked:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from aiohttp import hdrs, web
 from pydantic import Field
 
+from services.codes.api.coupon_answers import ShownCodeAnswer, promotion_code_data
 from services.codes.api.exchange import use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, is_true
 from services.codes.domain.code_files import (
@@ -25,10 +26,11 @@ from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Select
 from services.codes.domain.coupons import id_in
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
+from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
 from shared.clock import format_microseconds
-from shared.web import InstantOrDate, QueryModel, Request, Route, Text
+from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response
 
 CONTENT_TYPES: Final[dict[FileFormat, str]] = {
     "csv": "text/csv; charset=utf-8; header=present",
@@ -96,11 +98,21 @@ def _canonical(text: str) -> str:
 
 
 async def export(request: Request) -> web.StreamResponse:
-    """Export codes."""
+    """Export codes, or show the one code that is called like this path."""
+    if _is_about_code(request):
+        shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef("export", is_code=True))
+        return json_response(ShownCodeAnswer(data=promotion_code_data(shown)))
     query = request.query(ExportQuery)
     codes = use_cases(request).export_codes
     wanted = await codes.selection(request.program_id, _selection(query))
     return await _stream_codes(request, query.format, codes.pages(request.program_id, wanted))
+
+
+def _is_about_code(request: Request) -> bool:
+    """Tell a client that reads code by code from one that wants a file: it takes JSON alone and names no condition."""
+    accepted = request.http.headers.get(hdrs.ACCEPT, "").split(",")
+    types = {each.partition(";")[0].strip().lower() for each in accepted}
+    return types == {"application/json"} and not request.http.query_string
 
 
 async def result(request: Request) -> web.StreamResponse:
@@ -232,13 +244,18 @@ ROUTES: Final = (
         path="/v1/promotion-codes/export",
         handler=export,
         summary="Export promotion codes as CSV or NDJSON",
-        description=("Each code that was there when the export began and fits is in the file once. " + _TRAILER_TEXT),
+        description=(
+            "Each code that was there when the export began and fits is in the file once. "
+            + _TRAILER_TEXT
+            + " With `Accept: application/json` and no parameters the path means the one code that is called `export`, "
+            "which is answered as at `/v1/promotion-codes/{code}`."
+        ),
         tag="files",
         security="bearer",
         scope="manage",
         family="management",
         query=ExportQuery,
-        responses={200: "The file", 404: "No such coupon or partner"},
+        responses={200: "The file", 404: "No such coupon or partner, or no code that is called `export`"},
     ),
     Route(
         method="GET",

@@ -14,6 +14,7 @@ from services.codes.domain.programs import (
     checked_link_url,
     checked_webhook_attributes,
 )
+from shared.canonical import MAX_STORED_LENGTH, checked_code
 from shared.currencies import checked_currency
 from shared.web import Int, LongText, Number, QueryAddress, Text
 
@@ -81,7 +82,14 @@ Percent = Annotated[Number, Field(ge=0, le=100)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
 ExternalId = Annotated[Text, Field(min_length=1)]
 UUIDCode = Annotated[Text, Field(min_length=1, pattern="^[A-Za-z0-9_-]+$")]
-CodeText = Annotated[str, Field(max_length=100, pattern="^[-_]*[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# As near as a pattern can come that all dialects read alike; what it lets through, `checked_code` judges.
+CODE_SCHEMA: Final = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_STORED_LENGTH,
+    "pattern": r"""^[^\x00-\x1f"$'()*,/:-@\[-^`{-\x9f]+$""",
+}
+CodeText = Annotated[str, AfterValidator(checked_code), WithJsonSchema(CODE_SCHEMA)]
 ProductIds = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=1000)]
 _SCALAR: Final = {"type": ["string", "number", "boolean", "null"], "maxLength": 500}
 _MetadataValue = Annotated[Any, AfterValidator(_scalar), WithJsonSchema(_SCALAR)]

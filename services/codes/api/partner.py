@@ -3,12 +3,13 @@
 import math
 from typing import Annotated, Any, Final, Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import Field
 
 from services.codes.api.exchange import once, use_cases
 from services.codes.domain.access import Actor
 from services.codes.domain.codes import IssuedCode
+from services.codes.domain.errors import Missing
 from services.codes.domain.minting import Minted, MintOutcome, RateState, Refused, code_link
 from shared.clock import format_milliseconds
 from shared.idempotency import Once
@@ -170,7 +171,14 @@ async def list_codes(request: Request) -> web.StreamResponse:
 
 async def get_code(request: Request) -> web.StreamResponse:
     """Show one code, in whatever spelling it is asked for."""
-    code = await use_cases(request).read_codes.one(request.program_id, request.partner_id, request.path("code"))
+    try:
+        code = await use_cases(request).read_codes.one(request.program_id, request.partner_id, request.path("code"))
+    except Missing:
+        if request.path("code") != "generate":
+            raise
+        # Nobody has called a code so: then the path is that of the mint and nothing else.
+        detail = "This path accepts POST."
+        raise HTTPProblem(405, "method_not_allowed", detail, headers={"Allow": hdrs.METH_POST}) from None
     return json_response({"ok": True, **_code(code)})
 
 
@@ -247,8 +255,7 @@ ROUTES: Final = (
     ),
     Route(
         method="GET",
-        # All but the path of the mint, so that nothing is promised there; a code of that name has other spellings.
-        path="/api/partners/codes/{code:(?!generate$)[^/]+}",
+        path="/api/partners/codes/{code}",
         handler=get_code,
         summary="Show one of your codes",
         description="The code in any spelling: capitals, dashes and spaces do not matter.",

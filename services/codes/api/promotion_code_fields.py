@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
 from services.codes.api.faults import Faults
-from services.codes.api.fields import Amount, CodeText, Count, Currency, ExternalId, Metadata, Percent
+from services.codes.api.fields import CODE_SCHEMA, Amount, CodeText, Count, Currency, ExternalId, Metadata, Percent
 from services.codes.api.redeeming import Redeeming
 from services.codes.domain.coupons import id_in, merged
 from services.codes.domain.days import as_end, as_start
@@ -24,6 +24,10 @@ from shared.web import InstantOrDate, RequestModel, Text
 
 # What this API calls members that an error names.
 CODE_WORDS: Final = {"partner_id": "coupon_specific_partners.id"}
+CODE_TEXT: Final = (
+    "What customers type; generated if absent. Letters of any script, digits, blanks, dashes, `_` and the marks "
+    "`% + . & ! #`, with at least one letter or digit; no word mixes Latin, Cyrillic and Greek letters."
+)
 _RENAMED: Final = {
     "external_id": "external_id",
     "active": "is_active",
@@ -80,7 +84,7 @@ class SpecificCustomer(RequestModel):
 class CodeMembers(RequestModel):
     """A code, as far as it says more than its coupon."""
 
-    code: CodeText | None = Field(None, description="What customers type; generated if absent.")
+    code: CodeText | None = Field(None, description=CODE_TEXT)
     active: bool = Field(default_factory=bool)
     first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
     limit_to_specific_partner: bool = Field(default_factory=bool, description="Whether it belongs to a partner.")
@@ -126,8 +130,7 @@ class _StringOrObject:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonSchemaValue:
-        text = {"type": "string", "maxLength": 100, "pattern": "^[-_]*[A-Za-z0-9][A-Za-z0-9_-]*$"}
-        return {"anyOf": [text, handler(core)]}
+        return {"anyOf": [CODE_SCHEMA, handler(core)]}
 
 
 def _as_object(value: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic import Field
 from services.codes.api.exchange import use_cases
 from services.codes.domain.minting import code_link
 from services.codes.domain.promotion_codes import CodeRef
-from shared.web import QueryInt, QueryModel, Request, Route
+from shared.web import HTTPProblem, QueryInt, QueryModel, Request, Route
 
 _CONTENT_TYPES: Final = {"svg": "image/svg+xml", "png": "image/png"}
 # White around it, in modules; readers need it.
@@ -29,14 +29,25 @@ async def show(request: Request) -> web.StreamResponse:
     query = request.query(QRQuery)
     shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef(request.path("code")))
     link = code_link(shown.link_url, shown.code.code)
-    # The longest link that a program can have fits at this level; where there is room, the level is raised.
-    made = segno.make_qr(link, error="m")
+    made = _qr_code(link)
     drawn = io.BytesIO()
     if query.format == "svg":
         made.save(drawn, kind="svg", scale=query.scale, border=_BORDER, light="white")
     else:
         made.save(drawn, kind="png", scale=query.scale, border=_BORDER)
     return web.Response(body=drawn.getvalue(), headers={"Content-Type": _CONTENT_TYPES[query.format]})
+
+
+def _qr_code(link: str) -> segno.QRCode:
+    """Make the picture at the best level at which the link fits: the longest ones need the least."""
+    try:
+        return segno.make_qr(link, error="m")
+    except segno.DataOverflowError:
+        try:
+            return segno.make_qr(link, error="l")
+        except segno.DataOverflowError:
+            detail = "The code's link is too long for a QR code; shorten the program's link_url."
+            raise HTTPProblem(409, "link_too_long", detail) from None
 
 
 ROUTES: Final = (
@@ -51,6 +62,6 @@ ROUTES: Final = (
         family="management",
         query=QRQuery,
         path_descriptions={"code": "The code's id, or the code itself in any spelling."},
-        responses={200: "The picture", 404: "No such code"},
+        responses={200: "The picture", 404: "No such code", 409: "The link is too long for a QR code"},
     ),
 )

@@ -14,15 +14,16 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
 from services.codes.domain.money import MAX_MINOR
+from shared.canonical import checked_code
 from shared.times import parse_time
 
 FileFormat = Literal["csv", "ndjson"]
 
 # A line is a record: in CSV one with line ends inside quotes is one line.
 MAX_LINE_BYTES: Final = 16 * 1024
-# The member of the last NDJSON line of an export, and what the last line of a CSV export begins with.
+# The member of the last NDJSON line of an export, and the last line of a CSV export.
 TRAILER: Final = "export"
-CSV_COMMENT: Final = "#"
+CSV_TRAILER: Final = re.compile(r"# count=[0-9]+ sha256=[0-9a-f]{64}", re.ASCII)
 BOM: Final = b"\xef\xbb\xbf"
 
 _MAX_TEXT: Final = 255
@@ -34,7 +35,6 @@ _TIME_FORM: Final = (
 )
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_CODE: Final = re.compile(r"(?=.{1,100}\Z)[-_]*[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _QUOTED: Final = re.compile(r'[",\r\n]')
 _YEARS: Final = range(1970, 9999)
 # A spreadsheet may run a cell that begins so as a formula, whatever the width of the character and whatever stands
@@ -71,9 +71,9 @@ def _text(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    if not isinstance(value, str) or not _CODE.fullmatch(value):
-        raise ValueError("must be at most 100 letters, digits, dashes and underscores")
-    return value
+    if not isinstance(value, str):
+        raise ValueError("must be a text")  # noqa: TRY004 - the text goes to whoever wrote the file
+    return checked_code(value)
 
 
 def _flag_text(text: str) -> bool:
@@ -278,8 +278,8 @@ def _unguarded(cell: str) -> str:
 
 
 def csv_trailer(count: int, sha256: str) -> str:
-    """Write the last line of a CSV export: a comment, which is no record."""
-    return f"{CSV_COMMENT} count={count} sha256={sha256}\n"
+    """Write the last line of a CSV export, which is no record."""
+    return f"# count={count} sha256={sha256}\n"
 
 
 def ndjson_line(members: Mapping[str, object]) -> str:
@@ -318,9 +318,9 @@ def decoded(record: bytes) -> str:
 
 
 def read_csv_line(record: bytes, header: Sequence[str]) -> dict[str, Value] | None:
-    """Return what a record says, empty cells left out; None for a comment or an empty line; raises LineRefused."""
+    """Return what a record says, empty cells left out; None for a trailer or an empty line; raises LineRefused."""
     text = decoded(record)
-    if not text.strip() or text.startswith(CSV_COMMENT):
+    if not text.strip() or CSV_TRAILER.fullmatch(text):
         return None
     cells = _cells(text)
     if len(cells) != len(header):

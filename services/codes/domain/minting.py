@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
+from urllib.parse import quote
 
 from services.codes.domain.obscenity import obscene_places
 
@@ -62,7 +63,7 @@ def code_link(link_url: str, code: str) -> str:
     """Return the link that applies the code at checkout: the program's address with `promo=` added to its query."""
     address, hash_sign, fragment = link_url.partition("#")
     joint = "" if address.endswith(("?", "&")) else "&" if "?" in address else "?"
-    return f"{address}{joint}promo={code}{hash_sign}{fragment}"
+    return f"{address}{joint}promo={quote(code, safe='')}{hash_sign}{fragment}"
 
 
 def random_part(randomness: bytes, alphabet: str, length: int) -> str | None:

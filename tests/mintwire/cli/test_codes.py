@@ -1,5 +1,7 @@
 """Codes by the command, as the partner: made once per idempotency key, shown whatever comes after, found again."""
 
+import pytest
+
 from tests.mintwire.cli.conftest import Merchant, Mintwire
 
 
@@ -40,3 +42,13 @@ async def test_more_than_a_hundred_are_refused_at_once(mintwire: Mintwire, merch
     refused = await mintwire("code", "generate", "--count", "101", code=2)
     assert "100" in refused.err
     assert (await mintwire.json("quota", "show", merchant.partner_id))["remaining"] == 10
+
+
+@pytest.mark.parametrize("code", ["export", "10 % OFF", "A%2FB&C#1", "АКЦИЯ-20", "+5"])
+async def test_codes_like_paths_and_with_marks_are_shown_changed_and_archived(mintwire: Mintwire, code: str) -> None:
+    await mintwire("coupon", "create", "spring", "--percent", "10")
+    made = await mintwire.json("code", "create", "spring", code)
+    assert made["code"] == code
+    assert (await mintwire.json("code", "show", "--program", code))["id"] == made["id"]
+    assert (await mintwire.json("code", "update", code, "--no-active"))["active"] is False
+    assert (await mintwire.json("code", "archive", code))["id"] == made["id"]

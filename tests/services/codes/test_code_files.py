@@ -157,8 +157,8 @@ class TestReading:
         }
         assert read_ndjson_line(ndjson_line(members).encode()) == expected
 
-    @pytest.mark.parametrize("line", [b"", b"\r\n", b"  \n", csv_trailer(3, "ab").encode(), b"# whatever\n"])
-    def test_empty_lines_and_comments_say_nothing_in_csv(self, line: bytes) -> None:
+    @pytest.mark.parametrize("line", [b"", b"\r\n", b"  \n", csv_trailer(3, "ab" * 32).encode()])
+    def test_empty_lines_and_the_trailer_say_nothing_in_csv(self, line: bytes) -> None:
         assert read_csv_line(line, HEADER) is None
 
     @pytest.mark.parametrize("line", [b"", b"\n", ndjson_trailer(3, "ab").encode()])
@@ -213,7 +213,7 @@ class TestReading:
             (b'{"code": "A", "metadata": {"": 1}}', "invalid_value"),
             (b'{"code": "A", "metadata": {"a": "' + b"x" * 501 + b'"}}', "invalid_value"),
             (b'{"code": "A", "metadata": {"a": 9007199254740992}}', "invalid_value"),
-            (b'{"code": "A B"}', "invalid_value"),
+            (b'{"code": "A/B"}', "invalid_value"),
             (b'{"code": "' + b"A" * 101 + b'"}', "invalid_value"),
             (b'{"code": "-"}', "invalid_value"),
         ],

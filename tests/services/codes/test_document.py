@@ -1,6 +1,6 @@
 """The API document says what the router serves."""
 
-from tests.services.codes.conftest import Service
+from tests.services.codes.conftest import Owner, Service
 from tests.shared.web.openapi_contract import check_document
 
 
@@ -11,10 +11,10 @@ async def test_router_and_document_agree(service: Service) -> None:
     assert {"200", "401", "403", "429"} <= set(generate["responses"])
 
 
-async def test_a_path_written_out_allows_what_its_document_says(service: Service) -> None:
-    """A template that would take the same path neither widens it nor answers in its place."""
+async def test_a_path_written_out_allows_what_its_document_says(service: Service, partner: Owner) -> None:
+    """A template takes the same path only where a code is called like it."""
     for method in ("DELETE", "GET"):
-        refused = await service.send(method, "/api/partners/codes/generate")
+        refused = await service.send(method, "/api/partners/codes/generate", partner.key)
         assert (refused.status, refused.headers["Allow"]) == (405, "POST")
 
 

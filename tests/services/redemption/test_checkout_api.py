@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -45,6 +46,25 @@ class TestRedeeming:
         assert (first.status, again.status) == (201, 200)
         assert first.data == again.data
         assert len(shop.announced()) == 1
+
+    @pytest.mark.parametrize(
+        ("code", "typed"),
+        [("10 % OFF", "１０%off"), ("Straße & Café!", "STRASSE&CAFÉ!"), ("#1–夏", "# I夏"), ("+5", "+5")],
+    )
+    async def test_codes_of_other_scripts_and_with_marks_are_redeemed_once(
+        self, shop: Shop, merchant: Merchant, code: str, typed: str
+    ) -> None:
+        """By each door, as it is stored and as a customer types it."""
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), code)
+        assert (await shop.validate(typed, order=USD)).data["codes"][0]["valid"]
+        assert (await shop.reserve(typed)).status == 201
+        await shop.decider.take(checkout(shop.program_id, typed))
+        (event,) = shop.announced()
+        assert (event["event"], event["code"]) == ("code.redeemed", code)
+        assert (await shop.redeem(code)).status == 200
+        assert (await shop.redeem(code, ref="order-2")).body["code"] == "code_used"
+        found = await shop.send("GET", f"/v1/redemptions?code={quote(typed, safe='')}")
+        assert [each["code"] for each in found.data] == [code]
 
     async def test_a_refusal_names_reason_and_code_and_is_no_event(self, shop: Shop, merchant: Merchant) -> None:
         coupon = await merchant.coupon(shop.program_id)

@@ -1,6 +1,8 @@
 """Deliveries are found by the promo code that they are about, each owner's own."""
 
+import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -50,6 +52,22 @@ async def test_deliveries_are_found_by_code_in_any_spelling(
     assert not await of_code(service, merchant.program_key, "NOBODY")
     elsewhere = f"&message_id={found[0]['message_id']}"
     assert not await of_code(service, merchant.program_key, "ACME-OTHER", elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("code", "typed"),
+    [("10 % OFF", "１０%off"), ("Café & Straße!", "CAFÉ&STRASSE!"), ("#1–夏", "# I夏"), ("+5.5", "+5.5")],
+)
+async def test_codes_of_other_scripts_and_with_marks_are_found(
+    service: Service, merchant: Merchant, receiver: Receiver, code: str, typed: str
+) -> None:
+    """The body that is signed names the code as it is shown, and the filter finds it as it is typed."""
+    await service.endpoint(merchant.partner_key, receiver.url)
+    await service.consume(code_redeemed(merchant, code))
+    await service.settled(1)
+    assert json.loads(receiver.posts[0].body)["code"] == code
+    for spelling in (code, typed):
+        assert len(await of_code(service, merchant.partner_key, quote(spelling, safe=""))) == 1
 
 
 async def test_what_waits_has_its_status_and_what_is_no_code_is_refused(
