@@ -35,7 +35,7 @@ ADDRESSES = [
         "0x7f.1",
         "127.0.0.1.",
     ),
-    *("3232235521", "0xc0a80001", "1.2.3.0x4", "①②⑦.⓪.⓪.①", "１２７.0.0.1", "127。0。0。1", "127.0.0.1%00.example.com"),  # noqa: RUF001 - look-alikes are the point
+    *("3232235521", "0xc0a80001", "1.2.3.0x4", "①②⑦.⓪.⓪.①", "１２７.0.0.1", "127。0。0。1", "127.0.0.1%00.example.com"),
     # IPv6: unspecified, loopback, mapped, compatible, translated, NAT64, 6to4, Teredo, local, site-local, link-local
     # with and without a zone, metadata, multicast, discard, documentation, tunnels' interface identifiers.
     *("[::]", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:169.254.169.254]"),
