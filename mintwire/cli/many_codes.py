@@ -14,7 +14,7 @@ from mintwire.cli.output import AsJSON, Misused, command, show
 from mintwire.cli.transfers import upload
 
 _CONTENT_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
-_SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _DAY_SECONDS = 86_400
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -32,6 +32,8 @@ async def import_(
     coupon: str,
     on_conflict: Literal["fail", "skip", "update"] = "fail",
     dry_run: Flag = False,
+    map_: Annotated[list[str] | None, Parameter(name="--map", negative=())] = None,
+    ignore_unknown_columns: Flag = False,
     file_format: Annotated[Literal["csv", "ndjson"] | None, Parameter(name="--format")] = None,
     wait: jobs.Wait = True,
     as_json: AsJSON = False,
@@ -48,6 +50,10 @@ async def import_(
         A code that exists: refuse the line, skip it, or update the code.
     dry_run
         Only count and report.
+    map_
+        A column's name in the file and ours, such as `Ende=expires_at`; may be given several times.
+    ignore_unknown_columns
+        Pass over columns that are not known.
     file_format
         By default as the file's name ends.
     """
@@ -56,7 +62,14 @@ async def import_(
         raise Misused(f"is {file} CSV or NDJSON? say it with --format")
     target = read_target()
     url = address(target.codes_url, "v1", "coupons", coupon, "promotion-codes", "import")
-    query = {"on_conflict": on_conflict, "dry_run": str(dry_run).lower()}
+    if any("," in pair for pair in map_ or ()):
+        raise Misused("--map takes one pair theirs=ours, and no name with a comma in it; give it several times")
+    query = {
+        "on_conflict": on_conflict,
+        "dry_run": str(dry_run).lower(),
+        "ignore_unknown_columns": str(ignore_unknown_columns).lower(),
+        **({"map": ",".join(map_)} if map_ else {}),
+    }
     job = await upload(url, file, target.program_key, _CONTENT_TYPES[kind], query)
     return jobs.finish(await jobs.waited(target, job) if wait else job, as_json)
 

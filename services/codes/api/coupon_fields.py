@@ -25,11 +25,11 @@ from services.codes.api.fields import (
 )
 from services.codes.api.promotion_code_fields import NewCode, money
 from services.codes.api.redeeming import Redeeming
-from services.codes.domain.coupons import Coupon, CouponChanges, CouponMembers, merged
+from services.codes.domain.coupons import MAX_COUNT, Coupon, CouponChanges, CouponMembers, merged
 from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
-from shared.web import InstantOrDate, RequestModel, Text, field_error
+from shared.web import InstantOrDate, Int, RequestModel, Text, field_error
 
 # This API's names of members that need no more than another name.
 _RENAMED: Final = {
@@ -115,6 +115,9 @@ class CouponCreation(_CouponFields):
     coupon_discount_amount: Amount = Field(description="0 to 100 for percent, else an amount.")
     coupon_duration_type: Literal["once", "hours", "days", "months", "years", "lifetime"]
     coupon_duration_value: Count | None = Field(None, description="Required for hours, days, months and years.")
+    opening_uses: Annotated[Int, Field(ge=0, le=MAX_COUNT)] = Field(
+        0, description="Uses elsewhere before: it begins with this count, for its limit too."
+    )
     promotion_codes: list[NewCode] = Field(
         default_factory=list, max_length=500, description="Codes to be made with it."
     )
@@ -151,7 +154,8 @@ def new_members(body: CouponCreation) -> CouponMembers:
     values: dict[str, Any] = {"active": True, **_given(body)}
 
     def members(settings: ProgramSettings) -> Mapping[str, Any]:
-        return {**_members(values, settings), "metadata": merged({}, body.metadata)}
+        opening = {"opening_uses": body.opening_uses, "times_redeemed": body.opening_uses}
+        return {**_members(values, settings), **opening, "metadata": merged({}, body.metadata)}
 
     return members
 

@@ -14,8 +14,8 @@ from pydantic import Field
 from services.codes.api.coupon_answers import ShownCodeAnswer, promotion_code_data
 from services.codes.api.exchange import use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, is_true
+from services.codes.domain.code_columns import ALL_COLUMNS
 from services.codes.domain.code_files import (
-    ALL_COLUMNS,
     FileFormat,
     csv_line,
     csv_trailer,
@@ -208,6 +208,7 @@ def _code_rows(page: ExportPage, codes: Sequence[SelectedCode], kind: FileFormat
                 if code.commission_hundredths is None
                 else percent(code.commission_hundredths),
                 "metadata": _metadata(code.metadata, kind),
+                "opening_uses": code.opening_uses or None,
                 "id": str(code.id),
                 "coupon": page.uuid_code,
                 "url": code_link(page.link_url, code.code),

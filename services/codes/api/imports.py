@@ -1,19 +1,20 @@
 """`/v1/coupons/{coupon}/promotion-codes/import`: codes from a CSV or NDJSON file, of any size up to the limit."""
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.codes.api.exchange import actor, once, use_cases
 from services.codes.api.fields import QueryBool
 from services.codes.api.jobs import JobData, job_data, job_url
-from services.codes.domain.code_files import COLUMNS, MAX_LINE_BYTES, SHOWN_COLUMNS, FileFormat
+from services.codes.domain.code_columns import COLUMNS, SHOWN_COLUMNS
+from services.codes.domain.code_files import MAX_LINE_BYTES, FileFormat, Names, checked_names
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.imports import MAX_INLINE_BYTES, MAX_UPLOAD_BYTES, ImportOptions
 from services.codes.domain.jobs import Job
 from shared.idempotency import Once
-from shared.web import Data, QueryModel, Request, Route, data_response, respond
+from shared.web import Data, LongText, QueryModel, Request, Route, data_response, field_error, respond
 
 _FORMATS: Final[dict[str, FileFormat]] = {"text/csv": "csv", "application/x-ndjson": "ndjson"}
 
@@ -26,13 +27,34 @@ class ImportQuery(QueryModel):
         description="A code that exists: `fail` refuses the line, `skip` leaves the code as it is, `update` changes "
         "the members that the line names. Other lines are taken in all the same.",
     )
+    map: LongText | None = Field(
+        None,
+        max_length=2000,
+        description="Names of columns that stand for ours: pairs `theirs=ours`, comma-separated, such as "
+        "`Coupon code=code,Ende=expires_at`.",
+    )
+    ignore_unknown_columns: QueryBool = Field("false", description="Pass over columns that are not known.")
     dry_run: QueryBool = Field("false", description="Only count and report; nothing is written.")
+
+    @property
+    def names(self) -> Names:
+        """How the file names its columns."""
+        return checked_names(self.map or "", ignores_unknown=self.ignore_unknown_columns == "true")
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        try:
+            checked_names(self.map or "", ignores_unknown=False)
+        except ValueError as error:
+            raise field_error("map", str(error)) from None
+        return self
 
 
 async def create(request: Request) -> web.StreamResponse:
     """Import codes."""
     query, coupon = request.query(ImportQuery), CouponRef(request.path("coupon"))
-    options = ImportOptions(_FORMATS.get(request.media_type, "csv"), query.on_conflict, query.dry_run == "true")
+    kind = _FORMATS.get(request.media_type, "csv")
+    options = ImportOptions(kind, query.on_conflict, query.dry_run == "true", query.names)
 
     def answered() -> Once[Job]:
         return once(request, _answer)
@@ -62,8 +84,11 @@ ROUTES: Final = (
             f"The file has at most {MAX_UPLOAD_BYTES // 2**20} MiB in UTF-8, a line at most {MAX_LINE_BYTES // 1024} "
             f"KiB. Up to {MAX_INLINE_BYTES // 1024} KiB are taken in at once (200), more by a job (202). "
             f"Columns of CSV, which has a header, and members of NDJSON: {', '.join(COLUMNS)}; `code` is required. "
-            f"Those that only an export has ({', '.join(SHOWN_COLUMNS)}) are passed over. A line that cannot be taken "
-            "in is reported at `errors_url` with its number, code and reason; the others are taken in."
+            f"Those that only an export has ({', '.join(SHOWN_COLUMNS)}) are passed over, as are columns without a "
+            "name and empty rows. Names may be written in any case, with blanks for `_`; cells may be set apart by `;` "
+            "or tabs. `opening_uses` are uses elsewhere before: a code that is created begins with that count. A line "
+            "that is refused or skipped is reported at `errors_url` with its number, code and reason; the others are "
+            "taken in."
         ),
         tag="files",
         security="bearer",

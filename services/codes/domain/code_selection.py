@@ -55,6 +55,7 @@ class SelectedCode(NamedTuple):
     batch_id: uuid.UUID | None
     created_at: datetime
     updated_at: datetime
+    opening_uses: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class Coupon:
     commission_hundredths: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     times_redeemed: int = 0
+    opening_uses: int = 0
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None = None

@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from services.codes.domain.code_files import FileFormat, LineRefused, Value
-from services.codes.domain.days import as_end, as_start, check_order
+from services.codes.domain.code_columns import Value
+from services.codes.domain.code_files import OUR_NAMES, FileFormat, LineRefused, Names
+from services.codes.domain.days import as_end, as_start, check_order, zone_named
 from services.codes.domain.money import hundredths, minor_units
 from shared.currencies import checked_currency
 
@@ -18,6 +19,8 @@ MAX_UPLOAD_BYTES: Final = 256 * 1024 * 1024
 # A file of at most so many bytes is taken in while the caller waits.
 MAX_INLINE_BYTES: Final = 64 * 1024
 
+# Read by themselves, not as one member each.
+_ELSEWHERE: Final = frozenset({"code", "minimum_order_value", "minimum_order_currency", "opening_uses"})
 # What a column becomes, where that is not a text or number taken over as it is.
 _RENAMED: Final = {
     "active": "is_active",
@@ -33,23 +36,28 @@ class ImportOptions:
     format: FileFormat
     on_conflict: OnConflict
     is_dry_run: bool
+    names: Names = OUR_NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedCode:
-    """What a line says about a code: `members` are columns of the table, those that the line does not name left out."""
+    """What a line says about a code: `members` are columns of the table, those that the line does not name left out.
+
+    `opening_uses` are uses elsewhere before; only a code that is created begins with them.
+    """
 
     line: int
     code: str
     canonical: str
     members: Mapping[str, Any]
+    opening_uses: int = 0
 
 
 def members_of(values: Mapping[str, Value], timezone: str) -> dict[str, Any]:
     """Turn what a line says into members of a code; raises LineRefused."""
     members: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in ("code", "minimum_order_value", "minimum_order_currency"):
+        if name not in _ELSEWHERE:
             try:
                 members |= _member(name, value, timezone)
             except ValueError as error:
@@ -70,9 +78,9 @@ def check_dates(starts_at: datetime | None, expires_at: datetime | None) -> None
 def _member(name: str, value: Value, timezone: str) -> dict[str, Any]:
     match name:
         case "starts_at" if isinstance(value, date):
-            return {name: as_start(value, timezone)}
+            return {name: as_start(_placed(value, timezone, fold=0), timezone)}
         case "expires_at" if isinstance(value, date):
-            return {name: as_end(value, timezone)}
+            return {name: as_end(_placed(value, timezone, fold=1), timezone)}
         case "customer_id":
             return {name: value, "is_limited_to_customer": True}
         case "partner_id":
@@ -81,6 +89,13 @@ def _member(name: str, value: Value, timezone: str) -> dict[str, Any]:
             return {"commission_hundredths": hundredths(Decimal(str(value)))}
         case _:
             return {_RENAMED.get(name, name): value}
+
+
+def _placed(value: date, timezone: str, *, fold: Literal[0, 1]) -> date:
+    """Return a time without an offset as one in the program's zone; of an hour that comes twice the first or second."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=zone_named(timezone), fold=fold).astimezone(UTC)
+    return value
 
 
 def _partner_id(value: Value) -> uuid.UUID:

@@ -22,9 +22,9 @@ INSERT INTO coupons (id, program_id, created_at, updated_at, uuid_code, external
                      customer_redemption_limit, daily_redemption_limit, weekly_redemption_limit,
                      monthly_redemption_limit, budget_minor, budget_currency, is_first_order_only, minimum_minor,
                      minimum_currency, product_ids, release_policy, commission_hundredths, metadata,
-                     minimum_applies_to, excluded_product_ids, combination)
+                     minimum_applies_to, excluded_product_ids, combination, opening_uses, times_redeemed)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $37)
 """
 # `uuid_code` stays: it is the name under which others know the coupon.
 UPDATE_COUPON = """
@@ -45,7 +45,7 @@ SELECT id, program_id, created_at, updated_at, archived_at, uuid_code, external_
        customer_redemption_limit, daily_redemption_limit, weekly_redemption_limit, monthly_redemption_limit,
        budget_minor, budget_currency, is_first_order_only, minimum_minor, minimum_currency, product_ids,
        release_policy, commission_hundredths, metadata, minimum_applies_to, excluded_product_ids, combination,
-       times_redeemed
+       times_redeemed, opening_uses
 FROM coupons WHERE program_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id DESC
 """
 FIND_BY_UUID_CODE = "SELECT id FROM coupons WHERE program_id = $1 AND uuid_code = $2 AND archived_at IS NULL"
@@ -110,6 +110,7 @@ async def insert_coupon(connection: Connection, coupon: Coupon) -> None:
             coupon.updated_at,
             coupon.uuid_code,
             *_changeable(coupon),
+            coupon.opening_uses,
         )
 
 

@@ -53,17 +53,18 @@ INSERT_IMPORTED = """
 INSERT INTO promotion_codes (id, program_id, coupon_id, code, canonical, batch_id, created_by_key_id, created_at,
                              updated_at, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit,
                              is_first_order_only, minimum_minor, minimum_currency, is_limited_to_customer, customer_id,
-                             customer_name, is_limited_to_partner, commission_hundredths, metadata)
+                             customer_name, is_limited_to_partner, commission_hundredths, metadata, opening_uses,
+                             times_redeemed)
 SELECT u.id, $1, $2, u.code, u.canonical, $3, $4, $5, $5, u.partner_id, u.external_id, u.is_active, u.starts_at,
        u.expires_at, u.redemption_limit, u.is_first_order_only, u.minimum_minor, u.minimum_currency,
        u.is_limited_to_customer, u.customer_id, u.customer_name, u.is_limited_to_partner, u.commission_hundredths,
-       u.metadata::jsonb
+       u.metadata::jsonb, u.opening_uses, u.opening_uses
 FROM unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::boolean[], $12::timestamptz[],
             $13::timestamptz[], $14::int[], $15::boolean[], $16::bigint[], $17::text[], $18::boolean[], $19::text[],
-            $20::text[], $21::boolean[], $22::int[], $23::text[])
+            $20::text[], $21::boolean[], $22::int[], $23::text[], $24::int[])
     AS u (id, code, canonical, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit,
           is_first_order_only, minimum_minor, minimum_currency, is_limited_to_customer, customer_id, customer_name,
-          is_limited_to_partner, commission_hundredths, metadata)
+          is_limited_to_partner, commission_hundredths, metadata, opening_uses)
 ON CONFLICT DO NOTHING
 RETURNING canonical
 """
@@ -173,6 +174,7 @@ async def insert_imported(
         [code.code for code in codes],
         [code.canonical for code in codes],
         *_columns([code.members for code in codes]),
+        [code.opening_uses for code in codes],
     )
     return {row["canonical"] for row in rows}
 

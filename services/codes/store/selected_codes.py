@@ -71,7 +71,7 @@ SELECT program_id, coupon_id FROM promotion_codes WHERE batch_id >= $1 AND batch
 READ_CODES = """
 SELECT id, code, external_id, is_active, starts_at, expires_at, redemption_limit, is_first_order_only, minimum_minor,
        minimum_currency, customer_id, customer_name, partner_id, is_limited_to_partner, commission_hundredths,
-       metadata, times_redeemed, batch_id, created_at, updated_at
+       metadata, times_redeemed, batch_id, created_at, updated_at, opening_uses
 FROM promotion_codes WHERE id = ANY ($1::uuid[]) ORDER BY id
 """
 

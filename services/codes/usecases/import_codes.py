@@ -3,15 +3,18 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from services.codes.domain.code_files import (
     BOM,
+    Dialect,
     LineRefused,
+    Names,
     Record,
     checked_header,
+    dialect_of,
     read_csv_line,
     read_ndjson_line,
     split_records,
@@ -38,12 +41,15 @@ class _Outcome:
     """What became of the lines of a chunk."""
 
     refused: list[RefusedLine] = field(default_factory=list)
+    passed_over: list[RefusedLine] = field(default_factory=list)
     created: int = 0
     updated: int = 0
-    skipped: int = 0
 
     def refuse(self, code: ImportedCode, reason: str, detail: str) -> None:
         self.refused.append(RefusedLine(code.line, code.code, reason, detail))
+
+    def pass_over(self, code: ImportedCode, reason: str, detail: str) -> None:
+        self.passed_over.append(RefusedLine(code.line, code.code, reason, detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +67,36 @@ class ImportChunk:
         is_end = offset + len(data) >= job.spec["bytes"]
         if offset == 0 and data.startswith(BOM):
             data, offset = data[len(BOM) :], len(BOM)
+        names = Names(**job.spec.get("names", {}))
+        written = job.position.get("dialect")
+        dialect = Dialect(**written) if written else dialect_of(data) if job.spec["format"] == "csv" else Dialect()
         split = split_records(
             data,
             job.spec["format"],
             is_end=is_end,
             is_skipping=job.position.get("is_skipping", False),
             most=LINES_PER_CHUNK,
+            newline=dialect.newline.encode(),
         )
         records, header = split.records, job.position.get("header")
         if job.spec["format"] == "csv" and header is None and records:
-            header, line, records = checked_header(records[0].raw), line + records[0].lines, records[1:]
+            header = checked_header(records[0].raw, dialect, names)
+            line, records = line + records[0].lines, records[1:]
         outcome = _Outcome()
-        codes, line, processed = await self._read(records, header, line, await self._timezone(connection, job), outcome)
+        reader = _Reader(header, dialect, names, await self._timezone(connection, job))
+        codes, line, processed = await self._read(records, reader, line, outcome)
         if codes:
             await self._take_in(connection, job, codes, now, outcome)
-        await jobs.insert_errors(connection, job.id, outcome.refused)
+        await jobs.insert_errors(connection, job.id, [*outcome.refused, *outcome.passed_over])
         return Step(
-            Tally(processed, outcome.created, outcome.updated, outcome.skipped, len(outcome.refused)),
-            {"offset": offset + split.consumed, "line": line, "is_skipping": split.is_skipping, "header": header},
+            Tally(processed, outcome.created, outcome.updated, len(outcome.passed_over), len(outcome.refused)),
+            {
+                "offset": offset + split.consumed,
+                "line": line,
+                "is_skipping": split.is_skipping,
+                "header": header,
+                "dialect": asdict(dialect),
+            },
             is_last=is_end and split.consumed == len(data),
         )
 
@@ -91,7 +109,7 @@ class ImportChunk:
         return program.settings.timezone if program else "UTC"
 
     async def _read(
-        self, records: Sequence[Record], header: Sequence[str] | None, line: int, timezone: str, outcome: _Outcome
+        self, records: Sequence[Record], reader: "_Reader", line: int, outcome: _Outcome
     ) -> tuple[list[ImportedCode], int, int]:
         """Return the codes that could be read, the number of the line that comes next, and how many said something."""
         codes, processed = [], 0
@@ -100,7 +118,7 @@ class ImportChunk:
                 # Mints and other requests go in between.
                 await asyncio.sleep(0)
             try:
-                code = _code(record.raw, header, line, timezone)
+                code = reader.code(record.raw, line)
             except LineRefused as refused:
                 outcome.refused.append(RefusedLine(line, refused.code, refused.reason, refused.detail))
                 processed += 1
@@ -178,7 +196,8 @@ class ImportChunk:
                 for code in codes:
                     outcome.refuse(code, "code_taken", "This code exists.")
             case "skip":
-                outcome.skipped += len(codes)
+                for code in codes:
+                    outcome.pass_over(code, "code_kept", "This code exists and was left as it is.")
             case _:
                 codes = await self._with_free_external_ids(connection, job, codes, outcome)
                 await self._update(connection, job, codes, now, outcome)
@@ -205,7 +224,7 @@ class ImportChunk:
                 outcome.refuse(code, refused.reason, refused.detail)
             else:
                 if after == before:
-                    outcome.skipped += 1
+                    outcome.pass_over(code, "unchanged", "This code exists and is so already.")
                 else:
                     changed.append(after)
         outcome.updated += len(changed)
@@ -218,12 +237,23 @@ def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, A
     return {**members, "metadata": metadata}
 
 
-def _code(raw: bytes, header: Sequence[str] | None, line: int, timezone: str) -> ImportedCode | None:
-    values: Mapping[str, Any] | None = read_ndjson_line(raw) if header is None else read_csv_line(raw, header)
-    if values is None:
-        return None
-    text = values["code"]
-    try:
-        return ImportedCode(line, text, canonical_code(text), members_of(values, timezone))
-    except LineRefused as refused:
-        raise LineRefused(refused.reason, refused.detail, text) from None
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the records of one file; `header` is None where it is NDJSON."""
+
+    header: Sequence[str | None] | None
+    dialect: Dialect
+    names: Names
+    timezone: str
+
+    def code(self, raw: bytes, line: int) -> ImportedCode | None:
+        values: Mapping[str, Any] | None = (
+            read_ndjson_line(raw, self.names) if self.header is None else read_csv_line(raw, self.header, self.dialect)
+        )
+        if values is None:
+            return None
+        text, opening = values["code"], values.get("opening_uses", 0)
+        try:
+            return ImportedCode(line, text, canonical_code(text), members_of(values, self.timezone), opening)
+        except LineRefused as refused:
+            raise LineRefused(refused.reason, refused.detail, text) from None

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from services.codes.domain.access import Actor
-from services.codes.domain.code_files import BOM, MAX_LINE_BYTES, LineRefused, checked_header
+from services.codes.domain.code_files import BOM, MAX_LINE_BYTES, LineRefused, Names, checked_header, dialect_of
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.errors import BadFile, CouponArchived, JobFinished
 from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
@@ -90,7 +90,7 @@ class StartImport:
 
     async def _store_piece(self, job: Job, options: ImportOptions, nth: int, piece: bytes) -> None:
         if nth == 0 and options.format == "csv":
-            _check_header(piece)
+            _check_header(piece, options.names)
         async with self.database.connection() as connection:
             await imports.insert_piece(connection, job.id, nth, piece)
 
@@ -114,9 +114,11 @@ class StartImport:
                 return replace(begun, state="done", finished_at=now, requested=begun.tally.processed)
 
 
-def _check_header(piece: bytes) -> None:
-    head = piece.removeprefix(BOM)[: MAX_LINE_BYTES + 1].partition(b"\n")[0]
+def _check_header(piece: bytes, names: Names) -> None:
+    head = piece.removeprefix(BOM)
+    dialect = dialect_of(head)
+    line = head[: MAX_LINE_BYTES + 1].partition(dialect.newline.encode())[0]
     try:
-        checked_header(head)
+        checked_header(line, dialect, names)
     except LineRefused as refused:
         raise BadFile(refused.detail) from None

@@ -20,6 +20,8 @@ from shared.database.pool import Connection
 COUPON_LOCK_CLASS = 7_236_002
 COUPON_LOCK_BUCKETS = 256
 
+# A code's counter begins with its uses elsewhere before, which the code was created with.
+#
 # Each part counts the rows of the one before it, which makes the server run them in this order. The first two parts of
 # `wanted` fit the two partial indexes on live and on archived codes, the third takes codes by id that no string
 # names; OFFSET 0 keeps the lookups one by one.
@@ -31,37 +33,37 @@ WITH fresh_order AS (
     ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = orders.created_at WHERE false
     RETURNING program_id, order_ref
 ), wanted AS MATERIALIZED (
-    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit,
+    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit, r.opening_uses,
            coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL AS is_limited
     FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical), LATERAL (
         SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
                v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
                v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
-               v.budget_minor AS budget
+               v.budget_minor AS budget, v.code_opening_uses AS opening_uses
         FROM codes.redeemable_v1 v
         WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NULL
         UNION ALL
         SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit,
                v.coupon_redemption_limit, v.daily_redemption_limit, v.weekly_redemption_limit,
-               v.monthly_redemption_limit, v.budget_minor
+               v.monthly_redemption_limit, v.budget_minor, v.code_opening_uses
         FROM codes.redeemable_v1 v
         WHERE v.program_id = w.program_id AND v.canonical = w.canonical AND v.code_archived_at IS NOT NULL
         OFFSET 0) r
     UNION ALL
-    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit,
+    SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit, r.opening_uses,
            coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL
     FROM unnest($8::uuid[]) AS c (id), LATERAL (
         SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
                v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
                v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
-               v.budget_minor AS budget
+               v.budget_minor AS budget, v.code_opening_uses AS opening_uses
         FROM codes.redeemable_v1 v WHERE v.code_id = c.id OFFSET 0) r
     WHERE NOT EXISTS (
         SELECT FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical)
         WHERE w.program_id = r.program_id AND w.canonical = r.canonical)
 ), locked_code AS (
-    INSERT INTO code_counters (code_id)
-    SELECT code_id FROM wanted WHERE (SELECT count(*) FROM fresh_order) >= 0 ORDER BY code_id
+    INSERT INTO code_counters (code_id, uses)
+    SELECT code_id, opening_uses FROM wanted WHERE (SELECT count(*) FROM fresh_order) >= 0 ORDER BY code_id
     ON CONFLICT (code_id) DO UPDATE SET uses = code_counters.uses WHERE false
     RETURNING code_id
 ), coupon AS MATERIALIZED (

@@ -13,8 +13,8 @@ from services.redemption.store.locks import Locked
 from shared.database.pool import Connection
 
 # The first columns are the members of CodeTerms, in their order, and after them those of Restrictions. A coupon's
-# redemptions are counted only at its first decision under a limit. OFFSET 0 keeps the lookups one by one, whatever the
-# statistics say. Who only looks may come before there are counters.
+# redemptions are counted only at its first decision under a limit, on top of its uses elsewhere before. OFFSET 0 keeps
+# the lookups one by one, whatever the statistics say. Who only looks may come before there are counters.
 READ_TERMS = """
 WITH first_count AS MATERIALIZED (
     SELECT k.id AS coupon_id,
@@ -37,12 +37,12 @@ SELECT v.code_id, v.program_id, v.partner_id, v.coupon_id, v.code, v.canonical, 
        v.daily_redemption_limit, v.weekly_redemption_limit, v.monthly_redemption_limit, v.budget_minor,
        v.budget_currency,
        v.minimum_applies_to, v.excluded_product_ids,
-       coalesce(n.uses, 0) AS code_uses, coalesce(n.version, 0) AS code_version,
+       coalesce(n.uses, v.code_opening_uses) AS code_uses, coalesce(n.version, 0) AS code_version,
        coalesce(n.held_until > $3, false) AS is_code_held,
        (SELECT true FROM customer_counters u WHERE u.coupon_id = v.coupon_id
         ORDER BY u.customer_key LIMIT 1) AS has_customers,
        m.coupon_id IS NOT NULL AS has_coupon_count,
-       coalesce(m.uses, f.uses) AS coupon_uses, coalesce(m.version, 0) AS coupon_version,
+       coalesce(m.uses, f.uses + v.coupon_opening_uses) AS coupon_uses, coalesce(m.version, 0) AS coupon_version,
        m.uses IS NULL AS is_first_count, coalesce(m.held_until > $3, false) AS is_coupon_held,
        coalesce(m.has_periods, false) AS has_periods, m.period_zone, m.spent_minor,
        m.spent_currency

@@ -1,0 +1,232 @@
+"""The columns of a file of codes: how the text of a cell, or a JSON value, becomes a value of ours.
+
+Files come from spreadsheets and other shops, so what they write for one thing is read in all the usual forms. What
+could mean two things is refused.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from services.codes.domain.money import MAX_MINOR
+from shared.canonical import checked_code
+from shared.times import parse_time
+
+MAX_TEXT: Final = 255
+_MAX_INT: Final = 2**31 - 1
+_MAX_MEMBERS, _MAX_MEMBER_NAME, _MAX_MEMBER_TEXT = 50, 100, 500
+_INTEGER: Final = re.compile(r"([0-9]{1,10})(?:\.0{1,10})?", re.ASCII)
+_DECIMAL_COMMA: Final = re.compile(r"[0-9]{1,15},[0-9]{1,2}", re.ASCII)
+_FLAGS: Final = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
+_TIME_FORM: Final = (
+    "must be a date and time, such as 2026-03-18T23:29:28Z or 2026-03-18 23:29, or a date, such as 2026-03-18"
+)
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+# As Shopify writes times (2026-03-18 23:29:28 -0500), WooCommerce and Stripe's dashboard (2026-03-18 23:29), and the
+# seconds since 1970 of Stripe's API.
+_SHOP_TIME: Final = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)"
+    r"(?P<offset> ?(?:[Zz]|[Uu][Tt][Cc]|[+-]\d\d:?\d\d))?",
+    re.ASCII,
+)
+_SECONDS: Final = re.compile(r"[0-9]{9,10}", re.ASCII)
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_YEARS: Final = range(1970, 9999)
+
+Value = str | bool | int | datetime | date | Decimal | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that is read: how its text (CSV) and its value (NDJSON) become a value of ours."""
+
+    name: str
+    from_text: Callable[[str], Value]
+    from_value: Callable[[Any], Value]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT:
+        raise ValueError(f"must be a text of 1 to {MAX_TEXT} characters")
+    return value
+
+
+def _code(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text")  # noqa: TRY004 - the text goes to whoever wrote the file
+    return checked_code(value)
+
+
+def _flag_text(text: str) -> bool:
+    if (value := _FLAGS.get(text.strip().lower())) is None:
+        raise ValueError("must be true or false, yes or no, 1 or 0")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - the text goes to whoever wrote the file
+    return value
+
+
+def _count(value: Any, least: int = 1) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MAX_INT:
+        raise ValueError(f"must be a whole number from {least} to {_MAX_INT}")
+    return value
+
+
+def _count_text(text: str, least: int = 1) -> int:
+    # A spreadsheet writes 5 as 5.0.
+    found = _INTEGER.fullmatch(text.strip())
+    return _count(int(found[1]) if found else None, least)
+
+
+def _uses(value: Any) -> int:
+    return _count(value, 0)
+
+
+def _uses_text(text: str) -> int:
+    return _count_text(text, 0)
+
+
+def _moment(value: Any) -> datetime | date:
+    found = _moment_in(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(_TIME_FORM)
+    if found.year not in _YEARS:
+        raise ValueError("must lie between the years 1970 and 9998")
+    return found
+
+
+def _moment_text(text: str) -> datetime | date:
+    return _moment(text.strip())
+
+
+def _moment_in(text: str) -> datetime | date | None:
+    """Read the forms of shops and spreadsheets too; a time without an offset stays so, to be one in the program's."""
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+        if _SECONDS.fullmatch(text):
+            return datetime.fromtimestamp(int(text), UTC)
+        if (moment := parse_time(text)) is not None:
+            return moment
+        if (found := _SHOP_TIME.fullmatch(text)) is None:
+            return None
+        offset = (found["offset"] or "").strip().upper().replace("UTC", "Z")
+        return datetime.fromisoformat(f"{found['day']}T{found['time']}{offset}")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _amount(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("must be a number")  # noqa: TRY004 - the text goes to whoever wrote the file
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _amount_text(text: str) -> Decimal:
+    # Where cells are set apart by semicolons, 12,50 is twelve and a half; 1,000 could be either.
+    if _DECIMAL_COMMA.fullmatch(text.strip()):
+        text = text.replace(",", ".")
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("must be a number") from None
+    if not amount.is_finite():
+        raise ValueError("must be a number")
+    return amount
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("must be a JSON object")  # noqa: TRY004 - the text goes to whoever wrote the file
+    if len(value) > _MAX_MEMBERS or not all(1 <= len(name) <= _MAX_MEMBER_NAME for name in value):
+        raise ValueError(f"must have at most {_MAX_MEMBERS} members with names of 1 to {_MAX_MEMBER_NAME} characters")
+    if not all(_is_scalar(member) for member in value.values()):
+        raise ValueError("must have members that are short strings, numbers, true, false or null")
+    return {name: member for name, member in value.items() if member is not None}
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MAX_MEMBER_TEXT
+    if isinstance(value, int):
+        return abs(value) <= MAX_MINOR
+    return value is None or isinstance(value, float)
+
+
+def _object_text(text: str) -> dict[str, Any]:
+    return _object(json_value(text))
+
+
+COLUMNS: Final[Mapping[str, Column]] = {
+    column.name: column
+    for column in (
+        Column("code", _code, _code),
+        Column("external_id", _text, _text),
+        Column("active", _flag_text, _flag),
+        Column("starts_at", _moment_text, _moment),
+        Column("expires_at", _moment_text, _moment),
+        Column("redemption_limit", _count_text, _count),
+        Column("first_time_order", _flag_text, _flag),
+        Column("minimum_order_value", _amount_text, _amount),
+        Column("minimum_order_currency", _text, _text),
+        Column("customer_id", _text, _text),
+        Column("customer_name", _text, _text),
+        Column("partner_id", _text, _text),
+        Column("partner_only", _flag_text, _flag),
+        Column("commission_percent", _amount_text, _amount),
+        Column("metadata", _object_text, _object),
+        Column("opening_uses", _uses_text, _uses),
+    )
+}
+# What an export has besides: for people and other programs, passed over when it is read.
+SHOWN_COLUMNS: Final = ("id", "coupon", "url", "times_redeemed", "batch_id", "created_at", "updated_at")
+ALL_COLUMNS: Final = (*COLUMNS, *SHOWN_COLUMNS)
+
+
+def json_value(text: str) -> Any:
+    """Read strict JSON; raises ValueError, whose text follows the name of what is wrong."""
+    if "\\u0000" in text:
+        raise ValueError("must not contain NUL characters")
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("must not be nested so deep") from None
+    except json.JSONDecodeError:
+        raise ValueError("must be JSON") from None
+    if _SURROGATE.search(text):
+        _refuse_surrogates(value)
+    return value
+
+
+def _refuse_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain half of a character") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if abs(number) == float("inf"):
+        raise ValueError("must not contain a number that large")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("must not name a member twice")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"must not contain {name}")
