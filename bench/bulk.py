@@ -23,7 +23,7 @@ import psutil
 import uvloop
 
 from bench.__main__ import RESULTS
-from bench.environment import OPERATOR_TOKEN, Environment, Program, call, environment
+from bench.environment import BENCH_PROGRAM, OPERATOR_TOKEN, Environment, Program, call, environment
 from services.codes.domain.code_patterns import CodePattern
 from shared.ids import new_id
 
@@ -70,7 +70,7 @@ class Merchant:
 
     def __init__(self, env: Environment) -> None:
         self.base = env.urls["codes"]
-        self.program_id = call("POST", f"{self.base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
+        self.program_id = call("POST", f"{self.base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
         key = call("POST", f"{self.base}/v1/programs/{self.program_id}/keys", OPERATOR_TOKEN, {})["data"]
         self.key, self.key_id = key["key"], key["id"]
         coupon = {"coupon_discount_type": "percent", "coupon_discount_amount": 25, "coupon_duration_type": "once"}

@@ -19,7 +19,7 @@ import asyncpg
 import uvloop
 
 from bench.bare import chain as bare
-from bench.environment import OPERATOR_TOKEN, Environment, Program, call, free_port
+from bench.environment import BENCH_PROGRAM, OPERATOR_TOKEN, Environment, Program, call, free_port
 
 BACKLOG = 6000
 RATES = (50, 200)
@@ -105,7 +105,7 @@ def our_side(env: Environment) -> Iterator[Side]:
         side = Side("ours", env, programs, receiver)
         side.exchange, side.routing_key = "checkout", "checkout.completed"
         base = env.urls["codes"]
-        program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
+        program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
         manage = call("POST", f"{base}/v1/programs/{program}/keys", OPERATOR_TOKEN, {})["data"]["key"]
         wanted = {"name": "Partner", "prefix": "BENCH", "status": "active"}
         partner = call("POST", f"{base}/v1/partners", manage, wanted)["data"]["id"]

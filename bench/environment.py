@@ -136,6 +136,9 @@ def wait_ready(url: str, program: Program, seconds: float = 60) -> None:
     raise SystemExit(f"{url} did not become ready; its log is {program.log}.")
 
 
+BENCH_PROGRAM = {"name": "Bench", "link_url": "https://shop.example/"}
+
+
 def call(method: str, url: str, token: str, body: object = None) -> Any:
     """Call one of the product's HTTP APIs and return the decoded answer."""
     request = urllib.request.Request(  # noqa: S310 - our own loopback addresses

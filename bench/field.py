@@ -13,7 +13,7 @@ import aio_pika
 import asyncpg
 import orjson
 
-from bench.environment import OPERATOR_TOKEN, Environment, Program, call
+from bench.environment import BENCH_PROGRAM, OPERATOR_TOKEN, Environment, Program, call
 from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
 
@@ -37,7 +37,7 @@ class Field:
         """Make the program and its partners; the codes service runs for as long as that takes."""
         with self.env.service("codes"):
             base = self.env.urls["codes"]
-            self.program_id = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
+            self.program_id = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
             self.key = call("POST", f"{base}/v1/programs/{self.program_id}/keys", OPERATOR_TOKEN, {})["data"]["key"]
             for number in range(count):
                 wanted = {"name": f"Partner {number}", "prefix": f"P{number}", "status": "active"}

@@ -23,7 +23,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from bench.environment import FOLDER, OPERATOR_TOKEN, ROOT, SERVICES, Environment, call, watched
+from bench.environment import BENCH_PROGRAM, FOLDER, OPERATOR_TOKEN, ROOT, SERVICES, Environment, call, watched
 from bench.load import run_load
 from mintwire.stack.servers import Servers
 from shared.web import encode_cursor
@@ -105,7 +105,7 @@ def prepare() -> None:
 def _prepared(env: Sized, size: int) -> dict[str, Any]:
     with env.service("codes"):
         base = env.urls["codes"]
-        program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
+        program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
         manage = call("POST", f"{base}/v1/programs/{program}/keys", OPERATOR_TOKEN, {})["data"]["key"]
         terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 10, "coupon_duration_type": "once"}
         coupons = [

@@ -14,7 +14,7 @@ import asyncpg
 import uvloop
 
 from bench.bare import mint as bare
-from bench.environment import OPERATOR_TOKEN, Environment, Program, call, free_port
+from bench.environment import BENCH_PROGRAM, OPERATOR_TOKEN, Environment, Program, call, free_port
 from bench.load import Load, run_load
 
 PARTNERS = 100
@@ -34,7 +34,7 @@ _WAYS = ("one", "group", "whole")
 def product_keys(env: Environment) -> list[str]:
     """Make a program with partners, quotas and keys with a high rate limit; return the keys."""
     base = env.urls["codes"]
-    program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, {"name": "Bench"})["data"]["id"]
+    program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
     manage = call("POST", f"{base}/v1/programs/{program}/keys", OPERATOR_TOKEN, {})["data"]["key"]
     keys = []
     for number in range(PARTNERS):

@@ -147,7 +147,9 @@ async def open_shop(http: aiohttp.ClientSession, codes: RunningService, count: i
             return await response.json()
 
     operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-    program = (await made("/v1/programs", operator, {"name": "Program"}))["data"]["id"]
+    program = (await made("/v1/programs", operator, {"name": "Program", "link_url": "https://shop.example/"}))["data"][
+        "id"
+    ]
     program_key = (await made(f"/v1/programs/{program}/keys", operator, {}))["data"]["key"]
     manage = {"Authorization": f"Bearer {program_key}"}
     partner = (await made("/v1/partners", manage, {"name": "Acme", "status": "active"}))["data"]["id"]

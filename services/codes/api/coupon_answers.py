@@ -121,7 +121,7 @@ class PromotionCodeData(ResponseModel):
     coupon_id: str
     partner_id: str | None
     external_id: str | None
-    url: str = Field(description="Link that applies the code at checkout.")
+    url: str | None = Field(description="Link that applies the code at checkout; null without a program's `link_url`.")
     starts_at: str | None
     minimum_order_currency: str | None
     partner_only: bool

@@ -62,7 +62,7 @@ class PartnerCode(ResponseModel):
     """A code of the partner and its use."""
 
     code: str
-    url: str
+    url: str | None = Field(description="Null while the merchant has not said where links lead.")
     expires_at: str | None
     status: Literal["active", "redeemed", "expired", "inactive"]
     times_redeemed: int
@@ -142,6 +142,12 @@ def _problem(refused: Refused) -> HTTPProblem:
             return partner_inactive()
         case "coupon_inactive":
             return HTTPProblem(403, "coupon_inactive", "Codes are not being issued at present")
+        case "link_url_missing":
+            return HTTPProblem(
+                403,
+                "link_url_missing",
+                "The merchant has not set link_url, so a code would lead nowhere; nothing is used",
+            )
         case "no_codes_remaining":
             return quota_exhausted()
         case "rate_limited":
@@ -230,7 +236,8 @@ ROUTES: Final = (
         responses={
             200: GeneratedCode,
             403: "Partner account is not active, or no codes remaining, or codes are not being issued at present "
-            "(`coupon_inactive`), or the key lacks the scope",
+            "(`coupon_inactive`), or the merchant has not said where links lead (`link_url_missing`), or the key lacks "
+            "the scope",
         },
         examples={
             200: {

@@ -44,7 +44,8 @@ class ProgramCreation(RequestModel):
 
     name: Name
     link_url: LinkURL = Field(
-        default_factory=str, description="Where a code's link leads; `promo=<code>` is added to its query."
+        default_factory=str,
+        description="Where a code's link leads; `promo=<code>` is added to its query. Partners cannot mint without it.",
     )
     currency: Currency = Field("USD", description="ISO 4217 code.")
     timezone: Timezone = Field("UTC", description="IANA name: days, months and bare dates are counted there.")
@@ -89,7 +90,7 @@ class ProgramData(ResponseModel):
     name: str
     currency: str
     timezone: str
-    link_url: str
+    link_url: str | None
     support_email: str | None
     code_length: int
     code_alphabet: str
@@ -109,7 +110,7 @@ def _data(program: Program) -> ProgramData:
         name=settings.name,
         currency=settings.currency,
         timezone=settings.timezone,
-        link_url=settings.link_url,
+        link_url=settings.link_url or None,
         support_email=settings.support_email,
         code_length=settings.code_length,
         code_alphabet=settings.code_alphabet,

@@ -29,6 +29,10 @@ async def show(request: Request) -> web.StreamResponse:
     query = request.query(QRQuery)
     shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef(request.path("code")))
     link = code_link(shown.link_url, shown.code.code)
+    if link is None:
+        raise HTTPProblem(
+            409, "link_url_missing", "The program has no link_url, so its codes have no links; set its link_url first."
+        )
     made = _qr_code(link)
     drawn = io.BytesIO()
     if query.format == "svg":
@@ -62,6 +66,10 @@ ROUTES: Final = (
         family="management",
         query=QRQuery,
         path_descriptions={"code": "The code's id, or the code itself in any spelling."},
-        responses={200: "The picture", 404: "No such code", 409: "The link is too long for a QR code"},
+        responses={
+            200: "The picture",
+            404: "No such code",
+            409: "The program has no `link_url` (`link_url_missing`), or the link is too long for a QR code",
+        },
     ),
 )

@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from services.codes.domain.obscenity import obscene_places
 
-MintRefusal = Literal["invalid_key", "partner_not_active", "coupon_inactive", "no_codes_remaining", "rate_limited"]
+MintRefusal = Literal[
+    "invalid_key", "partner_not_active", "coupon_inactive", "no_codes_remaining", "rate_limited", "link_url_missing"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,13 @@ class Refused(NamedTuple):
 MintOutcome = Minted | Refused
 
 
-def code_link(link_url: str, code: str) -> str:
-    """Return the link that applies the code at checkout: the program's address with `promo=` added to its query."""
+def code_link(link_url: str, code: str) -> str | None:
+    """Return the link that applies the code at checkout: the program's address with `promo=` added to its query.
+
+    None where the program has no address.
+    """
+    if not link_url:
+        return None
     address, hash_sign, fragment = link_url.partition("#")
     joint = "" if address.endswith(("?", "&")) else "&" if "?" in address else "?"
     return f"{address}{joint}promo={quote(code, safe='')}{hash_sign}{fragment}"

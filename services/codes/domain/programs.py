@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from services.codes.domain.errors import WeakCodeSpace
 
 DEFAULT_WEBHOOK_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
-# A reserved name (RFC 2606): a program says where its customers go before it hands out links.
-DEFAULT_LINK_URL: Final = "https://example.com/"
+# No link can be made until the program says where its customers go.
+NO_LINK_URL: Final = ""
 OWN_WEBHOOK_MEMBERS: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
 MAX_WEBHOOK_ATTRIBUTES: Final = 10
 # The space of the default, 8 hex digits. Fewer bits are guessed too fast, and partners run out of strings.
@@ -29,7 +29,7 @@ class ProgramSettings:
     """What a program decides about itself."""
 
     name: str
-    link_url: str = DEFAULT_LINK_URL
+    link_url: str = NO_LINK_URL
     currency: str = "USD"
     timezone: str = "UTC"
     support_email: str | None = None

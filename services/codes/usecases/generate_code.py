@@ -164,7 +164,9 @@ class GenerateCode:
             return await self._decide(connection, group)
         now = self.clock()
         requests = await self._requests(connection, group, now)
-        minted = await store.mint_all(connection, requests, new_id, now)
+        minted = None
+        if all(request.terms.link_url for request in requests):
+            minted = await store.mint_all(connection, requests, new_id, now)
         if minted is None:
             return await self._decide(connection, group)
         rows, events = minted
@@ -180,7 +182,12 @@ class GenerateCode:
         """
         outcomes: dict[int, MintOutcome] = {}
         events: list[OutboxEvent] = []
-        left = list(range(len(group)))
+        left = []
+        for index, wanted in enumerate(group):
+            if (await self._terms_of(connection, wanted.credential, self.clock())).link_url:
+                left.append(index)
+            else:
+                outcomes[index] = _refused_without_link()
         while left:
             outcomes |= await _minted_before(connection, group, left)
             tried = _first_of_each(group, [index for index in left if index not in outcomes])
@@ -224,6 +231,10 @@ class GenerateCode:
         terms = await store.find_terms(connection, partner_id)
         if terms is None:
             raise LookupError("The partner of a live key has no program with a partner coupon.")
+        if not terms.link_url:
+            # Not kept: the mint after the one that was refused for it must see that it is there.
+            self._terms.pop(partner_id, None)
+            return terms
         if len(self._terms) >= _TERMS_LIMIT:
             self._terms.clear()
         self._terms[partner_id] = (now.timestamp(), terms)
@@ -248,9 +259,9 @@ async def _minted_before(
         return {}
     found = await find_referenced(connection, set(names.values()))
     return {
-        index: Minted(code.code, code_link(code.link_url, code.code), code.expires_at, None, name[1], code.remaining)
+        index: Minted(code.code, link, code.expires_at, None, name[1], code.remaining)
         for index, name in names.items()
-        if (code := found.get(name)) is not None
+        if (code := found.get(name)) is not None and (link := code_link(code.link_url, code.code)) is not None
     }
 
 
@@ -294,16 +305,20 @@ def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:
     rate = None
     if row.limit is not None and row.used is not None and row.resets_in_seconds is not None:
         rate = RateState(row.limit, row.used, max(0.0, row.resets_in_seconds))
-    if row.result == "minted":
+    if row.result == "minted" and (link := code_link(request.terms.link_url, request.code)) is not None:
         metrics.CODES_MINTED.inc()
-        link = code_link(request.terms.link_url, request.code)
         if request.reference is None:
             return Minted(request.code, link, request.expires_at, rate)
         return Minted(request.code, link, request.expires_at, rate, request.reference, row.remaining)
-    if row.result == "collided":
-        raise AssertionError("a collided request is tried again, never answered")
+    if row.result == "minted" or row.result == "collided":
+        raise AssertionError("no mint is asked for without a link, and a collided request is tried again")
     metrics.MINTS_REFUSED.labels(row.result).inc()
     return Refused(row.result, rate)
+
+
+def _refused_without_link() -> Refused:
+    metrics.MINTS_REFUSED.labels("link_url_missing").inc()
+    return Refused("link_url_missing", None)
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

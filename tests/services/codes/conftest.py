@@ -30,6 +30,7 @@ from tests.databases import Database
 
 OPERATOR_TOKEN = "operator-token-for-tests"
 SECRET_KEY = b"k" * 32
+PROGRAM = {"name": "CinematicCard", "link_url": "https://shop.example/"}
 # Nothing listens at the discard port.
 NOBODY = "http://127.0.0.1:9"
 
@@ -108,7 +109,7 @@ class Service:
             )
 
     async def program(self, **settings: Any) -> Owner:
-        made = await self.send("POST", "/v1/programs", json={"name": "CinematicCard", **settings})
+        made = await self.send("POST", "/v1/programs", json={**PROGRAM, **settings})
         assert made.status == 201, made.body
         return await self.with_key(f"/v1/programs/{made.data['id']}")
 

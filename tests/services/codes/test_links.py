@@ -1,5 +1,6 @@
-"""Links in answers: relative, or under the configured public URL, whatever headers say of host and protocol."""
+"""Links in answers: of lists, whatever headers say of host and protocol; of codes, as far as the program has one."""
 
+import asyncio
 import re
 
 import pytest
@@ -61,3 +62,34 @@ def test_a_public_url_is_an_address_without_a_query(value: str, is_good: bool) -
     field = CodesSettings.model_fields["public_url"]
     pattern = next(each.pattern for each in field.metadata if hasattr(each, "pattern"))
     assert bool(re.fullmatch(pattern, value)) == is_good
+
+
+async def test_without_a_link_nothing_is_minted_or_charged_until_it_is_set(service: Service) -> None:
+    """A link to a reserved name, handed to a customer, is a code lost."""
+    bare = await service.with_key(await bare_program(service))
+    partner = await service.partner(bare, quota=5)
+    shop = await service.partner(await service.program(), quota=5)
+    refused, minted = await asyncio.gather(service.generate(partner), service.generate(shop))
+    assert (refused.status, refused.body["error_code"], minted.status) == (403, "link_url_missing", 200)
+    assert "link_url" in refused.body["error"]
+    assert "RateLimit" not in refused.headers
+    assert (await service.generate(partner, idempotency="a")).status == 403
+    quota = (await service.send("GET", "/api/partners/quota", partner.key)).body
+    assert (quota["minted"], quota["remaining"]) == (0, 5)
+    draft = {"coupon_uuid": "partner-codes", "code": "BY-HAND"}
+    by_hand = await service.send("POST", "/v1/promotion-codes", bare.key, draft)
+    assert (by_hand.status, by_hand.data["url"]) == (201, None)
+    drawn = await service.send("GET", "/v1/promotion-codes/BY-HAND/qr", bare.key)
+    assert (drawn.status, drawn.body["code"]) == (409, "link_url_missing")
+    exported = await service.send("GET", "/v1/promotion-codes/export?format=ndjson", bare.key)
+    assert b'"url":null' in exported.raw
+    changed = await service.send("PATCH", f"/v1/programs/{bare.id}", json={"link_url": "https://shop.example/"})
+    assert changed.data["link_url"] == "https://shop.example/"
+    minted = await service.generate(partner)
+    assert (minted.status, minted.body["url"]) == (200, f"https://shop.example/?promo={minted.body['code']}")
+
+
+async def bare_program(service: Service) -> str:
+    made = await service.send("POST", "/v1/programs", json={"name": "Bare"})
+    assert made.data["link_url"] is None
+    return f"/v1/programs/{made.data['id']}"

@@ -43,7 +43,7 @@ async def test_a_program_has_the_documented_defaults(service: Service) -> None:
         "name": "Plain",
         "currency": "USD",
         "timezone": "UTC",
-        "link_url": "https://example.com/",
+        "link_url": None,
         "support_email": None,
         "code_length": 8,
         "code_alphabet": "0123456789ABCDEF",
