@@ -302,9 +302,10 @@ async def test_large_bodies_wait_in_the_table_and_not_in_memory(
 
 
 async def test_a_claim_takes_bodies_up_to_a_sum_and_one_at_least(
-    database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+    database: Database, clock: HeldClock, receiver: Receiver
 ) -> None:
     async with quiet_service(database, clock) as quiet:
+        merchant = await make_merchant(quiet.admin, clock())
         await large_bodies(quiet, merchant, receiver.url, 1000)
         claim = ClaimDeliveries(quiet.pool, clock)
         assert len(await claim(500, 1, [], 100)) == 1

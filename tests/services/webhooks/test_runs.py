@@ -16,7 +16,15 @@ from services.webhooks.usecases.claim_deliveries import ClaimDeliveries, Release
 from services.webhooks.usecases.record_results import EndUnsent, RecordResults
 from shared.ids import new_id
 from tests.databases import Database
-from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
+from tests.services.webhooks.conftest import (
+    HeldClock,
+    Merchant,
+    Service,
+    code_redeemed,
+    make_merchant,
+    running_service,
+    until,
+)
 from tests.services.webhooks.receiver import Post, Receiver
 
 FIRST, SECOND = new_id(), new_id()
@@ -25,11 +33,12 @@ ROOM = 100
 
 @asynccontextmanager
 async def waiting(
-    database: Database, clock: HeldClock, merchant: Merchant, url: str, count: int = 6, **members: object
+    database: Database, clock: HeldClock, url: str, count: int = 6, **members: object
 ) -> AsyncIterator[Service]:
-    """A process that sends nothing, with a line that waits for an ordered endpoint."""
+    """The only process, which sends nothing, with a line that waits for an ordered endpoint."""
     async with running_service(database, clock, sends=False) as service:
         service.dispatcher._holdings.is_stopping = True
+        merchant = await make_merchant(service.admin, clock())
         await service.endpoint(merchant.partner_key, url, **{"ordering": "strict", **members})
         await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(count)))
         yield service
@@ -76,9 +85,9 @@ async def due(service: Service) -> list[str]:
 
 class TestAClaim:
     async def test_takes_what_follows_in_a_line_with_its_first(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             assert await claim(service) == [f"C{n}" for n in range(6)]
             assert await claimed(service) == []
 
@@ -87,27 +96,26 @@ class TestAClaim:
         self,
         database: Database,
         clock: HeldClock,
-        merchant: Merchant,
         receiver: Receiver,
         limits: dict[str, int],
         count: int,
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             assert await claim(service, **limits) == [f"C{n}" for n in range(count)]
             # What it left belongs to nobody, and waits for its turn.
             assert await due(service) == []
 
-    async def test_takes_bodies_up_to_a_sum(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
-    ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+    async def test_takes_bodies_up_to_a_sum(self, database: Database, clock: HeldClock, receiver: Receiver) -> None:
+        async with waiting(database, clock, receiver.url) as service:
             rows = await service.query("SELECT max(octet_length(body)) AS bytes FROM webhooks.messages")
             assert await claim(service, limit_bytes=3 * rows[0]["bytes"] + 1) == ["C0", "C1", "C2"]
 
     async def test_takes_runs_of_several_lines_fairly(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url, 0, ordering="key") as service:
+        async with waiting(database, clock, receiver.url, 0, ordering="key") as service:
+            merchant = await make_merchant(service.admin, clock())
+            await service.endpoint(merchant.partner_key, receiver.url, ordering="key")
             for number in range(4):
                 events = (code_redeemed(merchant, f"C{number}", code_id=code_id) for code_id in (FIRST, SECOND))
                 await service.consume(*events)
@@ -115,10 +123,10 @@ class TestAClaim:
             assert [codes(head, *head.followers) for head in heads] == [["C0", "C1", "C2"]] * 2
 
     async def test_leaves_no_gap_where_somebody_else_has_one_in_hand(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
         async with (
-            waiting(database, clock, merchant, receiver.url) as service,
+            waiting(database, clock, receiver.url) as service,
             service.pool.transaction() as other,
         ):
             await other.execute(
@@ -129,17 +137,17 @@ class TestAClaim:
             assert await claim(service) == ["C0", "C1"]
 
     async def test_takes_no_run_behind_a_breaker_that_has_opened(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             await service.query("UPDATE webhooks.endpoints SET breaker = 'open', breaker_trips = 1")
             assert await claim(service) == ["C0"]
 
     async def test_takes_no_run_of_what_has_a_limit_per_second(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
         """Each of a run would need its token, and its time to begin in."""
-        async with waiting(database, clock, merchant, receiver.url, rate_limit_per_second=50) as service:
+        async with waiting(database, clock, receiver.url, rate_limit_per_second=50) as service:
             # The first look makes the row in which what is sent is counted.
             assert await claimed(service) == []
             assert await claim(service) == ["C0"]
@@ -147,10 +155,10 @@ class TestAClaim:
 
 class TestAProcessThatDies:
     async def test_leaves_its_line_to_be_gone_on_with_from_its_first(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
         """All leases of the run end at the same moment: whoever is not the first must not be taken for it."""
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
             await record(service, head, 204)
             clock.advance(seconds=LEASE_SECONDS + 1)
@@ -159,9 +167,9 @@ class TestAProcessThatDies:
             assert await claimed(service) == []
 
     async def test_after_a_failure_lets_nothing_pass_that_followed(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
             await record(service, head, 500)
             clock.advance(seconds=1)
@@ -174,12 +182,11 @@ class TestAProcessThatDies:
         self,
         database: Database,
         clock: HeldClock,
-        merchant: Merchant,
         receiver: Receiver,
         on_exhausted: str,
         goes_on: list[str],
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url, on_exhausted=on_exhausted) as service:
+        async with waiting(database, clock, receiver.url, on_exhausted=on_exhausted) as service:
             [head] = await claimed(service)
             await record(service, head, 500, "abort-message")
             assert await due(service) == goes_on
@@ -187,9 +194,9 @@ class TestAProcessThatDies:
             assert await due(service) == goes_on
 
     async def test_cannot_write_results_of_a_run_that_another_has_taken_over(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             [late] = await claimed(service)
             clock.advance(seconds=LEASE_SECONDS + 1)
             assert len(await claim(service)) == 6
@@ -200,19 +207,17 @@ class TestAProcessThatDies:
 
 
 class TestWhatIsNotSent:
-    async def test_waits_for_its_turn_again(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
-    ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+    async def test_waits_for_its_turn_again(self, database: Database, clock: HeldClock, receiver: Receiver) -> None:
+        async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
             await ReleaseDeliveries(service.pool, clock)([head, *head.followers])
             assert await due(service) == ["C0"]
             assert await claim(service) == [f"C{n}" for n in range(6)]
 
     async def test_is_given_back_where_the_first_has_come_to_its_end(
-        self, database: Database, clock: HeldClock, merchant: Merchant, receiver: Receiver
+        self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        async with waiting(database, clock, merchant, receiver.url) as service:
+        async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
             targets = await service.dispatcher._upkeep._works.load_targets([head.endpoint_id])
             await EndUnsent(service.pool, clock, lambda _: None).bury([head], targets, "expired")
