@@ -62,7 +62,9 @@ _BY_TYPE: Final[Mapping[str, Any]] = {"string": "text", "integer": 1, "number": 
 
 
 def envelope_example(model: type[EventData], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole event of this type; `schema` is that of its data."""
+    """Return a whole event of this type, of live mode; `schema` is that of its data."""
+    data = _example("", schema, schema.get("$defs", {}))
+    data.pop("is_test", None)
     return {
         "specversion": "1.0",
         "id": "0195a0c3-8c2f-7d4e-9a2a-3d5e6f708193",
@@ -71,7 +73,7 @@ def envelope_example(model: type[EventData], schema: Mapping[str, Any]) -> dict[
         "time": _TIME,
         "datacontenttype": "application/json",
         "dataschema": model.schema_urn(),
-        "data": _example("", schema, schema.get("$defs", {})),
+        "data": data,
     }
 
 

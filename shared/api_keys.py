@@ -1,7 +1,8 @@
 """API keys: how they are made, read and compared, and what a key entitles to. Knows no database.
 
-A key reads `mw_sk_` (secret) or `mw_pk_` (publishable), then 22 characters of key id, 43 of secret and 6 of
-checksum, all base 62; the checksum lets a mistyped key be refused without a query and lets scanners find leaks.
+A key reads `mw_sk_` (secret) or `mw_pk_` (publishable), in test mode `mw_test_sk_` or `mw_test_pk_`, then 22 characters
+of key id, 43 of secret and 6 of checksum, all base 62; the checksum lets a mistyped key be refused without a query and
+lets scanners find leaks. The prefix is for people: the mode of a key is that of the tenant that owns it.
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from shared.modes import Mode, is_test
+
 KeyKind = Literal["secret", "publishable"]
 
 PROGRAM_SCOPES: Final = frozenset({"manage", "checkout", "webhooks"})
@@ -21,9 +24,15 @@ PARTNER_SCOPES: Final = frozenset({"codes:generate", "codes:read", "webhooks"})
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
-_PREFIXES: Final[dict[str, KeyKind]] = {"mw_sk_": "secret", "mw_pk_": "publishable"}
+_PREFIXES: Final[dict[tuple[KeyKind, Mode], str]] = {
+    ("secret", "live"): "mw_sk_",
+    ("publishable", "live"): "mw_pk_",
+    ("secret", "test"): "mw_test_sk_",
+    ("publishable", "test"): "mw_test_pk_",
+}
 _ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 22, 43, 6
-_LENGTH = 6 + _ID_LENGTH + _SECRET_LENGTH + _CHECK_LENGTH
+_REST: Final = _ID_LENGTH + _SECRET_LENGTH + _CHECK_LENGTH
+_STARTS: Final = frozenset(_PREFIXES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,10 @@ class ParsedKey:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A live key and its owner, as published by the codes service; `partner_id` is None for a program's key."""
+    """A key in use and its owner, as published by the codes service; `partner_id` is None for a program's key.
+
+    Program and partner are tenants: in test mode those that nothing live belongs to (`shared.modes`).
+    """
 
     key_id: uuid.UUID
     digest: bytes
@@ -62,22 +74,26 @@ class Credential:
     partner_status: str | None
     revoked_at: datetime | None
 
+    @property
+    def is_test(self) -> bool:
+        """Whether this is a key of test mode."""
+        return is_test(self.program_id)
 
-def generate(kind: KeyKind, key_id: uuid.UUID) -> NewKey:
+
+def generate(kind: KeyKind, key_id: uuid.UUID, mode: Mode = "live") -> NewKey:
     """Make a key with 256 random bits for the given id."""
-    prefix = next(prefix for prefix, value in _PREFIXES.items() if value == kind)
-    stem = prefix + _encode(key_id.int, _ID_LENGTH) + _encode(secrets.randbits(256), _SECRET_LENGTH)
+    stem = _PREFIXES[kind, mode] + _encode(key_id.int, _ID_LENGTH) + _encode(secrets.randbits(256), _SECRET_LENGTH)
     text = stem + _checksum(stem)
     return NewKey(key_id, text, digest(text))
 
 
 def parse(text: str) -> ParsedKey | None:
     """Return id and digest of a well-formed key, or None; a None needs no look into the database."""
-    if len(text) != _LENGTH or text[:6] not in _PREFIXES:
+    if text[:-_REST] not in _STARTS:
         return None
     stem, check = text[:-_CHECK_LENGTH], text[-_CHECK_LENGTH:]
     try:
-        number = _decode(stem[6 : 6 + _ID_LENGTH])
+        number = _decode(text[-_REST:][:_ID_LENGTH])
         expected = _checksum(stem)
         key_id = uuid.UUID(int=number)
     except (KeyError, ValueError):

@@ -1,6 +1,7 @@
 """Events in: codes redeemed and taken back, from the queue `codes.redemptions`, for the uses shown on codes."""
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from services.codes.usecases.record_usage import RecordUsage
 from shared.broker.consumer import Received, Reject
 from shared.events.envelope import InvalidEvent, decode_data, decode_envelope
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionVoidedV1
+from shared.modes import in_mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def _report(received: Received) -> UsageReport:
         envelope.id,
         hashlib.sha256(received.body).digest(),
         received.first_received_at,
-        Usage(data.code_id, data.program_id, data.times_redeemed, data.times_redeemed_version, redeemed_at),
+        Usage(data.code_id, _tenant(data), data.times_redeemed, data.times_redeemed_version, redeemed_at),
         _coupon_usage(data, redeemed_at),
     )
 
@@ -59,4 +61,8 @@ def _coupon_usage(data: CodeRedeemedV1 | CodeRedemptionVoidedV1, redeemed_at: da
     count, version = data.coupon_times_redeemed, data.coupon_times_redeemed_version
     if count is None or version is None:
         return None
-    return Usage(data.coupon_id, data.program_id, count, version, redeemed_at)
+    return Usage(data.coupon_id, _tenant(data), count, version, redeemed_at)
+
+
+def _tenant(data: CodeRedeemedV1 | CodeRedemptionVoidedV1) -> uuid.UUID:
+    return in_mode(data.program_id, test=data.is_test)

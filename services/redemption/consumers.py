@@ -61,7 +61,7 @@ def read_checkout(received: Received) -> CheckoutEvent:
 def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) -> CompletedCheckout:
     data = decode_data(envelope, CheckoutCompletedV1)
     purchase = purchase_of(
-        data.program_id,
+        data.tenant,
         envelope.source,
         envelope.id,
         data.order_ref,
@@ -88,10 +88,10 @@ def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -
         amount = data.amount
     else:
         raise InvalidEvent("unsupported_type", f"type: only {_UNDERSTOOD} are understood here.")
-    identity = derived_id(data.program_id, envelope.source, envelope.id)
+    identity = derived_id(data.tenant, envelope.source, envelope.id)
     return Cancellation(
         identity,
-        data.program_id,
+        data.tenant,
         data.order_ref,
         moment,
         data.reason,

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,9 +23,17 @@ from shared.events.envelope import (
     describe,
 )
 from shared.events.redemption import CodeRedeemedV1
+from shared.modes import in_mode
 
 _REDEEMED_SCHEMA: Final = CodeRedeemedV1.schema_urn()
 _MODELS: Final = {model.type: model for models in catalogue.PUBLISHED.values() for model in models}
+
+
+class _Owners(TypedDict):
+    """Whose an event is: tenants, where its data names program and partner."""
+
+    program_id: uuid.UUID
+    partner_id: uuid.UUID | None
 
 
 class _Facts(BaseModel):
@@ -36,6 +44,7 @@ class _Facts(BaseModel):
     program_id: uuid.UUID
     partner_id: uuid.UUID | None = None
     occurred_at: EventTime | None = None
+    is_test: bool = False
 
 
 class _Head(BaseModel):
@@ -61,6 +70,7 @@ class _Redeemed(BaseModel):
     attributes: Attributes
     attribute_names: list[str]
     codes_remaining: int | None
+    is_test: bool = False
 
 
 class EventConsumer:
@@ -103,8 +113,7 @@ def read_event(raw: bytes) -> IncomingEvent:
         event_id=envelope.id,
         source=envelope.source,
         type=envelope.type,
-        program_id=facts.program_id,
-        partner_id=facts.partner_id,
+        **_owners(facts),
         occurred_at=facts.occurred_at or envelope.time,
         data=envelope.data,
         body_sha256=hashlib.sha256(raw).digest(),
@@ -127,10 +136,16 @@ def _read_redeemed(raw: bytes) -> IncomingEvent | None:
         event_id=head.id,
         source=head.source,
         type=CodeRedeemedV1.type,
-        program_id=facts.program_id,
-        partner_id=facts.partner_id,
+        **_owners(facts),
         occurred_at=facts.occurred_at,
         data=data,
         body_sha256=hashlib.sha256(raw).digest(),
         traceparent=head.traceparent,
     )
+
+
+def _owners(facts: _Facts | _Redeemed) -> _Owners:
+    if not facts.is_test:
+        return {"program_id": facts.program_id, "partner_id": facts.partner_id}
+    partner_id = None if facts.partner_id is None else in_mode(facts.partner_id, test=True)
+    return {"program_id": in_mode(facts.program_id, test=True), "partner_id": partner_id}

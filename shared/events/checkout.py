@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from shared.currencies import checked_currency
 from shared.events.envelope import EventData, ShortText
+from shared.modes import Mode, in_mode
 from shared.strict_json import integral
 
 
@@ -97,15 +98,28 @@ class Order(_Part):
     items: Annotated[list[Item], Field(max_length=500)] | None = None
 
 
-class CheckoutCompletedV1(EventData):
+class _Checkout(EventData):
+    """What every event of a checkout says: whose order it is, and in which mode it was placed."""
+
+    program_id: EventUUID
+    order_ref: Reference
+    mode: Mode = Field(
+        "live", description="`test` for an order that redeems test codes and nothing live; anything else is not taken."
+    )
+
+    @property
+    def tenant(self) -> uuid.UUID:
+        """The tenant that the order belongs to: the program in that mode."""
+        return in_mode(self.program_id, test=self.mode == "test")
+
+
+class CheckoutCompletedV1(_Checkout):
     """An order was paid with 1 to 10 codes."""
 
     type: ClassVar[str] = "checkout.completed"
     version: ClassVar[int] = 1
     source: ClassVar[str] = "checkout"
 
-    program_id: EventUUID
-    order_ref: Reference
     codes: Annotated[list[ShortText], Field(min_length=1, max_length=10)]
     customer: Customer | None = None
     order: Order | None = None
@@ -113,11 +127,9 @@ class CheckoutCompletedV1(EventData):
     attributes: GivenAttributes = None
 
 
-class _TakenBack(EventData):
+class _TakenBack(_Checkout):
     """What is said of an order that is taken back."""
 
-    program_id: EventUUID
-    order_ref: Reference
     reason: ShortText | None = None
     amount: MinorUnits | None = None
     release: bool | None = None

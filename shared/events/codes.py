@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from shared.events.checkout import EventUUID
-from shared.events.envelope import EventData, EventTime, ShortText
+from shared.events.envelope import EventTime, ServiceEvent, ShortText
 
 SOURCE = "/mintwire/codes"
 
 
-class CodesGeneratedV1(EventData):
+class CodesGeneratedV1(ServiceEvent):
     """A partner's key minted codes; one event per grouped statement and partner."""
 
     type: ClassVar[str] = "codes.generated"
@@ -26,7 +26,7 @@ class CodesGeneratedV1(EventData):
     codes_remaining: int
 
 
-class CodesBatchCompletedV1(EventData):
+class CodesBatchCompletedV1(ServiceEvent):
     """A batch of codes is complete; its codes are to be had from the job."""
 
     type: ClassVar[str] = "codes.batch_completed"
@@ -41,7 +41,7 @@ class CodesBatchCompletedV1(EventData):
     expires_at: EventTime | None
 
 
-class _CouponState(EventData):
+class _CouponState(ServiceEvent):
     """A coupon as it is after what the event reports: money in minor units, null for no limit."""
 
     source: ClassVar[str] = SOURCE
@@ -102,7 +102,7 @@ class CouponUpdatedV1(_CouponState):
     changed: list[str]
 
 
-class CodeUpdatedV1(EventData):
+class CodeUpdatedV1(ServiceEvent):
     """A promotion code was changed or archived; `changed` names the members that differ from before.
 
     Its partner hears of it too, so it does not say for which customer it is, nor what the program noted about it.
@@ -133,7 +133,7 @@ class CodeUpdatedV1(EventData):
     occurred_at: EventTime
 
 
-class QuotaLowV1(EventData):
+class QuotaLowV1(ServiceEvent):
     """A mint left a partner as many codes as its threshold or fewer; said once, until it has been above again."""
 
     type: ClassVar[str] = "quota.low"
@@ -146,7 +146,7 @@ class QuotaLowV1(EventData):
     threshold: int
 
 
-class QuotaExhaustedV1(EventData):
+class QuotaExhaustedV1(ServiceEvent):
     """A mint took the last code of a partner's quota."""
 
     type: ClassVar[str] = "quota.exhausted"

@@ -10,11 +10,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
 )
 
 from shared.clock import format_microseconds
+from shared.modes import in_mode, is_test
 from shared.strict_json import StrictJSONError, loads
 from shared.times import in_utc, parse_time
 from shared.trace import valid_traceparent
@@ -66,6 +68,25 @@ class EventData(BaseModel):
         """Freeze this data with its envelope into the bytes that are stored and published."""
         body = envelope_head(type(self), event_id, time, traceparent) + self.model_dump_json().encode() + b"}"
         return OutboxEvent(event_id, self.type, body)
+
+
+class ServiceEvent(EventData):
+    """What one of our services reports about a program's objects: its tenant in code, program and mode on the wire."""
+
+    # Absent where it is false, so that a live event has the same bytes as before there were modes.
+    is_test: bool = Field(
+        False, exclude_if=lambda value: not value, description="True for what happened in test mode; absent otherwise."
+    )
+
+    def to_event(self, event_id: uuid.UUID, time: datetime, traceparent: str | None = None) -> OutboxEvent:
+        """Freeze this data as `EventData` does, with the ids of program and partner as callers know them."""
+        members = self.__dict__
+        if not is_test(members["program_id"]):
+            return EventData.to_event(self, event_id, time, traceparent)
+        owners = {name: members[name] for name in ("program_id", "partner_id") if members.get(name) is not None}
+        shown = {name: in_mode(owner, test=False) for name, owner in owners.items()}
+        rest = {name: value for name, value in members.items() if name != "is_test"}
+        return EventData.to_event(trusted(type(self), **{**rest, **shown}, is_test=True), event_id, time, traceparent)
 
 
 def envelope_head(model: type[EventData], event_id: uuid.UUID, time: datetime, traceparent: str | None = None) -> bytes:

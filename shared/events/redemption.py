@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.checkout import Attributes, Customer, EventUUID, Order
-from shared.events.envelope import EventData, EventTime, ShortText
+from shared.events.envelope import EventTime, ServiceEvent, ShortText
 
 SOURCE = "/mintwire/redemption"
 
@@ -85,7 +85,7 @@ class Terms(_Part):
     coupon_redemption_limit: int | None
 
 
-class CodeRedeemedV1(EventData):
+class CodeRedeemedV1(ServiceEvent):
     """A code was redeemed by an order, with the count of its uses and the terms as they were.
 
     The counts after this use each carry a version; the newer version wins. Uses of a coupon are counted only where a
@@ -123,7 +123,7 @@ class CodeRedeemedV1(EventData):
     terms: Terms
 
 
-class CodeRedemptionRejectedV1(EventData):
+class CodeRedemptionRejectedV1(ServiceEvent):
     """An order's codes were understood and refused, all of them; `code` is the first at fault and `reason` says why."""
 
     type: ClassVar[str] = "code.redemption_rejected"
@@ -141,7 +141,7 @@ class CodeRedemptionRejectedV1(EventData):
     occurred_at: EventTime
 
 
-class CodeRedemptionSkippedV1(EventData):
+class CodeRedemptionSkippedV1(ServiceEvent):
     """A code of a paid order was left unused, since only the order's other codes were in its way: the rest counts.
 
     `blocked_by` is the one that was in its way; null where there was nothing to take off in the first place.
@@ -163,7 +163,7 @@ class CodeRedemptionSkippedV1(EventData):
     occurred_at: EventTime
 
 
-class CodeCommissionChangedV1(EventData):
+class CodeCommissionChangedV1(ServiceEvent):
     """The partner earns another amount than was said before of a redemption that stands; the newer version wins.
 
     A part of what was paid went back, or another code of the same order was redeemed or taken back later.
@@ -186,7 +186,7 @@ class CodeCommissionChangedV1(EventData):
     occurred_at: EventTime
 
 
-class CodeRedemptionVoidedV1(EventData):
+class CodeRedemptionVoidedV1(ServiceEvent):
     """A redemption was taken back: its order was cancelled or refunded.
 
     With `is_released` the use is free again; the counts are those after that. `was_counted` is false where the
@@ -219,7 +219,7 @@ class CodeRedemptionVoidedV1(EventData):
     coupon_times_redeemed_version: int | None
 
 
-class CodeExhaustedV1(EventData):
+class CodeExhaustedV1(ServiceEvent):
     """A code that may be used more than once was used for the last time, unless a use is given back."""
 
     type: ClassVar[str] = "code.exhausted"
@@ -238,7 +238,7 @@ class CodeExhaustedV1(EventData):
     occurred_at: EventTime
 
 
-class CouponExhaustedV1(EventData):
+class CouponExhaustedV1(ServiceEvent):
     """A coupon was used for the last time, unless a use is given back."""
 
     type: ClassVar[str] = "coupon.exhausted"

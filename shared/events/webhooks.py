@@ -3,12 +3,12 @@
 from typing import ClassVar, Literal
 
 from shared.events.checkout import EventUUID
-from shared.events.envelope import EventData, EventTime, ShortText
+from shared.events.envelope import EventTime, ServiceEvent, ShortText
 
 SOURCE = "/mintwire/webhooks"
 
 
-class _DeliveryEvent(EventData):
+class _DeliveryEvent(ServiceEvent):
     """Something that has become of a delivery."""
 
     source: ClassVar[str] = SOURCE
@@ -33,7 +33,7 @@ class WebhookDeliveryDeadV1(_DeliveryEvent):
     died_at: EventTime
 
 
-class WebhookEndpointFailingV1(EventData):
+class WebhookEndpointFailingV1(ServiceEvent):
     """Nothing has succeeded at an endpoint for a while; `level` is how much of the time until it is off is over."""
 
     type: ClassVar[str] = "webhook.endpoint_failing"
@@ -53,7 +53,7 @@ class WebhookEndpointFailingV1(EventData):
     last_error_code: ShortText | None
 
 
-class WebhookRecoveredV1(EventData):
+class WebhookRecoveredV1(ServiceEvent):
     """An endpoint that was reported to be failing has taken a delivery."""
 
     type: ClassVar[str] = "webhook.recovered"
@@ -70,7 +70,7 @@ class WebhookRecoveredV1(EventData):
     event_type: ShortText
 
 
-class WebhookEndpointDisabledV1(EventData):
+class WebhookEndpointDisabledV1(ServiceEvent):
     """An endpoint was switched off: its receiver said that it is gone (410) or asked for it, or it failed too long."""
 
     type: ClassVar[str] = "webhook.endpoint_disabled"
@@ -84,7 +84,7 @@ class WebhookEndpointDisabledV1(EventData):
     disabled_at: EventTime
 
 
-class _EndpointEvent(EventData):
+class _EndpointEvent(ServiceEvent):
     """Something that somebody has done to an endpoint, or time has; where it leads is not told."""
 
     source: ClassVar[str] = SOURCE
@@ -195,7 +195,7 @@ class WebhookDeliveryRecoveredV1(_DeliveryEvent):
     recovered_at: EventTime
 
 
-class WebhookReplayCompletedV1(EventData):
+class WebhookReplayCompletedV1(ServiceEvent):
     """A replay has made everything due that it meant; what came of it is to be had from the job."""
 
     type: ClassVar[str] = "webhook.replay_completed"

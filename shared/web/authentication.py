@@ -12,6 +12,7 @@ from shared.web.problems import (
     PARTNER_KEY_CHALLENGE,
     PARTNER_KEY_HEADER,
     invalid_api_key,
+    live_key_required,
     scope_missing,
 )
 from shared.web.request import OPERATOR, Principal
@@ -31,6 +32,7 @@ class Gate:
         self._challenge = _challenge(route)
         self._scopes = frozenset(route.scopes)
         self._named_scopes = route.scopes
+        self._is_live_only = route.live_only
         takes_operator = route.security == "operator" or route.operator_allowed
         self._operator_token = operator_token.encode() if operator_token and takes_operator else None
 
@@ -72,6 +74,8 @@ class Gate:
         # A publishable key lies open in web pages; a scope that slipped into it must not widen it.
         if credential.kind == "publishable" and _VALIDATE not in self._scopes:
             raise scope_missing(self._named_scopes)
+        if self._is_live_only and credential.is_test:
+            raise live_key_required()
 
 
 def _challenge(route: Route) -> str:

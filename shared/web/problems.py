@@ -77,6 +77,11 @@ def scope_missing(needed: Sequence[str] = ()) -> HTTPProblem:
     return HTTPProblem(403, "scope_missing", f"This API key may not do this.{wanted}")
 
 
+def live_key_required() -> HTTPProblem:
+    """Return the refusal for a test key where something would change that live mode shares."""
+    return HTTPProblem(403, "live_key_required", "Test keys cannot change what live mode shares. Use a live API key.")
+
+
 def internal_error() -> HTTPProblem:
     """Return the refusal for what should not have happened."""
     return HTTPProblem(500, "internal_error", "Something went wrong on our side.")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from yarl import URL
 
 from shared.api_keys import Credential
+from shared.modes import in_mode, is_test
 from shared.web.bodies import body_chunks, media_type
 from shared.web.problems import Family, HTTPProblem, not_found, render_problem
 from shared.web.responses import standard_headers
@@ -27,6 +28,8 @@ class Operator:
 OPERATOR: Final = Operator()
 PUBLIC_URL: Final = web.AppKey("public_url", str)
 Principal = Credential | Operator
+# Paths name these by the id that callers know; rows bear their tenant's.
+_OWNERS: Final = frozenset({"program_id", "partner_id"})
 
 
 class Request:
@@ -84,8 +87,13 @@ class Request:
         return isinstance(self.presented, Operator)
 
     @property
+    def is_test(self) -> bool:
+        """Whether a key of test mode was presented; the operator's token is of live mode."""
+        return isinstance(self.presented, Credential) and self.presented.is_test
+
+    @property
     def program_id(self) -> uuid.UUID:
-        """The program that the key belongs to."""
+        """The program that the key belongs to: its tenant in the mode of the key."""
         return self.credential.program_id
 
     @property
@@ -124,6 +132,13 @@ class Request:
         """Return a path parameter as text."""
         return self.http.match_info[name]
 
+    def tenant(self, owner_id: uuid.UUID) -> uuid.UUID:
+        """Return the tenant of a program or partner that the request names, in the mode of the key.
+
+        No caller knows the id of a test tenant, so one that names it means nothing that there is.
+        """
+        return uuid.UUID(int=0) if is_test(owner_id) else in_mode(owner_id, test=self.is_test)
+
     def path_id(self, name: str) -> uuid.UUID:
         """Return a path parameter as an id; what is no UUID names nothing, so it raises the 404."""
         text = self.http.match_info[name]
@@ -133,7 +148,7 @@ class Request:
             raise not_found() from None
         if len(text) != 36:
             raise not_found()
-        return found
+        return self.tenant(found) if name in _OWNERS else found
 
     @property
     def media_type(self) -> str:

@@ -19,9 +19,10 @@ class Route:
     """One method on one path template.
 
     `scope` is one scope or several of which one suffices. `operator_allowed` lets the operator's token in beside
-    API keys. A route that changes state and has no `body` accepts none or `{}`; with `body_required` off, a missing
-    body is read as `{}`. `raw_body` names media types that are handed over unparsed as `request.raw_body`; with
-    `is_streamed` the handler reads them itself, by `request.chunks`.
+    API keys; `live_only` keeps test keys out, where what would change is shared by both modes. A route that changes
+    state and has no `body` accepts none or `{}`; with `body_required` off, a missing body is read as `{}`. `raw_body`
+    names media types that are handed over unparsed as `request.raw_body`; with `is_streamed` the handler reads them
+    itself, by `request.chunks`.
     `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers. `versioned`
     documents `ETag` and, where state changes under a path that names one thing, `If-Match` with its 412.
     `is_open_to_browsers` lets pages of any origin call it. `is_traced` documents `traceparent`, for routes from which
@@ -39,6 +40,7 @@ class Route:
     responses: Mapping[int, type[BaseModel] | str]
     scope: str | tuple[str, ...] | None = None
     operator_allowed: bool = False
+    live_only: bool = False
     body: type[BaseModel] | None = None
     body_required: bool = True
     body_limit: int | None = None

@@ -47,7 +47,7 @@ _IMPURE_MODULES = frozenset(
     }
 )
 # What of `shared` is as pure as the domain itself.
-PURE_SHARED = frozenset({"shared.canonical", "shared.currencies", "shared.times"})
+PURE_SHARED = frozenset({"shared.canonical", "shared.currencies", "shared.modes", "shared.times"})
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 
 

@@ -138,7 +138,9 @@ def test_every_event_has_an_example_that_its_schemas_and_its_model_accept(
     validator.validate(event)
     envelope = decode_envelope(json.dumps(event).encode())
     read = decode_data(envelope, model)
-    assert set(event["data"]) == set(type(read).model_fields), "An example shows every member."
+    # In live mode, which the examples are of, this member is absent.
+    shown = set(type(read).model_fields) - {"is_test"}
+    assert set(event["data"]) == shown, "An example shows every member."
     if exchange != "checkout":
         assert json.loads(read.to_event(uuid.UUID(event["id"]), envelope.time).body) == event
 

@@ -9,6 +9,7 @@ from services.codes.api.exchange import actor, use_cases
 from services.codes.domain.audit import AuditEntry, AuditFilter
 from services.codes.domain.coupons import id_in
 from shared.clock import format_microseconds
+from shared.modes import is_test, shown_id
 from shared.web import (
     Instant,
     Page,
@@ -45,18 +46,20 @@ class AuditData(ResponseModel):
     object_id: str
     changes: dict[str, Any]
     created_at: str
+    is_test: bool
 
 
 def _data(entry: AuditEntry) -> AuditData:
     return AuditData(
         id=str(entry.id),
-        program_id=str(entry.program_id),
+        program_id=shown_id(entry.program_id),
         actor=entry.actor,
         action=entry.action,
         object_type=entry.object_type,
-        object_id=str(entry.object_id),
+        object_id=shown_id(entry.object_id),
         changes=dict(entry.changes),
         created_at=format_microseconds(entry.created_at),
+        is_test=is_test(entry.program_id),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.exchange import actor, once, partner_in, use_cases
 from services.codes.api.faults import Faults
 from services.codes.api.fields import Alphabet, Amount, Count, Currency, Metadata, Percent
 from services.codes.api.jobs import JobData, job_data, job_url
@@ -21,7 +21,7 @@ from services.codes.domain.code_patterns import (
     checked_affix,
     checked_pattern,
 )
-from services.codes.domain.coupons import CouponRef, id_in, merged
+from services.codes.domain.coupons import CouponRef, merged
 from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import hundredths
 from services.codes.domain.programs import ProgramSettings
@@ -101,9 +101,9 @@ def _pattern(body: BatchCreation) -> CodePattern:
     return CodePattern(pattern, body.alphabet, body.check_symbol)
 
 
-def _draft(body: BatchCreation) -> BatchDraft:
+def _draft(request: Request, body: BatchCreation) -> BatchDraft:
     # An id that is none belongs to nobody, so it is looked for as one that nobody has.
-    partner_id = (id_in(body.partner_id) or uuid.UUID(int=0)) if body.partner_id else None
+    partner_id = (partner_in(request, body.partner_id) or uuid.UUID(int=0)) if body.partner_id else None
 
     def terms(settings: ProgramSettings) -> CodeTerms:
         faults = Faults()
@@ -135,7 +135,9 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a batch."""
     body, coupon = request.body(BatchCreation), CouponRef(request.path("coupon"))
     made: Once[Batch] = once(request, lambda batch: _answer(request, batch))
-    answer = await use_cases(request).create_batch(actor(request), request.program_id, coupon, _draft(body), made)
+    answer = await use_cases(request).create_batch(
+        actor(request), request.program_id, coupon, _draft(request, body), made
+    )
     return respond(request, answer)
 
 

@@ -94,7 +94,7 @@ class BulkCount(ResponseModel):
     is_whole: bool
 
 
-def _draft(body: BulkChange) -> BulkDraft:
+def _draft(request: Request, body: BulkChange) -> BulkDraft:
     wanted = body.filter or BulkFilter.model_construct()
     return BulkDraft(
         action=body.action,
@@ -102,7 +102,7 @@ def _draft(body: BulkChange) -> BulkDraft:
         selection=CodeSelection(
             coupon=wanted.coupon_id,
             partner_email=wanted.partner_email,
-            partner_id=_as_id(wanted.partner_id),
+            partner_id=_partner(request, wanted.partner_id),
             customer_id=wanted.customer_id,
             batch_id=_as_id(wanted.batch_id),
             is_active=wanted.active,
@@ -112,8 +112,12 @@ def _draft(body: BulkChange) -> BulkDraft:
         ),
         expires_at=body.expires_at,
         extend_seconds=body.extend_by_seconds,
-        partner_id=_as_id(body.partner_id),
+        partner_id=_partner(request, body.partner_id),
     )
+
+
+def _partner(request: Request, text: str | None) -> uuid.UUID | None:
+    return None if text is None else request.tenant(uuid.UUID(text))
 
 
 def _as_id(text: str | None) -> uuid.UUID | None:
@@ -125,10 +129,10 @@ async def change(request: Request) -> web.StreamResponse:
     body = request.body(BulkChange)
     change_many = use_cases(request).change_many_codes
     if body.dry_run:
-        counted = await change_many.count(request.program_id, _draft(body))
+        counted = await change_many.count(request.program_id, _draft(request, body))
         return data_response(BulkCount(matched=counted.matched, is_whole=counted.is_whole))
     made: Once[Job] = once(request, lambda job: data_response(job_data(job), 202, {"Location": job_url(job)}))
-    answer = await change_many(actor(request), request.program_id, _draft(body), made)
+    answer = await change_many(actor(request), request.program_id, _draft(request, body), made)
     return respond(request, answer)
 
 

@@ -10,6 +10,7 @@ from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import PromotionCode, ShownCode, ShownCoupon
 from shared.clock import format_microseconds
+from shared.modes import is_test, shown_id, shown_id_or_none
 from shared.web import ResponseModel
 
 # Of their own members an empty map is written as an empty list, which is what these clients expect.
@@ -132,6 +133,7 @@ class PromotionCodeData(ResponseModel):
     created_by_key_id: str | None = Field(
         description="The API key that made it, or that asked for the job; null for the operator."
     )
+    is_test: bool
 
 
 class CouponAnswer(ResponseModel):
@@ -207,7 +209,7 @@ def promotion_code_data(shown: ShownCode, additional_info: MapOrEmpty | None = N
         active=code.is_active,
         first_time_order=code.is_first_order_only,
         limit_to_specific_partner=partner is not None,
-        coupon_specific_partners={"id": str(partner.id), "full_name": partner.name} if partner else [],
+        coupon_specific_partners={"id": shown_id(partner.id), "full_name": partner.name} if partner else [],
         limit_to_specific_customer=code.is_limited_to_customer,
         coupon_specific_customers={"id": code.customer_id, "customer_full_name": code.customer_name}
         if code.customer_id is not None
@@ -229,7 +231,7 @@ def promotion_code_data(shown: ShownCode, additional_info: MapOrEmpty | None = N
         coupon=BareCoupon(**_coupon(shown.coupon)),
         id=str(code.id),
         coupon_id=str(code.coupon_id),
-        partner_id=str(code.partner_id) if code.partner_id else None,
+        partner_id=shown_id_or_none(code.partner_id),
         external_id=code.external_id,
         url=code_link(shown.link_url, code.code),
         starts_at=time_text(code.starts_at),
@@ -240,6 +242,7 @@ def promotion_code_data(shown: ShownCode, additional_info: MapOrEmpty | None = N
         batch_id=str(code.batch_id) if code.batch_id else None,
         last_redeemed_at=time_text(code.last_redeemed_at),
         created_by_key_id=str(code.created_by_key_id) if code.created_by_key_id else None,
+        is_test=is_test(code.program_id),
     )
 
 
@@ -256,7 +259,7 @@ def _brief(code: PromotionCode) -> BriefCode:
         created_at=format_microseconds(code.created_at),
         id=str(code.id),
         external_id=code.external_id,
-        partner_id=str(code.partner_id) if code.partner_id else None,
+        partner_id=shown_id_or_none(code.partner_id),
     )
 
 
@@ -303,6 +306,7 @@ def _coupon(coupon: Coupon) -> dict[str, Any]:
         "release_policy": coupon.release_policy,
         "commission_percent": _percent(coupon.commission_hundredths),
         "is_partner_coupon": coupon.is_partner_coupon,
+        "is_test": is_test(coupon.program_id),
     }
 
 

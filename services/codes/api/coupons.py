@@ -71,7 +71,7 @@ async def create(request: Request) -> web.StreamResponse:
     body = request.body(CouponCreation)
     provider = body.sync.provider if body.sync else None
     draft = CouponDraft(new_members(body), body.uuid_code, body.name, provider)
-    codes = [new_code(code, f"promotion_codes.{nth}.") for nth, code in enumerate(body.promotion_codes)]
+    codes = [new_code(code, request.tenant, f"promotion_codes.{nth}.") for nth, code in enumerate(body.promotion_codes)]
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
     with naming(CODE_WORDS):
         answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, codes, made)

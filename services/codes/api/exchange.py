@@ -10,12 +10,15 @@ from aiohttp import web
 from services.codes.api.errors import translate
 from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
+from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import CodesError
 from shared.idempotency import Once
 from shared.web import Operator, Request, answered_once
 
 T = TypeVar("T")
 
+# Tells which tenant a request means by the id of a partner: `Request.tenant`.
+Tenant = Callable[[uuid.UUID], uuid.UUID]
 _OPERATOR_ID: Final = uuid.UUID(int=0)
 
 
@@ -43,6 +46,12 @@ def once(request: Request, render: Callable[[T], web.Response], *, has_secret: b
     else:
         owner_id = principal.key_id if has_secret else principal.partner_id or principal.program_id
     return answered_once(request, owner_id, render, has_secret=has_secret)
+
+
+def partner_in(request: Request, text: str) -> uuid.UUID | None:
+    """Return whom a request means by the text of a partner's id; None if it spells no id."""
+    found = id_in(text)
+    return None if found is None else request.tenant(found)
 
 
 @contextmanager

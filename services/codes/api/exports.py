@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from pydantic import Field
 
 from services.codes.api.coupon_answers import ShownCodeAnswer, promotion_code_data
-from services.codes.api.exchange import use_cases
+from services.codes.api.exchange import partner_in, use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, is_true
 from services.codes.domain.code_columns import ALL_COLUMNS
 from services.codes.domain.code_files import (
@@ -30,6 +30,7 @@ from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
 from shared.clock import format_microseconds
+from shared.modes import shown_id_or_none
 from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response
 
 CONTENT_TYPES: Final[dict[FileFormat, str]] = {
@@ -69,11 +70,11 @@ class ExportQuery(FileQuery):
     expires_before: InstantOrDate | None = None
 
 
-def _selection(query: ExportQuery) -> CodeSelection:
+def _selection(request: Request, query: ExportQuery) -> CodeSelection:
     return CodeSelection(
         coupon=query.coupon_id,
         partner_email=query.partner_email,
-        partner_id=_id(query.partner_id),
+        partner_id=None if query.partner_id is None else partner_in(request, query.partner_id) or FIRST_ID,
         customer_id=query.customer_id,
         external_id=query.external_id,
         canonical=None if query.code is None else _canonical(query.code),
@@ -104,7 +105,7 @@ async def export(request: Request) -> web.StreamResponse:
         return json_response(ShownCodeAnswer(data=promotion_code_data(shown)))
     query = request.query(ExportQuery)
     codes = use_cases(request).export_codes
-    wanted = await codes.selection(request.program_id, _selection(query))
+    wanted = await codes.selection(request.program_id, _selection(request, query))
     return await _stream_codes(request, query.format, codes.pages(request.program_id, wanted))
 
 
@@ -202,7 +203,7 @@ def _code_rows(page: ExportPage, codes: Sequence[SelectedCode], kind: FileFormat
                 "minimum_order_currency": currency,
                 "customer_id": code.customer_id,
                 "customer_name": code.customer_name,
-                "partner_id": _text(code.partner_id),
+                "partner_id": shown_id_or_none(code.partner_id),
                 "partner_only": code.is_limited_to_partner,
                 "commission_percent": None
                 if code.commission_hundredths is None

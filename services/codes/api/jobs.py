@@ -8,6 +8,7 @@ from services.codes.api.exchange import actor, once, use_cases
 from services.codes.domain.jobs import Job
 from shared.clock import format_microseconds
 from shared.idempotency import Once
+from shared.modes import is_test
 from shared.web import (
     Data,
     NoBody,
@@ -42,6 +43,7 @@ class JobData(ResponseModel):
     started_at: str | None
     finished_at: str | None
     kept_until: str | None
+    is_test: bool
 
 
 class JobQuery(PageQuery):
@@ -77,6 +79,7 @@ def job_data(job: Job) -> JobData:
         started_at=format_microseconds(job.started_at) if job.started_at else None,
         finished_at=format_microseconds(job.finished_at) if job.finished_at else None,
         kept_until=format_microseconds(job.kept_until) if job.kept_until else None,
+        is_test=is_test(job.program_id),
     )
 
 

@@ -10,6 +10,7 @@ from services.codes.api.exchange import actor, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
 from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef, ShownKey
 from shared.clock import format_microseconds
+from shared.modes import shown_id, shown_id_or_none
 from shared.web import (
     Data,
     NoBody,
@@ -78,8 +79,8 @@ class ShownKeyData(KeyData):
 def _data(key: ApiKey) -> KeyData:
     return KeyData(
         id=str(key.id),
-        program_id=str(key.owner.program_id),
-        partner_id=str(key.owner.partner_id) if key.owner.partner_id else None,
+        program_id=shown_id(key.owner.program_id),
+        partner_id=shown_id_or_none(key.owner.partner_id),
         name=key.terms.name,
         kind=key.terms.kind,
         purpose=key.terms.purpose,

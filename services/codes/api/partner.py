@@ -69,6 +69,7 @@ class PartnerCode(ResponseModel):
     last_redeemed_at: str | None
     created_at: str
     reference: str | None = Field(description="What it was called when it was generated.")
+    is_test: bool
 
 
 class OnePartnerCode(PartnerCode):
@@ -95,6 +96,7 @@ class PartnerQuota(ResponseModel):
     refunded: int
     remaining: int
     codes_remaining: int = Field(description="The same as `remaining`, by the name that webhooks use.")
+    is_test: bool
 
 
 class CodesQuery(PageQuery):
@@ -169,10 +171,10 @@ async def list_codes(request: Request) -> web.StreamResponse:
     read_codes = use_cases(request).read_codes
     if query.reference is not None:
         found = await read_codes.by_reference(request.partner_id, query.reference, query.status, query.last_id)
-        return json_response({"ok": True, "codes": [_code(code) for code in found], "next_cursor": None})
+        return json_response({"ok": True, "codes": [_code(request, code) for code in found], "next_cursor": None})
     page = await read_codes(request.partner_id, query.last_id, query.limit, query.status)
     cursor = encode_cursor(page.next_after) if page.next_after else None
-    return json_response({"ok": True, "codes": [_code(code) for code in page.codes], "next_cursor": cursor})
+    return json_response({"ok": True, "codes": [_code(request, code) for code in page.codes], "next_cursor": cursor})
 
 
 async def get_code(request: Request) -> web.StreamResponse:
@@ -185,7 +187,7 @@ async def get_code(request: Request) -> web.StreamResponse:
         # Nobody has called a code so: then the path is that of the mint and nothing else.
         detail = "This path accepts POST."
         raise HTTPProblem(405, "method_not_allowed", detail, headers={"Allow": hdrs.METH_POST}) from None
-    return json_response({"ok": True, **_code(code)})
+    return json_response({"ok": True, **_code(request, code)})
 
 
 async def get_quota(request: Request) -> web.StreamResponse:
@@ -200,11 +202,12 @@ async def get_quota(request: Request) -> web.StreamResponse:
             refunded=quota.refunded,
             remaining=quota.remaining,
             codes_remaining=quota.remaining,
+            is_test=request.is_test,
         )
     )
 
 
-def _code(code: IssuedCode) -> dict[str, object]:
+def _code(request: Request, code: IssuedCode) -> dict[str, object]:
     return {
         "code": code.code,
         "url": code_link(code.link_url, code.code),
@@ -214,6 +217,7 @@ def _code(code: IssuedCode) -> dict[str, object]:
         "last_redeemed_at": format_milliseconds(code.last_redeemed_at) if code.last_redeemed_at else None,
         "created_at": format_milliseconds(code.created_at),
         "reference": code.reference,
+        "is_test": request.is_test,
     }
 
 

@@ -12,6 +12,7 @@ from services.codes.domain.coupons import merged
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
 from shared.clock import format_microseconds
 from shared.idempotency import Once
+from shared.modes import is_test, shown_id
 from shared.web import (
     Data,
     NoBody,
@@ -89,8 +90,8 @@ class PartnerData(ResponseModel):
 
 def _data(partner: Partner) -> PartnerData:
     return PartnerData(
-        id=str(partner.id),
-        program_id=str(partner.program_id),
+        id=shown_id(partner.id),
+        program_id=shown_id(partner.program_id),
         name=partner.name,
         first_name=partner.first_name,
         last_name=partner.last_name,
@@ -99,7 +100,7 @@ def _data(partner: Partner) -> PartnerData:
         prefix=partner.prefix,
         support_email=partner.support_email,
         metadata=dict(partner.metadata),
-        quota=quota_data(partner.quota),
+        quota=quota_data(partner.quota, test=is_test(partner.id)),
         quota_low_threshold=partner.quota_low_threshold,
         created_at=format_microseconds(partner.created_at),
         updated_at=format_microseconds(partner.updated_at),
@@ -166,6 +167,7 @@ ROUTES: Final = (
         tag="partners",
         security="bearer",
         scope="manage",
+        live_only=True,
         family="management",
         body=PartnerCreation,
         idempotent=True,
@@ -204,6 +206,7 @@ ROUTES: Final = (
         tag="partners",
         security="bearer",
         scope="manage",
+        live_only=True,
         operator_allowed=True,
         family="management",
         body=PartnerChange,
@@ -222,6 +225,7 @@ ROUTES: Final = (
         tag="partners",
         security="bearer",
         scope="manage",
+        live_only=True,
         operator_allowed=True,
         family="management",
         responses={200: Data[PartnerData], 404: "No such partner"},
@@ -235,6 +239,7 @@ ROUTES: Final = (
             tag="partners",
             security="bearer",
             scope="manage",
+            live_only=True,
             operator_allowed=True,
             family="management",
             body=NoBody,

@@ -25,6 +25,7 @@ from services.codes.domain.money import hundredths, percent
 from services.codes.domain.programs import Program, ProgramSettings
 from shared.clock import format_microseconds
 from shared.idempotency import Once
+from shared.modes import shown_id
 from shared.web import (
     Data,
     Page,
@@ -106,7 +107,7 @@ class ProgramData(ResponseModel):
 def _data(program: Program) -> ProgramData:
     settings = program.settings
     return ProgramData(
-        id=str(program.id),
+        id=shown_id(program.id),
         name=settings.name,
         currency=settings.currency,
         timezone=settings.timezone,

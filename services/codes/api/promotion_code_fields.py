@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
+from services.codes.api.exchange import Tenant
 from services.codes.api.faults import Faults
 from services.codes.api.fields import CODE_SCHEMA, Amount, CodeText, Count, Currency, ExternalId, Metadata, Percent
 from services.codes.api.redeeming import Redeeming
@@ -20,6 +21,7 @@ from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
 from services.codes.domain.promotion_codes import CodeChanges, CodeDraft, PromotionCode
 from shared.canonical import canonical_code
+from shared.modes import shown_id
 from shared.web import InstantOrDate, RequestModel, Text
 
 # What this API calls members that an error names.
@@ -140,28 +142,31 @@ def _as_object(value: Any) -> Any:
 NewCode = Annotated[CodeMembers, BeforeValidator(_as_object), _StringOrObject()]
 
 
-def new_code(body: CodeMembers, prefix: str = "") -> CodeDraft:
-    """Return the code that a request asks for; `prefix` stands before the names of fields at fault."""
+def new_code(body: CodeMembers, tenant: Tenant, prefix: str = "") -> CodeDraft:
+    """Return the code that a request asks for; `prefix` stands before the names of fields at fault.
+
+    `tenant` tells whom the request means by a partner's id.
+    """
     values: dict[str, Any] = {"active": True, **_given(body)}
     named = body.coupon_specific_partners
 
     def members(settings: ProgramSettings) -> Mapping[str, Any]:
-        made = _members(values, settings, prefix)
+        made = _members(values, settings, tenant, prefix)
         # Whose it is has been found out by then.
         made.pop("partner_id")
         return {**made, "metadata": merged({}, body.metadata)}
 
     # An id that is none belongs to nobody, so it is looked for as one that nobody has.
-    partner_id = (id_in(named.id) or uuid.UUID(int=0)) if named else None
+    partner_id = tenant(id_in(named.id) or uuid.UUID(int=0)) if named else None
     return CodeDraft(code=body.code, partner_id=partner_id, members=members)
 
 
-def changed_code(body: CodeMembers, *, can_rename: bool) -> CodeChanges:
+def changed_code(body: CodeMembers, tenant: Tenant, *, can_rename: bool) -> CodeChanges:
     """Return how a request changes the members of a code."""
     given = _given(body)
 
     def changes(settings: ProgramSettings, code: PromotionCode) -> Mapping[str, Any]:
-        made = _members(_laid_over(_values(code), given), settings, before=code)
+        made = _members(_laid_over(_values(code), given), settings, tenant, before=code)
         if not {"limit_to_specific_customer", "coupon_specific_customers"} & given.keys():
             # Kept also where it only says who got the code, without a limit.
             made |= {"customer_id": code.customer_id, "customer_name": code.customer_name}
@@ -202,7 +207,11 @@ def _laid_over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
 
 
 def _members(
-    values: Mapping[str, Any], settings: ProgramSettings, prefix: str = "", before: PromotionCode | None = None
+    values: Mapping[str, Any],
+    settings: ProgramSettings,
+    tenant: Tenant,
+    prefix: str = "",
+    before: PromotionCode | None = None,
 ) -> dict[str, Any]:
     faults = Faults(prefix)
     made = {ours: values[theirs] for theirs, ours in _RENAMED.items() if theirs in values}
@@ -215,7 +224,7 @@ def _members(
     made["minimum_minor"], made["minimum_currency"] = money(
         faults, values, "minimum_order_value", "minimum_order_currency", settings.currency
     )
-    made["partner_id"] = (id_in(partner.id) or uuid.UUID(int=0)) if partner else None
+    made["partner_id"] = tenant(id_in(partner.id) or uuid.UUID(int=0)) if partner else None
     made["customer_id"] = customer.id if customer else None
     made["customer_name"] = customer.customer_full_name if customer else None
     if values.get("partner_only") and partner is None:
@@ -235,7 +244,7 @@ def _values(code: PromotionCode) -> dict[str, Any]:
         minimum = Decimal(code.minimum_minor).scaleb(-decimal_places(code.minimum_currency))
     return {theirs: getattr(code, ours) for theirs, ours in _RENAMED.items()} | {
         "limit_to_specific_partner": code.partner_id is not None,
-        "coupon_specific_partners": SpecificPartner(id=str(code.partner_id)) if code.partner_id else None,
+        "coupon_specific_partners": SpecificPartner(id=shown_id(code.partner_id)) if code.partner_id else None,
         "coupon_specific_customers": customer,
         "limit_to_specific_customer": code.is_limited_to_customer,
         "minimum_order_status": minimum is not None,

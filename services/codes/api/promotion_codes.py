@@ -14,7 +14,7 @@ from services.codes.api.coupon_answers import (
     ShownCodeAnswer,
     promotion_code_data,
 )
-from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import (
@@ -27,7 +27,7 @@ from services.codes.api.promotion_code_fields import (
     new_code,
 )
 from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
-from services.codes.domain.coupons import CouponRef, id_in
+from services.codes.domain.coupons import CouponRef
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
 from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
@@ -87,7 +87,7 @@ async def create(request: Request) -> web.StreamResponse:
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, _CREATED, 201))
     with naming(CODE_WORDS):
         answer = await use_cases(request).create_promotion_code(
-            actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body), made
+            actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body, request.tenant), made
         )
     return respond(request, answer)
 
@@ -95,7 +95,7 @@ async def create(request: Request) -> web.StreamResponse:
 async def list_all(request: Request) -> web.StreamResponse:
     """List the program's codes."""
     query = request.query(CodesQuery)
-    partner_id = id_in(query.partner_id) if query.partner_id is not None else None
+    partner_id = partner_in(request, query.partner_id) if query.partner_id is not None else None
     if query.partner_id is not None and partner_id is None:
         # What is no id is nobody's, so nothing is found.
         return numbered_page(request, query, [], None)
@@ -145,7 +145,7 @@ async def change_named(request: Request) -> web.StreamResponse:
 
 
 async def _changed(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> ShownCode:
-    changes = changed_code(body, can_rename=can_rename)
+    changes = changed_code(body, request.tenant, can_rename=can_rename)
     with naming(CODE_WORDS):
         return await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.camel import CamelPage, CamelResponse, array
-from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryEmail
 from services.codes.api.query_answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query_fields import (
@@ -65,7 +65,7 @@ async def query(request: Request) -> web.StreamResponse:
     """Return one code, or those that fit."""
     asked = request.query(PromotionalCodesQuery)
     code_id = None if asked.id is None else id_in(asked.id)
-    affiliate_id = None if asked.affiliate_id is None else id_in(asked.affiliate_id)
+    affiliate_id = None if asked.affiliate_id is None else partner_in(request, asked.affiliate_id)
     wanted = CodeFilter(
         id=code_id,
         code=asked.code,
@@ -98,7 +98,7 @@ async def create(request: Request) -> web.StreamResponse:
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, 201))
     with naming(QUERY_WORDS):
         answer = await use_cases(request).create_promotion_code(
-            actor(request), request.program_id, CouponRef(body.coupon_id), new_code(body), made
+            actor(request), request.program_id, CouponRef(body.coupon_id), new_code(body, request.tenant), made
         )
     return respond(request, answer)
 

@@ -10,6 +10,7 @@ from services.codes.domain.coupons import Coupon
 from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import PromotionCode, ShownCode, ShownCoupon
 from shared.clock import format_milliseconds
+from shared.modes import shown_id, shown_id_or_none
 
 _DURATIONS: Final = {"once": "once", "lifetime": "forever"}
 
@@ -97,7 +98,7 @@ def promotional_code(shown: ShownCode, now: datetime) -> PromotionalCode:
     affiliate = None
     if partner is not None:
         affiliate = Affiliate(
-            id=str(partner.id), first_name=partner.first_name, last_name=partner.last_name, email=partner.email
+            id=shown_id(partner.id), first_name=partner.first_name, last_name=partner.last_name, email=partner.email
         )
     return PromotionalCode(
         **_code(shown.code).model_dump(), coupon=BareCoupon(**_coupon(shown.coupon, now)), affiliate=affiliate
@@ -128,7 +129,7 @@ def _code(code: PromotionCode) -> BarePromotionalCode:
         id=str(code.id),
         code=code.code,
         coupon_id=str(code.coupon_id),
-        affiliate_id=str(code.partner_id) if code.partner_id else None,
+        affiliate_id=shown_id_or_none(code.partner_id),
         external_id=code.external_id,
         active=code.is_active,
         expires_at=time_text(code.expires_at),
@@ -166,7 +167,7 @@ def _coupon(coupon: Coupon, now: datetime) -> dict[str, object]:
         "valid": coupon.is_valid(now),
         "redeem_by": time_text(coupon.expires_at),
         "integration_type": None,
-        "affiliate_program_id": str(coupon.program_id),
+        "affiliate_program_id": shown_id(coupon.program_id),
         "created_at": format_milliseconds(coupon.created_at),
         "updated_at": format_milliseconds(coupon.updated_at),
     }

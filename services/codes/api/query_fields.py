@@ -12,6 +12,7 @@ from pydantic import Field
 
 from services.codes.api.camel import CamelRequest
 from services.codes.api.errors import PARTNER
+from services.codes.api.exchange import Tenant
 from services.codes.api.faults import Faults
 from services.codes.api.fields import (
     Amount,
@@ -153,8 +154,8 @@ class QueryCouponDeletion(CamelRequest):
     coupon_id: Text
 
 
-def new_code(body: PromotionalCodeCreation) -> CodeDraft:
-    """Return the code that a request asks for."""
+def new_code(body: PromotionalCodeCreation, tenant: Tenant) -> CodeDraft:
+    """Return the code that a request asks for; `tenant` tells whom it means by a partner's id."""
     values = {"active": True, "is_auto_generated": body.code is None, **_given(body)}
     owner = body.affiliate_id or body.affiliate_email
 
@@ -169,7 +170,7 @@ def new_code(body: PromotionalCodeCreation) -> CodeDraft:
         faults.refuse()
         return made
 
-    affiliate_id = None if body.affiliate_id is None else id_in(body.affiliate_id) or uuid.UUID(int=0)
+    affiliate_id = None if body.affiliate_id is None else tenant(id_in(body.affiliate_id) or uuid.UUID(int=0))
     return CodeDraft(
         code=body.code,
         partner_id=affiliate_id,

@@ -54,6 +54,7 @@ class QuotaData(ResponseModel):
     minted: int
     refunded: int
     remaining: int
+    is_test: bool
 
 
 class LedgerData(ResponseModel):
@@ -68,7 +69,7 @@ class LedgerData(ResponseModel):
     created_at: str
 
 
-def quota_data(quota: Quota) -> QuotaData:
+def quota_data(quota: Quota, *, test: bool) -> QuotaData:
     """Return a quota as it is shown."""
     return QuotaData(
         granted=quota.granted,
@@ -76,6 +77,7 @@ def quota_data(quota: Quota) -> QuotaData:
         minted=quota.minted,
         refunded=quota.refunded,
         remaining=quota.remaining,
+        is_test=test,
     )
 
 
@@ -94,13 +96,13 @@ def _ledger_data(entry: LedgerEntry) -> LedgerData:
 async def get(request: Request) -> web.StreamResponse:
     """Show a partner's quota."""
     partner = await use_cases(request).read_partners.one(actor(request), request.path_id("partner_id"))
-    return data_response(quota_data(partner.quota))
+    return data_response(quota_data(partner.quota, test=request.is_test))
 
 
 async def move(request: Request) -> web.StreamResponse:
     """Grant, adjust or refund."""
     body = request.body(QuotaMove)
-    moved: Once[Quota] = once(request, lambda quota: data_response(quota_data(quota), 201))
+    moved: Once[Quota] = once(request, lambda quota: data_response(quota_data(quota, test=request.is_test), 201))
     answer = await use_cases(request).move_quota(
         actor(request), request.path_id("partner_id"), body.kind, body.amount, body.reason, moved
     )

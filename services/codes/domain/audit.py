@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from shared.modes import shown_id
+
 ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
 
 # Said by the entry itself, or by the counters that are no one's change.
@@ -68,4 +70,4 @@ def _plain(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, uuid.UUID) else value
+    return shown_id(value) if isinstance(value, uuid.UUID) else value

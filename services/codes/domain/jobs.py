@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from shared.modes import shown_id
+
 JobKind = Literal["batch", "import", "bulk"]
 JobState = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 
@@ -71,7 +73,18 @@ def told(job: Job) -> dict[str, Any]:
     """Return what the audit log says of a job that was just made."""
     coupon = {"coupon_id": {"to": str(job.coupon_id)}} if job.coupon_id else {}
     requested = {"requested": {"to": job.requested}} if job.requested is not None else {}
-    return {"kind": {"to": job.kind}, **coupon, **requested, "spec": {"to": job.spec}}
+    return {"kind": {"to": job.kind}, **coupon, **requested, "spec": {"to": _shown(job.spec)}}
+
+
+def _shown(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for with partners named as callers name them."""
+    made: dict[str, Any] = {}
+    for name, value in spec.items():
+        if isinstance(value, Mapping):
+            made[name] = _shown(value)
+        else:
+            made[name] = shown_id(uuid.UUID(str(value))) if name == "partner_id" and value is not None else value
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ WITH scanned AS MATERIALIZED (
      ORDER BY program_id DESC, name DESC, id DESC LIMIT $8)
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
-     WHERE $9 = 'program' AND (program_id, id) < ($1, $2) AND program_id >= $1 AND archived_at IS NULL
+     WHERE $9 = 'program' AND (program_id, id) < ($1, $2) AND program_id >= $1
+       AND (program_id, id) > ($1, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
      ORDER BY program_id DESC, id DESC LIMIT $8)
 ), chosen AS (
     SELECT id FROM scanned

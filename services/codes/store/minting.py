@@ -14,6 +14,7 @@ from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.events.codes import CodesGeneratedV1
 from shared.events.envelope import OutboxEvent, envelope_head
+from shared.modes import in_mode, is_test, shown_id
 
 FIND_TERMS = """
 SELECT p.program_id, p.id AS partner_id, k.id AS coupon_id, p.code_prefix, g.code_alphabet, g.code_length,
@@ -36,9 +37,9 @@ WITH request AS MATERIALIZED (
         AS r (nth, key_id, partner_id, code_id, code, canonical, reference)
 ), terms AS MATERIALIZED (
     SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[],
-                         $18::uuid[], $19::uuid[])
+                         $18::uuid[], $19::uuid[], $21::uuid[], $22::uuid[], $23::boolean[])
         AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id, low_id,
-              exhausted_id)
+              exhausted_id, shown_program_id, shown_partner_id, is_test)
 ), issuing AS MATERIALIZED (
     SELECT id FROM coupons
     WHERE id = ANY ($9::uuid[]) AND is_active AND archived_at IS NULL AND (starts_at IS NULL OR starts_at <= $15)
@@ -107,16 +108,19 @@ WITH request AS MATERIALIZED (
         'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
         )::text, 'UTF8') AS body
     FROM (
-        SELECT event_id AS id, 'codes.generated' AS type, json_build_object(
-            'program_id', program_id, 'partner_id', partner_id, 'coupon_id', coupon_id, 'codes', codes,
-            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount) AS data
+        SELECT event_id AS id, 'codes.generated' AS type, json_strip_nulls(json_build_object(
+            'program_id', shown_program_id, 'partner_id', shown_partner_id, 'coupon_id', coupon_id, 'codes', codes,
+            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount,
+            'is_test', nullif(is_test, false))) AS data
         FROM minted
         UNION ALL
-        SELECT low_id, 'quota.low', json_build_object('program_id', program_id, 'partner_id', partner_id,
-            'codes_remaining', remaining - amount, 'threshold', threshold)
+        SELECT low_id, 'quota.low', json_strip_nulls(json_build_object(
+            'program_id', shown_program_id, 'partner_id', shown_partner_id, 'codes_remaining', remaining - amount,
+            'threshold', threshold, 'is_test', nullif(is_test, false)))
         FROM minted WHERE remaining > threshold AND remaining - amount <= threshold
         UNION ALL
-        SELECT exhausted_id, 'quota.exhausted', json_build_object('program_id', program_id, 'partner_id', partner_id)
+        SELECT exhausted_id, 'quota.exhausted', json_strip_nulls(json_build_object(
+            'program_id', shown_program_id, 'partner_id', shown_partner_id, 'is_test', nullif(is_test, false)))
         FROM minted WHERE remaining = amount
     ) told
 ), written_event AS (
@@ -332,14 +336,16 @@ def _shared_out(
 def _event_until_remaining(codes: Sequence[MintRequest], event_id: uuid.UUID, now: datetime) -> bytes:
     """Freeze the event up to its last member, which only the statement knows: what remains of the quota."""
     terms = codes[0].terms
-    data = {
-        "program_id": terms.program_id,
-        "partner_id": terms.partner_id,
+    data: dict[str, Any] = {
+        "program_id": shown_id(terms.program_id),
+        "partner_id": shown_id(terms.partner_id),
         "coupon_id": terms.coupon_id,
         "codes": [request.code for request in codes],
         "code_ids": [request.code_id for request in codes],
         "expires_at": format_microseconds(codes[0].expires_at),
     }
+    if is_test(terms.program_id):
+        data["is_test"] = True
     head = envelope_head(CodesGeneratedV1, event_id, now)
     return head + orjson.dumps(data, default=str)[:-1] + b',"codes_remaining":'
 
@@ -377,6 +383,9 @@ async def mint_group(
         [new_id() for _ in by_partner],
         [new_id() for _ in by_partner],
         [r.reference for r in requests],
+        [in_mode(r.terms.program_id, test=False) for r in by_partner.values()],
+        [in_mode(r.terms.partner_id, test=False) for r in by_partner.values()],
+        [is_test(r.terms.program_id) for r in by_partner.values()],
     )
     results: dict[int, MintRow] = {}
     events = []

@@ -48,7 +48,8 @@ SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, 
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 FOR NO KEY UPDATE
 """
-# By the address, which is one partner's alone, or along the program's. Why by bounds: see `store.promotion_codes`.
+# By the address, which is one partner's alone, or along the program's. Why by bounds: see `store.promotion_codes`. That
+# the lower one names the id too keeps the planner from reading and sorting all partners by another index.
 LIST_PARTNERS = """
 WITH scanned AS MATERIALIZED (
     (SELECT id, status FROM partners
@@ -56,7 +57,8 @@ WITH scanned AS MATERIALIZED (
      LIMIT $6)
     UNION ALL
     (SELECT id, status FROM partners
-     WHERE $4::text IS NULL AND (program_id, id) < ($1, $2) AND program_id >= $1 AND archived_at IS NULL
+     WHERE $4::text IS NULL AND (program_id, id) < ($1, $2) AND program_id >= $1
+       AND (program_id, id) > ($1, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
      ORDER BY program_id DESC, id DESC LIMIT $6)
 ), chosen AS (
     SELECT id FROM scanned WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
@@ -77,7 +79,11 @@ SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, 
 FROM partners WHERE program_id = $1 AND id = ANY ($2::uuid[])
 """
 FIND_BY_EMAIL = "SELECT id FROM partners WHERE program_id = $1 AND email_canonical = $2 AND archived_at IS NULL"
-REVOKE_KEYS = "UPDATE api_keys SET revoked_at = $3 WHERE program_id = $1 AND partner_id = $2 AND revoked_at IS NULL"
+REVOKE_KEYS = """
+UPDATE api_keys SET revoked_at = $3
+WHERE (program_id = $1 AND partner_id = $2 OR program_id = test_id($1) AND partner_id = test_id($2))
+    AND revoked_at IS NULL
+"""
 
 
 async def taken_prefixes(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> Collection[str]:
@@ -182,7 +188,7 @@ async def find_by_email(connection: Connection, program_id: uuid.UUID, email: st
 
 
 async def revoke_keys(connection: Connection, partner: Partner, now: datetime) -> None:
-    """Revoke every live key of a partner."""
+    """Revoke all keys of a partner, those of test mode too."""
     await connection.execute(REVOKE_KEYS, partner.program_id, partner.id, now)
 
 

@@ -35,7 +35,7 @@ FROM programs WHERE id = $1 FOR NO KEY UPDATE
 LIST_PROGRAMS = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
        webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, created_at, updated_at
-FROM programs WHERE id < $1 ORDER BY id DESC LIMIT $2
+FROM programs WHERE id < $1 AND NOT is_test(id) ORDER BY id DESC LIMIT $2
 """
 KNOWS_TIMEZONE = "SELECT now() AT TIME ZONE $1 IS NOT NULL"
 UPDATE_PROGRAM = """

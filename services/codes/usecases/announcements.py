@@ -36,7 +36,7 @@ def code_updated(code: PromotionCode, changed: Iterable[str], now: datetime) -> 
 
 def quota_moved(partner: Partner, after: Quota, now: datetime) -> list[OutboxEvent]:
     """Return the events about a quota that was moved to its threshold, or to nothing: as a mint tells it."""
-    about = {"program_id": partner.program_id, "partner_id": partner.id}
+    about: dict[str, Any] = {"program_id": partner.program_id, "partner_id": partner.id}
     before, left, threshold = partner.quota.remaining, after.remaining, partner.quota_low_threshold
     events = []
     if threshold is not None and left <= threshold < before:

@@ -31,6 +31,7 @@ from shared.canonical import canonical_code
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
 from shared.faults import TransientFault
+from shared.modes import in_mode, is_test
 
 LINES_PER_CHUNK: Final = 2_000
 _LINES_IN_A_ROW: Final = 200
@@ -162,6 +163,7 @@ class ImportChunk:
     async def _with_known_partners(
         self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
     ) -> list[ImportedCode]:
+        codes = [_in_mode_of(job, code) for code in codes]
         ids = {code.members["partner_id"] for code in codes if "partner_id" in code.members}
         known = await partners.read_partners(connection, job.program_id, list(ids)) if ids else {}
         kept = []
@@ -257,3 +259,11 @@ class _Reader:
             return ImportedCode(line, text, canonical_code(text), members_of(values, self.timezone), opening)
         except LineRefused as refused:
             raise LineRefused(refused.reason, refused.detail, text) from None
+
+
+def _in_mode_of(job: Job, code: ImportedCode) -> ImportedCode:
+    """Return a line whose partner, named as callers know it, is the tenant in the mode of the job."""
+    named = code.members.get("partner_id")
+    if named is None or not is_test(job.program_id):
+        return code
+    return replace(code, members={**code.members, "partner_id": in_mode(named, test=True)})

@@ -61,15 +61,17 @@ class OrderData(ResponseModel):
         description="Where `GET /v1/rejections?order_ref=…` goes on if there are more; null if these are all."
     )
     notice: str | None
+    is_test: bool
 
 
 async def get(request: Request) -> web.StreamResponse:
     """Show an order."""
     reference = order_ref(request)
-    return data_response(_data(reference, await use_cases(request).read_order(request.program_id, reference)))
+    shown = await use_cases(request).read_order(request.program_id, reference)
+    return data_response(_data(reference, shown, test=request.is_test))
 
 
-def _data(reference: str, shown: ShownOrder) -> OrderData:
+def _data(reference: str, shown: ShownOrder, *, test: bool) -> OrderData:
     order, more = shown.book, shown.rejections.next_after
     totals = totals_of(order)
     return OrderData(
@@ -101,18 +103,19 @@ def _data(reference: str, shown: ShownOrder) -> OrderData:
             for refund in order.refunds
         ],
         redemptions=[redemption_data(redemption) for redemption in order.redemptions],
-        reservation=_reservation(reference, order),
-        rejections=[rejection_data(rejection) for rejection in shown.rejections.rejections],
+        reservation=_reservation(reference, order, test=test),
+        rejections=[rejection_data(rejection, test=test) for rejection in shown.rejections.rejections],
         rejections_cursor=None if more is None else encode_cursor(*more),
         notice=notice(order),
+        is_test=test,
     )
 
 
-def _reservation(reference: str, order: OrderBook) -> ReservationData | None:
+def _reservation(reference: str, order: OrderBook, *, test: bool) -> ReservationData | None:
     key, since, until = order.reservation_id, order.reserved_at, order.reserved_until
     if key is None or since is None or until is None:
         return None
-    return reservation_data(Reservation(key, reference, order.held, since, until, order.is_holding))
+    return reservation_data(Reservation(key, reference, order.held, since, until, order.is_holding), test=test)
 
 
 ROUTES: Final = (

@@ -240,7 +240,7 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
         query.order_ref,
         None,
         None,
-        query.partner_id,
+        None if query.partner_id is None else request.tenant(query.partner_id),
         None if query.status is None else query.status == "voided",
         query.occurred_from,
         query.occurred_before,

@@ -11,6 +11,7 @@ from services.redemption.api.exchange import use_cases
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter
 from shared.clock import format_microseconds
+from shared.modes import shown_id_or_none
 from shared.web import (
     Instant,
     Page,
@@ -55,6 +56,7 @@ class RejectionData(ResponseModel):
     last_occurred_at: str
     source: str | None = Field(description="The event's source; null over HTTP.")
     event_id: str | None = Field(description="The event's id; null over HTTP.")
+    is_test: bool
 
 
 async def list_all(request: Request) -> web.StreamResponse:
@@ -64,18 +66,18 @@ async def list_all(request: Request) -> web.StreamResponse:
     wanted = RejectionFilter(
         program_id=request.program_id,
         order_ref=query.order_ref,
-        partner_id=query.partner_id,
+        partner_id=None if query.partner_id is None else request.tenant(query.partner_id),
         reason=query.reason,
         door=query.door,
         occurred_from=query.occurred_from,
         occurred_before=query.occurred_before,
     )
     page = await use_cases(request).read_rejections(wanted, query.code, last, query.limit)
-    shown = [rejection_data(rejection) for rejection in page.rejections]
+    shown = [rejection_data(rejection, test=request.is_test) for rejection in page.rejections]
     return page_response(shown, None if page.next_after is None else encode_cursor(*page.next_after))
 
 
-def rejection_data(rejection: Rejection) -> RejectionData:
+def rejection_data(rejection: Rejection, *, test: bool) -> RejectionData:
     """Return a refused try as it is shown."""
     is_event = rejection.door == "event"
     return RejectionData(
@@ -84,7 +86,7 @@ def rejection_data(rejection: Rejection) -> RejectionData:
         door=rejection.door,
         code=rejection.code,
         code_id=str(rejection.code_id) if rejection.code_id else None,
-        partner_id=str(rejection.partner_id) if rejection.partner_id else None,
+        partner_id=shown_id_or_none(rejection.partner_id),
         reason=rejection.reason,
         detail=rejection.detail,
         times=rejection.times,
@@ -92,6 +94,7 @@ def rejection_data(rejection: Rejection) -> RejectionData:
         last_occurred_at=format_microseconds(rejection.last_occurred_at),
         source=rejection.source if is_event else None,
         event_id=rejection.event_id if is_event else None,
+        is_test=test,
     )
 
 

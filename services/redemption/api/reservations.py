@@ -63,6 +63,7 @@ class ReservationData(ResponseModel):
     codes: list[HeldCodeData]
     reserved_at: str
     expires_at: str
+    is_test: bool
 
 
 async def reserve(request: Request) -> web.StreamResponse:
@@ -87,7 +88,9 @@ async def reserve(request: Request) -> web.StreamResponse:
             return request.render(refused(outcome, body.codes))
         if not isinstance(outcome, Reserved):
             raise TypeError("a reservation is granted or refused")
-        return data_response(reservation_data(outcome.reservation), 200 if outcome.is_extended else 201)
+        return data_response(
+            reservation_data(outcome.reservation, test=request.is_test), 200 if outcome.is_extended else 201
+        )
 
     made: Once[Outcome] = once(request, render)
     ask = HoldRequest(purchase, new_id, now + timedelta(seconds=body.ttl_seconds))
@@ -97,7 +100,7 @@ async def reserve(request: Request) -> web.StreamResponse:
 async def get(request: Request) -> web.StreamResponse:
     """Show a reservation."""
     found = await use_cases(request).read_reservation(request.program_id, request.path_id("reservation_id"))
-    return data_response(reservation_data(found))
+    return data_response(reservation_data(found, test=request.is_test))
 
 
 async def release(request: Request) -> web.StreamResponse:
@@ -106,7 +109,7 @@ async def release(request: Request) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-def reservation_data(reservation: Reservation) -> ReservationData:
+def reservation_data(reservation: Reservation, *, test: bool) -> ReservationData:
     """Return a reservation as it is shown."""
     return ReservationData(
         id=str(reservation.id),
@@ -125,6 +128,7 @@ def reservation_data(reservation: Reservation) -> ReservationData:
         ],
         reserved_at=format_microseconds(reservation.reserved_at),
         expires_at=format_microseconds(reservation.expires_at),
+        is_test=test,
     )
 
 

@@ -10,6 +10,7 @@ from services.redemption.domain.terms import CodeTerms
 from shared.clock import format_microseconds
 from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, number_as_text
 from shared.events.redemption import Terms
+from shared.modes import is_test, shown_id_or_none
 from shared.web import RequestModel, ResponseModel, Text
 
 RequiredText = Annotated[Text, Field(min_length=1)]
@@ -94,6 +95,7 @@ class RedemptionData(ResponseModel):
     is_counted: bool
     is_self_referral: bool = Field(description="Whether the code's own partner is the buyer.")
     terms: Terms
+    is_test: bool
 
 
 def customer_of(body: CustomerBody | None) -> Customer | None:
@@ -120,7 +122,7 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
         code=redemption.code,
         code_id=str(redemption.code_id),
         coupon_id=str(redemption.coupon_id),
-        partner_id=str(redemption.partner_id) if redemption.partner_id else None,
+        partner_id=shown_id_or_none(redemption.partner_id),
         order_ref=redemption.order_ref,
         customer_id=redemption.customer_id,
         discount=DiscountData(
@@ -143,6 +145,7 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
         is_counted=redemption.is_counted,
         is_self_referral=redemption.is_self_referral,
         terms=Terms.model_validate_json(redemption.terms),
+        is_test=is_test(redemption.program_id),
     )
 
 

@@ -23,6 +23,7 @@ from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.usecases.purchases import purchase_of
 from services.redemption.usecases.validate_publicly import Asker
+from shared.modes import shown_id_or_none
 from shared.web import Data, Request, RequestModel, ResponseModel, Route, data_response
 
 
@@ -140,7 +141,7 @@ def _verdict(appraisal: Appraisal, currency: str | None) -> CodeVerdict:
         blocked_by=fault.blocked_by if fault else None,
         code_id=_text(terms.code_id if terms else None),
         coupon_id=_text(terms.coupon_id if terms else None),
-        partner_id=_text(terms.partner_id if terms else None),
+        partner_id=shown_id_or_none(terms.partner_id if terms else None),
         discount=discount_data(terms, currency, taken) if terms and taken else None,
     )
 

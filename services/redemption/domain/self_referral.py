@@ -4,13 +4,14 @@ from services.redemption.domain.customers import mailbox
 from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import CodeTerms
+from shared.modes import shown_id
 
 
 def is_partner(terms: CodeTerms, buyer: Buyer) -> bool:
     """Whether the buyer is the partner to whom the code belongs."""
     if terms.partner_id is None:
         return False
-    if buyer.id is not None and buyer.id.strip().casefold() == str(terms.partner_id):
+    if buyer.id is not None and buyer.id.strip().casefold() == shown_id(terms.partner_id):
         return True
     if buyer.email is None or terms.partner_email is None:
         return False

@@ -127,7 +127,7 @@ async def _page(
         endpoint_id, query.status, query.event_type, message_id, query.since, query.until, _code_key(request, query)
     )
     page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
-    return page_after([delivery_data(each) for each in page.deliveries], page.next_after)
+    return page_after([delivery_data(each, test=request.is_test) for each in page.deliveries], page.next_after)
 
 
 def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID | None:
@@ -140,7 +140,7 @@ def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID |
 async def show_delivery(request: Request) -> web.StreamResponse:
     """Show one delivery with its attempts."""
     found = await use_cases(request).read_deliveries.one(owner(request), request.path_id("delivery_id"))
-    return data_response(detail_data(found))
+    return data_response(detail_data(found, test=request.is_test))
 
 
 async def list_attempts(request: Request) -> web.StreamResponse:
@@ -178,7 +178,7 @@ async def cancel(request: Request) -> web.StreamResponse:
     delivery_id = request.path_id("delivery_id")
     await use_cases(request).cancel_delivery(owner(request), delivery_id)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
-    return data_response(delivery_data(found.delivery))
+    return data_response(delivery_data(found.delivery, test=request.is_test))
 
 
 async def redact_attempt(request: Request) -> web.StreamResponse:
@@ -201,7 +201,7 @@ async def list_dead_letters(request: Request) -> web.StreamResponse:
     query = request.query(DeadLetterQuery)
     chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since, query.reason)
     page = await use_cases(request).read_deliveries.dead_letters(owner(request), chosen, query.last_id, query.limit)
-    return page_after([dead_letter_data(each) for each in page.letters], page.next_after)
+    return page_after([dead_letter_data(each, test=request.is_test) for each in page.letters], page.next_after)
 
 
 async def replay(request: Request) -> web.StreamResponse:

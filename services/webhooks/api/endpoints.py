@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import Field, model_validator
 
 from services.webhooks.api.event_types import CHOICE
-from services.webhooks.api.exchange import COMMON, etag, once, owner, use_cases, versions
+from services.webhooks.api.exchange import COMMON, etag, once, owner, partner_in, use_cases, versions
 from services.webhooks.api.shapes import (
     AttemptData,
     EndpointData,
@@ -232,7 +232,7 @@ async def create(request: Request) -> web.StreamResponse:
         schedule=None if body.schedule is None else tuple(body.schedule),
         ordering=body.ordering,
         on_exhausted=body.on_exhausted,
-        partner_id=body.partner_id,
+        partner_id=partner_in(request, body.partner_id),
     )
     made = once(request, _shown, has_secret=True)
     return respond(request, await use_cases(request).create_endpoint(owner(request), draft, made))

@@ -1,6 +1,7 @@
 """What every handler of this service needs of a request: the use cases, whose key asks, one answer per key."""
 
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -77,6 +78,11 @@ def owner(request: Request) -> Owner:
     """Return whose endpoints the key may see."""
     credential = request.credential
     return Owner(credential.program_id, credential.partner_id)
+
+
+def partner_in(request: Request, partner_id: uuid.UUID | None) -> uuid.UUID | None:
+    """Return whom a request means by a partner's id: its tenant in the mode of the key."""
+    return None if partner_id is None else request.tenant(partner_id)
 
 
 def versions(request: Request) -> frozenset[int] | None:

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.webhooks.api.event_types import CHOICE
-from services.webhooks.api.exchange import COMMON, owner, use_cases
+from services.webhooks.api.exchange import COMMON, owner, partner_in, use_cases
 from services.webhooks.api.shapes import EndpointData, endpoint_data
 from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, message_name, printable
 from services.webhooks.domain.endpoints import Format
@@ -15,6 +15,7 @@ from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.signature import Signing
 from services.webhooks.usecases.listen import Handed, ListenerDraft, answer_of
 from shared.clock import format_microseconds, utc_now
+from shared.modes import is_test, shown_id_or_none
 from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, Text, data_response
 
 _LONGEST_WAIT: Final = 10
@@ -48,6 +49,7 @@ class ListenerData(ResponseModel):
     secret: str | None
     public_key: str | None
     created_at: str
+    is_test: bool
 
 
 class ForwardedResult(RequestModel):
@@ -99,7 +101,14 @@ class HandedData(ResponseModel):
 async def open_listener(request: Request) -> web.StreamResponse:
     """Open a listener."""
     body = request.body(ListenerCreation)
-    draft = ListenerDraft(tuple(body.event_types), body.format, body.signing, body.partner_id, body.name, body.from_now)
+    draft = ListenerDraft(
+        tuple(body.event_types),
+        body.format,
+        body.signing,
+        partner_in(request, body.partner_id),
+        body.name,
+        body.from_now,
+    )
     opened = await use_cases(request).listen.open(owner(request), draft)
     shown, listener = opened.shown, opened.shown.endpoint
     found = ListenerData(
@@ -110,10 +119,11 @@ async def open_listener(request: Request) -> web.StreamResponse:
         event_types=list(listener.event_types),
         format=listener.format,
         signing=listener.signing,
-        partner_id=None if listener.partner_id is None else str(listener.partner_id),
+        partner_id=shown_id_or_none(listener.partner_id),
         secret=shown.secret,
         public_key=shown.public_key,
         created_at=format_microseconds(listener.created_at),
+        is_test=is_test(listener.program_id),
     )
     return data_response(found, 200 if opened.is_resumed else 201)
 

@@ -13,7 +13,7 @@ from services.webhooks.api.shapes import message_members
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS, Problem, StoredBody
 from services.webhooks.domain.deliveries import message_id_of
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
-from services.webhooks.domain.messages import ListedMessage, MessageFilter, Resent
+from services.webhooks.domain.messages import MessageFilter, Resent
 from shared.clock import format_microseconds
 from shared.web import (
     Data,
@@ -47,6 +47,7 @@ class ListedMessageData(ResponseModel):
     occurred_at: str
     created_at: str
     redacted_at: str | None
+    is_test: bool
 
 
 class MessageData(ResponseModel):
@@ -64,6 +65,7 @@ class MessageData(ResponseModel):
     data: dict[str, Any] | None
     kept_until: str | None
     redacted_at: str | None
+    is_test: bool
 
 
 class MessageQuery(PageQuery):
@@ -130,10 +132,6 @@ class SignatureCheckData(ResponseModel):
     )
 
 
-def _listed_data(found: ListedMessage) -> ListedMessageData:
-    return ListedMessageData(**message_members(found))
-
-
 def _resent(found: list[Resent]) -> web.Response:
     data = [
         ResentData(endpoint_id=str(each.endpoint_id), delivery_id=str(each.delivery_id), is_due=each.is_due)
@@ -149,7 +147,9 @@ async def list_messages(request: Request) -> web.StreamResponse:
     chosen = MessageFilter(query.event_type, query.since, query.until)
     page = await use_cases(request).list_messages(owner(request), chosen, before, query.limit)
     cursor = encode_cursor(*page.next_after) if page.next_after else None
-    return page_response([_listed_data(each) for each in page.messages], cursor)
+    return page_response(
+        [ListedMessageData(**message_members(each, test=request.is_test)) for each in page.messages], cursor
+    )
 
 
 async def resend_message(request: Request) -> web.StreamResponse:
@@ -165,7 +165,7 @@ async def show_message(request: Request) -> web.StreamResponse:
     """Show a message in full."""
     form, data = await use_cases(request).read_message(owner(request), _message_id(request))
     found = MessageData(
-        **message_members(form),
+        **message_members(form, test=request.is_test),
         event_id=form.event_id,
         data=data,
         kept_until=None if form.kept_until is None else format_microseconds(form.kept_until),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import once, refuse_partners, use_cases
+from services.webhooks.api.exchange import once, partner_in, refuse_partners, use_cases
 from services.webhooks.api.shapes import message_members
 from services.webhooks.domain.event_types import CUSTOM_PATTERN
 from services.webhooks.domain.messages import (
@@ -18,6 +18,7 @@ from services.webhooks.domain.messages import (
     Published,
 )
 from shared.clock import format_microseconds
+from shared.idempotency import Once
 from shared.web import (
     Data,
     Instant,
@@ -81,13 +82,14 @@ class PublishedData(ResponseModel):
     created_at: str
     kept_until: str
     redacted_at: str | None
+    is_test: bool
     deliveries: int
     warnings: list[PublishWarning]
 
 
-def _published(found: Published) -> web.Response:
+def _published(request: Request, found: Published) -> web.Response:
     data = PublishedData(
-        **message_members(found.message),
+        **message_members(found.message, test=request.is_test),
         event_id=found.event_id,
         kept_until=format_microseconds(found.kept_until),
         deliveries=found.deliveries,
@@ -104,15 +106,14 @@ async def publish(request: Request) -> web.StreamResponse:
         event_type=body.event_type,
         payload=body.payload,
         event_id=body.event_id,
-        partner_id=body.partner_id,
+        partner_id=partner_in(request, body.partner_id),
         ordering_key=body.ordering_key,
         occurred_at=body.occurred_at,
         retention_days=body.retention_days,
         traceparent=request.traceparent,
     )
-    return respond(
-        request, await use_cases(request).publish_message(request.program_id, draft, once(request, _published))
-    )
+    made: Once[Published] = once(request, lambda found: _published(request, found))
+    return respond(request, await use_cases(request).publish_message(request.program_id, draft, made))
 
 
 ROUTES: Final = (

@@ -16,6 +16,7 @@ from services.webhooks.domain.replays import (
     Which,
 )
 from shared.clock import format_microseconds
+from shared.modes import is_test
 from shared.web import (
     Data,
     Instant,
@@ -83,6 +84,7 @@ class ReplayData(ResponseModel):
     created_at: str
     started_at: str | None
     completed_at: str | None
+    is_test: bool
 
 
 def replay_data(progress: ReplayProgress) -> ReplayData:
@@ -108,6 +110,7 @@ def replay_data(progress: ReplayProgress) -> ReplayData:
         created_at=format_microseconds(replay.created_at),
         started_at=None if replay.started_at is None else format_microseconds(replay.started_at),
         completed_at=None if replay.completed_at is None else format_microseconds(replay.completed_at),
+        is_test=is_test(replay.program_id),
     )
 
 

@@ -21,6 +21,7 @@ from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.signature import PUBLIC_PREFIX, ShownKey, encode
 from services.webhooks.domain.stats import Stats
 from shared.clock import format_microseconds
+from shared.modes import is_test, shown_id_or_none
 from shared.web import ResponseModel
 
 ERROR_TEXTS: Final = {
@@ -83,6 +84,7 @@ class EndpointData(ResponseModel):
     resume_at: str | None
     created_at: str
     updated_at: str
+    is_test: bool
 
 
 class ShownEndpointData(EndpointData):
@@ -214,6 +216,7 @@ class DeliveryData(ResponseModel):
     next_attempt_at: str | None
     created_at: str
     completed_at: str | None
+    is_test: bool
 
 
 class DeliveryDetailData(DeliveryData):
@@ -263,7 +266,7 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
         signing=endpoint.signing,
         description=endpoint.description,
         metadata=dict(endpoint.metadata),
-        partner_id=None if endpoint.partner_id is None else str(endpoint.partner_id),
+        partner_id=shown_id_or_none(endpoint.partner_id),
         headers=dict(endpoint.headers),
         auth=None if endpoint.auth is None else AuthData(type=endpoint.auth.type, name=endpoint.auth.name),
         client_certificate=None if endpoint.client_certificate is None else _certificate(endpoint.client_certificate),
@@ -279,6 +282,7 @@ def endpoint_data(endpoint: Endpoint) -> EndpointData:
         resume_at=_time(endpoint.resume_at),
         created_at=format_microseconds(endpoint.created_at),
         updated_at=format_microseconds(endpoint.updated_at),
+        is_test=is_test(endpoint.program_id),
     )
 
 
@@ -372,7 +376,7 @@ def attempt_data(attempt: RecordedAttempt) -> AttemptData:
     )
 
 
-def delivery_data(delivery: Delivery) -> DeliveryData:
+def delivery_data(delivery: Delivery, *, test: bool) -> DeliveryData:
     """Render a delivery."""
     return DeliveryData(
         id=str(delivery.id),
@@ -388,22 +392,23 @@ def delivery_data(delivery: Delivery) -> DeliveryData:
         next_attempt_at=_time(delivery.next_attempt_at),
         created_at=format_microseconds(delivery.created_at),
         completed_at=_time(delivery.completed_at),
+        is_test=test,
     )
 
 
-def detail_data(detail: DeliveryDetail) -> DeliveryDetailData:
+def detail_data(detail: DeliveryDetail, *, test: bool) -> DeliveryDetailData:
     """Render a delivery with body and attempts."""
     return DeliveryDetailData(
-        **delivery_data(detail.delivery).model_dump(),
+        **delivery_data(detail.delivery, test=test).model_dump(),
         body=None if detail.body is None else detail.body.decode(),
         attempts=[attempt_data(attempt) for attempt in detail.attempts],
     )
 
 
-def dead_letter_data(letter: DeadLetter) -> DeadLetterData:
+def dead_letter_data(letter: DeadLetter, *, test: bool) -> DeadLetterData:
     """Render a dead letter."""
     return DeadLetterData(
-        **delivery_data(letter.delivery).model_dump(),
+        **delivery_data(letter.delivery, test=test).model_dump(),
         reason=letter.reason,
         died_at=format_microseconds(letter.died_at),
     )
@@ -413,13 +418,14 @@ def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_microseconds(moment)
 
 
-def message_members(found: Message | ListedMessage) -> dict[str, Any]:
+def message_members(found: Message | ListedMessage, *, test: bool) -> dict[str, Any]:
     """Return what every answer says of a message."""
     return {
         "id": message_name(found.id),
         "event_type": found.event_type,
-        "partner_id": None if found.partner_id is None else str(found.partner_id),
+        "partner_id": shown_id_or_none(found.partner_id),
         "occurred_at": format_microseconds(found.occurred_at),
         "created_at": format_microseconds(found.created_at),
         "redacted_at": None if found.redacted_at is None else format_microseconds(found.redacted_at),
+        "is_test": test,
     }

@@ -31,7 +31,7 @@ _DELIVERY: Final = (*_ENDPOINT, "delivery_id", "message_id", "event_type")
 
 # Not shown: who bought and what else, other codes of the order, what the merchant noted, and the uses of a coupon,
 # which are those of other partners too.
-SHOWN: Final[Mapping[str, Members]] = {
+_SHOWN: Final[Mapping[str, Members]] = {
     "code.redeemed": _members(
         *(*_CODE, *_USES, "redemption_id", "order_ref", "discount_ends_at", "codes_remaining"),
         discount=_DISCOUNT,
@@ -87,6 +87,10 @@ SHOWN: Final[Mapping[str, Members]] = {
     "webhook.secret_readable": _members(*_ENDPOINT, "uid", "occurred_at"),
     "webhook.secret_unreadable": _members(*_ENDPOINT, "uid", "occurred_at", "secret"),
 }
+
+
+# Whether it happened in test mode is said to everybody.
+SHOWN: Final[Mapping[str, Members]] = {name: {**members, "is_test": None} for name, members in _SHOWN.items()}
 
 
 def has_view(event_type: str) -> bool:

@@ -16,6 +16,7 @@ from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
 from services.webhooks.usecases.write_bodies import write_body
 from shared.events import catalogue
 from shared.events.envelope import EventData
+from shared.modes import is_test
 
 _MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 _SEQUENCE: Final = 4711
@@ -70,6 +71,8 @@ def example_of(model: type[EventData]) -> dict[str, Any]:
     """Return data that the model accepts."""
     schema = model.model_json_schema()
     found: dict[str, Any] = _example("", schema, schema.get("$defs", {}))
+    # Of live mode, where the member is absent.
+    found.pop("is_test", None)
     return found
 
 
@@ -79,10 +82,14 @@ def _describe(name: str, owner: Owner) -> EventType:
         data = {each: members[each] for each in ("partner_id", "message")}
         schema: dict[str, Any] = {"type": "object", "properties": {each: {"type": "string"} for each in data}}
         description = "Sent on request, to try an endpoint."
+        if is_test(owner.program_id):
+            data["is_test"] = True
         bodies = _bodies(name, data, owner) | {"flat": members}
     else:
         model = MODELS[name]
         data, schema = example_of(model), model.model_json_schema()
+        if is_test(owner.program_id):
+            data["is_test"] = True
         description = (model.__doc__ or "").strip()
         bodies = _bodies(name, data, owner)
         if owner.partner_id is not None:

@@ -28,6 +28,7 @@ from shared.database.inbox import Arrivals
 from shared.database.pool import Connection
 from shared.faults import TransientFault
 from shared.idempotency import Answer, Once
+from shared.modes import shown_id
 
 # A sender's clock may be ahead of ours by this much.
 _AHEAD: Final = timedelta(seconds=60)
@@ -119,7 +120,7 @@ def _event(program_id: uuid.UUID, draft: MessageDraft, event_id: str, now: datet
     said = (draft.event_type, draft.partner_id, draft.ordering_key, draft.occurred_at, draft.retention_days)
     return IncomingEvent(
         event_id=event_id,
-        source=f"/mintwire/programs/{program_id}",
+        source=f"/mintwire/programs/{shown_id(program_id)}",
         type=draft.event_type,
         program_id=program_id,
         partner_id=draft.partner_id,

@@ -26,6 +26,7 @@ from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.sealing import Seal
 from shared.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
+from shared.modes import is_test, shown_id, shown_id_or_none
 
 Post = Callable[[Outgoing], Awaitable[Answer]]
 SOURCE: Final = "/mintwire/webhooks"
@@ -74,11 +75,13 @@ class SendTest:
 def _test_body(
     endpoint: Endpoint, program_name: str, kept: str, message_id: uuid.UUID, now: datetime
 ) -> tuple[bytes, bytes | None]:
-    partner_id = None if endpoint.partner_id is None else str(endpoint.partner_id)
+    partner_id = shown_id_or_none(endpoint.partner_id)
     members = members_of_test(partner_id, program_name, now)
     if plain_format(kept) == FLAT:
         return orjson.dumps(members), None
     data = {name: members[name] for name in ("partner_id", "message")}
+    if is_test(endpoint.program_id):
+        data["is_test"] = True
     event = IncomingEvent(str(message_id), SOURCE, TEST, endpoint.program_id, endpoint.partner_id, now, data, b"")
     return _whole(event, kept, message_id)
 
@@ -95,8 +98,8 @@ def _example(endpoint: Endpoint, event_type: str, message_id: uuid.UUID, now: da
     if described is None:
         raise InvalidField("event_type", "must be a type of the catalogue that this endpoint may subscribe to")
     owner = {
-        "program_id": str(endpoint.program_id),
-        "partner_id": None if endpoint.partner_id is None else str(endpoint.partner_id),
+        "program_id": shown_id(endpoint.program_id),
+        "partner_id": shown_id_or_none(endpoint.partner_id),
     }
     data = {**described.example, **{name: owner[name] for name in owner.keys() & described.example.keys()}}
     source = describe_events.MODELS[event_type].source

@@ -17,6 +17,7 @@ from services.webhooks.domain.bodies import (
 )
 from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.events import IncomingEvent
+from shared.modes import shown_id_or_none
 
 
 def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[bytes, bytes, bytes | None]:
@@ -44,4 +45,4 @@ def _with_partner(event: IncomingEvent) -> Mapping[str, Any]:
     """Return an event's data with its partner, whom the data of ours name and a program's own need not."""
     if not is_custom(event.type):
         return event.data
-    return {"partner_id": None if event.partner_id is None else str(event.partner_id), **event.data}
+    return {"partner_id": shown_id_or_none(event.partner_id), **event.data}

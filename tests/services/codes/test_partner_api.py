@@ -115,6 +115,7 @@ async def test_a_code_is_found_in_any_spelling(service: Service, partner: Owner)
             "last_redeemed_at": None,
             "created_at": format_milliseconds(service.clock.now),
             "reference": None,
+            "is_test": False,
         }
 
 
@@ -133,8 +134,8 @@ async def test_the_quota_reads_as_documented(service: Service, partner: Owner) -
     await service.generate(partner)
     quota = await service.send("GET", "/api/partners/quota", partner.key)
     expected = {"ok": True, "granted": 10, "adjusted": 0, "minted": 1, "refunded": 0, "remaining": 9}
-    assert (quota.status, quota.body) == (200, {**expected, "codes_remaining": 9})
-    assert list(quota.body) == [*expected, "codes_remaining"]
+    assert (quota.status, quota.body) == (200, {**expected, "codes_remaining": 9, "is_test": False})
+    assert list(quota.body) == [*expected, "codes_remaining", "is_test"]
 
 
 async def test_the_program_s_settings_shape_its_codes(service: Service) -> None:

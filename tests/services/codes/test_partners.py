@@ -11,7 +11,8 @@ async def test_a_partner_is_pending_and_has_nothing_until_someone_says_otherwise
     made = await service.send("POST", "/v1/partners", program.key, {"name": "Café Gifts"})
     assert made.status == 201
     assert (made.data["status"], made.data["prefix"], made.data["email"]) == ("pending", "CAFEGIFTS", None)
-    assert made.data["quota"] == {"granted": 0, "adjusted": 0, "minted": 0, "refunded": 0, "remaining": 0}
+    none = {"granted": 0, "adjusted": 0, "minted": 0, "refunded": 0, "remaining": 0}
+    assert made.data["quota"] == {**none, "is_test": False}
     assert (await service.send("GET", f"/v1/partners/{made.data['id']}", program.key)).data == made.data
 
 

@@ -28,7 +28,7 @@ async def test_every_movement_is_in_the_ledger_and_the_sums_agree(
     await service.send("POST", path, program.key, {"amount": -3, "kind": "adjustment", "reason": "Typing mistake"})
     last = await service.send("POST", path, json={"amount": 1, "kind": "refund"})
     assert last.status == 201
-    assert last.data == {"granted": 10, "adjusted": -3, "minted": 2, "refunded": 1, "remaining": 6}
+    assert last.data == {"granted": 10, "adjusted": -3, "minted": 2, "refunded": 1, "remaining": 6, "is_test": False}
     assert (await service.send("GET", path, program.key)).data == last.data
     assert await ledger_sums(service, partner) == {"grant": 10, "adjustment": -3, "mint": 2, "refund": 1}
     ledger = (await service.send("GET", f"{path}/ledger", program.key)).data
@@ -123,7 +123,7 @@ async def test_grants_and_adjustments_at_once_lose_nothing(service: Service, sec
     )
     assert [reply.status for reply in replies] == [201] * 20
     quota = (await service.send("GET", f"/v1/partners/{partner.id}/quota")).data
-    assert quota == {"granted": 60, "adjusted": -20, "minted": 0, "refunded": 0, "remaining": 40}
+    assert quota == {"granted": 60, "adjusted": -20, "minted": 0, "refunded": 0, "remaining": 40, "is_test": False}
     assert await ledger_sums(service, partner) == {"grant": 60, "adjustment": -20}
 
 

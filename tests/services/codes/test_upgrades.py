@@ -86,7 +86,8 @@ async def test_a_process_of_the_release_before_goes_on_beside_the_new_rules(
     await migrate(empty_database, FOLDER)
     partner_id = new_id()
     await admin.execute(INSERT_PARTNER, partner_id, PROGRAM, "SHOP", NOW, None)
-    assert await admin.fetchval("SELECT count(*) FROM codes.partners") == 1
+    # One in each mode.
+    assert await admin.fetchval("SELECT count(*) FROM codes.partners") == 2
     # Only `migrate` of the service itself lets its role log in.
     await admin.execute("SET ROLE mintwire_webhooks")
     try:
