@@ -21,6 +21,7 @@ from shared.web.models import (
     QueryModel,
     RequestModel,
     ResponseModel,
+    Spelled,
     Text,
     field_error,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "ResponseModel",
     "Route",
     "Security",
+    "Spelled",
     "Text",
     "Translate",
     "Webhooks",

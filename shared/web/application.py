@@ -15,7 +15,7 @@ from shared.web.health import LOOP_LAG, NAME, READINESS, LoopLag, Readiness, Rea
 from shared.web.openapi import Document, Webhooks, build_document
 from shared.web.problems import Family, HTTPProblem, not_found
 from shared.web.request import PUBLIC_URL, Request
-from shared.web.routes import Handler, Route
+from shared.web.routes import INFRASTRUCTURE, Handler, Route
 from shared.web.server import UNREAD, UNROUTED, Serve, let_body_come
 
 BODY_LIMIT: Final = 64 * 1024
@@ -113,7 +113,7 @@ def _infrastructure_route(path: str, handler: Handler, summary: str) -> Route:
         path=path,
         handler=handler,
         summary=summary,
-        tag="infrastructure",
+        tag=INFRASTRUCTURE,
         security="none",
         family="management",
         responses={200: summary},

@@ -73,8 +73,8 @@ def _path(detail: ErrorDetails, given: Any) -> str:
         try:
             here = here[part]
         except (KeyError, IndexError, TypeError):
-            # A field that is missing is named last; anything else not found is the name of a union's branch.
-            if detail["type"] != "missing" or part != detail["loc"][-1]:
+            # A field that is missing or not known is named last; anything else not found is a union's branch.
+            if detail["type"] not in ("missing", "extra_forbidden") or part != detail["loc"][-1]:
                 continue
         parts.append(str(part))
     if detail["type"] == "field_error":

@@ -1,14 +1,29 @@
 """The bases of models and the field types of requests: what JSON calls a type is accepted, nothing is coerced."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
-from pydantic_core.core_schema import is_instance_schema, no_info_before_validator_function, union_schema
+from pydantic_core.core_schema import (
+    is_instance_schema,
+    no_info_before_validator_function,
+    no_info_wrap_validator_function,
+    union_schema,
+)
 
 from shared.strict_json import integral
 from shared.times import parse_time
@@ -112,6 +127,24 @@ class _InstantOrDate:
             "description": "A date and time with an offset, or a bare date: as a start the day's first moment, as an "
             "end its last, where the program is.",
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Says in words what the `pattern` of a field asks for; the pattern is for documents and machines."""
+
+    rule: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_wrap_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(value)
+        except ValidationError as error:
+            if error.errors()[0]["type"] != "string_pattern_mismatch":
+                raise
+        raise ValueError(self.rule)
 
 
 class _PlainNumber:

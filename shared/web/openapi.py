@@ -26,7 +26,7 @@ from shared.web.openapi_parts import (
     header_refs,
     schema_ref,
 )
-from shared.web.routes import Route, Security
+from shared.web.routes import INFRASTRUCTURE, Route, Security
 
 Schemas = dict[str, Any]
 Mode = Literal["validation", "serialization"]
@@ -274,7 +274,8 @@ def _usual_refusals(route: Route) -> dict[int, str]:
             413: "The body is too large",
             415: "The body's media type or encoding is not accepted",
         }
-    if route.body is not None or route.query is not None or route.idempotent:
+    if route.tag != INFRASTRUCTURE:
+        # Of a route that takes no parameters too, for it refuses them.
         found[422] = "A field cannot be accepted"
     if route.idempotent:
         found |= {400: "The request is malformed", 409: "A twin of this request is still under way"}

@@ -92,7 +92,7 @@ def _program_id(text: str | None) -> uuid.UUID | None:
     try:
         return None if text is None else uuid.UUID(text)
     except ValueError:
-        raise invalid_field("program_id", "must be the id of a program") from None
+        raise invalid_field("program_id", "The program_id parameter must be the id of a program.") from None
 
 
 def _data(past: PastEvent, *, has_body: bool) -> EventData:

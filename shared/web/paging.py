@@ -118,4 +118,4 @@ def _part(part: Any, kind: type[Any]) -> Any:
 
 
 def _bad_cursor() -> HTTPProblem:
-    return invalid_field("cursor", "The cursor is not one that this list has given out.")
+    return invalid_field("cursor", "The cursor parameter must be one that this list has given out.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -11,6 +11,8 @@ from shared.web.problems import Family
 from shared.web.request import Request
 
 Security = Literal["partner_key", "bearer", "either", "operator", "none"]
+# The tag of probes and documents, which take anybody and any query.
+INFRASTRUCTURE: Final = "infrastructure"
 Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 
 

@@ -35,6 +35,7 @@ from shared.web import (
     RequestModel,
     ResponseModel,
     Route,
+    Spelled,
     Text,
     data_response,
     field_error,
@@ -44,9 +45,15 @@ from shared.web import (
 Pattern = Annotated[
     str,
     Field(max_length=MAX_PATTERN_LENGTH, pattern="^[0-9A-Za-z_-]*#[0-9A-Za-z_#-]*$"),
+    Spelled("must consist of letters, digits, -, _ and at least one #"),
     AfterValidator(checked_pattern),
 ]
-Affix = Annotated[str, Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"), AfterValidator(checked_affix)]
+Affix = Annotated[
+    str,
+    Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"),
+    Spelled("must consist of letters, digits, - and _"),
+    AfterValidator(checked_affix),
+]
 
 
 class BatchCreation(RequestModel):

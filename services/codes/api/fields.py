@@ -16,7 +16,7 @@ from services.codes.domain.programs import (
 )
 from shared.canonical import MAX_STORED_LENGTH, checked_code
 from shared.currencies import checked_currency
-from shared.web import Int, LongText, Number, QueryAddress, Text
+from shared.web import Int, LongText, Number, QueryAddress, Spelled, Text
 
 # Read once, at import: a look into the time zone files would block the loop. Two names mean no place, and four are to
 # the database abbreviations that know no summer time.
@@ -81,7 +81,11 @@ Amount = Annotated[Number, Field(ge=0)]
 Percent = Annotated[Number, Field(ge=0, le=100)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
 ExternalId = Annotated[Text, Field(min_length=1)]
-UUIDCode = Annotated[Text, Field(min_length=1, pattern="^[A-Za-z0-9_-]+$")]
+UUIDCode = Annotated[
+    Text,
+    Field(min_length=1, pattern="^[A-Za-z0-9_-]+$"),
+    Spelled("must consist of the letters A to Z and a to z, digits, - and _"),
+]
 # As near as a pattern can come that all dialects read alike; what it lets through, `checked_code` judges.
 CODE_SCHEMA: Final = {
     "type": "string",

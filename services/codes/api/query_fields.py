@@ -38,7 +38,7 @@ from services.codes.domain.promotion_codes import (
     code_word,
 )
 from shared.canonical import canonical_code
-from shared.web import InstantOrDate, Int, Text, invalid_field
+from shared.web import InstantOrDate, Int, Spelled, Text, invalid_field
 
 MAX_MONTHS: Final = 1200
 _PART_LENGTH: Final = 20
@@ -97,7 +97,11 @@ class PromotionalCodeCreation(_CodeFields):
     active: bool = True
     is_auto_generated: bool = Field(default_factory=bool, description="True if the code is left out.")
     code_structure: CodeStructure | None = None
-    prefix: Annotated[str, Field(max_length=32, pattern="^[A-Za-z0-9_-]*$")] = ""
+    prefix: Annotated[
+        str,
+        Field(max_length=32, pattern="^[A-Za-z0-9_-]*$"),
+        Spelled("must consist of the letters A to Z and a to z, digits, - and _"),
+    ] = ""
     random_chars_length: Annotated[Int, Field(ge=1, le=32)] | None = Field(
         None, description="The program's code length if absent."
     )

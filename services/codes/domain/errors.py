@@ -162,9 +162,11 @@ class CodeSpaceTooSmall(CodesError):
         self.usable = usable
         self.needed = needed
         remedy = f"use {needed} random symbols instead of {length}" if needed else "use a larger alphabet"
-        super().__init__(
-            f"This pattern has {possible:,} codes, of which {usable:,} more may be used (half at most); {remedy}."
+        self.rule = (
+            f"is too large: this pattern has {possible:,} codes, of which {usable:,} more may be used (half at most); "
+            f"{remedy}"
         )
+        super().__init__()
 
 
 class GuessableCodes(CodesError):
@@ -174,10 +176,11 @@ class GuessableCodes(CodesError):
         self.possible = possible
         self.needed = needed
         remedy = f"use {needed} random symbols" if needed else "use a larger alphabet"
-        super().__init__(
-            f"More than one in a billion of the {possible:,} codes of this pattern would be live, so they could be "
-            f"found by trying; {remedy}, or set allow_weak."
+        self.rule = (
+            f"is too large: more than one in a billion of the {possible:,} codes of this pattern would be live, so "
+            f"they could be found by trying; {remedy}, or set allow_weak"
         )
+        super().__init__()
 
 
 class UUIDCodeTaken(CodesError):
@@ -264,7 +267,7 @@ class ProviderNotConnected(CodesError):
 
 
 class PartnerCouponNeeded(CodesError):
-    """Codes that partners generate belong to this coupon, so it cannot be archived; it can be deactivated."""
+    """Generated codes belong to this coupon, so it cannot be archived; deactivate it instead."""
 
 
 class TooManyCodes(CodesError):

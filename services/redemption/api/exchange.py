@@ -26,5 +26,5 @@ def order_ref(request: Request) -> str:
     """Return the order that the path names."""
     reference = request.path("order_ref")
     if len(reference) > 255:
-        raise invalid_field("order_ref", "must have at most 255 characters")
+        raise invalid_field("order_ref", "The order_ref field must not have more than 255 characters.")
     return reference

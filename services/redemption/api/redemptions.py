@@ -230,10 +230,10 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     """List redemptions, the latest first."""
     query = request.query(RedemptionQuery)
     if query.customer_id is not None and query.customer_email is not None:
-        raise invalid_field("customer_email", "The customer_email field cannot be combined with customer_id.")
+        raise invalid_field("customer_email", "The customer_email parameter must be left out beside customer_id.")
     customer = Buyer(query.customer_id, query.customer_email).key
     if query.customer_email is not None and customer is None:
-        raise invalid_field("customer_email", "The customer_email field must be an e-mail address.")
+        raise invalid_field("customer_email", "The customer_email parameter must be an e-mail address.")
     last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
     wanted = RedemptionFilter(
         request.program_id,
@@ -255,11 +255,12 @@ def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UU
     """Return the id by which a repeat of the refund is known; None where it has no name, or is none of a part."""
     if body.refund_ref is not None:
         if body.amount is None:
-            raise invalid_field("refund_ref", "The refund_ref field names a refund of an amount.")
+            raise invalid_field("refund_ref", "The refund_ref field must be left out unless amount is given.")
         return derived_id(request.program_id, "refund", order_ref, body.refund_ref)
     if body.amount is not None and request.idempotency_key is None:
         raise invalid_field(
-            "refund_ref", "An amount needs a refund_ref or an Idempotency-Key, or a repeat would add up."
+            "refund_ref",
+            "The refund_ref field is required beside amount, or else an Idempotency-Key: a repeat would add up.",
         )
     return None
 

@@ -134,7 +134,7 @@ def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID |
     try:
         return None if query.code is None else code_key(request.program_id, query.code)
     except ValueError as error:
-        raise invalid_field("code", str(error)) from None
+        raise invalid_field("code", f"The code parameter cannot be a code. {error}") from None
 
 
 async def show_delivery(request: Request) -> web.StreamResponse:

@@ -49,6 +49,7 @@ from shared.web import (
     Request,
     RequestModel,
     Route,
+    Spelled,
     Text,
     data_response,
     field_error,
@@ -68,7 +69,11 @@ _URL = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
 _Value = Annotated[str, Field(max_length=LONGEST_VALUE)]
 _Headers = Annotated[dict[Text, _Value], Field(max_length=MAX_HEADERS)]
 _Metadata = Annotated[dict[Text, Text], Field(max_length=50)]
-_UID = Annotated[str, Field(min_length=1, max_length=255, pattern="^[A-Za-z0-9._:-]+$")]
+_UID = Annotated[
+    str,
+    Field(min_length=1, max_length=255, pattern="^[A-Za-z0-9._:-]+$"),
+    Spelled("must consist of letters, digits and the marks . _ : -"),
+]
 _AUTH_MEMBERS: Final[Mapping[AuthType, tuple[str, ...]]] = {
     "basic": ("username", "password"),
     "bearer": ("token",),

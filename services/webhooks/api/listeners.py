@@ -16,8 +16,13 @@ from services.webhooks.domain.signature import Signing
 from services.webhooks.usecases.listen import Handed, ListenerDraft, answer_of
 from shared.clock import format_microseconds, utc_now
 from shared.modes import is_test, shown_id_or_none
-from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, Text, data_response
+from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, Spelled, Text, data_response
 
+_Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9._:-]+$"),
+    Spelled("must consist of letters, digits and the marks . _ : -"),
+]
 _LONGEST_WAIT: Final = 10
 _MOST_AT_ONCE: Final = 100
 
@@ -29,7 +34,7 @@ class ListenerCreation(RequestModel):
     format: Format = "flat"
     signing: Signing = "hmac"
     partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner to listen as.")
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9._:-]+$")] | None = Field(
+    name: _Name | None = Field(
         None, description="Opened again by this name, it goes on where it stopped; who shares a name shares messages."
     )
     from_now: bool = Field(False, description="Cancel what has waited for the listener of that name.")

@@ -27,6 +27,7 @@ from shared.web import (
     RequestModel,
     ResponseModel,
     Route,
+    Spelled,
     data_response,
     respond,
 )
@@ -34,13 +35,16 @@ from shared.web import (
 # Beyond what every other request may have: white space and escapes can make a payload longer than it is sent.
 _BODY_LIMIT: Final = 2 * MAX_PAYLOAD_BYTES
 _LARGE: Final = f"The payload has more than {LARGE_PAYLOAD_BYTES} bytes; some receivers will not take that."
+_CUSTOM_FORM: Final = (
+    "must be custom. and 1 to 5 names of up to 40 small letters, digits, - and _, such as custom.card.sent"
+)
 _Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class MessageCreation(RequestModel):
     """An event to be told to all who subscribe to its type."""
 
-    event_type: Annotated[str, Field(max_length=255, pattern=CUSTOM_PATTERN)] = Field(
+    event_type: Annotated[str, Field(max_length=255, pattern=CUSTOM_PATTERN), Spelled(_CUSTOM_FORM)] = Field(
         description="A name of your own after custom., in small letters, such as custom.card.sent"
     )
     payload: dict[str, Any] = Field(
