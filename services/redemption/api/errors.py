@@ -1,7 +1,7 @@
 """The one table from the service's errors and refusals to status, machine code and body."""
 
-from services.redemption.domain.decision import Refused
 from services.redemption.domain.errors import Missing, RefundReused, TooManyGuesses
+from services.redemption.domain.judgement import Refused
 from shared.web import HTTPProblem, not_found
 
 

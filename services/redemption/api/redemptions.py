@@ -21,8 +21,9 @@ from services.redemption.api.shapes import (
     order_of,
     redemption_data,
 )
-from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused
+from services.redemption.domain.decision import Redeemed, RedeemedLate
 from services.redemption.domain.details import keep_attributes
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Buyer, Cancellation, VoidRequest, effective_time

@@ -19,9 +19,10 @@ from services.redemption.api.shapes import (
     order_of,
 )
 from services.redemption.domain.books import Reservation
-from services.redemption.domain.decision import Refused, Reserved
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.pot import taken_of
 from services.redemption.domain.purchase import HoldRequest
+from services.redemption.domain.reserving import Reserved
 from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome
 from services.redemption.usecases.purchases import purchase_of
 from shared.clock import format_microseconds

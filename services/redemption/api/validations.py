@@ -18,7 +18,7 @@ from services.redemption.api.shapes import (
     discount_data,
     order_of,
 )
-from services.redemption.domain.decision import Appraisal
+from services.redemption.domain.judgement import Appraisal
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.usecases.purchases import purchase_of

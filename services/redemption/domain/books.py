@@ -7,12 +7,16 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final
 
 from services.redemption.domain.customers import CustomerKey, keys_counted
-from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later
+from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later, is_newer, moments_of, text_of
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.terms import CodeTerms, Combination, DiscountType, ReleasePolicy
+
+# How many purchases of one redemption are kept, and cancellations by how many clocks of one order.
+MOST_PURCHASES: Final = 20
+MOST_CLOCKS: Final = 20
 
 PeriodKey = tuple[uuid.UUID, str, datetime]
 
@@ -69,8 +73,9 @@ class Budget:
 class Redemption:
     """One code redeemed by one order, with what was granted and the terms that a void needs, as they were.
 
-    `confirmed` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. Of a
-    voided one it is the latest that is taken back with it: what is bought later is a purchase of its own.
+    `confirmed` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. All of
+    them are in `purchases`, which is None while there is but one. Of a voided one `confirmed` is what took it back, and
+    `is_voided_alone` says that it was no event of its order; None is not known any more.
     `is_counted` says whether it takes up a use, `terms` are for people, as JSON, and `lines` what it takes off which
     line of the order. The members stand in the order of the statements.
     """
@@ -110,15 +115,43 @@ class Redemption:
     commission_version: int = 0
     is_self_referral: bool = False
     mailbox_key: str | None = None
+    purchases: str | None = None
+    is_voided_alone: bool | None = None
 
     @property
     def confirmed(self) -> Moment:
-        """The latest purchase that is known to mean it, or that is taken back with it."""
+        """The latest purchase that is known to mean it; of a voided one, what took it back."""
         return Moment(self.claimed_at or self.confirmed_at, self.confirmed_at, self.clock)
 
     def confirm(self, moment: Moment) -> None:
-        """Note another such purchase."""
+        """Note another such moment."""
         self.confirmed_at, self.claimed_at, self.clock = moment.known_at, moment.claimed_at, moment.clock
+
+    @property
+    def bought(self) -> tuple[Moment, ...]:
+        """The purchases that mean it, as far as they are kept: those of one voided long ago are not."""
+        if self.purchases is not None:
+            return moments_of(self.purchases)
+        if self.voided_at is not None:
+            return (Moment(self.occurred_at, self.occurred_at, None),)
+        return (self.confirmed,)
+
+    @property
+    def voided_alone(self) -> Moment | None:
+        """When it was voided for another reason than what was taken back of its order, or for one that is not known."""
+        return self.confirmed if self.voided_at is not None and self.is_voided_alone is not False else None
+
+    def add_purchase(self, moment: Moment) -> bool:
+        """Note one more purchase that means it; return whether that is news."""
+        bought = self.bought
+        if any((each.claimed_at, each.clock) == (moment.claimed_at, moment.clock) for each in bought):
+            return False
+        kept = sorted((*bought, moment), key=lambda each: each.claimed_at)
+        # The first, and the latest: what is between two of them matters only to what was taken back between them.
+        self.purchases = text_of(kept if len(kept) <= MOST_PURCHASES else [kept[0], *kept[1 - MOST_PURCHASES :]])
+        if self.voided_at is None and is_newer(moment, self.confirmed):
+            self.confirm(moment)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +191,6 @@ class Refund:
     reason: str | None = None
 
 
-class PaidBack(NamedTuple):
-    """All that was paid went back: for every purchase up to a time, the last part of it at another."""
-
-    covers_until: Moment
-    completed: Moment
-
-
 @dataclass(slots=True)
 class OrderBook:
     """What an order has done so far. Its reservation, if any, holds the codes in `held`, and others may not have them
@@ -181,6 +207,31 @@ class OrderBook:
     held: tuple[HeldCode, ...] = ()
     is_holding: bool = False
     is_moved: bool = False
+    cancelled_besides: tuple[Moment, ...] = ()
+
+    @property
+    def cancellations(self) -> tuple[Moment, ...]:
+        """The newest cancellation of each clock; `cancelled` is the newest of them."""
+        return self.cancelled_besides if self.cancelled is None else (self.cancelled, *self.cancelled_besides)
+
+    @property
+    def is_taken_back(self) -> bool:
+        """Whether anything of it was taken back."""
+        return self.cancelled is not None or bool(self.refunds)
+
+    def cancel(self, moment: Moment, reason: str | None) -> None:
+        """Note a cancellation; only the newest of a clock matters."""
+        known = self.cancellations
+        mine = [each for each in known if each.clock == moment.clock]
+        if any(not is_newer(moment, each) for each in mine):
+            return
+        newest = [moment, *(each for each in known if each.clock != moment.clock)]
+        newest.sort(key=lambda each: each.known_at, reverse=True)
+        if newest[0] is moment:
+            self.cancel_reason = reason
+        self.cancelled, *besides = newest
+        self.cancelled_besides = tuple(besides[:MOST_CLOCKS])
+        self.is_moved = True
 
     def redeemed(self, canonical: str) -> Redemption | None:
         """Return the redemption of a code that stands."""
@@ -196,26 +247,6 @@ class OrderBook:
         if not self.reserved_at - CLOCK_ALLOWANCE <= moment < self.reserved_until:
             return False
         return any(held.canonical == canonical for held in self.held)
-
-    def paid_back(self, paid_minor: int, since: Moment) -> PaidBack | None:
-        """Return what the refunds since a purchase take back; None if they are less than was paid.
-
-        A refund belongs to the purchases before it. Nothing else that is heard of changes what a purchase gets back,
-        so it does not matter what comes first. Where nothing was paid, what goes back was paid for something else, such
-        as the shipping; only a refund of nothing means the purchase then.
-        """
-        refunds = [
-            refund
-            for refund in self.refunds
-            if not is_later(since, refund.happened) and (paid_minor > 0 or refund.amount_minor == 0)
-        ]
-        refunds.sort(key=lambda refund: refund.happened.claimed_at, reverse=True)
-        total = 0
-        for refund in refunds:
-            total += refund.amount_minor
-            if total >= paid_minor:
-                return PaidBack(refund.happened, refunds[0].happened)
-        return None
 
     def refunded_since(self, since: Moment) -> int:
         """Return how much was paid back since a purchase."""

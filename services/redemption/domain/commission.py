@@ -4,11 +4,12 @@ A function of what stands of the order and of its refunds, so it does not matter
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.pot import shares
+from services.redemption.domain.standing import Standing
 from services.redemption.domain.terms import percentage
 
 
@@ -46,15 +47,25 @@ def commissions(order: OrderBook) -> dict[uuid.UUID, int]:
     standing = sorted((r for r in order.redemptions if r.voided_at is None), key=lambda r: r.canonical)
     if any(r.discount_minor is None and r.subtotal_minor is not None for r in standing):
         return {}
-    taken_off = sum(redemption.discount_minor or 0 for redemption in standing)
+    gone = _gone(order, standing)
     paid = {
-        redemption.id: max(0, redemption.subtotal_minor - taken_off - order.refunded_since(redemption.confirmed))
+        redemption.id: max(0, redemption.subtotal_minor - gone[redemption.id])
         for redemption in standing
         if redemption.subtotal_minor is not None and redemption.commission_hundredths is not None
     }
     earning = [redemption for redemption in standing if redemption.id in paid]
     earned = [percentage(paid[redemption.id], redemption.commission_hundredths or 0) for redemption in earning]
     return dict(zip(paid, _capped(earned, earning, max(paid.values(), default=0)), strict=True))
+
+
+def _gone(order: OrderBook, standing: Sequence[Redemption]) -> Mapping[uuid.UUID, int]:
+    """Return what codes took off the order of each redemption, and what was paid back of it."""
+    if not order.is_taken_back:
+        taken_off = sum(redemption.discount_minor or 0 for redemption in standing)
+        return {redemption.id: taken_off for redemption in standing}
+    settled = Standing.of(order)
+    newest = {r.id: settled.live.get(r.canonical, r.confirmed) for r in standing}
+    return {key: settled.settlement.taken_off(since) + order.refunded_since(since) for key, since in newest.items()}
 
 
 def _capped(earned: list[int], earning: Sequence[Redemption], paid_minor: int) -> list[int]:

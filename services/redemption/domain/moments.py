@@ -1,5 +1,7 @@
 """When things happened, and which of two is later: by their own times, whenever they are heard of."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -44,3 +46,17 @@ def is_newer(one: Moment, other: Moment) -> bool:
     if one.clock is not None and one.clock == other.clock:
         return one.claimed_at > other.claimed_at
     return one.known_at > other.known_at
+
+
+def text_of(moments: Iterable[Moment]) -> str:
+    """Return moments as they are kept together."""
+    kept = [(each.claimed_at.isoformat(), each.known_at.isoformat(), each.clock) for each in moments]
+    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+
+
+def moments_of(text: str) -> tuple[Moment, ...]:
+    """Return moments that were kept."""
+    return tuple(
+        Moment(datetime.fromisoformat(claimed), datetime.fromisoformat(known), clock)
+        for claimed, known, clock in json.loads(text)
+    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.redemption.domain.books import Books
-from services.redemption.domain.decision import Appraisal, appraise
+from services.redemption.domain.judgement import Appraisal, appraise
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.terms import CodeTerms

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.redemption.domain.books import HeldCode, OrderBook, Redemption, Refund
-from services.redemption.domain.moments import Moment
+from services.redemption.domain.moments import Moment, moments_of
 from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
 
 READ_ORDERS = """
 SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_claimed_at, d.cancel_clock, d.cancel_reason,
-       d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until
+       d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until, d.cancelled_besides
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_claimed_at, d.cancel_clock, d.cancel_reason,
-           d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until
+           d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until, d.cancelled_besides
     FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
 """
 # The columns are the members of Redemption, in their order.
@@ -25,7 +25,7 @@ SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon
        d.subtotal_minor, d.commission_hundredths, d.commission_minor, d.discount_ends_at, d.release_policy,
        d.release_until, d.occurred_at, d.confirmed_at, d.is_counted, d.voided_at, d.void_reason,
        d.terms, d.claimed_at, d.clock, d.lines, d.combination, d.commission_cap_hundredths, d.commission_version,
-       d.is_self_referral, d.mailbox_key
+       d.is_self_referral, d.mailbox_key, d.purchases, d.is_voided_alone
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT r.id, r.program_id, r.order_ref, r.canonical, r.code, r.code_id, r.coupon_id, r.partner_id, r.customer_id,
@@ -33,7 +33,7 @@ CROSS JOIN LATERAL (
            r.subtotal_minor, r.commission_hundredths, r.commission_minor, r.discount_ends_at, r.release_policy,
            r.release_until, r.occurred_at, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason, r.terms,
            r.claimed_at, r.clock, r.lines, r.combination, r.commission_cap_hundredths, r.commission_version,
-           r.is_self_referral, r.mailbox_key, r.decided_at
+           r.is_self_referral, r.mailbox_key, r.purchases, r.is_voided_alone, r.decided_at
     FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
 ORDER BY d.decided_at, d.canonical
 """
@@ -96,6 +96,7 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
             row["reserved_at"],
             row["reserved_until"],
             is_holding=row["reserved_until"] is not None and row["reserved_until"] > now,
+            cancelled_besides=moments_of(row["cancelled_besides"]) if row["cancelled_besides"] else (),
         )
         if row["has_refunds"]:
             with_refunds.append(key)

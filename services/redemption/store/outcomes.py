@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from services.redemption.domain.books import Count, OrderBook, PeriodKey, Redemption
 from services.redemption.domain.customers import CustomerKey
+from services.redemption.domain.moments import text_of
 from services.redemption.domain.purchase import OrderKey
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
@@ -17,15 +18,15 @@ from shared.events.envelope import OutboxEvent
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($37::uuid[], $38::int[], $39::bigint[], $40::int[], $41::timestamptz[])
+    SELECT * FROM unnest($39::uuid[], $40::int[], $41::bigint[], $42::int[], $43::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($42::uuid[], $43::int[], $44::bigint[], $45::int[], $46::timestamptz[], $47::boolean[],
-                         $48::text[], $49::bigint[], $50::text[], $51::bigint[])
+    SELECT * FROM unnest($44::uuid[], $45::int[], $46::bigint[], $47::int[], $48::timestamptz[], $49::boolean[],
+                         $50::text[], $51::bigint[], $52::text[], $53::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -33,36 +34,36 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($52::uuid[], $53::text[], $54::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($54::uuid[], $55::text[], $56::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $55) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $57) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
-                         is_self_referral, mailbox_key, attributes, decided_at)
-SELECT r.*, $36
+                         is_self_referral, mailbox_key, purchases, is_voided_alone, attributes, decided_at)
+SELECT r.*, $38
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
             $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
             $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[],
-            $35::text[], $56::json[]) AS r
+            $35::text[], $36::json[], $37::boolean[], $58::json[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r
 SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason,
     claimed_at = u.claimed_at, clock = u.clock, commission_minor = u.commission_minor,
-    commission_version = u.commission_version
+    commission_version = u.commission_version, purchases = u.purchases, is_voided_alone = u.is_voided_alone
 FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[], $6::timestamptz[], $7::text[],
-            $8::bigint[], $9::int[])
+            $8::bigint[], $9::int[], $10::json[], $11::boolean[])
     AS u (id, confirmed_at, is_counted, voided_at, void_reason, claimed_at, clock, commission_minor,
-          commission_version)
-WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND r.voided_at IS NULL
+          commission_version, purchases, is_voided_alone)
+WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND (r.voided_at IS NULL OR r.voided_at = u.voided_at)
 """
 WRITE_LIMITS = """
 WITH counted_customer AS (
@@ -78,18 +79,19 @@ FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])
 # What was touched is looked at again when that is long ago; see `store.retention`.
 WRITE_ORDERS = """
 INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
-                    reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock)
-SELECT u.program_id, u.order_ref, $11, $11, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
-       u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock
+                    reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides)
+SELECT u.program_id, u.order_ref, $12, $12, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
+       u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock, u.cancelled_besides
 FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[], $7::timestamptz[],
-            $8::timestamptz[], $9::timestamptz[], $10::text[])
+            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::json[])
     AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until,
-          cancel_claimed_at, cancel_clock)
+          cancel_claimed_at, cancel_clock, cancelled_besides)
 ON CONFLICT (program_id, order_ref) DO UPDATE
 SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
     reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
     reserved_until = excluded.reserved_until, touched_at = excluded.touched_at,
-    cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock
+    cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock,
+    cancelled_besides = excluded.cancelled_besides
 """
 # The two arrays are no join, as for holds.
 DELETE_IDLE_ORDERS = """
@@ -186,7 +188,7 @@ async def insert_redemptions(
 
 
 async def update_redemptions(connection: Connection, redemptions: Collection[Redemption]) -> None:
-    """Write what became of redemptions; one that is voided stays as it is."""
+    """Write what became of redemptions; one that is voided stays voided, as it was."""
     rows = [
         (
             r.id,
@@ -198,10 +200,12 @@ async def update_redemptions(connection: Connection, redemptions: Collection[Red
             r.clock,
             r.commission_minor,
             r.commission_version,
+            r.purchases,
+            r.is_voided_alone,
         )
         for r in redemptions
     ]
-    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 9))
+    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 11))
 
 
 async def write_limits(
@@ -232,10 +236,11 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
             book.reserved_until,
             book.cancelled.claimed_at if book.cancelled else None,
             book.cancelled.clock if book.cancelled else None,
+            text_of(book.cancelled_besides) if book.cancelled_besides else None,
         )
         for key, book in orders.items()
     ]
-    await connection.execute(WRITE_ORDERS, *_columns(rows, 10), now)
+    await connection.execute(WRITE_ORDERS, *_columns(rows, 11), now)
     await connection.execute(DELETE_HOLDS, [key[0] for key in orders], [key[1] for key in orders])
     holds = [
         (

@@ -2,18 +2,23 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import orjson
 
 from services.redemption.domain.books import Redemption
-from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, Use
+from services.redemption.domain.decision import Redeemed, RedeemedLate
 from services.redemption.domain.details import NO_ATTRIBUTES, Attributes
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequest
 from services.redemption.domain.rejections import Door
+from services.redemption.domain.reserving import Reserved
+from services.redemption.domain.settling import Changes
 from services.redemption.domain.terms import CodeTerms
-from services.redemption.domain.voiding import Cancelled, Voided
+from services.redemption.domain.uses import Use, Voided
+from services.redemption.domain.voiding import Cancelled
 from services.redemption.store.outcomes import RefundRow
 from services.redemption.store.rejections import RejectionRow
 from services.redemption.usecases.announce_side_effects import commission_events, skipped_event
@@ -43,6 +48,15 @@ class CompletedCheckout:
     is_answered: bool = False
 
 
+class _PassedOn(NamedTuple):
+    """What of a purchase is told with each of its codes."""
+
+    customer: Customer | None
+    order: Order | None
+    attributes: Attributes
+    traceparent: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What one transaction writes, collected request by request."""
@@ -65,15 +79,11 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         redemption, terms = use.redemption, _terms(use.terms)
         redemption.terms = _json(terms)
         written.redemptions.append(redemption)
-        written.events.append(_redeemed(checkout, use, terms, now))
+        passed_on = _PassedOn(checkout.customer, checkout.order, checkout.attributes, checkout.purchase.traceparent)
+        written.events.append(_redeemed(passed_on, use, terms, now))
         written.events.extend(_exhausted(use, checkout.purchase.traceparent, now))
     _keep_attributes(checkout, decision, written)
-    purchase = checkout.purchase
-    if decision.earnings:
-        cause, moment = purchase.rejection_id, purchase.occurred_at
-        written.events.extend(commission_events(decision.earnings, cause, moment, purchase.traceparent, now))
-    for refused in decision.skipped:
-        _write_skipped(purchase, refused, now, written)
+    _write_besides(checkout.purchase, decision, now, written)
 
 
 def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetime, written: Written) -> None:
@@ -86,6 +96,7 @@ def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetim
         written.voids.append(void)
         written.events.append(_voided(void, checkout.purchase.traceparent, was_counted=False, now=now))
     _keep_attributes(checkout, decision, written)
+    _write_besides(checkout.purchase, decision, now, written)
 
 
 def _keep_attributes(checkout: CompletedCheckout, decision: Redeemed | RedeemedLate, written: Written) -> None:
@@ -98,6 +109,32 @@ def write_turned_away(purchase: Purchase, refused: Refused, door: Door, written:
     canonical = _canonical(purchase, refused)
     key = derived_id(purchase.program_id, "rejection", door, purchase.order_ref, refused.reason, canonical)
     written.rejections.append(_rejection(key, purchase, refused, door))
+
+
+def _write_besides(purchase: Purchase, decision: Redeemed | RedeemedLate, now: datetime, written: Written) -> None:
+    """Add what a purchase changed of its order's earlier codes, and its codes that dropped out."""
+    cause, traceparent = purchase.rejection_id, purchase.traceparent
+    _write_changes(decision.changes, cause, purchase.occurred_at, traceparent, now, written)
+    for refused in decision.skipped:
+        _write_skipped(purchase, refused, now, written)
+
+
+def _write_changes(
+    changes: Changes, cause: uuid.UUID, moment: datetime, traceparent: str | None, now: datetime, written: Written
+) -> None:
+    """Add the rows and events of what became of an order's redemptions."""
+    written.voids.extend(changes.voids)
+    written.events.extend(_voided(void, traceparent, was_counted=True, now=now) for void in changes.voids)
+    for use in changes.revived:
+        redemption = use.redemption
+        written.redemptions.append(redemption)
+        # Of the purchase itself no more is kept than this.
+        customer = Customer(id=redemption.customer_id) if redemption.customer_id is not None else None
+        order = Order(currency=redemption.currency, subtotal=redemption.subtotal_minor)
+        passed_on = _PassedOn(customer, order, NO_ATTRIBUTES, traceparent)
+        written.events.append(_redeemed(passed_on, use, Terms.model_validate_json(redemption.terms), now))
+        written.events.extend(_exhausted(use, traceparent, now))
+    written.events.extend(commission_events(changes.earnings, cause, moment, traceparent, now))
 
 
 def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
@@ -157,12 +194,10 @@ def _canonical(purchase: Purchase, refused: Refused) -> str:
 
 def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: datetime, written: Written) -> None:
     """Add the rows and events of redemptions that were taken back."""
-    written.voids.extend(cancelled.voids)
-    written.events.extend(_voided(void, ask.traceparent, was_counted=True, now=now) for void in cancelled.voids)
     if isinstance(ask, Cancellation) and (said := cancelled.notice) is not None:
         written.unheeded.append((ask, said))
     cause = ask.id if isinstance(ask, Cancellation) else ask.redemption_id
-    written.events.extend(commission_events(cancelled.earnings, cause, ask.occurred_at, ask.traceparent, now))
+    _write_changes(cancelled.changes, cause, ask.occurred_at, ask.traceparent, now, written)
     if isinstance(ask, Cancellation) and cancelled.refund is not None:
         written.refunds.append(
             RefundRow(
@@ -178,7 +213,7 @@ def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: 
         )
 
 
-def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime) -> OutboxEvent:
+def _redeemed(passed_on: _PassedOn, use: Use, terms: Terms, now: datetime) -> OutboxEvent:
     redemption = use.redemption
     data = trusted(
         CodeRedeemedV1,
@@ -189,13 +224,13 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime
         code_id=redemption.code_id,
         coupon_id=redemption.coupon_id,
         order_ref=redemption.order_ref,
-        customer=checkout.customer,
+        customer=passed_on.customer,
         discount=_discount(redemption),
         discount_ends_at=redemption.discount_ends_at,
         commission=_commission(redemption),
-        order=checkout.order,
-        attributes=checkout.attributes.kept,
-        attributes_left_out=list(checkout.attributes.left_out),
+        order=passed_on.order,
+        attributes=passed_on.attributes.kept,
+        attributes_left_out=list(passed_on.attributes.left_out),
         is_self_referral=redemption.is_self_referral,
         attribute_names=list(use.terms.attribute_names),
         occurred_at=redemption.occurred_at,
@@ -206,11 +241,11 @@ def _redeemed(checkout: CompletedCheckout, use: Use, terms: Terms, now: datetime
         coupon_times_redeemed_version=use.coupon_version,
         terms=terms,
     )
-    event = data.to_event(derived_id(redemption.id, data.type), now, checkout.purchase.traceparent)
-    if len(event.body) > MAX_EVENT_BYTES and checkout.order is not None and checkout.order.items is not None:
+    event = data.to_event(derived_id(redemption.id, data.type), now, passed_on.traceparent)
+    if len(event.body) > MAX_EVENT_BYTES and passed_on.order is not None and passed_on.order.items is not None:
         # With what is added to it, a large order would make an event that nobody takes; the lines are the large part.
-        order = checkout.order.model_copy(update={"items": None})
-        return _redeemed(replace(checkout, order=order), use, terms, now)
+        order = passed_on.order.model_copy(update={"items": None})
+        return _redeemed(passed_on._replace(order=order), use, terms, now)
     return event
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from services.redemption.domain.commission import Earning
-from services.redemption.domain.decision import Refused
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.terms import CodeTerms
 from shared.events.envelope import OutboxEvent, trusted

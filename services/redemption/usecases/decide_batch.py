@@ -4,14 +4,17 @@ A statement that waits for a row lock re-reads that row alone, so nothing that d
 """
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from services.redemption.domain.books import Books, OrderBook
-from services.redemption.domain.decision import Redeemed, RedeemedLate, Refused, Reserved, decide, reserve
+from services.redemption.domain.decision import Redeemed, RedeemedLate, decide
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Cancellation, HoldRequest, OrderKey, Purchase, VoidRequest
+from services.redemption.domain.reserving import Reserved, reserve
 from services.redemption.domain.voiding import Cancelled, cancel, void_one
 from services.redemption.store.history import find_reservations, read_orders
 from services.redemption.store.locks import Locked, lock, lock_customers
@@ -26,7 +29,7 @@ from services.redemption.store.outcomes import (
     write_orders,
 )
 from services.redemption.store.rejections import insert_rejections
-from services.redemption.store.terms import Shelf
+from services.redemption.store.terms import Shelf, TermsChanged
 from services.redemption.usecases.announce_decisions import (
     CompletedCheckout,
     Written,
@@ -36,7 +39,7 @@ from services.redemption.usecases.announce_decisions import (
     write_refused,
     write_turned_away,
 )
-from services.redemption.usecases.open_books import customers_of, open_books, strings_of
+from services.redemption.usecases.open_books import customers_of, open_books, past_customers, strings_of
 from shared.database.outbox import insert_events
 from shared.database.pool import Connection
 from shared.log import get_logger
@@ -58,12 +61,17 @@ class Decided:
     written: Written
 
 
-async def decide_batch(connection: Connection, asks: Sequence[Ask], now: datetime) -> Decided:
-    """Decide requests in the order given; raises TermsChanged if the transaction is to be started again."""
+async def decide_batch(
+    connection: Connection, asks: Sequence[Ask], now: datetime, *, is_again: bool = False
+) -> Decided:
+    """Decide requests in the order given; raises TermsChanged if the transaction is to be started again.
+
+    `is_again` says that it was: then all codes of the orders are locked, not only those that are asked for.
+    """
     asks = await _with_reservations(connection, asks)
     purchases = [ask.purchase for ask in asks if isinstance(ask, CompletedCheckout | HoldRequest)]
-    locked, history = await _lock(connection, asks, purchases, now)
-    customers = customers_of(purchases, locked)
+    locked, history = await _lock(connection, asks, purchases, now, is_again=is_again)
+    customers = customers_of(purchases, locked) | past_customers(history, locked, _several(asks))
     if customers:
         await lock_customers(connection, customers)
     books, shelf = await open_books(connection, purchases, customers, locked, history, now)
@@ -96,20 +104,36 @@ async def _with_reservations(connection: Connection, asks: Sequence[Ask]) -> Seq
 
 
 async def _lock(
-    connection: Connection, asks: Sequence[Ask], purchases: Sequence[Purchase], now: datetime
+    connection: Connection, asks: Sequence[Ask], purchases: Sequence[Purchase], now: datetime, *, is_again: bool
 ) -> tuple[Locked, dict[OrderKey, OrderBook]]:
     """Lock everything but customers, and return what the orders have done."""
     orders = _orders(asks)
     taken_back = {ask.order for ask in asks if isinstance(ask, Cancellation | VoidRequest)}
-    if not taken_back:
+    if not taken_back and not is_again:
         locked = await lock(connection, orders, strings_of(purchases), now)
-        return locked, await _history(connection, orders, locked, now)
+        history = await _history(connection, orders, locked, now)
+        # A purchase of an order of which a part went back may void its other codes. That is rare, and known only now.
+        if not _changeable(history).issubset(locked.code_ids):
+            raise TermsChanged
+        return locked, history
     # Which codes an order has is known once it is locked, and orders come before codes for everybody.
     first = await lock(connection, orders, (), now)
     history = await _history(connection, orders, first, now)
     code_ids = {r.code_id for order in taken_back if order in history for r in history[order].redemptions}
+    code_ids |= _changeable(history)
     locked = await lock(connection, orders, strings_of(purchases), now, list(code_ids))
     return replace(locked, fresh_orders=first.fresh_orders), history
+
+
+def _changeable(history: Mapping[OrderKey, OrderBook]) -> set[uuid.UUID]:
+    """Return the codes of orders of which a part went back: each event of such an order may change what stands."""
+    return {redemption.code_id for book in history.values() if book.refunds for redemption in book.redemptions}
+
+
+def _several(asks: Sequence[Ask]) -> set[OrderKey]:
+    """Return the orders of which more than one thing is taken back here."""
+    backs = Counter(ask.order for ask in asks if isinstance(ask, Cancellation | VoidRequest))
+    return {order for order, times in backs.items() if times > 1}
 
 
 async def _history(

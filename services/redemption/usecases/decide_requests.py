@@ -45,11 +45,13 @@ class DecideRequests:
         """Decide one request, or give the kept answer; raises TransientFault if the database is away."""
         if once.request is None:
             return once.render(await self.decide(ask))
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             decisions: list[Decided] = []
 
-            async def work(connection: Connection, _: object, made: list[Decided] = decisions) -> Outcome:
-                made.append(await decide_batch(connection, [ask], self.clock()))
+            async def work(
+                connection: Connection, _: object, made: list[Decided] = decisions, is_again: bool = tried > 0
+            ) -> Outcome:
+                made.append(await decide_batch(connection, [ask], self.clock(), is_again=is_again))
                 return made[0].outcomes[0]
 
             try:
@@ -109,10 +111,10 @@ class DecideRequests:
                     waiting.outcome.set_result(outcome)
 
     async def _commit(self, asks: Sequence[Ask]) -> Decided:
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             try:
                 async with self.database.transaction() as connection:
-                    return await decide_batch(connection, asks, self.clock())
+                    return await decide_batch(connection, asks, self.clock(), is_again=tried > 0)
             except TermsChanged:
                 continue
         raise TransientFault(_CHANGING_TOO_FAST)

@@ -43,6 +43,22 @@ def customers_of(purchases: Sequence[Purchase], locked: Locked) -> set[CustomerK
     }
 
 
+def past_customers(
+    history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey]
+) -> set[CustomerKey]:
+    """Return the keys of the customers of what orders have redeemed, where a use may be theirs again."""
+    if not locked.counted_customers:
+        return set()
+    return {
+        key
+        for order, book in history.items()
+        if book.is_taken_back or order in taken_back
+        for redemption in book.redemptions
+        if redemption.coupon_id in locked.counted_customers.get((redemption.program_id, redemption.canonical), ())
+        for key in keys_counted(redemption.coupon_id, redemption.customer_key, redemption.mailbox_key)
+    }
+
+
 async def open_books(
     connection: Connection,
     purchases: Sequence[Purchase],

@@ -42,10 +42,10 @@ class TakeInCheckouts:
 
         Raises TransientFault if the batch is to be tried again; a try that did commit leaves only duplicates behind.
         """
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             try:
                 async with self.database.transaction() as connection:
-                    verdicts, decided = await self._take_in(connection, events)
+                    verdicts, decided = await self._take_in(connection, events, is_again=tried > 0)
             except TermsChanged:
                 continue
             if decided is not None:
@@ -55,7 +55,7 @@ class TakeInCheckouts:
         raise TransientFault("The limits of the coupons change faster than they can be locked.")
 
     async def _take_in(
-        self, connection: Connection, events: Sequence[CheckoutEvent]
+        self, connection: Connection, events: Sequence[CheckoutEvent], *, is_again: bool
     ) -> tuple[list[Verdict], Decided | None]:
         verdicts = await inbox.record(
             connection,
@@ -63,4 +63,6 @@ class TakeInCheckouts:
             [e.received_at for e in events],
         )
         fresh = [event.ask for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
-        return verdicts, await decide_batch(connection, fresh, self.clock()) if fresh else None
+        if not fresh:
+            return verdicts, None
+        return verdicts, await decide_batch(connection, fresh, self.clock(), is_again=is_again)

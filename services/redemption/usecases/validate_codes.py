@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from services.redemption.domain.decision import Appraisal, appraise
+from services.redemption.domain.judgement import Appraisal, appraise
 from services.redemption.domain.public import appraise_publicly
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.history import read_orders

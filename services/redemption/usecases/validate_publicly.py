@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.redemption.domain.decision import Appraisal
 from services.redemption.domain.errors import TooManyGuesses
 from services.redemption.domain.guesses import WINDOW, guesser
+from services.redemption.domain.judgement import Appraisal
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.guesses import charge_guess, find_window, refund_guess
 from services.redemption.usecases.validate_codes import ValidateCodes

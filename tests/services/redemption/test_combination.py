@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from services.redemption.domain.books import Budget, Count, quarter
 from services.redemption.domain.combination import fault_of_combination
-from services.redemption.domain.decision import Redeemed, Refused, appraise, decide
+from services.redemption.domain.decision import Redeemed, decide
+from services.redemption.domain.judgement import Refused, appraise
 from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
 from tests.services.redemption.test_decision import NOW, books, nth_code, purchase

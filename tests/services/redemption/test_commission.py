@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from services.redemption.domain import decision, voiding
 from services.redemption.domain.books import Books, OrderBook
 from services.redemption.domain.commission import commissions
-from services.redemption.domain.decision import Redeemed, Refused, decide
+from services.redemption.domain.decision import Redeemed, decide
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Cancellation
 from services.redemption.domain.terms import CodeTerms, percentage
 from services.redemption.domain.voiding import cancel
@@ -92,7 +93,7 @@ def test_a_later_code_reduces_what_was_earned_and_says_so_with_a_newer_version()
     assert earned(ledger) == {"A0": 900}
     outcome = decide(purchase("A1", subtotal=SUBTOTAL), ledger)
     assert isinstance(outcome, Redeemed)
-    assert [(e.redemption.canonical, e.before_minor, e.amount_minor, e.version) for e in outcome.earnings] == [
+    assert [(e.redemption.canonical, e.before_minor, e.amount_minor, e.version) for e in outcome.changes.earnings] == [
         ("A0", 900, 800, 1)
     ]
     assert earned(ledger) == {"A0": 800, "A1": 800}
@@ -102,15 +103,15 @@ def test_a_part_that_went_back_reduces_pro_rata() -> None:
     ledger = books(*codes([1_000], percent=1_000))
     decide(purchase("A0", subtotal=SUBTOTAL), ledger)
     cancelled = cancel(refund(1, 4_500), ledger)
-    assert [(e.before_minor, e.amount_minor) for e in cancelled.earnings] == [(900, 450)]
-    assert cancel(refund(1, 4_500), ledger).earnings == ()
+    assert [(e.before_minor, e.amount_minor) for e in cancelled.changes.earnings] == [(900, 450)]
+    assert cancel(refund(1, 4_500), ledger).changes.earnings == ()
 
 
 def test_what_is_voided_keeps_its_commission_to_be_reversed() -> None:
     ledger = books(*codes([1_000], percent=1_000))
     decide(purchase("A0", subtotal=SUBTOTAL), ledger)
     cancelled = cancel(replace(refund(1, 0), amount_minor=None), ledger)
-    assert (earned(ledger), cancelled.earnings) == ({"A0": 900}, ())
+    assert (earned(ledger), cancelled.changes.earnings) == ({"A0": 900}, ())
 
 
 def test_an_order_gets_no_longer_than_can_be_read_for_each_decision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from services.redemption.domain import reasons
 from services.redemption.domain.books import Books, Count
-from services.redemption.domain.decision import Redeemed, Refused, decide
+from services.redemption.domain.decision import Redeemed, decide
+from services.redemption.domain.judgement import Refused
 from services.redemption.domain.pot import discount_minor
 from services.redemption.domain.purchase import Purchase, WantedCode, effective_time
 from services.redemption.domain.terms import CodeTerms, meant_code, percentage

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.redemption.domain.decision import hold_until
+from services.redemption.domain.reserving import hold_until
 from tests.services.redemption.conftest import Shop
 from tests.services.redemption.merchant import NOW, Merchant
 

@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.redemption.app import open_database
 from services.redemption.domain.customers import is_one
-from services.redemption.domain.decision import Redeemed, Reserved
+from services.redemption.domain.decision import Redeemed
 from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Buyer, Cancellation, HoldRequest, VoidRequest
+from services.redemption.domain.reserving import Reserved
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch
 from services.redemption.usecases.purchases import purchase_of

@@ -1,0 +1,153 @@
+"""What is wrong with a code in an order, or what it takes off: the same rules for everybody who asks or reports.
+
+Pure: nothing that is kept changes here.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.redemption.domain.basket import Basket, OrderCode
+from services.redemption.domain.books import Books, OrderBook
+from services.redemption.domain.combination import fault_of_combination, fault_of_effect
+from services.redemption.domain.limits import fault_of_limits
+from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, taken_of
+from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.reasons import Fault, Reason
+from services.redemption.domain.restrictions import eligible_lines, fault_of_restrictions
+from services.redemption.domain.self_referral import fault_of_self_referral
+from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, meant_code
+from services.redemption.domain.validity import (
+    fault_of_currency,
+    fault_of_end,
+    fault_of_owner,
+    fault_of_start,
+    fault_of_state,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The order redeems nothing; `code` is the first at fault, as it was typed."""
+
+    code: str
+    terms: CodeTerms | None
+    reason: Reason
+    detail: str
+    blocked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What one code would take off an order, or why it would not."""
+
+    code: str
+    terms: CodeTerms | None
+    fault: Fault | None
+    taken: Taken | None
+
+    @property
+    def discount_minor(self) -> int | None:
+        """What it takes off in all."""
+        return None if self.taken is None else self.taken.amount_minor
+
+
+class Judged(NamedTuple):
+    """What is wrong with a code, or what it takes off; `drops_out_by` if only the order's codes are in its way."""
+
+    fault: Fault | None
+    amount_minor: int | None = None
+    eligible: Places | None = None
+    drops_out_by: Fault | None = None
+
+
+def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
+    """Judge each code of an order beside those before it that are good, and change nothing that is kept."""
+    order = books.orders.get(purchase.order)
+    basket = basket_of(purchase, order, books)
+    appraisals = []
+    for wanted in purchase.codes:
+        terms = meant(wanted.canonical, purchase, books)
+        if terms is None:
+            appraisals.append(Appraisal(wanted.text, None, unknown(purchase, books), None))
+            continue
+        if order is not None and (known := order.redeemed(terms.canonical)) is not None:
+            appraisals.append(Appraisal(wanted.text, terms, None, taken_of(known.discount_minor, known.lines)))
+            continue
+        judged = judge(terms, purchase, books, basket)
+        taken = None
+        if judged.fault is None:
+            taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
+        appraisals.append(Appraisal(wanted.text, terms, judged.fault, taken))
+    return appraisals
+
+
+def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:
+    """Return what the order has before the codes of this purchase."""
+    own: tuple[OrderBook, ...] = () if order is None else (order,)
+    if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
+        reserved = books.order((purchase.program_id, purchase.reserved_ref))
+        # It may have ended since it was found, and its order may have another now, which nobody named.
+        own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
+    earlier: tuple[OrderCode, ...] = ()
+    if order is not None and order.redemptions:
+        earlier = tuple(
+            OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines))
+            for r in order.redemptions
+            if r.voided_at is None
+        )
+    return Basket(Pot.of(purchase.lines, purchase.subtotal_minor, (code.taken for code in earlier)), own, earlier)
+
+
+def meant(canonical: str | None, purchase: Purchase, books: Books) -> CodeTerms | None:
+    """Return the code that a string means to a purchase."""
+    if canonical is None:
+        return None
+    return meant_code(books.candidates.get((purchase.program_id, canonical), ()), purchase.occurred_at)
+
+
+def unknown(purchase: Purchase, books: Books) -> Fault:
+    """Return the fault of a string that means no code."""
+    if purchase.program_id in books.known_programs:
+        return Fault("code_unknown", "The program has no such code.")
+    return Fault("program_unknown", "There is no such program.")
+
+
+def judge(
+    terms: CodeTerms,
+    purchase: Purchase,
+    books: Books,
+    basket: Basket,
+    *,
+    may_be_idle: bool = False,
+    is_reported: bool = False,
+    is_limited: bool = True,
+) -> Judged:
+    """Return what is wrong with the code, or what it takes off; limits do not matter to what takes up no use."""
+    fault = _fault_of_code(terms, purchase, basket, is_reported=is_reported)
+    eligible, price = None, purchase.subtotal_minor
+    if fault is None and terms.restrictions is not UNRESTRICTED:
+        eligible = eligible_lines(terms.restrictions, purchase.lines)
+        price = basket.pot.price_minor(eligible)
+        fault = fault_of_restrictions(terms, purchase, eligible, price)
+    if fault is not None:
+        return Judged(fault)
+    amount = discount_minor(terms, price, purchase.currency, basket.pot.left_of(eligible))
+    limit = fault_of_limits(terms, purchase, amount, books, basket) if is_limited else None
+    blocked = fault_of_combination(terms, basket.codes)
+    if blocked is None and not may_be_idle:
+        blocked = fault_of_effect(terms, purchase.currency, amount, price, basket.codes)
+    if blocked is None:
+        return Judged(limit, amount, eligible)
+    # A limit that is reached without the order's other codes comes first: then they are not what is in the way.
+    if limit is not None:
+        limit = fault_of_limits(terms, purchase, None, books, basket.without_codes())
+    return Judged(limit) if limit is not None else Judged(blocked, drops_out_by=blocked)
+
+
+def _fault_of_code(terms: CodeTerms, purchase: Purchase, basket: Basket, *, is_reported: bool) -> Fault | None:
+    moment = purchase.occurred_at
+    fault = fault_of_state(terms, moment) or fault_of_start(terms, moment)
+    if fault is None and not (basket.own and any(book.had_reserved(terms.canonical, moment) for book in basket.own)):
+        fault = fault_of_end(terms, moment)
+    fault = fault or fault_of_owner(terms, moment) or fault_of_currency(terms, purchase)
+    return fault or (None if is_reported else fault_of_self_referral(terms, purchase.buyer))

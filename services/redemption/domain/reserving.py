@@ -1,0 +1,74 @@
+"""Reservations: an order holds the uses of its codes until a time, judged as if it were paid now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.redemption.domain.books import Books, HeldCode, Reservation
+from services.redemption.domain.judgement import Refused, basket_of, judge, meant, unknown
+from services.redemption.domain.limits import hold
+from services.redemption.domain.purchase import HoldRequest
+from services.redemption.domain.uses import release
+from services.redemption.domain.validity import fault_of_end
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The order holds its codes; `is_extended` if it held codes before."""
+
+    reservation: Reservation
+    is_extended: bool
+
+
+def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
+    """Judge a reservation as if the order were paid now and, if it may, hold the uses for it in the books."""
+    purchase = request.purchase
+    order = books.order(purchase.order)
+    basket = basket_of(purchase, order, books)
+    held: list[HeldCode] = []
+    has_ended = False
+    for wanted in purchase.codes:
+        terms = meant(wanted.canonical, purchase, books)
+        if terms is None or wanted.canonical is None:
+            return Refused(wanted.text, None, *unknown(purchase, books))
+        if order.redeemed(wanted.canonical) is not None:
+            return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
+        judged = judge(terms, purchase, books, basket)
+        if judged.fault is not None:
+            return Refused(wanted.text, terms, *judged.fault)
+        taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
+        has_ended = has_ended or fault_of_end(terms, purchase.occurred_at) is not None
+        held.append(
+            HeldCode(
+                terms.canonical,
+                terms.code,
+                terms.code_id,
+                terms.coupon_id,
+                purchase.buyer.key,
+                taken.amount_minor,
+                purchase.currency,
+                taken.as_text,
+                purchase.buyer.mailbox_key,
+            )
+        )
+    is_extended = order.is_holding
+    key, since = request.reservation_id, purchase.occurred_at
+    if is_extended and order.reservation_id is not None and order.reserved_at is not None:
+        key, since = order.reservation_id, order.reserved_at
+    until = hold_until(request.expires_at, order.reserved_until if is_extended else None, has_ended=has_ended)
+    release(order, books)
+    order.reservation_id, order.reserved_at, order.reserved_until = key, since, until
+    order.held, order.is_holding, order.is_moved = tuple(held), True, True
+    hold(held, books)
+    made = Reservation(key, purchase.order_ref, order.held, since, until, is_live=True)
+    return Reserved(made, is_extended)
+
+
+def hold_until(asked: datetime, held: datetime | None, *, has_ended: bool) -> datetime:
+    """Return until when a reservation holds that is `held` so far, if it is live, and is asked for again.
+
+    It never gets shorter; once a code of it has ended it does not get longer either, or it could outlive its end for
+    ever.
+    """
+    if held is None:
+        return asked
+    return held if has_ended else max(asked, held)

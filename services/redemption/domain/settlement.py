@@ -1,0 +1,144 @@
+"""What the events of one order come to: which purchases stand and what was paid for them, by the times of the events.
+
+A function of the facts alone: in whatever order the events arrive, the same facts have the same outcome.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cmp_to_key
+
+from services.redemption.domain.moments import Moment, is_later, is_newer
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """A purchase of one code. `voided_alone` is when somebody voided this redemption and no other."""
+
+    canonical: str
+    discount_minor: int | None
+    subtotal_minor: int | None
+    happened: Moment
+    voided_alone: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A cancellation or, with an amount, a refund of a part. It means the purchases before it."""
+
+    happened: Moment
+    amount_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What took back each purchase; None for those that stand."""
+
+    bought: Sequence[Bought]
+    ended_by: Sequence[TakenBack | None]
+
+    def stands(self, place: int) -> bool:
+        """Whether nothing has taken a purchase back."""
+        return self.ended_by[place] is None and self.bought[place].voided_alone is None
+
+    def taken_off(self, since: Moment) -> int:
+        """Return what the codes take off that make up the order of a purchase, bought before or after it."""
+        return _taken_off(self.bought, self.ended_by, range(len(self.bought)), since, None)
+
+
+def settle(bought: Sequence[Bought], taken_back: Sequence[TakenBack]) -> Settlement:
+    """Go through what was taken back in the order of its times, and end the purchases of which all went back.
+
+    A refund counts for the purchases before it. What was paid is the subtotal without the discounts of the codes
+    bought up to the refund; a code that was taken back before a purchase is no part of that purchase. Where nothing
+    was paid, a refund is of something else, such as the shipping; only a refund of nothing means the purchase then.
+    """
+    ended_by: list[TakenBack | None] = [None] * len(bought)
+    refunded = [0] * len(bought)
+    most = _most(bought)
+    for back in _by_time(taken_back):
+        meant = [place for place, each in enumerate(bought) if not is_later(each.happened, back.happened)]
+        open_places = [place for place in meant if ended_by[place] is None]
+        if back.amount_minor is None:
+            ended = open_places
+        else:
+            for place in open_places:
+                refunded[place] += back.amount_minor
+            # Few refunds come near to what can have been paid; the discounts are only needed for those.
+            near = [place for place in open_places if refunded[place] >= (bought[place].subtotal_minor or 0) - most]
+            ended = _paid_back(back, bought, ended_by, refunded, meant, near)
+        for place in ended:
+            ended_by[place] = back
+    return Settlement(bought, ended_by)
+
+
+def _paid_back(
+    back: TakenBack,
+    bought: Sequence[Bought],
+    ended_by: Sequence[TakenBack | None],
+    refunded: Sequence[int],
+    meant: Sequence[int],
+    near: Iterable[int],
+) -> list[int]:
+    """Return of which purchases a refund is the last part of what was paid."""
+    # The codes of one purchase share it.
+    taken_off: dict[Moment, int] = {}
+    ended = []
+    for place in near:
+        each = bought[place]
+        if each.subtotal_minor is None:
+            continue
+        if each.happened not in taken_off:
+            taken_off[each.happened] = _taken_off(bought, ended_by, meant, each.happened, back.happened)
+        paid = each.subtotal_minor - taken_off[each.happened]
+        if refunded[place] >= paid if paid > 0 else back.amount_minor == 0:
+            ended.append(place)
+    return ended
+
+
+def _taken_off(
+    bought: Sequence[Bought],
+    ended_by: Sequence[TakenBack | None],
+    places: Iterable[int],
+    since: Moment,
+    until: Moment | None,
+) -> int:
+    """Return the discounts of the codes that stood at some time since a purchase, each code once.
+
+    One that was voided alone counts until then; one of which nobody knows what it took off counts as nothing.
+    """
+    discounts: dict[str, int] = {}
+    for place in places:
+        each, end = bought[place], ended_by[place]
+        if end is not None and is_later(since, end.happened):
+            continue
+        if each.voided_alone is not None and (until is None or is_newer(until, each.voided_alone)):
+            continue
+        discounts[each.canonical] = each.discount_minor or 0
+    return sum(discounts.values())
+
+
+def _most(bought: Iterable[Bought]) -> int:
+    most: dict[str, int] = {}
+    for each in bought:
+        most[each.canonical] = max(each.discount_minor or 0, most.get(each.canonical, 0))
+    return sum(most.values())
+
+
+def _by_time(taken_back: Sequence[TakenBack]) -> list[TakenBack]:
+    if len(taken_back) < 2:
+        return list(taken_back)
+    # Times of several clocks need not have one order; from the same beginning the outcome is the same.
+    backs = sorted(
+        taken_back,
+        key=lambda back: (*by_claim(back.happened), back.amount_minor is None, back.amount_minor or 0),
+    )
+    return sorted(backs, key=cmp_to_key(_compare))
+
+
+def by_claim(moment: Moment) -> tuple[object, ...]:
+    """Return a key that sorts moments the same way whoever heard of them first."""
+    return moment.claimed_at, moment.known_at, moment.clock or ""
+
+
+def _compare(one: TakenBack, other: TakenBack) -> int:
+    return int(is_newer(one.happened, other.happened)) - int(is_newer(other.happened, one.happened))

@@ -1,0 +1,184 @@
+"""Uses of codes: recorded and counted when an order redeems one, voided and given back when it is taken back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from services.redemption.domain.books import Books, OrderBook, Redemption
+from services.redemption.domain.limits import hold
+from services.redemption.domain.moments import Moment, text_of
+from services.redemption.domain.pot import Taken
+from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.self_referral import commission_rate, is_partner
+from services.redemption.domain.terms import CodeTerms, discount_ends_at
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One code redeemed by an order, with the counts just after it."""
+
+    redemption: Redemption
+    terms: CodeTerms
+    times_redeemed: int
+    version: int
+    coupon_times_redeemed: int | None
+    coupon_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """One redemption that was just voided, with the counts just after it."""
+
+    redemption: Redemption
+    is_released: bool
+    times_redeemed: int
+    version: int
+    coupon_times_redeemed: int | None
+    coupon_version: int | None
+
+
+class Choice(NamedTuple):
+    """A code that an order may redeem, and what it takes off."""
+
+    terms: CodeTerms
+    taken: Taken
+
+
+def record(choice: Choice, purchase: Purchase) -> Redemption:
+    """Return the redemption of a code by a purchase; nothing is counted yet."""
+    terms, happened = choice.terms, purchase.happened
+    return Redemption(
+        purchase.redemption_id(terms.canonical),
+        purchase.program_id,
+        purchase.order_ref,
+        terms.canonical,
+        terms.code,
+        terms.code_id,
+        terms.coupon_id,
+        terms.partner_id,
+        purchase.buyer.id,
+        purchase.buyer.key,
+        terms.discount_type,
+        terms.percent_hundredths,
+        terms.amount_minor if (static := terms.static_amount(purchase.currency)) is None else static,
+        choice.taken.amount_minor,
+        purchase.currency or terms.currency,
+        purchase.subtotal_minor,
+        commission_rate(terms, purchase.buyer),
+        None,
+        discount_ends_at(terms, purchase.occurred_at),
+        terms.release_policy,
+        terms.expires_at,
+        purchase.occurred_at,
+        happened.known_at,
+        is_counted=False,
+        claimed_at=happened.claimed_at,
+        clock=happened.clock,
+        lines=choice.taken.as_text,
+        combination=terms.combination,
+        commission_cap_hundredths=terms.commission_cap_hundredths,
+        is_self_referral=is_partner(terms, purchase.buyer),
+        mailbox_key=purchase.buyer.mailbox_key,
+    )
+
+
+def count(redemption: Redemption, books: Books) -> None:
+    """Count a redemption under every limit that it falls under."""
+    redemption.is_counted = True
+    books.code_counts[redemption.code_id].move()
+    for customer in books.customer(redemption.coupon_id, redemption.customer_key, redemption.mailbox_key):
+        customer.move()
+    coupon = books.coupon_counts.get(redemption.coupon_id)
+    if coupon is None:
+        return
+    coupon.move()
+    for each in books.periods(redemption.coupon_id, redemption.occurred_at).values():
+        each.move()
+    budget = books.budgets.get(redemption.coupon_id)
+    if budget is not None and budget.currency == redemption.currency:
+        budget.spend(redemption.discount_minor or 0)
+
+
+def use_of(redemption: Redemption, terms: CodeTerms, books: Books) -> Use:
+    """Return a redemption with the counts as they are now."""
+    code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
+    if coupon is None:
+        return Use(redemption, terms, code.uses, code.version, None, None)
+    return Use(redemption, terms, code.uses, code.version, coupon.uses, coupon.version)
+
+
+def void(
+    redemption: Redemption,
+    moment: datetime,
+    by: Moment,
+    reason: str | None,
+    wish: bool | None,
+    books: Books,
+    *,
+    is_alone: bool = False,
+) -> Voided:
+    """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise.
+
+    `by` is what took it back; `is_alone` if that was no event of its order.
+    """
+    mark_voided(redemption, books.order((redemption.program_id, redemption.order_ref)), moment, by, reason)
+    redemption.is_voided_alone = is_alone
+    books.changed[redemption.id] = redemption
+    is_released = redemption.is_counted and wish is not False and may_release(redemption, moment)
+    if is_released:
+        redemption.is_counted = False
+        _give_back(redemption, books)
+    code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
+    return Voided(
+        redemption,
+        is_released,
+        code.uses,
+        code.version,
+        coupon.uses if coupon else None,
+        coupon.version if coupon else None,
+    )
+
+
+def mark_voided(redemption: Redemption, order: OrderBook, moment: datetime, by: Moment, reason: str | None) -> None:
+    """Note when and by what a redemption was taken back; never before its purchase, of the last day at most."""
+    redemption.purchases = text_of(redemption.bought)
+    redemption.voided_at = order.apart(redemption.canonical, max(moment, redemption.occurred_at))
+    redemption.confirm(by)
+    redemption.void_reason = reason
+    redemption.is_voided_alone = False
+
+
+def may_release(redemption: Redemption, moment: datetime) -> bool:
+    """Whether the terms let a use become free again then."""
+    match redemption.release_policy:
+        case "always":
+            return True
+        case "until_expiry":
+            return redemption.release_until is None or moment < redemption.release_until
+        case "never":
+            return False
+
+
+def release(book: OrderBook, books: Books) -> None:
+    """End the reservation of an order; what it held is free."""
+    if book.reservation_id is None:
+        return
+    if book.is_holding:
+        hold(book.held, books, sign=-1)
+    book.is_holding, book.held = False, ()
+    book.reservation_id = book.reserved_at = book.reserved_until = None
+    book.is_moved = True
+
+
+def _give_back(redemption: Redemption, books: Books) -> None:
+    books.code_counts[redemption.code_id].give_back()
+    coupon = books.coupon_counts.get(redemption.coupon_id)
+    if coupon is not None:
+        coupon.give_back()
+        for each in books.periods(redemption.coupon_id, redemption.occurred_at).values():
+            each.give_back()
+        budget = books.budgets.get(redemption.coupon_id)
+        if budget is not None and budget.currency == redemption.currency:
+            budget.spend(-(redemption.discount_minor or 0))
+    for customer in books.customer(redemption.coupon_id, redemption.customer_key, redemption.mailbox_key):
+        customer.give_back()

@@ -1,0 +1,215 @@
+"""Codes bought by separate requests, refunds of parts and cancellations: one outcome for every order of arrival."""
+
+import itertools
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.redemption.domain.books import Books
+from services.redemption.domain.decision import Redeemed, RedeemedLate, decide
+from services.redemption.domain.moments import OWN_CLOCK
+from services.redemption.domain.purchase import Cancellation, Purchase, WantedCode, effective_time
+from services.redemption.domain.settling import Changes
+from services.redemption.domain.voiding import Cancelled, cancel
+from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code
+
+SUBTOTAL = 10_000
+EXAMPLES_RUN = 150
+# None is together all of the subtotal, so what each takes off is the same whichever is heard of first.
+PERCENTS = (1_000, 1_000, 2_500, 4_000)
+CLOCKS = ("/shop", "/warehouse", OWN_CLOCK)
+
+
+class Event(NamedTuple):
+    """A purchase of codes (by number), a refund of an amount or a cancellation, at a second by a clock."""
+
+    codes: tuple[int, ...] = ()
+    refund: int | None = None
+    second: int = 0
+    clock: str = CLOCKS[0]
+
+
+def bought(*codes: int, at: int, clock: str = CLOCKS[0]) -> Event:
+    return Event(codes, None, at, clock)
+
+
+def refunded(amount: int, at: int, clock: str = CLOCKS[0]) -> Event:
+    return Event((), amount, at, clock)
+
+
+def cancelled(at: int, clock: str = CLOCKS[0]) -> Event:
+    return Event((), None, at, clock)
+
+
+class State(NamedTuple):
+    """What an order came to: commissions of the codes that stand, uses, and what events announced of each, netted."""
+
+    earned: dict[str, int | None]
+    uses: dict[str, int]
+    announced: dict[str, int]
+
+
+@dataclass
+class Teller:
+    """Lets the events of one order arrive."""
+
+    story: Sequence[Event]
+    ledger: Books = field(
+        default_factory=lambda: books(
+            *(
+                nth_code(
+                    number,
+                    code_limit=None,
+                    coupon_id=uuid.UUID(int=100 + number),
+                    percent_hundredths=percent,
+                    commission_hundredths=1_000 * (number + 1),
+                    commission_cap_hundredths=5_000,
+                    code_created_at=NOW - timedelta(days=99),
+                )
+                for number, percent in enumerate(PERCENTS)
+            )
+        )
+    )
+    announced: Counter[str] = field(default_factory=Counter)
+    commissions: dict[uuid.UUID, int | None] = field(default_factory=dict)
+
+    def tell(self, place: int, delay: int) -> None:
+        event = self.story[place]
+        claimed = NOW - timedelta(days=20) + timedelta(seconds=event.second)
+        at = effective_time(claimed, NOW + timedelta(minutes=delay))
+        if event.codes:
+            wanted = tuple(WantedCode(f"A{code}", f"A{code}") for code in event.codes)
+            purchase = Purchase(PROGRAM, event.clock, str(place), "1", wanted, at, SUBTOTAL, "USD")
+            outcome = decide(self._stamped(purchase, claimed, event.clock), self.ledger)
+            assert isinstance(outcome, Redeemed | RedeemedLate)
+            if isinstance(outcome, Redeemed):
+                for use in outcome.uses:
+                    self._redeemed(use.redemption)
+            self._change(outcome.changes)
+            return
+        ask = Cancellation(
+            uuid.uuid4(), PROGRAM, "1", at, amount_minor=event.refund, claimed_at=claimed, clock=event.clock
+        )
+        taken_back = cancel(ask, self.ledger)
+        assert isinstance(taken_back, Cancelled)
+        self._change(taken_back.changes)
+
+    @staticmethod
+    def _stamped(purchase: Purchase, claimed: Any, clock: str) -> Purchase:
+        return Purchase(
+            *(getattr(purchase, name) for name in Purchase.__dataclass_fields__ if name not in ("claimed_at", "clock")),
+            claimed_at=claimed,
+            clock=clock,
+        )
+
+    def _change(self, changes: Changes) -> None:
+        for void in changes.voids:
+            self.announced[void.redemption.canonical] -= 1
+            del self.commissions[void.redemption.id]
+        for use in changes.revived:
+            self._redeemed(use.redemption)
+        for earning in changes.earnings:
+            assert self.commissions[earning.redemption.id] == earning.before_minor
+            self.commissions[earning.redemption.id] = earning.amount_minor
+
+    def _redeemed(self, redemption: Any) -> None:
+        self.announced[redemption.canonical] += 1
+        self.commissions[redemption.id] = redemption.commission_minor
+
+    def state(self) -> State:
+        order = self.ledger.orders[PROGRAM, "1"]
+        standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
+        assert len({each.canonical for each in standing}) == len(standing)
+        assert {each.id: each.commission_minor for each in standing} == self.commissions
+        counts = {terms[0].canonical: self.ledger.code_counts[terms[0].code_id].uses for terms in self._terms()}
+        return State(
+            {each.canonical: each.commission_minor for each in standing},
+            {code: uses for code, uses in counts.items() if uses},
+            {code: net for code, net in self.announced.items() if net},
+        )
+
+    def _terms(self) -> Any:
+        return self.ledger.candidates.values()
+
+
+def outcome(story: Sequence[Event], arrivals: Sequence[int], delays: Sequence[int] | None = None) -> State:
+    teller = Teller(story)
+    for place in arrivals:
+        teller.tell(place, delays[place] if delays else 0)
+    state = teller.state()
+    assert state.uses == state.announced == dict.fromkeys(state.earned, 1)
+    return state
+
+
+AMOUNTS = (0, 1_500, 2_500, 4_000, 5_000, 7_500, 8_000, 9_000, 10_000)
+Codes = st.lists(st.integers(0, len(PERCENTS) - 1), min_size=1, max_size=3, unique=True).map(tuple)
+Refunds = st.sampled_from(AMOUNTS).map(lambda amount: Event(refund=amount))
+Purchases = Codes.map(lambda codes: Event(codes=codes))
+Events = st.one_of(Purchases, Purchases, Refunds, Refunds, st.just(Event()))
+
+
+@st.composite
+def stories(draw: st.DrawFn, apart: int, clocks: Sequence[str]) -> list[Event]:
+    """Draw events whose times are at least so many seconds apart."""
+    events = draw(st.lists(Events, min_size=2, max_size=7))
+    clock = st.sampled_from(clocks)
+    return [event._replace(second=apart * place, clock=draw(clock)) for place, event in enumerate(events)]
+
+
+@settings(max_examples=EXAMPLES_RUN, deadline=None)
+@given(stories(3_600, CLOCKS), st.data())
+def test_any_order_of_arrival_and_any_delay_end_as_the_order_of_the_times(
+    story: list[Event], data: st.DataObject
+) -> None:
+    places = range(len(story))
+    arrivals = data.draw(st.permutations(places))
+    delays = data.draw(st.lists(st.integers(0, 14 * 24 * 60), min_size=len(story), max_size=len(story)))
+    assert outcome(story, arrivals, delays) == outcome(story, places)
+
+
+@settings(max_examples=EXAMPLES_RUN, deadline=None)
+@given(stories(1, CLOCKS[:1]), st.data())
+def test_nor_does_it_matter_within_seconds_of_one_clock(story: list[Event], data: st.DataObject) -> None:
+    places = range(len(story))
+    assert outcome(story, data.draw(st.permutations(places))) == outcome(story, places)
+
+
+@settings(max_examples=EXAMPLES_RUN, deadline=None)
+@given(stories(25, CLOCKS), st.data())
+def test_nor_where_several_clocks_are_too_close_to_say_which_was_first(story: list[Event], data: st.DataObject) -> None:
+    places = range(len(story))
+    assert outcome(story, data.draw(st.permutations(places))) == outcome(story, places)
+
+
+# Each with the codes that stand in the end.
+EXAMPLES: list[tuple[list[Event], set[str]]] = [
+    # All that was paid went back; the second code's discount counts, whichever is heard of first.
+    ([bought(0, at=1), bought(1, at=2), refunded(8_000, at=3)], set()),
+    # The second code was bought after the refund: it took nothing off what was paid until then.
+    ([bought(0, at=1), refunded(8_000, at=2), bought(1, at=3)], {"A0", "A1"}),
+    ([bought(0, at=1), refunded(9_000, at=2), bought(1, at=3)], {"A1"}),
+    # What was bought later is paid for in full again, by an order of which the first code is no part any more.
+    ([bought(0, at=1), refunded(9_000, at=2), bought(1, at=3), refunded(8_000, at=4)], {"A1"}),
+    ([bought(0, at=1), refunded(9_000, at=2), bought(1, at=3), refunded(9_000, at=4)], set()),
+    ([bought(0, at=1), cancelled(at=2), bought(1, at=3), refunded(8_000, at=4)], {"A1"}),
+    # What went back before a code was bought is no part of what went back of it.
+    ([bought(0, at=1), refunded(1_000, at=2), bought(1, at=3), refunded(7_500, at=4)], {"A1"}),
+    # The first code is voided by then, and still its discount was given when the second was paid.
+    ([bought(0, at=1), refunded(1_000, at=2), bought(1, at=3), refunded(7_500, at=4), refunded(500, at=5)], set()),
+    # Paid for anew.
+    ([bought(0, 1, at=1), refunded(8_000, at=2), bought(0, at=3)], {"A0"}),
+]
+
+
+@pytest.mark.parametrize(("story", "stand"), EXAMPLES)
+def test_every_permutation(story: list[Event], stand: set[str]) -> None:
+    outcomes = [outcome(story, arrivals) for arrivals in itertools.permutations(range(len(story)))]
+    assert [set(each.earned) for each in outcomes] == [stand] * len(outcomes)
+    assert all(each == outcomes[0] for each in outcomes)
