@@ -229,6 +229,7 @@ _WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
     "minimum_currency": lambda _: "",
     "commission_hundredths": lambda rate: f"commission {rate / 100:g} %",
     "commission_cap_hundredths": lambda cap: f"`commission_cap_percent` `{cap / 100:g}`",
+    "customer_redemption_limit": lambda limit: f"`redemptions_per_customer` `{limit}`",
     "is_active": lambda is_active: "on" if is_active else "off",
 }
 

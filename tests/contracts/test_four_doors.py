@@ -253,6 +253,39 @@ CASES: Final[dict[str, Case]] = {
         asks={"codes": ["A-1", "OFF"], "order": order(1_000)},
         answer=Refuses("OFF", "coupon_inactive"),
     ),
+    "a limit that only the order's own codes reach": Case(
+        rule="A limit that is reached only by the order's other codes gives way to what is wrong with the combination.",
+        guide="coupons",
+        coupons=(
+            Coupon(codes=("A-1", "A-2"), columns={"combination": "other_coupons", "customer_redemption_limit": 1}),
+        ),
+        asks={"codes": ["A-1", "A-2"], "order": order(1_000), "customer": {"id": "c-1"}},
+        answer=Refuses("A-2", "not_combinable"),
+        event=Takes({"A-1": 100}, {"A-2": "not_combinable"}),
+    ),
+    "a limit that an earlier code of the order reaches": Case(
+        coupons=(
+            Coupon(codes=("A-1", "A-2"), columns={"combination": "other_coupons", "customer_redemption_limit": 1}),
+        ),
+        before=({"codes": ["A-1"], "order": order(1_000), "customer": {"id": "c-1"}},),
+        asks={"codes": ["A-2"], "order": order(1_000), "customer": {"id": "c-1"}},
+        answer=Refuses("A-2", "not_combinable"),
+        event=Takes({}, {"A-2": "not_combinable"}),
+    ),
+    "a limit that is reached anyway": Case(
+        rule="A limit that is reached without them comes first.",
+        guide="coupons",
+        coupons=(
+            Coupon(codes=("A-1", "A-2"), columns={"customer_redemption_limit": 1}),
+            Coupon(codes=("ALONE",), columns={"combination": "none"}),
+        ),
+        before=(
+            {"codes": ["A-1"], "order": order(1_000), "customer": {"id": "c-1"}, "order_ref": "order-0"},
+            {"codes": ["ALONE"], "order": order(1_000), "customer": {"id": "c-1"}},
+        ),
+        asks={"codes": ["A-2"], "order": order(1_000), "customer": {"id": "c-1"}},
+        answer=Refuses("A-2", "customer_limit_reached"),
+    ),
     "too many codes": Case(
         rule="The program's `max_codes_per_order`.",
         guide="coupons",

@@ -65,7 +65,8 @@ def _gone(order: OrderBook, standing: Sequence[Redemption]) -> Mapping[uuid.UUID
         return {redemption.id: taken_off for redemption in standing}
     settled = Standing.of(order)
     newest = {r.id: settled.live.get(r.canonical, r.confirmed) for r in standing}
-    return {key: settled.settlement.taken_off(since) + order.refunded_since(since) for key, since in newest.items()}
+    codes = settled.settlement.codes()
+    return {key: codes.taken_off(since) + order.refunded_since(since) for key, since in newest.items()}
 
 
 def _capped(earned: list[int], earning: Sequence[Redemption], paid_minor: int) -> list[int]:

@@ -4,7 +4,7 @@ A function of the facts alone: in whatever order the events arrive, the same fac
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cmp_to_key
 
 from services.redemption.domain.moments import Moment, is_later, is_newer
@@ -40,9 +40,9 @@ class Settlement:
         """Whether nothing has taken a purchase back."""
         return self.ended_by[place] is None and self.bought[place].voided_alone is None
 
-    def taken_off(self, since: Moment) -> int:
-        """Return what the codes take off that make up the order of a purchase, bought before or after it."""
-        return _taken_off(self.bought, self.ended_by, range(len(self.bought)), since, None)
+    def codes(self) -> "Codes":
+        """Return what all codes take off, bought before or after a purchase."""
+        return Codes.of(self.bought, self.ended_by, range(len(self.bought)), None)
 
 
 def settle(bought: Sequence[Bought], taken_back: Sequence[TakenBack]) -> Settlement:
@@ -54,18 +54,13 @@ def settle(bought: Sequence[Bought], taken_back: Sequence[TakenBack]) -> Settlem
     """
     ended_by: list[TakenBack | None] = [None] * len(bought)
     refunded = [0] * len(bought)
-    most = _most(bought)
     for back in _by_time(taken_back):
         meant = [place for place, each in enumerate(bought) if not is_later(each.happened, back.happened)]
-        open_places = [place for place in meant if ended_by[place] is None]
-        if back.amount_minor is None:
-            ended = open_places
-        else:
-            for place in open_places:
+        ended = [place for place in meant if ended_by[place] is None]
+        if back.amount_minor is not None:
+            for place in ended:
                 refunded[place] += back.amount_minor
-            # Few refunds come near to what can have been paid; the discounts are only needed for those.
-            near = [place for place in open_places if refunded[place] >= (bought[place].subtotal_minor or 0) - most]
-            ended = _paid_back(back, bought, ended_by, refunded, meant, near)
+            ended = _paid_back(back, bought, ended_by, refunded, meant, ended)
         for place in ended:
             ended_by[place] = back
     return Settlement(bought, ended_by)
@@ -77,51 +72,68 @@ def _paid_back(
     ended_by: Sequence[TakenBack | None],
     refunded: Sequence[int],
     meant: Sequence[int],
-    near: Iterable[int],
+    still_standing: Iterable[int],
 ) -> list[int]:
     """Return of which purchases a refund is the last part of what was paid."""
-    # The codes of one purchase share it.
-    taken_off: dict[Moment, int] = {}
+    codes = Codes.of(bought, ended_by, meant, back.happened)
     ended = []
-    for place in near:
+    for place in still_standing:
         each = bought[place]
         if each.subtotal_minor is None:
             continue
-        if each.happened not in taken_off:
-            taken_off[each.happened] = _taken_off(bought, ended_by, meant, each.happened, back.happened)
-        paid = each.subtotal_minor - taken_off[each.happened]
+        paid = each.subtotal_minor - codes.least
+        # What was taken back before is looked through only where it may decide.
+        if paid > 0 and refunded[place] >= paid - (codes.most - codes.least):
+            paid = each.subtotal_minor - codes.taken_off(each.happened)
         if refunded[place] >= paid if paid > 0 else back.amount_minor == 0:
             ended.append(place)
     return ended
 
 
-def _taken_off(
-    bought: Sequence[Bought],
-    ended_by: Sequence[TakenBack | None],
-    places: Iterable[int],
-    since: Moment,
-    until: Moment | None,
-) -> int:
-    """Return the discounts of the codes that stood at some time since a purchase, each code once.
+@dataclass(slots=True)
+class Codes:
+    """What codes take off, each counted once: those that stand, and those that do not any more, by what ended them.
 
     One that was voided alone counts until then; one of which nobody knows what it took off counts as nothing.
     """
-    discounts: dict[str, int] = {}
-    for place in places:
-        each, end = bought[place], ended_by[place]
-        if end is not None and is_later(since, end.happened):
-            continue
-        if each.voided_alone is not None and (until is None or is_newer(until, each.voided_alone)):
-            continue
-        discounts[each.canonical] = each.discount_minor or 0
-    return sum(discounts.values())
 
+    least: int
+    gone: dict[Moment, dict[str, int]]
+    most: int = 0
+    known: dict[Moment, int] = field(default_factory=dict)
 
-def _most(bought: Iterable[Bought]) -> int:
-    most: dict[str, int] = {}
-    for each in bought:
-        most[each.canonical] = max(each.discount_minor or 0, most.get(each.canonical, 0))
-    return sum(most.values())
+    @classmethod
+    def of(
+        cls,
+        bought: Sequence[Bought],
+        ended_by: Sequence[TakenBack | None],
+        places: Iterable[int],
+        until: Moment | None,
+    ) -> "Codes":
+        """Look at the purchases at some places as they were at a time, or as they are now."""
+        standing: dict[str, int] = {}
+        gone: dict[Moment, dict[str, int]] = {}
+        for place in places:
+            each, end = bought[place], ended_by[place]
+            if each.voided_alone is not None and (until is None or is_newer(until, each.voided_alone)):
+                continue
+            codes = standing if end is None else gone.setdefault(end.happened, {})
+            codes[each.canonical] = each.discount_minor or 0
+        for codes in gone.values():
+            for canonical in standing.keys() & codes.keys():
+                del codes[canonical]
+        least = sum(standing.values())
+        return cls(least, gone, least + sum(sum(codes.values()) for codes in gone.values()))
+
+    def taken_off(self, since: Moment) -> int:
+        """Return what the codes take off that stood at some time since a purchase."""
+        if since not in self.known:
+            found: dict[str, int] = {}
+            for ended_at, codes in self.gone.items():
+                if not is_later(since, ended_at):
+                    found |= codes
+            self.known[since] = self.least + sum(found.values())
+        return self.known[since]
 
 
 def _by_time(taken_back: Sequence[TakenBack]) -> list[TakenBack]:

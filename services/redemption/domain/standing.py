@@ -23,7 +23,7 @@ class Standing:
     @classmethod
     def of(cls, order: OrderBook) -> "Standing":
         """Settle an order."""
-        facts = sorted(_facts(order), key=lambda fact: (*by_claim(fact[0].happened), fact[0].canonical))
+        facts = _facts(order)
         settlement = settle([bought for bought, _ in facts], _taken_back(order))
         live: dict[str, Moment] = {}
         ended: dict[uuid.UUID, TakenBack] = {}
@@ -50,7 +50,7 @@ def _facts(order: OrderBook) -> list[tuple[Bought, Redemption]]:
     for redemption in order.redemptions:
         if (moment := redemption.voided_alone) is not None:
             alone.setdefault(redemption.canonical, []).append(moment)
-    return [
+    facts = [
         (
             Bought(
                 r.canonical,
@@ -64,6 +64,7 @@ def _facts(order: OrderBook) -> list[tuple[Bought, Redemption]]:
         for r in order.redemptions
         for happened in r.bought
     ]
+    return sorted(facts, key=lambda fact: (*by_claim(fact[0].happened), fact[0].canonical))
 
 
 def _taken_back(order: OrderBook) -> Sequence[TakenBack]:

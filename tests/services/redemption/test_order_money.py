@@ -1,15 +1,18 @@
 """What an order's codes leave in the database and say in events: dropped codes, commissions and shares of lines."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 
 from services.redemption.domain.reasons import Reason
 from shared.events.redemption import CodeCommissionChangedV1, CodeRedemptionSkippedV1
 from tests.services.redemption.conftest import Decider, Shop
-from tests.services.redemption.merchant import Merchant, checkout, taken_back
+from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
+HOUR = timedelta(hours=1)
 ORDER = {"currency": "EUR", "subtotal": 10_000}
 LINES = {
     "currency": "EUR",
@@ -81,6 +84,56 @@ class TestADroppedCode:
         verdict = (await shop.validate("ONE", "TWO", order=ORDER)).data["codes"][1]
         assert (verdict["reason"], verdict["blocked_by"]) == (SKIPPED, "ONE")
         assert (await shop.redeem("TWO", order=ORDER)).status == 201
+
+
+class TestAnOrderThatWasTakenBackBefore:
+    """What its purchase would have been told is told all the same, or nobody learns what became of a code."""
+
+    @pytest.fixture
+    async def program(self, merchant: Merchant) -> Any:
+        program = await merchant.program()
+        coupon = await merchant.coupon(program, percent=1_000)
+        await merchant.restrict_coupon(coupon, combination="other_coupons")
+        for text in ("ONE", "TWO"):
+            await merchant.code(program, coupon, text)
+        await merchant.code(program, await merchant.coupon(program), "OFF", is_active=False)
+        return program
+
+    @pytest.mark.parametrize("back", [{}, {"amount": 9_000}], ids=["cancelled", "refunded"])
+    async def test_says_of_a_code_that_it_dropped_out(
+        self, decider: Decider, program: Any, admin: "asyncpg.Connection[asyncpg.Record]", back: dict[str, Any]
+    ) -> None:
+        assert await decider.take(taken_back(program, "refunded" if back else "cancelled", **back)) == []
+        body = checkout(program, "ONE", "TWO", order=ORDER, time=NOW - HOUR, event="e-1")
+        voided, skipped = await decider.take(body)
+        assert (voided["event"], voided["code"], voided["was_counted"]) == ("code.redemption_voided", "ONE", False)
+        assert (skipped["event"], skipped["code"], skipped["reason"]) == ("code.redemption_skipped", "TWO", SKIPPED)
+        rows = await admin.fetch("SELECT code, reason, event_id FROM redemption.rejections")
+        assert [tuple(row) for row in rows] == [("TWO", SKIPPED, "e-1")]
+        assert await admin.fetchval("SELECT sum(uses) FROM redemption.code_counters") == 0
+
+    @pytest.mark.parametrize("back", [{}, {"amount": 9_000}], ids=["cancelled", "refunded"])
+    async def test_says_of_a_code_that_it_is_refused(
+        self, decider: Decider, program: Any, admin: "asyncpg.Connection[asyncpg.Record]", back: dict[str, Any]
+    ) -> None:
+        assert await decider.take(taken_back(program, "refunded" if back else "cancelled", **back)) == []
+        (told,) = await decider.take(checkout(program, "ONE", "OFF", order=ORDER, time=NOW - HOUR))
+        assert (told["event"], told["code"], told["reason"]) == ("code.redemption_rejected", "OFF", "code_inactive")
+        assert await admin.fetchval("SELECT count(*) FROM redemption.redemptions") == 0
+
+    async def test_says_so_over_http(self, shop: Shop, merchant: Merchant) -> None:
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "OFF", is_active=False)
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONE")
+        await shop.void_order()
+        paid_at = (NOW - HOUR).isoformat()
+        replies = [await shop.redeem(code, order=ORDER, occurred_at=paid_at) for code in ("OFF", "ONE")]
+        assert [reply.body["code"] for reply in replies] == ["code_inactive", "order_cancelled"]
+
+    async def test_needs_no_use_that_is_free(self, decider: Decider, program: Any) -> None:
+        """It takes none up, so whether others have used the code since does not matter."""
+        await decider.take(taken_back(program), checkout(program, "ONE", ref="other"))
+        (told,) = await decider.take(checkout(program, "ONE", order=ORDER, time=NOW - HOUR))
+        assert (told["event"], told["was_counted"]) == ("code.redemption_voided", False)
 
 
 class TestCommissions:

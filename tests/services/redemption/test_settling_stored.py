@@ -1,0 +1,134 @@
+"""Separate purchases, refunds of parts and cancellations on a real database: rows, counters and events agree."""
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.services.redemption.conftest import Decider, Shop
+from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
+from tests.services.redemption.test_settling import EXAMPLES, SUBTOTAL, Event, bought, cancelled, refunded
+
+ORDER = {"currency": "USD", "subtotal": SUBTOTAL}
+CODES = ("A0", "A1")
+# Late cancellations and refunds that show that another refund was not the rest of what was paid.
+STORIES = [
+    *EXAMPLES,
+    (
+        [bought(0, at=1), cancelled(at=2, clock="/other"), bought(1, at=3), refunded(8_500, at=4), bought(1, at=5)],
+        {"A1"},
+    ),
+]
+EVENTS = "SELECT type, convert_from(body, 'UTF8')::json -> 'data' AS data FROM redemption.events ORDER BY id"
+Connection = asyncpg.Connection
+
+
+def body(program: Any, event: Event, ref: str, place: int) -> bytes:
+    at = NOW - timedelta(hours=20) + event.second * timedelta(hours=1)
+    if event.codes:
+        codes = [CODES[code] for code in event.codes]
+        made = checkout(program, *codes, ref=ref, event=f"{ref} {place}", time=at, order=ORDER, customer={"id": ref})
+    elif event.refund is None:
+        made = taken_back(program, ref=ref, event=f"{ref} {place}", time=at)
+    else:
+        made = taken_back(program, "refunded", ref=ref, event=f"{ref} {place}", time=at, amount=event.refund)
+    return json.dumps(json.loads(made) | {"source": event.clock}).encode()
+
+
+async def stock(merchant: Merchant, program: Any) -> None:
+    for code in CODES:
+        coupon = await merchant.coupon(program, percent=1_000, limit=5_000)
+        await merchant.restrict_coupon(
+            coupon,
+            commission_hundredths=1_000,
+            customer_redemption_limit=1,
+            daily_redemption_limit=5_000,
+            budget_minor=10**9,
+            budget_currency="USD",
+        )
+        await merchant.code(
+            program, coupon, code, limit=None, partner_id=await merchant.partner(program), created_at=NOW - timedelta(9)
+        )
+
+
+async def check(admin: "Connection[asyncpg.Record]", orders: int, stand: set[str]) -> None:
+    """Rows, counters, budgets and the net of what was announced say the same of every order."""
+    rows = await admin.fetch(
+        "SELECT id::text, order_ref, code, commission_minor FROM redemption.redemptions WHERE voided_at IS NULL"
+    )
+    standing: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in rows:
+        standing[row["order_ref"]][row["code"]] = row["commission_minor"]
+    assert [set(codes) for codes in standing.values()] == ([stand] * orders if stand else [])
+    assert len({json.dumps(codes, sort_keys=True) for codes in standing.values()}) <= 1
+    uses = dict(await admin.fetch("SELECT code_id, uses FROM redemption.code_counters WHERE uses > 0"))
+    assert sorted(uses.values()) == [orders] * len(stand)
+    counted = await admin.fetch("SELECT uses, spent_minor FROM redemption.coupon_counters WHERE uses > 0")
+    assert [tuple(row) for row in counted] == [(orders, 1_000 * orders)] * len(stand)
+    assert await admin.fetchval(
+        "SELECT coalesce(sum(uses), 0) FROM redemption.period_counters WHERE period = 'day'"
+    ) == (orders * len(stand))
+    net: Counter[tuple[str, str]] = Counter()
+    commissions: dict[str, tuple[int, Any]] = {}
+    for kind, text in await admin.fetch(EVENTS):
+        data = json.loads(text)
+        if kind == "code.redeemed":
+            net[data["order_ref"], data["code"]] += 1
+            commissions.setdefault(data["redemption_id"], (0, data["commission"]["amount_minor"]))
+        elif kind == "code.redemption_voided":
+            net[data["order_ref"], data["code"]] -= data["was_counted"]
+        elif kind == "code.commission_changed":
+            told = data["commission_version"], data["commission"]["amount_minor"]
+            commissions[data["redemption_id"]] = max(commissions.get(data["redemption_id"], told), told)
+    assert {key for key, count in net.items() if count} == {(row["order_ref"], row["code"]) for row in rows}
+    assert all(count in (0, 1) for count in net.values())
+    assert {row["id"]: commissions[row["id"]][1] for row in rows} == {
+        row["id"]: row["commission_minor"] for row in rows
+    }
+
+
+@pytest.mark.parametrize("is_one_batch", [False, True], ids=["one by one", "in one batch"])
+@pytest.mark.parametrize(("story", "stand"), STORIES)
+async def test_every_permutation_comes_to_the_same(
+    decider: Decider,
+    merchant: Merchant,
+    admin: "Connection[asyncpg.Record]",
+    story: list[Event],
+    stand: set[str],
+    is_one_batch: bool,
+) -> None:
+    """Each permutation is an order of its own; one by one a transaction knows the next event of each."""
+    program = await merchant.program()
+    await stock(merchant, program)
+    orders = [
+        [body(program, story[place], str(number), place) for place in arrivals]
+        for number, arrivals in enumerate(itertools.permutations(range(len(story))))
+    ]
+    if is_one_batch:
+        await decider.take(*(each for order in orders for each in (*order, *order)))
+    else:
+        for step in zip(*orders, strict=True):
+            await decider.take(*step)
+    await check(admin, len(orders), stand)
+
+
+@pytest.mark.parametrize("arrivals", list(itertools.permutations(range(3))))
+async def test_at_several_doors(
+    shop: Shop, merchant: Merchant, admin: "Connection[asyncpg.Record]", arrivals: tuple[int, ...]
+) -> None:
+    """The one code over HTTP, the other by event, the refund from elsewhere."""
+    await stock(merchant, shop.program_id)
+    for place in arrivals:
+        if place == 0:
+            at = (NOW - timedelta(hours=3)).isoformat()
+            reply = await shop.redeem("A0", ref="1", order=ORDER, customer={"id": "1"}, occurred_at=at)
+            assert reply.status in (201, 409)
+        elif place == 1:
+            await shop.decider.take(body(shop.program_id, bought(1, at=18), "1", place))
+        else:
+            await shop.decider.take(body(shop.program_id, refunded(8_000, at=19, clock="/other"), "1", place))
+    await check(admin, 0, set())
