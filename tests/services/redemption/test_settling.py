@@ -86,8 +86,12 @@ class Teller:
         at = effective_time(claimed, NOW + timedelta(minutes=delay))
         if event.codes:
             wanted = tuple(WantedCode(f"A{code}", f"A{code}") for code in event.codes)
-            purchase = Purchase(PROGRAM, event.clock, str(place), "1", wanted, at, SUBTOTAL, "USD")
-            outcome = decide(self._stamped(purchase, claimed, event.clock), self.ledger)
+            purchase = Purchase(
+                *(PROGRAM, event.clock, str(place), "1", wanted, at, SUBTOTAL, "USD"),
+                claimed_at=claimed,
+                clock=event.clock,
+            )
+            outcome = decide(purchase, self.ledger)
             assert isinstance(outcome, Redeemed | RedeemedLate)
             if isinstance(outcome, Redeemed):
                 for use in outcome.uses:
@@ -100,14 +104,6 @@ class Teller:
         taken_back = cancel(ask, self.ledger)
         assert isinstance(taken_back, Cancelled)
         self._change(taken_back.changes)
-
-    @staticmethod
-    def _stamped(purchase: Purchase, claimed: Any, clock: str) -> Purchase:
-        return Purchase(
-            *(getattr(purchase, name) for name in Purchase.__dataclass_fields__ if name not in ("claimed_at", "clock")),
-            claimed_at=claimed,
-            clock=clock,
-        )
 
     def _change(self, changes: Changes) -> None:
         for void in changes.voids:
