@@ -47,7 +47,9 @@ async def list_(
     target = read_target()
     query = {"kind": kind, "state": state, "limit": limit, "cursor": cursor}
     page = await fetch_page(_jobs(target), key=target.program_key, query=query)
-    show_page(page, ("id", "kind", "state", "requested", "processed", "refused", "created_at"), as_json)
+    show_page(
+        page, ("id", "kind", "action", "dry_run", "state", "requested", "processed", "refused", "created_at"), as_json
+    )
 
 
 @app.command

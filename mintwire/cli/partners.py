@@ -17,7 +17,7 @@ app = App(name="partner", help="Create, change, approve, suspend and archive par
 @app.command
 @command
 async def create(
-    name: str,
+    name: str | None = None,
     *,
     first_name: str | None = None,
     last_name: str | None = None,
@@ -33,6 +33,8 @@ async def create(
 
     Parameters
     ----------
+    name
+        First and last name together, if these are given instead.
     first_name
         Of the person, for codes that carry it.
     last_name

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from cyclopts import App
 
 from mintwire.cli.client import CallFailed, address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
+from mintwire.cli.members import Many, Set, assigned
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page, tell
 
-app = App(name="program", help="Create and list programs (merchants).")
+app = App(name="program", help="Create, change and list programs (merchants).")
 
 
 @app.command
@@ -65,6 +68,47 @@ async def create(
         tell(f"the program {program['id']} is made, but without a key: mintwire key create --program {program['id']}")
         raise
     show({**program, "api_key": key["key"]}, as_json)
+
+
+@app.command
+@command
+async def update(
+    *,
+    program: str | None = None,
+    name: str | None = None,
+    link_url: str | None = None,
+    currency: str | None = None,
+    timezone: str | None = None,
+    support_email: str | None = None,
+    webhook_attribute: Annotated[list[str] | None, Many] = None,
+    setting: Set = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Change a program's settings: your own with the program's key, or with `--program` any as the operator.
+
+    Example: mintwire program update --support-email help@acme.example
+
+    Parameters
+    ----------
+    program
+        Id of the program to change as the operator, who alone changes name, currency and what `--set` names.
+    link_url
+        Address to which `?promo=CODE` is added in the links of codes.
+    currency
+        ISO 4217.
+    timezone
+        IANA name; what a new one shifts is told.
+    support_email
+        Address shown to partners.
+    webhook_attribute
+        A checkout attribute in the default webhook body; again for more, in this order.
+    """
+    target = read_target()
+    body = given(name=name, link_url=link_url, currency=currency, timezone=timezone, support_email=support_email)
+    body |= given(webhook_attributes=webhook_attribute) | assigned(setting)
+    key = target.program_key if program is None else target.operator_token
+    url = address(target.codes_url, "v1", "programs", program or target.program_id)
+    show(await fetch("PATCH", url, key=key, body=body), as_json)
 
 
 @app.command(name="list")

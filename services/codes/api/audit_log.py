@@ -1,12 +1,13 @@
 """`/v1/audit-log`: who changed what, from and to."""
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from aiohttp import web
 from pydantic import Field
 
+from services.codes.api.audit_words import api_changes
 from services.codes.api.exchange import actor, use_cases
-from services.codes.domain.audit import AuditEntry, AuditFilter
+from services.codes.domain.audit import AuditEntry, AuditFilter, ObjectType
 from services.codes.domain.coupons import id_in
 from shared.clock import format_microseconds
 from shared.modes import is_test, shown_id
@@ -19,6 +20,7 @@ from shared.web import (
     Route,
     Text,
     encode_cursor,
+    invalid_field,
     page_response,
 )
 
@@ -26,17 +28,22 @@ from shared.web import (
 class AuditQuery(PageQuery):
     """Which entries to list; what is given must all fit."""
 
-    object_type: Literal["program", "partner", "key", "quota", "coupon", "promotion_code"] | None = None
+    object_type: ObjectType | None = None
     object_id: Text | None = Field(None, description="Of the quota: the partner's id.")
     key_id: Text | None = Field(None, description="The API key that made the change.")
     action: Text | None = Field(None, description="Such as `coupon.updated`.")
     since: Instant | None = None
     until: Instant | None = None
-    program_id: Text | None = Field(None, description="For the operator, who reads those of all programs.")
+    program_id: Text | None = Field(
+        None, description="For the operator, who reads all; a key names its own program or none."
+    )
 
 
 class AuditData(ResponseModel):
-    """One change: each member with what it was (`from`, absent where something was made) and is (`to`)."""
+    """One change: each member of the object with what it was (`from`, absent where something was made) and is (`to`).
+
+    Members have the names and values that `/v1` gives them.
+    """
 
     id: str
     program_id: str
@@ -57,7 +64,7 @@ def _data(entry: AuditEntry) -> AuditData:
         action=entry.action,
         object_type=entry.object_type,
         object_id=shown_id(entry.object_id),
-        changes=dict(entry.changes),
+        changes=api_changes(entry.object_type, entry.changes),
         created_at=format_microseconds(entry.created_at),
         is_test=is_test(entry.program_id),
     )
@@ -67,20 +74,25 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List entries."""
     query = request.query(AuditQuery)
     after = query.last_id
-    ids = {name: id_in(text) for name in ("object_id", "program_id") if (text := getattr(query, name)) is not None}
-    if None in ids.values():
-        # What is no id names nothing.
+    asks = actor(request)
+    named = None if query.program_id is None else id_in(query.program_id)
+    program_id = None if named is None else request.tenant(named)
+    if query.program_id is not None and (program_id is None or not asks.reaches(program_id)):
+        raise invalid_field("program_id", "The program_id parameter must be the id of a program that you reach.")
+    object_id = None if query.object_id is None else id_in(query.object_id)
+    if query.object_id is not None and object_id is None:
+        # A malformed id matches nothing.
         return page_response([], None)
     wanted = AuditFilter(
-        program_id=ids.get("program_id"),
-        object_id=ids.get("object_id"),
+        program_id=program_id,
+        object_id=object_id,
         object_type=query.object_type,
         actor=f"key {query.key_id}" if query.key_id is not None else None,
         action=query.action,
         since=query.since,
         until=query.until,
     )
-    page = await use_cases(request).read_audit_log(actor(request), wanted, after, query.limit)
+    page = await use_cases(request).read_audit_log(asks, wanted, after, query.limit)
     cursor = encode_cursor(page.next_after) if page.next_after else None
     return page_response([_data(entry) for entry in page.entries], cursor)
 

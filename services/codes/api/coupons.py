@@ -25,6 +25,7 @@ from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import CODE_WORDS, new_code
 from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
+from services.codes.api.words import COUPON_MEMBERS
 from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
@@ -121,9 +122,10 @@ async def change_named(request: Request) -> web.StreamResponse:
 
 async def _changed(request: Request, ref: CouponRef, body: CouponChange) -> ShownCoupon:
     provider = body.sync.provider if body.sync else None
-    return await use_cases(request).change_coupon(
-        actor(request), request.program_id, ref, changed_members(body), provider
-    )
+    with naming(COUPON_MEMBERS):
+        return await use_cases(request).change_coupon(
+            actor(request), request.program_id, ref, changed_members(body), provider
+        )
 
 
 async def archive(request: Request) -> web.StreamResponse:

@@ -16,7 +16,6 @@ class _Refusal:
 
 
 _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
-    errors.OperatorOnly: _Refusal(403, "operator_only"),
     errors.EmailTaken: _Refusal(422, "email_taken", "email"),
     errors.PrefixTaken: _Refusal(422, "prefix_taken", "prefix"),
     errors.TooManyLiveKeys: _Refusal(409, "too_many_live_keys"),
@@ -38,7 +37,6 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.UUIDCodeTaken: _Refusal(422, "uuid_code_taken", "uuid_code"),
     errors.CodeTaken: _Refusal(422, "code_taken", "code"),
     errors.ExternalIdTaken: _Refusal(422, "external_id_taken", "external_id"),
-    errors.TermsFrozen: _Refusal(409, "terms_frozen"),
     errors.PartnerCouponNeeded: _Refusal(409, "partner_coupon_needed"),
     errors.TooManyCodes: _Refusal(409, "too_many_codes"),
     errors.NoFreeCode: _Refusal(409, "no_free_code"),
@@ -66,6 +64,10 @@ def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPPr
         return invalid_api_key()
     if isinstance(error, errors.TooManyJobs):
         return HTTPProblem(429, "too_many_jobs", str(error), headers={"Retry-After": _JOB_SECONDS})
+    if isinstance(error, errors.TermsFrozen):
+        return _terms_frozen(error, words)
+    if isinstance(error, errors.OperatorOnly):
+        return _operator_only(error, words)
     if not isinstance(error, errors.CodesError) or (refusal := _TABLE.get(type(error))) is None:
         return None
     if refusal.field is None:
@@ -77,3 +79,23 @@ def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPPr
     if error.rule is not None:
         text = f"The {field} field {error.rule.replace(PARTNER, words.get(PARTNER, PARTNER))}."
     return invalid_field(field, text, refusal.code)
+
+
+def _operator_only(error: errors.OperatorOnly, words: Mapping[str, str]) -> HTTPProblem:
+    """Return the 403, with the fields that are the operator's if others of the request are not."""
+    fields = [words.get(member, member) for member in error.members]
+    faults = {field: [f"The {field} field can be changed by the operator only."] for field in fields}
+    return HTTPProblem(403, "operator_only", str(error), faults or None)
+
+
+def _terms_frozen(error: errors.TermsFrozen, words: Mapping[str, str]) -> HTTPProblem:
+    """Return the 409 that names each member at fault as the request does."""
+    faults: dict[str, list[str]] = {}
+    for rule, members in (
+        ("cannot change any more, because it has been redeemed", error.changed),
+        ("can only be raised, or moved later, because it has been redeemed", error.lowered),
+    ):
+        for member in members:
+            field = words.get(member, member)
+            faults.setdefault(field, [f"The {field} field {rule}."])
+    return HTTPProblem(409, "terms_frozen", error.described(words), faults)

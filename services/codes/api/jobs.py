@@ -1,14 +1,20 @@
 """`/v1/jobs`: batches, imports and bulk actions under way and finished."""
 
-from typing import Final, Literal
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from aiohttp import web
+from pydantic import Field
 
 from services.codes.api.exchange import actor, once, use_cases
+from services.codes.domain.code_columns import COLUMN_NAMES
+from services.codes.domain.code_selection import BulkAction
 from services.codes.domain.jobs import Job
+from services.codes.domain.money import major_units, percent
 from shared.clock import format_microseconds
 from shared.idempotency import Once
-from shared.modes import is_test
+from shared.modes import is_test, shown_id
 from shared.web import (
     Data,
     NoBody,
@@ -44,6 +50,11 @@ class JobData(ResponseModel):
     finished_at: str | None
     kept_until: str | None
     is_test: bool
+    dry_run: bool = Field(description="Whether it only counts and reports.")
+    action: BulkAction | None = Field(description="Of a bulk action, what it does.")
+    filter: dict[str, Any] | None = Field(
+        description="Of a bulk action, which codes are meant, as asked for; null where it names them by `ids`."
+    )
 
 
 class JobQuery(PageQuery):
@@ -60,7 +71,7 @@ def job_url(job: Job) -> str:
 
 def job_data(job: Job) -> JobData:
     """Return a job as it is shown."""
-    tally = job.tally
+    tally, asked = job.tally, asked_of(job.spec)
     return JobData(
         id=str(job.id),
         kind=job.kind,
@@ -80,7 +91,56 @@ def job_data(job: Job) -> JobData:
         finished_at=format_microseconds(job.finished_at) if job.finished_at else None,
         kept_until=format_microseconds(job.kept_until) if job.kept_until else None,
         is_test=is_test(job.program_id),
+        dry_run=asked.get("dry_run", False),
+        action=asked.get("action"),
+        filter=asked.get("filter"),
     )
+
+
+def asked_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job was asked for, by the names that requests have for it; without what was left out."""
+    asked: dict[str, Any] = {}
+    for name, value in spec.items():
+        if name == "selection":
+            if spec.get("ids") is None:
+                asked["filter"] = _filter(value)
+        elif name == "terms":
+            asked |= _terms(value)
+        else:
+            asked[_ASKED.get(name, name)] = value
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _terms(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the terms of a batch's codes as a request has them."""
+    shown = {COLUMN_NAMES.get(member, member): term for member, term in terms.items()}
+    if (minimum := terms.get("minimum_minor")) is not None:
+        shown["minimum_order_value"] = major_units(minimum, terms["minimum_currency"])
+    if (commission := terms.get("commission_hundredths")) is not None:
+        shown["commission_percent"] = percent(commission)
+    return shown
+
+
+def _filter(selection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a selection as a request names it; a coupon or partner that was found is named by its id."""
+    members = {name: value for name, value in selection.items() if value is not None and name not in _FOUND}
+    named = {"coupon_id": selection.get("coupon_id") or selection.get("coupon")}
+    if (partner_id := selection.get("partner_id")) is not None:
+        named["partner_id"] = shown_id(uuid.UUID(partner_id))
+    else:
+        named["partner_email"] = selection.get("partner_email")
+    renamed = {_ASKED.get(name, name): value for name, value in members.items()}
+    return {name: value for name, value in {**renamed, **named}.items() if value is not None}
+
+
+# What requests call members of ours, and which of a selection are named otherwise, or by ourselves alone.
+_ASKED: Final = {
+    "is_dry_run": "dry_run",
+    "is_active": "active",
+    "extend_seconds": "extend_by_seconds",
+    "has_check_symbol": "check_symbol",
+}
+_FOUND: Final = frozenset({"coupon", "coupon_id", "partner_id", "partner_email", "created_until"})
 
 
 async def list_all(request: Request) -> web.StreamResponse:

@@ -3,7 +3,7 @@
 from typing import Any, Final, Literal
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.codes.api.exchange import actor, once, use_cases
 from services.codes.api.fields import Email, Metadata, Name, Prefix, QueryEmail, Remaining
@@ -23,15 +23,18 @@ from shared.web import (
     ResponseModel,
     Route,
     data_response,
+    field_error,
     page_after,
     respond,
 )
+
+MAX_NAME: Final = 255
 
 
 class PartnerCreation(RequestModel):
     """A partner to be made."""
 
-    name: Name
+    name: Name | None = Field(None, description="First and last name together, if absent and these are given.")
     first_name: Name | None = Field(None, description="Of the person, for codes that carry it.")
     last_name: Name | None = None
     email: Email | None = Field(None, description="Unique within the program, whatever the capitals.")
@@ -46,6 +49,19 @@ class PartnerCreation(RequestModel):
     quota_low_threshold: Remaining | None = Field(
         None, description="`quota.low` is said when so many codes or fewer are left; null for never."
     )
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> "PartnerCreation":
+        if self.full_name is None:
+            raise field_error("name", "is required unless first_name or last_name is given")
+        if len(self.full_name) > MAX_NAME:
+            raise field_error("name", f"is required if first and last name have more than {MAX_NAME} characters")
+        return self
+
+    @property
+    def full_name(self) -> str | None:
+        """The name, or else that of the person."""
+        return self.name or " ".join(part for part in (self.first_name, self.last_name) if part) or None
 
 
 class PartnerChange(RequestModel):
@@ -110,8 +126,9 @@ def _data(partner: Partner) -> PartnerData:
 
 async def create(request: Request) -> web.StreamResponse:
     """Create a partner."""
-    members = request.body(PartnerCreation).model_dump()
-    draft = PartnerDraft(**members | {"metadata": merged({}, members["metadata"])})
+    body = request.body(PartnerCreation)
+    members = body.model_dump()
+    draft = PartnerDraft(**members | {"name": body.full_name, "metadata": merged({}, members["metadata"])})
     made: Once[Partner] = once(request, lambda partner: data_response(_data(partner), 201))
     return respond(request, await use_cases(request).create_partner(actor(request), request.program_id, draft, made))
 

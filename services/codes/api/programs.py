@@ -1,4 +1,4 @@
-"""`/v1/programs`: the operator makes and changes programs; a program's own key may read its program."""
+"""`/v1/programs`: the operator makes and changes programs; a program's own key reads its own and changes some of it."""
 
 from decimal import Decimal
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.faults import Faults
 from services.codes.api.fields import (
     Alphabet,
@@ -21,8 +21,9 @@ from services.codes.api.fields import (
     Timezone,
     WebhookAttributes,
 )
+from services.codes.api.words import PROGRAM_MEMBERS
 from services.codes.domain.money import hundredths, percent
-from services.codes.domain.programs import Program, ProgramSettings
+from services.codes.domain.programs import ChangedProgram, Program, ProgramSettings
 from shared.clock import format_microseconds
 from shared.idempotency import Once
 from shared.modes import shown_id
@@ -104,25 +105,50 @@ class ProgramData(ResponseModel):
     updated_at: str
 
 
-def _data(program: Program) -> ProgramData:
-    settings = program.settings
-    return ProgramData(
-        id=shown_id(program.id),
-        name=settings.name,
-        currency=settings.currency,
-        timezone=settings.timezone,
-        link_url=settings.link_url or None,
-        support_email=settings.support_email,
-        code_length=settings.code_length,
-        code_alphabet=settings.code_alphabet,
-        code_lifetime_seconds=settings.code_lifetime_seconds,
-        webhook_attributes=list(settings.webhook_attributes),
-        max_codes_per_order=settings.max_codes_per_order,
-        commission_cap_percent=percent(settings.commission_cap_hundredths),
-        allow_self_referral=settings.allow_self_referral,
-        created_at=format_microseconds(program.created_at),
-        updated_at=format_microseconds(program.updated_at),
+class ChangedProgramData(ProgramData):
+    """A program just after a change."""
+
+    shifts: list[str] = Field(
+        description="What a new time zone shifts, and what it leaves; empty if it is the old one."
     )
+
+
+def _data(program: Program) -> ProgramData:
+    return ProgramData(**_members(program))
+
+
+def _changed_data(changed: ChangedProgram) -> ChangedProgramData:
+    before, after = changed.before.settings.timezone, changed.after.settings.timezone
+    return ChangedProgramData(**_members(changed.after), shifts=[] if before == after else _shifts(before, after))
+
+
+def _shifts(before: str, after: str) -> list[str]:
+    return [
+        f"Limits per day, week and month count days in {after}; uses of the current ones are counted again by these.",
+        f"Bare dates given from now on are days in {after}, and durations in days, months and years are counted there.",
+        f"Coupons and codes keep their exact times: the last moment of a day in {before} need not be one in {after}.",
+    ]
+
+
+def _members(program: Program) -> dict[str, Any]:
+    settings = program.settings
+    return {
+        "id": shown_id(program.id),
+        "name": settings.name,
+        "currency": settings.currency,
+        "timezone": settings.timezone,
+        "link_url": settings.link_url or None,
+        "support_email": settings.support_email,
+        "code_length": settings.code_length,
+        "code_alphabet": settings.code_alphabet,
+        "code_lifetime_seconds": settings.code_lifetime_seconds,
+        "webhook_attributes": list(settings.webhook_attributes),
+        "max_codes_per_order": settings.max_codes_per_order,
+        "commission_cap_percent": percent(settings.commission_cap_hundredths),
+        "allow_self_referral": settings.allow_self_referral,
+        "created_at": format_microseconds(program.created_at),
+        "updated_at": format_microseconds(program.updated_at),
+    }
 
 
 def _given(body: RequestModel) -> dict[str, Any]:
@@ -161,8 +187,9 @@ async def get(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a program."""
     changes = _given(request.body(ProgramChange))
-    program = await use_cases(request).change_program(actor(request), request.path_id("program_id"), changes)
-    return data_response(_data(program))
+    with naming(PROGRAM_MEMBERS):
+        changed = await use_cases(request).change_program(actor(request), request.path_id("program_id"), changes)
+    return data_response(_changed_data(changed))
 
 
 ROUTES: Final = (
@@ -208,12 +235,20 @@ ROUTES: Final = (
         path="/v1/programs/{program_id}",
         handler=change,
         summary="Change a program's settings",
-        description="Codes that exist keep their terms; new codes follow within five seconds.",
+        description="Codes that exist keep their terms; new codes follow within five seconds. A program's own key "
+        "changes `link_url`, `timezone`, `webhook_attributes` and `support_email`; the others are the operator's.",
         tag="programs",
-        security="operator",
+        security="bearer",
+        scope="manage",
+        operator_allowed=True,
+        live_only=True,
         family="management",
         body=ProgramChange,
-        responses={200: Data[ProgramData], 404: "No such program"},
+        responses={
+            200: Data[ChangedProgramData],
+            403: "Some of the fields are the operator's (`operator_only`), or the key lacks the scope",
+            404: "No such program",
+        },
         examples={"request": {"support_email": "vip@cinematiccard.com"}},
     ),
 )

@@ -27,6 +27,7 @@ from services.codes.api.promotion_code_fields import (
     new_code,
 )
 from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
+from services.codes.api.words import CODE_MEMBERS
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
@@ -146,7 +147,7 @@ async def change_named(request: Request) -> web.StreamResponse:
 
 async def _changed(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> ShownCode:
     changes = changed_code(body, request.tenant, can_rename=can_rename)
-    with naming(CODE_WORDS):
+    with naming({**CODE_MEMBERS, **CODE_WORDS}):
         return await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
 
 

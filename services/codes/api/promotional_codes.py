@@ -18,6 +18,7 @@ from services.codes.api.query_fields import (
     changed_code,
     new_code,
 )
+from services.codes.api.words import QUERY_CODE_MEMBERS
 from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
@@ -106,7 +107,7 @@ async def create(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a code."""
     body = request.body(PromotionalCodeChange)
-    with naming(QUERY_WORDS):
+    with naming({**QUERY_CODE_MEMBERS, **QUERY_WORDS}):
         shown = await use_cases(request).change_promotion_code(
             actor(request), request.program_id, _by_id(body.promotional_code_id), changed_code(body)
         )

@@ -16,6 +16,7 @@ from services.codes.api.query_fields import (
     QueryCouponDeletion,
     coupon_members,
 )
+from services.codes.api.words import QUERY_COUPON_MEMBERS
 from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef, id_in
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.clock import utc_now
@@ -91,7 +92,7 @@ async def change(request: Request) -> web.StreamResponse:
     """Change a coupon."""
     body = request.body(QueryCouponChange)
     named = {"name": body.name} if "name" in body.model_fields_set else {}
-    with naming(QUERY_WORDS):
+    with naming({**QUERY_COUPON_MEMBERS, **QUERY_WORDS}):
         shown = await use_cases(request).change_coupon(
             actor(request),
             request.program_id,

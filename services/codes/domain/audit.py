@@ -10,6 +10,14 @@ from shared.modes import shown_id
 
 ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
 
+# Of each amount the member that says its currency: an amount alone says nothing.
+_CURRENCIES: Final = {
+    "amount_minor": "currency",
+    "max_discount_minor": "currency",
+    "minimum_minor": "minimum_currency",
+    "budget_minor": "budget_currency",
+}
+
 # Said by the entry itself, or by the counters that are no one's change.
 _NOT_TOLD: Final = frozenset(
     (
@@ -17,6 +25,10 @@ _NOT_TOLD: Final = frozenset(
         *("quota", "times_redeemed", "last_redeemed_at"),
     )
 )
+
+
+# What nobody has to be told: it is so unless somebody says otherwise.
+_AS_EVER: Final = {"opening_uses": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +60,29 @@ class AuditFilter:
 
 def creation(made: object) -> dict[str, Any]:
     """Return the changes that an object's making is: each member that has a value."""
-    return {name: {"to": value} for name, value in _members(made).items() if value not in (None, (), [], {})}
+    members = _members(made)
+    return {
+        name: {"to": value, **_currencies(name, to=members)}
+        for name, value in members.items()
+        if value not in (None, (), [], {}) and _AS_EVER.get(name, ...) != value
+    }
 
 
 def difference(before: object, after: object) -> dict[str, Any]:
     """Return the members of two states of an object that differ; of what nests, the whole member."""
     old, new = _members(before), _members(after)
-    return {name: {"from": old[name], "to": new[name]} for name in old if old[name] != new[name]}
+    return {
+        name: {"from": old[name], "to": new[name], **_currencies(name, old=old, to=new)}
+        for name in old
+        if old[name] != new[name]
+    }
+
+
+def _currencies(name: str, to: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    if (currency := _CURRENCIES.get(name)) is None:
+        return {}
+    before = {} if old is None else {"from": old.get(currency)}
+    return {"currencies": {**before, "to": to.get(currency)}}
 
 
 def _members(thing: object) -> dict[str, Any]:

@@ -187,6 +187,17 @@ COLUMNS: Final[Mapping[str, Column]] = {
         Column("opening_uses", _uses_text, _uses),
     )
 }
+# The columns' names for members of a code, where these have others.
+COLUMN_NAMES: Final[Mapping[str, str]] = {
+    "canonical": "code",
+    "is_active": "active",
+    "is_first_order_only": "first_time_order",
+    "minimum_minor": "minimum_order_value",
+    "minimum_currency": "minimum_order_currency",
+    "is_limited_to_customer": "customer_id",
+    "is_limited_to_partner": "partner_only",
+    "commission_hundredths": "commission_percent",
+}
 # What an export has besides: for people and other programs, passed over when it is read.
 SHOWN_COLUMNS: Final = ("id", "coupon", "url", "times_redeemed", "batch_id", "created_at", "updated_at")
 ALL_COLUMNS: Final = (*COLUMNS, *SHOWN_COLUMNS)

@@ -140,8 +140,9 @@ def check_terms(before: Coupon, after: Coupon) -> None:
     """Raise TermsFrozen if a change would touch what redemptions have relied on."""
     if before.times_redeemed == 0:
         return
-    if touched := sorted({*changed(before, after, _FROZEN), *lowered(before, after, _ONLY_UP)}):
-        raise TermsFrozen(touched)
+    frozen, fewer = list(changed(before, after, _FROZEN)), list(lowered(before, after, _ONLY_UP))
+    if frozen or fewer:
+        raise TermsFrozen(frozen, fewer)
 
 
 def changed(before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:

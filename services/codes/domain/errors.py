@@ -37,7 +37,7 @@ CodesError
 └── JobFinished              what is over can neither be cancelled nor go on
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class CodesError(Exception):
@@ -60,6 +60,10 @@ class Missing(CodesError):
 
 class OperatorOnly(CodesError):
     """Only the operator may do this."""
+
+    def __init__(self, members: Iterable[str] = ()) -> None:
+        self.members = sorted(members)
+        super().__init__(*(["Only the operator may change some of these fields."] if self.members else []))
 
 
 class EmailTaken(CodesError):
@@ -207,11 +211,17 @@ class ExternalIdTaken(CodesError):
 class TermsFrozen(CodesError):
     """What was redeemed keeps its terms."""
 
-    def __init__(self, members: Sequence[str]) -> None:
-        self.members = members
-        super().__init__(
+    def __init__(self, changed: Iterable[str], lowered: Iterable[str]) -> None:
+        self.changed = sorted(changed)
+        self.lowered = sorted(lowered)
+        super().__init__(self.described({}))
+
+    def described(self, words: Mapping[str, str]) -> str:
+        """Say which members are meant, by the names that a request has for them."""
+        named = dict.fromkeys(words.get(member, member) for member in (*self.changed, *self.lowered))
+        return (
             "It has been redeemed, so its terms are frozen; a later expiry and higher limits are still possible. "
-            f"Not: {', '.join(members)}."
+            f"Not: {', '.join(named)}."
         )
 
 

@@ -42,6 +42,11 @@ class ProgramSettings:
     allow_self_referral: bool = True
 
 
+# What a merchant decides itself. The others are the operator's: they touch other programs, partners' money, or amounts
+# that were granted already.
+MERCHANTS_OWN: Final = frozenset({"link_url", "timezone", "support_email", "webhook_attributes"})
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A program as stored."""
@@ -50,6 +55,14 @@ class Program:
     settings: ProgramSettings
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedProgram:
+    """A program just after a change, and what it was before."""
+
+    before: Program
+    after: Program
 
 
 def check_code_space(settings: ProgramSettings) -> None:

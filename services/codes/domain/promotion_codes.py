@@ -156,8 +156,9 @@ def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:
     """Raise TermsFrozen if a change would touch what redemptions have relied on."""
     if before.times_redeemed == 0:
         return
-    if touched := sorted({*changed(before, after, _FROZEN), *lowered(before, after, _ONLY_UP)}):
-        raise TermsFrozen(touched)
+    frozen, fewer = list(changed(before, after, _FROZEN)), list(lowered(before, after, _ONLY_UP))
+    if frozen or fewer:
+        raise TermsFrozen(frozen, fewer)
 
 
 def code_word(text: str) -> str:

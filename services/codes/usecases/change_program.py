@@ -7,8 +7,8 @@ from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
-from services.codes.domain.errors import Missing, UnknownTimezone
-from services.codes.domain.programs import Program, check_code_space
+from services.codes.domain.errors import Missing, OperatorOnly, UnknownTimezone
+from services.codes.domain.programs import MERCHANTS_OWN, ChangedProgram, check_code_space
 from services.codes.store import audit, programs
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -21,8 +21,15 @@ class ChangeProgram:
     database: Database
     clock: Clock
 
-    async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Mapping[str, Any]) -> Program:
-        """Replace the settings named in `changes`; raises Missing, WeakCodeSpace or UnknownTimezone."""
+    async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Mapping[str, Any]) -> ChangedProgram:
+        """Replace the settings named in `changes`, of which a merchant has some of its own.
+
+        Raises Missing, OperatorOnly, WeakCodeSpace or UnknownTimezone.
+        """
+        if not actor.reaches(program_id):
+            raise Missing
+        if not actor.is_operator and (others := changes.keys() - MERCHANTS_OWN):
+            raise OperatorOnly(others)
         now = self.clock()
         async with self.database.transaction() as connection:
             program = await programs.lock_program(connection, program_id)
@@ -30,7 +37,7 @@ class ChangeProgram:
                 raise Missing
             settings = replace(program.settings, **changes)
             if settings == program.settings:
-                return program
+                return ChangedProgram(program, program)
             check_code_space(settings)
             is_moved = settings.timezone != program.settings.timezone
             if is_moved and not await programs.knows_timezone(connection, settings.timezone):
@@ -38,4 +45,4 @@ class ChangeProgram:
             await programs.update_program(connection, program_id, settings, now)
             told = difference(program.settings, settings)
             await audit.record(connection, actor, program_id, "program.updated", program_id, told, now)
-        return replace(program, settings=settings, updated_at=now)
+        return ChangedProgram(program, replace(program, settings=settings, updated_at=now))

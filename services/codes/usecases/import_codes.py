@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from services.codes.domain.code_columns import COLUMN_NAMES
 from services.codes.domain.code_files import (
     BOM,
     Dialect,
@@ -221,7 +222,7 @@ class ImportChunk:
                 if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
                     check_dates(after.starts_at, after.expires_at)
             except TermsFrozen as frozen:
-                outcome.refuse(code, "terms_frozen", str(frozen))
+                outcome.refuse(code, "terms_frozen", frozen.described(COLUMN_NAMES))
             except LineRefused as refused:
                 outcome.refuse(code, refused.reason, refused.detail)
             else:

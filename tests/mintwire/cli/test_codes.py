@@ -52,3 +52,12 @@ async def test_codes_like_paths_and_with_marks_are_shown_changed_and_archived(mi
     assert (await mintwire.json("code", "show", "--program", code))["id"] == made["id"]
     assert (await mintwire.json("code", "update", code, "--no-active"))["active"] is False
     assert (await mintwire.json("code", "archive", code))["id"] == made["id"]
+
+
+async def test_a_reference_shows_the_same_code_again(mintwire: Mintwire, merchant: Merchant) -> None:
+    made = await mintwire.json("code", "generate", "--reference", "order-9")
+    assert await mintwire.json("code", "generate", "--reference", "order-9") == made
+    assert [code["code"] for code in await mintwire.json("code", "list", "--reference", "order-9")] == [made["code"]]
+    assert await mintwire.json("code", "list", "--reference", "none") == []
+    assert (await mintwire.json("quota", "show", merchant.partner_id))["remaining"] == 9
+    assert "--count" in (await mintwire("code", "generate", "--reference", "a", "--count", "2", code=2)).err

@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
+from services.codes.api.audit_words import api_changes
+from services.codes.domain.audit import ObjectType
 from services.codes.usecases import remove_old
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import decode_data, decode_envelope
@@ -77,8 +79,8 @@ async def test_every_change_is_told_with_who_and_from_and_to(service: Service, p
     assert changes["partner.updated"] == {"status": {"from": "pending", "to": "active"}}
     assert changes["quota.grant"] == {"granted": {"from": 0, "to": 5}}
     assert changes["coupon.updated"] == {"name": {"from": "spring", "to": "Spring"}}
-    assert changes["promotion_code.updated"] == {"is_active": {"from": True, "to": False}}
-    assert changes["coupon.created"]["percent_hundredths"] == {"to": 1000}
+    assert changes["promotion_code.updated"] == {"active": {"from": True, "to": False}}
+    assert changes["coupon.created"]["coupon_discount_amount"] == {"to": 10}
     assert set(changes["key.revoked"]) == {"revoked_at"}
     assert by_action["quota.grant"]["object_id"] == partner["id"]
     assert key["key"] not in json.dumps(found)
@@ -87,9 +89,9 @@ async def test_every_change_is_told_with_who_and_from_and_to(service: Service, p
 async def test_a_refused_change_leaves_no_entry(service: Service, program: Owner) -> None:
     await service.send("POST", "/v1/coupons", program.key, SPRING)
     before = await entries(service, program.key)
-    assert (await service.send("POST", "/v1/coupons", program.key, SPRING)).status == 409
+    assert (await service.send("POST", "/v1/coupons", program.key, SPRING)).status == 422
     taken = {**SPRING, "uuid_code": "two", "promotion_codes": ["A", "a"]}
-    assert (await service.send("POST", "/v1/coupons", program.key, taken)).status == 409
+    assert (await service.send("POST", "/v1/coupons", program.key, taken)).status == 422
     assert (
         await service.send("PATCH", "/v1/coupons/spring", program.key, {"coupon_discount_amount": 101})
     ).status == 422
@@ -129,12 +131,160 @@ async def test_the_log_is_read_by_filters_and_pages(service: Service, program: O
 
 async def test_a_program_reads_its_own_log_and_the_operator_all(service: Service, program: Owner) -> None:
     other = await service.program(name="Other")
-    for query in ("", f"program_id={program.id}", f"object_id={program.id}", f"key_id={program.key_id}"):
+    for query in ("", f"program_id={other.id}", f"object_id={program.id}", f"key_id={program.key_id}"):
         assert {entry["program_id"] for entry in await entries(service, other.key, query)} <= {other.id}
     listed = await service.send("GET", "/v1/audit-log")
     assert {entry["program_id"] for entry in listed.data} == {program.id, other.id}
     one = await service.send("GET", f"/v1/audit-log?program_id={program.id}")
     assert {entry["program_id"] for entry in one.data} == {program.id}
+    for asked in (program.id, "nonsense", "01920000-0000-7000-8000-000000000000"):
+        refused = await service.send("GET", f"/v1/audit-log?program_id={asked}", other.key)
+        assert (refused.status, list(refused.body["errors"])) == (422, ["program_id"]), asked
+
+
+BATCH = {
+    "count": 2,
+    "pattern": "X-############",
+    "check_symbol": True,
+    "expires_at": "2029-01-01T00:00:00Z",
+    "starts_at": "2026-04-01T00:00:00Z",
+    "redemption_limit": 3,
+    "first_time_order": True,
+    "minimum_order_value": 10,
+    "minimum_order_currency": "EUR",
+    "commission_percent": 2.5,
+    "metadata": {"c": 3},
+    "partner_only": False,
+    "active": True,
+}
+BULK = {"action": "deactivate", "filter": {"coupon_id": "money", "active": True}}
+MONEY = {
+    "uuid_code": "money",
+    "coupon_discount_type": "static",
+    "coupon_discount_amount": 12.5,
+    "coupon_discount_currency": "EUR",
+    "coupon_discount_amounts": {"JPY": 500},
+    "coupon_duration_type": "months",
+    "coupon_duration_value": 3,
+    "starts_at": "2026-03-01T00:00:00Z",
+    "redemption_specific_date_status": True,
+    "redemption_specific_date_value": "2030-01-31T00:00:00Z",
+    "redemption_times_status": True,
+    "redemption_times_value": 24,
+    "redemptions_per_code": 5,
+    "redemptions_per_customer": 1,
+    "redemptions_per_day": 2,
+    "redemptions_per_week": 3,
+    "redemptions_per_month": 4,
+    "budget_amount": 1000,
+    "budget_currency": "EUR",
+    "first_time_order": True,
+    "minimum_order_value": 19.99,
+    "minimum_order_currency": "EUR",
+    "minimum_applies_to": "order",
+    "product_ids": ["a"],
+    "excluded_product_ids": ["b"],
+    "combination": "none",
+    "release_policy": "never",
+    "commission_percent": 7.5,
+    "external_id": "ext",
+    "metadata": {"a": 1},
+}
+CODE = {
+    "coupon_uuid": "money",
+    "code": "JOHN",
+    "first_time_order": True,
+    "limit_to_specific_customer": True,
+    "coupon_specific_customers": {"id": "c1", "customer_full_name": "John"},
+    "minimum_order_status": True,
+    "minimum_order_value": 5.5,
+    "minimum_order_currency": "EUR",
+    "expiration_date_status": True,
+    "expiration_date_value": "2029-01-31T00:00:00Z",
+    "redemption_times_status": True,
+    "redemption_times_value": 2,
+    "partner_only": True,
+    "limit_to_specific_partner": True,
+    "commission_percent": 3,
+    "external_id": "code-ext",
+    "metadata": {"b": 2},
+}
+
+
+async def test_members_have_the_names_and_values_of_the_api(service: Service, program: Owner, partner: Owner) -> None:
+    """Each member of each kind of entry is one that the API shows of that object, or takes of it, and says the same."""
+    coupon = (await service.send("POST", "/v1/coupons", program.key, MONEY)).data
+    made = await service.send(
+        "POST", "/v1/promotion-codes", program.key, {**CODE, "coupon_specific_partners": {"id": partner.id}}
+    )
+    assert made.status == 201, made.body
+    code = made.data
+    path = f"/v1/programs/{program.id}"
+    await service.send("PATCH", path, json={"commission_cap_percent": 12.5, "timezone": "Europe/Berlin"})
+    for door, body in (("coupons/money/promotion-codes/batch", BATCH), ("promotion-codes/bulk", BULK)):
+        done = await service.send("POST", f"/v1/{door}", program.key, body)
+        assert done.status in (201, 202), done.body
+    shown = {
+        "coupon": coupon,
+        "promotion_code": code,
+        "program": (await service.send("GET", path)).data,
+        "partner": (await service.send("GET", f"/v1/partners/{partner.id}", program.key)).data,
+        "quota": (await service.send("GET", f"/v1/partners/{partner.id}", program.key)).data["quota"],
+        "key": (await service.send("GET", f"/v1/partners/{partner.id}/keys", program.key)).data[0],
+        "job": (await service.send("GET", "/v1/jobs", program.key)).data[0]
+        | BATCH
+        | {"alphabet": "", "partner_id": ""},
+    }
+    found = await entries(service, program.key, "limit=250")
+    assert {entry["object_type"] for entry in found} == set(shown) == set(get_args(ObjectType))
+    for entry in found:
+        members = {name.partition(".")[0] for name in entry["changes"]}
+        assert members <= set(shown[entry["object_type"]]), (entry["action"], members)
+        kind = entry["object_type"]
+        assert await entries(service, program.key, f"object_type={kind}&limit=250") == [
+            each for each in found if each["object_type"] == kind
+        ]
+    by_action = {entry["action"]: entry["changes"] for entry in found}
+    for action, data, given in (("coupon.created", coupon, MONEY), ("promotion_code.created", code, CODE)):
+        same = by_action[action].keys() & given.keys()
+        assert {name: by_action[action][name]["to"] for name in same} == {name: data[name] for name in same}
+    assert by_action["promotion_code.created"]["coupon_specific_customers.id"] == {"to": "c1"}
+    assert by_action["program.updated"]["commission_cap_percent"] == {"from": 100, "to": 12.5}
+    batch, bulk = (
+        next(e["changes"] for e in found if e["action"] == "job.created" and e["changes"]["kind"]["to"] == kind)
+        for kind in ("batch", "bulk")
+    )
+    assert (batch["commission_percent"], batch["minimum_order_value"]) == ({"to": 2.5}, {"to": 10})
+    assert (bulk["action"], bulk["filter"]) == (
+        {"to": "deactivate"},
+        {"to": {"coupon_id": coupon["id"], "active": True}},
+    )
+
+
+async def test_money_is_told_with_its_currency(service: Service, program: Owner) -> None:
+    """Also where the kind of a discount changes, and where an entry of the release before cannot say it."""
+    await service.send("POST", "/v1/coupons", program.key, MONEY)
+
+    async def changed(**members: Any) -> dict[str, Any]:
+        answer = await service.send("PATCH", "/v1/coupons/money", program.key, members)
+        assert answer.status == 200, answer.body
+        changes: dict[str, Any] = (await entries(service, program.key, "limit=1"))[0]["changes"]
+        return changes
+
+    assert await changed(coupon_discount_amount=20) == {"coupon_discount_amount": {"from": 12.5, "to": 20}}
+    assert await changed(coupon_discount_currency="JPY", coupon_discount_amount=700, coupon_discount_amounts={}) == {
+        "coupon_discount_amount": {"from": 20, "to": 700},
+        "coupon_discount_currency": {"from": "EUR", "to": "JPY"},
+        "coupon_discount_amounts": {"from": {"JPY": 500}, "to": {}},
+    }
+    to_percent = await changed(coupon_discount_type="percent", coupon_discount_amount=15, commission_percent=None)
+    assert to_percent["coupon_discount_amount"] == {"from": 700, "to": 15}
+    assert to_percent["commission_percent"] == {"from": 7.5, "to": None}
+    assert api_changes("coupon", {"amount_minor": {"from": 1, "to": 2}}) == {"amount_minor": {"from": 1, "to": 2}}
+    assert api_changes("coupon", {"amount_minor": {"to": 250}, "currency": {"to": "EUR"}}) == {
+        "coupon_discount_amount": {"to": 2.5},
+        "coupon_discount_currency": {"to": "EUR"},
+    }
 
 
 async def test_coupons_and_codes_tell_of_their_changes(service: Service, program: Owner, partner: Owner) -> None:

@@ -94,6 +94,36 @@ class TestActions:
         [row] = await rows(database, "SELECT DISTINCT partner_id FROM codes.promotion_codes")
         assert str(row["partner_id"]) == partner.id
 
+    async def test_a_job_says_what_it_was_asked_for(
+        self, service: Service, program: Owner, partner: Owner, coupon: str
+    ) -> None:
+        """In the words of the request; a coupon or partner that was found is named by its id."""
+        batch = await make(service, program, 2)
+        wanted = {
+            "coupon_id": "spring",
+            "partner_email": "dev@acme.example",
+            "customer_id": "c",
+            "batch_id": batch,
+            "active": True,
+            "created_from": "2026-01-01T00:00:00Z",
+            "expires_before": "2026-12-31T00:00:00Z",
+        }
+        shown = await done(service, program, action="deactivate", filter=wanted)
+        assert (shown["action"], shown["dry_run"]) == ("deactivate", False)
+        found = {name: value for name, value in shown["filter"].items() if not name.endswith(("from", "before"))}
+        assert found == {
+            "coupon_id": coupon,
+            "partner_id": partner.id,
+            "customer_id": "c",
+            "batch_id": batch,
+            "active": True,
+        }
+        assert {name for name in shown["filter"] if name not in found} == {"created_from", "expires_before"}
+        named = await done(service, program, action="activate", ids=[str(uuid.uuid4())])
+        assert (named["action"], named["filter"], named["requested"]) == ("activate", None, 1)
+        made = await job(service, program, batch)
+        assert (made["action"], made["filter"], made["dry_run"]) == (None, None, False)
+
     async def test_archive_frees_the_strings(
         self, service: Service, program: Owner, coupon: str, database: Database
     ) -> None:

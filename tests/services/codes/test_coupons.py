@@ -421,6 +421,10 @@ async def test_a_redemption_freezes_the_terms_and_leaves_the_rest(
     for members in frozen:
         refused = await service.send("PATCH", path, program.key, members)
         assert (refused.status, refused.body["code"]) == (409, "terms_frozen"), members
+        # The currency of an amount changes with it, whether or not it is named.
+        assert members.keys() <= refused.body["errors"].keys(), members
+        assert {*refused.body["errors"]} - {*members} <= {"coupon_discount_currency", "minimum_order_currency"}
+        assert all(name in refused.body["detail"] for name in members)
     free: list[dict[str, Any]] = [
         {"name": "New"},
         {"metadata": {"a": 1}},

@@ -196,6 +196,7 @@ class TestSmallImport:
         assert (skipped.data["created"], skipped.data["skipped"], skipped.data["refused"]) == (1, 5, 0)
         counted = await upload(service, program, body, query="?on_conflict=update&dry_run=true")
         changed = await upload(service, program, body, query="?on_conflict=update")
+        assert (counted.data["dry_run"], changed.data["dry_run"], changed.data["action"]) == (True, False, None)
         for done in (counted, changed):
             tally = {name: done.data[name] for name in ("created", "updated", "skipped", "refused")}
             assert tally == {"created": 1, "updated": 1, "skipped": 1, "refused": 3}

@@ -1,6 +1,9 @@
 """Partners: unique by e-mail address and prefix within their program, approved and suspended."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from tests.services.codes.conftest import Owner, Service
 
@@ -91,6 +94,30 @@ async def test_a_member_that_cannot_be_is_named(service: Service, program: Owner
     for field, value in impossible:
         made = await service.send("POST", "/v1/partners", program.key, {"name": "One", field: value})
         assert (made.status, list(made.body["errors"])) == (422, [field])
+
+
+@pytest.mark.parametrize(
+    ("members", "name", "prefix"),
+    [
+        ({"first_name": "John", "last_name": "Doe", "email": "john@shop.example"}, "John Doe", "JOHNDOE"),
+        ({"first_name": "John"}, "John", "JOHN"),
+        ({"last_name": "Doe", "name": None}, "Doe", "DOE"),
+        ({"first_name": "John", "last_name": "Doe", "name": "Acme"}, "Acme", "ACME"),
+    ],
+)
+async def test_who_has_no_name_is_called_by_that_of_the_person(
+    service: Service, program: Owner, members: dict[str, Any], name: str, prefix: str
+) -> None:
+    """As the guide makes partners."""
+    made = await service.send("POST", "/v1/partners", program.key, members)
+    assert made.status == 201, made.body
+    assert (made.data["name"], made.data["prefix"]) == (name, prefix)
+
+
+async def test_a_partner_has_some_name(service: Service, program: Owner) -> None:
+    for members in ({}, {"email": "a@b.example"}, {"first_name": "x" * 200, "last_name": "y" * 55}):
+        refused = await service.send("POST", "/v1/partners", program.key, members)
+        assert (refused.status, list(refused.body["errors"])) == (422, ["name"])
 
 
 async def test_a_change_changes_what_it_names(service: Service, program: Owner, partner: Owner) -> None:

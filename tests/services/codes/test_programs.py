@@ -1,6 +1,8 @@
-"""Programs: made and changed by the operator alone, each with its partner coupon."""
+"""Programs: made by the operator, changed by it and in part by themselves, each with its partner coupon."""
 
 import uuid
+
+import pytest
 
 from tests.services.codes.conftest import Owner, Service
 
@@ -76,7 +78,10 @@ async def test_a_change_changes_what_it_names_and_nothing_else(service: Service,
     changes = {"support_email": "vip@cinematiccard.com", "timezone": "Europe/Berlin", "webhook_attributes": []}
     changed = await service.send("PATCH", path, json=changes)
     assert changed.status == 200
+    shifts = changed.data.pop("shifts")
     assert changed.data == before | changes | {"updated_at": changed.data["updated_at"]}
+    assert len(shifts) == 3
+    assert all("Europe/Berlin" in each for each in shifts)
     assert changed.data["updated_at"] > before["updated_at"]
     assert (await service.send("PATCH", path, json={"support_email": None})).data["support_email"] is None
 
@@ -107,9 +112,62 @@ async def test_a_cursor_that_is_not_ours_is_a_422(service: Service) -> None:
         assert (page.status, list(page.body["errors"])) == (422, ["cursor"]), cursor
 
 
-async def test_a_program_reads_itself_but_does_not_change_itself(service: Service, program: Owner) -> None:
+async def test_a_merchant_changes_what_is_its_own(service: Service, program: Owner) -> None:
+    path = f"/v1/programs/{program.id}"
+    own = {
+        "link_url": "https://acme.example/",
+        "timezone": "America/New_York",
+        "support_email": "help@acme.example",
+        "webhook_attributes": ["card_id"],
+    }
+    for name, value in own.items():
+        changed = await service.send("PATCH", path, program.key, {name: value})
+        assert (changed.status, changed.data[name]) == (200, value)
+        assert bool(changed.data["shifts"]) is (name == "timezone")
+    again = await service.send("PATCH", path, program.key, own)
+    assert (again.status, again.data["shifts"]) == (200, [])
+    log = await service.send("GET", "/v1/audit-log?action=program.updated", program.key)
+    assert {entry["actor"] for entry in log.data} == {f"key {program.key_id}"}
+    unknown = await service.send("PATCH", path, program.key, {"timezone": "Mars/Olympus"})
+    assert (unknown.status, list(unknown.body["errors"])) == (422, ["timezone"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "Mine"),
+        ("currency", "EUR"),
+        ("code_length", 12),
+        ("code_alphabet", "23456789ABCDEFGHJKMNPQRSTUVWXYZ"),
+        ("code_lifetime_seconds", 3600),
+        ("max_codes_per_order", 2),
+        ("commission_cap_percent", 50),
+        ("allow_self_referral", False),
+    ],
+)
+async def test_what_is_the_operator_s_is_refused_by_name(
+    service: Service, program: Owner, name: str, value: object
+) -> None:
+    """With the merchant's own members beside it, of which none is changed then."""
+    path = f"/v1/programs/{program.id}"
+    before = (await service.send("GET", path)).data
+    refused = await service.send("PATCH", path, program.key, {name: value, "support_email": "help@acme.example"})
+    assert (refused.status, refused.body["code"], list(refused.body["errors"])) == (403, "operator_only", [name])
+    assert (await service.send("GET", path)).data == before
+    assert (await service.send("PATCH", path, json={name: value})).status == 200
+
+
+async def test_who_may_change_a_program(service: Service, program: Owner, partner: Owner) -> None:
+    other = await service.program(name="Other")
+    path, own = f"/v1/programs/{program.id}", {"support_email": "help@acme.example"}
+    assert (await service.send("PATCH", path, other.key, own)).status == 404
+    assert (await service.send("PATCH", path, other.key, {"currency": "EUR"})).status == 404
+    assert (await service.send("PATCH", path, partner.key, own)).body["code"] == "scope_missing"
+    assert (await service.send("PATCH", path, "nonsense", own)).status == 401
+
+
+async def test_a_program_reads_itself_and_makes_none(service: Service, program: Owner) -> None:
     path = f"/v1/programs/{program.id}"
     assert (await service.send("GET", path, program.key)).data["name"] == "CinematicCard"
-    assert (await service.send("PATCH", path, program.key, {"name": "Mine"})).status == 401
     assert (await service.send("GET", "/v1/programs", program.key)).status == 401
     assert (await service.send("POST", "/v1/programs", program.key, {"name": "Mine"})).status == 401

@@ -301,6 +301,9 @@ async def test_a_redemption_freezes_the_terms_and_leaves_the_rest(
     for members in frozen:
         refused = await service.send("PATCH", f"{CODES}/A", program.key, members)
         assert (refused.status, refused.body["code"]) == (409, "terms_frozen"), members
+        named = {field.partition(".")[0] for field in refused.body["errors"]}
+        assert named <= {*members, "minimum_order_currency"}, members
+        assert named & members.keys(), members
     free: list[dict[str, Any]] = [
         {"active": False},
         {"metadata": {"a": 1}},

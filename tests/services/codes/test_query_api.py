@@ -236,6 +236,7 @@ async def test_a_code_is_changed_frozen_and_archived(service: Service, database:
     for members in ({"code": "C"}, {"maxRedemptions": 4}, {"firstTimeOrder": True}, {"minimumAmount": 1}):
         refused = await service.send("PUT", CODES, program.key, {**body, **members})
         assert (refused.status, refused.body["error_code"]) == (409, "terms_frozen"), members
+        assert set(refused.body["errors"]) - {"minimumAmountCurrency"} == set(members)
     assert (await service.send("PUT", CODES, program.key, {**body, "maxRedemptions": None})).status == 200
     for name in ("couponId", "affiliateId", "externalId"):
         refused = await service.send("PUT", CODES, program.key, {**body, name: "x"})
