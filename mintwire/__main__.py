@@ -26,6 +26,7 @@ from mintwire.cli import (
     partners,
     programs,
     quotas,
+    shop_imports,
     stack,
     webhooks,
 )
@@ -45,6 +46,7 @@ for group in (
 ):
     app.command(group.app)
 app.command(doctor)
+app.command(shop_imports.import_, name="import")
 for each in checkout_calls.COMMANDS:
     checkouts.app.command(each)
 

@@ -115,20 +115,22 @@ def dialect_of(head: bytes) -> Dialect:
 
 
 def split_records(
-    data: bytes, kind: FileFormat, *, is_end: bool, is_skipping: bool, most: int, newline: bytes = b"\n"
+    data: bytes, kind: FileFormat, *, is_end: bool, is_skipping: bool, most: int, dialect: Dialect = COMMAS
 ) -> Split:
     """Cut records off, up to `most`; what may go on beyond the bytes is left unless they are the end of the file.
 
-    A quote that is never closed costs the line that it stands in, not the rest of the file.
+    A quote that is never closed costs the line that it stands in, not the rest of the file, nor what comes before the
+    next quote.
     """
     records: list[Record] = []
+    newline = dialect.newline.encode()
     place = 0
     if is_skipping:
         found = data.find(newline)
         place = len(data) if found < 0 else found + 1
         is_skipping = found < 0 and not is_end
     while place < len(data) and len(records) < most:
-        end = _record_end(data, place, kind, newline, is_end=is_end)
+        end = _record_end(data, place, kind, dialect, is_end=is_end)
         if end is None:
             if len(data) - place <= MAX_LINE_BYTES:
                 break
@@ -142,8 +144,9 @@ def split_records(
     return Split(records, place, is_skipping)
 
 
-def _record_end(data: bytes, start: int, kind: FileFormat, newline: bytes, *, is_end: bool) -> int | None:
+def _record_end(data: bytes, start: int, kind: FileFormat, dialect: Dialect, *, is_end: bool) -> int | None:
     """Return where the record that begins at `start` ends; None if its end is not among the bytes."""
+    newline = dialect.newline.encode()
     first = end = _line_end(data, start, newline, is_end=is_end)
     if kind == "ndjson" or first is None:
         return first
@@ -152,12 +155,21 @@ def _record_end(data: bytes, start: int, kind: FileFormat, newline: bytes, *, is
         # Only what has been added is looked at: a record of many short lines is else counted anew for each.
         quotes += data.count(b'"', counted, end)
         if quotes % 2 == 0:
-            return end
+            return end if end == first or _is_csv(data[start:end], dialect) else first
         if end - start > MAX_LINE_BYTES or (end == len(data) and is_end):
             return first
         counted, end = end, _line_end(data, end, newline, is_end=is_end)
     # With more than a line's length in hand and the quote still open, it is not going to be closed.
     return first if len(data) - start > MAX_LINE_BYTES else None
+
+
+def _is_csv(raw: bytes, dialect: Dialect) -> bool:
+    """Whether several lines are one record: what opens a cell on another line is no end of a quote on the first."""
+    try:
+        _cells(raw.decode("utf-8", "replace"), dialect.delimiter)
+    except LineRefused:
+        return False
+    return True
 
 
 def _line_end(data: bytes, start: int, newline: bytes, *, is_end: bool) -> int | None:

@@ -78,7 +78,7 @@ class ImportChunk:
             is_end=is_end,
             is_skipping=job.position.get("is_skipping", False),
             most=LINES_PER_CHUNK,
-            newline=dialect.newline.encode(),
+            dialect=dialect,
         )
         records, header = split.records, job.position.get("header")
         if job.spec["format"] == "csv" and header is None and records:

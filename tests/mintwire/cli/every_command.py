@@ -239,6 +239,13 @@ async def _file_of_codes(world: World) -> tuple[str, ...]:
     return ()
 
 
+async def _file_of_a_shop(world: World) -> tuple[str, ...]:
+    row = f"SHOP-{next(_NUMBERS)},-15.0,percentage,3,10"
+    text = f"Name,Value,Value Type,Times Used In Total,Usage Limit Per Code\n{row}\n"
+    (world.folder / "discounts_export.csv").write_text(text)
+    return ()
+
+
 _endpoint = ids(World.endpoint)
 _partner = ids(World.partner)
 _spring = first(lambda world: world.coupon("spring"))
@@ -254,6 +261,7 @@ NEEDS: dict[str, Prepare] = {
     "code create": first(lambda world: world.coupon("spring"), lambda world: world.no_code("SPRING-VIP")),
     **dict.fromkeys(("code update", "code archive"), _vip),
     "code import": _file_of_codes,
+    "import": _file_of_a_shop,
     **dict.fromkeys(("code export", "code bulk", "batch create"), _spring_2026),
     **dict.fromkeys(("batch status", "batch download", "job errors"), ids(World.job)),
     "batch cancel": ids(lambda world: world.job(5_000_000)),

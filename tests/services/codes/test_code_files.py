@@ -98,6 +98,10 @@ class TestCutting:
     def test_a_quote_that_is_never_closed_costs_one_line(self) -> None:
         assert cut(b'A,"b\nB,c\nC,d\n') == [b'A,"b\n', b"B,c\n", b"C,d\n"]
 
+    def test_a_quote_that_the_next_quoted_cell_would_close_costs_one_line(self) -> None:
+        """Whatever stands between must not be lost with it."""
+        assert cut(b'"A,1\nB,2\n"C",3\nD,"4\n5"\n') == [b'"A,1\n', b"B,2\n", b'"C",3\n', b'D,"4\n5"\n']
+
     def test_a_quote_open_for_too_long_costs_one_line(self) -> None:
         data = b'A,"b\n' + b"B,c\n" * 10_000
         split = split_records(data, "csv", is_end=False, is_skipping=False, most=3)
@@ -300,7 +304,9 @@ class TestDialects:
         assert dialect_of(head) == dialect
 
     def test_records_of_a_file_with_returns_alone(self) -> None:
-        split = split_records(b'A;"x\ny"\r\rB;2', "csv", is_end=True, is_skipping=False, most=9, newline=b"\r")
+        split = split_records(
+            b'A;"x\ny"\r\rB;2', "csv", is_end=True, is_skipping=False, most=9, dialect=Dialect("\r", ";")
+        )
         assert [record.raw for record in split.records] == [b'A;"x\ny"\r', b"\r", b"B;2"]
 
     @pytest.mark.parametrize(

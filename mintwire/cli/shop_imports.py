@@ -1,0 +1,206 @@
+"""`mintwire import`: coupons and codes from the file that another shop exports, with the uses that they had there.
+
+Made of what the API offers: coupons under names that their terms give, then their codes by imports that leave alone
+what is there. So a second run makes nothing twice, and one after a kill makes the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from mintwire.cli import jobs
+from mintwire.cli.client import CallFailed, address, ask, fetch_page, refusal
+from mintwire.cli.config import Target, read_target
+from mintwire.cli.many_codes import Flag
+from mintwire.cli.output import AsJSON, command, show, show_many, tell
+from mintwire.cli.transfers import download, upload
+from mintwire.shops import shopify, stripe, woocommerce
+from mintwire.shops.plan import Plan, PlannedCoupon, Remark, ShopCode, make_plan
+from mintwire.shops.rows import NotAnExport, read_rows
+
+_SHOPS: dict[str, ModuleType] = {"shopify": shopify, "woocommerce": woocommerce, "stripe": stripe}
+_COLUMNS = (
+    *("code", "active", "starts_at", "expires_at", "redemption_limit", "customer_id", "first_time_order"),
+    *("minimum_order_value", "minimum_order_currency", "opening_uses"),
+)
+_TRIES, _PAUSE_SECONDS = 5, 0.5
+_KEPT = frozenset({"code_kept", "unchanged"})
+
+
+@dataclass
+class _Report:
+    """What became of a file; `lines` are those of which there is something to say."""
+
+    dry_run: bool
+    coupons_created: int = 0
+    created: int = 0
+    kept: int = 0
+    refused: int = 0
+    lines: list[Remark] = field(default_factory=list)
+
+    def refuse(self, line: int, code: str, reason: str) -> None:
+        self.refused += 1
+        self.lines.append(Remark(line, code, reason, is_refused=True))
+
+
+@command
+async def import_(
+    file: Path,
+    *,
+    shop: Annotated[Literal["shopify", "woocommerce", "stripe"], Parameter(name="--from")],
+    dry_run: Flag = False,
+    as_json: AsJSON = False,
+) -> int:
+    """Import coupons and codes from another shop's export; what cannot be carried over is reported line by line.
+
+    Codes begin with the uses that they had there. Run it again as often as you like: nothing is made twice.
+
+    Example: mintwire import discounts_export.csv --from shopify --dry-run
+
+    Parameters
+    ----------
+    file
+        The CSV file as the shop exports it.
+    shop
+        The shop that it comes from.
+    dry_run
+        Only read, check and report.
+    """
+    plan = _plan(file, shop)
+    target = read_target()
+    report = _Report(dry_run)
+    for remark in plan.remarks:
+        report.lines.append(remark)
+        report.refused += remark.is_refused
+    failed = False
+    for coupon in plan.coupons.values():
+        failed |= not await _carry_over(target, coupon, report)
+    report.lines.sort(key=lambda remark: remark.line)
+    _show(report, as_json)
+    return 1 if failed else 0
+
+
+def _plan(file: Path, shop: str) -> Plan:
+    module = _SHOPS[shop]
+    try:
+        # What is not UTF-8 is found row by row.
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+            return make_plan(shop, read_rows(lines, module.REQUIRED), module.read_row)
+    except OSError as error:
+        raise CallFailed(f"{file} cannot be read: {error.strerror}") from error
+    except (NotAnExport, csv.Error) as error:
+        raise CallFailed(f"{file} is not an export of {shop}: {error}") from error
+
+
+async def _carry_over(target: Target, coupon: PlannedCoupon, report: _Report) -> bool:
+    """Make a coupon and its codes as far as they are not there; False if the job failed."""
+    name = await _coupon(target, coupon, report)
+    if name is None:
+        return True
+    url = address(target.codes_url, "v1", "coupons", name, "promotion-codes", "import")
+    query = {"on_conflict": "skip", "dry_run": str(report.dry_run).lower()}
+    with tempfile.TemporaryDirectory(prefix="mintwire-") as folder:
+        path = Path(folder) / "codes.csv"
+        _write(path, list(coupon.codes.values()))
+        job = await jobs.waited(target, await _uploaded(url, path, target.program_key, query))
+        report.created += job["created"]
+        await _report_lines(target, job["id"], list(coupon.codes), Path(folder) / "lines.ndjson", report)
+    if job["state"] == "failed":
+        tell(f"coupon {coupon.uuid_code}: the job {job['id']} failed ({job['failure']})")
+    return bool(job["state"] == "done")
+
+
+async def _uploaded(url: str, path: Path, key: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """Upload a file; where somebody makes the same codes at this moment the service asks to try again."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return await upload(url, path, key, "text/csv", query)
+        except CallFailed as failed:
+            if failed.status != HTTPStatus.SERVICE_UNAVAILABLE or not tries_left:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+    raise AssertionError
+
+
+async def _coupon(target: Target, coupon: PlannedCoupon, report: _Report) -> str | None:
+    """Return the coupon to import codes of; None where there is none, with its codes refused if it cannot be made.
+
+    A dry run checks the codes beside another coupon where theirs is not there yet.
+    """
+    at = address(target.codes_url, "v1", "coupons")
+    found = await ask("GET", address(at, coupon.uuid_code), key=target.program_key)
+    if found.status == 200:
+        return coupon.uuid_code
+    if found.status != 404:
+        raise CallFailed(refusal(found), found.status)
+    if report.dry_run:
+        report.coupons_created += 1
+        others = (await fetch_page(at, key=target.program_key, query={"limit": 1})).rows
+        report.created += 0 if others else len(coupon.codes)
+        return str(others[0]["uuid_code"]) if others else None
+    made = await ask("POST", at, key=target.program_key, body=coupon.body)
+    if made.status == 201:
+        report.coupons_created += 1
+    elif made.status != 422:
+        raise CallFailed(refusal(made), made.status)
+    elif "uuid_code" not in made.value["errors"]:
+        reason = "; ".join(f"{name} {' '.join(texts)}" for name, texts in made.value["errors"].items())
+        for line, code in coupon.codes.items():
+            report.refuse(line, code.code, f"its coupon cannot be made: {reason}")
+        return None
+    return coupon.uuid_code
+
+
+def _write(path: Path, codes: Sequence[ShopCode]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for code in codes:
+            cells = {**code.members, "code": code.code, "opening_uses": str(code.uses)}
+            # One line each, so that the service's line numbers lead back to the file's.
+            writer.writerow([" ".join(cells.get(column, "").split()) for column in _COLUMNS])
+
+
+async def _report_lines(target: Target, job_id: str, lines: Sequence[int], path: Path, report: _Report) -> None:
+    """Add what the service says of lines, under their numbers in the shop's file."""
+    url = address(target.codes_url, "v1", "jobs", job_id, "errors")
+    await download(url, path, target.program_key, {"format": "ndjson"})
+    for said in _said(path):
+        line = lines[int(said["line"]) - 2]
+        is_kept = said["reason"] in _KEPT
+        report.kept += is_kept
+        report.refused += not is_kept
+        report.lines.append(Remark(line, said["code"] or "", said["detail"], is_refused=not is_kept))
+
+
+def _said(path: Path) -> list[Mapping[str, Any]]:
+    # The last line is the file's own trailer.
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()[:-1]]
+
+
+def _show(report: _Report, as_json: bool) -> None:
+    if as_json:
+        show(asdict(report), as_json)
+        return
+    rows = [
+        {"line": each.line, "code": each.code, "was": "refused" if each.is_refused else "-", "reason": each.reason}
+        for each in report.lines
+    ]
+    if rows:
+        show_many(rows, ("line", "code", "was", "reason"), as_json)
+    made = "would be made" if report.dry_run else "made"
+    tell(
+        f"{made}: {report.coupons_created:,} coupons, {report.created:,} codes; "
+        f"{report.kept:,} were there, {report.refused:,} refused"
+    )

@@ -1,0 +1,93 @@
+"""What becomes of a shop's file: one coupon per set of terms, its codes, and what cannot be carried over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mintwire.shops.rows import NotCarried, Row
+from shared.canonical import canonical_code, checked_code
+
+
+@dataclass(frozen=True)
+class ShopCode:
+    """A row as a code of ours: the terms of its coupon, and its own members, both in the words of our API.
+
+    `coupon_uses` are those of the shop's own coupon, where it counts them apart from its codes'.
+    """
+
+    code: str
+    terms: Mapping[str, Any]
+    members: Mapping[str, str]
+    uses: int = 0
+    coupon_uses: int | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is to be said of a line; `is_refused` if no code was made of it."""
+
+    line: int
+    code: str
+    reason: str
+    is_refused: bool
+
+
+@dataclass
+class PlannedCoupon:
+    """A coupon to be made, and its codes by their lines."""
+
+    uuid_code: str
+    terms: Mapping[str, Any]
+    codes: dict[int, ShopCode] = field(default_factory=dict)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What creates the coupon."""
+        counted = [code.coupon_uses for code in self.codes.values() if code.coupon_uses is not None]
+        uses = max(counted) if counted else sum(code.uses for code in self.codes.values())
+        return {"uuid_code": self.uuid_code, **self.terms, "opening_uses": uses}
+
+
+@dataclass
+class Plan:
+    """All that a file asks for."""
+
+    coupons: dict[str, PlannedCoupon] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+
+
+def make_plan(shop: str, rows: Iterable[Row], read: Callable[[Row], ShopCode]) -> Plan:
+    """Sort a file's rows into coupons; the same terms get the same `uuid_code` in every file."""
+    plan = Plan()
+    lines: dict[str, int] = {}
+    for row in rows:
+        try:
+            row.check()
+            code = read(row)
+            _add(plan, shop, row.line, code, lines)
+        except NotCarried as refused:
+            plan.remarks.append(Remark(row.line, _name(row), str(refused), is_refused=True))
+        else:
+            plan.remarks += [Remark(row.line, code.code, remark, is_refused=False) for remark in code.remarks]
+    return plan
+
+
+def _add(plan: Plan, shop: str, line: int, code: ShopCode, lines: dict[str, int]) -> None:
+    try:
+        checked_code(code.code)
+    except ValueError as error:
+        raise NotCarried(f"the code {error}") from None
+    if (earlier := lines.setdefault(canonical_code(code.code), line)) != line:
+        raise NotCarried(f"line {earlier} has the same code")
+    digest = hashlib.sha256(json.dumps(code.terms, sort_keys=True).encode()).hexdigest()
+    uuid_code = f"{shop}-{digest[:16]}"
+    plan.coupons.setdefault(uuid_code, PlannedCoupon(uuid_code, code.terms)).codes[line] = code
+
+
+def _name(row: Row) -> str:
+    return row.text("code", "couponcode", "posttitle", "name", "id")[:100]

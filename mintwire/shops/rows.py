@@ -1,0 +1,109 @@
+"""The rows of a shop's file: cells by their column's name, in whatever case and with whatever between its words."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from itertools import chain
+
+_NOT_IN_NAMES = re.compile(r"\(utc\)|[^a-z0-9]")
+_LIMIT = Decimal(10) ** 12
+_TRUE, _FALSE = frozenset({"1", "yes", "true", "y", "on"}), frozenset({"", "0", "no", "false", "n", "off"})
+
+
+class NotCarried(Exception):
+    """A row cannot become a code here; the message says why."""
+
+
+class NotAnExport(Exception):
+    """A file is not what the shop exports; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its line in the file, its cells by the folded names of their columns, and the names as written."""
+
+    line: int
+    cells: Mapping[str, str]
+    names: Mapping[str, str]
+
+    def check(self) -> None:
+        """Raise NotCarried for a row that could not be read."""
+        if problem := self.cells.get(""):
+            raise NotCarried(problem)
+
+    def text(self, *columns: str) -> str:
+        """Return the first cell of these columns that is not empty."""
+        return next((cell for column in columns if (cell := self.cells.get(column, "").strip())), "")
+
+    def flag(self, *columns: str) -> bool:
+        """Return whether a cell says yes; empty is no."""
+        text = self.text(*columns).lower()
+        if text not in _TRUE | _FALSE:
+            raise NotCarried(f"{self.names.get(columns[0], columns[0])} must be yes or no, not {text[:30]!r}")
+        return text in _TRUE
+
+    def number(self, *columns: str) -> Decimal | None:
+        """Return a number; None where the cell is empty."""
+        text = self.text(*columns)
+        try:
+            number = Decimal(text) if text else None
+        except InvalidOperation:
+            number = Decimal("NaN")
+        if number is not None and not (number.is_finite() and abs(number) < _LIMIT):
+            raise NotCarried(f"{self._named(columns)} must be a number, not {text[:30]!r}")
+        return number
+
+    def count(self, *columns: str) -> int | None:
+        """Return a whole number; None where the cell is empty or 0, which shops write for no limit."""
+        number = self.number(*columns)
+        if number is not None and (number < 0 or number != number.to_integral_value()):
+            raise NotCarried(f"{self._named(columns)} must be a whole number")
+        return int(number) if number else None
+
+    def list(self, *columns: str) -> list[str]:
+        """Return what is set apart by commas or bars."""
+        return [each.strip() for each in re.split(r"[,|]", self.text(*columns)) if each.strip()]
+
+    def _named(self, columns: tuple[str, ...]) -> str:
+        return next((self.names[column] for column in columns if column in self.names), columns[0])
+
+
+def folded(name: str) -> str:
+    """Return a column's name without case, blanks, marks and the `meta:` of WordPress."""
+    return _NOT_IN_NAMES.sub("", name.strip().lower().removeprefix("meta:"))
+
+
+def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Row]:
+    """Read the rows of a file from its lines, ends included; empty rows are passed over.
+
+    Raises NotAnExport where there is no header or a required column is missing. A row that is not UTF-8 or has too many
+    cells has none but `""`, which says why.
+    """
+    lines = iter(lines)
+    first = next(lines, "").removeprefix("\ufeff")
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter)
+    written = [name.strip() for name in next(reader, [])]
+    if not any(written):
+        raise NotAnExport("the file has no header")
+    names = {folded(name): name for name in reversed(written) if folded(name)}
+    if missing := [column for column in required if column not in names]:
+        raise NotAnExport(f"there is no column {', '.join(missing)}; the file has {', '.join(filter(None, written))}")
+    line = reader.line_num + 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            yield _row(line, cells, written, names)
+        line = reader.line_num + 1
+
+
+def _row(line: int, cells: list[str], written: list[str], names: Mapping[str, str]) -> Row:
+    if any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
+        return Row(line, {"": "the row is not UTF-8"}, names)
+    if any(cell.strip() for cell in cells[len(written) :]):
+        return Row(line, {"": f"the row has {len(cells)} cells, the header {len(written)}"}, names)
+    found = zip(written, cells, strict=False)
+    return Row(line, {folded(name): cell for name, cell in reversed(list(found)) if folded(name)}, names)

@@ -1,0 +1,75 @@
+"""WooCommerce's coupons, as its export plugins and its REST API name the columns; codes there are known in any case."""
+
+from __future__ import annotations
+
+import re
+
+from mintwire.shops.plan import ShopCode
+from mintwire.shops.rows import NotCarried, Row
+
+REQUIRED = ("discounttype",)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_PERCENT = frozenset({"percent", "percent_product", "percentage discount"})
+_STATIC = frozenset({"fixed_cart", "fixed cart discount"})
+_PER_CUSTOMER_REMARK = "limit per customer: who has used it before is not carried over, so each customer begins anew"
+# What narrows a coupon there and cannot be said here.
+_NARROWER = (
+    (("maximumamount",), "it is for orders up to an amount"),
+    (("limitusagetoxitems",), "it is for a number of items of an order"),
+    (("productcategories",), "it is for categories of products"),
+    (("excludeproductcategories", "excludedproductcategories"), "it leaves out categories of products"),
+    (("customeremail", "emailrestrictions", "allowedemails"), "it is for some e-mail addresses"),
+)
+
+
+def read_row(row: Row) -> ShopCode:
+    """Return the code of a row; raises NotCarried."""
+    status = row.text("poststatus", "status").lower() or "publish"
+    if status == "trash":
+        raise NotCarried("it is in the bin")
+    _check_terms(row)
+    remarks = []
+    terms: dict[str, object] = {"coupon_duration_type": "once", **_discount(row)}
+    if minimum := row.number("minimumamount"):
+        terms["minimum_order_value"] = float(minimum)
+    if products := row.list("productids"):
+        terms["product_ids"] = products
+    if excluded := row.list("excludeproductids", "excludedproductids"):
+        terms["excluded_product_ids"] = excluded
+    if (limit := row.count("usagelimitperuser")) is not None:
+        terms["redemptions_per_customer"] = limit
+        remarks.append(_PER_CUSTOMER_REMARK)
+    terms["combination"] = "none" if row.flag("individualuse") else "other_coupons"
+    if row.flag("freeshipping"):
+        remarks.append("free shipping is not carried over; the discount is")
+    members = {
+        "active": "true" if status in ("publish", "future") else "false",
+        "expires_at": _expiry(row.text("dateexpires", "expirydate", "couponexpirydate")),
+        "redemption_limit": str(row.count("usagelimit") or ""),
+    }
+    uses = row.count("usagecount") or 0
+    return ShopCode(row.text("code", "couponcode", "posttitle", "name"), terms, members, uses, remarks=tuple(remarks))
+
+
+def _check_terms(row: Row) -> None:
+    for columns, reason in _NARROWER:
+        if row.text(*columns) not in ("", "0", "0.00", "a:0:{}", "[]"):
+            raise NotCarried(reason)
+    if row.flag("excludesaleitems"):
+        raise NotCarried("it leaves out items on sale")
+
+
+def _discount(row: Row) -> dict[str, object]:
+    kind, amount = row.text("discounttype").lower(), row.number("couponamount", "amount")
+    if not amount:
+        raise NotCarried("it takes nothing off" + (" but the shipping" if row.flag("freeshipping") else ""))
+    if kind in _PERCENT:
+        return {"coupon_discount_type": "percent", "coupon_discount_amount": float(amount)}
+    if kind in _STATIC:
+        return {"coupon_discount_type": "static", "coupon_discount_amount": float(amount)}
+    raise NotCarried(f"the discount type {kind[:30]!r} takes an amount off in another way")
+
+
+def _expiry(text: str) -> str:
+    # There a coupon ends as its last day begins; here a bare date means that day's end.
+    return f"{text} 00:00:00" if _DATE.fullmatch(text) else text
