@@ -200,7 +200,7 @@ async def test_an_interrupted_run_says_from_when_to_go_on(mintwire: Mintwire, se
         (("--to", "redemption.checkout"), "--to takes codes.redemptions or webhooks.events"),
         (("--to", "nowhere"), "--to takes codes.redemptions or webhooks.events"),
         (("--rate", "0"), "--rate must be at least 1"),
-        (("--program", "no-id"), "program_id: must be the id of a program"),
+        (("--program", "no-id"), "program_id: The program_id parameter must be the id of a program"),
         (("--until", "yesterday"), "until: The until parameter must be a date and time"),
     ],
 )
