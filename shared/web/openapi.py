@@ -35,6 +35,7 @@ _PARAMETER: Final = re.compile(r"\{(\w++)[^{}]*+\}")
 _BETWEEN_WORDS: Final = re.compile(r"[^a-zA-Z0-9]+")
 _KEYWORDS: Final = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 _NOT_IN_JSON_SCHEMA: Final = ("decimal_places", "max_digits", "strict", "allow_inf_nan")
+_ADDED: Final = frozenset({409, 413, 422})
 _REQUIREMENTS: Final[Mapping[Security, list[dict[str, list[str]]]]] = {
     "partner_key": [{"partnerKey": []}],
     "bearer": [{"bearer": []}],
@@ -226,7 +227,11 @@ def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any] | None:
 
 
 def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
-    answers: dict[int, type[BaseModel] | str] = {**_usual_refusals(route), **route.responses}
+    usual = _usual_refusals(route)
+    answers: dict[int, type[BaseModel] | str] = {**usual, **route.responses}
+    for status in _ADDED.intersection(usual, route.responses):
+        # What the route says comes on top of what every route of its kind refuses.
+        answers[status] = f"{route.responses[status]}. {usual[status]}"
     return {str(status): _response(route, status, answers[status], schemas) for status in sorted(answers)}
 
 
@@ -271,14 +276,18 @@ def _usual_refusals(route: Route) -> dict[int, str]:
     if body_model(route) is not None or route.raw_body:
         found |= {
             400: "The body is not acceptable JSON",
-            413: "The body is too large",
+            413: "The body is too large (`too_large`)",
             415: "The body's media type or encoding is not accepted",
         }
     if route.tag != INFRASTRUCTURE:
         # Of a route that takes no parameters too, for it refuses them.
-        found[422] = "A field cannot be accepted"
+        found[422] = "A field cannot be accepted (`invalid_fields`)"
     if route.idempotent:
-        found |= {400: "The request is malformed", 409: "A twin of this request is still under way"}
+        found |= {
+            400: "The request is malformed",
+            409: "A twin of this request is still under way (`idempotency_in_progress`)",
+            422: f"{found[422]}, or its Idempotency-Key came with another request (`idempotency_key_reused`)",
+        }
     if route.is_conditional:
         found[412] = "It has changed since the version that If-Match names"
     if route.rate_limited:

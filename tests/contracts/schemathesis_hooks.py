@@ -5,6 +5,10 @@ from typing import Any
 import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 
+# Whose key it was, that what was named is gone, that it has changed, or that there were too many requests.
+_PASSING = frozenset({401, 403, 404, 412, 429})
+# Each of them is held against the document by its code.
+_TOLD = frozenset({409, 413, 422})
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 
 
@@ -24,3 +28,40 @@ def refused_fields_are_named(_context: CheckContext, response: Response, _case: 
         errors = response.json().get("errors")
         assert errors, "A 422 must name the fields that it refuses."
         assert all(texts and all(texts) for texts in errors.values()), "A refused field needs a text."
+
+
+@schemathesis.check
+def refusals_are_documented(_context: CheckContext, response: Response, case: Case[Any]) -> None:
+    """Fail for a 409, 413 or 422 whose stable code the document does not name for that status of the operation."""
+    if response.status_code in (409, 413, 422):
+        refusal = response.json()
+        code = refusal.get("error_code") or refusal["code"]
+        documented = case.operation.definition.raw["responses"].get(str(response.status_code), {})
+        assert f"`{code}`" in documented.get("description", ""), f"{response.status_code} {code} is not documented."
+
+
+@schemathesis.check
+def valid_requests_are_accepted(_context: CheckContext, response: Response, case: Case[Any]) -> None:
+    """Fail for a request that the document allows and that is refused for a reason that it does not tell of.
+
+    What no JSON Schema has words for (a cursor that no list gave out, a time zone that does not exist, bytes of a body)
+    may be refused, as the document says with its code, and a 422 by a field that the operation has.
+    """
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    status = response.status_code
+    assert status < 300 or status in _PASSING or status in _TOLD, f"A valid request was refused with {status}."
+    if status == 422:
+        refused = {name.partition(".")[0] for name in response.json()["errors"]}
+        unknown = refused - _fields(case.operation.definition.raw, case.operation.schema.raw_schema)
+        assert not unknown, f"A 422 is about {unknown}, which the operation does not have."
+
+
+def _fields(operation: Any, document: Any) -> set[str]:
+    fields = {parameter["name"] for parameter in operation.get("parameters", ())} | {"body"}
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        schema = media["schema"]
+        if (reference := schema.get("$ref")) is not None:
+            schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+        fields |= schema.get("properties", {}).keys()
+    return fields

@@ -175,7 +175,9 @@ ROUTES: Final = (
             201: Data[BatchData],
             202: Data[BatchData],
             404: "No such coupon",
-            409: "The coupon is archived",
+            409: "The coupon is archived (`coupon_archived`)",
+            422: "The pattern has no room for so many codes (`code_space_too_small`), or they could be found by trying "
+            "(`guessable`)",
             429: "The program has as many jobs under way as may be",
         },
         examples={"request": {"count": 100_000, "pattern": "SPRING-####-####-####", "redemption_limit": 1}},

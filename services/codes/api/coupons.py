@@ -155,7 +155,13 @@ _ARCHIVING: Final = (
     "Its codes are archived with it, 10,000 at most at once; redemptions keep what they were. "
     "The coupon of the codes that partners generate stays."
 )
-_CONFLICT: Final = "Its terms are frozen by a redemption"
+_CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
+_HAS_TO_STAY: Final = "It has to stay (`partner_coupon_needed`), or has too many codes (`too_many_codes`)"
+_NO_FREE_CODE: Final = "No code of the program's form is free (`no_free_code`)"
+_TAKEN: Final = (
+    "What it shall be called is taken (`uuid_code_taken`, `external_id_taken`, `code_taken`), or the provider is not "
+    "connected (`provider_not_connected`)"
+)
 
 ROUTES: Final = (
     Route(
@@ -170,7 +176,7 @@ ROUTES: Final = (
         family="management",
         body=CouponCreation,
         idempotent=True,
-        responses={201: CouponAnswer, 409: "No code of the program's form is free"},
+        responses={201: CouponAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
         examples={"request": _REQUEST},
     ),
     Route(
@@ -197,7 +203,7 @@ ROUTES: Final = (
         body=NamedCouponChange,
         description=REDEEMING,
         is_traced=True,
-        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT, 502: MISDIRECTED},
+        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
         examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
     ),
     Route(
@@ -211,7 +217,7 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         body=NamedCoupon,
-        responses={200: OutcomeAnswer, 404: "No such coupon", 409: "It has to stay, or has too many codes"},
+        responses={200: OutcomeAnswer, 404: "No such coupon", 409: _HAS_TO_STAY},
         examples={"request": {"uuid_code": "coupon_123"}},
     ),
     Route(
@@ -237,7 +243,7 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         body=CouponChange,
-        responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT},
+        responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN},
         examples={"request": {"active": False}},
     ),
     Route(
@@ -251,6 +257,6 @@ ROUTES: Final = (
         security="bearer",
         scope="manage",
         family="management",
-        responses={200: CouponAnswer, 404: "No such coupon", 409: "It has to stay, or has too many codes"},
+        responses={200: CouponAnswer, 404: "No such coupon", 409: _HAS_TO_STAY},
     ),
 )

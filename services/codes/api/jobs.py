@@ -200,6 +200,6 @@ ROUTES: Final = (
         body=NoBody,
         body_required=False,
         idempotent=True,
-        responses={200: Data[JobData], 404: "No such job", 409: "The job is over"},
+        responses={200: Data[JobData], 404: "No such job", 409: "The job is over (`job_finished`)"},
     ),
 )

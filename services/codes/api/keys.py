@@ -180,7 +180,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 201: Data[ShownKeyData],
                 403: _LACKS,
                 404: f"No such {owner}",
-                409: "Two keys of this purpose are alive",
+                409: "Two keys of this purpose are alive (`too_many_live_keys`)",
             },
         ),
         Route(
@@ -207,7 +207,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             operator_allowed=True,
             family="management",
             body=KeyChange,
-            responses={200: Data[KeyData], 404: missing, 409: "The key is revoked"},
+            responses={200: Data[KeyData], 404: missing, 409: "The key is revoked (`key_revoked`)"},
             examples={"request": {"rate_limit_per_minute": 100}},
         ),
         Route(
@@ -231,7 +231,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 201: Data[ShownKeyData],
                 403: _LACKS,
                 404: missing,
-                409: "Two are alive already, or this one is revoked",
+                409: "Two are alive already (`too_many_live_keys`), or this one is revoked (`key_revoked`)",
             },
         ),
         Route(

@@ -175,6 +175,8 @@ async def _set_status(request: Request, status: PartnerStatus) -> web.StreamResp
     return respond(request, answer)
 
 
+_TAKEN: Final = "The e-mail address or the prefix is taken (`email_taken`, `prefix_taken`)"
+
 ROUTES: Final = (
     Route(
         method="POST",
@@ -188,7 +190,7 @@ ROUTES: Final = (
         family="management",
         body=PartnerCreation,
         idempotent=True,
-        responses={201: Data[PartnerData]},
+        responses={201: Data[PartnerData], 422: _TAKEN},
         examples={"request": {"name": "Acme Gifts", "email": "dev@acme.example", "status": "active"}},
     ),
     Route(
@@ -230,6 +232,7 @@ ROUTES: Final = (
         responses={
             200: Data[PartnerData],
             404: "No such partner",
+            422: _TAKEN,
         },
         examples={"request": {"support_email": "vip@acme.example"}},
     ),

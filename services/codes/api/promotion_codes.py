@@ -169,7 +169,9 @@ async def archive_named(request: Request) -> web.StreamResponse:
 
 
 _PATH: Final = {"code": "The code in any spelling, or its id; an archived one is known by its id only."}
-_CONFLICT: Final = "Its terms are frozen by a redemption"
+_CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
+_NO_FREE_CODE: Final = "No code of the program's form is free (`no_free_code`)"
+_TAKEN: Final = "The code or the external id is taken (`code_taken`, `external_id_taken`)"
 
 ROUTES: Final = (
     Route(
@@ -184,7 +186,7 @@ ROUTES: Final = (
         family="management",
         body=PromotionCodeCreation,
         idempotent=True,
-        responses={201: PromotionCodeAnswer, 409: "No code of the program's form is free"},
+        responses={201: PromotionCodeAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
         examples={"request": {"coupon_uuid": "coupon_123", "code": "SPRING-20"}},
     ),
     Route(
@@ -211,7 +213,7 @@ ROUTES: Final = (
         body=NamedCodeChange,
         description=REDEEMING,
         is_traced=True,
-        responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT, 502: MISDIRECTED},
+        responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
         examples={"request": {"code": "SPRING-20", "metadata": {"channel": "mail"}}},
     ),
     Route(
@@ -250,7 +252,7 @@ ROUTES: Final = (
         scope="manage",
         family="management",
         body=PromotionCodeChange,
-        responses={200: PromotionCodeAnswer, 404: "No such code", 409: _CONFLICT},
+        responses={200: PromotionCodeAnswer, 404: "No such code", 409: _CONFLICT, 422: _TAKEN},
         examples={"request": {"active": False}},
     ),
     Route(

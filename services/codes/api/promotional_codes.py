@@ -128,7 +128,8 @@ def _by_id(text: str) -> CodeRef:
     return CodeRef(text)
 
 
-_CONFLICT: Final = "Its terms are frozen by a redemption"
+_CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
+_TAKEN: Final = "The code or the external id is taken (`code_taken`, `external_id_taken`)"
 
 ROUTES: Final = (
     Route(
@@ -158,7 +159,7 @@ ROUTES: Final = (
         family="query",
         body=PromotionalCodeCreation,
         idempotent=True,
-        responses={201: PromotionalCode, 409: "No code of this form is free"},
+        responses={201: PromotionalCode, 409: "No code of this form is free (`no_free_code`)", 422: _TAKEN},
         examples={
             "request": {
                 "couponId": "coupon_123",
@@ -177,7 +178,7 @@ ROUTES: Final = (
         scope="manage",
         family="query",
         body=PromotionalCodeChange,
-        responses={200: PromotionalCode, 404: "No such code", 409: _CONFLICT},
+        responses={200: PromotionalCode, 404: "No such code", 409: _CONFLICT, 422: _TAKEN},
     ),
     Route(
         method="DELETE",

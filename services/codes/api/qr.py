@@ -69,7 +69,8 @@ ROUTES: Final = (
         responses={
             200: "The picture",
             404: "No such code",
-            409: "The program has no `link_url` (`link_url_missing`), or the link is too long for a QR code",
+            409: "The program has no `link_url` (`link_url_missing`), or the link is too long for a QR code "
+            "(`link_too_long`)",
         },
     ),
 )

@@ -116,6 +116,9 @@ def _by_id(text: str) -> CouponRef:
     return CouponRef(text)
 
 
+_HAS_TO_STAY: Final = "It has to stay (`partner_coupon_needed`), or has too many codes (`too_many_codes`)"
+_TAKEN: Final = "The external id is taken (`external_id_taken`)"
+
 ROUTES: Final = (
     Route(
         method="GET",
@@ -143,7 +146,7 @@ ROUTES: Final = (
         family="query",
         body=QueryCouponCreation,
         idempotent=True,
-        responses={201: QueryCoupon},
+        responses={201: QueryCoupon, 422: _TAKEN},
         examples={"request": {"name": "Spring", "percentOff": 20, "duration": "repeating", "durationInMonths": 3}},
     ),
     Route(
@@ -159,7 +162,8 @@ ROUTES: Final = (
         responses={
             200: QueryCoupon,
             404: "No such coupon",
-            409: "Its terms are frozen by a redemption",
+            409: "Its terms are frozen by a redemption (`terms_frozen`)",
+            422: _TAKEN,
         },
     ),
     Route(
@@ -172,6 +176,6 @@ ROUTES: Final = (
         scope="manage",
         family="query",
         body=QueryCouponDeletion,
-        responses={200: CouponDeletion, 404: "No such coupon", 409: "It has to stay, or has too many codes"},
+        responses={200: CouponDeletion, 404: "No such coupon", 409: _HAS_TO_STAY},
     ),
 )

@@ -146,7 +146,8 @@ ROUTES: Final = (
         responses={
             201: Data[QuotaData],
             404: "No such partner",
-            409: "The quota would become negative, or more would be refunded than was minted",
+            409: "The quota would become negative (`quota_would_be_negative`), or more would be refunded than was "
+            "minted (`refund_exceeds_mints`)",
         },
         examples={"request": {"amount": 50_000, "reason": "Invoice 2026-118"}},
     ),

@@ -1,8 +1,14 @@
 """The one table from the service's errors and refusals to status, machine code and body."""
 
+from typing import Final, get_args
+
 from services.redemption.domain.errors import Missing, RefundReused, TooManyGuesses
 from services.redemption.domain.judgement import Refused
+from services.redemption.domain.reasons import Reason
 from shared.web import HTTPProblem, not_found
+
+# What a 409 for codes can say, as documents list it.
+LISTED: Final = ", ".join(f"`{reason}`" for reason in (*get_args(Reason), "order_cancelled"))
 
 
 def translate(error: Exception) -> HTTPProblem | None:

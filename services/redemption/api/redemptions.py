@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.errors import order_cancelled, refused
+from services.redemption.api.errors import LISTED, order_cancelled, refused
 from services.redemption.api.exchange import once, order_ref, use_cases
 from services.redemption.api.shapes import (
     Codes,
@@ -282,8 +282,7 @@ ROUTES: Final = (
         responses={
             201: Data[RedeemedData],
             200: Data[RedeemedData],
-            409: "The codes cannot be used: `code` is the reason, and `errors` names the first at fault; "
-            "or a twin of this request is still under way",
+            409: f"The codes cannot be used: `code` is the reason, and `errors` names the first at fault ({LISTED})",
         },
         description="The same rules as for `checkout.completed`: all codes or none, each once per order. A repeat "
         "about the same order gives the same answer with 200. A refused order may ask again.",
@@ -351,7 +350,10 @@ ROUTES: Final = (
         body_required=False,
         idempotent=True,
         is_traced=True,
-        responses={200: Data[RedeemedData], 409: "The refund_ref was used before for another amount"},
+        responses={
+            200: Data[RedeemedData],
+            409: "The refund_ref was used before for another amount (`refund_ref_reused`)",
+        },
         description="Voids what the order redeemed so far, and what is still to be heard of purchases made before now.",
         examples={"request": {"reason": "refund", "amount": 500, "refund_ref": "re-1"}},
     ),

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.errors import refused
+from services.redemption.api.errors import LISTED, refused
 from services.redemption.api.exchange import once, use_cases
 from services.redemption.api.shapes import (
     Codes,
@@ -148,7 +148,7 @@ ROUTES: Final = (
         responses={
             201: Data[ReservationData],
             200: Data[ReservationData],
-            409: "The codes cannot be used: `code` is the reason; or a twin of this request is still under way",
+            409: f"The codes cannot be used: `code` is the reason ({LISTED})",
         },
         description="All codes or none. The same `order_ref` again extends its reservation (200). The order's own "
         "redemption ends it.",

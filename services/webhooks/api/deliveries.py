@@ -246,6 +246,10 @@ def _attempt_id(request: Request) -> tuple[uuid.UUID, int]:
 
 
 _COMMON: Final[dict[str, Any]] = COMMON
+_NOT_TO_REPLAY: Final = (
+    "It is no dead letter (`delivery_not_replayable`, `delivery_pending`), or its content is gone (`content_gone`)"
+)
+_NOT_TO_CANCEL: Final = "It is not pending (`delivery_not_pending`), or is being sent just now (`delivery_under_way`)"
 _MISSING: Final = "No such delivery, or it belongs to somebody else"
 _MANY: Final = (
     "Up to `limit`, the oldest first. `is_whole` is false where there may be more: ask again. What a filter finds only "
@@ -338,7 +342,8 @@ ROUTES: Final = (
         responses={
             200: Data[AttemptData],
             404: _MISSING,
-            409: "It is being sent just now, or its content is gone",
+            409: "It is being sent just now (`delivery_under_way`), or its content is gone (`content_gone`), or the "
+            "secret to sign it with cannot be read (`secret_unreadable`)",
             429: "The endpoint's rate_limit_per_second is used up for longer than anybody would wait",
         },
         **_COMMON,
@@ -349,7 +354,7 @@ ROUTES: Final = (
         handler=cancel,
         summary="End a pending delivery before it is sent",
         tag="deliveries",
-        responses={200: Data[DeliveryData], 404: _MISSING, 409: "It is not pending, or is being sent just now"},
+        responses={200: Data[DeliveryData], 404: _MISSING, 409: _NOT_TO_CANCEL},
         **_COMMON,
     ),
     Route(
@@ -407,7 +412,7 @@ ROUTES: Final = (
         summary="Replay a dead letter",
         tag="dead letters",
         idempotent=True,
-        responses={200: Data[ReplayedData], 404: _MISSING, 409: "It is no dead letter"},
+        responses={200: Data[ReplayedData], 404: _MISSING, 409: _NOT_TO_REPLAY},
         **_COMMON,
     ),
 )

@@ -337,8 +337,8 @@ ROUTES: Final = (
         versioned=True,
         responses={
             201: Data[ShownEndpointData],
-            409: "There are as many endpoints as there may be, or one of them has this uid",
-            422: "A field cannot be accepted",
+            409: "There are as many endpoints as there may be (`too_many_endpoints`), or one of them has this uid "
+            "(`uid_taken`)",
         },
         examples={"request": {"url": "https://example.com/webhooks", "event_types": ["code.redeemed"]}},
         **_COMMON,
@@ -371,8 +371,7 @@ ROUTES: Final = (
         responses={
             200: Data[EndpointData],
             404: _MISSING,
-            409: "There is no secret to sign with, or another endpoint has this uid",
-            422: "A field cannot be accepted",
+            409: "There is no secret to sign with (`key_missing`), or another endpoint has this uid (`uid_taken`)",
         },
         examples={"request": {"status": "paused"}},
         **_COMMON,
@@ -400,6 +399,7 @@ ROUTES: Final = (
         responses={
             200: Data[AttemptData],
             404: _MISSING,
+            409: "The secret to sign it with cannot be read (`secret_unreadable`)",
             422: "No such type, or not for the owner of this endpoint",
             429: "The endpoint's rate_limit_per_second is used up for longer than anybody would wait",
         },
@@ -414,7 +414,7 @@ ROUTES: Final = (
         body=Pause,
         body_required=False,
         versioned=True,
-        responses={200: Data[EndpointData], 404: _MISSING, 422: "A field cannot be accepted"},
+        responses={200: Data[EndpointData], 404: _MISSING},
         **_COMMON,
     ),
     *(

@@ -106,7 +106,7 @@ ROUTES: Final = (
         body=KeyRotation,
         body_required=False,
         idempotent=True,
-        responses={201: Data[ShownEndpointData], 404: _MISSING, 409: "Too many live keys", 422: "A bad secret"},
+        responses={201: Data[ShownEndpointData], 404: _MISSING, 409: "Too many live keys (`too_many_keys`)"},
         examples={"request": {"grace_period_seconds": 3600}},
         **_COMMON,
     ),
@@ -117,7 +117,11 @@ ROUTES: Final = (
         handler=revoke,
         summary="Revoke a signing key at once; answers with those that are left, and the endpoint's new ETag",
         versioned=True,
-        responses={200: Data[list[KeyData]], 404: "No such endpoint or key", 409: "It is the last key that signs"},
+        responses={
+            200: Data[list[KeyData]],
+            404: "No such endpoint or key",
+            409: "It is the last key that signs (`last_key`)",
+        },
         **_COMMON,
     ),
     Route(

@@ -177,7 +177,7 @@ ROUTES: Final = (
         responses={
             200: Data[ListenerData],
             201: Data[ListenerData],
-            409: "There are as many endpoints as there may be",
+            409: "There are as many endpoints as there may be (`too_many_endpoints`)",
         },
         examples={"request": {"event_types": ["code.redeemed"]}},
         **_COMMON,
@@ -189,7 +189,11 @@ ROUTES: Final = (
         summary="Report results and get the next signed messages, waiting for them if there are none",
         body=NextQuestion,
         body_required=False,
-        responses={200: Data[list[HandedData]], 404: _MISSING},
+        responses={
+            200: Data[list[HandedData]],
+            404: _MISSING,
+            409: "The secret to sign it with cannot be read (`secret_unreadable`)",
+        },
         **_COMMON,
     ),
     Route(

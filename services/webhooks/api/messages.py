@@ -234,7 +234,8 @@ ROUTES: Final = (
         responses={
             202: Data[list[ResentData]],
             404: "No such message or endpoint, or it belongs to somebody else",
-            409: "Its content is gone, or was never made in the format of an endpoint; or it is a test",
+            409: "Its content is gone (`content_gone`), or was never made in the format of an endpoint "
+            "(`form_missing`); or it is a test (`message_not_resendable`)",
         },
         path_descriptions={"message_id": "What receivers see as webhook-id."},
         **_COMMON,
@@ -256,7 +257,7 @@ ROUTES: Final = (
         summary="Forget what a message said, and cancel what waits to be sent of it",
         description="With a program's key. That the message was, and where it went, stays; it cannot be sent again.",
         tag="messages",
-        responses={200: Data[MessageData], 404: _MISSING, 409: "It is being sent just now"},
+        responses={200: Data[MessageData], 404: _MISSING, 409: "It is being sent just now (`delivery_under_way`)"},
         **_COMMON,
     ),
     Route(

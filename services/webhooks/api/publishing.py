@@ -140,8 +140,9 @@ ROUTES: Final = (
         responses={
             200: Data[PublishedData],
             201: Data[PublishedData],
-            409: "Another message has this event_id, or the message of this event_id is kept no longer",
-            413: "The payload or the body is too large",
+            409: "Another message has this event_id (`event_id_conflict`), or the message of this event_id is kept no "
+            "longer (`content_gone`)",
+            413: "The payload is too large (`payload_too_large`)",
         },
         examples={
             "request": {

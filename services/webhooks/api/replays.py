@@ -167,7 +167,7 @@ ROUTES: Final = (
         responses={
             202: Data[ReplayData],
             404: "No such endpoint, or it belongs to somebody else",
-            409: "As many replays are under way as may be",
+            409: "As many replays are under way as may be (`too_many_replays`)",
         },
         examples={
             "request": {
@@ -201,7 +201,7 @@ ROUTES: Final = (
         path=f"{_ONE}/cancel",
         handler=cancel,
         summary="End a replay where it is; what is due already goes out",
-        responses={200: Data[ReplayData], 404: _MISSING, 409: "It has come to its end already"},
+        responses={200: Data[ReplayData], 404: _MISSING, 409: "It has already finished (`replay_ended`)"},
         **_COMMON,
     ),
 )
