@@ -18,6 +18,7 @@ from mintwire.cli import (
     checkouts,
     codes,
     coupons,
+    customers,
     dead_queues,
     events,
     jobs,
@@ -42,7 +43,7 @@ app = App(
 )
 for group in (
     *(stack, programs, partners, keys, quotas, coupons, codes, batches, jobs),
-    *(checkouts, order_records, webhooks, dead_queues, events, audit),
+    *(checkouts, customers, order_records, webhooks, dead_queues, events, audit),
 ):
     app.command(group.app)
 app.command(doctor)

@@ -158,7 +158,7 @@ def other_passwords(stack: Stack) -> None:
     variables += [f"{name.upper()}_DATABASE_PASSWORD" for name in SERVICES]
     variables += [f"{name.upper()}_BROKER_PASSWORD" for name in (*SERVICES, "checkout", "operator")]
     own = dict.fromkeys(variables, HARD_PASSWORD)
-    own |= {"CODES_SECRET_KEY": "C" * 43 + "=", "WEBHOOKS_SECRET_KEY": "W" * 43 + "="}
+    own |= {f"{name.upper()}_SECRET_KEY": name[0].upper() * 43 + "=" for name in SERVICES}
     other_key(stack, own["WEBHOOKS_SECRET_KEY"])
     own["RABBITMQ_DEFINITIONS"] = "./definitions.json"
     stack.compose("down")

@@ -87,6 +87,7 @@ def migrate_environment(service: str, database: Database, servers: RunningServer
         f"{prefix}_ADMIN_AMQP_URL": servers.broker_url("operator", vhost),
         f"{prefix}_LOG_FORMAT": "console",
         "CODES_OPERATOR_TOKEN": "operator-token-for-tests",
+        "REDEMPTION_SECRET_KEY": "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI=",
         "CODES_SECRET_KEY": "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI=",
         "WEBHOOKS_SECRET_KEY": "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI=",
         f"{prefix}_PORT": "1",

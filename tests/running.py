@@ -191,6 +191,7 @@ def _environment(
         f"{prefix}_DATABASE_POOL_SIZE": "4",
         f"{prefix}_OPERATOR_TOKEN": OPERATOR_TOKEN,
         "CODES_SECRET_KEY": SECRET_KEY,
+        "REDEMPTION_SECRET_KEY": SECRET_KEY,
         # Without that service nothing listens at the discard port.
         "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{taken.get('redemption', 9)}",
         "WEBHOOKS_SECRET_KEY": SECRET_KEY,

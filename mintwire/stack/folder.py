@@ -136,6 +136,7 @@ class StackSecrets:
     database_passwords: dict[str, str]
     operator_token: str
     codes_secret_key: str
+    redemption_secret_key: str
     webhooks_secret_key: str
 
 
@@ -152,6 +153,7 @@ def stack_secrets(folder: StackFolder, given_database_url: str | None) -> StackS
         database_passwords={service: _derived(shared, f"database {service}").hex() for service in SERVICES},
         operator_token=f"operator-{_derived(seed, 'operator').hex()}",
         codes_secret_key=b64encode(_derived(shared, "codes key")).decode(),
+        redemption_secret_key=b64encode(_derived(shared, "redemption key")).decode(),
         webhooks_secret_key=b64encode(_derived(shared, "webhooks key")).decode(),
     )
 

@@ -127,6 +127,9 @@ class StackPlan:
                 "CODES_SECRET_KEY": key,
                 "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{self._known_port('redemption')}",
             }
+        if name == "redemption":
+            key = given.get("REDEMPTION_SECRET_KEY") or self._secrets.redemption_secret_key
+            return {"REDEMPTION_SECRET_KEY": key}
         if name == "webhooks":
             key = given.get("WEBHOOKS_SECRET_KEY") or self._secrets.webhooks_secret_key
             return {"WEBHOOKS_SECRET_KEY": key}

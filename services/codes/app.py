@@ -31,6 +31,7 @@ from services.codes.usecases.create_key import CreateKey
 from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.create_promotion_code import CreatePromotionCode
+from services.codes.usecases.customer_parts import steps_of
 from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.generate_code_once import GenerateCodeOnce
@@ -63,6 +64,8 @@ from shared.clock import Clock, utc_now
 from shared.config import decode_secret_key
 from shared.database import pool, retention
 from shared.database.credentials import CredentialReader
+from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
+from shared.database.customer_parts import CustomerParts, letters_outside
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import OutboxTable
@@ -101,6 +104,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         secrets = CheckSecrets(database, seal)
         use_cases = build_use_cases(database, minting, utc_now, seal, relay.hand_over, runner.wake, redemption)
         overflow = Overflow(amqp_url, topology.QUEUE_CODES_REDEMPTIONS, OverflowTable(database))
+        customer_steps = steps_of(utc_now, letters_outside(overflow.rewrite))
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_CODES_REDEMPTIONS,
@@ -113,6 +117,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             runner.task,
             secrets.task,
             overflow.task,
+            Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customer_steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
         app = build_app(

@@ -12,8 +12,17 @@ from services.redemption.api.errors import translate
 from services.redemption.api.use_cases import USE_CASES, UseCases
 from services.redemption.config import RedemptionSettings
 from services.redemption.consumers import CheckoutConsumer
+from services.redemption.domain.customers import Digests
 from services.redemption.usecases import remove_old
+from services.redemption.usecases.customer_jobs import (
+    ReadCustomerJobs,
+    RunCustomerJobs,
+    StartCustomerJob,
+    list_own_jobs,
+)
 from services.redemption.usecases.decide_requests import DecideRequests
+from services.redemption.usecases.erase_customer import EraseCustomer
+from services.redemption.usecases.export_customer import EXPORT
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
@@ -28,8 +37,11 @@ from shared.broker.overflow import Overflow
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
+from shared.config import decode_secret_keys
 from shared.database import pool, retention
 from shared.database.credentials import CredentialReader
+from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
+from shared.database.customer_parts import CustomerParts, Outside, Steps, letters_outside
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import OutboxTable
@@ -57,17 +69,23 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         Publisher(amqp_url, topology.EXCHANGE_REDEMPTION) as publisher,
     ):
         relay = OutboxRelay(publisher, OutboxTable(database))
-        use_cases = build_use_cases(database, utc_now, relay.hand_over, settings.trusted_proxies)
+        digests = Digests(*decode_secret_keys(settings.secret_key))
+        customers_asked = asyncio.Event()
+        use_cases = build_use_cases(
+            database, utc_now, relay.hand_over, digests, customers_asked.set, settings.trusted_proxies
+        )
         overflow = Overflow(amqp_url, topology.QUEUE_REDEMPTION_CHECKOUT, OverflowTable(database))
+        customers = build_customer_runner(database, utc_now, digests, letters_outside(overflow.rewrite))
         consumer = BatchConsumer(
             amqp_url,
             topology.QUEUE_REDEMPTION_CHECKOUT,
-            CheckoutConsumer(TakeInCheckouts(database, utc_now, relay.hand_over)),
+            CheckoutConsumer(TakeInCheckouts(database, utc_now, relay.hand_over, digests)),
             utc_now,
             on_full=overflow.make_room,
         )
         tasks = [
             overflow.task,
+            Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
@@ -101,19 +119,27 @@ def build_removals(
     ]
 
 
+def build_customer_runner(database: Database, clock: Clock, digests: Digests, letters: Outside) -> RunCustomerJobs:
+    """Wire what exports and erases customers; does no I/O."""
+    steps: Steps = {"export": EXPORT, "erase": EraseCustomer(digests, letters).steps}
+    return RunCustomerJobs(database, clock, CustomerParts(database, clock, steps, list_jobs=list_own_jobs))
+
+
 def build_use_cases(
     database: Database,
     clock: Clock,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
+    digests: Digests,
+    wake_customers: Callable[[], None],
     trusted_proxies: int = 0,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, None)
-    validate_codes = ValidateCodes(database, clock)
+    validate_codes = ValidateCodes(database, clock, digests)
     return UseCases(
         clock=clock,
         new_id=new_id,
-        decide=DecideRequests(database, clock, hand_over, answer_once),
+        decide=DecideRequests(database, clock, hand_over, answer_once, digests),
         validate_codes=validate_codes,
         validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
         read_redemptions=ReadRedemptions(database),
@@ -121,6 +147,8 @@ def build_use_cases(
         read_rejections=ReadRejections(database),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),
+        start_customer_job=StartCustomerJob(answer_once, digests, new_id, wake_customers),
+        read_customer_jobs=ReadCustomerJobs(database, clock),
     )
 
 

@@ -12,7 +12,7 @@ from services.webhooks.api.errors import translate
 from services.webhooks.api.exchange import USE_CASES, UseCases
 from services.webhooks.api.routes import ROUTES, WEBHOOKS
 from services.webhooks.config import WebhooksSettings, split_addresses, split_hosts
-from services.webhooks.consumers import EventConsumer
+from services.webhooks.consumers import EventConsumer, read_event
 from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.dispatcher.works import Works
 from services.webhooks.dispatcher.writer import ResultWriter
@@ -30,6 +30,7 @@ from services.webhooks.usecases.claim_deliveries import (
     ReleaseHeads,
 )
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
+from services.webhooks.usecases.customer_parts import CustomerMessages
 from services.webhooks.usecases.debug_signature import DebugSignature
 from services.webhooks.usecases.follow_partners import FOLLOW_SECONDS, FollowPartners
 from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
@@ -63,6 +64,8 @@ from shared.clock import Clock, utc_now
 from shared.config import decode_secret_keys
 from shared.database import pool, retention
 from shared.database.credentials import CredentialReader
+from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
+from shared.database.customer_parts import CustomerParts, letters_outside
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import OutboxTable
@@ -104,6 +107,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         )
         take_in = TakeInEvents(batches, dispatcher, utc_now)
         overflow = Overflow(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, OverflowTable(database))
+        customers = CustomerMessages(database, take_in, read_event, letters_outside(overflow.rewrite))
         consumer = BatchConsumer(
             amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now, on_full=overflow.make_room
         )
@@ -133,6 +137,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             Periodic("warn_of_certificates", WARN_SECONDS, WarnOfCertificates(database, utc_now, relay.hand_over)),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             overflow.task,
+            Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customers.steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
         ]
         app = build_app(

@@ -7,10 +7,12 @@ consumers know what they have done.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from shared.broker import dead
+from shared.broker.connection import BrokerUnavailable
 from shared.broker.dead import DeadMessage
 from shared.broker.frames import Delivered
 from shared.broker.messages import (
@@ -105,6 +107,29 @@ class Overflow:
             return surplus > moved
         self._is_returning = bool(kept) and found.count < (self._enough if self._is_returning else self._few)
         return self._is_returning and await self._move_back(self._enough - found.count) > 0
+
+    async def rewrite(self, change: Callable[[bytes], bytes | None]) -> int:
+        """Put letters with another body in the place of those that `change` returns one for; return how many.
+
+        A letter goes once the other is confirmed, so a crash leaves both at worst, and the next time finds the first.
+        Raises BrokerUnavailable where one could not be confirmed.
+        """
+        rewritten = 0
+        name = f"rewriting of {self._queue}"
+        async with (
+            Publisher(self._url, dead_exchange(self._queue), name=name) as publisher,
+            dead.opened(self._url, self._queue) as found,
+        ):
+            async for taken in found.messages():
+                if (body := change(taken.delivered.body)) is None:
+                    continue
+                letter = replace(_letter(taken.delivered, taken.message, self._queue), body=body)
+                outcomes = await publisher.send([_outgoing(letter)])
+                if any(outcome is not Outcome.CONFIRMED for outcome in outcomes.values()):
+                    raise BrokerUnavailable(f"{rewritten} rewritten; one was not confirmed and stays as it was.")
+                await found.remove(taken.delivered.tag)
+                rewritten += 1
+        return rewritten
 
     async def _move_out(self, found: dead.DeadQueue, limit: int) -> int:
         moved = 0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
 from shared.events.overflow import KeptLetter
 
 COUNTED_AT_MOST: Final = 10_000
@@ -39,14 +39,8 @@ class OverflowTable:
 
     async def keep(self, letters: Sequence[KeptLetter]) -> None:
         """Keep letters; those that are kept already stay as they are."""
-        columns = (
-            [each.digest for each in letters],
-            [each.properties for each in letters],
-            [each.foreign_headers for each in letters],
-            [each.body for each in letters],
-        )
         async with self._database.connection() as connection:
-            await connection.execute(KEEP_LETTERS, *columns)
+            await keep_letters(connection, letters)
 
     async def claim(self, limit: int, lease_seconds: float) -> list[KeptLetter]:
         """Lease the oldest letters that nobody has in hand."""
@@ -64,3 +58,14 @@ class OverflowTable:
         async with self._database.connection() as connection:
             counted: int = await connection.fetchval(COUNT_LETTERS, COUNTED_AT_MOST)
         return counted
+
+
+async def keep_letters(connection: Connection, letters: Sequence[KeptLetter]) -> None:
+    """Keep letters; those that are kept already stay as they are."""
+    await connection.execute(
+        KEEP_LETTERS,
+        [each.digest for each in letters],
+        [each.properties for each in letters],
+        [each.foreign_headers for each in letters],
+        [each.body for each in letters],
+    )

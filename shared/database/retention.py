@@ -1,13 +1,19 @@
-"""What every service keeps for a while: the events that it emitted, which events it has taken in, and kept answers."""
+"""What every service keeps for a while: events, which of them it has taken in, answers, and customers' exports."""
 
 from datetime import timedelta
+from typing import Final
 
 from shared.clock import Clock
+from shared.database.customer_parts import purge_lines, purge_parts
 from shared.database.idempotency import KEPT_FOR, purge_answers
 from shared.database.inbox import purge_inbox
 from shared.database.outbox import purge_events
 from shared.database.pool import Database
 from shared.database.purging import Removal
+
+# For how long an export of a customer can be downloaded. Parts outlast their jobs, or they would be done anew.
+CUSTOMER_LINES_KEPT: Final = timedelta(days=7)
+CUSTOMER_PARTS_KEPT: Final = timedelta(days=731)
 
 
 def removals(database: Database, clock: Clock, events_kept: timedelta, inbox_kept: timedelta) -> list[Removal]:
@@ -16,4 +22,6 @@ def removals(database: Database, clock: Clock, events_kept: timedelta, inbox_kep
         Removal("events", database, clock, events_kept, purge_events),
         Removal("inbox", database, clock, inbox_kept, purge_inbox),
         Removal("idempotency_keys", database, clock, KEPT_FOR, purge_answers),
+        Removal("customer_lines", database, clock, CUSTOMER_LINES_KEPT, purge_lines),
+        Removal("customer_parts", database, clock, CUSTOMER_PARTS_KEPT, purge_parts),
     ]

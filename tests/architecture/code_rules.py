@@ -47,7 +47,9 @@ _IMPURE_MODULES = frozenset(
     }
 )
 # What of `shared` is as pure as the domain itself.
-PURE_SHARED = frozenset({"shared.canonical", "shared.currencies", "shared.modes", "shared.times"})
+PURE_SHARED = frozenset(
+    {f"shared.{name}" for name in ("canonical", "currencies", "erasing", "mailboxes", "modes", "times")}
+)
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 
 

@@ -5,11 +5,22 @@ import pytest
 
 from tests.databases import SERVICES, Database
 
+# By which the services share the work on customers' exports and erasures.
+CUSTOMER_JOBS = {(f"redemption.customer_{name}_v1", "SELECT") for name in ("jobs", "events", "exports")}
+CUSTOMER_PARTS = {
+    (f"{service}.customer_{name}_v1", "SELECT") for service in ("codes", "webhooks") for name in ("parts", "lines")
+}
 PUBLISHED = {
-    "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
-    "redemption": {("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
+    "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), *CUSTOMER_JOBS},
+    "redemption": {
+        *(("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
+        *CUSTOMER_PARTS,
+    },
     # Of `redeemable_v1` two columns only: see the test about them.
-    "webhooks": {("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")},
+    "webhooks": {
+        *(("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
+        *CUSTOMER_JOBS,
+    },
 }
 ORDINARY = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 

@@ -77,8 +77,8 @@ async def test_every_statement_of_the_migration_runner_prepares(database: Databa
     ids=["a column that is not there", "a table of another service", "a slip of the pen"],
 )
 async def test_a_planted_statement_is_refused(statement: str, database: Database) -> None:
-    file = parsed("services/redemption/store.py", f"PLANTED = {statement!r}\n")
-    connection = await asyncpg.connect(database.redemption, server_settings={"search_path": "redemption"})
+    file = parsed("services/codes/store.py", f"PLANTED = {statement!r}\n")
+    connection = await asyncpg.connect(database.codes, server_settings={"search_path": "codes"})
     try:
         assert await _refusals(connection, [file])
     finally:

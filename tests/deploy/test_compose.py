@@ -211,7 +211,7 @@ def test_development_is_the_default_and_every_default_secret_is_marked(services:
                 assert DEVELOPMENT_MARK in value, key
 
 
-@pytest.mark.parametrize("name", ["codes", "webhooks"])
+@pytest.mark.parametrize("name", HTTP_SERVICES)
 def test_the_published_key_has_the_length_of_a_key(services: dict[str, Any], name: str) -> None:
     key = services[name]["environment"][f"{name.upper()}_SECRET_KEY"]
     assert len(base64.urlsafe_b64decode(key)) == 32

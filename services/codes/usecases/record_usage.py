@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from services.codes.domain.usage import UsageReport, added_by_coupon, newest, news
 from services.codes.store import usage
 from shared.database import inbox
+from shared.database.customer_parts import known_as_erased
 from shared.database.inbox import InboxEntry, Verdict
 from shared.database.pool import Connection, Database
 
@@ -26,7 +27,7 @@ class RecordUsage:
             fresh = [report for report, verdict in zip(reports, verdicts, strict=True) if verdict == "fresh"]
             if fresh:
                 await _record(connection, fresh)
-        return verdicts
+        return await known_as_erased(self.database, entries, verdicts)
 
 
 async def _record(connection: Connection, reports: Sequence[UsageReport]) -> None:

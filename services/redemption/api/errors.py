@@ -2,10 +2,18 @@
 
 from typing import Final, get_args
 
-from services.redemption.domain.errors import Missing, RefundReused, TooManyGuesses
+from services.redemption.domain.errors import (
+    FileGone,
+    FileNotReady,
+    Missing,
+    RefundReused,
+    TooManyGuesses,
+    TooManyJobs,
+    TooManyNames,
+)
 from services.redemption.domain.judgement import Refused
 from services.redemption.domain.reasons import Reason
-from shared.web import HTTPProblem, not_found
+from shared.web import HTTPProblem, invalid_field, not_found
 
 # What a 409 for codes can say, as documents list it.
 LISTED: Final = ", ".join(f"`{reason}`" for reason in (*get_args(Reason), "order_cancelled"))
@@ -17,6 +25,14 @@ def translate(error: Exception) -> HTTPProblem | None:
         return HTTPProblem(429, "too_many_guesses", str(error), headers={"Retry-After": str(error.wait_seconds)})
     if isinstance(error, RefundReused):
         return HTTPProblem(409, "refund_ref_reused", str(error), {"refund_ref": [str(error)]})
+    if isinstance(error, TooManyJobs):
+        return HTTPProblem(429, "too_many_jobs", str(error), headers={"Retry-After": "10"})
+    if isinstance(error, TooManyNames):
+        return invalid_field(error.field, str(error))
+    if isinstance(error, FileNotReady):
+        return HTTPProblem(409, "export_running", str(error), headers={"Retry-After": "2"})
+    if isinstance(error, FileGone):
+        return HTTPProblem(410, "export_gone", str(error))
     return not_found() if isinstance(error, Missing) else None
 
 

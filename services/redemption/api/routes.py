@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.redemption.api import orders, redemptions, rejections, reservations, validations
+from services.redemption.api import customers, orders, redemptions, rejections, reservations, validations
 from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
@@ -12,5 +12,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *redemptions.ROUTES,
     *orders.ROUTES,
     *rejections.ROUTES,
+    *customers.ROUTES,
     *operator_routes("redemption"),
 )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from services.redemption.usecases.customer_jobs import ReadCustomerJobs, StartCustomerJob
 from services.redemption.usecases.decide_requests import DecideRequests
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
@@ -31,6 +32,8 @@ class UseCases:
     read_rejections: ReadRejections
     read_reservation: ReadReservation
     release_reservation: ReleaseReservation
+    start_customer_job: StartCustomerJob
+    read_customer_jobs: ReadCustomerJobs
 
 
 USE_CASES: Final = web.AppKey("use_cases", UseCases)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.redemption.domain.customers import CustomerKey, keys_counted
+from services.redemption.domain.customers import Aliases, CustomerKey, keys_counted
 from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later, is_newer, moments_of, text_of
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.terms import CodeTerms, Combination, DiscountType, ReleasePolicy
@@ -265,8 +265,8 @@ class Books:
     """Everything that decides.
 
     Coupons without a count are those that have no limit. Customers are counted by key where the coupon has a limit per
-    customer, periods by (coupon, period, its start), and `period_starts` names the periods in which a
-    quarter of an hour lies, by coupon. `changed` are the redemptions of which something became since.
+    customer, erased ones by digest; periods by (coupon, period, its start), and `period_starts` names the periods in
+    which a quarter of an hour lies, by coupon. `changed` are the redemptions of which something became since.
     """
 
     candidates: Mapping[tuple[uuid.UUID, str], Sequence[CodeTerms]]
@@ -278,6 +278,7 @@ class Books:
     period_counts: Mapping[PeriodKey, Count] = field(default_factory=dict)
     period_starts: Mapping[tuple[uuid.UUID, datetime], Mapping[str, datetime]] = field(default_factory=dict)
     budgets: Mapping[uuid.UUID, Budget] = field(default_factory=dict)
+    aliases: Aliases = field(default_factory=Aliases)
     changed: dict[uuid.UUID, Redemption] = field(default_factory=dict)
 
     def order(self, key: OrderKey) -> OrderBook:
@@ -289,13 +290,14 @@ class Books:
 
     def customer(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> Iterator[Count]:
         """Yield the counts that one more use of a customer moves."""
-        for each in keys_counted(coupon_id, key, mailbox_key):
+        for each in keys_counted(coupon_id, self.aliases(coupon_id, key), self.aliases(coupon_id, mailbox_key)):
             if (count := self.customer_counts.get(each)) is not None:
                 yield count
 
-    def customer_uses(self, coupon_id: uuid.UUID, key: str, mailbox_key: str | None) -> tuple[int, int]:
+    def customer_uses(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> tuple[int, int]:
         """Return how often a customer has used a coupon, and how often it is held for it."""
-        counts = [self.customer_counts[each] for each in keys_counted(coupon_id, key, mailbox_key)]
+        keys = keys_counted(coupon_id, self.aliases(coupon_id, key), self.aliases(coupon_id, mailbox_key))
+        counts = [self.customer_counts[each] for each in keys]
         # What bears both keys is in both of their counts.
         signs = (1, 1, -1)[: len(counts)]
         return (

@@ -1,8 +1,12 @@
 """The errors of the redemption service.
 
 RedemptionError
+├── FileGone
+├── FileNotReady
 ├── Missing
 ├── RefundReused
+├── TooManyJobs
+├── TooManyNames
 └── TooManyGuesses
 """
 
@@ -29,3 +33,23 @@ class TooManyGuesses(RedemptionError):
     def __init__(self, wait_seconds: int) -> None:
         self.wait_seconds = wait_seconds
         super().__init__(f"Too many codes were refused; try again in {wait_seconds} seconds.")
+
+
+class FileNotReady(RedemptionError):
+    """The export is not done yet. Ask for the job until its state is done."""
+
+
+class FileGone(RedemptionError):
+    """The file is no longer kept: an export can be downloaded for 7 days, and ends with the erasure of its customer."""
+
+
+class TooManyJobs(RedemptionError):
+    """Too many exports and erasures of this program are running. Wait until one of them is done."""
+
+
+class TooManyNames(RedemptionError):
+    """This customer has bought under too many ids or mailboxes to be one person. Name one of these instead."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__()

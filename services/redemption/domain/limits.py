@@ -1,6 +1,7 @@
 """How often a code may be used: each limit against its count, what others hold, and what the order itself takes."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, Count, HeldCode
@@ -72,9 +73,10 @@ def _fault_of_customer(terms: CodeTerms, purchase: Purchase, books: Books, baske
         return None
     uses, held = books.customer_uses(terms.coupon_id, key, mailbox_key)
     if held:
-        keys = key, mailbox_key
-        own = (is_one((h.customer_key, h.mailbox_key), keys) for h in basket.holds() if h.coupon_id == terms.coupon_id)
-        held -= sum(own)
+        name = partial(books.aliases, terms.coupon_id)
+        keys = name(key), name(mailbox_key)
+        own = (h for h in basket.holds() if h.coupon_id == terms.coupon_id)
+        held -= sum(is_one((name(h.customer_key), name(h.mailbox_key)), keys) for h in own)
     if uses + basket.uses_of(terms.coupon_id) + held >= limit:
         return Fault("customer_limit_reached", f"The customer has used the coupon as often as allowed ({limit}).")
     return None

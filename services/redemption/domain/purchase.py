@@ -1,11 +1,13 @@
 """What is asked about an order: to redeem its codes, to hold them for a while, to take it back."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.redemption.domain.customers import mailbox
+from services.redemption.domain.customers import Erased
 from services.redemption.domain.moments import Moment, moment
+from shared.mailboxes import mailbox
 
 LATEST_REPORT = timedelta(hours=24)
 
@@ -25,21 +27,22 @@ class WantedCode:
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """Who buys, as far as the checkout says."""
+    """Who buys, as far as the checkout says. `erased` are those of its keys, in plain, that were erased."""
 
     id: str | None = None
     email: str | None = None
     is_first_order: bool | None = None
+    erased: Mapping[str, Erased] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> str | None:
-        """By what a customer is known: the id, else the mailbox."""
-        return f"id:{self.id}" if self.id is not None else self._mailbox_key
+        """By what a customer is known: the id, else the mailbox. If it was erased since, what stands for that."""
+        return self._kept(self.id_key if self.id is not None else self.email_key)
 
     @property
     def mailbox_key(self) -> str | None:
         """By what it is known besides: the mailbox of one with an id."""
-        return None if self.id is None else self._mailbox_key
+        return None if self.id is None else self._kept(self.email_key)
 
     @property
     def keys(self) -> tuple[str | None, str | None]:
@@ -47,8 +50,42 @@ class Buyer:
         return self.key, self.mailbox_key
 
     @property
-    def _mailbox_key(self) -> str | None:
+    def kept_id(self) -> str | None:
+        """The id as it is kept."""
+        return self._kept(self.id_key) if self._is_past(self.id_key) else self.id
+
+    @property
+    def kept_email(self) -> str | None:
+        """The address as it is kept."""
+        return self._kept(self.email_key) if self._is_past(self.email_key) else self.email
+
+    @property
+    def is_past(self) -> bool:
+        """Whether it was erased after this purchase, so that nothing else about it is kept either."""
+        return self._is_past(self.id_key if self.id is not None else self.email_key)
+
+    def is_known_as(self, customer_id: str | None) -> bool:
+        """Whether an id, or what stands for it, is this buyer's."""
+        if self.id is None or customer_id is None or customer_id == self.id:
+            return self.id == customer_id
+        found = self.erased.get(f"id:{self.id}")
+        return found is not None and customer_id in (found.digest, *found.others)
+
+    @property
+    def id_key(self) -> str | None:
+        """The key of its id, in plain."""
+        return None if self.id is None else f"id:{self.id}"
+
+    @property
+    def email_key(self) -> str | None:
+        """The key of its mailbox, in plain."""
         return f"email:{mailbox(self.email)}" if self.email is not None and self.email.strip() else None
+
+    def _is_past(self, key: str | None) -> bool:
+        return key is not None and (found := self.erased.get(key)) is not None and found.is_past
+
+    def _kept(self, key: str | None) -> str | None:
+        return self.erased[key].digest if key is not None and self._is_past(key) else key
 
 
 NOBODY = Buyer()
@@ -91,6 +128,11 @@ class Purchase:
     def happened(self) -> Moment:
         """When it happened, for comparing."""
         return moment(self.claimed_at, self.occurred_at, self.clock)
+
+    @property
+    def said_at(self) -> datetime:
+        """When it happened at the earliest: by its sender's word, however old, but not after it was heard of."""
+        return self.occurred_at if self.claimed_at is None else min(self.claimed_at, self.occurred_at)
 
     @property
     def order(self) -> OrderKey:

@@ -46,7 +46,7 @@ def counted_price(rules: Restrictions, subtotal_minor: int | None, eligible_mino
 
 def _fault_of_buyer(terms: CodeTerms, rules: Restrictions, purchase: Purchase) -> Fault | None:
     buyer = purchase.buyer
-    if rules.is_limited_to_customer and buyer.id != rules.customer_id:
+    if rules.is_limited_to_customer and not buyer.is_known_as(rules.customer_id):
         return Fault("customer_mismatch", "The code is for another customer.")
     if rules.is_limited_to_partner and not is_partner(terms, buyer):
         return Fault("partner_only", "Only the partner to whom the code belongs may use it.")

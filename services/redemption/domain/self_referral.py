@@ -1,9 +1,9 @@
 """Whether a partner buys with a code of its own: by its id, or by its mailbox in whatever spelling."""
 
-from services.redemption.domain.customers import mailbox
 from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import CodeTerms
+from shared.mailboxes import mailbox
 from shared.modes import shown_id
 
 

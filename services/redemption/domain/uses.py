@@ -56,7 +56,7 @@ def record(choice: Choice, purchase: Purchase) -> Redemption:
         terms.code_id,
         terms.coupon_id,
         terms.partner_id,
-        purchase.buyer.id,
+        purchase.buyer.kept_id,
         purchase.buyer.key,
         terms.discount_type,
         terms.percent_hundredths,

@@ -1,11 +1,12 @@
 """The counts that only some codes have: what is held of them, uses per customer and per period, and budgets."""
 
+import json
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from services.redemption.domain.books import Budget, Count, PeriodKey, quarter
-from services.redemption.domain.customers import CustomerKey
+from services.redemption.domain.customers import Aliases, CustomerKey
 from shared.database.pool import Connection
 
 COUNT_HELD_CODES = """
@@ -36,6 +37,29 @@ SELECT c.coupon_id, c.customer_key, c.mailbox_key,
           WHERE c.mailbox_key IS NULL AND h.coupon_id = c.coupon_id AND h.mailbox_key = c.customer_key
             AND h.mailbox_key IS NOT NULL AND h.expires_at > $4) AS held
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS c (coupon_id, customer_key, mailbox_key)
+"""
+# The same where some of them were erased: rows bear what stands for the customer, and rows since the erasure its name.
+COUNT_ERASED_CUSTOMERS = """
+SELECT c.coupon_id, c.customer_key, c.mailbox_key,
+       (SELECT count(*)::int FROM redemptions r
+        WHERE r.coupon_id = c.coupon_id AND r.customer_key = ANY (c.names) AND r.customer_key IS NOT NULL
+          AND r.is_counted AND (c.mailbox_key IS NULL OR r.mailbox_key = ANY (c.mailboxes)))
+       + (SELECT count(*)::int FROM redemptions r
+          WHERE c.mailbox_key IS NULL AND r.coupon_id = c.coupon_id AND r.mailbox_key = ANY (c.names)
+            AND r.mailbox_key IS NOT NULL AND r.is_counted) AS uses,
+       (SELECT count(*)::int FROM holds h
+        WHERE h.coupon_id = c.coupon_id AND h.customer_key = ANY (c.names) AND h.customer_key IS NOT NULL
+          AND h.expires_at > $4 AND (c.mailbox_key IS NULL OR h.mailbox_key = ANY (c.mailboxes)))
+       + (SELECT count(*)::int FROM holds h
+          WHERE c.mailbox_key IS NULL AND h.coupon_id = c.coupon_id AND h.mailbox_key = ANY (c.names)
+            AND h.mailbox_key IS NOT NULL AND h.expires_at > $4) AS held
+FROM (
+    SELECT u.coupon_id, u.customer_key, u.mailbox_key,
+           ARRAY(SELECT jsonb_array_elements_text(u.names)) AS names,
+           ARRAY(SELECT jsonb_array_elements_text(u.mailboxes)) AS mailboxes
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $5::jsonb[], $6::jsonb[])
+        AS u (coupon_id, customer_key, mailbox_key, names, mailboxes)
+    OFFSET 0) c
 """
 # A period that has no counter yet, or one by another time zone, is counted from the redemptions.
 READ_PERIODS = """
@@ -87,11 +111,15 @@ async def add_held(
 
 
 async def count_customers(
-    connection: Connection, customers: Collection[CustomerKey], now: datetime
+    connection: Connection, customers: Collection[CustomerKey], now: datetime, aliases: Aliases
 ) -> dict[CustomerKey, Count]:
     """Return how often customers have used coupons, and hold them."""
     columns = [list(column) for column in zip(*customers, strict=True)] or [[], [], []]
-    rows = await connection.fetch(COUNT_CUSTOMERS, *columns, now)
+    if aliases:
+        names = [[json.dumps(aliases.names.get(key, [key])) for key in column] for column in columns[1:]]
+        rows = await connection.fetch(COUNT_ERASED_CUSTOMERS, *columns, now, *names)
+    else:
+        rows = await connection.fetch(COUNT_CUSTOMERS, *columns, now)
     return {tuple(row)[:3]: Count(row["uses"], 0, held=row["held"]) for row in rows}
 
 

@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from services.redemption.domain.books import Books, OrderBook
+from services.redemption.domain.customers import Digests
 from services.redemption.domain.decision import Redeemed, RedeemedLate, decide
 from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Cancellation, HoldRequest, OrderKey, Purchase, VoidRequest
 from services.redemption.domain.reserving import Reserved, reserve
 from services.redemption.domain.voiding import Cancelled, cancel, void_one
+from services.redemption.store.customers import share_customers
 from services.redemption.store.history import find_reservations, read_orders
 from services.redemption.store.locks import Locked, lock, lock_customers
 from services.redemption.store.outcomes import (
@@ -39,7 +41,14 @@ from services.redemption.usecases.announce_decisions import (
     write_refused,
     write_turned_away,
 )
-from services.redemption.usecases.open_books import customers_of, open_books, past_customers, strings_of
+from services.redemption.usecases.open_books import (
+    customers_of,
+    names_of_past,
+    open_books,
+    past_customers,
+    strings_of,
+)
+from services.redemption.usecases.recognise_erased import customers_in, recognise, without_past
 from shared.database.outbox import insert_events
 from shared.database.pool import Connection
 from shared.log import get_logger
@@ -62,7 +71,7 @@ class Decided:
 
 
 async def decide_batch(
-    connection: Connection, asks: Sequence[Ask], now: datetime, *, is_again: bool = False
+    connection: Connection, asks: Sequence[Ask], now: datetime, digests: Digests, *, is_again: bool = False
 ) -> Decided:
     """Decide requests in the order given; raises TermsChanged if the transaction is to be started again.
 
@@ -71,10 +80,16 @@ async def decide_batch(
     asks = await _with_reservations(connection, asks)
     purchases = [ask.purchase for ask in asks if isinstance(ask, CompletedCheckout | HoldRequest)]
     locked, history = await _lock(connection, asks, purchases, now, is_again=is_again)
-    customers = customers_of(purchases, locked) | past_customers(history, locked, _several(asks))
+    # Not before something is locked: an erasure waits for the transactions that may not know of it.
+    past = names_of_past(history, locked, several := _several(asks))
+    if locked.counted_customers:
+        await share_customers(connection, customers_in(purchases) | past)
+    purchases, aliases = await recognise(connection, purchases, digests, past)
+    asks = _with_purchases(asks, purchases)
+    customers = customers_of(purchases, locked, aliases) | past_customers(history, locked, several, aliases)
     if customers:
         await lock_customers(connection, customers)
-    books, shelf = await open_books(connection, purchases, customers, locked, history, now)
+    books, shelf = await open_books(connection, purchases, customers, locked, history, now, aliases)
     written = Written()
     outcomes = [_decide(ask, books, now, written) for ask in asks]
     await _write(connection, books, shelf, written, now)
@@ -98,6 +113,19 @@ async def _with_reservations(connection: Connection, asks: Sequence[Ask]) -> Seq
         if isinstance(ask, CompletedCheckout)
         and ask.purchase.reservation_id is not None
         and (reserved_ref := found.get((ask.purchase.program_id, ask.purchase.reservation_id))) is not None
+        else ask
+        for ask in asks
+    ]
+
+
+def _with_purchases(asks: Sequence[Ask], purchases: Sequence[Purchase]) -> Sequence[Ask]:
+    """Put recognised purchases in the place of those that were asked about."""
+    left = iter(purchases)
+    return [
+        without_past(replace(ask, purchase=next(left)))
+        if isinstance(ask, CompletedCheckout)
+        else replace(ask, purchase=next(left))
+        if isinstance(ask, HoldRequest)
         else ask
         for ask in asks
     ]

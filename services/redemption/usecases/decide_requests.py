@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from services.redemption.domain.customers import Digests
 from services.redemption.store.terms import TermsChanged
 from services.redemption.usecases.decide_batch import TRIES, Ask, Decided, Outcome, decide_batch, report
 from shared import metrics
@@ -37,6 +38,7 @@ class DecideRequests:
     clock: Clock
     hand_over: Callable[[Sequence[OutboxEvent]], None]
     answer_once: AnswerOnce
+    digests: Digests
     _waiting: list[_Waiting] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _is_stopping: bool = False
@@ -51,7 +53,7 @@ class DecideRequests:
             async def work(
                 connection: Connection, _: object, made: list[Decided] = decisions, is_again: bool = tried > 0
             ) -> Outcome:
-                made.append(await decide_batch(connection, [ask], self.clock(), is_again=is_again))
+                made.append(await decide_batch(connection, [ask], self.clock(), self.digests, is_again=is_again))
                 return made[0].outcomes[0]
 
             try:
@@ -114,7 +116,7 @@ class DecideRequests:
         for tried in range(TRIES):
             try:
                 async with self.database.transaction() as connection:
-                    return await decide_batch(connection, asks, self.clock(), is_again=tried > 0)
+                    return await decide_batch(connection, asks, self.clock(), self.digests, is_again=tried > 0)
             except TermsChanged:
                 continue
         raise TransientFault(_CHANGING_TOO_FAST)

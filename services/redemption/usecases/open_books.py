@@ -1,11 +1,11 @@
 """Reads all that decides, in statements that begin after the locks; what only some codes need, only for those."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from services.redemption.domain.books import Books, Budget, OrderBook
-from services.redemption.domain.customers import CustomerKey, keys_counted
+from services.redemption.domain.books import Books, Budget, OrderBook, Redemption
+from services.redemption.domain.customers import Aliases, CustomerKey, keys_counted
 from services.redemption.domain.purchase import OrderKey, Purchase
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.store.counts import add_held, count_customers, count_spent, read_periods
@@ -13,6 +13,7 @@ from services.redemption.store.history import find_programs
 from services.redemption.store.locks import Locked
 from services.redemption.store.terms import Shelf, read_terms
 from shared.database.pool import Connection
+from shared.erasing import ID_KEY, MAILBOX_KEY
 
 Strings = tuple[uuid.UUID, str]
 
@@ -29,34 +30,63 @@ def strings_of(purchases: Sequence[Purchase]) -> list[Strings]:
     )
 
 
-def customers_of(purchases: Sequence[Purchase], locked: Locked) -> set[CustomerKey]:
-    """Return by which keys customers are counted for which coupons: their uses are limited, or were."""
+def customers_of(purchases: Sequence[Purchase], locked: Locked, aliases: Aliases) -> set[CustomerKey]:
+    """Return by which keys customers are counted for which coupons: their uses are limited, or were.
+
+    An erased one is counted, and locked, by what stands for it: so what it buys now never meets its name of before.
+    """
     if not locked.counted_customers:
         return set()
+    for (program_id, _), coupon_ids in locked.counted_customers.items():
+        aliases.programs.update(dict.fromkeys(coupon_ids, program_id))
     return {
         key
         for purchase in purchases
         if purchase.buyer.key is not None
         for code in purchase.codes
         for coupon_id in locked.counted_customers.get((purchase.program_id, code.canonical or ""), ())
-        for key in keys_counted(coupon_id, *purchase.buyer.keys)
+        for key in keys_counted(coupon_id, *(aliases(coupon_id, each) for each in purchase.buyer.keys))
     }
 
 
 def past_customers(
-    history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey]
+    history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey], aliases: Aliases
 ) -> set[CustomerKey]:
     """Return the keys of the customers of what orders have redeemed, where a use may be theirs again."""
     if not locked.counted_customers:
         return set()
     return {
         key
-        for order, book in history.items()
-        if book.is_taken_back or order in taken_back
-        for redemption in book.redemptions
-        if redemption.coupon_id in locked.counted_customers.get((redemption.program_id, redemption.canonical), ())
-        for key in keys_counted(redemption.coupon_id, redemption.customer_key, redemption.mailbox_key)
+        for redemption in _past(history, locked, taken_back)
+        for key in keys_counted(
+            redemption.coupon_id,
+            aliases(redemption.coupon_id, redemption.customer_key),
+            aliases(redemption.coupon_id, redemption.mailbox_key),
+        )
     }
+
+
+def names_of_past(
+    history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey]
+) -> set[tuple[uuid.UUID, str]]:
+    """Return the names of these customers, with their programs; what stands for an erased one is no name."""
+    return {
+        (redemption.program_id, name)
+        for redemption in _past(history, locked, taken_back)
+        for name in (redemption.customer_key, redemption.mailbox_key)
+        if name is not None and name.startswith((ID_KEY, MAILBOX_KEY))
+    }
+
+
+def _past(
+    history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey]
+) -> Iterator[Redemption]:
+    for order, book in history.items():
+        if book.is_taken_back or order in taken_back:
+            for redemption in book.redemptions:
+                string = redemption.program_id, redemption.canonical
+                if redemption.coupon_id in locked.counted_customers.get(string, ()):
+                    yield redemption
 
 
 async def open_books(
@@ -66,6 +96,7 @@ async def open_books(
     locked: Locked,
     history: dict[OrderKey, OrderBook],
     now: datetime,
+    aliases: Aliases,
     *,
     reads_all: bool = False,
 ) -> tuple[Books, Shelf]:
@@ -83,7 +114,7 @@ async def open_books(
         known |= await find_programs(connection, list(doubtful))
     limited = {terms.coupon_id for terms in shelf.terms if terms.restrictions.customer_limit is not None}
     counted = [customer for customer in customers if customer[0] in limited]
-    customer_counts = await count_customers(connection, counted, now) if counted or reads_all else {}
+    customer_counts = await count_customers(connection, counted, now, aliases) if counted or reads_all else {}
     moments = _moments(purchases, candidates, shelf, history)
     period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
     budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}
@@ -101,6 +132,7 @@ async def open_books(
         period_counts,
         period_starts,
         budgets,
+        aliases,
     )
     return books, shelf
 

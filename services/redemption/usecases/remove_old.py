@@ -1,11 +1,12 @@
-"""Removes what is old: orders that came to nothing, reservations, refusals, and windows of failed guesses."""
+"""Removes what is old: orders that came to nothing, reservations, refusals, failed guesses, and customers' jobs."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from services.redemption.domain.customer_jobs import JOBS_KEPT
 from services.redemption.domain.guesses import WINDOW
-from services.redemption.store import redemptions, retention
+from services.redemption.store import customer_jobs, redemptions, retention
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.purging import BREATH_SECONDS, Removal, in_batches
@@ -54,4 +55,6 @@ def removals(
         Removal("holds", database, clock, _RESERVATIONS_KEPT, redemptions.purge_reservations, _RESERVATIONS_AT_ONCE),
         Removal("rejections", database, clock, rejections_kept, retention.purge_rejections),
         Removal("guesses", database, clock, WINDOW, retention.purge_guesses),
+        Removal("customer_events", database, clock, JOBS_KEPT, customer_jobs.purge_events),
+        Removal("customer_jobs", database, clock, JOBS_KEPT, customer_jobs.purge_jobs),
     ]

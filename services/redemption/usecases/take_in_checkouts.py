@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.redemption.domain.customers import Digests
 from services.redemption.domain.purchase import Cancellation
 from services.redemption.store.terms import TermsChanged
 from services.redemption.usecases.announce_decisions import CompletedCheckout
@@ -36,6 +37,7 @@ class TakeInCheckouts:
     database: Database
     clock: Clock
     hand_over: Callable[[Sequence[OutboxEvent]], None]
+    digests: Digests
 
     async def __call__(self, events: Sequence[CheckoutEvent]) -> list[Verdict]:
         """Take in each event once, in the order given, and say of each whether it was fresh.
@@ -65,4 +67,4 @@ class TakeInCheckouts:
         fresh = [event.ask for event, verdict in zip(events, verdicts, strict=True) if verdict == "fresh"]
         if not fresh:
             return verdicts, None
-        return verdicts, await decide_batch(connection, fresh, self.clock(), is_again=is_again)
+        return verdicts, await decide_batch(connection, fresh, self.clock(), self.digests, is_again=is_again)

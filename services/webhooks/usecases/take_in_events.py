@@ -20,6 +20,7 @@ from services.webhooks.store.intake import Kept, NewDelivery, NewMessage, Record
 from services.webhooks.usecases.code_keys import key_of_event
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
+from shared.database.customer_parts import known_as_erased
 from shared.database.inbox import Arrivals, InboxEntry, Verdict
 from shared.database.pool import Connection, Database
 from shared.faults import TransientFault
@@ -85,7 +86,7 @@ class TakeInEvents:
         self.lanes.accept(work.held(now + LIFETIME, lease_ends))
         if any(delivery.token is None for delivery in work.deliveries):
             self.lanes.note_backlog()
-        return verdicts
+        return await known_as_erased(self.database, entries, verdicts)
 
 
 def inbox_entry(event: IncomingEvent) -> InboxEntry:
@@ -238,7 +239,12 @@ class Work:
 
 def id_of_message(event: IncomingEvent) -> uuid.UUID:
     """Return the id of an event's message, the same for every arrival of the event."""
-    return derived_id(_MESSAGES, str(event.program_id), event.source, event.event_id)
+    return message_id_of(event.program_id, event.source, event.event_id)
+
+
+def message_id_of(program_id: uuid.UUID, source: str, event_id: str) -> uuid.UUID:
+    """Return the id of the message of an event, by what the event is known by."""
+    return derived_id(_MESSAGES, str(program_id), source, event_id)
 
 
 def _line(ordering: Ordering, event: IncomingEvent) -> str | None:

@@ -160,6 +160,12 @@ class World:
     async def refused(self, order_ref: str) -> None:
         await self.run("checkout", "redeem", "NO-SUCH-CODE", "--order-ref", order_ref, code=None)
 
+    async def exported(self) -> str:
+        """Return a customer's export that is done."""
+        file = str(self.folder / "export.ndjson")
+        made = await self.run.json("customer", "export", "--customer-id", f"c-{next(_NUMBERS)}", "--output", file)
+        return str(made["job_id"])
+
     async def dead(self) -> str:
         key = f"broken-{next(_NUMBERS)}"
         async with Publisher(self.run.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
@@ -284,6 +290,7 @@ NEEDS: dict[str, Prepare] = {
     "webhook resend": World.message,
     "webhook verify": World.received,
     "dead show": ids(World.dead),
+    **dict.fromkeys(("customer status", "customer download"), ids(World.exported)),
 }
 # What an example leaves open, and what would take a test too long.
 WORDS: dict[str, dict[str, Any]] = {

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from services.codes.domain.orders import Applied
 from services.codes.integrations.redemption import RedemptionClient, RedemptionUnavailable
 from services.redemption import app as redemption
+from services.redemption.domain.customers import Digests
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.overflow import OverflowTable
@@ -59,7 +60,7 @@ async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
 
     async with redemption.open_database(database.redemption, 4) as pool:
         announced: list[OutboxEvent] = []
-        cases = redemption.build_use_cases(pool, clock, announced.extend)
+        cases = redemption.build_use_cases(pool, clock, announced.extend, Digests(b"d" * 32), lambda: None)
         app = redemption.build_app(
             cases, CredentialReader(pool, clock), ready, Operating(None, History(pool), OverflowTable(pool))
         )

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.redemption.app import build_app, build_use_cases, open_database
 from services.redemption.consumers import CheckoutConsumer
+from services.redemption.domain.customers import Digests
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker.consumer import Received, Reject
 from shared.database.credentials import CredentialReader
@@ -28,6 +29,7 @@ from shared.web.operator import Operating
 from tests.databases import Database
 from tests.services.redemption.merchant import NOW, Merchant
 
+DIGESTS = Digests(b"d" * 32)
 COUNT_WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = 'mintwire_redemption' AND wait_event_type = 'Lock'
@@ -44,7 +46,7 @@ class Decider:
 
     @property
     def handler(self) -> CheckoutConsumer:
-        return CheckoutConsumer(TakeInCheckouts(self.pool, lambda: self.now, self.handed_over.extend))
+        return CheckoutConsumer(TakeInCheckouts(self.pool, lambda: self.now, self.handed_over.extend, DIGESTS))
 
     async def handle(self, *bodies: bytes, received_at: datetime | None = None) -> list[Reject | None]:
         return await self.handler(received(bodies, received_at or self.now))
@@ -133,7 +135,9 @@ async def open_shop(
     async def ready() -> Report:
         return Report({"database": "ok"})
 
-    cases = build_use_cases(pool, lambda: decider.now, decider.handed_over.extend, trusted_proxies)
+    cases = build_use_cases(
+        pool, lambda: decider.now, decider.handed_over.extend, DIGESTS, lambda: None, trusted_proxies
+    )
     app = build_app(
         cases, CredentialReader(pool, lambda: decider.now), ready, Operating(None, History(pool), OverflowTable(pool))
     )

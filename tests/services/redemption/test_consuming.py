@@ -19,7 +19,7 @@ from shared.clock import utc_now
 from shared.database.outbox import OutboxTable
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
-from tests.services.redemption.conftest import Decider
+from tests.services.redemption.conftest import DIGESTS, Decider
 from tests.services.redemption.merchant import Merchant, checkout
 
 pytestmark = pytest.mark.timeout(90)
@@ -66,7 +66,7 @@ async def test_an_event_goes_in_and_code_redeemed_comes_out(
     await merchant.code(program, await merchant.coupon(program), "PLAIN")
     async with Publisher(clean_broker["redemption"], topology.EXCHANGE_REDEMPTION) as publisher:
         relay = OutboxRelay(publisher, OutboxTable(pool))
-        handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, relay.hand_over))
+        handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, relay.hand_over, DIGESTS))
         consumer = BatchConsumer(clean_broker["redemption"], topology.QUEUE_REDEMPTION_CHECKOUT, handler, utc_now)
         async with running(relay), running(consumer):
             await publish(clean_broker, [checkout(program, "PLAIN", time=utc_now()), b"{}"])
@@ -112,7 +112,7 @@ async def test_one_poison_row_is_found_and_its_neighbours_are_redeemed(
     # A row that the database will not take, for a reason that no check in front of it knows.
     await admin.execute("ALTER TABLE redemption.redemptions ADD CHECK (order_ref <> 'poison')")
     await publish(clean_broker, [checkout(program, f"C{n}", ref="poison" if n == 4 else str(n)) for n in range(9)])
-    handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, lambda _: None))
+    handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, lambda _: None, DIGESTS))
     consumer = BatchConsumer(clean_broker["redemption"], topology.QUEUE_REDEMPTION_CHECKOUT, handler, utc_now)
     async with running(consumer):
         (dead,) = await take(clean_broker, f"{topology.QUEUE_REDEMPTION_CHECKOUT}.dead", 1)

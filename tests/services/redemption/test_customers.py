@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import services.redemption
 from services.redemption.app import open_database
 from services.redemption.domain.books import Books, Count
-from services.redemption.domain.customers import CustomerKey, is_one, keys_counted, mailbox
+from services.redemption.domain.customers import CustomerKey, is_one, keys_counted
 from services.redemption.domain.purchase import Buyer
+from shared.mailboxes import mailbox
 from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Shop, told
 from tests.services.redemption.merchant import Merchant, checkout, taken_back

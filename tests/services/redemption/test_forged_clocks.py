@@ -17,6 +17,7 @@ from shared.clock import utc_now
 from shared.database.pool import Database as Pool
 from tests import amqp
 from tests.amqp import RawMessage
+from tests.services.redemption.conftest import DIGESTS
 from tests.services.redemption.merchant import Merchant, checkout
 from tests.services.redemption.test_consuming import running
 from tests.shared.broker.tools import Broker, client
@@ -65,7 +66,7 @@ def died(at: datetime) -> tuple[bytes, bytes]:
 
 async def redeemed(pool: Pool, urls: dict[str, str], admin: "asyncpg.Connection[asyncpg.Record]") -> int:
     """Let the consumer take what is there, and return how many redemptions that made."""
-    handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, lambda _: None))
+    handler = CheckoutConsumer(TakeInCheckouts(pool, utc_now, lambda _: None, DIGESTS))
     consumer = BatchConsumer(urls["redemption"], QUEUE_REDEMPTION_CHECKOUT, handler, utc_now)
     async with running(consumer), asyncio.timeout(30):
         while not await admin.fetchval("SELECT count(*) FROM redemption.inbox"):  # noqa: ASYNC110 - in the server

@@ -24,6 +24,7 @@ from services.redemption.usecases.purchases import purchase_of
 from shared.events.checkout import Customer, Order
 from shared.ids import new_id
 from tests.conftest import NewDatabase
+from tests.services.redemption.conftest import DIGESTS
 from tests.services.redemption.merchant import NOW, Merchant
 
 SECOND = timedelta(seconds=1)
@@ -260,7 +261,7 @@ class Shopping(RuleBasedStateMachine):
 
     async def _decide(self, asks: list[Ask]) -> list[Outcome]:
         async with self.pool.transaction() as connection:
-            return (await decide_batch(connection, asks, self.now)).outcomes
+            return (await decide_batch(connection, asks, self.now, DIGESTS)).outcomes
 
     def _check(self, kind: str, order: int, codes: list[int], moment: datetime, outcome: Outcome) -> None:
         before = len(self.model.standing)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.redemption.domain.customers import mailbox
 from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.self_referral import commission_rate, fault_of_self_referral, is_partner
 from services.redemption.domain.terms import Restrictions
+from shared.mailboxes import mailbox
 from tests.services.redemption.conftest import Decider, Shop
 from tests.services.redemption.merchant import Merchant, checkout
 from tests.services.redemption.test_decision import PARTNER, TERMS

@@ -1,0 +1,280 @@
+"""Customers as rows name them: which were erased, and what an erasure replaces."""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zlib import crc32
+
+from shared.database.pool import Connection
+from shared.erasing import ERASED
+
+# How many rows are looked at for the other names of a customer; one that is behind so many is a shop's own account.
+ROWS_LOOKED_AT: Final = 20_000
+
+# Whoever counts a customer's uses shares this lock, taken before it looks whether the customer was erased; an erasure
+# is marked under it alone. So all who count at one time know the customer by the same name. Buckets bound the server's
+# lock table; they are in order, so that nobody waits in a circle.
+CUSTOMER_LOCK_CLASS: Final = 7_236_191
+CUSTOMER_LOCK_BUCKETS: Final = 256
+SHARE_CUSTOMERS = "SELECT pg_advisory_xact_lock_shared($1, b.id) FROM unnest($2::int[]) AS b (id)"
+HOLD_CUSTOMERS = "SELECT pg_advisory_xact_lock($1, b.id) FROM unnest($2::int[]) AS b (id)"
+# One by one along the key, as everything that purchases look up.
+FIND_ERASED = """
+SELECT e.program_id, e.digest, e.erased_at
+FROM unnest($1::uuid[], $2::text[]) AS w (program_id, digest), LATERAL (
+    SELECT x.program_id, x.digest, x.erased_at FROM erased_customers x
+    WHERE x.program_id = w.program_id AND x.digest = w.digest OFFSET 0) e
+"""
+MARK_ERASED = """
+INSERT INTO erased_customers AS e (program_id, digest, erased_at)
+SELECT $1, d.digest, $3 FROM unnest($2::text[]) AS d (digest) ORDER BY d.digest
+ON CONFLICT (program_id, digest) DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at)
+"""
+# By the mailbox beside an id there is an index per coupon: each of the program's is asked in turn.
+FIND_NAMES = """
+SELECT DISTINCT n.name FROM (
+    (SELECT r.mailbox_key AS name FROM redemptions r
+     WHERE r.program_id = $1 AND r.customer_key = ANY ($2::text[]) AND r.customer_key IS NOT NULL LIMIT $3)
+    UNION ALL
+    (SELECT r.customer_key FROM codes.coupon_v1 k CROSS JOIN LATERAL (
+         SELECT m.customer_key FROM redemptions m
+         WHERE m.coupon_id = k.coupon_id AND m.mailbox_key = ANY ($2::text[]) AND m.mailbox_key IS NOT NULL
+         OFFSET 0) r
+     WHERE k.program_id = $1 LIMIT $3)
+    UNION ALL
+    (SELECT unnest(ARRAY[h.customer_key, h.mailbox_key]) FROM holds h
+     WHERE h.program_id = $1 AND (h.customer_key = ANY ($2::text[]) OR h.mailbox_key = ANY ($2::text[])) LIMIT $3)
+) n
+WHERE n.name IS NOT NULL
+"""
+FIND_REDEMPTIONS = """
+SELECT f.id, f.order_ref FROM (
+    (SELECT r.id, r.order_ref FROM redemptions r
+     WHERE r.program_id = $1 AND r.customer_key = ANY ($2::text[]) AND r.customer_key IS NOT NULL AND r.id > $3)
+    UNION
+    (SELECT r.id, r.order_ref FROM codes.coupon_v1 k CROSS JOIN LATERAL (
+         SELECT m.id, m.order_ref FROM redemptions m
+         WHERE m.coupon_id = k.coupon_id AND m.mailbox_key = ANY ($2::text[]) AND m.mailbox_key IS NOT NULL
+           AND m.id > $3 OFFSET 0) r
+     WHERE k.program_id = $1)
+) f
+ORDER BY f.id LIMIT $4
+"""
+# As a decision locks them: orders before all else, sorted.
+LOCK_ORDERS = """
+SELECT d.order_ref FROM orders d
+WHERE d.program_id = $1 AND d.order_ref = ANY ($2::text[]) ORDER BY d.order_ref FOR UPDATE
+"""
+READ_NAMES = """
+SELECT r.id, r.order_ref, r.customer_key, r.mailbox_key FROM redemptions r WHERE r.id = ANY ($1::uuid[]) ORDER BY r.id
+"""
+# What is erased already stays: another erasure may have been faster.
+ERASE_REDEMPTIONS = """
+UPDATE redemptions r
+SET customer_id = CASE WHEN n.is_whole AND r.customer_id IS NOT NULL THEN n.customer_key ELSE r.customer_id END,
+    customer_key = n.customer_key, mailbox_key = n.mailbox_key,
+    attributes = CASE WHEN n.is_whole AND r.attributes IS NOT NULL
+                      THEN (SELECT json_object_agg(name, NULL::text) FROM json_object_keys(r.attributes) AS name)
+                      ELSE r.attributes END,
+    void_reason = CASE WHEN n.is_whole AND r.void_reason IS NOT NULL THEN $5 ELSE r.void_reason END
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::boolean[]) AS n (id, customer_key, mailbox_key, is_whole)
+WHERE r.id = ANY ($1::uuid[]) AND r.id = n.id
+"""
+ERASE_REASONS = """
+WITH refund AS (
+    UPDATE refunds f SET reason = $3
+    WHERE f.program_id = $1 AND f.order_ref = ANY ($2::text[]) AND f.reason IS NOT NULL
+)
+UPDATE orders d SET cancel_reason = $3
+WHERE d.program_id = $1 AND d.order_ref = ANY ($2::text[]) AND d.cancel_reason IS NOT NULL
+"""
+ADD_EVENTS = """
+INSERT INTO customer_events AS c (job_id, event_id, is_whole)
+SELECT $1, e.event_id, e.is_whole FROM unnest($2::uuid[], $3::boolean[]) AS e (event_id, is_whole) ORDER BY e.event_id
+ON CONFLICT (job_id, event_id) DO UPDATE SET is_whole = c.is_whole OR excluded.is_whole
+"""
+READ_EVENTS = "SELECT id, body FROM events WHERE id = ANY ($1::uuid[]) ORDER BY id"
+ERASE_EVENTS = "SELECT erase_events($1, $2)"
+FIND_HOLDS = """
+SELECT DISTINCT h.order_ref FROM holds h
+WHERE h.program_id = $1 AND (h.customer_key = ANY ($2::text[]) OR h.mailbox_key = ANY ($2::text[]))
+ORDER BY h.order_ref LIMIT $3
+"""
+ERASE_HOLDS = """
+UPDATE holds h
+SET customer_key = coalesce((SELECT n.digest FROM unnest($3::text[], $4::text[]) AS n (key, digest)
+                             WHERE n.key = h.customer_key), h.customer_key),
+    mailbox_key = coalesce((SELECT n.digest FROM unnest($3::text[], $4::text[]) AS n (key, digest)
+                            WHERE n.key = h.mailbox_key), h.mailbox_key)
+WHERE h.program_id = $1 AND h.order_ref = ANY ($2::text[])
+"""
+TAKE_COUNTERS = """
+DELETE FROM customer_counters c USING (
+    SELECT n.coupon_id, n.customer_key FROM codes.coupon_v1 k CROSS JOIN LATERAL (
+        SELECT m.coupon_id, m.customer_key FROM customer_counters m
+        WHERE m.coupon_id = k.coupon_id AND m.customer_key = ANY ($2::text[]) OFFSET 0) n
+    WHERE k.program_id = $1 ORDER BY n.coupon_id, n.customer_key LIMIT $3) w
+WHERE c.coupon_id = w.coupon_id AND c.customer_key = w.customer_key
+RETURNING c.coupon_id, c.customer_key, c.uses, c.use_limit
+"""
+# Two counters may become one; its next use is counted from the redemptions, and sets the limit again.
+PUT_COUNTERS = """
+INSERT INTO customer_counters AS c (coupon_id, customer_key, uses, use_limit)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[]) ORDER BY 1, 2
+ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = greatest(c.uses, excluded.uses), use_limit = NULL
+"""
+# Rows as they are, for the customer's own file.
+SHOW_REDEMPTIONS = """
+SELECT r.order_ref, to_jsonb(r) AS shown FROM redemptions r WHERE r.id = ANY ($1::uuid[]) ORDER BY r.id
+"""
+SHOW_ORDERS = """
+SELECT 'order' AS kind, to_jsonb(d) AS shown FROM orders d WHERE d.program_id = $1 AND d.order_ref = ANY ($2::text[])
+UNION ALL
+SELECT 'refund', to_jsonb(f) FROM refunds f WHERE f.program_id = $1 AND f.order_ref = ANY ($2::text[])
+UNION ALL
+SELECT 'rejection', to_jsonb(j) FROM rejections j WHERE j.program_id = $1 AND j.order_ref = ANY ($2::text[])
+"""
+SHOW_HOLDS = """
+SELECT to_jsonb(h) AS shown FROM holds h
+WHERE h.program_id = $1 AND (h.customer_key = ANY ($2::text[]) OR h.mailbox_key = ANY ($2::text[]))
+ORDER BY h.order_ref, h.canonical LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A redemption with the names of its customer."""
+
+    id: uuid.UUID
+    order_ref: str
+    customer_key: str | None
+    mailbox_key: str | None
+
+
+async def share_customers(connection: Connection, customers: Collection[tuple[uuid.UUID, str]]) -> None:
+    """Keep customers (program, key in plain) from being erased while their uses are counted."""
+    await connection.execute(SHARE_CUSTOMERS, CUSTOMER_LOCK_CLASS, _buckets(customers))
+
+
+async def hold_customers(connection: Connection, program_id: uuid.UUID, keys: Collection[str]) -> None:
+    """Wait until nobody counts uses of customers, and keep others from it."""
+    await connection.execute(HOLD_CUSTOMERS, CUSTOMER_LOCK_CLASS, _buckets([(program_id, key) for key in keys]))
+
+
+def _buckets(customers: Collection[tuple[uuid.UUID, str]]) -> list[int]:
+    return sorted({crc32(program.bytes + key.encode()) % CUSTOMER_LOCK_BUCKETS for program, key in customers})
+
+
+async def find_erased(
+    connection: Connection, wanted: Sequence[tuple[uuid.UUID, str]]
+) -> dict[tuple[uuid.UUID, str], datetime]:
+    """Return which digests stand for erased customers, and until when these bought what is kept under them."""
+    rows = await connection.fetch(FIND_ERASED, [each[0] for each in wanted], [each[1] for each in wanted])
+    return {(row["program_id"], row["digest"]): row["erased_at"] for row in rows}
+
+
+async def mark_erased(connection: Connection, program_id: uuid.UUID, digests: Sequence[str], now: datetime) -> None:
+    """Know customers by their digests from now on."""
+    await connection.execute(MARK_ERASED, program_id, digests, now)
+
+
+async def find_names(connection: Connection, program_id: uuid.UUID, keys: Sequence[str]) -> set[str]:
+    """Return the names that stand beside these in redemptions and holds, what stands for erased ones among them."""
+    rows = await connection.fetch(FIND_NAMES, program_id, keys, ROWS_LOOKED_AT)
+    return {row["name"] for row in rows}
+
+
+async def find_redemptions(
+    connection: Connection, program_id: uuid.UUID, keys: Sequence[str], after: uuid.UUID, limit: int
+) -> list[tuple[uuid.UUID, str]]:
+    """Return the next redemptions that bear one of the keys, each with its order."""
+    rows = await connection.fetch(FIND_REDEMPTIONS, program_id, keys, after, limit)
+    return [(row["id"], row["order_ref"]) for row in rows]
+
+
+async def lock_orders(connection: Connection, program_id: uuid.UUID, order_refs: Sequence[str]) -> None:
+    """Keep decisions away from orders, as these keep each other."""
+    await connection.execute(LOCK_ORDERS, program_id, order_refs)
+
+
+async def read_names(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Named]:
+    """Return redemptions with their names as they are now."""
+    return [Named(**row) for row in await connection.fetch(READ_NAMES, ids)]
+
+
+async def erase_redemptions(
+    connection: Connection, program_id: uuid.UUID, erased: Sequence[tuple[Named, bool]]
+) -> None:
+    """Write redemptions with other names; of those that are erased as a whole, and their orders, reasons go too."""
+    await connection.execute(
+        ERASE_REDEMPTIONS,
+        [named.id for named, _ in erased],
+        [named.customer_key for named, _ in erased],
+        [named.mailbox_key for named, _ in erased],
+        [is_whole for _, is_whole in erased],
+        ERASED,
+    )
+    order_refs = [named.order_ref for named, is_whole in erased if is_whole]
+    await connection.execute(ERASE_REASONS, program_id, order_refs, ERASED)
+
+
+async def add_events(connection: Connection, job_id: uuid.UUID, events: Mapping[uuid.UUID, bool]) -> None:
+    """Note events that name the customer of a job, and whether they are about it as a whole."""
+    await connection.execute(ADD_EVENTS, job_id, list(events), list(events.values()))
+
+
+async def read_events(connection: Connection, ids: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, bytes]]:
+    """Return those of the events that the history still has."""
+    return [(row["id"], row["body"]) for row in await connection.fetch(READ_EVENTS, ids)]
+
+
+async def erase_events(connection: Connection, bodies: Mapping[uuid.UUID, bytes]) -> None:
+    """Keep other bodies of events that name a customer."""
+    await connection.fetchval(ERASE_EVENTS, list(bodies), list(bodies.values()))
+
+
+async def erase_holds(connection: Connection, program_id: uuid.UUID, digests: Mapping[str, str], limit: int) -> int:
+    """Replace the names in the holds of up to `limit` orders; return how many orders these were."""
+    keys = list(digests)
+    rows = await connection.fetch(FIND_HOLDS, program_id, keys, limit)
+    order_refs: list[str] = [row["order_ref"] for row in rows]
+    if order_refs:
+        await lock_orders(connection, program_id, order_refs)
+        await connection.execute(ERASE_HOLDS, program_id, order_refs, keys, list(digests.values()))
+    return len(order_refs)
+
+
+async def erase_counters(connection: Connection, program_id: uuid.UUID, digests: Mapping[str, str], limit: int) -> int:
+    """Put up to `limit` counters of a customer under its digests; return how many."""
+    rows = await connection.fetch(TAKE_COUNTERS, program_id, list(digests), limit)
+    # Names that were counted apart never have one digest, but a digest may be there already.
+    await connection.execute(
+        PUT_COUNTERS,
+        [row["coupon_id"] for row in rows],
+        [digests[row["customer_key"]] for row in rows],
+        [row["uses"] for row in rows],
+        [row["use_limit"] for row in rows],
+    )
+    return len(rows)
+
+
+async def show_redemptions(connection: Connection, ids: Sequence[uuid.UUID]) -> list[tuple[str, str]]:
+    """Return redemptions as JSON."""
+    return [("redemption", row["shown"]) for row in await connection.fetch(SHOW_REDEMPTIONS, ids)]
+
+
+async def show_orders(
+    connection: Connection, program_id: uuid.UUID, order_refs: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return orders with their refunds and refusals as JSON, each with its kind."""
+    rows = await connection.fetch(SHOW_ORDERS, program_id, order_refs)
+    return [(row["kind"], row["shown"]) for row in rows]
+
+
+async def show_holds(
+    connection: Connection, program_id: uuid.UUID, keys: Sequence[str], limit: int
+) -> list[tuple[str, str]]:
+    """Return what is held for a customer as JSON."""
+    return [("hold", row["shown"]) for row in await connection.fetch(SHOW_HOLDS, program_id, keys, limit)]

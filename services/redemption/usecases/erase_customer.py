@@ -1,0 +1,139 @@
+"""Redemption's part of erasing a customer, step by step. Each step finds what is left, so it can be done again.
+
+Names are replaced by digests, by which the customer's uses are still counted.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.redemption.domain.customers import Digests
+from services.redemption.store import customer_jobs, customers
+from services.redemption.store.customers import Named
+from shared.database.customer_parts import (
+    CHUNK,
+    Chunk,
+    Outside,
+    Step,
+    erase_answers,
+    erase_kept_letters,
+)
+from shared.database.pool import Connection
+from shared.erasing import MAILBOX_KEY, CustomerJob, Erasing
+from shared.events.redemption import CodeRedeemedV1, CodeRedemptionVoidedV1
+from shared.ids import derived_id
+
+_FIRST_ID = uuid.UUID(int=0)
+_LINES_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class EraseCustomer:
+    """The steps in order; `letters` looks through the dead queue."""
+
+    digests: Digests
+    letters: Outside
+
+    @property
+    def steps(self) -> Sequence[Step | Outside]:
+        """Return them. Letters move between queue and table meanwhile, so the queue is looked through again."""
+        return (
+            self.settle,
+            self.redemptions,
+            self.holds,
+            self.counters,
+            erase_answers,
+            self.exports,
+            self.letters,
+            erase_kept_letters,
+            self.letters,
+        )
+
+    async def settle(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
+        """Wait for the transactions that may not know that the customer is to be erased."""
+        is_settled = await customer_jobs.is_settled(connection, job.id)
+        return Chunk() if is_settled else Chunk([], must_wait=True)
+
+    async def redemptions(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
+        """Erase the next redemptions, with the events that name their customer and what their orders say in words."""
+        found = await customers.find_redemptions(connection, job.program_id, job.keys, _FIRST_ID, CHUNK)
+        if not found:
+            return Chunk()
+        ids = [id_ for id_, _ in found]
+        if strays := await self._strays(connection, job, ids):
+            # In a chunk of its own: who counts uses waits for it, and this must then wait for nobody.
+            await customers.hold_customers(connection, job.program_id, strays)
+            made = [self.digests(job.program_id, key) for key in strays]
+            await customers.mark_erased(connection, job.program_id, made, job.created_at)
+            return Chunk(["more"])
+        await customers.lock_orders(connection, job.program_id, sorted({order_ref for _, order_ref in found}))
+        erased: list[tuple[Named, bool]] = []
+        events: dict[uuid.UUID, tuple[Erasing, bool]] = {}
+        for named in await customers.read_names(connection, ids):
+            digests, is_whole = self._digests(job, named)
+            events |= dict.fromkeys(event_ids(named.id), (Erasing(digests, is_whole), is_whole))
+            names = [digests.get(name, name) if name else None for name in (named.customer_key, named.mailbox_key)]
+            erased.append((replace(named, customer_key=names[0], mailbox_key=names[1]), is_whole))
+        count = await self._erase_events(connection, job, events)
+        await customers.erase_redemptions(connection, job.program_id, erased)
+        return Chunk(["more"], {"redemptions": len(erased), "events": count})
+
+    async def holds(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
+        """Erase the next holds."""
+        count = await customers.erase_holds(connection, job.program_id, _pairs(job), CHUNK)
+        return Chunk(["more"] if count else None, {"reservations": count})
+
+    async def counters(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
+        """Put the next counters under the digests."""
+        count = await customers.erase_counters(connection, job.program_id, _pairs(job), CHUNK)
+        return Chunk(["more"] if count else None, {"counters": count})
+
+    async def exports(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
+        """Remove the next lines of exports that were withdrawn."""
+        count = await customer_jobs.delete_withdrawn_lines(connection, job.program_id, _LINES_AT_ONCE)
+        return Chunk(["more"] if count == _LINES_AT_ONCE else None, {"export_lines": count})
+
+    async def _strays(self, connection: Connection, job: CustomerJob, ids: Sequence[uuid.UUID]) -> list[str]:
+        """Return the mailboxes beside the customer's ids that nobody knew of when the job was made."""
+        named = await customers.read_names(connection, ids)
+        keys = {key for each in named for key in self._digests(job, each)[0]} - set(job.keys)
+        wanted = {(job.program_id, self.digests(job.program_id, key)): key for key in keys}
+        known = await customers.find_erased(connection, list(wanted)) if wanted else {}
+        return sorted(key for digest, key in wanted.items() if digest not in known)
+
+    def _digests(self, job: CustomerJob, named: Named) -> tuple[Mapping[str, str], bool]:
+        """Return what replaces the names of a redemption, and whether all of it is about the customer.
+
+        The mailbox beside an id that is erased goes with it, also where it was not known yet when the job was made.
+        """
+        digests = _pairs(job)
+        is_whole = named.customer_key in digests or _is_erased(named.customer_key)
+        if is_whole and named.mailbox_key is not None and named.mailbox_key.startswith(MAILBOX_KEY):
+            digests = {**digests, named.mailbox_key: self.digests(job.program_id, named.mailbox_key)}
+        return digests, is_whole
+
+    async def _erase_events(
+        self, connection: Connection, job: CustomerJob, events: Mapping[uuid.UUID, tuple[Erasing, bool]]
+    ) -> int:
+        await customers.add_events(connection, job.id, {id_: is_whole for id_, (_, is_whole) in events.items()})
+        bodies = {}
+        for event_id, body in await customers.read_events(connection, list(events)):
+            if (erased := events[event_id][0].body(body)) is not None:
+                bodies[event_id] = erased
+        if bodies:
+            await customers.erase_events(connection, bodies)
+        return len(bodies)
+
+
+def event_ids(redemption_id: uuid.UUID) -> list[uuid.UUID]:
+    """Return the events of a redemption that name its customer; there may be one of them only."""
+    return [derived_id(redemption_id, model.type) for model in (CodeRedeemedV1, CodeRedemptionVoidedV1)]
+
+
+def _pairs(job: CustomerJob) -> dict[str, str]:
+    return dict(zip(job.keys, job.digests, strict=True))
+
+
+def _is_erased(key: str | None) -> bool:
+    return key is not None and key.startswith("erased:")

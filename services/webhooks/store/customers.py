@@ -1,0 +1,90 @@
+"""Messages that name a customer: found by their events or, of a program's own, one after the other; and replaced."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.database.pool import Connection
+from shared.erasing import ERASED
+
+FIND_INBOX = """
+SELECT i.event_id FROM unnest($3::text[]) AS w (event_id), LATERAL (
+    SELECT r.event_id FROM inbox r WHERE r.program_id = $1 AND r.source = $2 AND r.event_id = w.event_id OFFSET 0) i
+"""
+LOCK_MESSAGES = """
+SELECT m.id, m.format, m.event_type, m.body, m.content FROM messages m
+WHERE m.id = ANY ($1::uuid[]) AND m.program_id = $2 ORDER BY m.id, m.format FOR UPDATE
+"""
+# The next of what a program has published itself, along its messages.
+FIND_CUSTOM = """
+SELECT s.id, s.format, s.created_at, s.is_custom FROM (
+    SELECT m.id, m.format, m.created_at, m.event_type LIKE 'custom.%' AS is_custom FROM messages m
+    WHERE m.program_id = $1 AND m.created_at >= $2 AND (m.created_at, m.id, m.format) > ($2, $3, $4)
+    ORDER BY m.created_at, m.id, m.format LIMIT $5) s
+ORDER BY s.created_at, s.id, s.format
+"""
+ERASE_MESSAGES = """
+UPDATE messages m SET body = n.body, content = n.content
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) AS n (id, format, body, content)
+WHERE m.id = n.id AND m.format = n.format
+"""
+# What a receiver has answered may repeat what it was sent.
+ERASE_RESPONSES = """
+UPDATE attempts a SET response = $2
+FROM deliveries d
+WHERE d.message_id = ANY ($1::uuid[]) AND a.delivery_id = d.id AND a.response <> ''
+"""
+SHOW_ATTEMPTS = """
+SELECT to_jsonb(a) || jsonb_build_object('endpoint_id', d.endpoint_id, 'message_id', d.message_id) AS shown
+FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+WHERE d.message_id = ANY ($1::uuid[]) ORDER BY d.id, a.number
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A message in one of its forms, as it is kept; `body` and `content` are None once they are gone."""
+
+    id: uuid.UUID
+    format: str
+    event_type: str
+    body: bytes | None
+    content: bytes | None
+
+
+async def find_known(connection: Connection, program_id: uuid.UUID, source: str, event_ids: Sequence[str]) -> set[str]:
+    """Return which events of a source were taken in."""
+    return {row["event_id"] for row in await connection.fetch(FIND_INBOX, program_id, source, event_ids)}
+
+
+async def lock_messages(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Kept]:
+    """Return messages in all their forms, and keep others from changing them."""
+    return [Kept(**row) for row in await connection.fetch(LOCK_MESSAGES, ids, program_id)]
+
+
+async def find_custom(
+    connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID, str], limit: int
+) -> list[tuple[datetime, uuid.UUID, str, bool]]:
+    """Return the next messages of a program by their places, and whether it has published them itself."""
+    rows = await connection.fetch(FIND_CUSTOM, program_id, *after, limit)
+    return [(row["created_at"], row["id"], row["format"], row["is_custom"]) for row in rows]
+
+
+async def erase_messages(connection: Connection, erased: Sequence[Kept]) -> None:
+    """Keep other bodies under the same ids, and nothing of what receivers have answered."""
+    await connection.execute(
+        ERASE_MESSAGES,
+        [each.id for each in erased],
+        [each.format for each in erased],
+        [each.body for each in erased],
+        [each.content for each in erased],
+    )
+    await connection.execute(ERASE_RESPONSES, sorted({each.id for each in erased}), ERASED)
+
+
+async def show_attempts(connection: Connection, message_ids: Sequence[uuid.UUID]) -> list[Any]:
+    """Return the attempts to send messages, as they are."""
+    return [json.loads(row["shown"]) for row in await connection.fetch(SHOW_ATTEMPTS, message_ids)]

@@ -1,0 +1,182 @@
+"""Webhooks' part of exporting or erasing a customer: the messages about it, in every form, and what came back.
+
+A message keeps its id. What is due of it goes out as it is kept then, and is signed so.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from services.webhooks.domain.bodies import FLAT, RESERVED, SHORT_WHEN_FLAT, plain_format
+from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.store import customers
+from services.webhooks.store.customers import Kept
+from services.webhooks.usecases.take_in_events import TakeInEvents, message_id_of
+from shared.database.customer_parts import (
+    CHUNK,
+    Chunk,
+    NamedEvent,
+    Outside,
+    Step,
+    Steps,
+    erase_answers,
+    erase_kept_letters,
+    events_of,
+    export_answers,
+    line_of,
+    remove_withdrawn,
+)
+from shared.database.pool import Connection, Database
+from shared.erasing import CustomerJob, Erasing
+from shared.events.redemption import SOURCE
+
+SERVICE: Final = "webhooks"
+_SLICE: Final = 1_000
+_FIRST: Final = (datetime.fromtimestamp(0, UTC), uuid.UUID(int=0), "")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerMessages:
+    """The steps in order."""
+
+    database: Database
+    take_in: TakeInEvents
+    read_event: Callable[[bytes], IncomingEvent]
+    letters: Outside
+
+    @property
+    def steps(self) -> Steps:
+        """Return them. Letters move between queue and table meanwhile, so the queue is looked through again."""
+        erase: tuple[Step | Outside, ...] = (
+            Outside(self.take_in_missed, "events"),
+            erase_messages,
+            erase_custom,
+            erase_answers,
+            remove_withdrawn,
+            self.letters,
+            erase_kept_letters,
+            self.letters,
+        )
+        return {"export": (export_messages, export_custom, export_answers(SERVICE)), "erase": erase}
+
+    async def take_in_missed(self, job: CustomerJob) -> int:
+        """Take in what has not come yet, as it is since the erasure; as it was before, it is then known and dropped.
+
+        It may lie in the queue, or be a dead letter that somebody replays one day.
+        """
+        count, position = 0, list[str]()
+        while True:
+            async with self.database.connection() as connection:
+                events = await events_of(connection, job, position)
+                ids = [str(event.event_id) for event in events]
+                known = await customers.find_known(connection, job.program_id, SOURCE, ids)
+            missed = [e.body for e in events if e.body is not None and str(e.event_id) not in known]
+            if missed:
+                await self.take_in([self.read_event(body) for body in missed])
+            count += len(missed)
+            if len(events) < CHUNK:
+                return count
+            position = [ids[-1]]
+
+
+async def erase_messages(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Erase the messages of the next events."""
+    events = await events_of(connection, job, position)
+    is_whole = {_message_id(job, event): event.is_whole for event in events}
+    found = await customers.lock_messages(connection, job.program_id, list(is_whole))
+    erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=is_whole[kept.id])) is not None]
+    await customers.erase_messages(connection, erased)
+    return Chunk(_after(events), {"messages": len(erased)})
+
+
+async def erase_custom(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Look through the next messages that the program has published itself, and erase those that name the customer."""
+    places, found = await _custom(connection, job, position)
+    erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=False)) is not None]
+    await customers.erase_messages(connection, erased)
+    return Chunk(_place(places), {"custom_messages": len(erased)})
+
+
+async def export_messages(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Write down the messages of the next events, and how they were sent."""
+    events = await events_of(connection, job, position)
+    ids = [_message_id(job, event) for event in events]
+    return await _shown(connection, await customers.lock_messages(connection, job.program_id, ids), _after(events))
+
+
+async def export_custom(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Look through the next messages that the program has published itself, and write down those about the customer."""
+    places, found = await _custom(connection, job, position)
+    named = [kept for kept in found if _erased(job.erasing, kept, is_whole=False) is not None]
+    return await _shown(connection, named, _place(places))
+
+
+async def _custom(
+    connection: Connection, job: CustomerJob, position: Sequence[Any]
+) -> tuple[list[tuple[datetime, uuid.UUID, str, bool]], list[Kept]]:
+    after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1]), position[2]) if position else _FIRST
+    places = await customers.find_custom(connection, job.program_id, after, _SLICE)
+    ids = sorted({place[1] for place in places if place[3]})
+    return places, await customers.lock_messages(connection, job.program_id, ids) if ids else []
+
+
+async def _shown(connection: Connection, found: Sequence[Kept], position: list[str] | None) -> Chunk:
+    attempts = await customers.show_attempts(connection, sorted({kept.id for kept in found}))
+    lines = [
+        *(line_of(SERVICE, "message", _members(kept)) for kept in found),
+        *(line_of(SERVICE, "attempt", attempt) for attempt in attempts),
+    ]
+    return Chunk(position, {"messages": len(found), "attempts": len(attempts)}, lines)
+
+
+def _erased(erasing: Erasing, kept: Kept, *, is_whole: bool) -> Kept | None:
+    """Return a message without the customer; None if it stays as it is.
+
+    Partners' forms do not name the customer, and yet have its attributes; the flat one has them among its own members.
+    """
+    if is_whole:
+        erasing = erasing.about()
+    is_flat = plain_format(kept.format) == FLAT and kept.event_type == SHORT_WHEN_FLAT
+    body = kept.body if kept.body is None else erasing.body(kept.body)
+    if is_flat and is_whole and kept.body is not None:
+        body = _without_attributes(kept.body)
+    content = kept.content if kept.content is None else erasing.body(kept.content)
+    if body is None and content is None:
+        return None
+    return replace(kept, body=body or kept.body, content=content or kept.content)
+
+
+def _without_attributes(body: bytes) -> bytes | None:
+    members: Mapping[str, Any] = json.loads(body)
+    erased = {name: value if name in RESERVED else None for name, value in members.items()}
+    if erased == members:
+        return None
+    return json.dumps(erased, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _members(kept: Kept) -> dict[str, Any]:
+    return {
+        "id": str(kept.id),
+        "format": kept.format,
+        "event_type": kept.event_type,
+        "body": None if kept.body is None else json.loads(kept.body),
+        "content": None if kept.content is None else json.loads(kept.content),
+    }
+
+
+def _message_id(job: CustomerJob, event: NamedEvent) -> uuid.UUID:
+    return message_id_of(job.program_id, SOURCE, str(event.event_id))
+
+
+def _after(events: Sequence[NamedEvent]) -> list[str] | None:
+    return [str(events[-1].event_id)] if len(events) == CHUNK else None
+
+
+def _place(places: Sequence[tuple[datetime, uuid.UUID, str, bool]]) -> list[str] | None:
+    if len(places) < _SLICE:
+        return None
+    created_at, message_id, format_, _ = places[-1]
+    return [created_at.isoformat(), str(message_id), format_]

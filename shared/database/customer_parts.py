@@ -1,0 +1,330 @@
+"""A service's part of exporting or erasing a customer: steps in order, each a chunk per transaction, until all is done.
+
+The row of a part is locked while a chunk is worked on, and says in the same transaction where the next one begins: a
+process that dies leaves the rest to whoever comes next, and two processes never work on one part at once.
+"""
+
+import asyncio
+import json
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from shared.clock import Clock
+from shared.database.inbox import InboxEntry, Verdict
+from shared.database.overflow import keep_letters
+from shared.database.pool import Connection, Database, affected
+from shared.erasing import CustomerJob, JobKind
+from shared.events.overflow import KeptLetter
+from shared.log import get_logger
+from shared.modes import is_test, shown_id
+from shared.periodic import for_each
+
+# One look along an index that is nearly always empty.
+INTERVAL_SECONDS: Final = 1.0
+BREATH_SECONDS: Final = 0.02
+CHUNK: Final = 200
+JOBS_AT_ONCE: Final = 20
+_LINES_AT_ONCE: Final = 1_000
+
+# The ways of the other services to what redemption publishes; redemption itself reads its table.
+LIST_JOBS = """
+SELECT j.job_id AS id, j.program_id, j.kind, j.keys, j.digests, j.actor, j.created_at
+FROM redemption.customer_jobs_v1 j
+WHERE NOT EXISTS (SELECT FROM customer_parts p WHERE p.job_id = j.job_id AND p.done_at IS NOT NULL)
+ORDER BY j.job_id LIMIT $1
+"""
+LIST_EVENTS = """
+SELECT event_id, is_whole, body FROM redemption.customer_events_v1
+WHERE job_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3
+"""
+FIND_ERASED_EVENTS = """
+SELECT DISTINCT event_id FROM redemption.customer_events_v1 WHERE event_id = ANY ($1::uuid[]) AND kind = 'erase'
+"""
+DELETE_WITHDRAWN_LINES = """
+DELETE FROM customer_lines WHERE (job_id, nth) IN (
+    SELECT l.job_id, l.nth FROM customer_lines l
+    WHERE NOT EXISTS (SELECT FROM redemption.customer_exports_v1 x WHERE x.job_id = l.job_id) LIMIT $1)
+"""
+BEGIN_PART = "INSERT INTO customer_parts (job_id, started_at) VALUES ($1, $2) ON CONFLICT (job_id) DO NOTHING"
+LOOK_AT_PART = "SELECT step, position FROM customer_parts WHERE job_id = $1 AND done_at IS NULL"
+LOCK_PART = """
+SELECT step, position, counts FROM customer_parts WHERE job_id = $1 AND done_at IS NULL FOR UPDATE SKIP LOCKED
+"""
+MOVE_PART = """
+UPDATE customer_parts SET step = $2, position = $3::jsonb, counts = $4::jsonb, done_at = $5 WHERE job_id = $1
+"""
+ADD_LINES = """
+INSERT INTO customer_lines (job_id, nth, line)
+SELECT $1, coalesce((SELECT max(nth) FROM customer_lines WHERE job_id = $1), 0) + l.nth, l.line
+FROM unnest($2::bytea[]) WITH ORDINALITY AS l (line, nth)
+"""
+PURGE_LINES = """
+DELETE FROM customer_lines WHERE (job_id, nth) IN (
+    SELECT l.job_id, l.nth FROM customer_parts p JOIN customer_lines l ON l.job_id = p.job_id
+    WHERE p.done_at < $1 ORDER BY p.done_at, l.nth LIMIT $2)
+"""
+PURGE_PARTS = """
+DELETE FROM customer_parts WHERE job_id = ANY (ARRAY(
+    SELECT job_id FROM customer_parts WHERE done_at < $1 ORDER BY done_at LIMIT $2))
+"""
+# Answers that are kept in plain, of the program's own keys.
+LIST_ANSWERS = """
+SELECT route, key, body FROM idempotency_keys
+WHERE owner_id = $1 AND (route, key) > ($2, $3) AND NOT is_encrypted
+ORDER BY route, key LIMIT $4 FOR UPDATE
+"""
+WRITE_ANSWER = "UPDATE idempotency_keys SET body = $4 WHERE owner_id = $1 AND route = $2 AND key = $3"
+LIST_LETTERS = """
+SELECT digest, properties, foreign_headers, body FROM dead_overflow WHERE digest > $1 ORDER BY digest LIMIT $2
+FOR UPDATE
+"""
+DELETE_LETTER = "DELETE FROM dead_overflow WHERE digest = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a chunk of work came to: where the next one begins (None at the step's end), counts by kind, and lines."""
+
+    position: Sequence[Any] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    lines: Sequence[bytes] = ()
+    must_wait: bool = False
+
+
+Step: TypeAlias = Callable[[Connection, CustomerJob, Sequence[Any]], Awaitable[Chunk]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A step of one chunk that is no work in the database, and so is done outside any transaction."""
+
+    act: Callable[[CustomerJob], Awaitable[int]]
+    what: str
+
+
+Steps: TypeAlias = Mapping[JobKind, Sequence[Step | Outside]]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerParts:
+    """Does this service's part of every job that is under way; runs in every process.
+
+    Without `list_jobs` the jobs are those that redemption shows.
+    """
+
+    database: Database
+    clock: Clock
+    steps: Steps
+    list_jobs: "Callable[[Connection], Awaitable[list[CustomerJob]]] | None" = None
+    breath_seconds: float = BREATH_SECONDS
+
+    async def __call__(self) -> None:
+        """Work until nothing is left, or what is left has to wait."""
+        async with self.database.connection() as connection:
+            jobs = await (self.list_jobs or list_shown_jobs)(connection)
+        await for_each(jobs, self._work)
+
+    async def _work(self, job: CustomerJob) -> None:
+        while await self._step(job):  # noqa: ASYNC110 - a pause between pieces of work, not a wait for anything
+            # Between two chunks those who wait for an answer have the database.
+            await asyncio.sleep(self.breath_seconds)
+
+    async def _step(self, job: CustomerJob) -> bool:
+        """Do one chunk; return whether there is another to do now."""
+        now = self.clock()
+        async with self.database.connection() as connection:
+            await connection.execute(BEGIN_PART, job.id, now)
+            part = await connection.fetchrow(LOOK_AT_PART, job.id)
+        if part is None:
+            return False
+        step = self.steps[job.kind][part["step"]]
+        done = Chunk(None, {step.what: await step.act(job)}) if isinstance(step, Outside) else None
+        async with self.database.transaction() as connection:
+            locked = await connection.fetchrow(LOCK_PART, job.id)
+            if locked is None or (locked["step"], locked["position"]) != (part["step"], part["position"]):
+                # Somebody else is at it, or was faster; of the latter more is left.
+                return locked is not None
+            if not isinstance(step, Outside):
+                done = await step(connection, job, json.loads(locked["position"]))
+            return await self._move(connection, job, locked, done or Chunk(), now)
+
+    async def _move(
+        self, connection: Connection, job: CustomerJob, part: "asyncpg.Record", chunk: Chunk, now: datetime
+    ) -> bool:
+        if chunk.lines:
+            await connection.execute(ADD_LINES, job.id, list(chunk.lines))
+        counts = Counter(json.loads(part["counts"])) + Counter(chunk.counts)
+        step, position = part["step"], chunk.position
+        if position is None:
+            step, position = step + 1, []
+        is_done = step == len(self.steps[job.kind])
+        await connection.execute(
+            MOVE_PART, job.id, step, json.dumps(position), json.dumps(counts), now if is_done else None
+        )
+        if is_done:
+            get_logger().info("customer_part_done", job_id=str(job.id), kind=job.kind, **counts)
+        return not (is_done or chunk.must_wait)
+
+
+async def list_shown_jobs(connection: Connection) -> list[CustomerJob]:
+    """Return the jobs that redemption shows and this service has still to do its part of."""
+    return [job_of(row) for row in await connection.fetch(LIST_JOBS, JOBS_AT_ONCE)]
+
+
+def job_of(row: "asyncpg.Record") -> CustomerJob:
+    """Return the job that a row is."""
+    return CustomerJob(
+        row["id"],
+        row["program_id"],
+        row["kind"],
+        tuple(row["keys"]),
+        tuple(row["digests"]),
+        row["actor"],
+        row["created_at"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedEvent:
+    """An event that names the customer, wholly about it or not, with its body while the history has it."""
+
+    event_id: uuid.UUID
+    is_whole: bool
+    body: bytes | None
+
+
+async def events_of(
+    connection: Connection, job: CustomerJob, position: Sequence[Any], limit: int = CHUNK
+) -> list[NamedEvent]:
+    """Return the next events of redemption that name the customer."""
+    after = uuid.UUID(position[0]) if position else uuid.UUID(int=0)
+    return [NamedEvent(**row) for row in await connection.fetch(LIST_EVENTS, job.id, after, limit)]
+
+
+async def known_as_erased(
+    database: Database, entries: Sequence[InboxEntry], verdicts: Sequence[Verdict]
+) -> list[Verdict]:
+    """Return the verdicts on a batch of events; one that was erased comes again with another body, and is no conflict.
+
+    Only what looks like a conflict is looked up, so that nothing else pays for it.
+    """
+    in_doubt = {
+        event_id
+        for entry, verdict in zip(entries, verdicts, strict=True)
+        if verdict == "conflict" and (event_id := _id(entry.event_id)) is not None
+    }
+    if not in_doubt:
+        return list(verdicts)
+    async with database.connection() as connection:
+        rows = await connection.fetch(FIND_ERASED_EVENTS, list(in_doubt))
+    erased = {row["event_id"] for row in rows}
+    return [
+        "duplicate" if verdict == "conflict" and _id(entry.event_id) in erased else verdict
+        for entry, verdict in zip(entries, verdicts, strict=True)
+    ]
+
+
+def _id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+async def remove_withdrawn(connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
+    """Remove the next lines of exports that were withdrawn, this customer's or another's."""
+    count = affected(await connection.execute(DELETE_WITHDRAWN_LINES, _LINES_AT_ONCE))
+    return Chunk([str(job.id)] if count == _LINES_AT_ONCE else None, {"export_lines": count})
+
+
+async def erase_answers(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of the next answers that are kept for repeats."""
+    rows = await connection.fetch(LIST_ANSWERS, job.program_id, *(position or ("", "")), CHUNK)
+    erasing, count = job.erasing, 0
+    for row in rows:
+        if (body := erasing.body(row["body"])) is not None:
+            await connection.execute(WRITE_ANSWER, job.program_id, row["route"], row["key"], body)
+            count += 1
+    return Chunk(_after_answers(rows), {"answers": count})
+
+
+def export_answers(service: str) -> Step:
+    """Return the step that writes down the kept answers which name the customer."""
+
+    async def export(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+        rows = await connection.fetch(LIST_ANSWERS, job.program_id, *(position or ("", "")), CHUNK)
+        erasing = job.erasing
+        found = [row for row in rows if erasing.body(row["body"]) is not None]
+        lines = [
+            line_of(service, "kept_answer", {"route": row["route"], "answer": json.loads(row["body"])}) for row in found
+        ]
+        return Chunk(_after_answers(rows), {"answers": len(lines)}, lines)
+
+    return export
+
+
+def _after_answers(rows: "Sequence[asyncpg.Record]") -> list[str] | None:
+    return [rows[-1]["route"], rows[-1]["key"]] if len(rows) == CHUNK else None
+
+
+def line_of(service: str, kind: str, data: object) -> bytes:
+    """Return a line of an export."""
+    members = {"service": service, "kind": kind, "data": data}
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+async def erase_kept_letters(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of the next dead letters that wait in the database for room in their queue."""
+    rows = await connection.fetch(LIST_LETTERS, bytes.fromhex(position[0]) if position else b"", CHUNK)
+    count = 0
+    for row in rows:
+        if (body := erased_letter(job, row["body"])) is not None:
+            letter = KeptLetter(row["properties"], row["foreign_headers"], body)
+            await connection.execute(DELETE_LETTER, row["digest"])
+            await keep_letters(connection, [letter])
+            count += 1
+    return Chunk([rows[-1]["digest"].hex()] if len(rows) == CHUNK else None, {"dead_letters": count})
+
+
+def letters_outside(rewrite: Callable[[Callable[[bytes], bytes | None]], Awaitable[int]]) -> Outside:
+    """Return the step that takes the customer out of the letters in the service's dead queue, by what rewrites them."""
+
+    async def act(job: CustomerJob) -> int:
+        return await rewrite(partial(erased_letter, job))
+
+    return Outside(act, "dead_letters")
+
+
+def erased_letter(job: CustomerJob, body: bytes) -> bytes | None:
+    """Return a dead letter of the job's program and mode without the customer; None if it stays as it is.
+
+    It counts as the program's if it names the program anywhere: what is dead may be no event at all.
+    """
+    if shown_id(job.program_id).encode() not in body.lower() or _is_of_test_mode(body) != is_test(job.program_id):
+        return None
+    return job.erasing.body(body)
+
+
+def _is_of_test_mode(body: bytes) -> bool:
+    try:
+        data = json.loads(body)["data"]
+        return data.get("mode") == "test" or data.get("is_test") is True
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+async def purge_lines(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove up to `limit` lines of exports that this service had found before a time."""
+    return affected(await connection.execute(PURGE_LINES, before, limit))
+
+
+async def purge_parts(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove up to `limit` parts that were done before a time."""
+    return affected(await connection.execute(PURGE_PARTS, before, limit))
