@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from shared.broker.permissions import PERMISSIONS
 from tests.databases import Database, migrated_template, new_database
 from tests.running import empty_broker
-from tests.servers import RUN_VARIABLE, RunningServers, close_run, leased_vhost, open_run, running_servers
+from tests.servers import RUN_VARIABLE, RUNS, RunningServers, close_run, leased_vhost, open_run, running_servers
 
 _SYSTEM = "tests/system/"
 # Files of a few long tests that share nothing: each test goes to whichever worker is free.
@@ -27,8 +27,19 @@ _APART = frozenset(
         "tests/services/test_password_rotation.py",
     }
 )
-# What takes longest, first.
-_LONG = (_SYSTEM, *sorted(_APART), "tests/mintwire/stack/", "tests/shared/broker/", "tests/mintwire/cli/")
+# In this order: the whole system, which takes longest, and beside it what keeps one core busy and no more, for its
+# bystanders measure seconds; then what is long or starts processes. Files that are left end the run.
+_ORDER = (
+    *(
+        _SYSTEM,
+        "tests/architecture/",
+        "tests/test_linear_work.py",
+        "tests/services/codes/",
+        "tests/services/redemption/",
+    ),
+    *sorted(_APART),
+    *("tests/mintwire/stack/", "tests/shared/broker/", "tests/mintwire/cli/"),
+)
 NewDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 
@@ -36,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Open the run in the controller; the workers of xdist inherit it by the environment."""
     if not hasattr(config, "workerinput"):
         os.environ[RUN_VARIABLE] = str(open_run())
+        # Hundreds of processes start. Where nothing compiled may be left in the tree, it is kept beside the runs.
+        if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+            os.environ.setdefault("PYTHONPYCACHEPREFIX", str(RUNS / "bytecode"))
         # The run's own server speaks no TLS, and to ask it each time costs as much as the rest of a connection.
         if "TEST_DATABASE_URL" not in os.environ:
             os.environ.setdefault("PGSSLMODE", "disable")
@@ -72,13 +86,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with what takes longest, so that at the end no worker is left alone with it; then the largest files."""
+    """Keep what takes long from the end, where one worker would be left alone with it; large files come first."""
     sizes = Counter(item.nodeid.partition("::")[0] for item in items)
 
     def place(item: pytest.Item) -> tuple[int, int]:
         file = item.nodeid.partition("::")[0]
-        found = (number for number, start in enumerate(_LONG) if file.startswith(start))
-        return next(found, len(_LONG)), -sizes[file]
+        found = (number for number, start in enumerate(_ORDER) if file.startswith(start))
+        return next(found, len(_ORDER)), -sizes[file]
 
     items.sort(key=place)
 
