@@ -18,6 +18,8 @@ QUEUE, EXCHANGE, KEY = "webhooks.events", "redemption", "#"
 MISSING = f"missing: {QUEUE} to {EXCHANGE} by {KEY}"
 # On a busy machine.
 GRACE_SECONDS = 15.0
+# Shorter than the binding stays away at most, so that there is time for another try.
+LOOK_SECONDS = 20.0
 
 
 async def unbind(stack: Stack) -> None:
@@ -35,11 +37,11 @@ async def is_bound(stack: Stack) -> bool:
 
 async def seen_lost(stack: Stack, signs: Signs) -> float:
     """Take the binding away and return when, once the doctor has seen it; it may have come back before that."""
-    for _ in range(3):
+    for _ in range(5):
         await unbind(stack)
         began = time.monotonic()
         try:
-            await signs.in_doctor("broker bindings", MISSING)
+            await signs.in_doctor("broker bindings", MISSING, seconds=LOOK_SECONDS)
         except AssertionError:
             continue
         return began

@@ -248,6 +248,8 @@ async def test_what_is_sent_by_hand_counts_too(
     assert len(rows) == 7
     assert most_within([row["started_at"] for row in rows]) <= 3
     monkeypatch.setattr(take_turns, "LONGEST_WAIT_SECONDS", 0.0)
-    refused = [await service.send("POST", door, key) for door in (test, retry, test, retry)][-1]
+    # At once and more than any three seconds hold: one by one a busy machine may take a second for each.
+    answers = await asyncio.gather(*(service.send("POST", door, key) for door in (test, retry) * 6))
+    refused = next(answer for answer in answers if answer.status == 429)
     assert (refused.status, refused.body["code"]) == (429, "endpoint_rate_limited")
     assert int(refused.headers["Retry-After"]) >= 1
