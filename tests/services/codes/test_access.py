@@ -61,7 +61,7 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
         assert reply.status == 404, (route.method, route.path)
         assert refusal(reply) == refusal(await call(service, route, missing, key)), (route.method, route.path)
         checked += 1
-    assert checked == 33
+    assert checked == 34
 
 
 async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:
