@@ -42,7 +42,7 @@ SELECT (SELECT coalesce(sum(uses), 0) FROM redemption.code_counters) AS code_use
        (SELECT count(*) FROM redemption.events WHERE type = 'code.redeemed') AS told,
        (SELECT count(*) FROM redemption.events WHERE type = 'code.redemption_voided') AS told_voided,
        (SELECT count(*) FROM redemption.events WHERE type = 'code.redemption_skipped') AS told_skipped,
-       (SELECT count(*) FROM redemption.rejections) AS rejected
+       (SELECT coalesce(sum(times), 0) FROM redemption.rejections) AS rejected
 """
 
 Orders = st.integers(0, 4)
@@ -273,6 +273,7 @@ class Shopping(RuleBasedStateMachine):
         elif kind == "reserve":
             fits = self.model.reserve(order, codes, self.now, self.now + 30 * SECOND)
             assert isinstance(outcome, Reserved) == fits
+            self.refused += not fits
         elif kind == "refund":
             self.voided += self.model.refund(order, moment)
         else:
