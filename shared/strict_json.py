@@ -5,6 +5,7 @@ Python's decoders let duplicate keys, NaN and lone surrogates pass; here each ha
 """
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -29,8 +30,10 @@ def integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST) -> Any:
+def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, unbounded: tuple[str, ...] = ()) -> Any:
     """Decode one JSON text.
+
+    `unbounded` leads to a member in which a number may be out of range, such as 1e400; it is read as infinity there.
 
     Raises `StrictJSONError` with reason `too_large`, `invalid_utf8`, `nul_character`, `too_deep`, `duplicate_key`,
     `not_finite` or `invalid_json`.
@@ -48,13 +51,24 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST) -> Any:
     if text.startswith("\ufeff"):
         raise StrictJSONError("invalid_json", "A byte order mark before the JSON text is not accepted.")
     try:
-        value = _DECODER.decode(text)
+        value = _decoded(text, unbounded)
     except StrictJSONError:
         raise
     except (ValueError, RecursionError) as error:
         raise StrictJSONError("invalid_json", f"The body is not valid JSON: {error}.") from None
     if _SUSPICIOUS.search(raw):
         _check_strings(value)
+    return value
+
+
+def _decoded(text: str, unbounded: tuple[str, ...]) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except StrictJSONError as error:
+        if not unbounded or error.reason != "not_finite":
+            raise
+    value = _UNBOUNDED_DECODER.decode(text)
+    _check_finite(value, unbounded)
     return value
 
 
@@ -75,7 +89,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _finite_float(text: str) -> float:
     number = float(text)
-    if number in (float("inf"), float("-inf")):
+    if math.isinf(number):
         raise StrictJSONError("not_finite", f"The number {text[:40]} is out of range.")
     return number
 
@@ -109,5 +123,20 @@ def _check_strings(value: Any) -> None:
             _check_strings(member)
 
 
+def _check_finite(value: Any, unbounded: tuple[str, ...]) -> None:
+    if isinstance(value, float) and math.isinf(value):
+        raise StrictJSONError("not_finite", "A number is out of range.")
+    if isinstance(value, dict):
+        for key, member in value.items():
+            # None leads nowhere any more.
+            rest = unbounded[1:] if unbounded and unbounded[0] == key else None
+            if rest != ():
+                _check_finite(member, rest or ())
+    elif isinstance(value, list):
+        for member in value:
+            _check_finite(member, ())
+
+
 # Made once: json.loads would build a decoder for every text.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_float)
+_UNBOUNDED_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -140,13 +140,13 @@ class InvalidEvent(Exception):
         self.detail = detail
 
 
-def decode_envelope(raw: bytes) -> Envelope:
-    """Read the envelope from bytes.
+def decode_envelope(raw: bytes, *, unbounded: tuple[str, ...] = ()) -> Envelope:
+    """Read the envelope from bytes; numbers may be out of range in the member to which `unbounded` leads.
 
     Raises `InvalidEvent` with a reason of the JSON decoder, or `unsupported_version` or `invalid_envelope`.
     """
     try:
-        value = loads(raw, max_bytes=MAX_EVENT_BYTES)
+        value = loads(raw, max_bytes=MAX_EVENT_BYTES, unbounded=unbounded)
     except StrictJSONError as error:
         raise InvalidEvent(error.reason, error.detail) from None
     if not isinstance(value, dict):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared import strict_json
 from shared.web.field_texts import field_errors
+from shared.web.models import RequestModel
 from shared.web.problems import HTTPProblem, invalid_fields
 
 BODY_SECONDS: Final = 30.0
@@ -95,7 +96,8 @@ async def _collect(content: StreamReader, limit: int) -> bytes:
 def parse_body(raw: bytes, model: type[BaseModel], limit: int) -> BaseModel:
     """Decode a JSON body strictly and check it against its model."""
     try:
-        decoded = strict_json.loads(raw, max_bytes=limit)
+        unbounded = model.unbounded if issubclass(model, RequestModel) else ()
+        decoded = strict_json.loads(raw, max_bytes=limit, unbounded=unbounded)
     except strict_json.StrictJSONError as error:
         status = 413 if error.reason == "too_large" else 400
         raise HTTPProblem(status, error.reason, error.detail) from None

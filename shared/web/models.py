@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -38,8 +38,12 @@ _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzin
 
 
 class RequestModel(BaseModel):
-    """A JSON request body, or an object inside one: strict types, unknown members refused."""
+    """A JSON request body, or an object inside one: strict types, unknown members refused.
 
+    `unbounded` leads to a member in which numbers may be out of range.
+    """
+
+    unbounded: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 

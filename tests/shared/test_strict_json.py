@@ -78,3 +78,28 @@ def test_any_bytes_are_decoded_or_refused_with_a_reason(raw: bytes) -> None:
         loads(raw, max_bytes=LIMIT)
     except StrictJSONError as error:
         assert error.reason in {"invalid_json", "invalid_utf8", "nul_character", "duplicate_key", "not_finite"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_taken"),
+    [
+        (b'{"data": {"attributes": {"n": 1e400, "deep": [{"n": -1e400}]}}}', True),
+        (b'{"data": {"attributes": 1e400}}', True),
+        (b'{"data": {"n": 1e400, "attributes": {}}}', False),
+        (b'{"data": {"attributes": {"n": 1e400}, "order": [1e400]}}', False),
+        (b'{"attributes": {"n": 1e400}}', False),
+        (b'{"data": [{"attributes": {"n": 1e400}}]}', False),
+        (b'{"data": {"attributes": {"n": NaN}}}', False),
+        (b'{"data": {"attributes": {"n": Infinity}}}', False),
+        (b'{"data": {"attributes": {"n": 1e400, "n": 1}}}', False),
+    ],
+)
+def test_numbers_out_of_range_are_taken_in_one_member_at_most(raw: bytes, is_taken: bool) -> None:
+    """An amount would be read as infinity, or a paid order refused for a detail."""
+    if is_taken:
+        assert loads(raw, max_bytes=1_000, unbounded=("data", "attributes"))
+    else:
+        with pytest.raises(StrictJSONError):
+            loads(raw, max_bytes=1_000, unbounded=("data", "attributes"))
+    with pytest.raises(StrictJSONError):
+        loads(raw, max_bytes=1_000)

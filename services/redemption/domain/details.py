@@ -1,5 +1,6 @@
 """Details of an order that decide nothing: what of them is kept, so that no paid order fails by one."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -24,8 +25,9 @@ NO_ATTRIBUTES: Final = Attributes({})
 def keep_attributes(given: object) -> Attributes:
     """Keep the attributes that can be passed on, up to 50 in the order given.
 
-    A list, array or object as value, a text above 500 characters and a name above 100 cannot. What is no object at all
-    is left out as a whole, but for nothing and for the empty list, which some senders write for an empty object.
+    A list or object as value, a number out of range, a text above 500 characters and a name above 100 cannot. What is
+    no object at all is left out as a whole, but for nothing and for the empty list, which some senders write for an
+    empty object.
     """
     if given is None or given == []:
         return NO_ATTRIBUTES
@@ -46,4 +48,4 @@ def _can_keep(value: object) -> bool:
         return len(value) <= _MAX_TEXT
     if isinstance(value, int):
         return _LEAST <= value <= _GREATEST
-    return value is None or isinstance(value, float)
+    return value is None or (isinstance(value, float) and math.isfinite(value))

@@ -24,7 +24,12 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no UTF-8": (GOOD.replace(b"/shop", b"/\xff"), "invalid_utf8"),
     "duplicate keys": (GOOD.replace(b'"order_ref"', b'"codes": ["B"], "order_ref"'), "duplicate_key"),
     "NaN": (GOOD.replace(b'"n": 1', b'"n": NaN'), "not_finite"),
-    "a number beyond floats": (GOOD.replace(b'"n": 1', b'"n": 1e999'), "not_finite"),
+    "a number beyond floats": (GOOD.replace(b'"codes"', b'"order": {"subtotal": 1e999}, "codes"'), "not_finite"),
+    "one in a line": (GOOD.replace(b'"codes"', b'"order": {"items": [{"weight": 1e999}]}, "codes"'), "not_finite"),
+    "one beside the attributes": (
+        GOOD.replace(b'"n": 1}', b'"n": 1e999}, "customer": {"age": -1e999}'),
+        "not_finite",
+    ),
     "a NUL": (GOOD.replace(b"order-1", b"order\\u0000"), "nul_character"),
     "half a surrogate": (GOOD.replace(b"order-1", b"order\\ud800"), "invalid_utf8"),
     "nesting": (GOOD.replace(b'"n": 1', b'"n": ' + b"[" * 40 + b"]" * 40), "too_deep"),

@@ -51,6 +51,26 @@ async def test_a_purchase_survives_its_attributes_at_either_door(
         assert event["attributes_left_out"] == ["deep", "long", "", "huge"]
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"[1, 1e400]"])
+async def test_a_purchase_survives_a_number_out_of_range_at_either_door(
+    shop: Shop, merchant: Merchant, decider: Decider, number: bytes
+) -> None:
+    await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "MANY", limit=None)
+    sent = {"far": "<far>", "near": 1.5}
+    event = checkout(shop.program_id, "MANY", ref="1", attributes=sent).replace(b'"<far>"', number)
+    await decider.take(event)
+    body = json.dumps({"codes": ["MANY"], "order_ref": "2", "attributes": sent}).encode().replace(b'"<far>"', number)
+    headers = {"Authorization": f"Bearer {shop.key}", "Content-Type": "application/json"}
+    async with shop.http.post("/v1/redemptions", data=body, headers=headers) as made:
+        assert made.status == 201
+    told_of = [each for each in shop.announced() if each["event"] == "code.redeemed"]
+    assert [each["attributes"] for each in told_of] == [{"near": 1.5}] * 2
+    assert [each["attributes_left_out"] for each in told_of] == [["far"]] * 2
+    order = body.replace(b'"attributes": {"far"', b'"order": {"subtotal"')
+    async with shop.http.post("/v1/redemptions", data=order, headers=headers) as refused:
+        assert refused.status in (400, 422)
+
+
 @pytest.mark.parametrize("attributes", [[], "none", 7, {f"a{n}": n for n in range(60)}])
 async def test_an_event_survives_attributes_of_any_shape(decider: Decider, merchant: Merchant, attributes: Any) -> None:
     program = await merchant.program()
