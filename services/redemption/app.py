@@ -28,6 +28,7 @@ from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
 from services.redemption.usecases.remove_old import ForgetOrders
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
+from services.redemption.usecases.resolve_days import ResolveDays
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
@@ -145,6 +146,7 @@ def build_use_cases(
         read_redemptions=ReadRedemptions(database),
         read_order=ReadOrder(database, clock),
         read_rejections=ReadRejections(database),
+        resolve_days=ResolveDays(database),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),
         start_customer_job=StartCustomerJob(answer_once, digests, new_id, wake_customers),

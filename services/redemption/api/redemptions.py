@@ -37,6 +37,7 @@ from shared.ids import derived_id
 from shared.web import (
     Data,
     Instant,
+    InstantOrDate,
     Page,
     PageQuery,
     QueryAddress,
@@ -124,8 +125,12 @@ class RedemptionQuery(PageQuery):
     )
     order_ref: Text | None = None
     status: Literal["redeemed", "voided"] | None = None
-    occurred_from: Instant | None = None
-    occurred_before: Instant | None = None
+    occurred_from: InstantOrDate | None = Field(
+        None, description="Made at this time or later; a bare date is its first moment where the program is."
+    )
+    occurred_before: InstantOrDate | None = Field(
+        None, description="Made before this time; a bare date is its first moment where the program is."
+    )
 
 
 async def redeem(request: Request) -> web.StreamResponse:
@@ -237,6 +242,8 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     if query.customer_email is not None and customer is None:
         raise invalid_field("customer_email", "The customer_email parameter must be an e-mail address.")
     last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
+    resolve = use_cases(request).resolve_days
+    since, before = await resolve(request.program_id, query.occurred_from, query.occurred_before)
     wanted = RedemptionFilter(
         request.program_id,
         query.order_ref,
@@ -244,8 +251,8 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
         None,
         None if query.partner_id is None else request.tenant(query.partner_id),
         None if query.status is None else query.status == "voided",
-        query.occurred_from,
-        query.occurred_before,
+        since,
+        before,
         customer,
     )
     page = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit)

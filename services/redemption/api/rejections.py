@@ -13,7 +13,7 @@ from services.redemption.domain.rejections import Door, Rejection, RejectionFilt
 from shared.clock import format_microseconds
 from shared.modes import shown_id_or_none
 from shared.web import (
-    Instant,
+    InstantOrDate,
     Page,
     PageQuery,
     Request,
@@ -36,8 +36,16 @@ class RejectionQuery(PageQuery):
     door: Door | None = Field(
         None, description="Where it was refused: in an event, or at `POST /v1/redemptions` or so."
     )
-    occurred_from: Instant | None = Field(None, alias="from", description="First tried at this time or later.")
-    occurred_before: Instant | None = Field(None, alias="to", description="First tried before this time.")
+    occurred_from: InstantOrDate | None = Field(
+        None,
+        alias="from",
+        description="First tried at this time or later; a bare date is its first moment where the program is.",
+    )
+    occurred_before: InstantOrDate | None = Field(
+        None,
+        alias="to",
+        description="First tried before this time; a bare date is the end of that day where the program is.",
+    )
 
 
 class RejectionData(ResponseModel):
@@ -63,14 +71,17 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List refused tries."""
     query = request.query(RejectionQuery)
     last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
+    since, before = await use_cases(request).resolve_days(
+        request.program_id, query.occurred_from, query.occurred_before, is_whole_day=True
+    )
     wanted = RejectionFilter(
         program_id=request.program_id,
         order_ref=query.order_ref,
         partner_id=None if query.partner_id is None else request.tenant(query.partner_id),
         reason=query.reason,
         door=query.door,
-        occurred_from=query.occurred_from,
-        occurred_before=query.occurred_before,
+        occurred_from=since,
+        occurred_before=before,
     )
     page = await use_cases(request).read_rejections(wanted, query.code, last, query.limit)
     shown = [rejection_data(rejection, test=request.is_test) for rejection in page.rejections]

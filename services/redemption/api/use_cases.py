@@ -13,6 +13,7 @@ from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
+from services.redemption.usecases.resolve_days import ResolveDays
 from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared.clock import Clock
@@ -30,6 +31,7 @@ class UseCases:
     read_redemptions: ReadRedemptions
     read_order: ReadOrder
     read_rejections: ReadRejections
+    resolve_days: ResolveDays
     read_reservation: ReadReservation
     release_reservation: ReleaseReservation
     start_customer_job: StartCustomerJob

@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeAlias
 
 from services.redemption.domain.books import Redemption
+from services.redemption.domain.terms import zone_named
 
 Place: TypeAlias = tuple[datetime, uuid.UUID]
 
@@ -32,3 +33,13 @@ class RedemptionPage:
 
     redemptions: Sequence[Redemption]
     next_after: Place | None
+
+
+def first_moment(day: date, timezone: str) -> datetime:
+    """Return the first moment of a day in a time zone, in UTC; that at which clocks go on where its first is skipped."""
+    return datetime.combine(day, time.min, zone_named(timezone)).astimezone(UTC)
+
+
+def moment_after(day: date, timezone: str) -> datetime:
+    """Return the first moment of the next day: what is before it is of this day at the latest."""
+    return first_moment(day + timedelta(days=1), timezone)

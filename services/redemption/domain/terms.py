@@ -162,14 +162,15 @@ def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None
 
 def _on_calendar(moment: datetime, timezone: str, later: Callable[[datetime], datetime]) -> datetime:
     """Return a later moment as the calendar and clocks of a time zone have it."""
-    zone = _zone(timezone)
+    zone = zone_named(timezone)
     local = later(moment.astimezone(zone).replace(tzinfo=None)).replace(tzinfo=zone)
     # A time that comes twice there means the second; one that is skipped, the one as much later.
     return max(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 @cache
-def _zone(name: str) -> tzinfo:
+def zone_named(name: str) -> tzinfo:
+    """Return a time zone."""
     # Programs have only zones that are known, but no purchase shall fail by one that is not known here.
     try:
         return ZoneInfo(name)

@@ -78,6 +78,15 @@ WHERE (SELECT true FROM codes.credential_v1 k WHERE k.program_id = p.id LIMIT 1)
    OR (SELECT true FROM codes.redeemable_v1 c WHERE c.program_id = p.id AND c.code_archived_at IS NOT NULL
        ORDER BY c.canonical LIMIT 1)
 """
+# The first code tells the time zone of its program; one without any has nothing to list.
+READ_TIMEZONE = """
+SELECT coalesce(
+    (SELECT c.program_timezone FROM codes.redeemable_v1 c WHERE c.program_id = $1 AND c.code_archived_at IS NULL
+     ORDER BY c.canonical LIMIT 1),
+    (SELECT c.program_timezone FROM codes.redeemable_v1 c WHERE c.program_id = $1 AND c.code_archived_at IS NOT NULL
+     ORDER BY c.canonical LIMIT 1),
+    'UTC')
+"""
 
 
 async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: datetime) -> dict[OrderKey, OrderBook]:
@@ -147,6 +156,12 @@ async def find_reservations(
     """Return under which order references reservations were made, by (program, reservation)."""
     rows = await connection.fetch(FIND_RESERVATIONS, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
     return {(row["program_id"], row["reservation_id"]): row["order_ref"] for row in rows}
+
+
+async def read_timezone(connection: Connection, program_id: uuid.UUID) -> str:
+    """Return the time zone of a program."""
+    found: str = await connection.fetchval(READ_TIMEZONE, program_id)
+    return found
 
 
 async def find_programs(connection: Connection, program_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
