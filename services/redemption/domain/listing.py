@@ -36,7 +36,7 @@ class RedemptionPage:
 
 
 def first_moment(day: date, timezone: str) -> datetime:
-    """Return the first moment of a day in a time zone, in UTC; that at which clocks go on where its first is skipped."""
+    """Return the first moment of a day in a time zone: where its first hour is skipped, when the clocks go on."""
     return datetime.combine(day, time.min, zone_named(timezone)).astimezone(UTC)
 
 

@@ -9,23 +9,27 @@ from tests.services.redemption.conftest import Shop
 from tests.services.redemption.merchant import NOW, Merchant
 
 
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]  # parts are few
+
+
 @pytest.mark.parametrize(
     ("day", "timezone", "first", "after"),
     [
-        (date(2026, 11, 1), "UTC", datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)),
+        (date(2026, 11, 1), "UTC", utc(2026, 11, 1), utc(2026, 11, 2)),
         # The clocks go back on that day, which has 25 hours.
         (
             date(2026, 11, 1),
             "America/New_York",
-            datetime(2026, 11, 1, 4, tzinfo=UTC),
-            datetime(2026, 11, 2, 5, tzinfo=UTC),
+            utc(2026, 11, 1, 4),
+            utc(2026, 11, 2, 5),
         ),
         # The first hour of that day is skipped.
         (
             date(2026, 9, 6),
             "America/Santiago",
-            datetime(2026, 9, 6, 4, tzinfo=UTC),
-            datetime(2026, 9, 7, 3, tzinfo=UTC),
+            utc(2026, 9, 6, 4),
+            utc(2026, 9, 7, 3),
         ),
     ],
 )
@@ -42,7 +46,7 @@ class TestFilters:
         await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
         assert (await shop.redeem("ONCE", ref="a")).status == 201
         assert (await shop.redeem("ONCE", ref="b")).status == 409
-        assert datetime(2026, 3, 18, 12, tzinfo=UTC) == NOW
+        assert utc(2026, 3, 18, 12) == NOW
 
     @pytest.mark.parametrize(
         ("path", "query", "found"),
