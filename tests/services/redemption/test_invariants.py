@@ -160,16 +160,14 @@ KEYS = [Buyer(each.id, each.email).keys for each in CUSTOMERS]
 ORDER = Order(currency="USD", subtotal=SUBTOTAL)
 
 
-class Shopping(RuleBasedStateMachine):
-    """Sends batches of requests about few orders and few codes, and lets time pass."""
+class OnDatabase(RuleBasedStateMachine):
+    """A machine whose requests are decided on a database of its own."""
 
     def __init__(self, new_database: NewDatabase) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
-        self.model = Model()
         self.now = NOW
-        self.redeemed = self.voided = self.refused = 0
         self.runner.run(self._open(new_database))
 
     async def _open(self, new_database: NewDatabase) -> None:
@@ -177,19 +175,54 @@ class Shopping(RuleBasedStateMachine):
         self.pool = await self.stack.enter_async_context(open_database(database.redemption, 2))
         self.admin = await asyncpg.connect(database.admin)
         self.stack.push_async_callback(self.admin.close)
+        self.merchant = Merchant(self.admin)
+        self.program = await self.merchant.program()
 
     def teardown(self) -> None:
         self.runner.run(self.stack.aclose())
         self.runner.close()
+
+    async def _decide(self, asks: list[Ask]) -> list[Outcome]:
+        async with self.pool.transaction() as connection:
+            return (await decide_batch(connection, asks, self.now, DIGESTS)).outcomes
+
+    async def _standing(self, ref: str, code: str) -> Any:
+        return await self.admin.fetchval(
+            "SELECT id FROM redemption.redemptions WHERE order_ref = $1 AND canonical = $2 AND voided_at IS NULL",
+            ref,
+            code,
+        )
+
+
+def run_machine(machine: type[OnDatabase], new_database: NewDatabase, examples: int) -> None:
+    """Run a machine on new databases."""
+    made: Any = partial(machine, new_database)
+    run_state_machine_as_test(
+        made,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        ),
+    )
+
+
+class Shopping(OnDatabase):
+    """Sends batches of requests about few orders and few codes, and lets time pass."""
+
+    def __init__(self, new_database: NewDatabase) -> None:
+        super().__init__(new_database)
+        self.model = Model()
+        self.redeemed = self.voided = self.refused = 0
 
     @initialize()
     def stock(self) -> None:
         self.runner.run(self._stock())
 
     async def _stock(self) -> None:
-        merchant = Merchant(self.admin)
-        self.program = await merchant.program()
-        self.merchant = merchant
+        merchant = self.merchant
         self.coupon = await merchant.coupon(self.program, amount=1, currency="USD", limit=COUPON_LIMIT)
         await merchant.restrict_coupon(
             self.coupon,
@@ -252,17 +285,6 @@ class Shopping(RuleBasedStateMachine):
             return HoldRequest(purchase, new_id(), self.now + 30 * SECOND)
         return CompletedCheckout(purchase, None, None)
 
-    async def _standing(self, ref: str, code: str) -> Any:
-        return await self.admin.fetchval(
-            "SELECT id FROM redemption.redemptions WHERE order_ref = $1 AND canonical = $2 AND voided_at IS NULL",
-            ref,
-            code,
-        )
-
-    async def _decide(self, asks: list[Ask]) -> list[Outcome]:
-        async with self.pool.transaction() as connection:
-            return (await decide_batch(connection, asks, self.now, DIGESTS)).outcomes
-
     def _check(self, kind: str, order: int, codes: list[int], moment: datetime, outcome: Outcome) -> None:
         before = len(self.model.standing)
         if kind == "redeem":
@@ -301,14 +323,4 @@ class Shopping(RuleBasedStateMachine):
 
 
 def test_the_books_balance_whatever_happens(new_migrated_database: NewDatabase) -> None:
-    machine: Any = partial(Shopping, new_migrated_database)
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=15,
-            stateful_step_count=12,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate],
-        ),
-    )
+    run_machine(Shopping, new_migrated_database, 15)
