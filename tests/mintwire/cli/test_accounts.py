@@ -62,7 +62,7 @@ async def test_a_list_tells_how_to_go_on(mintwire: Mintwire) -> None:
 async def test_a_partner_is_refused_in_the_service_s_words(mintwire: Mintwire) -> None:
     await mintwire("partner", "create", "One", "--email", "same@shop.example")
     refused = await mintwire("partner", "create", "Two", "--email", "same@shop.example", code=1)
-    assert "409, email_taken" in refused.err
+    assert "422, email_taken" in refused.err
     assert "404, not_found" in (await mintwire("partner", "approve", "no/such partner", code=1)).err
 
 
