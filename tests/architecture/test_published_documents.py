@@ -5,6 +5,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,21 @@ import openapi_spec_validator
 import pytest
 import yaml
 
-from scripts import generate_docs
-from scripts.api_documents import OPENAPI_FOLDER, SERVICES, openapi_documents
+from scripts import api_documents, event_documents, generate_docs
+from scripts.api_documents import OPENAPI_FOLDER, SERVICES
 from scripts.compatibility import breaks
-from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, asyncapi, event_schemas
+from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, asyncapi
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import CONTENT_TYPE, EventData, decode_data, decode_envelope
+
+# Made once for all tests here.
+event_schemas = cache(event_documents.event_schemas)
+openapi_documents = cache(api_documents.openapi_documents)
+
+
+@cache
+def committed_asyncapi() -> Any:
+    return yaml.safe_load(ASYNCAPI_FILE.read_text("utf-8"))
 
 
 def test_every_event_has_its_committed_schema_and_no_schema_is_left_over() -> None:
@@ -125,9 +135,7 @@ def test_the_asyncapi_document_describes_each_event_once_from_channel_to_message
 def test_every_event_has_an_example_that_its_schemas_and_its_model_accept(
     exchange: str, model: type[EventData]
 ) -> None:
-    message = yaml.safe_load(ASYNCAPI_FILE.read_text("utf-8"))["components"]["messages"][
-        f"{model.type}.v{model.version}"
-    ]
+    message = copy.deepcopy(committed_asyncapi()["components"]["messages"][f"{model.type}.v{model.version}"])
     [example] = message["examples"]
     event = example["payload"]
     envelope_schema = message["payload"]

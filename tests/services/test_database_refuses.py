@@ -14,6 +14,8 @@ from shared.process import STOP_SECONDS
 from tests.databases import SERVICES, Database, own_roles
 from tests.running import OPERATOR_TOKEN, READY_SECONDS, RunningServices, running_services
 
+# Three services start, and start again.
+pytestmark = pytest.mark.timeout(240)
 # That it takes no longer than three seconds is held by the bystanders of tests/system; here others use the machine too.
 DEADLINE_SECONDS = 30.0
 READS = {
