@@ -43,7 +43,7 @@ WHERE j.state = 'running'
   AND EXISTS (SELECT FROM webhooks.customer_parts_v1 p WHERE p.job_id = j.id AND p.done_at IS NOT NULL)
 RETURNING j.id, j.kind
 """
-HAS_RUNNING = "SELECT EXISTS (SELECT FROM customer_jobs WHERE state = 'running')"
+HAS_RUNNING = "SELECT EXISTS (SELECT FROM customer_jobs WHERE state = 'running' AND created_at <= $1)"
 LIST_JOBS = """
 SELECT id, program_id, kind, state, digests, actor, created_at, finished_at FROM customer_jobs
 WHERE program_id = $1 AND id < $2 ORDER BY program_id DESC, id DESC LIMIT $3
@@ -127,7 +127,7 @@ async def is_settled(connection: Connection, job_id: uuid.UUID) -> bool:
 
 async def finish_jobs(connection: Connection, now: datetime) -> list[tuple[uuid.UUID, JobKind]]:
     """End the jobs of which every service has done its part."""
-    if not await connection.fetchval(HAS_RUNNING):
+    if not await connection.fetchval(HAS_RUNNING, now):
         return []
     return [(row["id"], row["kind"]) for row in await connection.fetch(FINISH_JOBS, now)]
 

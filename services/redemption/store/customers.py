@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final
 from zlib import crc32
 
+from shared import erasing
 from shared.database.pool import Connection
-from shared.erasing import ERASED
 
 # How many rows are looked at for the other names of a customer; one that is behind so many is a shop's own account.
 ROWS_LOOKED_AT: Final = 20_000
@@ -214,10 +214,10 @@ async def erase_redemptions(
         [named.customer_key for named, _ in erased],
         [named.mailbox_key for named, _ in erased],
         [is_whole for _, is_whole in erased],
-        ERASED,
+        erasing.ERASED,
     )
     order_refs = [named.order_ref for named, is_whole in erased if is_whole]
-    await connection.execute(ERASE_REASONS, program_id, order_refs, ERASED)
+    await connection.execute(ERASE_REASONS, program_id, order_refs, erasing.ERASED)
 
 
 async def add_events(connection: Connection, job_id: uuid.UUID, events: Mapping[uuid.UUID, bool]) -> None:

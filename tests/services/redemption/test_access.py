@@ -7,7 +7,18 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.redemption.store import counts, history, locks, outcomes, redemptions, rejections, retention, terms
+from services.redemption.store import (
+    counts,
+    customer_jobs,
+    customers,
+    history,
+    locks,
+    outcomes,
+    redemptions,
+    rejections,
+    retention,
+    terms,
+)
 from tests.databases import Database
 
 TABLES = """
@@ -21,7 +32,10 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.ns
 """
 STATEMENTS = {
     f"{store.__name__.rpartition('.')[2]}.{name}": text
-    for store in (counts, history, locks, outcomes, redemptions, rejections, retention, terms)
+    for store in (
+        *(counts, customer_jobs, customers, history, locks, outcomes),
+        *(redemptions, rejections, retention, terms),
+    )
     for name, text in vars(store).items()
     if name.isupper() and isinstance(text, str)
 }
@@ -39,7 +53,8 @@ async def test_the_role_touches_its_schema_and_the_views_published_for_it_and_no
     finally:
         await connection.close()
     others = {row["name"] for row in rows if row["may_read"] and not row["name"].startswith("redemption.")}
-    assert others == {"codes.redeemable_v1", "codes.credential_v1", "codes.coupon_v1"}
+    parts = {f"{service}.customer_{name}_v1" for service in ("codes", "webhooks") for name in ("parts", "lines")}
+    assert others == {"codes.redeemable_v1", "codes.credential_v1", "codes.coupon_v1"} | parts
     assert all(row["name"].startswith("redemption.") for row in rows if row["may_write"])
     assert {"codes.promotion_codes", "codes.api_keys"} <= {row["name"] for row in rows if not row["may_read"]}
     assert may_create == []

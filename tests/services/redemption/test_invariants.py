@@ -18,6 +18,7 @@ from services.redemption.domain.decision import Redeemed
 from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Buyer, Cancellation, HoldRequest, VoidRequest
 from services.redemption.domain.reserving import Reserved
+from services.redemption.store.terms import TermsChanged
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch
 from services.redemption.usecases.purchases import purchase_of
@@ -183,8 +184,13 @@ class OnDatabase(RuleBasedStateMachine):
         self.runner.close()
 
     async def _decide(self, asks: list[Ask]) -> list[Outcome]:
-        async with self.pool.transaction() as connection:
-            return (await decide_batch(connection, asks, self.now, DIGESTS)).outcomes
+        # As the use cases do: what a purchase may change is known once its orders are locked.
+        try:
+            async with self.pool.transaction() as connection:
+                return (await decide_batch(connection, asks, self.now, DIGESTS)).outcomes
+        except TermsChanged:
+            async with self.pool.transaction() as connection:
+                return (await decide_batch(connection, asks, self.now, DIGESTS, is_again=True)).outcomes
 
     async def _standing(self, ref: str, code: str) -> Any:
         return await self.admin.fetchval(
