@@ -19,6 +19,11 @@ def is_test(tenant_id: uuid.UUID) -> bool:
     return bool(tenant_id.int & _TEST_BIT)
 
 
+def mode_of(tenant_id: uuid.UUID) -> Mode:
+    """Return the mode of a tenant."""
+    return "test" if is_test(tenant_id) else "live"
+
+
 def in_mode(owner_id: uuid.UUID, *, test: bool) -> uuid.UUID:
     """Return the tenant of a program or a partner in a mode, given either tenant."""
     number = owner_id.int | _TEST_BIT if test else owner_id.int & ~_TEST_BIT

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mintwire.cli.client import CallFailed, address, ask, fetch, given, refusal
 from mintwire.cli.config import read_target
-from mintwire.cli.orders import Codes, Order
+from mintwire.cli.orders import Codes, Order, Test, mode_of
 from mintwire.cli.output import NOTHING_HEARD, AsJSON, Misused, command, show, show_many, tell
 from mintwire.terminal import write_json, write_line
 from shared.broker.publisher import Publisher
@@ -146,6 +146,7 @@ async def cancel(
     reason: str | None = None,
     keep_use: bool = False,
     program: str | None = None,
+    test: Test = False,
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
@@ -161,10 +162,12 @@ async def cancel(
         Do not let the uses become free again.
     program
         The program's id, if it is not the configured one.
+    test
+        The order is one of test mode, and redeems test codes only.
     timeout
         Seconds to wait.
     """
-    members = {"order_ref": order_ref, "reason": reason, "release": False if keep_use else None}
+    members = {"order_ref": order_ref, "reason": reason, "release": False if keep_use else None, **mode_of(test)}
     return await _take_back(CheckoutCancelledV1, members, program, timeout, as_json)
 
 
@@ -176,6 +179,7 @@ async def refund(
     reason: str | None = None,
     keep_use: bool = False,
     program: str | None = None,
+    test: Test = False,
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
@@ -193,10 +197,13 @@ async def refund(
         Do not let the uses become free again.
     program
         The program's id, if it is not the configured one.
+    test
+        The order is one of test mode, and redeems test codes only.
     timeout
         Seconds to wait.
     """
     members = {"order_ref": order_ref, "reason": reason, "amount": amount, "release": False if keep_use else None}
+    members |= mode_of(test)
     return await _take_back(CheckoutRefundedV1, members, program, timeout if amount is None else 0.0, as_json)
 
 
@@ -235,7 +242,8 @@ def _of_order(body: bytes, data: TakenBack) -> list[CodeRedemptionVoidedV1]:
     except InvalidEvent as error:
         tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
         return []
-    return [found] if (found.program_id, found.order_ref) == (data.program_id, data.order_ref) else []
+    is_ours = (found.program_id, found.order_ref) == (data.program_id, data.order_ref)
+    return [found] if is_ours and found.is_test == (data.mode == "test") else []
 
 
 def _report(

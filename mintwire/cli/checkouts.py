@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from mintwire.cli.config import read_target
-from mintwire.cli.orders import Codes, Order
+from mintwire.cli.orders import Codes, Order, Test, mode_of
 from mintwire.cli.output import NOTHING_HEARD, AsJSON, Misused, command, tell
 from mintwire.terminal import printable, write_json, write_line
 from shared.broker.publisher import Publisher
@@ -78,7 +78,8 @@ class Outcome:
             tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
 
     def _is_ours(self, event: CodeRedeemedV1 | CodeRedemptionSkippedV1 | CodeRedemptionRejectedV1) -> bool:
-        return (event.program_id, event.order_ref) == (self.data.program_id, self.data.order_ref)
+        is_ours = (event.program_id, event.order_ref) == (self.data.program_id, self.data.order_ref)
+        return is_ours and event.is_test == (self.data.mode == "test")
 
 
 @app.command
@@ -87,6 +88,7 @@ async def complete(
     *codes: Codes,
     order: Order | None = None,
     program: str | None = None,
+    test: Test = False,
     attribute: Annotated[list[str] | None, Parameter(negative=())] = None,
     event_id: uuid.UUID | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
@@ -103,6 +105,8 @@ async def complete(
     ----------
     program
         The program's id, if it is not the configured one.
+    test
+        The order is one of test mode, and redeems test codes only.
     attribute
         NAME=VALUE, may be given several times; the webhook shows some of them.
     event_id
@@ -112,7 +116,7 @@ async def complete(
     """
     target = read_target()
     order = order or Order()
-    members = {"program_id": program or target.program_id, "attributes": _attributes(attribute or [])}
+    members = {"program_id": program or target.program_id, "attributes": _attributes(attribute or [])} | mode_of(test)
     data = _data(members | order.body(codes, order.named()))
     outcome = Outcome(data, event_id or new_id())
     heard_types = (CodeRedeemedV1.type, CodeRedemptionSkippedV1.type, CodeRedemptionRejectedV1.type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -14,8 +14,12 @@ app = App(name="key", help="Create, rotate, limit and revoke API keys; at most t
 
 Partner = Annotated[str | None, Parameter(help="The partner whose key it is.")]
 Program = Annotated[str | None, Parameter(help="The program whose key it is; needs the operator's token.")]
+Mode = Annotated[
+    Literal["live", "test"] | None,
+    Parameter(help="`test` for a key that sees and makes only test objects; by default the mode of the key that asks."),
+]
 
-_COLUMNS = ("id", "name", "purpose", "scopes", "rate_limit_per_minute", "made_by", "created_at", "revoked_at")
+_COLUMNS = ("id", "mode", "name", "purpose", "scopes", "rate_limit_per_minute", "made_by", "created_at", "revoked_at")
 
 
 @app.command
@@ -28,6 +32,7 @@ async def create(
     scope: Annotated[list[str] | None, Parameter(negative=())] = None,
     purpose: str | None = None,
     publishable: Annotated[bool, Parameter(negative=())] = False,
+    mode: Mode = None,
     as_json: AsJSON = False,
 ) -> None:
     """Create a key; its text is shown this once.
@@ -45,7 +50,7 @@ async def create(
     publishable
         A program's key for browsers, which may only validate.
     """
-    body = given(name=name, scopes=scope, purpose=purpose, kind="publishable" if publishable else None)
+    body = given(name=name, scopes=scope, purpose=purpose, kind="publishable" if publishable else None, mode=mode)
     url, key = _keys(read_target(), partner, program)
     show(await fetch("POST", url, key=key, body=body), as_json)
 
@@ -57,6 +62,7 @@ async def list_(
     partner: Partner = None,
     program: Program = None,
     made_by: str | None = None,
+    mode: Mode = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -71,13 +77,14 @@ async def list_(
         The id of a key: list what it made instead, whoever owns it, such as after a leak.
     """
     target = read_target()
+    query = {"made_by": made_by, "mode": mode, "limit": limit, "cursor": cursor}
     if made_by is None:
         url, key = _keys(target, partner, program)
-    elif partner is not None or program is not None:
-        raise Misused("with --made-by neither --partner nor --program is needed")
+    elif partner is not None or program is not None or mode is not None:
+        raise Misused("with --made-by no --partner, --program or --mode is needed")
     else:
         url, key = address(target.codes_url, "v1", "keys"), target.get("operator_token") or target.program_key
-    page = await fetch_page(url, key=key, query={"made_by": made_by, "limit": limit, "cursor": cursor})
+    page = await fetch_page(url, key=key, query=query)
     show_page(page, _COLUMNS, as_json)
 
 

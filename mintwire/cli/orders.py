@@ -13,6 +13,14 @@ from shared.ids import new_id
 
 Codes = Annotated[str, Parameter(required=True, help="1 to 10 codes, in any spelling.")]
 
+# Whether an order is one of test mode.
+Test = Annotated[bool, Parameter(negative=())]
+
+
+def mode_of(test: bool) -> dict[str, str]:
+    """Return what a checkout's event says of its mode: nothing in live mode."""
+    return {"mode": "test"} if test else {}
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)

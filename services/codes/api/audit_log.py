@@ -63,7 +63,7 @@ def _data(entry: AuditEntry) -> AuditData:
         actor=entry.actor,
         action=entry.action,
         object_type=entry.object_type,
-        object_id=shown_id(entry.object_id),
+        object_id=str(entry.object_id),
         changes=api_changes(entry.object_type, entry.changes),
         created_at=format_microseconds(entry.created_at),
         is_test=is_test(entry.program_id),

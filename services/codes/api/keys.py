@@ -10,7 +10,7 @@ from services.codes.api.exchange import actor, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
 from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef, ShownKey
 from shared.clock import format_microseconds
-from shared.modes import shown_id, shown_id_or_none
+from shared.modes import Mode, shown_id, shown_id_or_none
 from shared.web import (
     Data,
     NoBody,
@@ -21,9 +21,12 @@ from shared.web import (
     ResponseModel,
     Route,
     data_response,
+    live_key_required,
     page_of,
     respond,
 )
+
+_MODE_TEXT: Final = "By default that of the key that asks, live for the operator; a test key knows test keys only."
 
 
 class KeyCreation(RequestModel):
@@ -39,6 +42,13 @@ class KeyCreation(RequestModel):
         default_factory=lambda: None,
         description="Generated codes per minute; null for no limit. A partner's key has 100 if absent.",
     )
+    mode: Mode | None = Field(None, description=_MODE_TEXT)
+
+
+class KeysQuery(PageQuery):
+    """Which keys to list."""
+
+    mode: Mode | None = Field(None, description=_MODE_TEXT)
 
 
 class KeyChange(RequestModel):
@@ -68,6 +78,7 @@ class KeyData(ResponseModel):
     created_at: str
     revoked_at: str | None
     made_by: str | None = Field(description="Id of the API key that made it; null for the operator.")
+    mode: Mode = Field(description="A key of test mode sees and makes only what is marked `is_test`.")
 
 
 class ShownKeyData(KeyData):
@@ -89,6 +100,7 @@ def _data(key: ApiKey) -> KeyData:
         created_at=format_microseconds(key.created_at),
         revoked_at=format_microseconds(key.revoked_at) if key.revoked_at else None,
         made_by=str(key.made_by_key_id) if key.made_by_key_id else None,
+        mode=key.mode,
     )
 
 
@@ -96,8 +108,17 @@ def _shown(shown: ShownKey) -> web.Response:
     return data_response(ShownKeyData(**_data(shown.key).model_dump(), key=shown.text), 201)
 
 
+def _ref_in(request: Request, mode: Mode | None) -> OwnerRef:
+    """Return the owner that the path names, in the mode that is asked for; raises the 403 of a test key."""
+    if mode is None:
+        return _ref(request)
+    if mode == "live" and request.is_test:
+        raise live_key_required()
+    return _ref(request).in_mode(test=mode == "test")
+
+
 def _ref(request: Request) -> OwnerRef:
-    """Return the owner that the path names."""
+    """Return the owner that the path names, in the mode of the key that asks."""
     if "partner_id" in request.http.match_info:
         return OwnerRef(partner_id=request.path_id("partner_id"))
     return OwnerRef(program_id=request.path_id("program_id"))
@@ -115,13 +136,15 @@ async def create(request: Request) -> web.StreamResponse:
         is_rate_limit_given="rate_limit_per_minute" in body.model_fields_set,
     )
     made = once(request, _shown, has_secret=True)
-    return respond(request, await use_cases(request).create_key(actor(request), _ref(request), draft, made))
+    ref = _ref_in(request, body.mode)
+    return respond(request, await use_cases(request).create_key(actor(request), ref, draft, made))
 
 
 async def list_all(request: Request) -> web.StreamResponse:
     """List the owner's keys."""
-    query = request.query(PageQuery)
-    found = await use_cases(request).read_keys(actor(request), _ref(request), query.last_id, query.limit + 1)
+    query = request.query(KeysQuery)
+    ref = _ref_in(request, query.mode)
+    found = await use_cases(request).read_keys(actor(request), ref, query.last_id, query.limit + 1)
     return page_of(query, found, _data)
 
 
@@ -152,7 +175,10 @@ async def revoke(request: Request) -> web.StreamResponse:
     return data_response(_data(key))
 
 
-_LACKS: Final = "The key that asks lacks a scope: manage, or one that the new key would have"
+_LACKS: Final = (
+    "The key that asks lacks a scope: manage, or one that the new key would have; or it is a test key and asks for a "
+    "live one (`live_key_required`)"
+)
 
 
 def _routes(base: str, owner: str) -> tuple[Route, ...]:
@@ -193,7 +219,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             scope="manage",
             operator_allowed=True,
             family="management",
-            query=PageQuery,
+            query=KeysQuery,
             responses={200: Page[KeyData], 404: f"No such {owner}"},
         ),
         Route(

@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from shared.modes import is_test
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -22,6 +24,11 @@ class Actor:
     def reaches(self, program_id: uuid.UUID) -> bool:
         """Whether this actor may see the program and what belongs to it."""
         return self.program_id is None or self.program_id == program_id
+
+    @property
+    def is_test(self) -> bool:
+        """Whether this is a key of test mode."""
+        return self.program_id is not None and is_test(self.program_id)
 
     def lacks(self, scopes: Collection[str]) -> list[str]:
         """Return which of these scopes this actor does not have and so cannot grant; the operator lacks none."""

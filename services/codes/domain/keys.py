@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from shared.modes import Mode, in_mode, is_test, mode_of
+
 KeyKind = Literal["secret", "publishable"]
 
 PARTNER_RATE_LIMIT: Final = 100
@@ -20,10 +22,22 @@ class KeyOwner:
 
 @dataclass(frozen=True, slots=True)
 class OwnerRef:
-    """An owner as a request names it: the id of a partner, or else that of a program."""
+    """An owner as a request names it: the id of a partner, or else that of a program; the tenant in either mode."""
 
     program_id: uuid.UUID | None = None
     partner_id: uuid.UUID | None = None
+
+    @property
+    def is_test(self) -> bool:
+        """Whether keys of test mode are meant."""
+        owner_id = self.partner_id or self.program_id
+        return owner_id is not None and is_test(owner_id)
+
+    def in_mode(self, *, test: bool) -> "OwnerRef":
+        """Return the same owner in a mode."""
+        if self.partner_id is not None:
+            return OwnerRef(partner_id=in_mode(self.partner_id, test=test))
+        return self if self.program_id is None else OwnerRef(program_id=in_mode(self.program_id, test=test))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,11 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None
     made_by_key_id: uuid.UUID | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of its owner."""
+        return mode_of(self.owner.program_id)
 
 
 @dataclass(frozen=True, slots=True)

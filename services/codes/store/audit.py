@@ -13,6 +13,7 @@ from services.codes.domain.audit import AuditEntry, AuditFilter
 from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 from shared.ids import new_id
+from shared.modes import in_mode
 
 # As in the lists of codes, a page looks at a bounded number of entries and can be short before the end.
 SCANNED_PER_PAGE = 5_000
@@ -80,7 +81,8 @@ async def record(
         actor.name,
         action,
         action.partition(".")[0],
-        object_id,
+        # A partner goes by the id that callers know; the tenant of the program says in which mode.
+        in_mode(object_id, test=False),
         orjson.dumps(changes).decode(),
         now,
     )

@@ -42,9 +42,10 @@ LIST_MADE_KEYS = """
 SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
        made_by_key_id
 FROM api_keys
-WHERE (made_by_key_id, id) < ($1, $3) AND made_by_key_id >= $1 AND ($2::uuid IS NULL OR program_id = $2)
+WHERE (made_by_key_id, id) < ($1, $3) AND made_by_key_id >= $1 AND ($2::uuid IS NULL OR program_id IN ($2, test_id($2)))
 ORDER BY made_by_key_id DESC, id DESC LIMIT $4
 """
+PROGRAM_OF_KEY = "SELECT program_id FROM api_keys WHERE id = $1"
 # A revocation waits for whoever makes a key with this one, so that after it no key comes to be.
 HOLD_KEY = "SELECT true FROM api_keys WHERE id = $1 AND revoked_at IS NULL FOR SHARE"
 CHANGE_KEY = """
@@ -97,9 +98,18 @@ async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | 
 async def list_made(
     connection: Connection, maker_id: uuid.UUID, program_id: uuid.UUID | None, after: uuid.UUID | None, limit: int
 ) -> list[ApiKey]:
-    """Read up to `limit` keys that a key made, of a program or of any, newest first, older than `after`."""
+    """Read up to `limit` keys that a key made, of a program or of any, newest first, older than `after`.
+
+    Those of a live program in both modes, those of its test tenant in that one.
+    """
     rows = await connection.fetch(LIST_MADE_KEYS, maker_id, program_id, after or LAST_ID, limit)
     return [_key(row) for row in rows]
+
+
+async def program_of(connection: Connection, key_id: uuid.UUID) -> uuid.UUID | None:
+    """Return the program that a key belongs to, in the mode of the key; None if there is no such key."""
+    found: uuid.UUID | None = await connection.fetchval(PROGRAM_OF_KEY, key_id)
+    return found
 
 
 async def hold_key(connection: Connection, key_id: uuid.UUID) -> bool:

@@ -10,7 +10,7 @@ from services.codes.domain.audit import difference
 from services.codes.domain.errors import KeyRevoked, Missing, OperatorOnly
 from services.codes.domain.keys import ApiKey, OwnerRef
 from services.codes.store import audit, keys
-from services.codes.usecases.key_owner import lock_owner
+from services.codes.usecases.key_owner import audited_in, lock_owner, owner_of_key
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -25,7 +25,7 @@ class ChangeKey:
     async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Mapping[str, Any]) -> ApiKey:
         """Apply `name` and `rate_limit_per_minute` where given; raises Missing, KeyRevoked or OperatorOnly."""
         async with self.database.transaction() as connection:
-            owner = await lock_owner(connection, actor, ref)
+            owner = await lock_owner(connection, actor, await owner_of_key(connection, ref, key_id))
             if owner.partner_id is None and "rate_limit_per_minute" in changes and not actor.is_operator:
                 raise OperatorOnly
             before = await keys.find_key(connection, key_id, owner)
@@ -35,5 +35,6 @@ class ChangeKey:
             if key is None:
                 raise KeyRevoked
             if told := difference(before.terms, key.terms):
-                await audit.record(connection, actor, owner.program_id, "key.updated", key.id, told, self.clock())
+                whose = audited_in(actor, owner)
+                await audit.record(connection, actor, whose, "key.updated", key.id, told, self.clock())
         return key

@@ -26,11 +26,12 @@ from services.codes.domain.keys import (
     ShownKey,
 )
 from services.codes.store import audit, keys
-from services.codes.usecases.key_owner import lock_owner
+from services.codes.usecases.key_owner import audited_in, lock_owner
 from shared import api_keys
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
+from shared.modes import mode_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,12 @@ async def add_key(
     # A revoked key may be known to the cache for a moment; what it made must be complete once it is revoked.
     if actor.key_id is not None and not await keys.hold_key(connection, actor.key_id):
         raise MakerRevoked
-    made = api_keys.generate(terms.kind, key_id)
+    made = api_keys.generate(terms.kind, key_id, mode_of(owner.program_id))
     key = ApiKey(made.key_id, owner, terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
     if not await keys.insert_key(connection, key, made.digest):
         raise TooManyLiveKeys
-    await audit.record(connection, actor, owner.program_id, "key.created", key.id, creation(key), now)
+    told = {**creation(key), "mode": {"to": key.mode}}
+    await audit.record(connection, actor, audited_in(actor, owner), "key.created", key.id, told, now)
     return ShownKey(key, made.text)
 
 

@@ -10,7 +10,7 @@ from services.codes.domain.errors import KeyRevoked, Missing
 from services.codes.domain.keys import OwnerRef, ShownKey
 from services.codes.store import keys
 from services.codes.usecases.create_key import add_key
-from services.codes.usecases.key_owner import lock_owner
+from services.codes.usecases.key_owner import lock_owner, owner_of_key
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -27,7 +27,7 @@ class RotateKey:
         """Create the successor; raises Missing, KeyRevoked, ScopesLacking, MakerRevoked or TooManyLiveKeys."""
 
         async def work(connection: Connection, now: datetime) -> ShownKey:
-            owner = await lock_owner(connection, actor, ref)
+            owner = await lock_owner(connection, actor, await owner_of_key(connection, ref, key_id))
             key = await keys.find_key(connection, key_id, owner)
             if key is None:
                 raise Missing
