@@ -276,8 +276,18 @@ def _after_answers(rows: "Sequence[asyncpg.Record]") -> list[str] | None:
 
 def line_of(service: str, kind: str, data: object) -> bytes:
     """Return a line of an export."""
+    if isinstance(data, dict):
+        # As it is shown everywhere else: rows bear the tenant's ids.
+        data = {**data, **{name: _shown(data[name]) for name in ("program_id", "partner_id") if name in data}}
     members = {"service": service, "kind": kind, "data": data}
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _shown(owner: object) -> object:
+    try:
+        return shown_id(uuid.UUID(str(owner)))
+    except ValueError:
+        return owner
 
 
 async def erase_kept_letters(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
