@@ -328,7 +328,7 @@ async def test_the_two_rows_of_an_owner_differ_in_ids_and_quota_alone(
             rows = [
                 dict(row)
                 for each in (uuid.UUID(owner.id), tenant_in_test_mode(owner.id))
-                for row in await connection.fetch(f"SELECT * FROM {table} WHERE id = $1", each)  # noqa: S608
+                for row in await connection.fetch(f"SELECT * FROM {table} WHERE id = $1", each)  # noqa: S608 - of this test
             ]
             differing = {name for name in rows[0] if rows[0][name] != rows[1][name]}
             assert differing <= OWN_COLUMNS[table]
