@@ -294,6 +294,11 @@ class Books:
             if (count := self.customer_counts.get(each)) is not None:
                 yield count
 
+    def knows_customer(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> bool:
+        """Whether the uses of a customer were counted."""
+        keys = keys_counted(coupon_id, self.aliases(coupon_id, key), self.aliases(coupon_id, mailbox_key))
+        return all(each in self.customer_counts for each in keys)
+
     def customer_uses(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> tuple[int, int]:
         """Return how often a customer has used a coupon, and how often it is held for it."""
         keys = keys_counted(coupon_id, self.aliases(coupon_id, key), self.aliases(coupon_id, mailbox_key))

@@ -132,7 +132,8 @@ def judge(
     if fault is not None:
         return Judged(fault)
     amount = discount_minor(terms, price, purchase.currency, basket.pot.left_of(eligible))
-    limit = fault_of_limits(terms, purchase, amount, books, basket) if is_limited else None
+    by = purchase.buyer.keys, purchase.occurred_at
+    limit = fault_of_limits(terms, *by, amount, books, basket) if is_limited else None
     blocked = fault_of_combination(terms, basket.codes)
     if blocked is None and not may_be_idle:
         blocked = fault_of_effect(terms, purchase.currency, amount, price, basket.codes)
@@ -140,7 +141,7 @@ def judge(
         return Judged(limit, amount, eligible)
     # A limit that is reached without the order's other codes comes first: then they are not what is in the way.
     if limit is not None:
-        limit = fault_of_limits(terms, purchase, None, books, basket.without_codes())
+        limit = fault_of_limits(terms, *by, None, books, basket.without_codes())
     return Judged(limit) if limit is not None else Judged(blocked, drops_out_by=blocked)
 
 

@@ -1,26 +1,34 @@
 """How often a code may be used: each limit against its count, what others hold, and what the order itself takes."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import partial
 
 from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, Count, HeldCode
 from services.redemption.domain.customers import is_one
-from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms
 
 
 def fault_of_limits(
-    terms: CodeTerms, purchase: Purchase, amount_minor: int | None, books: Books, basket: Basket
+    terms: CodeTerms,
+    customer: tuple[str | None, str | None],
+    moment: datetime,
+    amount_minor: int | None,
+    books: Books,
+    basket: Basket,
 ) -> Fault | None:
-    """Return which limit one more use would pass; the order's own holds never stand in its way."""
+    """Return which limit one more use by a customer, given by both keys, would pass.
+
+    The order's own holds never stand in its way.
+    """
     fault = _fault_of_code(terms, books, basket) or _fault_of_coupon(terms, books, basket)
     if fault is not None or terms.restrictions is UNRESTRICTED:
         return fault
     return (
-        _fault_of_customer(terms, purchase, books, basket)
-        or _fault_of_periods(terms, purchase, books, basket)
+        _fault_of_customer(terms, customer, books, basket)
+        or _fault_of_periods(terms, moment, books, basket)
         or _fault_of_budget(terms, amount_minor, books, basket)
     )
 
@@ -67,8 +75,10 @@ def _fault_of_coupon(terms: CodeTerms, books: Books, basket: Basket) -> Fault | 
     return None
 
 
-def _fault_of_customer(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> Fault | None:
-    limit, (key, mailbox_key) = terms.restrictions.customer_limit, purchase.buyer.keys
+def _fault_of_customer(
+    terms: CodeTerms, customer: tuple[str | None, str | None], books: Books, basket: Basket
+) -> Fault | None:
+    limit, (key, mailbox_key) = terms.restrictions.customer_limit, customer
     if limit is None or key is None:
         return None
     uses, held = books.customer_uses(terms.coupon_id, key, mailbox_key)
@@ -82,11 +92,11 @@ def _fault_of_customer(terms: CodeTerms, purchase: Purchase, books: Books, baske
     return None
 
 
-def _fault_of_periods(terms: CodeTerms, purchase: Purchase, books: Books, basket: Basket) -> Fault | None:
+def _fault_of_periods(terms: CodeTerms, moment: datetime, books: Books, basket: Basket) -> Fault | None:
     limits = terms.restrictions.period_limits
     if not limits:
         return None
-    counts = books.periods(terms.coupon_id, purchase.occurred_at)
+    counts = books.periods(terms.coupon_id, moment)
     # A hold may be redeemed in this period or the next, so it counts in each.
     held = _others(books.coupon_counts[terms.coupon_id], _own_of_coupon(terms, basket))
     taken = basket.uses_of(terms.coupon_id) + held

@@ -11,18 +11,16 @@ from typing import Final
 from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.commission import Earning, earn
-from services.redemption.domain.customers import keys_counted
 from services.redemption.domain.limits import fault_of_limits
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later
 from services.redemption.domain.pot import Pot
-from services.redemption.domain.purchase import Buyer, Cancellation, Purchase
+from services.redemption.domain.purchase import Cancellation
 from services.redemption.domain.standing import Standing
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.uses import Use, Voided, count, release, use_of, void
 
 # Part of the ids of redemptions that were revived.
 _REVIVED: Final = uuid.UUID("0192f0a5-0c1e-7d52-8a34-52d7b6f9c3e8")
-_MAILBOX: Final = "email:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +109,8 @@ def _revive(voided: Redemption, happened: Moment, order: OrderBook, books: Books
 
 
 def _fits(voided: Redemption, terms: CodeTerms, books: Books) -> bool:
-    keys = keys_counted(voided.coupon_id, voided.customer_key, voided.mailbox_key)
-    if terms.restrictions.customer_limit is not None and any(key not in books.customer_counts for key in keys):
+    customer = voided.customer_key, voided.mailbox_key
+    if terms.restrictions.customer_limit is not None and not books.knows_customer(voided.coupon_id, *customer):
         return False
-    mailbox_key = voided.mailbox_key or (voided.customer_key if voided.customer_id is None else None)
-    buyer = Buyer(voided.customer_id, mailbox_key.removeprefix(_MAILBOX) if mailbox_key else None)
-    purchase = Purchase(
-        voided.program_id,
-        OWN_CLOCK,
-        str(voided.id),
-        voided.order_ref,
-        (),
-        voided.occurred_at,
-        voided.subtotal_minor,
-        voided.currency,
-        buyer,
-    )
-    return fault_of_limits(terms, purchase, voided.discount_minor, books, Basket(Pot.of(None, None, ()), ())) is None
+    basket = Basket(Pot.of(None, None, ()), ())
+    return fault_of_limits(terms, customer, voided.occurred_at, voided.discount_minor, books, basket) is None

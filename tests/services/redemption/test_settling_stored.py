@@ -132,3 +132,25 @@ async def test_at_several_doors(
         else:
             await shop.decider.take(body(shop.program_id, refunded(8_000, at=19, clock="/other"), "1", place))
     await check(admin, 0, set())
+
+
+@pytest.mark.parametrize("is_used_elsewhere", [False, True])
+async def test_what_was_voided_too_early_is_redeemed_again_where_limits_allow(
+    decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]", is_used_elsewhere: bool
+) -> None:
+    """Also of a customer of whom nothing but a digest is kept any more."""
+    program = await merchant.program()
+    await stock(merchant, program)
+    story = [bought(0, at=1), bought(1, at=3), refunded(8_000, at=4)]
+    await decider.take(*(body(program, event, "1", place) for place, event in enumerate(story)))
+    assert await admin.fetchval("SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NULL") == 0
+    if is_used_elsewhere:
+        await decider.take(body(program, bought(1, at=5), "2", 0))
+    # The buyers of both orders turn out to be one.
+    await admin.execute("UPDATE redemption.redemptions SET customer_id = 'erased:1', customer_key = 'erased:1'")
+    events = await decider.take(body(program, cancelled(at=2), "1", 3))
+    assert [(event["event"], event["code"]) for event in events] == (
+        [] if is_used_elsewhere else [("code.redeemed", "A1")]
+    )
+    standing = await admin.fetch("SELECT order_ref, code FROM redemption.redemptions WHERE voided_at IS NULL")
+    assert [tuple(row) for row in standing] == [("2" if is_used_elsewhere else "1", "A1")]
