@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import chain
 
 _NOT_IN_NAMES = re.compile(r"\(utc\)|[^a-z0-9]")
+_BETWEEN_ITEMS = re.compile(r"[,|]")
 _LIMIT = Decimal(10) ** 12
 _TRUE, _FALSE = frozenset({"1", "yes", "true", "y", "on"}), frozenset({"", "0", "no", "false", "n", "off"})
 
@@ -66,7 +67,7 @@ class Row:
 
     def list(self, *columns: str) -> list[str]:
         """Return what is set apart by commas or bars."""
-        return [each.strip() for each in re.split(r"[,|]", self.text(*columns)) if each.strip()]
+        return [each.strip() for each in _BETWEEN_ITEMS.split(self.text(*columns)) if each.strip()]
 
     def _named(self, columns: tuple[str, ...]) -> str:
         return next((self.names[column] for column in columns if column in self.names), columns[0])
