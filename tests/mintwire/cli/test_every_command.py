@@ -98,6 +98,7 @@ async def test_with_everything_down_it_says_what_cannot_be_reached(name: str, wo
     command = ALL[name]
     (world.folder / "codes.csv").write_text("code\nA1\n")
     (world.folder / "body.json").write_text("{}")
+    (world.folder / "discounts_export.csv").write_text("Name,Value,Value Type\nA1,-5,percentage\n")
     nowhere = f"127.0.0.1:{ports.free_port()}"
     for variable in ("CODES_URL", "REDEMPTION_URL", "WEBHOOKS_URL", "MANAGEMENT_URL"):
         world.run.environment[f"MINTWIRE_{variable}"] = f"http://{nowhere}"
@@ -113,6 +114,7 @@ async def test_a_wrong_key_is_refused_in_words(name: str, world: World) -> None:
     command = ALL[name]
     (world.folder / "codes.csv").write_text("code\nA1\n")
     (world.folder / "body.json").write_text("{}")
+    (world.folder / "discounts_export.csv").write_text("Name,Value,Value Type\nA1,-5,percentage\n")
     for variable in ("OPERATOR_TOKEN", "PROGRAM_KEY", "PARTNER_KEY"):
         world.run.environment[f"MINTWIRE_{variable}"] = "secret-word-that-is-no-key"
     url = world.run.environment["MINTWIRE_AMQP_URL"]
