@@ -32,6 +32,7 @@ JANE = {"id": ID, "email": EMAIL}
 OTHER = {"id": "other-1", "email": "other@example.org"}
 NAMES = {"recipient_name": "canary Sarah", "card_id": "canary-card"}
 LATER = timedelta(minutes=5)
+COUNT_RUNNING = "SELECT count(*) FROM redemption.customer_jobs WHERE state = 'running'"
 # What the other services would do.
 DONE_ELSEWHERE = """
 INSERT INTO {}.customer_parts (job_id, started_at, done_at) SELECT id, now(), now() FROM redemption.customer_jobs
@@ -77,10 +78,12 @@ class Erasure:
         return job
 
     async def finish(self) -> None:
-        await self.runner()
         for service in ("codes", "webhooks"):
             await self.admin.execute(DONE_ELSEWHERE.format(service))
-        await self.runner()
+        # An erasure waits for the transactions of before, those of other databases of the server among them.
+        async with asyncio.timeout(60):
+            while await self.admin.fetchval(COUNT_RUNNING):
+                await self.runner()
 
     async def __call__(self, kind: str = "erase", **customer: str) -> dict[str, Any]:
         job = await self.start(kind, **customer)
