@@ -113,7 +113,7 @@ def _digits(value: Any) -> Any:
 
 
 def _raw_plus(value: Any) -> Any:
-    return value.replace(" ", "+") if isinstance(value, str) else value
+    return value.replace(" ", "+") if isinstance(value, str) and value.strip() else value
 
 
 class _InstantOrDate:
