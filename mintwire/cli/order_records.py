@@ -92,5 +92,6 @@ async def rejections(
 
 def _section(name: str, order: Mapping[str, Any], columns: tuple[str, ...]) -> None:
     if rows := order[name]:
-        write_line(f"\n{name}")
+        write_line("")
+        write_line(name)
         show_many(rows, columns, as_json=False)

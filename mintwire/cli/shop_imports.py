@@ -155,7 +155,7 @@ async def _coupon(target: Target, coupon: PlannedCoupon, report: _Report) -> str
     elif made.status != 422:
         raise CallFailed(refusal(made), made.status)
     elif "uuid_code" not in made.value["errors"]:
-        reason = "; ".join(f"{name} {' '.join(texts)}" for name, texts in made.value["errors"].items())
+        reason = " ".join(text for texts in made.value["errors"].values() for text in texts)
         for line, code in coupon.codes.items():
             report.refuse(line, code.code, f"its coupon cannot be made: {reason}")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,9 +85,27 @@ def _add(plan: Plan, shop: str, line: int, code: ShopCode, lines: dict[str, int]
         raise NotCarried(f"the code {error}") from None
     if (earlier := lines.setdefault(canonical_code(code.code), line)) != line:
         raise NotCarried(f"line {earlier} has the same code")
-    digest = hashlib.sha256(json.dumps(code.terms, sort_keys=True).encode()).hexdigest()
+    _check_amount(code.terms)
+    named = json.dumps(code.terms, sort_keys=True)
+    if "redemptions_per_customer" in code.terms:
+        # Shops count a customer's uses of each code, we those of a coupon's codes together.
+        named += canonical_code(code.code)
+    digest = hashlib.sha256(named.encode()).hexdigest()
     uuid_code = f"{shop}-{digest[:16]}"
     plan.coupons.setdefault(uuid_code, PlannedCoupon(uuid_code, code.terms)).codes[line] = code
+
+
+def _check_amount(terms: Mapping[str, Any]) -> None:
+    """Refuse what no coupon can take off, so that a dry run says it too."""
+    amount = terms["coupon_discount_amount"]
+    if amount < 0:
+        raise NotCarried("it takes off less than nothing")
+    if terms["coupon_discount_type"] != "percent":
+        return
+    if amount > 100:
+        raise NotCarried("it takes off more than 100 %")
+    if not math.isclose(amount * 100, round(amount * 100), abs_tol=1e-9):
+        raise NotCarried("its percentage has more than 2 decimal places")
 
 
 def _name(row: Row) -> str:

@@ -82,7 +82,7 @@ def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Ro
     """Read the rows of a file from its lines, ends included; empty rows are passed over.
 
     Raises NotAnExport where there is no header or a required column is missing. A row that is not UTF-8 or has too many
-    cells has none but `""`, which says why.
+    or too few cells has none but `""`, which says why: one that was cut off has lost its limits.
     """
     lines = iter(lines)
     first = next(lines, "").removeprefix("\ufeff")
@@ -104,7 +104,8 @@ def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Ro
 def _row(line: int, cells: list[str], written: list[str], names: Mapping[str, str]) -> Row:
     if any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
         return Row(line, {"": "the row is not UTF-8"}, names)
-    if any(cell.strip() for cell in cells[len(written) :]):
+    named = max(place for place, name in enumerate(written, 1) if name)
+    if len(cells) < named or any(cell.strip() for cell in cells[len(written) :]):
         return Row(line, {"": f"the row has {len(cells)} cells, the header {len(written)}"}, names)
     found = zip(written, cells, strict=False)
     return Row(line, {folded(name): cell for name, cell in reversed(list(found)) if folded(name)}, names)

@@ -19,7 +19,9 @@ def read_row(row: Row) -> ShopCode:
     terms: dict[str, object] = {"coupon_duration_type": "once", **_discount(row), **_minimum(row)}
     if row.text("customerselection").lower() not in ("", "all", "all customers", "everyone"):
         raise NotCarried("it is for chosen customers, whom the file does not name")
-    if row.flag("appliesoncepercustomer"):
+    limit = row.count("usagelimitpercode")
+    # A code that can be used once is used once per customer.
+    if row.flag("appliesoncepercustomer") and limit != 1:
         terms["redemptions_per_customer"] = 1
         remarks.append(_ONCE_REMARK)
     if any(column in row.cells for column in _COMBINES):
@@ -29,7 +31,7 @@ def read_row(row: Row) -> ShopCode:
         "active": "true" if status in ("", "active", "scheduled") or row.text("end") else "false",
         "starts_at": row.text("start", "startdate"),
         "expires_at": row.text("end", "enddate"),
-        "redemption_limit": str(row.count("usagelimitpercode") or ""),
+        "redemption_limit": str(limit or ""),
     }
     return ShopCode(
         row.text("name"), terms, members, row.count("timesusedintotal", "timesused") or 0, remarks=tuple(remarks)

@@ -51,13 +51,13 @@ def read_row(row: Row) -> ShopCode:
 def _discount(row: Row) -> dict[str, object]:
     if percent := row.number("percentoff", "couponpercentoff"):
         return {"coupon_discount_type": "percent", "coupon_discount_amount": float(percent)}
-    currency = _currency(row.text("currency", "couponcurrency"))
-    amount = _major(row, currency, "amountoff", "couponamountoff")
-    if not amount:
+    columns = ("amountoff", "couponamountoff")
+    if not row.number(*columns):
         raise NotCarried("it takes nothing off")
+    currency = _currency(row.text("currency", "couponcurrency"))
     return {
         "coupon_discount_type": "static",
-        "coupon_discount_amount": float(amount),
+        "coupon_discount_amount": float(_major(row, currency, *columns)),
         "coupon_discount_currency": currency,
     }
 
@@ -71,6 +71,8 @@ def _duration(row: Row) -> dict[str, object]:
     months = row.count("durationinmonths", "coupondurationinmonths")
     if kind == "repeating" and months:
         return {"coupon_duration_type": "months", "coupon_duration_value": months}
+    if kind == "repeating":
+        raise NotCarried("it is granted for some months, but the file does not say how many")
     raise NotCarried(f"the duration {kind[:30]!r} is not known")
 
 

@@ -36,8 +36,10 @@ def read_row(row: Row) -> ShopCode:
         terms["product_ids"] = products
     if excluded := row.list("excludeproductids", "excludedproductids"):
         terms["excluded_product_ids"] = excluded
-    if (limit := row.count("usagelimitperuser")) is not None:
-        terms["redemptions_per_customer"] = limit
+    limit, per_customer = row.count("usagelimit"), row.count("usagelimitperuser")
+    # What all together cannot exceed nobody can.
+    if per_customer is not None and (limit is None or limit > per_customer):
+        terms["redemptions_per_customer"] = per_customer
         remarks.append(_PER_CUSTOMER_REMARK)
     terms["combination"] = "none" if row.flag("individualuse") else "other_coupons"
     if row.flag("freeshipping"):
@@ -45,7 +47,7 @@ def read_row(row: Row) -> ShopCode:
     members = {
         "active": "true" if status in ("publish", "future") else "false",
         "expires_at": _expiry(row.text("dateexpires", "expirydate", "couponexpirydate")),
-        "redemption_limit": str(row.count("usagelimit") or ""),
+        "redemption_limit": str(limit or ""),
     }
     uses = row.count("usagecount") or 0
     return ShopCode(row.text("code", "couponcode", "posttitle", "name"), terms, members, uses, remarks=tuple(remarks))

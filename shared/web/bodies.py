@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared import strict_json
 from shared.web.field_texts import field_errors
-from shared.web.models import RequestModel
+from shared.web.models import QUERY, RequestModel
 from shared.web.problems import HTTPProblem, invalid_fields
 
 BODY_SECONDS: Final = 30.0
@@ -117,7 +117,7 @@ def parse_query(http: web.Request, model: type[BaseModel]) -> BaseModel:
         values.setdefault(name, []).append(value)
     given: dict[str, Any] = {name: each[0] if len(each) == 1 else each for name, each in values.items()}
     try:
-        return model.model_validate(given)
+        return model.model_validate(given, context=QUERY)
     except ValidationError as error:
         raise invalid_fields(field_errors(error, given, "parameter")) from None
 

@@ -14,15 +14,16 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import (
     is_instance_schema,
-    no_info_before_validator_function,
     no_info_wrap_validator_function,
     union_schema,
+    with_info_before_validator_function,
 )
 
 from shared.strict_json import integral
@@ -33,6 +34,8 @@ T = TypeVar("T")
 _BARE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DIGITS: Final = re.compile(r"-?[0-9]{1,19}")
 _TIME_FORM: Final = "must be a date and time with an offset, such as 2026-03-18T23:29:28Z"
+# The context in which a query string is checked.
+QUERY: Final = "query"
 _BARE_EARLIEST, _BARE_LATEST = date(1970, 1, 1), date(9998, 12, 31)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -82,7 +85,16 @@ def _decimal(value: Any) -> Decimal:
     raise ValueError("must be a number")
 
 
-def _instant(value: Any) -> datetime:
+def _as_meant(value: Any, info: ValidationInfo) -> Any:
+    """Give a time in a query string its plus back: a raw one before an offset is read as a blank."""
+    if info.context != QUERY or not isinstance(value, str):
+        return value
+    moment, blank, offset = value.rpartition(" ")
+    return f"{moment}+{offset}" if blank and ":" in moment else value
+
+
+def _instant(value: Any, info: ValidationInfo) -> datetime:
+    value = _as_meant(value, info)
     moment = parse_time(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ValueError(_TIME_FORM)
@@ -92,7 +104,8 @@ def _instant(value: Any) -> datetime:
     return moment
 
 
-def _instant_or_date(value: Any) -> datetime | date:
+def _instant_or_date(value: Any, info: ValidationInfo) -> datetime | date:
+    value = _as_meant(value, info)
     if isinstance(value, str) and _BARE_DATE.fullmatch(value):
         value = date.fromisoformat(value)
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -101,7 +114,7 @@ def _instant_or_date(value: Any) -> datetime | date:
         return value
     if isinstance(value, str) and parse_time(value) is None:
         raise ValueError(f"{_TIME_FORM}, or a date, such as 2026-03-18")
-    return _instant(value)
+    return _instant(value, info)
 
 
 def _digits(value: Any) -> Any:
@@ -122,7 +135,7 @@ class _InstantOrDate:
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
         kinds = union_schema([is_instance_schema(datetime), is_instance_schema(date)])
-        return no_info_before_validator_function(_instant_or_date, kinds)
+        return with_info_before_validator_function(_instant_or_date, kinds)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: Any) -> JsonSchemaValue:

@@ -140,7 +140,7 @@ def test_separators_and_case_never_matter(text: str, separator: str) -> None:
     "text", ["10 % OFF", "Straße", "АКЦИЯ-20", "SALE СКИДКА", "夏祭り 2024", "%50", "#1", "export"]
 )
 def test_what_is_stored_stays_as_it_is_written(text: str) -> None:
-    assert checked_code(f" {text}\u00a0") == text
+    assert checked_code(f"\u3000 {text}\u00a0\u2003") == text
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,11 @@ class _StringOrObject:
 
 
 def _as_object(value: Any) -> Any:
-    return {"code": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"code": value}
+    if not isinstance(value, dict):
+        raise ValueError("must be a code or an object")  # noqa: TRY004 - the text goes to the client
+    return value
 
 
 NewCode = Annotated[CodeMembers, BeforeValidator(_as_object), _StringOrObject()]

@@ -231,6 +231,9 @@ def checked_header(record: bytes, dialect: Dialect = COMMAS, names: Names = OUR_
     unknown = [name for name, column in zip(written, columns, strict=True) if name and column is None]
     if unknown and not names.ignores_unknown:
         raise LineRefused("unknown_column", f"These columns are not known: {_listed(unknown)}.")
+    # A slip of the pen would leave out what it stands for, such as the end of all codes.
+    if absent := sorted(names.mapped.keys() - {_folded(name) for name in written}):
+        raise LineRefused("missing_column", f"The file has no such columns as map names: {_listed(absent)}.")
     known = [column for column in columns if column is not None]
     if repeated := sorted({column for column in known if known.count(column) > 1}):
         raise LineRefused("repeated_column", f"A column must not be named twice: {_listed(repeated)}.")

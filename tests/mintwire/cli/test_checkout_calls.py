@@ -74,3 +74,12 @@ async def test_what_the_service_refuses_is_told_in_its_words(mintwire: Mintwire)
     assert "404" in (await mintwire("checkout", "void", "01890a5d-ac96-774b-bcce-b302099a8057", code=1)).err
     assert "404" in (await mintwire("checkout", "release", "01890a5d-ac96-774b-bcce-b302099a8057", code=1)).err
     assert "amount" in (await mintwire("checkout", "refund", "order-1", "--amount", "-5", code=2)).err
+
+
+async def test_an_order_is_shown_in_parts_that_are_told_apart(mintwire: Mintwire) -> None:
+    code = await code_of(mintwire)
+    await mintwire("checkout", "redeem", code, "--order-ref", "order-1")
+    await mintwire("checkout", "redeem", "NO-SUCH-CODE", "--order-ref", "order-1", code=1)
+    shown = (await mintwire("order", "show", "order-1")).out
+    assert "\n\nredemptions\n" in shown
+    assert "\n\nrejections\n" in shown

@@ -113,7 +113,7 @@ def test_stripe() -> None:
     assert (quarter.terms["coupon_duration_type"], quarter.terms["coupon_duration_value"]) == ("months", 3)
     assert codes["QUARTER"].members["active"] == "false"
     assert codes["QUARTER"].members["minimum_order_value"] == "100.00"
-    assert refused(plan) == {6: "the currency must be a currency of ISO 4217, such as USD"}
+    assert refused(plan) == {6: "it takes nothing off"}
 
 
 def test_stripe_s_coupons_alone_are_codes_and_the_api_s_amounts_are_in_the_smallest_unit() -> None:
@@ -165,10 +165,53 @@ def test_rows_that_cannot_be_read_are_named() -> None:
         "B,1,percentage,x\n",
         ",,\n",
         "C,x,y\n",
+        "D,-5\n",
     ]
     plan = plan_of("shopify", shopify, lines)
     assert list(by_code(plan)) == ["A1"]
-    assert list(refused(plan)) == [3, 4, 6]
+    assert list(refused(plan)) == [3, 4, 6, 7]
+
+
+def test_a_row_that_was_cut_off_makes_no_code_without_limits() -> None:
+    lines = ["code,discount_type,amount,usage_limit,date_expires,\n", "A1,percent,5,1,\n", "A2,percent,5\n"]
+    plan = plan_of("woocommerce", woocommerce, lines)
+    assert list(by_code(plan)) == ["A1"]
+    assert refused(plan) == {3: "the row has 3 cells, the header 6"}
+
+
+def test_limits_per_customer_are_those_of_each_code() -> None:
+    """In one coupon a customer's use of one code would be in the way of all the others."""
+    lines = [
+        "code,discount_type,amount,usage_limit,usage_limit_per_user\n",
+        "A1,percent,5,,1\n",
+        "A2,percent,5,9,1\n",
+        "A3,percent,5,1,1\n",
+        "A4,percent,5,1,\n",
+    ]
+    plan = plan_of("woocommerce", woocommerce, lines)
+    assert [list(coupon.codes) for coupon in plan.coupons.values()] == [[2], [3], [4, 5]]
+    assert [coupon.terms.get("redemptions_per_customer") for coupon in plan.coupons.values()] == [1, 1, None]
+    lines = [
+        "Name,Value,Value Type,Usage Limit Per Code,Applies Once Per Customer\n",
+        "B1,-5,percentage,,1\n",
+        "B2,-5,percentage,,1\n",
+        "B3,-5,percentage,1,1\n",
+        "B4,-5,percentage,,0\n",
+    ]
+    plan = plan_of("shopify", shopify, lines)
+    assert [list(coupon.codes) for coupon in plan.coupons.values()] == [[2], [3], [4, 5]]
+
+
+def test_what_no_coupon_takes_off_is_refused_before_anything_is_made() -> None:
+    """Else a dry run promised it."""
+    amounts = ("100", "12.35", "100.5", "12.345", "-5")
+    lines = ["code,discount_type,amount\n", *(f"A{amount},percent,{amount}\n" for amount in amounts)]
+    assert list(refused(plan_of("woocommerce", woocommerce, lines))) == [4, 5, 6]
+
+
+def test_a_duration_without_its_months_is_named() -> None:
+    lines = ["code,percent_off,duration,duration_in_months,times_redeemed\n", "A1,5,repeating,,0\n"]
+    assert "how many" in refused(plan_of("stripe", stripe, lines))[2]
 
 
 @pytest.mark.parametrize(("shop", "module"), SHOPS)

@@ -185,6 +185,7 @@ IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("sync.provider", {"sync": {"provider": "amazon"}}),
     ("promotion_codes", {"promotion_codes": "SPRING"}),
     ("promotion_codes.0", {"promotion_codes": ["--"]}),
+    ("promotion_codes.0", {"promotion_codes": [5]}),
     ("promotion_codes.1.redemption_times_value", {"promotion_codes": ["A", {"redemption_times_status": True}]}),
     ("nonsense", {"nonsense": 1}),
     ("coupon_discount_max_amount", {**STATIC, "coupon_discount_max_amount": 5}),

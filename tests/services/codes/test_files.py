@@ -268,6 +268,12 @@ class TestSmallImport:
         answer = await upload(service, program, b"code\nA1\n", query="?map=Ende%3Dend")
         assert (answer.status, list(answer.body["errors"])) == (422, ["map"])
 
+    async def test_a_mapped_column_must_be_there(self, service: Service, program: Owner, coupon: str) -> None:
+        """With a slip of the pen in its name the codes would have no end."""
+        query = "?map=Ends%3Dexpires_at&ignore_unknown_columns=true"
+        answer = await upload(service, program, b"code,Ende\nA1,2027-01-01\n", query=query)
+        assert (answer.status, "'ends'" in answer.body["message"]) == (422, True)
+
     async def test_a_repeat_takes_nothing_in_twice(
         self, service: Service, program: Owner, coupon: str, database: Database
     ) -> None:
