@@ -19,7 +19,7 @@ _DROPPED: Final = re.compile(
     r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
 # White space that people see and spreadsheets leave around a code; tabs and line ends are refused.
-_BLANKS: Final = "\u0020\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_BLANKS: Final = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _FOLDED: Final = str.maketrans("OIL", "011")
 # Of what is dropped, people see these.
 _SEEN: Final = re.compile(r"[\-_\u2010-\u2015\u2212]")
