@@ -28,11 +28,19 @@ FROM unnest($1::uuid[], $2::text[], $3::jsonb[]) AS n (id, customer_id, metadata
 WHERE c.id = ANY ($1::uuid[]) AND c.id = n.id
 """
 SHOW_CODES = "SELECT to_jsonb(c) AS shown FROM promotion_codes c WHERE c.id = ANY ($1::uuid[]) ORDER BY c.id"
-# A slice of the log: which of its entries may name a customer, and whether they are about a code of this one.
+# A slice of the log: which of its entries may name a customer, and whether those with a name alone are about this one,
+# whose the code was at that time.
 READ_LOG = """
 SELECT s.id,
-       CASE WHEN s.changes ?| ARRAY['customer_id', 'customer_name', 'metadata'] THEN s.changes END AS changes,
-       (SELECT c.customer_id = ANY ($4::text[]) FROM promotion_codes c WHERE c.id = s.object_id) AS is_theirs
+       CASE WHEN s.changes ?| ARRAY['customer_id', 'customer_name', 'metadata', 'spec'] THEN s.changes END AS changes,
+       CASE WHEN s.changes ? 'customer_name' AND NOT s.changes ? 'customer_id' THEN coalesce(
+           (SELECT b.changes->'customer_id'->>'to' FROM audit_log b
+            WHERE b.object_id = s.object_id AND b.id < s.id AND b.changes ? 'customer_id'
+            ORDER BY b.object_id DESC, b.id DESC LIMIT 1),
+           (SELECT b.changes->'customer_id'->>'from' FROM audit_log b
+            WHERE b.object_id = s.object_id AND b.id > s.id AND b.changes ? 'customer_id'
+            ORDER BY b.object_id, b.id LIMIT 1),
+           (SELECT c.customer_id FROM promotion_codes c WHERE c.id = s.object_id)) = ANY ($4::text[]) END AS is_theirs
 FROM (SELECT a.id, a.object_id, a.changes FROM audit_log a
       WHERE (a.program_id, a.id) > ($1, $2) AND a.program_id <= $1
       ORDER BY a.program_id, a.id LIMIT $3) s

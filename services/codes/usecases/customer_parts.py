@@ -67,7 +67,7 @@ async def erase_codes(connection: Connection, job: CustomerJob, _: Sequence[Any]
 
 async def erase_log(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Replace the customer in the next entries of the audit log."""
-    entries = await customers.read_log(connection, job.program_id, _after(position), _SLICE, job.digests)
+    entries = await customers.read_log(connection, job.program_id, _after(position), _SLICE, [*job.ids, *job.digests])
     erased = {
         id_: changes
         for id_, before, is_theirs in entries
@@ -132,7 +132,15 @@ def erased_changes(job: CustomerJob, changes: Mapping[str, Any], *, is_theirs: b
             erased["customer_name"] = {**erased["customer_name"], side: ERASED}
     if "metadata" in changes:
         erased["metadata"] = job.erasing.value(changes["metadata"])
+    if (digest := job.ids.get(_selected(changes))) is not None:
+        asked = changes["spec"]["to"]
+        erased["spec"] = {"to": {**asked, "selection": {**asked["selection"], "customer_id": digest}}}
     return erased
+
+
+def _selected(changes: Mapping[str, Any]) -> Any:
+    """Return the customer whose codes a job was made for."""
+    return changes.get("spec", {}).get("to", {}).get("selection", {}).get("customer_id")
 
 
 def _after(position: Sequence[Any]) -> uuid.UUID:

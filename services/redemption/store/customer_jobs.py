@@ -12,12 +12,16 @@ from shared.database.customer_parts import JOBS_AT_ONCE, job_of
 from shared.database.pool import Connection, affected
 from shared.erasing import CustomerJob, JobKind
 
-# What this service has its own part of still to do.
+# What this service has its own part of still to do. An export waits for erasures of its customer that were asked for
+# before: it would keep what these are about to take out.
 LIST_OWN_JOBS = """
 SELECT j.id, j.program_id, j.kind, j.keys, j.digests, j.actor, j.created_at
 FROM customer_jobs j
 WHERE j.state = 'running'
   AND NOT EXISTS (SELECT FROM customer_parts p WHERE p.job_id = j.id AND p.done_at IS NOT NULL)
+  AND NOT (j.kind = 'export' AND EXISTS (
+      SELECT FROM customer_jobs e
+      WHERE e.state = 'running' AND e.kind = 'erase' AND e.program_id = j.program_id AND e.digests && j.digests))
 ORDER BY j.id LIMIT $1
 """
 INSERT_JOB = """

@@ -95,13 +95,45 @@ async def test_an_erased_customer_is_found_in_no_column(
     assert shown["metadata"] == {"note": f"mail {MAIL_DIGEST}, please"}
     # What is noted of another customer stays.
     log = (await service.send("GET", "/v1/audit-log?limit=50", program.key)).data
-    names = [entry["changes"]["customer_name"] for entry in log if "customer_name" in entry["changes"]]
+    member = "coupon_specific_customers.customer_full_name"
+    names = [entry["changes"][member] for entry in log if member in entry["changes"]]
     assert {"from": "erased", "to": "Other"} in names
     assert {"from": "other-1 Doe", "to": "erased"} in names
     noted = [entry for entry in log if entry["action"] == "job.customer_erased"]
     assert [(entry["object_id"], entry["actor"], entry["changes"]) for entry in noted] == [
         (str(job.id), "key test", {})
     ]
+
+
+async def test_whose_codes_a_bulk_action_was_for_is_erased(
+    service: Service, program: Owner, parts: CustomerParts, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await live(service, program)
+    change = {"action": "deactivate", "filter": {"customer_id": CANARY}}
+    assert (await service.send("POST", f"{CODES}/bulk", program.key, change, idempotency="bulk")).status == 202
+    await ready_for_others(admin, uuid.UUID(program.id), "erase", DIGESTS)
+    await finish(admin, parts)
+    assert await found_in(admin, TEXTS) == []
+    [entry] = (await service.send("GET", "/v1/audit-log?action=job.created", program.key)).data
+    assert entry["changes"]["filter"] == {"to": {"customer_id": DIGEST}}
+
+
+async def test_names_in_the_log_of_a_code_that_was_handed_on_are_erased(
+    service: Service, program: Owner, parts: CustomerParts, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await live(service, program)
+    handed_on = {
+        "coupon_specific_customers": {"id": "other-1", "customer_full_name": "Other"},
+        "metadata": {"note": None},
+    }
+    assert (await service.send("PATCH", f"{CODES}/HERS-1", program.key, handed_on)).status == 200
+    renamed = {"coupon_specific_customers": {"id": "other-1", "customer_full_name": "Their New Name"}}
+    assert (await service.send("PATCH", f"{CODES}/HERS-1", program.key, renamed)).status == 200
+    await ready_for_others(admin, uuid.UUID(program.id), "erase", DIGESTS)
+    await finish(admin, parts)
+    assert await found_in(admin, TEXTS) == []
+    newest = (await service.send("GET", "/v1/audit-log?action=promotion_code.updated&limit=1", program.key)).data[0]
+    assert "Their New Name" in json.dumps(newest["changes"])
 
 
 async def test_a_foreign_program_s_codes_stay(

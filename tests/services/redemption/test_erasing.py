@@ -180,6 +180,27 @@ async def test_the_same_id_in_another_program_stays(
     assert [row["customer_key"][:7] for row in rows] == ["email:c", "erased:", "erased:", f"id:{ID}"[:7]]
 
 
+async def test_an_export_waits_for_the_erasure_that_was_asked_for_before_it(
+    shop: Shop, merchant: Merchant, decider: Decider, erase: Erasure, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """It would gather what is not erased yet, and keep it for a week."""
+    await live(shop, merchant, decider)
+    async with admin.transaction():
+        # Somebody is in the middle of writing, so the erasure waits.
+        await admin.execute("SELECT pg_current_xact_id()")
+        await erase.start()
+        export = await erase.start("export", email=EMAIL)
+        other = await erase.start("export", customer_id=OTHER["id"])
+        await erase.runner()
+    jobs = {each["id"]: each for each in (await shop.send("GET", "/v1/customers/jobs")).data}
+    statuses = [jobs[each["id"]]["parts"]["redemption"]["status"] for each in (export, other)]
+    assert statuses == ["waiting", "done"]
+    await erase.finish()
+    await erase.finish()
+    assert await erase.file(export) == []
+    assert await found_in(admin, CANARIES) == []
+
+
 class TestLimits:
     async def test_hold_for_whoever_comes_back_by_id_or_by_mailbox(
         self, shop: Shop, merchant: Merchant, decider: Decider, erase: Erasure
