@@ -139,7 +139,12 @@ class Erasing:
             if found is not None or (self.is_about and not _is_erased(value.get(name))):
                 erased[name] = found or ERASED
         if self.is_about or self._is_customer(value):
-            erased |= {name: ERASED for name in _NAMES & erased.keys() if erased[name] is not None}
+            # Whatever else is said of a person: a name, a telephone number, an address.
+            erased |= {
+                name: ERASED
+                for name, each in erased.items()
+                if name not in ("id", "email") and each is not None and not isinstance(each, bool)
+            }
         return erased
 
     def _id(self, value: Any) -> str | None:

@@ -23,7 +23,7 @@ from shared.database.pool import Connection, Database, affected
 from shared.erasing import CustomerJob, JobKind
 from shared.events.overflow import KeptLetter
 from shared.log import get_logger
-from shared.modes import is_test, shown_id
+from shared.modes import mode_of, shown_id
 from shared.periodic import for_each
 
 # One look along an index that is nearly always empty.
@@ -315,19 +315,21 @@ def letters_outside(rewrite: Callable[[Callable[[bytes], bytes | None]], Awaitab
 def erased_letter(job: CustomerJob, body: bytes) -> bytes | None:
     """Return a dead letter of the job's program and mode without the customer; None if it stays as it is.
 
-    It counts as the program's if it names the program anywhere: what is dead may be no event at all.
+    It counts as the program's if it names the program anywhere: what is dead may be no event at all. One that does not
+    say its mode, or says none that there is, counts as of both.
     """
-    if shown_id(job.program_id).encode() not in body.lower() or _is_of_test_mode(body) != is_test(job.program_id):
+    if shown_id(job.program_id).encode() not in body.lower() or _mode_of(body) not in (None, mode_of(job.program_id)):
         return None
     return job.erasing.body(body)
 
 
-def _is_of_test_mode(body: bytes) -> bool:
+def _mode_of(body: bytes) -> object:
     try:
         data = json.loads(body)["data"]
-        return data.get("mode") == "test" or data.get("is_test") is True
+        mode = data.get("mode", "test" if data.get("is_test") is True else "live")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
+        return None
+    return mode if mode in ("live", "test") else None
 
 
 async def purge_lines(connection: Connection, before: datetime, limit: int) -> int:

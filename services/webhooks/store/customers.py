@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,11 +31,12 @@ UPDATE messages m SET body = n.body, content = n.content
 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) AS n (id, format, body, content)
 WHERE m.id = n.id AND m.format = n.format
 """
-# What a receiver has answered may repeat what it was sent.
+# What a receiver has answered may repeat what it was sent, in its headers too.
 ERASE_RESPONSES = """
-UPDATE attempts a SET response = $2
+UPDATE attempts a SET response = CASE WHEN a.response <> '' THEN $2 ELSE a.response END, response_headers = NULL
 FROM deliveries d
-WHERE d.message_id = ANY ($1::uuid[]) AND a.delivery_id = d.id AND a.response <> ''
+WHERE d.message_id = ANY ($1::uuid[]) AND a.delivery_id = d.id
+  AND (a.response <> '' OR a.response_headers IS NOT NULL)
 """
 SHOW_ATTEMPTS = """
 SELECT to_jsonb(a) || jsonb_build_object('endpoint_id', d.endpoint_id, 'message_id', d.message_id) AS shown
@@ -74,7 +75,7 @@ async def find_custom(
 
 
 async def erase_messages(connection: Connection, erased: Sequence[Kept]) -> None:
-    """Keep other bodies under the same ids, and nothing of what receivers have answered."""
+    """Keep other bodies under the same ids."""
     await connection.execute(
         ERASE_MESSAGES,
         [each.id for each in erased],
@@ -82,7 +83,11 @@ async def erase_messages(connection: Connection, erased: Sequence[Kept]) -> None
         [each.body for each in erased],
         [each.content for each in erased],
     )
-    await connection.execute(ERASE_RESPONSES, sorted({each.id for each in erased}), ERASED)
+
+
+async def erase_responses(connection: Connection, message_ids: Collection[uuid.UUID]) -> None:
+    """Keep nothing of what receivers have answered to messages, which may be gone themselves."""
+    await connection.execute(ERASE_RESPONSES, sorted(message_ids), ERASED)
 
 
 async def show_attempts(connection: Connection, message_ids: Sequence[uuid.UUID]) -> list[Any]:

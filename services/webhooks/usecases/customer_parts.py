@@ -89,6 +89,9 @@ async def erase_messages(connection: Connection, job: CustomerJob, position: Seq
     found = await customers.lock_messages(connection, job.program_id, list(is_whole))
     erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=is_whole[kept.id])) is not None]
     await customers.erase_messages(connection, erased)
+    # Also those of which the content is not kept any more.
+    whole = {message_id for message_id, is_theirs in is_whole.items() if is_theirs}
+    await customers.erase_responses(connection, whole | {each.id for each in erased})
     return Chunk(_after(events), {"messages": len(erased)})
 
 
@@ -97,6 +100,7 @@ async def erase_custom(connection: Connection, job: CustomerJob, position: Seque
     places, found = await _custom(connection, job, position)
     erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=False)) is not None]
     await customers.erase_messages(connection, erased)
+    await customers.erase_responses(connection, {each.id for each in erased})
     return Chunk(_place(places), {"custom_messages": len(erased)})
 
 

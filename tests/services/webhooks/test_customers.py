@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from services.webhooks.consumers import read_event
 from services.webhooks.usecases.customer_parts import CustomerMessages
@@ -15,7 +16,7 @@ from shared.events.envelope import OutboxEvent
 from tests.canary import found_in
 from tests.customer_jobs import ready_for_others
 from tests.services.webhooks.conftest import Merchant, Service, code_redeemed
-from tests.services.webhooks.receiver import Receiver
+from tests.services.webhooks.receiver import Post, Receiver
 
 CANARY, EMAIL = "canary-7", "Canary.Bird+x@example.org"
 DIGEST, MAIL_DIGEST = "erased:11", "erased:22"
@@ -133,7 +134,8 @@ async def test_a_program_s_own_messages_are_looked_through(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
     await service.endpoint(merchant.program_key, receiver.url, event_types=["custom.card.sent"], format="standard")
-    payload = {"customer": BUYER, "attributes": NAMES, "note": f"ask <{EMAIL}>, or zoe@example.org"}
+    person = {**BUYER, "name": "Canary Bird", "phone": 4930123, "address": {"street": "Canary Road"}}
+    payload = {"customer": person, "attributes": NAMES, "note": f"ask <{EMAIL}>, or zoe@example.org"}
     for event_id, said in (("a", payload), ("b", {"customer": {"id": "other"}, "attributes": {"x": "y"}})):
         message = {"event_type": "custom.card.sent", "event_id": event_id, "payload": said}
         assert (await service.send("POST", "/messages", merchant.program_key, message)).status in (200, 201, 202)
@@ -145,6 +147,27 @@ async def test_a_program_s_own_messages_are_looked_through(
     kept = [json.loads(row["body"])["data"] for row in rows]
     assert {"customer": {"id": "other"}, "attributes": {"x": "y"}} in kept
     assert any(each.get("note") == f"ask <{MAIL_DIGEST}>, or zoe@example.org" for each in kept)
+
+
+async def test_what_receivers_answered_is_erased_in_headers_too_and_of_messages_that_are_gone(
+    service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
+) -> None:
+    async def echo(post: Post) -> web.StreamResponse:
+        return web.Response(body=post.body, headers={"X-Customer": CANARY})
+
+    receiver.answer = echo
+    await service.endpoint(merchant.program_key, receiver.url, format="standard")
+    events = [hers(merchant), hers(merchant)]
+    await service.consume(*events)
+    await service.attempted(2)
+    [message, _] = (await service.send("GET", "/messages", merchant.program_key)).data
+    redacted = await service.send("DELETE", f"/messages/{message['id']}/content", merchant.program_key)
+    assert redacted.status in (200, 204)
+    assert len(await found_in(service.admin, TEXTS)) > 2
+    erased_events = {event.id: erased(event) for event in events}
+    await ready_for_others(service.admin, merchant.program_id, "erase", DIGESTS, erased_events)
+    await finish(service, parts)
+    assert await found_in(service.admin, TEXTS) == []
 
 
 async def test_an_export_has_messages_and_attempts(
