@@ -410,6 +410,11 @@ CASES: Final[dict[str, Case]] = {
         asks={"codes": ["TEN"], "order": order(4_900), "order_ref": 4711},
         answer=Takes({"TEN": 490}),
     ),
+    "a guest without an address": Case(
+        coupons=(Coupon(codes=("TEN",)),),
+        asks={"codes": ["TEN"], "order": order(4_900), "customer": {"email": ""}},
+        answer=Takes({"TEN": 490}),
+    ),
     "an order that is named by no number": Case(
         coupons=(Coupon(codes=("TEN",)),),
         asks={"codes": ["TEN"], "order": order(4_900), "order_ref": True},

@@ -27,7 +27,7 @@ class CustomerBody(RequestModel):
     """Who buys. Uses per customer are counted by the id, or else by the e-mail address."""
 
     id: Reference | None = None
-    email: Annotated[str, StringConstraints(min_length=1, max_length=320)] | None = None
+    email: Annotated[str, StringConstraints(max_length=320)] | None = None
     is_first_order: bool | None = None
 
 

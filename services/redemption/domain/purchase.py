@@ -162,7 +162,7 @@ class HoldRequest:
 class Cancellation:
     """An order is taken back, or `amount_minor` of what was paid for it. `release` is None where nobody said.
 
-    `occurred_at` decides whether uses become free again, `happened` which purchases are meant.
+    `happened` decides which purchases are meant, and whether their uses become free again.
     """
 
     id: uuid.UUID

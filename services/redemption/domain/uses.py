@@ -119,12 +119,14 @@ def void(
 ) -> Voided:
     """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise.
 
-    `by` is what took it back; `is_alone` if that was no event of its order.
+    `by` is what took it back; `is_alone` if that was no event of its order. An event counts by its own time, however
+    late it is heard of.
     """
     mark_voided(redemption, books.order((redemption.program_id, redemption.order_ref)), moment, by, reason)
     redemption.is_voided_alone = is_alone
     books.changed[redemption.id] = redemption
-    is_released = redemption.is_counted and wish is not False and may_release(redemption, moment)
+    is_released = redemption.is_counted and wish is not False
+    is_released = is_released and may_release(redemption, moment if is_alone else by.known_at)
     if is_released:
         redemption.is_counted = False
         _give_back(redemption, books)

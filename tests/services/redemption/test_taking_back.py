@@ -137,6 +137,20 @@ class TestRelease:
         (status,) = await admin.fetch("SELECT voided_at IS NOT NULL, is_counted FROM redemption.redemptions")
         assert tuple(status) == (True, not is_released)
 
+    @pytest.mark.parametrize("kind", ["cancelled", "refunded"])
+    async def test_goes_by_the_time_of_what_took_it_back_however_late_that_is_heard(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]", kind: str
+    ) -> None:
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, release_policy="until_expiry")
+        await merchant.code(program, coupon, "ONCE", expires_at=NOW + HOUR)
+        await decider.take(checkout(program, "ONCE"))
+        decider.now += 3 * DAY
+        (event,) = await decider.take(taken_back(program, kind, time=NOW + HOUR / 2))
+        assert (event["event"], event["is_released"]) == ("code.redemption_voided", True)
+        assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == 0
+
 
 class TestARefund:
     async def test_of_a_part_is_recorded_and_takes_nothing_back(
