@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -11,6 +11,7 @@ from pydantic import Field
 from services.redemption.api.errors import LISTED, order_cancelled, refused
 from services.redemption.api.exchange import once, order_ref, use_cases
 from services.redemption.api.shapes import (
+    Attributes,
     Codes,
     CustomerBody,
     OrderBody,
@@ -69,7 +70,7 @@ class RedemptionBody(RequestModel):
     occurred_at: Instant | None = Field(
         None, description="When the order was paid, within the last 24 hours; now, if left out."
     )
-    attributes: dict[str, Any] | None = Field(
+    attributes: Attributes | None = Field(
         None,
         description="Passed on in `code.redeemed`, as far as they can be kept: up to 50 texts of at most 500 "
         "characters, numbers, true, false and null. `attributes_left_out` there names the others.",

@@ -1,6 +1,6 @@
 """What checkouts send over HTTP and what they are shown: the shapes that several routes share."""
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
@@ -21,6 +21,18 @@ Reference = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}),
 ]
 Codes = Annotated[list[RequiredText], Field(min_length=1, max_length=10)]
+
+
+def _object(value: Any) -> Any:
+    return {} if value == [] else value
+
+
+# The empty list is what some senders write for an empty object.
+Attributes = Annotated[
+    dict[str, Any],
+    BeforeValidator(_object),
+    WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "maxItems": 0}]}),
+]
 
 
 class CustomerBody(RequestModel):

@@ -82,6 +82,15 @@ async def test_an_event_survives_attributes_of_any_shape(decider: Decider, merch
     )
 
 
+async def test_an_empty_list_is_an_empty_object_at_either_door(shop: Shop, merchant: Merchant) -> None:
+    """As some languages write it; over HTTP the paid order was refused."""
+    await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "MANY", limit=None)
+    await shop.decider.take(checkout(shop.program_id, "MANY", ref="1", attributes=[]))
+    assert (await shop.redeem("MANY", ref="2", attributes=[])).status == 201
+    assert [each["attributes_left_out"] for each in shop.announced()] == [[], []]
+    assert (await shop.redeem("MANY", ref="3", attributes=[1])).status == 422
+
+
 async def test_numbers_of_orders_and_customers_become_text_at_every_door(
     shop: Shop, merchant: Merchant, decider: Decider
 ) -> None:
