@@ -69,7 +69,8 @@ def logs(services: RunningServices) -> str:
 
 async def echo(post: Post) -> web.StreamResponse:
     """Answer with what was sent, as some receivers do."""
-    return web.Response(body=post.body)
+    said = json.dumps(json.loads(post.body))
+    return web.Response(body=post.body, headers={"X-Received": said[:1_000]})
 
 
 async def bring_in(
@@ -95,6 +96,8 @@ async def bring_in(
         "metadata": {"note": f"write to {canary.email}."},
     }
     await call("POST", f"{codes}/v1/promotion-codes", key=key, body=hers, headers={"Idempotency-Key": "hers"})
+    many = {"action": "activate", "filter": {"customer_id": canary.id}}
+    await call("POST", f"{codes}/v1/promotion-codes/bulk", key=key, body=many, headers={"Idempotency-Key": "many"})
     receiver.answer = echo
     for owner, types in ((key, [*TYPES, "custom.card.sent"]), (merchant.partner_key, TYPES)):
         for format_ in FORMATS:
@@ -105,7 +108,8 @@ async def bring_in(
     await call("POST", f"{webhooks}/v1/webhooks/endpoints", key=key, body=body)
 
     program, generated = uuid.UUID(merchant.program_id), (await mintwire.json("code", "generate"))["code"]
-    said: dict[str, Any] = {"customer": canary.customer, "attributes": canary.names, "time": utc_now()}
+    person = {**canary.customer, "name": canary.id, "address": {"street": canary.id}}
+    said: dict[str, Any] = {"customer": person, "attributes": canary.names, "time": utc_now()}
     async with Publisher(mintwire.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
         for ref, code in (("e-1", "OFTEN-1"), ("e-2", generated)):
             event = checkout(program, code, ref=ref, **said)

@@ -120,6 +120,17 @@ async def test_a_mode_that_is_none_is_never_taken_for_live(sides: Sides, mode: A
     assert sides.decider.handed_over == []
 
 
+@pytest.mark.parametrize("said", [{}, {"mode": "live"}, {"mode": "test"}])
+async def test_the_id_of_a_test_tenant_names_no_program_in_an_event(sides: Sides, said: dict[str, Any]) -> None:
+    """Log lines name it; taken for the program's own, an order of test mode would be a live one."""
+    tenant = tenant_in_test_mode(sides.program)
+    for body in (checkout(tenant, BOTH, **said), taken_back(tenant, **said)):
+        [verdict] = await sides.decider.handle(body)
+        assert verdict is not None
+        assert (verdict.reason, "data.program_id" in verdict.detail) == ("invalid_data", True)
+    assert sides.decider.handed_over == []
+
+
 async def test_live_may_be_said_and_is_what_is_meant_by_saying_nothing(sides: Sides) -> None:
     told = await sides.decider.take(checkout(sides.program, BOTH, mode="live"))
     assert (told[0]["event"], "is_test" in told[0]) == ("code.redeemed", False)
