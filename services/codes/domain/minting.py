@@ -16,7 +16,11 @@ MintRefusal = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MintingTerms:
-    """How a partner's codes look: settings of the program and the partner, none of which decides whether to mint."""
+    """How a partner's codes look: settings of the program and the partner, which are kept for some seconds.
+
+    Without `link_url`, which is never kept, nothing is minted, and `is_partner_active` says what the partner is told.
+    All else that decides whether to mint is read from the rows as they are then.
+    """
 
     program_id: uuid.UUID
     partner_id: uuid.UUID
@@ -27,6 +31,7 @@ class MintingTerms:
     code_lifetime_seconds: int
     redemption_limit: int
     link_url: str
+    is_partner_active: bool
 
 
 class RateState(NamedTuple):

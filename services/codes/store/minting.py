@@ -18,7 +18,8 @@ from shared.modes import in_mode, is_test, shown_id
 
 FIND_TERMS = """
 SELECT p.program_id, p.id AS partner_id, k.id AS coupon_id, p.code_prefix, g.code_alphabet, g.code_length,
-       g.code_lifetime_seconds, coalesce(k.code_redemption_limit, 1) AS redemption_limit, g.link_url
+       g.code_lifetime_seconds, coalesce(k.code_redemption_limit, 1) AS redemption_limit, g.link_url,
+       p.status = 'active' AS is_partner_active
 FROM partners p JOIN programs g ON g.id = p.program_id
 JOIN coupons k ON k.program_id = g.id AND k.is_partner_coupon
 WHERE p.id = $1

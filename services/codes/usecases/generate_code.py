@@ -16,6 +16,7 @@ from services.codes.domain.minting import (
     Minted,
     MintingTerms,
     MintOutcome,
+    MintRefusal,
     RateState,
     Refused,
     code_link,
@@ -184,10 +185,11 @@ class GenerateCode:
         events: list[OutboxEvent] = []
         left = []
         for index, wanted in enumerate(group):
-            if (await self._terms_of(connection, wanted.credential, self.clock())).link_url:
+            terms = await self._terms_of(connection, wanted.credential, self.clock())
+            if terms.link_url:
                 left.append(index)
             else:
-                outcomes[index] = _refused_without_link()
+                outcomes[index] = _refused_without_link(terms)
         while left:
             outcomes |= await _minted_before(connection, group, left)
             tried = _first_of_each(group, [index for index in left if index not in outcomes])
@@ -316,9 +318,11 @@ def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:
     return Refused(row.result, rate)
 
 
-def _refused_without_link() -> Refused:
-    metrics.MINTS_REFUSED.labels("link_url_missing").inc()
-    return Refused("link_url_missing", None)
+def _refused_without_link(terms: MintingTerms) -> Refused:
+    # That the account is not active is the first thing that a partner is told.
+    reason: MintRefusal = "link_url_missing" if terms.is_partner_active else "partner_not_active"
+    metrics.MINTS_REFUSED.labels(reason).inc()
+    return Refused(reason, None)
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

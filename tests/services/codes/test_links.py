@@ -74,6 +74,8 @@ async def test_without_a_link_nothing_is_minted_or_charged_until_it_is_set(servi
     assert "link_url" in refused.body["error"]
     assert "RateLimit" not in refused.headers
     assert (await service.generate(partner, idempotency="a")).status == 403
+    pending = await service.generate(await service.partner(bare, status="pending", quota=5))
+    assert (pending.status, pending.body["error_code"]) == (403, "partner_inactive")
     quota = (await service.send("GET", "/api/partners/quota", partner.key)).body
     assert (quota["minted"], quota["remaining"]) == (0, 5)
     draft = {"coupon_uuid": "partner-codes", "code": "BY-HAND"}
