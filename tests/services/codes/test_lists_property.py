@@ -110,7 +110,7 @@ class Machine(RuleBasedStateMachine):
             body |= {"limit_to_specific_customer": True, "coupon_specific_customers": {"id": customer}}
         made = self.send("POST", "/v1/promotion-codes", body)
         is_taken = self.reads_as(text) or (external and any(code.external == external for code in self.codes))
-        assert made.status == (409 if is_taken else 201), made.body
+        assert made.status == (422 if is_taken else 201), made.body
         if made.status == 201:
             self.codes.append(Code(made.data["id"], text, name, partner, customer, external, is_active=True))
 
@@ -136,8 +136,10 @@ class Machine(RuleBasedStateMachine):
         code = self.picked(pick)
         changed = self.send("PATCH", f"/v1/promotion-codes/{code.id}", {"code": text})
         is_another = canonical_code(code.code) != canonical_code(text)
-        if is_another and (code.uses or self.reads_as(text)):
-            assert changed.status == 409
+        if is_another and code.uses:
+            assert changed.status == 409, changed.body
+        elif is_another and self.reads_as(text):
+            assert changed.status == 422, changed.body
         else:
             assert changed.status == 200
             code.code = text

@@ -82,7 +82,9 @@ async def post(http: aiohttp.ClientSession, path: str, headers: dict[str, str], 
 async def mint(http: aiohttp.ClientSession) -> str:
     """Go the whole way from nothing to a code."""
     operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-    program = (await post(http, "/v1/programs", operator, {"name": "Program"}))["data"]["id"]
+    program = (
+        await post(http, "/v1/programs", operator, {"name": "Program", "link_url": "https://shop.example.com/"})
+    )["data"]["id"]
     key = (await post(http, f"/v1/programs/{program}/keys", operator))["data"]["key"]
     manage = {"Authorization": f"Bearer {key}"}
     partner = (await post(http, "/v1/partners", manage, {"name": "Acme", "status": "active"}))["data"]["id"]
@@ -142,7 +144,9 @@ async def test_a_batch_survives_the_death_of_its_process(database: Database, cle
         async with process(environment) as child:
             await until_ready(http)
             operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-            program = (await post(http, "/v1/programs", operator, {"name": "Program"}))["data"]["id"]
+            program = (
+                await post(http, "/v1/programs", operator, {"name": "Program", "link_url": "https://shop.example.com/"})
+            )["data"]["id"]
             key = (await post(http, f"/v1/programs/{program}/keys", operator))["data"]["key"]
             await make_coupon(database, program)
             manage = {"Authorization": f"Bearer {key}"}

@@ -116,7 +116,7 @@ async def test_what_a_code_cannot_be_is_named(service: Service, program: Owner) 
         ("coupon_uuid", {"coupon_uuid": None}),
         ("code", {"code": "A" * 101}),
         ("code", {"code": "---"}),
-        ("code", {"code": "A B"}),
+        ("code", {"code": "A/B"}),
         ("coupon_specific_partners", {"limit_to_specific_partner": True}),
         ("coupon_specific_partners", {"coupon_specific_partners": {"id": stranger.id}}),
         (
