@@ -283,7 +283,7 @@ def read_ndjson_line(record: bytes, names: Names = OUR_NAMES) -> dict[str, Value
     try:
         members = json_value(text)
     except ValueError as error:
-        raise LineRefused("invalid_json", str(error)) from None
+        raise LineRefused("invalid_json", f"A line {error}.") from None
     if not isinstance(members, dict):
         raise LineRefused("invalid_json", "A line must be a JSON object.")
     if members.keys() == {TRAILER}:

@@ -229,6 +229,8 @@ class TestReading:
         with pytest.raises(LineRefused) as refused:
             read_ndjson_line(line)
         assert refused.value.reason == reason
+        if reason == "invalid_json":
+            assert refused.value.detail.startswith("A line must ")
 
     @pytest.mark.parametrize("cell", ["yep", "2", "tru"])
     def test_flags_in_csv_are_words(self, cell: str) -> None:
