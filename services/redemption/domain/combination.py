@@ -1,16 +1,17 @@
 """Which codes an order may use together, and whether one more still takes something off."""
 
+import uuid
 from collections.abc import Sequence
 
 from services.redemption.domain.basket import OrderCode
 from services.redemption.domain.reasons import Fault
-from services.redemption.domain.terms import CodeTerms
+from services.redemption.domain.terms import CodeTerms, Combination
 
 
 def fault_of_combination(terms: CodeTerms, others: Sequence[OrderCode]) -> Fault | None:
     """Return why the code may not join the order's other codes; two that exclude each other do so in either order."""
     for other in others:
-        if (detail := _exclusion(terms, other)) is not None:
+        if (detail := exclusion(terms.coupon_id, terms.combination, other)) is not None:
             return Fault("not_combinable", detail, other.text)
     if len(others) >= terms.max_codes_per_order:
         most = terms.max_codes_per_order
@@ -35,12 +36,13 @@ def fault_of_effect(
     return Fault("no_effect", f"The code takes nothing off behind {taker.text}.", taker.text)
 
 
-def _exclusion(terms: CodeTerms, other: OrderCode) -> str | None:
-    if terms.combination == "none":
+def exclusion(coupon_id: uuid.UUID, combination: Combination, other: OrderCode) -> str | None:
+    """Return why a code of a coupon may not be in one order with another."""
+    if combination == "none":
         return f"The code cannot be combined with others, and the order has {other.text}."
     if other.combination == "none":
         return f"{other.text}, which the order has, cannot be combined with other codes."
-    if terms.coupon_id == other.coupon_id and "other_coupons" in (terms.combination, other.combination):
+    if coupon_id == other.coupon_id and "other_coupons" in (combination, other.combination):
         return f"The code cannot be combined with {other.text}, which is of the same coupon."
     return None
 

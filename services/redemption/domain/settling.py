@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.redemption.domain.basket import Basket
+from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import Books, OrderBook, Redemption
+from services.redemption.domain.combination import exclusion
 from services.redemption.domain.commission import Earning, earn
 from services.redemption.domain.limits import fault_of_limits
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later
-from services.redemption.domain.pot import Pot
+from services.redemption.domain.pot import Pot, taken_of
 from services.redemption.domain.purchase import Cancellation
 from services.redemption.domain.standing import Standing
 from services.redemption.domain.terms import CodeTerms
@@ -84,10 +85,15 @@ def _revive_standing(order: OrderBook, books: Books, standing: Standing) -> Iter
 
 
 def _revive(voided: Redemption, happened: Moment, order: OrderBook, books: Books) -> Use | None:
-    """Redeem a code again that was voided and stands, under an id of its own; None if its limits forbid it by now."""
+    """Redeem a code again that was voided and stands, under an id of its own.
+
+    None if by now its limits forbid it, or the order's other codes do.
+    """
     candidates = books.candidates.get((voided.program_id, voided.canonical), ())
     terms = next((each for each in candidates if each.code_id == voided.code_id), None)
-    if terms is None or voided.voided_at is None or not (voided.is_counted or _fits(voided, terms, books)):
+    if terms is None or voided.voided_at is None or not _fits_beside_others(voided, order):
+        return None
+    if not (voided.is_counted or _fits(voided, terms, books)):
         return None
     identity = uuid.uuid5(_REVIVED, f"{voided.id} {voided.voided_at.isoformat()}")
     made = replace(
@@ -106,6 +112,16 @@ def _revive(voided: Redemption, happened: Moment, order: OrderBook, books: Books
     if not voided.is_counted:
         count(made, books)
     return use_of(made, terms, books)
+
+
+def _fits_beside_others(voided: Redemption, order: OrderBook) -> bool:
+    """Whether a code still fits into its order: others that it was not judged beside may have been redeemed since."""
+    standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
+    others = [OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines)) for r in standing]
+    if any(exclusion(voided.coupon_id, voided.combination, other) is not None for other in others):
+        return False
+    taken = sum(redemption.discount_minor or 0 for redemption in (*standing, voided))
+    return voided.subtotal_minor is None or taken <= voided.subtotal_minor
 
 
 def _fits(voided: Redemption, terms: CodeTerms, books: Books) -> bool:

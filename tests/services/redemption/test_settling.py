@@ -4,7 +4,7 @@ import itertools
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -209,3 +209,22 @@ def test_every_permutation(story: list[Event], stand: set[str]) -> None:
     outcomes = [outcome(story, arrivals) for arrivals in itertools.permutations(range(len(story)))]
     assert [set(each.earned) for each in outcomes] == [stand] * len(outcomes)
     assert all(each == outcomes[0] for each in outcomes)
+
+
+def test_what_was_voided_too_early_takes_no_more_than_others_have_left() -> None:
+    """A code of 40 % and one of 100 %, which was bought in between, took 14000 off 10000."""
+    teller = Teller([bought(3, at=1), refunded(9_000, at=10, clock="/other"), bought(0, at=40)])
+    [terms] = teller.ledger.candidates[PROGRAM, "A0"]
+    teller.ledger.candidates[PROGRAM, "A0"] = [replace(terms, percent_hundredths=10_000)]  # type: ignore[index]
+    for place in range(3):
+        teller.tell(place, 0)
+    assert set(teller.state().earned) == {"A0"}
+
+
+def test_what_was_voided_too_early_does_not_join_a_code_that_excludes_it() -> None:
+    teller = Teller([bought(0, at=1), bought(1, at=3), refunded(8_000, at=4), bought(2, at=5), cancelled(at=2)])
+    [terms] = teller.ledger.candidates[PROGRAM, "A2"]
+    teller.ledger.candidates[PROGRAM, "A2"] = [replace(terms, combination="none")]  # type: ignore[index]
+    for place in range(5):
+        teller.tell(place, 0)
+    assert set(teller.state().earned) == {"A2"}
