@@ -62,7 +62,7 @@ WITH scanned AS MATERIALIZED (
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
      WHERE $9 = 'name' AND (program_id, name, id) < ($1, $4, $2) AND (program_id, name) >= ($1, $4)
-       AND archived_at IS NULL
+       AND (program_id, name, id) > ($1, $4, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
      ORDER BY program_id DESC, name DESC, id DESC LIMIT $8)
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
