@@ -84,7 +84,7 @@ async def test_codes_are_imported_exported_and_changed(mintwire: Mintwire, coupo
 async def test_a_file_of_unknown_kind_or_that_is_not_there_is_refused(
     mintwire: Mintwire, coupon: str, tmp_path: Path
 ) -> None:
-    refused = await mintwire("code", "import", str(tmp_path / "codes.txt"), "--coupon", coupon, code=2)
+    refused = await mintwire("code", "import", str(tmp_path / "codes.xlsx"), "--coupon", coupon, code=2)
     assert "--format" in refused.err
     refused = await mintwire("code", "import", str(tmp_path / "codes.csv"), "--coupon", coupon, code=1)
     assert "cannot be read" in refused.err

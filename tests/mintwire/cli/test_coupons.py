@@ -12,7 +12,7 @@ async def test_a_coupon_is_made_listed_shown_changed_and_archived(mintwire: Mint
     assert (made["coupon_discount_amount"], made["redemption_times_value"]) == (12.5, 10)
     assert made["redemption_specific_date_value"].startswith("2030-06-30")
     assert (made["redemptions_per_customer"], made["product_ids"], made["release_policy"]) == (1, ["p1"], "never")
-    assert [code["code"] for code in made["promotion_codes"]["data"]] == ["SPRING-B", "SPRING-A"]
+    assert [code["code"] for code in made["promotion_codes"]["data"]] == ["SPRING-A", "SPRING-B"]
     assert await mintwire.json("coupon", "show", "spring") == made
     assert [coupon["uuid_code"] for coupon in await mintwire.json("coupon", "list")] == ["spring", "partner-codes"]
     changed = await mintwire.json("coupon", "update", "spring", "--no-active", "--unlimited", "--never-expires")

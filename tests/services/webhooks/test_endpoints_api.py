@@ -34,7 +34,7 @@ async def test_an_endpoint_is_active_at_once_and_its_secret_is_shown_this_once(
             "schedule",
             "ordering",
         ),
-        *("on_exhausted", "disabled_reason", "paused_until", "resume_at", "created_at", "updated_at"),
+        *("on_exhausted", "disabled_reason", "paused_until", "resume_at", "created_at", "updated_at", "is_test"),
     ]
     assert (made["status"], made["format"], made["partner_id"]) == ("active", "flat", str(merchant.partner_id))
     shown = await service.send("GET", f"/endpoints/{made['id']}", merchant.partner_key)
