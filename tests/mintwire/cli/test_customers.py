@@ -184,6 +184,7 @@ async def test_a_customer_who_came_by_every_door(
     await until(is_dead_again, "the letter's second death")
     for queue in ("codes.redemptions", "webhooks.events"):
         assert await dead.list_dead(url, queue) == []
+    await dead.purge(url, "redemption.checkout")
     assert await found_in(admin, canary.texts) == []
     again = await mintwire.json("customer", "export", "--customer-id", canary.id, "--output", str(file))
     assert again["rows"] == 0

@@ -17,7 +17,11 @@ QUEUE = "redemption.checkout"
 
 @pytest.fixture
 async def dead(bare: Mintwire) -> AsyncIterator[Mintwire]:
-    """Two messages that redemption cannot understand, with the keys `broken-1` and `broken-2`; none at the end."""
+    """Two messages that redemption cannot understand, with the keys `broken-1` and `broken-2`, and no other.
+
+    The services are those of all tests of the command that run in this process; others leave letters too.
+    """
+    await bare("dead", "purge", QUEUE, "--all", "--yes")
     async with Publisher(bare.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
         await publisher.publish_one("checkout.completed", b"no json", message_id="broken-1")
         await publisher.publish_one("checkout.completed", b'{"specversion":"9"}', message_id="broken-2")
