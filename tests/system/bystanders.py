@@ -187,6 +187,11 @@ class Bystanders:
     def _arrived_at(self) -> dict[str, float]:
         return {code: at for _, receiver in self._shops for code, at in receiver.arrived_at.items()}
 
+    async def caught_up(self) -> None:
+        """Wait for the webhooks of all that was accepted by now."""
+        codes = set(self.accepted_at)
+        await until(lambda: codes <= set(self._arrived_at()), lambda: f"webhooks of {codes - set(self._arrived_at())}")
+
     async def nobody_noticed(self) -> None:
         """Wait for every webhook and every count, then fail with all that anybody noticed."""
         assert not self.noticed, f"{len(self.noticed)} requests noticed: {self.noticed[:10]}"

@@ -36,6 +36,8 @@ async def test_webhooks_may_be_late_by_the_time_that_the_broker_is_away(stack: S
         with others.broker_away():
             async with held(stack, "webhooks"):
                 pass
+            # What was being connected when it was held is tried again, some seconds later.
+            await others.caught_up()
 
 
 async def test_a_refusal_is_noticed(stack: Stack) -> None:
