@@ -116,12 +116,9 @@ SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
 
 
 async def release(connection: Connection, held: Sequence[HeldDelivery], now: datetime) -> None:
-    """Give deliveries back unsent; they are due at once, or when their turn comes.
-
-    Has to run in a transaction if any has an order, after all else that this changes of its line.
-    """
-    await connection.execute(RELEASE, [h.delivery_id for h in held], [h.token for h in held], now)
-    await release_heads(connection, lines_of(held), now)
+    """Give deliveries back unsent; what has no order is due at once, what has one waits to be called up."""
+    if held:
+        await connection.execute(RELEASE, [h.delivery_id for h in held], [h.token for h in held], now)
 
 
 async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID, str]], now: datetime) -> int:

@@ -94,7 +94,9 @@ class ReleaseDeliveries:
     async def __call__(self, held: Sequence[HeldDelivery]) -> None:
         """Make deliveries due for any process: at once, or in their turn where they have an order."""
         async with self.database.transaction() as connection:
-            await queue.release(connection, held, self.clock())
+            now = self.clock()
+            await queue.release(connection, held, now)
+            await queue.release_heads(connection, queue.lines_of(held), now)
 
 
 @dataclass(frozen=True, slots=True)
