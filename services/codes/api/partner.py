@@ -38,7 +38,8 @@ class Generation(RequestModel):
     reference: Annotated[Text, Field(min_length=1)] | None = Field(
         None,
         description="Your own name for the code, such as an order number. Asking again with the same reference returns "
-        "the same code, whatever has become of it, and charges nothing. It is free again once the code is archived.",
+        "the same code, whatever has become of it, and charges nothing, while your account is active. It is free again "
+        "once the code is archived.",
     )
 
 

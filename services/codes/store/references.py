@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from shared.database.pool import Connection
 
-# OFFSET 0 keeps the lookups one by one, down the index of references.
+# OFFSET 0 keeps the lookups one by one, down the index of references. A partner that is not active finds nothing: the
+# mint refuses it by the row that it locks, and leaves what is there to the next look.
 FIND_REFERENCED = """
 SELECT r.partner_id, r.reference, c.code, g.link_url, c.expires_at,
        p.quota_granted + p.quota_adjusted - p.quota_minted + p.quota_refunded AS remaining
@@ -16,8 +17,9 @@ CROSS JOIN LATERAL (
     SELECT code, program_id, expires_at FROM promotion_codes
     WHERE partner_id = r.partner_id AND reference = r.reference AND reference IS NOT NULL AND archived_at IS NULL
     OFFSET 0) c
-JOIN partners p ON p.id = r.partner_id JOIN programs g ON g.id = c.program_id
+JOIN partners p ON p.id = r.partner_id AND p.status = 'active' JOIN programs g ON g.id = c.program_id
 """
+IS_PARTNER_ACTIVE = "SELECT status = 'active' FROM partners WHERE id = $1"
 
 
 class ReferencedCode(NamedTuple):
@@ -32,7 +34,7 @@ class ReferencedCode(NamedTuple):
 async def find_referenced(
     connection: Connection, wanted: Collection[tuple[uuid.UUID, str]]
 ) -> dict[tuple[uuid.UUID, str], ReferencedCode]:
-    """Return the codes that partners have named so, by (partner, reference)."""
+    """Return the codes that active partners have named so, by (partner, reference)."""
     rows = await connection.fetch(FIND_REFERENCED, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
     return {
         (row["partner_id"], row["reference"]): ReferencedCode(
@@ -40,3 +42,8 @@ async def find_referenced(
         )
         for row in rows
     }
+
+
+async def is_partner_active(connection: Connection, partner_id: uuid.UUID) -> bool:
+    """Return whether a partner may be given codes now."""
+    return bool(await connection.fetchval(IS_PARTNER_ACTIVE, partner_id))

@@ -1,9 +1,13 @@
-"""Mints a code under an Idempotency-Key: a repeat gets the same code and is charged nothing."""
+"""Mints a code under an Idempotency-Key: a repeat gets the same code and is charged nothing.
+
+A partner that is not active gets no code, not even one that it was given before; what is kept waits until it is.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.codes.domain.minting import MintOutcome
+from services.codes.domain.minting import MintOutcome, Refused
+from services.codes.store.references import is_partner_active
 from services.codes.usecases.generate_code import GenerateCode
 from shared.api_keys import Credential
 from shared.database.idempotency import AnswerOnce
@@ -30,4 +34,10 @@ class GenerateCodeOnce:
 
         answer = await self.answer_once(once, work)
         self.generate_code.hand_over(events)
+        if answer.is_replayed and not await self._is_active(credential):
+            return once.render(Refused("partner_not_active", None))
         return answer
+
+    async def _is_active(self, credential: Credential) -> bool:
+        async with self.answer_once.database.connection() as connection:
+            return credential.partner_id is not None and await is_partner_active(connection, credential.partner_id)

@@ -74,6 +74,42 @@ async def test_it_is_the_same_code_whatever_has_become_of_it(service: Service, p
     assert (await mint(service, partner, "order-1")).body["code"] != code
 
 
+@pytest.mark.parametrize("idempotency", [None, "order-1", "other"])
+@pytest.mark.parametrize("reference", [None, "order-1"])
+async def test_a_partner_that_is_not_active_gets_no_code_again(
+    service: Service, second: Service, program: Owner, partner: Owner, reference: str | None, idempotency: str | None
+) -> None:
+    """Whatever it repeats, in any process and group; no refusal is kept, and the code is there once it is active."""
+    path = f"/v1/partners/{partner.id}"
+    first = await mint(service, partner, reference, "order-1")
+    assert first.status == 200
+    assert (await service.send("POST", f"{path}/suspend", program.key)).status == 200
+    for process in (service, second):
+        replies = [await mint(process, partner, reference, idempotency)]
+        replies += await asyncio.gather(*(mint(process, partner, reference) for _ in range(10)))
+        for refused in replies:
+            assert (refused.status, refused.body["error"]) == (403, "Partner account is not active")
+            assert "Idempotent-Replayed" not in refused.headers
+    assert await minted(service, partner) == (1, 9)
+    assert (await service.send("POST", f"{path}/approve", program.key)).status == 200
+    again = await mint(service, partner, reference, idempotency)
+    assert again.status == 200
+    assert (again.body == first.body) == (reference is not None or idempotency == "order-1")
+    assert ("Idempotent-Replayed" in again.headers) == (idempotency == "order-1")
+
+
+async def test_an_archived_partner_gets_no_code_again(service: Service, program: Owner, partner: Owner) -> None:
+    """Its keys may be cached for some seconds."""
+    for reference, idempotency in ((None, "a"), ("order-1", None)):
+        assert (await mint(service, partner, reference, idempotency)).status == 200
+    assert (await service.send("DELETE", f"/v1/partners/{partner.id}", program.key)).status == 200
+    for reference, idempotency in ((None, "a"), ("order-1", None)):
+        assert (await mint(service, partner, reference, idempotency)).status in (401, 403)
+    service.clock.advance(seconds=6)
+    for reference, idempotency in ((None, "a"), ("order-1", None)):
+        assert (await mint(service, partner, reference, idempotency)).status == 401
+
+
 async def test_partners_do_not_share_references(service: Service, program: Owner, partner: Owner) -> None:
     sibling = await service.partner(program, name="Sibling", quota=1)
     codes = {(await mint(service, each, "order-1")).body["code"] for each in (partner, sibling)}
