@@ -76,8 +76,8 @@ class Redemption:
     `confirmed` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. All of
     them are in `purchases`, which is None while there is but one. Of a voided one `confirmed` is what took it back, and
     `is_voided_alone` says that it was no event of its order; None is not known any more.
-    `is_counted` says whether it takes up a use, `terms` are for people, as JSON, and `lines` what it takes off which
-    line of the order. The members stand in the order of the statements.
+    `is_counted` says whether it takes up a use, `terms` are for people, as JSON, `lines` what it takes off which line
+    of the order, and `prices` what its lines cost when it was judged. The members stand in the order of the statements.
     """
 
     id: uuid.UUID
@@ -117,6 +117,7 @@ class Redemption:
     mailbox_key: str | None = None
     purchases: str | None = None
     is_voided_alone: bool | None = None
+    prices: str | None = None
 
     @property
     def confirmed(self) -> Moment:

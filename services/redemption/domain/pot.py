@@ -34,6 +34,18 @@ def taken_of(amount_minor: int | None, text: str | None) -> Taken:
     return Taken(amount_minor, tuple((line, product, minor) for line, product, minor in json.loads(text)))
 
 
+def prices_text(lines: tuple[Line, ...] | None) -> str | None:
+    """Return what the lines of an order cost, as it is kept."""
+    if lines is None:
+        return None
+    return json.dumps([(line.product_id, line.amount_minor) for line in lines], separators=(",", ":"))
+
+
+def lines_of(text: str | None) -> tuple[Line, ...] | None:
+    """Return the lines of an order whose prices were kept."""
+    return None if text is None else tuple(Line(product, minor) for product, minor in json.loads(text))
+
+
 @dataclass(slots=True)
 class Pot:
     """What is left for the next code. `left_minor` is None where the subtotal is unknown.
@@ -70,6 +82,14 @@ class Pot:
             return self.left_minor
         left = sum(self.left[place] for place in eligible)
         return left if self.left_minor is None else min(left, self.left_minor)
+
+    def has_left(self, taken: Taken) -> bool:
+        """Whether what a code took of these lines is left: in all and of each line, as far as that is known."""
+        if self.left_minor is not None and (taken.amount_minor or 0) > self.left_minor:
+            return False
+        if self.lines is None or taken.lines is None:
+            return True
+        return all(minor <= self.left[line] for line, _, minor in taken.lines)
 
     def take(self, amount_minor: int | None, eligible: Places | None) -> Taken:
         """Take an amount off the eligible lines or off all, pro rata over what is left; it must be left."""

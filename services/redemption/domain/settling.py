@@ -14,7 +14,7 @@ from services.redemption.domain.combination import exclusion
 from services.redemption.domain.commission import Earning, earn
 from services.redemption.domain.limits import fault_of_limits
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later
-from services.redemption.domain.pot import Pot, taken_of
+from services.redemption.domain.pot import Pot, lines_of, taken_of
 from services.redemption.domain.purchase import Cancellation
 from services.redemption.domain.standing import Standing
 from services.redemption.domain.terms import CodeTerms
@@ -120,8 +120,8 @@ def _fits_beside_others(voided: Redemption, order: OrderBook) -> bool:
     others = [OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines)) for r in standing]
     if any(exclusion(voided.coupon_id, voided.combination, other) is not None for other in others):
         return False
-    taken = sum(redemption.discount_minor or 0 for redemption in (*standing, voided))
-    return voided.subtotal_minor is None or taken <= voided.subtotal_minor
+    pot = Pot.of(lines_of(voided.prices), voided.subtotal_minor, (other.taken for other in others))
+    return pot.has_left(taken_of(voided.discount_minor, voided.lines))
 
 
 def _fits(voided: Redemption, terms: CodeTerms, books: Books) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.limits import hold
 from services.redemption.domain.moments import Moment, text_of
-from services.redemption.domain.pot import Taken
+from services.redemption.domain.pot import Taken, prices_text
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.self_referral import commission_rate, is_partner
 from services.redemption.domain.terms import CodeTerms, discount_ends_at
@@ -79,6 +79,7 @@ def record(choice: Choice, purchase: Purchase) -> Redemption:
         commission_cap_hundredths=terms.commission_cap_hundredths,
         is_self_referral=is_partner(terms, purchase.buyer),
         mailbox_key=purchase.buyer.mailbox_key,
+        prices=prices_text(purchase.lines),
     )
 
 

@@ -25,7 +25,7 @@ SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon
        d.subtotal_minor, d.commission_hundredths, d.commission_minor, d.discount_ends_at, d.release_policy,
        d.release_until, d.occurred_at, d.confirmed_at, d.is_counted, d.voided_at, d.void_reason,
        d.terms, d.claimed_at, d.clock, d.lines, d.combination, d.commission_cap_hundredths, d.commission_version,
-       d.is_self_referral, d.mailbox_key, d.purchases, d.is_voided_alone
+       d.is_self_referral, d.mailbox_key, d.purchases, d.is_voided_alone, d.prices
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT r.id, r.program_id, r.order_ref, r.canonical, r.code, r.code_id, r.coupon_id, r.partner_id, r.customer_id,
@@ -33,7 +33,7 @@ CROSS JOIN LATERAL (
            r.subtotal_minor, r.commission_hundredths, r.commission_minor, r.discount_ends_at, r.release_policy,
            r.release_until, r.occurred_at, r.confirmed_at, r.is_counted, r.voided_at, r.void_reason, r.terms,
            r.claimed_at, r.clock, r.lines, r.combination, r.commission_cap_hundredths, r.commission_version,
-           r.is_self_referral, r.mailbox_key, r.purchases, r.is_voided_alone, r.decided_at
+           r.is_self_referral, r.mailbox_key, r.purchases, r.is_voided_alone, r.prices, r.decided_at
     FROM redemptions r WHERE r.program_id = o.program_id AND r.order_ref = o.order_ref OFFSET 0) d
 ORDER BY d.decided_at, d.canonical
 """

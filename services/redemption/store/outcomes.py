@@ -18,15 +18,15 @@ from shared.events.envelope import OutboxEvent
 INSERT_REDEMPTIONS = """
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($39::uuid[], $40::int[], $41::bigint[], $42::int[], $43::timestamptz[])
+    SELECT * FROM unnest($40::uuid[], $41::int[], $42::bigint[], $43::int[], $44::timestamptz[])
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($44::uuid[], $45::int[], $46::bigint[], $47::int[], $48::timestamptz[], $49::boolean[],
-                         $50::text[], $51::bigint[], $52::text[], $53::bigint[])
+    SELECT * FROM unnest($45::uuid[], $46::int[], $47::bigint[], $48::int[], $49::timestamptz[], $50::boolean[],
+                         $51::text[], $52::bigint[], $53::text[], $54::bigint[])
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -34,25 +34,26 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($54::uuid[], $55::text[], $56::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM unnest($55::uuid[], $56::text[], $57::bytea[])
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $57) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $58) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
                          subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
-                         is_self_referral, mailbox_key, purchases, is_voided_alone, attributes, decided_at)
-SELECT r.*, $38
+                         is_self_referral, mailbox_key, purchases, is_voided_alone, prices, attributes,
+                         decided_at)
+SELECT r.*, $39
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
             $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
             $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[],
-            $35::text[], $36::json[], $37::boolean[], $58::json[]) AS r
+            $35::text[], $36::json[], $37::boolean[], $38::json[], $59::json[]) AS r
 """
 UPDATE_REDEMPTIONS = """
 UPDATE redemptions r

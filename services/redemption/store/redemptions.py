@@ -23,7 +23,8 @@ SELECT id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_i
        discount_type, percent_hundredths, amount_minor, discount_minor, currency, subtotal_minor,
        commission_hundredths, commission_minor, discount_ends_at, release_policy, release_until, occurred_at,
        confirmed_at, is_counted, voided_at, void_reason, terms, claimed_at, clock, lines, combination,
-       commission_cap_hundredths, commission_version, is_self_referral, mailbox_key, purchases, is_voided_alone
+       commission_cap_hundredths, commission_version, is_self_referral, mailbox_key, purchases, is_voided_alone,
+       prices
 FROM redemptions WHERE id = ANY ($2::uuid[]) AND program_id = $1
 ORDER BY occurred_at DESC, id DESC
 """

@@ -1,6 +1,7 @@
 """Codes bought by separate requests, refunds of parts and cancellations: one outcome for every order of arrival."""
 
 import itertools
+import json
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from services.redemption.domain.books import Books
 from services.redemption.domain.decision import Redeemed, RedeemedLate, decide
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.purchase import Cancellation, Purchase, WantedCode, effective_time
+from services.redemption.domain.purchase import Cancellation, Line, Purchase, WantedCode, effective_time
 from services.redemption.domain.settling import Changes
 from services.redemption.domain.voiding import Cancelled, cancel
 from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code
@@ -77,6 +78,7 @@ class Teller:
             )
         )
     )
+    lines: tuple[Line, ...] | None = None
     announced: Counter[str] = field(default_factory=Counter)
     commissions: dict[uuid.UUID, int | None] = field(default_factory=dict)
 
@@ -88,6 +90,7 @@ class Teller:
             wanted = tuple(WantedCode(f"A{code}", f"A{code}") for code in event.codes)
             purchase = Purchase(
                 *(PROGRAM, event.clock, str(place), "1", wanted, at, SUBTOTAL, "USD"),
+                lines=self.lines,
                 claimed_at=claimed,
                 clock=event.clock,
             )
@@ -228,3 +231,98 @@ def test_what_was_voided_too_early_does_not_join_a_code_that_excludes_it() -> No
     for place in range(5):
         teller.tell(place, 0)
     assert set(teller.state().earned) == {"A2"}
+
+
+# Lines of two products, one of them twice, and a part of the subtotal that no line tells of.
+LINES = (Line("X", 3_000), Line("Y", 2_000), Line("X", 1_000), Line(None, 500))
+ITEM_CODES = ((10_000, ("X",)), (5_000, ("X",)), (10_000, ()), (6_000, ("Y",)))
+
+
+def item_teller(story: Sequence[Event]) -> Teller:
+    """Return one whose codes are for some products or for the whole order, and together for more than there is."""
+    teller = Teller(story, lines=LINES)
+    for number, (percent, products) in enumerate(ITEM_CODES):
+        [terms] = teller.ledger.candidates[PROGRAM, f"A{number}"]
+        rules = replace(terms.restrictions, product_ids=products) if products else terms.restrictions
+        changed = replace(terms, percent_hundredths=percent, restrictions=rules)
+        teller.ledger.candidates[PROGRAM, f"A{number}"] = [changed]  # type: ignore[index]
+    return teller
+
+
+def check_lines(teller: Teller) -> None:
+    order = teller.ledger.orders.get((PROGRAM, "1"))
+    standing = [each for each in order.redemptions if each.voided_at is None] if order else []
+    assert sum(each.discount_minor or 0 for each in standing) <= SUBTOTAL
+    taken = Counter[int]()
+    for each in standing:
+        for line, _, minor in json.loads(each.lines or "[]"):
+            taken[line] += minor
+    assert all(taken[place] <= (line.amount_minor or 0) for place, line in enumerate(LINES))
+
+
+@st.composite
+def refunds_too_small(draw: st.DrawFn) -> list[Event]:
+    """Draw a refund of all that is paid unless the first codes were cancelled before it, and what is bought around."""
+    first, second, last = draw(Codes), draw(Codes), draw(Codes)
+    clock = st.sampled_from(CLOCKS)
+    paid = item_teller([bought(*first, at=1), bought(*second, at=2)])
+    for place in range(2):
+        paid.tell(place, 0)
+    taken = sum(each.discount_minor or 0 for each in paid.ledger.orders[PROGRAM, "1"].redemptions)
+    events = (
+        bought(*first, at=0),
+        cancelled(0),
+        bought(*second, at=0),
+        refunded(SUBTOTAL - taken, 0),
+        bought(*last, at=0),
+    )
+    return [event._replace(second=3_600 * place, clock=draw(clock)) for place, event in enumerate(events)]
+
+
+@settings(max_examples=EXAMPLES_RUN, deadline=None)
+@given(
+    st.one_of(
+        st.tuples(stories(25, CLOCKS), st.none()),
+        # The cancellation is heard last.
+        st.tuples(refunds_too_small(), st.permutations((0, 2, 3, 4)).map(lambda places: [*places, 1])),
+    ),
+    st.data(),
+)
+def test_no_line_is_taken_off_more_than_it_costs(
+    told: tuple[list[Event], list[int] | None], data: st.DataObject
+) -> None:
+    """Whatever is heard of late, and makes a code redeemed again beside those that came since."""
+    story, arrivals = told
+    teller = item_teller(story)
+    for place in arrivals or data.draw(st.permutations(range(len(story)))):
+        teller.tell(place, 0)
+        check_lines(teller)
+
+
+VOIDED_TOO_EARLY = [bought(3, at=1), bought(1, at=3), refunded(6_800, at=4), bought(0, at=5), cancelled(at=2)]
+
+
+def test_what_was_voided_too_early_takes_no_more_of_a_line_than_others_have_left() -> None:
+    """Half of X and all of X, which was bought in between, took 6000 off lines of 4000; the subtotal is above that."""
+    teller = item_teller(VOIDED_TOO_EARLY)
+    for place in range(5):
+        teller.tell(place, 0)
+    check_lines(teller)
+    assert set(teller.state().earned) == {"A0"}
+
+
+def test_what_was_voided_too_early_comes_back_where_its_lines_are_left() -> None:
+    """Beside a code for other lines; of one whose prices are not known the subtotal alone is looked at, as before."""
+    for story, stand in (([*VOIDED_TOO_EARLY[:3], bought(3, at=5), cancelled(at=2)], {"A1", "A3"}),):
+        teller = item_teller(story)
+        for place in range(5):
+            teller.tell(place, 0)
+        check_lines(teller)
+        assert set(teller.state().earned) == stand
+    teller = item_teller(VOIDED_TOO_EARLY)
+    for place in range(4):
+        teller.tell(place, 0)
+    for redemption in teller.ledger.orders[PROGRAM, "1"].redemptions:
+        redemption.prices = None
+    teller.tell(4, 0)
+    assert set(teller.state().earned) == {"A0", "A1"}

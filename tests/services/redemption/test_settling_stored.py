@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -27,11 +28,11 @@ EVENTS = "SELECT type, convert_from(body, 'UTF8')::json -> 'data' AS data FROM r
 Connection = asyncpg.Connection
 
 
-def body(program: Any, event: Event, ref: str, place: int) -> bytes:
+def body(program: Any, event: Event, ref: str, place: int, codes: Sequence[str] = CODES, order: Any = ORDER) -> bytes:
     at = NOW - timedelta(hours=20) + event.second * timedelta(hours=1)
     if event.codes:
-        codes = [CODES[code] for code in event.codes]
-        made = checkout(program, *codes, ref=ref, event=f"{ref} {place}", time=at, order=ORDER, customer={"id": ref})
+        named = [codes[code] for code in event.codes]
+        made = checkout(program, *named, ref=ref, event=f"{ref} {place}", time=at, order=order, customer={"id": ref})
     elif event.refund is None:
         made = taken_back(program, ref=ref, event=f"{ref} {place}", time=at)
     else:
@@ -154,3 +155,42 @@ async def test_what_was_voided_too_early_is_redeemed_again_where_limits_allow(
     )
     standing = await admin.fetch("SELECT order_ref, code FROM redemption.redemptions WHERE voided_at IS NULL")
     assert [tuple(row) for row in standing] == [("2" if is_used_elsewhere else "1", "A1")]
+
+
+LINES = [("X", 3_000), ("Y", 2_000), ("X", 1_000)]
+ITEM_ORDER = ORDER | {"items": [{"product_id": product, "amount": amount} for product, amount in LINES]}
+ITEM_CODES = {"HALFX": (5_000, ["X"]), "ALLX": (10_000, ["X"]), "WHOLE": (7_000, None), "MOSTY": (6_000, ["Y"])}
+
+
+@pytest.mark.parametrize(
+    ("last", "stand"),
+    [("ALLX", {"ALLX"}), ("WHOLE", {"WHOLE"}), ("MOSTY", {"HALFX", "MOSTY"})],
+    ids=["a code for the same products", "a code for the whole order", "a code for other products"],
+)
+async def test_what_was_voided_too_early_fits_into_every_line_beside_what_came_since(
+    decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]", last: str, stand: set[str]
+) -> None:
+    """Two codes took more off an item than it costs, since the subtotal alone was looked at."""
+    program = await merchant.program()
+    for code, (percent, products) in ITEM_CODES.items():
+        coupon = await merchant.coupon(program, percent=percent)
+        if products:
+            await merchant.restrict_coupon(coupon, product_ids=products)
+        await merchant.code(program, coupon, code, limit=None, created_at=NOW - timedelta(9))
+    codes = ["MOSTY", "HALFX", last]
+    # All that is paid goes back, unless the first code was cancelled before it.
+    story = [bought(0, at=1), bought(1, at=3), refunded(6_800, at=4), bought(2, at=5), cancelled(at=2)]
+    for place, event in enumerate(story):
+        told = await decider.take(body(program, event, "1", place, codes, ITEM_ORDER))
+    assert [(event["event"], event["code"]) for event in told] == (
+        [("code.redeemed", "HALFX")] if "HALFX" in stand else []
+    )
+    rows = await admin.fetch(
+        "SELECT code, lines::text, prices::text FROM redemption.redemptions WHERE voided_at IS NULL"
+    )
+    assert {row["code"] for row in rows} == stand
+    assert {row["prices"] for row in rows} == {json.dumps(LINES, separators=(",", ":"))}
+    taken = Counter[int]()
+    for row in rows:
+        taken.update({place: minor for place, _, minor in json.loads(row["lines"])})
+    assert all(taken[place] <= amount for place, (_, amount) in enumerate(LINES))
