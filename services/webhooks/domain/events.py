@@ -1,5 +1,6 @@
 """An event as it came in from another service, read and identified."""
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,3 +53,11 @@ class IncomingEvent:
         """The endpoint that an operational event reports on."""
         found = self.data.get("endpoint_id")
         return found if isinstance(found, str) else None
+
+
+def line_key(endpoint_id: uuid.UUID, subject: str) -> str:
+    """Return what stands for the subject of a program's own event, which may be a customer's name, at an endpoint.
+
+    The database's triggers on the queue and the dead letters make the same.
+    """
+    return f"sha256:{hashlib.sha256(f'{endpoint_id}:{subject}'.encode()).hexdigest()}"

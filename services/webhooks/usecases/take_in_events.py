@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
-from services.webhooks.domain.endpoints import Ordering, Subscription, wants
-from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.domain.endpoints import Subscription, wants
+from services.webhooks.domain.event_types import is_custom
+from services.webhooks.domain.events import IncomingEvent, line_key
 from services.webhooks.domain.partner_view import has_view
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
@@ -228,7 +229,7 @@ class Work:
         owner_id = subscription.owner_id
         places = self._places.setdefault(owner_id, {})
         place = places.setdefault(message.id, len(places))
-        line = _line(subscription.ordering, event)
+        line = _line(subscription, event)
         self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token, owner_id, place, line))
 
     def _has_room(self, subscription: Subscription) -> bool:
@@ -247,8 +248,10 @@ def message_id_of(program_id: uuid.UUID, source: str, event_id: str) -> uuid.UUI
     return derived_id(_MESSAGES, str(program_id), source, event_id)
 
 
-def _line(ordering: Ordering, event: IncomingEvent) -> str | None:
+def _line(subscription: Subscription, event: IncomingEvent) -> str | None:
     """Return what a delivery has to wait for its turn in; None where no order is wanted."""
-    if ordering == "none":
+    if subscription.ordering == "none":
         return None
-    return event.subject if ordering == "key" else ""
+    if subscription.ordering == "strict":
+        return ""
+    return line_key(subscription.endpoint_id, event.subject) if is_custom(event.type) else event.subject
