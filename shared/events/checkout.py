@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
     WrapValidator,
 )
@@ -109,6 +110,13 @@ class Order(_Part):
     items: Annotated[list[Item], Field(max_length=500)] | None = None
 
 
+def _in_accord(said: bool | None, info: ValidationInfo) -> bool | None:
+    # The member of our own events: one who copied it means the mode by it, and a test order is never taken for live.
+    if said is not None and "mode" in info.data and said != (info.data["mode"] == "test"):
+        raise ValueError('does not agree with mode: a test order says "mode": "test", a live one "live" or nothing')
+    return said
+
+
 class _Checkout(EventData):
     """What every event of a checkout says: whose order it is, and in which mode it was placed."""
 
@@ -116,6 +124,11 @@ class _Checkout(EventData):
     order_ref: Reference
     mode: Mode = Field(
         "live", description="`test` for an order that redeems test codes and nothing live; anything else is not taken."
+    )
+    is_test: Annotated[bool | None, AfterValidator(_in_accord)] = Field(
+        None,
+        exclude=True,
+        description="Not needed. True only beside the mode `test`, false only beside `live`; anything else is refused.",
     )
 
     @property

@@ -213,6 +213,9 @@ async def test_an_export_waits_for_the_erasure_that_was_asked_for_before_it(
         ({"mode": "live"}, {"live"}),
         ({"mode": "test"}, {"test"}),
         ({"is_test": True}, {"test"}),
+        ({"is_test": True, "mode": "test"}, {"test"}),
+        ({"is_test": True, "mode": "live"}, {"live", "test"}),
+        ({"is_test": False, "mode": "test"}, {"live", "test"}),
         ({"mode": "TEST"}, {"live", "test"}),
         ({"mode": ["test"]}, {"live", "test"}),
         (None, {"live", "test"}),
@@ -230,6 +233,9 @@ def test_a_dead_letter_that_says_no_mode_is_of_both(said: dict[str, Any] | None,
         assert (erased is not None) is (mode in modes)
         assert erased is None or ID.encode() not in erased
         assert erased is None or said is None or b"+49" not in erased
+        # A checkout does not say its mode by `is_test` alone.
+        checkouts = erased_letter(job, json.dumps({"type": "checkout.completed", "data": data}).encode())
+        assert said is None or (checkouts is not None) is (said == {"is_test": True} or mode in modes)
 
 
 class TestLimits:

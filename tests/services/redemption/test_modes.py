@@ -131,6 +131,48 @@ async def test_the_id_of_a_test_tenant_names_no_program_in_an_event(sides: Sides
     assert sides.decider.handed_over == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"is_test": True},
+        {"is_test": True, "mode": "live"},
+        {"is_test": False, "mode": "test"},
+        {"is_test": "true"},
+        {"is_test": 1, "mode": "test"},
+        {"is_test": "", "mode": "live"},
+    ],
+)
+async def test_is_test_without_the_mode_is_refused_and_redeems_nothing(sides: Sides, said: dict[str, Any]) -> None:
+    """A body copied from one of our own events says `is_test` and no mode: taken for live, a test would cost money."""
+    for body in (checkout(sides.program, BOTH, **said), taken_back(sides.program, **said)):
+        [verdict] = await sides.decider.handle(body)
+        assert verdict is not None
+        assert (verdict.reason, "data.is_test" in verdict.detail) == ("invalid_data", True)
+    assert sides.decider.handed_over == []
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("is_test", [True, False, None])
+async def test_is_test_beside_the_mode_changes_nothing(sides: Sides, test: bool, is_test: bool | None) -> None:
+    if is_test is not (not test):
+        [redeemed, *_] = await sides.complete(test, BOTH, is_test=is_test)
+        assert (redeemed["event"], redeemed.get("is_test", False)) == ("code.redeemed", test)
+
+
+@pytest.mark.parametrize("test", [False, True])
+async def test_over_http_the_key_alone_says_the_mode(sides: Sides, test: bool) -> None:
+    """A live key with `"mode": "test"` must not redeem a live code, nor a test key be told that it did so live."""
+    asked = {"codes": [BOTH], "order_ref": "order-2"}
+    for path in ("/v1/redemptions", "/v1/reservations", "/v1/validations"):
+        for said in ({"mode": "test"}, {"mode": "live"}, {"is_test": True}, {"is_test": False}):
+            refused = await sides.send(test, "POST", path, {**asked, **said})
+            assert (refused.status, list(refused.body["errors"])) == (422, list(said)), (path, said)
+    for path in ("/v1/orders/order-2/void", "/v1/customers/erase"):
+        assert (await sides.send(test, "POST", path, {"mode": "test"})).status == 422
+    assert (await sides.send(test, "GET", "/v1/redemptions?mode=test")).status == 422
+    assert (await sides.send(test, "GET", "/v1/redemptions")).data == []
+
+
 async def test_live_may_be_said_and_is_what_is_meant_by_saying_nothing(sides: Sides) -> None:
     told = await sides.decider.take(checkout(sides.program, BOTH, mode="live"))
     assert (told[0]["event"], "is_test" in told[0]) == ("code.redeemed", False)
