@@ -23,21 +23,21 @@ MAINTENANCE_FAILURES = Counter("mintwire_maintenance_failures_total", "Failed ru
 ROWS_REMOVED = Counter("mintwire_rows_removed_total", "Rows removed because they were old, by table.", ["table"])
 
 DATABASE_FAULTS = Counter(
-    "mintwire_database_faults_total", "Statements that the database could not run now, by kind of fault.", ["kind"]
+    "mintwire_database_faults_total", "Statements that the database could not run, by kind of fault.", ["kind"]
 )
 DATABASE_FAILING = Gauge(
     "mintwire_database_failing", "Pools of this process whose database fails as a whole, by kind of fault.", ["kind"]
 )
 SECRETS_UNREADABLE = Gauge(
     "mintwire_secrets_unreadable",
-    "What is in use and cannot be opened by any configured key: endpoints by secret (signing_key, auth), kept answers.",
+    "Secrets in use that no configured key opens: endpoints by secret (signing_key, auth), kept answers.",
     ["secret"],
 )
 
 EVENTS_PUBLISHED = Counter("mintwire_events_published_total", "Events confirmed by the broker.")
 PUBLISHER_BLOCKED = Gauge(
     "mintwire_publisher_blocked",
-    "1 while the broker, in an alarm of its memory or disk, takes nothing for this exchange.",
+    "1 while the broker, in a memory or disk alarm, accepts nothing for this exchange.",
     ["exchange"],
 )
 EVENTS_UNCONFIRMED = Counter(
@@ -66,16 +66,16 @@ CONSUMER_PAUSES = Counter("mintwire_consumer_pauses_total", "Pauses because of a
 
 BROKER_DEAD_MESSAGES = Gauge(
     "mintwire_broker_dead_messages",
-    "Messages in the dead queue that the broker itself moved there, by its reason; of several replicas the highest.",
+    "Messages in the dead queue that the broker itself moved there, by its reason; the same in every replica.",
     ["queue", "reason"],
 )
 
 OUTBOX_REFUSED = Counter(
     "mintwire_outbox_refused_total",
-    "Events that the broker refused, because a queue is full or none takes them; they wait in the outbox.",
+    "Events that the broker refused, because a queue is full or none accepts them; they wait in the outbox.",
 )
 DEAD_LETTERS_MOVED = Counter(
-    "mintwire_dead_letters_moved_total", "Dead letters for which their queue had no room any more.", ["queue"]
+    "mintwire_dead_letters_moved_total", "Dead letters moved to the database because their queue was full.", ["queue"]
 )
 DEAD_LETTERS_KEPT = Gauge(
     "mintwire_dead_letters_kept",
@@ -95,22 +95,22 @@ JOB_ITEMS = Counter("mintwire_job_items_total", "Codes or lines that jobs worked
 
 REDEMPTIONS = Counter("mintwire_redemptions_total", "Codes redeemed.")
 REDEMPTIONS_VOIDED = Counter(
-    "mintwire_redemptions_voided_total", "Redemptions taken back, by whether the use is free again.", ["is_released"]
+    "mintwire_redemptions_voided_total", "Redemptions voided, by whether the use is free again.", ["is_released"]
 )
-RESERVATIONS = Counter("mintwire_reservations_total", "Reservations made or extended.")
+RESERVATIONS = Counter("mintwire_reservations_total", "Reservations created or extended.")
 CHECKOUT_GROUP = Histogram(
     "mintwire_checkout_group_requests",
     "Checkout requests decided in one transaction.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
 GUESSES_REFUSED = Counter(
-    "mintwire_guesses_refused_total", "Validations by publishable keys that were not even looked at: too many failed."
+    "mintwire_guesses_refused_total", "Validations with publishable keys refused unseen because too many had failed."
 )
 REDEMPTIONS_REJECTED = Counter("mintwire_redemptions_rejected_total", "Codes refused, by reason.", ["reason"])
 
 WEBHOOK_ATTEMPTS = Counter(
     "mintwire_webhook_attempts_total",
-    "Attempts made, by the class of the answer, or the error code where none came, and by what made them.",
+    "Attempts, by class of the answer, or error code if there was none, and by trigger.",
     ["answer", "trigger"],
 )
 WEBHOOK_SECONDS = Histogram(
@@ -118,31 +118,29 @@ WEBHOOK_SECONDS = Histogram(
 )
 WEBHOOK_DELIVERY_SECONDS = Histogram(
     "mintwire_webhook_delivery_seconds",
-    "Time from what happened to the 2xx that ended its automatic delivery, in seconds, by which try that was.",
+    "Time from the event to the 2xx that ended its automatic delivery, in seconds, by first or later try.",
     ["tries"],
     buckets=_WAY,
 )
-WEBHOOKS_IN_FLIGHT = Gauge("mintwire_webhooks_in_flight", "Attempts under way in this process.")
+WEBHOOKS_IN_FLIGHT = Gauge("mintwire_webhooks_in_flight", "Attempts in flight in this process.")
 WEBHOOKS_HELD = Gauge("mintwire_webhooks_held", "Deliveries leased to this process and not yet sent.")
 WEBHOOKS_UNWRITTEN = Gauge("mintwire_webhooks_unwritten", "Attempts made by this process and not yet written.")
-WEBHOOKS_DUE = Gauge(
-    "mintwire_webhooks_due", "Deliveries that could be sent and that no process holds; counted up to 10,000."
-)
+WEBHOOKS_DUE = Gauge("mintwire_webhooks_due", "Deliveries that are due and not leased; counted up to 10,000.")
 WEBHOOKS_DEAD = Counter("mintwire_webhooks_dead_total", "Deliveries that became dead letters.")
 WEBHOOKS_OLDEST_DUE_SECONDS = Gauge(
     "mintwire_webhooks_oldest_due_seconds",
-    "How long the delivery that waits longest has been due, in seconds.",
+    "How long the oldest due delivery has been due, in seconds.",
 )
 WEBHOOK_BREAKER_TRIPS = Counter(
-    "mintwire_webhook_breaker_trips_total", "Times an endpoint was left alone because attempts at it kept failing."
+    "mintwire_webhook_breaker_trips_total", "Times a breaker opened because attempts kept failing."
 )
 WEBHOOK_ENDPOINTS_DISABLED = Counter(
     "mintwire_webhook_endpoints_disabled_total",
-    "Endpoints switched off by what came of attempts, by reason.",
+    "Endpoints disabled because of their attempts' results, by reason.",
     ["reason"],
 )
 WEBHOOKS_FENCED = Counter(
-    "mintwire_webhooks_fenced_total", "Results refused because another process had taken the delivery over."
+    "mintwire_webhooks_fenced_total", "Results refused because another process had taken over the delivery."
 )
 WEBHOOK_ENDPOINTS = Gauge(
     "mintwire_webhook_endpoints", "Endpoints by state: active, resting, paused, disabled.", ["state"]
@@ -152,7 +150,7 @@ WEBHOOK_BREAKERS = Gauge(
 )
 WEBHOOK_PAUSES = Gauge(
     "mintwire_webhook_pauses",
-    "Endpoints that are not sent to, by reason: owner, secret_unreadable, breaker, retry_after, or disabled_ with why.",
+    "Endpoints that nothing is sent to, by reason: owner, secret_unreadable, breaker, retry_after, disabled_….",
     ["reason"],
 )
 WEBHOOK_CERTIFICATES = Gauge(
@@ -161,7 +159,7 @@ WEBHOOK_CERTIFICATES = Gauge(
     ["within"],
 )
 WEBHOOKS_RESTATED = Counter(
-    "mintwire_webhooks_restated_total", "Stored bodies that were made anew because they showed partners too much."
+    "mintwire_webhooks_restated_total", "Stored bodies rewritten because they showed partners too much."
 )
 
 

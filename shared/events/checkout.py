@@ -86,7 +86,7 @@ class _Part(BaseModel):
 
 
 class Customer(_Part):
-    """Who buys."""
+    """The buyer."""
 
     id: Reference | None = None
     email: Annotated[str, StringConstraints(max_length=320)] | None = None
@@ -94,7 +94,7 @@ class Customer(_Part):
 
 
 class Item(TypedDict, total=False):
-    """One line: what it costs in all, in minor units. Members beside these two are passed on."""
+    """One line and its total price in minor units. Other members are passed on."""
 
     __pydantic_config__ = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # type: ignore[misc]  # pydantic's
 
@@ -103,7 +103,7 @@ class Item(TypedDict, total=False):
 
 
 class Order(_Part):
-    """What is bought; amounts are integers in minor units of the currency (ISO 4217)."""
+    """The purchase; amounts are integers in minor units of the currency (ISO 4217)."""
 
     currency: Currency | None = None
     subtotal: MinorUnits | None = None
@@ -118,12 +118,12 @@ def _in_accord(said: bool | None, info: ValidationInfo) -> bool | None:
 
 
 class _Checkout(EventData):
-    """What every event of a checkout says: whose order it is, and in which mode it was placed."""
+    """The members of every checkout event: whose order it is, and in which mode it was placed."""
 
     program_id: ProgramId
     order_ref: Reference
     mode: Mode = Field(
-        "live", description="`test` for an order that redeems test codes and nothing live; anything else is not taken."
+        "live", description="`test` for an order that redeems test codes and nothing live; any other value is refused."
     )
     is_test: Annotated[bool | None, AfterValidator(_in_accord)] = Field(
         None,

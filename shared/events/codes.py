@@ -1,4 +1,4 @@
-"""What the codes service says."""
+"""Events of the codes service."""
 
 from typing import Any, ClassVar, Literal
 
@@ -27,7 +27,7 @@ class CodesGeneratedV1(ServiceEvent):
 
 
 class CodesBatchCompletedV1(ServiceEvent):
-    """A batch of codes is complete; its codes are to be had from the job."""
+    """A batch of codes is complete; the job returns its codes."""
 
     type: ClassVar[str] = "codes.batch_completed"
     version: ClassVar[int] = 1
@@ -42,7 +42,7 @@ class CodesBatchCompletedV1(ServiceEvent):
 
 
 class _CouponState(ServiceEvent):
-    """A coupon as it is after what the event reports: money in minor units, null for no limit."""
+    """A coupon as it is after the event: money in minor units, null for no limit."""
 
     source: ClassVar[str] = SOURCE
 
@@ -85,7 +85,7 @@ class _CouponState(ServiceEvent):
 
 
 class CouponCreatedV1(_CouponState):
-    """A coupon was made, perhaps with codes."""
+    """A coupon was created, perhaps with codes."""
 
     type: ClassVar[str] = "coupon.created"
     version: ClassVar[int] = 1
@@ -94,7 +94,7 @@ class CouponCreatedV1(_CouponState):
 
 
 class CouponUpdatedV1(_CouponState):
-    """A coupon was changed or archived; `changed` names the members that differ from before."""
+    """A coupon was changed or archived; `changed` names the members that differ."""
 
     type: ClassVar[str] = "coupon.updated"
     version: ClassVar[int] = 1
@@ -103,9 +103,9 @@ class CouponUpdatedV1(_CouponState):
 
 
 class CodeUpdatedV1(ServiceEvent):
-    """A promotion code was changed or archived; `changed` names the members that differ from before.
+    """A promotion code was changed or archived; `changed` names the members that differ.
 
-    Its partner hears of it too, so it does not say for which customer it is, nor what the program noted about it.
+    Its partner receives the event too, so it contains neither the code's customer nor the program's metadata.
     """
 
     type: ClassVar[str] = "code.updated"
@@ -134,7 +134,7 @@ class CodeUpdatedV1(ServiceEvent):
 
 
 class QuotaLowV1(ServiceEvent):
-    """A mint left a partner as many codes as its threshold or fewer; said once, until it has been above again."""
+    """A mint left a partner with no more codes than its threshold; emitted once until the quota is above it again."""
 
     type: ClassVar[str] = "quota.low"
     version: ClassVar[int] = 1

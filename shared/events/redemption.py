@@ -1,4 +1,4 @@
-"""What the redemption service says: a code was redeemed, refused and why, taken back, or is used up."""
+"""Events of the redemption service: a code was redeemed, refused, voided, or is used up."""
 
 from typing import ClassVar, Literal
 
@@ -45,11 +45,11 @@ class _Part(BaseModel):
 
 
 class Discount(_Part):
-    """What the code took off: `applied_minor` in the order's currency, null when the order does not tell enough.
+    """What the code took off: `applied_minor` in the order's currency, null if the order has too little information.
 
-    A percentage (in hundredths of a percent) is taken of the order's subtotal, or of the lines that the coupon is for,
-    before other codes, and rounded half up; a static amount counts where it is set in the order's currency. An order's
-    codes together never take off more than its subtotal, nor of a line more than it costs.
+    A percentage (in hundredths of a percent) is of the order's subtotal, or of the lines that the coupon is for,
+    before other codes, rounded half up; a static amount applies if it is in the order's currency. The codes of an
+    order together never take off more than its subtotal, nor more of a line than it costs.
     """
 
     type: Literal["percent", "static"]
@@ -60,9 +60,9 @@ class Discount(_Part):
 
 
 class Commission(_Part):
-    """What the partner earns: a rate in hundredths of a percent, of what was paid after discounts, rounded half up.
+    """What the partner earns: a rate in hundredths of a percent of what was paid after discounts, rounded half up.
 
-    What the partners of one order earn together is capped by the program.
+    The program caps what the partners of one order earn together.
     """
 
     percent_hundredths: int
@@ -71,7 +71,7 @@ class Commission(_Part):
 
 
 class Terms(_Part):
-    """The terms under which the code was redeemed, as they were."""
+    """The terms under which the code was redeemed, as of then."""
 
     coupon_uuid_code: str
     coupon_name: str
@@ -86,12 +86,12 @@ class Terms(_Part):
 
 
 class CodeRedeemedV1(ServiceEvent):
-    """A code was redeemed by an order, with the count of its uses and the terms as they were.
+    """An order redeemed a code; the event has the count of its uses and the terms as of then.
 
-    The counts after this use each carry a version; the newer version wins. Uses of a coupon are counted only where a
-    limit was set on it; otherwise its two members are null, and the sum over its codes is its count. The discount is
-    granted until `discount_ends_at` on what is bought again: a coupon for `once` ends with the order, one for a
-    `lifetime` never (null). `commission` is null without a partner or a rate.
+    Each count after this use has a version; the newer version wins. Uses of a coupon are counted only once it has had
+    a limit; until then its two members are null, and the sum over its codes is its count. Repeat purchases get the
+    discount until `discount_ends_at`: a coupon for `once` ends with the order, one for a `lifetime` never (null).
+    `commission` is null without a partner or a rate.
     """
 
     type: ClassVar[str] = "code.redeemed"
@@ -124,7 +124,7 @@ class CodeRedeemedV1(ServiceEvent):
 
 
 class CodeRedemptionRejectedV1(ServiceEvent):
-    """An order's codes were understood and refused, all of them; `code` is the first at fault and `reason` says why."""
+    """All codes of an order were refused; `code` is the first at fault and `reason` says why."""
 
     type: ClassVar[str] = "code.redemption_rejected"
     version: ClassVar[int] = 1
@@ -142,9 +142,9 @@ class CodeRedemptionRejectedV1(ServiceEvent):
 
 
 class CodeRedemptionSkippedV1(ServiceEvent):
-    """A code of a paid order was left unused, since only the order's other codes were in its way: the rest counts.
+    """A code of a paid order stays unused because only the order's other codes were in its way; the others count.
 
-    `blocked_by` is the one that was in its way; null where there was nothing to take off in the first place.
+    `blocked_by` is the code in its way; null if there was nothing to take off in the first place.
     """
 
     type: ClassVar[str] = "code.redemption_skipped"
@@ -164,9 +164,9 @@ class CodeRedemptionSkippedV1(ServiceEvent):
 
 
 class CodeCommissionChangedV1(ServiceEvent):
-    """The partner earns another amount than was said before of a redemption that stands; the newer version wins.
+    """The partner's commission for a redemption changed; the newer version wins.
 
-    A part of what was paid went back, or another code of the same order was redeemed or taken back later.
+    A part of the payment was refunded, or another code of the same order was redeemed or voided later.
     """
 
     type: ClassVar[str] = "code.commission_changed"
@@ -187,11 +187,11 @@ class CodeCommissionChangedV1(ServiceEvent):
 
 
 class CodeRedemptionVoidedV1(ServiceEvent):
-    """A redemption was taken back: its order was cancelled or refunded.
+    """A redemption was voided: its order was cancelled or refunded.
 
-    With `is_released` the use is free again; the counts are those after that. `was_counted` is false where the
-    cancellation was known before the purchase: then there was no `code.redeemed`. What had been granted and earned is
-    told as it was, to be reversed.
+    With `is_released` the use is free again; the counts are those after the void. `was_counted` is false if the
+    cancellation was known before the purchase: then there was no `code.redeemed`. Discount and commission are the
+    amounts to reverse.
     """
 
     type: ClassVar[str] = "code.redemption_voided"
@@ -220,7 +220,7 @@ class CodeRedemptionVoidedV1(ServiceEvent):
 
 
 class CodeExhaustedV1(ServiceEvent):
-    """A code that may be used more than once was used for the last time, unless a use is given back."""
+    """A code with more than one use was used for the last time, unless a use is released."""
 
     type: ClassVar[str] = "code.exhausted"
     version: ClassVar[int] = 1
@@ -239,7 +239,7 @@ class CodeExhaustedV1(ServiceEvent):
 
 
 class CouponExhaustedV1(ServiceEvent):
-    """A coupon was used for the last time, unless a use is given back."""
+    """A coupon was used for the last time, unless a use is released."""
 
     type: ClassVar[str] = "coupon.exhausted"
     version: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""What the webhook service says about its own work."""
+"""Events of the webhooks service about its own work."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ SOURCE = "/mintwire/webhooks"
 
 
 class _DeliveryEvent(ServiceEvent):
-    """Something that has become of a delivery."""
+    """An event about one delivery."""
 
     source: ClassVar[str] = SOURCE
 
@@ -34,7 +34,7 @@ class WebhookDeliveryDeadV1(_DeliveryEvent):
 
 
 class WebhookEndpointFailingV1(ServiceEvent):
-    """Nothing has succeeded at an endpoint for a while; `level` is how much of the time until it is off is over."""
+    """Nothing has succeeded at an endpoint for a while; `level` is the percentage of the time until it is disabled."""
 
     type: ClassVar[str] = "webhook.endpoint_failing"
     version: ClassVar[int] = 1
@@ -54,7 +54,7 @@ class WebhookEndpointFailingV1(ServiceEvent):
 
 
 class WebhookRecoveredV1(ServiceEvent):
-    """An endpoint that was reported to be failing has taken a delivery."""
+    """An endpoint that was reported as failing accepted a delivery."""
 
     type: ClassVar[str] = "webhook.recovered"
     version: ClassVar[int] = 1
@@ -71,7 +71,7 @@ class WebhookRecoveredV1(ServiceEvent):
 
 
 class WebhookEndpointDisabledV1(ServiceEvent):
-    """An endpoint was switched off: its receiver said that it is gone (410) or asked for it, or it failed too long."""
+    """An endpoint was disabled: its receiver is gone (410) or asked for it, it failed too long, or its owner did it."""
 
     type: ClassVar[str] = "webhook.endpoint_disabled"
     version: ClassVar[int] = 1
@@ -85,7 +85,7 @@ class WebhookEndpointDisabledV1(ServiceEvent):
 
 
 class _EndpointEvent(ServiceEvent):
-    """Something that somebody has done to an endpoint, or time has; where it leads is not told."""
+    """A change of an endpoint, by a person or by time; its URL is not included."""
 
     source: ClassVar[str] = SOURCE
 
@@ -97,7 +97,7 @@ class _EndpointEvent(ServiceEvent):
 
 
 class WebhookEndpointCreatedV1(_EndpointEvent):
-    """An endpoint was made."""
+    """An endpoint was created."""
 
     type: ClassVar[str] = "webhook.endpoint_created"
     version: ClassVar[int] = 1
@@ -107,7 +107,7 @@ class WebhookEndpointCreatedV1(_EndpointEvent):
 
 
 class WebhookEndpointUpdatedV1(_EndpointEvent):
-    """An endpoint was changed; `changed` names the members that differ from before, `keys` for its signing keys."""
+    """An endpoint was changed; `changed` names the members that differ, `keys` for its signing keys."""
 
     type: ClassVar[str] = "webhook.endpoint_updated"
     version: ClassVar[int] = 1
@@ -116,7 +116,7 @@ class WebhookEndpointUpdatedV1(_EndpointEvent):
 
 
 class WebhookEndpointPausedV1(_EndpointEvent):
-    """An endpoint was paused: what is meant for it waits, until a time or until somebody resumes it."""
+    """An endpoint was paused: its deliveries wait until a time or until it is resumed."""
 
     type: ClassVar[str] = "webhook.endpoint_paused"
     version: ClassVar[int] = 1
@@ -125,7 +125,7 @@ class WebhookEndpointPausedV1(_EndpointEvent):
 
 
 class WebhookEndpointEnabledV1(_EndpointEvent):
-    """An endpoint that was paused or disabled is sent to again."""
+    """An endpoint that was paused or disabled is active again."""
 
     type: ClassVar[str] = "webhook.endpoint_enabled"
     version: ClassVar[int] = 1
@@ -134,14 +134,14 @@ class WebhookEndpointEnabledV1(_EndpointEvent):
 
 
 class WebhookEndpointArchivedV1(_EndpointEvent):
-    """An endpoint was archived: nothing is sent there any more, and what was pending is canceled."""
+    """An endpoint was archived: nothing more is sent there, and pending deliveries are canceled."""
 
     type: ClassVar[str] = "webhook.endpoint_archived"
     version: ClassVar[int] = 1
 
 
 class WebhookSecretUnreadableV1(_EndpointEvent):
-    """A secret of an endpoint cannot be opened: nothing is sent there until it can be, or its owner has set another.
+    """A secret of an endpoint cannot be opened: nothing is sent there until it can be, or its owner sets another.
 
     `secret` is `signing_key`, which a rotation replaces, or `auth`.
     """
@@ -153,16 +153,16 @@ class WebhookSecretUnreadableV1(_EndpointEvent):
 
 
 class WebhookSecretReadableV1(_EndpointEvent):
-    """The secrets of an endpoint can be opened again: what has waited for it goes out."""
+    """The secrets of an endpoint can be opened again: its waiting deliveries go out."""
 
     type: ClassVar[str] = "webhook.secret_readable"
     version: ClassVar[int] = 1
 
 
 class WebhookCertificateExpiringV1(_EndpointEvent):
-    """The client certificate of an endpoint expires before long, or has: told 30 days, 7 days and a day ahead.
+    """The client certificate of an endpoint expires soon: emitted 30 days, 7 days and one day ahead.
 
-    `days_left` are whole days.
+    `days_left` is in whole days.
     """
 
     type: ClassVar[str] = "webhook.certificate_expiring"
@@ -174,7 +174,7 @@ class WebhookCertificateExpiringV1(_EndpointEvent):
 
 
 class WebhookDeliveryFailingV1(_DeliveryEvent):
-    """Four attempts of a delivery have failed, by the usual schedule over 35 minutes; it is tried further."""
+    """Four attempts of a delivery failed, on the default schedule within 35 minutes; retries continue."""
 
     type: ClassVar[str] = "webhook.delivery_failing"
     version: ClassVar[int] = 1
@@ -186,7 +186,7 @@ class WebhookDeliveryFailingV1(_DeliveryEvent):
 
 
 class WebhookDeliveryRecoveredV1(_DeliveryEvent):
-    """A delivery that was reported to be failing has arrived."""
+    """A delivery that was reported as failing has arrived."""
 
     type: ClassVar[str] = "webhook.delivery_recovered"
     version: ClassVar[int] = 1
@@ -196,7 +196,7 @@ class WebhookDeliveryRecoveredV1(_DeliveryEvent):
 
 
 class WebhookReplayCompletedV1(ServiceEvent):
-    """A replay has made everything due that it meant; what came of it is to be had from the job."""
+    """A replay made due everything that it selected; the job shows the results."""
 
     type: ClassVar[str] = "webhook.replay_completed"
     version: ClassVar[int] = 1

@@ -22,14 +22,14 @@ _PROBLEM: Final[Mapping[str, Any]] = {
 ERROR_SCHEMAS: Final[Mapping[str, Any]] = {
     "Problem": {
         "type": "object",
-        "description": "A refusal (RFC 9457); `code` is stable, `message` says the same as `detail`. It has no "
+        "description": "A refusal (RFC 9457); `code` is stable, `message` equals `detail`. It has no "
         "`status`, which elsewhere in this API is 1 for success: read the HTTP status.",
         "required": [*_PROBLEM, "code"],
         "properties": {**_PROBLEM, "code": {"type": "string"}, "errors": _ERRORS_MAP},
     },
     "QueryProblem": {
         "type": "object",
-        "description": "A refusal (RFC 9457); `error_code` is stable, `message` says the same as `detail`.",
+        "description": "A refusal (RFC 9457); `error_code` is stable, `message` equals `detail`.",
         "required": [*_PROBLEM, "status", "error_code"],
         "properties": {
             **_PROBLEM,
@@ -78,7 +78,7 @@ HEADERS: Final[Mapping[str, Any]] = {
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
     "RateLimit": {
-        "description": "What is left of the window, and the seconds until it opens again.",
+        "description": "The requests left in the window, and the seconds until it resets.",
         "schema": {"type": "string", "examples": ['"default";r=99;t=60']},
     },
     "RateLimit-Policy": {
