@@ -1,6 +1,6 @@
 """The canonical form of a code: what a customer types and what was minted meet here, whatever the spelling.
 
-What is stored beside it, for people to read, is checked here too.
+The stored display form, for people to read, is checked here too.
 """
 
 import re
@@ -13,7 +13,7 @@ MAX_STORED_LENGTH: Final = 100
 MARKS: Final = "%+.&!#"
 
 _ASCII_SEPARATORS: Final = frozenset("-_ \t\n\v\f\r\x1c\x1d\x1e\x1f")
-# White space, dashes, `_`, and what Unicode says may be ignored because nobody sees it.
+# White space, dashes, `_`, and characters that Unicode calls ignorable because they are invisible.
 _DROPPED: Final = re.compile(
     r"[\s\-_\u2010-\u2015\u2212\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
@@ -21,7 +21,7 @@ _DROPPED: Final = re.compile(
 # White space that people see and spreadsheets leave around a code; tabs and line ends are refused.
 _BLANKS: Final = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _FOLDED: Final = str.maketrans("OIL", "011")
-# Of what is dropped, people see these.
+# These dropped characters are visible to people.
 _SEEN: Final = re.compile(r"[\-_\u2010-\u2015\u2212]")
 _ALLOWED: Final = re.compile(r"[%+.&!#]*[0-9A-Z][0-9A-Z%+.&!#]*", re.ASCII)
 # The rules for ASCII, where nearly all codes are, in one pass.
@@ -29,7 +29,7 @@ _ASCII: Final = {
     number: None if chr(number) in _ASCII_SEPARATORS else chr(number).upper().translate(_FOLDED)
     for number in range(128)
 }
-# A letter takes so many accents and vowel signs one upon the other, and no more.
+# The most accents and vowel signs that one letter may have.
 _MOST_ACCENTS: Final = 4
 # Three passes do for all of Unicode 17; a text for which they do not is no code.
 _PASSES: Final = 8

@@ -69,7 +69,7 @@ class ServiceSettings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
-    # Passwords stand before the URLs that they become part of. In a URL some characters have to be escaped, here none.
+    # Passwords come before the URLs that contain them. In a URL some characters must be escaped, here none.
     database_password: SecretStr | None = None
     admin_database_password: SecretStr | None = None
     broker_password: SecretStr | None = None
@@ -83,7 +83,7 @@ class ServiceSettings(BaseSettings):
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    # Events of the history can be published again; whoever takes them in must still know them then.
+    # Events of the history can be published again; their consumers must still recognise them then.
     event_retention_days: int = Field(default=35, ge=1, le=3650)
     inbox_retention_days: int = Field(default=36, ge=35, le=3660)
 

@@ -1,6 +1,6 @@
 """Takes a customer out of what services keep: JSON of any shape, events, and text that cannot be read as JSON.
 
-A customer is known by keys, `id:…` and `email:…` (a mailbox). Each is replaced by its digest. What is said beside the
+A customer has keys, `id:…` and `email:…` (a mailbox). Each is replaced by its digest. What is said beside the
 customer in the same object and may be personal (attributes, further members of lines, reasons) goes with it.
 """
 
@@ -19,13 +19,13 @@ MAILBOX_KEY: Final = "email:"
 ERASED: Final = "erased"
 JobKind = Literal["export", "erase"]
 
-# Members that hold a customer's id, objects about a customer, and what stands beside either of them in words.
+# Members that hold a customer's id, objects about a customer, and free text next to either.
 _IDS: Final = frozenset({"customer_id", "customerId"})
 _CUSTOMERS: Final = frozenset({"customer", "coupon_specific_customers"})
 _NAMES: Final = frozenset({"customer_name", "customerName", "customer_full_name"})
 _REASONS: Final = frozenset({"reason", "void_reason", "cancel_reason"})
 _LINE: Final = ("product_id", "amount")
-# A run of what can stand in an address or an id: each is looked at once, however long the text is.
+# A run of characters of an address or id: each is looked at once, however long the text is.
 _TOKEN: Final = re.compile(r"""[^\s"'<>(),;:\[\]{}\\/=&?|]+""")
 
 
@@ -139,7 +139,7 @@ class Erasing:
             if found is not None or (self.is_about and not _is_erased(value.get(name))):
                 erased[name] = found or ERASED
         if self.is_about or self._is_customer(value):
-            # Whatever else is said of a person: a name, a telephone number, an address.
+            # Everything else about a person: a name, a telephone number, an address.
             erased |= {
                 name: ERASED
                 for name, each in erased.items()

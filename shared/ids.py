@@ -10,7 +10,7 @@ from uuid_utils import compat
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-# What tells this process from every other, and what counts on in it: unique without asking the system each time.
+# An id of this process and a counter in it: unique without a system call each time.
 _PROCESS: Final = os.urandom(8).hex()
 _numbers = itertools.count(1)
 

@@ -23,7 +23,7 @@ from shared.metrics import MAINTENANCE_FAILURES
 
 T = TypeVar("T")
 
-# A server that was away may be back at once; what is wrong with the work itself seldom mends itself.
+# A server that was away may be back at once; a fault in the work itself seldom fixes itself.
 MOST_OUTAGE_SECONDS: Final = 2.0
 MOST_PAUSE_SECONDS: Final = 30.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
@@ -151,7 +151,7 @@ class Periodic:
 class Failing:
     """Remembers which elements of a task fail, so that the task shows it for as long as they do.
 
-    An element that has not failed again for a while was mended or taken away by somebody else.
+    An element that has not failed again for a while was fixed or removed elsewhere.
     """
 
     def __init__(self, remembered_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:

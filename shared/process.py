@@ -25,7 +25,7 @@ Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 class PartEnded(Exception):
-    """A part that runs for as long as the process does has come to its end before the process was told to stop."""
+    """A part that should run as long as the process ended before the process was stopped."""
 
 
 def run(main: Main, *, stop_seconds: float = STOP_SECONDS) -> None:
@@ -98,7 +98,7 @@ async def _part(name: str, part: Coroutine[Any, Any, None], stop: asyncio.Event)
         raise
     if not stop.is_set():
         get_logger().error("part_ended", part=name)
-        raise PartEnded(f"{name} ended before the process was told to stop")
+        raise PartEnded(f"{name} ended before the process was stopped")
 
 
 class HTTPServer:
@@ -126,7 +126,7 @@ class HTTPServer:
 async def serve_http(
     app: web.Application, host: str, port: int, *, requests_seconds: float = REQUESTS_SECONDS
 ) -> AsyncIterator[HTTPServer]:
-    """Serve `app` for as long as the block runs; port 0 takes any free one, `HTTPServer.port` tells which."""
+    """Serve `app` for as long as the block runs; port 0 takes any free one, which `HTTPServer.port` returns."""
     runner = Runner(app, shutdown_timeout=requests_seconds)
     await runner.setup()
     try:

@@ -1,4 +1,4 @@
-"""URLs whose path and query go over the wire as somebody has written them; the client would rewrite both."""
+"""URLs whose path and query are sent exactly as written; the client would rewrite both."""
 
 import re
 from typing import Final
@@ -11,7 +11,7 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 
 def authority_of(text: str) -> str:
-    """Return what stands between `//` and the path."""
+    """Return the part between `//` and the path."""
     return _END_OF_AUTHORITY.split(text.partition("://")[2], maxsplit=1)[0]
 
 

@@ -24,7 +24,7 @@ class Detail(Protocol):
 
     @property
     def state(self) -> str:
-        """`ok`, or what is wrong; never a secret, for nobody has to show a key to read it."""
+        """`ok`, or what is wrong; never a secret, because reading it needs no key."""
 
 
 class PublishingPart(Protocol):

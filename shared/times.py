@@ -1,4 +1,4 @@
-"""How a time is read, whoever writes it: one pure reader for events, requests, files and headers."""
+"""How times are read: one pure reader for events, requests, files and headers."""
 
 import re
 from datetime import UTC, datetime

@@ -25,5 +25,5 @@ def trace_id(traceparent: str) -> str:
 
 
 def trace_facts(traceparent: str | None) -> dict[str, str]:
-    """Return what a line of the log says of a trace: nothing if there is none."""
+    """Return the facts of a trace for a log line: none if there is no trace."""
     return {} if traceparent is None else {"trace_id": trace_id(traceparent)}

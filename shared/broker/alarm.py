@@ -20,7 +20,7 @@ class AlarmLimit:
 
 
 class RejectAlarm:
-    """Counts how messages end and says how long to pause after a failure of the handler.
+    """Counts outcomes of messages and returns how long to pause after a failure of the handler.
 
     Once raised, each further failure doubles the pause, so a queue soon loses no more than one message a minute; a
     message that succeeds and brings the share down ends the alarm. Rejects that the sender caused never count.

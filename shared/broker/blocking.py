@@ -1,6 +1,6 @@
-"""Whether the broker, in an alarm, takes nothing from a publisher: told in the log at both ends of it, and by a metric.
+"""Whether the broker, in an alarm, accepts nothing from a publisher: logged at both ends, and a metric.
 
-The broker blocks a connection once it publishes; one that has nothing to publish is not told of the alarm.
+The broker blocks a connection once it publishes; a connection with nothing to publish does not learn of the alarm.
 """
 
 import time
@@ -10,7 +10,7 @@ from shared.metrics import PUBLISHER_BLOCKED
 
 
 class Blocking:
-    """What the broker has said to the publisher of one exchange; `reason` is None while it takes what is published."""
+    """The state of one exchange's publisher; `reason` is None while the broker accepts publishes."""
 
     def __init__(self, exchange: str) -> None:
         self._log = get_logger().bind(exchange=exchange)

@@ -18,7 +18,7 @@ from shared.log import get_logger
 
 DEADLINE_SECONDS: Final = 10.0
 FIRST_PAUSE_SECONDS: Final = 0.1
-# Most of what passes has passed within this time; then nobody should wait for much longer.
+# Nearly everything that succeeds has done so within this time; waiting much longer is pointless.
 MOST_PAUSE_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 1.0
 # So often a letter is sent alone to a broker that is there, before it is taken for what ends the connection.
@@ -91,7 +91,7 @@ class Burial:
         for delivery, reject in rejected:
             try:
                 letters.append(_Letter(delivery, delivery.to_dead_letter(self._queue, reject, now)))
-            except Exception as exc:  # noqa: BLE001 - a sender may write what nobody thought of
+            except Exception as exc:  # noqa: BLE001 - a sender may write anything
                 self._log.error("dead_letter_not_made", kind=type(exc).__name__)
                 unsent.append(delivery)
         return letters, unsent

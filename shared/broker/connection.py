@@ -4,7 +4,7 @@ Exception
 ├── TransientFault
 │   └── BrokerUnavailable    away, unreachable, closed under us: try again later
 │       └── BrokerLoginRefused    there, and refuses the user's password or the virtual host
-└── BrokerRefused            the broker understood and said no: missing, forbidden, or existing otherwise
+└── BrokerRefused            the broker refused: missing, forbidden, or existing with other arguments
 """
 
 import asyncio
@@ -87,7 +87,7 @@ def translated() -> Iterator[None]:
         # What the client raises when a channel is asked of a connection that has ended.
         raise BrokerUnavailable(_one_line(exc)) from exc
     except Exception as exc:
-        # Where a channel is closed without a reason, the client fails what is under way with a bare Exception.
+        # Where a channel is closed without a reason, the client fails pending calls with a bare Exception.
         if type(exc) is Exception:
             raise BrokerUnavailable("The channel closed.") from exc
         raise
@@ -110,7 +110,7 @@ class Connection:
         self._client = client
         self._amqp = amqp
         self._transport = transport
-        # The client holds channels weakly; one that nobody refers to would be collected.
+        # The client holds channels weakly; an unreferenced one would be collected.
         self._channels: list[aio_pika.abc.AbstractChannel] = []
         self._closing = amqp.closing
         self._aborted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -164,7 +164,7 @@ class Connection:
             self._transport.reader.on_delivery = receive
 
     def on_blocking(self, tell: Callable[[str | None], None]) -> None:
-        """Tell from now on when the broker stops reading from us, with its reason, and by None when it reads again."""
+        """Call back when the broker stops reading from us, with its reason, and with None when it reads again."""
         if self._transport.reader is not None:
             self._transport.reader.on_blocking = tell
 
@@ -177,7 +177,7 @@ class Connection:
 
     @property
     def broker_version(self) -> tuple[int, ...]:
-        """The broker's version as it says itself; (0,) if it says none that has numbers."""
+        """The version that the broker reports; (0,) if it reports none with numbers."""
         version = self._amqp.server_properties.get("version")
         text = version if isinstance(version, str) else ""
         return tuple(int(part) for part in _NUMBER.findall(text)[:3]) or (0,)

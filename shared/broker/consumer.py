@@ -1,4 +1,4 @@
-"""The one batch consumer: takes what is there, lets a handler judge it, and acknowledges only what has an outcome.
+"""The one batch consumer: takes available messages, passes them to a handler, acknowledges only those with an outcome.
 
 It decides nothing about a message. What the handler rejects goes to the dead queue, confirmed, before it is
 acknowledged; what fails for a passing reason waits in process; what kills the handler is found by halving the batch,
@@ -121,7 +121,7 @@ class BatchConsumer:
             self._finished.set()
 
     async def stop(self) -> None:
-        """Take nothing more, finish what is being handled, give the rest back to the queue, and wait for all that."""
+        """Accept no more messages, finish those in hand, return the rest to the queue, and wait for all of it."""
         self._stopping.set()
         self._arrived.set()
         if self._intake is not None:
@@ -145,7 +145,7 @@ class BatchConsumer:
         raise BrokerUnavailable(f"The channel that consumes {self._queue} is gone.")
 
     async def _bind(self) -> None:
-        """Bind the queue again: whoever unbinds it loses its events, and nobody is told."""
+        """Bind the queue again: unbinding it would lose events silently."""
         # Without a connection there is nothing to do: the next one comes back here at once.
         if self._intake is not None:
             with suppress(BrokerUnavailable):
@@ -250,7 +250,7 @@ class BatchConsumer:
                 raise
             raise TransientFault(f"The handler took longer than {HANDLER_DEADLINE_SECONDS:.0f} s.") from None
         except asyncio.CancelledError:
-            # What the handler waited for was cancelled, as clients do when a connection goes; nobody cancelled us.
+            # What the handler waited for was cancelled, as clients do when a connection ends; this task was not.
             if _is_cancelled():
                 raise
             raise TransientFault("What the handler waited for was cancelled.") from None

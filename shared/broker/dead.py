@@ -185,7 +185,7 @@ class _Taken:
 
 
 class DeadQueue:
-    """An open dead queue; what is taken from it and not removed goes back at the end."""
+    """An open dead queue; messages that are taken and not removed go back at the end."""
 
     def __init__(self, connection: Connection, channel: aiormq.abc.AbstractChannel, queue: str, count: int) -> None:
         self._connection = connection
@@ -204,7 +204,7 @@ class DeadQueue:
         return replay_exchange(self._queue), self._queue
 
     async def messages(self) -> AsyncIterator[_Taken]:
-        """Go once through what was there at the opening; what is dead-lettered meanwhile is left for another time."""
+        """Go once through the messages present at the opening; later ones are left for another time."""
         for _ in range(self.count):
             message = await self._got()
             if message.delivery_tag is None:
@@ -213,7 +213,7 @@ class DeadQueue:
             yield _Taken(delivered, DeadMessage.of(delivered, self._queue, self._connection.broker_version))
 
     async def _got(self) -> aiormq.abc.DeliveredMessage:
-        """Get a message; what somebody else has in hand, above all the service while it looks, is waited for a bit."""
+        """Get a message; wait briefly for those that others hold, above all the service while it looks."""
         for _ in range(_LOOKS):
             message = await self._get()
             if message.delivery_tag is not None:
@@ -274,7 +274,7 @@ async def opened(url: str, queue: str) -> AsyncIterator[DeadQueue]:
 
 
 async def _settled_count(channel: aiormq.abc.AbstractChannel, name: str) -> int:
-    """How many messages a queue has, once nobody seems to be giving any back.
+    """How many messages a queue has, once none seem to be on their way back.
 
     The service looks as a consumer (`given_up`); what it has in hand is not counted, and comes back piece by piece.
     """

@@ -1,4 +1,4 @@
-"""How many messages wait in each queue and how many consumers it has, as the broker tells without giving any away."""
+"""How many messages wait in each queue and how many consumers it has, without taking any message out."""
 
 import asyncio
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Depth:
 
 
 async def depths(url: str, queues: Iterable[str] = _ALL) -> dict[str, Depth | None]:
-    """Look at each queue; None stands for one that is missing or forbidden to look at.
+    """Look at each queue; None is one that is missing or must not be looked at.
 
     Raises `BrokerUnavailable` when the broker cannot be reached.
     """

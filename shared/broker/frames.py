@@ -73,14 +73,14 @@ class FrameReader:
         self.got: Delivered | None = None
         """The last message that the client got singly: its properties, for the client has the body."""
         self.on_blocking: Callable[[str | None], None] | None = None
-        """Is told why the broker blocks the connection, and None when it does no longer; the client keeps no reason."""
+        """Called with the reason when the broker blocks the connection, and with None when it ends."""
 
     def at_eof(self) -> bool:
         """Whether nothing will be read any more."""
         return self._position == len(self._ready) and (self._is_over or self._reader.at_eof()) and not self._partial
 
     async def readexactly(self, count: int) -> bytes:
-        """Return exactly so many bytes of the frames that are the client's, as a stream reader does."""
+        """Return exactly this many bytes of the client's frames, as a stream reader does."""
         end = self._position + count
         while end > len(self._ready):
             if self._is_over:
@@ -93,7 +93,7 @@ class FrameReader:
         return piece
 
     async def read(self) -> bytes:
-        """Return what is at hand."""
+        """Return the bytes at hand."""
         rest = self._ready[self._position :]
         self._ready, self._position = b"", 0
         return rest

@@ -22,12 +22,12 @@ from shared.metrics import BROKER_DEAD_MESSAGES
 
 INTERVAL_SECONDS: Final = 30.0
 _TIMEOUT_SECONDS: Final = 5.0
-# So many are in hand at once while it looks, and are reason enough to look for more.
+# How many are taken at once; a full take is reason to look for more.
 _LOOKED_AT: Final = 500
 
 
 class CountGivenUp:
-    """Looks into the dead queue when more lies there than this process has sent, as `buried` counts it.
+    """Looks into the dead queue when it holds more than this process has sent, as `buried` counts.
 
     It looks as a consumer, by which operators' commands see that something is in hand, and wait a moment.
     """
@@ -47,7 +47,7 @@ class CountGivenUp:
         if not self._has_begun:
             self._has_begun = True
             return
-        # A broker that is away is told of by all else; there is another look.
+        # Everything else reports a broker that is away; the next look comes.
         with suppress(BrokerUnavailable):
             await self._look_if_needed()
 
@@ -67,7 +67,7 @@ class CountGivenUp:
         self._seen, self._seen_buried = count, buried
 
     async def _look(self, connection: Connection, channel: aiormq.abc.AbstractChannel, count: int) -> Counter[str]:
-        """Take the first so many in hand, count those that the broker moved, and give all back in their order.
+        """Take the first messages, count those that the broker moved, and return all in their order.
 
         The first comes to a consumer, which shows that somebody looks; the others are got, for what comes to a consumer
         is given back in any order.

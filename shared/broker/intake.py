@@ -60,7 +60,7 @@ class AckWindow:
         self._answered.update(tags)
 
     def apart(self) -> list[int]:
-        """Return the settled tags behind an open one that nobody has answered yet, and count them as answered."""
+        """Return the settled tags behind an open one that are not yet acknowledged, and count them as acknowledged."""
         tags = sorted(self._settled - self._answered)
         self._answered.update(tags)
         return tags
@@ -145,7 +145,7 @@ class Intake:
             raise BrokerUnavailable(f"The broker cancelled the consumer of {self._queue}.")
 
     def take(self, count: int, size: int) -> list[Delivery]:
-        """Take what is there in order of arrival, up to so many messages and about so many bytes.
+        """Take available messages in order of arrival, up to a number of messages and about a number of bytes.
 
         What has come back often is taken alone, when nothing else is in hand.
         """
@@ -164,7 +164,7 @@ class Intake:
     async def ack(self, deliveries: Sequence[Delivery]) -> bool:
         """Mark messages as settled and acknowledge what may be; return False when the channel is gone.
 
-        What is not acknowledged comes again, and is known then by its inbox row.
+        Unacknowledged messages come again and are then recognised by their inbox rows.
         """
         top = self._window.settle(delivery.tag for delivery in deliveries)
         if not self._wanted and not self._suspects:

@@ -1,4 +1,4 @@
-"""What lies in a dead queue or in `unrouted`, read for people: who gave it up, when, why, and what it was.
+"""Messages of a dead queue or of `unrouted`, rendered for people: who gave them up, when, why, and what they are.
 
 A consumer's own words are believed on what came by its own exchange only. What the broker moved has nothing but the
 broker's record of the death, and before RabbitMQ 4 a sender can have that name a time of its choice.
@@ -43,7 +43,7 @@ Version = tuple[int, ...]
 class DeadMessage:
     """A message of a dead queue; its reason is the consumer's, or the broker's own (`delivery_limit`).
 
-    Where the broker gave up by itself, the time of that stands for the unknown time of first receipt.
+    If the broker gave up by itself, that time replaces the unknown time of first receipt.
     """
 
     key: str

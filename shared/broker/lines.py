@@ -1,4 +1,4 @@
-"""Lines of the log about a message and its failure, neither of which can be such that the line ends the consumer."""
+"""Log lines about a message and its failure; neither can make the line fail and end the consumer."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def tell_failure(log: FilteringBoundLogger, event: str, exc: BaseException, **fa
 
 
 def facts_of(received: Received) -> dict[str, Any]:
-    """Return what a line says of a message: its id, and what ties it to its trace, if the message names one."""
+    """Return the facts of a message for a log line: its id, and its trace if the message names one."""
     try:
         traceparent = decode_envelope(received.body).traceparent
     except InvalidEvent:
@@ -42,7 +42,7 @@ def text_of(exc: BaseException) -> str:
 
 
 def refuse_to_end(exc: BaseException) -> None:
-    """Raise again what is meant to end the process or a task; all else is a message's own, `Exception` or not.
+    """Raise again what is meant to end the process or a task; anything else is the message's own fault.
 
     The panic of an extension module is none, for one.
     """

@@ -61,7 +61,7 @@ class KeepsLetters(Protocol):
         """Remove letters; repeating it is harmless."""
 
     async def count(self) -> int:
-        """Count what is kept, up to some bound."""
+        """Count the kept messages, up to a bound."""
 
 
 class Overflow:
@@ -181,7 +181,7 @@ def _letter(delivered: Delivered, message: DeadMessage, queue: str) -> KeptLette
         if moment is not None:
             own[name] = format_microseconds(moment)
     copy = copied(delivered, queue, own)
-    # People go on knowing it by its key, which stands for an id where its sender gave none.
+    # People still find it by its key, which replaces the id if its sender gave none.
     message_id = copy.message_id if delivered.message_id else message.key
     properties = {"message_id": message_id, "type": copy.type, "content_type": copy.content_type, "headers": own}
     return KeptLetter(json.dumps(properties).encode(), copy.foreign, copy.body)

@@ -1,6 +1,6 @@
 """The broker's users and their permissions, as data: each may do its work and nothing besides.
 
-Whoever sets the broker up gives them: see `permission_definitions`. Passwords are made there, too.
+They are granted when the broker is set up: see `permission_definitions`, which also creates the passwords.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The broker's policies, as data: limits for queues that exist already, whose arguments nobody can change any more.
+"""The broker's policies, as data: limits for existing queues, whose arguments cannot be changed.
 
 AMQP cannot set them. Where the broker is ours to configure its definitions have them; elsewhere an operator sets them
 through the management API (`mintwire doctor --fix`).
@@ -19,7 +19,7 @@ PRIORITY: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A limit for some queues; what is beyond it is refused, never dropped."""
+    """A limit for some queues; messages beyond it are refused, never dropped."""
 
     name: str
     queues: tuple[str, ...]
@@ -28,7 +28,7 @@ class Policy:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What the policy says, in the broker's words."""
+        """The policy in the broker's terms."""
         # On a quorum queue this goes before an `x-overflow` among its arguments, as `unrouted` has.
         return {"max-length": self.max_length, "max-length-bytes": self.max_bytes, "overflow": "reject-publish"}
 

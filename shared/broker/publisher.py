@@ -3,7 +3,7 @@
 Exception
 ├── TransientFault
 │   ├── BrokerUnavailable    no confirm within the deadline: the outcome is unknown
-│   └── PublishRefused       the broker said no (a queue is full)
+│   └── PublishRefused       the broker refused it (a queue is full)
 └── BrokerRefused
     └── Unroutable           no queue wants it
 """
@@ -274,7 +274,7 @@ class Publisher:
 
 
 class _Link:
-    """One channel with what is under way on it; a new connection brings a new one."""
+    """One channel with its pending publishes; a new connection brings a new one."""
 
     def __init__(self, connection: Connection, channel: aiormq.abc.AbstractChannel) -> None:
         self.connection = connection
@@ -315,7 +315,7 @@ class _Confirms:
 
     def settle(self, message_id: str, outcome: Outcome) -> None:
         """Take the broker's answer to one message."""
-        # An answer that is still to come keeps its id under way, even when nobody waits for it any more.
+        # A pending answer keeps its id in use, even when no caller waits for it any more.
         self._under_way.discard(message_id)
         self.outcomes[message_id] = outcome
         self._left -= 1

@@ -28,9 +28,9 @@ MOST_IN_HAND: Final = 20_000
 SWEEP_INTERVAL_SECONDS: Final = 1.0
 LEASE_SECONDS: Final = 10.0
 FLIGHTS: Final = 2
-# Nobody waits for a row to be cleared, and one statement clears what was confirmed meanwhile.
+# No caller waits for a row to be cleared, and one statement clears all confirmed since.
 CLEAR_INTERVAL_SECONDS: Final = 0.25
-# A queue that is full, or an event that no queue takes: somebody has to mend that, which takes a while.
+# A full queue, or an event that no queue accepts: a person has to fix that, which takes a while.
 REFUSED_SECONDS: Final = 120.0
 _REFUSALS: Final = frozenset({Outcome.REFUSED, Outcome.RETURNED})
 
@@ -45,7 +45,7 @@ class PendingEvents(Protocol):
         """Clear events that the broker has confirmed; repeating it is harmless."""
 
     async def defer(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
-        """Let nobody claim these events for so long."""
+        """Keep these events from being claimed for this long."""
 
 
 class OutboxRelay:
@@ -141,7 +141,7 @@ class OutboxRelay:
                 await self._put_off(refused)
 
     async def _put_off(self, refused: Sequence[uuid.UUID]) -> None:
-        """Leave what the broker will not take in the database: a full queue must not hold up what goes to others."""
+        """Leave refused events in the database: a full queue must not hold up events for others."""
         OUTBOX_REFUSED.inc(len(refused))
         self._log.error("events_refused", count=len(refused), again_in_seconds=REFUSED_SECONDS)
         with suppress(TransientFault):

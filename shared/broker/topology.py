@@ -16,7 +16,7 @@ from shared.broker.connection import BrokerRefused, connect, translated
 
 VHOST: Final = "mintwire"
 MESSAGE_LIMIT_BYTES: Final = 1024 * 1024
-"""What the broker is told to refuse (`max_message_size`), where it is ours to configure."""
+"""The size beyond which the broker refuses a message (`max_message_size`), if we configure it."""
 
 EXCHANGE_CHECKOUT: Final = "checkout"
 EXCHANGE_CODES: Final = "codes"
@@ -88,7 +88,7 @@ def replay_exchange(queue: str) -> str:
 
 
 def _event_exchange(name: str) -> Exchange:
-    # An event that nobody wants goes to `unrouted` instead of being returned, which would block its outbox row.
+    # An unbound event goes to `unrouted` instead of being returned, which would block its outbox row.
     return Exchange(name, "topic", {"alternate-exchange": EXCHANGE_UNROUTED})
 
 
@@ -114,7 +114,7 @@ def _dead_queue(name: str) -> Queue:
 
 WORK_QUEUES: Final = (QUEUE_REDEMPTION_CHECKOUT, QUEUE_CODES_REDEMPTIONS, QUEUE_WEBHOOKS_EVENTS)
 
-# In the order of declaring: what is referred to comes first.
+# In the order of declaration: referenced objects come first.
 EXCHANGES: Final = (
     Exchange(EXCHANGE_UNROUTED, "fanout"),
     Exchange(EXCHANGE_DEAD, "direct"),
@@ -122,7 +122,7 @@ EXCHANGES: Final = (
     _event_exchange(EXCHANGE_CODES),
     _event_exchange(EXCHANGE_REDEMPTION),
     _event_exchange(EXCHANGE_WEBHOOKS),
-    # Our own headers count only on what came by these: whoever may write to an event exchange cannot write to them.
+    # Our own headers are trusted only on messages through these: senders of events cannot write to them.
     *(Exchange(dead_exchange(name), "fanout") for name in WORK_QUEUES),
     *(Exchange(replay_exchange(name), "fanout") for name in WORK_QUEUES),
 )
@@ -192,7 +192,7 @@ async def declare(url: str) -> None:
 
 
 async def missing(url: str, exchanges: Iterable[str] | None = None, queues: Iterable[str] | None = None) -> list[str]:
-    """What is absent, as lines like `queue redemption.checkout`; looked up without the right to create anything.
+    """What is missing, as lines like `queue redemption.checkout`; looked up without permission to create anything.
 
     Without names the whole topology is meant. A service names what it uses, for RabbitMQ 4.3 and later refuses to tell
     about things on which a user has no permission at all; such a refusal is listed too. Bindings cannot be seen

@@ -1,4 +1,4 @@
-"""Translates the driver's errors, once for all: what is to be tried again later becomes a DatabaseFault.
+"""Translates the driver's errors, in one place: errors to be retried later become a DatabaseFault.
 
 TransientFault
 └── DatabaseFault    the database is away, only reads, refuses us, or asked for a retry; `kind` says which
@@ -40,7 +40,7 @@ def transient_faults() -> Iterator[None]:
 
 
 def kind_of(error: BaseException) -> Kind:
-    """Say what an error of the driver stands for."""
+    """Return what an error of the driver means."""
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         # Its SQLSTATE is that of a statement which the server cannot run; a fresh plan of the same statement will do.
         return "schema_differs"

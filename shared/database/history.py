@@ -54,7 +54,7 @@ class History:
                 return HistoryPage([], None)
             end = last["created_at"], last["id"]
             found = await _slice(connection, start, end, wanted.type, limit)
-        # Where the slice was cut short, the next page goes on behind what was read of it.
+        # If the slice was cut short, the next page continues after what was read of it.
         is_cut = len(found) == limit or sum(len(each.event.body) for each in found) >= BYTES_AT_ONCE
         return HistoryPage(
             [each for each in found if wanted.program_id in (None, _program_of(each.event))],

@@ -1,7 +1,7 @@
 """One effect and one answer per Idempotency-Key: answers kept for 72 hours, in the transaction of what they report.
 
 The order matters: the lock first, then in a new statement (hence a new snapshot) the look for a kept answer. A twin
-never waits; it is told that the first is under way. The service's schema has the table `idempotency_keys`.
+never waits; it learns that the first is in progress. The service's schema has the table `idempotency_keys`.
 """
 
 import uuid
@@ -136,7 +136,7 @@ async def purge_answers(connection: Connection, before: datetime, limit: int) ->
 
 
 async def check_answers(database: Database, check: SealCheck) -> None:
-    """Look at every sealed answer that is kept, and write anew what is to be sealed anew."""
+    """Look at every kept sealed answer, and rewrite those that need to be sealed again."""
     after: tuple[uuid.UUID, str, str] = (uuid.UUID(int=0), "", "")
     while True:
         async with database.connection() as connection:
@@ -151,5 +151,5 @@ async def check_answers(database: Database, check: SealCheck) -> None:
 
 
 def answer_place(owner_id: uuid.UUID, route: str, key: str) -> Place:
-    """Return where the sealed answer to a request stands."""
+    """Return the place that the sealed answer to a request is bound to."""
     return place("answer", owner_id, route, key, first_form=identity(owner_id, route, key))

@@ -1,4 +1,4 @@
-"""The inbox: which events a service has already taken in, so that any number of deliveries leave the state of one."""
+"""The inbox: which events a service has already handled, so that any number of deliveries have the effect of one."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,6 +109,6 @@ async def record(
 
 
 async def purge_inbox(connection: Connection, before: datetime, limit: int) -> int:
-    """Forget up to `limit` events received before a time, 35 days ago at least; who comes again is taken in again."""
+    """Forget up to `limit` events received before a time, at least 35 days ago; repeats are handled again."""
     removed: int = await connection.fetchval(PURGE_INBOX, before, limit)
     return removed

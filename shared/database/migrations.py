@@ -53,7 +53,7 @@ FROM pg_database
 WHERE datallowconn AND datname <> current_database() AND has_database_privilege('public', oid, 'CONNECT')
 ORDER BY datname
 """
-# Superusers go by no right to connect, and the owner of a database has a right of his own.
+# Superusers need no right to connect, and the owner of a database has its own.
 HAS_STRANGERS = """
 SELECT EXISTS (
     SELECT 1 FROM pg_roles
@@ -66,7 +66,7 @@ SET_TIMEOUTS = "SELECT set_config('lock_timeout', '5s', false), set_config('stat
 
 
 class MigrationError(Exception):
-    """The migrations cannot be applied as they are; the message says why."""
+    """The migrations cannot be applied; the message says why."""
 
 
 class LoginRefused(MigrationError):
@@ -184,7 +184,7 @@ async def _ensure_roles(connection: "asyncpg.Connection[asyncpg.Record]", role: 
 
 
 async def _confine_roles(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Keep our roles out of the server's other databases, unless somebody else may live by what would be taken away."""
+    """Keep our roles out of the server's other databases, unless other roles may depend on the right to connect."""
     found = await connection.fetch(FIND_OPEN_DATABASES)
     has_strangers = bool(found) and await connection.fetchval(HAS_STRANGERS, ROLES)
     left = []

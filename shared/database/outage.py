@@ -1,4 +1,4 @@
-"""Notices that the database fails as a whole, and says so in the log once when it begins and once when it ends.
+"""Notices that the database fails as a whole, and logs it once when it begins and once when it ends.
 
 Nothing waits for this: work is tried whenever it comes up. But a session keeps what it was born with. One opened while
 the database only read stays so, and one tied to a demoted primary stays there; such sessions are replaced.

@@ -1,6 +1,6 @@
-"""How what is old is removed: in short statements, with a pause between them, by any number of processes at once.
+"""How old rows are removed: in short statements, with a pause between them, by any number of processes at once.
 
-Correctness hangs on none of it; the disk does. `docs/operations.md` says of every table how long its rows stay.
+Correctness does not depend on it; the disk does. `docs/operations.md` says how long each table keeps its rows.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from shared.database.pool import Connection, Database
 from shared.metrics import ROWS_REMOVED
 
 INTERVAL_SECONDS: Final = 600.0
-# So many rows that a statement takes milliseconds; between two of them those who wait for an answer have the database.
+# Few enough rows that a statement takes milliseconds; in the pauses requests have the database.
 ROWS_AT_ONCE: Final = 1_000
 BREATH_SECONDS: Final = 0.1
 
@@ -46,7 +46,7 @@ class Removal:
     rows_at_once: int = ROWS_AT_ONCE
 
     async def __call__(self) -> int:
-        """Remove what is old, a chunk per transaction, and return how many rows there were."""
+        """Remove old rows, a chunk per transaction, and return how many there were."""
         before = self.clock() - self.kept
 
         async def chunk() -> int:

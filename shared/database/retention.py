@@ -1,4 +1,4 @@
-"""What every service keeps for a while: events, which of them it has taken in, answers, and customers' exports."""
+"""What every service keeps for a while: events, its inbox, kept answers, and customers' exports."""
 
 from datetime import timedelta
 from typing import Final
@@ -11,7 +11,7 @@ from shared.database.outbox import purge_events
 from shared.database.pool import Database
 from shared.database.purging import Removal
 
-# For how long an export of a customer can be downloaded. Parts outlast their jobs, or they would be done anew.
+# How long a customer's export can be downloaded. Parts outlive their jobs, or they would be done again.
 CUSTOMER_LINES_KEPT: Final = timedelta(days=7)
 CUSTOMER_PARTS_KEPT: Final = timedelta(days=731)
 

@@ -42,7 +42,7 @@ async def sealed(connection: Connection, seal: Seal, plain: bytes, at: Place) ->
 
 
 class SealForms:
-    """Lets the seal know what is opened, and closes the first form."""
+    """Tells the seal which forms are open, and closes the first one."""
 
     def __init__(self, database: Database, seal: Seal) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class SealForms:
         return is_closed or not has_others
 
     async def close(self) -> None:
-        """Open no text of the first form any more, in no process, unless somebody writes it again."""
+        """Open no text of the first form any more, in any process."""
         async with self._database.transaction() as connection:
             await connection.execute(LOCK_ALONE, _LOCK)
             await connection.execute(CLOSE_FIRST_FORM)

@@ -1,4 +1,4 @@
-"""Seals what must not lie readable in the database (AES-256-GCM), each text bound to the place where it stands.
+"""Seals what must not be readable in the database (AES-256-GCM), each text bound to its place.
 
 A sealed text begins with its form and the mark of the key that sealed it, so that keys can be changed one after the
 other. Texts of the first form have no form in front and are bound to less; they are opened until that form is closed
@@ -32,7 +32,7 @@ class SealBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sealed text stands, as texts of either form are bound to it."""
+    """The place of a sealed text, as texts of either form are bound to it."""
 
     context: bytes
     first_form: bytes
@@ -53,7 +53,7 @@ class Seal:
         self._ciphers = {_mark(key): AESGCM(key) for key in keys}
         self._mark = _mark(keys[0])
         self.head = FORM + self._mark
-        """What sealed texts begin with that need not be sealed anew."""
+        """The prefix of sealed texts that need not be sealed again."""
         self.accepts_first_form: bool | None = None
         """Whether texts of the first form are opened; None until that is known."""
 
@@ -90,14 +90,14 @@ class Seal:
 
 
 class Looked(NamedTuple):
-    """Whether a sealed text opens, and what is to be written in its stead."""
+    """Whether a sealed text opens, and what to write in its place."""
 
     is_readable: bool
     renewed: bytes | None
 
 
 class SealCheck:
-    """One look at many sealed texts: counts, and seals anew what an older key or the first form has sealed.
+    """One look at many sealed texts: counts, and seals again what an older key or the first form sealed.
 
     Texts of the first form stay as they are while processes run that know no other (`renews_first_form`).
     """
@@ -108,7 +108,7 @@ class SealCheck:
         self.readable = 0
         self.unreadable = 0
         self.broken = 0
-        """Of the unreadable ones those that name a key of ours: with the right key nobody opens them either."""
+        """The unreadable ones that name a key of ours: the right key does not open them either."""
         self.renewed = 0
         self.waiting = 0
         """Texts of the first form that may still be opened one day: they keep that form from being closed."""

@@ -1,4 +1,4 @@
-"""What an SQLSTATE of the server says: is the statement itself at fault, or is it to be tried again later?
+"""What an SQLSTATE of the server means: is the statement itself at fault, or is it to be retried later?
 
 Only what is about the data or the text of this statement is an error. Everything else is transient, states that nobody
 has thought of included: a message that waits can still be handled, one that was given up as an error is lost.
@@ -35,13 +35,13 @@ OUTAGES: Final[frozenset[Kind]] = frozenset(
 
 
 class Rule(NamedTuple):
-    """What a class of states, or a single one, stands for, and why it is taken so."""
+    """The meaning of a class of states, or of a single one, and the reason."""
 
     kind: Kind
     reason: str
 
 
-UNKNOWN: Final = Rule("unknown", "Nobody has looked at it yet; waiting loses nothing.")
+UNKNOWN: Final = Rule("unknown", "Not classified yet; waiting loses nothing.")
 
 # A class of two characters or a whole state; the longer entry wins.
 RULES: Final[Mapping[str, Rule]] = {

@@ -37,7 +37,7 @@ def _event_time(value: object) -> datetime:
 
 
 EventTime = Annotated[AwareDatetime, BeforeValidator(_event_time)]
-# The attribute of the Distributed Tracing extension: what is none, or not valid, is None and never an error.
+# The attribute of the Distributed Tracing extension: a missing or invalid one is None and never an error.
 Traceparent = Annotated[str | None, BeforeValidator(valid_traceparent)]
 
 
@@ -61,7 +61,7 @@ class EventData(BaseModel):
 
     @classmethod
     def schema_urn(cls) -> str:
-        """Return what `dataschema` says for this type and version."""
+        """Return the `dataschema` of this type and version."""
         return f"{_SCHEMA_PREFIX}{cls.type}:{cls.version}"
 
     def to_event(self, event_id: uuid.UUID, time: datetime, traceparent: str | None = None) -> OutboxEvent:

@@ -1,4 +1,4 @@
-"""What is asked of a service's history of events, and a page of the answer."""
+"""A query of a service's history of events, and a page of its result."""
 
 import uuid
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Place = tuple[datetime, uuid.UUID]
 
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
-    """Which events are meant: all that fit what is given. `type` is a name or a group such as `code.*`."""
+    """A filter of events; all given members must match. `type` is a name or a group such as `code.*`."""
 
     type: str | None = None
     program_id: uuid.UUID | None = None
@@ -30,13 +30,13 @@ class PastEvent:
 
     @property
     def place(self) -> Place:
-        """Where it stands in the history."""
+        """Its position in the history."""
         return self.created_at, self.event.id
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Events in their order, and the place after which to go on; None at the end."""
+    """Events in order, and the position to continue after; None at the end."""
 
     events: Sequence[PastEvent]
     next_after: Place | None

@@ -57,7 +57,7 @@ class Gate:
         if self._security != "partner_key" and (authorization := headers.get(hdrs.AUTHORIZATION)):
             scheme, _, token = authorization.partition(" ")
             bearer = token.strip() if scheme.lower() == "bearer" else None
-        # Two different keys in one request: neither can be said to be meant.
+        # Two different keys in one request: it is unclear which is meant.
         if key and bearer and key != bearer:
             raise invalid_api_key(self._challenge)
         if not (text := key or bearer):
@@ -71,7 +71,7 @@ class Gate:
     def _check_scope(self, credential: Credential) -> None:
         if self._scopes and self._scopes.isdisjoint(credential.scopes):
             raise scope_missing(self._named_scopes)
-        # A publishable key lies open in web pages; a scope that slipped into it must not widen it.
+        # A publishable key is visible in web pages; a scope added by mistake must not widen it.
         if credential.kind == "publishable" and _VALIDATE not in self._scopes:
             raise scope_missing(self._named_scopes)
         if self._is_live_only and credential.is_test:

@@ -61,7 +61,7 @@ async def body_chunks(http: web.Request, accepted: Sequence[str], limit: int) ->
 
 async def _next_chunk(content: StreamReader) -> bytes:
     try:
-        # For each chunk anew: a large body may take its time, but it must not stand still.
+        # For each chunk: a large body may take its time, but it must not stall.
         async with asyncio.timeout(BODY_SECONDS):
             return await content.readany()
     except TimeoutError:

@@ -181,7 +181,7 @@ def body_model(route: Route) -> type[BaseModel] | None:
 
 
 def _empty(model: type[BaseModel]) -> BaseModel | None:
-    # Models are frozen, so requests without a body can share one. Where `{}` will not do, the request is told so.
+    # Models are frozen, so requests without a body can share one. If `{}` is not enough, the request is refused.
     try:
         return model.model_validate_json(b"{}")
     except ValidationError:

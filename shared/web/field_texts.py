@@ -1,4 +1,4 @@
-"""What is wrong with a request's fields, written for people: pydantic's findings become `errors` of a 422."""
+"""Turns pydantic's errors about a request's fields into `errors` of a 422, written for people."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -148,7 +148,7 @@ class _InstantOrDate:
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """Says in words what the `pattern` of a field asks for; the pattern is for documents and machines."""
+    """States in words what the `pattern` of a field requires; the pattern is for documents and machines."""
 
     rule: str
 

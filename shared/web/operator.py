@@ -1,4 +1,4 @@
-"""The operators' API that every service has, `/v1/operator/{service}/…`: for the operator's token and nobody else.
+"""The operators' API that every service has, `/v1/operator/{service}/…`: for the operator's token only.
 
 It knows no database: what it shows comes in as protocols, which `app` fills in.
 """
@@ -38,7 +38,7 @@ class CountsLetters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Operating:
-    """What the operators' API of a service stands on. Without a token nobody gets in."""
+    """What the operators' API of a service needs. Without a token it accepts nobody."""
 
     token: str | None
     history: ReadsHistory
@@ -49,7 +49,7 @@ OPERATING: Final = web.AppKey("operating", Operating)
 
 
 class HistoryQuery(PageQuery):
-    """Which events to list; what is given must all fit."""
+    """Which events to list; all given members must match."""
 
     type: Text | None = Field(None, description="A type, or a group such as code.*")
     program_id: Text | None = None

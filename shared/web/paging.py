@@ -87,7 +87,7 @@ def next_cursor(items: Sequence[T], limit: int, *key: str) -> str | None:
 
 
 def page_after(items: Sequence[ResponseModel], next_after: uuid.UUID | None) -> web.Response:
-    """Answer with a page of a list that is sorted by id; `next_after` is the id to go on after, None at the end."""
+    """Answer with a page of a list that is sorted by id; `next_after` is the id to continue after, None at the end."""
     return page_response(list(items), None if next_after is None else encode_cursor(next_after))
 
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Whoever holds the operator's token."""
+    """The holder of the operator's token."""
 
 
 OPERATOR: Final = Operator()
@@ -140,7 +140,7 @@ class Request:
         return uuid.UUID(int=0) if is_test(owner_id) else in_mode(owner_id, test=self.is_test)
 
     def path_id(self, name: str) -> uuid.UUID:
-        """Return a path parameter as an id; what is no UUID names nothing, so it raises the 404."""
+        """Return a path parameter as an id; a malformed id matches nothing, so it raises the 404."""
         text = self.http.match_info[name]
         try:
             found = uuid.UUID(text)

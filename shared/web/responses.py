@@ -26,7 +26,7 @@ def json_response(
 
 
 def data_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Answer with `{"data": ...}`; models may stand anywhere inside."""
+    """Answer with `{"data": ...}`; models may be anywhere inside."""
     return _json_bytes(orjson.dumps({"data": data}, default=_plain), status, headers)
 
 
@@ -39,7 +39,7 @@ def page_response(items: list[Any], next_cursor: str | None, extra: Mapping[str,
 
 
 def standard_headers(request_id: str) -> dict[str, str]:
-    """Return the headers that every answer bears unless it says otherwise."""
+    """Return the headers of every answer that does not override them."""
     return {REQUEST_ID_HEADER: request_id, **SECURITY_HEADERS}
 
 
@@ -62,7 +62,7 @@ def idempotency_in_progress() -> HTTPProblem:
 
 
 def answer_unreadable() -> HTTPProblem:
-    """Return the 503 for a repeat whose kept answer cannot be opened; the operator is told by other ways."""
+    """Return the 503 for a repeat whose kept answer cannot be opened; metrics and the log inform the operator."""
     detail = "The answer to this Idempotency-Key cannot be read at the moment. Nothing was done again."
     return HTTPProblem(503, "answer_unreadable", detail, headers={"Retry-After": "60"})
 

@@ -1,4 +1,4 @@
-"""The HTTP server below the application: answers what is not HTTP with a fixed body, and logs nothing of what it was.
+"""The HTTP server below the application: answers malformed requests with a fixed body, and logs none of their content.
 
 aiohttp would repeat the line at fault in its answer and in a traceback, and with it the key that it may have held.
 """
@@ -81,7 +81,7 @@ class _Handler(RequestHandler):
 
 
 def _log_malformed(request_id: str, error: BaseException | None) -> None:
-    # Of the error its kind alone: its text holds the line that could not be read.
+    # Only the kind of the error: its text contains the unreadable line.
     get_logger().info("http_request_malformed", request_id=request_id, reason=type(error).__name__)
 
 
@@ -97,7 +97,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        # Nothing else says which class the connections of an application have.
+        # There is no other way to set the class of an application's connections.
         made.__class__ = _Server
         if isinstance(made, _Server) and self.app.get(UNREAD) == "query":
             made.family = "query"
