@@ -39,6 +39,17 @@ RejectionReason = Literal[
     "budget_exhausted",
 ]
 
+SkipReason = Literal[
+    "not_combinable",
+    "too_many_codes",
+    "no_effect",
+    "coupon_exhausted",
+    "coupon_held",
+    "customer_limit_reached",
+    "period_limit_reached",
+    "budget_exhausted",
+]
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
@@ -144,7 +155,8 @@ class CodeRedemptionRejectedV1(ServiceEvent):
 class CodeRedemptionSkippedV1(ServiceEvent):
     """A code of a paid order stays unused because only the order's other codes were in its way; the others count.
 
-    `blocked_by` is the code in its way; null if there was nothing to take off in the first place.
+    The codes may not be combined, leave nothing to take off, or used up what a limit leaves. `blocked_by` is the code
+    in its way; null if there was nothing to take off in the first place.
     """
 
     type: ClassVar[str] = "code.redemption_skipped"
@@ -157,7 +169,7 @@ class CodeRedemptionSkippedV1(ServiceEvent):
     code: ShortText
     code_id: EventUUID
     coupon_id: EventUUID
-    reason: Literal["not_combinable", "too_many_codes", "no_effect"]
+    reason: SkipReason
     detail: str
     blocked_by: str | None
     occurred_at: EventTime

@@ -230,6 +230,10 @@ _WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
     "commission_hundredths": lambda rate: f"commission {rate / 100:g} %",
     "commission_cap_hundredths": lambda cap: f"`commission_cap_percent` `{cap / 100:g}`",
     "customer_redemption_limit": lambda limit: f"`redemptions_per_customer` `{limit}`",
+    "redemption_limit": lambda limit: f"`redemption_times_value` `{limit}`",
+    "daily_redemption_limit": lambda limit: f"`redemptions_per_day` `{limit}`",
+    "budget_minor": lambda amount: f"a budget of {amount}",
+    "budget_currency": lambda _: "",
     "is_active": lambda is_active: "on" if is_active else "off",
 }
 

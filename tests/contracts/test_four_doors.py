@@ -272,8 +272,45 @@ CASES: Final[dict[str, Case]] = {
         answer=Refuses("A-2", "not_combinable"),
         event=Takes({}, {"A-2": "not_combinable"}),
     ),
+    **{
+        f"a limit per {kind} that only the order's own codes reach": Case(
+            rule=rule,
+            guide="coupons",
+            coupons=(Coupon(codes=("A-1", "A-2"), columns=columns), Coupon(codes=("B-1",))),
+            asks={"codes": ["A-1", "A-2", "B-1"], "order": order(1_000), **customer},
+            answer=Refuses("A-2", reason),
+            event=Takes({"A-1": 100, "B-1": 100}, {"A-2": reason}),
+        )
+        for kind, rule, columns, customer, reason in (
+            (
+                "customer",
+                "Where they may be combined, a code for which earlier ones of the order leave no room drops out alone.",
+                {"customer_redemption_limit": 1},
+                {"customer": {"id": "c-1"}},
+                "customer_limit_reached",
+            ),
+            ("coupon", "So for the coupon's own limit,", {"redemption_limit": 1}, {}, "coupon_exhausted"),
+            ("day", "a cap per day, week or month,", {"daily_redemption_limit": 1}, {}, "period_limit_reached"),
+            (
+                "money",
+                "and a budget.",
+                {"budget_minor": 150, "budget_currency": "EUR"},
+                {},
+                "budget_exhausted",
+            ),
+        )
+    },
+    "a limit that only an earlier request of the order reaches": Case(
+        rule="It does not matter whether an earlier request of the order has taken the last.",
+        guide="coupons",
+        coupons=(Coupon(codes=("A-1", "A-2"), columns={"customer_redemption_limit": 1}), Coupon(codes=("B-1",))),
+        before=({"codes": ["A-1"], "order": order(1_000), "customer": {"id": "c-1"}},),
+        asks={"codes": ["A-2", "B-1"], "order": order(1_000), "customer": {"id": "c-1"}},
+        answer=Refuses("A-2", "customer_limit_reached"),
+        event=Takes({"B-1": 100}, {"A-2": "customer_limit_reached"}),
+    ),
     "a limit that is reached anyway": Case(
-        rule="A limit that is reached without them comes first.",
+        rule="A limit that is reached without them comes first, and refuses the whole order.",
         guide="coupons",
         coupons=(
             Coupon(codes=("A-1", "A-2"), columns={"customer_redemption_limit": 1}),

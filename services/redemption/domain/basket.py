@@ -1,36 +1,37 @@
 """What an order has so far: the codes of its earlier requests, and what the codes of this one take, code by code."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from services.redemption.domain.books import HeldCode, OrderBook
+from services.redemption.domain.books import HeldCode, OrderBook, Redemption
 from services.redemption.domain.pot import Places, Pot, Taken
 from services.redemption.domain.terms import CodeTerms, Combination
 
 
 class OrderCode(NamedTuple):
-    """One code of an order, as it was typed or redeemed."""
+    """One code of an order, as it was typed or redeemed; `redemption` is what the counts have of it."""
 
     text: str
     coupon_id: uuid.UUID
     combination: Combination
     taken: Taken
+    redemption: Redemption | None = None
 
 
 @dataclass(slots=True)
 class Basket:
     """`own` are the books of the order and of the reservation that it names.
 
-    `passed_over` are codes of the order that the counts have, and that are not to be counted.
+    `passed_over` are redemptions of the order that the counts have, and that are not to be counted.
     """
 
     pot: Pot
     own: tuple[OrderBook, ...]
     earlier: tuple[OrderCode, ...] = ()
     added: list[OrderCode] = field(default_factory=list)
-    passed_over: tuple[OrderCode, ...] = ()
+    passed_over: tuple[Redemption, ...] = ()
 
     def take(self, text: str, terms: CodeTerms, amount_minor: int | None, eligible: Places | None) -> Taken:
         """Add one code, and take what it takes from the pot."""
@@ -50,26 +51,20 @@ class Basket:
 
     def without_codes(self) -> "Basket":
         """Return it as if the order had no codes yet, neither of this request nor, in the counts, of earlier ones."""
-        return replace(self, earlier=(), added=[], passed_over=self.earlier)
+        pot = Pot.of(self.pot.lines, self.pot.subtotal_minor, ())
+        counted = tuple(code.redemption for code in self.earlier if code.redemption is not None)
+        return replace(self, pot=pot, earlier=(), added=[], passed_over=counted)
 
-    def uses_of(self, coupon_id: uuid.UUID) -> int:
-        """Return how many of the codes that are not in the counts yet are of one coupon."""
-        return _uses(self.added, coupon_id) - _uses(self.passed_over, coupon_id)
+    def added_of(self, coupon_id: uuid.UUID) -> Sequence[OrderCode]:
+        """Return the codes of one coupon that are not in the counts yet."""
+        return [code for code in self.added if code.coupon_id == coupon_id]
 
-    def money_of(self, coupon_id: uuid.UUID) -> int:
-        """Return what these codes of one coupon take off."""
-        return _money(self.added, coupon_id) - _money(self.passed_over, coupon_id)
+    def passed_over_of(self, coupon_id: uuid.UUID) -> Sequence[Redemption]:
+        """Return the redemptions of one coupon that are in the counts, and that are not to be counted."""
+        return [redemption for redemption in self.passed_over if redemption.coupon_id == coupon_id]
 
     def holds(self) -> Iterator[HeldCode]:
         """Yield what the order itself holds now."""
         for book in self.own:
             if book.is_holding:
                 yield from book.held
-
-
-def _uses(codes: Iterable[OrderCode], coupon_id: uuid.UUID) -> int:
-    return sum(code.coupon_id == coupon_id for code in codes)
-
-
-def _money(codes: Iterable[OrderCode], coupon_id: uuid.UUID) -> int:
-    return sum(code.taken.amount_minor or 0 for code in codes if code.coupon_id == coupon_id)

@@ -91,7 +91,7 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
     earlier: tuple[OrderCode, ...] = ()
     if order is not None and order.redemptions:
         earlier = tuple(
-            OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines))
+            OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines), r)
             for r in order.redemptions
             if r.voided_at is None
         )
@@ -137,12 +137,25 @@ def judge(
     blocked = fault_of_combination(terms, basket.codes)
     if blocked is None and not may_be_idle:
         blocked = fault_of_effect(terms, purchase.currency, amount, price, basket.codes)
-    if blocked is None:
-        return Judged(limit, amount, eligible)
+    if limit is None:
+        return Judged(blocked, amount, eligible, blocked)
     # A limit that is reached without the order's other codes comes first: then they are not what is in the way.
-    if limit is not None:
-        limit = fault_of_limits(terms, *by, None, books, basket.without_codes())
-    return Judged(limit) if limit is not None else Judged(blocked, drops_out_by=blocked)
+    if basket.codes:
+        alone = basket.without_codes()
+        amount = discount_minor(terms, price, purchase.currency, alone.pot.left_of(eligible))
+        fault = fault_of_limits(terms, *by, amount, books, alone)
+        if fault is None:
+            fault = blocked or _taken_up(limit, terms, basket)
+            return Judged(fault, drops_out_by=fault)
+        limit = fault
+    return Judged(limit)
+
+
+def _taken_up(limit: Fault, terms: CodeTerms, basket: Basket) -> Fault:
+    """Name the code of the same order without which a limit would leave room."""
+    taker = next(code for code in reversed(basket.codes) if code.coupon_id == terms.coupon_id)
+    detail = f"{limit.detail} Without {taker.text}, which the order has, there would be room."
+    return Fault(limit.reason, detail, taker.text)
 
 
 def _fault_of_code(terms: CodeTerms, purchase: Purchase, basket: Basket, *, is_reported: bool) -> Fault | None:

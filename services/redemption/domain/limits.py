@@ -67,7 +67,7 @@ def _fault_of_coupon(terms: CodeTerms, books: Books, basket: Basket) -> Fault | 
     if terms.coupon_limit is None:
         return None
     count = books.coupon_counts[terms.coupon_id]
-    uses = count.uses + basket.uses_of(terms.coupon_id)
+    uses = count.uses + _uses_of(terms, basket)
     if uses >= terms.coupon_limit:
         return Fault("coupon_exhausted", f"The coupon has been used as often as it may be ({terms.coupon_limit}).")
     if count.held and uses + _others(count, _own_of_coupon(terms, basket)) >= terms.coupon_limit:
@@ -82,12 +82,15 @@ def _fault_of_customer(
     if limit is None or key is None:
         return None
     uses, held = books.customer_uses(terms.coupon_id, key, mailbox_key)
+    name = partial(books.aliases, terms.coupon_id)
+    keys = name(key), name(mailbox_key)
     if held:
-        name = partial(books.aliases, terms.coupon_id)
-        keys = name(key), name(mailbox_key)
         own = (h for h in basket.holds() if h.coupon_id == terms.coupon_id)
         held -= sum(is_one((name(h.customer_key), name(h.mailbox_key)), keys) for h in own)
-    if uses + basket.uses_of(terms.coupon_id) + held >= limit:
+    uses += len(basket.added_of(terms.coupon_id))
+    passed_over = basket.passed_over_of(terms.coupon_id)
+    uses -= sum(is_one((name(r.customer_key), name(r.mailbox_key)), keys) for r in passed_over)
+    if uses + held >= limit:
         return Fault("customer_limit_reached", f"The customer has used the coupon as often as allowed ({limit}).")
     return None
 
@@ -99,9 +102,11 @@ def _fault_of_periods(terms: CodeTerms, moment: datetime, books: Books, basket: 
     counts = books.periods(terms.coupon_id, moment)
     # A hold may be redeemed in this period or the next, so it counts in each.
     held = _others(books.coupon_counts[terms.coupon_id], _own_of_coupon(terms, basket))
-    taken = basket.uses_of(terms.coupon_id) + held
+    taken = len(basket.added_of(terms.coupon_id)) + held
+    passed_over = [books.periods(r.coupon_id, r.occurred_at) for r in basket.passed_over_of(terms.coupon_id)]
     for period, limit in limits.items():
-        if counts[period].uses + taken >= limit:
+        own = sum(periods.get(period) is counts[period] for periods in passed_over)
+        if counts[period].uses - own + taken >= limit:
             return Fault(
                 "period_limit_reached", f"The coupon has been used as often as it may be per {period} ({limit})."
             )
@@ -118,10 +123,16 @@ def _fault_of_budget(terms: CodeTerms, amount_minor: int | None, books: Books, b
         for h in basket.holds()
         if h.coupon_id == terms.coupon_id and h.currency == budget.currency
     )
-    spent = budget.spent_minor + budget.held_minor - own + basket.money_of(terms.coupon_id)
-    if spent + (amount_minor or 0) > most:
+    own += sum(r.discount_minor or 0 for r in basket.passed_over_of(terms.coupon_id) if r.currency == budget.currency)
+    added = sum(code.taken.amount_minor or 0 for code in basket.added_of(terms.coupon_id))
+    if budget.spent_minor + budget.held_minor - own + added + (amount_minor or 0) > most:
         return Fault("budget_exhausted", "The coupon's budget does not cover the discount.")
     return None
+
+
+def _uses_of(terms: CodeTerms, basket: Basket) -> int:
+    """Return how many uses the order's codes add to the coupon's count."""
+    return len(basket.added_of(terms.coupon_id)) - len(basket.passed_over_of(terms.coupon_id))
 
 
 def _own_of_coupon(terms: CodeTerms, basket: Basket) -> Iterator[bool]:

@@ -2,18 +2,23 @@
 
 import uuid
 from dataclasses import replace
+from datetime import timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.redemption.domain.books import Budget, Count, quarter
+from services.redemption.domain.books import Books, Budget, Count, HeldCode, quarter
 from services.redemption.domain.combination import fault_of_combination
 from services.redemption.domain.decision import Redeemed, decide
 from services.redemption.domain.judgement import Refused, appraise
+from services.redemption.domain.limits import hold
 from services.redemption.domain.purchase import Buyer
+from services.redemption.domain.reasons import Reason
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
-from tests.services.redemption.test_decision import NOW, books, nth_code, purchase
+from shared.events.redemption import SkipReason
+from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code, purchase
 
 COUPONS = st.lists(
     st.tuples(st.sampled_from(("any", "other_coupons", "none")), st.integers(0, 10_000)), min_size=3, max_size=3
@@ -110,38 +115,114 @@ def test_a_limit_of_its_own_refuses_the_whole_order_even_if_the_order_is_in_its_
     assert (outcome.code, outcome.reason) == ("A1", "code_used")
 
 
-@pytest.mark.parametrize("earlier", [(), ("A0",)], ids=["one-request", "two-requests"])
-@pytest.mark.parametrize("restricted", ["coupon", "customer", "period", "budget"])
-def test_a_limit_that_only_the_orders_own_codes_reach_drops_a_code_alone(
-    earlier: tuple[str, ...], restricted: str
-) -> None:
-    """An earlier request had used the coupon up for the very order, so the rest of what was paid with was lost."""
+LIMITS = {
+    "coupon": (UNRESTRICTED, "coupon_exhausted"),
+    "customer": (Restrictions(customer_limit=1), "customer_limit_reached"),
+    "period": (Restrictions(daily_limit=1), "period_limit_reached"),
+    "budget": (Restrictions(budget_minor=125, budget_currency="USD"), "budget_exhausted"),
+}
+DAY = timedelta(days=1)
+
+
+def limited(restricted: str, combination: str = "any", limit: int = 1) -> Books:
+    """Return books on two codes of 12.5 % of a coupon that has room for one of them, and on one of another coupon."""
     coupon, other = uuid.UUID(int=100), uuid.UUID(int=200)
-    rules = {
-        "coupon": UNRESTRICTED,
-        "customer": Restrictions(customer_limit=1),
-        "period": Restrictions(daily_limit=1),
-        "budget": Restrictions(budget_minor=125, budget_currency="USD"),
-    }[restricted]
+    rules, _ = LIMITS[restricted]
     terms = [
-        nth_code(n, coupon_id=coupon, combination="other_coupons", coupon_limit=1, restrictions=rules) for n in range(2)
+        nth_code(
+            n,
+            coupon_id=coupon,
+            combination=combination,
+            coupon_limit=limit if restricted == "coupon" else 9,
+            restrictions=rules,
+            code_created_at=NOW - 3 * DAY,
+        )
+        for n in range(2)
     ]
-    if restricted != "coupon":
-        terms = [replace(each, coupon_limit=9) for each in terms]
-    ledger = replace(
+    days = (NOW, NOW - DAY) if restricted == "period" else ()
+    return replace(
         books(*terms, nth_code(2, coupon_id=other)),
-        customer_counts={(coupon, "id:7", None): Count(0, 0)},
-        period_counts={(coupon, "day", NOW): Count(0, 0)},
-        period_starts={(coupon, quarter(NOW)): {"day": NOW}} if restricted == "period" else {},
+        customer_counts={(coupon, key, None): Count(0, 0) for key in ("id:7", "id:8")},
+        period_counts={(coupon, "day", day): Count(0, 0) for day in days},
+        period_starts={(coupon, quarter(day)): {"day": day} for day in days},
         budgets={coupon: Budget("USD", 0, 0)} if restricted == "budget" else {},
     )
+
+
+@pytest.mark.parametrize("earlier", [(), ("A0",)], ids=["one-request", "two-requests"])
+@pytest.mark.parametrize("restricted", LIMITS)
+@pytest.mark.parametrize("combination", ["any", "other_coupons"])
+def test_a_limit_that_only_the_orders_own_codes_reach_drops_a_code_alone(
+    earlier: tuple[str, ...], restricted: str, combination: str
+) -> None:
+    """The order itself had used the coupon up, so the rest of what was paid with was lost."""
+    ledger = limited(restricted, combination)
+    reason = LIMITS[restricted][1] if combination == "any" else "not_combinable"
     paid = replace(purchase("A0", "A1", "A2", subtotal=1_000), buyer=Buyer("7"))
     if earlier:
         decide(replace(purchase(*earlier, subtotal=1_000), buyer=Buyer("7")), ledger)
     outcome = decide(paid, ledger)
     assert isinstance(outcome, Redeemed)
     assert [use.redemption.canonical for use in outcome.uses] == [code for code in ("A0", "A2") if code not in earlier]
-    assert [(skipped.code, skipped.reason) for skipped in outcome.skipped] == [("A1", "not_combinable")]
-    # Another order meets the limit as ever.
+    taker = ledger.candidates[PROGRAM, "A0"][0].code if earlier else "A0"
+    assert [each[:1] + each[2:] for each in map(told, outcome.skipped)] == [("A1", reason, taker)]
+    # Who asks is refused for the same reason, and a code is in the way; another order meets the limit as ever.
+    asked = decide(replace(paid, codes=paid.codes[1:]), ledger, is_reported=False)
+    assert isinstance(asked, Refused)
+    assert told(asked)[::2] == ("A1", reason)
+    assert asked.blocked_by == ledger.candidates[PROGRAM, "A0"][0].code
     refused = decide(replace(purchase("A1", order="order-2", subtotal=1_000), buyer=Buyer("7")), ledger)
     assert isinstance(refused, Refused)
+    assert (refused.reason, refused.blocked_by) == (LIMITS[restricted][1], None)
+
+
+@pytest.mark.parametrize("restricted", LIMITS)
+def test_a_limit_that_others_have_reached_refuses_the_whole_order(restricted: str) -> None:
+    """Even though the order has codes of the coupon too."""
+    ledger = limited(restricted)
+    [coupon] = {terms[0].coupon_id for key, terms in ledger.candidates.items() if key[1] != "A2"}
+    assert isinstance(decide(replace(purchase("A0", subtotal=1_000), buyer=Buyer("7")), ledger), Redeemed)
+    for count in (ledger.coupon_counts[coupon], *ledger.customer_counts.values(), *ledger.period_counts.values()):
+        count.move()
+    if restricted == "budget":
+        ledger.budgets[coupon].spend(1)
+    outcome = decide(replace(purchase("A1", "A2", subtotal=1_000), buyer=Buyer("7")), ledger)
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.reason, outcome.blocked_by) == ("A1", LIMITS[restricted][1], None)
+
+
+def test_what_the_order_did_elsewhere_is_not_in_the_way() -> None:
+    """Its use of yesterday leaves today's cap full, and what another customer bought says nothing about this one."""
+    ledger = limited("period")
+    assert isinstance(decide(purchase("A0", at=NOW - DAY, subtotal=1_000), ledger), Redeemed)
+    ledger.period_counts[uuid.UUID(int=100), "day", NOW].move()
+    outcome = decide(purchase("A1", subtotal=1_000), ledger)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == "period_limit_reached"
+    ledger = limited("customer")
+    assert isinstance(decide(replace(purchase("A0", subtotal=1_000), buyer=Buyer("8")), ledger), Redeemed)
+    ledger.customer_counts[uuid.UUID(int=100), "id:7", None].move()
+    outcome = decide(replace(purchase("A1", subtotal=1_000), buyer=Buyer("7")), ledger)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == "customer_limit_reached"
+
+
+def test_what_others_hold_beside_the_orders_own_use_drops_a_code_alone() -> None:
+    ledger = limited("coupon", limit=2)
+    held = HeldCode("A9", "A9", uuid.UUID(int=9), uuid.UUID(int=100), None, 0, "USD")
+    hold([held], ledger)
+    outcome = decide(purchase("A0", "A1", subtotal=1_000), ledger)
+    assert isinstance(outcome, Redeemed)
+    assert [(skipped.code, skipped.reason) for skipped in outcome.skipped] == [("A1", "coupon_held")]
+    hold([held], ledger)
+    assert isinstance(decide(purchase("A1", order="order-2", subtotal=1_000), ledger), Refused)
+
+
+@pytest.mark.parametrize("restricted", LIMITS)
+def test_every_reason_for_which_a_code_may_drop_out_is_in_the_event(restricted: str) -> None:
+    assert LIMITS[restricted][1] in get_args(SkipReason)
+    assert set(get_args(SkipReason)) < set(get_args(Reason))
+
+
+def told(refused: Refused) -> tuple[str, str, str, str | None]:
+    return refused.code, refused.detail, refused.reason, refused.blocked_by

@@ -84,10 +84,10 @@ class Model:
         for code in codes:
             if (order, code) in self.standing:
                 continue
-            if self._is_blocked(order, taken) and self._fits(order, [code], now, is_alone=True):
-                skipped.append(code)
-            elif self._is_blocked(order, taken) or not self._fits(order, [*taken, code], now):
+            if not self._fits(order, [code], now, is_alone=True):
                 return False
+            if self._is_blocked(order, taken) or not self._fits(order, [*taken, code], now):
+                skipped.append(code)
             else:
                 taken.append(code)
         self.standing |= {(order, code): moment for code in codes if code not in skipped}
