@@ -7,6 +7,7 @@ what is there. So a second run makes nothing twice, and one after a kill makes t
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import json
 import tempfile
@@ -44,6 +45,7 @@ class _Report:
 
     dry_run: bool
     coupons_created: int = 0
+    coupons_without_codes: int = 0
     created: int = 0
     kept: int = 0
     refused: int = 0
@@ -94,20 +96,35 @@ async def import_(
 def _plan(file: Path, shop: str) -> Plan:
     module = _SHOPS[shop]
     try:
-        # What is not UTF-8 is found row by row.
-        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        # What is no text is found row by row.
+        encoding, errors = _encoding(file)
+        with file.open(encoding=encoding, errors=errors, newline="") as lines:
             return make_plan(shop, read_rows(lines, module.REQUIRED), module.read_row)
     except OSError as error:
         raise CallFailed(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CallFailed(f"{file} ends in the middle of a character") from error
     except (NotAnExport, csv.Error) as error:
         raise CallFailed(f"{file} is not an export of {shop}: {error}") from error
 
 
+def _encoding(file: Path) -> tuple[str, str]:
+    """Return how a file is written, as Excel's Unicode text or in UTF-8, and how what is none is read."""
+    with file.open("rb") as begun:
+        is_utf_16 = begun.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return ("utf-16", "surrogatepass") if is_utf_16 else ("utf-8", "surrogateescape")
+
+
 async def _carry_over(target: Target, coupon: PlannedCoupon, report: _Report) -> bool:
-    """Make a coupon and its codes as far as they are not there; False if the job failed."""
+    """Make a coupon and its codes as far as they are not there; False if the job failed.
+
+    A coupon that is left without any code is archived again.
+    """
+    made = report.coupons_created
     name = await _coupon(target, coupon, report)
     if name is None:
         return True
+    is_new = report.coupons_created > made
     url = address(target.codes_url, "v1", "coupons", name, "promotion-codes", "import")
     query = {"on_conflict": "skip", "dry_run": str(report.dry_run).lower()}
     with tempfile.TemporaryDirectory(prefix="mintwire-") as folder:
@@ -118,7 +135,25 @@ async def _carry_over(target: Target, coupon: PlannedCoupon, report: _Report) ->
         await _report_lines(target, job["id"], list(coupon.codes), Path(folder) / "lines.ndjson", report)
     if job["state"] == "failed":
         tell(f"coupon {coupon.uuid_code}: the job {job['id']} failed ({job['failure']})")
+    elif job["created"] == 0 and await _is_left_out(target, coupon, report, is_new=is_new):
+        report.coupons_without_codes += 1
+        report.coupons_created -= is_new
     return bool(job["state"] == "done")
+
+
+async def _is_left_out(target: Target, coupon: PlannedCoupon, report: _Report, *, is_new: bool) -> bool:
+    """Whether a coupon has no code, however that came: all were refused, now or in a run that was cut off."""
+    if report.dry_run:
+        return is_new
+    codes = address(target.codes_url, "v1", "promotion-codes")
+    query = {"coupon_id": coupon.uuid_code, "limit": 1}
+    if (await fetch_page(codes, key=target.program_key, query=query)).rows:
+        return False
+    at = address(target.codes_url, "v1", "coupons", coupon.uuid_code)
+    gone = await ask("DELETE", at, key=target.program_key)
+    if gone.status not in (200, 204, 404):
+        raise CallFailed(refusal(gone), gone.status)
+    return True
 
 
 async def _uploaded(url: str, path: Path, key: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -204,3 +239,5 @@ def _show(report: _Report, as_json: bool) -> None:
         f"{made}: {report.coupons_created:,} coupons, {report.created:,} codes; "
         f"{report.kept:,} were there, {report.refused:,} refused"
     )
+    if report.coupons_without_codes:
+        tell(f"left out, for no code of theirs could be made: {report.coupons_without_codes:,} coupons")

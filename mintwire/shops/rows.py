@@ -12,6 +12,11 @@ from itertools import chain
 _NOT_IN_NAMES = re.compile(r"\(utc\)|[^a-z0-9]")
 _BETWEEN_ITEMS = re.compile(r"[,|]")
 _LIMIT = Decimal(10) ** 12
+# With up to two places behind it a comma sets these apart; 1,000 could be either.
+_DECIMAL_COMMA = re.compile(r"-?[0-9]{1,12},[0-9]{1,2}", re.ASCII)
+# The line by which Excel is told what sets cells apart.
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[,;\t|\s]*', re.ASCII | re.IGNORECASE)
+_EMPTY = ' \t\r\n,;|"'
 _TRUE, _FALSE = frozenset({"1", "yes", "true", "y", "on"}), frozenset({"", "0", "no", "false", "n", "off"})
 
 
@@ -50,6 +55,8 @@ class Row:
     def number(self, *columns: str) -> Decimal | None:
         """Return a number; None where the cell is empty."""
         text = self.text(*columns)
+        if _DECIMAL_COMMA.fullmatch(text):
+            text = text.replace(",", ".")
         try:
             number = Decimal(text) if text else None
         except InvalidOperation:
@@ -79,14 +86,13 @@ def folded(name: str) -> str:
 
 
 def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Row]:
-    """Read the rows of a file from its lines, ends included; empty rows are passed over.
+    """Read the rows of a file from its lines, ends included; empty rows and Excel's `sep=` are passed over.
 
-    Raises NotAnExport where there is no header or a required column is missing. A row that is not UTF-8 or has too many
+    Raises NotAnExport where there is no header or a required column is missing. A row that is no text or has too many
     or too few cells has none but `""`, which says why: one that was cut off has lost its limits.
     """
     lines = iter(lines)
-    first = next(lines, "").removeprefix("\ufeff")
-    delimiter = max(",;\t", key=first.count)
+    passed_over, first, delimiter = _header_of(lines)
     reader = csv.reader(chain([first], lines), delimiter=delimiter)
     written = [name.strip() for name in next(reader, [])]
     if not any(written):
@@ -94,16 +100,28 @@ def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Ro
     names = {folded(name): name for name in reversed(written) if folded(name)}
     if missing := [column for column in required if column not in names]:
         raise NotAnExport(f"there is no column {', '.join(missing)}; the file has {', '.join(filter(None, written))}")
-    line = reader.line_num + 1
+    line = passed_over + reader.line_num + 1
     for cells in reader:
         if any(cell.strip() for cell in cells):
             yield _row(line, cells, written, names)
-        line = reader.line_num + 1
+        line = passed_over + reader.line_num + 1
+
+
+def _header_of(lines: Iterator[str]) -> tuple[int, str, str]:
+    """Return how many lines stand before the header, its first line, and what sets cells apart."""
+    delimiter = ""
+    for passed_over, line in enumerate(lines):
+        first = line.removeprefix("\ufeff")
+        if not delimiter and (said := _SEPARATOR.fullmatch(first)):
+            delimiter = said[1]
+        elif first.strip(_EMPTY):
+            return passed_over, first, delimiter or max(",;\t", key=first.count)
+    return 0, "", ","
 
 
 def _row(line: int, cells: list[str], written: list[str], names: Mapping[str, str]) -> Row:
-    if any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
-        return Row(line, {"": "the row is not UTF-8"}, names)
+    if any("\ud800" <= character <= "\udfff" for cell in cells for character in cell):
+        return Row(line, {"": "the row is neither UTF-8 nor UTF-16"}, names)
     named = max(place for place, name in enumerate(written, 1) if name)
     if len(cells) < named or any(cell.strip() for cell in cells[len(written) :]):
         return Row(line, {"": f"the row has {len(cells)} cells, the header {len(written)}"}, names)

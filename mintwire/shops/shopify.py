@@ -9,7 +9,9 @@ from mintwire.shops.rows import NotCarried, Row
 
 REQUIRED = ("name", "value", "valuetype")
 _AMOUNT = re.compile(r"[0-9]+(?:[.,][0-9]{1,2})?")
-_COMBINES = ("combineswithorderdiscounts", "combineswithproductdiscounts", "combineswithshippingdiscounts")
+# All that are carried over are discounts of orders; shipping is discounted by none here.
+_COMBINES, _COMBINES_WITH_PRODUCTS = "combineswithorderdiscounts", "combineswithproductdiscounts"
+_PRODUCTS_REMARK = "it combines with discounts of products there, and with no other code here"
 _ONCE_REMARK = "once per customer: who has used it before is not in the file, so each customer may use it once more"
 
 
@@ -24,8 +26,10 @@ def read_row(row: Row) -> ShopCode:
     if row.flag("appliesoncepercustomer") and limit != 1:
         terms["redemptions_per_customer"] = 1
         remarks.append(_ONCE_REMARK)
-    if any(column in row.cells for column in _COMBINES):
-        terms["combination"] = "other_coupons" if any(row.flag(column) for column in _COMBINES) else "none"
+    if _COMBINES in row.cells:
+        terms["combination"] = "other_coupons" if row.flag(_COMBINES) else "none"
+        if row.flag(_COMBINES_WITH_PRODUCTS) and not row.flag(_COMBINES):
+            remarks.append(_PRODUCTS_REMARK)
     status = row.text("status").lower()
     members = {
         "active": "true" if status in ("", "active", "scheduled") or row.text("end") else "false",

@@ -17,6 +17,7 @@ from services.codes.domain.code_patterns import (
     DEFAULT_PATTERN,
     MAX_PATTERN_LENGTH,
     MAX_RANDOM,
+    PATTERN_SYMBOLS,
     CodePattern,
     checked_affix,
     checked_pattern,
@@ -45,13 +46,13 @@ from shared.web import (
 Pattern = Annotated[
     str,
     Field(max_length=MAX_PATTERN_LENGTH, pattern="^[0-9A-Za-z_-]*#[0-9A-Za-z_#-]*$"),
-    Spelled("must consist of letters, digits, -, _ and at least one #"),
+    Spelled(f"must consist of the {PATTERN_SYMBOLS} and at least one #, which stands for a random symbol"),
     AfterValidator(checked_pattern),
 ]
 Affix = Annotated[
     str,
     Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"),
-    Spelled("must consist of letters, digits, - and _"),
+    Spelled(f"must consist of the {PATTERN_SYMBOLS}"),
     AfterValidator(checked_affix),
 ]
 
@@ -62,8 +63,9 @@ class BatchCreation(RequestModel):
     count: Annotated[Int, Field(ge=1, le=MAX_COUNT)]
     pattern: Pattern = Field(
         default_factory=lambda: DEFAULT_PATTERN,
-        description="Each `#` is a random symbol, all else stands for itself. Instead of it: `length`, `prefix`, "
-        "`suffix`.",
+        description="Each `#` is a random symbol, all else stands for itself: letters A to Z, digits, dashes and `_`, "
+        "which every keyboard has. Instead of it: `length`, `prefix`, `suffix`. Codes with other letters, blanks or "
+        "marks are made one by one or imported.",
     )
     length: Annotated[Int, Field(ge=1, le=MAX_RANDOM)] = Field(12, description="How many symbols are random.")
     prefix: Affix = ""

@@ -81,14 +81,14 @@ ROUTES: Final = (
         handler=create,
         summary="Import promotion codes from CSV or NDJSON",
         description=(
-            f"The file has at most {MAX_UPLOAD_BYTES // 2**20} MiB in UTF-8, a line at most {MAX_LINE_BYTES // 1024} "
-            f"KiB. Up to {MAX_INLINE_BYTES // 1024} KiB are taken in at once (200), more by a job (202). "
-            f"Columns of CSV, which has a header, and members of NDJSON: {', '.join(COLUMNS)}; `code` is required. "
-            f"Those that only an export has ({', '.join(SHOWN_COLUMNS)}) are passed over, as are columns without a "
-            "name and empty rows. Names may be written in any case, with blanks for `_`; cells may be set apart by `;` "
-            "or tabs. `opening_uses` are uses elsewhere before: a code that is created begins with that count. A line "
-            "that is refused or skipped is reported at `errors_url` with its number, code and reason; the others are "
-            "taken in."
+            f"The file has at most {MAX_UPLOAD_BYTES // 2**20} MiB in UTF-8, or in UTF-16 with a byte order mark, a "
+            f"line at most {MAX_LINE_BYTES // 1024} KiB. Up to {MAX_INLINE_BYTES // 1024} KiB are taken in at once "
+            f"(200), more by a job (202). Columns of CSV, which has a header, and members of NDJSON: "
+            f"{', '.join(COLUMNS)}; `code` is required. Those that only an export has ({', '.join(SHOWN_COLUMNS)}) are "
+            "passed over, as are columns without a name and empty rows. Names may be written in any case, with blanks "
+            "for `_`; cells may be set apart by `;` or tabs, which the header tells, or Excel's `sep=;` above it. "
+            "`opening_uses` are uses elsewhere before: a code that is created begins with that count. A line that is "
+            "refused or skipped is reported at `errors_url` with its number, code and reason; the others are taken in."
         ),
         tag="files",
         security="bearer",

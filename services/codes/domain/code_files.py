@@ -104,16 +104,6 @@ def _folded(name: str) -> str:
 _BY_FOLDED_NAME: Final = {_folded(name): name for name in ALL_COLUMNS}
 
 
-def dialect_of(head: bytes) -> Dialect:
-    """Tell from the beginning of a file how it is written: what its first line has most of sets cells apart."""
-    first = head[: MAX_LINE_BYTES + 1].partition(b"\n")[0].rstrip(b"\r")
-    newline = "\n" if b"\n" in head or b"\r" not in first else "\r"
-    first = first.partition(b"\r")[0]
-    # Outside quotes: a name may have any of them.
-    outside = b"".join(first.split(b'"')[::2])
-    return Dialect(newline, max(",;\t", key=lambda each: outside.count(each.encode())))
-
-
 def split_records(
     data: bytes, kind: FileFormat, *, is_end: bool, is_skipping: bool, most: int, dialect: Dialect = COMMAS
 ) -> Split:
@@ -264,7 +254,7 @@ def read_csv_line(record: bytes, header: Sequence[str | None], dialect: Dialect 
     None for a trailer, an empty line and a row of empty cells.
     """
     text = decoded(record)
-    if not text.strip() or CSV_TRAILER.fullmatch(text.rstrip(",;\t")):
+    if not text.strip() or CSV_TRAILER.fullmatch(text.rstrip(",;\t|")):
         return None
     cells = _cells(text, dialect.delimiter)
     if not any(cell.strip() for cell in cells):

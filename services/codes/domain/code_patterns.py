@@ -23,6 +23,9 @@ MAX_PATTERN_LENGTH: Final = 99
 CANONICAL_SYMBOLS: Final = "0123456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CHECK_MODULUS: Final = 37
 _VALUES: Final = {symbol: value for value, symbol in enumerate(CANONICAL_SYMBOLS)}
+# Codes that are stored may have letters of any script, blanks and marks. What is made here has what every keyboard
+# types and what a check symbol can be computed of.
+PATTERN_SYMBOLS: Final = "letters A to Z and a to z, digits, - and _"
 _PATTERN: Final = re.compile(r"[0-9A-Za-z_#-]{1,99}", re.ASCII)
 _AFFIX: Final = re.compile(r"[0-9A-Za-z_-]{0,64}", re.ASCII)
 _CANONICAL: Final = str.maketrans("OIL", "011", "-_")
@@ -201,7 +204,7 @@ def is_check_right(canonical: str) -> bool:
 def checked_pattern(text: str) -> str:
     """Return a pattern; raises ValueError with what is wrong with it."""
     if not _PATTERN.fullmatch(text):
-        raise ValueError(f"must be 1 to {MAX_PATTERN_LENGTH} letters, digits, dashes, underscores and #")
+        raise ValueError(f"must be 1 to {MAX_PATTERN_LENGTH} of the {PATTERN_SYMBOLS}, and #")
     if not 1 <= text.count("#") <= MAX_RANDOM:
         raise ValueError(f"must have 1 to {MAX_RANDOM} random symbols, written #")
     return text
@@ -210,5 +213,5 @@ def checked_pattern(text: str) -> str:
 def checked_affix(text: str) -> str:
     """Return a prefix or suffix; raises ValueError with what is wrong with it."""
     if not _AFFIX.fullmatch(text):
-        raise ValueError("must be at most 64 letters, digits, dashes and underscores")
+        raise ValueError(f"must be at most 64 of the {PATTERN_SYMBOLS}")
     return text

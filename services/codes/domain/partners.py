@@ -72,7 +72,7 @@ def checked_prefix(text: str) -> str:
     """Return the prefix in capitals; raises ValueError."""
     prefix = text.upper()
     if not _PREFIX.fullmatch(prefix):
-        raise ValueError("must consist of 1 to 32 letters and digits")
+        raise ValueError("must consist of 1 to 32 of the letters A to Z and digits")
     return prefix
 
 

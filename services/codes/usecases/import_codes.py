@@ -15,13 +15,13 @@ from services.codes.domain.code_files import (
     Names,
     Record,
     checked_header,
-    dialect_of,
     read_csv_line,
     read_ndjson_line,
     split_records,
 )
 from services.codes.domain.coupons import merged
 from services.codes.domain.errors import TermsFrozen
+from services.codes.domain.file_openings import opening_of
 from services.codes.domain.imports import ImportedCode, check_dates, members_of
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
 from services.codes.domain.promotion_codes import PromotionCode, check_code_terms
@@ -70,8 +70,10 @@ class ImportChunk:
         if offset == 0 and data.startswith(BOM):
             data, offset = data[len(BOM) :], len(BOM)
         names = Names(**job.spec.get("names", {}))
-        written = job.position.get("dialect")
-        dialect = Dialect(**written) if written else dialect_of(data) if job.spec["format"] == "csv" else Dialect()
+        dialect = Dialect(**job.position.get("dialect", {}))
+        if job.spec["format"] == "csv" and not job.position:
+            size, lines, dialect = opening_of(data)
+            data, offset, line = data[size:], offset + size, line + lines
         split = split_records(
             data,
             job.spec["format"],

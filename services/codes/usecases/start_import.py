@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from services.codes.domain.access import Actor
-from services.codes.domain.code_files import BOM, MAX_LINE_BYTES, LineRefused, Names, checked_header, dialect_of
+from services.codes.domain.code_files import BOM, LineRefused, Names, checked_header, split_records
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.errors import BadFile, CouponArchived, JobFinished
+from services.codes.domain.file_openings import AsUTF8, opening_of
 from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
 from services.codes.domain.jobs import Job, JobState, told
 from services.codes.store import audit, imports, jobs
@@ -74,13 +75,14 @@ class StartImport:
 
     async def _store(self, job: Job, options: ImportOptions, body: AsyncIterator[bytes]) -> int:
         """Write the pieces, each in a transaction of its own, and return the size of the file."""
-        waiting, nth = bytearray(), 0
+        waiting, nth, as_utf8 = bytearray(), 0, AsUTF8()
         async for received in body:
-            waiting += received
+            waiting += as_utf8.feed(received)
             while len(waiting) >= imports.PIECE_BYTES:
                 await self._store_piece(job, options, nth, bytes(waiting[: imports.PIECE_BYTES]))
                 del waiting[: imports.PIECE_BYTES]
                 nth += 1
+        waiting += as_utf8.end()
         if waiting:
             await self._store_piece(job, options, nth, bytes(waiting))
         size = nth * imports.PIECE_BYTES + len(waiting)
@@ -116,9 +118,10 @@ class StartImport:
 
 def _check_header(piece: bytes, names: Names) -> None:
     head = piece.removeprefix(BOM)
-    dialect = dialect_of(head)
-    line = head[: MAX_LINE_BYTES + 1].partition(dialect.newline.encode())[0]
+    size, _, dialect = opening_of(head)
+    # A name may have line ends inside quotes.
+    split = split_records(head[size:], "csv", is_end=True, is_skipping=False, most=1, dialect=dialect)
     try:
-        checked_header(line, dialect, names)
+        checked_header(split.records[0].raw if split.records else b"", dialect, names)
     except LineRefused as refused:
         raise BadFile(refused.detail) from None

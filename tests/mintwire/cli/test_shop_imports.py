@@ -111,6 +111,38 @@ async def test_two_at_once_make_each_once(mintwire: Mintwire) -> None:
     assert len(await codes_of(mintwire)) == 4
 
 
+async def test_a_coupon_of_which_all_codes_are_refused_is_not_left_behind(mintwire: Mintwire, tmp_path: Path) -> None:
+    """Neither in a run that makes it nor in one that finds it, after a kill."""
+    file = tmp_path / "codes.csv"
+    file.write_text(
+        "Name,Value,Value Type,Start,End\n"
+        "GOOD,-5,percentage,,\n"
+        "BACKWARDS,-7,percentage,2031-01-02 00:00:00 -0500,2031-01-01 00:00:00 -0500\n"
+    )
+    told = [("--dry-run",), (), ()]
+    for created, options in zip((1, 1, 0), told, strict=True):
+        report = await mintwire.json("import", str(file), "--from", "shopify", *options)
+        assert (report["coupons_created"], report["coupons_without_codes"]) == (created, 1)
+        assert (report["created"], report["kept"], report["refused"]) == (created, 1 - created, 1)
+    names = [each["uuid_code"] for each in await mintwire.json("coupon", "list")]
+    assert len([name for name in names if name.startswith("shopify-")]) == 1
+    said = await mintwire("import", str(file), "--from", "shopify")
+    assert "left out, for no code of theirs could be made: 1 coupons" in said.err
+
+
+async def test_excel_s_unicode_text_is_read(mintwire: Mintwire, tmp_path: Path) -> None:
+    """In UTF-16, with tabs; a row that is none is named, and a file that is cut off is refused whole."""
+    text = "Name\tValue\tValue Type\r\nГОДЪ5\t-5\tpercentage\r\nÄ\ud800\t-5\tpercentage\r\n"
+    file = tmp_path / "codes.txt"
+    raw = ("\ufeff" + text).encode("utf-16-le", "surrogatepass")
+    file.write_bytes(raw)
+    report = await mintwire.json("import", str(file), "--from", "shopify")
+    assert (report["created"], [line["line"] for line in report["lines"]]) == (1, [3])
+    assert list(await codes_of(mintwire)) == ["ГОДЪ5"]
+    file.write_bytes(raw[:-1])
+    assert "middle of a character" in (await mintwire("import", str(file), "--from", "shopify", code=1)).err
+
+
 async def test_another_file_is_refused_in_one_sentence(mintwire: Mintwire, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("Colour,Size\nred,5\n")
     for name in ("x.csv", "nothing.csv"):

@@ -43,7 +43,7 @@ def test_shopify() -> None:
         "coupon_duration_type": "once",
         "coupon_discount_type": "percent",
         "coupon_discount_amount": 15.0,
-        "combination": "other_coupons",
+        "combination": "none",
         "opening_uses": 37,
     }
     assert (codes["WELCOME15"].uses, codes["WELCOME15"].members["redemption_limit"]) == (37, "100")
@@ -142,12 +142,51 @@ def test_the_same_terms_have_the_same_name_in_every_file(shop: str, module: Modu
 
 
 @pytest.mark.parametrize(("shop", "module"), SHOPS)
-@pytest.mark.parametrize("change", ["\ufeff{}", ";", "\t", "\r"])
+@pytest.mark.parametrize("change", ["\ufeff{}", "\ufeffsep=,\r\n{}", ",,\n\n{}", "\n;;\nsep=,\n\n{}", ";", "\t", "\r"])
 def test_files_are_read_however_they_were_saved(shop: str, module: ModuleType, change: str) -> None:
     text = (FILES / f"{shop}.csv").read_text("utf-8")
-    changed = {"\ufeff{}": f"\ufeff{text}", "\r": text.replace("\n", "\r")}.get(change, text.replace(",", change))
+    changed = change.format(text) if change.endswith("{}") else text.replace("\n" if change == "\r" else ",", change)
     lines = changed.splitlines(keepends=True)
-    assert list(by_code(plan_of(shop, module, lines))) == list(by_code(plan_of(shop, module)))
+    plan, plain = plan_of(shop, module, lines), plan_of(shop, module)
+    assert list(by_code(plan)) == list(by_code(plain))
+    above = change.count("\n")
+    assert [each.line for each in plan.remarks] == [each.line + above for each in plain.remarks]
+
+
+def test_amounts_may_have_a_decimal_comma() -> None:
+    """As shops write them where people do; 1,000 could be two things."""
+    lines = [
+        "code;discount_type;amount;minimum_amount\n",
+        "A1;fixed_cart;12,50;1000,5\n",
+        "A2;percent;7,5;\n",
+        "A3;fixed_cart;1,000;\n",
+        "A4;fixed_cart;1.000,00;\n",
+    ]
+    plan = plan_of("woocommerce", woocommerce, lines)
+    codes = by_code(plan)
+    assert (codes["A1"].terms["coupon_discount_amount"], codes["A1"].terms["minimum_order_value"]) == (12.5, 1000.5)
+    assert codes["A2"].terms["coupon_discount_amount"] == 7.5
+    assert list(refused(plan)) == [4, 5]
+    lines = ["Name;Value;Value Type\n", "B1;-12,50;fixed_amount\n"]
+    assert by_code(plan_of("shopify", shopify, lines))["B1"].terms["coupon_discount_amount"] == 12.5
+
+
+def test_what_shopify_combines_with_orders_discounts_has_other_terms_than_what_it_does_not() -> None:
+    """All that are carried over are discounts of orders."""
+    lines = [
+        (
+            "Name,Value,Value Type,Combines with Order Discounts,Combines with Product Discounts,"
+            "Combines with Shipping Discounts\n"
+        ),
+        "A1,-5,percentage,1,0,0\n",
+        "A2,-5,percentage,0,1,0\n",
+        "A3,-5,percentage,0,0,1\n",
+        "A4,-5,percentage,1,1,1\n",
+    ]
+    plan = plan_of("shopify", shopify, lines)
+    assert [list(coupon.codes) for coupon in plan.coupons.values()] == [[2, 5], [3, 4]]
+    assert [coupon.terms["combination"] for coupon in plan.coupons.values()] == ["other_coupons", "none"]
+    assert [(remark.line, remark.is_refused) for remark in plan.remarks] == [(3, False)]
 
 
 @pytest.mark.parametrize(("shop", "module"), SHOPS)

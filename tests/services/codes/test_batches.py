@@ -196,6 +196,11 @@ class TestRefusals:
             refused = await create(service, program, body)
             assert (refused.status, refused.body["code"]) == (422, code), (body, refused.body)
             assert list(refused.body["errors"]) == [field], body
+        for body in ({"pattern": "ВЕСНА-##"}, {"prefix": "10 % "}, {"suffix": "Ü"}):
+            refused = await create(service, program, {"count": 5, **body})
+            [field] = body
+            assert list(refused.body["errors"]) == [field]
+            assert "letters A to Z and a to z, digits, - and _" in refused.body["errors"][field][0]
         [count] = await rows(database, "SELECT (SELECT count(*) FROM codes.promotion_codes) + count(*) FROM codes.jobs")
         assert count[0] == 0
 

@@ -25,13 +25,13 @@ from services.codes.domain.code_files import (
     checked_names,
     csv_line,
     csv_trailer,
-    dialect_of,
     ndjson_line,
     ndjson_trailer,
     read_csv_line,
     read_ndjson_line,
     split_records,
 )
+from services.codes.domain.file_openings import AsUTF8, opening_of
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=60)
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -288,6 +288,26 @@ class TestHeader:
             checked_names(pairs, ignores_unknown=False)
 
 
+class TestEncodings:
+    @given(TEXTS, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be"]), st.data())
+    def test_utf_16_becomes_utf_8_wherever_it_is_cut(self, text: str, encoding: str, data: st.DataObject) -> None:
+        raw = ("\ufeff" + text if encoding == "utf-16-be" else text).encode(encoding)
+        places = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=5)))
+        as_utf8 = AsUTF8()
+        pieces = [raw[start:end] for start, end in zip([0, *places], [*places, len(raw)], strict=True)]
+        read = b"".join([as_utf8.feed(piece) for piece in pieces]) + as_utf8.end()
+        assert read == (text.encode() if encoding.startswith("utf-16") else raw)
+
+    @pytest.mark.parametrize(
+        "raw", [b"\xff\xfeA\x00B", "\ufeffA\ud800B".encode("utf-16-le", "surrogatepass"), b"\xff\xfeA\x00\x00\xd8"]
+    )
+    def test_what_is_no_utf_16_is_refused_with_its_line(self, raw: bytes) -> None:
+        as_utf8 = AsUTF8()
+        with pytest.raises(LineRefused) as refused:
+            read_csv_line(as_utf8.feed(raw) + as_utf8.end(), HEADER)
+        assert refused.value.reason == "invalid_utf8"
+
+
 class TestDialects:
     @pytest.mark.parametrize(
         ("head", "dialect"),
@@ -302,8 +322,31 @@ class TestDialects:
             (b"code", Dialect()),
         ],
     )
-    def test_it_shows_in_the_first_line(self, head: bytes, dialect: Dialect) -> None:
-        assert dialect_of(head) == dialect
+    def test_it_shows_in_the_header(self, head: bytes, dialect: Dialect) -> None:
+        assert opening_of(head) == (0, 0, dialect)
+        before = b";;,\t\n \n" if dialect.newline == "\n" else b";;,\t\r \r"
+        assert opening_of(before + head) == (len(before), 2, dialect)
+
+    @pytest.mark.parametrize(
+        ("before", "lines", "delimiter"),
+        [
+            (b"sep=;\r\n", 1, ";"),
+            (b"SEP=\t\n", 1, "\t"),
+            (b'"sep=|"\n', 1, "|"),
+            (b"\n;;;\nsep=;;;;\n,,\n", 4, ";"),
+            (b"sep=,\n\n", 2, ","),
+        ],
+    )
+    def test_what_spreadsheets_put_before_the_header_is_no_header(
+        self, before: bytes, lines: int, delimiter: str
+    ) -> None:
+        header = b"code,a;active,b;c,d\n"
+        assert opening_of(before + header) == (len(before), lines, Dialect(delimiter=delimiter))
+
+    @pytest.mark.parametrize("head", [b"", b"\n", b";;\n\n", b"sep=x\n", b"sep=;", b"sep=code\nA1\n"])
+    def test_a_file_without_a_header_has_none(self, head: bytes) -> None:
+        with pytest.raises(LineRefused):
+            checked_header(head[opening_of(head).size :].partition(b"\n")[0])
 
     def test_records_of_a_file_with_returns_alone(self) -> None:
         split = split_records(

@@ -243,6 +243,26 @@ class TestSmallImport:
         assert by_code["DREI"]["expires_at"].isoformat() == "2026-07-01T03:59:59+00:00"
         assert by_code["# FÜNF"]["expires_at"].isoformat() == "2026-07-01T06:59:59+00:00"
 
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+    @pytest.mark.parametrize("before", ["", "sep=;\n", ";;\n\n", "\n\n;;\nsep=;\n;;;;\n"])
+    @pytest.mark.parametrize("count", [3, 4_000], ids=["at once", "by a job"])
+    async def test_takes_what_stands_before_the_header_and_excel_s_encoding(
+        self, service: Service, program: Owner, coupon: str, count: int, before: str, encoding: str
+    ) -> None:
+        """Line numbers stay those of the file."""
+        lines = [f"ÄÖ-{n};yes;said {n}" for n in range(count)]
+        lines[1] = "АЯ€;yes;"
+        text = before + "\n".join(['Code;"Ac\ntive"', *lines]).replace("Ac\ntive", "Active\n")
+        text = text.replace('"Active\n"', '"Active\n";Customer name')
+        raw = (("\ufeff" + text).encode("utf-16-be")) if encoding == "utf-16-be" else text.encode(encoding)
+        answer = await upload(service, program, raw)
+        assert answer.status in (200, 202), answer.body
+        await work_through(service)
+        done = (await service.send("GET", f"/v1/jobs/{answer.data['id']}", program.key)).data
+        assert (done["state"], done["created"], done["refused"]) == ("done", count - 1, 1), done
+        line = before.count("\n") + 2 + 2
+        assert await refused(service, program, done["id"]) == {line: ("АЯ€", "invalid_value")}
+
     async def test_lines_that_are_skipped_are_named(self, service: Service, program: Owner, coupon: str) -> None:
         await upload(service, program, b"code,active\nA1,true\nB2,true\n")
         answer = await upload(service, program, b"code,active\nA1,true\nC3,true\n", query="?on_conflict=skip")

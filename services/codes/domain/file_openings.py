@@ -1,0 +1,75 @@
+"""How a file of codes begins: its encoding, what stands before the header, what sets lines and cells apart."""
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from services.codes.domain.code_files import MAX_LINE_BYTES, Dialect
+
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# The line by which Excel is told what sets cells apart.
+_SEPARATOR: Final = re.compile(rb'"?sep=([,;\t|])"?[,;\t|\s]*', re.ASCII | re.IGNORECASE)
+_EMPTY: Final = b' \t\r,;|"'
+# No UTF-8 has this byte, so the line that it stands in is refused as not being that.
+_NO_TEXT: Final = b"\xff"
+
+
+class Opening(NamedTuple):
+    """What stands before the header, in bytes and lines, and how the file is written from there on."""
+
+    size: int
+    lines: int
+    dialect: Dialect
+
+
+def opening_of(head: bytes) -> Opening:
+    """Look at the beginning of a CSV file: rows without a cell and Excel's `sep=` stand before the header.
+
+    Without a `sep=`, what the header has most of sets cells apart.
+    """
+    newline = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
+    place, lines, delimiter = 0, 0, ""
+    while (end := head.find(newline, place)) >= 0:
+        line = head[place:end]
+        if not delimiter and (said := _SEPARATOR.fullmatch(line)):
+            delimiter = said[1].decode()
+        elif line.strip(_EMPTY):
+            break
+        place, lines = end + 1, lines + 1
+    header = head[place : place + MAX_LINE_BYTES + 1].partition(newline)[0]
+    # Outside quotes: a name may have any of them.
+    outside = b"".join(header.split(b'"')[::2])
+    delimiter = delimiter or max(",;\t", key=lambda each: outside.count(each.encode()))
+    return Opening(place, lines, Dialect(newline.decode(), delimiter))
+
+
+@dataclass(slots=True)
+class AsUTF8:
+    """Makes UTF-8 of a file that begins with the byte order mark of UTF-16, as it comes; others stay as they are.
+
+    What is no character in UTF-16 becomes bytes that are none in UTF-8, so that their line is refused.
+    """
+
+    _head: bytes | None = b""
+    _decoder: codecs.IncrementalDecoder | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what is known after another piece."""
+        if self._head is not None:
+            chunk = self._head + chunk
+            if len(chunk) < len(codecs.BOM_UTF16):
+                self._head = chunk
+                return b""
+            self._head = None
+            if chunk.startswith(_UTF_16):
+                self._decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
+        if self._decoder is None:
+            return chunk
+        return self._decoder.decode(chunk).encode("utf-8", "surrogatepass")
+
+    def end(self) -> bytes:
+        """Return what is left when the file has ended, at most one byte."""
+        if self._decoder is None:
+            return self._head or b""
+        return _NO_TEXT if self._decoder.getstate()[0] else b""
