@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from shared.broker.permissions import PERMISSIONS
@@ -40,6 +41,9 @@ _ORDER = (
     *sorted(_APART),
     *("tests/mintwire/stack/", "tests/shared/broker/", "tests/mintwire/cli/"),
 )
+# How long an example takes says more about the machine, and what else runs on it, than about the code.
+settings.register_profile("mintwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mintwire")
 NewDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 

@@ -13,6 +13,7 @@ from shared.web.problems import (
     PARTNER_KEY_HEADER,
     invalid_api_key,
     live_key_required,
+    operator_only,
     scope_missing,
 )
 from shared.web.request import OPERATOR, Principal
@@ -41,11 +42,11 @@ class Gate:
         text = self._presented(http)
         if self._is_operator(text):
             return OPERATOR
-        if self._security == "operator":
-            raise invalid_api_key(self._challenge)
         credential = await self._authenticate(text)
         if credential is None:
             raise invalid_api_key(self._challenge)
+        if self._security == "operator":
+            raise operator_only()
         self._check_scope(credential)
         return credential
 

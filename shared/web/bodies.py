@@ -119,7 +119,10 @@ def parse_query(http: web.Request, model: type[BaseModel]) -> BaseModel:
     try:
         return model.model_validate(given, context=QUERY)
     except ValidationError as error:
-        raise invalid_fields(field_errors(error, given, "parameter")) from None
+        found = field_errors(error, given, "parameter")
+        for name in found.keys() & {name for name, value in given.items() if isinstance(value, list)}:
+            found[name] = [f"The {name} parameter must be given once."]
+        raise invalid_fields(found) from None
 
 
 def refuse_query(http: web.Request) -> None:
@@ -133,7 +136,9 @@ def idempotency_key(http: web.Request) -> str | None:
     values = http.headers.getall("Idempotency-Key", ())
     if not values:
         return None
-    if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
+    if len(values) > 1:
+        raise HTTPProblem(400, "invalid_idempotency_key", "Idempotency-Key must be given once.")
+    if not _IDEMPOTENCY_KEY.fullmatch(values[0]):
         raise HTTPProblem(
             400, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters."
         )

@@ -34,7 +34,6 @@ _TEXTS: Final[Mapping[str, str]] = {
     "tuple_type": "must be an array",
     "dict_type": "must be an object",
     "model_type": "must be an object",
-    "too_short": "must have at least {min_length} items",
     "too_long": "must not have more than {max_length} items",
     "none_required": "must be null",
     "literal_error": "must be {expected}",
@@ -70,6 +69,9 @@ def _path(detail: ErrorDetails, given: Any) -> str:
     parts: list[str] = []
     here = given
     for part in detail["loc"]:
+        # A list of one may stand for what is in it, where one thing is asked for.
+        if isinstance(part, str) and isinstance(here, list) and len(here) == 1:
+            here = here[0]
         try:
             here = here[part]
         except (KeyError, IndexError, TypeError):
@@ -114,7 +116,8 @@ def _unknown(_detail: ErrorDetails, noun: str) -> str:
 
 def _too_short(detail: ErrorDetails, _noun: str) -> str:
     least = detail["ctx"]["min_length"]
-    return "must not be empty" if least == 1 else f"must have at least {least} characters"
+    things = "characters" if detail["type"] == "string_too_short" else "items"
+    return "must not be empty" if least == 1 else f"must have at least {least} {things}"
 
 
 _SPECIAL: Final[Mapping[str, Callable[[ErrorDetails, str], str]]] = {
@@ -123,4 +126,5 @@ _SPECIAL: Final[Mapping[str, Callable[[ErrorDetails, str], str]]] = {
     "field_error": _own_text,
     "extra_forbidden": _unknown,
     "string_too_short": _too_short,
+    "too_short": _too_short,
 }

@@ -32,7 +32,9 @@ from shared.times import parse_time
 T = TypeVar("T")
 
 _BARE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DIGITS: Final = re.compile(r"-?[0-9]{1,19}")
+_DIGITS: Final = re.compile(r"-?[0-9]+", re.ASCII)
+# A number with more digits is beyond any bound, and so is this one.
+_MOST_DIGITS, _BEYOND = 19, 2**64
 _TIME_FORM: Final = "must be a date and time with an offset, such as 2026-03-18T23:29:28Z"
 # The context in which a query string is checked.
 QUERY: Final = "query"
@@ -107,7 +109,10 @@ def _instant(value: Any, info: ValidationInfo) -> datetime:
 def _instant_or_date(value: Any, info: ValidationInfo) -> datetime | date:
     value = _as_meant(value, info)
     if isinstance(value, str) and _BARE_DATE.fullmatch(value):
-        value = date.fromisoformat(value)
+        try:
+            value = date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"must be a day of the calendar, and {value} is none") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         if not _BARE_EARLIEST <= value <= _BARE_LATEST:
             raise ValueError("must lie between the years 1970 and 9998")
@@ -121,6 +126,8 @@ def _digits(value: Any) -> Any:
     if isinstance(value, str):
         if not _DIGITS.fullmatch(value):
             raise ValueError("must be an integer")
+        if len(value.lstrip("-0")) > _MOST_DIGITS:
+            return -_BEYOND if value.startswith("-") else _BEYOND
         return int(value)
     return value
 

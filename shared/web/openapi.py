@@ -271,6 +271,8 @@ def _usual_refusals(route: Route) -> dict[int, str]:
     found = {500: "Something went wrong on our side", 503: "Try again in a moment"}
     if route.security != "none":
         found |= {401: "The API key is missing or not valid", 403: "The API key may not do this"}
+    if route.security == "operator":
+        found[403] = "An API key, where only the operator's token will do (`operator_only`)"
     if route.live_only:
         found[403] += ", or it is a test key (`live_key_required`)"
     if body_model(route) is not None or route.raw_body:

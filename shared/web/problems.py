@@ -82,6 +82,11 @@ def live_key_required() -> HTTPProblem:
     return HTTPProblem(403, "live_key_required", "Test keys cannot change what live mode shares. Use a live API key.")
 
 
+def operator_only() -> HTTPProblem:
+    """Return the refusal for an API key, however good, where only the operator's token is."""
+    return HTTPProblem(403, "operator_only", "Only the operator may do this.")
+
+
 def internal_error() -> HTTPProblem:
     """Return the refusal for what should not have happened."""
     return HTTPProblem(500, "internal_error", "Something went wrong on our side.")

@@ -85,6 +85,7 @@ class BareCoupon(ResponseModel):
     release_policy: str
     commission_percent: int | float | None
     is_partner_coupon: bool = Field(description="Whether the codes that partners generate belong to it.")
+    is_test: bool
 
 
 class CouponData(BareCoupon):
@@ -128,6 +129,7 @@ class PromotionCodeData(ResponseModel):
     partner_only: bool
     commission_percent: int | float | None
     is_auto_generated: bool
+    reference: str | None = Field(description="What its partner called it when it was generated.")
     batch_id: str | None
     last_redeemed_at: str | None
     created_by_key_id: str | None = Field(
@@ -239,6 +241,7 @@ def promotion_code_data(shown: ShownCode, additional_info: MapOrEmpty | None = N
         partner_only=code.is_limited_to_partner,
         commission_percent=_percent(code.commission_hundredths),
         is_auto_generated=code.is_auto_generated,
+        reference=code.reference,
         batch_id=str(code.batch_id) if code.batch_id else None,
         last_redeemed_at=time_text(code.last_redeemed_at),
         created_by_key_id=str(code.created_by_key_id) if code.created_by_key_id else None,

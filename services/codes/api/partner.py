@@ -1,12 +1,13 @@
 """`/api/partners`: the partner API, in the shape that partners know; its texts and members are fixed."""
 
 import math
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from aiohttp import hdrs, web
 from pydantic import Field
 
 from services.codes.api.exchange import once, use_cases
+from services.codes.api.fields import Name
 from services.codes.domain.access import Actor
 from services.codes.domain.codes import IssuedCode
 from services.codes.domain.errors import Missing
@@ -35,7 +36,7 @@ from shared.web import (
 class Generation(RequestModel):
     """What the code is for, if the partner says so."""
 
-    reference: Annotated[Text, Field(min_length=1)] | None = Field(
+    reference: Name | None = Field(
         None,
         description="Your own name for the code, such as an order number. Asking again with the same reference returns "
         "the same code, whatever has become of it, and charges nothing, while your account is active. It is free again "

@@ -20,9 +20,9 @@ from services.codes.domain.days import as_end, as_start
 from services.codes.domain.money import decimal_places, hundredths, minor_units
 from services.codes.domain.programs import ProgramSettings
 from services.codes.domain.promotion_codes import CodeChanges, CodeDraft, PromotionCode
-from shared.canonical import canonical_code
+from shared.canonical import canonical_code, checked_code
 from shared.modes import shown_id
-from shared.web import InstantOrDate, RequestModel, Text
+from shared.web import InstantOrDate, RequestModel, Text, field_error
 
 # What this API calls members that an error names.
 CODE_WORDS: Final = {"partner_id": "coupon_specific_partners.id"}
@@ -137,7 +137,11 @@ class _StringOrObject:
 
 def _as_object(value: Any) -> Any:
     if isinstance(value, str):
-        return {"code": value}
+        # Found here, so that it is named as it is in an object.
+        try:
+            return {"code": checked_code(value)}
+        except ValueError as error:
+            raise field_error("code", str(error)) from None
     if not isinstance(value, dict):
         raise ValueError("must be a code or an object")  # noqa: TRY004 - the text goes to the client
     return value

@@ -43,6 +43,7 @@ class PromotionCode:
     customer_name: str | None = None
     is_limited_to_partner: bool = False
     commission_hundredths: int | None = None
+    reference: str | None = None
     batch_id: uuid.UUID | None = None
     created_by_key_id: uuid.UUID | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -42,8 +42,8 @@ READ_CODES = """
 SELECT c.id, c.program_id, c.coupon_id, c.partner_id, c.code, c.canonical, c.external_id, c.is_active,
        c.is_auto_generated, c.starts_at, c.expires_at, c.redemption_limit, c.is_first_order_only, c.minimum_minor,
        c.minimum_currency, c.is_limited_to_customer, c.customer_id, c.customer_name, c.is_limited_to_partner,
-       c.commission_hundredths, c.batch_id, c.created_by_key_id, c.metadata, c.times_redeemed, c.last_redeemed_at,
-       c.created_at, c.updated_at, c.archived_at
+       c.commission_hundredths, c.reference, c.batch_id, c.created_by_key_id, c.metadata, c.times_redeemed,
+       c.last_redeemed_at, c.created_at, c.updated_at, c.archived_at
 FROM promotion_codes c WHERE c.program_id = $1 AND c.id = ANY ($2::uuid[]) ORDER BY c.id DESC
 """
 FIND_BY_CANONICAL = """

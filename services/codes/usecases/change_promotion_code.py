@@ -38,7 +38,9 @@ class ChangePromotionCode:
             check_code_terms(code, after)
             if told := difference(code, after):
                 await _check_partner(connection, code, after)
-                after = replace(after, updated_at=now)
+                # What a partner calls a code means nothing to another one.
+                reference = code.reference if after.partner_id == code.partner_id else None
+                after = replace(after, updated_at=now, reference=reference)
                 await promotion_codes.update_code(connection, after)
                 await audit.record(connection, actor, program_id, "promotion_code.updated", code.id, told, now)
                 events.append(code_updated(after, told, now))

@@ -74,7 +74,10 @@ class RedeemCode:
         """Redeem a code of the coupon as above; without one nothing is redeemed."""
         if code is None:
             outcome: RedeemOutcome = NotApplied(
-                "code_required", "The coupon has not one code but several or none; say in `code` which one to redeem."
+                "code_required",
+                "The coupon has several codes; say in `code` which one to redeem."
+                if shown.codes
+                else "The coupon has no code that could be redeemed.",
             )
         else:
             outcome = await self.redemption.redeem(authorization, order_ref, code.code, traceparent)

@@ -22,6 +22,8 @@ from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection, Database
 from shared.idempotency import Answer, Once
 
+_ZIP = b"PK\x03\x04"
+
 
 @dataclass(frozen=True, slots=True)
 class StartImport:
@@ -117,6 +119,8 @@ class StartImport:
 
 
 def _check_header(piece: bytes, names: Names) -> None:
+    if piece.startswith(_ZIP):
+        raise BadFile("The file is a ZIP archive, as Excel workbooks are; save the sheet as CSV.")
     head = piece.removeprefix(BOM)
     size, _, dialect = opening_of(head)
     # A name may have line ends inside quotes.

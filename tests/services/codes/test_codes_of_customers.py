@@ -128,9 +128,7 @@ async def test_what_cannot_be_a_code_is_named(service: Service, program: Owner) 
     refused = await service.send(
         "POST", "/v1/coupons", program.key, {**members, "uuid_code": "more", "promotion_codes": ["OK 1", "20€"]}
     )
-    assert list(refused.body["errors"]) == ["promotion_codes.1"] or list(refused.body["errors"]) == [
-        "promotion_codes.1.code"
-    ]
+    assert list(refused.body["errors"]) == ["promotion_codes.1.code"]
     # The second seed's charset of `uuid_code` stays.
     refused = await service.send("POST", "/v1/coupons", program.key, {**members, "uuid_code": "10 % off"})
     assert list(refused.body["errors"]) == ["uuid_code"]

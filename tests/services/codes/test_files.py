@@ -315,6 +315,8 @@ class TestSmallImport:
             (b"code,colour\nA1,red\n", CSV, "", 422, "invalid_file"),
             (b"code,code\nA1,A1\n", CSV, "", 422, "invalid_file"),
             (b"\xff\n", CSV, "", 422, "invalid_file"),
+            (b"sep=;\n;;\n\n", CSV, "", 422, "invalid_file"),
+            (b"PK\x03\x04" + b"x" * 50, CSV, "", 422, "invalid_file"),
             (b"x" * 100_000, CSV, "", 422, "invalid_file"),
             (b"[]", "application/json", "", 415, "unsupported_media_type"),
             (b"code\nA1\n", CSV, "?on_conflict=ask", 422, "invalid_fields"),

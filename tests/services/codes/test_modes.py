@@ -165,6 +165,7 @@ async def test_the_same_string_lives_in_both_modes(service: Service, modes: dict
         assert (await service.send("POST", "/v1/promotion-codes", mine.program.key, body)).status == 201
         shown = await service.send("GET", "/v1/promotion-codes/SAME", mine.program.key)
         assert shown.data["is_test"] is test
+        assert shown.data["coupon"]["is_test"] is test
         # A string is taken within its mode.
         assert (await service.send("POST", "/v1/promotion-codes", mine.program.key, body)).status == 422
 

@@ -169,5 +169,7 @@ async def test_who_may_change_a_program(service: Service, program: Owner, partne
 async def test_a_program_reads_itself_and_makes_none(service: Service, program: Owner) -> None:
     path = f"/v1/programs/{program.id}"
     assert (await service.send("GET", path, program.key)).data["name"] == "CinematicCard"
-    assert (await service.send("GET", "/v1/programs", program.key)).status == 401
-    assert (await service.send("POST", "/v1/programs", program.key, {"name": "Mine"})).status == 401
+    for method, body in (("GET", None), ("POST", {"name": "Mine"})):
+        refused = await service.send(method, "/v1/programs", program.key, body)
+        assert (refused.status, refused.body["code"]) == (403, "operator_only")
+        assert (await service.send(method, "/v1/programs", "mw_sk_nobody", body)).status == 401

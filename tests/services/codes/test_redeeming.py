@@ -137,11 +137,19 @@ async def test_a_coupon_is_redeemed_by_its_one_code_or_the_one_of_its_name(pair:
     assert (await pair.service.send("POST", "/v1/promotion-codes", pair.program.key, body)).status == 201
     unclear = await pair.put("coupons", **asked, transaction_key="order-2")
     assert (unclear.status, unclear.body["redemption"]["reason"]) == (200, "code_required")
-    assert unclear.body["message"].startswith("Nothing was redeemed: ")
+    assert unclear.body["message"].startswith("Nothing was redeemed: The coupon has several codes")
     assert (unclear.data["times_redeemed"], unclear.data["additional_info"]["meta"]) == (1, {"has_more": False})
     await pair.service.send("POST", "/v1/promotion-codes", pair.program.key, {**body, "code": "SPRING-25"})
     named = await pair.put("coupons", **asked, transaction_key="order-3")
     assert named.body["redemption"]["reason"] == "coupon_exhausted"
+
+
+async def test_a_coupon_without_a_code_says_so(pair: Pair) -> None:
+    bare = {**COUPON, "uuid_code": "bare", "promotion_codes": []}
+    assert (await pair.service.send("POST", "/v1/coupons", pair.program.key, bare)).status == 201
+    told = await pair.put("coupons", uuid_code="bare", redeem=True, transaction_key="order-1")
+    assert told.body["redemption"]["reason"] == "code_required"
+    assert told.body["message"] == "Nothing was redeemed: The coupon has no code that could be redeemed."
 
 
 async def test_a_coupon_with_several_codes_takes_the_one_to_redeem(pair: Pair) -> None:

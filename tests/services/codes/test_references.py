@@ -174,7 +174,7 @@ async def test_an_exhausted_quota_refuses_all_of_a_name_and_charges_one(
     assert (await mint(service, partner, "order-1")).status == 200
 
 
-async def test_a_code_is_found_by_its_reference(service: Service, partner: Owner) -> None:
+async def test_a_code_is_found_by_its_reference(service: Service, program: Owner, partner: Owner) -> None:
     made = (await mint(service, partner, "Order 1/ä")).body
     await mint(service, partner, "order-2")
 
@@ -188,6 +188,10 @@ async def test_a_code_is_found_by_its_reference(service: Service, partner: Owner
     assert await found("reference=none") == []
     shown = await service.send("GET", f"/api/partners/codes/{made['code']}", partner.key)
     assert shown.body["reference"] == "Order 1/ä"
+    for path in (f"/v1/promotion-codes/{made['code']}", "/v1/promotion-codes"):
+        listed = (await service.send("GET", path, program.key)).data
+        one = listed if isinstance(listed, dict) else next(each for each in listed if each["code"] == made["code"])
+        assert one["reference"] == "Order 1/ä"
 
 
 @pytest.mark.parametrize("door", ["patch", "bulk"])
@@ -203,6 +207,7 @@ async def test_a_code_that_goes_to_another_partner_leaves_its_name_behind(
             assert (await mint(service, partner, "order-1")).body["code"] == mine
             moved = await service.send("PATCH", f"/v1/promotion-codes/{mine}", program.key, members)
             assert moved.status == 200, moved.body
+            assert moved.data["reference"] == ("order-1" if members == kept else None)
     else:
         body = {"action": "assign", "partner_id": sibling.id, "filter": {"partner_id": partner.id}}
         assert (await service.send("POST", "/v1/promotion-codes/bulk", program.key, body)).status in (200, 202)
@@ -213,7 +218,7 @@ async def test_a_code_that_goes_to_another_partner_leaves_its_name_behind(
     assert (await mint(service, partner, "order-1")).body["code"] not in (mine, theirs)
 
 
-@pytest.mark.parametrize("reference", ["", "x" * 256, 7, ["a"], {}])
+@pytest.mark.parametrize("reference", ["", " \t", "x" * 256, 7, ["a"], {}])
 async def test_what_cannot_be_a_reference_is_named(service: Service, partner: Owner, reference: Any) -> None:
     refused = await service.send("POST", GENERATE, partner.key, {"reference": reference})
     assert (refused.status, list(refused.body["errors"])) == (422, ["reference"])

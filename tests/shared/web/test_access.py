@@ -72,7 +72,9 @@ async def test_either_header_serves_and_two_different_keys_do_not(client: Client
 async def test_operator_routes_take_the_operators_token_only(client: Client, token: str) -> None:
     headers = {"Authorization": f"Bearer {token}".encode("utf-8", "surrogateescape").decode("latin-1")}
     answer = await client.post("/v1/operators", headers=headers)
-    assert answer.status == (200 if token == "operator-token" else 401)
+    assert answer.status == {"operator-token": 200, "partner": 403}.get(token, 401)
+    if token == "partner":
+        assert (await answer.json())["code"] == "operator_only"
 
 
 async def test_operator_is_let_in_beside_keys_only_where_the_route_says_so(client: Client) -> None:
