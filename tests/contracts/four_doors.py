@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -17,7 +18,7 @@ import asyncpg
 from services.redemption.app import open_database
 from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Reply, Shop, data, open_shop
-from tests.services.redemption.merchant import Merchant, checkout
+from tests.services.redemption.merchant import Merchant, checkout, taken_back
 
 ORDER_REF: Final = "order-1"
 _FIELD: Final = re.compile(r"data\.([\w.]+): ")
@@ -69,11 +70,20 @@ DOORS: Final[tuple[Door, ...]] = ("http", "validation", "hold", "event")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Back:
+    """An event by which the order is cancelled or, with an amount, refunded; purchases by event are of `/shop`."""
+
+    seconds_ago: int
+    source: str = "/warehouse"
+    amount: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One order asked about at every door. `event` is the answer there where a finished purchase gets another.
 
-    `before` are requests of the same order that are redeemed first, `program` columns of the program's row. A case with
-    a `rule` is a row of the table in a guide.
+    `before` are requests of the same order that are redeemed first, `back` what is then taken back of it, `program`
+    columns of the program's row. A case with a `rule` is a row of the table in a guide.
     """
 
     coupons: tuple[Coupon, ...]
@@ -81,6 +91,7 @@ class Case:
     answer: Answer
     event: Answer | None = None
     before: tuple[Mapping[str, Any], ...] = ()
+    back: Back | None = None
     program: Mapping[str, Any] = field(default_factory=dict)
     guide: Literal["coupons", "checkout-publisher"] | None = None
     rule: str = ""
@@ -119,8 +130,17 @@ async def _at(door: Door, case: Case, merchant: Merchant, shop: Shop, decider: D
         await _stock(coupon, merchant, shop.program_id)
     for earlier in case.before:
         assert (await shop.send("POST", "/v1/redemptions", {"order_ref": ORDER_REF, **earlier})).status == 201
+    if case.back is not None:
+        await _take_back(case.back, shop.program_id, decider)
     asked = {"order_ref": ORDER_REF, **case.asks}
     return await _ASK[door](asked, shop, decider)
+
+
+async def _take_back(back: Back, program_id: uuid.UUID, decider: Decider) -> None:
+    kind, amount = ("cancelled" if back.amount is None else "refunded"), back.amount
+    at = decider.now - timedelta(seconds=back.seconds_ago)
+    event = json.loads(taken_back(program_id, kind, ref=ORDER_REF, time=at, amount=amount)) | {"source": back.source}
+    await decider.take(json.dumps(event).encode())
 
 
 async def _stock(coupon: Coupon, merchant: Merchant, program_id: uuid.UUID) -> None:
@@ -171,6 +191,9 @@ async def _publish(asked: Mapping[str, Any], shop: Shop, decider: Decider) -> An
     for each in told:
         if each["event"] == "code.redemption_rejected":
             return Refuses(each["code"], each["reason"])
+        if each["event"] == "code.redemption_voided":
+            assert not each["was_counted"]
+            return Refuses(each["code"], "order_cancelled")
     redeemed = [each for each in told if each["event"] == "code.redeemed"]
     return Takes(
         {each["code"]: each["discount"]["applied_minor"] for each in redeemed},
@@ -245,6 +268,9 @@ def _columns_text(columns: Mapping[str, Any]) -> str:
 
 def _order_text(case: Case) -> str:
     earlier = [f"{_asked_text(each)} before; " for each in case.before]
+    if (back := case.back) is not None:
+        what = "cancelled" if back.amount is None else f"refunded {back.amount}"
+        earlier.append(f"{what} by `{back.source}` {back.seconds_ago} s ago; ")
     return "".join(earlier) + (case.order_says or _asked_text(case.asks))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.codes.domain.days import end_of_day, start_of_day
 from tests.architecture.source import ROOT
-from tests.contracts.four_doors import GUIDE_HEAD, Case, Coupon, Malformed, Refuses, Takes, answers, guide_row
+from tests.contracts.four_doors import GUIDE_HEAD, Back, Case, Coupon, Malformed, Refuses, Takes, answers, guide_row
 from tests.databases import Database
 
 GUIDES: Final = ROOT / "docs" / "guides"
@@ -486,6 +486,75 @@ CASES: Final[dict[str, Case]] = {
         asks={"codes": ["TEN"], "order": order(4_900)},
         order_says="`TEN`, on 18 March",
         answer=Refuses("TEN", "code_not_started"),
+    ),
+    "an order that was cancelled": Case(
+        rule="A cancelled order's purchase is a new one if it is later: by another clock, by more than 60 seconds.",
+        guide="checkout-publisher",
+        coupons=(Coupon(codes=("TEN",)),),
+        back=Back(seconds_ago=61),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        answer=Takes({"TEN": 490}),
+    ),
+    "an order that was just cancelled": Case(
+        rule="Until then it is taken back too: an event is recorded as voided and uses nothing.",
+        guide="checkout-publisher",
+        coupons=(Coupon(codes=("TEN",)),),
+        back=Back(seconds_ago=30),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        answer=Refuses("TEN", "order_cancelled"),
+    ),
+    "an order that was just cancelled by the clock of the event": Case(
+        rule="Times of one `source` are compared exactly.",
+        guide="checkout-publisher",
+        coupons=(Coupon(codes=("TEN",)),),
+        back=Back(seconds_ago=30, source="/shop"),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        answer=Refuses("TEN", "order_cancelled"),
+        event=Takes({"TEN": 490}),
+    ),
+    "an order that was redeemed and just cancelled": Case(
+        coupons=(Coupon(codes=("TEN",)),),
+        before=({"codes": ["TEN"], "order": order(4_900)},),
+        back=Back(seconds_ago=30),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        answer=Refuses("TEN", "order_cancelled"),
+        # The code is the order's already, voided; that the purchase was reported again is no news.
+        event=Takes({}),
+    ),
+    "an order that was redeemed and just refunded": Case(
+        coupons=(Coupon(codes=("TEN",)),),
+        before=({"codes": ["TEN"], "order": order(4_900)},),
+        back=Back(seconds_ago=30, amount=4_410),
+        asks={"codes": ["TEN"], "order": order(4_900)},
+        answer=Refuses("TEN", "order_cancelled"),
+        event=Takes({}),
+    ),
+    "another code for an order that was redeemed and just refunded": Case(
+        coupons=(Coupon(codes=("TEN",)), Coupon(codes=("FREE",), percent=0)),
+        before=({"codes": ["TEN"], "order": order(4_900)},),
+        back=Back(seconds_ago=30, amount=4_410),
+        asks={"codes": ["FREE"], "order": order(4_900)},
+        answer=Refuses("FREE", "order_cancelled"),
+    ),
+    "another code for an order of which a part was just refunded": Case(
+        coupons=(Coupon(codes=("TEN",)), Coupon(codes=("FREE",), percent=0)),
+        before=({"codes": ["TEN"], "order": order(4_900)},),
+        back=Back(seconds_ago=30, amount=1_000),
+        asks={"codes": ["FREE"], "order": order(4_900)},
+        answer=Takes({"FREE": 0}),
+    ),
+    "an order that was just cancelled and a code that is used up": Case(
+        coupons=(Coupon(codes=("ONCE",), columns={"redemption_limit": 1}),),
+        before=({"codes": ["ONCE"], "order": order(4_900), "order_ref": "order-0"},),
+        back=Back(seconds_ago=30),
+        asks={"codes": ["ONCE"], "order": order(4_900)},
+        answer=Refuses("ONCE", "order_cancelled"),
+    ),
+    "an order that was just cancelled and a code that is switched off": Case(
+        coupons=(Coupon(codes=("TEN",)), Coupon(codes=("OFF",), columns={"is_active": False})),
+        back=Back(seconds_ago=30),
+        asks={"codes": ["OFF", "TEN"], "order": order(4_900)},
+        answer=Refuses("OFF", "coupon_inactive"),
     ),
     "a partner that buys with its own code": Case(
         rule="A partner may buy with its own code, which is marked (`is_self_referral`).",

@@ -12,11 +12,11 @@ from services.redemption.domain.errors import (
     TooManyNames,
 )
 from services.redemption.domain.judgement import Refused
-from services.redemption.domain.reasons import Reason
+from services.redemption.domain.reasons import TAKEN_BACK, Reason
 from shared.web import HTTPProblem, invalid_field, not_found
 
 # What a 409 for codes can say, as documents list it.
-LISTED: Final = ", ".join(f"`{reason}`" for reason in (*get_args(Reason), "order_cancelled"))
+LISTED: Final = ", ".join(f"`{reason}`" for reason in get_args(Reason))
 
 
 def translate(error: Exception) -> HTTPProblem | None:
@@ -43,5 +43,5 @@ def refused(refusal: Refused, codes: list[str]) -> HTTPProblem:
 
 
 def order_cancelled() -> HTTPProblem:
-    """Return the 409 for a purchase that was cancelled before it was heard of."""
-    return HTTPProblem(409, "order_cancelled", "The order was cancelled after this purchase; nothing was used.")
+    """Return the 409 for a purchase that was taken back before it was heard of: that of none of its codes stands."""
+    return HTTPProblem(409, TAKEN_BACK.reason, TAKEN_BACK.detail, {"codes.0": [TAKEN_BACK.detail]})

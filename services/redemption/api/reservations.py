@@ -20,6 +20,7 @@ from services.redemption.api.shapes import (
 )
 from services.redemption.domain.books import Reservation
 from services.redemption.domain.judgement import Refused
+from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.pot import taken_of
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reserving import Reserved
@@ -82,6 +83,7 @@ async def reserve(request: Request) -> web.StreamResponse:
         now,
         customer_of(body.customer),
         order_of(body.order),
+        clock=OWN_CLOCK,
     )
 
     def render(outcome: Outcome) -> web.Response:

@@ -19,6 +19,7 @@ from services.redemption.api.shapes import (
     order_of,
 )
 from services.redemption.domain.judgement import Appraisal
+from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.usecases.purchases import purchase_of
@@ -92,6 +93,7 @@ async def validate(request: Request) -> web.StreamResponse:
         use_cases(request).clock(),
         customer_of(body.customer),
         order_of(body.order),
+        clock=OWN_CLOCK,
     )
     if request.credential.kind == "publishable":
         return await _validate_publicly(request, body, purchase)

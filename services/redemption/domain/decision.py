@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.redemption.domain.basket import Basket
-from services.redemption.domain.books import Books, OrderBook, Redemption
+from services.redemption.domain.books import Books, Redemption
 from services.redemption.domain.judgement import Refused, basket_of, judge, meant, unknown
-from services.redemption.domain.moments import is_later
-from services.redemption.domain.purchase import Purchase
+from services.redemption.domain.purchase import Purchase, WantedCode
+from services.redemption.domain.reasons import TAKEN_BACK
 from services.redemption.domain.settling import NO_CHANGES, Changes, settle_order
-from services.redemption.domain.standing import Standing, would_stand
+from services.redemption.domain.standing import Standing, is_cancelled, known_of
 from services.redemption.domain.uses import Choice, Use, count, mark_voided, record, release, use_of
 
 # Those that were taken back count too: every decision about an order reads all of them.
@@ -52,14 +52,19 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
     """
     order = books.orders.get(purchase.order)
     basket = basket_of(purchase, order, books)
-    is_cancelled = order is not None and any(not is_later(purchase.happened, each) for each in order.cancellations)
+    cancelled = is_cancelled(order, purchase.happened)
     chosen: list[Choice] = []
     repeated: list[Redemption] = []
+    gone: list[WantedCode] = []
     skipped: list[Refused] = []
     for wanted in purchase.codes:
-        if order is not None and (known := _known(order, wanted.canonical, purchase)) is not None:
-            repeated.append(known)
-            continue
+        if order is not None and wanted.canonical is not None:
+            known = known_of(order, wanted.canonical, purchase.happened)
+            if known is not None:
+                repeated.append(known)
+                if known.voided_at is not None:
+                    gone.append(wanted)
+                continue
         terms = meant(wanted.canonical, purchase, books)
         if terms is None:
             return Refused(wanted.text, None, *unknown(purchase, books))
@@ -67,7 +72,7 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
             return Refused(wanted.text, terms, "too_many_codes", _FULL)
         is_first = is_reported and wanted is purchase.codes[0]
         judged = judge(
-            terms, purchase, books, basket, may_be_idle=is_first, is_reported=is_reported, is_limited=not is_cancelled
+            terms, purchase, books, basket, may_be_idle=is_first, is_reported=is_reported, is_limited=not cancelled
         )
         if judged.fault is not None:
             if not is_reported or judged.drops_out_by is None:
@@ -75,20 +80,9 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
             skipped.append(Refused(wanted.text, terms, *judged.drops_out_by))
             continue
         chosen.append(Choice(terms, basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)))
-    return _record(purchase, chosen, repeated, tuple(skipped), basket, books, is_cancelled=is_cancelled)
-
-
-def _known(order: OrderBook, canonical: str | None, purchase: Purchase) -> Redemption | None:
-    """Return what the order has of a code: a redemption that stands, or one with which the purchase was taken back."""
-    if canonical is None:
-        return None
-    if (standing := order.redeemed(canonical)) is not None:
-        return standing
-    voided = [redemption for redemption in order.redemptions if redemption.canonical == canonical]
-    for redemption in voided:
-        if (alone := redemption.voided_alone) is not None and not is_later(purchase.happened, alone):
-            return redemption
-    return voided[-1] if voided and not would_stand(order, voided[-1], purchase.happened) else None
+    if gone and not is_reported and len(gone) < len(repeated) + len(chosen):
+        return Refused(gone[0].text, meant(gone[0].canonical, purchase, books), *TAKEN_BACK)
+    return _record(purchase, chosen, repeated, tuple(skipped), basket, books, is_cancelled=cancelled)
 
 
 def _record(
@@ -111,7 +105,7 @@ def _record(
         changes = NO_CHANGES
         if is_news and (order := books.orders.get(purchase.order)) is not None and order.is_taken_back:
             changes = settle_order(order, books)
-        if is_cancelled:
+        if all(redemption.voided_at is not None for redemption in repeated) if repeated else is_cancelled:
             return RedeemedLate((), tuple(repeated), skipped, changes)
         _release(basket, books)
         return Redeemed((), tuple(repeated), skipped, changes)

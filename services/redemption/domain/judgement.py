@@ -3,18 +3,20 @@
 Pure: nothing that is kept changes here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from services.redemption.domain.basket import Basket, OrderCode
-from services.redemption.domain.books import Books, OrderBook
+from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.combination import fault_of_combination, fault_of_effect
 from services.redemption.domain.limits import fault_of_limits
 from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, taken_of
 from services.redemption.domain.purchase import Purchase
-from services.redemption.domain.reasons import Fault, Reason
+from services.redemption.domain.reasons import TAKEN_BACK, Fault, Reason
 from services.redemption.domain.restrictions import eligible_lines, fault_of_restrictions
 from services.redemption.domain.self_referral import fault_of_self_referral
+from services.redemption.domain.settlement import Bought
+from services.redemption.domain.standing import bought_again, is_cancelled, is_taken_back, known_of
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, meant_code
 from services.redemption.domain.validity import (
     fault_of_currency,
@@ -64,21 +66,41 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
     """Judge each code of an order beside those before it that are good, and change nothing that is kept."""
     order = books.orders.get(purchase.order)
     basket = basket_of(purchase, order, books)
-    appraisals = []
-    for wanted in purchase.codes:
+    is_limited = not is_cancelled(order, purchase.happened)
+    appraisals: list[Appraisal] = []
+    new: dict[int, Bought] = {}
+    repeated: list[Bought] = []
+    for place, wanted in enumerate(purchase.codes):
         terms = meant(wanted.canonical, purchase, books)
         if terms is None:
             appraisals.append(Appraisal(wanted.text, None, unknown(purchase, books), None))
             continue
-        if order is not None and (known := order.redeemed(terms.canonical)) is not None:
-            appraisals.append(Appraisal(wanted.text, terms, None, taken_of(known.discount_minor, known.lines)))
+        known = None if order is None else known_of(order, terms.canonical, purchase.happened)
+        if known is not None:
+            appraisals.append(_appraisal_of_known(known, wanted.text, terms))
+            repeated.append(bought_again(known, purchase.happened))
             continue
-        judged = judge(terms, purchase, books, basket)
+        judged = judge(terms, purchase, books, basket, is_limited=is_limited)
         taken = None
         if judged.fault is None:
             taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
+            new[place] = bought(terms, taken, purchase)
         appraisals.append(Appraisal(wanted.text, terms, judged.fault, taken))
+    if is_taken_back(order, tuple(new.values()), repeated):
+        for place in new:
+            appraisals[place] = replace(appraisals[place], fault=TAKEN_BACK, taken=None)
     return appraisals
+
+
+def _appraisal_of_known(known: Redemption, text: str, terms: CodeTerms) -> Appraisal:
+    if known.voided_at is not None:
+        return Appraisal(text, terms, TAKEN_BACK, None)
+    return Appraisal(text, terms, None, taken_of(known.discount_minor, known.lines))
+
+
+def bought(terms: CodeTerms, taken: Taken, purchase: Purchase) -> Bought:
+    """Return the purchase of one code, to be settled with what is known of its order."""
+    return Bought(terms.canonical, taken.amount_minor, purchase.subtotal_minor, purchase.happened)
 
 
 def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:

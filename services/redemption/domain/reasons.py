@@ -1,6 +1,6 @@
 """Why a code is refused: stable reasons, each with a sentence."""
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Reason = Literal[
     "code_unknown",
@@ -30,6 +30,7 @@ Reason = Literal[
     "no_effect",
     "period_limit_reached",
     "budget_exhausted",
+    "order_cancelled",
 ]
 
 
@@ -39,3 +40,9 @@ class Fault(NamedTuple):
     reason: Reason
     detail: str
     blocked_by: str | None = None
+
+
+TAKEN_BACK: Final = Fault(
+    "order_cancelled",
+    "The order was taken back. Only a later purchase is a new one: by another clock, more than 60 seconds later.",
+)

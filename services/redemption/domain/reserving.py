@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.redemption.domain.books import Books, HeldCode, Reservation
-from services.redemption.domain.judgement import Refused, basket_of, judge, meant, unknown
+from services.redemption.domain.judgement import Refused, basket_of, bought, judge, meant, unknown
 from services.redemption.domain.limits import hold
 from services.redemption.domain.purchase import HoldRequest
+from services.redemption.domain.reasons import TAKEN_BACK
+from services.redemption.domain.settlement import Bought
+from services.redemption.domain.standing import is_cancelled, is_taken_back, known_of
 from services.redemption.domain.uses import release
 from services.redemption.domain.validity import fault_of_end
 
@@ -24,18 +27,24 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
     purchase = request.purchase
     order = books.order(purchase.order)
     basket = basket_of(purchase, order, books)
+    is_limited = not is_cancelled(order, purchase.happened)
     held: list[HeldCode] = []
+    new: list[Bought] = []
     has_ended = False
     for wanted in purchase.codes:
         terms = meant(wanted.canonical, purchase, books)
         if terms is None or wanted.canonical is None:
             return Refused(wanted.text, None, *unknown(purchase, books))
-        if order.redeemed(wanted.canonical) is not None:
+        known = known_of(order, wanted.canonical, purchase.happened)
+        if known is not None and known.voided_at is None:
             return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
-        judged = judge(terms, purchase, books, basket)
+        if known is not None:
+            return Refused(wanted.text, terms, *TAKEN_BACK)
+        judged = judge(terms, purchase, books, basket, is_limited=is_limited)
         if judged.fault is not None:
             return Refused(wanted.text, terms, *judged.fault)
         taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
+        new.append(bought(terms, taken, purchase))
         has_ended = has_ended or fault_of_end(terms, purchase.occurred_at) is not None
         held.append(
             HeldCode(
@@ -50,6 +59,9 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
                 purchase.buyer.mailbox_key,
             )
         )
+    if is_taken_back(order, new):
+        first = purchase.codes[0]
+        return Refused(first.text, meant(first.canonical, purchase, books), *TAKEN_BACK)
     is_extended = order.is_holding
     key, since = request.reservation_id, purchase.occurred_at
     if is_extended and order.reservation_id is not None and order.reserved_at is not None:

@@ -38,11 +38,39 @@ class Standing:
         return cls(settlement, live, ended)
 
 
-def would_stand(order: OrderBook, voided: Redemption, happened: Moment) -> bool:
-    """Whether one more purchase of a code that the order had would stand."""
-    facts = [bought for bought, _ in _facts(order)]
-    facts.append(Bought(voided.canonical, voided.discount_minor, voided.subtotal_minor, happened))
-    return settle(facts, _taken_back(order)).stands(len(facts) - 1)
+def is_cancelled(order: OrderBook | None, happened: Moment) -> bool:
+    """Whether a purchase of an order was cancelled: its codes take up no uses."""
+    return order is not None and any(not is_later(happened, each) for each in order.cancellations)
+
+
+def is_taken_back(order: OrderBook | None, bought: Sequence[Bought], repeated: Sequence[Bought] = ()) -> bool:
+    """Whether what was cancelled or refunded of an order means these purchases of it too, so that none would stand.
+
+    `repeated` are those made with them, of codes that the order has.
+    """
+    if order is None or not order.is_taken_back or not bought:
+        return False
+    known = [*(fact for fact, _ in _facts(order)), *repeated]
+    settlement = settle([*known, *bought], _taken_back(order))
+    return not any(settlement.stands(place) for place in range(len(known), len(known) + len(bought)))
+
+
+def bought_again(redemption: Redemption, happened: Moment) -> Bought:
+    """Return one more purchase of a code that an order has, or had."""
+    return Bought(redemption.canonical, redemption.discount_minor, redemption.subtotal_minor, happened)
+
+
+def known_of(order: OrderBook, canonical: str, happened: Moment) -> Redemption | None:
+    """Return what an order has of a code: a redemption that stands, or one with which the purchase was taken back."""
+    if (standing := order.redeemed(canonical)) is not None:
+        return standing
+    voided = [redemption for redemption in order.redemptions if redemption.canonical == canonical]
+    for redemption in voided:
+        if (alone := redemption.voided_alone) is not None and not is_later(happened, alone):
+            return redemption
+    if not voided:
+        return None
+    return voided[-1] if is_taken_back(order, [bought_again(voided[-1], happened)]) else None
 
 
 def _facts(order: OrderBook) -> list[tuple[Bought, Redemption]]:

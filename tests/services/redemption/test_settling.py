@@ -1,5 +1,6 @@
 """Codes bought by separate requests, refunds of parts and cancellations: one outcome for every order of arrival."""
 
+import copy
 import itertools
 import json
 import uuid
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from services.redemption.domain.books import Books
 from services.redemption.domain.decision import Redeemed, RedeemedLate, decide
+from services.redemption.domain.judgement import Refused, appraise
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.purchase import Cancellation, Line, Purchase, WantedCode, effective_time
+from services.redemption.domain.purchase import Cancellation, HoldRequest, Line, Purchase, WantedCode, effective_time
+from services.redemption.domain.reserving import Reserved, reserve
 from services.redemption.domain.settling import Changes
 from services.redemption.domain.voiding import Cancelled, cancel
 from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code
@@ -326,3 +329,29 @@ def test_what_was_voided_too_early_comes_back_where_its_lines_are_left() -> None
         redemption.prices = None
     teller.tell(4, 0)
     assert set(teller.state().earned) == {"A0", "A1"}
+
+
+@settings(max_examples=EXAMPLES_RUN, deadline=None)
+@given(stories(25, CLOCKS), Codes, st.integers(-60, 240), st.sampled_from(CLOCKS))
+def test_who_asks_hears_beforehand_of_a_purchase_that_would_be_taken_back(
+    story: list[Event], codes: tuple[int, ...], second: int, clock: str
+) -> None:
+    """A code was said to be valid, and held, for an order whose purchase was then recorded as cancelled."""
+    teller = Teller(story)
+    for place in range(len(story)):
+        teller.tell(place, 0)
+    at = NOW - timedelta(days=20) + timedelta(seconds=second)
+    wanted = tuple(WantedCode(f"A{code}", f"A{code}") for code in codes)
+    at_hand = effective_time(at, NOW)
+    purchase = Purchase(*(PROGRAM, clock, "asked", "1", wanted, at_hand, SUBTOTAL, "USD"), claimed_at=at, clock=clock)
+    appraised, held_by, redeemed_by = (copy.deepcopy(teller.ledger) for _ in range(3))
+    faults = {fault.reason if (fault := each.fault) else None for each in appraise(purchase, appraised)}
+    held = reserve(HoldRequest(purchase, uuid.uuid4(), NOW + timedelta(hours=1)), held_by)
+    outcome = decide(purchase, redeemed_by, is_reported=False)
+    is_refused = isinstance(outcome, RedeemedLate) or (
+        isinstance(outcome, Refused) and outcome.reason == "order_cancelled"
+    )
+    assert is_refused == ("order_cancelled" in faults)
+    # A code that the order has redeemed is held for nobody.
+    if isinstance(held, Reserved) or held.reason != "code_used":
+        assert is_refused == isinstance(held, Refused)
