@@ -58,7 +58,7 @@ class Periodic:
     ) -> None:
         self.name = name
         self._interval_seconds = interval_seconds
-        self._act = act
+        self.act = act
         self._wake = wake or asyncio.Event()
         self._clock = clock
         self._failures = 0
@@ -92,7 +92,7 @@ class Periodic:
     async def _call(self) -> float | None:
         """Act until there is nothing more to do; after a failure, return the seconds to leave it alone."""
         try:
-            while await self._act() is True:
+            while await self.act() is True:
                 self._worked()
         except ElementsFailed as failed:
             self._failed(failed)
@@ -109,9 +109,7 @@ class Periodic:
         return None
 
     async def _rest(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._interval_seconds):
-                await self._wake.wait()
+        await wait_at_most(self._wake, self._interval_seconds)
 
     def _failed(self, error: BaseException) -> float:
         causes = list(_leaves(error))
@@ -173,6 +171,13 @@ class Failing:
         self._found = {element: found for element, found in self._found.items() if found[1] > oldest}
         if self._found:
             raise ElementsFailed([error for error, _ in self._found.values()])
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not longer than this."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]]) -> None:

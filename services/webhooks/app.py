@@ -14,36 +14,27 @@ from services.webhooks.api.routes import ROUTES, WEBHOOKS
 from services.webhooks.config import WebhooksSettings, split_addresses, split_hosts
 from services.webhooks.consumers import EventConsumer, read_event
 from services.webhooks.dispatcher.dispatcher import Dispatcher
-from services.webhooks.dispatcher.works import Works
-from services.webhooks.dispatcher.writer import ResultWriter
+from services.webhooks.dispatcher.sending import Sending
 from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.client import Sender
 from services.webhooks.sender.names import Lookup, NameService, look_up
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.check_secrets import CheckSecrets
-from services.webhooks.usecases.claim_deliveries import (
-    ClaimDeliveries,
-    ClaimExpired,
-    MeasureBacklog,
-    ReleaseDeliveries,
-    ReleaseHeads,
-)
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.customer_parts import CustomerMessages
 from services.webhooks.usecases.debug_signature import DebugSignature
+from services.webhooks.usecases.delivery_queue import DeliveryQueue
 from services.webhooks.usecases.follow_partners import FOLLOW_SECONDS, FollowPartners
 from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
-from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import Listen, ListenerHub
-from services.webhooks.usecases.load_targets import LoadTargets, ReadStates
+from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
 from services.webhooks.usecases.publish_message import PublishMessage
 from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
-from services.webhooks.usecases.record_results import EndUnsent, RecordResults
 from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
 from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
 from services.webhooks.usecases.resend_message import ResendMessage
@@ -102,17 +93,17 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         relay = OutboxRelay(publisher, OutboxTable(batches))
         seal = Seal(*decode_secret_keys(settings.secret_key))
         secrets = CheckSecrets(database, utc_now, seal, relay.hand_over)
-        dispatcher = build_dispatcher(
-            database, batches, seal, secrets, sender, utc_now, relay.hand_over, max_in_flight=settings.max_in_flight
-        )
-        take_in = TakeInEvents(batches, dispatcher, utc_now)
+        queue = DeliveryQueue(database, batches, utc_now, seal, secrets.hear, relay.hand_over)
+        dispatcher = Dispatcher(queue, sender.post, utc_now, max_in_flight=settings.max_in_flight)
+        courier = dispatcher.sending
+        take_in = TakeInEvents(batches, courier, utc_now)
         overflow = Overflow(amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, OverflowTable(database))
         customers = CustomerMessages(database, take_in, read_event, letters_outside(overflow.rewrite))
         consumer = BatchConsumer(
             amqp_url, topology.QUEUE_WEBHOOKS_EVENTS, EventConsumer(take_in), utc_now, on_full=overflow.make_room
         )
         answer_once = AnswerOnce(database, utc_now, seal)
-        worker = RunReplays(database, utc_now, new_id, dispatcher.note_backlog, relay.hand_over)
+        worker = RunReplays(database, utc_now, new_id, courier.wake, relay.hand_over)
         hub = ListenerHub(database, utc_now)
         kept = Retention(
             timedelta(days=settings.payload_retention_days),
@@ -120,9 +111,8 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             timedelta(days=settings.delivery_retention_days),
         )
         shown = ShownSettings(kept, split_addresses(settings.egress_addresses))
-        changed = dispatcher.endpoint_changed
-        follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, changed, relay.hand_over))
-        house = KeepHouse(database, utc_now, kept, changed, relay.hand_over)
+        follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, courier.renew, relay.hand_over))
+        maintenance = MaintainEndpoints(database, utc_now, kept, courier.renew, relay.hand_over)
         history = retention.removals(
             database,
             utc_now,
@@ -130,7 +120,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             timedelta(days=settings.inbox_retention_days),
         )
         tasks = [
-            *house.tasks(),
+            *maintenance.tasks(),
             hub.task,
             secrets.task,
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
@@ -142,7 +132,17 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         ]
         app = build_app(
             build_use_cases(
-                database, utc_now, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, relay.hand_over
+                database=database,
+                clock=utc_now,
+                seal=seal,
+                answer_once=answer_once,
+                sender=sender,
+                urls=urls,
+                courier=courier,
+                worker=worker,
+                hub=hub,
+                shown=shown,
+                hand_over=relay.hand_over,
             ),
             CredentialReader(database, utc_now),
             Parts(
@@ -150,7 +150,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 publisher,
                 consumer,
                 [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks, secrets],
-                dispatcher=(dispatcher, "no claim of due deliveries lately"),
+                dispatcher=(dispatcher.claiming, "no claim of due deliveries lately"),
                 secrets=(
                     secrets,
                     "no stored secret can be opened: another WEBHOOKS_SECRET_KEY sealed them",
@@ -195,72 +195,47 @@ async def open_sender(
         names.close()
 
 
-def build_dispatcher(
-    database: Database,
-    batches: Database,
-    seal: Seal,
-    secrets: CheckSecrets,
-    sender: Sender,
-    clock: Clock,
-    hand_over: HandOver,
-    *,
-    max_in_flight: int,
-) -> Dispatcher:
-    """Wire the sending half; does no I/O."""
-    works = Works(
-        claim=ClaimDeliveries(database, clock),
-        claim_expired=ClaimExpired(database, clock),
-        release=ReleaseDeliveries(database, clock),
-        load_targets=LoadTargets(database, seal, secrets.hear),
-        read_states=ReadStates(database),
-        measure_backlog=MeasureBacklog(database, clock),
-        release_heads=ReleaseHeads(database, clock),
-        end=EndUnsent(database, clock, hand_over),
-    )
-    writer = ResultWriter(RecordResults(batches, clock, hand_over))
-    return Dispatcher(works, sender.post, writer, clock, max_in_flight=max_in_flight)
-
-
 def build_use_cases(
+    *,
     database: Database,
     clock: Clock,
     seal: Seal,
     answer_once: AnswerOnce,
     sender: Sender,
     urls: URLChecker,
-    dispatcher: Dispatcher,
+    courier: Sending,
     worker: RunReplays,
     hub: ListenerHub,
     shown: ShownSettings,
     hand_over: HandOver,
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
-    changed, note_backlog = dispatcher.endpoint_changed, dispatcher.note_backlog
+    renew, wake = courier.renew, courier.wake
     take_turn = TakeTurn(database)
     return UseCases(
         create_endpoint=CreateEndpoint(answer_once, clock, urls, seal, new_id, hand_over),
-        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, changed, hand_over),
-        archive_endpoint=ArchiveEndpoint(database, clock, changed, hand_over),
+        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, renew, hand_over),
+        archive_endpoint=ArchiveEndpoint(database, clock, renew, hand_over),
         read_endpoints=ReadEndpoints(database, clock, seal),
-        rotate_key=RotateKey(answer_once, seal, new_id, changed, hand_over),
-        revoke_key=RevokeKey(database, clock, changed, hand_over),
+        rotate_key=RotateKey(answer_once, seal, new_id, renew, hand_over),
+        revoke_key=RevokeKey(database, clock, renew, hand_over),
         read_keys=ReadKeys(database, clock),
         send_test=SendTest(database, clock, seal, sender.post, take_turn, new_id),
         read_deliveries=ReadDeliveries(database, clock),
         resend_delivery=ResendDelivery(database, clock, seal, sender.post, take_turn),
         cancel_delivery=CancelDelivery(database, clock),
         redact_attempt=RedactAttempt(database, clock),
-        replay_delivery=ReplayDelivery(answer_once, note_backlog),
-        replay_many=ReplayMany(answer_once, note_backlog),
-        purge_dead_letters=PurgeDeadLetters(answer_once, note_backlog),
+        replay_delivery=ReplayDelivery(answer_once, wake),
+        replay_many=ReplayMany(answer_once, wake),
+        purge_dead_letters=PurgeDeadLetters(answer_once, wake),
         create_replay=CreateReplay(answer_once, new_id, worker.wake),
         read_replays=ReadReplays(database),
         cancel_replay=CancelReplay(database, clock),
         list_messages=ListMessages(database),
         read_message=ReadMessage(database),
-        resend_message=ResendMessage(answer_once, new_id, note_backlog),
+        resend_message=ResendMessage(answer_once, new_id, wake),
         redact_message=RedactMessage(database, clock),
-        publish_message=PublishMessage(answer_once, shown.kept, new_id, note_backlog),
+        publish_message=PublishMessage(answer_once, shown.kept, new_id, wake),
         debug_signature=DebugSignature(database, clock, seal),
         listen=Listen(database, clock, seal, hub, new_id),
         shown_settings=shown,

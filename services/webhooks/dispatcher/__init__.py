@@ -1,1 +1,1 @@
-"""Sends what is due: a lane per endpoint, claims from the table, and results written in groups."""
+"""Sends what is due: a pipe per endpoint, claims from the table, and results written in groups."""

@@ -4,11 +4,10 @@ import asyncio
 from time import monotonic
 from typing import Final
 
-from services.webhooks.dispatcher.holdings import Holdings
-from services.webhooks.dispatcher.lanes import AHEAD, FIRST_WINDOW
+from services.webhooks.dispatcher.pipes import AHEAD, FIRST_WINDOW
 from services.webhooks.dispatcher.sending import Sending
-from services.webhooks.dispatcher.works import Works
 from services.webhooks.domain.pacing import BEGIN_SECONDS, MARGIN_SECONDS, WINDOW, next_span_length
+from services.webhooks.usecases.delivery_queue import DeliveryQueue
 from shared.clock import Clock
 
 STALE_SECONDS: Final = 10.0
@@ -17,48 +16,47 @@ _SLACK_SECONDS: Final = 0.01
 
 
 class Claiming:
-    """The way from the table into the lanes."""
+    """The way from the table into the pipes."""
 
-    def __init__(self, works: Works, holdings: Holdings, sending: Sending, clock: Clock) -> None:
-        self._works = works
-        self._holdings = holdings
+    def __init__(self, queue: DeliveryQueue, sending: Sending, clock: Clock) -> None:
+        self._queue = queue
         self._sending = sending
         self._clock = clock
-        self._claimed_at: float | None = None
+        self.claimed_at: float | None = None
         # How long what has a limit per second may take from its claim to its POST.
         self._begin_within = BEGIN_SECONDS
 
     @property
     def is_ready(self) -> bool:
         """Whether claims were made lately; one that hangs means that retries are not going out."""
-        return self._claimed_at is not None and monotonic() - self._claimed_at < STALE_SECONDS
+        return self.claimed_at is not None and monotonic() - self.claimed_at < STALE_SECONDS
 
     async def claim_if_room(self) -> None:
         """Let go out what may by now, and claim more if there is room for it."""
         self._sending.go_on()
-        if self._holdings.is_stopping:
+        if self._sending.is_stopping:
             return
-        if self._holdings.room <= 0:
+        if self._sending.room <= 0:
             # Full of work is as alive as claiming.
-            self._claimed_at = monotonic()
+            self.claimed_at = monotonic()
             return
         await self._claim()
 
     async def _claim(self) -> None:
         now = self._clock()
-        self._begin_within = next_span_length(self._begin_within, was_late=self._holdings.was_late)
-        self._holdings.was_late = False
-        # All lanes that are not simply new have a say; resting ones say that they take nothing.
-        rooms = [(lane.endpoint_id, lane.claim_room(now, monotonic())) for lane in self._holdings.lanes.values()]
-        claimed = await self._works.claim(
-            min(CLAIM_LIMIT, self._holdings.room),
-            self._holdings.room_bytes,
+        self._begin_within = next_span_length(self._begin_within, was_late=self._sending.was_late)
+        self._sending.was_late = False
+        # All pipes that are not simply new have a say; resting ones say that they take nothing.
+        rooms = [(pipe.endpoint_id, pipe.claim_room(now, monotonic())) for pipe in self._sending.pipes.values()]
+        claimed = await self._queue.claim(
+            min(CLAIM_LIMIT, self._sending.room),
+            self._sending.room_bytes,
             rooms,
             AHEAD * FIRST_WINDOW,
             self._begin_within,
         )
-        self._claimed_at = monotonic()
-        self._holdings.has_backlog = bool(claimed)
+        self.claimed_at = monotonic()
+        self._sending.has_backlog = bool(claimed)
         if any(delivery.begins_before is not None for delivery in claimed):
             self._come_back()
         self._sending.take(claimed)
@@ -66,4 +64,4 @@ class Claiming:
     def _come_back(self) -> None:
         """Have more claimed once what was just claimed counts no more against its limit per second."""
         seconds = WINDOW.total_seconds() + self._begin_within + MARGIN_SECONDS + _SLACK_SECONDS
-        asyncio.get_running_loop().call_later(seconds, self._holdings.note_backlog)
+        asyncio.get_running_loop().call_later(seconds, self._sending.wake)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.dispatcher.pipes import Pipe
 from services.webhooks.domain.deliveries import HeldDelivery
 
 # A POST that takes longer than this makes way; so many of them may be under way besides.
@@ -16,10 +16,10 @@ SHARE_WITHOUT_PRIORITY: Final = 0.7
 class Flight:
     """One POST."""
 
-    __slots__ = ("delivery", "has_priority", "is_slow", "lane", "started")
+    __slots__ = ("delivery", "has_priority", "is_slow", "pipe", "started")
 
-    def __init__(self, lane: Lane, delivery: HeldDelivery, started: float, *, has_priority: bool) -> None:
-        self.lane = lane
+    def __init__(self, pipe: Pipe, delivery: HeldDelivery, started: float, *, has_priority: bool) -> None:
+        self.pipe = pipe
         self.delivery = delivery
         self.started = started
         self.has_priority = has_priority
@@ -52,9 +52,9 @@ class Flights:
         """Whether another may begin that has no priority."""
         return self.has_slot and self._without_priority < self._limit_without_priority
 
-    def begin(self, lane: Lane, delivery: HeldDelivery, now: float, *, has_priority: bool) -> Flight:
+    def begin(self, pipe: Pipe, delivery: HeldDelivery, now: float, *, has_priority: bool) -> Flight:
         """Count one in."""
-        flight = Flight(lane, delivery, now, has_priority=has_priority)
+        flight = Flight(pipe, delivery, now, has_priority=has_priority)
         self._quick[flight] = None
         self._without_priority += not has_priority
         return flight

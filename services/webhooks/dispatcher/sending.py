@@ -1,22 +1,29 @@
 """Sends what is held, at most so many at once, and draws the consequences of each answer before the next is sent.
 
-Who may be sent to is decided by lanes; what came of it is handed on, to be written in groups.
+Who may be sent to is decided by pipes; what came of it is handed on, to be written in groups.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from services.webhooks.dispatcher.flights import Flight, Flights
 from services.webhooks.dispatcher.holdings import Holdings
-from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.dispatcher.pipes import Pipe
 from services.webhooks.dispatcher.turns import Turns
-from services.webhooks.dispatcher.works import Post
 from services.webhooks.dispatcher.writer import ResultWriter
-from services.webhooks.domain.deliveries import OVERLOADED, HeldDelivery, Settlement, Target, decide
+from services.webhooks.domain.deliveries import (
+    OVERLOADED,
+    Answer,
+    HeldDelivery,
+    Outgoing,
+    Settlement,
+    Target,
+    decide,
+)
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.metrics import MAINTENANCE_FAILURES, WEBHOOK_BREAKER_TRIPS
@@ -25,12 +32,18 @@ from shared.metrics import MAINTENANCE_FAILURES, WEBHOOK_BREAKER_TRIPS
 LEASE_MARGIN_SECONDS: Final = 0.5
 
 
-class Sending:
-    """The POSTs of this process."""
+class Post(Protocol):
+    """Makes one attempt; returns whatever happens."""
+
+    def __call__(self, outgoing: Outgoing, /) -> Awaitable[Answer]:
+        """POST and report."""
+
+
+class Sending(Holdings):
+    """The POSTs of this process, and the courier that the intake knows."""
 
     def __init__(
         self,
-        holdings: Holdings,
         post: Post,
         writer: ResultWriter,
         clock: Clock,
@@ -38,14 +51,13 @@ class Sending:
         max_in_flight: int,
         chance: Callable[[], float],
     ) -> None:
-        self._holdings = holdings
+        super().__init__(clock, max_in_flight)
         self._post = post
         self._writer = writer
-        self._clock = clock
         self._chance = chance
         self._turns = Turns()
         self._flights = Flights(max_in_flight)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
@@ -60,48 +72,53 @@ class Sending:
 
     # Taking and beginning.
 
+    def accept(self, held: Sequence[HeldDelivery]) -> None:
+        """Send deliveries for which room was reserved."""
+        self.cancel(delivery.endpoint_id for delivery in held)
+        self.take(held)
+
     def take(self, held: Iterable[HeldDelivery]) -> None:
-        """Send deliveries, each when its lane lets it."""
-        if self._holdings.is_stopping:
-            self._holdings.release(held)
+        """Send deliveries, each when its pipe lets it."""
+        if self.is_stopping:
+            self.release(held)
             return
         now, monotonic_now = self._clock(), monotonic()
         for delivery in held:
-            lane = self._holdings.add(delivery)
-            lane.hear_of_breaker(delivery.breaker_trips, now, monotonic_now)
-            if lane.target is None or lane.target.endpoint.version < delivery.endpoint_version:
-                lane.needs_target = True
-            self._look_at_target(lane)
-            self._turns.list(lane)
+            pipe = self.add(delivery)
+            pipe.hear_of_breaker(delivery.breaker_trips, now, monotonic_now)
+            if pipe.target is None or pipe.target.endpoint.version < delivery.endpoint_version:
+                pipe.needs_target = True
+            self._look_at_target(pipe)
+            self._turns.list(pipe)
         self._pump()
 
-    def _look_at_target(self, lane: Lane) -> None:
+    def _look_at_target(self, pipe: Pipe) -> None:
         """Let nothing wait for an endpoint that is known not to take it."""
-        if lane.needs_target:
-            self._holdings.target_is_due.set()
-        elif lane.target is not None:
-            self._holdings.turn_away(lane, lane.target)
+        if pipe.needs_target:
+            self.target_is_due.set()
+        elif pipe.target is not None:
+            self.turn_away(pipe, pipe.target)
 
-    def go_on(self, lanes: Iterable[Lane] = ()) -> None:
-        """Begin what may be begun by now, also of lanes that may send again."""
+    def go_on(self, pipes: Iterable[Pipe] = ()) -> None:
+        """Begin what may be begun by now, also of pipes that may send again."""
         self._set_slow_aside()
-        for lane in lanes:
-            self._turns.list(lane)
+        for pipe in pipes:
+            self._turns.list(pipe)
         self._pump()
 
     def _pump(self) -> None:
-        """Begin what may be begun, one of each lane in turn."""
+        """Begin what may be begun, one of each pipe in turn."""
         while self._turns and self._has_slot():
             turn = self._turns.next(may_rest=self._has_slot_for_all())
             if turn is None:
                 return
-            lane, has_priority = turn
-            if self._holdings.is_stopping or (lane.rests_until is not None and lane.is_resting(self._clock())):
-                self._holdings.give_back(lane)
-            elif lane.is_open and (lane.has_priority if has_priority else lane.waiting):
-                delivery = self._holdings.take_next(lane, has_priority=has_priority)
-                self._begin(lane, delivery, has_priority=has_priority)
-                self._turns.list(lane)
+            pipe, has_priority = turn
+            if self.is_stopping or (pipe.rests_until is not None and pipe.is_resting(self._clock())):
+                self.give_back(pipe)
+            elif pipe.is_open and (pipe.has_priority if has_priority else pipe.waiting):
+                delivery = self.take_next(pipe, has_priority=has_priority)
+                self._begin(pipe, delivery, has_priority=has_priority)
+                self._turns.list(pipe)
 
     def _has_slot_for_all(self) -> bool:
         if not self._flights.has_slot_for_all:
@@ -115,40 +132,40 @@ class Sending:
 
     def _set_slow_aside(self) -> None:
         for flight in self._flights.set_slow_aside(monotonic()):
-            self._holdings.let_go()
-            self._holdings.give_back_followers(flight.lane, flight.delivery)
-            flight.lane.note_slow(flight.started)
-            if flight.lane.is_stuck:
+            self.let_go()
+            self.give_back_followers(flight.pipe, flight.delivery)
+            flight.pipe.note_slow(flight.started)
+            if flight.pipe.is_stuck:
                 # Whoever waits behind a receiver that hangs would only take room here.
-                self._holdings.give_back(flight.lane)
+                self.give_back(flight.pipe)
 
-    def _begin(self, lane: Lane, delivery: HeldDelivery, *, has_priority: bool) -> None:
+    def _begin(self, pipe: Pipe, delivery: HeldDelivery, *, has_priority: bool) -> None:
         now = monotonic()
-        target = lane.target
+        target = pipe.target
         if target is None or target.missing is not None or _ends_soon(delivery, target, now):
-            self._holdings.let_go()
-            self._holdings.leave(lane, delivery)
-            self._holdings.release([delivery])
+            self.let_go()
+            self.leave(pipe, delivery)
+            self.release([delivery])
             return
-        lane.in_flight += 1
-        flight = self._flights.begin(lane, delivery, now, has_priority=has_priority)
+        pipe.in_flight += 1
+        flight = self._flights.begin(pipe, delivery, now, has_priority=has_priority)
         self._is_idle.clear()
-        task = asyncio.create_task(self._fly(lane, target, flight))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._fly(pipe, target, flight))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     # One POST.
 
-    async def _fly(self, lane: Lane, target: Target, flight: Flight) -> None:
-        trips, delivery = lane.trips, flight.delivery
+    async def _fly(self, pipe: Pipe, target: Target, flight: Flight) -> None:
+        trips, delivery = pipe.trips, flight.delivery
         try:
             now = self._clock()
             if delivery.ends_at <= now:
-                self._holdings.end(delivery, "expired")
+                self.end(delivery, "expired")
                 return
             if _has_missed_its_turn(delivery, target):
-                self._holdings.was_late = delivery.begins_before is not None
-                self._holdings.release([delivery])
+                self.was_late = delivery.begins_before is not None
+                self.release([delivery])
                 return
             answer = await self._post(
                 target.outgoing(
@@ -161,58 +178,58 @@ class Sending:
                 )
             )
             if answer.status in OVERLOADED:
-                lane.throttled += 1
+                pipe.throttled += 1
             now = self._clock()
             decision = decide(
-                answer, delivery.step, delivery.ends_at, now, lane.throttled, self._chance(), target.steps
+                answer, delivery.step, delivery.ends_at, now, pipe.throttled, self._chance(), target.steps
             )
-            self._writer.add(self._learn(lane, Settlement(delivery, target, answer, decision), trips, now))
+            self._writer.add(self._learn(pipe, Settlement(delivery, target, answer, decision), trips, now))
             if decision.status == "succeeded":
-                self._holdings.follow(lane, delivery)
-                self._look_at_target(lane)
+                self.follow(pipe, delivery)
+                self._look_at_target(pipe)
         except Exception as error:  # noqa: BLE001 - one delivery must not end the others; its lease brings it again
             MAINTENANCE_FAILURES.labels("send_deliveries").inc()
-            facts = {"delivery_id": str(delivery.delivery_id), "endpoint_id": str(lane.endpoint_id)}
+            facts = {"delivery_id": str(delivery.delivery_id), "endpoint_id": str(pipe.endpoint_id)}
             get_logger().error("delivery_not_sent", **facts, exc_info=error)
         finally:
-            self._land(lane, flight)
+            self._land(pipe, flight)
 
-    def _learn(self, lane: Lane, settled: Settlement, trips: int, now: datetime) -> Settlement:
+    def _learn(self, pipe: Pipe, settled: Settlement, trips: int, now: datetime) -> Settlement:
         """Draw the consequences in process, before the next send and before anything is written."""
         answer, decision = settled.answer, settled.decision
         if decision.status == "succeeded":
-            lane.note_success(answer.duration_ms, monotonic())
+            pipe.note_success(answer.duration_ms, monotonic())
         elif answer.status is None or decision.resume_at is not None:
-            lane.note_trouble()
-        changed = lane.judge(decision, trips, now, monotonic())
+            pipe.note_trouble()
+        changed = pipe.judge(decision, trips, now, monotonic())
         if changed:
             WEBHOOK_BREAKER_TRIPS.inc()
         if decision.resume_at is not None:
-            lane.rest(decision.resume_at, monotonic())
+            pipe.rest(decision.resume_at, monotonic())
         if decision.disabled_reason is not None:
-            lane.needs_target = True
+            pipe.needs_target = True
         if changed or decision.resume_at is not None or decision.disabled_reason is not None:
-            self._holdings.give_back(lane)
-        is_news = lane.is_news(decision, settled.held, now)
+            self.give_back(pipe)
+        is_news = pipe.is_news(decision, settled.held, now)
         if changed is None and decision.resume_at is None and not is_news:
             return settled
-        resume_at = lane.rests_until if changed or decision.resume_at is not None else None
+        resume_at = pipe.rests_until if changed or decision.resume_at is not None else None
         return replace(settled, resume_at=resume_at, breaker_trips=changed, is_news=is_news)
 
-    def _land(self, lane: Lane, flight: Flight) -> None:
-        lane.in_flight -= 1
-        if lane.in_flight == 0:
+    def _land(self, pipe: Pipe, flight: Flight) -> None:
+        pipe.in_flight -= 1
+        if pipe.in_flight == 0:
             # Everything has come back or timed out; it may be tried again.
-            lane.is_stuck = False
-        self._holdings.leave(lane, flight.delivery)
+            pipe.is_stuck = False
+        self.leave(pipe, flight.delivery)
         self._flights.end(flight)
         if not flight.is_slow:
-            self._holdings.let_go()
+            self.let_go()
         if not self._flights.count:
             self._is_idle.set()
-        self._turns.list(lane)
+        self._turns.list(pipe)
         self._pump()
-        self._holdings.note_room(lane)
+        self.note_room(pipe)
 
 
 def _has_missed_its_turn(delivery: HeldDelivery, target: Target) -> bool:

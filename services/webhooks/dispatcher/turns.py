@@ -3,36 +3,36 @@
 from collections import deque
 from typing import Final
 
-from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.dispatcher.pipes import Pipe
 
 # While first tries at receivers that work wait too, every so many turns something else is let through.
 _EVERY: Final = 4
 
 
 class Turns:
-    """Lanes that have something to send."""
+    """Pipes that have something to send."""
 
     def __init__(self) -> None:
-        self._first: deque[Lane] = deque()
-        self._rest: deque[Lane] = deque()
+        self._first: deque[Pipe] = deque()
+        self._rest: deque[Pipe] = deque()
         self._count = 0
 
     def __bool__(self) -> bool:
         return bool(self._first or self._rest)
 
-    def list(self, lane: Lane) -> None:
-        """Give a lane its turns if it may send."""
-        if not lane.is_open:
+    def list(self, pipe: Pipe) -> None:
+        """Give a pipe its turns if it may send."""
+        if not pipe.is_open:
             return
-        if lane.has_priority and not lane.is_listed:
-            lane.is_listed = True
-            self._first.append(lane)
-        if lane.has_others and not lane.is_rest_listed:
-            lane.is_rest_listed = True
-            self._rest.append(lane)
+        if pipe.has_priority and not pipe.is_listed:
+            pipe.is_listed = True
+            self._first.append(pipe)
+        if pipe.has_others and not pipe.is_rest_listed:
+            pipe.is_rest_listed = True
+            self._rest.append(pipe)
 
-    def next(self, *, may_rest: bool) -> tuple[Lane, bool] | None:
-        """Return the lane whose turn it is, and whether it has priority; None if there is none.
+    def next(self, *, may_rest: bool) -> tuple[Pipe, bool] | None:
+        """Return the pipe whose turn it is, and whether it has priority; None if there is none.
 
         `may_rest` says whether anything without priority may go out.
         """
@@ -41,9 +41,9 @@ class Turns:
         if not queue:
             return None
         self._count += 1
-        lane = queue.popleft()
+        pipe = queue.popleft()
         if is_rest:
-            lane.is_rest_listed = False
+            pipe.is_rest_listed = False
         else:
-            lane.is_listed = False
-        return lane, not is_rest
+            pipe.is_listed = False
+        return pipe, not is_rest

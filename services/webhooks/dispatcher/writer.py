@@ -25,7 +25,7 @@ class ResultWriter:
     """Keeps results until they are written; while the database is away it tries again and again."""
 
     def __init__(self, record: Record) -> None:
-        self._record = record
+        self.record = record
         self._gathered: list[Settlement] = []
         self._in_hand = 0
         self._arrived = asyncio.Event()
@@ -89,7 +89,7 @@ class ResultWriter:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._record(group)
+                return await self.record(group)
             except TransientFault as fault:
                 get_logger().warning("results_not_written", count=len(group), reason=str(fault))
                 await asyncio.sleep(pause)

@@ -55,7 +55,7 @@ class Sender:
         *,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._urls = urls
+        self.urls = urls
         self._names = names
         self._clock = clock
         self._ssl: ssl.SSLContext | bool = ssl_context or True
@@ -87,7 +87,7 @@ class Sender:
         DIALLED.set(dial)
         headers = signed_headers(outgoing, int(started_at.timestamp()))
         try:
-            checked = self._urls.check(outgoing.url)
+            checked = self.urls.check(outgoing.url)
             trust = await self._trust(outgoing.tls)
             # Under load the POSTs of one turn of the loop take each step together, first all are signed and then all
             # are written. That takes a tenth less CPU than if each ran on: it seems that the code stays in the caches.
@@ -147,7 +147,7 @@ class Sender:
     ) -> aiohttp.ClientResponse:
         session = self._sessions[checked.reach]
         headers = {**headers, "Host": checked.host}
-        timeout = _timeout(outgoing.timeout_seconds)
+        timeout = timeout_of(outgoing.timeout_seconds)
         try:
             return await session.post(
                 checked.url, data=outgoing.body, headers=headers, allow_redirects=False, timeout=timeout, ssl=trust
@@ -240,7 +240,8 @@ async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _timeout(seconds: float) -> ClientTimeout:
+def timeout_of(seconds: float) -> ClientTimeout:
+    """Return how long a POST may take, and the making of its connection."""
     return ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
 
 

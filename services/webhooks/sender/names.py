@@ -42,7 +42,7 @@ class NameService:
     def __init__(self, lookup: Lookup = look_up) -> None:
         self._lookup = lookup
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook-dns")
-        self._asked: dict[str, asyncio.Future[Sequence[tuple[int, str]]]] = {}
+        self.asked: dict[str, asyncio.Future[Sequence[tuple[int, str]]]] = {}
         # Whoever waits for a slot or has one holds on to it himself.
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._answered, self._new, self._hung = map(asyncio.Semaphore, (_THREADS, _NEW_THREADS, _HUNG_THREADS))
@@ -54,7 +54,7 @@ class NameService:
         asked = None
         try:
             async with asyncio.timeout(DNS_SECONDS):
-                asked = self._asked.get(name) or await self._ask(name)
+                asked = self.asked.get(name) or await self._ask(name)
                 return await asyncio.shield(asked)
         except TimeoutError:
             # One that has waited for a thread in vain has not hung.
@@ -78,10 +78,10 @@ class NameService:
         except asyncio.CancelledError:
             slot.release()
             raise
-        asked = self._asked.get(name)
+        asked = self.asked.get(name)
         if asked is None:
             asked = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, name)
-            self._asked[name] = asked
+            self.asked[name] = asked
             started = monotonic()
             asked.add_done_callback(lambda done: self._forget(name, done, started))
             asked.add_done_callback(lambda _: _give_back(slot, share))
@@ -90,7 +90,7 @@ class NameService:
         return asked
 
     def _forget(self, name: str, done: "asyncio.Future[Sequence[tuple[int, str]]]", started: float) -> None:
-        del self._asked[name]
+        del self.asked[name]
         if not done.cancelled():
             # Whoever waited may have left; an error that nobody fetches would be reported as a leak.
             done.exception()

@@ -39,15 +39,15 @@ class URLChecker:
         self._names = names
         self._is_development = is_development
         self._development_hosts = development_hosts
-        self._checked: dict[str, CheckedURL] = {}
+        self.checked: dict[str, CheckedURL] = {}
 
     def check(self, text: str) -> CheckedURL:
         """Read and vet a URL without asking anybody; raises `URLRefused`."""
-        found = self._checked.get(text)
+        found = self.checked.get(text)
         if found is None:
-            if len(self._checked) >= _REMEMBERED:
-                self._checked.clear()
-            found = self._checked[text] = self._check(text)
+            if len(self.checked) >= _REMEMBERED:
+                self.checked.clear()
+            found = self.checked[text] = self._check(text)
         return found
 
     async def vet(self, text: str) -> CheckedURL:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from services.webhooks.domain.endpoints import (
     DISABLED_BY_OWNER,
@@ -25,6 +25,7 @@ from services.webhooks.store import certificates, endpoints, queue, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
 from services.webhooks.usecases.close_endpoints import bury_waiting
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, vet_url
+from services.webhooks.usecases.delivery_queue import Renew
 from services.webhooks.usecases.read_certificates import bundle_of, certificate_of
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -33,13 +34,6 @@ from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
 
 CANCELED_AT_ONCE: Final = 1_000
-
-
-class EndpointChanged(Protocol):
-    """Hears that an endpoint is not as it was, right after the commit."""
-
-    def __call__(self, endpoint_id: uuid.UUID, /) -> None:
-        """Never blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class ChangeEndpoint:
     urls: URLChecker
     seal: Seal
     new_id: Callable[[], uuid.UUID]
-    changed: EndpointChanged
+    renew: Renew
     hand_over: HandOver
 
     async def __call__(
@@ -89,7 +83,7 @@ class ChangeEndpoint:
             if changed.status == "disabled":
                 events += (await bury_waiting(connection, endpoint_id, now))[1]
             await outbox.insert_events(connection, events)
-        self.changed(endpoint_id)
+        self.renew(endpoint_id)
         self.hand_over(events)
         return replace(changed, version=version)
 
@@ -143,7 +137,7 @@ class ArchiveEndpoint:
 
     database: Database
     clock: Clock
-    changed: EndpointChanged
+    renew: Renew
     hand_over: HandOver
 
     async def __call__(
@@ -163,11 +157,11 @@ class ArchiveEndpoint:
             check_version(endpoint, versions)
             version = await endpoints.archive(connection, endpoint_id, now)
             # What is under way is left to its result; what slips in beside us is canceled when it is claimed.
-            # Of very much the rest is canceled by `KeepHouse`.
+            # Of very much the rest is canceled by `MaintainEndpoints`.
             await queue.cancel_waiting(connection, endpoint_id, now, CANCELED_AT_ONCE)
             events = [] if is_listener else [tell_of_endpoints.archived(endpoint, now)]
             await outbox.insert_events(connection, events)
-        self.changed(endpoint_id)
+        self.renew(endpoint_id)
         self.hand_over(events)
         return replace(as_of(endpoint, now), updated_at=now, version=version)
 

@@ -9,7 +9,6 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,7 +25,7 @@ from services.webhooks.usecases.create_endpoint import check_partner, check_type
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
-from shared.periodic import Periodic
+from shared.periodic import Periodic, wait_at_most
 
 # Between two questions of a listener that lives there are seconds; one that is gone leaves nothing behind for long.
 LIVES_ON: Final = timedelta(minutes=5)
@@ -86,9 +85,7 @@ class ListenerHub:
         if self._is_closed:
             return
         event = self._waiting.setdefault(listener_id, asyncio.Event())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
+        await wait_at_most(event, seconds)
         self._waiting.pop(listener_id, None)
 
     def close(self) -> None:

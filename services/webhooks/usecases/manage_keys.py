@@ -11,8 +11,9 @@ from services.webhooks.domain.signature import MAX_LIVE_KEYS, Algorithm, MadeKey
 from services.webhooks.sender.signing import new_key
 from services.webhooks.store import endpoints, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
-from services.webhooks.usecases.change_endpoint import EndpointChanged, check_version
+from services.webhooks.usecases.change_endpoint import check_version
 from services.webhooks.usecases.create_endpoint import read_own_key, shown_once
+from services.webhooks.usecases.delivery_queue import Renew
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
@@ -39,7 +40,7 @@ class RotateKey:
     answer_once: AnswerOnce
     seal: Seal
     new_id: Callable[[], uuid.UUID]
-    changed: EndpointChanged
+    renew: Renew
     hand_over: HandOver
 
     async def __call__(
@@ -76,7 +77,7 @@ class RotateKey:
             return shown_once(await _again(connection, owner, endpoint, now), keys)
 
         answer = await self.answer_once(once, work)
-        self.changed(endpoint_id)
+        self.renew(endpoint_id)
         self.hand_over(events)
         return answer
 
@@ -87,7 +88,7 @@ class RevokeKey:
 
     database: Database
     clock: Clock
-    changed: EndpointChanged
+    renew: Renew
     hand_over: HandOver
 
     async def __call__(
@@ -118,7 +119,7 @@ class RevokeKey:
             events = [tell_of_endpoints.updated(endpoint, ["keys"], now)]
             await outbox.insert_events(connection, events)
             endpoint = await _again(connection, owner, endpoint, now)
-        self.changed(endpoint_id)
+        self.renew(endpoint_id)
         self.hand_over(events)
         return endpoint, left
 

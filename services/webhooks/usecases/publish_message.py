@@ -22,7 +22,8 @@ from services.webhooks.domain.retention import Retention
 from services.webhooks.store import intake, messages
 from services.webhooks.store.intake import RecordedMeanwhile
 from services.webhooks.usecases.create_endpoint import check_partner
-from services.webhooks.usecases.take_in_events import Work, id_of_message, inbox_entry
+from services.webhooks.usecases.delivery_queue import Wake
+from services.webhooks.usecases.take_in_events import Batch, id_of_message, inbox_entry
 from shared.database.idempotency import AnswerOnce
 from shared.database.inbox import Arrivals
 from shared.database.pool import Connection
@@ -42,7 +43,7 @@ class PublishMessage:
     answer_once: AnswerOnce
     kept: Retention
     new_id: Callable[[], uuid.UUID]
-    note_backlog: Callable[[], None]
+    wake_courier: Wake
 
     async def __call__(self, program_id: uuid.UUID, draft: MessageDraft, once: Once[Published]) -> Answer:
         """Return the message. Raises InvalidField, PayloadTooLarge, EventIDTaken or ContentGone."""
@@ -60,7 +61,7 @@ class PublishMessage:
             return replace(found, is_new=is_new, is_large=size > LARGE_PAYLOAD_BYTES)
 
         answer = await self.answer_once(once, work)
-        self.note_backlog()
+        self.wake_courier()
         return answer
 
     async def _take_in(self, connection: Connection, event: IncomingEvent, draft: MessageDraft, now: datetime) -> bool:
@@ -92,14 +93,14 @@ class PublishMessage:
         raise TransientFault("Another process records the same event.")
 
 
-def _planned(event: IncomingEvent, subscriptions: Iterable[Subscription]) -> Work:
-    work = Work()
-    work.plan([event], subscriptions)
-    if not work.messages:
+def _planned(event: IncomingEvent, subscriptions: Iterable[Subscription]) -> Batch:
+    batch = Batch()
+    batch.plan([event], subscriptions)
+    if not batch.messages:
         # Nobody wants it yet; it can be looked at, and sent to whoever comes to want it.
         for kept in {message_format("standard", each) for each in (None, event.partner_id)}:
-            work.keep(event, kept)
-    return work
+            batch.keep(event, kept)
+    return batch
 
 
 def payload_size(draft: MessageDraft) -> int:

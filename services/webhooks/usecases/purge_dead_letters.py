@@ -1,7 +1,6 @@
 """Gives dead letters up for good: their deliveries are canceled, and what they have held up goes on."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +8,7 @@ from services.webhooks.domain.deliveries import DeadLetterFilter
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store import dead_letters, queue
 from services.webhooks.usecases.chosen_letters import Handled, handle_letters
+from services.webhooks.usecases.delivery_queue import Wake
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -19,7 +19,7 @@ class PurgeDeadLetters:
     """Purges all dead letters that a filter means, the oldest first."""
 
     answer_once: AnswerOnce
-    note_backlog: Callable[[], None]
+    wake_courier: Wake
 
     async def __call__(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[Handled]) -> Answer:
         """Return how many are gone."""
@@ -38,5 +38,5 @@ class PurgeDeadLetters:
             return handled
 
         answer = await self.answer_once(once, work)
-        self.note_backlog()
+        self.wake_courier()
         return answer

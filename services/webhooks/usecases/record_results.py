@@ -1,8 +1,7 @@
 """Writes what came of attempts, with dead letters and the events about them, in one transaction per group."""
 
 import uuid
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,6 @@ from services.webhooks.domain.standing import FAILING, Judgement, judge
 from services.webhooks.store import queue, results
 from services.webhooks.usecases.close_endpoints import bury_waiting
 from services.webhooks.usecases.tell_of_endpoints import HandOver
-from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
@@ -41,69 +39,58 @@ for _reason in (FAILING, "gone", RECEIVER_ASKED):
     WEBHOOK_ENDPOINTS_DISABLED.labels(_reason)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordResults:
-    """Records groups of attempts."""
+async def record(database: Database, hand_over: HandOver, settlements: Sequence[Settlement], now: datetime) -> bool:
+    """Write a group of attempts; what another process has taken over is left out. Raises TransientFault.
 
-    database: Database
-    clock: Clock
-    hand_over: HandOver
-
-    async def __call__(self, settlements: Sequence[Settlement]) -> bool:
-        """Write the group; what another process has taken over is left out. Raises TransientFault.
-
-        Says whether deliveries that waited for these may have become due.
-        """
-        now = self.clock()
-        others = [s for s in settlements if _has_consequences(s)]
-        if not others:
-            async with self.database.connection() as connection:
-                recorded = await results.record_attempts(connection, settlements, now)
-        else:
-            async with self.database.transaction() as connection:
-                recorded = await results.record_attempts(connection, settlements, now)
-                mine = [s for s in others if s.held.delivery_id in recorded]
-                events = await _write_consequences(connection, mine, recorded, now)
-            self.hand_over(events)
-        if fenced := len(settlements) - len(recorded):
-            WEBHOOKS_FENCED.inc(fenced)
-        _measure(settlements, recorded)
-        return any(s.held.ordering_key is not None for s in others)
+    Says whether deliveries that waited for these may have become due.
+    """
+    others = [s for s in settlements if _has_consequences(s)]
+    if not others:
+        async with database.connection() as connection:
+            recorded = await results.record_attempts(connection, settlements, now)
+    else:
+        async with database.transaction() as connection:
+            recorded = await results.record_attempts(connection, settlements, now)
+            mine = [s for s in others if s.held.delivery_id in recorded]
+            events = await _write_consequences(connection, mine, recorded, now)
+        hand_over(events)
+    if fenced := len(settlements) - len(recorded):
+        WEBHOOKS_FENCED.inc(fenced)
+    _measure(settlements, recorded)
+    return any(s.held.ordering_key is not None for s in others)
 
 
-@dataclass(frozen=True, slots=True)
-class EndUnsent:
-    """Ends deliveries that must not be sent: their endpoint was archived or disabled, or their time is over."""
+async def cancel(database: Database, held: Sequence[HeldDelivery], now: datetime) -> None:
+    """End deliveries of an archived endpoint unsent; they leave no dead letter."""
+    async with database.transaction() as connection:
+        await results.end_unsent(connection, held, "canceled", now)
+        await _finish_lines(connection, held, now)
 
-    database: Database
-    clock: Clock
-    hand_over: HandOver
 
-    async def cancel(self, held: Sequence[HeldDelivery]) -> None:
-        """End deliveries of an archived endpoint; they leave no dead letter."""
-        now = self.clock()
-        async with self.database.transaction() as connection:
-            await results.end_unsent(connection, held, "canceled", now)
-            await _finish_lines(connection, held, now)
-
-    async def bury(self, held: Sequence[HeldDelivery], targets: dict[uuid.UUID, Target], reason: str) -> None:
-        """End deliveries as dead letters."""
-        now = self.clock()
-        by_id = {h.delivery_id: h for h in held}
-        async with self.database.transaction() as connection:
-            ended = await results.end_unsent(connection, held, "dead", now)
-            dead = [by_id[e.delivery_id] for e in ended]
-            if dead:
-                await results.insert_dead_letters(connection, [(h, reason) for h in dead], now)
-            await _finish_lines(connection, held, now)
-            events = [
-                _dead_event(h, targets[h.endpoint_id], reason, e.attempts_made, e.last_status, now)
-                for h, e in zip(dead, ended, strict=True)
-                if not is_operational(h.event_type)
-            ]
-            await outbox.insert_events(connection, events)
-        WEBHOOKS_DEAD.inc(len(dead))
-        self.hand_over(events)
+async def give_up(
+    database: Database,
+    hand_over: HandOver,
+    held: Sequence[HeldDelivery],
+    targets: Mapping[uuid.UUID, Target],
+    reason: str,
+    now: datetime,
+) -> None:
+    """End deliveries unsent as dead letters: their endpoint was disabled, or their time is over."""
+    by_id = {h.delivery_id: h for h in held}
+    async with database.transaction() as connection:
+        ended = await results.end_unsent(connection, held, "dead", now)
+        dead = [by_id[e.delivery_id] for e in ended]
+        if dead:
+            await results.insert_dead_letters(connection, [(h, reason) for h in dead], now)
+        await _finish_lines(connection, held, now)
+        events = [
+            _dead_event(h, targets[h.endpoint_id], reason, e.attempts_made, e.last_status, now)
+            for h, e in zip(dead, ended, strict=True)
+            if not is_operational(h.event_type)
+        ]
+        await outbox.insert_events(connection, events)
+    WEBHOOKS_DEAD.inc(len(dead))
+    hand_over(events)
 
 
 def _measure(settlements: Sequence[Settlement], recorded: Container[uuid.UUID]) -> None:

@@ -1,7 +1,6 @@
 """Sends dead letters again: the same message under the same id, today's keys, a fresh schedule."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,6 +16,7 @@ from services.webhooks.domain.errors import (
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import dead_letters
 from services.webhooks.usecases.chosen_letters import Handled, handle_letters
+from services.webhooks.usecases.delivery_queue import Wake
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
@@ -29,7 +29,7 @@ class ReplayDelivery:
     """Replays one dead letter."""
 
     answer_once: AnswerOnce
-    note_backlog: Callable[[], None]
+    wake_courier: Wake
 
     async def __call__(self, owner: Owner, delivery_id: uuid.UUID, once: Once[uuid.UUID]) -> Answer:
         """Return the delivery's id.
@@ -53,7 +53,7 @@ class ReplayDelivery:
             return delivery_id
 
         answer = await self.answer_once(once, work)
-        self.note_backlog()
+        self.wake_courier()
         return answer
 
 
@@ -62,7 +62,7 @@ class ReplayMany:
     """Replays all dead letters that a filter means, the oldest first."""
 
     answer_once: AnswerOnce
-    note_backlog: Callable[[], None]
+    wake_courier: Wake
 
     async def __call__(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[Handled]) -> Answer:
         """Return how many are due again."""
@@ -74,5 +74,5 @@ class ReplayMany:
             return await handle_letters(connection, owner, chosen, limit, revive, with_archived=False)
 
         answer = await self.answer_once(once, work)
-        self.note_backlog()
+        self.wake_courier()
         return answer

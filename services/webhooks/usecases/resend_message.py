@@ -23,6 +23,7 @@ from services.webhooks.domain.messages import Message, Resent
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import messages, replays
 from services.webhooks.store.messages import Receiver
+from services.webhooks.usecases.delivery_queue import Wake
 from services.webhooks.usecases.handle_messages import visible_forms
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
@@ -35,7 +36,7 @@ class ResendMessage:
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
-    note_backlog: Callable[[], None]
+    wake_courier: Wake
 
     async def __call__(
         self,
@@ -67,7 +68,7 @@ class ResendMessage:
             ]
 
         answer = await self.answer_once(once, work)
-        self.note_backlog()
+        self.wake_courier()
         return answer
 
     async def _send(

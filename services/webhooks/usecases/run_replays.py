@@ -14,6 +14,7 @@ from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.replays import Replay, Step
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import endpoints, replays
+from services.webhooks.usecases.delivery_queue import Wake
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
@@ -44,7 +45,7 @@ class RunReplays:
     database: Database
     clock: Clock
     new_id: Callable[[], uuid.UUID]
-    note_backlog: Callable[[], None]
+    wake_courier: Wake
     hand_over: HandOver
     task: Periodic = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,22 +96,23 @@ class RunReplays:
                 await replays.advance(connection, current.id, done, now + LEASE)
         self.hand_over(events)
         if done.enqueued:
-            self.note_backlog()
+            self.wake_courier()
         return None if done.position is None else done.enqueued
 
     async def _take_up(self) -> None:
-        while len(self._under_way) < MAX_TAKEN_UP and (replay := await self._claim()) is not None:
-            working = asyncio.create_task(self._work(replay))
+        while len(self._under_way) < MAX_TAKEN_UP and (replay := await self.claim()) is not None:
+            working = asyncio.create_task(self.work(replay))
             self._under_way.add(working)
             working.add_done_callback(self._under_way.discard)
         self._failing.raise_if_any()
 
-    async def _claim(self) -> Replay | None:
+    async def claim(self) -> Replay | None:
+        """Lease the oldest job that nobody works on."""
         now = self.clock()
         async with self.database.connection() as connection:
             return await replays.claim(connection, secrets.randbits(62), now + LEASE, now)
 
-    async def _work(self, replay: Replay) -> None:
+    async def work(self, replay: Replay) -> None:
         """Go on to the end; after a fault the lease runs out, and whoever finds the job goes on."""
         log = get_logger().bind(replay_id=str(replay.id))
         log.info("replay_taken_up", which=replay.which, endpoint_id=str(replay.endpoint_id))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
@@ -19,6 +19,7 @@ from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
 from services.webhooks.store.intake import Kept, NewDelivery, NewMessage, RecordedMeanwhile
 from services.webhooks.usecases.code_keys import key_of_event
+from services.webhooks.usecases.delivery_queue import Courier
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database.customer_parts import known_as_erased
@@ -32,36 +33,17 @@ _MESSAGES: Final = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
 _TRIES: Final = 3
 
 
-class Lanes(Protocol):
-    """The part of the dispatcher that takes deliveries over without a claim."""
-
-    def reserve(self, endpoint_id: uuid.UUID, max_in_flight: int) -> bool:
-        """Keep room for one delivery; False if the endpoint or the process has none, or sends must not go out now."""
-
-    def cancel(self, endpoint_ids: Iterable[uuid.UUID]) -> None:
-        """Give reserved room back."""
-
-    def accept(self, held: Sequence[HeldDelivery]) -> None:
-        """Send deliveries for which room was reserved."""
-
-    async def breathe(self) -> None:
-        """Wait a moment, but not long, if there is more than enough to send already."""
-
-    def note_backlog(self) -> None:
-        """Learn that deliveries lie due in the table."""
-
-
 @dataclass(frozen=True, slots=True)
 class TakeInEvents:
     """Records events and their deliveries; what this process has room for is leased to it and sent at once."""
 
     database: Database
-    lanes: Lanes
+    courier: Courier
     clock: Clock
 
     async def __call__(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         """Return one verdict per event; after a return the events are safe. Raises TransientFault."""
-        await self.lanes.breathe()
+        await self.courier.breathe()
         for _ in range(_TRIES):
             with contextlib.suppress(RecordedMeanwhile):
                 return await self._take_in(events)
@@ -70,7 +52,7 @@ class TakeInEvents:
     async def _take_in(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         now = self.clock()
         lease_ends = monotonic() + LEASE_SECONDS
-        work = Work(self.lanes, secrets.randbits(62))
+        batch = Batch(self.courier, secrets.randbits(62))
         try:
             async with self.database.connection() as connection:
                 owners = {e.program_id for e in events} | {e.partner_id for e in events if e.partner_id}
@@ -78,15 +60,15 @@ class TakeInEvents:
                 known, subscriptions = await intake.find(connection, entries, owners, now)
                 verdicts = Arrivals(entries).verdicts(known)
                 fresh = [place for place, verdict in enumerate(verdicts) if verdict == "fresh"]
-                work.plan([events[place] for place in fresh], subscriptions)
+                batch.plan([events[place] for place in fresh], subscriptions)
                 if fresh:
-                    await work.write(connection, [entries[place] for place in fresh], now)
+                    await batch.write(connection, [entries[place] for place in fresh], now)
         except BaseException:
-            self.lanes.cancel(d.endpoint_id for d in work.deliveries if d.token is not None)
+            self.courier.cancel(d.endpoint_id for d in batch.deliveries if d.token is not None)
             raise
-        self.lanes.accept(work.held(now + LIFETIME, lease_ends))
-        if any(delivery.token is None for delivery in work.deliveries):
-            self.lanes.note_backlog()
+        self.courier.accept(batch.held(now + LIFETIME, lease_ends))
+        if any(delivery.token is None for delivery in batch.deliveries):
+            self.courier.wake()
         return await known_as_erased(self.database, entries, verdicts)
 
 
@@ -95,10 +77,10 @@ def inbox_entry(event: IncomingEvent) -> InboxEntry:
     return InboxEntry(event.program_id, event.source, event.event_id, event.body_sha256)
 
 
-class Work:
-    """What a batch of fresh events comes to; without lanes all of it lies due in the table."""
+class Batch:
+    """What a batch of fresh events comes to; without a courier all of it lies due in the table."""
 
-    def __init__(self, lanes: Lanes | None = None, token: int = 0) -> None:
+    def __init__(self, courier: Courier | None = None, token: int = 0) -> None:
         self.messages: dict[tuple[uuid.UUID, str], NewMessage] = {}
         self.deliveries: list[NewDelivery] = []
         self._versions: dict[uuid.UUID, int] = {}
@@ -107,7 +89,7 @@ class Work:
         self._last: dict[uuid.UUID, int] = {}
         # Of the messages that have a number in the body: that and the body, as they are kept.
         self._kept: dict[tuple[uuid.UUID, str], Kept] = {}
-        self._lanes = lanes
+        self._courier = courier
         self._token = token
 
     def plan(self, events: Iterable[IncomingEvent], subscriptions: Iterable[Subscription]) -> None:
@@ -233,9 +215,9 @@ class Work:
         self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token, owner_id, place, line))
 
     def _has_room(self, subscription: Subscription) -> bool:
-        if self._lanes is None or not subscription.is_open:
+        if self._courier is None or not subscription.is_open:
             return False
-        return self._lanes.reserve(subscription.endpoint_id, subscription.max_in_flight)
+        return self._courier.reserve(subscription.endpoint_id, subscription.max_in_flight)
 
 
 def id_of_message(event: IncomingEvent) -> uuid.UUID:

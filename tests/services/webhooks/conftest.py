@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import Counter, Gauge
 
-from services.webhooks.app import build_app, build_dispatcher, build_use_cases, open_sender
+from services.webhooks.app import build_app, build_use_cases, open_sender
 from services.webhooks.consumers import EventConsumer
 from services.webhooks.dispatcher import dispatcher as dispatching
 from services.webhooks.dispatcher.dispatcher import Dispatcher
@@ -22,8 +23,9 @@ from services.webhooks.domain.retention import Retention, ShownSettings
 from services.webhooks.sender.names import Lookup, look_up
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.usecases.check_secrets import CheckSecrets
-from services.webhooks.usecases.keep_house import KeepHouse
+from services.webhooks.usecases.delivery_queue import DeliveryQueue
 from services.webhooks.usecases.listen import ListenerHub
+from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared import api_keys
@@ -96,6 +98,12 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
         pytest.fail(f"{what} did not come true in time")
 
 
+def value(metric: Gauge | Counter) -> float:
+    """What a metric stands at."""
+    [gathered] = metric.collect()
+    return gathered.samples[0].value
+
+
 def code_redeemed(merchant: Merchant, code: str = "ACME-1A0A48C0", **changes: Any) -> OutboxEvent:
     """A `code.redeemed` as the redemption service makes it."""
     members: dict[str, Any] = {
@@ -157,6 +165,7 @@ class Service:
     http: TestClient[web.Request, web.Application]
     pool: Pool
     clock: HeldClock
+    queue: DeliveryQueue
     dispatcher: Dispatcher
     consumer: EventConsumer
     take_in: TakeInEvents
@@ -230,18 +239,18 @@ class Service:
     async def claimed_again(self) -> None:
         """Wait until a claim was made that began after this moment: whatever may go out is on its way then."""
         for _ in range(2):
-            before = self.dispatcher._claiming._claimed_at
-            self.dispatcher.note_backlog()
-            await until(lambda before=before: self.dispatcher._claiming._claimed_at != before)  # type: ignore[misc]
+            before = self.dispatcher.claiming.claimed_at
+            self.dispatcher.sending.wake()
+            await until(lambda before=before: self.dispatcher.claiming.claimed_at != before)  # type: ignore[misc]
 
     async def stays_idle(self) -> None:
         """Let it look for what may go out, and hold that it has found nothing.
 
         What it had before is counted out only after the commit that the database shows already.
         """
-        await until(lambda: not self.dispatcher._holdings._count, "nothing held")
+        await until(lambda: not self.dispatcher.sending.count, "nothing held")
         await self.claimed_again()
-        assert not self.dispatcher._holdings._count
+        assert not self.dispatcher.sending.count
 
     async def said(self, count: int) -> list[OutboxEvent]:
         """Wait for so many events: they are handed over after the commit that the database shows already."""
@@ -289,25 +298,49 @@ async def running_service(
         # As after the first look at an empty database.
         seal.accepts_first_form = False
         secrets = CheckSecrets(pool, clock, seal, hand_over)
-        dispatcher = build_dispatcher(pool, pool, seal, secrets, sender, clock, hand_over, max_in_flight=max_in_flight)
+        queue = DeliveryQueue(pool, pool, clock, seal, secrets.hear, hand_over)
+        dispatcher = Dispatcher(queue, sender.post, clock, max_in_flight=max_in_flight)
+        courier = dispatcher.sending
         answer_once = AnswerOnce(pool, clock, seal)
-        worker = RunReplays(pool, clock, new_id, dispatcher.note_backlog, acts.extend)
+        worker = RunReplays(pool, clock, new_id, courier.wake, acts.extend)
         hub = ListenerHub(pool, clock)
         shown = ShownSettings(KEPT, ("192.0.2.7/32",))
         use_cases = build_use_cases(
-            pool, clock, seal, answer_once, sender, urls, dispatcher, worker, hub, shown, acts.extend
+            database=pool,
+            clock=clock,
+            seal=seal,
+            answer_once=answer_once,
+            sender=sender,
+            urls=urls,
+            courier=courier,
+            worker=worker,
+            hub=hub,
+            shown=shown,
+            hand_over=acts.extend,
         )
         app = build_app(
             use_cases, CredentialReader(pool, clock), ready, Operating(None, History(pool), OverflowTable(pool))
         )
-        take_in = TakeInEvents(pool, dispatcher, clock)
+        take_in = TakeInEvents(pool, courier, clock)
         admin = await asyncpg.connect(database.admin)
         running = asyncio.create_task(_run(dispatcher if sends else None, worker if replays else None, hub))
         try:
             async with TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
                 made = Service(
-                    http, pool, clock, dispatcher, consumer, take_in, worker, urls, handed_over, admin, secrets, acts
+                    http=http,
+                    pool=pool,
+                    clock=clock,
+                    queue=queue,
+                    dispatcher=dispatcher,
+                    consumer=consumer,
+                    take_in=take_in,
+                    worker=worker,
+                    urls=urls,
+                    handed_over=handed_over,
+                    admin=admin,
+                    secrets=secrets,
+                    acts=acts,
                 )
                 yield made
                 # A test that restarts the server has opened another one.
@@ -316,9 +349,9 @@ async def running_service(
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            for task in list(dispatcher._sending._tasks):
+            for task in list(dispatcher.sending.tasks):
                 task.cancel()
-            await asyncio.gather(*dispatcher._sending._tasks, return_exceptions=True)
+            await asyncio.gather(*dispatcher.sending.tasks, return_exceptions=True)
             await admin.close()
 
 
@@ -330,16 +363,16 @@ async def _run(dispatcher: Dispatcher | None, worker: RunReplays | None, hub: Li
                 group.create_task(part.run())
 
 
-async def look_after_endpoints(house: KeepHouse) -> None:
+async def look_after_endpoints(maintenance: MaintainEndpoints) -> None:
     """Do what is done every few seconds."""
-    await house.resume_endpoints()
-    await house.expire_listeners()
-    await house.count_endpoints()
+    await maintenance.resume_endpoints()
+    await maintenance.expire_listeners()
+    await maintenance.count_endpoints()
 
 
-async def purge(house: KeepHouse, rows_at_once: int = 500) -> None:
+async def purge(maintenance: MaintainEndpoints, rows_at_once: int = 500) -> None:
     """Remove all that is old enough."""
-    for removal in house.removals():
+    for removal in maintenance.removals():
         await replace(removal, rows_at_once=rows_at_once)()
 
 

@@ -12,7 +12,7 @@ from shared.ids import new_id
 async def work(database_url: str) -> None:
     async with connect(database_url, "webhooks", 2) as pool:
         worker = RunReplays(pool, utc_now, new_id, lambda: None, lambda _: None)
-        replay = await worker._claim()
+        replay = await worker.claim()
         assert replay is not None
         while await worker.step(replay) is not None:
             pass

@@ -8,14 +8,14 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.dispatcher.pipes import Pipe
 from services.webhooks.domain.breaker import Breaker, open_for
 from services.webhooks.domain.deliveries import SUCCEEDED, HeldDelivery
 from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
 from tests.services.webhooks.receiver import Post, Receiver
-from tests.services.webhooks.test_house import house_of
+from tests.services.webhooks.test_maintenance import maintenance_of
 
 
 def outcomes(breaker: Breaker, course: str, seconds_apart: float = 0.1) -> int | None:
@@ -127,7 +127,7 @@ async def test_resume_at_is_empty_once_resumed(
         await service.query(
             "UPDATE webhooks.endpoints SET status = 'paused', paused_until = $1, version = version + 1", service.clock()
         )
-        await house_of(service).resume_endpoints()
+        await maintenance_of(service).resume_endpoints()
     service.clock.advance(seconds=1)
     if door == "archive":
         assert (await service.send("DELETE", path, key)).data["resume_at"] is None
@@ -249,12 +249,12 @@ async def test_a_receiver_that_says_when_to_come_back_is_not_broken(
 def test_a_success_that_is_news_of_an_endpoints_health_takes_nothing_from_it() -> None:
     """Whoever answers keeps its place before those who have proved nothing, and is not slow for an older POST."""
     now = datetime(2026, 3, 18, tzinfo=UTC)
-    lane = Lane(new_id(), 10)
+    pipe = Pipe(new_id(), 10)
     delivery = HeldDelivery(
-        new_id(), lane.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
+        new_id(), pipe.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
     )
-    lane.note_success(5, 20.0)
-    assert lane.is_news(SUCCEEDED, delivery, now)
-    assert lane.is_proven
-    lane.note_slow(10.0)
-    assert not lane.is_stuck
+    pipe.note_success(5, 20.0)
+    assert pipe.is_news(SUCCEEDED, delivery, now)
+    assert pipe.is_proven
+    pipe.note_slow(10.0)
+    assert not pipe.is_stuck

@@ -171,7 +171,7 @@ async def test_a_replay_waits_until_all_that_was_pending_is_found(
     service.clock.advance(minutes=1)
     made = {"endpoint_id": path.rpartition("/")[2], "which": "failed", "since": "2020-01-01T00:00:00Z", "dry_run": True}
     replay = (await service.send("POST", "/replays", merchant.partner_key, made)).data
-    assert await service.worker._claim() is None
+    assert await service.worker.claim() is None
     await closer(service)()
     service.worker.wake()
 

@@ -101,7 +101,7 @@ async def test_what_is_due_goes_out_erased_under_its_id_and_verifies(
     await finish(service, parts)
     receiver.status = 204
     service.clock.advance(minutes=2)
-    service.dispatcher.note_backlog()
+    service.dispatcher.sending.wake()
     await service.settled(1)
     first, second = receiver.posts[0], receiver.posts[-1]
     assert first.id == second.id

@@ -334,7 +334,7 @@ async def test_work_that_slips_in_beside_an_archive_is_canceled_when_claimed(
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(code_redeemed(merchant))
     await service.query("UPDATE webhooks.endpoints SET archived_at = now(), version = version + 1")
-    service.dispatcher.note_backlog()
+    service.dispatcher.sending.wake()
     await service.settled(1, "canceled")
     assert receiver.posts == []
     assert endpoint["status"] == "paused"

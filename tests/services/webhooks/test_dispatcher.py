@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 from services.webhooks.dispatcher.dispatcher import LEAVING_SECONDS
 from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
-from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.metrics import WEBHOOKS_FENCED
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
@@ -22,20 +21,21 @@ from tests.services.webhooks.conftest import (
     make_merchant,
     running_service,
     until,
+    value,
 )
 from tests.services.webhooks.receiver import Post, Receiver
 
 
 async def claim(service: Service, limit: int = 100) -> list[HeldDelivery]:
     """Claim as a process does that then does nothing with it."""
-    return await ClaimDeliveries(service.pool, service.clock)(limit, MOST_BYTES, [], 100)
+    return await service.queue.claim(limit, MOST_BYTES, [], 100)
 
 
 @asynccontextmanager
 async def quiet_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
     """A process that takes events in and leaves them lying due."""
     async with running_service(database, clock, sends=False) as service:
-        service.dispatcher._holdings.is_stopping = True
+        service.dispatcher.sending.is_stopping = True
         yield service
 
 
@@ -54,7 +54,7 @@ async def test_a_leased_delivery_is_claimed_by_nobody_until_its_lease_runs_out(
         await until(lambda: receiver.under_way == 2)
         release.set()
         await service.settled(1)
-        await until(lambda: not other.dispatcher.in_flight)
+        await until(lambda: not other.dispatcher.sending.in_flight)
     first, second = receiver.posts
     assert (first.id, first.body) == (second.id, second.body)
 
@@ -71,9 +71,9 @@ async def test_a_result_that_comes_after_the_lease_was_lost_changes_nothing(
     receiver.answer = None
     async with running_service(database, clock) as other:
         await other.settled(1)
-        fenced = WEBHOOKS_FENCED._value.get()
+        fenced = value(WEBHOOKS_FENCED)
         release.set()
-        await until(lambda: WEBHOOKS_FENCED._value.get() == fenced + 1)
+        await until(lambda: value(WEBHOOKS_FENCED) == fenced + 1)
     rows = await service.query("SELECT status, attempts_made FROM webhooks.deliveries")
     assert [(row["status"], row["attempts_made"]) for row in rows] == [("succeeded", 1)]
     assert len(await service.query("SELECT * FROM webhooks.attempts")) == 1
@@ -104,7 +104,7 @@ async def test_many_processes_send_each_delivery_once(
     async with running_service(database, clock) as second, running_service(database, clock) as third:
         await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
         for process in (service, second, third):
-            process.dispatcher.note_backlog()
+            process.dispatcher.sending.wake()
         await service.settled(600)
     counts = Counter(post.id for post in receiver.posts)
     assert set(counts.values()) == {2}
@@ -142,7 +142,7 @@ async def test_no_process_has_more_in_flight_than_it_allows(
     await service.dispatcher.stop()
     async with running_service(database, clock, max_in_flight=4) as small:
         await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-        small.dispatcher.note_backlog()
+        small.dispatcher.sending.wake()
         await small.settled(100)
     assert receiver.most_under_way <= 4
 
@@ -169,7 +169,7 @@ async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
     await until(lambda: receiver.under_way == 2)
     stopping = asyncio.create_task(service.dispatcher.stop())
-    await until(lambda: service.dispatcher._holdings.is_stopping and not service.dispatcher._holdings.to_release)
+    await until(lambda: service.dispatcher.sending.is_stopping and not service.dispatcher.sending.to_release)
     assert not stopping.done()
     release.set()
     await asyncio.wait_for(stopping, 10)
@@ -200,7 +200,7 @@ async def test_a_stopping_process_does_not_wait_for_a_database_that_takes_nothin
     [left] = [line for line in logs if line["event"] == "deliveries_left_to_leases"]
     assert left["unwritten"] >= 2
     await service.query(f'ALTER DATABASE "{name["name"]}" RESET default_transaction_read_only')
-    await until(lambda: not service.dispatcher._writer.unwritten)
+    await until(lambda: not service.dispatcher.writer.unwritten)
 
 
 async def test_results_wait_for_a_database_that_is_away(
@@ -230,7 +230,7 @@ async def test_a_change_made_by_another_process_is_noticed(
         await other.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "paused"})
 
     def is_given_back() -> bool:
-        return not any(lane.waiting for lane in service.dispatcher._holdings.lanes.values())
+        return not any(pipe.waiting for pipe in service.dispatcher.sending.pipes.values())
 
     await until(is_given_back)
     release.set()
@@ -285,8 +285,8 @@ async def test_large_bodies_wait_in_the_table_and_not_in_memory(
 
     def holds(service: Service) -> int:
         nonlocal most
-        lanes = service.dispatcher._holdings.lanes.values()
-        waiting = [held for lane in lanes for held in (*lane.first_tries, *lane.retries)]
+        pipes = service.dispatcher.sending.pipes.values()
+        waiting = [held for pipe in pipes for held in (*pipe.first_tries, *pipe.retries)]
         most = max(most, sum(len(held.body) for held in waiting))
         return most
 
@@ -297,7 +297,7 @@ async def test_large_bodies_wait_in_the_table_and_not_in_memory(
         release.set()
         await until(lambda: holds(service) and len(arrived) == 1000)
         await service.settled(1000)
-        assert service.dispatcher._holdings._bytes_waiting == 0
+        assert service.dispatcher.sending.bytes_waiting == 0
     assert body_bytes < most < MOST_BYTES + body_bytes
 
 
@@ -307,7 +307,7 @@ async def test_a_claim_takes_bodies_up_to_a_sum_and_one_at_least(
     async with quiet_service(database, clock) as quiet:
         merchant = await make_merchant(quiet.admin, clock())
         await large_bodies(quiet, merchant, receiver.url, 1000)
-        claim = ClaimDeliveries(quiet.pool, clock)
+        claim = quiet.queue.claim
         assert len(await claim(500, 1, [], 100)) == 1
         assert len(await claim(500, 1000, [], 100)) == 1
         taken = await claim(500, 49_001, [], 100)

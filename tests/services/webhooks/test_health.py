@@ -133,7 +133,7 @@ async def test_two_processes_that_find_it_failing_at_once_warn_once(
     async with running_service(database, service.clock) as other:
         for process in (service, other):
             await process.consume(code_redeemed(merchant, f"C{id(process)}"))
-            await until(lambda process=process: process.dispatcher.in_flight)  # type: ignore[misc]
+            await until(lambda process=process: process.dispatcher.sending.in_flight)  # type: ignore[misc]
         before = (await service.query("SELECT count(*) FROM webhooks.attempts"))[0]["count"]
         under_way = receiver.under_way
         release.set()
@@ -186,7 +186,7 @@ async def test_one_that_flaps_for_a_week_is_neither_warned_nor_disabled(
         await service.attempted(3 * turn + 1)
         service.clock.advance(hours=13)
         receiver.status = 204
-        service.dispatcher.note_backlog()
+        service.dispatcher.sending.wake()
         await service.consume(code_redeemed(merchant, f"GOOD{turn}"))
         await service.attempted(3 * turn + 3)
         await service.settled(2 * turn + 2)

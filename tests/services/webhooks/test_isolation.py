@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from services.webhooks.dispatcher.lanes import Lane
+from services.webhooks.dispatcher.pipes import Pipe
 from services.webhooks.domain.deliveries import HeldDelivery
 from services.webhooks.sender.names import PER_DOMAIN
 from services.webhooks.sender.urls import CheckedURL
@@ -34,7 +34,7 @@ SLOW_SECONDS = 1.2
 
 def let_through(service: Service, url: str) -> None:
     """Let a URL lead to this machine that would not be dialled otherwise."""
-    service.urls._checked[url] = CheckedURL(URL(url), "localhost", "loopback")
+    service.urls.checked[url] = CheckedURL(URL(url), "localhost", "loopback")
 
 
 async def consume_many(service: Service, merchant: Merchant, batches: int) -> None:
@@ -155,20 +155,20 @@ async def test_receivers_that_take_almost_all_their_time_do_not_hold_up_the_othe
 
 def test_who_takes_long_before_saying_yes_has_no_priority() -> None:
     """Otherwise those who do could fill every slot again and again, for a second each time."""
-    lane = Lane(new_id(), 10)
+    pipe = Pipe(new_id(), 10)
     now = HeldClock()()
-    lane.add(
+    pipe.add(
         HeldDelivery(
-            new_id(), lane.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
+            new_id(), pipe.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
         )
     )
-    lane.note_success(20, 1.0)
-    assert lane.has_priority
-    lane.note_success(19_000, 20.0)
-    assert not lane.has_priority
-    assert lane.has_others
-    lane.note_success(20, 21.0)
-    assert lane.has_priority
+    pipe.note_success(20, 1.0)
+    assert pipe.has_priority
+    pipe.note_success(19_000, 20.0)
+    assert not pipe.has_priority
+    assert pipe.has_others
+    pipe.note_success(20, 21.0)
+    assert pipe.has_priority
 
 
 class NameServer:

@@ -10,8 +10,8 @@ from standardwebhooks import Webhook
 from services.webhooks.domain.messages import MAX_PAYLOAD_BYTES
 from services.webhooks.domain.retention import Retention
 from services.webhooks.store import listeners
-from services.webhooks.usecases.keep_house import KeepHouse
 from services.webhooks.usecases.listen import LEASE, LIVES_ON, NAMED_LIVES_ON
+from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from shared.ids import new_id
 from tests.services.webhooks.conftest import Merchant, Reply, Service, code_redeemed, look_after_endpoints
 
@@ -136,7 +136,7 @@ async def test_a_deserted_listener_closes_itself_and_one_that_asks_does_not(
     service: Service, merchant: Merchant
 ) -> None:
     deserted, alive = await opened(service, merchant), await opened(service, merchant)
-    house = KeepHouse(
+    maintenance = MaintainEndpoints(
         service.pool,
         service.clock,
         Retention(LIVES_ON, LIVES_ON, LIVES_ON),
@@ -146,7 +146,7 @@ async def test_a_deserted_listener_closes_itself_and_one_that_asks_does_not(
     service.clock.advance(seconds=LIVES_ON.total_seconds() - 1)
     assert (await ask(service, merchant, alive)).status == 200
     service.clock.advance(seconds=2)
-    await look_after_endpoints(house)
+    await look_after_endpoints(maintenance)
     assert (await ask(service, merchant, deserted)).status == 404
     assert (await ask(service, merchant, alive)).status == 200
 
@@ -168,14 +168,14 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
     assert (await ask(service, merchant, first, results=[result(done)], limit=0)).data == []
     await service.consume(code_redeemed(merchant, "C"))
     service.clock.advance(hours=71)
-    house = KeepHouse(
+    maintenance = MaintainEndpoints(
         service.pool,
         service.clock,
         Retention(LIVES_ON, LIVES_ON, LIVES_ON),
         lambda _: None,
         service.acts.extend,
     )
-    await look_after_endpoints(house)
+    await look_after_endpoints(maintenance)
     again = await reopened(service, merchant, name="laptop")
     assert (again["id"], again["secret"], again["waiting"]) == (first["id"], first["secret"], 2)
     handed = (await ask(service, merchant, again)).data
@@ -183,7 +183,7 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
     assert sorted(each["is_repeated"] for each in handed) == [False, True]
     assert done["message_id"] not in {each["message_id"] for each in handed}
     service.clock.advance(seconds=NAMED_LIVES_ON.total_seconds())
-    await look_after_endpoints(house)
+    await look_after_endpoints(maintenance)
     assert (await ask(service, merchant, again)).status == 404
     assert (await opened(service, merchant, name="laptop"))["id"] != first["id"]
 

@@ -30,7 +30,7 @@ from tests.services.webhooks.conftest import (
 )
 from tests.services.webhooks.receiver import Receiver
 from tests.services.webhooks.test_breaker import failed_five_times
-from tests.services.webhooks.test_house import house_of
+from tests.services.webhooks.test_maintenance import maintenance_of
 
 ATTEMPTS = "mintwire_webhook_attempts_total"
 WAY = "mintwire_webhook_delivery_seconds"
@@ -114,7 +114,7 @@ async def test_where_no_answer_came_they_are_counted_by_the_error_code(
     database: Database, clock: HeldClock, receiver: Receiver, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A receiver that hangs, a port where nobody listens, and a name that leads to an inner network."""
-    monkeypatch.setattr(client, "_timeout", lambda _: ClientTimeout(total=0.3))
+    monkeypatch.setattr(client, "timeout_of", lambda _: ClientTimeout(total=0.3))
     release = receiver.hang()
     async with running_service(database, clock, lookup=_look_up) as service:
         merchant = await make_merchant(service.admin, clock())
@@ -232,7 +232,7 @@ async def test_what_somebody_sends_by_hand_says_nothing_about_the_way(
 
 async def endpoints_say(service: Service) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Count anew, and return the endpoints by state, by breaker and by the reason of their pause."""
-    await look_after_endpoints(house_of(service))
+    await look_after_endpoints(maintenance_of(service))
     now = await read(service)
     return (
         by_label(now, "mintwire_webhook_endpoints", "state"),
@@ -327,8 +327,7 @@ async def test_who_is_paused_or_rests_has_nothing_due(service: Service, merchant
     await service.consume(code_redeemed(merchant))
     await service.attempted(1)
     await service.consume(code_redeemed(merchant, "LATER"))
-    works = service.dispatcher._upkeep._works
-    assert (await works.measure_backlog()).due == 0
+    assert (await service.queue.measure()).due == 0
     await service.send("POST", f"/endpoints/{endpoints[0]['id']}/resume", merchant.partner_key)
     receiver.status, receiver.headers = 204, {}
     await service.settled(2)
@@ -337,14 +336,14 @@ async def test_who_is_paused_or_rests_has_nothing_due(service: Service, merchant
 async def test_the_backlog_is_counted_no_further_than_is_worth_it(
     database: Database, clock: HeldClock, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.webhooks.usecases.claim_deliveries.COUNTED_DUE", 7)
+    monkeypatch.setattr("services.webhooks.usecases.delivery_queue.COUNTED_DUE", 7)
     async with running_service(database, clock, sends=False) as service:
         merchant = await make_merchant(service.admin, clock())
         for _ in range(3):
             await service.endpoint(merchant.partner_key, receiver.url, rate_limit_per_second=1)
         await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))
         clock.advance(seconds=90)
-        backlog = await service.dispatcher._upkeep._works.measure_backlog()
+        backlog = await service.queue.measure()
         assert (backlog.due, backlog.age) == (7, timedelta(seconds=90))
 
 
@@ -393,5 +392,5 @@ async def test_every_label_has_a_bounded_set_of_values(
         receiver.status = status
         await service.consume(code_redeemed(merchant, f"C{number}"))
         await service.attempted(number + 1)
-    await look_after_endpoints(house_of(service))
+    await look_after_endpoints(maintenance_of(service))
     assert unknown(await read(service)) == []

@@ -126,7 +126,7 @@ async def test_hundreds_of_names_that_hang_leave_threads_to_the_others(
         assert len(name_servers.hanging) == 400
         name_servers.is_tarpit = False
         name_servers.release.set()
-        await until(lambda: not names._asked)
+        await until(lambda: not names.asked)
         monkeypatch.setattr(names_module, "DNS_SECONDS", 30.0)
         assert len(await asyncio.gather(*(names.addresses(name) for name in sick))) == 400
     finally:
@@ -148,7 +148,7 @@ async def test_names_that_have_hung_are_asked_for_again_by_a_few_threads_and_lat
 
     async def all_return() -> None:
         name_servers.release.set()
-        await until(lambda: not names._asked)
+        await until(lambda: not names.asked)
         name_servers.release.clear()
 
     try:

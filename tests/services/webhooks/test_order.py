@@ -9,7 +9,6 @@ from aiohttp import web
 from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.deliveries import LEASE_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
-from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
@@ -127,7 +126,7 @@ async def test_what_is_exhausted_holds_up_the_line_until_it_was_replayed(
 ) -> None:
     await die_first(service, merchant, receiver, "block")
     await service.consume(code_redeemed(merchant, "C3"))
-    await service.dispatcher._upkeep._works.release_heads()
+    await service.queue.call_up()
     assert codes(receiver.posts) == ["C0"]
     letters = (await service.send("GET", "/dead-letters", merchant.partner_key)).data
     await service.send("POST", f"/dead-letters/{letters[0]['id']}/replay", merchant.partner_key)
@@ -143,7 +142,7 @@ async def test_a_process_that_dies_with_the_first_of_a_line_does_not_end_the_lin
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))
     await service.dispatcher.stop()
     await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-    assert len(await ClaimDeliveries(service.pool, clock)(100, MOST_BYTES, [], 100)) == 1
+    assert len(await service.queue.claim(100, MOST_BYTES, [], 100)) == 1
     clock.advance(seconds=LEASE_SECONDS + 1)
     async with running_service(database, clock):
         await service.settled(3)

@@ -16,7 +16,6 @@ from services.webhooks.domain.deliveries import HeldDelivery
 from services.webhooks.domain.pacing import BEGIN_SECONDS, WINDOW, earliest_begin, next_span_length, spent
 from services.webhooks.store import claims
 from services.webhooks.usecases import take_turns
-from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from shared.clock import utc_now
 from shared.database.pool import Connection
 from tests.databases import Database
@@ -166,7 +165,7 @@ async def claim_by(connection: Connection, now: datetime) -> list[HeldDelivery]:
 
 
 async def claim(service: Service, begin_within: float) -> list[HeldDelivery]:
-    return await ClaimDeliveries(service.pool, service.clock)(100, 10**9, [], 100, begin_within)
+    return await service.queue.claim(100, 10**9, [], 100, begin_within)
 
 
 async def test_claims_at_the_same_moment_share_one_limit(database: Database, clock: HeldClock) -> None:
@@ -204,14 +203,14 @@ async def test_what_misses_its_turn_goes_back_unsent_and_burns_no_attempt(
         dispatcher = service.dispatcher
         assert await claim(service, 60) == []
         for begin_within, arrived in ((-2.0, 0), (60.0, 3)):
-            dispatcher._sending.take(await claim(service, begin_within))
-            await dispatcher._upkeep.load_targets()
-            await dispatcher._sending.settle()
+            dispatcher.sending.take(await claim(service, begin_within))
+            await dispatcher.upkeep.load_targets()
+            await dispatcher.sending.settle()
             assert len(receiver.posts) == arrived
-            assert dispatcher._holdings.was_late
+            assert dispatcher.sending.was_late
             rows = await service.query("SELECT attempts_made FROM webhooks.deliveries WHERE attempts_made > 0")
             assert rows == []
-            await dispatcher._upkeep.release()
+            await dispatcher.upkeep.release()
 
 
 async def test_a_new_limit_holds_for_what_waits_already(

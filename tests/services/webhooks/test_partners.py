@@ -28,7 +28,7 @@ URL = "http://127.0.0.1:9/hooks"
 
 
 def following(service: Service) -> FollowPartners:
-    archive = ArchiveEndpoint(service.pool, service.clock, service.dispatcher.endpoint_changed, service.acts.extend)
+    archive = ArchiveEndpoint(service.pool, service.clock, service.dispatcher.sending.renew, service.acts.extend)
     return FollowPartners(service.pool, service.clock, archive)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.webhooks.domain.messages import LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from services.webhooks.usecases import remove_old
-from services.webhooks.usecases.keep_house import KeepHouse
+from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from shared.ids import new_id
 from tests.services.webhooks.conftest import (
     KEPT,
@@ -35,8 +35,8 @@ async def publish(service: Service, key: str, **members: Any) -> Reply:
     return await service.send("POST", "/messages", key, body)
 
 
-def house_of(service: Service) -> KeepHouse:
-    return KeepHouse(service.pool, service.clock, KEPT, service.dispatcher.endpoint_changed, service.acts.extend)
+def maintenance_of(service: Service) -> MaintainEndpoints:
+    return MaintainEndpoints(service.pool, service.clock, KEPT, service.dispatcher.sending.renew, service.acts.extend)
 
 
 async def ids(service: Service) -> set[str]:
@@ -287,10 +287,10 @@ async def test_each_is_kept_as_long_as_it_was_asked_to_be(
     usual = (await publish(service, key)).data["id"]
     short = (await publish(service, key, retention_days=5, event_id="short")).data
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))
-    house = house_of(service)
+    maintenance = maintenance_of(service)
     for days, left in ((4, 10), (2, 9), (23, 9), (2, 3), (58, 3), (2, 0)):
         service.clock.advance(days=days)
-        await purge(house, rows_at_once=2)
+        await purge(maintenance, rows_at_once=2)
         assert len(await ids(service)) == left
         if left == 9:
             assert short["id"] not in await ids(service)
@@ -308,7 +308,7 @@ async def test_what_waits_is_kept_beyond_its_time(service: Service, merchant: Me
     made = (await publish(service, key, retention_days=5)).data
     await service.admin.execute("UPDATE webhooks.delivery_queue SET ends_at = '2999-01-01'")
     service.clock.advance(days=100)
-    await purge(house_of(service))
+    await purge(maintenance_of(service))
     assert (await service.send("GET", f"/messages/{made['id']}", key)).status == 200
 
 

@@ -195,8 +195,8 @@ async def test_no_more_becomes_due_than_the_rate_allows(database: Database, cloc
         merchant = await make_merchant(service.admin, clock())
         endpoint = await dead_ones(service, merchant, Receiver("https://example.com/"), 35)
         replay = await begin(service, merchant.partner_key, endpoint, "failed", rate_per_second=20)
-        worker = RunReplays(service.pool, utc_now, new_id, service.dispatcher.note_backlog, service.acts.extend)
-        await asyncio.wait_for(worker._work(await claimed(service)), 2 * DEADLINE_SECONDS)
+        worker = RunReplays(service.pool, utc_now, new_id, service.dispatcher.sending.wake, service.acts.extend)
+        await asyncio.wait_for(worker.work(await claimed(service)), 2 * DEADLINE_SECONDS)
         shown = (await service.send("GET", f"/replays/{replay['id']}", merchant.partner_key)).data
         assert (shown["status"], shown["enqueued"]) == ("completed", 35)
         due = await service.query(

@@ -28,6 +28,7 @@ from tests.services.webhooks.conftest import (
     make_merchant,
     running_service,
     until,
+    value,
 )
 from tests.services.webhooks.receiver import Post, Receiver
 
@@ -143,7 +144,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     async def resume() -> None:
         """As another process would, beside the connections of this one."""
         await service.admin.execute("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-        service.dispatcher.note_backlog()
+        service.dispatcher.sending.wake()
 
     # In the middle of a claim, before it is committed.
     await pause()
@@ -165,7 +166,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await service.stays_idle()
     proxy.drops_answers_after = uuid.UUID(endpoint["id"]).bytes
     clock.advance(minutes=2)
-    service.dispatcher.note_backlog()
+    service.dispatcher.sending.wake()
     await restarts.counted(_LEASED, GOOD + BAD)
     await restarts.down(signal.SIGINT)
     assert len(receiver.posts) == GOOD + BAD
@@ -185,12 +186,12 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await until(lambda: receiver.under_way)
     await restarts.down(signal.SIGKILL)
     release.set()
-    await until(lambda: len(receiver.posts) == 3 * (GOOD + BAD) and not service.dispatcher.in_flight)
+    await until(lambda: len(receiver.posts) == 3 * (GOOD + BAD) and not service.dispatcher.sending.in_flight)
     await restarts.up()
     await restarts.ended(3)
 
     # Written down and committed, and nobody hears that it is: it is written again, and changes nothing.
-    fenced = WEBHOOKS_FENCED._value.get()
+    fenced = value(WEBHOOKS_FENCED)
     release.clear()
     await take_in(service, merchant, "WRITTEN")
     await until(lambda: receiver.under_way)
@@ -200,7 +201,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await restarts.down(signal.SIGINT)
     await restarts.up()
     await restarts.ended(4)
-    await until(lambda: WEBHOOKS_FENCED._value.get() > fenced)
+    await until(lambda: value(WEBHOOKS_FENCED) > fenced)
 
     # No attempt was made twice: what was not written down was kept, and what was not kept had not been sent.
     assert set(Counter((post.id, post.body) for post in receiver.posts).values()) == {1}

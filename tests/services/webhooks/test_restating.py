@@ -116,7 +116,7 @@ async def test_a_delivery_under_way_goes_on_with_what_is_kept_then(
     receiver.posts.clear()
     receiver.status = 204
     service.clock.advance(minutes=2)
-    service.dispatcher.note_backlog()
+    service.dispatcher.sending.wake()
     await service.settled(3)
     assert {post.id for post in receiver.posts} == first_ids
     for post in receiver.posts:

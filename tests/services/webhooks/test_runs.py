@@ -12,8 +12,6 @@ from aiohttp import web
 from services.webhooks.dispatcher.flights import SLOW_SECONDS
 from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.deliveries import LEASE_SECONDS, Answer, HeldDelivery, Settlement, decide
-from services.webhooks.usecases.claim_deliveries import ClaimDeliveries, ReleaseDeliveries
-from services.webhooks.usecases.record_results import EndUnsent, RecordResults
 from shared.ids import new_id
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
@@ -37,7 +35,7 @@ async def waiting(
 ) -> AsyncIterator[Service]:
     """The only process, which sends nothing, with a line that waits for an ordered endpoint."""
     async with running_service(database, clock, sends=False) as service:
-        service.dispatcher._holdings.is_stopping = True
+        service.dispatcher.sending.is_stopping = True
         merchant = await make_merchant(service.admin, clock())
         await service.endpoint(merchant.partner_key, url, **{"ordering": "strict", **members})
         await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(count)))
@@ -53,7 +51,7 @@ async def claim(service: Service, *, limit: int = 500, limit_bytes: int = MOST_B
 async def claimed(
     service: Service, *, limit: int = 500, limit_bytes: int = MOST_BYTES, room: int = ROOM
 ) -> list[HeldDelivery]:
-    return await ClaimDeliveries(service.pool, service.clock)(limit, limit_bytes, [], room)
+    return await service.queue.claim(limit, limit_bytes, [], room)
 
 
 def codes(*held: HeldDelivery | Post) -> list[str]:
@@ -62,14 +60,14 @@ def codes(*held: HeldDelivery | Post) -> list[str]:
 
 async def record(service: Service, held: HeldDelivery, status: int, control: str | None = None) -> None:
     """Write the answer of a receiver, as the dispatcher does, and then be gone."""
-    target = (await service.dispatcher._upkeep._works.load_targets([held.endpoint_id]))[held.endpoint_id]
+    target = (await service.queue.targets([held.endpoint_id]))[held.endpoint_id]
     now = service.clock()
     answer = Answer(now, 1, status, None, None, control=control)
     decision = decide(answer, held.step, held.ends_at, now, 0, 0.5)
     if decision.status == "succeeded":
         # What follows is another's to bring along.
         held = replace(held, followers=deque())
-    await RecordResults(service.pool, service.clock, lambda _: None)([Settlement(held, target, answer, decision)])
+    await service.queue.settle([Settlement(held, target, answer, decision)])
 
 
 async def due(service: Service) -> list[str]:
@@ -210,7 +208,7 @@ class TestWhatIsNotSent:
     async def test_waits_for_its_turn_again(self, database: Database, clock: HeldClock, receiver: Receiver) -> None:
         async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
-            await ReleaseDeliveries(service.pool, clock)([head, *head.followers])
+            await service.queue.give_back([head, *head.followers])
             assert await due(service) == ["C0"]
             assert await claim(service) == [f"C{n}" for n in range(6)]
 
@@ -219,8 +217,7 @@ class TestWhatIsNotSent:
     ) -> None:
         async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
-            targets = await service.dispatcher._upkeep._works.load_targets([head.endpoint_id])
-            await EndUnsent(service.pool, clock, lambda _: None).bury([head], targets, "expired")
+            await service.queue.give_up([head], "expired")
             assert await due(service) == ["C1"]
 
 
@@ -233,8 +230,8 @@ async def test_a_run_is_sent_one_after_the_other_and_counted_out(
     assert codes(*receiver.posts) == [f"C{n}" for n in range(60)]
     assert receiver.most_under_way == 1
     await service.stays_idle()
-    holdings = service.dispatcher._holdings
-    assert (holdings._bytes_waiting, [lane.held for lane in holdings.lanes.values()]) == (0, [0])
+    holdings = service.dispatcher.sending
+    assert (holdings.bytes_waiting, [pipe.held for pipe in holdings.pipes.values()]) == (0, [0])
 
 
 async def test_a_failure_ends_the_run_and_what_followed_comes_after_the_retry(
@@ -280,7 +277,7 @@ async def test_a_process_that_stops_leaves_the_rest_of_a_run_to_others_at_once(
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(8)))
     await until(lambda: receiver.posts)
-    service.dispatcher._holdings.is_stopping = True
+    service.dispatcher.sending.is_stopping = True
     release.set()
     await service.dispatcher.stop()
     async with running_service(database, clock):
@@ -297,9 +294,9 @@ async def test_what_follows_a_post_that_takes_long_takes_no_room(
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict", status="paused")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(8)))
     await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-    service.dispatcher.note_backlog()
+    service.dispatcher.sending.wake()
     await until(lambda: receiver.posts)
-    await until(lambda: not service.dispatcher._holdings._count, "nothing held")
+    await until(lambda: not service.dispatcher.sending.count, "nothing held")
     release.set()
     await service.settled(8)
     assert codes(*receiver.posts) == [f"C{n}" for n in range(8)]

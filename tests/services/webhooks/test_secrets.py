@@ -189,7 +189,7 @@ class TestOneThatCannotBeOpened:
         await service.consume(code_redeemed(merchant))
         await until_none_is_held(service)
         service.clock.advance(minutes=5)
-        backlog = await service.dispatcher._upkeep._works.measure_backlog()
+        backlog = await service.queue.measure()
         assert (backlog.due, backlog.age.total_seconds()) == (0, 0)
 
     async def test_by_hand_it_is_refused_with_the_reason(

@@ -253,7 +253,7 @@ async def test_the_socket_factory_is_the_last_line(reach: Reach) -> None:
 async def test_a_tls_handshake_that_stalls_costs_the_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address is let through for once; nothing is ever answered to the handshake."""
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.2)
-    client._timeout.cache_clear()
+    client.timeout_of.cache_clear()
 
     def behave(_: FaultServer) -> Behave:
         async def act(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -263,12 +263,12 @@ async def test_a_tls_handshake_that_stalls_costs_the_connect_timeout(monkeypatch
 
     async with misbehaving(behave) as server, sending() as sender:
         url = server.url.replace("http://", "https://")
-        monkeypatch.setitem(sender._urls._checked, url, CheckedURL(URL(url), "127.0.0.1", "loopback"))
+        monkeypatch.setitem(sender.urls.checked, url, CheckedURL(URL(url), "127.0.0.1", "loopback"))
         answer = await post(sender, url, total_seconds=19)
         assert answer.error_code == "connect_timeout"
         assert answer.connect_ms is not None
         assert (answer.tls_ms, answer.ttfb_ms) == (None, None)
-    client._timeout.cache_clear()
+    client.timeout_of.cache_clear()
 
 
 async def test_an_attempt_says_where_its_time_went_and_shows_no_secret() -> None:

@@ -9,7 +9,6 @@ import pytest
 from services.webhooks.dispatcher.holdings import MOST_BYTES
 from services.webhooks.domain.bodies import numbered
 from services.webhooks.domain.deliveries import LEASE_SECONDS
-from services.webhooks.usecases.claim_deliveries import ClaimDeliveries
 from tests.databases import Database
 from tests.services.webhooks.conftest import HeldClock, Merchant, Service, code_redeemed, running_service, until
 from tests.services.webhooks.receiver import Post, Receiver
@@ -70,7 +69,7 @@ async def test_who_takes_over_from_a_dead_process_sends_the_same(
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(12)))
     await service.dispatcher.stop()
     await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-    [held] = await ClaimDeliveries(service.pool, clock)(100, MOST_BYTES, [], 100)
+    [held] = await service.queue.claim(100, MOST_BYTES, [], 100)
     clock.advance(seconds=LEASE_SECONDS + 1)
     async with running_service(database, clock):
         await service.settled(12)

@@ -14,14 +14,14 @@ from services.webhooks.dispatcher.dispatcher import Dispatcher
 from services.webhooks.domain.deliveries import Backlog, HeldDelivery, Outgoing, Settlement, Target
 from services.webhooks.domain.replays import Replay
 from services.webhooks.store import queue
+from services.webhooks.usecases.delivery_queue import DeliveryQueue
 from services.webhooks.usecases.listen import LIVES_ON
-from services.webhooks.usecases.record_results import EndUnsent
 from services.webhooks.usecases.run_replays import RunReplays
 from shared.database.pool import Connection
 from shared.periodic import ElementsFailed
 from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, until
 from tests.services.webhooks.receiver import Post, Receiver
-from tests.services.webhooks.test_house import house_of
+from tests.services.webhooks.test_maintenance import maintenance_of
 from tests.services.webhooks.test_publishing import publish
 
 DEAD_PORT = "http://127.0.0.1:9/hooks"
@@ -53,7 +53,7 @@ async def block_a_line(service: Service, merchant: Merchant) -> None:
 async def test_a_line_that_is_held_up_for_good_counts_as_no_backlog(service: Service, merchant: Merchant) -> None:
     """The driver returns infinity as a naive time; comparing it took the process down, and the next one too."""
     await block_a_line(service, merchant)
-    assert await service.dispatcher._upkeep._works.measure_backlog() == Backlog(timedelta(0), 0)
+    assert await service.queue.measure() == Backlog(timedelta(0), 0)
     assert failing(service.dispatcher) == {}
 
 
@@ -65,13 +65,13 @@ async def test_an_endpoint_that_rests_for_ever_counts_as_no_backlog(
     await service.query("UPDATE webhooks.endpoints SET resume_at = 'infinity'")
     await publish(service, merchant.program_key, event_id="e-1")
     for task in service.dispatcher.tasks:
-        await task._act()
+        await task.act()
 
 
 async def test_every_task_copes_with_a_line_that_is_held_up(service: Service, merchant: Merchant) -> None:
     await block_a_line(service, merchant)
-    for task in [*service.dispatcher.tasks, *house_of(service).tasks()]:
-        await task._act()
+    for task in [*service.dispatcher.tasks, *maintenance_of(service).tasks()]:
+        await task.act()
 
 
 async def test_a_line_that_is_held_up_hides_nothing_that_is_due(
@@ -82,7 +82,7 @@ async def test_a_line_that_is_held_up_hides_nothing_that_is_due(
     await service.endpoint(merchant.program_key, DEAD_PORT, event_types=["custom.*"])
     await publish(service, merchant.program_key, event_id="e-2")
     service.clock.advance(seconds=90)
-    assert await service.dispatcher._upkeep._works.measure_backlog() == Backlog(timedelta(seconds=90), 1)
+    assert await service.queue.measure() == Backlog(timedelta(seconds=90), 1)
 
 
 async def test_a_task_that_fails_is_named_and_the_others_go_on(
@@ -93,7 +93,7 @@ async def test_a_task_that_fails_is_named_and_the_others_go_on(
     async def broken() -> None:
         raise TypeError("can't compare offset-naive and offset-aware datetimes")
 
-    monkeypatch.setattr(measure, "_act", broken)
+    monkeypatch.setattr(measure, "act", broken)
     await until(lambda: not measure.is_ok)
     await service.endpoint(merchant.program_key, DEAD_PORT, event_types=["custom.*"], schedule=[1])
     await publish(service, merchant.program_key, event_id="e-1")
@@ -106,14 +106,14 @@ async def test_an_endpoint_that_cannot_be_loaded_keeps_no_other_waiting(
 ) -> None:
     """Its deliveries wait in the table, and go out by themselves once it can be loaded again."""
     bad = await service.endpoint(merchant.partner_key, receiver.url, event_types=["code.redeemed"])
-    load = service.dispatcher._upkeep._works.load_targets
+    load = DeliveryQueue.targets
 
-    async def damaged(endpoint_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Target]:
+    async def damaged(self: DeliveryQueue, endpoint_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Target]:
         if uuid.UUID(bad["id"]) in endpoint_ids:
             raise KeyError("a damaged row")
-        return await load(endpoint_ids)
+        return await load(self, endpoint_ids)
 
-    object.__setattr__(service.dispatcher._upkeep._works, "load_targets", damaged)
+    monkeypatch.setattr(DeliveryQueue, "targets", damaged)
     good = [await service.endpoint(merchant.partner_key, receiver.url) for _ in range(3)]
     for number in range(3):
         await service.consume(code_redeemed(merchant, f"C{number}"))
@@ -121,7 +121,7 @@ async def test_an_endpoint_that_cannot_be_loaded_keeps_no_other_waiting(
     assert set(failing(service.dispatcher)) == {"load_endpoints"}
     assert {each["id"] for each in good} == await sent_to(service)
     await until_none_is_held(service)
-    object.__setattr__(service.dispatcher._upkeep._works, "load_targets", load)
+    monkeypatch.setattr(DeliveryQueue, "targets", load)
     await service.settled(12)
     await until(lambda: failing(service.dispatcher) == {})
 
@@ -142,22 +142,22 @@ async def test_a_delivery_that_cannot_be_built_keeps_no_other_waiting(
         await service.consume(*(code_redeemed(merchant, code) for code in ("A", "BAD", "B")))
         await service.settled(2)
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["delivery_not_sent"]
-    assert service.dispatcher.in_flight == 0
+    assert service.dispatcher.sending.in_flight == 0
 
 
 async def test_a_result_that_cannot_be_written_keeps_no_other_from_being_written(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a receiver has written is left out of it; if that does not help, the delivery is sent once more later."""
-    writer = service.dispatcher._writer
-    record = writer._record
+    writer = service.dispatcher.writer
+    record = writer.record
 
     async def broken(settlements: Sequence[Settlement]) -> bool:
         if any(s.answer.response == "poison" for s in settlements):
             raise ValueError("a character that the database does not take")
         return await record(settlements)
 
-    monkeypatch.setattr(writer, "_record", broken)
+    monkeypatch.setattr(writer, "record", broken)
     poisoned = await service.endpoint(merchant.partner_key, receiver.url)
     await service.endpoint(merchant.program_key, receiver.url, event_types=["custom.*"])
 
@@ -183,14 +183,14 @@ async def test_a_delivery_that_cannot_be_ended_keeps_no_other_from_its_end(
     bad = await service.endpoint(merchant.partner_key, DEAD_PORT, status="paused")
     await service.endpoint(merchant.partner_key, DEAD_PORT, status="paused")
     await service.consume(code_redeemed(merchant))
-    bury = EndUnsent.bury
+    give_up = DeliveryQueue.give_up
 
-    async def broken(self: EndUnsent, held: Sequence[HeldDelivery], *others: Any) -> None:
+    async def broken(self: DeliveryQueue, held: Sequence[HeldDelivery], reason: str) -> None:
         if any(str(each.endpoint_id) == bad["id"] for each in held):
             raise KeyError("a damaged row")
-        await bury(self, held, *others)
+        await give_up(self, held, reason)
 
-    monkeypatch.setattr(EndUnsent, "bury", broken)
+    monkeypatch.setattr(DeliveryQueue, "give_up", broken)
     service.clock.advance(hours=96, minutes=5)
     await service.settled(1, "dead")
     await until(lambda: set(failing(service.dispatcher)) == {"end_deliveries"})
@@ -206,7 +206,7 @@ async def test_a_message_that_has_lost_its_body_stops_nothing(
         " WHERE id = (SELECT min(id::text)::uuid FROM webhooks.messages)"
     )
     await service.query("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
-    service.dispatcher.note_backlog()
+    service.dispatcher.sending.wake()
     await service.settled(1)
     await service.claimed_again()
     assert failing(service.dispatcher) == {}
@@ -250,7 +250,7 @@ async def test_a_listener_that_cannot_be_archived_keeps_no_other_from_it(
     monkeypatch.setattr(queue, "cancel_waiting", broken)
     service.clock.advance(seconds=LIVES_ON.total_seconds() + 1)
     with pytest.raises(ElementsFailed):
-        await house_of(service).expire_listeners()
+        await maintenance_of(service).expire_listeners()
     left = await service.query("SELECT id FROM webhooks.endpoints WHERE archived_at IS NULL")
     assert [str(row["id"]) for row in left] == [made[0]["id"]]
 

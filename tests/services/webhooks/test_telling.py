@@ -6,7 +6,7 @@ from typing import Any
 from services.webhooks.domain.deliveries import FAILING_STEP
 from services.webhooks.domain.retention import Retention
 from services.webhooks.domain.schedule import STEPS
-from services.webhooks.usecases.keep_house import KeepHouse
+from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from tests.services.webhooks.conftest import (
     KEPT,
     Merchant,
@@ -97,9 +97,9 @@ async def test_a_pause_that_ends_by_itself_is_told_and_listeners_are_not(service
     told(service)
     service.clock.advance(seconds=61)
     kept: Retention = KEPT
-    house = KeepHouse(service.pool, service.clock, kept, lambda _: None, service.acts.extend)
+    maintenance = MaintainEndpoints(service.pool, service.clock, kept, lambda _: None, service.acts.extend)
     for expected in ([("webhook.endpoint_enabled", "paused")], []):
-        await look_after_endpoints(house)
+        await look_after_endpoints(maintenance)
         assert [(kind, data["was"]) for kind, data in told(service)] == expected
 
 

@@ -29,9 +29,10 @@ from tests.services.webhooks.conftest import (
     look_after_endpoints,
     make_merchant,
     running_service,
+    value,
 )
 from tests.services.webhooks.receiver import Receiver
-from tests.services.webhooks.test_house import house_of
+from tests.services.webhooks.test_maintenance import maintenance_of
 
 # A receiver tells us after the handshake, and closes; what we write into that can make its word get lost.
 REFUSED = ("tls_failed", "connection_lost")
@@ -240,14 +241,14 @@ async def test_owners_are_warned_thirty_days_seven_days_and_a_day_ahead(
     acts = service.acts
     acts.clear()
     warn = WarnOfCertificates(service.pool, service.clock, acts.extend)
-    house = house_of(service, deliveries=30)
+    maintenance = maintenance_of(service, deliveries=30)
     counted: list[list[float]] = []
     for days in (9.5, 1, 22, 1, 5, 1, 1, 30):
         service.clock.advance(days=days)
         await asyncio.gather(warn(), warn())
-        await look_after_endpoints(house)
+        await look_after_endpoints(maintenance)
         within = ("30_days", "7_days", "1_day", "expired")
-        counted.append([WEBHOOK_CERTIFICATES.labels(each)._value.get() for each in within])
+        counted.append([value(WEBHOOK_CERTIFICATES.labels(each)) for each in within])
     told = [event for event in acts if event.type == "webhook.certificate_expiring"]
     assert [b'"days_left":%d' % days in event.body for event, days in zip(told, (29, 6, 0), strict=True)] == [True] * 3
     assert all(endpoint["id"].encode() in event.body for event in told)

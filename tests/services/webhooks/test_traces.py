@@ -93,7 +93,7 @@ async def test_it_leads_from_the_checkout_to_each_attempt_at_the_partner(
 async def test_a_process_that_claims_it_sends_it_too(database: Database, clock: HeldClock, receiver: Receiver) -> None:
     """The one that took the event in ends before anything is sent."""
     async with running_service(database, clock, sends=False) as first:
-        first.dispatcher._holdings.is_stopping = True
+        first.dispatcher.sending.is_stopping = True
         merchant = await make_merchant(first.admin, clock())
         await first.endpoint(merchant.partner_key, receiver.url)
         events = [code_redeemed(merchant, f"C{number}") for number in range(3)]

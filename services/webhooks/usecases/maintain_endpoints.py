@@ -11,8 +11,8 @@ from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue
 from services.webhooks.store.retention import FIRST_ID
 from services.webhooks.usecases import remove_old, tell_of_endpoints
-from services.webhooks.usecases.change_endpoint import EndpointChanged
 from services.webhooks.usecases.close_endpoints import CLOSE_SECONDS, CloseEndpoints
+from services.webhooks.usecases.delivery_queue import Renew
 from services.webhooks.usecases.remove_old import RemoveMessages, Walk
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -27,13 +27,13 @@ _BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class KeepHouse:
+class MaintainEndpoints:
     """Runs in every process; each statement is safe to run in several at once."""
 
     database: Database
     clock: Clock
     kept: Retention
-    changed: EndpointChanged
+    renew: Renew
     hand_over: HandOver
 
     def tasks(self) -> list[Periodic]:
@@ -60,7 +60,7 @@ class KeepHouse:
             await outbox.insert_events(connection, events)
         self.hand_over(events)
         for each in resumed:
-            self.changed(each.id)
+            self.renew(each.id)
         return len(resumed) == _BATCH
 
     async def expire_listeners(self) -> None:

@@ -5,14 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 from services.webhooks.domain.retention import Retention
-from services.webhooks.usecases.keep_house import KeepHouse
+from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, look_after_endpoints, purge
 from tests.services.webhooks.receiver import Receiver
 
 
-def house_of(service: Service, payloads: int = 30, attempts: int = 30, deliveries: int = 90) -> KeepHouse:
+def maintenance_of(service: Service, payloads: int = 30, attempts: int = 30, deliveries: int = 90) -> MaintainEndpoints:
     kept = Retention(timedelta(days=payloads), timedelta(days=attempts), timedelta(days=deliveries))
-    return KeepHouse(service.pool, service.clock, kept, service.dispatcher.endpoint_changed, service.acts.extend)
+    return MaintainEndpoints(service.pool, service.clock, kept, service.dispatcher.sending.renew, service.acts.extend)
 
 
 async def counts(service: Service) -> tuple[int, ...]:
@@ -36,11 +36,11 @@ async def test_a_pause_ends_by_itself_and_what_has_waited_goes_out(
     health = await service.send("GET", f"{path}/health", merchant.partner_key)
     assert (health.data["status"], health.data["paused_until"]) == ("paused", paused.data["paused_until"])
     await service.consume(code_redeemed(merchant))
-    house = house_of(service)
-    await look_after_endpoints(house)
+    maintenance = maintenance_of(service)
+    await look_after_endpoints(maintenance)
     assert (await service.send("GET", path, merchant.partner_key)).data["status"] == "paused"
     service.clock.advance(minutes=11)
-    await look_after_endpoints(house)
+    await look_after_endpoints(maintenance)
     shown = (await service.send("GET", path, merchant.partner_key)).data
     assert (shown["status"], shown["paused_until"]) == ("active", None)
     assert (await service.send("GET", f"{path}/health", merchant.partner_key)).data["paused_until"] is None
@@ -57,7 +57,7 @@ async def test_a_pause_without_an_end_stays_until_somebody_resumes(
     await service.send("POST", f"{path}/pause", merchant.partner_key)
     assert (await service.send("GET", f"{path}/health", merchant.partner_key)).data["paused_until"] is None
     service.clock.advance(days=3)
-    await look_after_endpoints(house_of(service))
+    await look_after_endpoints(maintenance_of(service))
     assert (await service.send("GET", path, merchant.partner_key)).data["status"] == "paused"
     assert (await service.send("POST", f"{path}/resume", merchant.partner_key)).data["status"] == "active"
 
@@ -86,10 +86,10 @@ async def test_old_things_go_in_their_order(service: Service, merchant: Merchant
     await service.consume(code_redeemed(merchant, "B"))
     await service.settled(1, "dead")
     assert await counts(service) == (2, 2, 2, 1)
-    house = house_of(service, payloads=10, attempts=20, deliveries=30)
+    maintenance = maintenance_of(service, payloads=10, attempts=20, deliveries=30)
     for days, left in ((9, (2, 2, 2, 1)), (2, (0, 2, 2, 1)), (10, (0, 0, 2, 1)), (10, (0, 0, 0, 0))):
         service.clock.advance(days=days)
-        await purge(house)
+        await purge(maintenance)
         assert await counts(service) == left
         if left[0] == 0 and left[2]:
             letter = (await service.send("GET", "/dead-letters", merchant.partner_key)).data[0]
@@ -109,7 +109,7 @@ async def test_what_waits_to_be_sent_keeps_its_message(
     await service.consume(code_redeemed(merchant))
     await service.admin.execute("UPDATE webhooks.delivery_queue SET ends_at = '2999-01-01'")
     service.clock.advance(days=100)
-    await purge(house_of(service))
+    await purge(maintenance_of(service))
     assert await counts(service) == (1, 0, 1, 0)
     await service.send("POST", f"/endpoints/{endpoint['id']}/resume", merchant.partner_key)
     await service.settled(1)
@@ -128,7 +128,7 @@ async def test_what_stays_is_passed_over_by_steps_that_are_smaller(service: Serv
         service.clock(),
     )
     service.clock.advance(days=100)
-    await purge(house_of(service), rows_at_once=1)
+    await purge(maintenance_of(service), rows_at_once=1)
     assert await counts(service) == (4, 0, 4, 0)
 
 
@@ -143,18 +143,18 @@ async def test_an_archived_endpoint_goes_after_the_last_of_its_deliveries(
     for endpoint in (busy, idle):
         assert (await service.send("DELETE", f"/endpoints/{endpoint['id']}", key)).status in (200, 204)
     assert await endpoints_left(service) == {kept["id"], busy["id"], idle["id"]}
-    house = house_of(service, deliveries=30)
+    maintenance = maintenance_of(service, deliveries=30)
     service.clock.advance(days=29)
-    await purge(house)
+    await purge(maintenance)
     assert await endpoints_left(service) == {kept["id"], busy["id"], idle["id"]}
     await service.admin.execute(
         "UPDATE webhooks.deliveries SET completed_at = $2 WHERE endpoint_id = $1", busy["id"], service.clock()
     )
     service.clock.advance(days=2)
-    await purge(house)
+    await purge(maintenance)
     assert await endpoints_left(service) == {kept["id"], busy["id"]}
     service.clock.advance(days=29)
-    await purge(house)
+    await purge(maintenance)
     assert await endpoints_left(service) == {kept["id"]}
     for table in ("endpoint_keys", "endpoint_rates"):
         owners = await service.query(f"SELECT DISTINCT endpoint_id FROM webhooks.{table}")  # noqa: S608 - two names
@@ -187,9 +187,9 @@ async def test_a_replay_goes_with_its_deliveries_and_an_ended_key_after_a_week(
     await service.admin.execute("UPDATE webhooks.deliveries SET replay_id = $1", replay_id)
     rotated = await service.send("POST", f"/endpoints/{endpoint['id']}/keys/rotate", key, {"grace_period_seconds": 60})
     assert rotated.status in (200, 201), rotated.body
-    house = house_of(service, deliveries=30)
+    maintenance = maintenance_of(service, deliveries=30)
     for days, replays, keys in ((0, 2, 2), (7, 2, 2), (1, 2, 1), (30, 0, 1)):
         service.clock.advance(days=days)
-        await purge(house)
+        await purge(maintenance)
         assert len(await service.query("SELECT 1 FROM webhooks.replays")) == replays
         assert len(await service.query("SELECT 1 FROM webhooks.endpoint_keys")) == keys

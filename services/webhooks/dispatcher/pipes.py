@@ -1,4 +1,4 @@
-"""One lane per endpoint: what this process holds for it, and how much it may have in flight just now."""
+"""One pipe per endpoint: what this process holds for it, and how much it may have in flight just now."""
 
 import uuid
 from collections import deque
@@ -25,7 +25,7 @@ REST_IS_WRITTEN_SECONDS: Final = 3.0
 CLAIMED_SHARE: Final = 0.7
 
 
-class Lane:
+class Pipe:
     """Deliveries of one endpoint that are leased to this process."""
 
     __slots__ = (
