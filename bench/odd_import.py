@@ -59,7 +59,7 @@ def write_file(path: Path, count: int) -> Counter[str]:
     kinds = list(ODDITIES.values())
     expected: Counter[str] = Counter({"created": 1})
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(f"{HEADER}\r\nTWICE;;;;;;;;\r\n")
+        file.write(f"sep=;\r\n;;;\r\n{HEADER}\r\nTWICE;;;;;;;;\r\n")
         for n in range(count - 1):
             place = n % 50
             made, outcome = kinds[place] if place < len(kinds) else ((lambda n: f"P-{n:07};true;3;;;;;;"), "created")

@@ -34,7 +34,6 @@ _TEXTS: Final[Mapping[str, str]] = {
     "tuple_type": "must be an array",
     "dict_type": "must be an object",
     "model_type": "must be an object",
-    "too_long": "must not have more than {max_length} items",
     "none_required": "must be null",
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
@@ -120,6 +119,11 @@ def _too_short(detail: ErrorDetails, _noun: str) -> str:
     return "must not be empty" if least == 1 else f"must have at least {least} {things}"
 
 
+def _too_long(detail: ErrorDetails, _noun: str) -> str:
+    most = detail["ctx"]["max_length"]
+    return f"must not have more than {most} item{'' if most == 1 else 's'}" if most else "must be empty"
+
+
 _SPECIAL: Final[Mapping[str, Callable[[ErrorDetails, str], str]]] = {
     "value_error": _raised,
     "assertion_error": _raised,
@@ -127,4 +131,5 @@ _SPECIAL: Final[Mapping[str, Callable[[ErrorDetails, str], str]]] = {
     "extra_forbidden": _unknown,
     "string_too_short": _too_short,
     "too_short": _too_short,
+    "too_long": _too_long,
 }

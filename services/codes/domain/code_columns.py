@@ -19,7 +19,7 @@ from shared.times import parse_time
 MAX_TEXT: Final = 255
 _MAX_INT: Final = 2**31 - 1
 _MAX_MEMBERS, _MAX_MEMBER_NAME, _MAX_MEMBER_TEXT = 50, 100, 500
-_INTEGER: Final = re.compile(r"([0-9]{1,10})(?:\.0{1,10})?", re.ASCII)
+_INTEGER: Final = re.compile(r"([0-9]{1,10})(?:\.0{1,10}|,0{1,2})?", re.ASCII)
 _DECIMAL_COMMA: Final = re.compile(r"[0-9]{1,15},[0-9]{1,2}", re.ASCII)
 _FLAGS: Final = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
 _TIME_FORM: Final = (

@@ -98,14 +98,17 @@ def checked_webhook_attributes(names: Sequence[str]) -> tuple[str, ...]:
         if name in OWN_WEBHOOK_MEMBERS:
             raise ValueError(f"must not contain {name}, which is a member of the webhook itself")
         if not _ATTRIBUTE.fullmatch(name):
-            raise ValueError("must consist of names made of letters, digits, _ and -, at most 100 characters each")
+            raise ValueError(
+                "must consist of names of at most 100 of the letters A to Z and a to z, digits, _ and -, "
+                "without a digit or - first"
+            )
     return tuple(names)
 
 
 def checked_alphabet(text: str) -> str:
     """Return the alphabet if every character stays itself in a code's canonical form."""
     if not 2 <= len(text) <= 36 or not _CODE_CHARACTERS.fullmatch(text):
-        raise ValueError("must consist of 2 to 36 capital letters and digits")
+        raise ValueError("must consist of 2 to 36 of the capital letters A to Z and digits")
     if len(set(text.translate(_FOLDED))) != len(text):
         raise ValueError("must not repeat a character; O is read as 0, and I and L are read as 1")
     return text

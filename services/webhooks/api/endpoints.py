@@ -72,7 +72,7 @@ _Metadata = Annotated[dict[Text, Text], Field(max_length=50)]
 _UID = Annotated[
     str,
     Field(min_length=1, max_length=255, pattern="^[A-Za-z0-9._:-]+$"),
-    Spelled("must consist of letters, digits and the marks . _ : -"),
+    Spelled("must consist of the letters A to Z and a to z, digits and the marks . _ : -"),
 ]
 _AUTH_MEMBERS: Final[Mapping[AuthType, tuple[str, ...]]] = {
     "basic": ("username", "password"),

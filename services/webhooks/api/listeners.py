@@ -21,7 +21,7 @@ from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, S
 _Name = Annotated[
     str,
     Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9._:-]+$"),
-    Spelled("must consist of letters, digits and the marks . _ : -"),
+    Spelled("must consist of the letters A to Z and a to z, digits and the marks . _ : -"),
 ]
 _LONGEST_WAIT: Final = 10
 _MOST_AT_ONCE: Final = 100

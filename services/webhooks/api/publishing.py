@@ -36,7 +36,7 @@ from shared.web import (
 _BODY_LIMIT: Final = 2 * MAX_PAYLOAD_BYTES
 _LARGE: Final = f"The payload has more than {LARGE_PAYLOAD_BYTES} bytes; some receivers will not take that."
 _CUSTOM_FORM: Final = (
-    "must be custom. and 1 to 5 names of up to 40 small letters, digits, - and _, such as custom.card.sent"
+    "must be custom. and 1 to 5 names of up to 40 of the letters a to z, digits, - and _, such as custom.card.sent"
 )
 _Name = Annotated[str, Field(min_length=1, max_length=255)]
 

@@ -70,7 +70,10 @@ def check_auth(auth: Auth, headers: Mapping[str, str]) -> None:
     if auth.type == "basic" and (not auth.name or ":" in auth.name):
         raise InvalidField("auth", "must have a username without a colon")
     if auth.type == "authorization" and not _NAME.fullmatch(auth.name or ""):
-        raise InvalidField("auth", "must have a scheme of at most 100 letters, digits and dashes, such as Token")
+        raise InvalidField(
+            "auth",
+            "must have a scheme of at most 100 of the letters A to Z and a to z, digits and marks, such as Token",
+        )
     check_value("auth", auth.secret)
     if auth.name is not None:
         check_value("auth", auth.name)
@@ -80,7 +83,9 @@ def check_name(field: str, name: str) -> None:
     """Raise `InvalidField` for a header that is not the endpoint's to set."""
     lowered = name.lower()
     if not _NAME.fullmatch(name):
-        raise InvalidField(field, "must name headers of at most 100 letters, digits and dashes")
+        raise InvalidField(
+            field, "must name headers of at most 100 of the letters A to Z and a to z, digits and marks such as - and _"
+        )
     if lowered in FORBIDDEN or lowered.startswith(FORBIDDEN_PREFIXES):
         raise InvalidField(field, f"must not set {lowered}")
 

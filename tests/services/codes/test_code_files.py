@@ -359,7 +359,7 @@ class TestDialects:
         [
             *((flag, "active", True) for flag in ("yes", "Y", "1", "TRUE", " true ")),
             *((flag, "active", False) for flag in ("No", "n", "0", "false")),
-            *((text, "redemption_limit", 5) for text in ("5", "5.0", " 5.00 ")),
+            *((text, "redemption_limit", 5) for text in ("5", "5.0", " 5.00 ", "5,0", "5,00")),
             ("0", "opening_uses", 0),
             ("12,50", "minimum_order_value", Decimal("12.50")),
             ("12.5", "minimum_order_value", Decimal("12.5")),

@@ -200,6 +200,7 @@ IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("commission_percent", {"commission_percent": 101}),
     ("starts_at", {"starts_at": "2030-01-31T10:00:00"}),
     ("starts_at", {"starts_at": "2030-02-30"}),
+    ("promotion_codes.0.coupon_specific_subscribers", {"promotion_codes": [{"coupon_specific_subscribers": [5]}]}),
     ("release_policy", {"release_policy": "sometimes"}),
     ("combination", {"combination": "some"}),
     ("minimum_applies_to", {"minimum_applies_to": "cart"}),
