@@ -23,6 +23,8 @@ from services.redemption.usecases.customer_jobs import (
 from services.redemption.usecases.decide_requests import DecideRequests
 from services.redemption.usecases.erase_customer import EraseCustomer
 from services.redemption.usecases.export_customer import EXPORT
+from services.redemption.usecases.fill_mailboxes import INTERVAL_SECONDS as FILL_SECONDS
+from services.redemption.usecases.fill_mailboxes import FillMailboxes
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
@@ -86,6 +88,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         )
         tasks = [
             overflow.task,
+            Periodic("fill_mailboxes", FILL_SECONDS, FillMailboxes(database)),
             Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]

@@ -46,8 +46,8 @@ INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, co
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
                          is_self_referral, mailbox_key, purchases, is_voided_alone, prices, attributes,
-                         decided_at)
-SELECT r.*, $39
+                         decided_at, is_mailbox_kept)
+SELECT r.*, $39, true
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
             $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],

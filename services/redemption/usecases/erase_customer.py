@@ -11,6 +11,7 @@ from typing import Any
 from services.redemption.domain.customers import Digests
 from services.redemption.store import customer_jobs, customers
 from services.redemption.store.customers import Named
+from services.redemption.usecases.fill_mailboxes import fill_mailboxes
 from shared.database.customer_parts import (
     CHUNK,
     Chunk,
@@ -57,6 +58,9 @@ class EraseCustomer:
 
     async def redemptions(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
         """Erase the next redemptions, with the events that name their customer and what their orders say in words."""
+        # Those of which the mailbox is not known yet would not be found by it.
+        if await fill_mailboxes(connection, CHUNK):
+            return Chunk(["more"])
         found = await customers.find_redemptions(connection, job.program_id, job.keys, _FIRST_ID, CHUNK)
         if not found:
             return Chunk()

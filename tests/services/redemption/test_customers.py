@@ -15,6 +15,7 @@ from services.redemption.app import open_database
 from services.redemption.domain.books import Books, Count
 from services.redemption.domain.customers import CustomerKey, is_one, keys_counted
 from services.redemption.domain.purchase import Buyer
+from services.redemption.usecases.fill_mailboxes import FillMailboxes
 from shared.mailboxes import mailbox
 from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Shop, told
@@ -163,3 +164,50 @@ async def test_rows_of_before_are_filled_from_the_history_and_compared_as_new_on
     collect()
     shown = await admin.fetch("SELECT e, pg_temp.mailbox(e) AS m FROM unnest($1::text[]) AS e", sorted(set(found)))
     assert {row["e"]: row["m"] for row in shown} == {each: mailbox(each) for each in set(found)}
+
+
+async def as_written_before(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Make all redemptions what a process of the release before writes: it names no column that it does not know."""
+    await admin.execute("UPDATE redemption.redemptions SET mailbox_key = NULL, is_mailbox_kept = DEFAULT")
+    await admin.execute(
+        "UPDATE redemption.redemptions SET customer_key = 'email:j.doe@gmail.com' WHERE customer_key LIKE 'email:%'"
+    )
+
+
+async def test_rows_that_an_old_process_writes_during_an_upgrade_are_filled_too(
+    shop: Shop, merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Once the migration had run, nothing told them from customers without an address."""
+    await stock(merchant, shop.program_id, limit=9)
+    customers: list[dict[str, str] | None] = [MEMBER, GUEST, {"id": "c-2"}, None]
+    for number, customer in enumerate(customers):
+        assert (await shop.redeem("MANY", ref=str(number), customer=customer)).status == 201 or customer is None
+    state = "SELECT id, customer_key, mailbox_key, is_mailbox_kept FROM redemption.redemptions ORDER BY id"
+    before = await admin.fetch(state)
+    await as_written_before(admin)
+    assert await FillMailboxes(shop.decider.pool)() == len(before)
+    assert await admin.fetch(state) == before
+    assert await FillMailboxes(shop.decider.pool)() == 0
+
+
+async def test_what_an_old_process_writes_counts_as_soon_as_it_is_filled(
+    shop: Shop, merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await stock(merchant, shop.program_id)
+    assert (await shop.redeem("MANY", ref="1", customer=MEMBER)).status == 201
+    await as_written_before(admin)
+    await FillMailboxes(shop.decider.pool)()
+    assert (await shop.redeem("MANY", ref="2", customer=GUEST)).body["code"] == "customer_limit_reached"
+
+
+async def test_one_whose_event_is_gone_is_left_with_its_id(
+    shop: Shop, merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await stock(merchant, shop.program_id)
+    assert (await shop.redeem("MANY", ref="1", customer=MEMBER)).status == 201
+    await as_written_before(admin)
+    await admin.execute("DELETE FROM redemption.outbox; DELETE FROM redemption.events")
+    assert await FillMailboxes(shop.decider.pool)() == 1
+    row = await admin.fetchrow("SELECT customer_key, mailbox_key, is_mailbox_kept FROM redemption.redemptions")
+    assert row is not None
+    assert tuple(row) == ("id:c-1", None, True)
