@@ -1,17 +1,15 @@
 """`/v1/coupons/{coupon}/promotion-codes/batch`: many codes of one coupon in one call."""
 
-import uuid
 from typing import Annotated, Final
 
 from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
-from services.codes.api.exchange import actor, once, partner_in, use_cases
-from services.codes.api.faults import Faults
-from services.codes.api.fields import Alphabet, Amount, Count, Currency, Metadata, Percent
+from services.codes.api.exchange import actor, given, naming, once, partner_in, use_cases
+from services.codes.api.fields import Alphabet, Amount, Count, Currency, Hundredths, Metadata
 from services.codes.api.jobs import JobData, job_data, job_url
-from services.codes.api.promotion_code_fields import money
-from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft, CodeTerms
+from services.codes.api.words import BATCH_WORDS
+from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft
 from services.codes.domain.code_patterns import (
     DEFAULT_ALPHABET,
     DEFAULT_PATTERN,
@@ -22,10 +20,8 @@ from services.codes.domain.code_patterns import (
     checked_affix,
     checked_pattern,
 )
-from services.codes.domain.coupons import CouponRef, merged
-from services.codes.domain.days import as_end, as_start
-from services.codes.domain.money import hundredths
-from services.codes.domain.programs import ProgramSettings
+from services.codes.domain.code_terms import CodeTerms
+from services.codes.domain.coupons import CouponRef
 from services.codes.usecases.create_batch import Batch
 from shared.idempotency import Once
 from shared.web import (
@@ -81,7 +77,7 @@ class BatchCreation(RequestModel):
     first_time_order: bool = False
     minimum_order_value: Amount | None = None
     minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
-    commission_percent: Percent | None = Field(None, description="The partner's share; the coupon's if absent.")
+    commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
     metadata: Metadata = Field(default_factory=dict)
     allow_weak: bool = Field(False, description="Make the codes even if they could be found by trying.")
 
@@ -111,32 +107,10 @@ def _pattern(body: BatchCreation) -> CodePattern:
 
 
 def _draft(request: Request, body: BatchCreation) -> BatchDraft:
-    # An id that is none belongs to nobody, so it is looked for as one that nobody has.
-    partner_id = (partner_in(request, body.partner_id) or uuid.UUID(int=0)) if body.partner_id else None
-
-    def terms(settings: ProgramSettings) -> CodeTerms:
-        faults = Faults()
-        starts_at, expires_at = as_start(body.starts_at, settings.timezone), as_end(body.expires_at, settings.timezone)
-        faults.check_dates("expires_at", {"starts_at": starts_at, "expires_at": expires_at}, None)
-        minimum_minor, minimum_currency = money(
-            faults, body.model_dump(), "minimum_order_value", "minimum_order_currency", settings.currency
-        )
-        commission = faults.converted("commission_percent", body.commission_percent, hundredths)
-        faults.refuse()
-        return CodeTerms(
-            partner_id=partner_id,
-            is_active=body.active,
-            starts_at=starts_at,
-            expires_at=expires_at,
-            redemption_limit=body.redemption_limit,
-            is_first_order_only=body.first_time_order,
-            minimum_minor=minimum_minor,
-            minimum_currency=minimum_currency,
-            is_limited_to_partner=body.partner_only,
-            commission_hundredths=commission,
-            metadata=merged({}, body.metadata),
-        )
-
+    switches = {"has_expiry": body.expires_at is not None, "has_redemption_limit": body.redemption_limit is not None}
+    switches |= {"has_minimum": body.minimum_order_value is not None, "has_partner": bool(body.partner_id)}
+    partner_id = partner_in(request, body.partner_id) if body.partner_id else None
+    terms = given(CodeTerms, body, BATCH_WORDS, **switches, partner_id=partner_id)
     return BatchDraft(body.count, _pattern(body), terms, body.allow_weak)
 
 
@@ -144,9 +118,10 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a batch."""
     body, coupon = request.body(BatchCreation), CouponRef(request.path("coupon"))
     made: Once[Batch] = once(request, lambda batch: _answer(request, batch))
-    answer = await use_cases(request).create_batch(
-        actor(request), request.program_id, coupon, _draft(request, body), made
-    )
+    with naming(BATCH_WORDS):
+        answer = await use_cases(request).create_batch(
+            actor(request), request.program_id, coupon, _draft(request, body), made
+        )
     return respond(request, answer)
 
 

@@ -17,16 +17,16 @@ from services.codes.api.coupon_fields import (
     CouponChange,
     CouponCreation,
     NamedCouponChange,
-    changed_members,
-    new_members,
+    coupon_changes,
+    new_coupon,
 )
 from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
-from services.codes.api.promotion_code_fields import CODE_WORDS, new_code
+from services.codes.api.promotion_code_fields import new_code
 from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
-from services.codes.api.words import COUPON_MEMBERS
-from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef
+from services.codes.api.words import CODE_WORDS, COUPON_MEMBERS
+from services.codes.domain.coupons import CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
 from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
@@ -70,12 +70,12 @@ def _ref(request: Request) -> CouponRef:
 async def create(request: Request) -> web.StreamResponse:
     """Create a coupon, with codes of it if asked."""
     body = request.body(CouponCreation)
-    provider = body.sync.provider if body.sync else None
-    draft = CouponDraft(new_members(body), body.uuid_code, body.name, provider)
-    codes = [new_code(code, request.tenant, f"promotion_codes.{nth}.") for nth, code in enumerate(body.promotion_codes)]
+    codes = [new_code(request, code) for code in body.promotion_codes]
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
-    with naming(CODE_WORDS):
-        answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, codes, made)
+    with naming(COUPON_MEMBERS, of_each=CODE_WORDS):
+        answer = await use_cases(request).create_coupon(
+            actor(request), request.program_id, new_coupon(body), codes, made
+        )
     return respond(request, answer)
 
 
@@ -121,10 +121,9 @@ async def change_named(request: Request) -> web.StreamResponse:
 
 
 async def _changed(request: Request, ref: CouponRef, body: CouponChange) -> ShownCoupon:
-    provider = body.sync.provider if body.sync else None
     with naming(COUPON_MEMBERS):
         return await use_cases(request).change_coupon(
-            actor(request), request.program_id, ref, changed_members(body), provider
+            actor(request), request.program_id, ref, coupon_changes(body), body.provider
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.codes.domain import errors
-from shared.web import HTTPProblem, invalid_api_key, invalid_field, not_found
+from shared.web import HTTPProblem, invalid_api_key, invalid_field, invalid_fields, not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,6 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.ProviderNotConnected: _Refusal(422, "provider_not_connected", "sync.provider"),
 }
 
-PARTNER: Final = "a partner"
 _OWN_WORDS: Final[Mapping[str, str]] = {}
 # After which a job may well be over.
 _JOB_SECONDS: Final = "10"
@@ -56,7 +55,8 @@ _JOB_SECONDS: Final = "10"
 def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPProblem | None:
     """Return the refusal for an error of this service; None for what is not one.
 
-    `words` are those of the request's API family, by ours: names of fields, and what it calls a partner.
+    `words` are those of the request's API family, by ours: names of fields and of their values, and what it calls a
+    partner.
     """
     if isinstance(error, errors.Missing):
         return not_found()
@@ -64,6 +64,8 @@ def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPPr
         return invalid_api_key()
     if isinstance(error, errors.TooManyJobs):
         return HTTPProblem(429, "too_many_jobs", str(error), headers={"Retry-After": _JOB_SECONDS})
+    if isinstance(error, errors.InvalidTerms):
+        return _invalid_terms(error, words)
     if isinstance(error, errors.TermsFrozen):
         return _terms_frozen(error, words)
     if isinstance(error, errors.OperatorOnly):
@@ -72,13 +74,36 @@ def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPPr
         return None
     if refusal.field is None:
         return HTTPProblem(refusal.status, refusal.code, str(error))
-    field = words.get(refusal.field, refusal.field)
-    if error.place is not None:
-        field = f"promotion_codes.{error.place}.{field}"
-    text = str(error)
-    if error.rule is not None:
-        text = f"The {field} field {error.rule.replace(PARTNER, words.get(PARTNER, PARTNER))}."
+    field = _field(error, refusal.field, words)
+    text = str(error) if error.rule is None else _text(field, error.rule, words)
     return invalid_field(field, text, refusal.code)
+
+
+class _Words(dict[str, str]):
+    """Words by ours; a word that is not listed is the same."""
+
+    def __missing__(self, word: str) -> str:
+        return word
+
+
+def _text(field: str, rule: str, words: Mapping[str, str]) -> str:
+    return f"The {field} field {rule.format_map(_Words(words))}."
+
+
+def _field(error: errors.CodesError, member: str, words: Mapping[str, str]) -> str:
+    """Return what the request calls a member, where it stands in the request."""
+    outer, dot, inner = member.partition(".")
+    field = words.get(member) or words.get(outer, outer) + dot + inner
+    return field if error.place is None else f"promotion_codes.{error.place}.{field}"
+
+
+def _invalid_terms(error: errors.InvalidTerms, words: Mapping[str, str]) -> HTTPProblem:
+    """Return the 422 that names each member at fault as the request does."""
+    faults: dict[str, list[str]] = {}
+    for member, rules in error.faults.items():
+        field = _field(error, member, words)
+        faults.setdefault(field, []).extend(_text(field, rule, words) for rule in rules)
+    return invalid_fields(faults)
 
 
 def _operator_only(error: errors.OperatorOnly, words: Mapping[str, str]) -> HTTPProblem:

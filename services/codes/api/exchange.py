@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -12,13 +13,18 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
 from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import CodesError
+from services.codes.domain.given import Given
 from shared.idempotency import Once
-from shared.web import Operator, Request, answered_once
+from shared.web import Operator, Request, RequestModel, answered_once
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+D = TypeVar("D", bound="DataclassInstance")
 
-# Tells which tenant a request means by the id of a partner: `Request.tenant`.
-Tenant = Callable[[uuid.UUID], uuid.UUID]
+# A text that is no id belongs to nobody, so it is looked for as an id that nobody has.
+NOBODY: Final = uuid.UUID(int=0)
 _OPERATOR_ID: Final = uuid.UUID(int=0)
 
 
@@ -48,19 +54,29 @@ def once(request: Request, render: Callable[[T], web.Response], *, has_secret: b
     return answered_once(request, owner_id, render, has_secret=has_secret)
 
 
-def partner_in(request: Request, text: str) -> uuid.UUID | None:
-    """Return whom a request means by the text of a partner's id; None if it spells no id."""
-    found = id_in(text)
-    return None if found is None else request.tenant(found)
+def partner_in(request: Request, text: str) -> uuid.UUID:
+    """Return whom a request means by the text of a partner's id."""
+    return request.tenant(id_in(text) or NOBODY)
+
+
+def given(kind: type[D], body: RequestModel, words: Mapping[str, str], **others: object) -> Given[D]:
+    """Return the members of a D that a request gives under the names in `words`, and others read from it."""
+    said = {type(body).model_fields[name].alias or name: getattr(body, name) for name in body.model_fields_set}
+    names = {each.name: words.get(each.name, each.name) for each in fields(kind)}
+    members: dict[str, Any] = {ours: said[theirs] for ours, theirs in names.items() if theirs in said} | others
+    return Given(kind(**members), frozenset(members))
 
 
 @contextmanager
-def naming(words: Mapping[str, str]) -> Iterator[None]:
-    """Refuse in the words that this request knows: names of fields by ours, and what it calls a partner."""
+def naming(words: Mapping[str, str], of_each: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Refuse in the words that this request knows: names of fields by ours, and what it calls a partner.
+
+    `of_each` are the words for one of several codes that it has inside.
+    """
     try:
         yield
     except CodesError as error:
-        problem = translate(error, words)
+        problem = translate(error, of_each if of_each and error.place is not None else words)
         if problem is None or not problem.errors:
             raise
         raise problem from error

@@ -74,7 +74,7 @@ def _selection(request: Request, query: ExportQuery) -> CodeSelection:
     return CodeSelection(
         coupon=query.coupon_id,
         partner_email=query.partner_email,
-        partner_id=None if query.partner_id is None else partner_in(request, query.partner_id) or FIRST_ID,
+        partner_id=None if query.partner_id is None else partner_in(request, query.partner_id),
         customer_id=query.customer_id,
         external_id=query.external_id,
         canonical=None if query.code is None else _canonical(query.code),

@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from services.codes.domain.coupons import MAX_COUNT
-from services.codes.domain.money import MAX_MINOR
+from services.codes.domain.money import MAX_MINOR, hundredths
 from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
     MAX_WEBHOOK_ATTRIBUTES,
@@ -35,8 +35,8 @@ def _timezone(name: str) -> str:
     return name
 
 
-def _attributes(names: list[str]) -> list[str]:
-    return list(checked_webhook_attributes(names))
+def _once_each(texts: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
 
 
 def _map(value: Any) -> Any:
@@ -72,13 +72,17 @@ Alphabet = Annotated[Text, AfterValidator(checked_alphabet)]
 CodeLength = Annotated[Int, Field(ge=4, le=64)]
 CodesPerOrder = Annotated[Int, Field(ge=1, le=10)]
 LifetimeSeconds = Annotated[Int, Field(ge=60, le=315_360_000)]
-WebhookAttributes = Annotated[list[Text], Field(max_length=MAX_WEBHOOK_ATTRIBUTES), AfterValidator(_attributes)]
+WebhookAttributes = Annotated[
+    list[Text], Field(max_length=MAX_WEBHOOK_ATTRIBUTES), AfterValidator(checked_webhook_attributes)
+]
 RateLimit = Annotated[Int, Field(ge=1, le=1_000_000)]
 QueryBool = Literal["true", "false"]
 Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Remaining = Annotated[Int, Field(ge=0, le=MAX_MINOR)]
 Amount = Annotated[Number, Field(ge=0)]
 Percent = Annotated[Number, Field(ge=0, le=100)]
+# A percentage that becomes hundredths of a percent as it is read.
+Hundredths = Annotated[Percent, AfterValidator(hundredths)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
 ExternalId = Annotated[Text, Field(min_length=1)]
 UUIDCode = Annotated[
@@ -94,7 +98,7 @@ CODE_SCHEMA: Final = {
     "pattern": r"""^[^\x00-\x1f"$'()*,/:-@\[-^`{-\x9f]+$""",
 }
 CodeText = Annotated[str, AfterValidator(checked_code), WithJsonSchema(CODE_SCHEMA)]
-ProductIds = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=1000)]
+ProductIds = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=1000), AfterValidator(_once_each)]
 _SCALAR: Final = {"type": ["string", "number", "boolean", "null"], "maxLength": 500}
 _MetadataValue = Annotated[Any, AfterValidator(_scalar), WithJsonSchema(_SCALAR)]
 Metadata = Annotated[

@@ -6,7 +6,7 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.exchange import actor, given, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
 from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef, ShownKey
 from shared.clock import format_microseconds
@@ -157,7 +157,7 @@ async def list_made(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change a key."""
-    changes = request.body(KeyChange).model_dump(exclude_unset=True)
+    changes = given(KeyDraft, request.body(KeyChange), {})
     key = await use_cases(request).change_key(actor(request), _ref(request), request.path_id("key_id"), changes)
     return data_response(_data(key))
 

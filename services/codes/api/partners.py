@@ -5,10 +5,10 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.exchange import actor, given, once, use_cases
 from services.codes.api.fields import Email, Metadata, Name, Prefix, QueryEmail, Remaining
 from services.codes.api.quota import QuotaData, quota_data
-from services.codes.domain.coupons import merged
+from services.codes.domain.given import merged
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
 from shared.clock import format_microseconds
 from shared.idempotency import Once
@@ -127,8 +127,7 @@ def _data(partner: Partner) -> PartnerData:
 async def create(request: Request) -> web.StreamResponse:
     """Create a partner."""
     body = request.body(PartnerCreation)
-    members = body.model_dump()
-    draft = PartnerDraft(**members | {"name": body.full_name, "metadata": merged({}, members["metadata"])})
+    draft = given(PartnerDraft, body, {}, name=body.full_name, metadata=merged({}, body.metadata)).values
     made: Once[Partner] = once(request, lambda partner: data_response(_data(partner), 201))
     return respond(request, await use_cases(request).create_partner(actor(request), request.program_id, draft, made))
 
@@ -149,7 +148,7 @@ async def get(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change a partner."""
-    changes = request.body(PartnerChange).model_dump(exclude_unset=True)
+    changes = given(PartnerDraft, request.body(PartnerChange), {})
     partner = await use_cases(request).change_partner(actor(request), request.path_id("partner_id"), changes)
     return data_response(_data(partner))
 

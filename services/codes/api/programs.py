@@ -6,23 +6,22 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, naming, once, use_cases
-from services.codes.api.faults import Faults
+from services.codes.api.exchange import actor, given, naming, once, use_cases
 from services.codes.api.fields import (
     Alphabet,
     CodeLength,
     CodesPerOrder,
     Currency,
     Email,
+    Hundredths,
     LifetimeSeconds,
     LinkURL,
     Name,
-    Percent,
     Timezone,
     WebhookAttributes,
 )
 from services.codes.api.words import PROGRAM_MEMBERS
-from services.codes.domain.money import hundredths, percent
+from services.codes.domain.money import percent
 from services.codes.domain.programs import ChangedProgram, Program, ProgramSettings
 from shared.clock import format_microseconds
 from shared.idempotency import Once
@@ -59,7 +58,7 @@ class ProgramCreation(RequestModel):
         default_factory=list, description="Checkout attributes in the default webhook body, in this order."
     )
     max_codes_per_order: CodesPerOrder = Field(10, description="How many codes one order may use.")
-    commission_cap_percent: Percent = Field(
+    commission_cap_percent: Hundredths = Field(
         default_factory=lambda: Decimal(100),
         description="What the partners of one order earn together at most, of what was paid.",
     )
@@ -81,7 +80,7 @@ class ProgramChange(RequestModel):
     code_lifetime_seconds: LifetimeSeconds = Field(default_factory=int)
     webhook_attributes: WebhookAttributes = Field(default_factory=list)
     max_codes_per_order: CodesPerOrder = Field(default_factory=int)
-    commission_cap_percent: Percent = Field(default_factory=Decimal)
+    commission_cap_percent: Hundredths = Field(default_factory=Decimal)
     allow_self_referral: bool = Field(default_factory=bool)
 
 
@@ -151,22 +150,9 @@ def _members(program: Program) -> dict[str, Any]:
     }
 
 
-def _given(body: RequestModel) -> dict[str, Any]:
-    """Return the members that the client wrote."""
-    given = body.model_dump(exclude_unset=True)
-    if "webhook_attributes" in given:
-        given["webhook_attributes"] = tuple(given["webhook_attributes"])
-    if "commission_cap_percent" in given:
-        faults = Faults()
-        cap = faults.converted("commission_cap_percent", given.pop("commission_cap_percent"), hundredths)
-        faults.refuse()
-        given["commission_cap_hundredths"] = cap
-    return given
-
-
 async def create(request: Request) -> web.StreamResponse:
     """Create a program."""
-    settings = ProgramSettings(**_given(request.body(ProgramCreation)))
+    settings = given(ProgramSettings, request.body(ProgramCreation), PROGRAM_MEMBERS).values
     made: Once[Program] = once(request, lambda program: data_response(_data(program), 201))
     return respond(request, await use_cases(request).create_program(actor(request), settings, made))
 
@@ -186,7 +172,7 @@ async def get(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change a program."""
-    changes = _given(request.body(ProgramChange))
+    changes = given(ProgramSettings, request.body(ProgramChange), PROGRAM_MEMBERS)
     with naming(PROGRAM_MEMBERS):
         changed = await use_cases(request).change_program(actor(request), request.path_id("program_id"), changes)
     return data_response(_changed_data(changed))

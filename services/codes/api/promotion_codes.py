@@ -18,17 +18,17 @@ from services.codes.api.exchange import actor, naming, once, partner_in, use_cas
 from services.codes.api.fields import QueryBool, QueryEmail, UUIDCode, is_true
 from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.promotion_code_fields import (
-    CODE_WORDS,
-    CodeMembers,
     NamedCodeChange,
     PromotionCodeChange,
     PromotionCodeCreation,
-    changed_code,
+    code_changes,
     new_code,
 )
 from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
-from services.codes.api.words import CODE_MEMBERS
+from services.codes.api.words import CODE_WORDS
+from services.codes.domain.code_terms import CodeTerms
 from services.codes.domain.coupons import CouponRef
+from services.codes.domain.given import Given
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
 from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
@@ -88,7 +88,7 @@ async def create(request: Request) -> web.StreamResponse:
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, _CREATED, 201))
     with naming(CODE_WORDS):
         answer = await use_cases(request).create_promotion_code(
-            actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(body, request.tenant), made
+            actor(request), request.program_id, CouponRef(body.coupon_uuid), new_code(request, body), made
         )
     return respond(request, answer)
 
@@ -96,14 +96,10 @@ async def create(request: Request) -> web.StreamResponse:
 async def list_all(request: Request) -> web.StreamResponse:
     """List the program's codes."""
     query = request.query(CodesQuery)
-    partner_id = partner_in(request, query.partner_id) if query.partner_id is not None else None
-    if query.partner_id is not None and partner_id is None:
-        # What is no id is nobody's, so nothing is found.
-        return numbered_page(request, query, [], None)
     wanted = CodeFilter(
         code=query.code,
         coupon=query.coupon_id,
-        partner_id=partner_id,
+        partner_id=None if query.partner_id is None else partner_in(request, query.partner_id),
         partner_email=query.partner_email,
         external_id=query.external_id,
         customer_id=query.customer_id,
@@ -123,14 +119,14 @@ async def get(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change the code in the path."""
-    shown = await _changed(request, _ref(request), request.body(PromotionCodeChange), can_rename=True)
-    return _answer(shown, _UPDATED)
+    changes = code_changes(request, request.body(PromotionCodeChange))
+    return _answer(await _changed(request, _ref(request), changes), _UPDATED)
 
 
 async def change_named(request: Request) -> web.StreamResponse:
     """Change the code that the body names, and redeem it if asked."""
     body = request.body(NamedCodeChange)
-    shown = await _changed(request, CodeRef(body.code, is_code=True), body, can_rename=False)
+    shown = await _changed(request, CodeRef(body.code, is_code=True), code_changes(request, body).without("code"))
     if not body.redeem or body.transaction_key is None:
         return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=None))
     outcome, shown, uses = await use_cases(request).redeem_code(
@@ -145,9 +141,8 @@ async def change_named(request: Request) -> web.StreamResponse:
     )
 
 
-async def _changed(request: Request, ref: CodeRef, body: CodeMembers, *, can_rename: bool) -> ShownCode:
-    changes = changed_code(body, request.tenant, can_rename=can_rename)
-    with naming({**CODE_MEMBERS, **CODE_WORDS}):
+async def _changed(request: Request, ref: CodeRef, changes: Given[CodeTerms]) -> ShownCode:
+    with naming(CODE_WORDS):
         return await use_cases(request).change_promotion_code(actor(request), request.program_id, ref, changes)
 
 

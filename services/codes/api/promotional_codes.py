@@ -7,18 +7,17 @@ from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.camel import CamelPage, CamelResponse, array
-from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
+from services.codes.api.exchange import NOBODY, actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryEmail
 from services.codes.api.query_answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query_fields import (
-    QUERY_WORDS,
     PromotionalCodeChange,
     PromotionalCodeCreation,
     PromotionalCodeDeletion,
-    changed_code,
+    code_changes,
     new_code,
 )
-from services.codes.api.words import QUERY_CODE_MEMBERS
+from services.codes.api.words import QUERY_CODE_WORDS
 from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
@@ -65,22 +64,16 @@ def _answer(shown: ShownCode, status: int = 200) -> web.Response:
 async def query(request: Request) -> web.StreamResponse:
     """Return one code, or those that fit."""
     asked = request.query(PromotionalCodesQuery)
-    code_id = None if asked.id is None else id_in(asked.id)
-    affiliate_id = None if asked.affiliate_id is None else partner_in(request, asked.affiliate_id)
     wanted = CodeFilter(
-        id=code_id,
+        id=None if asked.id is None else id_in(asked.id) or NOBODY,
         code=asked.code,
         external_id=asked.external_id,
         coupon=asked.coupon_id,
-        partner_id=affiliate_id,
+        partner_id=None if asked.affiliate_id is None else partner_in(request, asked.affiliate_id),
         partner_email=asked.affiliate_email,
     )
-    # What is no id names nothing.
-    is_nothing = (asked.id is None) != (code_id is None) or (asked.affiliate_id is None) != (affiliate_id is None)
 
     async def read(after: uuid.UUID | None, limit: int) -> tuple[list[PromotionalCode], uuid.UUID | None]:
-        if is_nothing:
-            return [], None
         page = await use_cases(request).read_promotion_codes(request.program_id, wanted, after, 0, limit)
         now = utc_now()
         return [promotional_code(code, now) for code in page.codes], page.next_after
@@ -97,9 +90,9 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a code."""
     body = request.body(PromotionalCodeCreation)
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, 201))
-    with naming(QUERY_WORDS):
+    with naming(QUERY_CODE_WORDS):
         answer = await use_cases(request).create_promotion_code(
-            actor(request), request.program_id, CouponRef(body.coupon_id), new_code(body, request.tenant), made
+            actor(request), request.program_id, CouponRef(body.coupon_id), new_code(request, body), made
         )
     return respond(request, answer)
 
@@ -107,9 +100,9 @@ async def create(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a code."""
     body = request.body(PromotionalCodeChange)
-    with naming({**QUERY_CODE_MEMBERS, **QUERY_WORDS}):
+    with naming(QUERY_CODE_WORDS):
         shown = await use_cases(request).change_promotion_code(
-            actor(request), request.program_id, _by_id(body.promotional_code_id), changed_code(body)
+            actor(request), request.program_id, _by_id(body.promotional_code_id), code_changes(body)
         )
     return _answer(shown)
 

@@ -10,14 +10,14 @@ from services.codes.api.camel import CamelPage, CamelResponse, array
 from services.codes.api.exchange import actor, naming, once, use_cases
 from services.codes.api.query_answers import QueryCoupon, QueryCoupons, query_coupon
 from services.codes.api.query_fields import (
-    QUERY_WORDS,
     QueryCouponChange,
     QueryCouponCreation,
     QueryCouponDeletion,
-    coupon_members,
+    coupon_changes,
 )
-from services.codes.api.words import QUERY_COUPON_MEMBERS
-from services.codes.domain.coupons import CouponDraft, CouponFilter, CouponRef, id_in
+from services.codes.api.words import QUERY_COUPON_WORDS
+from services.codes.domain.coupon_terms import CouponDraft
+from services.codes.domain.coupons import CouponFilter, CouponRef, id_in
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.clock import utc_now
 from shared.idempotency import Once
@@ -81,9 +81,9 @@ async def _one(request: Request, asked: CouponsQuery) -> ShownCoupon:
 async def create(request: Request) -> web.StreamResponse:
     """Create a coupon."""
     body = request.body(QueryCouponCreation)
-    draft = CouponDraft(lambda settings: coupon_members(body, settings), name=body.name)
+    draft = CouponDraft(terms=coupon_changes(body))
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, 201))
-    with naming(QUERY_WORDS):
+    with naming(QUERY_COUPON_WORDS):
         answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, (), made)
     return respond(request, answer)
 
@@ -91,13 +91,9 @@ async def create(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a coupon."""
     body = request.body(QueryCouponChange)
-    named = {"name": body.name} if "name" in body.model_fields_set else {}
-    with naming({**QUERY_COUPON_MEMBERS, **QUERY_WORDS}):
+    with naming(QUERY_COUPON_WORDS):
         shown = await use_cases(request).change_coupon(
-            actor(request),
-            request.program_id,
-            _by_id(body.coupon_id),
-            lambda settings, coupon: {**coupon_members(body, settings, coupon), **named},
+            actor(request), request.program_id, _by_id(body.coupon_id), coupon_changes(body)
         )
     return _answer(shown)
 

@@ -1,14 +1,15 @@
 """Batches: many codes of one coupon, alike but for their random symbols; checked before any is made."""
 
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from services.codes.domain.code_patterns import CodePattern
+from services.codes.domain.code_terms import CodeTerms
 from services.codes.domain.errors import CodeSpaceTooSmall, GuessableCodes
-from services.codes.domain.programs import ProgramSettings
+from services.codes.domain.given import Given, Metadata
+from services.codes.domain.promotion_codes import PromotionCode
 
 MAX_COUNT: Final = 5_000_000
 # Up to so many codes are made while the caller waits.
@@ -16,8 +17,8 @@ MAX_INLINE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class CodeTerms:
-    """What all codes of a batch have in common."""
+class BatchTerms:
+    """What all codes of a batch have in common, in the units that are stored."""
 
     partner_id: uuid.UUID | None = None
     is_active: bool = True
@@ -29,17 +30,22 @@ class CodeTerms:
     minimum_currency: str | None = None
     is_limited_to_partner: bool = False
     commission_hundredths: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDraft:
-    """A batch as it is asked for; money and bare dates in its terms can be read once the program is known."""
+    """A batch as it is asked for."""
 
     count: int
     pattern: CodePattern
-    terms: Callable[[ProgramSettings], CodeTerms]
+    terms: Given[CodeTerms]
     allow_weak: bool = False
+
+
+def batch_terms(code: PromotionCode) -> BatchTerms:
+    """Return what codes like this one have in common."""
+    return BatchTerms(**{each.name: getattr(code, each.name) for each in fields(BatchTerms)})
 
 
 def estimated_live(pattern: CodePattern, sampled: int, taken: int) -> int:

@@ -1,13 +1,13 @@
 """Coupons: the terms that codes share, and what of them may still change."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from services.codes.domain.errors import TermsFrozen
-from services.codes.domain.programs import ProgramSettings
+from services.codes.domain.given import Metadata
 
 DiscountType = Literal["percent", "static"]
 DurationType = Literal["once", "hours", "days", "months", "years", "lifetime"]
@@ -33,44 +33,50 @@ _ONLY_UP: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coupon:
-    """A coupon as stored: money in minor units, percentages in hundredths of a percent, None for no limit."""
+class AlikeCouponTerms:
+    """The terms that a coupon and a request write alike; None for no limit, percentages in hundredths of a percent."""
 
-    id: uuid.UUID
-    program_id: uuid.UUID
-    uuid_code: str
-    name: str
     external_id: str | None = None
-    is_partner_coupon: bool = False
     is_active: bool = True
-    discount_type: DiscountType
-    percent_hundredths: int | None = None
-    amount_minor: int | None = None
+    discount_type: DiscountType = "percent"
     currency: str | None = None
-    amounts_by_currency: Mapping[str, int] = field(default_factory=dict)
-    max_discount_minor: int | None = None
-    duration_type: DurationType
+    duration_type: DurationType = "once"
     duration_value: int | None = None
-    starts_at: datetime | None = None
-    expires_at: datetime | None = None
     redemption_limit: int | None = None
     code_redemption_limit: int | None = None
     customer_redemption_limit: int | None = None
     daily_redemption_limit: int | None = None
     weekly_redemption_limit: int | None = None
     monthly_redemption_limit: int | None = None
-    budget_minor: int | None = None
-    budget_currency: str | None = None
     is_first_order_only: bool = False
-    minimum_minor: int | None = None
-    minimum_currency: str | None = None
     minimum_applies_to: MinimumApplies = "eligible"
     product_ids: tuple[str, ...] = ()
     excluded_product_ids: tuple[str, ...] = ()
     combination: Combination = "other_coupons"
     release_policy: ReleasePolicy = "always"
     commission_hundredths: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coupon(AlikeCouponTerms):
+    """A coupon as stored: money in minor units."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    uuid_code: str
+    name: str
+    is_partner_coupon: bool = False
+    percent_hundredths: int | None = None
+    amount_minor: int | None = None
+    amounts_by_currency: Mapping[str, int] = field(default_factory=dict)
+    max_discount_minor: int | None = None
+    starts_at: datetime | None = None
+    expires_at: datetime | None = None
+    budget_minor: int | None = None
+    budget_currency: str | None = None
+    minimum_minor: int | None = None
+    minimum_currency: str | None = None
     times_redeemed: int = 0
     opening_uses: int = 0
     created_at: datetime
@@ -110,22 +116,6 @@ class CouponFilter:
     is_active: bool | None = None
 
 
-# What a request says about a coupon, given the program's settings and the coupon as it is: members of Coupon. Money
-# and bare dates can be read only then.
-CouponMembers = Callable[[ProgramSettings], Mapping[str, Any]]
-CouponChanges = Callable[[ProgramSettings, Coupon], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class CouponDraft:
-    """A coupon to be made; without a `uuid_code` it is known by its id, without a name by its `uuid_code`."""
-
-    members: CouponMembers
-    uuid_code: str | None = None
-    name: str | None = None
-    provider: str | None = None
-
-
 def id_in(text: str) -> uuid.UUID | None:
     """Return the id that a text spells in full, dashes included; None if it spells none."""
     if len(text) != 36:
@@ -156,8 +146,3 @@ def lowered(before: object, after: object, names: tuple[str, ...]) -> Iterator[s
         old, new = getattr(before, name), getattr(after, name)
         if new is not None and (old is None or new < old):
             yield name
-
-
-def merged(before: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata with the news merged in; null removes a member."""
-    return {name: value for name, value in {**before, **news}.items() if value is not None}

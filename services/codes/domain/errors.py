@@ -20,6 +20,7 @@ CodesError
 ├── UUIDCodeTaken
 ├── CodeTaken
 ├── ExternalIdTaken
+├── InvalidTerms             terms that cannot be, or do not go together
 ├── TermsFrozen              a redemption has relied on them
 ├── NoSuchCoupon             a code is to belong to a coupon that is not there
 ├── NoSuchPartner            a code is to belong to a partner that is not there
@@ -44,7 +45,8 @@ class CodesError(Exception):
     """The request is refused.
 
     `rule` is what the field at fault must obey, if there is one: it follows the name that the caller knows the field
-    by. `place` is that of the code at fault among those that are made together.
+    by, and has in braces what else callers have names for. `place` is that of the code at fault among those that are
+    made together.
     """
 
     rule: str | None = None
@@ -208,6 +210,17 @@ class ExternalIdTaken(CodesError):
     rule = "is taken; another one of this program has it"
 
 
+class InvalidTerms(CodesError):
+    """Some of these members cannot be so.
+
+    `faults` has the rules that each member breaks; they follow its name, and name other members in braces.
+    """
+
+    def __init__(self, faults: Mapping[str, Sequence[str]]) -> None:
+        self.faults = faults
+        super().__init__("Some of these members cannot be so.")
+
+
 class TermsFrozen(CodesError):
     """What was redeemed keeps its terms."""
 
@@ -234,13 +247,13 @@ class NoSuchCoupon(CodesError):
 class NoSuchPartner(CodesError):
     """This program has no such partner."""
 
-    rule = "must name a partner of this program"
+    rule = "must name {a partner} of this program"
 
 
 class NoSuchPartnerEmail(NoSuchPartner):
     """This program has no partner with this e-mail address, or not the one that is named beside it."""
 
-    rule = "must be the e-mail address of a partner of this program, and of the one whose id is given beside it"
+    rule = "must be the e-mail address of {a partner} of this program, and of the one whose id is given beside it"
 
 
 class NotOfCoupon(CodesError):

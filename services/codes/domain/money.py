@@ -33,6 +33,11 @@ def major_units(minor: int, currency: str) -> int | float:
     return _number(Decimal(minor).scaleb(-decimal_places(currency)))
 
 
+def in_major_units(minor: int | None, currency: str | None) -> Decimal | None:
+    """Return an amount in major units, exactly; None where there is none."""
+    return None if minor is None or currency is None else Decimal(minor).scaleb(-decimal_places(currency))
+
+
 def hundredths(percent: Decimal) -> int:
     """Return a percentage of 0 to 100 in hundredths of a percent; raises ValueError where that loses something."""
     if percent < 0:
@@ -40,6 +45,11 @@ def hundredths(percent: Decimal) -> int:
     if percent > 100:
         raise ValueError("must not be greater than 100")
     return _whole(percent, 2, "")
+
+
+def in_percent(in_hundredths: int | None) -> Decimal | None:
+    """Return a percentage, exactly; None where there is none."""
+    return None if in_hundredths is None else Decimal(in_hundredths).scaleb(-2)
 
 
 def percent(in_hundredths: int) -> int | float:

@@ -3,11 +3,12 @@
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
+from services.codes.domain.given import Metadata
 from services.codes.domain.quota import Quota
 
 PartnerStatus = Literal["pending", "active", "suspended"]
@@ -33,7 +34,7 @@ class Partner:
     status: PartnerStatus
     prefix: str
     support_email: str | None
-    metadata: Mapping[str, Any]
+    metadata: Metadata
     quota: Quota
     quota_low_threshold: int | None
     created_at: datetime
@@ -45,14 +46,14 @@ class Partner:
 class PartnerDraft:
     """A partner to be made; without a prefix one is derived from the name."""
 
-    name: str
+    name: str = ""
     first_name: str | None = None
     last_name: str | None = None
     email: str | None = None
     prefix: str | None = None
     status: PartnerStatus = "pending"
     support_email: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
     quota_low_threshold: int | None = None
 
 

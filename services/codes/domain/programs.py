@@ -28,7 +28,7 @@ _FOLDED = str.maketrans("OIL", "011")
 class ProgramSettings:
     """What a program decides about itself."""
 
-    name: str
+    name: str = ""
     link_url: str = NO_LINK_URL
     currency: str = "USD"
     timezone: str = "UTC"

@@ -1,16 +1,15 @@
 """Promotion codes as their program sees them: what each adds to its coupon's terms, and what may still change."""
 
-import unicodedata
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from services.codes.domain.coupons import Coupon, changed, id_in, lowered
 from services.codes.domain.errors import TermsFrozen
+from services.codes.domain.given import Metadata
 from services.codes.domain.partners import Partner
-from services.codes.domain.programs import ProgramSettings
 
 _FROZEN: Final = (
     *("canonical", "starts_at", "is_first_order_only", "minimum_minor", "minimum_currency"),
@@ -20,33 +19,39 @@ _ONLY_UP: Final = ("expires_at", "redemption_limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromotionCode:
-    """A code as stored: `code` is shown, `canonical` is compared."""
+class AlikeCodeTerms:
+    """What a code and a request write alike; None for no limit, percentages in hundredths of a percent."""
 
-    id: uuid.UUID
-    program_id: uuid.UUID
-    coupon_id: uuid.UUID
     partner_id: uuid.UUID | None = None
-    code: str
-    canonical: str
     external_id: str | None = None
     is_active: bool = True
     is_auto_generated: bool = False
-    starts_at: datetime | None = None
-    expires_at: datetime | None = None
     redemption_limit: int | None = None
     is_first_order_only: bool = False
-    minimum_minor: int | None = None
-    minimum_currency: str | None = None
     is_limited_to_customer: bool = False
     customer_id: str | None = None
     customer_name: str | None = None
     is_limited_to_partner: bool = False
     commission_hundredths: int | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionCode(AlikeCodeTerms):
+    """A code as stored: `code` is shown, `canonical` is compared; money is in minor units."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    coupon_id: uuid.UUID
+    code: str
+    canonical: str
+    starts_at: datetime | None = None
+    expires_at: datetime | None = None
+    minimum_minor: int | None = None
+    minimum_currency: str | None = None
     reference: str | None = None
     batch_id: uuid.UUID | None = None
     created_by_key_id: uuid.UUID | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
     times_redeemed: int = 0
     last_redeemed_at: datetime | None = None
     created_at: datetime
@@ -114,38 +119,6 @@ class CodeFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class CodeForm:
-    """How the string of a code is made where none is given: fixed text, then random characters.
-
-    With `random_length` 0 a string that is taken gets a number behind it.
-    """
-
-    text: str
-    random_length: int
-    is_lower_case: bool = False
-
-
-def default_form(settings: ProgramSettings, _: Coupon, partner: Partner | None) -> CodeForm:
-    """Return how a code looks that nobody said anything about: as the partner's generated codes do."""
-    return CodeForm(f"{partner.prefix}-" if partner else "", settings.code_length)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeDraft:
-    """A code to be made: its string or how to make one, whose it is, and the other members of PromotionCode."""
-
-    code: str | None = None
-    form: Callable[[ProgramSettings, Coupon, Partner | None], CodeForm] = default_form
-    partner_id: uuid.UUID | None = None
-    partner_email: str | None = None
-    members: Callable[[ProgramSettings], Mapping[str, Any]]
-
-
-# What a request changes on a code, given the program's settings and the code as it is: members of PromotionCode.
-CodeChanges = Callable[[ProgramSettings, PromotionCode], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
 class CodesPage:
     """Codes, newest first, and after which id to go on; None at the end."""
 
@@ -160,9 +133,3 @@ def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:
     frozen, fewer = list(changed(before, after, _FROZEN)), list(lowered(before, after, _ONLY_UP))
     if frozen or fewer:
         raise TermsFrozen(frozen, fewer)
-
-
-def code_word(text: str) -> str:
-    """Return the capitals and digits of a text, accents taken off: what of a name can stand in a code."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().upper()
-    return "".join(character for character in plain if character.isalnum())

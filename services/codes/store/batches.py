@@ -6,7 +6,7 @@ from datetime import datetime
 
 import orjson
 
-from services.codes.domain.batches import CodeTerms
+from services.codes.domain.batches import BatchTerms
 from services.codes.domain.code_patterns import SpelledCodes
 from services.codes.domain.jobs import Job
 from shared.database.pool import Connection, affected
@@ -39,7 +39,7 @@ async def count_taken(connection: Connection, program_id: uuid.UUID, canonicals:
 async def insert_codes(
     connection: Connection,
     batch: Job,
-    terms: CodeTerms,
+    terms: BatchTerms,
     spelled: SpelledCodes,
     new_id: Callable[[], uuid.UUID],
     now: datetime,

@@ -4,7 +4,8 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from services.codes.domain.keys import ApiKey, KeyOwner, KeyTerms
+from services.codes.domain.given import Given
+from services.codes.domain.keys import ApiKey, KeyDraft, KeyOwner, KeyTerms
 from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 
@@ -118,18 +119,18 @@ async def hold_key(connection: Connection, key_id: uuid.UUID) -> bool:
 
 
 async def change_key(
-    connection: Connection, key_id: uuid.UUID, owner: KeyOwner, changes: dict[str, Any]
+    connection: Connection, key_id: uuid.UUID, owner: KeyOwner, changes: Given[KeyDraft]
 ) -> ApiKey | None:
-    """Change the name or the rate limit of a live key, whichever `changes` holds."""
+    """Change the name or the rate limit of a live key, whichever is given."""
     row = await connection.fetchrow(
         CHANGE_KEY,
         key_id,
         owner.program_id,
         owner.partner_id,
-        "name" in changes,
-        changes.get("name"),
-        "rate_limit_per_minute" in changes,
-        changes.get("rate_limit_per_minute"),
+        "name" in changes.names,
+        changes.values.name,
+        "rate_limit_per_minute" in changes.names,
+        changes.values.rate_limit_per_minute,
     )
     return _key(row) if row else None
 

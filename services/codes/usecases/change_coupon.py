@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
-from services.codes.domain.coupons import CouponChanges, CouponRef, check_terms
+from services.codes.domain.coupon_terms import CouponTerms, changed_coupon
+from services.codes.domain.coupons import CouponRef, check_terms
 from services.codes.domain.errors import Missing, ProviderNotConnected
+from services.codes.domain.given import Given
 from services.codes.domain.promotion_codes import ShownCoupon
 from services.codes.store import audit, coupons, programs
 from services.codes.usecases.announcements import coupon_updated
@@ -27,9 +29,17 @@ class ChangeCoupon:
     hand_over: Callable[[Sequence[OutboxEvent]], None]
 
     async def __call__(
-        self, actor: Actor, program_id: uuid.UUID, ref: CouponRef, changes: CouponChanges, provider: str | None = None
+        self,
+        actor: Actor,
+        program_id: uuid.UUID,
+        ref: CouponRef,
+        changes: Given[CouponTerms],
+        provider: str | None = None,
     ) -> ShownCoupon:
-        """Apply the changes to a live coupon; raises Missing, TermsFrozen, ExternalIdTaken or ProviderNotConnected."""
+        """Apply the changes to a live coupon.
+
+        Raises Missing, ProviderNotConnected, InvalidTerms, TermsFrozen or ExternalIdTaken.
+        """
         now = self.clock()
         events: list[OutboxEvent] = []
         async with self.database.transaction() as connection:
@@ -39,7 +49,7 @@ class ChangeCoupon:
                 raise Missing
             if provider is not None:
                 raise ProviderNotConnected(provider)
-            after = replace(coupon, **changes(program.settings, coupon))
+            after = changed_coupon(coupon, changes, program.settings)
             check_terms(coupon, after)
             if told := difference(coupon, after):
                 after = replace(after, updated_at=now)

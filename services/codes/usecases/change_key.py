@@ -1,14 +1,13 @@
 """Changes the name or the rate limit of an API key."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
 from services.codes.domain.errors import KeyRevoked, Missing, OperatorOnly
-from services.codes.domain.keys import ApiKey, OwnerRef
+from services.codes.domain.given import Given
+from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef
 from services.codes.store import audit, keys
 from services.codes.usecases.key_owner import audited_in, lock_owner, owner_of_key
 from shared.clock import Clock
@@ -22,14 +21,14 @@ class ChangeKey:
     database: Database
     clock: Clock
 
-    async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Mapping[str, Any]) -> ApiKey:
+    async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Given[KeyDraft]) -> ApiKey:
         """Apply `name` and `rate_limit_per_minute` where given; raises Missing, KeyRevoked or OperatorOnly."""
         async with self.database.transaction() as connection:
             owner = await lock_owner(connection, actor, await owner_of_key(connection, ref, key_id))
-            if owner.partner_id is None and "rate_limit_per_minute" in changes and not actor.is_operator:
+            if owner.partner_id is None and "rate_limit_per_minute" in changes.names and not actor.is_operator:
                 raise OperatorOnly
             before = await keys.find_key(connection, key_id, owner)
-            key = await keys.change_key(connection, key_id, owner, dict(changes))
+            key = await keys.change_key(connection, key_id, owner, changes)
             if before is None:
                 raise Missing
             if key is None:

@@ -1,15 +1,13 @@
 """Changes what is said about a partner."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
-from services.codes.domain.coupons import merged
 from services.codes.domain.errors import Missing, PrefixTaken
-from services.codes.domain.partners import Partner
+from services.codes.domain.given import Given
+from services.codes.domain.partners import Partner, PartnerDraft
 from services.codes.store import audit, partners
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -22,15 +20,14 @@ class ChangePartner:
     database: Database
     clock: Clock
 
-    async def __call__(self, actor: Actor, partner_id: uuid.UUID, changes: Mapping[str, Any]) -> Partner:
-        """Replace the members named in `changes`; raises Missing, EmailTaken or PrefixTaken."""
+    async def __call__(self, actor: Actor, partner_id: uuid.UUID, changes: Given[PartnerDraft]) -> Partner:
+        """Replace the members that are given; raises Missing, EmailTaken or PrefixTaken."""
         now = self.clock()
         async with self.database.transaction() as connection:
             partner = await partners.lock_partner(connection, partner_id, actor.program_id)
             if partner is None:
                 raise Missing
-            news = {**changes, "metadata": merged(partner.metadata, changes.get("metadata", {}))}
-            changed = replace(partner, **news)
+            changed = changes.over(partner)
             if changed == partner:
                 return partner
             if changed.prefix != partner.prefix and await partners.is_prefix_taken(connection, changed):

@@ -1,14 +1,13 @@
 """Changes a program's settings."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
 from services.codes.domain.errors import Missing, OperatorOnly, UnknownTimezone
-from services.codes.domain.programs import MERCHANTS_OWN, ChangedProgram, check_code_space
+from services.codes.domain.given import Given
+from services.codes.domain.programs import MERCHANTS_OWN, ChangedProgram, ProgramSettings, check_code_space
 from services.codes.store import audit, programs
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -21,21 +20,21 @@ class ChangeProgram:
     database: Database
     clock: Clock
 
-    async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Mapping[str, Any]) -> ChangedProgram:
-        """Replace the settings named in `changes`, of which a merchant has some of its own.
+    async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Given[ProgramSettings]) -> ChangedProgram:
+        """Replace the settings that are given, of which a merchant has some of its own.
 
         Raises Missing, OperatorOnly, WeakCodeSpace or UnknownTimezone.
         """
         if not actor.reaches(program_id):
             raise Missing
-        if not actor.is_operator and (others := changes.keys() - MERCHANTS_OWN):
+        if not actor.is_operator and (others := changes.names - MERCHANTS_OWN):
             raise OperatorOnly(others)
         now = self.clock()
         async with self.database.transaction() as connection:
             program = await programs.lock_program(connection, program_id)
             if program is None:
                 raise Missing
-            settings = replace(program.settings, **changes)
+            settings = changes.over(program.settings)
             if settings == program.settings:
                 return ChangedProgram(program, program)
             check_code_space(settings)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
+from services.codes.domain.code_terms import CodeTerms, changed_code
 from services.codes.domain.errors import Missing, NoSuchPartner
-from services.codes.domain.promotion_codes import CodeChanges, CodeRef, PromotionCode, ShownCode, check_code_terms
+from services.codes.domain.given import Given
+from services.codes.domain.promotion_codes import CodeRef, PromotionCode, ShownCode, check_code_terms
 from services.codes.store import audit, partners, programs, promotion_codes
 from services.codes.usecases.announcements import code_updated
 from services.codes.usecases.read_promotion_codes import find_code, with_owners
@@ -25,8 +27,11 @@ class ChangePromotionCode:
     clock: Clock
     hand_over: Callable[[Sequence[OutboxEvent]], None]
 
-    async def __call__(self, actor: Actor, program_id: uuid.UUID, ref: CodeRef, changes: CodeChanges) -> ShownCode:
-        """Apply the changes to a live code; raises Missing, TermsFrozen, CodeTaken, ExternalIdTaken, NoSuchPartner."""
+    async def __call__(self, actor: Actor, program_id: uuid.UUID, ref: CodeRef, changes: Given[CodeTerms]) -> ShownCode:
+        """Apply the changes to a live code.
+
+        Raises Missing, InvalidTerms, TermsFrozen, CodeTaken, ExternalIdTaken or NoSuchPartner.
+        """
         now = self.clock()
         events: list[OutboxEvent] = []
         async with self.database.transaction() as connection:
@@ -34,7 +39,7 @@ class ChangePromotionCode:
             code = await lock_code(connection, program_id, ref)
             if program is None or code.archived_at is not None:
                 raise Missing
-            after = replace(code, **changes(program.settings, code))
+            after = changed_code(code, changes, program.settings)
             check_code_terms(code, after)
             if told := difference(code, after):
                 await _check_partner(connection, code, after)

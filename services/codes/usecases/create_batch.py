@@ -7,11 +7,20 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from services.codes.domain.access import Actor
-from services.codes.domain.batches import MAX_INLINE, BatchDraft, CodeTerms, check_feasible, estimated_live
+from services.codes.domain.batches import (
+    MAX_INLINE,
+    BatchDraft,
+    BatchTerms,
+    batch_terms,
+    check_feasible,
+    estimated_live,
+)
 from services.codes.domain.code_patterns import CodePattern
+from services.codes.domain.code_terms import changed_code
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
 from services.codes.domain.jobs import Job, Tally, told
+from services.codes.domain.promotion_codes import PromotionCode
 from services.codes.store import audit, batches, coupons, jobs, partners, programs
 from services.codes.usecases.make_codes import batch_completed, make_codes
 from services.codes.usecases.queue_job import queue_job
@@ -54,7 +63,7 @@ class CreateBatch:
     ) -> Answer:
         """Make the codes or queue the job.
 
-        Raises Missing, CouponArchived, NoSuchPartner, CodeSpaceTooSmall, GuessableCodes or TooManyJobs.
+        Raises Missing, CouponArchived, InvalidTerms, NoSuchPartner, CodeSpaceTooSmall, GuessableCodes or TooManyJobs.
         """
         events: list[OutboxEvent] = []
 
@@ -63,7 +72,16 @@ class CreateBatch:
             if program is None:
                 raise Missing
             coupon_id = await live_coupon(connection, program_id, coupon)
-            terms = draft.terms(program.settings)
+            bare = PromotionCode(
+                id=self.new_id(),
+                program_id=program_id,
+                coupon_id=coupon_id,
+                code="",
+                canonical="",
+                created_at=now,
+                updated_at=now,
+            )
+            terms = batch_terms(changed_code(bare, draft.terms, program.settings))
             await _check(connection, program_id, draft, terms.partner_id)
             job = Job(
                 id=self.new_id(),
@@ -95,7 +113,7 @@ class CreateBatch:
         return answer
 
     async def _at_once(
-        self, connection: Connection, job: Job, draft: BatchDraft, terms: CodeTerms, now: datetime
+        self, connection: Connection, job: Job, draft: BatchDraft, terms: BatchTerms, now: datetime
     ) -> list[str]:
         made = 0
         for _ in range(_MAX_STATEMENTS):
@@ -127,7 +145,7 @@ async def _check(
     check_feasible(draft, estimated_live(draft.pattern, len(sample), taken))
 
 
-def batch_spec(pattern: CodePattern, terms: CodeTerms) -> dict[str, object]:
+def batch_spec(pattern: CodePattern, terms: BatchTerms) -> dict[str, object]:
     """Return a batch as it is kept with its job."""
     return {
         "pattern": pattern.pattern,

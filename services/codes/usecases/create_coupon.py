@@ -7,9 +7,11 @@ from datetime import datetime
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import creation
-from services.codes.domain.coupons import Coupon, CouponDraft
+from services.codes.domain.code_terms import CodeDraft
+from services.codes.domain.coupon_terms import CouponDraft, changed_coupon
+from services.codes.domain.coupons import Coupon
 from services.codes.domain.errors import Missing, ProviderNotConnected
-from services.codes.domain.promotion_codes import CodeDraft, ShownCoupon
+from services.codes.domain.promotion_codes import ShownCoupon
 from services.codes.store import audit, coupons, programs
 from services.codes.usecases.announcements import coupon_created
 from services.codes.usecases.create_promotion_code import CodeMaker
@@ -38,7 +40,8 @@ class CreateCoupon:
     ) -> Answer:
         """Create the coupon.
 
-        Raises ProviderNotConnected, UUIDCodeTaken, ExternalIdTaken, CodeTaken, NoSuchPartner or NoFreeCode.
+        Raises ProviderNotConnected, InvalidTerms, UUIDCodeTaken, ExternalIdTaken, CodeTaken, NoSuchPartner or
+        NoFreeCode.
         """
         events: list[OutboxEvent] = []
 
@@ -50,15 +53,17 @@ class CreateCoupon:
                 raise Missing
             coupon_id = self.new_id()
             uuid_code = draft.uuid_code or str(coupon_id)
-            coupon = Coupon(
+            bare = Coupon(
                 id=coupon_id,
                 program_id=program_id,
                 uuid_code=uuid_code,
-                name=draft.name or uuid_code,
+                name=uuid_code,
+                opening_uses=draft.opening_uses,
+                times_redeemed=draft.opening_uses,
                 created_at=now,
                 updated_at=now,
-                **draft.members(program.settings),
             )
+            coupon = changed_coupon(bare, draft.terms, program.settings)
             await coupons.insert_coupon(connection, coupon)
             await audit.record(connection, actor, program_id, "coupon.created", coupon.id, creation(coupon), now)
             maker = CodeMaker(connection, actor, program, coupon, self.new_id, now)

@@ -2,13 +2,14 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import creation
+from services.codes.domain.code_forms import CodeForm, CodeStructure, form_of
+from services.codes.domain.code_terms import CodeDraft, changed_code
 from services.codes.domain.coupons import Coupon, CouponRef
 from services.codes.domain.errors import (
     CodesError,
@@ -22,7 +23,7 @@ from services.codes.domain.errors import (
 from services.codes.domain.minting import random_part
 from services.codes.domain.partners import Partner
 from services.codes.domain.programs import Program
-from services.codes.domain.promotion_codes import CodeDraft, CodeForm, PromotionCode, ShownCode
+from services.codes.domain.promotion_codes import PromotionCode, ShownCode
 from services.codes.store import audit, coupons, partners, programs, promotion_codes
 from shared.canonical import canonical_code
 from shared.database.idempotency import AnswerOnce
@@ -42,7 +43,10 @@ class CreatePromotionCode:
     async def __call__(
         self, actor: Actor, program_id: uuid.UUID, ref: CouponRef, draft: CodeDraft, once: Once[ShownCode]
     ) -> Answer:
-        """Create the code; raises NoSuchCoupon, NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode."""
+        """Create the code.
+
+        Raises NoSuchCoupon, InvalidTerms, NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode.
+        """
 
         async def work(connection: Connection, now: datetime) -> ShownCode:
             program = await programs.find_program(connection, program_id)
@@ -83,46 +87,46 @@ class CodeMaker:
         return made
 
     async def __call__(self, draft: CodeDraft, code_id: uuid.UUID | None = None) -> ShownCode:
-        """Write one code; raises NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode."""
-        members = draft.members(self.program.settings)
-        partner = await self._partner(draft)
-        code = await self._written(draft, code_id or self.new_id(), members, partner)
+        """Write one code; raises InvalidTerms, NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode."""
+        bare = PromotionCode(
+            id=code_id or self.new_id(),
+            program_id=self.program.id,
+            coupon_id=self.coupon.id,
+            code="",
+            canonical="",
+            created_by_key_id=self.actor.key_id,
+            created_at=self.now,
+            updated_at=self.now,
+        )
+        code = changed_code(bare, draft.terms, self.program.settings)
+        partner = await self._partner(code.partner_id, draft.terms.values.partner_email)
+        code = await self._written(replace(code, partner_id=partner.id if partner else None), draft.structure, partner)
+        made = creation(code)
         await audit.record(
-            self.connection,
-            self.actor,
-            self.program.id,
-            "promotion_code.created",
-            code.id,
-            creation(code),
-            self.now,
+            self.connection, self.actor, self.program.id, "promotion_code.created", code.id, made, self.now
         )
         return ShownCode(code, self.coupon, partner, self.program.settings.link_url)
 
-    async def _partner(self, draft: CodeDraft) -> Partner | None:
-        if draft.partner_id is None and draft.partner_email is None:
-            return None
-        partner_id = draft.partner_id
-        if draft.partner_email is not None:
-            by_email = await partners.find_by_email(self.connection, self.program.id, draft.partner_email)
+    async def _partner(self, partner_id: uuid.UUID | None, email: str | None) -> Partner | None:
+        if email is not None:
+            by_email = await partners.find_by_email(self.connection, self.program.id, email)
             if by_email is None or partner_id not in (None, by_email):
                 raise NoSuchPartnerEmail
             partner_id = by_email
-        partner = partner_id and await partners.find_partner(self.connection, partner_id, self.program.id)
-        if not partner:
+        if partner_id is None:
+            return None
+        partner = await partners.find_partner(self.connection, partner_id, self.program.id)
+        if partner is None:
             raise NoSuchPartner
         return partner
 
-    async def _written(
-        self, draft: CodeDraft, code_id: uuid.UUID, members: Mapping[str, Any], partner: Partner | None
-    ) -> PromotionCode:
-        if draft.code is not None:
-            code = self._code(code_id, draft.code, members, partner, is_auto_generated=False)
+    async def _written(self, code: PromotionCode, structure: CodeStructure, partner: Partner | None) -> PromotionCode:
+        if code.code:
             if not await promotion_codes.insert_code(self.connection, code):
-                raise CodeTaken(draft.code)
+                raise CodeTaken(code.code)
             return code
-        form = draft.form(self.program.settings, self.coupon, partner)
-        for text in self._texts(form):
-            code = self._code(code_id, text, members, partner, is_auto_generated=True)
+        for text in self._texts(form_of(structure, self.program.settings, self.coupon, partner)):
+            code = replace(code, code=text, canonical=canonical_code(text), is_auto_generated=True)
             if await promotion_codes.insert_code(self.connection, code):
                 return code
         raise NoFreeCode
@@ -142,25 +146,3 @@ class CodeMaker:
             part = random_part(os.urandom(2 * length), alphabet, length)
             if part is not None:
                 return part
-
-    def _code(
-        self,
-        code_id: uuid.UUID,
-        text: str,
-        members: Mapping[str, Any],
-        partner: Partner | None,
-        *,
-        is_auto_generated: bool,
-    ) -> PromotionCode:
-        return PromotionCode(
-            id=code_id,
-            program_id=self.program.id,
-            coupon_id=self.coupon.id,
-            partner_id=partner.id if partner else None,
-            code=text,
-            canonical=canonical_code(text),
-            created_by_key_id=self.actor.key_id,
-            created_at=self.now,
-            updated_at=self.now,
-            **{"is_auto_generated": is_auto_generated, **members},
-        )

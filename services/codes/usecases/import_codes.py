@@ -19,9 +19,9 @@ from services.codes.domain.code_files import (
     read_ndjson_line,
     split_records,
 )
-from services.codes.domain.coupons import merged
 from services.codes.domain.errors import TermsFrozen
 from services.codes.domain.file_openings import opening_of
+from services.codes.domain.given import merged
 from services.codes.domain.imports import ImportedCode, check_dates, members_of
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
 from services.codes.domain.promotion_codes import PromotionCode, check_code_terms

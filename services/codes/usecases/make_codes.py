@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from services.codes.domain.batches import CodeTerms
+from services.codes.domain.batches import BatchTerms
 from services.codes.domain.code_patterns import CodePattern, SpelledCodes
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.jobs import Job, Step, Tally
@@ -28,7 +28,7 @@ async def make_codes(
     connection: Connection,
     job: Job,
     pattern: CodePattern,
-    terms: CodeTerms,
+    terms: BatchTerms,
     count: int,
     new_id: Callable[[], uuid.UUID],
     now: datetime,
@@ -74,7 +74,7 @@ async def is_coupon_live(connection: Connection, job: Job) -> bool:
     return await coupons.share_coupon(connection, job.program_id, CouponRef(str(job.coupon_id))) is not None
 
 
-def batch_completed(job: Job, terms: CodeTerms, count: int, event_id: uuid.UUID, now: datetime) -> OutboxEvent:
+def batch_completed(job: Job, terms: BatchTerms, count: int, event_id: uuid.UUID, now: datetime) -> OutboxEvent:
     """Return the event that says that a batch is complete."""
     if job.coupon_id is None:
         raise ValueError("a batch has a coupon")
@@ -94,10 +94,10 @@ def pattern_of(spec: Mapping[str, Any]) -> CodePattern:
     return CodePattern(spec["pattern"], spec["alphabet"], spec["has_check_symbol"])
 
 
-def terms_of(spec: Mapping[str, Any]) -> CodeTerms:
+def terms_of(spec: Mapping[str, Any]) -> BatchTerms:
     """Return the terms of a batch as they were kept."""
     kept = dict(spec["terms"])
     for name in ("starts_at", "expires_at"):
         kept[name] = datetime.fromisoformat(kept[name]) if kept[name] is not None else None
     kept["partner_id"] = uuid.UUID(kept["partner_id"]) if kept["partner_id"] is not None else None
-    return CodeTerms(**kept)
+    return BatchTerms(**kept)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.codes.domain.batches import BatchDraft, CodeTerms, check_feasible, estimated_live
+from services.codes.domain.batches import BatchDraft, check_feasible, estimated_live
 from services.codes.domain.code_patterns import (
     CANONICAL_SYMBOLS,
     DEFAULT_ALPHABET,
@@ -18,9 +18,11 @@ from services.codes.domain.code_patterns import (
     is_check_right,
     remainder,
 )
+from services.codes.domain.code_terms import CodeTerms
 from services.codes.domain.errors import CodeSpaceTooSmall, GuessableCodes
+from services.codes.domain.given import Given
 from services.codes.domain.obscenity import obscene_places, obscene_spans
-from services.codes.domain.programs import ProgramSettings, checked_alphabet
+from services.codes.domain.programs import checked_alphabet
 from shared.canonical import canonical_code
 from tests.docs import markdown
 
@@ -74,8 +76,7 @@ def test_enough_bytes_are_asked_for() -> None:
             assert len(pattern.spell(os.urandom(pattern.bytes_for(10_000))).codes) > 8_000
 
 
-def no_terms(_: ProgramSettings) -> CodeTerms:
-    return CodeTerms()
+NO_TERMS = Given(CodeTerms())
 
 
 def test_every_symbol_is_as_likely_as_another() -> None:
@@ -146,7 +147,7 @@ class TestFeasibility:
     def test_what_is_let_through_has_room_and_what_is_needed_suffices(
         self, pattern: CodePattern, count: int, existing: int, allow_weak: bool
     ) -> None:
-        draft = BatchDraft(count, pattern, no_terms, allow_weak)
+        draft = BatchDraft(count, pattern, NO_TERMS, allow_weak)
         live = count + existing
         try:
             check_feasible(draft, existing)
@@ -165,7 +166,7 @@ class TestFeasibility:
             literal = pattern.pattern.replace("#", "")
             check_feasible(
                 BatchDraft(count, CodePattern(literal + "#" * needed, pattern.alphabet, pattern.has_check_symbol),
-                           no_terms, allow_weak),
+                           NO_TERMS, allow_weak),
                 existing,
             )  # fmt: skip
 

@@ -1,0 +1,38 @@
+"""What a request gives of a thing, and how it is laid over the thing as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# JSON that callers keep with us: names to strings, numbers, true, false; null takes a name away.
+Metadata = Mapping[str, str | int | float | bool | None]
+
+T = TypeVar("T", bound="DataclassInstance")
+S = TypeVar("S", bound="DataclassInstance")
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Generic[T]):
+    """Some members of a T: those of `values` that `names` lists; the others were left out and say nothing."""
+
+    values: T
+    names: frozenset[str] = frozenset()
+
+    def over(self, before: S) -> S:
+        """Return a thing with what is given in place of its own; metadata is merged."""
+        news: dict[str, Any] = {name: getattr(self.values, name) for name in self.names}
+        if "metadata" in news:
+            news["metadata"] = merged(getattr(before, "metadata"), news["metadata"])  # noqa: B009 - S need not have it
+        return replace(before, **news)
+
+    def without(self, *names: str) -> "Given[T]":
+        """Return the same with some members left out."""
+        return Given(self.values, self.names.difference(names))
+
+
+def merged(before: Metadata, news: Metadata) -> Metadata:
+    """Return metadata with the news merged in; null removes a member."""
+    return {name: value for name, value in {**before, **news}.items() if value is not None}
