@@ -38,6 +38,30 @@ PACED_LOOPS = {
     "services/webhooks/usecases/restate_bodies.py": "the steps of one run",
 }
 
+# What use cases are given beside data: the clock, which is a type of its own, and these.
+PORTS = frozenset({"new_id", "hand_over", "wake", "note_backlog"})
+# The only other modules of domains and use cases whose signatures have callables, each with its reason.
+OPEN_TO_CALLABLES = {
+    "services/codes/domain/code_columns.py": "a column's readers are functions of that module",
+    "services/codes/domain/faults.py": "converters are functions of the domain",
+    "services/codes/usecases/start_import.py": "how to answer is known once the body that it hashes has been read",
+    "services/redemption/usecases/validate_codes.py": "a judge is a method of that module's class",
+    "services/webhooks/domain/debugging.py": "the check of a signature needs a library that a domain does not import",
+    "services/webhooks/usecases/chosen_letters.py": "the use cases of dead letters hand over what they do with them",
+    "services/webhooks/usecases/customer_parts.py": "the reader of events is wired by the application",
+    "services/webhooks/usecases/load_targets.py": "news of secrets are for the health of the process",
+    "services/webhooks/usecases/remove_old.py": "the steps of a removal are functions of that module",
+    "services/webhooks/usecases/send_test.py": "the sender posts, and is wired by the application",
+}
+# The services whose domains and use cases take no mapping of anything, and of these the modules that do, with reasons.
+# The webhooks service carries JSON that others wrote: there a mapping of anything is the thing itself.
+TYPED_SERVICES = frozenset({"codes", "redemption"})
+OPEN_TO_MAPPINGS = {
+    "services/codes/domain/documents.py": "JSON that we keep, under one name",
+    "services/codes/domain/imports.py": "a line gives some columns of many, and there are thousands a second",
+    "services/redemption/usecases/read_orders.py": "attributes are the checkout's own JSON",
+}
+
 # Standard library modules that reach outside or read a clock; domain code takes such things as arguments.
 _IMPURE_MODULES = frozenset(
     {
@@ -160,6 +184,60 @@ def _is_pure_module(module: str, own: str) -> bool:
     if module == own or module.startswith(own + ".") or module in PURE_SHARED:
         return True
     return top in sys.stdlib_module_names and top not in _IMPURE_MODULES and module not in _IMPURE_MODULES
+
+
+def open_seams(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find in domains and use cases signatures through which an outer layer could run inside, or anything could pass.
+
+    A closure that the edge makes and a use case calls is the edge at work inside a transaction, which no import shows;
+    a mapping of anything that becomes members of ours is what the type checker cannot see. Looked at are public
+    functions, members of classes, and aliases of types.
+    """
+    for file in files:
+        parts = PurePath(file.path).with_suffix("").parts
+        if parts[0] != "services" or parts[2:3] not in (("domain",), ("usecases",)):
+            continue
+        for name, annotation in _seams(file.tree):
+            for node in ast.walk(annotation):
+                head = ast.unparse(node.value) if isinstance(node, ast.Subscript) else ""
+                if head == "Callable" and name not in PORTS and file.path not in OPEN_TO_CALLABLES:
+                    yield file.fault(node, f"{name}: data goes in, not functions; ports are {', '.join(sorted(PORTS))}")
+                is_open = parts[1] in TYPED_SERVICES and file.path not in OPEN_TO_MAPPINGS
+                if head in {"Mapping", "dict"} and is_open and _holds_anything(node):
+                    yield file.fault(node, f"{name}: members have types; a mapping of anything hides them")
+
+
+def _holds_anything(mapping: ast.AST) -> bool:
+    members = mapping.slice.elts if isinstance(mapping, ast.Subscript) and isinstance(mapping.slice, ast.Tuple) else []
+    return bool(members) and isinstance(members[-1], ast.Name) and members[-1].id == "Any"
+
+
+def _seams(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Yield what a module shows to others: parameters and returns, members of classes, aliases, each with its name."""
+    for statement in tree.body:
+        match statement:
+            case ast.ClassDef(body=members):
+                for member in members:
+                    if isinstance(member, ast.AnnAssign):
+                        yield ast.unparse(member.target), member.annotation
+                    yield from _signature(member)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript() as value):
+                yield name, value
+            case _:
+                yield from _signature(statement)
+
+
+def _signature(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return
+    if node.name.startswith("_") and node.name != "__call__":
+        return
+    arguments = node.args
+    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        if argument.annotation is not None:
+            yield argument.arg, argument.annotation
+    if node.returns is not None:
+        yield node.name, node.returns
 
 
 def paced_loops(files: Iterable[PythonFile]) -> Iterator[Fault]:

@@ -25,6 +25,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     code_rules.function_imports: PACKAGES,
     code_rules.broad_excepts: ("services", "shared", "mintwire"),
     code_rules.impure_domain: ("services",),
+    code_rules.open_seams: ("services",),
     code_rules.paced_loops: ("services", "shared"),
     code_rules.literals_in_two_orders: ("services", "shared", "mintwire"),
     sql_rules.loose_sql: ("services", "shared"),
@@ -34,6 +35,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
 
 STORE = "services/codes/store.py"
 DOMAIN = "services/codes/domain/quota.py"
+USECASE = "services/codes/usecases/create_coupon.py"
 HANDLER = "services/codes/api/coupons.py"
 
 PLANTED: list[tuple[Rule, str, str]] = [
@@ -54,6 +56,12 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (code_rules.impure_domain, DOMAIN, "from services.codes.store import Store\n"),
     (code_rules.impure_domain, DOMAIN, "from datetime import datetime\nX = datetime.now()\n"),
     (code_rules.impure_domain, DOMAIN, "X = open('file')\n"),
+    (code_rules.open_seams, DOMAIN, "class Draft:\n    members: Callable[[Settings], Terms]\n"),
+    (code_rules.open_seams, DOMAIN, "Changes = Callable[[Settings], Terms]\n"),
+    (code_rules.open_seams, DOMAIN, "class Draft:\n    members: Mapping[str, Any]\n"),
+    (code_rules.open_seams, USECASE, "class Create:\n    async def __call__(self, changes: dict[str, Any]): ...\n"),
+    (code_rules.open_seams, USECASE, "def create(render: Callable[[T], Answer] | None) -> None: ...\n"),
+    (code_rules.open_seams, USECASE, "def create() -> Mapping[str, Any]: ...\n"),
     (
         code_rules.paced_loops,
         "services/codes/app.py",
@@ -92,6 +100,10 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (code_rules.broad_excepts, "shared/new.py", "try:\n    f()\nexcept BaseException:\n    g()\n    raise\n"),
     (code_rules.broad_excepts, "shared/process.py", "try:\n    f()\nexcept Exception:\n    pass\n"),
     (code_rules.impure_domain, DOMAIN, "from services.codes.domain.errors import E\nimport datetime\n"),
+    (code_rules.open_seams, USECASE, "class Create:\n    new_id: Callable[[], uuid.UUID]\n    clock: Clock\n"),
+    (code_rules.open_seams, USECASE, "def _read(row: Mapping[str, Any]) -> None: ...\n"),
+    (code_rules.open_seams, DOMAIN, "class Draft:\n    metadata: Mapping[str, str | int]\n"),
+    (code_rules.open_seams, HANDLER, "Render = Callable[[T], Answer]\n"),
     (code_rules.paced_loops, "shared/new.py", "async def f():\n    while True:\n        await asyncio.sleep(0)\n"),
     (sql_rules.loose_sql, STORE, "QUERY = '''\nSELECT 1'''\nERROR = 'Select a coupon first.'\n"),
     (sql_rules.built_sql, STORE, "QUERY = 'SELECT 1 ' 'FROM a'\nasync def f(c):\n    await c.fetch(QUERY, 1)\n"),

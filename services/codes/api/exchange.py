@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -13,15 +13,12 @@ from services.codes.api.use_cases import USE_CASES, UseCases
 from services.codes.domain.access import Actor
 from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import CodesError
-from services.codes.domain.given import Given
+from services.codes.domain.given import Given, Record
 from shared.idempotency import Once
 from shared.web import Operator, Request, RequestModel, answered_once
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 T = TypeVar("T")
-D = TypeVar("D", bound="DataclassInstance")
+D = TypeVar("D", bound=Record)
 
 # A text that is no id belongs to nobody, so it is looked for as an id that nobody has.
 NOBODY: Final = uuid.UUID(int=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from services.codes.domain.documents import Document
 from shared.modes import shown_id
 
 ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
@@ -41,7 +42,7 @@ class AuditEntry:
     action: str
     object_type: ObjectType
     object_id: uuid.UUID
-    changes: Mapping[str, Any]
+    changes: Document
     created_at: datetime
 
 
@@ -58,7 +59,7 @@ class AuditFilter:
     until: datetime | None = None
 
 
-def creation(made: object) -> dict[str, Any]:
+def creation(made: object) -> Document:
     """Return the changes that an object's making is: each member that has a value."""
     members = _members(made)
     return {
@@ -68,7 +69,7 @@ def creation(made: object) -> dict[str, Any]:
     }
 
 
-def difference(before: object, after: object) -> dict[str, Any]:
+def difference(before: object, after: object) -> Document:
     """Return the members of two states of an object that differ; of what nests, the whole member."""
     old, new = _members(before), _members(after)
     return {

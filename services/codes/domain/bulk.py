@@ -1,12 +1,11 @@
 """Bulk actions: one change to all codes of a selection."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from services.codes.domain.code_selection import BulkAction, CodeSelection, selection_of, selection_spec
+from services.codes.domain.documents import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class BulkDraft:
     partner_id: uuid.UUID | None = None
 
 
-def bulk_spec(draft: BulkDraft) -> dict[str, Any]:
+def bulk_spec(draft: BulkDraft) -> Document:
     """Return a bulk action as it is kept with its job."""
     return {
         "action": draft.action,
@@ -37,7 +36,7 @@ def bulk_spec(draft: BulkDraft) -> dict[str, Any]:
     }
 
 
-def bulk_of(spec: Mapping[str, Any]) -> BulkDraft:
+def bulk_of(spec: Document) -> BulkDraft:
     """Return a bulk action as it was kept."""
     return BulkDraft(
         action=spec["action"],

@@ -1,10 +1,11 @@
 """Which codes an export or a bulk action is about, and the way through them: coupon by coupon, each in order of id."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
+
+from services.codes.domain.documents import Document
 
 BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
 
@@ -69,12 +70,12 @@ class Place:
 FIRST_ID = uuid.UUID(int=0)
 
 
-def selection_spec(selection: CodeSelection) -> dict[str, Any]:
+def selection_spec(selection: CodeSelection) -> Document:
     """Return a selection as it is kept with a job."""
     return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in asdict(selection).items()}
 
 
-def selection_of(spec: Mapping[str, Any]) -> CodeSelection:
+def selection_of(spec: Document) -> CodeSelection:
     """Return a selection as it was kept."""
     return CodeSelection(**{field.name: _read(field.name, spec.get(field.name)) for field in fields(CodeSelection)})
 

@@ -17,6 +17,7 @@ from services.codes.domain.programs import ProgramSettings
 from services.codes.domain.promotion_codes import AlikeCodeTerms, PromotionCode
 from shared.canonical import canonical_code
 
+_ALIKE: Final = tuple(each.name for each in fields(AlikeCodeTerms))
 # A switch, its value, and the name under which a fault of the value is noted.
 _SWITCHES: Final = (
     ("has_expiry", "expires_at", "expires_at"),
@@ -83,7 +84,7 @@ def changed_code(before: PromotionCode, given: Given[CodeTerms], settings: Progr
 
 def _alike(terms: AlikeCodeTerms) -> dict[str, Any]:
     """Return what a code and a request write alike, which one base class declares for both."""
-    return {each.name: getattr(terms, each.name) for each in fields(AlikeCodeTerms)}
+    return {name: getattr(terms, name) for name in _ALIKE}
 
 
 def _terms_of(code: PromotionCode) -> CodeTerms:

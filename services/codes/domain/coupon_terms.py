@@ -16,6 +16,7 @@ from services.codes.domain.given import Given
 from services.codes.domain.money import hundredths, in_major_units, in_percent, minor_units
 from services.codes.domain.programs import ProgramSettings
 
+_ALIKE: Final = tuple(each.name for each in fields(AlikeCouponTerms))
 _WITHOUT_VALUE: Final[frozenset[DurationType]] = frozenset({"once", "lifetime"})
 _SWITCHES: Final = (("has_expiry", "expires_at"), ("has_redemption_limit", "redemption_limit"))
 
@@ -84,7 +85,7 @@ def changed_coupon(before: Coupon, given: Given[CouponTerms], settings: ProgramS
 
 def _alike(terms: AlikeCouponTerms) -> dict[str, Any]:
     """Return what a coupon and a request write alike, which one base class declares for both."""
-    return {each.name: getattr(terms, each.name) for each in fields(AlikeCouponTerms)}
+    return {name: getattr(terms, name) for name in _ALIKE}
 
 
 def _terms_of(coupon: Coupon) -> CouponTerms:

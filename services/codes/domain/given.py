@@ -1,17 +1,21 @@
 """What a request gives of a thing, and how it is laid over the thing as it is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from dataclasses import Field, dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 # JSON that callers keep with us: names to strings, numbers, true, false; null takes a name away.
 Metadata = Mapping[str, str | int | float | bool | None]
 
-T = TypeVar("T", bound="DataclassInstance")
-S = TypeVar("S", bound="DataclassInstance")
+
+class Record(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+T = TypeVar("T", bound=Record)
+S = TypeVar("S", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)

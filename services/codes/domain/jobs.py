@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from services.codes.domain.documents import Document
 from shared.modes import shown_id
 
 JobKind = Literal["batch", "import", "bulk"]
@@ -50,12 +51,12 @@ class Job:
     kind: JobKind
     state: JobState
     coupon_id: uuid.UUID | None
-    spec: Mapping[str, Any]
+    spec: Document
     actor: str
     key_id: uuid.UUID | None
     created_at: datetime
     requested: int | None = None
-    position: Mapping[str, Any] = field(default_factory=dict)
+    position: Document = field(default_factory=dict)
     tally: Tally = Tally()
     failure: str | None = None
     fence: int = 0
@@ -69,7 +70,7 @@ class Job:
         return None if self.finished_at is None else self.finished_at + KEPT_FOR
 
 
-def told(job: Job) -> dict[str, Any]:
+def told(job: Job) -> Document:
     """Return what the audit log says of a job that was just made."""
     coupon = {"coupon_id": {"to": str(job.coupon_id)}} if job.coupon_id else {}
     requested = {"requested": {"to": job.requested}} if job.requested is not None else {}
@@ -92,7 +93,7 @@ class Step:
     """What one chunk did: added counts, the new position, and whether the job ends here, well or with a failure."""
 
     tally: Tally
-    position: Mapping[str, Any]
+    position: Document
     is_last: bool = False
     failure: str | None = None
     requested: int | None = None

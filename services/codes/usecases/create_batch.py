@@ -18,6 +18,7 @@ from services.codes.domain.batches import (
 from services.codes.domain.code_patterns import CodePattern
 from services.codes.domain.code_terms import changed_code
 from services.codes.domain.coupons import CouponRef
+from services.codes.domain.documents import Document
 from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
 from services.codes.domain.jobs import Job, Tally, told
 from services.codes.domain.promotion_codes import PromotionCode
@@ -145,7 +146,7 @@ async def _check(
     check_feasible(draft, estimated_live(draft.pattern, len(sample), taken))
 
 
-def batch_spec(pattern: CodePattern, terms: BatchTerms) -> dict[str, object]:
+def batch_spec(pattern: CodePattern, terms: BatchTerms) -> Document:
     """Return a batch as it is kept with its job."""
     return {
         "pattern": pattern.pattern,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from services.codes.domain.access import Actor
+from services.codes.domain.documents import Document
 from services.codes.store import audit, customers
 from shared.clock import Clock
 from shared.database.customer_parts import (
@@ -119,7 +120,7 @@ def noting(clock: Clock, action: str) -> Step:
     return note
 
 
-def erased_changes(job: CustomerJob, changes: Mapping[str, Any], *, is_theirs: bool) -> dict[str, Any]:
+def erased_changes(job: CustomerJob, changes: Document, *, is_theirs: bool) -> Document:
     """Return an entry's changes without the customer; another customer, before or after it, stays."""
     ids = changes.get("customer_id", {})
     erased = dict(changes)

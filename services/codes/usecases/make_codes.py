@@ -2,14 +2,15 @@
 
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from services.codes.domain.batches import BatchTerms
 from services.codes.domain.code_patterns import CodePattern, SpelledCodes
 from services.codes.domain.coupons import CouponRef
+from services.codes.domain.documents import Document
 from services.codes.domain.jobs import Job, Step, Tally
 from services.codes.store import batches, coupons
 from shared.database.pool import Connection
@@ -89,12 +90,12 @@ def batch_completed(job: Job, terms: BatchTerms, count: int, event_id: uuid.UUID
     return data.to_event(event_id, now)
 
 
-def pattern_of(spec: Mapping[str, Any]) -> CodePattern:
+def pattern_of(spec: Document) -> CodePattern:
     """Return the pattern of a batch as it was kept."""
     return CodePattern(spec["pattern"], spec["alphabet"], spec["has_check_symbol"])
 
 
-def terms_of(spec: Mapping[str, Any]) -> BatchTerms:
+def terms_of(spec: Document) -> BatchTerms:
     """Return the terms of a batch as they were kept."""
     kept = dict(spec["terms"])
     for name in ("starts_at", "expires_at"):
