@@ -23,6 +23,11 @@ _UNSEEN: Final = re.compile(
 )
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LINE_END: Final = "\n"
+# The exit codes: a refusal of the other side, a call that the command cannot make sense of, and that of what a command
+# has set in motion no word came in time; it may still come.
+REFUSED: Final = 1
+MISUSED: Final = 2
+NOTHING_HEARD: Final = 3
 # As the shell counts it for a program that the signal SIGPIPE has ended.
 CLOSED_EXIT_CODE: Final = 141
 

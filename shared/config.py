@@ -2,10 +2,11 @@
 
 import base64
 from typing import Annotated, Final, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.raw_url import with_password
 
 # Secrets that the repository publishes for local use; production refuses each of them.
 DEVELOPMENT_MARK = "development-only"
@@ -34,16 +35,6 @@ def decode_secret_key(value: SecretStr) -> bytes:
 def decode_secret_keys(value: SecretStr) -> list[bytes]:
     """Return the keys of a setting that holds several, apart by commas; raises ValueError."""
     return [decode_secret_key(SecretStr(text.strip())) for text in value.get_secret_value().split(",")]
-
-
-def with_password(url: SecretStr, password: SecretStr) -> SecretStr:
-    """Return the URL with this password, escaped, in place of any other; raises ValueError if it names no user."""
-    scheme, netloc, *rest = urlsplit(url.get_secret_value())
-    user, _, host = netloc.rpartition("@")
-    name = user.partition(":")[0]
-    if not name:
-        raise ValueError("must name a user when the password is given beside it")
-    return SecretStr(urlunsplit((scheme, f"{name}:{quote(password.get_secret_value(), safe='')}@{host}", *rest)))
 
 
 def _checked_secret_key(value: SecretStr) -> SecretStr:
@@ -99,7 +90,9 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _put_in_password(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         password = info.data.get(_PASSWORDS[str(info.field_name)])
-        return url if url is None or password is None else with_password(url, password)
+        if url is None or password is None:
+            return url
+        return SecretStr(with_password(url.get_secret_value(), password.get_secret_value()))
 
     def published_defaults(self) -> list[str]:
         """Return the names of the settings whose value is one that the repository publishes."""

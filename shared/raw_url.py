@@ -1,8 +1,8 @@
-"""URLs whose path and query are sent exactly as written; the client would rewrite both."""
+"""URLs as text: their path and query are sent exactly as written, and a password is put into one escaped."""
 
 import re
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from yarl import URL
 
@@ -19,6 +19,16 @@ def target_of(text: str) -> str:
     """Return path and query as they are written, a trailing `?` too; never the fragment."""
     rest = text.partition("://")[2][len(authority_of(text)) :].partition("#")[0]
     return rest if rest.startswith("/") else f"/{rest}"
+
+
+def with_password(url: str, password: str) -> str:
+    """Return the URL with this password, escaped, in place of any other; raises ValueError if it names no user."""
+    scheme, netloc, *rest = urlsplit(url)
+    user, _, host = netloc.rpartition("@")
+    name = user.partition(":")[0]
+    if not name:
+        raise ValueError("must name a user when the password is given beside it")
+    return urlunsplit((scheme, f"{name}:{quote(password, safe='')}@{host}", *rest))
 
 
 def as_written(text: str) -> URL:

@@ -8,7 +8,7 @@ from mintwire.cli.client import address, fetch_page
 from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show_page
 
-app = App(name="audit", help="See who changed what.")
+app = App(name="audit")
 
 
 @app.command(name="list")

@@ -13,7 +13,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, command, tell
 from mintwire.terminal import write_json, write_line
 
-app = App(name="batch", help="Make many codes of a coupon at once, and fetch them.")
+app = App(name="batch")
 for shared_command in (jobs.status, jobs.cancel, jobs.download):
     app.command(shared_command)
 

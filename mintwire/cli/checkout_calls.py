@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mintwire.cli.broker_command import broker_command
 from mintwire.cli.client import CallFailed, address, ask, fetch, given, refusal
 from mintwire.cli.config import read_target
 from mintwire.cli.orders import Codes, Order, Test, mode_of
-from mintwire.cli.output import NOTHING_HEARD, AsJSON, Misused, command, show, show_many, tell
-from mintwire.terminal import write_json, write_line
+from mintwire.cli.output import AsJSON, Misused, command, show, show_many, tell
+from mintwire.terminal import NOTHING_HEARD, write_json, write_line
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION
 from shared.broker.watch import watching
@@ -139,7 +140,7 @@ async def void(
     show(await fetch("POST", url, key=target.program_key, body=body), as_json)
 
 
-@command
+@broker_command
 async def cancel(
     order_ref: str,
     *,
@@ -171,7 +172,7 @@ async def cancel(
     return await _take_back(CheckoutCancelledV1, members, program, timeout, as_json)
 
 
-@command
+@broker_command
 async def refund(
     order_ref: str,
     *,

@@ -12,10 +12,12 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 
+from mintwire.cli import checkout_calls
+from mintwire.cli.broker_command import broker_command
 from mintwire.cli.config import read_target
 from mintwire.cli.orders import Codes, Order, Test, mode_of
-from mintwire.cli.output import NOTHING_HEARD, AsJSON, Misused, command, tell
-from mintwire.terminal import printable, write_json, write_line
+from mintwire.cli.output import AsJSON, Misused, tell
+from mintwire.terminal import NOTHING_HEARD, printable, write_json, write_line
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT
 from shared.broker.watch import Heard, watching
@@ -26,7 +28,9 @@ from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, d
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionRejectedV1, CodeRedemptionSkippedV1
 from shared.ids import new_id
 
-app = App(name="checkout", help="Play the shop: complete an order with codes.")
+app = App(name="checkout")
+for each in checkout_calls.COMMANDS:
+    app.command(each)
 
 
 @dataclass
@@ -83,7 +87,7 @@ class Outcome:
 
 
 @app.command
-@command
+@broker_command
 async def complete(
     *codes: Codes,
     order: Order | None = None,

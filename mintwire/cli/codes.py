@@ -12,7 +12,7 @@ from mintwire.cli.client import CallFailed, address, call, fetch_page
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_many, show_page
 
-app = App(name="code", help="Generate codes and look at them, as the partner or as the program.")
+app = App(name="code")
 app.command(promotion_codes.create)
 app.command(promotion_codes.update)
 app.command(promotion_codes.archive)

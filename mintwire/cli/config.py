@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from mintwire.stack.config import DEFAULT_FOLDER, how_to_start
-from shared.config import with_password
+from shared.raw_url import with_password
 
 # Variable, and where `stack.json` has the same.
 VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -97,7 +95,7 @@ def read_target() -> Target:
             raise NotConfigured(f"{variable} has to begin with {' or '.join(_SCHEMES.get(name, _HTTP))}")
         values[name] = str(found)
     if (password := os.environ.get(BESIDE_THE_BROKER_URL)) and "amqp_url" in values:
-        values["amqp_url"] = with_password(SecretStr(values["amqp_url"]), SecretStr(password)).get_secret_value()
+        values["amqp_url"] = with_password(values["amqp_url"], password)
     return Target(values, stack_file, bool(stack))
 
 

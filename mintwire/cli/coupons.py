@@ -11,7 +11,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.members import Flag, Many, Set, assigned
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page
 
-app = App(name="coupon", help="Create coupons, the terms that codes share, and change them.")
+app = App(name="coupon")
 _COLUMNS = ("uuid_code", "name", "active", "coupon_discount_type", "coupon_discount_amount", "times_redeemed", "id")
 
 

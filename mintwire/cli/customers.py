@@ -14,7 +14,7 @@ from mintwire.cli.jobs import FileAsJSON, Output
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page, tell
 from mintwire.cli.transfers import download as download_file
 
-app = App(name="customer", help="Export what is known of a customer, and erase it.")
+app = App(name="customer")
 
 _POLL_SECONDS = 0.5
 _SERVICES = ("redemption", "codes", "webhooks")

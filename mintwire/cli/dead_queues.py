@@ -9,24 +9,26 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from mintwire.cli.broker_command import broker_command
 from mintwire.cli.client import CallFailed
 from mintwire.cli.config import Target, inbox_retention_days, read_target
-from mintwire.cli.output import REFUSED, AsJSON, Misused, command, show, show_many, tell
+from mintwire.cli.output import AsJSON, Misused, show, show_many, tell
 from mintwire.cli.overflow import kept_letters, owner_of
+from mintwire.terminal import REFUSED
 from shared.broker import dead
 from shared.broker.dead import Choice, DeadMessage, chosen
 from shared.clock import format_milliseconds, utc_now
 
 _SECONDS = 10.0
 
-app = App(name="dead", help="Messages that no service could take: list, show, replay, purge.")
+app = App(name="dead")
 
 All = Annotated[bool, Parameter(name="--all", negative=(), help="All of the queue.")]
 Reason = Annotated[str | None, Parameter(help="Only those that died for this reason.")]
 
 
 @app.command(name="list")
-@command
+@broker_command
 async def list_(queue: str | None = None, *, reason: Reason = None, limit: int = 100, as_json: AsJSON = False) -> None:
     """Count the dead messages behind every queue, or list those behind one, oldest first.
 
@@ -54,7 +56,7 @@ async def list_(queue: str | None = None, *, reason: Reason = None, limit: int =
 
 
 @app.command(name="show")
-@command
+@broker_command
 async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
     """Show one dead message with its headers and body; it stays where it is.
 
@@ -73,7 +75,7 @@ async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
 
 
 @app.command
-@command
+@broker_command
 async def replay(
     queue: str,
     *keys: str,
@@ -105,7 +107,7 @@ async def replay(
 
 
 @app.command
-@command
+@broker_command
 async def purge(
     queue: str,
     *keys: str,

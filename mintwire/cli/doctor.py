@@ -8,20 +8,21 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from mintwire.cli.broker_command import broker_command
 from mintwire.cli.checks.broker import check_broker
 from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.checks.keys import check_keys
 from mintwire.cli.checks.processes import check_processes, log_of
 from mintwire.cli.checks.services import look_at, told_astray
 from mintwire.cli.config import Target, read_target
-from mintwire.cli.output import AsJSON, command
+from mintwire.cli.output import AsJSON
 from mintwire.stack.config import how_to_start
 from mintwire.terminal import write_json, write_line
 
 _SERVICES = ("codes", "redemption", "webhooks")
 
 
-@command
+@broker_command
 async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_json: AsJSON = False) -> int:
     """Check every part, one line each; exit code 1 when anything is wrong, with how to mend it.
 

@@ -8,14 +8,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from mintwire.cli.broker_command import broker_command
 from mintwire.cli.config import read_target
 from mintwire.cli.event_history import Published, published, services_of
-from mintwire.cli.output import AsJSON, Misused, command, show
+from mintwire.cli.output import AsJSON, Misused, show
 from mintwire.cli.republishing import Republishing
 from shared.broker.topology import BINDINGS, EXCHANGE_CHECKOUT, WORK_QUEUES
 from shared.clock import format_milliseconds, utc_now
 
-app = App(name="events", help="Publish events of the services' history again.")
+app = App(name="events")
 
 _BATCH = 100
 _EVERYTHING = "#"
@@ -25,7 +26,7 @@ _OWN_QUEUES = tuple(queue for queue in WORK_QUEUES if queue not in _FROM_CHECKOU
 
 
 @app.command
-@command
+@broker_command
 async def republish(
     *,
     since: str,

@@ -15,7 +15,7 @@ from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, s
 from mintwire.cli.transfers import download as download_file
 from mintwire.terminal import redraw
 
-app = App(name="job", help="Look at batches, imports and bulk actions, and stop them.")
+app = App(name="job")
 
 FINISHED = frozenset({"done", "failed", "cancelled"})
 _POLL_SECONDS = 0.5

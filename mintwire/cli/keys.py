@@ -10,7 +10,7 @@ from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page
 
-app = App(name="key", help="Create, rotate, limit and revoke API keys; at most two are alive per purpose.")
+app = App(name="key")
 
 Partner = Annotated[str | None, Parameter(help="The partner whose key it is.")]
 Program = Annotated[str | None, Parameter(help="The program whose key it is; needs the operator's token.")]

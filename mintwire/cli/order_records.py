@@ -12,7 +12,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
 from mintwire.terminal import write_json, write_line
 
-app = App(name="order", help="See what became of an order, and what was refused.")
+app = App(name="order")
 
 _TRIES = ("last_occurred_at", "order_ref", "door", "code", "reason", "times")
 _LISTS = ("lines", "refunds", "redemptions", "rejections")

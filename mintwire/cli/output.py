@@ -5,24 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 from cyclopts import Parameter
 
 from mintwire.cli.client import CallFailed, Page
 from mintwire.cli.config import NotConfigured
-from mintwire.terminal import printable, write_error, write_json, write_line
-from shared.broker.connection import BrokerRefused
-from shared.faults import TransientFault
+from mintwire.terminal import MISUSED, REFUSED, printable, write_error, write_json, write_line
 
 P = ParamSpec("P")
 
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
-# A refusal of the other side, and a call that the command cannot make sense of.
-REFUSED: Final = 1
-MISUSED: Final = 2
-# Of what a command has set in motion no word came in time; it may still come.
-NOTHING_HEARD: Final = 3
 
 Limit = Annotated[int, Parameter(help="How many to list, 250 at most.")]
 Cursor = Annotated[str | None, Parameter(help="Where the page before ended.")]
@@ -39,7 +32,7 @@ def command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitab
     async def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = await function(*args, **kwargs)
-        except (CallFailed, NotConfigured, TransientFault, BrokerRefused) as error:
+        except (CallFailed, NotConfigured) as error:
             tell(str(error))
             sys.exit(REFUSED)
         except Misused as error:

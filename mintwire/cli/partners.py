@@ -11,7 +11,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.members import Set, assigned
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
 
-app = App(name="partner", help="Create, change, approve, suspend and archive partners.")
+app = App(name="partner")
 
 
 @app.command

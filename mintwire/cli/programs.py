@@ -11,7 +11,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.members import Many, Set, assigned
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page, tell
 
-app = App(name="program", help="Create, change and list programs (merchants).")
+app = App(name="program")
 
 
 @app.command

@@ -8,7 +8,7 @@ from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
 
-app = App(name="quota", help="Grant codes to a partner and see what is left.")
+app = App(name="quota")
 
 
 @app.command

@@ -10,14 +10,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from mintwire.cli.output import MISUSED, REFUSED, AsJSON, tell
+from mintwire.cli.output import AsJSON, tell
+from mintwire.library_log import library_log_on_stderr
 from mintwire.stack import down as ending
 from mintwire.stack.config import is_in_container, read_settings
 from mintwire.stack.errors import StackError
 from mintwire.stack.up import up as bring_up
-from mintwire.terminal import write_error, write_json, write_line, write_text
+from mintwire.terminal import MISUSED, REFUSED, write_error, write_json, write_line, write_text
 
-app = App(name="stack", help="Run the whole system on this machine.")
+app = App(name="stack")
 
 
 @app.command
@@ -51,7 +52,7 @@ def up(
     if as_json and not detach:
         tell("--json goes with --detach")
         sys.exit(MISUSED)
-    with _told():
+    with _told(), library_log_on_stderr():
         if detach:
             say = write_error if as_json else write_text
             stack = ending.up_detached(settings, [] if demo else ["--no-demo"], say)

@@ -23,7 +23,7 @@ from mintwire.cli.waiting import stopped_by_signals
 from mintwire.cli.webhook_calls import AsProgram, EventType, Format, key_of, path, read_file
 from mintwire.terminal import write_json, write_line
 
-app = App(name="webhook", help="Listen for webhooks, make, try and change endpoints, look into deliveries, send again.")
+app = App(name="webhook")
 app.command(webhook_dead.app)
 app.command(webhook_message.app)
 for each in (*webhook_endpoints.COMMANDS, *webhook_keys.COMMANDS, *webhook_deliveries.COMMANDS):

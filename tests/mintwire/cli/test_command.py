@@ -1,5 +1,6 @@
 """The command as a whole: how it is called, what it says of itself, and where it takes its addresses and keys from."""
 
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mintwire import VERSION
+from mintwire.__main__ import app
 from mintwire.cli.config import NotConfigured, read_target
 from tests.docs import markdown
 from tests.mintwire.cli.conftest import Mintwire
@@ -52,6 +54,32 @@ def test_a_misuse_ends_with_2_and_words() -> None:
         assert finished.returncode == 2, finished
         assert finished.stderr
         assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [
+        (
+            ("--help",),
+            {"aio_pika", "aiohttp", "asyncio", "pydantic", "structlog", "mintwire.cli", "services", "shared"},
+        ),
+        (("code", "list"), {"aio_pika", "asyncpg", "pydantic", "structlog", "mintwire.stack.up", "services"}),
+        (("checkout", "complete", "A1"), {"asyncpg", "mintwire.stack.up", "services"}),
+    ],
+)
+def test_a_command_imports_what_it_needs_and_no_more(arguments: tuple[str, ...], packages: set[str]) -> None:
+    """What the other commands stand on takes many times as long to import as this one takes."""
+    program = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); "
+    program += "from mintwire.__main__ import main; main()"
+    *_, imported = run(*arguments, program=(sys.executable, "-c", program)).stdout.splitlines()
+    assert [name for name in imported.split() if any(f"{name}.".startswith(f"{each}.") for each in packages)] == []
+
+
+def test_the_list_of_commands_says_what_each_says_itself() -> None:
+    """Their modules are not imported for the list, so it has these words twice."""
+    for name in ("doctor", "import"):
+        said = inspect.getdoc(app[name].default_command) or ""
+        assert said.partition("\n\nParameters")[0] == app[name].help
 
 
 def test_what_nobody_told_is_asked_for_by_name() -> None:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import aiormq
 import pytest
 
-from mintwire.cli import checks
+from mintwire.cli.checks import keys as key_checks
+from mintwire.cli.checks import services as service_checks
 from mintwire.cli.checks.findings import Finding
 from mintwire.cli.checks.management import Management
 from mintwire.cli.checks.processes import check_processes, log_of
@@ -97,8 +98,8 @@ async def test_a_stopped_service_is_found(mintwire: Mintwire, services: RunningS
 async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed(
     mintwire: Mintwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks.services, "MOST_SECONDS", 0.2)
-    monkeypatch.setattr(checks.keys, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(service_checks, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(key_checks, "MOST_SECONDS", 0.2)
     others = ("REDEMPTION_URL", "WEBHOOKS_URL", "AMQP_URL")
     mintwire.environment = without(mintwire.environment, *(f"MINTWIRE_{name}" for name in others))
     with socket.create_server((ports.HOST, 0)) as deaf:
@@ -116,8 +117,8 @@ async def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_b
     async def refuse(_: Target) -> Finding:
         raise CallFailed("refused", status)
 
-    check = checks.keys._Check("a key", "codes", "program_key", refuse, "make another")
-    finding = await checks.keys._tried(Target({}, Path("stack.json"), is_stack_up=False), check, {})
+    check = key_checks._Check("a key", "codes", "program_key", refuse, "make another")
+    finding = await key_checks._tried(Target({}, Path("stack.json"), is_stack_up=False), check, {})
     assert finding.remedy == ("make another" if is_blamed else "see to codes first")
 
 
