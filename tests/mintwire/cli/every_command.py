@@ -76,6 +76,12 @@ class World:
 
     def __init__(self, run: Mintwire, receiver: Receiver, folder: Path) -> None:
         self.run, self.receiver, self.folder = run, receiver, folder
+        self._has_dead = False
+
+    async def tidy(self) -> None:
+        """Take away what other tests of the folder would stumble over."""
+        if self._has_dead:
+            await self.run("dead", "purge", QUEUE, "--all", "--yes")
 
     async def partner(self) -> str:
         made = await self.run.json("partner", "create", f"Partner {next(_NUMBERS)}")
@@ -167,6 +173,7 @@ class World:
         return str(made["job_id"])
 
     async def dead(self) -> str:
+        self._has_dead = True
         key = f"broken-{next(_NUMBERS)}"
         async with Publisher(self.run.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
             await publisher.publish_one("checkout.completed", b"no json", message_id=key)

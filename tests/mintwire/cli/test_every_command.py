@@ -42,7 +42,9 @@ async def world(bare: Mintwire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         SEEN["environment"] = dict(bare.environment)
     bare.environment = {**SEEN["environment"], "STACK_DIR": bare.environment["STACK_DIR"]}
     async with running_receiver() as receiver:
-        yield World(bare, receiver, tmp_path)
+        made = World(bare, receiver, tmp_path)
+        yield made
+        await made.tidy()
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
