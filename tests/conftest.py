@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from shared.broker.permissions import PERMISSIONS
-from tests.databases import Database, migrated_template, new_database
+from tests.databases import Database, close_administrators, migrated_template, new_database
 from tests.running import empty_broker
 from tests.servers import RUN_VARIABLE, RUNS, RunningServers, close_run, leased_vhost, open_run, running_servers
 
@@ -114,9 +114,10 @@ def servers(test_run: Path) -> RunningServers:
 
 
 @pytest.fixture(scope="session")
-def database_server_url(servers: RunningServers) -> str:
+def database_server_url(servers: RunningServers) -> Iterator[str]:
     """The PostgreSQL superuser's URL; make databases of your own beside it."""
-    return servers.database_url
+    yield servers.database_url
+    close_administrators()
 
 
 @pytest.fixture(scope="session")
