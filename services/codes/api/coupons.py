@@ -1,5 +1,6 @@
 """`/v1/coupons`: the terms that codes share, in the dialect that coupon clients know."""
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -162,100 +163,74 @@ _TAKEN: Final = (
     "connected (`provider_not_connected`)"
 )
 
+_route = partial(Route, tag="coupons", security="bearer", scope="manage", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/coupons",
         handler=create,
         summary="Create a coupon",
         description="Codes that are named in `promotion_codes` are made with it, all or none.",
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=CouponCreation,
         idempotent=True,
         responses={201: CouponAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
         examples={"request": _REQUEST},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/coupons",
         handler=list_all,
         summary="List coupons, newest first",
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=CouponsQuery,
         responses={200: CouponPage},
     ),
-    Route(
+    _route(
         method="PUT",
         path="/v1/coupons",
         handler=change_named,
         summary="Change the coupon that the body names",
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=NamedCouponChange,
         description=REDEEMING,
         is_traced=True,
         responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
         examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/v1/coupons",
         handler=archive_named,
         summary="Archive the coupon that the body names",
         description=_ARCHIVING,
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=NamedCoupon,
         responses={200: OutcomeAnswer, 404: "No such coupon", 409: _HAS_TO_STAY},
         examples={"request": {"uuid_code": "coupon_123"}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/coupons/{coupon}",
         handler=get,
         summary="Show a coupon",
         path_descriptions={"coupon": "The coupon's id or `uuid_code`; an archived one is known by its id only."},
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={200: ShownCouponAnswer, 404: "No such coupon"},
     ),
-    Route(
+    _route(
         method="PATCH",
         path="/v1/coupons/{coupon}",
         handler=change,
         summary="Change a coupon",
         path_descriptions={"coupon": "The coupon's id or `uuid_code`."},
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=CouponChange,
         responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN},
         examples={"request": {"active": False}},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/v1/coupons/{coupon}",
         handler=archive,
         summary="Archive a coupon",
         description=_ARCHIVING,
         path_descriptions={"coupon": "The coupon's id or `uuid_code`."},
-        tag="coupons",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={200: CouponAnswer, 404: "No such coupon", 409: _HAS_TO_STAY},
     ),
 )

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, Literal
 
 from aiohttp import hdrs, web
@@ -240,8 +241,10 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
+_route = partial(Route, tag="jobs", security="bearer", scope="manage", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="GET",
         path="/v1/promotion-codes/export",
         handler=export,
@@ -253,35 +256,24 @@ ROUTES: Final = (
             "which is answered as at `/v1/promotion-codes/{code}`."
         ),
         tag="files",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=ExportQuery,
         responses={200: "The file", 404: "No such coupon or partner, or no code that is called `export`"},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/jobs/{job_id}/result",
         handler=result,
         summary="Download the codes that a job has made",
         description="Also while it runs: the codes that there are. " + _TRAILER_TEXT,
-        tag="jobs",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=FileQuery,
         responses={200: "The file", 404: "No such job, or one that makes no codes"},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/jobs/{job_id}/errors",
         handler=errors,
         summary="Download the lines that a job has refused",
         description="One row per line of the file: its number, the code, a reason and a sentence. " + _TRAILER_TEXT,
-        tag="jobs",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=FileQuery,
         responses={200: "The file", 404: "No such job"},
     ),

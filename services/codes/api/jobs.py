@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Literal
 
 from aiohttp import web
@@ -164,39 +165,29 @@ async def cancel(request: Request) -> web.StreamResponse:
     return respond(request, await use_cases(request).cancel_job(actor(request), request.program_id, job_id, done))
 
 
+_route = partial(Route, tag="jobs", security="bearer", scope="manage", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="GET",
         path="/v1/jobs",
         handler=list_all,
         summary="List jobs, newest first",
-        tag="jobs",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=JobQuery,
         responses={200: Page[JobData]},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/jobs/{job_id}",
         handler=get,
         summary="Show a job and how far it is",
-        tag="jobs",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={200: Data[JobData], 404: "No such job"},
     ),
-    Route(
+    _route(
         method="POST",
         path="/v1/jobs/{job_id}/cancel",
         handler=cancel,
         summary="Cancel a job; what it has done stays done",
-        tag="jobs",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=NoBody,
         body_required=False,
         idempotent=True,

@@ -1,6 +1,7 @@
 """API keys of programs and of partners, one set of handlers for both owners; and what keys have made (`/v1/keys`)."""
 
 import uuid
+from functools import partial
 from typing import Final, Literal
 
 from aiohttp import web
@@ -181,10 +182,13 @@ _LACKS: Final = (
 )
 
 
+_route = partial(Route, tag="keys", security="bearer", scope="manage", family="management", operator_allowed=True)
+
+
 def _routes(base: str, owner: str) -> tuple[Route, ...]:
     missing = f"No such {owner} or key"
     return (
-        Route(
+        _route(
             method="POST",
             path=base,
             handler=create,
@@ -194,11 +198,6 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 "keys of partners and publishable keys; a secret key of a program gets no scope that the key that asks "
                 "lacks."
             ),
-            tag="keys",
-            security="bearer",
-            scope="manage",
-            operator_allowed=True,
-            family="management",
             body=KeyCreation,
             body_required=False,
             idempotent=True,
@@ -209,34 +208,24 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 409: "Two keys of this purpose are alive (`too_many_live_keys`)",
             },
         ),
-        Route(
+        _route(
             method="GET",
             path=base,
             handler=list_all,
             summary=f"List the API keys of a {owner}",
-            tag="keys",
-            security="bearer",
-            scope="manage",
-            operator_allowed=True,
-            family="management",
             query=KeysQuery,
             responses={200: Page[KeyData], 404: f"No such {owner}"},
         ),
-        Route(
+        _route(
             method="PATCH",
             path=f"{base}/{{key_id}}",
             handler=change,
             summary=f"Change an API key of a {owner}",
-            tag="keys",
-            security="bearer",
-            scope="manage",
-            operator_allowed=True,
-            family="management",
             body=KeyChange,
             responses={200: Data[KeyData], 404: missing, 409: "The key is revoked (`key_revoked`)"},
             examples={"request": {"rate_limit_per_minute": 100}},
         ),
-        Route(
+        _route(
             method="POST",
             path=f"{base}/{{key_id}}/rotate",
             handler=rotate,
@@ -245,11 +234,6 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 "Both are alive until one is revoked. Only a key that has the scopes of a program's secret key can "
                 "rotate that."
             ),
-            tag="keys",
-            security="bearer",
-            scope="manage",
-            operator_allowed=True,
-            family="management",
             body=NoBody,
             body_required=False,
             idempotent=True,
@@ -260,7 +244,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 409: "Two are alive already (`too_many_live_keys`), or this one is revoked (`key_revoked`)",
             },
         ),
-        Route(
+        _route(
             method="DELETE",
             path=f"{base}/{{key_id}}",
             handler=revoke,
@@ -269,28 +253,18 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 "Effective everywhere within five seconds. Revoking again changes nothing. The keys that it made stay "
                 "alive; `GET /v1/keys?made_by=` lists them."
             ),
-            tag="keys",
-            security="bearer",
-            scope="manage",
-            operator_allowed=True,
-            family="management",
             responses={200: Data[KeyData], 404: missing},
         ),
     )
 
 
 ROUTES: Final = (
-    Route(
+    _route(
         method="GET",
         path="/v1/keys",
         handler=list_made,
         summary="List the API keys that an API key made, newest first",
         description="Those of the program and of its partners, revoked ones too.",
-        tag="keys",
-        security="bearer",
-        scope="manage",
-        operator_allowed=True,
-        family="management",
         query=MadeKeysQuery,
         responses={200: Page[KeyData]},
     ),

@@ -1,6 +1,7 @@
 """`/api/partners`: the partner API, in the shape that partners know; its texts and members are fixed."""
 
 import math
+from functools import partial
 from typing import Any, Final, Literal
 
 from aiohttp import hdrs, web
@@ -223,18 +224,17 @@ def _code(request: Request, code: IssuedCode) -> dict[str, object]:
     }
 
 
+_route = partial(Route, tag="partner", security="partner_key", scope="codes:read", family="partner")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/api/partners/codes/generate",
         handler=generate,
         summary="Mint a unique, single-use promo code",
         description="One code per call. No request body, `{}`, or a `reference` of your own, by which the same code is "
         "returned again.",
-        tag="partner",
-        security="partner_key",
         scope="codes:generate",
-        family="partner",
         body=Generation,
         body_required=False,
         idempotent=True,
@@ -254,39 +254,27 @@ ROUTES: Final = (
             }
         },
     ),
-    Route(
+    _route(
         method="GET",
         path="/api/partners/codes",
         handler=list_codes,
         summary="List your codes, newest first",
-        tag="partner",
-        security="partner_key",
-        scope="codes:read",
-        family="partner",
         query=CodesQuery,
         responses={200: PartnerCodes},
     ),
-    Route(
+    _route(
         method="GET",
         path="/api/partners/codes/{code}",
         handler=get_code,
         summary="Show one of your codes",
         description="The code in any spelling: capitals, dashes and spaces do not matter.",
-        tag="partner",
-        security="partner_key",
-        scope="codes:read",
-        family="partner",
         responses={200: OnePartnerCode, 404: "No such code"},
     ),
-    Route(
+    _route(
         method="GET",
         path="/api/partners/quota",
         handler=get_quota,
         summary="Show how many codes you have left",
-        tag="partner",
-        security="partner_key",
-        scope="codes:read",
-        family="partner",
         responses={200: PartnerQuota},
     ),
 )

@@ -1,5 +1,6 @@
 """`/v1/partners`: a program's partners, their approval and their suspension."""
 
+from functools import partial
 from typing import Any, Final, Literal
 
 from aiohttp import web
@@ -176,57 +177,43 @@ async def _set_status(request: Request, status: PartnerStatus) -> web.StreamResp
 
 _TAKEN: Final = "The e-mail address or the prefix is taken (`email_taken`, `prefix_taken`)"
 
+_route = partial(Route, tag="partners", security="bearer", scope="manage", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/partners",
         handler=create,
         summary="Create a partner",
-        tag="partners",
-        security="bearer",
-        scope="manage",
         live_only=True,
-        family="management",
         body=PartnerCreation,
         idempotent=True,
         responses={201: Data[PartnerData], 422: _TAKEN},
         examples={"request": {"name": "Acme Gifts", "email": "dev@acme.example", "status": "active"}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/partners",
         handler=list_all,
         summary="List partners",
-        tag="partners",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=PartnerQuery,
         responses={200: Page[PartnerData]},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/partners/{partner_id}",
         handler=get,
         summary="Show a partner",
-        tag="partners",
-        security="bearer",
-        scope="manage",
         operator_allowed=True,
-        family="management",
         responses={200: Data[PartnerData], 404: "No such partner"},
     ),
-    Route(
+    _route(
         method="PATCH",
         path="/v1/partners/{partner_id}",
         handler=change,
         summary="Change a partner",
-        tag="partners",
-        security="bearer",
-        scope="manage",
         live_only=True,
         operator_allowed=True,
-        family="management",
         body=PartnerChange,
         responses={
             200: Data[PartnerData],
@@ -235,32 +222,24 @@ ROUTES: Final = (
         },
         examples={"request": {"support_email": "vip@acme.example"}},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/v1/partners/{partner_id}",
         handler=archive,
         summary="Archive a partner",
         description="Its keys are revoked and its codes refused; its e-mail address and its prefix are free again.",
-        tag="partners",
-        security="bearer",
-        scope="manage",
         live_only=True,
         operator_allowed=True,
-        family="management",
         responses={200: Data[PartnerData], 404: "No such partner"},
     ),
     *(
-        Route(
+        _route(
             method="POST",
             path=f"/v1/partners/{{partner_id}}/{name}",
             handler=handler,
             summary=summary,
-            tag="partners",
-            security="bearer",
-            scope="manage",
             live_only=True,
             operator_allowed=True,
-            family="management",
             body=NoBody,
             body_required=False,
             idempotent=True,

@@ -1,6 +1,7 @@
 """`/v1/programs`: the operator makes and changes programs; a program's own key reads its own and changes some of it."""
 
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -178,57 +179,49 @@ async def change(request: Request) -> web.StreamResponse:
     return data_response(_changed_data(changed))
 
 
+_route = partial(Route, tag="programs", security="operator", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/programs",
         handler=create,
         summary="Create a program",
         description="Makes the program and its partner coupon (100 % off, once, one use per code).",
-        tag="programs",
-        security="operator",
-        family="management",
         body=ProgramCreation,
         idempotent=True,
         responses={201: Data[ProgramData]},
         examples={"request": {"name": "CinematicCard", "link_url": "https://cinematiccard.com/"}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/programs",
         handler=list_all,
         summary="List programs",
-        tag="programs",
-        security="operator",
-        family="management",
         query=PageQuery,
         responses={200: Page[ProgramData]},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/programs/{program_id}",
         handler=get,
         summary="Show a program",
-        tag="programs",
         security="bearer",
         scope="manage",
         operator_allowed=True,
-        family="management",
         responses={200: Data[ProgramData], 404: "No such program"},
     ),
-    Route(
+    _route(
         method="PATCH",
         path="/v1/programs/{program_id}",
         handler=change,
         summary="Change a program's settings",
         description="Codes that exist keep their terms; new codes follow within five seconds. A program's own key "
         "changes `link_url`, `timezone`, `webhook_attributes` and `support_email`; the others are the operator's.",
-        tag="programs",
         security="bearer",
         scope="manage",
         operator_allowed=True,
         live_only=True,
-        family="management",
         body=ProgramChange,
         responses={
             200: Data[ChangedProgramData],

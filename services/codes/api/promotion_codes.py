@@ -1,5 +1,6 @@
 """`/v1/promotion-codes`: the strings that customers type, in the dialect that coupon clients know."""
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -168,99 +169,73 @@ _CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
 _NO_FREE_CODE: Final = "No code of the program's form is free (`no_free_code`)"
 _TAKEN: Final = "The code or the external id is taken (`code_taken`, `external_id_taken`)"
 
+_route = partial(Route, tag="promotion codes", security="bearer", scope="manage", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/promotion-codes",
         handler=create,
         summary="Create a promotion code",
         description="A code that is left out is generated.",
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=PromotionCodeCreation,
         idempotent=True,
         responses={201: PromotionCodeAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
         examples={"request": {"coupon_uuid": "coupon_123", "code": "SPRING-20"}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/promotion-codes",
         handler=list_all,
         summary="List promotion codes, newest first",
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=CodesQuery,
         responses={200: PromotionCodePage},
     ),
-    Route(
+    _route(
         method="PUT",
         path="/v1/promotion-codes",
         handler=change_named,
         summary="Change the promotion code that the body names",
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=NamedCodeChange,
         description=REDEEMING,
         is_traced=True,
         responses={200: ChangedCodeAnswer, 404: "No such code", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
         examples={"request": {"code": "SPRING-20", "metadata": {"channel": "mail"}}},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/v1/promotion-codes",
         handler=archive_named,
         summary="Archive the promotion code that the body names",
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=NamedCode,
         responses={200: OutcomeAnswer, 404: "No such code"},
         examples={"request": {"code": "SPRING-20", "coupon": {"uuid_code": "coupon_123"}}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/promotion-codes/{code}",
         handler=get,
         summary="Show a promotion code",
         path_descriptions=_PATH,
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={200: ShownCodeAnswer, 404: "No such code"},
     ),
-    Route(
+    _route(
         method="PATCH",
         path="/v1/promotion-codes/{code}",
         handler=change,
         summary="Change a promotion code",
         path_descriptions=_PATH,
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=PromotionCodeChange,
         responses={200: PromotionCodeAnswer, 404: "No such code", 409: _CONFLICT, 422: _TAKEN},
         examples={"request": {"active": False}},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/v1/promotion-codes/{code}",
         handler=archive,
         summary="Archive a promotion code",
         description="Its string is free again; redemptions keep what they were.",
         path_descriptions=_PATH,
-        tag="promotion codes",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={200: PromotionCodeAnswer, 404: "No such code"},
     ),
 )

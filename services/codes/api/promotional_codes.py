@@ -1,6 +1,7 @@
 """`/api/v1/promotional-codes`: codes queried by whom and what they belong to, in camel case."""
 
 import uuid
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -124,32 +125,26 @@ def _by_id(text: str) -> CodeRef:
 _CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
 _TAKEN: Final = "The code or the external id is taken (`code_taken`, `external_id_taken`)"
 
+_route = partial(Route, tag="promotional codes", security="bearer", scope="manage", family="query")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="GET",
         path="/api/v1/promotional-codes",
         handler=query,
         summary="Query promotional codes",
         description="One object when `id`, `code` or `externalId` is given, 404 if there is none; else the whole "
         "array, newest first. With `limit` it is a page, and where there is more a `Link` header leads to the next.",
-        tag="promotional codes",
-        security="bearer",
-        scope="manage",
-        family="query",
         query=PromotionalCodesQuery,
         is_linked=True,
         responses={200: PromotionalCodes, 404: "No such code"},
     ),
-    Route(
+    _route(
         method="POST",
         path="/api/v1/promotional-codes",
         handler=create,
         summary="Create a promotional code",
         description="A code that is left out is put together as `prefix`, `codeStructure` and random characters say.",
-        tag="promotional codes",
-        security="bearer",
-        scope="manage",
-        family="query",
         body=PromotionalCodeCreation,
         idempotent=True,
         responses={201: PromotionalCode, 409: "No code of this form is free (`no_free_code`)", 422: _TAKEN},
@@ -161,28 +156,20 @@ ROUTES: Final = (
             }
         },
     ),
-    Route(
+    _route(
         method="PUT",
         path="/api/v1/promotional-codes",
         handler=change,
         summary="Change a promotional code",
-        tag="promotional codes",
-        security="bearer",
-        scope="manage",
-        family="query",
         body=PromotionalCodeChange,
         responses={200: PromotionalCode, 404: "No such code", 409: _CONFLICT, 422: _TAKEN},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/api/v1/promotional-codes",
         handler=archive,
         summary="Archive a promotional code",
         description="Its string is free again. To stop it for a while, make it inactive.",
-        tag="promotional codes",
-        security="bearer",
-        scope="manage",
-        family="query",
         body=PromotionalCodeDeletion,
         responses={200: CodeDeletion, 404: "No such code"},
     ),

@@ -1,6 +1,7 @@
 """`/api/v1/coupons`: coupons as the query API knows them, in camel case."""
 
 import uuid
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -115,45 +116,35 @@ def _by_id(text: str) -> CouponRef:
 _HAS_TO_STAY: Final = "It has to stay (`partner_coupon_needed`), or has too many codes (`too_many_codes`)"
 _TAKEN: Final = "The external id is taken (`external_id_taken`)"
 
+_route = partial(Route, tag="query coupons", security="bearer", scope="manage", family="query")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="GET",
         path="/api/v1/coupons",
         handler=query,
         summary="Query coupons",
         description="One object when `id` or `externalId` is given, 404 if there is none; else the whole array, newest "
         "first. With `limit` it is a page, and while there is more a `Link` header leads to the next one.",
-        tag="query coupons",
-        security="bearer",
-        scope="manage",
-        family="query",
         query=CouponsQuery,
         is_linked=True,
         responses={200: QueryCoupons, 404: "No such coupon"},
     ),
-    Route(
+    _route(
         method="POST",
         path="/api/v1/coupons",
         handler=create,
         summary="Create a coupon with percentOff or amountOff",
-        tag="query coupons",
-        security="bearer",
-        scope="manage",
-        family="query",
         body=QueryCouponCreation,
         idempotent=True,
         responses={201: QueryCoupon, 422: _TAKEN},
         examples={"request": {"name": "Spring", "percentOff": 20, "duration": "repeating", "durationInMonths": 3}},
     ),
-    Route(
+    _route(
         method="PUT",
         path="/api/v1/coupons",
         handler=change,
         summary="Change a coupon",
-        tag="query coupons",
-        security="bearer",
-        scope="manage",
-        family="query",
         body=QueryCouponChange,
         responses={
             200: QueryCoupon,
@@ -162,15 +153,11 @@ ROUTES: Final = (
             422: _TAKEN,
         },
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/api/v1/coupons",
         handler=archive,
         summary="Archive a coupon and its codes",
-        tag="query coupons",
-        security="bearer",
-        scope="manage",
-        family="query",
         body=QueryCouponDeletion,
         responses={200: CouponDeletion, 404: "No such coupon", 409: _HAS_TO_STAY},
     ),

@@ -1,5 +1,6 @@
 """`/v1/partners/{partner_id}/quota`: what a partner may still mint, and every movement of it."""
 
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
@@ -118,29 +119,21 @@ async def ledger(request: Request) -> web.StreamResponse:
     return page_of(query, found, _ledger_data)
 
 
+_route = partial(Route, tag="quota", security="bearer", scope="manage", family="management", operator_allowed=True)
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="GET",
         path="/v1/partners/{partner_id}/quota",
         handler=get,
         summary="Show a partner's quota",
-        tag="quota",
-        security="bearer",
-        scope="manage",
-        operator_allowed=True,
-        family="management",
         responses={200: Data[QuotaData], 404: "No such partner"},
     ),
-    Route(
+    _route(
         method="POST",
         path="/v1/partners/{partner_id}/quota",
         handler=move,
         summary="Grant, adjust or refund a partner's quota",
-        tag="quota",
-        security="bearer",
-        scope="manage",
-        operator_allowed=True,
-        family="management",
         body=QuotaMove,
         idempotent=True,
         responses={
@@ -151,16 +144,11 @@ ROUTES: Final = (
         },
         examples={"request": {"amount": 50_000, "reason": "Invoice 2026-118"}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/partners/{partner_id}/quota/ledger",
         handler=ledger,
         summary="List the movements of a partner's quota",
-        tag="quota",
-        security="bearer",
-        scope="manage",
-        operator_allowed=True,
-        family="management",
         query=PageQuery,
         responses={200: Page[LedgerData], 404: "No such partner"},
     ),
