@@ -39,7 +39,7 @@ PACED_LOOPS = {
 }
 
 # What use cases are given beside data: the clock, which is a type of its own, and these.
-PORTS = frozenset({"new_id", "hand_over", "wake", "note_backlog"})
+PORTS = frozenset({"new_id", "hand_over", "wake", "note_backlog", "note_secret", "HandOver", "Renew", "Wake"})
 # The only other modules of domains and use cases whose signatures have callables, each with its reason.
 OPEN_TO_CALLABLES = {
     "services/codes/domain/code_columns.py": "a column's readers are functions of that module",
@@ -49,7 +49,6 @@ OPEN_TO_CALLABLES = {
     "services/webhooks/domain/debugging.py": "the check of a signature needs a library that a domain does not import",
     "services/webhooks/usecases/chosen_letters.py": "the use cases of dead letters hand over what they do with them",
     "services/webhooks/usecases/customer_parts.py": "the reader of events is wired by the application",
-    "services/webhooks/usecases/load_targets.py": "news of secrets are for the health of the process",
     "services/webhooks/usecases/remove_old.py": "the steps of a removal are functions of that module",
     "services/webhooks/usecases/send_test.py": "the sender posts, and is wired by the application",
 }

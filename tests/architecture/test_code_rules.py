@@ -136,6 +136,16 @@ def test_every_rule_has_a_planted_fault() -> None:
     assert {rule for rule, _, _ in PLANTED} == set(RULES)
 
 
+def test_every_module_that_may_do_what_others_may_not_is_there() -> None:
+    listed = (
+        code_rules.PROCESS_EDGES,
+        code_rules.PACED_LOOPS,
+        code_rules.OPEN_TO_CALLABLES,
+        code_rules.OPEN_TO_MAPPINGS,
+    )
+    assert not [path for modules in listed for path in modules if not (ROOT / path).is_file()]
+
+
 def test_an_allow_comment_works_only_with_a_reason() -> None:
     text = "try:\n    f()\nexcept Exception:  # arch: allow-broad-except\n    pass\n"
     assert list(code_rules.broad_excepts([parsed("shared/new.py", text)]))
