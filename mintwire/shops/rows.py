@@ -15,7 +15,7 @@ _LIMIT = Decimal(10) ** 12
 # With up to two places behind it a comma sets these apart; 1,000 could be either.
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,12},[0-9]{1,2}", re.ASCII)
 # The line by which Excel is told what sets cells apart.
-_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[,;\t|\s]*', re.ASCII | re.IGNORECASE)
+_SEPARATOR = re.compile(r'"?[Ss][Ee][Pp]=([,;\t|])"?[,;\t|\s]*', re.ASCII)
 _EMPTY = ' \t\r\n,;|"'
 _TRUE, _FALSE = frozenset({"1", "yes", "true", "y", "on"}), frozenset({"", "0", "no", "false", "n", "off"})
 

@@ -19,12 +19,16 @@ from tests.running import running_services
 METHODS = ("get", "post", "put", "patch", "delete")
 SENTENCE = re.compile(r"(?:The \S+ (?:field|parameter) |The body |\S+ is not connected ).+\.", re.DOTALL)
 # What only a program would say.
-JARGON = re.compile(r"\^\[|must match|is not valid|Input should|Value error|regex|NoneType|ValueError|pydantic")
+JARGON = re.compile(
+    r"\^\[|must match|is not valid|Input should|Value error|regex|NoneType|ValueError|pydantic"
+    # Python's own words for a day that no month has and a number of too many digits.
+    r"|must be in \d|out of range for|Exceeds the limit|invalid literal|isoformat|\b0 items|\b1 items"
+)
 SNAKE_CASE = re.compile(r"\b[a-z]+_[a-z_]+\b")
 DEEPEST = 2
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_every_refused_field_is_named_with_its_rule(database: Database, clean_broker: dict[str, str]) -> None:
     async with (
         running_services(database, clean_broker, names=dict.fromkeys(SERVICES)) as running,
@@ -172,9 +176,11 @@ def bad_values(branches: list[Any]) -> Iterator[Any]:
         if branch.get("type") == "string":
             yield "x" * (branch.get("maxLength", 6000) + 1)
             yield "not; {such} a thing"
+            yield "2026-02-30"
         if branch.get("type") in ("integer", "number"):
             yield branch.get("minimum", -(2**63)) - 1
             yield 0.12345
+            yield 10**30
         if branch.get("type") == "array":
             yield [None] * (branch.get("maxItems", 1000) + 1)
 
@@ -182,6 +188,8 @@ def bad_values(branches: list[Any]) -> Iterator[Any]:
 def bad_texts(schema: Any) -> Iterator[str]:
     yield "not; {such} a thing"
     yield "x" * 7000
+    yield "2026-02-30"
+    yield "9" * 5000
 
 
 def test_a_jargon_text_is_seen() -> None:

@@ -9,7 +9,7 @@ from services.codes.domain.code_files import MAX_LINE_BYTES, Dialect
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The line by which Excel is told what sets cells apart.
-_SEPARATOR: Final = re.compile(rb'"?sep=([,;\t|])"?[,;\t|\s]*', re.ASCII | re.IGNORECASE)
+_SEPARATOR: Final = re.compile(rb'"?[Ss][Ee][Pp]=([,;\t|])"?[,;\t|\s]*', re.ASCII)
 _EMPTY: Final = b' \t\r,;|"'
 # No UTF-8 has this byte, so the line that it stands in is refused as not being that.
 _NO_TEXT: Final = b"\xff"
