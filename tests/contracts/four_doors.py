@@ -302,7 +302,8 @@ def _are_told(order: Mapping[str, Any]) -> bool:
 def _answer_text(answer: Answer, case: Case) -> str:
     match answer:
         case Malformed(member):
-            return f"422, in the dead queue as `invalid_data`: `{member}`"
+            dead = "" if case.event is not None else ", in the dead queue as `invalid_data`"
+            return f"422{dead}: `{member}`"
         case Refuses(code, reason):
             return f"`{reason}`" if len(case.asks["codes"]) == 1 else f"`{reason}` for `{code}`"
         case Takes(discounts, skipped, earned):

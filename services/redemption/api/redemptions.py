@@ -11,6 +11,7 @@ from pydantic import Field
 from services.redemption.api.errors import LISTED, order_cancelled, refused
 from services.redemption.api.exchange import once, order_ref, use_cases
 from services.redemption.api.shapes import (
+    UNKNOWN_REFUSED,
     Attributes,
     Codes,
     CustomerBody,
@@ -294,7 +295,7 @@ ROUTES: Final = (
             409: f"The codes cannot be used: `code` is the reason, and `errors` names the first at fault ({LISTED})",
         },
         description="The same rules as for `checkout.completed`: all codes or none, each once per order. A repeat "
-        "about the same order gives the same answer with 200. A refused order may ask again.",
+        "about the same order gives the same answer with 200. A refused order may ask again.\n\n" + UNKNOWN_REFUSED,
         examples={
             "request": {
                 "codes": ["PREFIX-1A0A48C0"],

@@ -9,6 +9,7 @@ from pydantic import Field
 from services.redemption.api.errors import LISTED, refused
 from services.redemption.api.exchange import once, use_cases
 from services.redemption.api.shapes import (
+    UNKNOWN_REFUSED,
     Codes,
     CustomerBody,
     LineDiscountData,
@@ -153,7 +154,7 @@ ROUTES: Final = (
             409: f"The codes cannot be used: `code` is the reason ({LISTED})",
         },
         description="All codes or none. The same `order_ref` again extends its reservation (200). The order's own "
-        "redemption ends it.",
+        "redemption ends it.\n\n" + UNKNOWN_REFUSED,
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order_ref": "4711", "ttl_seconds": 900}},
     ),
     Route(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from services.redemption.api.exchange import use_cases
 from services.redemption.api.shapes import (
+    UNKNOWN_REFUSED,
     Codes,
     CustomerBody,
     DiscountData,
@@ -170,7 +171,7 @@ ROUTES: Final = (
         "if so: every refusal reads the same, without verdicts. After 20 refusals within 10 minutes an address has to "
         "wait until these are over. What orders and customers did before is left out of account: the order's reference "
         "changes nothing, nor does a limit per customer refuse anybody. Codes that lack only a customer have their "
-        "verdict, `customer_required`, and are not counted as refusals.",
+        "verdict, `customer_required`, and are not counted as refusals.\n\n" + UNKNOWN_REFUSED,
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order": {"currency": "EUR", "subtotal": 4900}}},
     ),
 )
