@@ -45,7 +45,9 @@ SELECT event_id, is_whole, body FROM redemption.customer_events_v1
 WHERE job_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3
 """
 FIND_ERASED_EVENTS = """
-SELECT DISTINCT event_id FROM redemption.customer_events_v1 WHERE event_id = ANY ($1::uuid[]) AND kind = 'erase'
+SELECT event_id FROM redemption.customer_events_v1 WHERE event_id = ANY ($1::uuid[]) AND kind = 'erase'
+UNION
+SELECT event_id FROM codes.erased_events_v1 WHERE event_id = ANY ($1::uuid[])
 """
 DELETE_WITHDRAWN_LINES = """
 DELETE FROM customer_lines WHERE (job_id, nth) IN (
@@ -81,6 +83,8 @@ WHERE owner_id = $1 AND (route, key) > ($2, $3) AND NOT is_encrypted
 ORDER BY route, key LIMIT $4 FOR UPDATE
 """
 WRITE_ANSWER = "UPDATE idempotency_keys SET body = $4 WHERE owner_id = $1 AND route = $2 AND key = $3"
+# A role may not lock events: of two erasures at once the second would write back what the first took out.
+LOCK_HISTORY = "SELECT pg_advisory_xact_lock(7236191, hashtext(current_schema()))"
 LIST_LETTERS = """
 SELECT digest, properties, foreign_headers, body FROM dead_overflow WHERE digest > $1 ORDER BY digest LIMIT $2
 FOR UPDATE
@@ -318,9 +322,19 @@ def erased_letter(job: CustomerJob, body: bytes) -> bytes | None:
     It counts as the program's if it names the program anywhere: what is dead may be no event at all. One that does not
     say its mode, or says none that there is, counts as of both.
     """
-    if shown_id(job.program_id).encode() not in body.lower() or _mode_of(body) not in (None, mode_of(job.program_id)):
-        return None
-    return job.erasing.body(body)
+    return job.erasing.free().body(body) if _is_of_program(job, body) else None
+
+
+def erased_event(job: CustomerJob, body: bytes) -> bytes | None:
+    """Return an event of ours without the customer; None if it stays as it is, or is not of the job's program."""
+    erasing = job.erasing
+    return erasing.body(body) if erasing.may_be_in(body) and _is_of_program(job, body) else None
+
+
+def _is_of_program(job: CustomerJob, body: bytes) -> bool:
+    if shown_id(job.program_id).encode() not in body.lower():
+        return False
+    return _mode_of(body) in (None, mode_of(job.program_id))
 
 
 def _mode_of(body: bytes) -> object:
@@ -334,6 +348,11 @@ def _mode_of(body: bytes) -> object:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return mode if mode in ("live", "test") and is_test in (None, mode == "test") else None
+
+
+async def lock_history(connection: Connection) -> None:
+    """Keep other erasures of this service from rewriting its events until the transaction ends."""
+    await connection.execute(LOCK_HISTORY)
 
 
 async def purge_lines(connection: Connection, before: datetime, limit: int) -> int:

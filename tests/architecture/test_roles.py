@@ -10,15 +10,18 @@ CUSTOMER_JOBS = {(f"redemption.customer_{name}_v1", "SELECT") for name in ("jobs
 CUSTOMER_PARTS = {
     (f"{service}.customer_{name}_v1", "SELECT") for service in ("codes", "webhooks") for name in ("parts", "lines")
 }
+ERASED_EVENTS = ("codes.erased_events_v1", "SELECT")
 PUBLISHED = {
-    "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), *CUSTOMER_JOBS},
+    "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), ERASED_EVENTS, *CUSTOMER_JOBS},
     "redemption": {
         *(("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
+        ERASED_EVENTS,
         *CUSTOMER_PARTS,
     },
     # Of `redeemable_v1` two columns only: see the test about them.
     "webhooks": {
         *(("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
+        ERASED_EVENTS,
         *CUSTOMER_JOBS,
     },
 }

@@ -1,8 +1,9 @@
-"""The customers for whom codes are made: found, shown and replaced, in codes, in the audit log and in jobs."""
+"""The customers for whom codes are made, or of whom they tell: found, shown and replaced, in codes, log and jobs."""
 
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from shared.database.pool import Connection
@@ -51,6 +52,47 @@ READ_JOBS = """
 SELECT j.id, j.spec FROM jobs j WHERE (j.program_id, j.id) > ($1, $2) AND j.program_id <= $1
 ORDER BY j.program_id, j.id LIMIT $3
 """
+OPEN_JOBS = """
+SELECT j.kind, j.spec FROM jobs j WHERE j.program_id = $1 AND j.finished_at IS NULL AND j.created_at <= $2
+"""
+READ_JOB_ERRORS = """
+SELECT s.job_id, s.line, s.code, s.detail FROM (
+    SELECT e.job_id, e.line, e.code, e.detail FROM job_errors e
+    WHERE e.job_id = $1 AND e.line > $2 ORDER BY e.job_id, e.line LIMIT $3) s
+"""
+ERASE_JOB_ERROR = "UPDATE job_errors SET code = $3, detail = $4 WHERE job_id = $1 AND line = $2"
+# What is noted of codes and coupons, of live ones along their ids and of archived codes along their strings.
+READ_LIVE_NOTES = """
+SELECT s.id, nullif(s.metadata, '{}') AS metadata FROM (
+    SELECT c.id, c.metadata FROM promotion_codes c
+    WHERE c.program_id = $1 AND c.id > $2 AND c.archived_at IS NULL ORDER BY c.program_id, c.id LIMIT $3) s
+ORDER BY s.id
+"""
+READ_ARCHIVED_NOTES = """
+SELECT s.id, s.canonical, nullif(s.metadata, '{}') AS metadata FROM (
+    SELECT c.id, c.canonical, c.metadata FROM promotion_codes c
+    WHERE c.program_id = $1 AND c.canonical >= $2 AND (c.canonical, c.id) > ($2, $3) AND c.archived_at IS NOT NULL
+    ORDER BY c.program_id, c.canonical, c.id LIMIT $4) s
+ORDER BY s.canonical, s.id
+"""
+LOCK_NOTES = """
+SELECT c.id, c.metadata FROM promotion_codes c WHERE c.id = ANY ($1::uuid[]) ORDER BY c.id FOR NO KEY UPDATE
+"""
+ERASE_NOTES = """
+UPDATE promotion_codes c SET metadata = n.metadata FROM unnest($1::uuid[], $2::jsonb[]) AS n (id, metadata)
+WHERE c.id = ANY ($1::uuid[]) AND c.id = n.id
+"""
+LOCK_COUPONS = """
+SELECT c.id, c.metadata FROM coupons c
+WHERE c.program_id = $1 AND c.id > $2 ORDER BY c.program_id, c.id LIMIT $3 FOR NO KEY UPDATE
+"""
+ERASE_COUPON = "UPDATE coupons SET metadata = $2 WHERE id = $1"
+READ_EVENTS = """
+SELECT s.id, CASE WHEN s.type IN ('coupon.created', 'coupon.updated') THEN s.body END AS body FROM (
+    SELECT e.id, e.type, e.body FROM events e WHERE e.id > $1 ORDER BY e.id LIMIT $2) s
+ORDER BY s.id
+"""
+ERASE_EVENTS = "SELECT erase_events($1, $2)"
 ERASE_JOB = "UPDATE jobs SET spec = $2 WHERE id = $1"
 
 
@@ -105,3 +147,74 @@ async def read_jobs(
 async def erase_job(connection: Connection, job_id: uuid.UUID, spec: Any) -> None:
     """Write a job with another customer."""
     await connection.execute(ERASE_JOB, job_id, json.dumps(spec))
+
+
+async def open_jobs(connection: Connection, program_id: uuid.UUID, until: datetime) -> list[tuple[str, Any]]:
+    """Return the kinds of a program's jobs that were made by a time and are under way, and what they are asked for."""
+    return [(row["kind"], json.loads(row["spec"])) for row in await connection.fetch(OPEN_JOBS, program_id, until)]
+
+
+async def read_job_errors(
+    connection: Connection, job_id: uuid.UUID, after: int, limit: int
+) -> list[tuple[int, str | None, str]]:
+    """Return the next lines that a job has refused: number, code and in which words."""
+    rows = await connection.fetch(READ_JOB_ERRORS, job_id, after, limit)
+    return [(row["line"], row["code"], row["detail"]) for row in rows]
+
+
+async def erase_job_error(connection: Connection, job_id: uuid.UUID, line: int, code: str | None, detail: str) -> None:
+    """Write a refused line in other words."""
+    await connection.execute(ERASE_JOB_ERROR, job_id, line, code, detail)
+
+
+async def read_live_notes(
+    connection: Connection, program_id: uuid.UUID, after: uuid.UUID, limit: int
+) -> list[tuple[uuid.UUID, Any]]:
+    """Return the next live codes with what is noted of them; None for nothing."""
+    rows = await connection.fetch(READ_LIVE_NOTES, program_id, after, limit)
+    return [(row["id"], _read(row["metadata"])) for row in rows]
+
+
+async def read_archived_notes(
+    connection: Connection, program_id: uuid.UUID, after: tuple[str, uuid.UUID], limit: int
+) -> list[tuple[str, uuid.UUID, Any]]:
+    """Return the next archived codes by their canonical forms, with what is noted of them; None for nothing."""
+    rows = await connection.fetch(READ_ARCHIVED_NOTES, program_id, *after, limit)
+    return [(row["canonical"], row["id"], _read(row["metadata"])) for row in rows]
+
+
+async def lock_notes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, Any]]:
+    """Return what is noted of codes, and keep others from changing it."""
+    return [(row["id"], _read(row["metadata"])) for row in await connection.fetch(LOCK_NOTES, ids)]
+
+
+async def erase_notes(connection: Connection, notes: Mapping[uuid.UUID, Any]) -> None:
+    """Note something else of codes."""
+    await connection.execute(ERASE_NOTES, list(notes), [json.dumps(each) for each in notes.values()])
+
+
+async def lock_coupons(
+    connection: Connection, program_id: uuid.UUID, after: uuid.UUID, limit: int
+) -> list[tuple[uuid.UUID, Any]]:
+    """Return the next coupons with what is noted of them, and keep others from changing it."""
+    rows = await connection.fetch(LOCK_COUPONS, program_id, after, limit)
+    return [(row["id"], _read(row["metadata"])) for row in rows]
+
+
+async def erase_coupon(connection: Connection, coupon_id: uuid.UUID, metadata: Any) -> None:
+    """Note something else of a coupon."""
+    await connection.execute(ERASE_COUPON, coupon_id, json.dumps(metadata))
+
+
+async def read_events(connection: Connection, after: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, bytes | None]]:
+    """Return the next events of the history, with the bodies of those that say what is noted of coupons."""
+    return [(row["id"], row["body"]) for row in await connection.fetch(READ_EVENTS, after, limit)]
+
+
+async def erase_events(connection: Connection, bodies: Mapping[uuid.UUID, bytes]) -> None:
+    """Keep other bodies of events."""
+    await connection.fetchval(ERASE_EVENTS, list(bodies), list(bodies.values()))
+
+
+def _read(metadata: str | None) -> Any:
+    return None if metadata is None else json.loads(metadata)

@@ -19,8 +19,10 @@ from shared.database.customer_parts import (
     Steps,
     erase_answers,
     erase_kept_letters,
+    erased_event,
     export_answers,
     line_of,
+    lock_history,
     remove_withdrawn,
 )
 from shared.database.pool import Connection
@@ -46,16 +48,23 @@ def steps_of(clock: Clock, letters: Outside) -> Steps:
             erase_kept_letters,
             letters,
             noting(clock, "job.customer_erased"),
+            # An erasure that is under way while processes are replaced knows its steps by their numbers.
+            erase_live_notes,
+            erase_archived_notes,
+            erase_coupons,
+            erase_events,
         ),
     }
 
 
 async def erase_codes(connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
     """Replace the customer of the next codes: by its digest the code goes on to be the customer's."""
+    if await _is_awaited(connection, job):
+        return Chunk([], must_wait=True)
     ids = await customers.find_codes(connection, job.program_id, list(job.ids), _FIRST_ID, CHUNK)
     if not ids:
         return Chunk()
-    erasing, theirs = job.erasing.about(), job.ids
+    erasing, theirs = job.erasing.about().free(), job.ids
     erased = [
         (id_, theirs[customer], erasing.value(metadata))
         for id_, customer, metadata in await customers.lock_codes(connection, ids)
@@ -84,10 +93,77 @@ async def erase_jobs(connection: Connection, job: CustomerJob, position: Sequenc
     found = await customers.read_jobs(connection, job.program_id, _after(position), CHUNK)
     count = 0
     for id_, before in found:
-        if (spec := job.erasing.value(before)) != before:
+        if (spec := erased_spec(job, before)) != before:
             await customers.erase_job(connection, id_, spec)
             count += 1
+        await _erase_job_errors(connection, job, id_)
     return Chunk([str(found[-1][0])] if len(found) == CHUNK else None, {"jobs": count})
+
+
+async def erase_live_notes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of what is noted of the next live codes, whosever they are."""
+    found = await customers.read_live_notes(connection, job.program_id, _after(position), _SLICE)
+    count = await _erase_notes(connection, job, dict(found))
+    return Chunk([str(found[-1][0])] if len(found) == _SLICE else None, {"code_notes": count})
+
+
+async def erase_archived_notes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of what is noted of the next archived codes."""
+    after = (str(position[0]), uuid.UUID(position[1])) if position else ("", _FIRST_ID)
+    found = await customers.read_archived_notes(connection, job.program_id, after, _SLICE)
+    count = await _erase_notes(connection, job, {id_: metadata for _, id_, metadata in found})
+    following = [found[-1][0], str(found[-1][1])] if len(found) == _SLICE else None
+    return Chunk(following, {"code_notes": count})
+
+
+async def erase_coupons(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of what is noted of the next coupons."""
+    found = await customers.lock_coupons(connection, job.program_id, _after(position), CHUNK)
+    erasing, count = job.erasing.free(), 0
+    for id_, metadata in found:
+        if (erased := erasing.value(metadata)) != metadata:
+            await customers.erase_coupon(connection, id_, erased)
+            count += 1
+    return Chunk([str(found[-1][0])] if len(found) == CHUNK else None, {"coupons": count})
+
+
+async def erase_events(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of what the next events say of coupons."""
+    await lock_history(connection)
+    found = await customers.read_events(connection, _after(position), _SLICE)
+    erased = {
+        id_: changed for id_, body in found if body is not None and (changed := erased_event(job, body)) is not None
+    }
+    if erased:
+        await customers.erase_events(connection, erased)
+    return Chunk([str(found[-1][0])] if len(found) == _SLICE else None, {"events": len(erased)})
+
+
+async def _erase_notes(connection: Connection, job: CustomerJob, notes: Mapping[uuid.UUID, Any]) -> int:
+    erasing = job.erasing.free()
+    theirs = [id_ for id_, metadata in notes.items() if metadata and erasing.value(metadata) != metadata]
+    if theirs:
+        locked = await customers.lock_notes(connection, theirs)
+        await customers.erase_notes(connection, {id_: erasing.value(metadata) for id_, metadata in locked})
+    return len(theirs)
+
+
+async def _is_awaited(connection: Connection, job: CustomerJob) -> bool:
+    """Say whether a job is under way that goes by the customer's name, or may: it would mean something else without."""
+    return any(
+        kind == "import" or erased_spec(job, spec) != spec
+        for kind, spec in await customers.open_jobs(connection, job.program_id, job.created_at)
+    )
+
+
+async def _erase_job_errors(connection: Connection, job: CustomerJob, job_id: uuid.UUID) -> None:
+    erasing, after = job.erasing.free(), -1
+    while found := await customers.read_job_errors(connection, job_id, after, CHUNK):
+        for line, code, detail in found:
+            erased = None if code is None else erasing.text(code), erasing.text(detail)
+            if erased != (code, detail):
+                await customers.erase_job_error(connection, job_id, line, *erased)
+        after = found[-1][0]
 
 
 async def export_codes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
@@ -132,16 +208,19 @@ def erased_changes(job: CustomerJob, changes: Document, *, is_theirs: bool) -> D
         if is_named and changes.get("customer_name", {}).get(side) is not None:
             erased["customer_name"] = {**erased["customer_name"], side: ERASED}
     if "metadata" in changes:
-        erased["metadata"] = job.erasing.value(changes["metadata"])
-    if (digest := job.ids.get(_selected(changes))) is not None:
-        asked = changes["spec"]["to"]
-        erased["spec"] = {"to": {**asked, "selection": {**asked["selection"], "customer_id": digest}}}
+        erased["metadata"] = job.erasing.free().value(changes["metadata"])
+    if isinstance(asked := changes.get("spec", {}).get("to"), dict):
+        erased["spec"] = {**changes["spec"], "to": erased_spec(job, asked)}
     return erased
 
 
-def _selected(changes: Mapping[str, Any]) -> Any:
-    """Return the customer whose codes a job was made for."""
-    return changes.get("spec", {}).get("to", {}).get("selection", {}).get("customer_id")
+def erased_spec(job: CustomerJob, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job was asked for without the customer; who is named as a partner stays."""
+    erased: dict[str, Any] = job.erasing.value(spec)
+    selection = spec.get("selection")
+    if isinstance(selection, dict) and "partner_email" in selection:
+        erased["selection"]["partner_email"] = selection["partner_email"]
+    return erased
 
 
 def _after(position: Sequence[Any]) -> uuid.UUID:

@@ -90,6 +90,34 @@ WITH refund AS (
 UPDATE orders d SET cancel_reason = $3
 WHERE d.program_id = $1 AND d.order_ref = ANY ($2::text[]) AND d.cancel_reason IS NOT NULL
 """
+# What others have bought may name the customer too, in what the checkout has noted and in reasons.
+READ_OTHERS = """
+SELECT s.id, s.order_ref, s.occurred_at, s.attributes, s.void_reason FROM (
+    SELECT r.id, r.order_ref, r.occurred_at, r.attributes, r.void_reason FROM redemptions r
+    WHERE r.program_id = $1 AND r.occurred_at >= $2 AND (r.occurred_at, r.id) > ($2, $3)
+    ORDER BY r.program_id, r.occurred_at, r.id LIMIT $4) s
+ORDER BY s.occurred_at, s.id
+"""
+ERASE_OTHERS = """
+UPDATE redemptions r SET attributes = n.attributes, void_reason = n.void_reason
+FROM unnest($1::uuid[], $2::json[], $3::text[]) AS n (id, attributes, void_reason)
+WHERE r.id = ANY ($1::uuid[]) AND r.id = n.id
+"""
+READ_HISTORY = """
+SELECT s.id, CASE WHEN s.type IN ('code.redeemed', 'code.redemption_voided') THEN s.body END AS body FROM (
+    SELECT e.id, e.type, e.body FROM events e WHERE e.id > $1 ORDER BY e.id LIMIT $2) s
+ORDER BY s.id
+"""
+READ_REASONS = """
+SELECT s.order_ref, s.cancel_reason FROM (
+    SELECT d.order_ref, d.cancel_reason FROM orders d
+    WHERE d.program_id = $1 AND d.order_ref > $2 ORDER BY d.program_id, d.order_ref LIMIT $3) s
+ORDER BY s.order_ref
+"""
+READ_REFUND_REASONS = """
+SELECT f.order_ref, f.reason FROM refunds f
+WHERE f.program_id = $1 AND f.order_ref = ANY ($2::text[]) AND f.reason IS NOT NULL
+"""
 ADD_EVENTS = """
 INSERT INTO customer_events AS c (job_id, event_id, is_whole)
 SELECT $1, e.event_id, e.is_whole FROM unnest($2::uuid[], $3::boolean[]) AS e (event_id, is_whole) ORDER BY e.event_id
@@ -217,7 +245,7 @@ async def erase_redemptions(
         erasing.ERASED,
     )
     order_refs = [named.order_ref for named, is_whole in erased if is_whole]
-    await connection.execute(ERASE_REASONS, program_id, order_refs, erasing.ERASED)
+    await erase_reasons(connection, program_id, order_refs)
 
 
 async def add_events(connection: Connection, job_id: uuid.UUID, events: Mapping[uuid.UUID, bool]) -> None:
@@ -278,3 +306,52 @@ async def show_holds(
 ) -> list[tuple[str, str]]:
     """Return what is held for a customer as JSON."""
     return [("hold", row["shown"]) for row in await connection.fetch(SHOW_HOLDS, program_id, keys, limit)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What is said in words of a redemption; `attributes` are JSON."""
+
+    id: uuid.UUID
+    order_ref: str
+    occurred_at: datetime
+    attributes: str | None
+    void_reason: str | None
+
+
+async def read_others(
+    connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID], limit: int
+) -> list[Told]:
+    """Return the next redemptions of a program, whosever they are."""
+    return [Told(**row) for row in await connection.fetch(READ_OTHERS, program_id, *after, limit)]
+
+
+async def erase_others(connection: Connection, told: Sequence[Told]) -> None:
+    """Say something else of redemptions; their orders are locked."""
+    await connection.execute(
+        ERASE_OTHERS,
+        [each.id for each in told],
+        [each.attributes for each in told],
+        [each.void_reason for each in told],
+    )
+
+
+async def read_history(connection: Connection, after: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, bytes | None]]:
+    """Return the next events of the history, with the bodies of those that name customers."""
+    return [(row["id"], row["body"]) for row in await connection.fetch(READ_HISTORY, after, limit)]
+
+
+async def read_reasons(
+    connection: Connection, program_id: uuid.UUID, after: str, limit: int
+) -> list[tuple[str, list[str]]]:
+    """Return the next orders of a program, each with the reasons for which it was taken back."""
+    orders = await connection.fetch(READ_REASONS, program_id, after, limit)
+    reasons = {row["order_ref"]: [row["cancel_reason"]] if row["cancel_reason"] else [] for row in orders}
+    for row in await connection.fetch(READ_REFUND_REASONS, program_id, list(reasons)):
+        reasons[row["order_ref"]].append(row["reason"])
+    return list(reasons.items())
+
+
+async def erase_reasons(connection: Connection, program_id: uuid.UUID, order_refs: Sequence[str]) -> None:
+    """Keep no reason for which orders were taken back."""
+    await connection.execute(ERASE_REASONS, program_id, order_refs, erasing.ERASED)

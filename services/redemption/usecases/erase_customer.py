@@ -3,14 +3,16 @@
 Names are replaced by digests, by which the customer's uses are still counted.
 """
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from services.redemption.domain.customers import Digests
 from services.redemption.store import customer_jobs, customers
-from services.redemption.store.customers import Named
+from services.redemption.store.customers import Named, Told
 from services.redemption.usecases.fill_mailboxes import fill_mailboxes
 from shared.database.customer_parts import (
     CHUNK,
@@ -19,6 +21,8 @@ from shared.database.customer_parts import (
     Step,
     erase_answers,
     erase_kept_letters,
+    erased_event,
+    lock_history,
 )
 from shared.database.pool import Connection
 from shared.erasing import MAILBOX_KEY, CustomerJob, Erasing
@@ -27,6 +31,7 @@ from shared.ids import derived_id
 
 _FIRST_ID = uuid.UUID(int=0)
 _LINES_AT_ONCE = 1_000
+_BEGINNING: Final = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,10 @@ class EraseCustomer:
             self.letters,
             erase_kept_letters,
             self.letters,
+            # An erasure that is under way while processes are replaced knows its steps by their numbers.
+            erase_others,
+            erase_reasons,
+            erase_history,
         )
 
     async def settle(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
@@ -121,6 +130,7 @@ class EraseCustomer:
         self, connection: Connection, job: CustomerJob, events: Mapping[uuid.UUID, tuple[Erasing, bool]]
     ) -> int:
         await customers.add_events(connection, job.id, {id_: is_whole for id_, (_, is_whole) in events.items()})
+        await lock_history(connection)
         bodies = {}
         for event_id, body in await customers.read_events(connection, list(events)):
             if (erased := events[event_id][0].body(body)) is not None:
@@ -128,6 +138,58 @@ class EraseCustomer:
         if bodies:
             await customers.erase_events(connection, bodies)
         return len(bodies)
+
+
+async def erase_others(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of what is said of the next redemptions of others."""
+    after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1])) if position else (_BEGINNING, _FIRST_ID)
+    found = await customers.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
+    erasing = job.erasing.free()
+    if named := sorted({each.order_ref for each in found if _without(erasing, each) != each}):
+        # As it is now: another erasure may have been at it.
+        await customers.lock_orders(connection, job.program_id, named)
+        found = await customers.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
+    erased = [changed for each in found if (changed := _without(erasing, each)) != each and each.order_ref in named]
+    if erased:
+        await customers.erase_others(connection, erased)
+    following = [found[-1].occurred_at.isoformat(), str(found[-1].id)] if len(found) == _LINES_AT_ONCE else None
+    return Chunk(following, {"redemptions_of_others": len(erased)})
+
+
+async def erase_reasons(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the reasons away that name the customer, of the next orders."""
+    found = await customers.read_reasons(connection, job.program_id, position[0] if position else "", _LINES_AT_ONCE)
+    erasing = job.erasing.free()
+    named = [order_ref for order_ref, reasons in found if any(erasing.text(reason) != reason for reason in reasons)]
+    if named:
+        await customers.lock_orders(connection, job.program_id, named)
+        await customers.erase_reasons(connection, job.program_id, named)
+    return Chunk([found[-1][0]] if len(found) == _LINES_AT_ONCE else None, {"orders": len(named)})
+
+
+async def erase_history(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Take the customer out of the next events, about whomever they are; the other services look at the same."""
+    after = uuid.UUID(position[0]) if position else _FIRST_ID
+    await lock_history(connection)
+    found = await customers.read_history(connection, after, _LINES_AT_ONCE)
+    erased = {
+        id_: changed for id_, body in found if body is not None and (changed := erased_event(job, body)) is not None
+    }
+    if erased:
+        await customers.add_events(connection, job.id, dict.fromkeys(erased, False))
+        await customers.erase_events(connection, erased)
+    return Chunk([str(found[-1][0])] if len(found) == _LINES_AT_ONCE else None, {"events": len(erased)})
+
+
+def _without(erasing: Erasing, told: Told) -> Told:
+    attributes = None if told.attributes is None else json.loads(told.attributes)
+    erased = erasing.value(attributes)
+    reason = None if told.void_reason is None else erasing.text(told.void_reason)
+    return replace(
+        told,
+        attributes=told.attributes if erased == attributes else json.dumps(erased, ensure_ascii=False),
+        void_reason=reason,
+    )
 
 
 def event_ids(redemption_id: uuid.UUID) -> list[uuid.UUID]:

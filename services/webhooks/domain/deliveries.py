@@ -44,6 +44,7 @@ FAILING_STEP: Final = 4
 class HeldDelivery:
     """A delivery that this process holds by a lease; `token` fences its result, `step` is its number in the schedule.
 
+    To what `is_erased` receivers may answer with the customer who was taken out of it: the answer is not kept.
     `lease_ends` is on the monotonic clock, which no change of the wall clock moves, and so is `begins_before`: by then
     its POST has to begin where the endpoint has a limit per second.
     """
@@ -67,6 +68,7 @@ class HeldDelivery:
     occurred_at: datetime | None = None
     begins_before: float | None = None
     position: int | None = None
+    is_erased: bool = False
     followers: deque["HeldDelivery"] = field(default_factory=deque)
     """What is sent after it at an endpoint that wants order, one by one while each succeeds; under the same lease."""
 

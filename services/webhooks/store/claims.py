@@ -129,7 +129,7 @@ WITH RECURSIVE walk AS (
 )
 SELECT c.delivery_id, c.endpoint_id, c.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at, m.body,
        c.format, c.sequence, c.ordering_key, c.breaker_trips, m.traceparent, m.occurred_at, c.is_paced, c.position,
-       c.follows
+       c.follows, m.erased_by IS NOT NULL AS is_erased
 FROM (SELECT *, false AS follows FROM claimed UNION ALL SELECT *, true FROM following) AS c
 JOIN messages m ON m.id = c.message_id AND m.format = c.format
 WHERE m.body IS NOT NULL
@@ -146,7 +146,8 @@ WITH claimed AS (
               ordering_key, position)
 SELECT c.delivery_id, c.endpoint_id, e.version, c.message_id, c.event_type, c.step, c.trigger, c.ends_at,
        ''::bytea AS body, c.format, c.sequence, c.ordering_key, 0 AS breaker_trips, NULL::text AS traceparent,
-       NULL::timestamptz AS occurred_at, false AS is_paced, c.position
+       NULL::timestamptz AS occurred_at, false AS is_paced, c.position,
+       false AS is_erased
 FROM claimed c JOIN endpoints e ON e.id = c.endpoint_id
 """
 
@@ -238,4 +239,5 @@ def _held(row: Any, token: int, lease_ends: float, begins_before: float | None =
         occurred_at=row["occurred_at"],
         begins_before=begins_before if row["is_paced"] else None,
         position=row["position"],
+        is_erased=row["is_erased"],
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.database.pool import Connection
-from shared.erasing import ERASED
+from shared.erasing import ERASED, CustomerJob
 
 FIND_INBOX = """
 SELECT i.event_id FROM unnest($3::text[]) AS w (event_id), LATERAL (
@@ -18,18 +18,31 @@ LOCK_MESSAGES = """
 SELECT m.id, m.format, m.event_type, m.body, m.content FROM messages m
 WHERE m.id = ANY ($1::uuid[]) AND m.program_id = $2 ORDER BY m.id, m.format FOR UPDATE
 """
-# The next of what a program has published itself, along its messages.
+# The next of what a program has written itself, also of its coupons, along its messages.
 FIND_CUSTOM = """
-SELECT s.id, s.format, s.created_at, s.is_custom FROM (
-    SELECT m.id, m.format, m.created_at, m.event_type LIKE 'custom.%' AS is_custom FROM messages m
+SELECT s.id, s.format, s.created_at, s.is_own FROM (
+    SELECT m.id, m.format, m.created_at, m.event_type LIKE 'custom.%' OR m.event_type LIKE 'coupon.%' AS is_own
+    FROM messages m
     WHERE m.program_id = $1 AND m.created_at >= $2 AND (m.created_at, m.id, m.format) > ($2, $3, $4)
     ORDER BY m.created_at, m.id, m.format LIMIT $5) s
 ORDER BY s.created_at, s.id, s.format
 """
 ERASE_MESSAGES = """
-UPDATE messages m SET body = n.body, content = n.content
+UPDATE messages m SET body = n.body, content = n.content, erased_by = $5
 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) AS n (id, format, body, content)
 WHERE m.id = n.id AND m.format = n.format
+"""
+MARK_MESSAGES = "UPDATE messages SET erased_by = $1 WHERE id = ANY ($2::uuid[]) AND program_id = $3"
+# Whose answers may still come to a body as it was before.
+LIST_LEASED = """
+SELECT q.delivery_id, q.token
+FROM messages m
+JOIN deliveries d ON d.message_id = m.id AND d.format = m.format
+JOIN delivery_queue q ON q.delivery_id = d.id
+WHERE m.erased_by = $1 AND q.token IS NOT NULL AND q.visible_at > $2
+"""
+LIST_ERASED = """
+SELECT DISTINCT m.id FROM messages m WHERE m.erased_by = $1 AND m.id > $2 ORDER BY m.id LIMIT $3
 """
 # What a receiver has answered may repeat what it was sent, in its headers too.
 ERASE_RESPONSES = """
@@ -69,12 +82,12 @@ async def lock_messages(connection: Connection, program_id: uuid.UUID, ids: Sequ
 async def find_custom(
     connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID, str], limit: int
 ) -> list[tuple[datetime, uuid.UUID, str, bool]]:
-    """Return the next messages of a program by their places, and whether it has published them itself."""
+    """Return the next messages of a program by their places, and whether it has written them itself."""
     rows = await connection.fetch(FIND_CUSTOM, program_id, *after, limit)
-    return [(row["created_at"], row["id"], row["format"], row["is_custom"]) for row in rows]
+    return [(row["created_at"], row["id"], row["format"], row["is_own"]) for row in rows]
 
 
-async def erase_messages(connection: Connection, erased: Sequence[Kept]) -> None:
+async def erase_messages(connection: Connection, job: CustomerJob, erased: Sequence[Kept]) -> None:
     """Keep other bodies under the same ids."""
     await connection.execute(
         ERASE_MESSAGES,
@@ -82,7 +95,23 @@ async def erase_messages(connection: Connection, erased: Sequence[Kept]) -> None
         [each.format for each in erased],
         [each.body for each in erased],
         [each.content for each in erased],
+        job.id,
     )
+
+
+async def mark_messages(connection: Connection, job: CustomerJob, ids: Collection[uuid.UUID]) -> None:
+    """Keep nothing from now on of what is answered to messages, whatever they still hold themselves."""
+    await connection.execute(MARK_MESSAGES, job.id, sorted(ids), job.program_id)
+
+
+async def list_leased(connection: Connection, job: CustomerJob, now: datetime) -> list[tuple[str, int]]:
+    """Return the deliveries of erased messages that a process has in hand, each with its lease."""
+    return [(str(row["delivery_id"]), row["token"]) for row in await connection.fetch(LIST_LEASED, job.id, now)]
+
+
+async def list_erased(connection: Connection, job: CustomerJob, after: uuid.UUID, limit: int) -> list[uuid.UUID]:
+    """Return the next messages that a job has erased."""
+    return [row["id"] for row in await connection.fetch(LIST_ERASED, job.id, after, limit)]
 
 
 async def erase_responses(connection: Connection, message_ids: Collection[uuid.UUID]) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from services.webhooks.domain.deliveries import Answer
 from shared.database.pool import Connection, affected
+from shared.erasing import ERASED
 
 # An answer is made in one piece, while everybody else waits, and lies in memory until it is read.
 BYTES_AT_ONCE: Final = 512 * 1024
@@ -59,10 +60,13 @@ WITH result AS (
         last_error_code = r.error_code, completed_at = $10
     FROM finished f JOIN result r ON r.delivery_id = f.delivery_id
     WHERE d.id = f.delivery_id
-    RETURNING d.id, d.attempts_made, r.started_at, r.duration_ms, r.status, r.error_code, r.response
+    RETURNING d.id, d.message_id, d.format, d.attempts_made, r.started_at, r.duration_ms, r.status, r.error_code,
+              r.response
 )
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
-SELECT id, attempts_made, 'listen', started_at, duration_ms, status, error_code, response FROM delivery
+SELECT d.id, d.attempts_made, 'listen', d.started_at, d.duration_ms, d.status, d.error_code,
+       CASE WHEN m.erased_by IS NULL OR d.response = '' THEN d.response ELSE $11 END
+FROM delivery d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 """
 LIST_STALE = (
     "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY listens_until LIMIT 100"
@@ -148,6 +152,7 @@ async def finish(
         [answer.error_code for _, _, answer in results],
         [answer.response for _, _, answer in results],
         now,
+        ERASED,
     )
 
 

@@ -10,6 +10,7 @@ from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store import closing, queue
 from services.webhooks.store.deliveries import to_json
 from shared.database.pool import Connection
+from shared.erasing import ERASED
 
 FIND_ENDPOINT_OF = """
 SELECT d.endpoint_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
@@ -48,10 +49,14 @@ SET status = $2, attempts_made = $3, last_status = $4, last_error_code = $5,
     completed_at = CASE WHEN $2 = 'succeeded' THEN $6 ELSE completed_at END
 WHERE id = $1
 """
+# To a message that a customer was taken out of, receivers may answer with that customer.
 INSERT_ATTEMPT = """
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
                       remote_ip, request_headers, status, error_code, response_headers, response, next_attempt_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN m.erased_by IS NULL THEN $14::jsonb END,
+       CASE WHEN m.erased_by IS NULL OR $15 = '' THEN $15 ELSE $17::text END, $16
+FROM deliveries d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
+WHERE d.id = $1
 """
 CANCEL_WAITING_ONE = """
 DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR visible_at <= $2)
@@ -163,6 +168,7 @@ async def record(
         to_json(answer.response_headers),
         answer.response,
         None if answer.has_succeeded else due_at,
+        ERASED,
     )
     return number
 

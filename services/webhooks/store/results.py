@@ -11,6 +11,7 @@ from services.webhooks.domain.deliveries import DeliveryStatus, HeldDelivery, Se
 from services.webhooks.domain.health import Health
 from services.webhooks.domain.standing import Standing
 from shared.database.pool import Connection
+from shared.erasing import ERASED
 
 RECORD_ATTEMPTS = """
 WITH result AS (
@@ -110,7 +111,7 @@ async def record_attempts(
         [s.answer.duration_ms for s in settlements],
         [s.answer.status for s in settlements],
         _sparse([s.answer.error_code for s in settlements]),
-        _sparse([s.answer.response for s in settlements]),
+        _sparse([ERASED if s.held.is_erased and s.answer.response else s.answer.response for s in settlements]),
         [s.held.trigger for s in settlements],
         now,
         _sparse([s.answer.dns_ms for s in settlements]),
@@ -119,7 +120,7 @@ async def record_attempts(
         [s.answer.ttfb_ms for s in settlements],
         [s.answer.remote_ip for s in settlements],
         [_json(s.answer.request_headers) for s in settlements],
-        [_json(s.answer.response_headers) for s in settlements],
+        [_json(None if s.held.is_erased else s.answer.response_headers) for s in settlements],
     )
     return {row["delivery_id"]: row["number"] for row in rows}
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.webhooks.domain.bodies import FLAT, RESERVED, SHORT_WHEN_FLAT, plain_format
+from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.store import customers
 from services.webhooks.store.customers import Kept
@@ -53,14 +54,15 @@ class CustomerMessages:
         erase: tuple[Step | Outside, ...] = (
             Outside(self.take_in_missed, "events"),
             erase_messages,
-            erase_custom,
+            erase_own,
             erase_answers,
             remove_withdrawn,
             self.letters,
             erase_kept_letters,
             self.letters,
+            self.late_answers,
         )
-        return {"export": (export_messages, export_custom, export_answers(SERVICE)), "erase": erase}
+        return {"export": (export_messages, export_own, export_answers(SERVICE)), "erase": erase}
 
     async def take_in_missed(self, job: CustomerJob) -> int:
         """Take in what has not come yet, as it is since the erasure; as it was before, it is then known and dropped.
@@ -81,6 +83,18 @@ class CustomerMessages:
                 return count
             position = [ids[-1]]
 
+    async def late_answers(self, connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+        """Wait for the answers to what was sent as it was before, and erase these too."""
+        if not position or position[0] == "leased":
+            awaited = {tuple(each) for each in position[1:]}
+            leased = await customers.list_leased(connection, job, self.take_in.clock())
+            if still := [each for each in leased if not awaited or each in awaited]:
+                return Chunk(["leased", *still], must_wait=True)
+            position = ["erased", str(_FIRST[1])]
+        ids = await customers.list_erased(connection, job, uuid.UUID(position[1]), CHUNK)
+        await customers.erase_responses(connection, ids)
+        return Chunk(["erased", str(ids[-1])] if len(ids) == CHUNK else None)
+
 
 async def erase_messages(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Erase the messages of the next events."""
@@ -88,18 +102,19 @@ async def erase_messages(connection: Connection, job: CustomerJob, position: Seq
     is_whole = {_message_id(job, event): event.is_whole for event in events}
     found = await customers.lock_messages(connection, job.program_id, list(is_whole))
     erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=is_whole[kept.id])) is not None]
-    await customers.erase_messages(connection, erased)
+    await customers.erase_messages(connection, job, erased)
     # Also those of which the content is not kept any more.
     whole = {message_id for message_id, is_theirs in is_whole.items() if is_theirs}
+    await customers.mark_messages(connection, job, whole)
     await customers.erase_responses(connection, whole | {each.id for each in erased})
     return Chunk(_after(events), {"messages": len(erased)})
 
 
-async def erase_custom(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Look through the next messages that the program has published itself, and erase those that name the customer."""
-    places, found = await _custom(connection, job, position)
+async def erase_own(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Look through the next messages that the program has written itself, and erase those that name the customer."""
+    places, found = await _own(connection, job, position)
     erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=False)) is not None]
-    await customers.erase_messages(connection, erased)
+    await customers.erase_messages(connection, job, erased)
     await customers.erase_responses(connection, {each.id for each in erased})
     return Chunk(_place(places), {"custom_messages": len(erased)})
 
@@ -111,14 +126,14 @@ async def export_messages(connection: Connection, job: CustomerJob, position: Se
     return await _shown(connection, await customers.lock_messages(connection, job.program_id, ids), _after(events))
 
 
-async def export_custom(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Look through the next messages that the program has published itself, and write down those about the customer."""
-    places, found = await _custom(connection, job, position)
+async def export_own(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
+    """Look through the next messages that the program has written itself, and write down those about the customer."""
+    places, found = await _own(connection, job, position)
     named = [kept for kept in found if _erased(job.erasing, kept, is_whole=False) is not None]
     return await _shown(connection, named, _place(places))
 
 
-async def _custom(
+async def _own(
     connection: Connection, job: CustomerJob, position: Sequence[Any]
 ) -> tuple[list[tuple[datetime, uuid.UUID, str, bool]], list[Kept]]:
     after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1]), position[2]) if position else _FIRST
@@ -143,6 +158,9 @@ def _erased(erasing: Erasing, kept: Kept, *, is_whole: bool) -> Kept | None:
     """
     if is_whole:
         erasing = erasing.about()
+    if is_custom(kept.event_type) or plain_format(kept.format) == FLAT:
+        # What the program has written stands among our own members.
+        erasing = erasing.free()
     is_flat = plain_format(kept.format) == FLAT and kept.event_type == SHORT_WHEN_FLAT
     body = kept.body if kept.body is None else erasing.body(kept.body)
     if is_flat and is_whole and kept.body is not None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -86,6 +87,7 @@ async def bring_in(
         "coupon_duration_type": "once",
         "redemptions_per_customer": 3,
         "promotion_codes": ["OFTEN-1"],
+        "metadata": {"for": canary.id, "link": f"https://x.example/?to={quote(canary.email)}"},
     }
     await call("POST", f"{codes}/v1/coupons", key=key, body=coupon)
     hers = {
@@ -114,6 +116,12 @@ async def bring_in(
         for ref, code in (("e-1", "OFTEN-1"), ("e-2", generated)):
             event = checkout(program, code, ref=ref, **said)
             await publisher.publish_one("checkout.completed", event, message_id=ref)
+        present: dict[str, Any] = {
+            "customer": {"id": "somebody"},
+            "attributes": {"to": canary.id, "mail": canary.email.upper()},
+        }
+        event = checkout(program, "OFTEN-1", ref="g-1", time=utc_now(), **present)
+        await publisher.publish_one("checkout.completed", event, message_id="g-1")
         await publisher.publish_one("checkout.completed", event[:-3], message_id="cut-off")
         await publisher.publish_one("checkout.completed", checkout(program, ref="e-3", **said), message_id="no-codes")
     bought = {"codes": ["HERS-1"], "order_ref": "h-1", "customer": canary.customer, "attributes": canary.names}
@@ -129,7 +137,13 @@ async def bring_in(
     message = {
         "event_type": "custom.card.sent",
         "event_id": "card-1",
-        "payload": {"customer": canary.customer, "note": f"ask {canary.email}", "attributes": canary.names},
+        "ordering_key": canary.email,
+        "payload": {
+            "customer": canary.customer,
+            "note": f"ask {canary.email}",
+            "attributes": canary.names,
+            "any": [{"buyer": canary.id}, {"of": quote(canary.email.upper())}, json.dumps({"who": canary.id})],
+        },
     }
     await call("POST", f"{webhooks}/v1/webhooks/messages", key=key, body=message, headers={"Idempotency-Key": "m"})
 
@@ -146,8 +160,8 @@ async def test_a_customer_who_came_by_every_door(
         await bring_in(mintwire, merchant, services, receiver, canary)
 
         async def has_come() -> bool:
-            # Four events for the program's four endpoints, one for the partner's, and the program's own message.
-            return bool(await admin.fetchval(COUNT_ATTEMPTS, merchant.program_id) == 4 * 4 + 4 + 4)
+            # Five events for the program's four endpoints, one for the partner's, and the program's own message.
+            return bool(await admin.fetchval(COUNT_ATTEMPTS, merchant.program_id) == 5 * 4 + 4 + 4)
 
         await until(has_come, "the webhooks")
 

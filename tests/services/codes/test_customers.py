@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -116,6 +117,59 @@ async def test_whose_codes_a_bulk_action_was_for_is_erased(
     assert await found_in(admin, TEXTS) == []
     [entry] = (await service.send("GET", "/v1/audit-log?action=job.created", program.key)).data
     assert entry["changes"]["filter"] == {"to": {"customer_id": DIGEST}}
+
+
+async def test_what_is_noted_of_others_codes_and_of_coupons_loses_the_customer(
+    service: Service, program: Owner, parts: CustomerParts, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await live(service, program)
+    notes = {"buyer": CANARY, "link": "https://x/?e=Canary.Bird%40example.org", "kept": "other-1"}
+    for code in ("NOTED-1", "NOTED-2"):
+        await code_for(service, program, code, "other-1", metadata=notes)
+    assert (await service.send("DELETE", f"{CODES}/NOTED-2", program.key)).status == 200
+    assert (await service.send("PATCH", "/v1/coupons/spring", program.key, {"metadata": notes})).status == 200
+    await ready_for_others(admin, uuid.UUID(program.id), "erase", DIGESTS)
+    await finish(admin, parts)
+    assert await found_in(admin, TEXTS) == []
+    wanted = {"buyer": DIGEST, "link": f"https://x/?e={MAIL_DIGEST}", "kept": "other-1"}
+    for path in (f"{CODES}/NOTED-1", "/v1/coupons/spring"):
+        assert (await service.send("GET", path, program.key)).data["metadata"] == wanted
+    # An event that is published again is known by its id.
+    changed = await admin.fetchval("SELECT id FROM codes.events WHERE type = 'coupon.updated'")
+    assert await admin.fetchval("SELECT array_agg(event_id) FROM codes.erased_events_v1") == [changed]
+
+
+async def test_a_job_that_goes_by_the_customer_s_name_ends_before_the_name_goes(
+    service: Service, program: Owner, parts: CustomerParts, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Without it the job would find no more codes, and leave the rest as it was."""
+    await live(service, program)
+    change = {"action": "deactivate", "filter": {"customer_id": CANARY}}
+    job = (await service.send("POST", f"{CODES}/bulk", program.key, change, idempotency="bulk")).data
+    await admin.execute("UPDATE codes.jobs SET created_at = $1", NOW - timedelta(days=1))
+    await ready_for_others(admin, uuid.UUID(program.id), "erase", DIGESTS)
+    await parts()
+    assert await admin.fetchval("SELECT count(*) FROM codes.promotion_codes WHERE customer_id = $1", CANARY) == 2
+    done = "UPDATE codes.jobs SET state = 'done', finished_at = now() WHERE id = $1"
+    await admin.execute(done, uuid.UUID(job["id"]))
+    await finish(admin, parts)
+    assert await found_in(admin, TEXTS) == []
+
+
+async def test_who_is_named_as_a_partner_stays_in_a_job(
+    service: Service, program: Owner, parts: CustomerParts, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await live(service, program)
+    partner = {"name": "P", "email": EMAIL}
+    assert (await service.send("POST", "/v1/partners", program.key, partner, idempotency="partner")).status == 201
+    change = {"action": "deactivate", "filter": {"partner_email": EMAIL}}
+    assert (await service.send("POST", f"{CODES}/bulk", program.key, change, idempotency="bulk")).status == 202
+    await admin.execute("UPDATE codes.jobs SET created_at = $1", NOW - timedelta(days=1))
+    await ready_for_others(admin, uuid.UUID(program.id), "erase", DIGESTS)
+    await finish(admin, parts)
+    found = await admin.fetchval("SELECT spec->'selection'->>'partner_email' FROM codes.jobs")
+    assert found == EMAIL
+    assert await admin.fetchval("SELECT count(*) FROM codes.promotion_codes WHERE customer_id = $1", CANARY) == 0
 
 
 async def test_names_in_the_log_of_a_code_that_was_handed_on_are_erased(

@@ -34,6 +34,8 @@ OTHER = {"id": "other-1", "email": "other@example.org"}
 NAMES = {"recipient_name": "canary Sarah", "card_id": "canary-card"}
 LATER = timedelta(minutes=5)
 COUNT_RUNNING = "SELECT count(*) FROM redemption.customer_jobs WHERE state = 'running'"
+# Of keys in their order: a mailbox comes before an id.
+DIGEST_OF = "SELECT digests[$2::int] FROM redemption.customer_jobs WHERE id = $1::text::uuid"
 # What the other services would do.
 DONE_ELSEWHERE = """
 INSERT INTO {}.customer_parts (job_id, started_at, done_at) SELECT id, now(), now() FROM redemption.customer_jobs
@@ -204,6 +206,31 @@ async def test_an_export_waits_for_the_erasure_that_was_asked_for_before_it(
     await erase.finish()
     assert await erase.file(export) == []
     assert await found_in(admin, CANARIES) == []
+
+
+async def test_orders_of_others_that_name_the_customer_lose_it_and_nothing_else(
+    shop: Shop, merchant: Merchant, decider: Decider, erase: Erasure, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """A present says whom it is for, and a reason who called."""
+    await stock(merchant, shop.program_id)
+    gift = {"to": ID, "link": "https://x/?e=Canary.Bird%2Bshop%40example.org", "occasion": "mother"}
+    for ref in ("o-1", "o-2", "o-3"):
+        items = [{"product_id": "p", "amount": 1000, "for": {"buyer": ID}}]
+        order = {"currency": "EUR", "subtotal": 1000, "items": items}
+        await decider.take(checkout(shop.program_id, "MANY", ref=ref, customer=OTHER, attributes=gift, order=order))
+    await decider.take(taken_back(shop.program_id, ref="o-1", reason=f"{EMAIL.upper()} called"))
+    refund = taken_back(shop.program_id, kind="refunded", ref="o-2", reason=f"for {ID}", amount=1)
+    await decider.take(refund)
+    void = await shop.send("POST", "/v1/orders/o-3/void", {"reason": f"asked by {ID}"})
+    assert void.status == 200
+    assert await found_in(admin, CANARIES)
+    job = await erase("erase", customer_id=ID, email=EMAIL)
+    assert await found_in(admin, CANARIES) == []
+    order = (await shop.send("GET", "/v1/orders/o-2")).data
+    [digest, mail_digest] = [await admin.fetchval(DIGEST_OF, job["id"], at) for at in (2, 1)]
+    assert order["attributes"] == {"to": digest, "link": f"https://x/?e={mail_digest}", "occasion": "mother"}
+    theirs = await admin.fetch("SELECT customer_id FROM redemption.redemptions")
+    assert {row["customer_id"] for row in theirs} == {"other-1"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Webhooks' part of a customer's export and erasure: messages in every form, what came back, what comes late."""
 
+import asyncio
 import json
 import uuid
 from dataclasses import replace
@@ -15,7 +16,7 @@ from shared.erasing import Erasing
 from shared.events.envelope import OutboxEvent
 from tests.canary import found_in
 from tests.customer_jobs import ready_for_others
-from tests.services.webhooks.conftest import Merchant, Service, code_redeemed
+from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, until
 from tests.services.webhooks.receiver import Post, Receiver
 
 CANARY, EMAIL = "canary-7", "Canary.Bird+x@example.org"
@@ -147,6 +148,71 @@ async def test_a_program_s_own_messages_are_looked_through(
     kept = [json.loads(row["body"])["data"] for row in rows]
     assert {"customer": {"id": "other"}, "attributes": {"x": "y"}} in kept
     assert any(each.get("note") == f"ask <{MAIL_DIGEST}>, or zoe@example.org" for each in kept)
+
+
+async def test_own_messages_of_any_shape_and_what_others_orders_note_lose_the_customer(
+    service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
+) -> None:
+    """Nobody knows how a program calls its members, nor whom the order of another is a present for."""
+    for format_ in FORMATS:
+        await service.endpoint(merchant.program_key, receiver.url, event_types=["*"], format=format_)
+    payload = {
+        "buyer": CANARY,
+        "customer_ids": [CANARY, "other"],
+        "deep": [{"any": {"of": [CANARY, EMAIL.upper()]}}],
+        "link": "https://x.example/?to=Canary.Bird%2Bx%40example.org&n=1",
+        "raw": json.dumps({"buyer": {"id": CANARY, "phone": "canary-phone"}}),
+    }
+    message = {"event_type": "custom.card.sent", "payload": payload, "ordering_key": EMAIL}
+    assert (await service.send("POST", "/messages", merchant.program_key, message)).status == 201
+    present = code_redeemed(merchant, attributes={"card_id": CANARY, "recipient_name": f"mail {EMAIL}"})
+    await service.consume(present)
+    await service.settled(8)
+    body = Erasing(DIGESTS).body(present.body)
+    assert body is not None
+    await ready_for_others(service.admin, merchant.program_id, "erase", DIGESTS, {present.id: body}, is_whole=False)
+    await finish(service, parts)
+    assert await found_in(service.admin, TEXTS) == []
+    rows = await service.query("SELECT body FROM webhooks.messages WHERE format = 'standard'")
+    kept = [json.loads(row["body"])["data"] for row in rows]
+    [own] = [each for each in kept if "buyer" in each]
+    assert (own["buyer"], own["customer_ids"]) == (DIGEST, [DIGEST, "other"])
+    [theirs] = [each for each in kept if "attributes" in each]
+    assert theirs["attributes"] == {"card_id": DIGEST, "recipient_name": f"mail {MAIL_DIGEST}"}
+
+
+async def test_an_answer_that_comes_after_the_erasure_is_not_kept(
+    service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
+) -> None:
+    """What is under way names the customer; and a receiver that knows her may say so whenever it is asked."""
+    release = asyncio.Event()
+
+    async def echo(post: Post) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(status=500, text=f"{post.body.decode()} is {EMAIL}", headers={"X-Customer": CANARY})
+
+    receiver.answer = echo
+    await service.endpoint(merchant.program_key, receiver.url, format="standard")
+    event = hers(merchant)
+    await service.consume(event)
+    await until(lambda: len(receiver.posts) == 1, "the webhook")
+    await ready_for_others(service.admin, merchant.program_id, "erase", DIGESTS, {event.id: erased(event)})
+    await parts()
+    assert not await service.query("SELECT FROM webhooks.customer_parts WHERE done_at IS NOT NULL")
+    release.set()
+    await service.attempted(1)
+    await finish(service, parts)
+    assert await service.query("SELECT FROM webhooks.customer_parts WHERE done_at IS NOT NULL")
+    assert await found_in(service.admin, TEXTS) == []
+    service.clock.advance(minutes=2)
+    service.dispatcher.sending.wake()
+    await service.attempted(2)
+    [delivery] = (await service.send("GET", "/deliveries", merchant.program_key)).data
+    await service.send("POST", f"/deliveries/{delivery['id']}/retry", merchant.program_key)
+    await service.attempted(3)
+    assert await found_in(service.admin, TEXTS) == []
+    kept = await service.query("SELECT response, response_headers FROM webhooks.attempts ORDER BY number")
+    assert [(row["response"], row["response_headers"]) for row in kept] == [("erased", None)] * 3
 
 
 async def test_what_receivers_answered_is_erased_in_headers_too_and_of_messages_that_are_gone(
