@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -29,9 +29,7 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(
-        self, requests: "itertools.cycle[bytes]", load: Load, until: float, done: "asyncio.Future[None]"
-    ) -> None:
+    def __init__(self, requests: Iterator[bytes], load: Load, until: float, done: "asyncio.Future[None]") -> None:
         self.requests, self.load, self.until, self.done = requests, load, until, done
         self.buffer = b""
         self.sent_at = 0.0
@@ -68,7 +66,6 @@ class _Connection(asyncio.Protocol):
 
 async def run_load(port: int, keys: Sequence[str], *, connections: int, seconds: float) -> Load:
     """POST generate with the given partner keys in turn, from so many connections at once, for so long."""
-    loop = asyncio.get_running_loop()
     requests = itertools.cycle(
         [
             f"POST /api/partners/codes/generate HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Partner-Key: {key}\r\n"
@@ -76,6 +73,13 @@ async def run_load(port: int, keys: Sequence[str], *, connections: int, seconds:
             for key in keys
         ]
     )
+    return await send_all(port, requests, connections=connections, seconds=seconds)
+
+
+async def send_all(port: int, requests: Iterable[bytes], *, connections: int, seconds: float) -> Load:
+    """Send an endless row of requests from this many connections at once, for this long."""
+    loop = asyncio.get_running_loop()
+    row = iter(requests)
     load = Load(seconds)
     until = time.perf_counter() + seconds
     ends = []
@@ -83,7 +87,7 @@ async def run_load(port: int, keys: Sequence[str], *, connections: int, seconds:
         done: asyncio.Future[None] = loop.create_future()
         ends.append(done)
         await loop.create_connection(
-            lambda done=done: _Connection(requests, load, until, done),  # type: ignore[misc]
+            lambda done=done: _Connection(row, load, until, done),  # type: ignore[misc]
             "127.0.0.1",
             port,
         )

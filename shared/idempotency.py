@@ -37,9 +37,14 @@ class IdempotentRequest:
     request_sha256: bytes
 
     @property
+    def identity(self) -> bytes:
+        """What makes two requests one, whatever their bodies."""
+        return identity(self.owner_id, self.route, self.key)
+
+    @property
     def lock_id(self) -> int:
         """The identity as the signed 64-bit number of an advisory lock."""
-        digest = hashlib.sha256(identity(self.owner_id, self.route, self.key)).digest()
+        digest = hashlib.sha256(self.identity).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
 
 

@@ -34,7 +34,6 @@ from services.codes.usecases.create_promotion_code import CreatePromotionCode
 from services.codes.usecases.customer_parts import steps_of
 from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
-from services.codes.usecases.generate_code_once import GenerateCodeOnce
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.make_codes import BatchChunk
 from services.codes.usecases.move_quota import MoveQuota
@@ -55,6 +54,7 @@ from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.run_jobs import Chunk, RunJobs
 from services.codes.usecases.set_partner_status import SetPartnerStatus
 from services.codes.usecases.start_import import StartImport
+from shared import metrics
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -67,13 +67,14 @@ from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, letters_outside
 from shared.database.history import History
-from shared.database.idempotency import AnswerOnce
+from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
+from shared.grouping import Grouping
 from shared.ids import new_id
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
@@ -175,7 +176,6 @@ def build_use_cases(
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, seal)
-    generate_code = GenerateCode(minting, clock, hand_over)
     return UseCases(
         create_program=CreateProgram(answer_once, new_id),
         read_programs=ReadPrograms(database),
@@ -191,8 +191,7 @@ def build_use_cases(
         revoke_key=RevokeKey(database, clock),
         move_quota=MoveQuota(answer_once, new_id, hand_over),
         read_ledger=ReadLedger(database),
-        generate_code=generate_code,
-        generate_code_once=GenerateCodeOnce(generate_code, answer_once),
+        generate_code=Grouping("mint", minting, clock, GenerateCode(hand_over), KeptAnswers(seal), metrics.MINT_GROUP),
         read_codes=ReadCodes(database, clock),
         create_batch=CreateBatch(answer_once, new_id, hand_over, wake_runner),
         read_jobs=ReadJobs(database),

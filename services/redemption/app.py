@@ -34,6 +34,7 @@ from services.redemption.usecases.resolve_days import ResolveDays
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
+from shared import metrics
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -46,12 +47,13 @@ from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, Outside, Steps, letters_outside
 from shared.database.history import History
-from shared.database.idempotency import AnswerOnce
+from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.events.envelope import OutboxEvent
+from shared.grouping import Grouping
 from shared.ids import new_id
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
@@ -143,7 +145,9 @@ def build_use_cases(
     return UseCases(
         clock=clock,
         new_id=new_id,
-        decide=DecideRequests(database, clock, hand_over, answer_once, digests),
+        decide=Grouping(
+            "checkout", database, clock, DecideRequests(hand_over, digests), KeptAnswers(), metrics.CHECKOUT_GROUP
+        ),
         validate_codes=validate_codes,
         validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
         read_redemptions=ReadRedemptions(database),

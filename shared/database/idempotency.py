@@ -5,10 +5,10 @@ never waits; it learns that the first is in progress. The service's schema has t
 """
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from shared.clock import Clock
 from shared.database.pool import Connection, Database, affected
@@ -30,17 +30,27 @@ Work = Callable[[Connection, datetime], Awaitable[T]]
 KEPT_FOR: Final = timedelta(hours=72)
 _SEALED_AT_ONCE: Final = 200
 
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
-FIND_ANSWER = """
-SELECT request_sha256, status, body, is_encrypted FROM idempotency_keys
-WHERE owner_id = $1 AND route = $2 AND key = $3 AND created_at > $4
+TRY_LOCKS = """
+SELECT nth, pg_try_advisory_xact_lock(lock_id) AS is_ours FROM unnest($1::bigint[]) WITH ORDINALITY AS r (lock_id, nth)
+"""
+# OFFSET 0 keeps the lookups one by one, down the primary key.
+FIND_ANSWERS = """
+SELECT r.nth, k.request_sha256, k.status, k.body, k.is_encrypted
+FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY AS r (owner_id, route, key, nth)
+CROSS JOIN LATERAL (
+    SELECT request_sha256, status, body, is_encrypted FROM idempotency_keys
+    WHERE owner_id = r.owner_id AND route = r.route AND key = r.key AND created_at > $4
+    OFFSET 0) k
 """
 # A row can only be there if it is too old to count: a younger one would have been the answer.
-SAVE_ANSWER = """
+SAVE_ANSWERS = """
 INSERT INTO idempotency_keys (owner_id, route, key, request_sha256, status, body, is_encrypted, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT owner_id, route, key, request_sha256, status, body, is_encrypted, $8
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::bytea[], $7::boolean[])
+    AS a (owner_id, route, key, request_sha256, status, body, is_encrypted)
 ON CONFLICT (owner_id, route, key) DO UPDATE
-SET request_sha256 = $4, status = $5, body = $6, is_encrypted = $7, created_at = $8
+SET request_sha256 = excluded.request_sha256, status = excluded.status, body = excluded.body,
+    is_encrypted = excluded.is_encrypted, created_at = excluded.created_at
 """
 PURGE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
@@ -57,11 +67,107 @@ UPDATE idempotency_keys SET body = $5 WHERE owner_id = $1 AND route = $2 AND key
 """
 
 
+# What a claim of a key finds: nothing, the kept answer, or why there is none to give.
+Claim: TypeAlias = Answer | IdempotencyInProgress | IdempotencyKeyReused | AnswerUnreadable | None
+
+
+class KeptAnswer(NamedTuple):
+    """An answer to be kept for a repeat of its request; with a secret, sealed."""
+
+    request: IdempotentRequest
+    answer: Answer
+    has_secret: bool
+
+
 @dataclass(frozen=True, slots=True)
-class AnswerOnce:
-    """Runs work in a transaction of its own and keeps the answer beside its effect.
+class KeptAnswers:
+    """Keys and the answers under them, any number of them by one statement, in the caller's transaction.
 
     A service whose answers have no secrets needs no `seal`.
+    """
+
+    seal: Seal | None = None
+
+    async def claim(
+        self, connection: Connection, requests: Sequence[IdempotentRequest], now: datetime
+    ) -> Sequence[Claim]:
+        """Make this transaction the only one for these requests, as far as it is free to; return what each one finds.
+
+        None stands for a request that is to be done now. Of twins among the requests the first one is.
+        """
+        locks = await connection.fetch(TRY_LOCKS, [request.lock_id for request in requests])
+        found = await self._find(connection, requests, now)
+        is_ours = {row["nth"] - 1 for row in locks if row["is_ours"]}
+        claims: list[Claim] = []
+        claimed: set[bytes] = set()
+        for nth, request in enumerate(requests):
+            if nth in is_ours and nth in found:
+                claims.append(self._answer(request, found[nth]))
+            elif nth in is_ours and request.identity not in claimed:
+                claimed.add(request.identity)
+                claims.append(None)
+            else:
+                claims.append(IdempotencyInProgress())
+        return claims
+
+    async def keep(self, connection: Connection, answers: Sequence[KeptAnswer], now: datetime) -> None:
+        """Keep answers to requests that this transaction has claimed."""
+        if not answers:
+            return
+        requests = [kept.request for kept in answers]
+        await connection.execute(
+            SAVE_ANSWERS,
+            [request.owner_id for request in requests],
+            [request.route for request in requests],
+            [request.key for request in requests],
+            [request.request_sha256 for request in requests],
+            [kept.answer.status for kept in answers],
+            [await self._body(connection, kept) for kept in answers],
+            [kept.has_secret for kept in answers],
+            now,
+        )
+
+    async def _find(
+        self, connection: Connection, requests: Sequence[IdempotentRequest], now: datetime
+    ) -> dict[int, Any]:
+        rows = await connection.fetch(
+            FIND_ANSWERS,
+            [request.owner_id for request in requests],
+            [request.route for request in requests],
+            [request.key for request in requests],
+            now - KEPT_FOR,
+        )
+        return {row["nth"] - 1: row for row in rows}
+
+    def _answer(self, request: IdempotentRequest, row: Any) -> Claim:
+        if row["request_sha256"] != request.request_sha256:
+            return IdempotencyKeyReused()
+        if not row["is_encrypted"]:
+            return Answer(row["status"], row["body"], is_replayed=True)
+        try:
+            body = self._sealed().open(row["body"], answer_place(request.owner_id, request.route, request.key))
+        except SealBroken:
+            return AnswerUnreadable()
+        return Answer(row["status"], body, is_replayed=True)
+
+    async def _body(self, connection: Connection, kept: KeptAnswer) -> bytes:
+        if not kept.has_secret:
+            return kept.answer.body
+        request = kept.request
+        at = answer_place(request.owner_id, request.route, request.key)
+        return await sealed(connection, self._sealed(), kept.answer.body, at)
+
+    def _sealed(self) -> Seal:
+        if self.seal is None:
+            raise TypeError("an answer with a secret needs a seal")
+        return self.seal
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOnce:
+    """Runs work in a transaction of its own and keeps the answer beside its effect: for what comes seldom.
+
+    What many ask at once shares its transactions: `shared.grouping`.
     """
 
     database: Database
@@ -74,60 +180,20 @@ class AnswerOnce:
         Raises what `work` raises, with nothing done or kept; IdempotencyInProgress, IdempotencyKeyReused,
         AnswerUnreadable where the kept one cannot be opened, TransientFault.
         """
-        now = self.clock()
+        kept, now = KeptAnswers(self.seal), self.clock()
         async with self.database.transaction() as connection:
             if once.request is None:
                 return once.render(await work(connection, now))
-            kept = await self._claim(connection, once.request, now)
-            if kept is not None:
-                return kept
+            [claim] = await kept.claim(connection, [once.request], now)
+            if isinstance(claim, Answer):
+                return claim
+            if claim is not None:
+                raise claim
             result = await work(connection, now)
             answer = once.render(result)
             if once.keeps(result, answer):
-                await self._save(connection, once.request, answer, now, is_sealed=once.has_secret)
+                await kept.keep(connection, [KeptAnswer(once.request, answer, once.has_secret)], now)
             return answer
-
-    async def _claim(self, connection: Connection, request: IdempotentRequest, now: datetime) -> Answer | None:
-        """Make this transaction the only one for the request and return the kept answer, if there is one."""
-        if not await connection.fetchval(TRY_LOCK, request.lock_id):
-            raise IdempotencyInProgress
-        row = await connection.fetchrow(FIND_ANSWER, request.owner_id, request.route, request.key, now - KEPT_FOR)
-        if row is None:
-            return None
-        if row["request_sha256"] != request.request_sha256:
-            raise IdempotencyKeyReused
-        body = self._open(request, row["body"]) if row["is_encrypted"] else row["body"]
-        return Answer(row["status"], body, is_replayed=True)
-
-    def _open(self, request: IdempotentRequest, sealed: bytes) -> bytes:
-        try:
-            return self._sealed().open(sealed, answer_place(request.owner_id, request.route, request.key))
-        except SealBroken:
-            raise AnswerUnreadable from None
-
-    async def _save(
-        self, connection: Connection, request: IdempotentRequest, answer: Answer, now: datetime, *, is_sealed: bool
-    ) -> None:
-        body = answer.body
-        if is_sealed:
-            at = answer_place(request.owner_id, request.route, request.key)
-            body = await sealed(connection, self._sealed(), body, at)
-        await connection.execute(
-            SAVE_ANSWER,
-            request.owner_id,
-            request.route,
-            request.key,
-            request.request_sha256,
-            answer.status,
-            body,
-            is_sealed,
-            now,
-        )
-
-    def _sealed(self) -> Seal:
-        if self.seal is None:
-            raise TypeError("an answer with a secret needs a seal")
-        return self.seal
 
 
 async def purge_answers(connection: Connection, before: datetime, limit: int) -> int:

@@ -74,13 +74,8 @@ class Database:
 
         Raises TransientFault when all of the work is to be tried again; the outcome of a commit may be unknown then.
         """
-        async with self.connection() as connection:
-            token = INSIDE_TRANSACTION.set(True)
-            try:
-                async with connection.transaction():
-                    yield connection
-            finally:
-                INSIDE_TRANSACTION.reset(token)
+        async with self.connection() as connection, transaction_of(connection):
+            yield connection
 
     async def state(self) -> str:
         """Say `ok` when the database can be written to now, or in words why not."""
@@ -120,6 +115,17 @@ class Database:
             # says so by an error that must not take the place of the fault.
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
+
+
+@asynccontextmanager
+async def transaction_of(connection: Connection) -> AsyncIterator[None]:
+    """Open a READ COMMITTED transaction on a lent connection; commits at the end, rolls back on any error."""
+    token = INSIDE_TRANSACTION.set(True)
+    try:
+        async with connection.transaction():
+            yield
+    finally:
+        INSIDE_TRANSACTION.reset(token)
 
 
 @asynccontextmanager

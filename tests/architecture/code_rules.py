@@ -21,8 +21,7 @@ PROCESS_EDGES = {
     "services/webhooks/dispatcher/sending.py": "one delivery must not end the others",
     "services/webhooks/dispatcher/writer.py": "one bad result must not keep the others from being written",
     "services/webhooks/usecases/run_replays.py": "a replay that cannot go on must not keep the others from going on",
-    "services/codes/usecases/generate_code.py": "one bad request must not fail those it was grouped with",
-    "services/redemption/usecases/decide_requests.py": "one bad request must not fail those it was grouped with",
+    "shared/grouping.py": "one bad request must not fail those it was grouped with",
 }
 
 # The only modules with endless loops that keep a pace of their own; all other periodic work is a `Periodic`, which

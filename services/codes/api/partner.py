@@ -13,6 +13,7 @@ from services.codes.domain.access import Actor
 from services.codes.domain.codes import IssuedCode
 from services.codes.domain.errors import Missing
 from services.codes.domain.minting import Minted, MintOutcome, RateState, Refused, code_link
+from services.codes.usecases.generate_code import Wanted
 from shared.clock import format_milliseconds
 from shared.idempotency import Once
 from shared.web import (
@@ -113,13 +114,12 @@ class CodesQuery(PageQuery):
 
 async def generate(request: Request) -> web.StreamResponse:
     """Mint one code."""
-    credential = request.credential
     _ = request.partner_id  # refuses a program's key
-    reference = request.body(Generation).reference
+    wanted = Wanted(request.credential, request.body(Generation).reference)
     if request.idempotency_key is None:
-        return _render(request, await use_cases(request).generate_code(credential, reference))
+        return _render(request, await use_cases(request).generate_code.outcome(wanted))
     made: Once[MintOutcome] = once(request, lambda outcome: _render(request, outcome))
-    return respond(request, await use_cases(request).generate_code_once(credential, made, reference))
+    return respond(request, await use_cases(request).generate_code(wanted, made))
 
 
 def _render(request: Request, outcome: MintOutcome) -> web.Response:

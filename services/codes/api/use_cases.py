@@ -22,8 +22,7 @@ from services.codes.usecases.create_partner import CreatePartner
 from services.codes.usecases.create_program import CreateProgram
 from services.codes.usecases.create_promotion_code import CreatePromotionCode
 from services.codes.usecases.export_codes import ExportCodes
-from services.codes.usecases.generate_code import GenerateCode
-from services.codes.usecases.generate_code_once import GenerateCodeOnce
+from services.codes.usecases.generate_code import Mints
 from services.codes.usecases.move_quota import MoveQuota
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
@@ -60,8 +59,7 @@ class UseCases:
     revoke_key: RevokeKey
     move_quota: MoveQuota
     read_ledger: ReadLedger
-    generate_code: GenerateCode
-    generate_code_once: GenerateCodeOnce
+    generate_code: Mints
     read_codes: ReadCodes
     create_batch: CreateBatch
     read_jobs: ReadJobs

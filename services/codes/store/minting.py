@@ -1,7 +1,7 @@
 """The grouped mint: one statement decides and writes everything that waits, for any number of keys and partners."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.events.codes import CodesGeneratedV1
 from shared.events.envelope import OutboxEvent, envelope_head
+from shared.grouping import StartOver
 from shared.modes import in_mode, is_test, shown_id
 
 FIND_TERMS = """
@@ -211,6 +212,10 @@ SELECT id, NULL, NULL, NULL, body FROM event
 MintResult = Literal["minted", "collided"] | MintRefusal
 
 
+class CodeTaken(StartOver):
+    """A random string exists already."""
+
+
 class MintRequest(NamedTuple):
     """One request of a group, with the code that it gets if all is well."""
 
@@ -247,8 +252,7 @@ async def mint_all(
 ) -> tuple[list[MintRow], list[OutboxEvent]] | None:
     """Mint for all requests, or return None with nothing written or charged where not all can have their code.
 
-    All requests of a group were made at `now`. Inside a transaction of the caller's use `mint_group` alone, which
-    survives a taken string.
+    All requests of a group were made at `now`. Raises CodeTaken, which ends a transaction; `mint_group` survives it.
     """
     group = _Group.of(requests)
     first_of = [codes[0] for codes in group.by_partner.values()]
@@ -281,7 +285,7 @@ async def mint_all(
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "promotion_codes_live":
             raise
-        return None
+        raise CodeTaken from None
     if not rows:
         return None
     made = [OutboxEvent(row["id"], CodesGeneratedV1.type, body) for row in rows if (body := row["body"]) is not None]
@@ -354,12 +358,15 @@ def _event_until_remaining(codes: Sequence[MintRequest], event_id: uuid.UUID, no
 async def mint_group(
     connection: Connection,
     requests: Sequence[MintRequest],
+    key_ids: Collection[uuid.UUID],
     new_id: Callable[[], uuid.UUID],
     now: datetime,
 ) -> tuple[list[MintRow], list[OutboxEvent]]:
     """Decide and write a group in one statement; rows come back in the order of the requests.
 
-    All requests of a group were made at `now`, so those of one partner share their terms and their expiry.
+    All requests of a group were made at `now`, so those of one partner share their terms and their expiry. `key_ids`
+    are locked: those of the requests, and those that the same transaction may come to need, since keys go before
+    partners.
     """
     by_partner = {request.terms.partner_id: request for request in requests}
     rows = await connection.fetch(
@@ -377,7 +384,7 @@ async def mint_group(
         [r.terms.redemption_limit for r in by_partner.values()],
         [new_id() for _ in by_partner],
         [new_id() for _ in by_partner],
-        list({r.key_id for r in requests}),
+        list(key_ids),
         now,
         format_microseconds(now),
         LEASE_SECONDS,

@@ -19,7 +19,7 @@ CROSS JOIN LATERAL (
     OFFSET 0) c
 JOIN partners p ON p.id = r.partner_id AND p.status = 'active' JOIN programs g ON g.id = c.program_id
 """
-IS_PARTNER_ACTIVE = "SELECT status = 'active' FROM partners WHERE id = $1"
+FIND_ACTIVE = "SELECT id FROM partners WHERE id = ANY ($1::uuid[]) AND status = 'active'"
 
 
 class ReferencedCode(NamedTuple):
@@ -44,6 +44,6 @@ async def find_referenced(
     }
 
 
-async def is_partner_active(connection: Connection, partner_id: uuid.UUID) -> bool:
-    """Return whether a partner may be given codes now."""
-    return bool(await connection.fetchval(IS_PARTNER_ACTIVE, partner_id))
+async def find_active(connection: Connection, partner_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return which partners may be given codes now."""
+    return {row["id"] for row in await connection.fetch(FIND_ACTIVE, list(partner_ids))}

@@ -8,7 +8,7 @@ from uuid import UUID
 from aiohttp import web
 
 from services.redemption.usecases.customer_jobs import ReadCustomerJobs, StartCustomerJob
-from services.redemption.usecases.decide_requests import DecideRequests
+from services.redemption.usecases.decide_requests import Requests
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
@@ -25,7 +25,7 @@ class UseCases:
 
     clock: Clock
     new_id: Callable[[], UUID]
-    decide: DecideRequests
+    decide: Requests
     validate_codes: ValidateCodes
     validate_publicly: ValidatePublicly
     read_redemptions: ReadRedemptions

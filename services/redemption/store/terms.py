@@ -11,6 +11,7 @@ from services.redemption.domain.books import Count
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
 from services.redemption.store.locks import Locked
 from shared.database.pool import Connection
+from shared.grouping import StartOver
 
 # The first columns are the members of CodeTerms, in their order, and after them those of Restrictions. A coupon's
 # redemptions are counted only at its first decision under a limit, on top of its uses elsewhere before. OFFSET 0 keeps
@@ -79,7 +80,7 @@ _PLAIN: Final[tuple[Any, ...]] = (
 )
 
 
-class TermsChanged(Exception):
+class TermsChanged(StartOver):
     """A coupon got a limit between locking and reading, so a count is not locked: roll back and start again."""
 
 

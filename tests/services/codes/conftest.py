@@ -27,6 +27,7 @@ from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
 from shared.web.operator import Operating
 from tests.databases import Database
+from tests.services.codes.mints import World, made_world
 
 OPERATOR_TOKEN = "operator-token-for-tests"
 SECRET_KEY = b"k" * 32
@@ -161,6 +162,12 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
         )
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
             yield Service(http, pool, clock, use_cases, app, handed_over, runner)
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[World]:
+    async with made_world(database) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,150 +1,26 @@
 """Minting: exactly the quota, exactly the rate, one ledger, whatever arrives at once on whichever replica."""
 
 import asyncio
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import asyncpg
 import pytest
 
-from services.codes.domain.minting import Minted, MintOutcome, code_link, random_part
+from services.codes.domain.minting import Minted, code_link, random_part
 from services.codes.usecases import generate_code as usecase
-from services.codes.usecases.generate_code import GenerateCode
-from shared import api_keys
-from shared.api_keys import Credential
-from shared.clock import utc_now
+from services.codes.usecases.generate_code import Wanted
 from shared.database.pool import connect
-from shared.events.catalogue import PUBLISHED
-from shared.events.codes import CodesGeneratedV1
-from shared.events.envelope import OutboxEvent, decode_data, decode_envelope
-from shared.ids import new_id
 from tests.databases import Database
+from tests.services.codes.mints import World, counted, mints
 
 NOW = datetime(2026, 3, 16, 23, 29, 28, 917_345, tzinfo=UTC)
-
-
-class World:
-    """One program, and replicas of the use case over the same database."""
-
-    def __init__(self, admin: "asyncpg.Connection[asyncpg.Record]", replicas: list[GenerateCode]) -> None:
-        self.admin, self.replicas = admin, replicas
-        self.program_id, self.coupon_id = uuid.uuid4(), uuid.uuid4()
-        self.handed_over: list[OutboxEvent] = []
-
-    async def make_program(self, alphabet: str = "0123456789ABCDEF", length: int = 8) -> None:
-        await self.admin.execute(
-            """INSERT INTO programs (id, name, link_url, code_alphabet, code_length, created_at, updated_at)
-               VALUES ($1, 'Cards', 'https://cards.example/', $2, $3, now(), now())""",
-            self.program_id,
-            alphabet,
-            length,
-        )
-        await self.admin.execute(
-            """INSERT INTO coupons (id, program_id, uuid_code, name, is_partner_coupon, discount_type,
-                   percent_hundredths, duration_type, code_redemption_limit, created_at, updated_at)
-               VALUES ($1, $2, 'partner', 'Partner', true, 'percent', 10000, 'once', 1, now(), now())""",
-            self.coupon_id,
-            self.program_id,
-        )
-
-    async def make_partner(
-        self, *, quota: int, limit: int | None = None, status: str = "active", keys: int = 1
-    ) -> list[Credential]:
-        partner_id = uuid.uuid4()
-        await self.admin.execute(
-            """INSERT INTO partners (id, program_id, name, status, code_prefix, quota_granted, created_at, updated_at)
-               VALUES ($1, $2, 'Acme', $3, $4, $5, now(), now())""",
-            partner_id,
-            self.program_id,
-            status,
-            "P" + partner_id.hex[:6].upper(),
-            quota,
-        )
-        made = []
-        for slot in range(1, keys + 1):
-            key = api_keys.generate("secret", new_id())
-            await self.admin.execute(
-                """INSERT INTO api_keys (id, program_id, partner_id, kind, slot, scopes, digest, rate_limit_per_minute,
-                       created_at) VALUES ($1, $2, $3, 'secret', $4, '{codes:generate}', $5, $6, now())""",
-                key.key_id,
-                self.program_id,
-                partner_id,
-                slot,
-                key.digest,
-                limit,
-            )
-            scopes = frozenset({"codes:generate"})
-            made.append(
-                Credential(
-                    key.key_id, key.digest, "secret", scopes, limit, self.program_id, "Cards", partner_id, "Acme",
-                    status, None,
-                )
-            )  # fmt: skip
-        return made
-
-    async def generate(self, credentials: Sequence[Credential]) -> list[MintOutcome]:
-        """Ask for one code per credential, all at once, in turn on the replicas."""
-        asks = [self.replicas[n % len(self.replicas)](credential) for n, credential in enumerate(credentials)]
-        return list(await asyncio.gather(*asks))
-
-    async def check_books(self) -> None:
-        """Counters, ledger, codes and events tell the same story."""
-        wrong = await self.admin.fetch("""
-            SELECT id FROM partners p
-            WHERE quota_minted <> (SELECT coalesce(sum(amount), 0) FROM quota_ledger
-                                   WHERE kind = 'mint' AND partner_id = p.id)
-               OR quota_minted <> (SELECT count(*) FROM promotion_codes WHERE partner_id = p.id)""")
-        assert wrong == []
-        listed = await self.admin.fetchval(
-            "SELECT array_agg(c ORDER BY c) FROM quota_ledger l, unnest(l.code_ids) AS c WHERE l.kind = 'mint'"
-        )
-        stored = await self.admin.fetchval("SELECT array_agg(id ORDER BY id) FROM promotion_codes")
-        assert listed == stored
-        bodies = await self.admin.fetch("SELECT body FROM events WHERE type = 'codes.generated'")
-        told = [decode_data(decode_envelope(row["body"]), CodesGeneratedV1) for row in bodies]
-        assert sorted(code_id for event in told for code_id in event.code_ids) == (stored or [])
-        assert {event.id for event in self.handed_over} == {
-            row["event_id"] for row in await self.admin.fetch("SELECT event_id FROM outbox")
-        }
-
-    def told(self, type_: str) -> list[dict[str, Any]]:
-        """The data of what was handed over, read strictly by its model."""
-        envelopes = [decode_envelope(event.body) for event in self.handed_over if event.type == type_]
-        models = {model.type: model for model in PUBLISHED["codes"]}
-        return [decode_data(envelope, models[type_]).model_dump(mode="json") for envelope in envelopes]
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[World]:
-    async with AsyncExitStack() as stack:
-        admin = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
-        stack.push_async_callback(admin.close)
-        handed_over: list[OutboxEvent] = []
-        replicas = []
-        for _ in range(2):
-            pool = await stack.enter_async_context(connect(database.codes, "codes", 4))
-            replica = GenerateCode(pool, utc_now, handed_over.extend)
-            await stack.enter_async_context(replica.running())
-            replicas.append(replica)
-        made = World(admin, replicas)
-        made.handed_over = handed_over
-        await made.make_program()
-        yield made
-
-
-def counted(outcomes: Sequence[MintOutcome]) -> Counter[str]:
-    return Counter("minted" if isinstance(o, Minted) else o.reason for o in outcomes)
 
 
 @pytest.mark.parametrize("at_once", [1, 2], ids=["alone", "in a group"])
 async def test_a_mint_is_what_the_partner_is_told(world: World, at_once: int) -> None:
     world.replicas[0].clock = lambda: NOW
     [key] = await world.make_partner(quota=10, limit=100)
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     for outcome in outcomes:
         assert isinstance(outcome, Minted)
         row = await world.admin.fetchrow("SELECT * FROM promotion_codes WHERE code = $1", outcome.code)
@@ -195,7 +71,7 @@ async def test_a_window_that_is_over_starts_anew(world: World, at_once: int) -> 
     [key] = await world.make_partner(quota=1000, limit=5)
     assert counted(await world.generate([key] * 6)) == {"minted": 5, "rate_limited": 1}
     await world.admin.execute("UPDATE api_keys SET window_started_at = now() - interval '61 s'")
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     assert counted(outcomes) == {"minted": at_once}
     assert await world.admin.fetchval("SELECT window_used FROM api_keys") == at_once
 
@@ -204,7 +80,7 @@ async def test_a_window_that_is_over_starts_anew(world: World, at_once: int) -> 
 async def test_a_clock_set_back_does_not_lock_a_key_out(world: World, at_once: int) -> None:
     [key] = await world.make_partner(quota=1000, limit=5)
     await world.admin.execute("UPDATE api_keys SET window_started_at = now() + interval '1 day', window_used = 5")
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     assert counted(outcomes) == {"minted": at_once}
 
 
@@ -212,7 +88,7 @@ async def test_a_clock_set_back_does_not_lock_a_key_out(world: World, at_once: i
 @pytest.mark.parametrize("status", ["pending", "suspended"])
 async def test_a_partner_that_is_not_active_gets_none(world: World, status: str, at_once: int) -> None:
     [key] = await world.make_partner(quota=10, limit=100, status=status)
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     assert counted(outcomes) == {"partner_not_active": at_once}
     assert await world.admin.fetchval("SELECT window_used FROM api_keys") == at_once
     await world.check_books()
@@ -223,7 +99,7 @@ async def test_status_and_quota_come_from_the_locked_row_not_from_the_credential
     """The credential may be five seconds old."""
     [key] = await world.make_partner(quota=10)
     await world.admin.execute("UPDATE partners SET status = 'suspended'")
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     assert counted(outcomes) == {"partner_not_active": at_once}
 
 
@@ -231,7 +107,7 @@ async def test_status_and_quota_come_from_the_locked_row_not_from_the_credential
 async def test_a_revoked_key_mints_nothing_even_while_it_is_cached(world: World, at_once: int) -> None:
     [key] = await world.make_partner(quota=10)
     await world.admin.execute("UPDATE api_keys SET revoked_at = now()")
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     assert counted(outcomes) == {"invalid_key": at_once}
     await world.check_books()
 
@@ -260,9 +136,9 @@ async def test_a_taken_string_is_tried_again_and_charged_once(
     [key] = await world.make_partner(quota=200, limit=1000)
     parts = iter([f"{n % 30:08X}" for n in range(100_000)])
     monkeypatch.setattr(usecase, "random_part", lambda *_: next(parts))
-    assert counted(await asyncio.gather(*(world.replicas[0](key) for _ in range(20)))) == {"minted": 20}
+    assert counted(await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(20)))) == {"minted": 20}
     parts = iter([f"{n:08X}" for n in range(100_000)])
-    outcomes = await asyncio.gather(*(world.replicas[0](key) for _ in range(at_once)))
+    outcomes = await asyncio.gather(*(world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)))
     assert counted(outcomes) == {"minted": at_once}
     assert await world.admin.fetchval("SELECT window_used FROM api_keys") == 20 + at_once
     await world.check_books()
@@ -274,8 +150,10 @@ async def test_a_quota_that_runs_low_or_out_is_told_once(world: World, at_once: 
     [neighbour] = await world.make_partner(quota=50)
     await world.admin.execute("UPDATE partners SET quota_low_threshold = 6 WHERE id = $1", key.partner_id)
     for _ in range(12 // at_once):
-        asks = [world.replicas[0](key) for _ in range(at_once)]
-        assert counted(await asyncio.gather(*asks, world.replicas[0](neighbour))) == {"minted": at_once + 1}
+        asks = [world.replicas[0].outcome(Wanted(key)) for _ in range(at_once)]
+        assert counted(await asyncio.gather(*asks, world.replicas[0].outcome(Wanted(neighbour)))) == {
+            "minted": at_once + 1
+        }
     about = {"program_id": str(world.program_id), "partner_id": str(key.partner_id)}
     [low] = world.told("quota.low")
     assert low == {**about, "codes_remaining": low["codes_remaining"], "threshold": 6}
@@ -305,9 +183,9 @@ async def test_of_two_replicas_one_tells_that_the_quota_ran_out(world: World) ->
 async def test_what_is_under_way_when_the_service_stops_is_answered(world: World, database: Database) -> None:
     [key] = await world.make_partner(quota=1000)
     async with connect(database.codes, "codes", 2) as pool:
-        replica = GenerateCode(pool, utc_now, world.handed_over.extend)
+        replica = mints(pool, world.handed_over)
         async with replica.running():
-            asks = [asyncio.ensure_future(replica(key)) for _ in range(50)]
+            asks = [asyncio.ensure_future(replica.outcome(Wanted(key))) for _ in range(50)]
             await asyncio.sleep(0)
         assert counted(await asyncio.gather(*asks)) == {"minted": 50}
     await world.check_books()
@@ -317,7 +195,7 @@ async def test_a_connection_that_was_lost_meanwhile_costs_nobody_a_code(world: W
     """The minting loop keeps its connection; after a restart of the server the next partner must not pay for it."""
     [key] = await world.make_partner(quota=10)
     for _ in range(3):
-        assert counted([await world.replicas[0](key)]) == {"minted": 1}
+        assert counted([await world.replicas[0].outcome(Wanted(key))]) == {"minted": 1}
         pids = await world.admin.fetchval(
             """SELECT array_agg(pid) FILTER (WHERE pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
@@ -326,18 +204,6 @@ async def test_a_connection_that_was_lost_meanwhile_costs_nobody_a_code(world: W
         # The server waits until they have ended, so their sockets say so by now; some turns of the loop to hear it.
         for _ in range(100):
             await asyncio.sleep(0)
-    await world.check_books()
-
-
-async def test_a_mint_inside_a_transaction_that_fails_leaves_nothing(world: World, database: Database) -> None:
-    [key] = await world.make_partner(quota=10, limit=100)
-    async with connect(database.codes, "codes", 2) as pool:
-        with pytest.raises(ZeroDivisionError):
-            async with pool.transaction() as connection:
-                outcome, _ = await world.replicas[0].mint_within(connection, key)
-                assert isinstance(outcome, Minted)
-                raise ZeroDivisionError
-    assert await world.admin.fetchval("SELECT quota_minted FROM partners") == 0
     await world.check_books()
 
 

@@ -14,7 +14,7 @@ from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
 from services.codes.store.quota import LIST_LEDGER
 from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
 from services.codes.usecases import walk_codes
-from shared.database.idempotency import FIND_ANSWER
+from shared.database.idempotency import FIND_ANSWERS
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
 
@@ -50,7 +50,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (LOCK_CODES, 1),
         (UPDATE_CODES, 4),
         (LIST_LEDGER, 3),
-        (FIND_ANSWER, 4),
+        (FIND_ANSWERS, 4),
         (promotion_codes.LIST_OF_PROGRAM, 7),
         (promotion_codes.LIST_OF_PARTNER, 10),
         (promotion_codes.LIST_OF_CUSTOMER, 9),
@@ -67,7 +67,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
         (batches.LIST_BATCH, 2),
     ],
     ids=[
-        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWER", "LIST_OF_PROGRAM"),
+        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWERS", "LIST_OF_PROGRAM"),
         *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
         *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES", "PAGE_OF_IDS"),
         *("COUPON_OF_BATCH", "LIST_BATCH"),

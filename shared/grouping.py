@@ -1,0 +1,260 @@
+"""Answers concurrent requests in groups: those that arrive while a transaction is under way share the next one.
+
+There is no timer: an idle service answers a request alone and at once, a busy one pays one commit for all that wait.
+Keys join: in the group's one transaction the keys are claimed, what is new is decided, and its answers are kept.
+Nothing is remembered here between groups, so that all replicas keep every promise together.
+"""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Generic, Protocol, TypeVar
+
+from prometheus_client import Histogram
+
+from shared.clock import Clock
+from shared.database.faults import transient_faults
+from shared.database.idempotency import KeptAnswer, KeptAnswers
+from shared.database.pool import Connection, Database, is_usable, transaction_of
+from shared.faults import TransientFault
+from shared.idempotency import Answer, Once
+from shared.log import get_logger
+
+A = TypeVar("A")
+T = TypeVar("T")
+W = TypeVar("W")
+A_contra = TypeVar("A_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+# Each key of a group takes a place in the server's table of locks, which has some thousands for everybody.
+MAX_GROUP: Final = 250
+TRIES: Final = 3
+
+
+class StartOver(Exception):
+    """The work cannot go on in this transaction and has a good chance in the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Generic[T_co, W]):
+    """One outcome for each request, an exception for one that alone is at fault, and what was written for all."""
+
+    outcomes: Sequence[T_co | Exception]
+    written: W
+
+
+class Work(Protocol[A_contra, T_co, W]):
+    """What a service does for a group."""
+
+    def kind(self, ask: A_contra) -> Hashable:
+        """Return what requests of one group have in common; those of another kind make a group of their own."""
+        return None
+
+    def is_one_statement(self, asks: Sequence[A_contra]) -> bool:
+        """Whether the first try writes by one statement, which without keys needs no transaction around it."""
+        return False
+
+    @abstractmethod
+    async def decide(
+        self, connection: Connection, asks: Sequence[A_contra], now: datetime, *, is_again: bool
+    ) -> Results[T_co, W]:
+        """Decide and write. Raises StartOver, and what is raised for all: then each is tried alone."""
+
+    async def withhold(self, connection: Connection, asks: Sequence[A_contra]) -> Sequence[T_co | None]:
+        """Return for requests that have kept answers what they get instead for now, or None to give the kept one."""
+        return [None] * len(asks)
+
+    @abstractmethod
+    def committed(self, written: W) -> None:
+        """Announce what was written; it is there for everybody now."""
+
+
+@dataclass(slots=True)
+class _Member(Generic[A, T]):
+    ask: A
+    # None without a key: then nothing is kept, and the answer is the caller's to write.
+    once: Once[T] | None
+    result: asyncio.Future[T | Answer]
+
+    def end(self, result: T | Answer | Exception) -> None:
+        if self.result.done():
+            return
+        if isinstance(result, Exception):
+            self.result.set_exception(result)
+        else:
+            self.result.set_result(result)
+
+
+@dataclass(slots=True)
+class Grouping(Generic[A, T, W]):
+    """Works through requests in groups; `running()` must be entered before the first call."""
+
+    name: str
+    database: Database
+    clock: Clock
+    work: Work[A, T, W]
+    kept: KeptAnswers
+    sizes: Histogram
+    _waiting: list[_Member[A, T]] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_stopping: bool = False
+    # Kept, because asking for the running loop is a system call.
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+
+    async def __call__(self, ask: A, once: Once[T]) -> Answer:
+        """Return the answer to a request, or the one that is kept under its key.
+
+        Raises what the work has for this request, IdempotencyInProgress, IdempotencyKeyReused, AnswerUnreadable, or
+        TransientFault if the database is away.
+        """
+        result = await self._wait(ask, None if once.request is None else once)
+        return result if isinstance(result, Answer) else once.render(result)
+
+    async def outcome(self, ask: A) -> T:
+        """Return what came of a request without a key."""
+        result = await self._wait(ask, None)
+        if isinstance(result, Answer):
+            raise TypeError("only a request with a key is answered here")
+        return result
+
+    async def _wait(self, ask: A, once: Once[T] | None) -> T | Answer:
+        member = _Member(ask, once, self._loop.create_future())
+        self._waiting.append(member)
+        if not self._wake.is_set():
+            self._wake.set()
+        return await member.result
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work through what waits for as long as the block lasts, and finish what is in hand at its end."""
+        self._is_stopping = False
+        self._loop = asyncio.get_running_loop()
+        worker = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            self._is_stopping = True
+            self._wake.set()
+            await worker
+
+    async def _run(self) -> None:
+        while self._waiting or not self._is_stopping:
+            await self._wake.wait()
+            if self._waiting:
+                await self._run_connected()
+
+    async def _run_connected(self) -> None:
+        """Work with one connection for as long as it lives: lending one for each group costs more than a mint."""
+        group: list[_Member[A, T]] = []
+        try:
+            async with self.database.connection() as connection:
+                while is_usable(connection):
+                    if group := self._next_group():
+                        for part in self._parts(group):
+                            await self._answer(connection, part)
+                    elif self._is_stopping:
+                        return
+                    else:
+                        await self._wake.wait()
+        except TransientFault as fault:
+            # Without a group in hand no connection was to be had.
+            for member in group or self._next_group():
+                member.end(fault)
+
+    def _next_group(self) -> list[_Member[A, T]]:
+        group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+        if not self._waiting and not self._is_stopping:
+            self._wake.clear()
+        return group
+
+    def _parts(self, group: Sequence[_Member[A, T]]) -> Sequence[Sequence[_Member[A, T]]]:
+        parts: dict[Hashable, list[_Member[A, T]]] = {}
+        for member in group:
+            parts.setdefault(self.work.kind(member.ask), []).append(member)
+        return list(parts.values())
+
+    async def _answer(self, connection: Connection, group: Sequence[_Member[A, T]]) -> None:
+        self.sizes.observe(len(group))
+        try:
+            with transient_faults():
+                results, written = await self._commit(connection, group)
+        except TransientFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad request must not fail its neighbours: each is tried alone
+            if len(group) == 1:
+                group[0].end(error)
+                return
+            get_logger().error("group_failed", group=self.name, size=len(group), error=type(error).__name__)
+            for member in group:
+                await self._answer(connection, [member])
+        else:
+            if written is not None:
+                self.work.committed(written)
+            for member, result in zip(group, results, strict=True):
+                member.end(result)
+
+    async def _commit(
+        self, connection: Connection, group: Sequence[_Member[A, T]]
+    ) -> tuple[Sequence[T | Answer | Exception], W | None]:
+        has_keys = any(member.once is not None for member in group)
+        for tried in range(TRIES):
+            now = self.clock()
+            is_alone = not has_keys and tried == 0 and self.work.is_one_statement([member.ask for member in group])
+            scope: AbstractAsyncContextManager[None] = nullcontext() if is_alone else transaction_of(connection)
+            try:
+                async with scope:
+                    return await self._decide(connection, group, now, is_again=tried > 0)
+            except StartOver:
+                continue
+        raise TransientFault("What the requests stand on changes faster than it can be locked.")
+
+    async def _decide(
+        self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime, *, is_again: bool
+    ) -> tuple[Sequence[T | Answer | Exception], W | None]:
+        """Claim the keys, decide what is new, and keep its answers; what was answered before is answered so again."""
+        results = await self._claim(connection, group, now)
+        fresh = [place for place in range(len(group)) if place not in results]
+        if not fresh:
+            return [results[place] for place in range(len(group))], None
+        decided = await self.work.decide(connection, [group[place].ask for place in fresh], now, is_again=is_again)
+        results.update(zip(fresh, decided.outcomes, strict=True))
+        if keep := _write_answers(group, fresh, results):
+            await self.kept.keep(connection, keep, now)
+        return [results[place] for place in range(len(group))], decided.written
+
+    async def _claim(
+        self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime
+    ) -> dict[int, T | Answer | Exception]:
+        """Return what becomes of those that are not to be decided now."""
+        keyed = {
+            place: member.once.request for place, member in enumerate(group) if member.once and member.once.request
+        }
+        if not keyed:
+            return {}
+        claims = await self.kept.claim(connection, list(keyed.values()), now)
+        results: dict[int, T | Answer | Exception] = {
+            place: claim for place, claim in zip(keyed, claims, strict=True) if claim is not None
+        }
+        answered = [place for place, result in results.items() if isinstance(result, Answer)]
+        if answered:
+            withheld = await self.work.withhold(connection, [group[place].ask for place in answered])
+            results.update((place, each) for place, each in zip(answered, withheld, strict=True) if each is not None)
+        return results
+
+
+def _write_answers(
+    group: Sequence[_Member[A, T]], fresh: Sequence[int], results: dict[int, T | Answer | Exception]
+) -> list[KeptAnswer]:
+    """Write the answers of those with keys, so that what is kept and what happened are one; return what is kept."""
+    keep = []
+    for place in fresh:
+        once, outcome = group[place].once, results[place]
+        if once is None or once.request is None or isinstance(outcome, Answer | Exception):
+            continue
+        answer = results[place] = once.render(outcome)
+        if once.keeps(outcome, answer):
+            keep.append(KeptAnswer(once.request, answer, has_secret=once.has_secret))
+    return keep
