@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import chain, mint, redeem, webhooks
+from bench import chain, checkout, mint, redeem, webhooks
 from bench.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
-SCENARIOS = ("mint", "chain", "redeem", "webhooks")
+SCENARIOS = ("mint", "checkout", "chain", "redeem", "webhooks")
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; all if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="alternations of bare and ours (default 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one minting load (default 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one load over HTTP (default 3)")
     parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
     parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
     parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
@@ -35,6 +35,8 @@ def main() -> None:
         for scenario in wanted.scenarios or SCENARIOS:
             if scenario == "mint":
                 result = mint.run(env, wanted.rounds, wanted.seconds)
+            elif scenario == "checkout":
+                result = checkout.run(env, wanted.rounds, wanted.seconds)
             elif scenario == "chain":
                 result = chain.run(env, wanted.rounds)
             elif scenario == "webhooks":

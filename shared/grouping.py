@@ -8,7 +8,7 @@ Nothing is remembered here between groups, so that all replicas keep every promi
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Hashable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Generic, Protocol, TypeVar
@@ -46,24 +46,30 @@ class Results(Generic[T_co, W]):
     written: W
 
 
-class Work(Protocol[A_contra, T_co, W]):
+class Work(Protocol[A_contra, T, W]):
     """What a service does for a group."""
 
     def kind(self, ask: A_contra) -> Hashable:
         """Return what requests of one group have in common; those of another kind make a group of their own."""
         return None
 
-    def is_one_statement(self, asks: Sequence[A_contra]) -> bool:
-        """Whether the first try writes by one statement, which without keys needs no transaction around it."""
-        return False
+    async def decide_at_once(
+        self, connection: Connection, asks: Sequence[A_contra], answers: Sequence[Once[T] | None], now: datetime
+    ) -> Results[T, W] | None:
+        """Decide and write all by one statement, which commits by itself; None, with nothing written, if it cannot.
+
+        The statement claims the keys and keeps the answers of those that have an entry in `answers`, none of them with
+        a secret and no two with one key. Raises StartOver like None.
+        """
+        return None
 
     @abstractmethod
     async def decide(
         self, connection: Connection, asks: Sequence[A_contra], now: datetime, *, is_again: bool
-    ) -> Results[T_co, W]:
+    ) -> Results[T, W]:
         """Decide and write. Raises StartOver, and what is raised for all: then each is tried alone."""
 
-    async def withhold(self, connection: Connection, asks: Sequence[A_contra]) -> Sequence[T_co | None]:
+    async def withhold(self, connection: Connection, asks: Sequence[A_contra]) -> Sequence[T | None]:
         """Return for requests that have kept answers what they get instead for now, or None to give the kept one."""
         return [None] * len(asks)
 
@@ -191,39 +197,54 @@ class Grouping(Generic[A, T, W]):
             for member in group:
                 await self._answer(connection, [member])
         else:
-            if written is not None:
-                self.work.committed(written)
+            for each in written:
+                self.work.committed(each)
             for member, result in zip(group, results, strict=True):
                 member.end(result)
 
     async def _commit(
         self, connection: Connection, group: Sequence[_Member[A, T]]
-    ) -> tuple[Sequence[T | Answer | Exception], W | None]:
-        has_keys = any(member.once is not None for member in group)
+    ) -> tuple[Sequence[T | Answer | Exception], Sequence[W]]:
+        results = await self._decide_at_once(connection, group, self.clock())
+        if results is not None:
+            return results.outcomes, [results.written]
         for tried in range(TRIES):
-            now = self.clock()
-            is_alone = not has_keys and tried == 0 and self.work.is_one_statement([member.ask for member in group])
-            scope: AbstractAsyncContextManager[None] = nullcontext() if is_alone else transaction_of(connection)
             try:
-                async with scope:
-                    return await self._decide(connection, group, now, is_again=tried > 0)
+                async with transaction_of(connection):
+                    return await self._decide(connection, group, self.clock(), is_again=tried > 0)
             except StartOver:
                 continue
         raise TransientFault("What the requests stand on changes faster than it can be locked.")
 
+    async def _decide_at_once(
+        self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime
+    ) -> Results[T, W] | None:
+        keys = [member.once.request.identity for member in group if member.once is not None and member.once.request]
+        has_secrets = any(member.once is not None and member.once.has_secret for member in group)
+        if has_secrets or len(keys) > len(set(keys)):
+            return None
+        asks, answers = [member.ask for member in group], [member.once for member in group]
+        try:
+            return await self.work.decide_at_once(connection, asks, answers, now)
+        except StartOver:
+            return None
+
     async def _decide(
         self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime, *, is_again: bool
-    ) -> tuple[Sequence[T | Answer | Exception], W | None]:
-        """Claim the keys, decide what is new, and keep its answers; what was answered before is answered so again."""
+    ) -> tuple[Sequence[T | Answer | Exception], Sequence[W]]:
+        """Claim the keys, decide what is new, and keep its answers; what was answered before is answered so again.
+
+        What was written is missing where nothing was new.
+        """
         results = await self._claim(connection, group, now)
         fresh = [place for place in range(len(group)) if place not in results]
         if not fresh:
-            return [results[place] for place in range(len(group))], None
+            return [results[place] for place in range(len(group))], []
         decided = await self.work.decide(connection, [group[place].ask for place in fresh], now, is_again=is_again)
         results.update(zip(fresh, decided.outcomes, strict=True))
         if keep := _write_answers(group, fresh, results):
             await self.kept.keep(connection, keep, now)
-        return [results[place] for place in range(len(group))], decided.written
+        return [results[place] for place in range(len(group))], [decided.written]
 
     async def _claim(
         self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime

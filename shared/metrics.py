@@ -87,7 +87,7 @@ CODES_MINTED = Counter("mintwire_codes_minted_total", "Codes minted for partners
 MINTS_REFUSED = Counter("mintwire_mints_refused_total", "Mints refused, by reason.", ["reason"])
 MINT_GROUP = Histogram(
     "mintwire_mint_group_requests",
-    "Requests decided by one statement.",
+    "Mints decided in one transaction.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
 
@@ -101,6 +101,11 @@ RESERVATIONS = Counter("mintwire_reservations_total", "Reservations created or e
 CHECKOUT_GROUP = Histogram(
     "mintwire_checkout_group_requests",
     "Checkout requests decided in one transaction.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
+)
+MESSAGE_GROUP = Histogram(
+    "mintwire_message_group_requests",
+    "Messages of programs published in one transaction.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
 GUESSES_REFUSED = Counter(

@@ -46,6 +46,7 @@ from services.webhooks.usecases.take_turns import TakeTurn
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from services.webhooks.usecases.warn_of_certificates import INTERVAL_SECONDS as WARN_SECONDS
 from services.webhooks.usecases.warn_of_certificates import WarnOfCertificates
+from shared import metrics
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -58,12 +59,13 @@ from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, letters_outside
 from shared.database.history import History
-from shared.database.idempotency import AnswerOnce
+from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
+from shared.grouping import Grouping
 from shared.ids import new_id
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
@@ -130,20 +132,22 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customers.steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
         ]
+        use_cases = build_use_cases(
+            database=database,
+            batches=batches,
+            clock=utc_now,
+            seal=seal,
+            answer_once=answer_once,
+            sender=sender,
+            urls=urls,
+            courier=courier,
+            worker=worker,
+            hub=hub,
+            shown=shown,
+            hand_over=relay.hand_over,
+        )
         app = build_app(
-            build_use_cases(
-                database=database,
-                clock=utc_now,
-                seal=seal,
-                answer_once=answer_once,
-                sender=sender,
-                urls=urls,
-                courier=courier,
-                worker=worker,
-                hub=hub,
-                shown=shown,
-                hand_over=relay.hand_over,
-            ),
+            use_cases,
             CredentialReader(database, utc_now),
             Parts(
                 database,
@@ -158,7 +162,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             ),
             Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
         )
-        async with serve_http(app, settings.host, settings.port) as server:
+        async with use_cases.publish_message.running(), serve_http(app, settings.host, settings.port) as server:
 
             async def finish() -> None:
                 await consumer.stop()
@@ -198,6 +202,7 @@ async def open_sender(
 def build_use_cases(
     *,
     database: Database,
+    batches: Database,
     clock: Clock,
     seal: Seal,
     answer_once: AnswerOnce,
@@ -235,7 +240,14 @@ def build_use_cases(
         read_message=ReadMessage(database),
         resend_message=ResendMessage(answer_once, new_id, wake),
         redact_message=RedactMessage(database, clock),
-        publish_message=PublishMessage(answer_once, shown.kept, new_id, wake),
+        publish_message=Grouping(
+            "message",
+            batches,
+            clock,
+            PublishMessage(shown.kept, new_id, wake),
+            KeptAnswers(seal),
+            metrics.MESSAGE_GROUP,
+        ),
         debug_signature=DebugSignature(database, clock, seal),
         listen=Listen(database, clock, seal, hub, new_id),
         shown_settings=shown,

@@ -6,7 +6,7 @@ never waits; it learns that the first is in progress. The service's schema has t
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -112,20 +112,9 @@ class KeptAnswers:
 
     async def keep(self, connection: Connection, answers: Sequence[KeptAnswer], now: datetime) -> None:
         """Keep answers to requests that this transaction has claimed."""
-        if not answers:
-            return
-        requests = [kept.request for kept in answers]
-        await connection.execute(
-            SAVE_ANSWERS,
-            [request.owner_id for request in requests],
-            [request.route for request in requests],
-            [request.key for request in requests],
-            [request.request_sha256 for request in requests],
-            [kept.answer.status for kept in answers],
-            [await self._body(connection, kept) for kept in answers],
-            [kept.has_secret for kept in answers],
-            now,
-        )
+        if answers:
+            written = [await self._sealed_if_secret(connection, kept) for kept in answers]
+            await connection.execute(SAVE_ANSWERS, *answer_columns(written), now)
 
     async def _find(
         self, connection: Connection, requests: Sequence[IdempotentRequest], now: datetime
@@ -150,12 +139,13 @@ class KeptAnswers:
             return AnswerUnreadable()
         return Answer(row["status"], body, is_replayed=True)
 
-    async def _body(self, connection: Connection, kept: KeptAnswer) -> bytes:
+    async def _sealed_if_secret(self, connection: Connection, kept: KeptAnswer) -> KeptAnswer:
         if not kept.has_secret:
-            return kept.answer.body
+            return kept
         request = kept.request
         at = answer_place(request.owner_id, request.route, request.key)
-        return await sealed(connection, self._sealed(), kept.answer.body, at)
+        body = await sealed(connection, self._sealed(), kept.answer.body, at)
+        return kept._replace(answer=replace(kept.answer, body=body))
 
     def _sealed(self) -> Seal:
         if self.seal is None:
@@ -194,6 +184,19 @@ class AnswerOnce:
             if once.keeps(result, answer):
                 await kept.keep(connection, [KeptAnswer(once.request, answer, once.has_secret)], now)
             return answer
+
+
+def answer_columns(answers: Sequence[KeptAnswer]) -> tuple[Sequence[Any], ...]:
+    """Return answers column by column, in the order in which the columns of the table are named here."""
+    return (
+        [kept.request.owner_id for kept in answers],
+        [kept.request.route for kept in answers],
+        [kept.request.key for kept in answers],
+        [kept.request.request_sha256 for kept in answers],
+        [kept.answer.status for kept in answers],
+        [kept.answer.body for kept in answers],
+        [kept.has_secret for kept in answers],
+    )
 
 
 async def purge_answers(connection: Connection, before: datetime, limit: int) -> int:

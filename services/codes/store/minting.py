@@ -10,6 +10,7 @@ import orjson
 
 from services.codes.domain.minting import MintingTerms, MintRefusal
 from shared.clock import format_microseconds
+from shared.database.idempotency import KeptAnswer, answer_columns
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.events.codes import CodesGeneratedV1
@@ -145,10 +146,19 @@ SELECT NULL, type, NULL, NULL, NULL, NULL, id, body FROM event
 # with nothing to tell of its quota, so all are minted. Locks and decides as above, but for all together: where anything
 # is in the way, it writes nothing and returns no row. A string that exists already raises. Each partner's codes stand
 # side by side from `first` on.
+#
+# Idempotency keys are claimed and their answers kept as `shared.database.idempotency` does, but in the same breath: an
+# answer that was committed after this snapshot and before the lock was free is met by the primary key, and raises.
 MINT_ALL = """
-WITH locked_key AS MATERIALIZED (
+WITH claimed AS MATERIALIZED (
+    SELECT count(*) FILTER (WHERE pg_try_advisory_xact_lock(lock_id)) = cardinality($22) AND NOT EXISTS (
+        SELECT FROM unnest($23::uuid[], $24::text[], $25::text[]) AS r (owner_id, route, key), LATERAL (
+            SELECT FROM idempotency_keys k
+            WHERE k.owner_id = r.owner_id AND k.route = r.route AND k.key = r.key OFFSET 0) a) AS all_free
+    FROM unnest($22::bigint[]) AS l (lock_id)
+), locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
-    FROM api_keys WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+    FROM api_keys WHERE id = ANY ($1::uuid[]) AND (SELECT all_free FROM claimed) ORDER BY id FOR NO KEY UPDATE
 ), key AS MATERIALIZED (
     SELECT w.id, k.rate_limit_per_minute AS limited_to,
            CASE WHEN running THEN window_started_at ELSE now_ END AS started_at,
@@ -185,6 +195,11 @@ WITH locked_key AS MATERIALIZED (
            ($12::timestamptz[])[c.partner], ($13::int[])[c.partner], ($1::uuid[])[c.key], $19, $19
     FROM all_fit, unnest($14::uuid[], $15::text[], $16::text[], $17::int[], $18::int[])
         AS c (id, code, canonical, key, partner)
+), answer AS (
+    INSERT INTO idempotency_keys (owner_id, route, key, request_sha256, status, body, is_encrypted, created_at)
+    SELECT a.*, $19
+    FROM all_fit, unnest($23::uuid[], $24::text[], $25::text[], $26::bytea[], $27::smallint[], $28::bytea[],
+                         $29::boolean[]) AS a (owner_id, route, key, request_sha256, status, body, is_encrypted)
 ), charged_key AS (
     UPDATE api_keys a SET window_started_at = k.started_at, window_used = k.used
     FROM all_fit, key k WHERE a.id = k.id AND k.limited_to IS NOT NULL
@@ -214,6 +229,10 @@ MintResult = Literal["minted", "collided"] | MintRefusal
 
 class CodeTaken(StartOver):
     """A random string exists already."""
+
+
+class AnsweredMeanwhile(StartOver):
+    """Another process has answered a request with one of the keys since they were looked for."""
 
 
 class MintRequest(NamedTuple):
@@ -248,11 +267,16 @@ async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTe
 
 
 async def mint_all(
-    connection: Connection, requests: Sequence[MintRequest], new_id: Callable[[], uuid.UUID], now: datetime
+    connection: Connection,
+    requests: Sequence[MintRequest],
+    answers: Sequence[KeptAnswer],
+    new_id: Callable[[], uuid.UUID],
+    now: datetime,
 ) -> tuple[list[MintRow], list[OutboxEvent]] | None:
     """Mint for all requests, or return None with nothing written or charged where not all can have their code.
 
-    All requests of a group were made at `now`. Raises CodeTaken, which ends a transaction; `mint_group` survives it.
+    All requests of a group were made at `now`; `answers` are kept with what they report. Raises CodeTaken or
+    AnsweredMeanwhile, which end a transaction.
     """
     group = _Group.of(requests)
     first_of = [codes[0] for codes in group.by_partner.values()]
@@ -281,11 +305,15 @@ async def mint_all(
             now,
             LEASE_SECONDS,
             list({r.terms.coupon_id for r in first_of}),
+            [answer.request.lock_id for answer in answers],
+            *answer_columns(answers),
         )
     except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "promotion_codes_live":
-            raise
-        raise CodeTaken from None
+        if error.constraint_name == "promotion_codes_live":
+            raise CodeTaken from None
+        if error.constraint_name == "idempotency_keys_pkey":
+            raise AnsweredMeanwhile from None
+        raise
     if not rows:
         return None
     made = [OutboxEvent(row["id"], CodesGeneratedV1.type, body) for row in rows if (body := row["body"]) is not None]

@@ -24,9 +24,11 @@ from services.codes.store.references import find_active, find_referenced
 from shared import metrics
 from shared.api_keys import Credential
 from shared.canonical import canonical_code
+from shared.database.idempotency import KeptAnswer
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
-from shared.grouping import Grouping, Results, StartOver, Work
+from shared.grouping import Grouping, Results, Work
+from shared.idempotency import Once
 from shared.ids import new_id
 
 # Enough for the usual lengths; a part that needs more asks for more.
@@ -70,26 +72,64 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         """Keep those with a reference from slowing down those without, which need no look for what was minted."""
         return ask.reference is not None
 
-    def is_one_statement(self, asks: Sequence[Wanted]) -> bool:
-        """Whether all may be minted by one statement."""
-        return asks[0].reference is None
+    async def decide_at_once(
+        self,
+        connection: Connection,
+        asks: Sequence[Wanted],
+        answers: Sequence[Once[MintOutcome] | None],
+        now: datetime,
+    ) -> Results[MintOutcome, Written] | None:
+        """Mint for all of a group without references, which is the usual case; None where not all get their code."""
+        if asks[0].reference is not None:
+            return None
+        requests = await self._requests(connection, asks, now)
+        if not all(request.terms.link_url for request in requests):
+            return None
+        minted = await store.mint_all(connection, requests, _answers(requests, answers), new_id, now)
+        if minted is None:
+            return None
+        rows, events = minted
+        outcomes = [_outcome(request, row) for request, row in zip(requests, rows, strict=True)]
+        return Results(outcomes, Written(events, Counter(row.result for row in rows)))
 
     async def decide(
-        self, connection: Connection, asks: Sequence[Wanted], now: datetime, *, is_again: bool
+        self,
+        connection: Connection,
+        asks: Sequence[Wanted],
+        now: datetime,
+        *,
+        is_again: bool,
     ) -> Results[MintOutcome, Written]:
-        """Mint for all at once; where something is in the way of any, judge each."""
-        if not is_again and self.is_one_statement(asks):
-            requests = await self._requests(connection, asks, now)
-            minted = None
-            if all(request.terms.link_url for request in requests):
-                minted = await store.mint_all(connection, requests, new_id, now)
-            if minted is not None:
-                rows, events = minted
-                outcomes = [_outcome(request, row) for request, row in zip(requests, rows, strict=True)]
-                return Results(outcomes, Written(events, Counter(row.result for row in rows)))
-            if not connection.is_in_transaction():
-                raise StartOver
-        return await self._mint_each(connection, asks, now)
+        """Run the statement, again for those whose random string was taken.
+
+        What has a reference is looked for first, each time in a statement of its own and so on a new snapshot: of
+        those with the same one the first is tried, and the others find what it has minted, or what another process has.
+        """
+        outcomes: dict[int, MintOutcome] = {}
+        written = Written()
+        left = []
+        for index, wanted in enumerate(asks):
+            terms = await self._terms_of(connection, wanted.credential, now)
+            if terms.link_url:
+                left.append(index)
+            else:
+                outcomes[index] = refused = _refused_without_link(terms)
+                written.results[refused.reason] += 1
+        key_ids = {asks[index].credential.key_id for index in left}
+        while left:
+            outcomes |= await _minted_before(connection, asks, left)
+            tried = _first_of_each(asks, [index for index in left if index not in outcomes])
+            if tried:
+                requests = await self._requests(connection, [asks[index] for index in tried], now)
+                rows, made = await store.mint_group(connection, requests, key_ids, new_id, now)
+                written.events += made
+                for index, request, row in zip(tried, requests, rows, strict=True):
+                    if row.result != "collided":
+                        outcomes[index] = _outcome(request, row)
+                        written.results[row.result] += 1
+            outcomes |= _refused_alike(asks, left, outcomes)
+            left = [index for index in left if index not in outcomes]
+        return Results([outcomes[index] for index in range(len(asks))], written)
 
     async def withhold(self, connection: Connection, asks: Sequence[Wanted]) -> Sequence[MintOutcome | None]:
         """Give a partner that is not active no code, not even one that it was given before."""
@@ -104,40 +144,6 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
                 metrics.CODES_MINTED.inc(times)
             else:
                 metrics.MINTS_REFUSED.labels(result).inc(times)
-
-    async def _mint_each(
-        self, connection: Connection, group: Sequence[Wanted], now: datetime
-    ) -> Results[MintOutcome, Written]:
-        """Run the statement, again for those whose random string was taken.
-
-        What has a reference is looked for first, each time in a statement of its own and so on a new snapshot: of
-        those with the same one the first is tried, and the others find what it has minted, or what another process has.
-        """
-        outcomes: dict[int, MintOutcome] = {}
-        written = Written()
-        left = []
-        for index, wanted in enumerate(group):
-            terms = await self._terms_of(connection, wanted.credential, now)
-            if terms.link_url:
-                left.append(index)
-            else:
-                outcomes[index] = refused = _refused_without_link(terms)
-                written.results[refused.reason] += 1
-        key_ids = {group[index].credential.key_id for index in left}
-        while left:
-            outcomes |= await _minted_before(connection, group, left)
-            tried = _first_of_each(group, [index for index in left if index not in outcomes])
-            if tried:
-                requests = await self._requests(connection, [group[index] for index in tried], now)
-                rows, made = await store.mint_group(connection, requests, key_ids, new_id, now)
-                written.events += made
-                for index, request, row in zip(tried, requests, rows, strict=True):
-                    if row.result != "collided":
-                        outcomes[index] = _outcome(request, row)
-                        written.results[row.result] += 1
-            outcomes |= _refused_alike(group, left, outcomes)
-            left = [index for index in left if index not in outcomes]
-        return Results([outcomes[index] for index in range(len(group))], written)
 
     async def _requests(self, connection: Connection, group: Sequence[Wanted], now: datetime) -> list[MintRequest]:
         # Whole milliseconds, so that what is stored is exactly what the partner is told.
@@ -229,6 +235,17 @@ def _random(randomness: bytes, terms: MintingTerms) -> str:
     while (part := random_part(randomness, terms.code_alphabet, terms.code_length)) is None:
         randomness = os.urandom(2 * terms.code_length)
     return part
+
+
+def _answers(requests: Sequence[MintRequest], answers: Sequence[Once[MintOutcome] | None]) -> list[KeptAnswer]:
+    """Return what is kept of a group in which all are minted; where a key stands in its window is not."""
+    kept = []
+    for request, once in zip(requests, answers, strict=True):
+        link = code_link(request.terms.link_url, request.code)
+        if once is not None and once.request is not None and link is not None:
+            answer = once.render(Minted(request.code, link, request.expires_at, None))
+            kept.append(KeptAnswer(once.request, answer, has_secret=False))
+    return kept
 
 
 def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:

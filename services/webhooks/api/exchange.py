@@ -17,7 +17,7 @@ from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage
 from services.webhooks.usecases.listen import Listen
 from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
 from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
-from services.webhooks.usecases.publish_message import PublishMessage
+from services.webhooks.usecases.publish_message import Publishing
 from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
@@ -57,7 +57,7 @@ class UseCases:
     read_message: ReadMessage
     resend_message: ResendMessage
     redact_message: RedactMessage
-    publish_message: PublishMessage
+    publish_message: Publishing
     debug_signature: DebugSignature
     listen: Listen
     shown_settings: ShownSettings

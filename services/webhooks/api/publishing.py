@@ -17,6 +17,7 @@ from services.webhooks.domain.messages import (
     MessageDraft,
     Published,
 )
+from services.webhooks.usecases.publish_message import Publication
 from shared.clock import format_microseconds
 from shared.idempotency import Once
 from shared.web import (
@@ -117,7 +118,7 @@ async def publish(request: Request) -> web.StreamResponse:
         traceparent=request.traceparent,
     )
     made: Once[Published] = once(request, lambda found: _published(request, found))
-    return respond(request, await use_cases(request).publish_message(request.program_id, draft, made))
+    return respond(request, await use_cases(request).publish_message(Publication.of(request.program_id, draft), made))
 
 
 ROUTES: Final = (

@@ -11,6 +11,7 @@ from services.webhooks.domain.bodies import NUMBER
 from services.webhooks.domain.endpoints import Subscription
 from shared.database.inbox import Identity, InboxEntry, digests, identities
 from shared.database.pool import Connection
+from shared.grouping import StartOver
 
 # What was here before and who subscribes, in one round trip. The lookups as in `shared.database.inbox`.
 FIND_EVENTS = """
@@ -140,7 +141,7 @@ class NewDelivery:
     ordering_key: str | None
 
 
-class RecordedMeanwhile(Exception):
+class RecordedMeanwhile(StartOver):
     """An event of the batch was recorded by another process since it was looked for; nothing was written."""
 
 

@@ -1,9 +1,10 @@
 """Messages: listed, shown, redacted, and what has to be known to send one again."""
 
 import uuid
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.webhooks.domain.debugging import Sent
 from services.webhooks.domain.endpoints import Owner
@@ -61,13 +62,20 @@ SELECT m.id, m.format, m.partner_id, m.event_type, m.occurred_at, m.created_at, 
 FROM messages m LEFT JOIN custom_messages c ON c.message_id = m.id
 WHERE m.id = $1 AND m.program_id = $2 AND ($3::uuid IS NULL OR m.partner_id = $3)
 """
-INSERT_CUSTOM = "INSERT INTO custom_messages (message_id, event_id, keep_until, body_sha256) VALUES ($1, $2, $3, $4)"
-FIND_DIGEST = "SELECT body_sha256 FROM custom_messages WHERE message_id = $1"
+INSERT_CUSTOM = """
+INSERT INTO custom_messages (message_id, event_id, keep_until, body_sha256)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::bytea[])
+"""
+FIND_DIGESTS = "SELECT message_id, body_sha256 FROM custom_messages WHERE message_id = ANY ($1::uuid[])"
+# OFFSET 0 keeps the lookups one by one. A message has a row for each of its formats, which do not differ here.
 FIND_CUSTOM = """
 SELECT m.id, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.redacted_at, c.event_id, c.keep_until,
-       (SELECT count(*) FROM deliveries d WHERE d.message_id = m.id) AS deliveries
-FROM messages m JOIN custom_messages c ON c.message_id = m.id
-WHERE m.id = $1 AND m.program_id = $2 LIMIT 1
+       r.program_id, (SELECT count(*) FROM deliveries d WHERE d.message_id = m.id) AS deliveries
+FROM unnest($1::uuid[], $2::uuid[]) AS r (program_id, id)
+JOIN custom_messages c ON c.message_id = r.id
+CROSS JOIN LATERAL (
+    SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
+    WHERE id = r.id AND program_id = r.program_id LIMIT 1) m
 """
 # The live endpoints that a message was on its way to, and those that are asked for; `delivery_id` is null where it was
 # not. Listeners take their messages themselves.
@@ -100,6 +108,15 @@ WITH canceled AS (
     RETURNING q.delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
 """
+
+
+class CustomMessage(NamedTuple):
+    """A message that a program has published: its event id, until when it is kept, and a digest of what it said."""
+
+    message_id: uuid.UUID
+    event_id: str
+    keep_until: datetime
+    body_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,26 +188,32 @@ async def sent_to(connection: Connection, endpoint_id: uuid.UUID, message_id: uu
     return None if row is None else Sent(is_known=True, body=row["body"])
 
 
-async def insert_custom(
-    connection: Connection, message_id: uuid.UUID, event_id: str, keep_until: datetime, body_sha256: bytes
-) -> None:
-    """Write of a message that a program has published it, under which id, until when it is kept, and what was said."""
-    await connection.execute(INSERT_CUSTOM, message_id, event_id, keep_until, body_sha256)
+async def insert_custom(connection: Connection, published: Sequence[CustomMessage]) -> None:
+    """Write of messages that programs have published them."""
+    await connection.execute(
+        INSERT_CUSTOM,
+        [message.message_id for message in published],
+        [message.event_id for message in published],
+        [message.keep_until for message in published],
+        [message.body_sha256 for message in published],
+    )
 
 
-async def is_kept(connection: Connection, message_id: uuid.UUID, body_sha256: bytes) -> bool | None:
-    """Say whether a message that a program has published, and that is still kept, said the same; None for no message.
-
-    Of one that an earlier release has kept nobody knows what was said: it counts as the same.
-    """
-    row = await connection.fetchrow(FIND_DIGEST, message_id)
-    return None if row is None else row["body_sha256"] in (None, body_sha256)
+async def find_digests(connection: Connection, message_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, bytes | None]:
+    """Return what messages that programs have published, and that are still kept, said; None where nobody knows."""
+    rows = await connection.fetch(FIND_DIGESTS, list(message_ids))
+    return {row["message_id"]: row["body_sha256"] for row in rows}
 
 
-async def find_custom(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID) -> Published | None:
-    """Return a message that a program has published."""
-    row = await connection.fetchrow(FIND_CUSTOM, message_id, program_id)
-    return None if row is None else Published(_listed(row), row["event_id"], row["keep_until"], row["deliveries"])
+async def find_custom(
+    connection: Connection, wanted: Collection[tuple[uuid.UUID, uuid.UUID]]
+) -> dict[tuple[uuid.UUID, uuid.UUID], Published]:
+    """Return messages that programs have published, by program and id."""
+    rows = await connection.fetch(FIND_CUSTOM, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
+    return {
+        (row["program_id"], row["id"]): Published(_listed(row), row["event_id"], row["keep_until"], row["deliveries"])
+        for row in rows
+    }
 
 
 async def redact(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID, now: datetime) -> int | None:

@@ -1,7 +1,7 @@
 """What the view that the codes service publishes says of partners, and what they own here."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,6 +10,10 @@ from shared.database.pool import Connection
 
 FIND_STATUS = """
 SELECT status FROM codes.partner_v1 WHERE partner_id = $1 AND program_id = $2 AND archived_at IS NULL
+"""
+FIND_LIVE = """
+SELECT program_id, partner_id FROM codes.partner_v1
+WHERE (program_id, partner_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND archived_at IS NULL
 """
 LIST_ARCHIVED = """
 SELECT archived_at, partner_id FROM codes.partner_v1
@@ -34,6 +38,14 @@ async def status(connection: Connection, program_id: uuid.UUID, partner_id: uuid
     """Return a partner's status; None if the program has no such partner, or has archived it."""
     found: str | None = await connection.fetchval(FIND_STATUS, partner_id, program_id)
     return found
+
+
+async def find_live(
+    connection: Connection, wanted: Collection[tuple[uuid.UUID, uuid.UUID]]
+) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """Return which of these are a program and a partner that it has, archived ones left out."""
+    rows = await connection.fetch(FIND_LIVE, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
+    return {(row["program_id"], row["partner_id"]) for row in rows}
 
 
 async def list_archived(connection: Connection, after: ArchivedPartner, limit: int) -> list[ArchivedPartner]:

@@ -3,104 +3,156 @@
 From here on it is a message like every other: matched, numbered, signed, retried and replayed in the same way.
 """
 
-import contextlib
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
 from services.webhooks.domain.bodies import FLAT_MEMBERS, message_format
-from services.webhooks.domain.endpoints import Owner, Subscription
-from services.webhooks.domain.errors import ContentGone, EventIDTaken, InvalidField, PayloadTooLarge
+from services.webhooks.domain.endpoints import Subscription
+from services.webhooks.domain.errors import ContentGone, EventIDTaken, InvalidField, PayloadTooLarge, WebhookError
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.domain.messages import LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES, MessageDraft, Published
 from services.webhooks.domain.retention import Retention
-from services.webhooks.store import intake, messages
-from services.webhooks.store.intake import RecordedMeanwhile
-from services.webhooks.usecases.create_endpoint import check_partner
+from services.webhooks.store import intake, messages, partners
+from services.webhooks.store.messages import CustomMessage
 from services.webhooks.usecases.delivery_queue import Wake
 from services.webhooks.usecases.take_in_events import Batch, id_of_message, inbox_entry
-from shared.database.idempotency import AnswerOnce
-from shared.database.inbox import Arrivals
+from shared.database.inbox import Arrivals, Identity
 from shared.database.pool import Connection
-from shared.faults import TransientFault
-from shared.idempotency import Answer, Once
+from shared.grouping import Grouping, Results, Work
 from shared.modes import shown_id
 
 # A sender's clock may be ahead of ours by this much.
 _AHEAD: Final = timedelta(seconds=60)
-_LOOKS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class PublishMessage:
-    """Writes the message with its deliveries; what was published before under the same id is returned as it is."""
+class Publication:
+    """A message that a program asks for; its payload is small enough and can be sent."""
 
-    answer_once: AnswerOnce
+    program_id: uuid.UUID
+    draft: MessageDraft
+    size: int
+
+    @classmethod
+    def of(cls, program_id: uuid.UUID, draft: MessageDraft) -> "Publication":
+        """Check the payload. Raises InvalidField or PayloadTooLarge."""
+        return cls(program_id, draft, payload_size(draft))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishMessage(Work[Publication, Published, None]):
+    """Writes messages with their deliveries; what was published before under the same id is returned as it is."""
+
     kept: Retention
     new_id: Callable[[], uuid.UUID]
     wake_courier: Wake
 
-    async def __call__(self, program_id: uuid.UUID, draft: MessageDraft, once: Once[Published]) -> Answer:
-        """Return the message. Raises InvalidField, PayloadTooLarge, EventIDTaken or ContentGone."""
-        size = payload_size(draft)
+    async def decide(
+        self,
+        connection: Connection,
+        asks: Sequence[Publication],
+        now: datetime,
+        *,
+        is_again: bool,
+    ) -> Results[Published, None]:
+        """Return for each the message, or InvalidField, EventIDTaken or ContentGone; raises RecordedMeanwhile."""
+        faults = await _faults(connection, asks, now)
+        events = {
+            place: _event(ask.program_id, ask.draft, ask.draft.event_id or str(self.new_id()), now)
+            for place, ask in enumerate(asks)
+            if place not in faults
+        }
+        fresh, conflicts = await self._take_in(connection, asks, events, now)
+        faults |= {place: EventIDTaken() for place in conflicts}
+        wanted = {place: (event.program_id, id_of_message(event)) for place, event in events.items()}
+        found = await messages.find_custom(connection, set(wanted.values()))
+        outcomes = [
+            faults.get(place) or _published(ask, found.get(wanted[place]), is_new=place in fresh)
+            for place, ask in enumerate(asks)
+        ]
+        return Results(outcomes, None)
 
-        async def work(connection: Connection, now: datetime) -> Published:
-            if draft.occurred_at is not None and draft.occurred_at > now + _AHEAD:
-                raise InvalidField("occurred_at", "must not lie in the future")
-            await check_partner(connection, Owner(program_id, None), draft.partner_id)
-            event = _event(program_id, draft, draft.event_id or str(self.new_id()), now)
-            is_new = await self._take_in(connection, event, draft, now)
-            found = await messages.find_custom(connection, program_id, id_of_message(event))
-            if found is None:
-                raise ContentGone
-            return replace(found, is_new=is_new, is_large=size > LARGE_PAYLOAD_BYTES)
-
-        answer = await self.answer_once(once, work)
+    def committed(self, written: None) -> None:
+        """Have the deliveries sent."""
         self.wake_courier()
-        return answer
 
-    async def _take_in(self, connection: Connection, event: IncomingEvent, draft: MessageDraft, now: datetime) -> bool:
-        """Write what is new and say whether it is."""
-        owners = {event.program_id} | ({event.partner_id} if event.partner_id else set())
+    async def _take_in(
+        self, connection: Connection, asks: Sequence[Publication], events: Mapping[int, IncomingEvent], now: datetime
+    ) -> tuple[set[int], set[int]]:
+        """Write what is new; return the places of that, and of those whose id another message has."""
+        entries = [inbox_entry(event) for event in events.values()]
+        owners = {event.program_id for event in events.values()}
+        owners |= {event.partner_id for event in events.values() if event.partner_id}
+        known, subscriptions = await intake.find(connection, entries, owners, now)
+        known |= await _kept(connection, events.values(), known)
+        verdicts = dict(zip(events, Arrivals(entries).verdicts(known), strict=True))
+        fresh = {place for place, verdict in verdicts.items() if verdict == "fresh"}
+        if fresh:
+            new = [events[place] for place in events if place in fresh]
+            await _planned(new, subscriptions).write(connection, [inbox_entry(event) for event in new], now)
+            await messages.insert_custom(
+                connection, [self._custom(asks[place].draft, events[place], now) for place in events if place in fresh]
+            )
+        return fresh, {place for place, verdict in verdicts.items() if verdict == "conflict"}
+
+    def _custom(self, draft: MessageDraft, event: IncomingEvent, now: datetime) -> CustomMessage:
         kept_for = self.kept.payloads if draft.retention_days is None else timedelta(days=draft.retention_days)
-        entry = inbox_entry(event)
-        # A twin that was recorded since we looked is there when we look again.
-        for _ in range(_LOOKS):
-            known, subscriptions = await intake.find(connection, [entry], owners, now)
-            if known:
-                [verdict] = Arrivals([entry]).verdicts(known)
-                if verdict == "conflict":
-                    raise EventIDTaken
-                return False
-            # What is kept for long outlives the inbox, and is still the message of this id.
-            is_kept = await messages.is_kept(connection, id_of_message(event), event.body_sha256)
-            if is_kept is not None:
-                if not is_kept:
-                    raise EventIDTaken
-                return False
-            with contextlib.suppress(RecordedMeanwhile):
-                async with connection.transaction():
-                    await _planned(event, subscriptions).write(connection, [entry], now)
-                await messages.insert_custom(
-                    connection, id_of_message(event), event.event_id, now + kept_for, event.body_sha256
-                )
-                return True
-        raise TransientFault("Another process records the same event.")
+        return CustomMessage(id_of_message(event), event.event_id, now + kept_for, event.body_sha256)
 
 
-def _planned(event: IncomingEvent, subscriptions: Iterable[Subscription]) -> Batch:
+Publishing: TypeAlias = Grouping[Publication, Published, None]
+
+
+async def _faults(connection: Connection, asks: Sequence[Publication], now: datetime) -> dict[int, WebhookError]:
+    """Return what is wrong with requests, by their places."""
+    named = {(ask.program_id, ask.draft.partner_id) for ask in asks if ask.draft.partner_id is not None}
+    there = await partners.find_live(connection, named) if named else set()
+    faults: dict[int, WebhookError] = {}
+    for place, ask in enumerate(asks):
+        occurred_at, partner_id = ask.draft.occurred_at, ask.draft.partner_id
+        if occurred_at is not None and occurred_at > now + _AHEAD:
+            faults[place] = InvalidField("occurred_at", "must not lie in the future")
+        elif partner_id is not None and (ask.program_id, partner_id) not in there:
+            faults[place] = InvalidField("partner_id", "must be a partner of this program")
+    return faults
+
+
+async def _kept(
+    connection: Connection, events: Iterable[IncomingEvent], known: Mapping[Identity, bytes]
+) -> dict[Identity, bytes]:
+    """Return what messages said that outlived the inbox, being kept for long: each is still the one of its id.
+
+    Of one that an earlier release has kept nobody knows what was said: it counts as the same.
+    """
+    unknown = {id_of_message(event): entry for event in events if (entry := inbox_entry(event)).identity not in known}
+    kept = await messages.find_digests(connection, unknown) if unknown else {}
+    return {
+        unknown[message_id].identity: digest or unknown[message_id].body_sha256 for message_id, digest in kept.items()
+    }
+
+
+def _planned(events: Sequence[IncomingEvent], subscriptions: Iterable[Subscription]) -> Batch:
     batch = Batch()
-    batch.plan([event], subscriptions)
-    if not batch.messages:
-        # Nobody wants it yet; it can be looked at, and sent to whoever comes to want it.
-        for kept in {message_format("standard", each) for each in (None, event.partner_id)}:
-            batch.keep(event, kept)
+    batch.plan(events, subscriptions)
+    wanted = {message_id for message_id, _ in batch.messages}
+    for event in events:
+        if id_of_message(event) not in wanted:
+            # Nobody wants it yet; it can be looked at, and sent to whoever comes to want it.
+            for kept in {message_format("standard", each) for each in (None, event.partner_id)}:
+                batch.keep(event, kept)
     return batch
+
+
+def _published(ask: Publication, found: Published | None, *, is_new: bool) -> Published | WebhookError:
+    if found is None:
+        return ContentGone()
+    return replace(found, is_new=is_new, is_large=ask.size > LARGE_PAYLOAD_BYTES)
 
 
 def payload_size(draft: MessageDraft) -> int:

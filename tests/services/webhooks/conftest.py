@@ -307,6 +307,7 @@ async def running_service(
         shown = ShownSettings(KEPT, ("192.0.2.7/32",))
         use_cases = build_use_cases(
             database=pool,
+            batches=pool,
             clock=clock,
             seal=seal,
             answer_once=answer_once,
@@ -325,7 +326,7 @@ async def running_service(
         admin = await asyncpg.connect(database.admin)
         running = asyncio.create_task(_run(dispatcher if sends else None, worker if replays else None, hub))
         try:
-            async with TestClient(TestServer(app)) as http:
+            async with use_cases.publish_message.running(), TestClient(TestServer(app)) as http:
                 consumer = EventConsumer(take_in)
                 made = Service(
                     http=http,
