@@ -103,6 +103,11 @@ CHECKOUT_GROUP = Histogram(
     "Checkout requests decided in one transaction.",
     buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
 )
+VALIDATION_GROUP = Histogram(
+    "mintwire_validation_group_requests",
+    "Validations answered by the same statements.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500),
+)
 MESSAGE_GROUP = Histogram(
     "mintwire_message_group_requests",
     "Messages of programs published in one transaction.",

@@ -64,6 +64,8 @@ from shared.web.operator import OPERATING, Operating
 
 SERVICE = "redemption"
 DRAIN_SECONDS = 5.0
+# Decisions and validations are worked on in groups, each over a connection that it keeps.
+GROUPS = 2
 
 
 async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
@@ -97,7 +99,11 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
         operating = Operating(settings.operator_token_text(), History(database), OverflowTable(database))
         app = build_app(use_cases, CredentialReader(database, utc_now), ready, operating)
-        async with use_cases.decide.running(), serve_http(app, settings.host, settings.port) as server:
+        async with (
+            use_cases.decide.running(),
+            use_cases.validate_codes.running(),
+            serve_http(app, settings.host, settings.port) as server,
+        ):
 
             async def finish() -> None:
                 await consumer.stop()
@@ -141,15 +147,16 @@ def build_use_cases(
 ) -> UseCases:
     """Wire what the handlers call; does no I/O."""
     answer_once = AnswerOnce(database, clock, None)
-    validate_codes = ValidateCodes(database, clock, digests)
     return UseCases(
         clock=clock,
         new_id=new_id,
         decide=Grouping(
             "checkout", database, clock, DecideRequests(hand_over, digests), KeptAnswers(), metrics.CHECKOUT_GROUP
         ),
-        validate_codes=validate_codes,
-        validate_publicly=ValidatePublicly(database, clock, validate_codes, trusted_proxies),
+        validate_codes=Grouping(
+            "validation", database, clock, ValidateCodes(digests), KeptAnswers(), metrics.VALIDATION_GROUP
+        ),
+        validate_publicly=ValidatePublicly(database, clock, trusted_proxies),
         read_redemptions=ReadRedemptions(database),
         read_order=ReadOrder(database, clock),
         read_rejections=ReadRejections(database),
@@ -182,4 +189,4 @@ def build_app(
 
 def open_database(url: str, size: int) -> AbstractAsyncContextManager[Database]:
     """Open the pool with the settings that the service's statements are written for."""
-    return pool.connect(url, SERVICE, size, generic_plans=True)
+    return pool.connect(url, SERVICE, size + GROUPS, generic_plans=True)

@@ -84,7 +84,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
     async with (
         pool.connect(settings.database_url.get_secret_value(), SERVICE, settings.database_pool_size) as database,
         # For statements over arrays of any length: planning one each time would cost as much as running it.
-        pool.connect(settings.database_url.get_secret_value(), SERVICE, 4, generic_plans=True) as batches,
+        pool.connect(settings.database_url.get_secret_value(), SERVICE, 5, generic_plans=True) as batches,
         Publisher(amqp_url, topology.EXCHANGE_WEBHOOKS) as publisher,
         open_sender(
             utc_now,

@@ -44,7 +44,6 @@ OPEN_TO_CALLABLES = {
     "services/codes/domain/code_columns.py": "a column's readers are functions of that module",
     "services/codes/domain/faults.py": "converters are functions of the domain",
     "services/codes/usecases/start_import.py": "how to answer is known once the body that it hashes has been read",
-    "services/redemption/usecases/validate_codes.py": "a judge is a method of that module's class",
     "services/webhooks/domain/debugging.py": "the check of a signature needs a library that a domain does not import",
     "services/webhooks/usecases/chosen_letters.py": "the use cases of dead letters hand over what they do with them",
     "services/webhooks/usecases/customer_parts.py": "the reader of events is wired by the application",

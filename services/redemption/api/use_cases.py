@@ -14,7 +14,7 @@ from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.resolve_days import ResolveDays
-from services.redemption.usecases.validate_codes import ValidateCodes
+from services.redemption.usecases.validate_codes import Validations
 from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared.clock import Clock
 
@@ -26,7 +26,7 @@ class UseCases:
     clock: Clock
     new_id: Callable[[], UUID]
     decide: Requests
-    validate_codes: ValidateCodes
+    validate_codes: Validations
     validate_publicly: ValidatePublicly
     read_redemptions: ReadRedemptions
     read_order: ReadOrder

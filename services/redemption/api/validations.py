@@ -98,7 +98,7 @@ async def validate(request: Request) -> web.StreamResponse:
     )
     if request.credential.kind == "publishable":
         return await _validate_publicly(request, body, purchase)
-    appraisals = await use_cases(request).validate_codes(purchase)
+    appraisals = await use_cases(request).validate_codes.outcome(purchase)
     return data_response(_data(body, appraisals))
 
 

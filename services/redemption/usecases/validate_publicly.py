@@ -7,16 +7,22 @@ What orders and customers have done is left out: whoever knows an order's refere
 import math
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from services.redemption.domain.customers import Aliases
 from services.redemption.domain.errors import TooManyGuesses
 from services.redemption.domain.guesses import WINDOW, guesser
 from services.redemption.domain.judgement import Appraisal
+from services.redemption.domain.public import appraise_publicly
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.guesses import charge_guess, find_window, refund_guess
-from services.redemption.usecases.validate_codes import ValidateCodes
+from services.redemption.store.locks import find
+from services.redemption.store.terms import TermsChanged
+from services.redemption.usecases.decide_batch import TRIES
+from services.redemption.usecases.open_books import open_books, strings_of
 from shared.clock import Clock
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
+from shared.faults import TransientFault
 from shared.metrics import GUESSES_REFUSED
 
 
@@ -38,7 +44,6 @@ class ValidatePublicly:
 
     database: Database
     clock: Clock
-    validate_codes: ValidateCodes
     trusted_proxies: int
 
     async def __call__(self, asker: Asker, purchase: Purchase) -> Sequence[Appraisal] | None:
@@ -54,12 +59,32 @@ class ValidatePublicly:
                 window = await find_window(connection, asker.key_id, address)
                 GUESSES_REFUSED.inc()
                 raise TooManyGuesses(_seconds_left(((window or now) + WINDOW - now).total_seconds()))
-        appraisals = await self.validate_codes.publicly(purchase)
+        appraisals = await self._judge(replace(purchase, order_ref="", occurred_at=now))
         if appraisals is None:
             return None
         async with self.database.connection() as connection:
             await refund_guess(connection, asker.key_id, address, started_at)
         return appraisals
+
+    async def _judge(self, purchase: Purchase) -> list[Appraisal] | None:
+        """Judge an order's codes without what orders and customers have done; None for a refusal.
+
+        The same statements are run whatever they find and whatever the purchase says.
+        """
+        async with self.database.connection() as connection:
+            for _ in range(TRIES):
+                try:
+                    return await _appraise(connection, purchase)
+                except TermsChanged:
+                    continue
+        raise TransientFault("The limits of the coupons change faster than they can be read.")
+
+
+async def _appraise(connection: Connection, purchase: Purchase) -> list[Appraisal] | None:
+    found = await find(connection, strings_of([purchase]))
+    now = purchase.occurred_at
+    books, _ = await open_books(connection, [purchase], (), found, {}, now, Aliases(), reads_all=True)
+    return appraise_publicly(purchase, books)
 
 
 def _seconds_left(seconds: float) -> int:

@@ -141,7 +141,7 @@ async def open_shop(
     app = build_app(
         cases, CredentialReader(pool, lambda: decider.now), ready, Operating(None, History(pool), OverflowTable(pool))
     )
-    async with cases.decide.running(), TestClient(TestServer(app)) as http:
+    async with cases.decide.running(), cases.validate_codes.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)
 
 
