@@ -201,9 +201,9 @@ class CodeCommissionChangedV1(ServiceEvent):
 class CodeRedemptionVoidedV1(ServiceEvent):
     """A redemption was voided: its order was cancelled or refunded.
 
-    With `is_released` the use is free again; the counts are those after the void. `was_counted` is false if the
-    cancellation was known before the purchase: then there was no `code.redeemed`. Discount and commission are the
-    amounts to reverse.
+    With `is_released` the use is free again; the counts are those after the void. `was_counted` is false if there is no
+    `code.redeemed` to reverse: the cancellation was known before the purchase, or the void was told before and only
+    `is_released` is another now. Discount and commission are the amounts to reverse.
     """
 
     type: ClassVar[str] = "code.redemption_voided"

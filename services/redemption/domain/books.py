@@ -12,11 +12,12 @@ from typing import Final
 from services.redemption.domain.customers import Aliases, CustomerKey, keys_counted
 from services.redemption.domain.moments import CLOCK_ALLOWANCE, Moment, is_later, is_newer, moments_of, text_of
 from services.redemption.domain.purchase import OrderKey
+from services.redemption.domain.settlement import TakenBack
 from services.redemption.domain.terms import CodeTerms, Combination, DiscountType, ReleasePolicy
 
-# How many purchases of one redemption are kept, and cancellations by how many clocks of one order.
+# How many purchases of one redemption are kept, and cancellations of one order.
 MOST_PURCHASES: Final = 20
-MOST_CLOCKS: Final = 20
+MOST_CANCELLATIONS: Final = 20
 
 PeriodKey = tuple[uuid.UUID, str, datetime]
 
@@ -184,21 +185,22 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A part of what was paid went back."""
+    """A part of what was paid went back; `releases` as of `TakenBack`."""
 
     id: uuid.UUID
     amount_minor: int
     happened: Moment
     reason: str | None = None
+    releases: bool | None = None
 
 
 @dataclass(slots=True)
 class OrderBook:
     """What an order has done so far. Its reservation, if any, holds the codes in `held`, and others may not have them
-    while `is_holding`.
+    while `is_holding`. Its cancellations are the newest first, of which the reason is.
     """
 
-    cancelled: Moment | None = None
+    cancellations: tuple[TakenBack, ...] = ()
     cancel_reason: str | None = None
     reservation_id: uuid.UUID | None = None
     reserved_at: datetime | None = None
@@ -208,30 +210,34 @@ class OrderBook:
     held: tuple[HeldCode, ...] = ()
     is_holding: bool = False
     is_moved: bool = False
-    cancelled_besides: tuple[Moment, ...] = ()
 
     @property
-    def cancellations(self) -> tuple[Moment, ...]:
-        """The newest cancellation of each clock; `cancelled` is the newest of them."""
-        return self.cancelled_besides if self.cancelled is None else (self.cancelled, *self.cancelled_besides)
+    def cancelled(self) -> Moment | None:
+        """The newest cancellation."""
+        return self.cancellations[0].happened if self.cancellations else None
+
+    @property
+    def taken_back(self) -> tuple[TakenBack, ...]:
+        """Its cancellations, and its refunds of a part."""
+        parts = (TakenBack(each.happened, each.amount_minor, each.releases) for each in self.refunds)
+        return *self.cancellations, *parts
 
     @property
     def is_taken_back(self) -> bool:
         """Whether anything of it was taken back."""
-        return self.cancelled is not None or bool(self.refunds)
+        return bool(self.cancellations) or bool(self.refunds)
 
-    def cancel(self, moment: Moment, reason: str | None) -> None:
-        """Note a cancellation; only the newest of a clock matters."""
-        known = self.cancellations
-        mine = [each for each in known if each.clock == moment.clock]
-        if any(not is_newer(moment, each) for each in mine):
+    def cancel(self, back: TakenBack, reason: str | None) -> None:
+        """Note a cancellation."""
+        same = back.happened.claimed_at, back.happened.clock
+        if any((each.happened.claimed_at, each.happened.clock) == same for each in self.cancellations):
             return
-        newest = [moment, *(each for each in known if each.clock != moment.clock)]
-        newest.sort(key=lambda each: each.known_at, reverse=True)
-        if newest[0] is moment:
+        newest = sorted((back, *self.cancellations), key=lambda each: each.happened.known_at, reverse=True)
+        if newest[0] is back:
             self.cancel_reason = reason
-        self.cancelled, *besides = newest
-        self.cancelled_besides = tuple(besides[:MOST_CLOCKS])
+        # The latest say what stands, and the first whether the uses before it are free.
+        few = len(newest) <= MOST_CANCELLATIONS
+        self.cancellations = tuple(newest if few else [*newest[: MOST_CANCELLATIONS - 1], newest[-1]])
         self.is_moved = True
 
     def redeemed(self, canonical: str) -> Redemption | None:

@@ -12,8 +12,9 @@ from services.redemption.domain.books import Books, Redemption
 from services.redemption.domain.judgement import Refused, basket_of, judge, meant, unknown
 from services.redemption.domain.purchase import Purchase, WantedCode
 from services.redemption.domain.reasons import TAKEN_BACK
+from services.redemption.domain.settlement import frees
 from services.redemption.domain.settling import NO_CHANGES, Changes, settle_order
-from services.redemption.domain.standing import Standing, is_cancelled, known_of
+from services.redemption.domain.standing import Standing, is_cancelled, is_limited, known_of
 from services.redemption.domain.uses import Choice, Use, count, mark_voided, record, release, use_of
 
 # Those that were taken back count too: every decision about an order reads all of them.
@@ -36,7 +37,10 @@ class Redeemed:
 
 @dataclass(frozen=True, slots=True)
 class RedeemedLate:
-    """The order was taken back before its purchase was heard of: recorded as voided, and nothing is used."""
+    """The order was taken back before its purchase was heard of: recorded as voided.
+
+    Uses count that would not have become free either if the purchase had been heard of first.
+    """
 
     uses: tuple[Use, ...]
     repeated: tuple[Redemption, ...] = ()
@@ -52,7 +56,6 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
     """
     order = books.orders.get(purchase.order)
     basket = basket_of(purchase, order, books)
-    cancelled = is_cancelled(order, purchase.happened)
     chosen: list[Choice] = []
     repeated: list[Redemption] = []
     gone: list[WantedCode] = []
@@ -71,8 +74,9 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
         if order is not None and len(order.redemptions) + len(chosen) >= MOST_REDEMPTIONS:
             return Refused(wanted.text, terms, "too_many_codes", _FULL)
         is_first = is_reported and wanted is purchase.codes[0]
+        limited = is_limited(order, terms, purchase.happened)
         judged = judge(
-            terms, purchase, books, basket, may_be_idle=is_first, is_reported=is_reported, is_limited=not cancelled
+            terms, purchase, books, basket, may_be_idle=is_first, is_reported=is_reported, is_limited=limited
         )
         if judged.fault is not None:
             if not is_reported or judged.drops_out_by is None:
@@ -82,7 +86,7 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
         chosen.append(Choice(terms, basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)))
     if gone and not is_reported and len(gone) < len(repeated) + len(chosen):
         return Refused(gone[0].text, meant(gone[0].canonical, purchase, books), *TAKEN_BACK)
-    return _record(purchase, chosen, repeated, tuple(skipped), basket, books, is_cancelled=cancelled)
+    return _record(purchase, chosen, repeated, tuple(skipped), basket, books)
 
 
 def _record(
@@ -92,8 +96,6 @@ def _record(
     skipped: tuple[Refused, ...],
     basket: Basket,
     books: Books,
-    *,
-    is_cancelled: bool,
 ) -> Redeemed | RedeemedLate:
     """Write the purchase down, and let the order come to what its events say."""
     is_news = False
@@ -105,7 +107,8 @@ def _record(
         changes = NO_CHANGES
         if is_news and (order := books.orders.get(purchase.order)) is not None and order.is_taken_back:
             changes = settle_order(order, books)
-        if all(redemption.voided_at is not None for redemption in repeated) if repeated else is_cancelled:
+        cancelled = is_cancelled(books.orders.get(purchase.order), purchase.happened)
+        if all(redemption.voided_at is not None for redemption in repeated) if repeated else cancelled:
             return RedeemedLate((), tuple(repeated), skipped, changes)
         _release(basket, books)
         return Redeemed((), tuple(repeated), skipped, changes)
@@ -117,6 +120,8 @@ def _record(
     if standing is not None and all(redemption.id in standing.ended for redemption in made):
         for redemption in made:
             back = standing.ended[redemption.id]
+            if not frees(back, redemption.release_policy, redemption.release_until):
+                count(redemption, books)
             reason = order.cancel_reason if back.happened == order.cancelled else None
             mark_voided(redemption, order, back.happened.known_at, back.happened, reason)
         late = tuple(use_of(each, choice.terms, books) for each, choice in zip(made, chosen, strict=True))

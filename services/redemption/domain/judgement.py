@@ -10,13 +10,20 @@ from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.combination import fault_of_combination, fault_of_effect
 from services.redemption.domain.limits import fault_of_limits
+from services.redemption.domain.moments import Moment, is_later
 from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, taken_of
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import TAKEN_BACK, Fault, Reason
 from services.redemption.domain.restrictions import eligible_lines, fault_of_restrictions
 from services.redemption.domain.self_referral import fault_of_self_referral
-from services.redemption.domain.settlement import Bought
-from services.redemption.domain.standing import bought_again, is_cancelled, is_taken_back, known_of
+from services.redemption.domain.settlement import Bought, TakenBack
+from services.redemption.domain.standing import (
+    bought_again,
+    cancelled_by,
+    is_limited,
+    is_taken_back,
+    known_of,
+)
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, meant_code
 from services.redemption.domain.validity import (
     fault_of_currency,
@@ -66,7 +73,6 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
     """Judge each code of an order beside those before it that are good, and change nothing that is kept."""
     order = books.orders.get(purchase.order)
     basket = basket_of(purchase, order, books)
-    is_limited = not is_cancelled(order, purchase.happened)
     appraisals: list[Appraisal] = []
     new: dict[int, Bought] = {}
     repeated: list[Bought] = []
@@ -80,7 +86,8 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
             appraisals.append(_appraisal_of_known(known, wanted.text, terms))
             repeated.append(bought_again(known, purchase.happened))
             continue
-        judged = judge(terms, purchase, books, basket, is_limited=is_limited)
+        limited = is_limited(order, terms, purchase.happened)
+        judged = judge(terms, purchase, books, basket, is_limited=limited)
         taken = None
         if judged.fault is None:
             taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)
@@ -104,7 +111,12 @@ def bought(terms: CodeTerms, taken: Taken, purchase: Purchase) -> Bought:
 
 
 def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:
-    """Return what the order has before the codes of this purchase."""
+    """Return what the order has before the codes of this purchase.
+
+    Of one that was cancelled before it was heard of, that is what it had until then: also what was taken back since
+    the purchase, and nothing that was bought later.
+    """
+    ended_by = cancelled_by(order, purchase.happened)
     own: tuple[OrderBook, ...] = () if order is None else (order,)
     if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
         reserved = books.order((purchase.program_id, purchase.reserved_ref))
@@ -113,11 +125,21 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
     earlier: tuple[OrderCode, ...] = ()
     if order is not None and order.redemptions:
         earlier = tuple(
-            OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines), r)
+            OrderCode(
+                r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines), r if r.is_counted else None
+            )
             for r in order.redemptions
-            if r.voided_at is None
+            if (r.voided_at is None if ended_by is None else _stood_beside(r, purchase.happened, ended_by))
         )
     return Basket(Pot.of(purchase.lines, purchase.subtotal_minor, (code.taken for code in earlier)), own, earlier)
+
+
+def _stood_beside(redemption: Redemption, purchase: Moment, ended_by: TakenBack) -> bool:
+    if redemption.voided_at is not None and (
+        redemption.is_voided_alone is not False or is_later(purchase, redemption.confirmed)
+    ):
+        return False
+    return not is_later(redemption.bought[0], ended_by.happened)
 
 
 def meant(canonical: str | None, purchase: Purchase, books: Books) -> CodeTerms | None:

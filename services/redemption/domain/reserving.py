@@ -9,7 +9,7 @@ from services.redemption.domain.limits import hold
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reasons import TAKEN_BACK
 from services.redemption.domain.settlement import Bought
-from services.redemption.domain.standing import is_cancelled, is_taken_back, known_of
+from services.redemption.domain.standing import is_limited, is_taken_back, known_of
 from services.redemption.domain.uses import release
 from services.redemption.domain.validity import fault_of_end
 
@@ -27,7 +27,6 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
     purchase = request.purchase
     order = books.order(purchase.order)
     basket = basket_of(purchase, order, books)
-    is_limited = not is_cancelled(order, purchase.happened)
     held: list[HeldCode] = []
     new: list[Bought] = []
     has_ended = False
@@ -40,7 +39,8 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
             return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
         if known is not None:
             return Refused(wanted.text, terms, *TAKEN_BACK)
-        judged = judge(terms, purchase, books, basket, is_limited=is_limited)
+        limited = is_limited(order, terms, purchase.happened)
+        judged = judge(terms, purchase, books, basket, is_limited=limited)
         if judged.fault is not None:
             return Refused(wanted.text, terms, *judged.fault)
         taken = basket.take(wanted.text, terms, judged.amount_minor, judged.eligible)

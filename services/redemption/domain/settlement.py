@@ -3,11 +3,14 @@
 A function of the facts alone: in whatever order the events arrive, the same facts have the same outcome.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cmp_to_key
 
 from services.redemption.domain.moments import Moment, is_later, is_newer
+from services.redemption.domain.terms import ReleasePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,14 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """A cancellation or, with an amount, a refund of a part. It means the purchases before it."""
+    """A cancellation or, with an amount, a refund of a part. It means the purchases before it.
+
+    `releases` is False where it was said that uses stay taken; None where what was said is not known any more.
+    """
 
     happened: Moment
     amount_minor: int | None = None
+    releases: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,42 @@ class Settlement:
         return Codes.of(self.bought, self.ended_by, range(len(self.bought)), None)
 
 
+def frees(back: TakenBack, policy: ReleasePolicy, until: datetime | None) -> bool:
+    """Whether what took a purchase back lets its use become free, by its own time, however late it is heard of."""
+    return back.releases is not False and may_release(policy, until, back.happened.known_at)
+
+
+def may_release(policy: ReleasePolicy, until: datetime | None, moment: datetime) -> bool:
+    """Whether the terms let a use become free again then."""
+    match policy:
+        case "always":
+            return True
+        case "until_expiry":
+            return until is None or moment < until
+        case "never":
+            return False
+
+
+def backs_text(backs: Iterable[TakenBack]) -> str:
+    """Return cancellations as they are kept together."""
+    kept = [
+        (each.happened.claimed_at.isoformat(), each.happened.known_at.isoformat(), each.happened.clock, each.releases)
+        for each in backs
+    ]
+    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+
+
+def backs_of(text: str) -> tuple[TakenBack, ...]:
+    """Return cancellations that were kept; those of before do not say whether uses stay taken."""
+    return tuple(
+        TakenBack(
+            Moment(datetime.fromisoformat(claimed), datetime.fromisoformat(known), clock),
+            releases=further[0] if further else None,
+        )
+        for claimed, known, clock, *further in json.loads(text)
+    )
+
+
 def settle(bought: Sequence[Bought], taken_back: Sequence[TakenBack]) -> Settlement:
     """Go through what was taken back in the order of its times, and end the purchases of which all went back.
 
@@ -54,7 +97,7 @@ def settle(bought: Sequence[Bought], taken_back: Sequence[TakenBack]) -> Settlem
     """
     ended_by: list[TakenBack | None] = [None] * len(bought)
     refunded = [0] * len(bought)
-    for back in _by_time(taken_back):
+    for back in by_time(taken_back):
         meant = [place for place, each in enumerate(bought) if not is_later(each.happened, back.happened)]
         ended = [place for place in meant if ended_by[place] is None]
         if back.amount_minor is not None:
@@ -136,13 +179,19 @@ class Codes:
         return self.known[since]
 
 
-def _by_time(taken_back: Sequence[TakenBack]) -> list[TakenBack]:
+def by_time(taken_back: Sequence[TakenBack]) -> list[TakenBack]:
+    """Return what was taken back in the order of its times."""
     if len(taken_back) < 2:
         return list(taken_back)
     # Times of several clocks need not have one order; from the same beginning the outcome is the same.
     backs = sorted(
         taken_back,
-        key=lambda back: (*by_claim(back.happened), back.amount_minor is None, back.amount_minor or 0),
+        key=lambda back: (
+            *by_claim(back.happened),
+            back.amount_minor is None,
+            back.amount_minor or 0,
+            back.releases is False,
+        ),
     )
     return sorted(backs, key=cmp_to_key(_compare))
 

@@ -4,7 +4,7 @@ A cancellation that is heard of late may say that an order was smaller than was 
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,12 +13,23 @@ from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.combination import exclusion
 from services.redemption.domain.commission import Earning, earn
 from services.redemption.domain.limits import fault_of_limits
-from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later
+from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later, text_of
 from services.redemption.domain.pot import Pot, lines_of, taken_of
 from services.redemption.domain.purchase import Cancellation
-from services.redemption.domain.standing import Standing
-from services.redemption.domain.terms import CodeTerms
-from services.redemption.domain.uses import Use, Voided, count, release, use_of, void
+from services.redemption.domain.settlement import TakenBack, frees
+from services.redemption.domain.standing import Episode, Standing
+from services.redemption.domain.terms import CodeTerms, discount_ends_at
+from services.redemption.domain.uses import (
+    Use,
+    Voided,
+    count,
+    give_back,
+    mark_voided,
+    release,
+    use_of,
+    void,
+    voided_of,
+)
 
 # Part of the ids of redemptions that were revived.
 _REVIVED: Final = uuid.UUID("0192f0a5-0c1e-7d52-8a34-52d7b6f9c3e8")
@@ -26,14 +37,38 @@ _REVIVED: Final = uuid.UUID("0192f0a5-0c1e-7d52-8a34-52d7b6f9c3e8")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of an order's redemptions: voided, redeemed again, and commissions of those that stand."""
+    """What became of an order's redemptions: voided, redeemed again, and commissions of those that stand.
+
+    `restated` were voided before, and only now is known whether their uses are free. `late` are uses of purchases that
+    were taken back, which are found out by what is heard of now.
+    """
 
     voids: tuple[Voided, ...] = ()
     revived: tuple[Use, ...] = ()
     earnings: tuple[Earning, ...] = ()
+    restated: tuple[Voided, ...] = ()
+    late: tuple[Voided, ...] = ()
 
 
 NO_CHANGES: Final = Changes()
+
+
+@dataclass(slots=True)
+class _Code:
+    """Which redemptions of one code stand for which of its episodes.
+
+    Those of `kept` were taken back and leave their uses taken. `others` are what no episode needs any more.
+    """
+
+    canonical: str
+    episodes: Sequence[Episode]
+    kept: list[tuple[Episode, Redemption | None]]
+    others: list[Redemption]
+
+    @property
+    def live(self) -> Episode | None:
+        """The episode that has not ended."""
+        return self.episodes[-1] if self.episodes and self.episodes[-1].ended_by is None else None
 
 
 def settle_order(
@@ -51,10 +86,17 @@ def settle_order(
     if not order.is_taken_back:
         return Changes(earnings=earn(order, books, made))
     standing = standing or Standing.of(order)
-    voids = tuple(_void_ended(order, books, standing, by))
-    revived = tuple(_revive_standing(order, books, standing))
+    # By code, so that limits are met in the same order by all; and what becomes free before what takes up a use.
+    codes = [_code(canonical, order, standing, books) for canonical in sorted(standing.episodes)]
+    voids = tuple(void for code in codes for void in _void_ended(code, order, books, by))
+    freed = [restated for code in codes for restated in _free_others(code, books)]
+    taken = [restated for code in codes for restated in _take_up(code, books)]
+    late = tuple(void for code in codes for void in _make_up(code, order, books))
+    for code in codes:
+        _note_ends(code, books)
+    revived = tuple(use for code in codes for use in _revive_standing(code, order, books, standing))
     new = made | {use.redemption.id for use in revived}
-    return Changes(voids, revived, earn(order, books, new))
+    return Changes(voids, revived, earn(order, books, new), (*freed, *taken), late)
 
 
 def release_until(moment: Moment, order: OrderBook, books: Books) -> None:
@@ -63,55 +105,152 @@ def release_until(moment: Moment, order: OrderBook, books: Books) -> None:
         release(order, books)
 
 
-def _void_ended(order: OrderBook, books: Books, standing: Standing, by: Cancellation | None) -> Iterator[Voided]:
-    for redemption in order.redemptions:
-        back = standing.ended.get(redemption.id)
-        if redemption.voided_at is not None or redemption.canonical in standing.live or back is None:
+def _code(canonical: str, order: OrderBook, standing: Standing, books: Books) -> _Code:
+    """Find for each episode that leaves a use taken the redemption that has it."""
+    mine = [
+        r for r in order.redemptions if r.canonical == canonical and (r.voided_at is None or r.is_voided_alone is False)
+    ]
+    if any(redemption.code_id not in books.code_counts for redemption in mine):
+        # Nothing that was heard of is about this code, so it is not locked.
+        return _Code(canonical, (), [], [])
+    heard = {(back.happened.claimed_at, back.happened.clock) for back in order.taken_back if back.releases is not None}
+    others = [r for r in mine if r.voided_at is None or (r.confirmed.claimed_at, r.confirmed.clock) in heard]
+    # What is not known any more of a cancellation leaves what it voided as it is.
+    settled = {r.id for r in mine} - {r.id for r in others}
+    kept: list[tuple[Episode, Redemption | None]] = []
+    for episode in standing.episodes[canonical]:
+        if not _stays_used(episode) or any(r.id in settled for r in episode.redemptions):
             continue
-        release_until(back.happened, order, books)
-        at = by.occurred_at if by is not None and by.happened == back.happened else back.happened.known_at
-        reason, wish = (None, None) if by is None else (by.reason, by.release)
-        yield void(redemption, at, back.happened, reason, wish, books)
+        owners = [r for r in others if any(r is each for each in episode.redemptions)]
+        owner = min(owners, key=lambda r: (r.voided_at is None, not r.is_counted), default=None)
+        others = [r for r in others if r is not owner]
+        kept.append((episode, owner))
+    return _Code(canonical, standing.episodes[canonical], kept, others)
 
 
-def _revive_standing(order: OrderBook, books: Books, standing: Standing) -> Iterator[Use]:
-    # By code, so that limits are met in the same order by all.
-    for canonical in sorted(standing.live):
-        voided = [r for r in order.redemptions if r.canonical == canonical and r.is_voided_alone is False]
-        if order.redeemed(canonical) is None and voided:
-            use = _revive(voided[-1], standing.live[canonical], order, books)
-            if use is not None:
-                yield use
+def _stays_used(episode: Episode) -> bool:
+    back, first = episode.ended_by, episode.redemptions[0]
+    return back is not None and back.releases is not None and not frees(back, first.release_policy, first.release_until)
 
 
-def _revive(voided: Redemption, happened: Moment, order: OrderBook, books: Books) -> Use | None:
-    """Redeem a code again that was voided and stands, under an id of its own.
+def _void_ended(code: _Code, order: OrderBook, books: Books, by: Cancellation | None) -> Iterator[Voided]:
+    for episode, owner in code.kept:
+        if owner is not None and owner.voided_at is None:
+            yield _void(owner, episode.ended_by, order, books, by, is_free=False)
+    if code.live is not None:
+        return
+    for redemption in code.others:
+        if redemption.voided_at is not None:
+            continue
+        for episode in reversed(code.episodes):
+            if (back := episode.ended_by) is not None and any(redemption is each for each in episode.redemptions):
+                # Where an episode leaves a use taken, another redemption has that.
+                is_free = back.releases is not None or frees(back, redemption.release_policy, redemption.release_until)
+                yield _void(redemption, back, order, books, by, is_free=is_free)
+                break
 
-    None if by now its limits forbid it, or the order's other codes do.
-    """
-    candidates = books.candidates.get((voided.program_id, voided.canonical), ())
-    terms = next((each for each in candidates if each.code_id == voided.code_id), None)
-    if terms is None or voided.voided_at is None or not _fits_beside_others(voided, order):
-        return None
-    if not (voided.is_counted or _fits(voided, terms, books)):
-        return None
-    identity = uuid.uuid5(_REVIVED, f"{voided.id} {voided.voided_at.isoformat()}")
+
+def _void(
+    redemption: Redemption,
+    back: TakenBack | None,
+    order: OrderBook,
+    books: Books,
+    by: Cancellation | None,
+    *,
+    is_free: bool,
+) -> Voided:
+    if back is None:
+        raise ValueError("What nothing took back stands.")
+    release_until(back.happened, order, books)
+    at = by.occurred_at if by is not None and by.happened == back.happened else back.happened.known_at
+    return void(redemption, at, back.happened, None if by is None else by.reason, books, is_free=is_free)
+
+
+def _free_others(code: _Code, books: Books) -> Iterator[Voided]:
+    """Give back the uses that are not taken any more."""
+    for redemption in code.others:
+        if redemption.voided_at is not None and redemption.is_counted:
+            give_back(redemption, books)
+            books.changed[redemption.id] = redemption
+            yield voided_of(redemption, books, is_released=True)
+
+
+def _take_up(code: _Code, books: Books) -> Iterator[Voided]:
+    """Count again what became free too early, where limits allow."""
+    for _, owner in code.kept:
+        if owner is not None and not owner.is_counted and _fits(owner, books):
+            count(owner, books)
+            books.changed[owner.id] = owner
+            yield voided_of(owner, books, is_released=False)
+
+
+def _note_ends(code: _Code, books: Books) -> None:
+    """Keep with what was voided what took it back first, as is known by now."""
+    ends = [(owner, episode.ended_by) for episode, owner in code.kept if owner is not None]
+    for redemption in code.others:
+        mine = [each for each in code.episodes if any(redemption is r for r in each.redemptions)]
+        ends += [(redemption, each.ended_by) for each in mine[-1:]]
+    for redemption, back in ends:
+        if redemption.voided_at is not None and back is not None and redemption.confirmed != back.happened:
+            redemption.confirm(back.happened)
+            books.changed[redemption.id] = redemption
+
+
+def _make_up(code: _Code, order: OrderBook, books: Books) -> Iterator[Voided]:
+    """Record the uses of purchases that were taken for the same as others, and were new ones, where limits allow."""
+    for episode, owner in code.kept:
+        terms = _terms(episode.redemptions[0], books)
+        if owner is not None or terms is None or (back := episode.ended_by) is None:
+            continue
+        made = _again(episode.redemptions[0], episode, episode.bought[-1], terms)
+        if _fits(made, books):
+            count(made, books)
+            mark_voided(made, order, back.happened.known_at, back.happened, None)
+            order.redemptions.append(made)
+            yield voided_of(made, books, is_released=False)
+
+
+def _revive_standing(code: _Code, order: OrderBook, books: Books, standing: Standing) -> Iterator[Use]:
+    """Redeem a code again that was voided and stands, unless its limits or the order's other codes forbid it by now."""
+    voided = [r for r in order.redemptions if r.canonical == code.canonical and r.is_voided_alone is False]
+    if code.live is None or not voided or any(r.voided_at is None for r in code.others):
+        return
+    like = next((r for r in reversed(voided) if r.bought[0] in code.live.bought), voided[-1])
+    terms = _terms(like, books)
+    if terms is None or not _fits_beside_others(like, order):
+        return
+    made = _again(like, code.live, standing.live[code.canonical], terms)
+    if _fits(made, books):
+        order.redemptions.append(made)
+        count(made, books)
+        yield use_of(made, terms, books)
+
+
+def _again(like: Redemption, episode: Episode, happened: Moment, terms: CodeTerms) -> Redemption:
+    """Return a redemption like one that was voided, under an id of its own, for an episode that may be another one."""
+    first = episode.bought[0]
+    is_same = like.bought[0] == first
+    at = like.occurred_at if is_same else first.known_at
     made = replace(
-        voided,
-        id=identity,
+        like,
+        id=uuid.uuid5(_REVIVED, f"{like.id} {(like.voided_at or at).isoformat()} {at.isoformat()}"),
         voided_at=None,
         void_reason=None,
         is_voided_alone=None,
         is_counted=False,
         commission_minor=None,
         commission_version=0,
+        occurred_at=at,
+        discount_ends_at=like.discount_ends_at if is_same else discount_ends_at(terms, at),
+        purchases=text_of(episode.bought) if len(episode.bought) > 1 else None,
     )
     made.confirm(happened)
-    order.redemptions.append(made)
-    # What was voided and kept its use has it still.
-    if not voided.is_counted:
-        count(made, books)
-    return use_of(made, terms, books)
+    return made
+
+
+def _terms(redemption: Redemption, books: Books) -> CodeTerms | None:
+    candidates = books.candidates.get((redemption.program_id, redemption.canonical), ())
+    return next((each for each in candidates if each.code_id == redemption.code_id), None)
 
 
 def _fits_beside_others(voided: Redemption, order: OrderBook) -> bool:
@@ -124,7 +263,10 @@ def _fits_beside_others(voided: Redemption, order: OrderBook) -> bool:
     return pot.has_left(taken_of(voided.discount_minor, voided.lines))
 
 
-def _fits(voided: Redemption, terms: CodeTerms, books: Books) -> bool:
+def _fits(voided: Redemption, books: Books) -> bool:
+    terms = _terms(voided, books)
+    if terms is None:
+        return False
     customer = voided.customer_key, voided.mailbox_key
     if terms.restrictions.customer_limit is not None and not books.knows_customer(voided.coupon_id, *customer):
         return False

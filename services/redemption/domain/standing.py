@@ -4,27 +4,45 @@ Nothing is changed here; `settling` makes the order what this says.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.redemption.domain.books import OrderBook, Redemption
 from services.redemption.domain.moments import Moment, is_later, is_newer
-from services.redemption.domain.settlement import Bought, Settlement, TakenBack, by_claim, settle
+from services.redemption.domain.settlement import Bought, Settlement, TakenBack, by_claim, by_time, frees, settle
+from services.redemption.domain.terms import CodeTerms
+
+
+@dataclass(slots=True)
+class Episode:
+    """One time that an order had a code, which is one use: by the purchases made before the first of them had ended.
+
+    `ended_by` is what took back the last of them, None while one stands. `redemptions` are those that the purchases
+    are kept with, each once.
+    """
+
+    ended_by: TakenBack | None
+    bought: list[Moment] = field(default_factory=list)
+    redemptions: list[Redemption] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest purchase that stands, by code, and what took back the newest purchase of each redemption."""
+    """The newest purchase that stands, by code, and what took back the newest purchase of each redemption.
+
+    `episodes` are those of each code, in the order of their times; only the last may stand.
+    """
 
     settlement: Settlement
     live: Mapping[str, Moment]
     ended: Mapping[uuid.UUID, TakenBack]
+    episodes: Mapping[str, Sequence[Episode]]
 
     @classmethod
     def of(cls, order: OrderBook) -> "Standing":
         """Settle an order."""
         facts = _facts(order)
-        settlement = settle([bought for bought, _ in facts], _taken_back(order))
+        settlement = settle([bought for bought, _ in facts], order.taken_back)
         live: dict[str, Moment] = {}
         ended: dict[uuid.UUID, TakenBack] = {}
         for place, (bought, redemption) in enumerate(facts):
@@ -35,12 +53,26 @@ class Standing:
             elif (back := settlement.ended_by[place]) is not None:
                 # In the order of the times: of several purchases of one redemption the newest counts.
                 ended[redemption.id] = back
-        return cls(settlement, live, ended)
+        return cls(settlement, live, ended, _episodes(facts, settlement))
 
 
 def is_cancelled(order: OrderBook | None, happened: Moment) -> bool:
-    """Whether a purchase of an order was cancelled: its codes take up no uses."""
-    return order is not None and any(not is_later(happened, each) for each in order.cancellations)
+    """Whether a purchase of an order was cancelled."""
+    return cancelled_by(order, happened) is not None
+
+
+def cancelled_by(order: OrderBook | None, happened: Moment) -> TakenBack | None:
+    """Return the first cancellation of an order that means a purchase."""
+    backs = _enders(order, happened)
+    return backs[-1] if backs and backs[-1].amount_minor is None else None
+
+
+def is_limited(order: OrderBook | None, terms: CodeTerms, happened: Moment) -> bool:
+    """Whether limits matter to a purchase: not if it was cancelled, so that its use is surely free."""
+    if not is_cancelled(order, happened):
+        return True
+    backs = _enders(order, happened)
+    return not all(frees(back, terms.release_policy, terms.expires_at) for back in backs)
 
 
 def is_taken_back(order: OrderBook | None, bought: Sequence[Bought], repeated: Sequence[Bought] = ()) -> bool:
@@ -51,7 +83,7 @@ def is_taken_back(order: OrderBook | None, bought: Sequence[Bought], repeated: S
     if order is None or not order.is_taken_back or not bought:
         return False
     known = [*(fact for fact, _ in _facts(order)), *repeated]
-    settlement = settle([*known, *bought], _taken_back(order))
+    settlement = settle([*known, *bought], order.taken_back)
     return not any(settlement.stands(place) for place in range(len(known), len(known) + len(bought)))
 
 
@@ -61,16 +93,68 @@ def bought_again(redemption: Redemption, happened: Moment) -> Bought:
 
 
 def known_of(order: OrderBook, canonical: str, happened: Moment) -> Redemption | None:
-    """Return what an order has of a code: a redemption that stands, or one with which the purchase was taken back."""
-    if (standing := order.redeemed(canonical)) is not None:
+    """Return what an order has of a code: a redemption that stands, or one with which the purchase was taken back.
+
+    None if the purchase takes up a use of its own: it stands, or was taken back alone and leaves its use taken.
+    """
+    mine = [redemption for redemption in order.redemptions if redemption.canonical == canonical]
+    standing = next((redemption for redemption in mine if redemption.voided_at is None), None)
+    if not mine or (standing is not None and not order.is_taken_back):
         return standing
-    voided = [redemption for redemption in order.redemptions if redemption.canonical == canonical]
-    for redemption in voided:
-        if (alone := redemption.voided_alone) is not None and not is_later(happened, alone):
-            return redemption
-    if not voided:
+    if standing is None:
+        for redemption in mine:
+            if (alone := redemption.voided_alone) is not None and not is_later(happened, alone):
+                return redemption
+    last = mine[-1]
+    episode = _episode_of(order, last, happened)
+    if episode.ended_by is None:
+        return standing
+    if not episode.redemptions and not frees(episode.ended_by, last.release_policy, last.release_until):
         return None
-    return voided[-1] if is_taken_back(order, [bought_again(voided[-1], happened)]) else None
+    return next((each for each in episode.redemptions if each is not standing), standing or last)
+
+
+def _episode_of(order: OrderBook, like: Redemption, happened: Moment) -> Episode:
+    """Return the episode in which one more purchase of a code that the order had would be."""
+    facts: list[_Fact] = [*_facts(order), (bought_again(like, happened), None)]
+    facts.sort(key=_by_claim)
+    settlement = settle([bought for bought, _ in facts], order.taken_back)
+    return next(each for each in _episodes(facts, settlement)[like.canonical] if happened in each.bought)
+
+
+def _enders(order: OrderBook | None, happened: Moment) -> list[TakenBack]:
+    """Return what may take back a purchase, whatever was paid, in the order of the times, up to a cancellation."""
+    found: list[TakenBack] = []
+    for back in () if order is None else by_time(order.taken_back):
+        if not is_later(happened, back.happened):
+            found.append(back)
+            if back.amount_minor is None:
+                break
+    return found
+
+
+_Fact = tuple[Bought, Redemption | None]
+
+
+def _by_claim(fact: _Fact) -> tuple[object, ...]:
+    return *by_claim(fact[0].happened), fact[0].canonical
+
+
+def _episodes(facts: Iterable[_Fact], settlement: Settlement) -> dict[str, list[Episode]]:
+    found: dict[str, list[Episode]] = {}
+    for place, (bought, redemption) in enumerate(facts):
+        if bought.voided_alone is not None:
+            continue
+        mine, end = found.setdefault(bought.canonical, []), settlement.ended_by[place]
+        last = mine[-1] if mine else None
+        if last is None or (last.ended_by is not None and is_later(bought.happened, last.ended_by.happened)):
+            mine.append(last := Episode(end))
+        elif end is None or (last.ended_by is not None and is_newer(end.happened, last.ended_by.happened)):
+            last.ended_by = end
+        last.bought.append(bought.happened)
+        if redemption is not None and not any(each is redemption for each in last.redemptions):
+            last.redemptions.append(redemption)
+    return found
 
 
 def _facts(order: OrderBook) -> list[tuple[Bought, Redemption]]:
@@ -92,9 +176,4 @@ def _facts(order: OrderBook) -> list[tuple[Bought, Redemption]]:
         for r in order.redemptions
         for happened in r.bought
     ]
-    return sorted(facts, key=lambda fact: (*by_claim(fact[0].happened), fact[0].canonical))
-
-
-def _taken_back(order: OrderBook) -> Sequence[TakenBack]:
-    whole = [TakenBack(happened) for happened in order.cancellations]
-    return [*whole, *(TakenBack(refund.happened, refund.amount_minor) for refund in order.refunds)]
+    return sorted(facts, key=_by_claim)

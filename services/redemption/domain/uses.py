@@ -113,24 +113,26 @@ def void(
     moment: datetime,
     by: Moment,
     reason: str | None,
-    wish: bool | None,
     books: Books,
     *,
+    is_free: bool,
     is_alone: bool = False,
 ) -> Voided:
-    """Void a redemption that stands, and give its use back where its terms allow and nobody says otherwise.
+    """Void a redemption that stands, and give its use back if that becomes free.
 
-    `by` is what took it back; `is_alone` if that was no event of its order. An event counts by its own time, however
-    late it is heard of.
+    `by` is what took it back; `is_alone` if that was no event of its order.
     """
     mark_voided(redemption, books.order((redemption.program_id, redemption.order_ref)), moment, by, reason)
     redemption.is_voided_alone = is_alone
     books.changed[redemption.id] = redemption
-    is_released = redemption.is_counted and wish is not False
-    is_released = is_released and may_release(redemption, moment if is_alone else by.known_at)
+    is_released = redemption.is_counted and is_free
     if is_released:
-        redemption.is_counted = False
-        _give_back(redemption, books)
+        give_back(redemption, books)
+    return voided_of(redemption, books, is_released=is_released)
+
+
+def voided_of(redemption: Redemption, books: Books, *, is_released: bool) -> Voided:
+    """Return a redemption that was voided, with the counts as they are now."""
     code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
     return Voided(
         redemption,
@@ -151,17 +153,6 @@ def mark_voided(redemption: Redemption, order: OrderBook, moment: datetime, by: 
     redemption.is_voided_alone = False
 
 
-def may_release(redemption: Redemption, moment: datetime) -> bool:
-    """Whether the terms let a use become free again then."""
-    match redemption.release_policy:
-        case "always":
-            return True
-        case "until_expiry":
-            return redemption.release_until is None or moment < redemption.release_until
-        case "never":
-            return False
-
-
 def release(book: OrderBook, books: Books) -> None:
     """End the reservation of an order; what it held is free."""
     if book.reservation_id is None:
@@ -173,7 +164,9 @@ def release(book: OrderBook, books: Books) -> None:
     book.is_moved = True
 
 
-def _give_back(redemption: Redemption, books: Books) -> None:
+def give_back(redemption: Redemption, books: Books) -> None:
+    """Take a redemption out of every count that it was counted in."""
+    redemption.is_counted = False
     books.code_counts[redemption.code_id].give_back()
     coupon = books.coupon_counts.get(redemption.coupon_id)
     if coupon is not None:

@@ -11,6 +11,7 @@ from services.redemption.domain.books import Books, OrderBook, Redemption, Refun
 from services.redemption.domain.errors import RefundReused
 from services.redemption.domain.moments import OWN_CLOCK, Moment
 from services.redemption.domain.purchase import Cancellation, VoidRequest
+from services.redemption.domain.settlement import TakenBack, may_release
 from services.redemption.domain.settling import NO_CHANGES, Changes, release_until, settle_order
 from services.redemption.domain.uses import Voided, void
 
@@ -66,11 +67,17 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
         return Cancelled(tuple(order.redemptions), is_full=True)
     refund = None
     if cancellation.amount_minor is not None:
-        refund = Refund(cancellation.id, cancellation.amount_minor, cancellation.happened)
+        refund = Refund(
+            cancellation.id,
+            cancellation.amount_minor,
+            cancellation.happened,
+            releases=cancellation.release is not False,
+        )
         order.refunds = (*order.refunds, refund)
         order.is_moved = True
     if refund is None or cancellation.release is True:
-        order.cancel(cancellation.happened, cancellation.reason)
+        back = TakenBack(cancellation.happened, releases=cancellation.release is not False)
+        order.cancel(back, cancellation.reason)
         release_until(cancellation.happened, order, books)
     changes = settle_order(order, books, by=cancellation)
     return Cancelled(tuple(order.redemptions), changes, refund)
@@ -87,7 +94,9 @@ def void_one(request: VoidRequest, books: Books) -> Cancelled:
     # Whoever asks means what he sees: a purchase that was reported with a later time is taken back too.
     by = Moment(request.occurred_at, request.occurred_at, OWN_CLOCK)
     by = by if by.claimed_at >= found.confirmed.claimed_at else found.confirmed
-    alone = void(found, request.occurred_at, by, request.reason, request.release, books, is_alone=True)
+    is_free = request.release is not False
+    is_free = is_free and may_release(found.release_policy, found.release_until, request.occurred_at)
+    alone = void(found, request.occurred_at, by, request.reason, books, is_free=is_free, is_alone=True)
     changes = settle_order(order, books)
     return Cancelled((found,), replace(changes, voids=(alone, *changes.voids)))
 

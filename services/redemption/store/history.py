@@ -4,18 +4,23 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
+import asyncpg
+
 from services.redemption.domain.books import HeldCode, OrderBook, Redemption, Refund
-from services.redemption.domain.moments import Moment, moments_of
+from services.redemption.domain.moments import Moment
 from services.redemption.domain.purchase import OrderKey
+from services.redemption.domain.settlement import TakenBack, backs_of
 from shared.database.pool import Connection
 
 READ_ORDERS = """
 SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_claimed_at, d.cancel_clock, d.cancel_reason,
-       d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until, d.cancelled_besides
+       d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until, d.cancelled_besides,
+       d.cancel_releases
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
     SELECT d.program_id, d.order_ref, d.cancelled_at, d.cancel_claimed_at, d.cancel_clock, d.cancel_reason,
-           d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until, d.cancelled_besides
+           d.has_refunds, d.reservation_id, d.reserved_at, d.reserved_until, d.cancelled_besides,
+           d.cancel_releases
     FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
 """
 # The columns are the members of Redemption, in their order.
@@ -47,10 +52,11 @@ CROSS JOIN LATERAL (
     FROM holds h WHERE h.program_id = o.program_id AND h.order_ref = o.order_ref OFFSET 0) h
 """
 READ_REFUNDS = """
-SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.reason, r.occurred_at, r.claimed_at, r.clock
+SELECT r.program_id, r.order_ref, r.id, r.amount_minor, r.reason, r.occurred_at, r.claimed_at, r.clock, r.releases
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 CROSS JOIN LATERAL (
-    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.reason, f.occurred_at, f.claimed_at, f.clock
+    SELECT f.program_id, f.order_ref, f.id, f.amount_minor, f.reason, f.occurred_at, f.claimed_at, f.clock,
+           f.releases
     FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
 ORDER BY r.occurred_at, r.id
 """
@@ -97,15 +103,12 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
     for row in await connection.fetch(READ_ORDERS, *keys):
         key = row["program_id"], row["order_ref"]
         books[key] = OrderBook(
-            _moment(row["cancelled_at"], row["cancel_claimed_at"], row["cancel_clock"])
-            if row["cancelled_at"]
-            else None,
+            _cancellations(row),
             row["cancel_reason"],
             row["reservation_id"],
             row["reserved_at"],
             row["reserved_until"],
             is_holding=row["reserved_until"] is not None and row["reserved_until"] > now,
-            cancelled_besides=moments_of(row["cancelled_besides"]) if row["cancelled_besides"] else (),
         )
         if row["has_refunds"]:
             with_refunds.append(key)
@@ -134,10 +137,18 @@ async def _read_refunds(
     found: dict[OrderKey, list[Refund]] = {}
     for row in await connection.fetch(READ_REFUNDS, *keys):
         happened = _moment(row["occurred_at"], row["claimed_at"], row["clock"])
-        refund = Refund(row["id"], row["amount_minor"], happened, row["reason"])
+        refund = Refund(row["id"], row["amount_minor"], happened, row["reason"], row["releases"])
         found.setdefault((row["program_id"], row["order_ref"]), []).append(refund)
     for key, refunds in found.items():
         books[key].refunds = tuple(refunds)
+
+
+def _cancellations(row: "asyncpg.Record") -> tuple[TakenBack, ...]:
+    if row["cancelled_at"] is None:
+        return ()
+    newest = _moment(row["cancelled_at"], row["cancel_claimed_at"], row["cancel_clock"])
+    besides = backs_of(row["cancelled_besides"]) if row["cancelled_besides"] else ()
+    return TakenBack(newest, releases=row["cancel_releases"]), *besides
 
 
 def _moment(known_at: datetime, claimed_at: datetime | None, clock: str | None) -> Moment:

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from services.redemption.domain.books import Count, OrderBook, PeriodKey, Redemption
 from services.redemption.domain.customers import CustomerKey
-from services.redemption.domain.moments import text_of
 from services.redemption.domain.purchase import OrderKey
+from services.redemption.domain.settlement import backs_text
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
@@ -80,19 +80,21 @@ FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])
 # What was touched is looked at again when that is long ago; see `store.retention`.
 WRITE_ORDERS = """
 INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
-                    reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides)
-SELECT u.program_id, u.order_ref, $12, $12, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
-       u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock, u.cancelled_besides
+                    reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides,
+                    cancel_releases)
+SELECT u.program_id, u.order_ref, $13, $13, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
+       u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock, u.cancelled_besides,
+       u.cancel_releases
 FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[], $7::timestamptz[],
-            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::json[])
+            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::json[], $12::boolean[])
     AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until,
-          cancel_claimed_at, cancel_clock, cancelled_besides)
+          cancel_claimed_at, cancel_clock, cancelled_besides, cancel_releases)
 ON CONFLICT (program_id, order_ref) DO UPDATE
 SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
     reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
     reserved_until = excluded.reserved_until, touched_at = excluded.touched_at,
     cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock,
-    cancelled_besides = excluded.cancelled_besides
+    cancelled_besides = excluded.cancelled_besides, cancel_releases = excluded.cancel_releases
 """
 # The two arrays are no join, as for holds.
 DELETE_IDLE_ORDERS = """
@@ -113,10 +115,11 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::
                      $8::text[], $9::bigint[], $10::text[], $11::json[], $12::text[])
 """
 INSERT_REFUNDS = """
-INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, recorded_at)
-SELECT r.*, $9
+INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, releases,
+                     recorded_at)
+SELECT r.*, $10
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-            $8::text[]) AS r
+            $8::text[], $9::boolean[]) AS r
 """
 _REDEMPTION: Final = attrgetter(*Redemption.__dataclass_fields__)
 _REDEMPTION_COLUMNS: Final = len(Redemption.__dataclass_fields__)
@@ -158,6 +161,7 @@ class RefundRow(NamedTuple):
     occurred_at: datetime
     claimed_at: datetime
     clock: str | None
+    releases: bool | None
 
 
 async def insert_redemptions(
@@ -237,11 +241,12 @@ async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBo
             book.reserved_until,
             book.cancelled.claimed_at if book.cancelled else None,
             book.cancelled.clock if book.cancelled else None,
-            text_of(book.cancelled_besides) if book.cancelled_besides else None,
+            backs_text(book.cancellations[1:]) if book.cancellations[1:] else None,
+            book.cancellations[0].releases if book.cancellations else None,
         )
         for key, book in orders.items()
     ]
-    await connection.execute(WRITE_ORDERS, *_columns(rows, 11), now)
+    await connection.execute(WRITE_ORDERS, *_columns(rows, 12), now)
     await connection.execute(DELETE_HOLDS, [key[0] for key in orders], [key[1] for key in orders])
     holds = [
         (

@@ -95,6 +95,8 @@ def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetim
         void = Voided(redemption, False, use.times_redeemed, use.version, use.coupon_times_redeemed, use.coupon_version)
         written.voids.append(void)
         written.events.append(_voided(void, checkout.purchase.traceparent, was_counted=False, now=now))
+        if redemption.is_counted:
+            written.events.extend(_exhausted(use, checkout.purchase.traceparent, now))
     _keep_attributes(checkout, decision, written)
     _write_besides(checkout.purchase, decision, now, written)
 
@@ -134,6 +136,12 @@ def _write_changes(
         passed_on = _PassedOn(customer, order, NO_ATTRIBUTES, traceparent)
         written.events.append(_redeemed(passed_on, use, Terms.model_validate_json(redemption.terms), now))
         written.events.extend(_exhausted(use, traceparent, now))
+    for void in changes.late:
+        written.redemptions.append(void.redemption)
+        written.voids.append(void)
+        written.events.append(_voided(void, traceparent, was_counted=False, now=now))
+    for void in changes.restated:
+        written.events.append(_voided(void, traceparent, was_counted=False, now=now, cause=str(cause)))
     written.events.extend(commission_events(changes.earnings, cause, moment, traceparent, now))
 
 
@@ -209,6 +217,7 @@ def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: 
                 cancelled.refund.happened.known_at,
                 cancelled.refund.happened.claimed_at,
                 cancelled.refund.happened.clock,
+                cancelled.refund.releases,
             )
         )
 
@@ -249,7 +258,10 @@ def _redeemed(passed_on: _PassedOn, use: Use, terms: Terms, now: datetime) -> Ou
     return event
 
 
-def _voided(void: Voided, traceparent: str | None, *, was_counted: bool, now: datetime) -> OutboxEvent:
+def _voided(
+    void: Voided, traceparent: str | None, *, was_counted: bool, now: datetime, cause: str | None = None
+) -> OutboxEvent:
+    """Return the event about a redemption that was taken back; `cause` names what it is told again for."""
     redemption = void.redemption
     data = trusted(
         CodeRedemptionVoidedV1,
@@ -273,7 +285,8 @@ def _voided(void: Voided, traceparent: str | None, *, was_counted: bool, now: da
         coupon_times_redeemed=void.coupon_times_redeemed,
         coupon_times_redeemed_version=void.coupon_version,
     )
-    return data.to_event(derived_id(redemption.id, data.type), now, traceparent)
+    again = () if cause is None else (cause,)
+    return data.to_event(derived_id(redemption.id, data.type, *again), now, traceparent)
 
 
 def _exhausted(use: Use, traceparent: str | None, now: datetime) -> Iterable[OutboxEvent]:

@@ -81,7 +81,7 @@ async def decide_batch(
     purchases = [ask.purchase for ask in asks if isinstance(ask, CompletedCheckout | HoldRequest)]
     locked, history = await _lock(connection, asks, purchases, now, is_again=is_again)
     # Not before something is locked: an erasure waits for the transactions that may not know of it.
-    past = names_of_past(history, locked, several := _several(asks))
+    past = names_of_past(history, locked, several := _several(asks, history))
     if locked.counted_customers:
         await share_customers(connection, customers_in(purchases) | past)
     purchases, aliases = await recognise(connection, purchases, digests, past)
@@ -158,10 +158,18 @@ def _changeable(history: Mapping[OrderKey, OrderBook]) -> set[uuid.UUID]:
     return {redemption.code_id for book in history.values() if book.refunds for redemption in book.redemptions}
 
 
-def _several(asks: Sequence[Ask]) -> set[OrderKey]:
-    """Return the orders of which more than one thing is taken back here."""
-    backs = Counter(ask.order for ask in asks if isinstance(ask, Cancellation | VoidRequest))
-    return {order for order, times in backs.items() if times > 1}
+def _several(asks: Sequence[Ask], history: Mapping[OrderKey, OrderBook]) -> set[OrderKey]:
+    """Return the orders of which something is taken back here that may lie between two purchases of one code."""
+    said = Counter(ask.order if isinstance(ask, Cancellation | VoidRequest) else ask.purchase.order for ask in asks)
+    return {
+        ask.order
+        for ask in asks
+        if isinstance(ask, Cancellation | VoidRequest)
+        and (
+            said[ask.order] > 1
+            or (ask.order in history and any(r.purchases is not None for r in history[ask.order].redemptions))
+        )
+    }
 
 
 async def _history(
@@ -229,8 +237,8 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
         await update_redemptions(connection, changed)
     held = _held_until(written)
     coupons = _coupon_rows(books, shelf, held, now)
-    if written.redemptions or written.voids or held:
-        codes = _code_rows(books, shelf, held)
+    codes = _code_rows(books, shelf, held)
+    if written.redemptions or codes:
         await insert_redemptions(
             connection, written.redemptions, codes, coupons, written.events, written.attributes, now
         )

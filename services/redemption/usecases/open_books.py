@@ -150,18 +150,20 @@ def _moments(
         return []
     # Each coupon at the times of its own purchases: at those of the whole batch it would be the square of the batch.
     asked = {
-        (terms.coupon_id, purchase.occurred_at)
+        (terms.coupon_id, moment)
         for purchase in purchases
+        for moment in (purchase.occurred_at, purchase.happened.known_at)
         for code in purchase.codes
         for terms in candidates.get((purchase.program_id, code.canonical or ""), ())
         if terms.coupon_id in zones
     }
     moments = [(coupon_id, moment, *zones[coupon_id]) for coupon_id, moment in asked]
     moments += [
-        (redemption.coupon_id, redemption.occurred_at, *zones[redemption.coupon_id])
+        (redemption.coupon_id, moment, *zones[redemption.coupon_id])
         for book in history.values()
         for redemption in book.redemptions
         if redemption.coupon_id in zones
+        for moment in (redemption.occurred_at, *(bought.known_at for bought in redemption.bought))
     ]
     return moments
 

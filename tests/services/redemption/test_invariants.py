@@ -55,6 +55,7 @@ Actions = st.lists(
         st.tuples(st.just("reserve"), Orders, Codes),
         st.tuples(st.just("reserve"), Orders, Codes),
         st.tuples(st.just("cancel"), Orders, st.just([])),
+        st.tuples(st.just("cancel and keep"), Orders, st.just([])),
         st.tuples(st.just("refund"), Orders, st.just([])),
         st.tuples(st.just("void"), Orders, Codes),
     ),
@@ -67,7 +68,8 @@ Actions = st.lists(
 class Model:
     """What was redeemed and is held, by (order, code); every code costs one unit.
 
-    With what stands goes when its purchase was last reported: only what is paid back later takes it back.
+    With what stands goes when its purchase was last reported: only what is paid back later takes it back. `kept` are
+    uses that stay taken by what was taken back.
     """
 
     standing: dict[tuple[int, int], datetime] = field(default_factory=dict)
@@ -76,6 +78,9 @@ class Model:
     customer_limit: int | None = CUSTOMER_LIMIT
     combination: str = "other_coupons"
     combinations: dict[tuple[int, int], str] = field(default_factory=dict)
+    policy: str = "always"
+    policies: dict[tuple[int, int], str] = field(default_factory=dict)
+    kept: list[tuple[int, int]] = field(default_factory=list)
     skipped: int = 0
 
     def redeem(self, order: int, codes: list[int], now: datetime, moment: datetime) -> bool:
@@ -92,6 +97,7 @@ class Model:
                 taken.append(code)
         self.standing |= {(order, code): moment for code in codes if code not in skipped}
         self.combinations |= {(order, code): self.combination for code in taken}
+        self.policies |= {(order, code): self.policy for code in taken}
         self.skipped += len(skipped)
         self.held.pop(order, None)
         return True
@@ -110,8 +116,9 @@ class Model:
         others = [*earlier, *(self.combination for _ in taken)]
         return bool(others) and "other_coupons" in (self.combination, *others)
 
-    def cancel(self, order: int) -> int:
-        return self._take_back(order, [pair for pair in self.standing if pair[0] == order], ends_hold=True)
+    def cancel(self, order: int, *, frees: bool) -> int:
+        gone = [pair for pair in self.standing if pair[0] == order]
+        return self._take_back(order, gone, ends_hold=True, frees=frees)
 
     def refund(self, order: int, moment: datetime) -> int:
         self.refunds.setdefault(order, []).append(moment)
@@ -125,11 +132,14 @@ class Model:
         return self._take_back(order, gone, ends_hold=bool(gone))
 
     def void(self, order: int, code: int) -> int:
-        return int(self.standing.pop((order, code), None) is not None)
+        gone = [pair for pair in self.standing if pair == (order, code)]
+        return self._take_back(order, gone, ends_hold=False)
 
-    def _take_back(self, order: int, gone: list[tuple[int, int]], *, ends_hold: bool) -> int:
+    def _take_back(self, order: int, gone: list[tuple[int, int]], *, ends_hold: bool, frees: bool = True) -> int:
         for pair in gone:
             del self.standing[pair]
+            if not frees or self.policies[pair] == "never":
+                self.kept.append(pair)
         if ends_hold:
             self.held.pop(order, None)
         return len(gone)
@@ -137,7 +147,7 @@ class Model:
     def _fits(self, order: int, new: list[int], now: datetime, *, is_alone: bool = False) -> bool:
         """Whether the limits leave room for these; `is_alone` if what the order has redeemed is not to count."""
         others = [(o, c) for o, (codes, until) in self.held.items() if o != order and until > now for c in codes]
-        taken = [*(pair for pair in self.standing if not is_alone or pair[0] != order), *others]
+        taken = [*(pair for pair in self.standing if not is_alone or pair[0] != order), *self.kept, *others]
         for code in new:
             limit = CODE_LIMITS[code]
             if limit is not None and sum(c == code for _, c in taken) >= limit:
@@ -253,6 +263,12 @@ class Shopping(OnDatabase):
         self.model.combination = combination
         self.runner.run(self.merchant.restrict_coupon(self.coupon, combination=combination))
 
+    @rule(policy=st.sampled_from(("always", "never")))
+    def release(self, policy: str) -> None:
+        """A redemption keeps the policy that it was made under."""
+        self.model.policy = policy
+        self.runner.run(self.merchant.restrict_coupon(self.coupon, release_policy=policy))
+
     @rule(actions=Actions, seconds=st.integers(1, 20))
     def ask(self, actions: list[tuple[str, int, list[int]]], seconds: int) -> None:
         """Ask for several things in one batch; each is answered as the model says."""
@@ -269,8 +285,9 @@ class Shopping(OnDatabase):
 
     def _ask(self, kind: str, order: int, codes: list[int], moment: datetime) -> Ask | None:
         ref = f"order-{order}"
-        if kind == "cancel":
-            return Cancellation(new_id(), self.program, ref, moment, clock=OWN_CLOCK)
+        if kind in ("cancel", "cancel and keep"):
+            release = None if kind == "cancel" else False
+            return Cancellation(new_id(), self.program, ref, moment, release=release, clock=OWN_CLOCK)
         if kind == "refund":
             return Cancellation(new_id(), self.program, ref, moment, amount_minor=REFUND, clock=OWN_CLOCK)
         if kind == "void":
@@ -304,12 +321,15 @@ class Shopping(OnDatabase):
             self.refused += not fits
         elif kind == "refund":
             self.voided += self.model.refund(order, moment)
+        elif kind == "void":
+            self.voided += self.model.void(order, codes[0])
         else:
-            self.voided += self.model.cancel(order) if kind == "cancel" else self.model.void(order, codes[0])
+            self.voided += self.model.cancel(order, frees=kind == "cancel")
 
     @invariant()
     def the_books_balance(self) -> None:
-        uses = len(self.model.standing)
+        standing = len(self.model.standing)
+        uses = standing + len(self.model.kept)
         state = dict(self.runner.run(self._state()))
         assert state == {
             "code_uses": uses,
@@ -317,7 +337,7 @@ class Shopping(OnDatabase):
             "spent": uses,
             "day_uses": uses,
             "counted": uses,
-            "standing": uses,
+            "standing": standing,
             "told": self.redeemed,
             "told_voided": self.voided,
             "told_skipped": self.model.skipped,

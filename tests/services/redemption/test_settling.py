@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,6 +21,8 @@ from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Cancellation, HoldRequest, Line, Purchase, WantedCode, effective_time
 from services.redemption.domain.reserving import Reserved, reserve
 from services.redemption.domain.settling import Changes
+from services.redemption.domain.terms import ReleasePolicy
+from services.redemption.domain.uses import Use, Voided
 from services.redemption.domain.voiding import Cancelled, cancel
 from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code
 
@@ -32,12 +34,16 @@ CLOCKS = ("/shop", "/warehouse", OWN_CLOCK)
 
 
 class Event(NamedTuple):
-    """A purchase of codes (by number), a refund of an amount or a cancellation, at a second by a clock."""
+    """A purchase of codes (by number), a refund of an amount or a cancellation, at a second by a clock.
+
+    `release` says of what takes back whether uses become free.
+    """
 
     codes: tuple[int, ...] = ()
     refund: int | None = None
     second: int = 0
     clock: str = CLOCKS[0]
+    release: bool | None = None
 
 
 def bought(*codes: int, at: int, clock: str = CLOCKS[0]) -> Event:
@@ -48,8 +54,8 @@ def refunded(amount: int, at: int, clock: str = CLOCKS[0]) -> Event:
     return Event((), amount, at, clock)
 
 
-def cancelled(at: int, clock: str = CLOCKS[0]) -> Event:
-    return Event((), None, at, clock)
+def cancelled(at: int, clock: str = CLOCKS[0], release: bool | None = None) -> Event:
+    return Event((), None, at, clock, release)
 
 
 class State(NamedTuple):
@@ -62,15 +68,26 @@ class State(NamedTuple):
 
 @dataclass
 class Teller:
-    """Lets the events of one order arrive."""
+    """Lets the events of one order arrive; the codes have these release policies, in turn."""
 
     story: Sequence[Event]
-    ledger: Books = field(
-        default_factory=lambda: books(
+    policies: Sequence[ReleasePolicy] = ("always",)
+    expires_at: datetime | None = None
+    limit: int | None = None
+    began_at: datetime = NOW - timedelta(days=20)
+    lines: tuple[Line, ...] | None = None
+    announced: Counter[str] = field(default_factory=Counter)
+    commissions: dict[uuid.UUID, int | None] = field(default_factory=dict)
+    told: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ledger: Books = books(
             *(
                 nth_code(
                     number,
-                    code_limit=None,
+                    code_limit=self.limit,
+                    code_expires_at=self.expires_at,
+                    release_policy=self.policies[number % len(self.policies)],
                     coupon_id=uuid.UUID(int=100 + number),
                     percent_hundredths=percent,
                     commission_hundredths=1_000 * (number + 1),
@@ -80,14 +97,10 @@ class Teller:
                 for number, percent in enumerate(PERCENTS)
             )
         )
-    )
-    lines: tuple[Line, ...] | None = None
-    announced: Counter[str] = field(default_factory=Counter)
-    commissions: dict[uuid.UUID, int | None] = field(default_factory=dict)
 
     def tell(self, place: int, delay: int) -> None:
         event = self.story[place]
-        claimed = NOW - timedelta(days=20) + timedelta(seconds=event.second)
+        claimed = self.began_at + timedelta(seconds=event.second)
         at = effective_time(claimed, NOW + timedelta(minutes=delay))
         if event.codes:
             wanted = tuple(WantedCode(f"A{code}", f"A{code}") for code in event.codes)
@@ -98,20 +111,31 @@ class Teller:
                 clock=event.clock,
             )
             outcome = decide(purchase, self.ledger)
+            if isinstance(outcome, Refused):
+                assert outcome.reason in ("code_expired", "code_used")
+                return
             assert isinstance(outcome, Redeemed | RedeemedLate)
-            if isinstance(outcome, Redeemed):
-                for use in outcome.uses:
+            for use in outcome.uses:
+                self._tell(use)
+                if isinstance(outcome, Redeemed):
                     self._redeemed(use.redemption)
             self._change(outcome.changes)
             return
         ask = Cancellation(
-            uuid.uuid4(), PROGRAM, "1", at, amount_minor=event.refund, claimed_at=claimed, clock=event.clock
+            *(uuid.uuid4(), PROGRAM, "1", at),
+            amount_minor=event.refund,
+            release=event.release,
+            claimed_at=claimed,
+            clock=event.clock,
         )
         taken_back = cancel(ask, self.ledger)
         assert isinstance(taken_back, Cancelled)
         self._change(taken_back.changes)
 
     def _change(self, changes: Changes) -> None:
+        told: list[Use | Voided] = [*changes.voids, *changes.restated, *changes.late, *changes.revived]
+        for each in told:
+            self._tell(each)
         for void in changes.voids:
             self.announced[void.redemption.canonical] -= 1
             del self.commissions[void.redemption.id]
@@ -120,6 +144,12 @@ class Teller:
         for earning in changes.earnings:
             assert self.commissions[earning.redemption.id] == earning.before_minor
             self.commissions[earning.redemption.id] = earning.amount_minor
+
+    def _tell(self, told: Use | Voided) -> None:
+        """The count of the newest version holds."""
+        canonical = told.redemption.canonical
+        newest = max(self.told.get(canonical, (0, 0)), (told.version, told.times_redeemed))
+        self.told[canonical] = newest
 
     def _redeemed(self, redemption: Any) -> None:
         self.announced[redemption.canonical] += 1
@@ -131,6 +161,10 @@ class Teller:
         assert len({each.canonical for each in standing}) == len(standing)
         assert {each.id: each.commission_minor for each in standing} == self.commissions
         counts = {terms[0].canonical: self.ledger.code_counts[terms[0].code_id].uses for terms in self._terms()}
+        counted = Counter(each.canonical for each in order.redemptions if each.is_counted)
+        assert counts == {code: counted[code] for code in counts}
+        assert counts == {code: self.told.get(code, (0, 0))[1] for code in counts}
+        assert all(each.is_counted for each in standing)
         return State(
             {each.canonical: each.commission_minor for each in standing},
             {code: uses for code, uses in counts.items() if uses},
@@ -141,20 +175,27 @@ class Teller:
         return self.ledger.candidates.values()
 
 
-def outcome(story: Sequence[Event], arrivals: Sequence[int], delays: Sequence[int] | None = None) -> State:
-    teller = Teller(story)
+def outcome(
+    story: Sequence[Event], arrivals: Sequence[int], delays: Sequence[int] | None = None, **rules: Any
+) -> State:
+    teller = Teller(story, **rules)
     for place in arrivals:
         teller.tell(place, delays[place] if delays else 0)
     state = teller.state()
-    assert state.uses == state.announced == dict.fromkeys(state.earned, 1)
+    assert state.announced == dict.fromkeys(state.earned, 1)
+    if teller.policies == ("always",) and all(event.release is not False for event in story):
+        assert state.uses == state.announced
     return state
 
 
 AMOUNTS = (0, 1_500, 2_500, 4_000, 5_000, 7_500, 8_000, 9_000, 10_000)
 Codes = st.lists(st.integers(0, len(PERCENTS) - 1), min_size=1, max_size=3, unique=True).map(tuple)
-Refunds = st.sampled_from(AMOUNTS).map(lambda amount: Event(refund=amount))
+Releases = st.sampled_from((None, None, True, False, False))
+Policies = st.lists(st.sampled_from(("always", "never")), min_size=1, max_size=len(PERCENTS)).map(tuple)
+Refunds = st.builds(lambda amount, release: Event(refund=amount, release=release), st.sampled_from(AMOUNTS), Releases)
 Purchases = Codes.map(lambda codes: Event(codes=codes))
-Events = st.one_of(Purchases, Purchases, Refunds, Refunds, st.just(Event()))
+Cancellations = Releases.map(lambda release: Event(release=release))
+Events = st.one_of(Purchases, Purchases, Refunds, Refunds, Cancellations)
 
 
 @st.composite
@@ -166,28 +207,50 @@ def stories(draw: st.DrawFn, apart: int, clocks: Sequence[str]) -> list[Event]:
 
 
 @settings(max_examples=EXAMPLES_RUN, deadline=None)
-@given(stories(3_600, CLOCKS), st.data())
+@given(stories(3_600, CLOCKS), Policies, st.data())
 def test_any_order_of_arrival_and_any_delay_end_as_the_order_of_the_times(
-    story: list[Event], data: st.DataObject
+    story: list[Event], policies: tuple[ReleasePolicy, ...], data: st.DataObject
 ) -> None:
     places = range(len(story))
     arrivals = data.draw(st.permutations(places))
     delays = data.draw(st.lists(st.integers(0, 14 * 24 * 60), min_size=len(story), max_size=len(story)))
-    assert outcome(story, arrivals, delays) == outcome(story, places)
+    assert outcome(story, arrivals, delays, policies=policies) == outcome(story, places, policies=policies)
 
 
 @settings(max_examples=EXAMPLES_RUN, deadline=None)
-@given(stories(1, CLOCKS[:1]), st.data())
-def test_nor_does_it_matter_within_seconds_of_one_clock(story: list[Event], data: st.DataObject) -> None:
+@given(stories(3_600, CLOCKS[:1]), st.integers(0, 7), st.data())
+def test_nor_does_it_matter_where_uses_become_free_until_the_codes_expire(
+    story: list[Event], hours: int, data: st.DataObject
+) -> None:
     places = range(len(story))
-    assert outcome(story, data.draw(st.permutations(places))) == outcome(story, places)
+    rules: dict[str, Any] = {
+        "policies": ("until_expiry",),
+        "began_at": NOW - timedelta(hours=9),
+        "expires_at": NOW - timedelta(hours=9) + timedelta(hours=hours, minutes=30),
+    }
+    arrivals = data.draw(st.permutations(places))
+    delays = data.draw(st.lists(st.integers(0, 12 * 60), min_size=len(story), max_size=len(story)))
+    assert outcome(story, arrivals, delays, **rules) == outcome(story, places, **rules)
 
 
 @settings(max_examples=EXAMPLES_RUN, deadline=None)
-@given(stories(25, CLOCKS), st.data())
-def test_nor_where_several_clocks_are_too_close_to_say_which_was_first(story: list[Event], data: st.DataObject) -> None:
+@given(stories(1, CLOCKS[:1]), Policies, st.data())
+def test_nor_does_it_matter_within_seconds_of_one_clock(
+    story: list[Event], policies: tuple[ReleasePolicy, ...], data: st.DataObject
+) -> None:
     places = range(len(story))
-    assert outcome(story, data.draw(st.permutations(places))) == outcome(story, places)
+    arrivals = data.draw(st.permutations(places))
+    assert outcome(story, arrivals, policies=policies) == outcome(story, places, policies=policies)
+
+
+@settings(max_examples=EXAMPLES_RUN, deadline=None)
+@given(stories(25, CLOCKS), Policies, st.data())
+def test_nor_where_several_clocks_are_too_close_to_say_which_was_first(
+    story: list[Event], policies: tuple[ReleasePolicy, ...], data: st.DataObject
+) -> None:
+    places = range(len(story))
+    arrivals = data.draw(st.permutations(places))
+    assert outcome(story, arrivals, policies=policies) == outcome(story, places, policies=policies)
 
 
 # Each with the codes that stand in the end.

@@ -10,9 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.redemption.domain.terms import ReleasePolicy
 from tests.services.redemption.conftest import Decider, Shop
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
-from tests.services.redemption.test_settling import EXAMPLES, SUBTOTAL, Event, bought, cancelled, refunded
+from tests.services.redemption.test_settling import EXAMPLES, SUBTOTAL, Event, bought, cancelled, outcome, refunded
 
 ORDER = {"currency": "USD", "subtotal": SUBTOTAL}
 CODES = ("A0", "A1")
@@ -34,19 +35,21 @@ def body(program: Any, event: Event, ref: str, place: int, codes: Sequence[str] 
         named = [codes[code] for code in event.codes]
         made = checkout(program, *named, ref=ref, event=f"{ref} {place}", time=at, order=order, customer={"id": ref})
     elif event.refund is None:
-        made = taken_back(program, ref=ref, event=f"{ref} {place}", time=at)
+        made = taken_back(program, ref=ref, event=f"{ref} {place}", time=at, release=event.release)
     else:
-        made = taken_back(program, "refunded", ref=ref, event=f"{ref} {place}", time=at, amount=event.refund)
+        parts: dict[str, Any] = {"amount": event.refund, "release": event.release}
+        made = taken_back(program, "refunded", ref=ref, event=f"{ref} {place}", time=at, **parts)
     return json.dumps(json.loads(made) | {"source": event.clock}).encode()
 
 
-async def stock(merchant: Merchant, program: Any) -> None:
+async def stock(merchant: Merchant, program: Any, policy: str = "always", most: int = 1) -> None:
     for code in CODES:
         coupon = await merchant.coupon(program, percent=1_000, limit=5_000)
         await merchant.restrict_coupon(
             coupon,
             commission_hundredths=1_000,
-            customer_redemption_limit=1,
+            customer_redemption_limit=most,
+            release_policy=policy,
             daily_redemption_limit=5_000,
             budget_minor=10**9,
             budget_currency="USD",
@@ -56,8 +59,14 @@ async def stock(merchant: Merchant, program: Any) -> None:
         )
 
 
-async def check(admin: "Connection[asyncpg.Record]", orders: int, stand: set[str]) -> None:
-    """Rows, counters, budgets and the net of what was announced say the same of every order."""
+async def check(
+    admin: "Connection[asyncpg.Record]", orders: int, stand: set[str], kept: dict[str, int] | None = None
+) -> None:
+    """Rows, counters, budgets and what was announced say the same of every order.
+
+    Codes have the uses of `kept` where that is not one for each that stands.
+    """
+    kept = dict.fromkeys(stand, 1) if kept is None else kept
     rows = await admin.fetch(
         "SELECT id::text, order_ref, code, commission_minor FROM redemption.redemptions WHERE voided_at IS NULL"
     )
@@ -66,13 +75,24 @@ async def check(admin: "Connection[asyncpg.Record]", orders: int, stand: set[str
         standing[row["order_ref"]][row["code"]] = row["commission_minor"]
     assert [set(codes) for codes in standing.values()] == ([stand] * orders if stand else [])
     assert len({json.dumps(codes, sort_keys=True) for codes in standing.values()}) <= 1
+    each = await admin.fetch(
+        "SELECT order_ref, canonical, count(*) AS uses FROM redemption.redemptions WHERE is_counted GROUP BY 1, 2"
+    )
+    assert {(row["canonical"], row["uses"]) for row in each} == set(kept.items())
+    total = sorted(orders * uses for uses in kept.values())
     uses = await admin.fetch("SELECT uses FROM redemption.code_counters WHERE uses > 0")
-    assert [row["uses"] for row in uses] == [orders] * len(stand)
+    assert sorted(row["uses"] for row in uses) == total
     counted = await admin.fetch("SELECT uses, spent_minor FROM redemption.coupon_counters WHERE uses > 0")
-    assert [tuple(row) for row in counted] == [(orders, 1_000 * orders)] * len(stand)
-    assert await admin.fetchval(
-        "SELECT coalesce(sum(uses), 0) FROM redemption.period_counters WHERE period = 'day'"
-    ) == (orders * len(stand))
+    assert sorted(tuple(row) for row in counted) == [(uses, 1_000 * uses) for uses in total]
+    days = "SELECT coalesce(sum(uses), 0) FROM redemption.period_counters WHERE period = 'day'"
+    assert await admin.fetchval(days) == sum(total)
+    counts: dict[str, tuple[int, int]] = {}
+    for kind, text in await admin.fetch(EVENTS):
+        if kind in ("code.redeemed", "code.redemption_voided"):
+            data = json.loads(text)
+            newest = data["times_redeemed_version"], data["times_redeemed"]
+            counts[data["code_id"]] = max(counts.get(data["code_id"], (0, 0)), newest)
+    assert sorted(count for _, count in counts.values() if count) == total
     net: Counter[tuple[str, str]] = Counter()
     commissions: dict[str, tuple[int, Any]] = {}
     for kind, text in await admin.fetch(EVENTS):
@@ -115,6 +135,41 @@ async def test_every_permutation_comes_to_the_same(
         for step in zip(*orders, strict=True):
             await decider.take(*step)
     await check(admin, len(orders), stand)
+
+
+# Of codes that do not become free again, or what took them back says so: what was bought anew is another use.
+KEPT = [
+    ([bought(0, 1, at=1), cancelled(at=2)], "never"),
+    ([bought(0, at=1), cancelled(at=2), bought(0, 1, at=3)], "never"),
+    ([bought(0, at=1), cancelled(at=2), bought(0, at=3), cancelled(at=4)], "never"),
+    ([bought(0, at=1), refunded(9_000, at=2), bought(1, at=3), refunded(8_000, at=4)], "never"),
+    ([bought(0, at=1), cancelled(at=2, release=False), bought(0, at=3), cancelled(at=4)], "always"),
+    ([bought(0, at=1), cancelled(at=2), cancelled(at=3, release=False)], "always"),
+    ([bought(0, at=1), cancelled(at=2, release=False), cancelled(at=3, clock="/other")], "always"),
+]
+
+
+@pytest.mark.parametrize("is_one_batch", [False, True], ids=["one by one", "in one batch"])
+@pytest.mark.parametrize(("story", "policy"), KEPT)
+async def test_every_permutation_leaves_the_same_uses_taken(
+    decider: Decider,
+    merchant: Merchant,
+    admin: "Connection[asyncpg.Record]",
+    story: list[Event],
+    policy: ReleasePolicy,
+    is_one_batch: bool,
+) -> None:
+    """A purchase that was heard of after its cancellation left its use free, whatever the terms said."""
+    expected = outcome(story, range(len(story)), policies=(policy,))
+    program = await merchant.program()
+    await stock(merchant, program, policy, most=2)
+    orders = [
+        [body(program, story[place], str(number), place) for place in arrivals]
+        for number, arrivals in enumerate(itertools.permutations(range(len(story))))
+    ]
+    for step in [[each for order in orders for each in order]] if is_one_batch else zip(*orders, strict=True):
+        await decider.take(*step)
+    await check(admin, len(orders), set(expected.earned), expected.uses)
 
 
 @pytest.mark.parametrize("arrivals", list(itertools.permutations(range(3))))

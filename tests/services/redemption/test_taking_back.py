@@ -13,6 +13,14 @@ from shared.events.redemption import CodeExhaustedV1, CodeRedemptionVoidedV1, Co
 from tests.services.redemption.conftest import Decider, Shop
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
+COUNTS = """
+SELECT (SELECT coalesce(sum(uses), 0) FROM redemption.code_counters)::int AS of_codes,
+       (SELECT coalesce(sum(uses), 0) FROM redemption.coupon_counters)::int AS of_coupons,
+       (SELECT coalesce(sum(spent_minor), 0) FROM redemption.coupon_counters)::int AS spent,
+       (SELECT coalesce(sum(uses), 0) FROM redemption.period_counters WHERE period = 'day')::int AS of_days,
+       (SELECT count(*) FROM redemption.redemptions WHERE is_counted)::int AS counted,
+       (SELECT count(*) FROM redemption.redemptions WHERE voided_at IS NULL)::int AS standing
+"""
 Connection = asyncpg.Connection
 
 DAY = timedelta(days=1)
@@ -150,6 +158,121 @@ class TestRelease:
         (event,) = await decider.take(taken_back(program, kind, time=NOW + HOUR / 2))
         assert (event["event"], event["is_released"]) == ("code.redemption_voided", True)
         assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == 0
+
+
+class TestAPurchaseHeardAfterItsCancellation:
+    """It ends as if it had been heard of first: its use stays taken exactly where it would not have become free."""
+
+    @pytest.mark.parametrize("is_reversed", [False, True], ids=["in order", "reversed"])
+    @pytest.mark.parametrize(
+        ("policy", "wish", "at", "uses"),
+        [
+            ("always", None, HOUR / 2, 0),
+            ("always", False, HOUR / 2, 1),
+            ("never", None, HOUR / 2, 1),
+            ("never", True, HOUR / 2, 1),
+            ("until_expiry", None, HOUR / 2, 0),
+            ("until_expiry", None, 2 * HOUR, 1),
+            ("until_expiry", False, HOUR / 2, 1),
+        ],
+    )
+    async def test_leaves_the_same_uses(
+        self,
+        decider: Decider,
+        merchant: Merchant,
+        admin: "Connection[asyncpg.Record]",
+        policy: str,
+        wish: bool | None,
+        at: timedelta,
+        uses: int,
+        is_reversed: bool,
+    ) -> None:
+        program = await merchant.program()
+        coupon = await merchant.coupon(program, percent=1_000, limit=1)
+        await merchant.restrict_coupon(
+            coupon,
+            release_policy=policy,
+            customer_redemption_limit=1,
+            daily_redemption_limit=1,
+            budget_minor=250,
+            budget_currency="USD",
+        )
+        await merchant.code(program, coupon, "ONE", expires_at=NOW + HOUR)
+        await merchant.code(program, coupon, "TWO", expires_at=NOW + DAY)
+        buyer: dict[str, Any] = {"customer": {"id": "c-1"}, "order": USD}
+        bodies = [checkout(program, "ONE", **buyer), taken_back(program, time=NOW + at, release=wish)]
+        decider.now += 3 * HOUR
+        for body in reversed(bodies) if is_reversed else bodies:
+            events = await decider.take(body)
+        if uses and is_reversed:
+            assert names(events) == ["code.redemption_voided", "coupon.exhausted"]
+        assert (events[0]["is_released"], events[0]["times_redeemed"]) == (not uses and not is_reversed, uses)
+        counts = await admin.fetchrow(COUNTS)
+        assert tuple(counts or ()) == (uses, uses, 250 * uses, uses, uses, 0)
+        told = names(await decider.take(checkout(program, "TWO", ref="other", **buyer)))
+        assert told[0] == ("code.redemption_rejected" if uses else "code.redeemed")
+
+    @pytest.mark.parametrize("policy", ["never", "always"])
+    async def test_needs_a_use_that_is_left_where_it_takes_one(
+        self, decider: Decider, merchant: Merchant, policy: str
+    ) -> None:
+        program = await merchant.program()
+        coupon = await merchant.coupon(program)
+        await merchant.restrict_coupon(coupon, release_policy=policy)
+        await merchant.code(program, coupon, "ONCE")
+        await decider.take(taken_back(program), checkout(program, "ONCE", ref="other"))
+        (told,) = await decider.take(checkout(program, "ONCE", time=NOW - HOUR))
+        if policy == "never":
+            assert (told["event"], told["reason"]) == ("code.redemption_rejected", "code_used")
+        else:
+            assert (told["event"], told["was_counted"]) == ("code.redemption_voided", False)
+
+    async def test_leaves_out_a_code_for_which_its_other_codes_left_no_room(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        """Also where the other code came by an earlier event, and was taken back with it."""
+        program = await merchant.program()
+        coupon = await merchant.coupon(program, percent=1_000)
+        await merchant.restrict_coupon(coupon, release_policy="never", customer_redemption_limit=1)
+        for text in ("ONE", "TWO"):
+            await merchant.code(program, coupon, text)
+        await decider.take(taken_back(program))
+        buyer: dict[str, Any] = {"customer": {"id": "c-1"}, "order": USD}
+        first = await decider.take(checkout(program, "ONE", time=NOW - 2 * HOUR, **buyer))
+        second = await decider.take(checkout(program, "TWO", time=NOW - HOUR, **buyer))
+        assert names([*first, *second]) == ["code.redemption_voided", "code.redemption_skipped"]
+        assert (second[0]["reason"], second[0]["blocked_by"]) == ("customer_limit_reached", "ONE")
+        assert await admin.fetchval("SELECT sum(uses) FROM redemption.code_counters") == 1
+
+    @pytest.mark.parametrize("keeps_first", [True, False])
+    async def test_goes_by_what_took_it_back_first(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]", keeps_first: bool
+    ) -> None:
+        """What is heard of later and was earlier says whether the use is free, and that is told again."""
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "ONCE")
+        await decider.take(checkout(program, "ONCE", time=NOW - 3 * HOUR))
+        later = taken_back(program, time=NOW - HOUR, release=None if keeps_first else False)
+        first = taken_back(program, time=NOW - 2 * HOUR, release=False if keeps_first else None)
+        (voided,) = await decider.take(later)
+        (again,) = await decider.take(first)
+        assert voided["redemption_id"] == again["redemption_id"]
+        assert [voided["is_released"], again["is_released"]] == [keeps_first, not keeps_first]
+        assert [voided["was_counted"], again["was_counted"]] == [True, False]
+        uses = int(keeps_first)
+        assert [voided["times_redeemed"], again["times_redeemed"]] == [1 - uses, uses]
+        assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == uses
+
+    async def test_leaves_what_was_voided_before_we_kept_that_as_it_is(
+        self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
+    ) -> None:
+        program = await merchant.program()
+        await merchant.code(program, await merchant.coupon(program), "ONCE")
+        await decider.take(checkout(program, "ONCE", time=NOW - HOUR))
+        await decider.take(taken_back(program, release=False))
+        await admin.execute("UPDATE redemption.orders SET cancel_releases = NULL")
+        assert await decider.take(taken_back(program, time=NOW - HOUR / 2)) == []
+        assert await admin.fetchval("SELECT uses FROM redemption.code_counters") == 1
 
 
 class TestARefund:
