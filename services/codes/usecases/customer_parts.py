@@ -214,9 +214,9 @@ def erased_changes(job: CustomerJob, changes: Document, *, is_theirs: bool) -> D
     return erased
 
 
-def erased_spec(job: CustomerJob, spec: Mapping[str, Any]) -> dict[str, Any]:
+def erased_spec(job: CustomerJob, spec: Any) -> Any:
     """Return what a job was asked for without the customer; who is named as a partner stays."""
-    erased: dict[str, Any] = job.erasing.value(spec)
+    erased = job.erasing.value(spec)
     selection = spec.get("selection")
     if isinstance(selection, dict) and "partner_email" in selection:
         erased["selection"]["partner_email"] = selection["partner_email"]
