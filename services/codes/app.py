@@ -14,45 +14,32 @@ from services.codes.consumers import RedemptionsHandler
 from services.codes.domain.jobs import JobKind
 from services.codes.integrations.redemption import RedemptionClient
 from services.codes.usecases import remove_old
-from services.codes.usecases.archive_coupon import ArchiveCoupon
-from services.codes.usecases.archive_partner import ArchivePartner
-from services.codes.usecases.archive_promotion_code import ArchivePromotionCode
-from services.codes.usecases.cancel_job import CancelJob
-from services.codes.usecases.change_coupon import ChangeCoupon
-from services.codes.usecases.change_key import ChangeKey
+from services.codes.usecases.batches import BatchChunk, CreateBatch
 from services.codes.usecases.change_many_codes import BulkChunk, ChangeManyCodes
-from services.codes.usecases.change_partner import ChangePartner
-from services.codes.usecases.change_program import ChangeProgram
-from services.codes.usecases.change_promotion_code import ChangePromotionCode
 from services.codes.usecases.check_secrets import CheckSecrets
-from services.codes.usecases.create_batch import CreateBatch
-from services.codes.usecases.create_coupon import CreateCoupon
-from services.codes.usecases.create_key import CreateKey
-from services.codes.usecases.create_partner import CreatePartner
-from services.codes.usecases.create_program import CreateProgram
-from services.codes.usecases.create_promotion_code import CreatePromotionCode
+from services.codes.usecases.coupons import ArchiveCoupon, ChangeCoupon, CreateCoupon, ReadCoupons
 from services.codes.usecases.customer_parts import steps_of
 from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.import_codes import ImportChunk
-from services.codes.usecases.make_codes import BatchChunk
-from services.codes.usecases.move_quota import MoveQuota
+from services.codes.usecases.jobs import CancelJob, ReadJobErrors, ReadJobs
+from services.codes.usecases.keys import ChangeKey, CreateKey, ReadKeys, RevokeKey, RotateKey
+from services.codes.usecases.partners import (
+    ArchivePartner,
+    ChangePartner,
+    CreatePartner,
+    ReadPartners,
+    SetPartnerStatus,
+)
+from services.codes.usecases.programs import ChangeProgram, CreateProgram, ReadPrograms
+from services.codes.usecases.promotion_codes import ArchivePromotionCode, ChangePromotionCode, CreatePromotionCode
+from services.codes.usecases.quota import MoveQuota, ReadLedger
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
-from services.codes.usecases.read_coupons import ReadCoupons
-from services.codes.usecases.read_job_errors import ReadJobErrors
-from services.codes.usecases.read_jobs import ReadJobs
-from services.codes.usecases.read_keys import ReadKeys
-from services.codes.usecases.read_ledger import ReadLedger
-from services.codes.usecases.read_partners import ReadPartners
-from services.codes.usecases.read_programs import ReadPrograms
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.redeem_code import RedeemCode
-from services.codes.usecases.revoke_key import RevokeKey
-from services.codes.usecases.rotate_key import RotateKey
 from services.codes.usecases.run_jobs import Chunk, RunJobs
-from services.codes.usecases.set_partner_status import SetPartnerStatus
 from services.codes.usecases.start_import import StartImport
 from shared import metrics
 from shared.broker import topology

@@ -35,7 +35,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
 
 STORE = "services/codes/store.py"
 DOMAIN = "services/codes/domain/quota.py"
-USECASE = "services/codes/usecases/create_coupon.py"
+USECASE = "services/codes/usecases/coupons.py"
 HANDLER = "services/codes/api/coupons.py"
 
 PLANTED: list[tuple[Rule, str, str]] = [

@@ -22,7 +22,7 @@ from services.codes.domain.code_patterns import (
 )
 from services.codes.domain.code_terms import CodeTerms
 from services.codes.domain.coupons import CouponRef
-from services.codes.usecases.create_batch import Batch
+from services.codes.usecases.batches import Batch
 from shared.idempotency import Once
 from shared.web import (
     Data,

@@ -13,7 +13,7 @@ from services.codes.domain.days import as_end
 from services.codes.domain.errors import NoSuchPartner
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally, told
 from services.codes.store import audit, bulk_codes, jobs, partners, programs
-from services.codes.usecases.queue_job import queue_job
+from services.codes.usecases.jobs import queue_job
 from services.codes.usecases.walk_codes import next_stretch, resolved
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce

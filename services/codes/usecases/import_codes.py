@@ -27,7 +27,7 @@ from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
 from services.codes.domain.promotion_codes import PromotionCode, check_code_terms
 from services.codes.store import imports, jobs, partners, programs
 from services.codes.store.promotion_codes import read_codes
-from services.codes.usecases.make_codes import is_coupon_live
+from services.codes.usecases.batches import is_coupon_live
 from shared.canonical import canonical_code
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent

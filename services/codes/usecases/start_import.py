@@ -13,9 +13,9 @@ from services.codes.domain.file_openings import AsUTF8, opening_of
 from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
 from services.codes.domain.jobs import Job, JobState, told
 from services.codes.store import audit, imports, jobs
-from services.codes.usecases.create_batch import live_coupon
+from services.codes.usecases.batches import live_coupon
 from services.codes.usecases.import_codes import ImportChunk
-from services.codes.usecases.queue_job import queue_job
+from services.codes.usecases.jobs import queue_job
 from services.codes.usecases.run_jobs import LEASE_SECONDS, moved
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce

@@ -9,7 +9,7 @@ import pytest
 
 from services.codes.domain.code_patterns import DEFAULT_ALPHABET, is_check_right
 from services.codes.store import jobs
-from services.codes.usecases import make_codes, run_jobs
+from services.codes.usecases import batches, run_jobs
 from services.codes.usecases.run_jobs import RunJobs
 from shared.canonical import canonical_code
 from shared.events.codes import CodesBatchCompletedV1
@@ -306,7 +306,7 @@ class TestJob:
         self, service: Service, program: Owner, coupon: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(run_jobs, "_SLICE_SECONDS", 0.0)
-        monkeypatch.setattr(make_codes, "STATEMENTS_PER_CHUNK", 1)
+        monkeypatch.setattr(batches, "STATEMENTS_PER_CHUNK", 1)
         long = await queued(service, program, 100_000)
         assert await service.runner.work_once()
         short = await queued(service, program, 1_001)
@@ -381,7 +381,7 @@ class TestJob:
         async def broken(*_: object) -> int:
             raise LookupError("planted")
 
-        monkeypatch.setattr(make_codes, "make_codes", broken)
+        monkeypatch.setattr(batches, "make_codes", broken)
         job_id = await queued(service, program)
         await work_through(service)
         shown = await job(service, program, job_id)

@@ -1,4 +1,4 @@
-"""Grants, adjusts and refunds a partner's quota."""
+"""A partner's quota: moved by the operator, and its ledger."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from services.codes.store import audit, partners, quota
 from services.codes.usecases.announcements import quota_moved
 from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import insert_events
-from shared.database.pool import Connection
+from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
@@ -56,3 +56,19 @@ class MoveQuota:
         answer = await self.answer_once(once, work)
         self.hand_over(events)
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLedger:
+    """A page of the ledger; a mint's row names its codes."""
+
+    database: Database
+
+    async def __call__(
+        self, actor: Actor, partner_id: uuid.UUID, after: uuid.UUID | None, limit: int
+    ) -> Sequence[LedgerEntry]:
+        """Return up to `limit` movements, newest first, older than `after`; raises Missing."""
+        async with self.database.connection() as connection:
+            if await partners.find_partner(connection, partner_id, actor.program_id) is None:
+                raise Missing
+            return await quota.list_ledger(connection, partner_id, after, limit)

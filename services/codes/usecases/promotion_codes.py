@@ -1,4 +1,4 @@
-"""Creates one promotion code of a coupon: with the string that was asked for, or with one made to fit."""
+"""Promotion codes one by one: created, changed, archived."""
 
 import os
 import uuid
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.codes.domain.access import Actor
-from services.codes.domain.audit import creation
+from services.codes.domain.audit import creation, difference
 from services.codes.domain.code_forms import CodeForm, CodeStructure, form_of
-from services.codes.domain.code_terms import CodeDraft, changed_code
+from services.codes.domain.code_terms import CodeDraft, CodeTerms, changed_code
 from services.codes.domain.coupons import Coupon, CouponRef
 from services.codes.domain.errors import (
     CodesError,
@@ -20,14 +20,20 @@ from services.codes.domain.errors import (
     NoSuchPartner,
     NoSuchPartnerEmail,
 )
+from services.codes.domain.given import Given
 from services.codes.domain.minting import random_part
 from services.codes.domain.partners import Partner
 from services.codes.domain.programs import Program
-from services.codes.domain.promotion_codes import PromotionCode, ShownCode
+from services.codes.domain.promotion_codes import CodeRef, PromotionCode, ShownCode, check_code_terms
 from services.codes.store import audit, coupons, partners, programs, promotion_codes
+from services.codes.usecases.announcements import code_updated
+from services.codes.usecases.read_promotion_codes import find_code, with_owners
 from shared.canonical import canonical_code
+from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
-from shared.database.pool import Connection
+from shared.database.outbox import insert_events
+from shared.database.pool import Connection, Database
+from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
 _ATTEMPTS = 100
@@ -146,3 +152,87 @@ class CodeMaker:
             part = random_part(os.urandom(2 * length), alphabet, length)
             if part is not None:
                 return part
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePromotionCode:
+    """Redemptions keep the terms that they were made under."""
+
+    database: Database
+    clock: Clock
+    hand_over: Callable[[Sequence[OutboxEvent]], None]
+
+    async def __call__(self, actor: Actor, program_id: uuid.UUID, ref: CodeRef, changes: Given[CodeTerms]) -> ShownCode:
+        """Apply the changes to a live code.
+
+        Raises Missing, InvalidTerms, TermsFrozen, CodeTaken, ExternalIdTaken or NoSuchPartner.
+        """
+        now = self.clock()
+        events: list[OutboxEvent] = []
+        async with self.database.transaction() as connection:
+            program = await programs.find_program(connection, program_id)
+            code = await lock_code(connection, program_id, ref)
+            if program is None or code.archived_at is not None:
+                raise Missing
+            after = changed_code(code, changes, program.settings)
+            check_code_terms(code, after)
+            if told := difference(code, after):
+                await _check_partner(connection, code, after)
+                # What a partner calls a code means nothing to another one.
+                reference = code.reference if after.partner_id == code.partner_id else None
+                after = replace(after, updated_at=now, reference=reference)
+                await promotion_codes.update_code(connection, after)
+                await audit.record(connection, actor, program_id, "promotion_code.updated", code.id, told, now)
+                events.append(code_updated(after, told, now))
+                await insert_events(connection, events)
+            (shown,) = await with_owners(connection, program_id, [after])
+        self.hand_over(events)
+        return shown
+
+
+async def lock_code(connection: Connection, program_id: uuid.UUID, ref: CodeRef) -> PromotionCode:
+    """Read the code that is meant, archived or not, and keep others from changing it; raises Missing."""
+    code_id = await find_code(connection, program_id, ref)
+    code = code_id and await promotion_codes.lock_code(connection, program_id, code_id)
+    # Its string may have gone to another code while the lock was waited for.
+    if not code or (ref.as_id is None and code.archived_at is not None):
+        raise Missing
+    return code
+
+
+async def _check_partner(connection: Connection, before: PromotionCode, after: PromotionCode) -> None:
+    if after.partner_id in (None, before.partner_id):
+        return
+    if await partners.find_partner(connection, after.partner_id, after.program_id) is None:
+        raise NoSuchPartner
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePromotionCode:
+    """Nothing is deleted that a redemption refers to."""
+
+    database: Database
+    clock: Clock
+    hand_over: Callable[[Sequence[OutboxEvent]], None]
+
+    async def __call__(
+        self, actor: Actor, program_id: uuid.UUID, ref: CodeRef, coupon_ref: CouponRef | None = None
+    ) -> PromotionCode:
+        """Archive the code; again, by its id, changes nothing. Raises Missing, also for a code of another coupon."""
+        now = self.clock()
+        async with self.database.transaction() as connection:
+            code = await lock_code(connection, program_id, ref)
+            if coupon_ref is not None:
+                coupon = await coupons.find_coupon(connection, program_id, coupon_ref)
+                if coupon is None or coupon.id != code.coupon_id:
+                    raise Missing
+            if code.archived_at is not None:
+                return code
+            archived = replace(code, archived_at=now, updated_at=now)
+            await promotion_codes.archive_code(connection, code.id, now)
+            told = difference(code, archived)
+            await audit.record(connection, actor, program_id, "promotion_code.archived", code.id, told, now)
+            event = code_updated(archived, told, now)
+            await insert_events(connection, [event])
+        self.hand_over([event])
+        return archived
