@@ -36,7 +36,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
 STORE = "services/codes/store.py"
 DOMAIN = "services/codes/domain/quota.py"
 USECASE = "services/codes/usecases/coupons.py"
-HANDLER = "services/codes/api/coupons.py"
+HANDLER = "services/codes/api/management/coupons.py"
 
 PLANTED: list[tuple[Rule, str, str]] = [
     (code_rules.environment_reads, "services/codes/app.py", "import os\nX = os.environ['A']\n"),

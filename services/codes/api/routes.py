@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.codes.api import (
+from services.codes.api.management import (
     audit_log,
     batches,
     bulk,
@@ -11,16 +11,16 @@ from services.codes.api import (
     imports,
     jobs,
     keys,
-    partner,
     partners,
     programs,
     promotion_codes,
-    promotional_codes,
     qr,
-    query_coupons,
     quota,
     redemption_path,
 )
+from services.codes.api.partner import codes as partner
+from services.codes.api.query import coupons as query_coupons
+from services.codes.api.query import promotion_codes as promotional_codes
 from shared.web.operator import operator_routes
 
 ROUTES: Final = (

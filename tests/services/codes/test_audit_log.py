@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from services.codes.api.audit_words import api_changes
+from services.codes.api.management.audit_words import api_changes
 from services.codes.domain.audit import ObjectType
 from services.codes.usecases import remove_old
 from shared.events.catalogue import PUBLISHED

@@ -7,7 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.codes.api import coupons, promotion_codes, promotional_codes, query_coupons
+from services.codes.api.management import coupons, promotion_codes
+from services.codes.api.query import coupons as query_coupons
+from services.codes.api.query import promotion_codes as promotional_codes
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
 from tests.services.codes.redemptions import redeem

@@ -9,15 +9,21 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from services.codes.api import words
-from services.codes.api.batches import BatchCreation
-from services.codes.api.coupon_fields import CouponChange, CouponCreation, NamedCouponChange
 from services.codes.api.errors import translate
-from services.codes.api.keys import KeyChange
-from services.codes.api.partners import PartnerChange
-from services.codes.api.programs import ProgramChange, ProgramCreation
-from services.codes.api.promotion_code_fields import CodeMembers, NamedCodeChange
-from services.codes.api.query_fields import (
+from services.codes.api.management import words
+from services.codes.api.management.batches import BatchCreation
+from services.codes.api.management.keys import KeyChange
+from services.codes.api.management.partners import PartnerChange
+from services.codes.api.management.programs import ProgramChange, ProgramCreation
+from services.codes.api.management.requests import (
+    CodeMembers,
+    CouponChange,
+    CouponCreation,
+    NamedCodeChange,
+    NamedCouponChange,
+)
+from services.codes.api.query import words as query_words
+from services.codes.api.query.requests import (
     PromotionalCodeChange,
     PromotionalCodeCreation,
     QueryCouponChange,
@@ -76,8 +82,8 @@ BY_HAND = {
         *((CouponTerms, body, words.COUPON_MEMBERS) for body in (CouponCreation, CouponChange, NamedCouponChange)),
         *((CodeTerms, body, words.CODE_WORDS) for body in (CodeMembers, NamedCodeChange)),
         (CodeTerms, BatchCreation, words.BATCH_WORDS),
-        *((CodeTerms, body, words.QUERY_CODE_WORDS) for body in (PromotionalCodeCreation, PromotionalCodeChange)),
-        *((CouponTerms, body, words.QUERY_COUPON_WORDS) for body in (QueryCouponCreation, QueryCouponChange)),
+        *((CodeTerms, body, query_words.CODE_WORDS) for body in (PromotionalCodeCreation, PromotionalCodeChange)),
+        *((CouponTerms, body, query_words.COUPON_WORDS) for body in (QueryCouponCreation, QueryCouponChange)),
         *((ProgramSettings, body, words.PROGRAM_MEMBERS) for body in (ProgramCreation, ProgramChange)),
         (PartnerDraft, PartnerChange, {}),
         (KeyDraft, KeyChange, {}),
@@ -189,6 +195,6 @@ def test_a_part_of_a_member_and_a_value_have_words_too() -> None:
     assert list(problem.errors or {}) == ["coupon_discount_amounts.USD"]
     with pytest.raises(InvalidTerms) as refused:
         coupon(duration_type="lifetime", duration_months=3)
-    problem = translate(refused.value, words.QUERY_COUPON_WORDS)
+    problem = translate(refused.value, query_words.COUPON_WORDS)
     assert problem is not None
     assert problem.errors == {"durationInMonths": ["The durationInMonths field must be null when duration is forever."]}

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from services.codes.api.exchange import actor, given, once, use_cases
 from services.codes.api.fields import Email, Metadata, Name, Prefix, QueryEmail, Remaining
-from services.codes.api.quota import QuotaData, quota_data
+from services.codes.api.management.quota import QuotaData, quota_data
 from services.codes.domain.given import merged
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
 from shared.clock import format_microseconds

@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import Field, RootModel
 
-from services.codes.api.camel import CamelResponse, time_text
+from services.codes.api.query.pages import CamelResponse, time_text
 from services.codes.domain.coupons import Coupon
 from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import PromotionCode, ShownCode, ShownCoupon

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from services.codes.api.jobs import asked_of
-from services.codes.api.words import CODE_MEMBERS, COUPON_MEMBERS, PROGRAM_MEMBERS
+from services.codes.api.management.jobs import asked_of
+from services.codes.api.management.words import CODE_MEMBERS, COUPON_MEMBERS, PROGRAM_MEMBERS
 from services.codes.domain.money import major_units, percent
 from shared.clock import format_microseconds
 

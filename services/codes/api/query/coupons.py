@@ -7,16 +7,16 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.camel import CamelPage, CamelResponse, array
 from services.codes.api.exchange import actor, naming, once, use_cases
-from services.codes.api.query_answers import QueryCoupon, QueryCoupons, query_coupon
-from services.codes.api.query_fields import (
+from services.codes.api.query.answers import QueryCoupon, QueryCoupons, query_coupon
+from services.codes.api.query.pages import CamelPage, CamelResponse, array
+from services.codes.api.query.requests import (
     QueryCouponChange,
     QueryCouponCreation,
     QueryCouponDeletion,
     coupon_changes,
 )
-from services.codes.api.words import QUERY_COUPON_WORDS
+from services.codes.api.query.words import COUPON_WORDS
 from services.codes.domain.coupon_terms import CouponDraft
 from services.codes.domain.coupons import CouponFilter, CouponRef, id_in
 from services.codes.domain.promotion_codes import ShownCoupon
@@ -84,7 +84,7 @@ async def create(request: Request) -> web.StreamResponse:
     body = request.body(QueryCouponCreation)
     draft = CouponDraft(terms=coupon_changes(body))
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, 201))
-    with naming(QUERY_COUPON_WORDS):
+    with naming(COUPON_WORDS):
         answer = await use_cases(request).create_coupon(actor(request), request.program_id, draft, (), made)
     return respond(request, answer)
 
@@ -92,7 +92,7 @@ async def create(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a coupon."""
     body = request.body(QueryCouponChange)
-    with naming(QUERY_COUPON_WORDS):
+    with naming(COUPON_WORDS):
         shown = await use_cases(request).change_coupon(
             actor(request), request.program_id, _by_id(body.coupon_id), coupon_changes(body)
         )

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
 from services.codes.api.exchange import actor, once, use_cases
-from services.codes.api.jobs import JobData, job_data, job_url
+from services.codes.api.management.jobs import JobData, job_data, job_url
 from services.codes.domain.bulk import BulkDraft
 from services.codes.domain.code_selection import CodeSelection
 from services.codes.domain.jobs import Job

@@ -21,7 +21,7 @@ from services.codes.api.fields import (
     Timezone,
     WebhookAttributes,
 )
-from services.codes.api.words import PROGRAM_MEMBERS
+from services.codes.api.management.words import PROGRAM_MEMBERS
 from services.codes.domain.money import percent
 from services.codes.domain.programs import ChangedProgram, Program, ProgramSettings
 from shared.clock import format_microseconds

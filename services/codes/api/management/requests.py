@@ -1,14 +1,17 @@
-"""What requests of the coupon API say about coupons."""
+"""What requests of the coupon API say about coupons and promotion codes."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
 
-from services.codes.api.exchange import given
+from services.codes.api.exchange import given, partner_in
 from services.codes.api.fields import (
+    CODE_SCHEMA,
     Amount,
     AmountsByCurrency,
+    CodeText,
     Count,
     Currency,
     ExternalId,
@@ -18,13 +21,141 @@ from services.codes.api.fields import (
     ProductIds,
     UUIDCode,
 )
-from services.codes.api.promotion_code_fields import NewCode
-from services.codes.api.redeeming import Redeeming
-from services.codes.api.words import COUPON_MEMBERS
+from services.codes.api.management.redeeming import Redeeming
+from services.codes.api.management.words import CODE_WORDS, COUPON_MEMBERS
+from services.codes.domain.code_terms import CodeDraft, CodeTerms
 from services.codes.domain.coupon_terms import CouponDraft, CouponTerms
 from services.codes.domain.coupons import MAX_COUNT
 from services.codes.domain.given import Given
-from shared.web import InstantOrDate, Int, RequestModel, Text, field_error
+from shared.canonical import checked_code
+from shared.web import InstantOrDate, Int, Request, RequestModel, Text, field_error
+
+CODE_TEXT: Final = (
+    "What customers type; generated if absent. Letters of any script, digits, blanks, dashes, `_` and the marks "
+    "`% + . & ! #`, with at least one letter or digit; no word mixes Latin, Cyrillic and Greek letters."
+)
+
+
+def _single(value: Any) -> Any:
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise ValueError("must name one; a code is limited to one or to none")
+        return value[0] if value else None
+    return value
+
+
+def _false(value: bool) -> bool:
+    if value:
+        raise ValueError("must be false; there are no subscribers here, but limit_to_specific_customer")
+    return value
+
+
+class _OneOrList:
+    """Documents a field that takes an object, or a list of at most one."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonSchemaValue:
+        schema: JsonSchemaValue = handler(core)
+        return {"anyOf": [schema, {"type": "array", "items": schema, "maxItems": 1}]}
+
+
+class SpecificPartner(RequestModel):
+    """The partner that the code belongs to."""
+
+    id: Text
+    full_name: Text | None = Field(None, description="For people; the partner's own name is kept.")
+
+
+class SpecificCustomer(RequestModel):
+    """The one customer who may use the code."""
+
+    id: ExternalId
+    customer_full_name: ExternalId | None = None
+
+
+class CodeMembers(RequestModel):
+    """A code, as far as it says more than its coupon."""
+
+    code: CodeText | None = Field(None, description=CODE_TEXT)
+    active: bool = Field(default_factory=bool)
+    first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
+    limit_to_specific_partner: bool = Field(default_factory=bool, description="Whether it belongs to a partner.")
+    coupon_specific_partners: Annotated[SpecificPartner | None, BeforeValidator(_single), _OneOrList()] = None
+    limit_to_specific_customer: bool = Field(default_factory=bool)
+    coupon_specific_customers: Annotated[SpecificCustomer | None, BeforeValidator(_single), _OneOrList()] = None
+    limit_to_specific_subscriber: Annotated[bool, AfterValidator(_false), WithJsonSchema({"const": False})] = Field(
+        default_factory=bool, description="There are no subscribers here."
+    )
+    coupon_specific_subscribers: Annotated[list[Any], Field(max_length=0)] | None = None
+    minimum_order_status: bool = Field(default_factory=bool)
+    minimum_order_value: Amount | None = None
+    minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
+    expiration_date_status: bool = Field(default_factory=bool)
+    expiration_date_value: InstantOrDate | None = None
+    redemption_times_status: bool = Field(default_factory=bool)
+    redemption_times_value: Count | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    external_id: ExternalId | None = Field(None, description="What others call it; unique within the program.")
+    starts_at: InstantOrDate | None = None
+    partner_only: bool = Field(default_factory=bool, description="Whether only its partner may use it.")
+    commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
+
+
+class PromotionCodeCreation(CodeMembers):
+    """A code to be made."""
+
+    coupon_uuid: Annotated[Text, Field(min_length=1)] = Field(description="The coupon's `uuid_code` or id.")
+
+
+class PromotionCodeChange(CodeMembers):
+    """Members to be changed; the others stay. Terms are frozen once a redemption is known."""
+
+
+class NamedCodeChange(CodeMembers, Redeeming):
+    """Members to be changed of the code that `code` names, in any spelling."""
+
+    code: Text = Field(min_length=1)
+
+
+class _StringOrObject:
+    """Documents an item that is a code's string or the whole code."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonSchemaValue:
+        return {"anyOf": [CODE_SCHEMA, handler(core)]}
+
+
+def _as_object(value: Any) -> Any:
+    if isinstance(value, str):
+        # Found here, so that it is named as it is in an object.
+        try:
+            return {"code": checked_code(value)}
+        except ValueError as error:
+            raise field_error("code", str(error)) from None
+    if not isinstance(value, dict):
+        raise ValueError("must be a code or an object")  # noqa: TRY004 - the text goes to the client
+    return value
+
+
+NewCode = Annotated[CodeMembers, BeforeValidator(_as_object), _StringOrObject()]
+
+
+def new_code(request: Request, body: CodeMembers) -> CodeDraft:
+    """Return the code that a request asks for."""
+    return CodeDraft(code_changes(request, body))
+
+
+def code_changes(request: Request, body: CodeMembers) -> Given[CodeTerms]:
+    """Return what a request gives of a code."""
+    others: dict[str, object] = {}
+    if "coupon_specific_partners" in body.model_fields_set:
+        partner = body.coupon_specific_partners
+        others["partner_id"] = partner_in(request, partner.id) if partner else None
+    if "coupon_specific_customers" in body.model_fields_set:
+        customer = body.coupon_specific_customers
+        others["customer_id"] = customer.id if customer else None
+        others["customer_name"] = customer.customer_full_name if customer else None
+    return given(CodeTerms, body, CODE_WORDS, **others)
 
 
 class Sync(RequestModel):

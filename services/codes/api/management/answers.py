@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.codes.api.redeeming import RedemptionOutcome
+from services.codes.api.management.redeeming import RedemptionOutcome
 from services.codes.domain.coupons import Coupon
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent

@@ -7,18 +7,18 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.camel import CamelPage, CamelResponse, array
 from services.codes.api.exchange import NOBODY, actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryEmail
-from services.codes.api.query_answers import PromotionalCode, PromotionalCodes, promotional_code
-from services.codes.api.query_fields import (
+from services.codes.api.query.answers import PromotionalCode, PromotionalCodes, promotional_code
+from services.codes.api.query.pages import CamelPage, CamelResponse, array
+from services.codes.api.query.requests import (
     PromotionalCodeChange,
     PromotionalCodeCreation,
     PromotionalCodeDeletion,
     code_changes,
     new_code,
 )
-from services.codes.api.words import QUERY_CODE_WORDS
+from services.codes.api.query.words import CODE_WORDS
 from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
@@ -91,7 +91,7 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a code."""
     body = request.body(PromotionalCodeCreation)
     made: Once[ShownCode] = once(request, lambda shown: _answer(shown, 201))
-    with naming(QUERY_CODE_WORDS):
+    with naming(CODE_WORDS):
         answer = await use_cases(request).create_promotion_code(
             actor(request), request.program_id, CouponRef(body.coupon_id), new_code(request, body), made
         )
@@ -101,7 +101,7 @@ async def create(request: Request) -> web.StreamResponse:
 async def change(request: Request) -> web.StreamResponse:
     """Change a code."""
     body = request.body(PromotionalCodeChange)
-    with naming(QUERY_CODE_WORDS):
+    with naming(CODE_WORDS):
         shown = await use_cases(request).change_promotion_code(
             actor(request), request.program_id, _by_id(body.promotional_code_id), code_changes(body)
         )

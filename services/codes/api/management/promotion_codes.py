@@ -6,7 +6,9 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.coupon_answers import (
+from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
+from services.codes.api.fields import QueryBool, QueryEmail, UUIDCode, is_true
+from services.codes.api.management.answers import (
     ChangedCodeAnswer,
     Outcome,
     OutcomeAnswer,
@@ -15,18 +17,23 @@ from services.codes.api.coupon_answers import (
     ShownCodeAnswer,
     promotion_code_data,
 )
-from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
-from services.codes.api.fields import QueryBool, QueryEmail, UUIDCode, is_true
-from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
-from services.codes.api.promotion_code_fields import (
+from services.codes.api.management.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
+from services.codes.api.management.redeeming import (
+    MISDIRECTED,
+    REDEEMING,
+    authorization,
+    message_of,
+    outcome_data,
+    uses_data,
+)
+from services.codes.api.management.requests import (
     NamedCodeChange,
     PromotionCodeChange,
     PromotionCodeCreation,
     code_changes,
     new_code,
 )
-from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
-from services.codes.api.words import CODE_WORDS
+from services.codes.api.management.words import CODE_WORDS
 from services.codes.domain.code_terms import CodeTerms
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.given import Given

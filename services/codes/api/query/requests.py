@@ -4,7 +4,6 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from services.codes.api.camel import CamelRequest
 from services.codes.api.exchange import given, partner_in
 from services.codes.api.fields import (
     Amount,
@@ -17,7 +16,8 @@ from services.codes.api.fields import (
     Percent,
     ProductIds,
 )
-from services.codes.api.words import QUERY_CODE_WORDS, QUERY_COUPON_WORDS
+from services.codes.api.query.pages import CamelRequest
+from services.codes.api.query.words import CODE_WORDS, COUPON_WORDS
 from services.codes.domain import code_forms
 from services.codes.domain.code_terms import CodeDraft, CodeTerms
 from services.codes.domain.coupon_terms import CouponTerms
@@ -177,7 +177,7 @@ def code_changes(body: _CodeFields, **others: object) -> Given[CodeTerms]:
         "has_minimum": ("minimum_amount", body.minimum_amount),
     }
     others |= {name: value is not None for name, (field, value) in switches.items() if field in body.model_fields_set}
-    return given(CodeTerms, body, QUERY_CODE_WORDS, names_any_customer=True, **others)
+    return given(CodeTerms, body, CODE_WORDS, names_any_customer=True, **others)
 
 
 def coupon_changes(body: _CouponFields) -> Given[CouponTerms]:
@@ -199,6 +199,6 @@ def coupon_changes(body: _CouponFields) -> Given[CouponTerms]:
     if (kind := body.kind) is not None:
         others["discount_type"] = "percent" if kind == "PERCENTAGE" else "static"
         others["discount"] = body.percent_off if kind == "PERCENTAGE" else body.amount_off
-    made = given(CouponTerms, body, QUERY_COUPON_WORDS, **others)
+    made = given(CouponTerms, body, COUPON_WORDS, **others)
     # Null says no more than nothing here.
     return made.without(*(name for name in ("discount_type", "currency") if getattr(made.values, name) is None))

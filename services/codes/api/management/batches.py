@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from services.codes.api.exchange import actor, given, naming, once, partner_in, use_cases
 from services.codes.api.fields import Alphabet, Amount, Count, Currency, Hundredths, Metadata
-from services.codes.api.jobs import JobData, job_data, job_url
-from services.codes.api.words import BATCH_WORDS
+from services.codes.api.management.jobs import JobData, job_data, job_url
+from services.codes.api.management.words import BATCH_WORDS
 from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft
 from services.codes.domain.code_patterns import (
     DEFAULT_ALPHABET,

@@ -5,7 +5,9 @@ from typing import Final
 
 from aiohttp import web
 
-from services.codes.api.coupon_answers import (
+from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.fields import QueryBool, UUIDCode, is_true
+from services.codes.api.management.answers import (
     ChangedCouponAnswer,
     CouponAnswer,
     CouponData,
@@ -14,19 +16,24 @@ from services.codes.api.coupon_answers import (
     ShownCouponAnswer,
     coupon_data,
 )
-from services.codes.api.coupon_fields import (
+from services.codes.api.management.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
+from services.codes.api.management.redeeming import (
+    MISDIRECTED,
+    REDEEMING,
+    authorization,
+    message_of,
+    outcome_data,
+    uses_data,
+)
+from services.codes.api.management.requests import (
     CouponChange,
     CouponCreation,
     NamedCouponChange,
     coupon_changes,
+    new_code,
     new_coupon,
 )
-from services.codes.api.exchange import actor, naming, once, use_cases
-from services.codes.api.fields import QueryBool, UUIDCode, is_true
-from services.codes.api.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
-from services.codes.api.promotion_code_fields import new_code
-from services.codes.api.redeeming import MISDIRECTED, REDEEMING, authorization, message_of, outcome_data, uses_data
-from services.codes.api.words import CODE_WORDS, COUPON_MEMBERS
+from services.codes.api.management.words import CODE_WORDS, COUPON_MEMBERS
 from services.codes.domain.coupons import CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once

@@ -1,0 +1,1 @@
+"""The query API, `/api/v1`: coupons and codes in camel case, as arrays."""
