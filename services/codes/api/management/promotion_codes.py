@@ -69,7 +69,7 @@ class PromotionCodePage(ResponseModel):
     status: int
 
 
-class NamedCoupon(RequestModel):
+class CouponOfCode(RequestModel):
     """The coupon that the code must belong to."""
 
     uuid_code: UUIDCode
@@ -79,7 +79,7 @@ class NamedCode(RequestModel):
     """The code that is meant, in any spelling."""
 
     code: Text = Field(min_length=1)
-    coupon: NamedCoupon | None = None
+    coupon: CouponOfCode | None = None
 
 
 def _answer(shown: ShownCode, message: str, status: int = 200) -> web.Response:

@@ -24,7 +24,7 @@ class Affiliate(CamelResponse):
     email: str | None
 
 
-class BareCoupon(CamelResponse):
+class BareQueryCoupon(CamelResponse):
     """A coupon without its codes; amounts are in major units."""
 
     id: str
@@ -73,11 +73,11 @@ class BarePromotionalCode(CamelResponse):
 class PromotionalCode(BarePromotionalCode):
     """A code with its coupon and its affiliate."""
 
-    coupon: BareCoupon
+    coupon: BareQueryCoupon
     affiliate: Affiliate | None
 
 
-class QueryCoupon(BareCoupon):
+class QueryCoupon(BareQueryCoupon):
     """A coupon with the newest of its codes, 15 at most."""
 
     promotional_codes: list[BarePromotionalCode]
@@ -101,7 +101,7 @@ def promotional_code(shown: ShownCode, now: datetime) -> PromotionalCode:
             id=shown_id(partner.id), first_name=partner.first_name, last_name=partner.last_name, email=partner.email
         )
     return PromotionalCode(
-        **_code(shown.code).model_dump(), coupon=BareCoupon(**_coupon(shown.coupon, now)), affiliate=affiliate
+        **_code(shown.code).model_dump(), coupon=BareQueryCoupon(**_coupon(shown.coupon, now)), affiliate=affiliate
     )
 
 
