@@ -4,9 +4,10 @@ import copy
 import json
 import random
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -47,7 +48,8 @@ def hostile_messages(
 ) -> list[Sent]:
     """Return so many messages about these events, the same for the same seed `number`.
 
-    They go by these exchanges under their routing keys, and by the way of replays under any.
+    They go by these exchanges under their routing keys, and by the way of replays under any. The parts of a kind come
+    equally often.
     """
     keys = [(exchange, key.encode()) for exchange, found in ways.items() for key in found]
     ways_in = st.one_of(st.sampled_from(keys), st.sampled_from(keys), st.tuples(st.just(replays), _short(255)))
@@ -56,15 +58,17 @@ def hostile_messages(
     bodies = [*_distinct(_bodies(events), 1000, number), b"[" + b"1," * 131_072 + b"1]"]
     found_ways = _distinct(ways_in, 200, number)
     chance = random.Random(number)  # noqa: S311 - to be the same for the same number
+    parts = zip(*(_in_turn(kind, chance) for kind in (bodies, headers, properties, found_ways)), strict=True)
     return [
-        Sent(
-            _put_together(
-                chance.choice(bodies), chance.choice(headers), chance.choice(properties), chance.randrange(10**6)
-            ),
-            *chance.choice(found_ways),
-        )
-        for _ in range(count)
+        Sent(_put_together(body, head, found, chance.randrange(10**6)), *way)
+        for body, head, found, way in islice(parts, count)
     ]
+
+
+def _in_turn(parts: Sequence[Any], chance: random.Random) -> Iterator[Any]:
+    """Yield the parts for ever, each once before any comes again, in an order that changes."""
+    while True:
+        yield from chance.sample(parts, len(parts))
 
 
 @cache
