@@ -1,5 +1,7 @@
 """Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/.
 
+The mixed day is played once, whatever the rounds.
+
 Of redemption single shapes, of webhooks single parts can be measured; the file keeps the others as they were, and with
 `--append` the rounds of redemption that were measured before.
 """
@@ -13,11 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import chain, checkout, mint, redeem, webhooks
+from bench import chain, checkout, mint, mixed, redeem, webhooks
 from bench.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
-SCENARIOS = ("mint", "checkout", "chain", "redeem", "webhooks")
+SCENARIOS = ("mint", "checkout", "chain", "redeem", "webhooks", "mixed")
+_HTTP_SECONDS = 3.0
 
 
 def main() -> None:
@@ -25,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; all if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="alternations of bare and ours (default 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one load over HTTP (default 3)")
+    parser.add_argument(
+        "--seconds", type=float, help="length of one load over HTTP (default 3), and of the mixed day (default 300)"
+    )
     parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
     parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
     parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
@@ -34,17 +39,23 @@ def main() -> None:
     with environment() as env:
         for scenario in wanted.scenarios or SCENARIOS:
             if scenario == "mint":
-                result = mint.run(env, wanted.rounds, wanted.seconds)
+                result = mint.run(env, wanted.rounds, wanted.seconds or _HTTP_SECONDS)
             elif scenario == "checkout":
-                result = checkout.run(env, wanted.rounds, wanted.seconds)
+                result = checkout.run(env, wanted.rounds, wanted.seconds or _HTTP_SECONDS)
             elif scenario == "chain":
                 result = chain.run(env, wanted.rounds)
+            elif scenario == "mixed":
+                result = mixed.run(env, wanted.seconds or mixed.SECONDS)
             elif scenario == "webhooks":
                 result = {**_earlier("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
             else:
                 earlier = _earlier("redeem") if wanted.append else {}
                 measured = redeem.run(env, wanted.rounds, wanted.backlog, wanted.shape or redeem.SHAPES, earlier)
                 result = {**earlier, **measured}
+            if scenario == "mixed":
+                _write(scenario, result, _facts(1))
+                mixed.show(result)
+                continue
             # Parts of webhooks are measured at different times; each says its own.
             _write(scenario, result, {} if scenario == "webhooks" else _facts(wanted.rounds))
             _print(scenario, result)

@@ -7,50 +7,17 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Mapping
 from typing import Any
 
-import psutil
 import uvloop
 
 from bench import chain, mint
 from bench.__main__ import RESULTS
-from bench.environment import Environment, Program, environment
+from bench.environment import Environment, environment
+from bench.meter import Meter
 
 _ROUNDS = 3
 _SECONDS = 3.0
-
-
-class Meter:
-    """CPU seconds used by programs and by both servers since it was made."""
-
-    def __init__(self, env: Environment, programs: Mapping[str, Program]) -> None:
-        postgres, rabbitmq = env.servers.postgres.record, env.servers.rabbitmq.record
-        assert postgres is not None
-        assert rabbitmq is not None
-        pids = {name: program.process.pid for name, program in programs.items()}
-        self._roots = {**pids, "postgresql": postgres.pid, "rabbitmq": rabbitmq.pid}
-        self._before = self._read()
-
-    def _read(self) -> dict[str, float]:
-        return {name: _tree_seconds(pid) for name, pid in self._roots.items()}
-
-    def microseconds_per(self, count: int) -> dict[str, int]:
-        """Return what each used per piece of work."""
-        now = self._read()
-        return {name: round((now[name] - before) / count * 1e6) for name, before in self._before.items()}
-
-
-def _tree_seconds(pid: int) -> float:
-    root = psutil.Process(pid)
-    total = 0.0
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
 
 
 def mints(env: Environment) -> dict[str, Any]:

@@ -68,14 +68,15 @@ class Program:
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str] | None = None, *, log: Path) -> None:
         self.log = log
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE if environment is None else log.open("ab"),
-            stderr=log.open("ab"),
-            text=True,
-        )
+        with log.open("ab") as written:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                stdout=subprocess.PIPE if environment is None else written,
+                stderr=written,
+                text=True,
+            )
         folder = records(log.parent)
         folder.mkdir(exist_ok=True)
         self._record = folder / f"{self.process.pid}.json"

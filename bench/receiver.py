@@ -3,13 +3,15 @@
 A body carries the moment of its checkout event in `card_id` (seconds of the monotonic clock). On SIGUSR1 it prints one
 JSON line: count, distinct codes, first and last arrival, latencies. On SIGUSR2 it forgets what came.
 
-With `--hang` it takes connections and never answers.
+With `--hang` it takes connections and never answers; with `--slow` it answers so many seconds later; with `--failing`
+this share of the answers is a 500, and what was answered so counts as refused and not as come.
 
-usage: python -m bench.receiver [--hang] PORT...
+usage: python -m bench.receiver [--hang | --slow SECONDS | --failing SHARE] PORT...
 """
 
 import asyncio
 import json
+import random
 import re
 import signal
 import sys
@@ -26,6 +28,15 @@ class Receiver(asyncio.Protocol):
     """One connection; all of them write into the same lists."""
 
     arrivals: list[tuple[float, float, bytes]] = []  # noqa: RUF012 - one list for the whole process is the point
+    refused = 0
+    slow_seconds = 0.0
+    failing_share = 0.0
+
+    @classmethod
+    def forget(cls) -> None:
+        """Forget what came."""
+        cls.arrivals.clear()
+        cls.refused = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -41,10 +52,24 @@ class Receiver(asyncio.Protocol):
             if len(rest) < length:
                 return
             body, self.buffer = rest[:length], rest[length:]
-            stamp, code = _STAMP.search(body), _CODE.search(body)
-            if stamp and code:
-                self.arrivals.append((time.monotonic(), float(stamp[1]), code[1]))
-            self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            answer = self._answer(body)
+            if self.slow_seconds:
+                asyncio.get_running_loop().call_later(self.slow_seconds, self._write, answer)
+            else:
+                self.transport.write(answer)
+
+    def _answer(self, body: bytes) -> bytes:
+        if self.failing_share and random.random() < self.failing_share:  # noqa: S311 - which one fails is no secret
+            Receiver.refused += 1
+            return b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+        stamp, code = _STAMP.search(body), _CODE.search(body)
+        if stamp and code:
+            self.arrivals.append((time.monotonic(), float(stamp[1]), code[1]))
+        return b"HTTP/1.1 204 No Content\r\n\r\n"
+
+    def _write(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
 
 
 def report() -> None:
@@ -52,8 +77,8 @@ def report() -> None:
     arrivals = list(Receiver.arrivals)
     latencies = sorted(arrived - sent for arrived, sent, _ in arrivals)
 
-    def percentile(percent: int) -> float | None:
-        return latencies[min(len(latencies) - 1, len(latencies) * percent // 100)] * 1000 if latencies else None
+    def percentile(percent: float) -> float | None:
+        return latencies[min(len(latencies) - 1, int(len(latencies) * percent / 100))] * 1000 if latencies else None
 
     print(
         json.dumps(
@@ -64,6 +89,8 @@ def report() -> None:
                 "last": arrivals[-1][0] if arrivals else None,
                 "p50_ms": percentile(50),
                 "p99_ms": percentile(99),
+                "p999_ms": percentile(99.9),
+                "refused": Receiver.refused,
             }
         ),
         flush=True,
@@ -76,7 +103,7 @@ async def main(protocol: type[asyncio.Protocol], ports: list[int]) -> None:
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, report)
-    loop.add_signal_handler(signal.SIGUSR2, Receiver.arrivals.clear)
+    loop.add_signal_handler(signal.SIGUSR2, Receiver.forget)
     servers = [await loop.create_server(protocol, "127.0.0.1", port, backlog=2048) for port in ports]
     print("ready", flush=True)
     await stop.wait()
@@ -87,4 +114,9 @@ async def main(protocol: type[asyncio.Protocol], ports: list[int]) -> None:
 if __name__ == "__main__":
     asked = sys.argv[1:]
     hangs = asked[0] == "--hang"
-    uvloop.run(main(asyncio.Protocol if hangs else Receiver, [int(port) for port in asked[hangs:]]))
+    if asked[0] == "--slow":
+        Receiver.slow_seconds = float(asked[1])
+    elif asked[0] == "--failing":
+        Receiver.failing_share = float(asked[1])
+    ports = asked[1:] if hangs else asked[2:] if asked[0].startswith("--") else asked
+    uvloop.run(main(asyncio.Protocol if hangs else Receiver, [int(port) for port in ports]))
