@@ -26,17 +26,16 @@ from services.webhooks.usecases.customer_parts import CustomerMessages
 from services.webhooks.usecases.debug_signature import DebugSignature
 from services.webhooks.usecases.delivery_queue import DeliveryQueue
 from services.webhooks.usecases.follow_partners import FOLLOW_SECONDS, FollowPartners
-from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
+from services.webhooks.usecases.handle_dead_letters import HandleDeadLetters
+from services.webhooks.usecases.handle_delivery import HandleDelivery
+from services.webhooks.usecases.handle_messages import HandleMessages
 from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
-from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
-from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.manage_keys import ManageKeys
+from services.webhooks.usecases.manage_replays import ManageReplays
 from services.webhooks.usecases.publish_message import PublishMessage
-from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
-from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
-from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
 from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.restate_bodies import RestateBodies
 from services.webhooks.usecases.run_replays import RunReplays
@@ -219,27 +218,33 @@ def build_use_cases(
     take_turn = TakeTurn(database)
     return UseCases(
         create_endpoint=CreateEndpoint(answer_once, clock, urls, seal, new_id, hand_over),
-        change_endpoint=ChangeEndpoint(database, clock, urls, seal, new_id, renew, hand_over),
+        change_endpoint=ChangeEndpoint(
+            database=database,
+            clock=clock,
+            urls=urls,
+            seal=seal,
+            new_id=new_id,
+            renew=renew,
+            hand_over=hand_over,
+        ),
         archive_endpoint=ArchiveEndpoint(database, clock, renew, hand_over),
         read_endpoints=ReadEndpoints(database, clock, seal),
-        rotate_key=RotateKey(answer_once, seal, new_id, renew, hand_over),
-        revoke_key=RevokeKey(database, clock, renew, hand_over),
-        read_keys=ReadKeys(database, clock),
+        keys=ManageKeys(
+            database=database,
+            clock=clock,
+            answer_once=answer_once,
+            seal=seal,
+            new_id=new_id,
+            renew=renew,
+            hand_over=hand_over,
+        ),
         send_test=SendTest(database, clock, seal, sender.post, take_turn, new_id),
         read_deliveries=ReadDeliveries(database, clock),
-        resend_delivery=ResendDelivery(database, clock, seal, sender.post, take_turn),
-        cancel_delivery=CancelDelivery(database, clock),
-        redact_attempt=RedactAttempt(database, clock),
-        replay_delivery=ReplayDelivery(answer_once, wake),
-        replay_many=ReplayMany(answer_once, wake),
-        purge_dead_letters=PurgeDeadLetters(answer_once, wake),
-        create_replay=CreateReplay(answer_once, new_id, worker.wake),
-        read_replays=ReadReplays(database),
-        cancel_replay=CancelReplay(database, clock),
-        list_messages=ListMessages(database),
-        read_message=ReadMessage(database),
+        handle_delivery=HandleDelivery(database, clock, seal, sender.post, take_turn),
+        dead_letters=HandleDeadLetters(answer_once, wake),
+        replays=ManageReplays(database, clock, answer_once, new_id, worker.wake),
+        messages=HandleMessages(database, clock),
         resend_message=ResendMessage(answer_once, new_id, wake),
-        redact_message=RedactMessage(database, clock),
         publish_message=Grouping(
             "message",
             batches,

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import asyncpg
 
@@ -79,6 +79,13 @@ def identities(entries: Iterable[InboxEntry]) -> tuple[list[uuid.UUID], list[str
     """Return the identities of entries column by column, as statements take them."""
     chosen = list(entries)
     return [e.program_id for e in chosen], [e.source for e in chosen], [e.event_id for e in chosen]
+
+
+def columns(entries: Sequence[InboxEntry]) -> dict[str, list[Any]]:
+    """Return entries as the columns of a table."""
+    program_ids, sources, event_ids = identities(entries)
+    digests = [entry.body_sha256 for entry in entries]
+    return {"program_id": program_ids, "source": sources, "event_id": event_ids, "body_sha256": digests}
 
 
 def digests(rows: "Iterable[asyncpg.Record]") -> dict[Identity, bytes]:

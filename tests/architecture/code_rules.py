@@ -71,6 +71,7 @@ _IMPURE_MODULES = frozenset(
 PURE_SHARED = frozenset(
     {f"shared.{name}" for name in ("canonical", "currencies", "erasing", "mailboxes", "modes", "times")}
 )
+MOST_POSITIONAL = 6
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 
 
@@ -257,6 +258,14 @@ def _keeps_a_pace(loop: ast.While) -> bool:
         and not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
         for call in calls
     )
+
+
+def positional_arguments(files: Iterable[PythonFile]) -> Iterator[Fault]:
+    """Find calls whose arguments are told apart by their places although there are more than six."""
+    for file in files:
+        for node in ast.walk(file.tree):
+            if isinstance(node, ast.Call) and len(node.args) > MOST_POSITIONAL:
+                yield file.fault(node, f"more than {MOST_POSITIONAL} arguments are given by name")
 
 
 def literals_in_two_orders(files: Iterable[PythonFile]) -> Iterator[Fault]:

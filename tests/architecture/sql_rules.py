@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
+from shared.database.rows import Statement
 from tests.architecture.source import Fault, PythonFile, is_store
 
 _CALLS = frozenset(
@@ -40,11 +41,18 @@ def constants(file: PythonFile) -> dict[str, tuple[ast.expr, int]]:
 
 def statements(file: PythonFile) -> dict[str, str]:
     """Return the statements of a store that the server can prepare: constant's name to text."""
-    return {
-        name: value.value
-        for name, (value, _) in constants(file).items()
-        if isinstance(value, ast.Constant) and isinstance(value.value, str) and _PREPARABLE.match(value.value)
-    }
+    found = {name: _statement(value) for name, (value, _) in constants(file).items()}
+    return {name: text for name, text in found.items() if text is not None and _PREPARABLE.match(text)}
+
+
+def _statement(value: ast.expr) -> str | None:
+    """Return the text of a statement as the server gets it, whether its parameters have numbers or names."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return value.value
+    is_named = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == Statement.__name__
+    if is_named and isinstance(value, ast.Call) and isinstance(value.args[0], ast.Constant):
+        return Statement(str(value.args[0].value)).text
+    return None
 
 
 def loose_sql(files: Iterable[PythonFile]) -> Iterator[Fault]:
@@ -100,6 +108,9 @@ def _is_driver_call(node: ast.AST) -> bool:
 
 
 def _is_constant_name(node: ast.expr) -> bool:
+    if isinstance(node, ast.Starred) and isinstance(node.value, ast.Call):
+        # A named statement gives the driver its text and its values.
+        return _is_constant_name(node.value.func)
     if isinstance(node, ast.Name):
         return node.id.isupper()
     if isinstance(node, ast.Attribute):

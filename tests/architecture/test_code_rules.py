@@ -28,6 +28,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     code_rules.open_seams: ("services",),
     code_rules.paced_loops: ("services", "shared"),
     code_rules.literals_in_two_orders: ("services", "shared", "mintwire"),
+    code_rules.positional_arguments: ("services/webhooks",),
     sql_rules.loose_sql: ("services", "shared"),
     sql_rules.built_sql: ("services", "shared"),
     sql_rules.sql_in_handlers: ("services",),
@@ -72,6 +73,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
         "shared/new.py",
         "async def f():\n    while True:\n        async with asyncio.timeout(PAUSE):\n            await event.wait()\n",
     ),
+    (code_rules.positional_arguments, STORE, "Redemption(a, b, c, d, e, f, g)\n"),
     (code_rules.literals_in_two_orders, "shared/new.py", "A = Literal['a', 'b']\nB = Literal['b', 'a'] | None\n"),
     (sql_rules.loose_sql, STORE, "async def f(c):\n    await c.fetch('SELECT 1')\n"),
     (sql_rules.loose_sql, STORE, "query = 'SELECT 1'\n"),
@@ -85,6 +87,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (sql_rules.built_sql, STORE, "async def f(c):\n    q = QUERY + 'x'\n    await c.fetchrow(q, 1)\n"),
     (sql_rules.built_sql, STORE, "async def f(c):\n    await c.fetchval(f'{QUERY}', 1)\n"),
     (sql_rules.built_sql, "shared/database/outbox.py", "async def f(c):\n    await c.fetchval(QUERY % 1, 1)\n"),
+    (sql_rules.built_sql, STORE, "async def f(c):\n    await c.fetch(*query(a=1))\n"),
     (sql_rules.sql_in_handlers, HANDLER, "async def f(c):\n    await c.fetchval(QUERY)\n"),
     (sql_rules.sql_in_handlers, "services/codes/consumers.py", "async def f(c):\n    await c.execute(Q, 1)\n"),
 ]
@@ -105,6 +108,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (code_rules.open_seams, DOMAIN, "class Draft:\n    metadata: Mapping[str, str | int]\n"),
     (code_rules.open_seams, HANDLER, "Render = Callable[[T], Answer]\n"),
     (code_rules.paced_loops, "shared/new.py", "async def f():\n    while True:\n        await asyncio.sleep(0)\n"),
+    (code_rules.positional_arguments, STORE, "Redemption(a, b, *c, d, e, f, g=g)\n"),
     (sql_rules.loose_sql, STORE, "QUERY = '''\nSELECT 1'''\nERROR = 'Select a coupon first.'\n"),
     (sql_rules.built_sql, STORE, "QUERY = 'SELECT 1 ' 'FROM a'\nasync def f(c):\n    await c.fetch(QUERY, 1)\n"),
     (
@@ -112,6 +116,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
         "shared/database/migrations.py",
         "async def f(c, text):\n    # arch: allow-built-sql: a migration\n    await c.execute(text)\n",
     ),
+    (sql_rules.built_sql, STORE, "QUERY = Statement('SELECT $a')\nasync def f(c):\n    await c.fetch(*QUERY(a=1))\n"),
     (sql_rules.sql_in_handlers, STORE, "async def f(c):\n    await c.fetchval(QUERY)\n"),
 ]
 

@@ -28,9 +28,8 @@ from services.webhooks.domain.deliveries import (
     attempt_of,
     message_id_of,
 )
-from services.webhooks.usecases.chosen_letters import Handled
 from services.webhooks.usecases.code_keys import code_key
-from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
+from services.webhooks.usecases.handle_dead_letters import MAX_REPLAYED, Handled
 from shared.web import (
     Data,
     Instant,
@@ -124,7 +123,13 @@ async def _page(
     if query.message_id is not None and message_id is None:
         raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
     chosen = DeliveryFilter(
-        endpoint_id, query.status, query.event_type, message_id, query.since, query.until, _code_key(request, query)
+        endpoint_id=endpoint_id,
+        status=query.status,
+        event_type=query.event_type,
+        message_id=message_id,
+        since=query.since,
+        until=query.until,
+        code_key=_code_key(request, query),
     )
     page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
     return page_after([delivery_data(each, test=request.is_test) for each in page.deliveries], page.next_after)
@@ -169,14 +174,14 @@ async def _attempt(request: Request, delivery_id: uuid.UUID, number: int) -> web
 
 async def retry(request: Request) -> web.StreamResponse:
     """Send a delivery now and answer with the attempt."""
-    attempt = await use_cases(request).resend_delivery(owner(request), request.path_id("delivery_id"))
+    attempt = await use_cases(request).handle_delivery.resend(owner(request), request.path_id("delivery_id"))
     return data_response(attempt_data(attempt))
 
 
 async def cancel(request: Request) -> web.StreamResponse:
     """End a pending delivery before it is sent."""
     delivery_id = request.path_id("delivery_id")
-    await use_cases(request).cancel_delivery(owner(request), delivery_id)
+    await use_cases(request).handle_delivery.cancel(owner(request), delivery_id)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
     return data_response(delivery_data(found.delivery, test=request.is_test))
 
@@ -184,7 +189,7 @@ async def cancel(request: Request) -> web.StreamResponse:
 async def redact_attempt(request: Request) -> web.StreamResponse:
     """Forget headers and answer of an attempt."""
     number, delivery_id = _number(request), request.path_id("delivery_id")
-    await use_cases(request).redact_attempt(owner(request), delivery_id, number)
+    await use_cases(request).handle_delivery.redact_attempt(owner(request), delivery_id, number)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
     return data_response([attempt_data(attempt) for attempt in found.attempts])
 
@@ -192,7 +197,7 @@ async def redact_attempt(request: Request) -> web.StreamResponse:
 async def redact_attempt_by_id(request: Request) -> web.StreamResponse:
     """Forget headers and answer of an attempt by its own id."""
     delivery_id, number = _attempt_id(request)
-    await use_cases(request).redact_attempt(owner(request), delivery_id, number)
+    await use_cases(request).handle_delivery.redact_attempt(owner(request), delivery_id, number)
     return await _attempt(request, delivery_id, number)
 
 
@@ -206,7 +211,7 @@ async def list_dead_letters(request: Request) -> web.StreamResponse:
 
 async def replay(request: Request) -> web.StreamResponse:
     """Replay one dead letter."""
-    answer = await use_cases(request).replay_delivery(
+    answer = await use_cases(request).dead_letters.replay(
         owner(request), request.path_id("delivery_id"), once(request, _replayed)
     )
     return respond(request, answer)
@@ -215,14 +220,16 @@ async def replay(request: Request) -> web.StreamResponse:
 async def replay_many(request: Request) -> web.StreamResponse:
     """Replay the dead letters that the filters mean."""
     body, chosen = _chosen(request)
-    answer = await use_cases(request).replay_many(owner(request), chosen, body.limit, once(request, _replayed_many))
+    answer = await use_cases(request).dead_letters.replay_many(
+        owner(request), chosen, body.limit, once(request, _replayed_many)
+    )
     return respond(request, answer)
 
 
 async def purge(request: Request) -> web.StreamResponse:
     """Give up for good the dead letters that the filters mean."""
     body, chosen = _chosen(request)
-    answer = await use_cases(request).purge_dead_letters(owner(request), chosen, body.limit, once(request, _purged))
+    answer = await use_cases(request).dead_letters.purge(owner(request), chosen, body.limit, once(request, _purged))
     return respond(request, answer)
 
 

@@ -13,16 +13,15 @@ from services.webhooks.domain.retention import ShownSettings
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint, ChangeEndpoint
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.debug_signature import DebugSignature
-from services.webhooks.usecases.handle_messages import ListMessages, ReadMessage, RedactMessage
+from services.webhooks.usecases.handle_dead_letters import HandleDeadLetters
+from services.webhooks.usecases.handle_delivery import HandleDelivery
+from services.webhooks.usecases.handle_messages import HandleMessages
 from services.webhooks.usecases.listen import Listen
-from services.webhooks.usecases.manage_keys import ReadKeys, RevokeKey, RotateKey
-from services.webhooks.usecases.manage_replays import CancelReplay, CreateReplay, ReadReplays
+from services.webhooks.usecases.manage_keys import ManageKeys
+from services.webhooks.usecases.manage_replays import ManageReplays
 from services.webhooks.usecases.publish_message import Publishing
-from services.webhooks.usecases.purge_dead_letters import PurgeDeadLetters
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
-from services.webhooks.usecases.replay_deliveries import ReplayDelivery, ReplayMany
-from services.webhooks.usecases.resend_delivery import CancelDelivery, RedactAttempt, ResendDelivery
 from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.send_test import SendTest
 from shared.idempotency import Once
@@ -39,24 +38,14 @@ class UseCases:
     change_endpoint: ChangeEndpoint
     archive_endpoint: ArchiveEndpoint
     read_endpoints: ReadEndpoints
-    rotate_key: RotateKey
-    revoke_key: RevokeKey
-    read_keys: ReadKeys
+    keys: ManageKeys
     send_test: SendTest
     read_deliveries: ReadDeliveries
-    resend_delivery: ResendDelivery
-    cancel_delivery: CancelDelivery
-    redact_attempt: RedactAttempt
-    replay_delivery: ReplayDelivery
-    replay_many: ReplayMany
-    purge_dead_letters: PurgeDeadLetters
-    create_replay: CreateReplay
-    read_replays: ReadReplays
-    cancel_replay: CancelReplay
-    list_messages: ListMessages
-    read_message: ReadMessage
+    handle_delivery: HandleDelivery
+    dead_letters: HandleDeadLetters
+    replays: ManageReplays
+    messages: HandleMessages
     resend_message: ResendMessage
-    redact_message: RedactMessage
     publish_message: Publishing
     debug_signature: DebugSignature
     listen: Listen

@@ -51,7 +51,7 @@ def _shown(shown: ShownEndpoint) -> web.Response:
 
 async def list_keys(request: Request) -> web.StreamResponse:
     """List the live keys without their secrets."""
-    keys = await use_cases(request).read_keys(owner(request), request.path_id("endpoint_id"))
+    keys = await use_cases(request).keys.live(owner(request), request.path_id("endpoint_id"))
     return data_response([key_data(key) for key in keys])
 
 
@@ -59,7 +59,7 @@ async def rotate(request: Request) -> web.StreamResponse:
     """Add a signing key and set the end of the others."""
     body = request.body(KeyRotation)
     rotation = Rotation(timedelta(seconds=body.grace_period_seconds), body.algorithm, body.secret)
-    answer = await use_cases(request).rotate_key(
+    answer = await use_cases(request).keys.rotate(
         owner(request),
         request.path_id("endpoint_id"),
         rotation,
@@ -71,7 +71,7 @@ async def rotate(request: Request) -> web.StreamResponse:
 
 async def revoke(request: Request) -> web.StreamResponse:
     """End a key at once."""
-    endpoint, left = await use_cases(request).revoke_key(
+    endpoint, left = await use_cases(request).keys.revoke(
         owner(request), request.path_id("endpoint_id"), request.path_id("key_id"), versions(request)
     )
     return data_response([key_data(key) for key in left], headers=etag(endpoint))
@@ -79,7 +79,7 @@ async def revoke(request: Request) -> web.StreamResponse:
 
 async def public_keys(request: Request) -> web.StreamResponse:
     """Show the public keys of an endpoint to whoever knows its id."""
-    keys = await use_cases(request).read_keys.public(request.query(PublicKeysQuery).endpoint_id)
+    keys = await use_cases(request).keys.public(request.query(PublicKeysQuery).endpoint_id)
     found = PublicKeysData(keys=[key_data(key) for key in keys])
     return json_response(found, headers={"Cache-Control": _CACHED})
 

@@ -145,7 +145,7 @@ async def list_messages(request: Request) -> web.StreamResponse:
     query = request.query(MessageQuery)
     before = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
     chosen = MessageFilter(query.event_type, query.since, query.until)
-    page = await use_cases(request).list_messages(owner(request), chosen, before, query.limit)
+    page = await use_cases(request).messages.page(owner(request), chosen, before, query.limit)
     cursor = encode_cursor(*page.next_after) if page.next_after else None
     return page_response(
         [ListedMessageData(**message_members(each, test=request.is_test)) for each in page.messages], cursor
@@ -163,7 +163,7 @@ async def resend_message(request: Request) -> web.StreamResponse:
 
 async def show_message(request: Request) -> web.StreamResponse:
     """Show a message in full."""
-    form, data = await use_cases(request).read_message(owner(request), _message_id(request))
+    form, data = await use_cases(request).messages.one(owner(request), _message_id(request))
     found = MessageData(
         **message_members(form, test=request.is_test),
         event_id=form.event_id,
@@ -177,7 +177,7 @@ async def redact_message(request: Request) -> web.StreamResponse:
     """Forget what a message said."""
     # The program's endpoints have the same message as its partner.
     refuse_partners(request)
-    await use_cases(request).redact_message(request.program_id, _message_id(request))
+    await use_cases(request).messages.redact(request.program_id, _message_id(request))
     return await show_message(request)
 
 

@@ -16,7 +16,7 @@ from services.webhooks.domain.signature import (
     PUBLIC_PREFIX,
     SECRET_PREFIX,
 )
-from services.webhooks.usecases.replay_deliveries import MAX_REPLAYED
+from services.webhooks.usecases.handle_dead_letters import MAX_REPLAYED
 from shared.web import Data, Request, ResponseModel, Route, data_response
 
 _CACHED: Final = "public, max-age=300"

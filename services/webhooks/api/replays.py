@@ -130,25 +130,25 @@ async def create(request: Request) -> web.StreamResponse:
         is_dry_run=body.dry_run,
         rate_per_second=body.rate_per_second,
     )
-    return respond(request, await use_cases(request).create_replay(owner(request), draft, once(request, _accepted)))
+    return respond(request, await use_cases(request).replays.create(owner(request), draft, once(request, _accepted)))
 
 
 async def list_all(request: Request) -> web.StreamResponse:
     """List replays, the newest first."""
     query = request.query(ReplayQuery)
-    page = await use_cases(request).read_replays.page(owner(request), query.endpoint_id, query.last_id, query.limit)
+    page = await use_cases(request).replays.page(owner(request), query.endpoint_id, query.last_id, query.limit)
     return page_after([replay_data(each) for each in page.replays], page.next_after)
 
 
 async def show(request: Request) -> web.StreamResponse:
     """Show one replay."""
-    found = await use_cases(request).read_replays.one(owner(request), request.path_id("replay_id"))
+    found = await use_cases(request).replays.one(owner(request), request.path_id("replay_id"))
     return data_response(replay_data(found))
 
 
 async def cancel(request: Request) -> web.StreamResponse:
     """End a replay where it is."""
-    found = await use_cases(request).cancel_replay(owner(request), request.path_id("replay_id"))
+    found = await use_cases(request).replays.cancel(owner(request), request.path_id("replay_id"))
     return data_response(replay_data(found))
 
 

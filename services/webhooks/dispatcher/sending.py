@@ -180,9 +180,8 @@ class Sending(Holdings):
             if answer.status in OVERLOADED:
                 pipe.throttled += 1
             now = self._clock()
-            decision = decide(
-                answer, delivery.step, delivery.ends_at, now, pipe.throttled, self._chance(), target.steps
-            )
+            step, chance = delivery.step, self._chance()
+            decision = decide(answer, step, delivery.ends_at, now, pipe.throttled, chance, steps=target.steps)
             self._writer.add(self._learn(pipe, Settlement(delivery, target, answer, decision), trips, now))
             if decision.status == "succeeded":
                 self.follow(pipe, delivery)

@@ -40,7 +40,7 @@ LEASE_SECONDS: Final = 45.0
 FAILING_STEP: Final = 4
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class HeldDelivery:
     """A delivery that this process holds by a lease; `token` fences its result, `step` is its number in the schedule.
 
@@ -78,7 +78,7 @@ class HeldDelivery:
         return self.step == 1 and self.trigger == "automatic"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Outgoing:
     """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it.
 
@@ -140,17 +140,17 @@ class Target:
             headers[name] = value
             secret_headers = (name,)
         return Outgoing(
-            self.endpoint.url,
-            message_name(message_id),
-            body,
-            self.live_keys(now),
-            content_type(format_),
-            headers,
-            float(self.endpoint.timeout_seconds),
-            sequence,
-            secret_headers,
-            traceparent,
-            self.tls,
+            url=self.endpoint.url,
+            message_name=message_name(message_id),
+            body=body,
+            keys=self.live_keys(now),
+            content_type=content_type(format_),
+            headers=headers,
+            timeout_seconds=float(self.endpoint.timeout_seconds),
+            sequence=sequence,
+            secret_headers=secret_headers,
+            traceparent=traceparent,
+            tls=self.tls,
         )
 
 
@@ -263,7 +263,7 @@ class Settlement:
         return max(0.0, (answer.started_at - held.occurred_at).total_seconds() + answer.duration_ms / 1000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedAttempt:
     """An attempt as it is shown."""
 
@@ -276,7 +276,7 @@ class RecordedAttempt:
     redacted_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A delivery as it is shown; `next_attempt_at` is None when nothing more will happen by itself."""
 
@@ -334,7 +334,7 @@ class Backlog:
     due: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
     """Which deliveries are meant; None means all."""
 

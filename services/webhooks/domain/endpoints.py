@@ -128,7 +128,7 @@ class ShownEndpoint:
     public_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """What has to be known of an endpoint to decide whether an event goes there, and whether at once."""
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 _SUBJECTS: Final = ("code_id", "code", "coupon_id", "endpoint_id", "batch_id", "partner_id")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingEvent:
     """One event; `data` holds its members as they came, `occurred_at` is when the fact happened.
 
@@ -26,7 +26,7 @@ class IncomingEvent:
     partner_id: uuid.UUID | None
     occurred_at: datetime
     data: Mapping[str, Any]
-    body_sha256: bytes
+    body_sha256: bytes = b""
     ordering_key: str | None = None
     traceparent: str | None = None
 

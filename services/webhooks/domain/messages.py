@@ -14,7 +14,7 @@ LARGE_PAYLOAD_BYTES: Final = 20_000
 SHORTEST_RETENTION_DAYS, LONGEST_RETENTION_DAYS = 5, 90
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A message in one of its forms; `body` and `content` are None once they are gone.
 
@@ -48,7 +48,7 @@ class ListedMessage:
     redacted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDraft:
     """What a program wants told; without an `event_id` it is never taken for a repeat."""
 

@@ -41,7 +41,7 @@ _SHOWN: Final[Mapping[str, Members]] = {
         terms=_TERMS,
     ),
     "code.redemption_rejected": _members(
-        "program_id", "partner_id", "order_ref", "code", "code_id", "reason", "occurred_at"
+        *("program_id", "partner_id", "order_ref", "code", "code_id", "reason", "occurred_at")
     ),
     "code.redemption_skipped": _members(*_CODE, "order_ref", "reason"),
     "code.commission_changed": _members(
@@ -59,7 +59,7 @@ _SHOWN: Final[Mapping[str, Members]] = {
         *("commission_hundredths", "archived_at", "changed"),
     ),
     "codes.generated": _members(
-        "program_id", "partner_id", "coupon_id", "codes", "code_ids", "expires_at", "codes_remaining"
+        *("program_id", "partner_id", "coupon_id", "codes", "code_ids", "expires_at", "codes_remaining")
     ),
     "codes.batch_completed": _members("program_id", "partner_id", "coupon_id", "job_id", "count", "expires_at"),
     "quota.low": _members("program_id", "partner_id", "codes_remaining", "threshold"),

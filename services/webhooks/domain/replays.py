@@ -15,7 +15,7 @@ MAX_LIVE_REPLAYS: Final = 20
 _LARGEST_STEP: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayDraft:
     """A replay as asked for; without `until` everything up to now."""
 
@@ -28,7 +28,7 @@ class ReplayDraft:
     rate_per_second: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """A job; `position_at` and `position_id` are behind what it has done, `token` is its worker's."""
 
@@ -42,16 +42,16 @@ class Replay:
     until: datetime
     is_dry_run: bool
     rate_per_second: int
-    status: ReplayStatus
-    matched: int
-    enqueued: int
-    skipped: int
-    position_at: datetime | None
-    position_id: uuid.UUID | None
-    token: int | None
+    status: ReplayStatus = "pending"
+    matched: int = 0
+    enqueued: int = 0
+    skipped: int = 0
+    position_at: datetime | None = None
+    position_id: uuid.UUID | None = None
+    token: int | None = None
     created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
 
     @property
     def step_size(self) -> int:

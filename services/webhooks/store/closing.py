@@ -3,9 +3,11 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from services.webhooks.domain.endpoints import Owner
 from shared.database.pool import Connection
+from shared.database.rows import Rows
 
 FIND_CLOSING = """
 SELECT id FROM endpoints WHERE is_closing AND status = 'disabled' AND id > $1 ORDER BY id LIMIT $2
@@ -19,15 +21,15 @@ FOR NO KEY UPDATE SKIP LOCKED
 """
 # Not what somebody has sent again meanwhile: a replay reaches disabled endpoints too. What is leased comes to its end
 # with whoever holds it.
-BURY_WAITING = """
-WITH buried AS (
+GIVE_UP_WAITING = """
+WITH given_up AS (
     DELETE FROM delivery_queue WHERE delivery_id = ANY (ARRAY(
         SELECT delivery_id FROM delivery_queue
         WHERE endpoint_id = $1 AND trigger = 'automatic' AND (token IS NULL OR visible_at <= $2)
         ORDER BY visible_at LIMIT $3 FOR UPDATE SKIP LOCKED))
     RETURNING delivery_id, ordering_key, position
 ), dead AS (
-    UPDATE deliveries d SET status = 'dead', completed_at = $2 FROM buried b WHERE d.id = b.delivery_id
+    UPDATE deliveries d SET status = 'dead', completed_at = $2 FROM given_up b WHERE d.id = b.delivery_id
     RETURNING d.id, d.endpoint_id, d.message_id, d.event_type, d.attempts_made, d.last_status, b.ordering_key,
               b.position
 ), letter AS (
@@ -35,7 +37,7 @@ WITH buried AS (
     SELECT id, endpoint_id, event_type, $4, $2, ordering_key, position FROM dead
     ON CONFLICT (delivery_id) DO UPDATE SET reason = excluded.reason, died_at = excluded.died_at
 )
-SELECT id, message_id, event_type, attempts_made, last_status FROM dead
+SELECT id AS delivery_id, message_id, event_type, attempts_made, last_status FROM dead
 """
 IS_CLOSING = """
 SELECT EXISTS (
@@ -61,7 +63,7 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
-class Buried:
+class GivenUp:
     """A delivery that has become a dead letter without another attempt."""
 
     delivery_id: uuid.UUID
@@ -69,6 +71,10 @@ class Buried:
     event_type: str
     attempts_made: int
     last_status: int | None
+
+
+_CLOSING: Final = Rows(Closing)
+_GIVEN_UP: Final = Rows(GivenUp)
 
 
 async def find(connection: Connection, after: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], uuid.UUID | None]:
@@ -80,18 +86,17 @@ async def find(connection: Connection, after: uuid.UUID, limit: int) -> tuple[li
 async def lock(connection: Connection, endpoint_id: uuid.UUID) -> Closing | None:
     """Return an endpoint that is disabled, and keep it so until the transaction ends; None if another works on it."""
     row = await connection.fetchrow(LOCK_CLOSING, endpoint_id)
-    return None if row is None else Closing(row["id"], row["program_id"], row["partner_id"])
+    return None if row is None else _CLOSING(row)
 
 
-async def bury(connection: Connection, endpoint_id: uuid.UUID, reason: str, now: datetime, limit: int) -> list[Buried]:
+async def give_up(
+    connection: Connection, endpoint_id: uuid.UUID, reason: str, now: datetime, limit: int
+) -> list[GivenUp]:
     """Make dead letters of up to `limit` deliveries that nobody holds, and note when there are no more."""
-    rows = await connection.fetch(BURY_WAITING, endpoint_id, now, limit, reason)
+    rows = await connection.fetch(GIVE_UP_WAITING, endpoint_id, now, limit, reason)
     if len(rows) < limit:
         await connection.execute(SET_CLOSED, endpoint_id)
-    return [
-        Buried(row["id"], row["message_id"], row["event_type"], row["attempts_made"], row["last_status"])
-        for row in rows
-    ]
+    return [_GIVEN_UP(row) for row in rows]
 
 
 async def is_under_way(connection: Connection, owner: Owner, endpoint_id: uuid.UUID | None) -> bool:

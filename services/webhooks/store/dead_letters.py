@@ -1,14 +1,11 @@
-"""Dead letters: gone through from the oldest on, made due again, or given up for good."""
+"""Dead letters: made due again, or given up for good."""
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from services.webhooks.domain.deliveries import DeadLetterFilter, DeliveryStatus
+from services.webhooks.domain.deliveries import DeliveryStatus
 from services.webhooks.domain.endpoints import Owner
-from services.webhooks.store.delivery_lists import LANES, MOST_ENDPOINTS, SCANNED_PER_PAGE
-from shared.database.filters import like
 from shared.database.pool import Connection
 
 LOCK_DELIVERY = """
@@ -17,57 +14,6 @@ FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
 LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
-"""
-# As `delivery_lists.LIST_DEAD`, from the oldest on.
-WALK = """
-WITH chosen AS MATERIALIZED (
-    (SELECT id FROM endpoints
-     WHERE $3::uuid IS NOT NULL AND id = $3 AND program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2))
-    UNION ALL
-    (SELECT id FROM endpoints
-     WHERE $3::uuid IS NULL AND $2::uuid IS NOT NULL AND owner_id = $2 AND program_id = $1 LIMIT $10)
-    UNION ALL
-    (SELECT id FROM endpoints WHERE $3::uuid IS NULL AND $2::uuid IS NULL AND program_id = $1 LIMIT $10)
-), oldest AS MATERIALIZED (
-    SELECT c.id AS endpoint_id, n.delivery_id AS id
-    FROM chosen c CROSS JOIN LATERAL (
-        SELECT delivery_id FROM dead_letters WHERE (endpoint_id, delivery_id) > (c.id, $4) AND endpoint_id <= c.id
-        ORDER BY endpoint_id, delivery_id LIMIT 1) AS n
-    WHERE (SELECT count(*) FROM chosen) < $10
-    ORDER BY n.delivery_id LIMIT $11 + 1
-), lane AS MATERIALIZED (
-    SELECT endpoint_id FROM oldest ORDER BY id LIMIT $11
-), share AS MATERIALIZED (
-    SELECT $9::bigint / greatest(1, count(*)) AS size FROM lane
-), letter AS MATERIALIZED (
-    SELECT l.endpoint_id, f.delivery_id, f.event_type, f.reason, f.died_at,
-           f.place = (SELECT size FROM share) AS is_last
-    FROM lane l CROSS JOIN LATERAL (
-        SELECT *, row_number() OVER (ORDER BY delivery_id) AS place FROM (
-            SELECT delivery_id, event_type, reason, died_at FROM dead_letters
-            WHERE (endpoint_id, delivery_id) > (l.endpoint_id, $4) AND endpoint_id <= l.endpoint_id
-            ORDER BY endpoint_id, delivery_id LIMIT (SELECT size FROM share)) AS n) AS f
-    UNION ALL
-    SELECT endpoint_id, delivery_id, event_type, reason, died_at, place = greatest($8::bigint, $9) FROM (
-        SELECT *, row_number() OVER (ORDER BY delivery_id) AS place FROM (
-            SELECT endpoint_id, delivery_id, event_type, reason, died_at FROM dead_letters
-            WHERE (SELECT count(*) FROM chosen) = $10 AND delivery_id > $4
-            ORDER BY delivery_id LIMIT greatest($8::bigint, $9)) AS n) AS f
-), roof AS MATERIALIZED (
-    SELECT id FROM (
-        SELECT delivery_id AS id FROM letter WHERE is_last
-        UNION ALL
-        (SELECT id FROM oldest ORDER BY id OFFSET $11)) AS f
-    ORDER BY id LIMIT 1
-)
-(SELECT l.delivery_id AS id, false AS is_mark FROM letter l
- CROSS JOIN LATERAL (SELECT program_id, partner_id, archived_at FROM endpoints WHERE id = l.endpoint_id OFFSET 0) AS e
- WHERE e.program_id = $1 AND ($2::uuid IS NULL OR e.partner_id = $2) AND ($12 OR e.archived_at IS NULL)
-     AND l.delivery_id <= coalesce((SELECT id FROM roof), l.delivery_id) AND ($5::text IS NULL OR l.event_type LIKE $5)
-     AND ($6::timestamptz IS NULL OR l.died_at >= $6) AND ($7::text IS NULL OR l.reason = $7)
- ORDER BY l.delivery_id LIMIT $8)
-UNION ALL
-(SELECT l.delivery_id, true FROM letter l JOIN roof r ON l.delivery_id <= r.id ORDER BY l.delivery_id DESC LIMIT 1)
 """
 # Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing. What had a
 # place in a line has it again, and is called up in its turn.
@@ -107,44 +53,6 @@ WITH chosen AS (
 )
 SELECT endpoint_id, ordering_key FROM purged
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The next dead letters of a walk, and after which id to go on; None at the end."""
-
-    ids: list[uuid.UUID]
-    next_after: uuid.UUID | None
-
-
-async def walk(
-    connection: Connection,
-    owner: Owner,
-    chosen: DeadLetterFilter,
-    after: uuid.UUID,
-    limit: int,
-    *,
-    with_archived: bool,
-) -> Stretch:
-    """Return up to `limit` dead letters of the owner's endpoints that fit, the oldest first; few may be found."""
-    rows = await connection.fetch(
-        WALK,
-        owner.program_id,
-        owner.partner_id,
-        chosen.endpoint_id,
-        after,
-        like(chosen.event_type),
-        chosen.since,
-        chosen.reason,
-        limit,
-        SCANNED_PER_PAGE,
-        MOST_ENDPOINTS + 1,
-        LANES,
-        with_archived,
-    )
-    ids = sorted(row["id"] for row in rows if not row["is_mark"])
-    mark = next((row["id"] for row in rows if row["is_mark"]), None)
-    return Stretch(ids, ids[-1] if len(ids) == limit else mark)
 
 
 async def lock_status(

@@ -3,36 +3,40 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from services.webhooks.domain.deliveries import (
-    Answer,
-    Delivery,
-    DeliveryDetail,
-    RecordedAttempt,
-)
+from services.webhooks.domain.deliveries import Answer, Delivery, DeliveryDetail, RecordedAttempt, Trigger
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store.intake import NewMessage
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
+from shared.erasing import ERASED
 
 MOST_ATTEMPTS: Final = 250
 
-INSERT_TEST = """
+INSERT_TEST = Statement("""
 WITH message AS (
     INSERT INTO messages (id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at,
                           lists_version)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $17, $6, 1)
-), delivery AS (
-    INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
-                            last_error_code, created_at, completed_at)
-    VALUES ($8, $9, $1, $2, $5, $10, 1, $11, $12, $6, $13)
+    VALUES ($id, $format, $program_id, $partner_id, $event_type, $occurred_at, $body, $content, $occurred_at, 1)
 )
+INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status, attempts_made, last_status,
+                        last_error_code, created_at, completed_at)
+VALUES ($delivery_id, $endpoint_id, $id, $format, $event_type, $outcome, 1, $status, $error_code, $occurred_at, $now)
+""")
+# To a message that a customer was taken out of, receivers may answer with that customer.
+INSERT_ATTEMPT = Statement("""
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
-                      remote_ip, request_headers, status, error_code, response_headers, response)
-VALUES ($8, 1, 'test', $14, $15, $18, $19, $20, $21, $22, $23, $11, $12, $24, $16)
-"""
+                      remote_ip, request_headers, status, error_code, response_headers, response, next_attempt_at)
+SELECT $delivery_id, $number, $trigger, $started_at, $duration_ms, $dns_ms, $connect_ms, $tls_ms, $ttfb_ms,
+       $remote_ip, $request_headers, $status, $error_code,
+       CASE WHEN m.erased_by IS NULL THEN $response_headers::jsonb END,
+       CASE WHEN m.erased_by IS NULL OR $response = '' THEN $response ELSE $erased::text END, $next_attempt_at
+FROM deliveries d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
+WHERE d.id = $delivery_id
+""")
 FIND_DELIVERY = """
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.attempts_made, d.last_status, d.last_error_code,
        d.sequence, d.replay_id, d.created_at, d.completed_at,
@@ -65,33 +69,24 @@ async def insert_test(
     now: datetime,
 ) -> None:
     """Write a test with its message and its only attempt."""
-    await connection.execute(
-        INSERT_TEST,
-        message.id,
-        message.format,
-        message.program_id,
-        message.partner_id,
-        message.event_type,
-        message.occurred_at,
-        message.body,
-        delivery_id,
-        endpoint_id,
-        "succeeded" if answer.has_succeeded else "failed",
-        answer.status,
-        answer.error_code,
-        now,
-        answer.started_at,
-        answer.duration_ms,
-        answer.response,
-        message.content,
-        answer.dns_ms,
-        answer.connect_ms,
-        answer.tls_ms,
-        answer.ttfb_ms,
-        answer.remote_ip,
-        to_json(answer.request_headers),
-        to_json(answer.response_headers),
-    )
+    outcome = "succeeded" if answer.has_succeeded else "failed"
+    which = {"delivery_id": delivery_id, "endpoint_id": endpoint_id, "outcome": outcome, "now": now}
+    came_of = {"status": answer.status, "error_code": answer.error_code}
+    await connection.execute(*INSERT_TEST(**which, **came_of, **_TEST.of(message)))
+    await insert_attempt(connection, delivery_id, 1, "test", answer)
+
+
+async def insert_attempt(
+    connection: Connection,
+    delivery_id: uuid.UUID,
+    number: int,
+    trigger: Trigger,
+    answer: Answer,
+    next_attempt_at: datetime | None = None,
+) -> None:
+    """Write one attempt."""
+    which = {"delivery_id": delivery_id, "number": number, "trigger": trigger, "next_attempt_at": next_attempt_at}
+    await connection.execute(*INSERT_ATTEMPT(**which, **_ATTEMPT.of(answer), erased=ERASED))
 
 
 async def find(
@@ -102,60 +97,27 @@ async def find(
     if row is None:
         return None
     attempts = await connection.fetch(LIST_ATTEMPTS, delivery_id, number, MOST_ATTEMPTS)
-    recorded = tuple(
-        RecordedAttempt(
-            delivery_id,
-            row["message_id"],
-            attempt["number"],
-            attempt["trigger"],
-            _answer(attempt),
-            attempt["next_attempt_at"],
-            attempt["redacted_at"],
-        )
-        for attempt in reversed(attempts)
-    )
+    of = {"delivery_id": delivery_id, "message_id": row["message_id"]}
+    recorded = tuple(_RECORDED(each, **of, answer=_ANSWER(each)) for each in reversed(attempts))
     return DeliveryDetail(to_delivery(row), row["body"], recorded)
 
 
-def to_delivery(row: Any) -> Delivery:
-    """Return a delivery from the columns that all lists of them have."""
-    return Delivery(
-        row["id"],
-        row["endpoint_id"],
-        row["message_id"],
-        row["event_type"],
-        row["status"],
-        row["attempts_made"],
-        row["last_status"],
-        row["last_error_code"],
-        row["next_attempt_at"],
-        row["created_at"],
-        row["completed_at"],
-        row["sequence"],
-        row["replay_id"],
-    )
-
-
-def to_json(headers: Mapping[str, str] | None) -> str | None:
+def to_json(headers: Mapping[str, str]) -> str:
     """Return headers as the text of a jsonb value; NUL, which that does not take, becomes the replacement mark."""
-    if headers is None:
-        return None
     return orjson.dumps({name: value.replace("\x00", "\ufffd") for name, value in headers.items()}).decode()
 
 
-def _answer(row: Any) -> Answer:
-    request_headers, response_headers = row["request_headers"], row["response_headers"]
-    return Answer(
-        started_at=row["started_at"],
-        duration_ms=row["duration_ms"],
-        status=row["status"],
-        error_code=row["error_code"],
-        response=row["response"],
-        dns_ms=row["dns_ms"],
-        connect_ms=row["connect_ms"],
-        tls_ms=row["tls_ms"],
-        ttfb_ms=row["ttfb_ms"],
-        remote_ip=row["remote_ip"],
-        request_headers=None if request_headers is None else orjson.loads(request_headers),
-        response_headers=None if response_headers is None else orjson.loads(response_headers),
-    )
+to_delivery: Final = Rows(Delivery)
+"""Makes a delivery of the columns that all lists of them have."""
+_ANSWER: Final = Rows(Answer, "retry_after", "control", request_headers=orjson.loads, response_headers=orjson.loads)
+_RECORDED: Final = Rows(RecordedAttempt, "delivery_id", "message_id", "answer")
+_TEST: Final = Values(
+    INSERT_TEST.names, NewMessage, *("delivery_id", "endpoint_id", "outcome", "status", "error_code", "now")
+)
+_ATTEMPT: Final = Values(
+    INSERT_ATTEMPT.names,
+    Answer,
+    *("delivery_id", "number", "trigger", "next_attempt_at", "erased"),
+    request_headers=to_json,
+    response_headers=to_json,
+)

@@ -3,19 +3,24 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import asyncpg
 
 from services.webhooks.domain.bodies import NUMBER
+from services.webhooks.domain.deliveries import LEASE_SECONDS
 from services.webhooks.domain.endpoints import Subscription
+from services.webhooks.domain.schedule import LIFETIME
+from shared.database import inbox
 from shared.database.inbox import Identity, InboxEntry, digests, identities
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, sparse
 from shared.grouping import StartOver
 
 # What was here before and who subscribes, in one round trip. The lookups as in `shared.database.inbox`.
 FIND_EVENTS = """
-SELECT i.program_id, i.source, i.event_id, i.body_sha256, NULL::uuid AS id, NULL::uuid AS partner_id,
+SELECT i.program_id, i.source, i.event_id, i.body_sha256, NULL::uuid AS endpoint_id, NULL::uuid AS partner_id,
        NULL::text[] AS event_types, NULL::text AS format, NULL::smallint AS max_in_flight, NULL::integer AS version,
        NULL::boolean AS is_disabled, NULL::boolean AS is_open, NULL::text AS ordering
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id), LATERAL (
@@ -35,14 +40,15 @@ WHERE owner_id = ANY($4::uuid[]) AND archived_at IS NULL
 # taken under its row's lock, so they rise in the order of the commits. A body that shows its number gets it here, once
 # and for all; `domain.bodies.numbered` writes the same. If a message is there already, from before its event was
 # forgotten, its body stays and its number is that of the new deliveries too.
-INSERT_WORK = """
+INSERT_WORK = Statement("""
 WITH recorded AS (
     INSERT INTO inbox (program_id, source, event_id, body_sha256, received_at)
-    SELECT *, $14 FROM unnest($23::uuid[], $24::text[], $25::text[], $26::bytea[]) ORDER BY 1, 2, 3
+    SELECT i.*, $now FROM @i(program_id uuid, source text, event_id text, body_sha256 bytea)
+    ORDER BY 1, 2, 3
     RETURNING 1
 ), bumped AS (
     INSERT INTO sequences (owner_id, last)
-    SELECT owner_id, count FROM unnest($18::uuid[], $19::bigint[]) AS o (owner_id, count)
+    SELECT owner_id, count FROM @o(owner_id uuid, count bigint)
     WHERE (SELECT count(*) FROM recorded) >= 0
     ORDER BY owner_id
     ON CONFLICT (owner_id) DO UPDATE SET last = sequences.last + excluded.last
@@ -55,49 +61,46 @@ WITH recorded AS (
                 ELSE m.head || convert_to(CASE WHEN m.format LIKE 'cloudevents%'
                                                THEN '"' || lpad((b.last - m.behind)::text, 19, '0') || '"'
                                                ELSE (b.last - m.behind)::text END, 'UTF8') || m.tail END,
-           m.content, $14, m.traceparent, b.last - m.behind, 1, m.code_key
-    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[],
-                $17::bytea[], $27::text[], $28::bytea[], $29::uuid[], $30::int[], $31::uuid[])
-        AS m (id, format, program_id, partner_id, event_type, occurred_at, head, content, traceparent, tail, owner_id,
-              behind, code_key)
+           m.content, $now, m.traceparent, b.last - m.behind, 1, m.code_key
+    FROM @m(id uuid, format text, program_id uuid, partner_id uuid, event_type text, occurred_at timestamptz,
+            head bytea, content bytea, traceparent text, tail bytea, owner_id uuid, behind int, code_key uuid)
     LEFT JOIN bumped b ON b.owner_id = m.owner_id
     ON CONFLICT (id, format) DO NOTHING
     RETURNING id, format
 ), kept AS (
     SELECT old.id, old.format, old.sequence, old.body
-    FROM (SELECT * FROM unnest($1::uuid[], $2::text[]) AS m (id, format) WHERE format NOT LIKE 'flat%'
+    FROM (SELECT * FROM @m(id uuid, format text) WHERE format NOT LIKE 'flat%'
           EXCEPT SELECT id, format FROM message WHERE format NOT LIKE 'flat%') AS there,
          LATERAL (SELECT m.id, m.format, m.sequence, m.body FROM messages m
                   WHERE m.id = there.id AND m.format = there.format AND m.body IS NOT NULL OFFSET 0) AS old
 ), work AS (
     SELECT w.*, b.last - w.behind AS number,
            CASE WHEN k.id IS NULL THEN b.last - w.behind ELSE k.sequence END AS sequence
-    FROM unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::bigint[], $20::uuid[], $21::int[],
-                $22::text[], $32::uuid[])
-        AS w (delivery_id, endpoint_id, message_id, format, event_type, token, owner_id, behind, ordering_key, code_key)
+    FROM @w(delivery_id uuid, endpoint_id uuid, message_id uuid, format text, event_type text, token bigint,
+            owner_id uuid, behind int, ordering_key text, code_key uuid)
     JOIN bumped b ON b.owner_id = w.owner_id
     LEFT JOIN kept k ON k.id = w.message_id AND k.format = w.format
 ), delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, sequence, created_at, code_key)
-    SELECT delivery_id, endpoint_id, message_id, format, event_type, sequence, $14, code_key FROM work
+    SELECT delivery_id, endpoint_id, message_id, format, event_type, sequence, $now, code_key FROM work
     ON CONFLICT (message_id, endpoint_id) DO NOTHING
     RETURNING id
 ), queued AS (
     INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
                                 ends_at, token, sequence, ordering_key, position)
     SELECT delivery_id, endpoint_id, message_id, format, event_type, 'automatic', 1,
-           CASE WHEN ordering_key IS NOT NULL THEN 'infinity' WHEN token IS NULL THEN $14 ELSE $15 END, $16, token,
-           sequence, ordering_key, CASE WHEN ordering_key IS NOT NULL THEN number END
+           CASE WHEN ordering_key IS NOT NULL THEN 'infinity' WHEN token IS NULL THEN $now ELSE $leased_until END,
+           $ends_at, token, sequence, ordering_key, CASE WHEN ordering_key IS NOT NULL THEN number END
     FROM work JOIN delivery ON delivery.id = work.delivery_id
 )
 SELECT owner_id, last, NULL::uuid AS id, NULL::text AS format, NULL::bigint AS sequence, NULL::bytea AS body
 FROM bumped
 UNION ALL
 SELECT NULL, NULL, id, format, sequence, body FROM kept
-"""
+""")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
     """A message with its frozen body, and the event's data where the body does not hold it.
 
@@ -125,7 +128,7 @@ class Kept:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
     """A delivery to write; with a `token` it is leased to this process from the start.
 
@@ -145,39 +148,28 @@ class RecordedMeanwhile(StartOver):
     """An event of the batch was recorded by another process since it was looked for; nothing was written."""
 
 
+_SUBSCRIPTION: Final = Rows(Subscription, event_types=frozenset)
+
+
 async def find(
     connection: Connection, entries: Sequence[InboxEntry], owner_ids: Iterable[uuid.UUID], now: datetime
 ) -> tuple[dict[Identity, bytes], list[Subscription]]:
     """Return the digests of the events that were here before, and the owners' live endpoints, disabled ones too."""
     rows = await connection.fetch(FIND_EVENTS, *identities(entries), list(owner_ids), now)
-    return digests(row for row in rows if row["id"] is None), [
-        Subscription(
-            row["id"],
-            row["program_id"],
-            row["partner_id"],
-            frozenset(row["event_types"]),
-            row["format"],
-            row["max_in_flight"],
-            row["is_open"],
-            row["is_disabled"],
-            row["version"],
-            row["ordering"],
-        )
-        for row in rows
-        if row["id"] is not None
+    return digests(row for row in rows if row["endpoint_id"] is None), [
+        _SUBSCRIPTION(row) for row in rows if row["endpoint_id"] is not None
     ]
 
 
 async def insert_work(
     connection: Connection,
     entries: Sequence[InboxEntry],
+    *,
     messages: Sequence[NewMessage],
+    numbers: Sequence[tuple[uuid.UUID, int] | None],
     deliveries: Sequence[NewDelivery],
     counts: Mapping[uuid.UUID, int],
     now: datetime,
-    leased_until: datetime,
-    ends_at: datetime,
-    numbers: Sequence[tuple[uuid.UUID, int] | None],
 ) -> tuple[dict[uuid.UUID, int], dict[tuple[uuid.UUID, str], Kept]]:
     """Record events, with messages, deliveries and queue rows; a message that is there already stays as it is.
 
@@ -187,35 +179,15 @@ async def insert_work(
     """
     try:
         rows = await connection.fetch(
-            INSERT_WORK,
-            [m.id for m in messages],
-            [m.format for m in messages],
-            [m.program_id for m in messages],
-            [m.partner_id for m in messages],
-            [m.event_type for m in messages],
-            [m.occurred_at for m in messages],
-            [m.body + (m.tail if number is None else NUMBER) for m, number in zip(messages, numbers, strict=True)],
-            [d.id for d in deliveries],
-            [d.endpoint_id for d in deliveries],
-            [d.message.id for d in deliveries],
-            [d.message.format for d in deliveries],
-            [d.message.event_type for d in deliveries],
-            [d.token for d in deliveries],
-            now,
-            leased_until,
-            ends_at,
-            [m.content for m in messages],
-            list(counts),
-            list(counts.values()),
-            [d.owner_id for d in deliveries],
-            [counts[d.owner_id] - 1 - d.place for d in deliveries],
-            [d.ordering_key for d in deliveries],
-            *identities(entries),
-            [entry.body_sha256 for entry in entries],
-            [m.traceparent for m in messages],
-            *_shown(messages, numbers),
-            [m.code_key for m in messages],
-            [d.message.code_key for d in deliveries],
+            *INSERT_WORK(
+                now=now,
+                leased_until=now + timedelta(seconds=LEASE_SECONDS),
+                ends_at=now + LIFETIME,
+                i=inbox.columns(entries),
+                o={"owner_id": list(counts), "count": list(counts.values())},
+                m=_message_columns(messages, numbers),
+                w=_delivery_columns(deliveries, counts),
+            )
         )
     except asyncpg.UniqueViolationError as error:
         if error.table_name != "inbox":
@@ -226,17 +198,37 @@ async def insert_work(
     }
 
 
-def _shown(
+def _message_columns(
     messages: Sequence[NewMessage], numbers: Sequence[tuple[uuid.UUID, int] | None]
-) -> tuple[Sequence[object], Sequence[object], Sequence[object]]:
-    """Return what the numbers in bodies are made of; the columns are empty, which unnest takes for nulls, if none are.
+) -> dict[str, list[Any]]:
+    return {
+        "id": [m.id for m in messages],
+        "format": [m.format for m in messages],
+        "program_id": [m.program_id for m in messages],
+        "partner_id": [m.partner_id for m in messages],
+        "event_type": [m.event_type for m in messages],
+        "occurred_at": [m.occurred_at for m in messages],
+        "head": [m.body + (m.tail if n is None else NUMBER) for m, n in zip(messages, numbers, strict=True)],
+        "content": [m.content for m in messages],
+        "traceparent": [m.traceparent for m in messages],
+        # Flat bodies show no number, and they are most of the work.
+        "tail": [m.tail for m in messages] if any(numbers) else [],
+        "owner_id": sparse([None if n is None else n[0] for n in numbers]),
+        "behind": sparse([None if n is None else n[1] for n in numbers]),
+        "code_key": [m.code_key for m in messages],
+    }
 
-    Flat bodies show none, and they are most of the work.
-    """
-    if not any(numbers):
-        return (), (), ()
-    return (
-        [m.tail for m in messages],
-        [None if number is None else number[0] for number in numbers],
-        [None if number is None else number[1] for number in numbers],
-    )
+
+def _delivery_columns(deliveries: Sequence[NewDelivery], counts: Mapping[uuid.UUID, int]) -> dict[str, list[Any]]:
+    return {
+        "delivery_id": [d.id for d in deliveries],
+        "endpoint_id": [d.endpoint_id for d in deliveries],
+        "message_id": [d.message.id for d in deliveries],
+        "format": [d.message.format for d in deliveries],
+        "event_type": [d.message.event_type for d in deliveries],
+        "token": [d.token for d in deliveries],
+        "owner_id": [d.owner_id for d in deliveries],
+        "behind": [counts[d.owner_id] - 1 - d.place for d in deliveries],
+        "ordering_key": [d.ordering_key for d in deliveries],
+        "code_key": [d.message.code_key for d in deliveries],
+    }

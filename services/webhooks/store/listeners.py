@@ -8,6 +8,7 @@ from typing import Final
 
 from services.webhooks.domain.deliveries import Answer
 from shared.database.pool import Connection, affected
+from shared.database.rows import Rows, Statement
 from shared.erasing import ERASED
 
 # An answer is made in one piece, while everybody else waits, and lies in memory until it is read.
@@ -21,11 +22,11 @@ WHERE EXISTS (SELECT 1 FROM delivery_queue q WHERE q.endpoint_id = l.id AND q.vi
 """
 # What has a token was handed out before, and its lease ran out. Of what is chosen so many are taken as their bodies fit
 # into one answer; one at least. No body is read to know its size.
-TAKE = """
+TAKE = Statement("""
 WITH chosen AS (
     SELECT delivery_id, message_id, format, visible_at, token IS NOT NULL AS is_repeated FROM delivery_queue
-    WHERE endpoint_id = $1 AND visible_at <= $2
-    ORDER BY visible_at, delivery_id LIMIT $5 FOR UPDATE SKIP LOCKED
+    WHERE endpoint_id = $listener_id AND visible_at <= $now
+    ORDER BY visible_at, delivery_id LIMIT $limit FOR UPDATE SKIP LOCKED
 ), weighed AS (
     SELECT c.delivery_id, c.is_repeated,
            sum(c.bytes) OVER (ORDER BY c.visible_at, c.delivery_id
@@ -34,8 +35,8 @@ WITH chosen AS (
                      WHERE m.id = chosen.message_id AND m.format = chosen.format) AS bytes
           FROM chosen) AS c
 ), taken AS (
-    UPDATE delivery_queue q SET visible_at = $3, token = $4
-    FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $6::bigint
+    UPDATE delivery_queue q SET visible_at = $leased_until, token = $token
+    FROM weighed c WHERE q.delivery_id = c.delivery_id AND coalesce(c.bytes_before, 0) < $limit_bytes::bigint
     RETURNING q.delivery_id, q.message_id, q.format, q.event_type, q.sequence, c.is_repeated
 )
 SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, t.is_repeated, m.body,
@@ -43,21 +44,20 @@ SELECT t.delivery_id, t.message_id, t.format, t.event_type, t.sequence, t.is_rep
 FROM taken t JOIN messages m ON m.id = t.message_id AND m.format = t.format
 WHERE m.body IS NOT NULL
 ORDER BY t.delivery_id
-"""
+""")
 # The token fences off what was handed out again meanwhile; of each delivery there is one attempt and no retry.
-FINISH = """
+FINISH = Statement("""
 WITH result AS (
-    SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::int[], $7::smallint[], $8::text[],
-                         $9::text[])
-        AS r (delivery_id, token, outcome, started_at, duration_ms, status, error_code, response)
+    SELECT * FROM @r(delivery_id uuid, token bigint, outcome text, started_at timestamptz, duration_ms int,
+                     status smallint, error_code text, response text)
 ), finished AS (
     DELETE FROM delivery_queue q USING result r
-    WHERE q.endpoint_id = $1 AND q.delivery_id = r.delivery_id AND q.token = r.token
+    WHERE q.endpoint_id = $listener_id AND q.delivery_id = r.delivery_id AND q.token = r.token
     RETURNING q.delivery_id
 ), delivery AS (
     UPDATE deliveries d
     SET status = r.outcome, attempts_made = d.attempts_made + 1, last_status = r.status,
-        last_error_code = r.error_code, completed_at = $10
+        last_error_code = r.error_code, completed_at = $now
     FROM finished f JOIN result r ON r.delivery_id = f.delivery_id
     WHERE d.id = f.delivery_id
     RETURNING d.id, d.message_id, d.format, d.attempts_made, r.started_at, r.duration_ms, r.status, r.error_code,
@@ -65,9 +65,9 @@ WITH result AS (
 )
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, status, error_code, response)
 SELECT d.id, d.attempts_made, 'listen', d.started_at, d.duration_ms, d.status, d.error_code,
-       CASE WHEN m.erased_by IS NULL OR d.response = '' THEN d.response ELSE $11 END
+       CASE WHEN m.erased_by IS NULL OR d.response = '' THEN d.response ELSE $erased END
 FROM delivery d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
-"""
+""")
 LIST_STALE = (
     "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY listens_until LIMIT 100"
 )
@@ -89,7 +89,7 @@ UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM gone g WHERE
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """A delivery that was handed to a listener; it is due again unless a result comes before the lease ends."""
 
@@ -101,6 +101,9 @@ class Taken:
     body: bytes
     is_repeated: bool
     traceparent: str | None = None
+
+
+_TAKEN: Final = Rows(Taken)
 
 
 async def prolong(connection: Connection, listener_id: uuid.UUID, until: datetime) -> None:
@@ -117,20 +120,9 @@ async def take(
     connection: Connection, listener_id: uuid.UUID, now: datetime, leased_until: datetime, token: int, limit: int
 ) -> list[Taken]:
     """Hand out what is due and fits into one answer, what has waited longest first."""
-    rows = await connection.fetch(TAKE, listener_id, now, leased_until, token, limit, BYTES_AT_ONCE)
-    return [
-        Taken(
-            row["delivery_id"],
-            row["message_id"],
-            row["format"],
-            row["event_type"],
-            row["sequence"],
-            row["body"],
-            row["is_repeated"],
-            row["traceparent"],
-        )
-        for row in rows
-    ]
+    lease = {"now": now, "leased_until": leased_until, "token": token}
+    rows = await connection.fetch(*TAKE(listener_id=listener_id, **lease, limit=limit, limit_bytes=BYTES_AT_ONCE))
+    return [_TAKEN(row) for row in rows]
 
 
 async def finish(
@@ -140,20 +132,18 @@ async def finish(
     now: datetime,
 ) -> None:
     """Write what came of deliveries that were handed out: id, token, answer."""
-    await connection.execute(
-        FINISH,
-        listener_id,
-        [delivery_id for delivery_id, _, _ in results],
-        [token for _, token, _ in results],
-        ["succeeded" if answer.has_succeeded else "failed" for _, _, answer in results],
-        [answer.started_at for _, _, answer in results],
-        [answer.duration_ms for _, _, answer in results],
-        [answer.status for _, _, answer in results],
-        [answer.error_code for _, _, answer in results],
-        [answer.response for _, _, answer in results],
-        now,
-        ERASED,
-    )
+    answers = [answer for _, _, answer in results]
+    columns = {
+        "delivery_id": [delivery_id for delivery_id, _, _ in results],
+        "token": [token for _, token, _ in results],
+        "outcome": ["succeeded" if answer.has_succeeded else "failed" for answer in answers],
+        "started_at": [answer.started_at for answer in answers],
+        "duration_ms": [answer.duration_ms for answer in answers],
+        "status": [answer.status for answer in answers],
+        "error_code": [answer.error_code for answer in answers],
+        "response": [answer.response for answer in answers],
+    }
+    await connection.execute(*FINISH(listener_id=listener_id, r=columns, now=now, erased=ERASED))
 
 
 async def named(connection: Connection, owner_id: uuid.UUID, uid: str) -> uuid.UUID | None:

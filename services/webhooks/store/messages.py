@@ -4,13 +4,14 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from services.webhooks.domain.debugging import Sent
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage, Published
 from shared.database.filters import like
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # A page looks at a bounded number of forms, so that a rare type costs no more among millions of messages than among a
 # hundred; a page can therefore be short, or even empty, without being the last.
@@ -21,62 +22,65 @@ _LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 # All forms of a message are made at once, so they stand side by side. The last row, a mark, says that there may be
 # more.
-LIST_OF_PROGRAM = """
+LIST_OF_PROGRAM = Statement("""
 WITH scanned AS MATERIALIZED (
     SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
-    WHERE program_id = $1 AND created_at >= $2 AND created_at <= $3 AND (created_at, id) < ($3, $4)
-    ORDER BY created_at DESC, id DESC LIMIT $7
+    WHERE program_id = $program AND created_at >= $since AND created_at <= $until
+        AND (created_at, id) < ($until, $until_id)
+    ORDER BY created_at DESC, id DESC LIMIT $scanned
 ), chosen AS (
     SELECT DISTINCT ON (created_at, id) id, partner_id, event_type, occurred_at, created_at, redacted_at FROM scanned
-    WHERE $5::text IS NULL OR event_type LIKE $5
-    ORDER BY created_at DESC, id DESC LIMIT $6
+    WHERE $type::text IS NULL OR event_type LIKE $type
+    ORDER BY created_at DESC, id DESC LIMIT $limit
 ), last AS (
     SELECT id, created_at FROM scanned ORDER BY created_at, id LIMIT 1
 )
 SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at, false AS is_mark FROM chosen
 UNION ALL
-SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $7
-"""
+SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $scanned
+""")
 # Of a partner only what it may see in full; the index holds nothing else. A kept plan would rather go by the program's
 # index, through what is every other partner's, if the condition on the program were one that an index can serve.
-LIST_OF_PARTNER = """
+LIST_OF_PARTNER = Statement("""
 WITH scanned AS MATERIALIZED (
     SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
-    WHERE partner_id = $8 AND (format = 'flat' OR format LIKE '%-partner') AND (program_id = $1) IS TRUE
-        AND created_at >= $2 AND (created_at, id) < ($3, $4)
-    ORDER BY created_at DESC, id DESC LIMIT $7
+    WHERE partner_id = $partner AND (format = 'flat' OR format LIKE '%-partner') AND (program_id = $program) IS TRUE
+        AND created_at >= $since AND (created_at, id) < ($until, $until_id)
+    ORDER BY created_at DESC, id DESC LIMIT $scanned
 ), chosen AS (
     SELECT DISTINCT ON (created_at, id) id, partner_id, event_type, occurred_at, created_at, redacted_at FROM scanned
-    WHERE $5::text IS NULL OR event_type LIKE $5
-    ORDER BY created_at DESC, id DESC LIMIT $6
+    WHERE $type::text IS NULL OR event_type LIKE $type
+    ORDER BY created_at DESC, id DESC LIMIT $limit
 ), last AS (
     SELECT id, created_at FROM scanned ORDER BY created_at, id LIMIT 1
 )
 SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at, false AS is_mark FROM chosen
 UNION ALL
-SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $7
-"""
+SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $scanned
+""")
 FIND_FORMS = """
 SELECT m.id, m.format, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.body, m.content, m.redacted_at,
-       m.format = 'flat' AND m.lists_version IS NULL AS is_shared, c.event_id, c.keep_until
+       m.format = 'flat' AND m.lists_version IS NULL AS is_shared, c.event_id,
+       c.keep_until AS kept_until
 FROM messages m LEFT JOIN custom_messages c ON c.message_id = m.id
 WHERE m.id = $1 AND m.program_id = $2 AND ($3::uuid IS NULL OR m.partner_id = $3)
 """
-INSERT_CUSTOM = """
+INSERT_CUSTOM = Statement("""
 INSERT INTO custom_messages (message_id, event_id, keep_until, body_sha256)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::bytea[])
-"""
+SELECT * FROM @r(message_id uuid, event_id text, keep_until timestamptz, body_sha256 bytea)
+""")
 FIND_DIGESTS = "SELECT message_id, body_sha256 FROM custom_messages WHERE message_id = ANY ($1::uuid[])"
 # OFFSET 0 keeps the lookups one by one. A message has a row for each of its formats, which do not differ here.
-FIND_CUSTOM = """
-SELECT m.id, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.redacted_at, c.event_id, c.keep_until,
-       r.program_id, (SELECT count(*) FROM deliveries d WHERE d.message_id = m.id) AS deliveries
-FROM unnest($1::uuid[], $2::uuid[]) AS r (program_id, id)
+FIND_CUSTOM = Statement("""
+SELECT m.id, m.partner_id, m.event_type, m.occurred_at, m.created_at, m.redacted_at, c.event_id,
+       c.keep_until AS kept_until, r.program_id,
+       (SELECT count(*) FROM deliveries d WHERE d.message_id = m.id) AS deliveries
+FROM @r(program_id uuid, id uuid)
 JOIN custom_messages c ON c.message_id = r.id
 CROSS JOIN LATERAL (
     SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
     WHERE id = r.id AND program_id = r.program_id LIMIT 1) m
-"""
+""")
 # The live endpoints that a message was on its way to, and those that are asked for; `delivery_id` is null where it was
 # not. Listeners take their messages themselves.
 FIND_RECEIVERS = """
@@ -110,7 +114,8 @@ UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c W
 """
 
 
-class CustomMessage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CustomMessage:
     """A message that a program has published: its event id, until when it is kept, and a digest of what it said."""
 
     message_id: uuid.UUID
@@ -131,6 +136,13 @@ class Receiver:
     delivery_format: str | None
 
 
+_RECEIVER: Final = Rows(Receiver, event_types=frozenset)
+_CUSTOM: Final = Values(INSERT_CUSTOM.tables["r"], CustomMessage)
+_LISTED: Final = Rows(ListedMessage)
+_MESSAGE: Final = Rows(Message)
+_PUBLISHED: Final = Rows(Published, "message", "is_new", "is_large")
+
+
 async def list_page(
     connection: Connection,
     owner: Owner,
@@ -140,19 +152,21 @@ async def list_page(
 ) -> MessagePage:
     """Return messages of the program, or those of a partner that it may see, the newest first."""
     end = (chosen.until or _LAST, _LAST_ID if chosen.until is None else uuid.UUID(int=0))
-    arguments = (
-        owner.program_id,
-        chosen.since or _FIRST,
-        *(end if before is None else min(before, end)),
-        like(chosen.event_type),
-        limit + 1,
-        SCANNED_PER_PAGE,
-    )
+    until, until_id = end if before is None else min(before, end)
+    wanted = {
+        "program": owner.program_id,
+        "since": chosen.since or _FIRST,
+        "until": until,
+        "until_id": until_id,
+        "type": like(chosen.event_type),
+        "limit": limit + 1,
+        "scanned": SCANNED_PER_PAGE,
+    }
     if owner.partner_id is None:
-        rows = await connection.fetch(LIST_OF_PROGRAM, *arguments)
+        rows = await connection.fetch(*LIST_OF_PROGRAM(**wanted))
     else:
-        rows = await connection.fetch(LIST_OF_PARTNER, *arguments, owner.partner_id)
-    found = sorted((_listed(row) for row in rows if not row["is_mark"]), key=_place, reverse=True)
+        rows = await connection.fetch(*LIST_OF_PARTNER(**wanted, partner=owner.partner_id))
+    found = sorted((_LISTED(row) for row in rows if not row["is_mark"]), key=_place, reverse=True)
     if len(found) > limit:
         return MessagePage(found[:limit], _place(found[limit - 1]))
     return MessagePage(found, next(((row["created_at"], row["id"]) for row in rows if row["is_mark"]), None))
@@ -163,23 +177,13 @@ async def receivers(
 ) -> list[Receiver]:
     """Return the owner's endpoints that are asked for, else those that the message was on its way to."""
     rows = await connection.fetch(FIND_RECEIVERS, message_id, owner.program_id, owner.partner_id, endpoint_ids)
-    return [
-        Receiver(
-            row["endpoint_id"],
-            row["partner_id"],
-            row["format"],
-            frozenset(row["event_types"]),
-            row["delivery_id"],
-            row["delivery_format"],
-        )
-        for row in rows
-    ]
+    return [_RECEIVER(row) for row in rows]
 
 
 async def forms(connection: Connection, owner: Owner, message_id: uuid.UUID) -> list[Message]:
     """Return a message in all the forms that it was made in."""
     rows = await connection.fetch(FIND_FORMS, message_id, owner.program_id, owner.partner_id)
-    return [_message(row) for row in rows]
+    return [_MESSAGE(row) for row in rows]
 
 
 async def sent_to(connection: Connection, endpoint_id: uuid.UUID, message_id: uuid.UUID) -> Sent | None:
@@ -190,13 +194,7 @@ async def sent_to(connection: Connection, endpoint_id: uuid.UUID, message_id: uu
 
 async def insert_custom(connection: Connection, published: Sequence[CustomMessage]) -> None:
     """Write of messages that programs have published them."""
-    await connection.execute(
-        INSERT_CUSTOM,
-        [message.message_id for message in published],
-        [message.event_id for message in published],
-        [message.keep_until for message in published],
-        [message.body_sha256 for message in published],
-    )
+    await connection.execute(*INSERT_CUSTOM(r=_CUSTOM.columns(published)))
 
 
 async def find_digests(connection: Connection, message_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, bytes | None]:
@@ -209,11 +207,9 @@ async def find_custom(
     connection: Connection, wanted: Collection[tuple[uuid.UUID, uuid.UUID]]
 ) -> dict[tuple[uuid.UUID, uuid.UUID], Published]:
     """Return messages that programs have published, by program and id."""
-    rows = await connection.fetch(FIND_CUSTOM, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
-    return {
-        (row["program_id"], row["id"]): Published(_listed(row), row["event_id"], row["keep_until"], row["deliveries"])
-        for row in rows
-    }
+    pairs = {"program_id": [pair[0] for pair in wanted], "id": [pair[1] for pair in wanted]}
+    rows = await connection.fetch(*FIND_CUSTOM(r=pairs))
+    return {(row["program_id"], row["id"]): _PUBLISHED(row, message=_LISTED(row)) for row in rows}
 
 
 async def redact(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID, now: datetime) -> int | None:
@@ -229,28 +225,5 @@ async def redact(connection: Connection, program_id: uuid.UUID, message_id: uuid
     return under_way
 
 
-def _listed(row: Any) -> ListedMessage:
-    return ListedMessage(
-        row["id"], row["partner_id"], row["event_type"], row["occurred_at"], row["created_at"], row["redacted_at"]
-    )
-
-
 def _place(message: ListedMessage) -> tuple[datetime, uuid.UUID]:
     return message.created_at, message.id
-
-
-def _message(row: Any) -> Message:
-    return Message(
-        row["id"],
-        row["format"],
-        row["partner_id"],
-        row["event_type"],
-        row["occurred_at"],
-        row["created_at"],
-        row["body"],
-        row["content"],
-        row["redacted_at"],
-        row["event_id"],
-        row["keep_until"],
-        row["is_shared"],
-    )

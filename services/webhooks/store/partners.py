@@ -2,19 +2,21 @@
 
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final
 
 from services.webhooks.domain.endpoints import Owned
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement
 
 FIND_STATUS = """
 SELECT status FROM codes.partner_v1 WHERE partner_id = $1 AND program_id = $2 AND archived_at IS NULL
 """
-FIND_LIVE = """
+FIND_LIVE = Statement("""
 SELECT program_id, partner_id FROM codes.partner_v1
-WHERE (program_id, partner_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND archived_at IS NULL
-"""
+WHERE (program_id, partner_id) IN (SELECT * FROM @r(program_id uuid, partner_id uuid)) AND archived_at IS NULL
+""")
 LIST_ARCHIVED = """
 SELECT archived_at, partner_id FROM codes.partner_v1
 WHERE archived_at IS NOT NULL AND (archived_at, partner_id) > ($1, $2)
@@ -27,11 +29,16 @@ ORDER BY id
 """
 
 
-class ArchivedPartner(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ArchivedPartner:
     """A partner's end; by these two members partners are read in order."""
 
     archived_at: datetime
     partner_id: uuid.UUID
+
+
+_ARCHIVED: Final = Rows(ArchivedPartner)
+_OWNED: Final = Rows(Owned)
 
 
 async def status(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID) -> str | None:
@@ -44,18 +51,16 @@ async def find_live(
     connection: Connection, wanted: Collection[tuple[uuid.UUID, uuid.UUID]]
 ) -> set[tuple[uuid.UUID, uuid.UUID]]:
     """Return which of these are a program and a partner that it has, archived ones left out."""
-    rows = await connection.fetch(FIND_LIVE, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
-    return {(row["program_id"], row["partner_id"]) for row in rows}
+    pairs = {"program_id": [pair[0] for pair in wanted], "partner_id": [pair[1] for pair in wanted]}
+    return {(row["program_id"], row["partner_id"]) for row in await connection.fetch(*FIND_LIVE(r=pairs))}
 
 
 async def list_archived(connection: Connection, after: ArchivedPartner, limit: int) -> list[ArchivedPartner]:
     """Return the partners that were archived after another one, in that order."""
-    return [ArchivedPartner(*row) for row in await connection.fetch(LIST_ARCHIVED, *after, limit)]
+    rows = await connection.fetch(LIST_ARCHIVED, after.archived_at, after.partner_id, limit)
+    return [_ARCHIVED(row) for row in rows]
 
 
 async def list_owned(connection: Connection, partner_ids: Sequence[uuid.UUID]) -> list[Owned]:
     """Return the live endpoints and listeners of partners."""
-    return [
-        Owned(row["id"], row["program_id"], row["partner_id"], row["is_listener"])
-        for row in await connection.fetch(LIST_OWNED, partner_ids)
-    ]
+    return [_OWNED(row) for row in await connection.fetch(LIST_OWNED, partner_ids)]

@@ -9,6 +9,7 @@ from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.replays import Replay, ReplayPage, ReplayProgress, Step
 from shared.database.filters import like_any
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # How many deliveries of one replay are counted; those of a page have an equal share of it.
 COUNTED: Final = 10_000
@@ -16,11 +17,12 @@ SCANNED_PER_PAGE: Final = 1_000
 SCANNED_PER_STEP: Final = 2_000
 _LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
-INSERT_REPLAY = """
+INSERT_REPLAY = Statement("""
 INSERT INTO replays (id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run,
                      rate_per_second, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-"""
+VALUES ($id, $program_id, $partner_id, $endpoint_id, $which, $event_types, $since, $until, $is_dry_run,
+        $rate_per_second, $created_at)
+""")
 COUNT_LIVE = """
 SELECT count(*) FROM replays
 WHERE program_id = $1 AND partner_id IS NOT DISTINCT FROM $2 AND status IN ('pending', 'running')
@@ -75,18 +77,20 @@ SELECT id, program_id, partner_id, endpoint_id, which, event_types, since, until
        status, matched, enqueued, skipped, position_at, position_id, token, created_at, started_at, completed_at
 FROM replays WHERE id = $1 AND token = $2 AND status = 'running' FOR UPDATE
 """
-ADVANCE_REPLAY = """
+ADVANCE_REPLAY = Statement("""
 UPDATE replays
-SET matched = matched + $2, enqueued = enqueued + $3, skipped = skipped + $4, position_at = $5, position_id = $6,
-    leased_until = $7
-WHERE id = $1
-"""
-FINISH_REPLAY = """
+SET matched = matched + $matched, enqueued = enqueued + $enqueued, skipped = skipped + $skipped,
+    position_at = $position_at, position_id = $position_id,
+    leased_until = $leased_until
+WHERE id = $id
+""")
+FINISH_REPLAY = Statement("""
 UPDATE replays
-SET status = $2, matched = matched + $3, enqueued = enqueued + $4, skipped = skipped + $5, completed_at = $6,
+SET status = $status, matched = matched + $matched, enqueued = enqueued + $enqueued, skipped = skipped + $skipped,
+    completed_at = $now,
     token = NULL, leased_until = NULL
-WHERE id = $1
-"""
+WHERE id = $id
+""")
 # A step looks at a bounded number of rows, whatever the types leave out; the last row, a mark, says how far it came.
 DEAD_PAGE = """
 WITH scanned AS MATERIALIZED (
@@ -116,12 +120,12 @@ UNION ALL
 SELECT (array_agg(id ORDER BY id DESC))[1], NULL, NULL, true FROM scanned HAVING count(*) = $6
 """
 # Shared locks: a redaction that has begun is waited for, one that comes later finds what we have made due.
-WHOLE_MESSAGES = """
+WHOLE_MESSAGES = Statement("""
 SELECT m.id, m.format FROM messages m
-JOIN unnest($1::uuid[], $2::text[]) AS p (id, format) ON p.id = m.id AND p.format = m.format
+JOIN @p(id uuid, format text) ON p.id = m.id AND p.format = m.format
 WHERE m.body IS NOT NULL
 ORDER BY m.id FOR SHARE OF m
-"""
+""")
 # Whoever comes second finds the delivery pending, and nothing to revive.
 REVIVE_PAGE = """
 WITH letter AS (
@@ -148,52 +152,40 @@ SELECT created_at, id FROM (
 ORDER BY created_at DESC, id DESC LIMIT 1
 """
 # Before there were lists, a flat body was made once for the program and its partner.
-MISSING_IN_SLICE = """
+MISSING_IN_SLICE = Statement("""
 SELECT m.id, m.created_at, m.format, m.event_type
 FROM messages m
-WHERE m.program_id = $1 AND m.created_at >= $2 AND m.created_at <= $3
-    AND (m.created_at, m.id) > ($2, $4) AND (m.created_at, m.id) <= ($3, $5)
-    AND (m.format = $6 OR ($6 = 'flat-program' AND m.format = 'flat' AND m.lists_version IS NULL
+WHERE m.program_id = $program_id AND m.created_at >= $since AND m.created_at <= $until
+    AND (m.created_at, m.id) > ($since, $since_id) AND (m.created_at, m.id) <= ($until, $until_id)
+    AND (m.format = $format OR ($format = 'flat-program' AND m.format = 'flat' AND m.lists_version IS NULL
                            AND NOT EXISTS (SELECT 1 FROM messages p WHERE p.id = m.id AND p.format = 'flat-program')))
-    AND ($7::uuid IS NULL OR m.partner_id = $7) AND m.body IS NOT NULL
+    AND ($partner_id::uuid IS NULL OR m.partner_id = $partner_id) AND m.body IS NOT NULL
     AND m.event_type NOT LIKE 'webhook.%' AND m.event_type <> 'test'
-    AND ($8::text[] IS NULL OR m.event_type LIKE ANY($8)) AND ($9::text[] IS NULL OR m.event_type LIKE ANY($9))
-    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = $10)
-ORDER BY m.created_at, m.id LIMIT $11
-"""
-INSERT_MISSING = """
+    AND ($subscribed::text[] IS NULL OR m.event_type LIKE ANY($subscribed))
+    AND ($types::text[] IS NULL OR m.event_type LIKE ANY($types))
+    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = $endpoint_id)
+ORDER BY m.created_at, m.id LIMIT $limit
+""")
+INSERT_MISSING = Statement("""
 WITH delivery AS (
     INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, replay_id, created_at, sequence,
                             code_key)
-    SELECT w.id, $5, w.message_id, w.format, w.event_type, $6, $7, m.sequence, m.code_key
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS w (id, message_id, format, event_type)
+    SELECT w.id, $endpoint_id, w.message_id, w.format, w.event_type, $replay_id, $now, m.sequence, m.code_key
+    FROM @w(id uuid, message_id uuid, format text, event_type text)
     LEFT JOIN messages m ON m.id = w.message_id AND m.format = w.format
     ON CONFLICT (message_id, endpoint_id) DO NOTHING
     RETURNING id, endpoint_id, message_id, format, event_type, sequence
 )
 INSERT INTO delivery_queue (delivery_id, endpoint_id, message_id, format, event_type, trigger, step, visible_at,
                             ends_at, token, sequence)
-SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $7, $8, NULL, sequence FROM delivery
+SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1, $now, $ends_at, NULL, sequence FROM delivery
 RETURNING delivery_id
-"""
+""")
 
 
 async def insert(connection: Connection, replay: Replay) -> None:
     """Write a new job."""
-    await connection.execute(
-        INSERT_REPLAY,
-        replay.id,
-        replay.program_id,
-        replay.partner_id,
-        replay.endpoint_id,
-        replay.which,
-        replay.event_types,
-        replay.since,
-        replay.until,
-        replay.is_dry_run,
-        replay.rate_per_second,
-        replay.created_at,
-    )
+    await connection.execute(*INSERT_REPLAY(**_INSERTED.of(replay)))
 
 
 async def count_live(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID | None) -> int:
@@ -231,26 +223,25 @@ async def cancel(connection: Connection, owner: Owner, replay_id: uuid.UUID, now
 async def claim(connection: Connection, token: int, leased_until: datetime, now: datetime) -> Replay | None:
     """Lease the oldest job that nobody works on."""
     row = await connection.fetchrow(CLAIM_REPLAY, token, leased_until, now)
-    return None if row is None else _replay(row)
+    return None if row is None else _REPLAY(row)
 
 
 async def lock(connection: Connection, replay_id: uuid.UUID, token: int) -> Replay | None:
     """Return the job as it is and hold it; None if it was canceled or taken over."""
     row = await connection.fetchrow(LOCK_REPLAY, replay_id, token)
-    return None if row is None else _replay(row)
+    return None if row is None else _REPLAY(row)
 
 
 async def advance(connection: Connection, replay_id: uuid.UUID, step: Step, leased_until: datetime) -> None:
     """Write what a step has done and where the next one goes on."""
     at, id_ = step.position or (None, None)
-    await connection.execute(
-        ADVANCE_REPLAY, replay_id, step.matched, step.enqueued, step.skipped, at, id_, leased_until
-    )
+    position = {"position_at": at, "position_id": id_, "leased_until": leased_until}
+    await connection.execute(*ADVANCE_REPLAY(id=replay_id, **position, **_DONE.of(step)))
 
 
 async def finish(connection: Connection, replay_id: uuid.UUID, status: str, step: Step, now: datetime) -> None:
     """Write the last step, and the end."""
-    await connection.execute(FINISH_REPLAY, replay_id, status, step.matched, step.enqueued, step.skipped, now)
+    await connection.execute(*FINISH_REPLAY(id=replay_id, status=status, now=now, **_DONE.of(step)))
 
 
 async def page(
@@ -273,7 +264,8 @@ async def page(
 
 async def whole(connection: Connection, messages: Sequence[tuple[uuid.UUID, str]]) -> set[tuple[uuid.UUID, str]]:
     """Return those messages whose content is still there, and keep it there until the transaction ends."""
-    rows = await connection.fetch(WHOLE_MESSAGES, [m[0] for m in messages], [m[1] for m in messages])
+    columns = {"id": [id_ for id_, _ in messages], "format": [format_ for _, format_ in messages]}
+    rows = await connection.fetch(*WHOLE_MESSAGES(p=columns))
     return {(row["id"], row["format"]) for row in rows}
 
 
@@ -306,20 +298,10 @@ async def missing(
     subscribed: Sequence[str] | None,
 ) -> list[tuple[uuid.UUID, datetime, str, str]]:
     """Return messages in a form that were never on their way to the endpoint: id, time, form, event type."""
-    rows = await connection.fetch(
-        MISSING_IN_SLICE,
-        replay.program_id,
-        after[0],
-        until[0],
-        after[1],
-        until[1],
-        kept,
-        replay.partner_id,
-        like_any(subscribed),
-        like_any(replay.event_types),
-        replay.endpoint_id,
-        replay.step_size,
-    )
+    span = {"since": after[0], "since_id": after[1], "until": until[0], "until_id": until[1]}
+    wanted = {"format": kept, "subscribed": like_any(subscribed), "types": like_any(replay.event_types)}
+    whose = {name: getattr(replay, name) for name in ("program_id", "partner_id", "endpoint_id")}
+    rows = await connection.fetch(*MISSING_IN_SLICE(**whose, **span, **wanted, limit=replay.step_size))
     return [(row["id"], row["created_at"], row["format"], row["event_type"]) for row in rows]
 
 
@@ -332,44 +314,22 @@ async def insert_missing(
     ends_at: datetime,
 ) -> list[uuid.UUID]:
     """Make deliveries of messages: id, message, form, event type; return those that are new."""
-    rows = await connection.fetch(
-        INSERT_MISSING,
-        [d[0] for d in deliveries],
-        [d[1] for d in deliveries],
-        [d[2] for d in deliveries],
-        [d[3] for d in deliveries],
-        endpoint_id,
-        replay_id,
-        now,
-        ends_at,
-    )
+    columns = {
+        "id": [d[0] for d in deliveries],
+        "message_id": [d[1] for d in deliveries],
+        "format": [d[2] for d in deliveries],
+        "event_type": [d[3] for d in deliveries],
+    }
+    which = {"endpoint_id": endpoint_id, "replay_id": replay_id}
+    rows = await connection.fetch(*INSERT_MISSING(w=columns, **which, now=now, ends_at=ends_at))
     return [row["delivery_id"] for row in rows]
 
 
 def _progress(row: Any) -> ReplayProgress:
-    return ReplayProgress(_replay(row), row["succeeded"], row["dead"], row["waiting"], row["is_whole"])
+    return _PROGRESS(row, replay=_REPLAY(row))
 
 
-def _replay(row: Any) -> Replay:
-    return Replay(
-        id=row["id"],
-        program_id=row["program_id"],
-        partner_id=row["partner_id"],
-        endpoint_id=row["endpoint_id"],
-        which=row["which"],
-        event_types=None if row["event_types"] is None else tuple(row["event_types"]),
-        since=row["since"],
-        until=row["until"],
-        is_dry_run=row["is_dry_run"],
-        rate_per_second=row["rate_per_second"],
-        status=row["status"],
-        matched=row["matched"],
-        enqueued=row["enqueued"],
-        skipped=row["skipped"],
-        position_at=row["position_at"],
-        position_id=row["position_id"],
-        token=row["token"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        completed_at=row["completed_at"],
-    )
+_REPLAY: Final = Rows(Replay, event_types=tuple)
+_PROGRESS: Final = Rows(ReplayProgress, "replay")
+_INSERTED: Final = Values(INSERT_REPLAY.names, Replay)
+_DONE: Final = Values(("matched", "enqueued", "skipped"), Step)

@@ -3,14 +3,14 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from services.webhooks.domain.deliveries import Answer, DeliveryStatus, Trigger
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.store import closing, queue
-from services.webhooks.store.deliveries import to_json
+from services.webhooks.store.deliveries import insert_attempt
 from shared.database.pool import Connection
-from shared.erasing import ERASED
+from shared.database.rows import Rows, Statement
 
 FIND_ENDPOINT_OF = """
 SELECT d.endpoint_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
@@ -43,21 +43,12 @@ WHERE delivery_id = $1 AND token = $2
 """
 IS_QUEUED = "SELECT EXISTS (SELECT 1 FROM delivery_queue WHERE delivery_id = $1)"
 REMOVE_LETTER = "DELETE FROM dead_letters WHERE delivery_id = $1"
-WRITE_OUTCOME = """
+WRITE_OUTCOME = Statement("""
 UPDATE deliveries
-SET status = $2, attempts_made = $3, last_status = $4, last_error_code = $5,
-    completed_at = CASE WHEN $2 = 'succeeded' THEN $6 ELSE completed_at END
-WHERE id = $1
-"""
-# To a message that a customer was taken out of, receivers may answer with that customer.
-INSERT_ATTEMPT = """
-INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
-                      remote_ip, request_headers, status, error_code, response_headers, response, next_attempt_at)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN m.erased_by IS NULL THEN $14::jsonb END,
-       CASE WHEN m.erased_by IS NULL OR $15 = '' THEN $15 ELSE $17::text END, $16
-FROM deliveries d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
-WHERE d.id = $1
-"""
+SET status = $outcome, attempts_made = $number, last_status = $status, last_error_code = $error_code,
+    completed_at = CASE WHEN $outcome = 'succeeded' THEN $now ELSE completed_at END
+WHERE id = $delivery_id
+""")
 CANCEL_WAITING_ONE = """
 DELETE FROM delivery_queue WHERE delivery_id = $1 AND (token IS NULL OR visible_at <= $2)
 RETURNING endpoint_id, ordering_key
@@ -81,7 +72,7 @@ class Lease:
     due_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resendable:
     """A delivery to be sent by hand; `body` is None once the content is gone."""
 
@@ -92,6 +83,9 @@ class Resendable:
     sequence: int | None
     body: bytes | None
     traceparent: str | None
+
+
+_RESENDABLE: Final = Rows(Resendable)
 
 
 async def endpoint_of(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> uuid.UUID | None:
@@ -105,17 +99,7 @@ async def endpoint_of(connection: Connection, owner: Owner, delivery_id: uuid.UU
 async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> Resendable | None:
     """Return a delivery of a live endpoint and keep others from changing it until the transaction ends."""
     row = await connection.fetchrow(LOCK_WITH_BODY, delivery_id, owner.program_id, owner.partner_id)
-    if row is None:
-        return None
-    return Resendable(
-        row["endpoint_id"],
-        row["message_id"],
-        row["format"],
-        row["status"],
-        row["sequence"],
-        row["body"],
-        row["traceparent"],
-    )
+    return None if row is None else _RESENDABLE(row)
 
 
 async def lease(
@@ -138,7 +122,8 @@ async def record(
 
     A success ends the delivery, whatever it was before; a failure leaves everything as it was.
     """
-    status, made = (await connection.fetchrow(LOCK_STATUS, delivery_id)) or ("canceled", 0)
+    row = await connection.fetchrow(LOCK_STATUS, delivery_id)
+    status, made = ("canceled", 0) if row is None else (row["status"], row["attempts_made"])
     token, due_at = (0, None) if held is None else (held.token, held.due_at)
     number: int = made + 1
     if answer.has_succeeded:
@@ -149,27 +134,10 @@ async def record(
     elif held is not None:
         await connection.execute(GIVE_BACK_ONE, delivery_id, token, due_at)
         await closing.reopen(connection, delivery_id)
-    await connection.execute(WRITE_OUTCOME, delivery_id, status, number, answer.status, answer.error_code, now)
-    await connection.execute(
-        INSERT_ATTEMPT,
-        delivery_id,
-        number,
-        trigger,
-        answer.started_at,
-        answer.duration_ms,
-        answer.dns_ms,
-        answer.connect_ms,
-        answer.tls_ms,
-        answer.ttfb_ms,
-        answer.remote_ip,
-        to_json(answer.request_headers),
-        answer.status,
-        answer.error_code,
-        to_json(answer.response_headers),
-        answer.response,
-        None if answer.has_succeeded else due_at,
-        ERASED,
-    )
+    outcome = {"delivery_id": delivery_id, "outcome": status, "number": number, "now": now}
+    await connection.execute(*WRITE_OUTCOME(**outcome, status=answer.status, error_code=answer.error_code))
+    next_attempt_at = None if answer.has_succeeded else due_at
+    await insert_attempt(connection, delivery_id, number, trigger, answer, next_attempt_at)
     return number
 
 

@@ -7,8 +7,10 @@ circle with it.
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # Of the flat bodies, which were the program's too, the program keeps what it has in a form of its own. The forms are
 # held meanwhile, so that a redaction comes before and leaves nothing to copy, or after and finds the copy.
@@ -30,12 +32,12 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT id, format FROM chosen ORDER BY id, format
 """
-HOLD = """
+HOLD = Statement("""
 SELECT m.id, m.format, m.event_type, m.body, m.content
-FROM messages m JOIN unnest($1::uuid[], $2::text[]) AS c (id, format) ON c.id = m.id AND c.format = m.format
+FROM messages m JOIN @c(id uuid, format text) ON c.id = m.id AND c.format = m.format
 WHERE m.lists_version IS NULL
 ORDER BY m.id, m.format FOR UPDATE OF m SKIP LOCKED
-"""
+""")
 # A program's deliveries of a flat body go on with the program's form.
 FIND_OF_PROGRAMS = """
 SELECT d.id, d.message_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
@@ -50,12 +52,11 @@ WITH queued AS (
 )
 UPDATE deliveries SET format = 'flat-program' WHERE id = ANY($1::uuid[])
 """
-RESTATE = """
+RESTATE = Statement("""
 UPDATE messages m SET body = n.body, content = n.content, lists_version = n.lists_version
-FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::smallint[])
-    AS n (id, format, body, content, lists_version)
+FROM @n(id uuid, format text, body bytea, content bytea, lists_version smallint)
 WHERE m.id = n.id AND m.format = n.format
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class Restated:
     lists_version: int
 
 
+_STORED: Final = Rows(Stored)
+_RESTATED: Final = Values(RESTATE.tables["n"], Restated)
+
+
 async def keep_for_programs(
     connection: Connection, after: tuple[uuid.UUID, str], limit: int
 ) -> list[tuple[uuid.UUID, str]]:
@@ -90,8 +95,8 @@ async def keep_for_programs(
 
 async def hold(connection: Connection, chosen: Sequence[tuple[uuid.UUID, str]]) -> list[Stored]:
     """Return those of the forms that are still to be made anew and that nobody holds, and hold them."""
-    rows = await connection.fetch(HOLD, [each[0] for each in chosen], [each[1] for each in chosen])
-    return [Stored(row["id"], row["format"], row["event_type"], row["body"], row["content"]) for row in rows]
+    columns = {"id": [id_ for id_, _ in chosen], "format": [format_ for _, format_ in chosen]}
+    return [_STORED(row) for row in await connection.fetch(*HOLD(c=columns))]
 
 
 async def hand_to_programs(connection: Connection, message_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
@@ -112,11 +117,4 @@ async def hand_to_programs(connection: Connection, message_ids: Sequence[uuid.UU
 
 async def restate(connection: Connection, restated: Sequence[Restated]) -> None:
     """Keep other bodies under the same ids."""
-    await connection.execute(
-        RESTATE,
-        [each.id for each in restated],
-        [each.format for each in restated],
-        [each.body for each in restated],
-        [each.content for each in restated],
-        [each.lists_version for each in restated],
-    )
+    await connection.execute(*RESTATE(n=_RESTATED.columns(restated)))

@@ -1,21 +1,22 @@
 """What is sealed of endpoints: where each text stands, pages of all of them, and which endpoints lack one."""
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from services.webhooks.domain.endpoints import Marked
 from services.webhooks.domain.signature import Algorithm, Signing
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement
 from shared.database.sealing import Place, place
 
 LIST_SEALED = """
-SELECT e.id, e.program_id, e.partner_id, e.signing, e.sealed_auth, e.archived_at IS NOT NULL AS is_archived,
+SELECT e.id, e.program_id, e.partner_id, e.signing, e.sealed_auth AS auth, e.archived_at IS NOT NULL AS is_archived,
        e.secret_unreadable_since IS NOT NULL AS is_marked, e.auth IS NOT NULL AS has_auth, e.version,
-       e.sealed_client_key, e.client_certificate->>'fingerprint_sha256' AS fingerprint,
-       k.id AS key_id, k.algorithm, k.sealed_secret
+       e.sealed_client_key AS client_key, e.client_certificate->>'fingerprint_sha256' AS fingerprint,
+       k.id AS key_id, k.algorithm, k.sealed_secret AS sealed
 FROM (SELECT id, program_id, partner_id, signing, auth, sealed_auth, archived_at, secret_unreadable_since, version,
              sealed_client_key, client_certificate
       FROM endpoints WHERE id > $1 ORDER BY id LIMIT $2) AS e
@@ -28,13 +29,13 @@ RENEW_AUTH = "UPDATE endpoints SET sealed_auth = $3 WHERE id = $1 AND sealed_aut
 RENEW_CLIENT_KEY = "UPDATE endpoints SET sealed_client_key = $3 WHERE id = $1 AND sealed_client_key = $2"
 # What was changed since it was looked at is left to the next look. What another process could open lately is not told
 # of once more: then it is the process that lacks a key.
-MARK_UNREADABLE = """
-UPDATE endpoints e SET secret_unreadable_since = $3
-FROM unnest($1::uuid[], $2::bigint[]) AS found (id, version)
+MARK_UNREADABLE = Statement("""
+UPDATE endpoints e SET secret_unreadable_since = $now
+FROM @found(id uuid, version bigint)
 WHERE e.id = found.id AND e.version = found.version AND e.secret_unreadable_since IS NULL AND e.archived_at IS NULL
-  AND (e.secret_readable_at IS NULL OR e.secret_readable_at < $4)
+  AND (e.secret_readable_at IS NULL OR e.secret_readable_at < $quiet_since)
 RETURNING e.id, e.program_id, e.partner_id, e.uid, e.listens_until IS NOT NULL AS is_listener
-"""
+""")
 MARK_READABLE = """
 UPDATE endpoints SET secret_unreadable_since = NULL, secret_readable_at = $2
 WHERE id = ANY($1::uuid[]) AND secret_unreadable_since IS NOT NULL
@@ -123,37 +124,21 @@ async def mark_unreadable(
 
     Left out are those that another process could open less than `quiet` ago.
     """
-    rows = await connection.fetch(MARK_UNREADABLE, list(versions), list(versions.values()), now, now - quiet)
-    return list(_marked(rows))
+    found = {"id": list(versions), "version": list(versions.values())}
+    rows = await connection.fetch(*MARK_UNREADABLE(found=found, now=now, quiet_since=now - quiet))
+    return [_MARKED(row) for row in rows]
 
 
 async def mark_readable(connection: Connection, endpoint_ids: Collection[uuid.UUID], now: datetime) -> list[Marked]:
     """Note that the secrets of endpoints can be opened, and return those of which that is news."""
-    return list(_marked(await connection.fetch(MARK_READABLE, endpoint_ids, now)))
-
-
-def _marked(rows: Collection[Any]) -> Iterator[Marked]:
-    for row in rows:
-        yield Marked(row["id"], row["program_id"], row["partner_id"], row["uid"], row["is_listener"])
+    return [_MARKED(row) for row in await connection.fetch(MARK_READABLE, endpoint_ids, now)]
 
 
 def _endpoint(rows: list[Any]) -> SealedEndpoint:
-    first = rows[0]
-    return SealedEndpoint(
-        id=first["id"],
-        program_id=first["program_id"],
-        partner_id=first["partner_id"],
-        signing=first["signing"],
-        has_auth=first["has_auth"],
-        auth=first["sealed_auth"],
-        client_key=first["sealed_client_key"],
-        fingerprint=first["fingerprint"],
-        keys=tuple(
-            SealedKey(row["key_id"], row["algorithm"], row["sealed_secret"])
-            for row in rows
-            if row["key_id"] is not None
-        ),
-        is_archived=first["is_archived"],
-        is_marked=first["is_marked"],
-        version=first["version"],
-    )
+    keys = tuple(_KEY(row, id=row["key_id"]) for row in rows if row["key_id"] is not None)
+    return _ENDPOINT(rows[0], keys=keys)
+
+
+_MARKED: Final = Rows(Marked)
+_KEY: Final = Rows(SealedKey, "id")
+_ENDPOINT: Final = Rows(SealedEndpoint, "keys")

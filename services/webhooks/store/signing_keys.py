@@ -8,14 +8,15 @@ from services.webhooks.domain.endpoints import Endpoint
 from services.webhooks.domain.signature import Algorithm, MadeKey, ShownKey, SigningKey
 from services.webhooks.store.sealed import key_place
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement
 from shared.database.seal_forms import sealed
 from shared.database.sealing import Place, Seal, SealBroken
 
 BUMP_VERSION = "UPDATE endpoints SET version = version + 1, updated_at = $2 WHERE id = $1"
-INSERT_KEY = """
+INSERT_KEY = Statement("""
 INSERT INTO endpoint_keys (id, endpoint_id, algorithm, sealed_secret, public_key, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, NULL)
-"""
+VALUES ($id, $endpoint_id, $algorithm, $sealed_secret, $public_key, $now, NULL)
+""")
 COUNT_LIVE_KEYS = """
 SELECT count(*) FROM endpoint_keys
 WHERE endpoint_id = $1 AND algorithm = $3 AND (expires_at IS NULL OR expires_at > $2)
@@ -67,8 +68,10 @@ async def insert(
     connection: Connection, seal: Seal, key_id: uuid.UUID, endpoint: Endpoint, made: MadeKey, now: datetime
 ) -> None:
     """Write a signing key, sealed to its place."""
-    text = await sealed(connection, seal, made.key.secret, _place(endpoint, key_id, made.key.algorithm))
-    await connection.execute(INSERT_KEY, key_id, endpoint.id, made.key.algorithm, text, made.public_key, now)
+    key = made.key
+    text = await sealed(connection, seal, key.secret, _place(endpoint, key_id, key.algorithm))
+    which = {"id": key_id, "endpoint_id": endpoint.id, "algorithm": key.algorithm}
+    await connection.execute(*INSERT_KEY(**which, sealed_secret=text, public_key=made.public_key, now=now))
 
 
 async def count_live(connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime) -> int:
@@ -131,5 +134,4 @@ def _place(endpoint: Endpoint, key_id: uuid.UUID, algorithm: Algorithm) -> Place
     return key_place(endpoint.program_id, endpoint.partner_id, endpoint.id, key_id, algorithm)
 
 
-def _key(row: Any) -> ShownKey:
-    return ShownKey(row["id"], row["algorithm"], row["public_key"], row["created_at"], row["expires_at"])
+_key: Final = Rows(ShownKey)

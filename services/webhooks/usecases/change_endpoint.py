@@ -23,7 +23,7 @@ from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import certificates, endpoints, queue, signing_keys
 from services.webhooks.usecases import tell_of_endpoints
-from services.webhooks.usecases.close_endpoints import bury_waiting
+from services.webhooks.usecases.close_endpoints import give_up_waiting
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, vet_url
 from services.webhooks.usecases.delivery_queue import Renew
 from services.webhooks.usecases.read_certificates import bundle_of, certificate_of
@@ -81,7 +81,7 @@ class ChangeEndpoint:
             version = await endpoints.update(connection, changed)
             events = list(tell_of_endpoints.compared(endpoint, changed, changes, now))
             if changed.status == "disabled":
-                events += (await bury_waiting(connection, endpoint_id, now))[1]
+                events += (await give_up_waiting(connection, endpoint_id, now))[1]
             await outbox.insert_events(connection, events)
         self.renew(endpoint_id)
         self.hand_over(events)

@@ -13,7 +13,7 @@ from typing import Final
 from services.webhooks.domain.deliveries import ENDPOINT_DISABLED, message_name
 from services.webhooks.domain.event_types import is_operational
 from services.webhooks.store import closing
-from services.webhooks.store.closing import Buried, Closing
+from services.webhooks.store.closing import Closing, GivenUp
 from services.webhooks.store.retention import FIRST_ID
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -27,18 +27,20 @@ from shared.metrics import WEBHOOKS_DEAD
 from shared.periodic import for_each
 
 CLOSE_SECONDS: Final = 1.0
-BURIED_AT_ONCE: Final = 500
+GIVEN_UP_AT_ONCE: Final = 500
 _ENDPOINTS_AT_ONCE: Final = 500
 
 
-async def bury_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> tuple[int, list[OutboxEvent]]:
+async def give_up_waiting(
+    connection: Connection, endpoint_id: uuid.UUID, now: datetime
+) -> tuple[int, list[OutboxEvent]]:
     """Give up a chunk of what waits for an endpoint that is disabled; return how many, and what is to be told of it."""
     endpoint = await closing.lock(connection, endpoint_id)
     if endpoint is None:
         return 0, []
-    buried = await closing.bury(connection, endpoint_id, ENDPOINT_DISABLED, now, BURIED_AT_ONCE)
-    WEBHOOKS_DEAD.inc(len(buried))
-    return len(buried), _dead_events(endpoint, buried, now)
+    given_up = await closing.give_up(connection, endpoint_id, ENDPOINT_DISABLED, now, GIVEN_UP_AT_ONCE)
+    WEBHOOKS_DEAD.inc(len(given_up))
+    return len(given_up), _dead_events(endpoint, given_up, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,15 @@ class CloseEndpoints:
     async def _close(self, endpoint_id: uuid.UUID) -> None:
         async def chunk() -> int:
             async with self.database.transaction() as connection:
-                count, events = await bury_waiting(connection, endpoint_id, self.clock())
+                count, events = await give_up_waiting(connection, endpoint_id, self.clock())
                 await outbox.insert_events(connection, events)
             self.hand_over(events)
             return count
 
-        await in_batches(chunk, BURIED_AT_ONCE)
+        await in_batches(chunk, GIVEN_UP_AT_ONCE)
 
 
-def _dead_events(endpoint: Closing, buried: Sequence[Buried], now: datetime) -> list[OutboxEvent]:
+def _dead_events(endpoint: Closing, given_up: Sequence[GivenUp], now: datetime) -> list[OutboxEvent]:
     return [
         WebhookDeliveryDeadV1(
             program_id=endpoint.program_id,
@@ -82,6 +84,6 @@ def _dead_events(endpoint: Closing, buried: Sequence[Buried], now: datetime) -> 
             last_status=each.last_status,
             died_at=now,
         ).to_event(new_id(), now)
-        for each in buried
+        for each in given_up
         if not is_operational(each.event_type)
     ]

@@ -16,7 +16,7 @@ from services.webhooks.domain.endpoints import EndpointState
 from services.webhooks.domain.pacing import BEGIN_SECONDS
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.domain.secrets import SecretKind
-from services.webhooks.store import claims, endpoints, queue
+from services.webhooks.store import claims, endpoints, queue, targets
 from services.webhooks.usecases import record_results
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
@@ -120,11 +120,11 @@ class DeliveryQueue:
     async def targets(self, endpoint_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Target]:
         """Return what is needed to send to endpoints, archived ones too."""
         async with self.database.connection() as connection:
-            targets = await endpoints.targets(connection, self.seal, endpoint_ids)
-        for endpoint_id, target in targets.items():
+            found = await targets.find(connection, self.seal, endpoint_ids)
+        for endpoint_id, target in found.items():
             if not target.is_archived:
                 self.note_secret(endpoint_id, target.missing)
-        return targets
+        return found
 
     async def states(self, endpoint_ids: Sequence[uuid.UUID]) -> list[EndpointState]:
         """Return by what a process notices that another has changed endpoints."""

@@ -99,7 +99,9 @@ def _describe(name: str, owner: Owner) -> EventType:
 
 def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str, Any]]:
     source = MODELS[name].source if name in MODELS else "/mintwire/webhooks"
-    event = IncomingEvent(str(_ID), source, name, _ID, _ID, _MOMENT, data, b"")
+    event = IncomingEvent(
+        event_id=str(_ID), source=source, type=name, program_id=_ID, partner_id=_ID, occurred_at=_MOMENT, data=data
+    )
     return {each: _body(event, message_format(each, owner.partner_id)) for each in get_args(Format)}
 
 

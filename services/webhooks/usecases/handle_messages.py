@@ -26,42 +26,31 @@ from shared.database.pool import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
-class ListMessages:
-    """Reads a page of messages."""
+class HandleMessages:
+    """What happened, apart from where it was sent."""
 
     database: Database
+    clock: Clock
 
-    async def __call__(
+    async def page(
         self, owner: Owner, chosen: MessageFilter, before: tuple[datetime, uuid.UUID] | None, limit: int
     ) -> MessagePage:
         """Return up to `limit` messages, the newest first; a page may be short without being the last."""
         async with self.database.connection() as connection:
             return await messages.list_page(connection, owner, chosen, before, limit)
 
-
-@dataclass(frozen=True, slots=True)
-class ReadMessage:
-    """Reads one message."""
-
-    database: Database
-
-    async def __call__(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, Mapping[str, Any] | None]:
+    async def one(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, Mapping[str, Any] | None]:
         """Return the fullest form that the owner may see, and its data while that is kept. Raises MessageMissing."""
         async with self.database.connection() as connection:
             forms = await visible_forms(connection, owner, message_id)
         form = min(forms, key=_rank)
         return form, _data(form, is_for_partner=owner.partner_id is not None)
 
+    async def redact(self, program_id: uuid.UUID, message_id: uuid.UUID) -> None:
+        """Forget what a message said and cancel what waits to be sent of it; that it was, and where it went, stay.
 
-@dataclass(frozen=True, slots=True)
-class RedactMessage:
-    """Forgets what a message said; that it was, and where it went, stay."""
-
-    database: Database
-    clock: Clock
-
-    async def __call__(self, program_id: uuid.UUID, message_id: uuid.UUID) -> None:
-        """Redact it and cancel what waits to be sent of it. Raises MessageMissing or DeliveryUnderWay."""
+        Raises MessageMissing or DeliveryUnderWay.
+        """
         async with self.database.transaction() as connection:
             under_way = await messages.redact(connection, program_id, message_id, self.clock())
             if under_way is None:

@@ -19,7 +19,7 @@ from services.webhooks.domain.errors import ListenerMissing, SecretUnreadable, T
 from services.webhooks.domain.signature import Signing, algorithms
 from services.webhooks.sender.client import signed_headers
 from services.webhooks.sender.signing import new_key, public_text, secret_text
-from services.webhooks.store import endpoints, listeners, signing_keys
+from services.webhooks.store import endpoints, listeners, signing_keys, targets
 from services.webhooks.store.listeners import Taken
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, first_keys, partner_of, shown_once
 from shared.clock import Clock
@@ -234,7 +234,7 @@ class Listen:
             taken = await listeners.take(connection, listener_id, now, now + LEASE, token, limit)
             if not taken:
                 return []
-            target = (await endpoints.targets(connection, self.seal, [listener_id]))[listener_id]
+            target = await targets.one(connection, self.seal, listener_id)
             if target.missing is not None:
                 raise SecretUnreadable
         return [_handed(each, token, target, now) for each in taken]

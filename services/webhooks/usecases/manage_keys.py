@@ -34,16 +34,18 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
-class RotateKey:
-    """Adds a key and sets the end of the others of its algorithm."""
+class ManageKeys:
+    """The keys of one endpoint; their secrets are shown once."""
 
+    database: Database
+    clock: Clock
     answer_once: AnswerOnce
     seal: Seal
     new_id: Callable[[], uuid.UUID]
     renew: Renew
     hand_over: HandOver
 
-    async def __call__(
+    async def rotate(
         self,
         owner: Owner,
         endpoint_id: uuid.UUID,
@@ -51,7 +53,9 @@ class RotateKey:
         once: Once[ShownEndpoint],
         versions: Collection[int] | None = None,
     ) -> Answer:
-        """Return the endpoint with its new secret; `versions` as for a change of the endpoint.
+        """Add a key, set the end of the others of its algorithm, and return the endpoint with its new secret.
+
+        `versions` as for a change of the endpoint.
 
         Raises EndpointMissing, EndpointOutdated, InvalidField or TooManyKeys.
         """
@@ -81,20 +85,12 @@ class RotateKey:
         self.hand_over(events)
         return answer
 
-
-@dataclass(frozen=True, slots=True)
-class RevokeKey:
-    """Ends a key at once; the last one of an algorithm that signs stays."""
-
-    database: Database
-    clock: Clock
-    renew: Renew
-    hand_over: HandOver
-
-    async def __call__(
+    async def revoke(
         self, owner: Owner, endpoint_id: uuid.UUID, key_id: uuid.UUID, versions: Collection[int] | None = None
     ) -> tuple[Endpoint, list[ShownKey]]:
-        """Return the endpoint as it is now, and the keys that are left; `versions` as for a change of the endpoint.
+        """End a key at once; return the endpoint as it is now and the keys that are left.
+
+        The last one of an algorithm that signs stays. `versions` as for a change of the endpoint.
 
         Raises EndpointMissing, EndpointOutdated, KeyUnknown or LastKey.
         """
@@ -123,15 +119,7 @@ class RevokeKey:
         self.hand_over(events)
         return endpoint, left
 
-
-@dataclass(frozen=True, slots=True)
-class ReadKeys:
-    """Shows keys, never their secrets."""
-
-    database: Database
-    clock: Clock
-
-    async def __call__(self, owner: Owner, endpoint_id: uuid.UUID) -> list[ShownKey]:
+    async def live(self, owner: Owner, endpoint_id: uuid.UUID) -> list[ShownKey]:
         """Return the live keys of an endpoint, the newest first. Raises EndpointMissing."""
         async with self.database.connection() as connection:
             if await endpoints.find(connection, owner, endpoint_id) is None:

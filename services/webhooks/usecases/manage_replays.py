@@ -16,15 +16,17 @@ from shared.idempotency import Answer, Once
 
 
 @dataclass(frozen=True, slots=True)
-class CreateReplay:
-    """Writes a job down; a worker takes it up at once."""
+class ManageReplays:
+    """Jobs with their progress; `wake` has a worker take up a new one at once."""
 
+    database: Database
+    clock: Clock
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
     wake: Callable[[], None]
 
-    async def __call__(self, owner: Owner, draft: ReplayDraft, once: Once[ReplayProgress]) -> Answer:
-        """Return the job. Raises EndpointMissing, InvalidField or TooManyReplays."""
+    async def create(self, owner: Owner, draft: ReplayDraft, once: Once[ReplayProgress]) -> Answer:
+        """Write a job down and return it. Raises EndpointMissing, InvalidField or TooManyReplays."""
 
         async def work(connection: Connection, now: datetime) -> ReplayProgress:
             since, until = window(draft.since, draft.until, now)
@@ -44,16 +46,7 @@ class CreateReplay:
                 until=until,
                 is_dry_run=draft.is_dry_run,
                 rate_per_second=draft.rate_per_second,
-                status="pending",
-                matched=0,
-                enqueued=0,
-                skipped=0,
-                position_at=None,
-                position_id=None,
-                token=None,
                 created_at=now,
-                started_at=None,
-                completed_at=None,
             )
             await replays.insert(connection, replay)
             return ReplayProgress(replay, 0, 0, 0, is_whole=True)
@@ -61,13 +54,6 @@ class CreateReplay:
         answer = await self.answer_once(once, work)
         self.wake()
         return answer
-
-
-@dataclass(frozen=True, slots=True)
-class ReadReplays:
-    """Shows jobs with their progress."""
-
-    database: Database
 
     async def one(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
         """Return a job. Raises ReplayMissing."""
@@ -84,16 +70,8 @@ class ReadReplays:
         async with self.database.connection() as connection:
             return await replays.list_page(connection, owner, endpoint_id, before, limit)
 
-
-@dataclass(frozen=True, slots=True)
-class CancelReplay:
-    """Ends a job where it is; what it has made due already goes out."""
-
-    database: Database
-    clock: Clock
-
-    async def __call__(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
-        """Return the job as it has ended. Raises ReplayMissing or ReplayEnded."""
+    async def cancel(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
+        """End a job where it is; what it has made due already goes out. Raises ReplayMissing or ReplayEnded."""
         async with self.database.transaction() as connection:
             is_canceled = await replays.cancel(connection, owner, replay_id, self.clock())
             found = await replays.find(connection, owner, replay_id)

@@ -12,7 +12,7 @@ from services.webhooks.domain.deliveries import (
 )
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
-from services.webhooks.store import deliveries, delivery_lists
+from services.webhooks.store import dead_letter_lists, deliveries, delivery_lists
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -42,4 +42,4 @@ class ReadDeliveries:
     ) -> DeadLetterPage:
         """Return up to `limit` dead letters, the newest deliveries first; a page may be short as well."""
         async with self.database.connection() as connection:
-            return await delivery_lists.list_dead_letters(connection, owner, chosen, before, limit)
+            return await dead_letter_lists.list_page(connection, owner, chosen, before, limit)

@@ -8,7 +8,7 @@ from services.webhooks.domain.endpoints import Endpoint, EndpointPage, EndpointS
 from services.webhooks.domain.errors import EndpointMissing
 from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.stats import Stats
-from services.webhooks.store import endpoints, stats
+from services.webhooks.store import endpoints, stats, targets
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.sealing import Seal
@@ -36,7 +36,7 @@ class ReadEndpoints:
             found = await endpoints.find(connection, owner, endpoint_id)
             if found is None:
                 raise EndpointMissing
-            target = (await endpoints.targets(connection, self.seal, [endpoint_id]))[endpoint_id]
+            target = await targets.one(connection, self.seal, endpoint_id)
         return as_of(found, self.clock()), target.missing
 
     async def stats(self, owner: Owner, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:

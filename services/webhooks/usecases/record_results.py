@@ -17,7 +17,7 @@ from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.health import Health
 from services.webhooks.domain.standing import FAILING, Judgement, judge
 from services.webhooks.store import queue, results
-from services.webhooks.usecases.close_endpoints import bury_waiting
+from services.webhooks.usecases.close_endpoints import give_up_waiting
 from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.database import outbox
 from shared.database.pool import Connection, Database
@@ -163,7 +163,7 @@ async def _judge(connection: Connection, settlements: Sequence[Settlement], now:
         event
         for id_, each in judged.items()
         if each.disabling is not None or (before[id_].is_disabled and any(map(_is_put_back, by_endpoint[id_])))
-        for event in (await bury_waiting(connection, id_, now))[1]
+        for event in (await give_up_waiting(connection, id_, now))[1]
     ]
     for each in judged.values():
         if each.disabling is not None:

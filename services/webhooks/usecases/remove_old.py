@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -78,7 +78,8 @@ class RemoveMessages:
             return await retention.purge_messages(connection, program_id, position, before, limit)
 
         start = (FIRST, FIRST_ID, "")
-        await Walk(self.table, self.database, self.clock, self.kept, start, step, self.rows_at_once)()
+        walk = Walk(self.table, self.database, self.clock, self.kept, start, step)
+        await replace(walk, rows_at_once=self.rows_at_once)()
 
 
 def removals(database: Database, clock: Clock, kept: Retention) -> list[Removal | Walk | RemoveMessages]:

@@ -4,10 +4,10 @@ A test is the event `test`, or the catalogue's example of another type, whether 
 """
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -17,7 +17,7 @@ from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.errors import EndpointMissing, InvalidField, SecretUnreadable
 from services.webhooks.domain.event_types import TEST
 from services.webhooks.domain.events import IncomingEvent
-from services.webhooks.store import deliveries, endpoints
+from services.webhooks.store import deliveries, endpoints, targets
 from services.webhooks.store.intake import NewMessage
 from services.webhooks.usecases import describe_events
 from services.webhooks.usecases.take_turns import TakeTurn
@@ -51,7 +51,7 @@ class SendTest:
             endpoint = await endpoints.find(connection, owner, endpoint_id)
             if endpoint is None:
                 raise EndpointMissing
-            target = (await endpoints.targets(connection, self.seal, [endpoint_id]))[endpoint_id]
+            target = await targets.one(connection, self.seal, endpoint_id)
             if target.missing is not None:
                 raise SecretUnreadable
         now, message_id = self.clock(), self.new_id()
@@ -61,7 +61,16 @@ class SendTest:
         else:
             body, content = _whole(_example(endpoint, event_type, message_id, now), kept, message_id)
         # Whatever it looks like to the receiver, to us it is a test: no replay ever sends it to anybody.
-        message = NewMessage(message_id, kept, endpoint.program_id, endpoint.partner_id, TEST, now, body, content)
+        message = NewMessage(
+            id=message_id,
+            format=kept,
+            program_id=endpoint.program_id,
+            partner_id=endpoint.partner_id,
+            event_type=TEST,
+            occurred_at=now,
+            body=body,
+            content=content,
+        )
         await self.take_turn(endpoint_id)
         answer = await self.post(target.outgoing(message.id, message.format, message.body, self.clock()))
         WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
@@ -69,7 +78,7 @@ class SendTest:
         delivery_id = self.new_id()
         async with self.database.transaction() as connection:
             await deliveries.insert_test(connection, delivery_id, endpoint_id, message, answer, self.clock())
-        return RecordedAttempt(delivery_id, message.id, 1, TEST, answer)
+        return RecordedAttempt(delivery_id=delivery_id, message_id=message.id, number=1, trigger=TEST, answer=answer)
 
 
 def _test_body(
@@ -82,8 +91,7 @@ def _test_body(
     data = {name: members[name] for name in ("partner_id", "message")}
     if is_test(endpoint.program_id):
         data["is_test"] = True
-    event = IncomingEvent(str(message_id), SOURCE, TEST, endpoint.program_id, endpoint.partner_id, now, data, b"")
-    return _whole(event, kept, message_id)
+    return _whole(_event(endpoint, SOURCE, TEST, message_id, now, data), kept, message_id)
 
 
 def _whole(event: IncomingEvent, kept: str, message_id: uuid.UUID) -> tuple[bytes, bytes | None]:
@@ -102,5 +110,18 @@ def _example(endpoint: Endpoint, event_type: str, message_id: uuid.UUID, now: da
         "partner_id": shown_id_or_none(endpoint.partner_id),
     }
     data = {**described.example, **{name: owner[name] for name in owner.keys() & described.example.keys()}}
-    source = describe_events.MODELS[event_type].source
-    return IncomingEvent(str(message_id), source, event_type, endpoint.program_id, endpoint.partner_id, now, data, b"")
+    return _event(endpoint, describe_events.MODELS[event_type].source, event_type, message_id, now, data)
+
+
+def _event(
+    endpoint: Endpoint, source: str, type_: str, message_id: uuid.UUID, now: datetime, data: Mapping[str, Any]
+) -> IncomingEvent:
+    return IncomingEvent(
+        event_id=str(message_id),
+        source=source,
+        type=type_,
+        program_id=endpoint.program_id,
+        partner_id=endpoint.partner_id,
+        occurred_at=now,
+        data=data,
+    )

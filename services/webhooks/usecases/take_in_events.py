@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Final
 
@@ -135,19 +135,19 @@ class Batch:
                 sequence, body = kept.sequence, kept.body
             held.append(
                 HeldDelivery(
-                    delivery.id,
-                    delivery.endpoint_id,
-                    self._versions[delivery.endpoint_id],
-                    message.id,
-                    message.event_type,
-                    body,
-                    1,
-                    "automatic",
-                    ends_at,
-                    delivery.token,
-                    lease_ends,
-                    message.format,
-                    sequence,
+                    delivery_id=delivery.id,
+                    endpoint_id=delivery.endpoint_id,
+                    endpoint_version=self._versions[delivery.endpoint_id],
+                    message_id=message.id,
+                    event_type=message.event_type,
+                    body=body,
+                    step=1,
+                    trigger="automatic",
+                    ends_at=ends_at,
+                    token=delivery.token,
+                    lease_ends=lease_ends,
+                    format=message.format,
+                    sequence=sequence,
                     traceparent=message.traceparent,
                     occurred_at=message.occurred_at,
                 )
@@ -155,18 +155,14 @@ class Batch:
         return held
 
     async def _insert(self, connection: Connection, entries: Sequence[InboxEntry], now: datetime) -> None:
-        leased_until = now + timedelta(seconds=LEASE_SECONDS)
-        counts = {owner_id: len(places) for owner_id, places in self._places.items()}
         self._last, self._kept = await intake.insert_work(
             connection,
             entries,
-            list(self.messages.values()),
-            self.deliveries,
-            counts,
-            now,
-            leased_until,
-            now + LIFETIME,
-            [self._number(message) for message in self.messages.values()],
+            messages=list(self.messages.values()),
+            numbers=[self._number(message) for message in self.messages.values()],
+            deliveries=self.deliveries,
+            counts={owner_id: len(places) for owner_id, places in self._places.items()},
+            now=now,
         )
 
     def _number(self, message: NewMessage) -> tuple[uuid.UUID, int] | None:
@@ -188,17 +184,17 @@ class Batch:
         if message is None:
             head, tail, content = write_body(event, kept, message_name(message_id))
             message = self.messages[message_id, kept] = NewMessage(
-                message_id,
-                kept,
-                event.program_id,
-                event.partner_id,
-                event.type,
-                event.occurred_at,
-                head,
-                content,
-                event.traceparent,
-                tail,
-                key_of_event(event.program_id, event.code),
+                id=message_id,
+                format=kept,
+                program_id=event.program_id,
+                partner_id=event.partner_id,
+                event_type=event.type,
+                occurred_at=event.occurred_at,
+                body=head,
+                content=content,
+                traceparent=event.traceparent,
+                tail=tail,
+                code_key=key_of_event(event.program_id, event.code),
             )
         return message
 
@@ -211,8 +207,17 @@ class Batch:
         owner_id = subscription.owner_id
         places = self._places.setdefault(owner_id, {})
         place = places.setdefault(message.id, len(places))
-        line = _line(subscription, event)
-        self.deliveries.append(NewDelivery(new_id(), subscription.endpoint_id, message, token, owner_id, place, line))
+        self.deliveries.append(
+            NewDelivery(
+                id=new_id(),
+                endpoint_id=subscription.endpoint_id,
+                message=message,
+                token=token,
+                owner_id=owner_id,
+                place=place,
+                ordering_key=_line(subscription, event),
+            )
+        )
 
     def _has_room(self, subscription: Subscription) -> bool:
         if self._courier is None or not subscription.is_open:

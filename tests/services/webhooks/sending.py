@@ -30,7 +30,9 @@ async def sending(*, lookup: Lookup = look_up, is_development: bool = True) -> A
 
 async def post(sender: Sender, url: str, *, total_seconds: float = 20.0, **more: Any) -> Answer:
     keys = [SigningKey("hmac", KEY)]
-    return await sender.post(Outgoing(url, "msg_1", b'{"a":1}', keys, timeout_seconds=total_seconds, **more))
+    return await sender.post(
+        Outgoing(url=url, message_name="msg_1", body=b'{"a":1}', keys=keys, timeout_seconds=total_seconds, **more)
+    )
 
 
 async def answer_of(server: FaultServer, *, total_seconds: float = 20.0) -> Answer:

@@ -1,8 +1,9 @@
 """No list, count or clean-up looks at more than a bounded number of rows, however many there are."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ import pytest
 
 from services.webhooks.store import (
     closing,
-    dead_letters,
+    dead_letter_lists,
     deliveries,
     delivery_lists,
     endpoints,
@@ -18,12 +19,14 @@ from services.webhooks.store import (
     messages,
     partners,
     queue,
+    queue_lists,
     replays,
     retention,
     signing_keys,
     stats,
 )
 from shared.database import history, overflow
+from shared.database.rows import Statement
 from tests.databases import Database
 from tests.plans import MODES, Plans
 from tests.services.webhooks.conftest import Merchant, Service, make_merchant
@@ -35,13 +38,13 @@ _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 _CODE_KEY = uuid.UUID(f"{1:012x}70008{1:015x}")
 _LAST, _FIRST = datetime(9999, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 STORES = (
-    *(closing, dead_letters, deliveries, delivery_lists, endpoints, listeners, messages, partners, queue, replays),
-    *(retention, signing_keys, stats, history, overflow),
+    *(closing, dead_letter_lists, deliveries, delivery_lists, endpoints, listeners, messages, partners, queue, replays),
+    *(queue_lists, retention, signing_keys, stats, history, overflow),
 )
 _HELD = ("LIST_", "COUNT_", "PURGE_", "SUM_", "WALK", "MEASURE", "FIND_LINES", "FIND_ARCHIVED", "FIND_PROGRAMS")
 _HELD_TOO = (
     "RESUME_PAUSED",
-    "BURY_WAITING",
+    "GIVE_UP_WAITING",
     "FIND_CLOSING",
     "CANCEL_WAITING",
     "FORGET",
@@ -52,10 +55,12 @@ _HELD_TOO = (
     "READ_REPLAYS",
 )
 STATEMENTS = {
-    f"{store.__name__.rpartition('.')[2]}_{name}": text
+    f"{store.__name__.rpartition('.')[2]}_{name}": text.text if isinstance(text, Statement) else text
     for store in STORES
     for name, text in vars(store).items()
-    if isinstance(text, str) and (name.startswith(_HELD) or name in _HELD_TOO)
+    if isinstance(text, str | Statement)
+    and not (store is delivery_lists and name in vars(queue_lists))
+    and (name.startswith(_HELD) or name in _HELD_TOO)
 }
 # Of one message, one endpoint or one listener, which have few.
 _FEW = {
@@ -174,40 +179,53 @@ async def crowd(service: Service, merchant: Merchant, database: Database) -> Asy
         await connection.close()
 
 
+def named(store: ModuleType, name: str, *values: Mapping[str, Any], **more: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return a statement with its values in their order."""
+    _, *arguments = getattr(store, name)(**{key: value for each in values for key, value in each.items()}, **more)
+    return f"{store.__name__.rpartition('.')[2]}_{name}", tuple(arguments)
+
+
 def _lists(
     owner: tuple[Any, Any], endpoint: uuid.UUID | None, before: uuid.UUID, middle: uuid.UUID, now: datetime
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    whose, span, most = (*owner, endpoint), (before, _FIRST_ID), (1001, 50, BOUND)
+    whose: dict[str, Any] = {"program": owner[0], "partner": owner[1], "endpoint": endpoint}
+    page: dict[str, Any] = {**whose, "before": before, "first": _FIRST_ID, "limit": PAGE}
+    most: dict[str, Any] = {"most": 1001, "sources": 50, "scanned": BOUND}
     for status, type_, share in (
         (None, None, 0),
         ("canceled", None, BOUND),
         (None, "code.x", BOUND),
         ("failed", "code.redeemed", BOUND),
     ):
-        yield "delivery_lists_LIST_DELIVERIES", (*whose, *span, status, type_, PAGE, share, now, *most)
+        yield named(delivery_lists, "LIST_DELIVERIES", page, most, status=status, type=type_, share=share, now=now)
     for status in ("paused", "pending"):
         for type_ in (None, "code.x"):
-            wanted = (*whose, *span, status, type_, PAGE, 500, now, 1001, 20, BOUND)
-            yield "delivery_lists_LIST_WAITING", wanted
-    yield "delivery_lists_LIST_IN_FLIGHT", (*whose, *span, "in_flight", None, PAGE, now, 20_000)
+            bounds = {"sorted": 500, "most": 1001, "most_sorted": 20, "scanned": BOUND}
+            yield named(queue_lists, "LIST_WAITING", page, bounds, status=status, type=type_, now=now)
+    yield named(queue_lists, "LIST_IN_FLIGHT", page, status="in_flight", type=None, now=now, most_leased=20_000)
     for reason, share in ((None, 0), ("gone", BOUND)):
-        yield "delivery_lists_LIST_DEAD", (*whose, *span, None, None, reason, PAGE, share, *most, True)
+        chosen: dict[str, Any] = {**most, "type": None, "since": None, "reason": reason, "with_archived": True}
+        yield named(dead_letter_lists, "LIST_DEAD", page, chosen, share=share)
         after = _FIRST_ID if before is _LAST_ID else middle
-        yield "dead_letters_WALK", (*whose, after, None, None, reason, 500, BOUND, 1001, 50, True)
-    yield "delivery_lists_LIST_OF_MESSAGE", (*whose, *span, None, None, PAGE, now, middle, None)
+        yield named(dead_letter_lists, "WALK", whose, chosen, after=after, limit=500)
+    of_message = {"message_id": middle, "code_key": None}
+    yield named(delivery_lists, "LIST_OF_MESSAGE", page, of_message, status=None, type=None, now=now)
     for status in (None, "canceled"):
         for key in (_CODE_KEY, middle):
-            yield "delivery_lists_LIST_OF_CODE", (*whose, *span, status, None, PAGE, now, key, BOUND)
+            of_code = {"code_key": key, "scanned": BOUND}
+            yield named(delivery_lists, "LIST_OF_CODE", page, of_code, status=status, type=None, now=now)
 
 
 def _of_owner(owner: tuple[Any, Any], replay_id: uuid.UUID, now: datetime) -> Iterator[tuple[str, tuple[Any, ...]]]:
     filters: tuple[tuple[Any, ...], ...] = ((None, None, None), ("active", None, None), (None, ["x"], None))
-    for status, type_, uid in (*filters, (None, None, "u")):
-        yield "endpoints_LIST_ENDPOINTS", (*owner, status, _LAST_ID, PAGE, type_, uid, 1000)
-    listed = (owner[0], _FIRST, _LAST, _LAST_ID, "code.x", PAGE, BOUND)
-    yield "messages_LIST_OF_PROGRAM", listed
+    for status, types, uid in (*filters, (None, None, "u")):
+        whose = {"program": owner[0], "partner": owner[1], "before": _LAST_ID, "limit": PAGE, "scanned": 1000}
+        yield named(endpoints, "LIST_ENDPOINTS", whose, status=status, types=types, uid=uid)
+    listed = {"program": owner[0], "since": _FIRST, "until": _LAST, "until_id": _LAST_ID, "type": "code.x"}
+    listed |= {"limit": PAGE, "scanned": BOUND}
+    yield named(messages, "LIST_OF_PROGRAM", listed)
     if owner[1] is not None:
-        yield "messages_LIST_OF_PARTNER", (*listed, owner[1])
+        yield named(messages, "LIST_OF_PARTNER", listed, partner=owner[1])
     yield "replays_READ_REPLAYS", (*owner, [replay_id], 1000)
     yield "retention_PURGE_MESSAGES", (owner[0], _FIRST, _FIRST_ID, "", now - timedelta(days=30), 500)
     yield "replays_SLICE_END", (owner[0], _FIRST, now, _FIRST_ID, 2000)
@@ -233,7 +251,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
             ("replays_DEAD_PAGE", (endpoint, middle, _LAST_ID, None, 50, BOUND)),
             ("replays_ALL_PAGE", (endpoint, middle, _LAST_ID, None, 50, BOUND)),
             ("queue_CANCEL_WAITING", (endpoint, now, 500)),
-            ("closing_BURY_WAITING", (endpoint, now, 500, "endpoint_disabled")),
+            ("closing_GIVE_UP_WAITING", (endpoint, now, 500, "endpoint_disabled")),
             ("listeners_FORGET", (endpoint, now, 500)),
             ("listeners_COUNT_WAITING", (endpoint, 1000)),
         ]

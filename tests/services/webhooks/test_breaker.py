@@ -251,7 +251,18 @@ def test_a_success_that_is_news_of_an_endpoints_health_takes_nothing_from_it() -
     now = datetime(2026, 3, 18, tzinfo=UTC)
     pipe = Pipe(new_id(), 10)
     delivery = HeldDelivery(
-        new_id(), pipe.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
+        delivery_id=new_id(),
+        endpoint_id=pipe.endpoint_id,
+        endpoint_version=1,
+        message_id=new_id(),
+        event_type="code.redeemed",
+        body=b"{}",
+        step=1,
+        trigger="automatic",
+        ends_at=now,
+        token=1,
+        lease_ends=0.0,
+        sequence=1,
     )
     pipe.note_success(5, 20.0)
     assert pipe.is_news(SUCCEEDED, delivery, now)

@@ -18,7 +18,7 @@ from tests.services.webhooks.receiver import Receiver
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(close_endpoints, "BURIED_AT_ONCE", 4)
+    monkeypatch.setattr(close_endpoints, "GIVEN_UP_AT_ONCE", 4)
 
 
 def closer(service: Service) -> CloseEndpoints:

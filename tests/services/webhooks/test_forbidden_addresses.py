@@ -162,7 +162,13 @@ async def test_a_name_server_that_changes_its_answers_gains_nothing(turns: int, 
             await urls.vet("https://hooks.example.com/")
             answers.clear()
             for _ in range(turns):
-                outgoing = Outgoing(f"https://hooks.example.com:8443/{port}", "msg_1", b"{}", [], timeout_seconds=2)
+                outgoing = Outgoing(
+                    url=f"https://hooks.example.com:8443/{port}",
+                    message_name="msg_1",
+                    body=b"{}",
+                    keys=[],
+                    timeout_seconds=2,
+                )
                 answer = await sender.post(outgoing)
                 assert (answer.status, answer.error_code) == (None, "blocked_address")
             assert server.connections == 0

@@ -159,7 +159,18 @@ def test_who_takes_long_before_saying_yes_has_no_priority() -> None:
     now = HeldClock()()
     pipe.add(
         HeldDelivery(
-            new_id(), pipe.endpoint_id, 1, new_id(), "code.redeemed", b"{}", 1, "automatic", now, 1, 0.0, "flat", 1
+            delivery_id=new_id(),
+            endpoint_id=pipe.endpoint_id,
+            endpoint_version=1,
+            message_id=new_id(),
+            event_type="code.redeemed",
+            body=b"{}",
+            step=1,
+            trigger="automatic",
+            ends_at=now,
+            token=1,
+            lease_ends=0.0,
+            sequence=1,
         )
     )
     pipe.note_success(20, 1.0)

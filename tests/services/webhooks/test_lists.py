@@ -2,13 +2,13 @@
 
 import json
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from services.webhooks.store import delivery_lists, messages
+from services.webhooks.store import delivery_lists, messages, queue_lists
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
     HeldClock,
@@ -109,6 +109,7 @@ async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
     program, partner = merchant.program_id, merchant.partner_id
     page, bound = 51, 2000
     begin, end = service.clock() - timedelta(days=30), service.clock() + timedelta(days=1)
+    bounds = {"limit": page, "now": begin, "most": 1001, "sources": 50, "scanned": bound}
     connection = await asyncpg.connect(database.admin, server_settings={"search_path": "webhooks"})
     try:
         await connection.execute(FILL_DELIVERIES, endpoint, 1, MANY, "succeeded")
@@ -119,15 +120,18 @@ async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
             await connection.execute(f"SET plan_cache_mode = {mode}")
             for status, type_ in (("canceled", None), (None, "code.exhausted"), ("failed", "code.redeemed")):
                 for whose in ((program, None, None), (program, partner, None), (program, None, endpoint)):
-                    arguments = (*whose, _LAST, _FIRST, status, type_, page, bound, begin, 1001, 50, bound)
-                    assert await looked_at(connection, delivery_lists.LIST_DELIVERIES, *arguments) <= bound + 3 * page
-            newest = (program, None, None, _LAST, _FIRST, None, None, page, 0, begin, 1001, 50, bound)
-            assert await looked_at(connection, delivery_lists.LIST_DELIVERIES, *newest) <= 3 * page
-            wanted: tuple[datetime | uuid.UUID | str | int | None, ...]
-            wanted = (program, begin, end, _LAST, "code.exhausted", page, bound)
-            assert await looked_at(connection, messages.LIST_OF_PROGRAM, *wanted) <= bound + 3 * page
-            assert await looked_at(connection, messages.LIST_OF_PARTNER, *wanted, partner) <= bound + 3 * page
-            assert await looked_at(connection, messages.LIST_OF_PARTNER, *wanted, uuid.uuid4()) == 0
+                    chosen = {**owned(*whose), "status": status, "type": type_, "share": bound}
+                    every = delivery_lists.LIST_DELIVERIES(**chosen, **bounds)
+                    assert await looked_at(connection, *every) <= bound + 3 * page
+            chosen = {**owned(program, None, None), "status": None, "type": None, "share": 0}
+            newest = delivery_lists.LIST_DELIVERIES(**chosen, **bounds)
+            assert await looked_at(connection, *newest) <= 3 * page
+            wanted: dict[str, Any] = {"program": program, "since": begin, "until": end, "until_id": _LAST}
+            wanted |= {"type": "code.exhausted", "limit": page, "scanned": bound}
+            assert await looked_at(connection, *messages.LIST_OF_PROGRAM(**wanted)) <= bound + 3 * page
+            of_partner = messages.LIST_OF_PARTNER
+            assert await looked_at(connection, *of_partner(**wanted, partner=partner)) <= bound + 3 * page
+            assert await looked_at(connection, *of_partner(**wanted, partner=uuid.uuid4())) == 0
     finally:
         await connection.close()
 
@@ -156,16 +160,19 @@ async def test_what_waits_is_found_among_what_waits_for_others(
         for mode in ("force_custom_plan", "force_generic_plan"):
             await connection.execute(f"SET plan_cache_mode = {mode}")
             for endpoint_id in (None, paused, active):
-                span = (merchant.program_id, None, endpoint_id, _LAST, _FIRST)
+                wanted = {**owned(merchant.program_id, None, endpoint_id), "type": None, "limit": page, "now": now}
+                bounds = {"sorted": bound, "most": 1001, "most_sorted": 20, "scanned": 2000}
                 for status in ("paused", "pending"):
-                    wanted = (*span, status, None, page, bound, now, 1001, 20, 2000)
-                    assert (
-                        await looked_at(connection, delivery_lists.LIST_WAITING, *wanted) <= bound + 2 * 2000 + 5 * page
-                    )
-                in_flight = (*span, "in_flight", None, page, now, 20_000)
-                assert await looked_at(connection, delivery_lists.LIST_IN_FLIGHT, *in_flight) <= 2 * page
+                    waiting_ones = queue_lists.LIST_WAITING(**wanted, **bounds, status=status)
+                    assert await looked_at(connection, *waiting_ones) <= bound + 2 * 2000 + 5 * page
+                in_flight = queue_lists.LIST_IN_FLIGHT(**wanted, status="in_flight", most_leased=20_000)
+                assert await looked_at(connection, *in_flight) <= 2 * page
     finally:
         await connection.close()
+
+
+def owned(program: uuid.UUID, partner: uuid.UUID | None, endpoint: uuid.UUID | None) -> dict[str, Any]:
+    return {"program": program, "partner": partner, "endpoint": endpoint, "before": _LAST, "first": _FIRST}
 
 
 async def looked_at(connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: Any) -> float:

@@ -105,7 +105,15 @@ class Canaries:
 
 def written(type_: str, data: dict[str, Any], kept: str) -> bytes:
     """Return all that is kept of an event in a form."""
-    event = IncomingEvent("id", "/mintwire/test", type_, new_id(), new_id(), NOW, data, b"")
+    event = IncomingEvent(
+        event_id="id",
+        source="/mintwire/test",
+        type=type_,
+        program_id=new_id(),
+        partner_id=new_id(),
+        occurred_at=NOW,
+        data=data,
+    )
     return b"".join(part or b"" for part in write_body(event, kept, "msg_1"))
 
 

@@ -292,7 +292,17 @@ def test_the_test_body_is_that_of_the_documented_example() -> None:
 
 
 def subscription(*event_types: str) -> Subscription:
-    return Subscription(uuid.UUID(int=1), uuid.UUID(int=2), None, frozenset(event_types), "flat", 50, True, False, 1)
+    return Subscription(
+        endpoint_id=uuid.UUID(int=1),
+        program_id=uuid.UUID(int=2),
+        partner_id=None,
+        event_types=frozenset(event_types),
+        format="flat",
+        max_in_flight=50,
+        is_open=True,
+        is_disabled=False,
+        version=1,
+    )
 
 
 def test_everything_does_not_include_reports_about_deliveries() -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from services.webhooks.domain.deliveries import Target
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.headers import Auth
-from services.webhooks.store import endpoints, sealed
+from services.webhooks.store import endpoints, sealed, targets
 from services.webhooks.usecases.check_secrets import CheckSecrets
 from shared.database import sealing
 from shared.database.sealing import Seal, is_first_form
@@ -67,7 +67,7 @@ async def is_closed(service: Service) -> bool:
 
 async def target(service: Service, endpoint: Any, seal: Seal) -> Target:
     async with service.pool.connection() as connection:
-        [found] = (await endpoints.targets(connection, seal, [uuid.UUID(endpoint["id"])])).values()
+        [found] = (await targets.find(connection, seal, [uuid.UUID(endpoint["id"])])).values()
     return found
 
 

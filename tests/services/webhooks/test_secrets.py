@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from services.webhooks.domain.deliveries import Target
-from services.webhooks.store import endpoints, sealed
+from services.webhooks.store import sealed, targets
 from services.webhooks.usecases.check_secrets import CheckSecrets
 from shared.database.idempotency import answer_place
 from shared.database.sealing import Seal
@@ -64,7 +64,7 @@ def checker(service: Service, seal: Seal) -> CheckSecrets:
 
 async def target(service: Service, endpoint: Any, seal: Seal) -> Target:
     async with service.pool.connection() as connection:
-        [found] = (await endpoints.targets(connection, seal, [uuid.UUID(endpoint["id"])])).values()
+        [found] = (await targets.find(connection, seal, [uuid.UUID(endpoint["id"])])).values()
     return found
 
 
@@ -235,7 +235,7 @@ class TestMoved:
             transaction = service.admin.transaction()
             await transaction.start()
             await service.query(sql, uuid.UUID(one["id"]))
-            [found] = (await endpoints.targets(service.admin, seal, [uuid.UUID(one["id"])])).values()
+            [found] = (await targets.find(service.admin, seal, [uuid.UUID(one["id"])])).values()
             assert found.missing is not None, what
             await transaction.rollback()
 

@@ -1,7 +1,7 @@
-"""Sends one delivery by hand, now and once: same message, same id, the keys of this moment.
+"""Handles one delivery: sends it by hand, now and once, cancels it, or forgets what a receiver has said.
 
-It asks neither for the endpoint's status nor for its health, and it changes neither. A failure leaves the delivery as
-it was, a success ends it.
+An attempt by hand has the same message, the same id and the keys of this moment. It asks neither for the endpoint's
+status nor for its health, and it changes neither. A failure leaves the delivery as it was, a success ends it.
 """
 
 import secrets
@@ -19,7 +19,7 @@ from services.webhooks.domain.errors import (
     DeliveryUnderWay,
     SecretUnreadable,
 )
-from services.webhooks.store import endpoints, resends
+from services.webhooks.store import resends, targets
 from services.webhooks.store.resends import Lease
 from services.webhooks.usecases.send_test import Post
 from services.webhooks.usecases.take_turns import TakeTurn
@@ -33,8 +33,8 @@ _LEASE: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class ResendDelivery:
-    """One attempt in the foreground."""
+class HandleDelivery:
+    """One attempt in the foreground, or none at all any more."""
 
     database: Database
     clock: Clock
@@ -42,8 +42,8 @@ class ResendDelivery:
     post: Post
     take_turn: TakeTurn
 
-    async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> RecordedAttempt:
-        """Return the attempt.
+    async def resend(self, owner: Owner, delivery_id: uuid.UUID) -> RecordedAttempt:
+        """Send it now and return the attempt.
 
         Raises DeliveryMissing, DeliveryUnderWay, ContentGone, SecretUnreadable or RateLimitReached.
         """
@@ -64,7 +64,7 @@ class ResendDelivery:
                 held = await resends.lease(connection, delivery_id, secrets.randbits(62), now + _LEASE, now)
                 if held is None:
                     raise DeliveryUnderWay
-            target = (await endpoints.targets(connection, self.seal, [found.endpoint_id]))[found.endpoint_id]
+            target = await targets.one(connection, self.seal, found.endpoint_id)
             if target.missing is not None:
                 raise SecretUnreadable
         outgoing = target.outgoing(found.message_id, found.format, found.body, now, found.sequence, found.traceparent)
@@ -73,18 +73,12 @@ class ResendDelivery:
         WEBHOOK_ATTEMPTS.labels(answer.kind, "manual").inc()
         async with self.database.transaction() as connection:
             number = await resends.record(connection, delivery_id, "manual", answer, held, self.clock())
-        return RecordedAttempt(delivery_id, found.message_id, number, "manual", answer)
+        return RecordedAttempt(
+            delivery_id=delivery_id, message_id=found.message_id, number=number, trigger="manual", answer=answer
+        )
 
-
-@dataclass(frozen=True, slots=True)
-class CancelDelivery:
-    """Ends a pending delivery before it is sent."""
-
-    database: Database
-    clock: Clock
-
-    async def __call__(self, owner: Owner, delivery_id: uuid.UUID) -> None:
-        """Cancel it. Raises DeliveryMissing, DeliveryNotPending or DeliveryUnderWay."""
+    async def cancel(self, owner: Owner, delivery_id: uuid.UUID) -> None:
+        """End a pending one before it is sent. Raises DeliveryMissing, DeliveryNotPending or DeliveryUnderWay."""
         async with self.database.transaction() as connection:
             found = await resends.lock(connection, owner, delivery_id)
             if found is None:
@@ -94,16 +88,8 @@ class CancelDelivery:
             if not await resends.cancel(connection, delivery_id, self.clock()):
                 raise DeliveryUnderWay
 
-
-@dataclass(frozen=True, slots=True)
-class RedactAttempt:
-    """Forgets headers and answer of an attempt; that it was made, and its status, stay."""
-
-    database: Database
-    clock: Clock
-
-    async def __call__(self, owner: Owner, delivery_id: uuid.UUID, number: int) -> None:
-        """Redact it. Raises DeliveryMissing."""
+    async def redact_attempt(self, owner: Owner, delivery_id: uuid.UUID, number: int) -> None:
+        """Forget headers and answer of an attempt; that it was made, and its status, stay. Raises DeliveryMissing."""
         async with self.database.connection() as connection:
             if not await resends.redact_attempt(connection, owner, delivery_id, number, self.clock()):
                 raise DeliveryMissing
