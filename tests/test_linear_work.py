@@ -28,8 +28,8 @@ from services.redemption.domain.terms import CodeTerms
 from services.redemption.store.terms import Shelf
 from services.redemption.usecases.open_books import _moments
 from services.redemption.usecases.purchases import wanted_codes
-from services.webhooks.api.endpoints import EndpointCreation
-from services.webhooks.api.exchange import versions
+from services.webhooks.api.context import versions
+from services.webhooks.api.endpoint_terms import EndpointCreation
 from services.webhooks.api.listeners import NextQuestion
 from services.webhooks.domain.debugging import Verifier, examine
 from services.webhooks.domain.headers import check_headers

@@ -8,8 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
+from services.webhooks.api.context import USE_CASES, UseCases
 from services.webhooks.api.errors import translate
-from services.webhooks.api.exchange import USE_CASES, UseCases
 from services.webhooks.api.routes import ROUTES, WEBHOOKS
 from services.webhooks.config import WebhooksSettings, split_addresses, split_hosts
 from services.webhooks.consumers import EventConsumer, read_event

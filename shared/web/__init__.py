@@ -14,6 +14,7 @@ from shared.web.models import (
     InstantOrDate,
     Int,
     LongText,
+    Moment,
     NoBody,
     Number,
     QueryAddress,
@@ -22,6 +23,7 @@ from shared.web.models import (
     RequestModel,
     ResponseModel,
     Spelled,
+    TenantId,
     Text,
     field_error,
 )
@@ -51,7 +53,7 @@ from shared.web.responses import (
     rate_limited,
     replayed_response,
 )
-from shared.web.routes import Handler, Route, Security
+from shared.web.routes import Handler, Route, Routes, Security
 
 __all__ = [
     "BODY_LIMIT",
@@ -70,6 +72,7 @@ __all__ = [
     "Int",
     "LongText",
     "LoopLag",
+    "Moment",
     "NoBody",
     "Number",
     "Operator",
@@ -85,8 +88,10 @@ __all__ = [
     "RequestModel",
     "ResponseModel",
     "Route",
+    "Routes",
     "Security",
     "Spelled",
+    "TenantId",
     "Text",
     "Translate",
     "Webhooks",

@@ -1,11 +1,12 @@
 """The bases of models and the field types of requests: what JSON calls a type is accepted, nothing is coerced."""
 
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -13,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    PlainSerializer,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -26,6 +28,8 @@ from pydantic_core.core_schema import (
     with_info_before_validator_function,
 )
 
+from shared.clock import format_microseconds
+from shared.modes import shown_id
 from shared.strict_json import integral
 from shared.times import parse_time
 
@@ -61,7 +65,13 @@ class QueryModel(BaseModel):
 class ResponseModel(BaseModel):
     """A JSON answer, or an object inside one."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, record: object, **others: Any) -> Self:
+        """Return the answer that shows a record: each field is the attribute of its name, unless it is given."""
+        found = {name: getattr(record, name) for name in cls.model_fields if name not in others}
+        return cls(**found, **others)
 
 
 class Data(ResponseModel, Generic[T]):
@@ -202,6 +212,20 @@ InstantOrDate = Annotated[datetime | date, _InstantOrDate()]
 
 QueryAddress = Annotated[Text, BeforeValidator(_raw_plus)]
 """An e-mail address in a query string, where a raw `+` would be read as a blank, which no address has."""
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(format_microseconds, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""A time in an answer: RFC 3339 in UTC with microseconds."""
+
+TenantId = Annotated[
+    uuid.UUID,
+    PlainSerializer(shown_id, return_type=str),
+    WithJsonSchema({"type": "string", "format": "uuid"}, mode="serialization"),
+]
+"""A program or a partner in an answer: the id by which callers know it, whatever the mode."""
 
 QueryInt = Annotated[int, BeforeValidator(_digits), Field(ge=-(2**63), le=2**63 - 1)]
 """An integer in a query string, written in digits."""

@@ -1,5 +1,6 @@
 """What a service declares about each of its routes; the router, the checks and the API document all read it."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -70,3 +71,60 @@ class Route:
         if self.scope is None:
             return ()
         return (self.scope,) if isinstance(self.scope, str) else self.scope
+
+
+class Routes:
+    """Routes that have much in common, each said once: above its handler, whose docstring is summary and description.
+
+    `shared` are members of `Route` that all of them have, `missing` is the text of the 404 of those whose path names
+    something.
+    """
+
+    def __init__(self, path: str, missing: str = "", **shared: Any) -> None:
+        self._path = path
+        self._missing = missing
+        self._shared = shared
+        self.all: list[Route] = []
+
+    def get(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
+        """Add a GET of a path below the common one."""
+        return self._route("GET", path, answer, **more)
+
+    def post(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
+        """Add a POST of a path below the common one."""
+        return self._route("POST", path, answer, **more)
+
+    def patch(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
+        """Add a PATCH of a path below the common one."""
+        return self._route("PATCH", path, answer, **more)
+
+    def delete(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
+        """Add a DELETE of a path below the common one."""
+        return self._route("DELETE", path, answer, **more)
+
+    def _route(
+        self,
+        method: str,
+        path: str,
+        answer: type[BaseModel],
+        *,
+        status: int = 200,
+        refusals: Mapping[int, type[BaseModel] | str] | None = None,
+        **more: Any,
+    ) -> Callable[[Handler], Handler]:
+        whole = self._path + path
+        missing = {404: self._missing} if "{" in whole and self._missing else {}
+        responses = {status: answer, **missing, **(refusals or {})}
+
+        def add(handler: Handler) -> Handler:
+            summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
+            texts = {"summary": _joined(summary).removesuffix("."), "description": _joined(description)}
+            known = {"method": method, "path": whole, "handler": handler, "responses": responses}
+            self.all.append(Route(**{**known, **texts, **self._shared, **more}))
+            return handler
+
+        return add
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())

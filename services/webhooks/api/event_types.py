@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import COMMON, owner
+from services.webhooks.api.context import COMMON, owner
 from services.webhooks.usecases.describe_events import EventType, event_type, event_types
-from shared.web import Data, Request, ResponseModel, Route, Text, data_response, not_found
+from shared.web import Data, Request, ResponseModel, Routes, Text, data_response, not_found
 
 CHOICE: Final = (
     "Types of events; groups such as code.*, which has all types that begin with code. and those to come; "
@@ -27,13 +27,22 @@ class EventTypeData(ResponseModel):
     bodies: dict[str, dict[str, Any]]
 
 
+_ROUTES: Final = Routes("/v1/webhooks/event-types", "No such type, or not for this key", tag="event types", **COMMON)
+
+
+@_ROUTES.get("", Data[list[EventTypeData]])
 async def list_all(request: Request) -> web.StreamResponse:
-    """List the types that endpoints may subscribe to."""
+    """List the types of events, with schema and example.
+
+    With a partner's key they are as partners see them. Types that a program publishes itself (custom.*) are its own
+    to describe.
+    """
     return data_response([_data(each) for each in event_types(owner(request))])
 
 
+@_ROUTES.get("/{name}", Data[EventTypeData])
 async def show(request: Request) -> web.StreamResponse:
-    """Show one type."""
+    """Show a type of events."""
     found = event_type(owner(request), request.path("name"))
     if found is None:
         raise not_found()
@@ -41,35 +50,7 @@ async def show(request: Request) -> web.StreamResponse:
 
 
 def _data(found: EventType) -> EventTypeData:
-    return EventTypeData(
-        name=found.name,
-        description=found.description,
-        is_operational=found.is_operational,
-        json_schema=found.schema,
-        example=found.example,
-        bodies=found.bodies,
-    )
+    return EventTypeData.of(found, json_schema=found.schema)
 
 
-_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "event types"}
-
-ROUTES: Final = (
-    Route(
-        method="GET",
-        path="/v1/webhooks/event-types",
-        handler=list_all,
-        summary="List the types of events, with schema and example",
-        description="With a partner's key they are as partners see them. Types that a program publishes itself "
-        "(custom.*) are its own to describe.",
-        responses={200: Data[list[EventTypeData]]},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path="/v1/webhooks/event-types/{name}",
-        handler=show,
-        summary="Show a type of events",
-        responses={200: Data[EventTypeData], 404: "No such type, or not for this key"},
-        **_COMMON,
-    ),
-)
+ROUTES: Final = tuple(_ROUTES.all)

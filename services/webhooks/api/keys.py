@@ -2,23 +2,25 @@
 
 import uuid
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import COMMON, etag, once, owner, use_cases, versions
-from services.webhooks.api.shapes import KeyData, PublicKeysData, ShownEndpointData, key_data, shown_data
+from services.webhooks.api.context import COMMON, etag, once, owner, use_cases, versions
+from services.webhooks.api.endpoint_data import ShownEndpointData, shown_data
 from services.webhooks.domain.endpoints import ShownEndpoint
-from services.webhooks.domain.signature import LONGEST_GRACE_SECONDS, Algorithm
+from services.webhooks.domain.signature import LONGEST_GRACE_SECONDS, PUBLIC_PREFIX, Algorithm, ShownKey, encode
 from services.webhooks.usecases.manage_keys import Rotation
 from shared.web import (
     Data,
     Int,
+    Moment,
     QueryModel,
     Request,
     RequestModel,
-    Route,
+    ResponseModel,
+    Routes,
     Text,
     data_response,
     json_response,
@@ -45,18 +47,55 @@ class PublicKeysQuery(QueryModel):
     endpoint_id: uuid.UUID = Field(description="The endpoint that receives.")
 
 
+class KeyData(ResponseModel):
+    """A signing key; `public_key` is null for a secret, `expires_at` for one without end."""
+
+    id: uuid.UUID
+    algorithm: str
+    public_key: str | None
+    created_at: Moment
+    expires_at: Moment | None
+
+
+class PublicKeysData(ResponseModel):
+    """The keys that verify an endpoint's messages."""
+
+    keys: list[KeyData]
+
+
+_ROUTES: Final = Routes(
+    "/v1/webhooks/endpoints/{endpoint_id}/keys",
+    "No such endpoint, or it belongs to somebody else",
+    tag="keys",
+    **COMMON,
+)
+_PUBLIC: Final = Routes("/.well-known/webhook-keys.json", tag="keys", security="none", family="management")
+
+
 def _shown(shown: ShownEndpoint) -> web.Response:
     return data_response(shown_data(shown), 201, etag(shown.endpoint))
 
 
+@_ROUTES.get("", Data[list[KeyData]])
 async def list_keys(request: Request) -> web.StreamResponse:
-    """List the live keys without their secrets."""
+    """List the live signing keys, the newest first, without their secrets."""
     keys = await use_cases(request).keys.live(owner(request), request.path_id("endpoint_id"))
-    return data_response([key_data(key) for key in keys])
+    return data_response([_key(key) for key in keys])
 
 
+@_ROUTES.post(
+    "/rotate",
+    Data[ShownEndpointData],
+    status=201,
+    body=KeyRotation,
+    body_required=False,
+    idempotent=True,
+    versioned=True,
+    examples={"request": {"grace_period_seconds": 3600}},
+    refusals={409: "Too many live keys (`too_many_keys`)"},
+)
 async def rotate(request: Request) -> web.StreamResponse:
-    """Add a signing key and set the end of the others."""
+    """Rotate the signing key; the new secret is shown this once."""
     body = request.body(KeyRotation)
     rotation = Rotation(timedelta(seconds=body.grace_period_seconds), body.algorithm, body.secret)
     answer = await use_cases(request).keys.rotate(
@@ -69,71 +108,35 @@ async def rotate(request: Request) -> web.StreamResponse:
     return respond(request, answer)
 
 
+@_ROUTES.delete(
+    # Only what may be an id, so that nothing is promised at the path of the rotation.
+    "/{key_id:[0-9a-fA-F-]+}",
+    Data[list[KeyData]],
+    versioned=True,
+    refusals={404: "No such endpoint or key", 409: "It is the last key that signs (`last_key`)"},
+)
 async def revoke(request: Request) -> web.StreamResponse:
-    """End a key at once."""
+    """Revoke a signing key at once; answers with those that are left, and the endpoint's new ETag."""
     endpoint, left = await use_cases(request).keys.revoke(
         owner(request), request.path_id("endpoint_id"), request.path_id("key_id"), versions(request)
     )
-    return data_response([key_data(key) for key in left], headers=etag(endpoint))
+    return data_response([_key(key) for key in left], headers=etag(endpoint))
 
 
+@_PUBLIC.get("", PublicKeysData, query=PublicKeysQuery)
 async def public_keys(request: Request) -> web.StreamResponse:
-    """Show the public keys of an endpoint to whoever knows its id."""
+    """Show the public keys that verify an endpoint's messages.
+
+    Needs no key: what it shows is public. An unknown endpoint has none.
+    """
     keys = await use_cases(request).keys.public(request.query(PublicKeysQuery).endpoint_id)
-    found = PublicKeysData(keys=[key_data(key) for key in keys])
+    found = PublicKeysData(keys=[_key(key) for key in keys])
     return json_response(found, headers={"Cache-Control": _CACHED})
 
 
-_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "keys"}
-_KEYS: Final = "/v1/webhooks/endpoints/{endpoint_id}/keys"
-_MISSING: Final = "No such endpoint, or it belongs to somebody else"
+def _key(key: ShownKey) -> KeyData:
+    public_key = None if key.public_key is None else encode(PUBLIC_PREFIX, key.public_key)
+    return KeyData.of(key, public_key=public_key)
 
-ROUTES: Final = (
-    Route(
-        method="GET",
-        path=_KEYS,
-        handler=list_keys,
-        summary="List the live signing keys, the newest first, without their secrets",
-        responses={200: Data[list[KeyData]], 404: _MISSING},
-        **_COMMON,
-    ),
-    Route(
-        method="POST",
-        path=f"{_KEYS}/rotate",
-        handler=rotate,
-        summary="Rotate the signing key; the new secret is shown this once",
-        versioned=True,
-        body=KeyRotation,
-        body_required=False,
-        idempotent=True,
-        responses={201: Data[ShownEndpointData], 404: _MISSING, 409: "Too many live keys (`too_many_keys`)"},
-        examples={"request": {"grace_period_seconds": 3600}},
-        **_COMMON,
-    ),
-    Route(
-        method="DELETE",
-        # Only what may be an id, so that nothing is promised at the path of the rotation.
-        path=f"{_KEYS}/{{key_id:[0-9a-fA-F-]+}}",
-        handler=revoke,
-        summary="Revoke a signing key at once; answers with those that are left, and the endpoint's new ETag",
-        versioned=True,
-        responses={
-            200: Data[list[KeyData]],
-            404: "No such endpoint or key",
-            409: "It is the last key that signs (`last_key`)",
-        },
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path="/.well-known/webhook-keys.json",
-        handler=public_keys,
-        summary="Show the public keys that verify an endpoint's messages",
-        description="Needs no key: what it shows is public. An unknown endpoint has none.",
-        tag="keys",
-        security="none",
-        family="management",
-        query=PublicKeysQuery,
-        responses={200: PublicKeysData},
-    ),
-)
+
+ROUTES: Final = (*_ROUTES.all, *_PUBLIC.all)

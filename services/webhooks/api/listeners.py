@@ -1,22 +1,35 @@
 """`/v1/webhooks/listeners`: messages handed live to whoever asks for them, without any public address."""
 
 import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from aiohttp import web
 from pydantic import Field
 
+from services.webhooks.api.context import COMMON, owner, partner_in, use_cases
+from services.webhooks.api.delivery_data import MessageName
+from services.webhooks.api.endpoint_data import EndpointData, endpoint_data
 from services.webhooks.api.event_types import CHOICE
-from services.webhooks.api.exchange import COMMON, owner, partner_in, use_cases
-from services.webhooks.api.shapes import EndpointData, endpoint_data
-from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, message_name, printable
+from services.webhooks.domain.deliveries import MAX_RESPONSE_BYTES, Answer, printable
 from services.webhooks.domain.endpoints import Format
 from services.webhooks.domain.event_types import EVERYTHING
 from services.webhooks.domain.signature import Signing
 from services.webhooks.usecases.listen import Handed, ListenerDraft, answer_of
-from shared.clock import format_microseconds, utc_now
-from shared.modes import is_test, shown_id_or_none
-from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, Spelled, Text, data_response
+from shared.clock import utc_now
+from shared.modes import is_test
+from shared.web import (
+    Data,
+    Int,
+    Moment,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Routes,
+    Spelled,
+    TenantId,
+    Text,
+    data_response,
+)
 
 _Name = Annotated[
     str,
@@ -43,17 +56,17 @@ class ListenerCreation(RequestModel):
 class ListenerData(ResponseModel):
     """A listener with its secret; `waiting` is how many messages have waited for it, counted up to 10,000."""
 
-    id: str
+    id: uuid.UUID
     name: str | None
     is_resumed: bool
     waiting: int
     event_types: list[str]
     format: str
     signing: str
-    partner_id: str | None
+    partner_id: TenantId | None
     secret: str | None
     public_key: str | None
-    created_at: str
+    created_at: Moment
     is_test: bool
 
 
@@ -94,47 +107,65 @@ class HandedData(ResponseModel):
     `is_repeated` says that it was handed out before and no result came: it may have been forwarded already.
     """
 
-    delivery_id: str
+    delivery_id: uuid.UUID
     token: int
-    message_id: str
+    message_id: MessageName
     event_type: str
     is_repeated: bool
     headers: dict[str, str]
     body: str
 
 
+_ROUTES: Final = Routes(
+    "/v1/webhooks/listeners",
+    "No such listener, or it belongs to somebody else, or it has closed itself",
+    tag="listeners",
+    **COMMON,
+)
+
+
+@_ROUTES.post(
+    "",
+    Data[ListenerData],
+    body=ListenerCreation,
+    body_required=False,
+    examples={"request": {"event_types": ["code.redeemed"]}},
+    refusals={201: Data[ListenerData], 409: "There are as many endpoints as there may be (`too_many_endpoints`)"},
+)
 async def open_listener(request: Request) -> web.StreamResponse:
-    """Open a listener."""
+    """Open a listener, or the one of that name again, and show its secret."""
     body = request.body(ListenerCreation)
     draft = ListenerDraft(
-        tuple(body.event_types),
-        body.format,
-        body.signing,
-        partner_in(request, body.partner_id),
-        body.name,
-        body.from_now,
+        event_types=tuple(body.event_types),
+        format=body.format,
+        signing=body.signing,
+        partner_id=partner_in(request, body.partner_id),
+        name=body.name,
+        is_from_now=body.from_now,
     )
     opened = await use_cases(request).listen.open(owner(request), draft)
     shown, listener = opened.shown, opened.shown.endpoint
-    found = ListenerData(
-        id=str(listener.id),
+    found = ListenerData.of(
+        listener,
         name=opened.name,
         is_resumed=opened.is_resumed,
         waiting=opened.waiting,
-        event_types=list(listener.event_types),
-        format=listener.format,
-        signing=listener.signing,
-        partner_id=shown_id_or_none(listener.partner_id),
         secret=shown.secret,
         public_key=shown.public_key,
-        created_at=format_microseconds(listener.created_at),
         is_test=is_test(listener.program_id),
     )
     return data_response(found, 200 if opened.is_resumed else 201)
 
 
+@_ROUTES.post(
+    "/{listener_id}/next",
+    Data[list[HandedData]],
+    body=NextQuestion,
+    body_required=False,
+    refusals={409: "The secret to sign it with cannot be read (`secret_unreadable`)"},
+)
 async def next_messages(request: Request) -> web.StreamResponse:
-    """Take results in and hand out what is there."""
+    """Report results and get the next signed messages, waiting for them if there are none."""
     body = request.body(NextQuestion)
     results = [(each.delivery_id, each.token, each.to_answer()) for each in body.results]
     listen = use_cases(request).listen
@@ -144,64 +175,16 @@ async def next_messages(request: Request) -> web.StreamResponse:
     return data_response([_handed_data(each) for each in handed])
 
 
+@_ROUTES.delete("/{listener_id}", Data[EndpointData])
 async def close_listener(request: Request) -> web.StreamResponse:
-    """Close a listener; what waits for it is canceled."""
+    """Close a listener."""
     found = await use_cases(request).archive_endpoint(owner(request), request.path_id("listener_id"), is_listener=True)
     return data_response(endpoint_data(found))
 
 
 def _handed_data(handed: Handed) -> HandedData:
-    return HandedData(
-        delivery_id=str(handed.taken.delivery_id),
-        token=handed.token,
-        message_id=message_name(handed.taken.message_id),
-        event_type=handed.taken.event_type,
-        is_repeated=handed.taken.is_repeated,
-        headers=handed.headers,
-        body=handed.taken.body.decode(),
-    )
+    taken = handed.taken
+    return HandedData.of(taken, token=handed.token, headers=handed.headers, body=taken.body.decode())
 
 
-_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "listeners"}
-_ONE: Final = "/v1/webhooks/listeners/{listener_id}"
-_MISSING: Final = "No such listener, or it belongs to somebody else, or it has closed itself"
-
-ROUTES: Final = (
-    Route(
-        method="POST",
-        path="/v1/webhooks/listeners",
-        handler=open_listener,
-        summary="Open a listener, or the one of that name again, and show its secret",
-        body=ListenerCreation,
-        body_required=False,
-        responses={
-            200: Data[ListenerData],
-            201: Data[ListenerData],
-            409: "There are as many endpoints as there may be (`too_many_endpoints`)",
-        },
-        examples={"request": {"event_types": ["code.redeemed"]}},
-        **_COMMON,
-    ),
-    Route(
-        method="POST",
-        path=f"{_ONE}/next",
-        handler=next_messages,
-        summary="Report results and get the next signed messages, waiting for them if there are none",
-        body=NextQuestion,
-        body_required=False,
-        responses={
-            200: Data[list[HandedData]],
-            404: _MISSING,
-            409: "The secret to sign it with cannot be read (`secret_unreadable`)",
-        },
-        **_COMMON,
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        handler=close_listener,
-        summary="Close a listener",
-        responses={200: Data[EndpointData], 404: _MISSING},
-        **_COMMON,
-    ),
-)
+ROUTES: Final = tuple(_ROUTES.all)

@@ -7,24 +7,25 @@ from typing import Annotated, Any, Final, Self
 from aiohttp import web
 from pydantic import Field, model_validator
 
+from services.webhooks.api.context import COMMON, once, owner, refuse_partners, use_cases
+from services.webhooks.api.delivery_data import MessageName
 from services.webhooks.api.event_types import TypeFilter
-from services.webhooks.api.exchange import COMMON, once, owner, refuse_partners, use_cases
-from services.webhooks.api.shapes import message_members
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS, Problem, StoredBody
 from services.webhooks.domain.deliveries import message_id_of
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
 from services.webhooks.domain.messages import MessageFilter, Resent
-from shared.clock import format_microseconds
 from shared.web import (
     Data,
     Instant,
     Int,
+    Moment,
     Page,
     PageQuery,
     Request,
     RequestModel,
     ResponseModel,
-    Route,
+    Routes,
+    TenantId,
     Text,
     data_response,
     decode_cursor,
@@ -41,12 +42,12 @@ _LONGEST_TOLERANCE: Final = 10 * 365 * 86_400
 class ListedMessageData(ResponseModel):
     """A message without what it says; `id` is what receivers see as `webhook-id`."""
 
-    id: str
+    id: MessageName
     event_type: str
-    partner_id: str | None
-    occurred_at: str
-    created_at: str
-    redacted_at: str | None
+    partner_id: TenantId | None
+    occurred_at: Moment
+    created_at: Moment
+    redacted_at: Moment | None
     is_test: bool
 
 
@@ -56,15 +57,15 @@ class MessageData(ResponseModel):
     `event_id` is the program's own of what it has published itself, `kept_until` when that is removed.
     """
 
-    id: str
+    id: MessageName
     event_id: str | None
     event_type: str
-    partner_id: str | None
-    occurred_at: str
-    created_at: str
+    partner_id: TenantId | None
+    occurred_at: Moment
+    created_at: Moment
     data: dict[str, Any] | None
-    kept_until: str | None
-    redacted_at: str | None
+    kept_until: Moment | None
+    redacted_at: Moment | None
     is_test: bool
 
 
@@ -87,8 +88,8 @@ class MessageResend(RequestModel):
 class ResentData(ResponseModel):
     """A delivery of the message; `is_due` is false where it was on its way already and nothing was done."""
 
-    endpoint_id: str
-    delivery_id: str
+    endpoint_id: uuid.UUID
+    delivery_id: uuid.UUID
     is_due: bool
 
 
@@ -132,28 +133,50 @@ class SignatureCheckData(ResponseModel):
     )
 
 
+_ROUTES: Final = Routes(
+    "/v1/webhooks/messages", "No such message, or it belongs to somebody else", tag="messages", **COMMON
+)
+_VERIFYING: Final = Routes("/v1/webhooks/verify-signature", tag="keys", **COMMON)
+
+
 def _resent(found: list[Resent]) -> web.Response:
-    data = [
-        ResentData(endpoint_id=str(each.endpoint_id), delivery_id=str(each.delivery_id), is_due=each.is_due)
-        for each in found
-    ]
-    return data_response(data, 202)
+    return data_response([ResentData.of(each) for each in found], 202)
 
 
+@_ROUTES.get("", Page[ListedMessageData], query=MessageQuery)
 async def list_messages(request: Request) -> web.StreamResponse:
-    """List messages, the newest first."""
+    """List messages, the newest first.
+
+    A page can be short, or even empty, without being the last: go on while there is a next_cursor.
+    """
     query = request.query(MessageQuery)
     before = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
     chosen = MessageFilter(query.event_type, query.since, query.until)
     page = await use_cases(request).messages.page(owner(request), chosen, before, query.limit)
     cursor = encode_cursor(*page.next_after) if page.next_after else None
-    return page_response(
-        [ListedMessageData(**message_members(each, test=request.is_test)) for each in page.messages], cursor
-    )
+    return page_response([ListedMessageData.of(each, is_test=request.is_test) for each in page.messages], cursor)
 
 
+@_ROUTES.post(
+    "/{message_id}/resend",
+    Data[list[ResentData]],
+    status=202,
+    body=MessageResend,
+    body_required=False,
+    idempotent=True,
+    path_descriptions={"message_id": "What receivers see as webhook-id."},
+    refusals={
+        404: "No such message or endpoint, or it belongs to somebody else",
+        409: "Its content is gone (`content_gone`), or was never made in the format of an endpoint "
+        "(`form_missing`); or it is a test (`message_not_resendable`)",
+    },
+)
 async def resend_message(request: Request) -> web.StreamResponse:
-    """Send a message again."""
+    """Send a message again, to all whom it was on its way to or to those who are named.
+
+    The same message under the same id, signed with the keys of then, by a fresh schedule: all of them or none. What
+    is on its way already stays as it is. An endpoint that never had it has to subscribe to its type.
+    """
     endpoint_ids = request.body(MessageResend).endpoint_ids
     answer = await use_cases(request).resend_message(
         owner(request), _message_id(request), endpoint_ids, once(request, _resent)
@@ -161,28 +184,52 @@ async def resend_message(request: Request) -> web.StreamResponse:
     return respond(request, answer)
 
 
+@_ROUTES.get(
+    "/{message_id}",
+    Data[MessageData],
+    path_descriptions={"message_id": "What receivers see as webhook-id."},
+)
 async def show_message(request: Request) -> web.StreamResponse:
-    """Show a message in full."""
+    """Show a message in full, as a thin one asks for."""
     form, data = await use_cases(request).messages.one(owner(request), _message_id(request))
-    found = MessageData(
-        **message_members(form, test=request.is_test),
-        event_id=form.event_id,
-        data=data,
-        kept_until=None if form.kept_until is None else format_microseconds(form.kept_until),
-    )
-    return data_response(found)
+    return data_response(MessageData.of(form, data=data, is_test=request.is_test))
 
 
+@_ROUTES.delete(
+    "/{message_id}/content",
+    Data[MessageData],
+    refusals={409: "It is being sent just now (`delivery_under_way`)"},
+)
 async def redact_message(request: Request) -> web.StreamResponse:
-    """Forget what a message said."""
+    """Forget what a message said, and cancel what waits to be sent of it.
+
+    With a program's key. That the message was, and where it went, stays; it cannot be sent again.
+    """
     # The program's endpoints have the same message as its partner.
     refuse_partners(request)
     await use_cases(request).messages.redact(request.program_id, _message_id(request))
     return await show_message(request)
 
 
+@_VERIFYING.post(
+    "",
+    Data[SignatureCheckData],
+    body=SignatureCheck,
+    examples={
+        "request": {
+            "headers": {
+                "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                "webhook-timestamp": "1614265330",
+                "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+            },
+            "body": '{"test": 2432232314}',
+            "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        }
+    },
+    refusals={404: "No such endpoint, or it belongs to somebody else"},
+)
 async def verify_signature(request: Request) -> web.StreamResponse:
-    """Verify a message and say what is wrong with it."""
+    """Verify a message as a receiver would, and say what is wrong."""
     body = request.body(SignatureCheck)
     finding = await use_cases(request).debug_signature(
         owner(request), body.key or body.endpoint_id or "", body.headers, body.body.encode(), body.tolerance_seconds
@@ -202,83 +249,4 @@ def _message_id(request: Request) -> uuid.UUID:
     return found
 
 
-_COMMON: Final[dict[str, Any]] = COMMON
-_MISSING: Final = "No such message, or it belongs to somebody else"
-
-ROUTES: Final = (
-    Route(
-        method="GET",
-        path="/v1/webhooks/messages",
-        handler=list_messages,
-        summary="List messages, the newest first",
-        description="A page can be short, or even empty, without being the last: go on while there is a next_cursor.",
-        tag="messages",
-        query=MessageQuery,
-        responses={200: Page[ListedMessageData]},
-        **_COMMON,
-    ),
-    Route(
-        method="POST",
-        path="/v1/webhooks/messages/{message_id}/resend",
-        handler=resend_message,
-        summary="Send a message again, to all whom it was on its way to or to those who are named",
-        description=(
-            "The same message under the same id, signed with the keys of then, by a fresh schedule: all of them or "
-            "none. What is on its way already stays as it is. An endpoint that never had it has to subscribe to its "
-            "type."
-        ),
-        tag="messages",
-        body=MessageResend,
-        body_required=False,
-        idempotent=True,
-        responses={
-            202: Data[list[ResentData]],
-            404: "No such message or endpoint, or it belongs to somebody else",
-            409: "Its content is gone (`content_gone`), or was never made in the format of an endpoint "
-            "(`form_missing`); or it is a test (`message_not_resendable`)",
-        },
-        path_descriptions={"message_id": "What receivers see as webhook-id."},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path="/v1/webhooks/messages/{message_id}",
-        handler=show_message,
-        summary="Show a message in full, as a thin one asks for",
-        tag="messages",
-        responses={200: Data[MessageData], 404: _MISSING},
-        path_descriptions={"message_id": "What receivers see as webhook-id."},
-        **_COMMON,
-    ),
-    Route(
-        method="DELETE",
-        path="/v1/webhooks/messages/{message_id}/content",
-        handler=redact_message,
-        summary="Forget what a message said, and cancel what waits to be sent of it",
-        description="With a program's key. That the message was, and where it went, stays; it cannot be sent again.",
-        tag="messages",
-        responses={200: Data[MessageData], 404: _MISSING, 409: "It is being sent just now (`delivery_under_way`)"},
-        **_COMMON,
-    ),
-    Route(
-        method="POST",
-        path="/v1/webhooks/verify-signature",
-        handler=verify_signature,
-        summary="Verify a message as a receiver would, and say what is wrong",
-        tag="keys",
-        body=SignatureCheck,
-        responses={200: Data[SignatureCheckData], 404: "No such endpoint, or it belongs to somebody else"},
-        examples={
-            "request": {
-                "headers": {
-                    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
-                    "webhook-timestamp": "1614265330",
-                    "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
-                },
-                "body": '{"test": 2432232314}',
-                "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            }
-        },
-        **_COMMON,
-    ),
-)
+ROUTES: Final = (*_ROUTES.all, *_VERIFYING.all)

@@ -4,7 +4,7 @@ from typing import Final, get_args
 
 from aiohttp import web
 
-from services.webhooks.api.exchange import use_cases
+from services.webhooks.api.context import use_cases
 from services.webhooks.domain import breaker, debugging, deliveries, endpoints, headers, health, messages, schedule
 from services.webhooks.domain.addresses import HTTPS_PORTS, MAX_URL_LENGTH
 from services.webhooks.domain.event_types import CUSTOM_PREFIX, OPERATIONAL_PREFIX
@@ -17,7 +17,7 @@ from services.webhooks.domain.signature import (
     SECRET_PREFIX,
 )
 from services.webhooks.usecases.handle_dead_letters import MAX_REPLAYED
-from shared.web import Data, Request, ResponseModel, Route, data_response
+from shared.web import Data, Request, ResponseModel, Routes, data_response
 
 _CACHED: Final = "public, max-age=300"
 
@@ -129,8 +129,15 @@ class MetaData(ResponseModel):
     egress_addresses: list[str] | None
 
 
+_ROUTES: Final = Routes("/v1/meta", tag="rules", security="none", family="management")
+
+
+@_ROUTES.get("", Data[MetaData])
 async def show(request: Request) -> web.StreamResponse:
-    """Show the rules."""
+    """Show the rules by which webhooks are sent.
+
+    Schedule, timeouts, limits, when an endpoint is left alone or disabled, from where webhooks come.
+    """
     shown = use_cases(request).shown_settings
     found = MetaData(
         schedule=ScheduleData(
@@ -200,16 +207,4 @@ def _limits() -> LimitsData:
     )
 
 
-ROUTES: Final = (
-    Route(
-        method="GET",
-        path="/v1/meta",
-        handler=show,
-        summary="Show the rules by which webhooks are sent",
-        description="Schedule, timeouts, limits, when an endpoint is left alone or disabled, from where webhooks come.",
-        tag="rules",
-        security="none",
-        family="management",
-        responses={200: Data[MetaData]},
-    ),
-)
+ROUTES: Final = tuple(_ROUTES.all)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import once, partner_in, refuse_partners, use_cases
-from services.webhooks.api.shapes import message_members
+from services.webhooks.api.context import COMMON, once, partner_in, refuse_partners, use_cases
+from services.webhooks.api.delivery_data import MessageName
 from services.webhooks.domain.event_types import CUSTOM_PATTERN
 from services.webhooks.domain.messages import (
     LARGE_PAYLOAD_BYTES,
@@ -18,17 +18,18 @@ from services.webhooks.domain.messages import (
     Published,
 )
 from services.webhooks.usecases.publish_message import Publication
-from shared.clock import format_microseconds
 from shared.idempotency import Once
 from shared.web import (
     Data,
     Instant,
     Int,
+    Moment,
     Request,
     RequestModel,
     ResponseModel,
-    Route,
+    Routes,
     Spelled,
+    TenantId,
     data_response,
     respond,
 )
@@ -79,82 +80,69 @@ class PublishWarning(ResponseModel):
 class PublishedData(ResponseModel):
     """A message that was published; `deliveries` counts the endpoints that it was or is on its way to."""
 
-    id: str
+    id: MessageName
     event_id: str
     event_type: str
-    partner_id: str | None
-    occurred_at: str
-    created_at: str
-    kept_until: str
-    redacted_at: str | None
+    partner_id: TenantId | None
+    occurred_at: Moment
+    created_at: Moment
+    kept_until: Moment
+    redacted_at: Moment | None
     is_test: bool
     deliveries: int
     warnings: list[PublishWarning]
 
 
+# A partner may not, and a program's key comes as Bearer.
+_ROUTES: Final = Routes("/v1/webhooks/messages", tag="messages", **COMMON | {"security": "bearer"})
+
+
 def _published(request: Request, found: Published) -> web.Response:
-    data = PublishedData(
-        **message_members(found.message, test=request.is_test),
+    data = PublishedData.of(
+        found.message,
+        is_test=request.is_test,
         event_id=found.event_id,
-        kept_until=format_microseconds(found.kept_until),
+        kept_until=found.kept_until,
         deliveries=found.deliveries,
         warnings=[PublishWarning(code="large_payload", hint=_LARGE)] if found.is_large else [],
     )
     return data_response(data, 201 if found.is_new else 200)
 
 
+@_ROUTES.post(
+    "",
+    Data[PublishedData],
+    body=MessageCreation,
+    body_limit=_BODY_LIMIT,
+    idempotent=True,
+    is_traced=True,
+    examples={
+        "request": {
+            "event_type": "custom.card.sent",
+            "event_id": "card-4711-sent",
+            "payload": {"card_id": "a1b2c3d4", "recipient_name": "Sarah"},
+        }
+    },
+    description="With a program's key. The message goes to the program's endpoints, and with partner_id to those of "
+    "that partner too, as far as they subscribe to its type: the same way, in the same formats and under the same "
+    "guarantees as every other message. The same event_id with the same members answers with the message that "
+    f"is there. The body may have {_BODY_LIMIT} bytes.",
+    refusals={
+        201: Data[PublishedData],
+        409: "Another message has this event_id (`event_id_conflict`), or the message of this event_id is kept no "
+        "longer (`content_gone`)",
+        413: "The payload is too large (`payload_too_large`)",
+    },
+    tag="messages",
+)
 async def publish(request: Request) -> web.StreamResponse:
-    """Take an event of a program's own in."""
+    """Publish an event of a type of your own."""
     refuse_partners(request)
     body = request.body(MessageCreation)
-    draft = MessageDraft(
-        event_type=body.event_type,
-        payload=body.payload,
-        event_id=body.event_id,
-        partner_id=partner_in(request, body.partner_id),
-        ordering_key=body.ordering_key,
-        occurred_at=body.occurred_at,
-        retention_days=body.retention_days,
-        traceparent=request.traceparent,
-    )
+    partner_id = partner_in(request, body.partner_id)
+    draft = MessageDraft(**dict(body) | {"partner_id": partner_id, "traceparent": request.traceparent})
     made: Once[Published] = once(request, lambda found: _published(request, found))
     return respond(request, await use_cases(request).publish_message(Publication.of(request.program_id, draft), made))
 
 
-ROUTES: Final = (
-    Route(
-        method="POST",
-        path="/v1/webhooks/messages",
-        handler=publish,
-        summary="Publish an event of a type of your own",
-        description=(
-            "With a program's key. The message goes to the program's endpoints, and with partner_id to those of that "
-            "partner too, as far as they subscribe to its type: the same way, in the same formats and under the same "
-            "guarantees as every other message. The same event_id with the same members answers with the message that "
-            f"is there. The body may have {_BODY_LIMIT} bytes."
-        ),
-        tag="messages",
-        body=MessageCreation,
-        body_limit=_BODY_LIMIT,
-        idempotent=True,
-        is_traced=True,
-        responses={
-            200: Data[PublishedData],
-            201: Data[PublishedData],
-            409: "Another message has this event_id (`event_id_conflict`), or the message of this event_id is kept no "
-            "longer (`content_gone`)",
-            413: "The payload is too large (`payload_too_large`)",
-        },
-        examples={
-            "request": {
-                "event_type": "custom.card.sent",
-                "event_id": "card-4711-sent",
-                "payload": {"card_id": "a1b2c3d4", "recipient_name": "Sarah"},
-            }
-        },
-        # A partner may not, and a program's key comes as Bearer.
-        security="bearer",
-        family="management",
-        scope="webhooks",
-    ),
-)
+ROUTES: Final = tuple(_ROUTES.all)

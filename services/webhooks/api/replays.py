@@ -1,12 +1,12 @@
 """`/v1/webhooks/replays`: bulk replays as jobs."""
 
 import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from aiohttp import web
 from pydantic import Field
 
-from services.webhooks.api.exchange import COMMON, once, owner, use_cases
+from services.webhooks.api.context import COMMON, once, owner, use_cases
 from services.webhooks.domain.replays import (
     DEFAULT_RATE,
     MOST_RATE,
@@ -15,18 +15,18 @@ from services.webhooks.domain.replays import (
     ReplayStatus,
     Which,
 )
-from shared.clock import format_microseconds
 from shared.modes import is_test
 from shared.web import (
     Data,
     Instant,
     Int,
+    Moment,
     Page,
     PageQuery,
     Request,
     RequestModel,
     ResponseModel,
-    Route,
+    Routes,
     Text,
     data_response,
     page_after,
@@ -65,11 +65,11 @@ class ReplayData(ResponseModel):
     to 10,000 are counted, fewer in a list; `is_whole` is false where there may be more.
     """
 
-    id: str
-    endpoint_id: str
+    id: uuid.UUID
+    endpoint_id: uuid.UUID
     which: str
-    since: str
-    until: str
+    since: Moment
+    until: Moment
     event_types: list[str] | None
     dry_run: bool
     rate_per_second: int
@@ -81,127 +81,77 @@ class ReplayData(ResponseModel):
     dead: int
     waiting: int
     is_whole: bool
-    created_at: str
-    started_at: str | None
-    completed_at: str | None
+    created_at: Moment
+    started_at: Moment | None
+    completed_at: Moment | None
     is_test: bool
+
+
+_ROUTES: Final = Routes(
+    "/v1/webhooks/replays", "No such replay, or it belongs to somebody else", tag="replays", **COMMON
+)
 
 
 def replay_data(progress: ReplayProgress) -> ReplayData:
     """Render a replay."""
     replay = progress.replay
-    return ReplayData(
-        id=str(replay.id),
-        endpoint_id=str(replay.endpoint_id),
-        which=replay.which,
-        since=format_microseconds(replay.since),
-        until=format_microseconds(replay.until),
-        event_types=None if replay.event_types is None else list(replay.event_types),
-        dry_run=replay.is_dry_run,
-        rate_per_second=replay.rate_per_second,
-        status=replay.status,
-        matched=replay.matched,
-        enqueued=replay.enqueued,
-        skipped=replay.skipped,
-        succeeded=progress.succeeded,
-        dead=progress.dead,
-        waiting=progress.waiting,
-        is_whole=progress.is_whole,
-        created_at=format_microseconds(replay.created_at),
-        started_at=None if replay.started_at is None else format_microseconds(replay.started_at),
-        completed_at=None if replay.completed_at is None else format_microseconds(replay.completed_at),
-        is_test=is_test(replay.program_id),
-    )
+    came_of = {name: getattr(progress, name) for name in ("succeeded", "dead", "waiting", "is_whole")}
+    return ReplayData.of(replay, dry_run=replay.is_dry_run, is_test=is_test(replay.program_id), **came_of)
 
 
 def _accepted(progress: ReplayProgress) -> web.Response:
     return data_response(replay_data(progress), 202)
 
 
+@_ROUTES.post(
+    "",
+    Data[ReplayData],
+    status=202,
+    body=ReplayCreation,
+    idempotent=True,
+    examples={
+        "request": {
+            "endpoint_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+            "which": "failed",
+            "since": "2026-03-16T00:00:00Z",
+            "dry_run": True,
+        }
+    },
+    refusals={
+        404: "No such endpoint, or it belongs to somebody else",
+        409: "As many replays are under way as may be (`too_many_replays`)",
+    },
+)
 async def create(request: Request) -> web.StreamResponse:
-    """Begin a replay."""
+    """Send again what failed, what is missing, or all; the work goes on after the answer."""
     body = request.body(ReplayCreation)
-    draft = ReplayDraft(
-        endpoint_id=body.endpoint_id,
-        which=body.which,
-        since=body.since,
-        until=body.until,
-        event_types=None if body.event_types is None else tuple(body.event_types),
-        is_dry_run=body.dry_run,
-        rate_per_second=body.rate_per_second,
-    )
+    event_types = None if body.event_types is None else tuple(body.event_types)
+    terms = dict(body) | {"event_types": event_types, "is_dry_run": body.dry_run}
+    del terms["dry_run"]
+    draft = ReplayDraft(**terms)
     return respond(request, await use_cases(request).replays.create(owner(request), draft, once(request, _accepted)))
 
 
+@_ROUTES.get("", Page[ReplayData], query=ReplayQuery)
 async def list_all(request: Request) -> web.StreamResponse:
-    """List replays, the newest first."""
+    """List replays."""
     query = request.query(ReplayQuery)
     page = await use_cases(request).replays.page(owner(request), query.endpoint_id, query.last_id, query.limit)
     return page_after([replay_data(each) for each in page.replays], page.next_after)
 
 
+@_ROUTES.get("/{replay_id}", Data[ReplayData])
 async def show(request: Request) -> web.StreamResponse:
-    """Show one replay."""
+    """Show a replay with its progress."""
     found = await use_cases(request).replays.one(owner(request), request.path_id("replay_id"))
     return data_response(replay_data(found))
 
 
+@_ROUTES.post("/{replay_id}/cancel", Data[ReplayData], refusals={409: "It has already finished (`replay_ended`)"})
 async def cancel(request: Request) -> web.StreamResponse:
-    """End a replay where it is."""
+    """End a replay where it is; what is due already goes out."""
     found = await use_cases(request).replays.cancel(owner(request), request.path_id("replay_id"))
     return data_response(replay_data(found))
 
 
-_COMMON: Final[dict[str, Any]] = {**COMMON, "tag": "replays"}
-_ONE: Final = "/v1/webhooks/replays/{replay_id}"
-_MISSING: Final = "No such replay, or it belongs to somebody else"
-
-ROUTES: Final = (
-    Route(
-        method="POST",
-        path="/v1/webhooks/replays",
-        handler=create,
-        summary="Send again what failed, what is missing, or all; the work goes on after the answer",
-        body=ReplayCreation,
-        idempotent=True,
-        responses={
-            202: Data[ReplayData],
-            404: "No such endpoint, or it belongs to somebody else",
-            409: "As many replays are under way as may be (`too_many_replays`)",
-        },
-        examples={
-            "request": {
-                "endpoint_id": "01890a5d-ac96-774b-bcce-b302099a8057",
-                "which": "failed",
-                "since": "2026-03-16T00:00:00Z",
-                "dry_run": True,
-            }
-        },
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path="/v1/webhooks/replays",
-        handler=list_all,
-        summary="List replays",
-        query=ReplayQuery,
-        responses={200: Page[ReplayData]},
-        **_COMMON,
-    ),
-    Route(
-        method="GET",
-        path=_ONE,
-        handler=show,
-        summary="Show a replay with its progress",
-        responses={200: Data[ReplayData], 404: _MISSING},
-        **_COMMON,
-    ),
-    Route(
-        method="POST",
-        path=f"{_ONE}/cancel",
-        handler=cancel,
-        summary="End a replay where it is; what is due already goes out",
-        responses={200: Data[ReplayData], 404: _MISSING, 409: "It has already finished (`replay_ended`)"},
-        **_COMMON,
-    ),
-)
+ROUTES: Final = tuple(_ROUTES.all)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.webhooks.api import (
+    dead_letters,
     deliveries,
     endpoints,
     event_types,
@@ -22,6 +23,7 @@ ROUTES: Final = (
     *health.ROUTES,
     *keys.ROUTES,
     *deliveries.ROUTES,
+    *dead_letters.ROUTES,
     *replays.ROUTES,
     *messages.ROUTES,
     *publishing.ROUTES,

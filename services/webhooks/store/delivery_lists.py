@@ -207,8 +207,8 @@ async def _rows(
         "now": now,
     }
     if chosen.message_id is not None:
-        of_message = LIST_OF_MESSAGE(**wanted, message_id=chosen.message_id, code_key=chosen.code_key)
-        return await connection.fetch(*of_message)
+        which = {"message_id": chosen.message_id, "code_key": chosen.code_key}
+        return await connection.fetch(*LIST_OF_MESSAGE(**wanted, **which))
     if chosen.code_key is not None:
         return await connection.fetch(*LIST_OF_CODE(**wanted, code_key=chosen.code_key, scanned=SCANNED_PER_PAGE))
     if chosen.status == "in_flight":

@@ -26,7 +26,7 @@ SCANNED_PER_PAGE: Final = 1_000
 MOST_COUNTED: Final = 20_000
 _LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
-INSERTto_endpoint = Statement("""
+INSERT_ENDPOINT = Statement("""
 INSERT INTO endpoints (id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers,
                        auth, sealed_auth, status, disabled_reason, timeout_seconds, max_in_flight,
                        rate_limit_per_second, schedule, ordering, on_exhausted, listens_until, created_at, updated_at,
@@ -35,7 +35,7 @@ VALUES ($id, $program_id, $partner_id, $url, $event_types, $format, $signing, $d
         $auth, $sealed_auth, $status, $disabled_reason, $timeout_seconds, $max_in_flight, $rate_limit_per_second,
         $schedule, $ordering, $on_exhausted, $listens_until, $created_at, $created_at, $uid)
 """)
-FINDto_endpoint = """
+FIND_ENDPOINT = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
@@ -44,7 +44,7 @@ FROM endpoints
 WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND archived_at IS NULL
     AND (listens_until IS NULL) = NOT $4
 """
-LOCKto_endpoint = """
+LOCK_ENDPOINT = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
@@ -54,7 +54,7 @@ WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND 
     AND (listens_until IS NULL) = NOT $4
 FOR NO KEY UPDATE
 """
-READto_endpointS = """
+READ_ENDPOINTS = """
 SELECT id, program_id, partner_id, uid, url, event_types, format, signing, description, metadata, headers, auth, status,
        disabled_reason, paused_until, timeout_seconds, max_in_flight, rate_limit_per_second, schedule, ordering,
        on_exhausted, resume_at, breaker, failing_since, last_success_at, last_failure_at, listens_until, version,
@@ -63,7 +63,7 @@ FROM endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id DESC
 """
 # A partner has few; a program's are looked through a bounded number at a time. The last row, a mark, says that there
 # may be more.
-LISTto_endpointS = Statement("""
+LIST_ENDPOINTS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, status, event_types, uid, listens_until FROM (
         SELECT id, status, event_types, uid, listens_until FROM endpoints
@@ -86,8 +86,8 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING $partner::uuid IS NULL AND count(*) = $scanned
 """)
-COUNTto_endpointS = "SELECT count(*) FROM endpoints WHERE owner_id = $1 AND archived_at IS NULL"
-UPDATEto_endpoint = Statement("""
+COUNT_ENDPOINTS = "SELECT count(*) FROM endpoints WHERE owner_id = $1 AND archived_at IS NULL"
+UPDATE_ENDPOINT = Statement("""
 UPDATE endpoints
 SET url = $url, event_types = $event_types, format = $format, signing = $signing, description = $description,
     metadata = $metadata, headers = $headers, status = $status,
@@ -119,7 +119,7 @@ WHERE id = ANY (ARRAY(
     ORDER BY paused_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING id, program_id, partner_id, uid
 """
-ARCHIVEto_endpoint = """
+ARCHIVE_ENDPOINT = """
 UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1, is_closing = false
 WHERE id = $1
 RETURNING version
@@ -152,14 +152,14 @@ async def insert(connection: Connection, endpoint: Endpoint, auth: Auth | None, 
     """Write a new endpoint; what authenticates us to it is sealed. Raises UIDTaken."""
     with _translated():
         auth_columns = await _auth_columns(connection, endpoint, auth, seal)
-        await connection.execute(*INSERTto_endpoint(**_INSERTED.of(endpoint), **auth_columns))
+        await connection.execute(*INSERT_ENDPOINT(**_INSERTED.of(endpoint), **auth_columns))
 
 
 async def find(
     connection: Connection, owner: Owner, endpoint_id: uuid.UUID, *, is_listener: bool = False
 ) -> Endpoint | None:
     """Return a live endpoint, or a listener, of the program, and of the partner where one asks."""
-    row = await connection.fetchrow(FINDto_endpoint, endpoint_id, owner.program_id, owner.partner_id, is_listener)
+    row = await connection.fetchrow(FIND_ENDPOINT, endpoint_id, owner.program_id, owner.partner_id, is_listener)
     return None if row is None else to_endpoint(row)
 
 
@@ -167,7 +167,7 @@ async def lock(
     connection: Connection, owner: Owner, endpoint_id: uuid.UUID, *, is_listener: bool = False
 ) -> Endpoint | None:
     """As `find`, and keep others from changing it until the transaction ends."""
-    row = await connection.fetchrow(LOCKto_endpoint, endpoint_id, owner.program_id, owner.partner_id, is_listener)
+    row = await connection.fetchrow(LOCK_ENDPOINT, endpoint_id, owner.program_id, owner.partner_id, is_listener)
     return None if row is None else to_endpoint(row)
 
 
@@ -185,7 +185,7 @@ async def list_page(
     is_all = status is None and event_type is None and uid is None
     bound = limit + 1 if is_all else max(SCANNED_PER_PAGE, limit + 1)
     listed = await connection.fetch(
-        *LISTto_endpointS(
+        *LIST_ENDPOINTS(
             program=owner.program_id,
             partner=owner.partner_id,
             status=status,
@@ -198,20 +198,20 @@ async def list_page(
     )
     ids = sorted((row["id"] for row in listed if not row["is_mark"]), reverse=True)
     mark = next((row["id"] for row in listed if row["is_mark"]), None)
-    found = [to_endpoint(row) for row in await connection.fetch(READto_endpointS, ids[:limit])]
+    found = [to_endpoint(row) for row in await connection.fetch(READ_ENDPOINTS, ids[:limit])]
     return EndpointPage(found, ids[limit - 1] if len(ids) > limit else mark)
 
 
 async def count(connection: Connection, owner_id: uuid.UUID) -> int:
     """Return how many live endpoints a program or a partner has of its own."""
-    number: int = await connection.fetchval(COUNTto_endpointS, owner_id)
+    number: int = await connection.fetchval(COUNT_ENDPOINTS, owner_id)
     return number
 
 
 async def update(connection: Connection, endpoint: Endpoint) -> int:
     """Write the members that can change and return the new version. Raises UIDTaken."""
     with _translated():
-        version: int = await connection.fetchval(*UPDATEto_endpoint(**_UPDATED.of(endpoint)))
+        version: int = await connection.fetchval(*UPDATE_ENDPOINT(**_UPDATED.of(endpoint)))
     return version
 
 
@@ -234,7 +234,7 @@ async def resume_paused(connection: Connection, now: datetime, limit: int) -> li
 
 async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> int:
     """Take an endpoint out of every list and return its last version; its deliveries stay readable."""
-    version: int = await connection.fetchval(ARCHIVEto_endpoint, endpoint_id, now)
+    version: int = await connection.fetchval(ARCHIVE_ENDPOINT, endpoint_id, now)
     return version
 
 
@@ -296,5 +296,5 @@ to_endpoint: Final = Rows(
 )
 _RESUMED: Final = Rows(Resumed)
 _STATE: Final = Rows(EndpointState)
-_INSERTED: Final = Values(INSERTto_endpoint.names, Endpoint, "auth", "sealed_auth", metadata=_json, headers=_json)
-_UPDATED: Final = Values(UPDATEto_endpoint.names, Endpoint, metadata=_json, headers=_json)
+_INSERTED: Final = Values(INSERT_ENDPOINT.names, Endpoint, "auth", "sealed_auth", metadata=_json, headers=_json)
+_UPDATED: Final = Values(UPDATE_ENDPOINT.names, Endpoint, metadata=_json, headers=_json)
