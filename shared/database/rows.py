@@ -98,14 +98,15 @@ class Rows(Generic[R]):
     NULL.
     """
 
-    __slots__ = ("_columns", "_converted", "_record")
+    __slots__ = ("_columns", "_converted", "_record", "columns")
 
     def __init__(self, record: type[R], *besides: str, **converted: Callable[[Any], Any]) -> None:
         """Raise TypeError for a name that is no field."""
         names = {each.name for each in fields(record)}
         _refuse({*besides, *converted} - names, "is no field of", record)
         self._record = record
-        self._columns = tuple(names - {*besides, *converted})
+        self.columns = names - set(besides)
+        self._columns = tuple(self.columns - converted.keys())
         self._converted = tuple(converted.items())
 
     def __call__(self, row: Any, **besides: Any) -> R:

@@ -38,14 +38,13 @@ PACED_LOOPS = {
 }
 
 # What use cases are given beside data: the clock, which is a type of its own, and these.
-PORTS = frozenset({"new_id", "hand_over", "wake", "note_backlog", "note_secret", "HandOver", "Renew", "Wake"})
+PORTS = frozenset({"new_id", "hand_over", "wake", "note_secret", "HandOver", "Renew", "Wake"})
 # The only other modules of domains and use cases whose signatures have callables, each with its reason.
 OPEN_TO_CALLABLES = {
     "services/codes/domain/code_columns.py": "a column's readers are functions of that module",
     "services/codes/domain/faults.py": "converters are functions of the domain",
     "services/codes/usecases/start_import.py": "how to answer is known once the body that it hashes has been read",
     "services/webhooks/domain/debugging.py": "the check of a signature needs a library that a domain does not import",
-    "services/webhooks/usecases/chosen_letters.py": "the use cases of dead letters hand over what they do with them",
     "services/webhooks/usecases/customer_parts.py": "the reader of events is wired by the application",
     "services/webhooks/usecases/remove_old.py": "the steps of a removal are functions of that module",
     "services/webhooks/usecases/send_test.py": "the sender posts, and is wired by the application",

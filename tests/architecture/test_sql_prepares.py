@@ -1,12 +1,14 @@
 """Every statement of a store is one that the migrated database understands, for the role that will run it."""
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from shared.database.rows import Rows
 from tests.architecture.source import PythonFile, is_store, parsed, python_files
 from tests.architecture.sql_rules import statements
 from tests.databases import SERVICES, Database
@@ -67,6 +69,32 @@ async def test_every_statement_of_the_migration_runner_prepares(database: Databa
     connection = await asyncpg.connect(database.admin)
     try:
         assert not await _refusals(connection, files)
+    finally:
+        await connection.close()
+
+
+async def _lacking(connection: "asyncpg.Connection[asyncpg.Record]", file: PythonFile) -> list[str]:
+    """Return the columns that records need and that no statement has which the same function runs."""
+    texts = statements(file)
+    module = importlib.import_module(file.path.removesuffix(".py").replace("/", "."))
+    lacking = []
+    for function in ast.walk(file.tree):
+        if not isinstance(function, ast.AsyncFunctionDef):
+            continue
+        names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+        run = [texts[name] for name in names if name in texts]
+        found = {each.name for text in run for each in (await connection.prepare(text)).get_attributes()}
+        for name in names:
+            if run and isinstance(rows := getattr(module, name, None), Rows) and rows.columns - found:
+                lacking.append(f"{file.path}: {function.name}: {name} needs {sorted(rows.columns - found)}")
+    return lacking
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_record_is_made_of_columns_that_are_there(service: str, database: Database) -> None:
+    connection = await asyncpg.connect(database.role(service), server_settings={"search_path": service})
+    try:
+        assert [each for file in files_of(service) for each in await _lacking(connection, file)] == []
     finally:
         await connection.close()
 

@@ -50,7 +50,7 @@ class HealthData(ResponseModel):
     paused_until: Moment | None
     breaker: str
     resume_at: Moment | None
-    failing_since: str | None
+    failing_since: Moment | None
     disables_at: Moment | None
     last_success_at: Moment | None
     last_failure_at: Moment | None

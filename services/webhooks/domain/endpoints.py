@@ -204,7 +204,6 @@ class EndpointState:
 
     endpoint_id: uuid.UUID
     version: int
-    is_active: bool
     resume_at: datetime | None
     is_failing: bool = False
 

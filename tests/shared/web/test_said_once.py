@@ -27,7 +27,7 @@ class Record:
     made_at: datetime
     ended_at: datetime | None
     part: Part
-    secret: str = "hidden"  # noqa: S105 - one that no answer names
+    secret: str = "hidden"
 
 
 class PartData(ResponseModel):
