@@ -84,9 +84,12 @@ async def _lacking(connection: "asyncpg.Connection[asyncpg.Record]", file: Pytho
         names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
         run = [texts[name] for name in names if name in texts]
         found = {each.name for text in run for each in (await connection.prepare(text)).get_attributes()}
-        for name in names:
-            if run and isinstance(rows := getattr(module, name, None), Rows) and rows.columns - found:
-                lacking.append(f"{file.path}: {function.name}: {name} needs {sorted(rows.columns - found)}")
+        made = {name: rows for name in names if isinstance(rows := getattr(module, name, None), Rows)} if run else {}
+        lacking += [
+            f"{file.path}: {function.name}: {name} needs {sorted(rows.columns - found)}"
+            for name, rows in made.items()
+            if rows.columns - found
+        ]
     return lacking
 
 

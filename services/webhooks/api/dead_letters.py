@@ -9,7 +9,7 @@ from pydantic import Field
 from services.webhooks.api.context import COMMON, once, owner, use_cases
 from services.webhooks.api.delivery_data import DeadLetterData, dead_letter_data
 from services.webhooks.api.event_types import TypeFilter
-from services.webhooks.domain.deliveries import DeadLetterFilter
+from services.webhooks.domain.shown_deliveries import DeadLetterFilter
 from services.webhooks.usecases.handle_dead_letters import MAX_REPLAYED, Handled
 from shared.web import (
     Data,

@@ -16,12 +16,9 @@ from services.webhooks.api.delivery_data import (
     detail_data,
 )
 from services.webhooks.api.event_types import TypeFilter
-from services.webhooks.domain.deliveries import (
-    DeliveryFilter,
-    ShownStatus,
-    attempt_of,
-    message_id_of,
-)
+from services.webhooks.domain.deliveries import ShownStatus
+from services.webhooks.domain.names import attempt_of, message_id_of
+from services.webhooks.domain.shown_deliveries import DeliveryFilter
 from services.webhooks.usecases.code_keys import code_key
 from shared.web import (
     Data,

@@ -6,14 +6,8 @@ from typing import Annotated, Final
 from pydantic import PlainSerializer
 
 from services.webhooks.domain.advice import AdviceCode, advise
-from services.webhooks.domain.deliveries import (
-    DeadLetter,
-    Delivery,
-    DeliveryDetail,
-    RecordedAttempt,
-    attempt_name,
-    message_name,
-)
+from services.webhooks.domain.names import attempt_name, message_name
+from services.webhooks.domain.shown_deliveries import DeadLetter, Delivery, DeliveryDetail, RecordedAttempt
 from shared.web import Moment, ResponseModel
 
 MessageName = Annotated[uuid.UUID, PlainSerializer(message_name, return_type=str)]

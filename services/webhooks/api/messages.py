@@ -11,9 +11,9 @@ from services.webhooks.api.context import COMMON, once, owner, refuse_partners, 
 from services.webhooks.api.delivery_data import MessageName
 from services.webhooks.api.event_types import TypeFilter
 from services.webhooks.domain.debugging import HINTS, TOLERANCE_SECONDS, Problem, StoredBody
-from services.webhooks.domain.deliveries import message_id_of
 from services.webhooks.domain.endpoints import MAX_ENDPOINTS
 from services.webhooks.domain.messages import MessageFilter, Resent
+from services.webhooks.domain.names import message_id_of
 from shared.web import (
     Data,
     Instant,

@@ -12,6 +12,7 @@ from services.webhooks.domain.bodies import content_type
 from services.webhooks.domain.certificates import TLSTerms
 from services.webhooks.domain.endpoints import DisabledReason, Endpoint
 from services.webhooks.domain.headers import Auth
+from services.webhooks.domain.names import message_name
 from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.signature import SigningKey, algorithms
 
@@ -32,8 +33,6 @@ DISABLE: Final = "disable"
 RECEIVER_ASKED: Final[DisabledReason] = "receiver_asked"
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES: Final = 16 * 1024
-MESSAGE_PREFIX: Final = "msg_"
-ATTEMPT_PREFIX: Final = "att_"
 # The longest timeout of a POST and half as much again: who has not reported by then is taken for dead.
 LEASE_SECONDS: Final = 45.0
 # A delivery whose attempt of this number fails, and that is tried further, is told of as failing.
@@ -263,140 +262,12 @@ class Settlement:
         return max(0.0, (answer.started_at - held.occurred_at).total_seconds() + answer.duration_ms / 1000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedAttempt:
-    """An attempt as it is shown."""
-
-    delivery_id: uuid.UUID
-    message_id: uuid.UUID
-    number: int
-    trigger: Trigger
-    answer: Answer
-    next_attempt_at: datetime | None = None
-    redacted_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A delivery as it is shown; `next_attempt_at` is None when nothing more will happen by itself."""
-
-    id: uuid.UUID
-    endpoint_id: uuid.UUID
-    message_id: uuid.UUID
-    event_type: str
-    status: ShownStatus
-    attempts_made: int
-    last_status: int | None
-    last_error_code: ErrorCode | None
-    next_attempt_at: datetime | None
-    created_at: datetime
-    completed_at: datetime | None
-    sequence: int | None = None
-    replay_id: uuid.UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryPage:
-    """A page of deliveries, the newest first, and where the next one goes on; None at the end."""
-
-    deliveries: list[Delivery]
-    next_after: uuid.UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryDetail:
-    """A delivery with its body, as long as that is kept, and all its attempts, the first one first."""
-
-    delivery: Delivery
-    body: bytes | None
-    attempts: tuple[RecordedAttempt, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A delivery that was given up, and why."""
-
-    delivery: Delivery
-    reason: str
-    died_at: datetime
-
-    @property
-    def id(self) -> uuid.UUID:
-        """The delivery's id, by which a page is continued."""
-        return self.delivery.id
-
-
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How far behind the deliveries are: for how long the oldest has been due, and how many are that nobody holds."""
 
     age: timedelta
     due: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryFilter:
-    """Which deliveries are meant; None means all."""
-
-    endpoint_id: uuid.UUID | None = None
-    status: ShownStatus | None = None
-    event_type: str | None = None
-    message_id: uuid.UUID | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    code_key: uuid.UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterPage:
-    """A page of dead letters, the newest deliveries first, and where the next one goes on; None at the end."""
-
-    letters: list[DeadLetter]
-    next_after: uuid.UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """Which dead letters are meant; None means all."""
-
-    endpoint_id: uuid.UUID | None = None
-    event_type: str | None = None
-    since: datetime | None = None
-    reason: str | None = None
-
-
-def message_id_of(name: str) -> uuid.UUID | None:
-    """Return the id of a message by the name that receivers see; None for what names no message."""
-    digits = name.removeprefix(MESSAGE_PREFIX)
-    if digits == name or len(digits) != 32:
-        return None
-    try:
-        found = uuid.UUID(digits)
-    except ValueError:
-        return None
-    return found if found.hex == digits else None
-
-
-def message_name(message_id: uuid.UUID) -> str:
-    """Return the id of a message as receivers see it in `webhook-id`."""
-    return MESSAGE_PREFIX + message_id.hex
-
-
-def attempt_name(delivery_id: uuid.UUID, number: int) -> str:
-    """Return the id of an attempt: that of its delivery, and which of its attempts it is."""
-    return f"{ATTEMPT_PREFIX}{delivery_id.hex}_{number}"
-
-
-def attempt_of(name: str) -> tuple[uuid.UUID, int] | None:
-    """Return delivery and number by the id of an attempt; None for what names no attempt."""
-    digits, _, number = name.removeprefix(ATTEMPT_PREFIX).partition("_")
-    if len(digits) != 32 or not (number.isascii() and number.isdigit() and len(number) < 9):
-        return None
-    try:
-        found = uuid.UUID(digits), int(number)
-    except ValueError:
-        return None
-    return found if attempt_name(*found) == name else None
 
 
 def printable(raw: bytes) -> str:

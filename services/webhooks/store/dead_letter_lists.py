@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.webhooks.domain.deliveries import DeadLetter, DeadLetterFilter, DeadLetterPage
 from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.shown_deliveries import DeadLetter, DeadLetterFilter, DeadLetterPage
 from services.webhooks.store.deliveries import to_delivery
 from services.webhooks.store.pages import FIRST_ID, LAST_ID, MOST_ENDPOINTS, SCANNED_PER_PAGE, SOURCES, cut, whose
 from shared.database.filters import like

@@ -7,8 +7,9 @@ from typing import Final
 
 import orjson
 
-from services.webhooks.domain.deliveries import Answer, Delivery, DeliveryDetail, RecordedAttempt, Trigger
+from services.webhooks.domain.deliveries import Answer, Trigger
 from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.shown_deliveries import Delivery, DeliveryDetail, RecordedAttempt
 from services.webhooks.store.intake import NewMessage
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values

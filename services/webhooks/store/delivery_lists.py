@@ -8,12 +8,8 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from services.webhooks.domain.deliveries import (
-    DeadLetterFilter,
-    DeliveryFilter,
-    DeliveryPage,
-)
 from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.shown_deliveries import DeadLetterFilter, DeliveryFilter, DeliveryPage
 from services.webhooks.store.dead_letter_lists import fetch_dead
 from services.webhooks.store.deliveries import to_delivery
 from services.webhooks.store.pages import FIRST_ID, LAST_ID, MOST_ENDPOINTS, SCANNED_PER_PAGE, SOURCES, cut, whose

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from services.webhooks.domain.deliveries import ENDPOINT_DISABLED, message_name
+from services.webhooks.domain.deliveries import ENDPOINT_DISABLED
 from services.webhooks.domain.event_types import is_operational
+from services.webhooks.domain.names import message_name
 from services.webhooks.store import closing
 from services.webhooks.store.closing import Closing, GivenUp
 from services.webhooks.store.retention import FIRST_ID

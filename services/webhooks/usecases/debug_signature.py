@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.webhooks.domain.debugging import Finding, Sent, Verifier, examine, hmac_verifier, message_name_in
-from services.webhooks.domain.deliveries import message_id_of
 from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.errors import EndpointMissing, InvalidField, SecretUnreadable
+from services.webhooks.domain.names import message_id_of
 from services.webhooks.domain.signature import PUBLIC_PREFIX, SigningKey, decode
 from services.webhooks.sender.signing import is_signed_by, pair_of, read_key, secret_text
 from services.webhooks.store import endpoints, messages, signing_keys

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from services.webhooks.domain.deliveries import DeadLetterFilter
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import ContentGone, DeliveryMissing, DeliveryNotReplayable, DeliveryPending
 from services.webhooks.domain.schedule import LIFETIME
+from services.webhooks.domain.shown_deliveries import DeadLetterFilter
 from services.webhooks.store import closing, dead_letter_lists, dead_letters, queue
 from services.webhooks.usecases.delivery_queue import Wake
 from shared.database.idempotency import AnswerOnce

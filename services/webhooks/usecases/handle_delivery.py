@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.webhooks.domain.deliveries import RecordedAttempt
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import (
     ContentGone,
@@ -19,6 +18,7 @@ from services.webhooks.domain.errors import (
     DeliveryUnderWay,
     SecretUnreadable,
 )
+from services.webhooks.domain.shown_deliveries import RecordedAttempt
 from services.webhooks.store import resends, targets
 from services.webhooks.store.resends import Lease
 from services.webhooks.usecases.send_test import Post

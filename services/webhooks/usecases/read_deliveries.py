@@ -3,15 +3,15 @@
 import uuid
 from dataclasses import dataclass
 
-from services.webhooks.domain.deliveries import (
+from services.webhooks.domain.endpoints import Owner
+from services.webhooks.domain.errors import DeliveryMissing
+from services.webhooks.domain.shown_deliveries import (
     DeadLetterFilter,
     DeadLetterPage,
     DeliveryDetail,
     DeliveryFilter,
     DeliveryPage,
 )
-from services.webhooks.domain.endpoints import Owner
-from services.webhooks.domain.errors import DeliveryMissing
 from services.webhooks.store import dead_letter_lists, deliveries, delivery_lists
 from shared.clock import Clock
 from shared.database.pool import Database

@@ -5,16 +5,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.webhooks.domain.deliveries import (
-    FAILING_STEP,
-    RECEIVER_ASKED,
-    HeldDelivery,
-    Settlement,
-    Target,
-    message_name,
-)
+from services.webhooks.domain.deliveries import FAILING_STEP, RECEIVER_ASKED, HeldDelivery, Settlement, Target
 from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.health import Health
+from services.webhooks.domain.names import message_name
 from services.webhooks.domain.standing import FAILING, Judgement, judge
 from services.webhooks.store import queue, results
 from services.webhooks.usecases.close_endpoints import give_up_waiting

@@ -12,11 +12,13 @@ from typing import Any, Final
 import orjson
 
 from services.webhooks.domain.bodies import FLAT, members_of_test, message_format, plain_format
-from services.webhooks.domain.deliveries import Answer, Outgoing, RecordedAttempt, message_name
+from services.webhooks.domain.deliveries import Answer, Outgoing
 from services.webhooks.domain.endpoints import Endpoint, Owner
 from services.webhooks.domain.errors import EndpointMissing, InvalidField, SecretUnreadable
 from services.webhooks.domain.event_types import TEST
 from services.webhooks.domain.events import IncomingEvent
+from services.webhooks.domain.names import message_name
+from services.webhooks.domain.shown_deliveries import RecordedAttempt
 from services.webhooks.store import deliveries, endpoints, targets
 from services.webhooks.store.intake import NewMessage
 from services.webhooks.usecases import describe_events

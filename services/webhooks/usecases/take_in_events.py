@@ -10,10 +10,11 @@ from time import monotonic
 from typing import Final
 
 from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
-from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery, message_name
+from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
 from services.webhooks.domain.endpoints import Subscription, wants
 from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.events import IncomingEvent, line_key
+from services.webhooks.domain.names import message_name
 from services.webhooks.domain.partner_view import has_view
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
