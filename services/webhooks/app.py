@@ -106,14 +106,14 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         answer_once = AnswerOnce(database, utc_now, seal)
         worker = RunReplays(database, utc_now, new_id, courier.wake, relay.hand_over)
         hub = ListenerHub(database, utc_now)
-        kept = Retention(
+        limits = Retention(
             timedelta(days=settings.payload_retention_days),
             timedelta(days=settings.attempt_retention_days),
             timedelta(days=settings.delivery_retention_days),
         )
-        shown = ShownSettings(kept, split_addresses(settings.egress_addresses))
+        shown = ShownSettings(limits, split_addresses(settings.egress_addresses))
         follow = FollowPartners(database, utc_now, ArchiveEndpoint(database, utc_now, courier.renew, relay.hand_over))
-        maintenance = MaintainEndpoints(database, utc_now, kept, courier.renew, relay.hand_over)
+        maintenance = MaintainEndpoints(database, utc_now, limits, courier.renew, relay.hand_over)
         history = retention.removals(
             database,
             utc_now,
@@ -249,7 +249,7 @@ def build_use_cases(
             "message",
             batches,
             clock,
-            PublishMessage(shown.kept, new_id, wake),
+            PublishMessage(shown.retention, new_id, wake),
             KeptAnswers(seal),
             metrics.MESSAGE_GROUP,
         ),

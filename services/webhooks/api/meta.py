@@ -178,9 +178,9 @@ async def show(request: Request) -> web.StreamResponse:
         ports=sorted(HTTPS_PORTS),
         limits=_limits(),
         retention=RetentionData(
-            payloads_days=shown.kept.payloads.days,
-            attempts_days=shown.kept.attempts.days,
-            deliveries_days=shown.kept.deliveries.days,
+            payloads_days=shown.retention.payloads.days,
+            attempts_days=shown.retention.attempts.days,
+            deliveries_days=shown.retention.deliveries.days,
             own_payloads_days=[messages.SHORTEST_RETENTION_DAYS, messages.LONGEST_RETENTION_DAYS],
         ),
         egress_addresses=list(shown.egress_addresses) or None,

@@ -37,38 +37,38 @@ def message_format(format_: str, partner_id: uuid.UUID | None) -> str:
     return format_ if partner_id is None else format_ + _PARTNERS
 
 
-def plain_format(kept: str) -> str:
+def plain_format(form: str) -> str:
     """Return the format, as endpoints name it, of a form in which a message is kept."""
-    return FLAT if kept == PROGRAMS_FLAT else kept.removesuffix(_PARTNERS)
+    return FLAT if form == PROGRAMS_FLAT else form.removesuffix(_PARTNERS)
 
 
-def is_for_partners(kept: str) -> bool:
+def is_for_partners(form: str) -> bool:
     """Say whether a partner may see a message in this form in full."""
-    return kept == FLAT or kept.endswith(_PARTNERS)
+    return form == FLAT or form.endswith(_PARTNERS)
 
 
-def content_type(kept: str) -> str:
+def content_type(form: str) -> str:
     """Return the content type under which a body goes out."""
-    return "application/cloudevents+json" if plain_format(kept) == "cloudevents" else "application/json"
+    return "application/cloudevents+json" if plain_format(form) == "cloudevents" else "application/json"
 
 
-def visible_data(event_type: str, data: Mapping[str, Any], kept: str) -> Mapping[str, Any]:
+def visible_data(event_type: str, data: Mapping[str, Any], form: str) -> Mapping[str, Any]:
     """Return of an event's data what those may see for whom the form is made.
 
     What a program publishes itself is meant for whom it names, whatever its members are called.
     """
-    if not is_for_partners(kept) or is_custom(event_type):
+    if not is_for_partners(form) or is_custom(event_type):
         return data
     if "attributes" in data:
         data = {**data, "attributes": _attributes(data)}
     return shown_to_partners(event_type, data)
 
 
-def restated(event_type: str, kept: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def restated(event_type: str, form: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a partner's body that was made before there were lists as one that is made today."""
-    if event_type not in RESTATED_TYPES or plain_format(kept) == "thin":
+    if event_type not in RESTATED_TYPES or plain_format(form) == "thin":
         return body
-    if plain_format(kept) != FLAT:
+    if plain_format(form) != FLAT:
         return {**body, "data": shown_to_partners(event_type, body["data"])}
     frame = {name: body[name] for name in _FRAME if name in body}
     seen = shown_to_partners(event_type, body) | frame
@@ -80,7 +80,7 @@ def restated_content(event_type: str, content: Mapping[str, Any]) -> Mapping[str
     return shown_to_partners(event_type, content) if event_type in RESTATED_TYPES else content
 
 
-def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime, kept: str = FLAT) -> dict[str, Any]:
+def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime, form: str = FLAT) -> dict[str, Any]:
     """Return the members of an event's flat body in order; for `code.redeemed` exactly the documented ones."""
     body: dict[str, Any] = {"event": event_type, "partner_id": data.get("partner_id")}
     if event_type == SHORT_WHEN_FLAT:
@@ -89,7 +89,7 @@ def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime
         body["timestamp"] = milliseconds(occurred_at)
         body["codes_remaining"] = data.get("codes_remaining")
     else:
-        seen = visible_data(event_type, data, kept)
+        seen = visible_data(event_type, data, form)
         body |= {name: value for name, value in seen.items() if name not in _FRAME}
         body["timestamp"] = milliseconds(occurred_at)
     return body
@@ -128,12 +128,12 @@ def cloudevents_members(
     }
 
 
-def numbered(kept: str, head: bytes, sequence: int, tail: bytes) -> bytes:
+def numbered(form: str, head: bytes, sequence: int, tail: bytes) -> bytes:
     """Return a body with its number in it, written as the statement writes it that keeps the body.
 
     CloudEvents has it as text that sorts as the numbers do: with as many digits as the largest one.
     """
-    number = b'"%019d"' % sequence if plain_format(kept) == "cloudevents" else b"%d" % sequence
+    number = b'"%019d"' % sequence if plain_format(form) == "cloudevents" else b"%d" % sequence
     return b"".join((head, NUMBER, number, tail))
 
 

@@ -21,5 +21,5 @@ class Retention:
 class ShownSettings:
     """What everybody may know; `egress_addresses` are those from which webhooks come, none if they are not fixed."""
 
-    kept: Retention
+    retention: Retention
     egress_addresses: tuple[str, ...] = ()

@@ -121,7 +121,7 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Existing:
     """What is kept of a message: the number, if it got one, and the body with that in it."""
 
     sequence: int | None
@@ -170,7 +170,7 @@ async def insert_work(
     deliveries: Sequence[NewDelivery],
     counts: Mapping[uuid.UUID, int],
     now: datetime,
-) -> tuple[dict[uuid.UUID, int], dict[tuple[uuid.UUID, str], Kept]]:
+) -> tuple[dict[uuid.UUID, int], dict[tuple[uuid.UUID, str], Existing]]:
     """Record events, with messages, deliveries and queue rows; a message that is there already stays as it is.
 
     `counts` says how many messages each owner gets, `numbers` of each message whose number its body shows and how many
@@ -194,7 +194,7 @@ async def insert_work(
             raise
         raise RecordedMeanwhile from None
     return {row["owner_id"]: row["last"] for row in rows if row["id"] is None}, {
-        (row["id"], row["format"]): Kept(row["sequence"], row["body"]) for row in rows if row["id"] is not None
+        (row["id"], row["format"]): Existing(row["sequence"], row["body"]) for row in rows if row["id"] is not None
     }
 
 

@@ -294,12 +294,12 @@ async def missing(
     replay: Replay,
     after: tuple[datetime, uuid.UUID],
     until: tuple[datetime, uuid.UUID],
-    kept: str,
+    form: str,
     subscribed: Sequence[str] | None,
 ) -> list[tuple[uuid.UUID, datetime, str, str]]:
     """Return messages in a form that were never on their way to the endpoint: id, time, form, event type."""
     span = {"since": after[0], "since_id": after[1], "until": until[0], "until_id": until[1]}
-    wanted = {"format": kept, "subscribed": like_any(subscribed), "types": like_any(replay.event_types)}
+    wanted = {"format": form, "subscribed": like_any(subscribed), "types": like_any(replay.event_types)}
     whose = {name: getattr(replay, name) for name in ("program_id", "partner_id", "endpoint_id")}
     rows = await connection.fetch(*MISSING_IN_SLICE(**whose, **span, **wanted, limit=replay.step_size))
     return [(row["id"], row["created_at"], row["format"], row["event_type"]) for row in rows]

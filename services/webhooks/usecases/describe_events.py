@@ -105,11 +105,11 @@ def _bodies(name: str, data: dict[str, Any], owner: Owner) -> dict[str, dict[str
     return {each: _body(event, message_format(each, owner.partner_id)) for each in get_args(Format)}
 
 
-def _body(event: IncomingEvent, kept: str) -> dict[str, Any]:
-    head, tail, _ = write_body(event, kept, f"msg_{_ID.hex}")
+def _body(event: IncomingEvent, form: str) -> dict[str, Any]:
+    head, tail, _ = write_body(event, form, f"msg_{_ID.hex}")
     # Tests have no number, and flat bodies show none.
     has_number = bool(tail) and event.type != TEST
-    body: dict[str, Any] = orjson.loads(numbered(kept, head, _SEQUENCE, tail) if has_number else head + tail)
+    body: dict[str, Any] = orjson.loads(numbered(form, head, _SEQUENCE, tail) if has_number else head + tail)
     return body
 
 

@@ -32,7 +32,7 @@ class MaintainEndpoints:
 
     database: Database
     clock: Clock
-    kept: Retention
+    retention: Retention
     renew: Renew
     hand_over: HandOver
 
@@ -49,7 +49,7 @@ class MaintainEndpoints:
 
     def removals(self) -> list[Removal | Walk | RemoveMessages]:
         """Return what removes old rows, table by table."""
-        return remove_old.removals(self.database, self.clock, self.kept)
+        return remove_old.removals(self.database, self.clock, self.retention)
 
     async def resume_endpoints(self) -> bool:
         """Resume what was paused until now; say whether there may be more."""

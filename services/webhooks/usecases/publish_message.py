@@ -49,7 +49,7 @@ class Publication:
 class PublishMessage(Work[Publication, Published, None]):
     """Writes messages with their deliveries; what was published before under the same id is returned as it is."""
 
-    kept: Retention
+    retention: Retention
     new_id: Callable[[], uuid.UUID]
     wake_courier: Wake
 
@@ -102,7 +102,7 @@ class PublishMessage(Work[Publication, Published, None]):
         return fresh, {place for place, verdict in verdicts.items() if verdict == "conflict"}
 
     def _custom(self, draft: MessageDraft, event: IncomingEvent, now: datetime) -> CustomMessage:
-        kept_for = self.kept.payloads if draft.retention_days is None else timedelta(days=draft.retention_days)
+        kept_for = self.retention.payloads if draft.retention_days is None else timedelta(days=draft.retention_days)
         return CustomMessage(id_of_message(event), event.event_id, now + kept_for, event.body_sha256)
 
 
@@ -144,8 +144,8 @@ def _planned(events: Sequence[IncomingEvent], subscriptions: Iterable[Subscripti
     for event in events:
         if id_of_message(event) not in wanted:
             # Nobody wants it yet; it can be looked at, and sent to whoever comes to want it.
-            for kept in {message_format("standard", each) for each in (None, event.partner_id)}:
-                batch.keep(event, kept)
+            for form in {message_format("standard", each) for each in (None, event.partner_id)}:
+                batch.keep(event, form)
     return batch
 
 

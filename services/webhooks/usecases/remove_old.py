@@ -31,14 +31,14 @@ class Walk:
     table: str
     database: Database
     clock: Clock
-    kept: timedelta
+    age: timedelta
     start: tuple[Any, ...]
     step: Callable[[Connection, Any, datetime, int], Awaitable[Step]]
     rows_at_once: int = _AT_ONCE
 
     async def __call__(self) -> None:
         """Walk to the end, each step in a transaction of its own."""
-        before, position = self.clock() - self.kept, self.start
+        before, position = self.clock() - self.age, self.start
 
         async def take_step() -> int:
             nonlocal position
@@ -58,7 +58,7 @@ class RemoveMessages:
 
     database: Database
     clock: Clock
-    kept: timedelta
+    age: timedelta
     table: str = "messages"
     rows_at_once: int = _AT_ONCE
 
@@ -78,19 +78,19 @@ class RemoveMessages:
             return await retention.purge_messages(connection, program_id, position, before, limit)
 
         start = (FIRST, FIRST_ID, "")
-        walk = Walk(self.table, self.database, self.clock, self.kept, start, step)
+        walk = Walk(self.table, self.database, self.clock, self.age, start, step)
         await replace(walk, rows_at_once=self.rows_at_once)()
 
 
-def removals(database: Database, clock: Clock, kept: Retention) -> list[Removal | Walk | RemoveMessages]:
+def removals(database: Database, clock: Clock, limits: Retention) -> list[Removal | Walk | RemoveMessages]:
     """Return what removes it, table by table."""
     now, oldest = timedelta(0), (FIRST, FIRST_ID)
     return [
-        RemoveMessages(database, clock, kept.payloads),
+        RemoveMessages(database, clock, limits.payloads),
         Walk("custom_messages", database, clock, now, oldest, retention.purge_custom),
-        Walk("attempts", database, clock, kept.attempts, (FIRST_ID, 0), retention.purge_attempts),
-        Walk("deliveries", database, clock, kept.deliveries, (FIRST_ID,), retention.purge_deliveries),
-        Walk("replays", database, clock, kept.deliveries, oldest, retention.purge_replays),
-        Walk("endpoints", database, clock, kept.deliveries, oldest, retention.purge_endpoints),
+        Walk("attempts", database, clock, limits.attempts, (FIRST_ID, 0), retention.purge_attempts),
+        Walk("deliveries", database, clock, limits.deliveries, (FIRST_ID,), retention.purge_deliveries),
+        Walk("replays", database, clock, limits.deliveries, oldest, retention.purge_replays),
+        Walk("endpoints", database, clock, limits.deliveries, oldest, retention.purge_endpoints),
         Removal("endpoint_keys", database, clock, ENDED_KEYS_KEPT, retention.purge_keys),
     ]

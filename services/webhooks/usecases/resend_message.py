@@ -60,10 +60,10 @@ class ResendMessage:
                 raise EndpointMissing
             for receiver in found:
                 _check(forms[0], receiver)
-            kept = {receiver.endpoint_id: _kept(receiver, forms) for receiver in found}
-            await _keep_whole(connection, forms, set(kept.values()))
+            formats = {receiver.endpoint_id: _format_for(receiver, forms) for receiver in found}
+            await _keep_whole(connection, forms, set(formats.values()))
             return [
-                await self._send(connection, owner, forms[0], receiver, kept[receiver.endpoint_id], now)
+                await self._send(connection, owner, forms[0], receiver, formats[receiver.endpoint_id], now)
                 for receiver in found
             ]
 
@@ -72,12 +72,12 @@ class ResendMessage:
         return answer
 
     async def _send(
-        self, connection: Connection, owner: Owner, form: Message, receiver: Receiver, kept: str, now: datetime
+        self, connection: Connection, owner: Owner, form: Message, receiver: Receiver, format_: str, now: datetime
     ) -> Resent:
         if receiver.delivery_id is not None:
             revived = await replays.revive(connection, [receiver.delivery_id], None, now, now + LIFETIME)
             return Resent(receiver.endpoint_id, receiver.delivery_id, bool(revived))
-        made = (self.new_id(), form.id, kept, form.event_type)
+        made = (self.new_id(), form.id, format_, form.event_type)
         new = await replays.insert_missing(connection, receiver.endpoint_id, None, [made], now, now + LIFETIME)
         if new:
             return Resent(receiver.endpoint_id, made[0], is_due=True)
@@ -98,14 +98,14 @@ def _check(form: Message, receiver: Receiver) -> None:
 
 async def _keep_whole(connection: Connection, forms: Sequence[Message], wanted: AbstractSet[str]) -> None:
     """Make sure that the forms to be sent are there, and stay until the transaction ends."""
-    whole = {kept for _, kept in await replays.whole(connection, [(forms[0].id, kept) for kept in sorted(wanted)])}
+    whole = {each for _, each in await replays.whole(connection, [(forms[0].id, each) for each in sorted(wanted)])}
     if wanted - {form.format for form in forms}:
         raise FormMissing
     if wanted - whole:
         raise ContentGone
 
 
-def _kept(receiver: Receiver, forms: Sequence[Message]) -> str:
+def _format_for(receiver: Receiver, forms: Sequence[Message]) -> str:
     wanted = receiver.delivery_format or message_format(receiver.format, receiver.partner_id)
     if wanted != PROGRAMS_FLAT or any(form.format == wanted for form in forms):
         return wanted

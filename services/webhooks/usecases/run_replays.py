@@ -139,8 +139,8 @@ class RunReplays:
         position = None if following is None else (None, following)
         if not found:
             return Step(0, 0, 0, position)
-        whole = await replays.whole(connection, [(message, kept) for _, message, kept in found])
-        chosen = [id_ for id_, message, kept in found if (message, kept) in whole]
+        whole = await replays.whole(connection, [(message, form) for _, message, form in found])
+        chosen = [id_ for id_, message, form in found if (message, form) in whole]
         enqueued = 0
         if not replay.is_dry_run:
             enqueued = len(await replays.revive(connection, chosen, replay.id, now, now + LIFETIME))
@@ -152,9 +152,9 @@ class RunReplays:
         end = await replays.slice_end(connection, replay, after, _SLICE)
         if end is None:
             return Step(0, 0, 0, None)
-        kept = message_format(endpoint.format, endpoint.partner_id)
+        form = message_format(endpoint.format, endpoint.partner_id)
         subscribed = None if EVERYTHING in endpoint.event_types else list(endpoint.event_types)
-        found = await replays.missing(connection, replay, after, end, kept, subscribed)
+        found = await replays.missing(connection, replay, after, end, form, subscribed)
         whole = await replays.whole(connection, [(id_, form) for id_, _, form, _ in found])
         made = [(self.new_id(), id_, form, type_) for id_, _, form, type_ in found if (id_, form) in whole]
         enqueued = 0

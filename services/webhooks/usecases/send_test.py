@@ -57,15 +57,15 @@ class SendTest:
             if target.missing is not None:
                 raise SecretUnreadable
         now, message_id = self.clock(), self.new_id()
-        kept = message_format(endpoint.format, endpoint.partner_id)
+        form = message_format(endpoint.format, endpoint.partner_id)
         if event_type == TEST:
-            body, content = _test_body(endpoint, program_name, kept, message_id, now)
+            body, content = _test_body(endpoint, program_name, form, message_id, now)
         else:
-            body, content = _whole(_example(endpoint, event_type, message_id, now), kept, message_id)
+            body, content = _whole(_example(endpoint, event_type, message_id, now), form, message_id)
         # Whatever it looks like to the receiver, to us it is a test: no replay ever sends it to anybody.
         message = NewMessage(
             id=message_id,
-            format=kept,
+            format=form,
             program_id=endpoint.program_id,
             partner_id=endpoint.partner_id,
             event_type=TEST,
@@ -84,21 +84,21 @@ class SendTest:
 
 
 def _test_body(
-    endpoint: Endpoint, program_name: str, kept: str, message_id: uuid.UUID, now: datetime
+    endpoint: Endpoint, program_name: str, form: str, message_id: uuid.UUID, now: datetime
 ) -> tuple[bytes, bytes | None]:
     partner_id = shown_id_or_none(endpoint.partner_id)
     members = members_of_test(partner_id, program_name, now)
-    if plain_format(kept) == FLAT:
+    if plain_format(form) == FLAT:
         return orjson.dumps(members), None
     data = {name: members[name] for name in ("partner_id", "message")}
     if is_test(endpoint.program_id):
         data["is_test"] = True
-    return _whole(_event(endpoint, SOURCE, TEST, message_id, now, data), kept, message_id)
+    return _whole(_event(endpoint, SOURCE, TEST, message_id, now, data), form, message_id)
 
 
-def _whole(event: IncomingEvent, kept: str, message_id: uuid.UUID) -> tuple[bytes, bytes | None]:
+def _whole(event: IncomingEvent, form: str, message_id: uuid.UUID) -> tuple[bytes, bytes | None]:
     """Return a body without a number: a test has none, in the header neither."""
-    head, tail, content = write_body(event, kept, message_name(message_id))
+    head, tail, content = write_body(event, form, message_name(message_id))
     return head + tail, content
 
 

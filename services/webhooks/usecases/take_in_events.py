@@ -18,7 +18,7 @@ from services.webhooks.domain.names import message_name
 from services.webhooks.domain.partner_view import has_view
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
-from services.webhooks.store.intake import Kept, NewDelivery, NewMessage, RecordedMeanwhile
+from services.webhooks.store.intake import Existing, NewDelivery, NewMessage, RecordedMeanwhile
 from services.webhooks.usecases.code_keys import key_of_event
 from services.webhooks.usecases.delivery_queue import Courier
 from services.webhooks.usecases.write_bodies import write_body
@@ -89,7 +89,7 @@ class Batch:
         self._places: dict[uuid.UUID, dict[uuid.UUID, int]] = {}
         self._last: dict[uuid.UUID, int] = {}
         # Of the messages that have a number in the body: that and the body, as they are kept.
-        self._kept: dict[tuple[uuid.UUID, str], Kept] = {}
+        self._existing: dict[tuple[uuid.UUID, str], Existing] = {}
         self._courier = courier
         self._token = token
 
@@ -128,12 +128,12 @@ class Batch:
             sequence: int | None
             sequence = self._last[delivery.owner_id] - len(self._places[delivery.owner_id]) + 1 + delivery.place
             if message.tail:
-                kept = self._kept.get((message.id, message.format))
-                if kept is None:
+                existing = self._existing.get((message.id, message.format))
+                if existing is None:
                     # All endpoints of one form are one owner's, so its number is theirs too.
-                    kept = Kept(sequence, numbered(message.format, body, sequence, message.tail))
-                    self._kept[message.id, message.format] = kept
-                sequence, body = kept.sequence, kept.body
+                    existing = Existing(sequence, numbered(message.format, body, sequence, message.tail))
+                    self._existing[message.id, message.format] = existing
+                sequence, body = existing.sequence, existing.body
             held.append(
                 HeldDelivery(
                     delivery_id=delivery.id,
@@ -156,7 +156,7 @@ class Batch:
         return held
 
     async def _insert(self, connection: Connection, entries: Sequence[InboxEntry], now: datetime) -> None:
-        self._last, self._kept = await intake.insert_work(
+        self._last, self._existing = await intake.insert_work(
             connection,
             entries,
             messages=list(self.messages.values()),
@@ -178,15 +178,15 @@ class Batch:
             return None
         return owner_id, len(places) - 1 - places[message.id]
 
-    def keep(self, event: IncomingEvent, kept: str) -> NewMessage:
+    def keep(self, event: IncomingEvent, form: str) -> NewMessage:
         """Have a message of an event in a form, whether anybody gets it or not."""
         message_id = id_of_message(event)
-        message = self.messages.get((message_id, kept))
+        message = self.messages.get((message_id, form))
         if message is None:
-            head, tail, content = write_body(event, kept, message_name(message_id))
-            message = self.messages[message_id, kept] = NewMessage(
+            head, tail, content = write_body(event, form, message_name(message_id))
+            message = self.messages[message_id, form] = NewMessage(
                 id=message_id,
-                format=kept,
+                format=form,
                 program_id=event.program_id,
                 partner_id=event.partner_id,
                 event_type=event.type,

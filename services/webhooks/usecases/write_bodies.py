@@ -20,15 +20,15 @@ from services.webhooks.domain.events import IncomingEvent
 from shared.modes import shown_id_or_none
 
 
-def write_body(event: IncomingEvent, kept: str, message_name: str) -> tuple[bytes, bytes, bytes | None]:
+def write_body(event: IncomingEvent, form: str, message_name: str) -> tuple[bytes, bytes, bytes | None]:
     """Return the body of an event's message in a form, and the event's data where the body only refers to it.
 
     The body comes in two parts, between which its number goes if it gets one; a flat one is whole.
     """
-    format_ = plain_format(kept)
+    format_ = plain_format(form)
     if format_ == FLAT:
-        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at, kept)), b"", None
-    data = visible_data(event.type, event.data, kept)
+        return orjson.dumps(flat_members(event.type, _with_partner(event), event.occurred_at, form)), b"", None
+    data = visible_data(event.type, event.data, form)
     if format_ == "standard":
         return *_parts(standard_members(event.type, data, event.occurred_at)), None
     if format_ == "thin":
