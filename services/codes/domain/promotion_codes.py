@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from services.codes.domain.coupons import Coupon, changed, id_in, lowered
-from services.codes.domain.errors import TermsFrozen
+from services.codes.domain.errors import InvalidTerms, TermsFrozen
 from services.codes.domain.given import Metadata
 from services.codes.domain.partners import Partner
 
@@ -133,3 +133,19 @@ def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:
     frozen, fewer = list(changed(before, after, _FROZEN)), list(lowered(before, after, _ONLY_UP))
     if frozen or fewer:
         raise TermsFrozen(frozen, fewer)
+
+
+def fault_of_window(starts_at: datetime | None, expires_at: datetime | None, coupon: Coupon) -> tuple[str, str] | None:
+    """Return which date, and by what rule, keeps a code and its coupon from ever being valid at one time."""
+    if starts_at is not None and coupon.expires_at is not None and coupon.expires_at <= starts_at:
+        return "starts_at", "must be earlier than the end of its coupon"
+    if expires_at is not None and coupon.starts_at is not None and expires_at <= coupon.starts_at:
+        return "expires_at", "must be later than the start of its coupon"
+    return None
+
+
+def check_window(code: PromotionCode, coupon: Coupon) -> None:
+    """Raise InvalidTerms if a code would never be valid beside its coupon."""
+    if (fault := fault_of_window(code.starts_at, code.expires_at, coupon)) is not None:
+        member, rule = fault
+        raise InvalidTerms({member: [rule]})

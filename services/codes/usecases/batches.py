@@ -18,11 +18,11 @@ from services.codes.domain.batches import (
 )
 from services.codes.domain.code_patterns import CodePattern, SpelledCodes
 from services.codes.domain.code_terms import changed_code
-from services.codes.domain.coupons import CouponRef
+from services.codes.domain.coupons import Coupon, CouponRef
 from services.codes.domain.documents import Document
 from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
 from services.codes.domain.jobs import Job, Step, Tally, told
-from services.codes.domain.promotion_codes import PromotionCode
+from services.codes.domain.promotion_codes import PromotionCode, check_window
 from services.codes.store import audit, batches, coupons, jobs, partners, programs
 from services.codes.usecases.jobs import queue_job
 from shared.database import outbox
@@ -64,7 +64,7 @@ class BatchChunk:
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
         """Make the next codes in the caller's transaction."""
-        if not await is_coupon_live(connection, job):
+        if await shared_coupon(connection, job) is None:
             return Step(Tally(), job.position, failure="coupon_archived")
         pattern, terms = pattern_of(job.spec), terms_of(job.spec)
         left = (job.requested or 0) - job.tally.created
@@ -86,9 +86,9 @@ class BatchChunk:
         return [batch_completed(job, terms_of(job.spec), job.requested or 0, self.new_id(), now)]
 
 
-async def is_coupon_live(connection: Connection, job: Job) -> bool:
-    """Say whether codes may still be made of a job's coupon, and keep others from archiving it meanwhile."""
-    return await coupons.share_coupon(connection, job.program_id, CouponRef(str(job.coupon_id))) is not None
+async def shared_coupon(connection: Connection, job: Job) -> Coupon | None:
+    """Return a job's coupon and keep others from archiving it meanwhile; None if it is archived already."""
+    return await coupons.share_coupon(connection, job.program_id, CouponRef(str(job.coupon_id)))
 
 
 def batch_completed(job: Job, terms: BatchTerms, count: int, event_id: uuid.UUID, now: datetime) -> OutboxEvent:
@@ -160,24 +160,26 @@ class CreateBatch:
             program = await programs.find_program(connection, program_id)
             if program is None:
                 raise Missing
-            coupon_id = await live_coupon(connection, program_id, coupon)
+            found = await live_coupon(connection, program_id, coupon)
             bare = PromotionCode(
                 id=self.new_id(),
                 program_id=program_id,
-                coupon_id=coupon_id,
+                coupon_id=found.id,
                 code="",
                 canonical="",
                 created_at=now,
                 updated_at=now,
             )
-            terms = batch_terms(changed_code(bare, draft.terms, program.settings))
+            code = changed_code(bare, draft.terms, program.settings)
+            check_window(code, found)
+            terms = batch_terms(code)
             await _check(connection, program_id, draft, terms.partner_id)
             job = Job(
                 id=self.new_id(),
                 program_id=program_id,
                 kind="batch",
                 state="queued",
-                coupon_id=coupon_id,
+                coupon_id=found.id,
                 spec=batch_spec(draft.pattern, terms),
                 actor=actor.name,
                 key_id=actor.key_id,
@@ -212,10 +214,10 @@ class CreateBatch:
         raise TransientFault("others fill the space of this pattern at this moment")
 
 
-async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> uuid.UUID:
-    """Return the id of a coupon and keep others from archiving it; raises Missing or CouponArchived."""
+async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> Coupon:
+    """Return a coupon and keep others from archiving it; raises Missing or CouponArchived."""
     if (coupon := await coupons.share_coupon(connection, program_id, ref)) is not None:
-        return coupon.id
+        return coupon
     if await coupons.find_coupon(connection, program_id, ref) is None:
         raise Missing
     raise CouponArchived

@@ -19,15 +19,16 @@ from services.codes.domain.code_files import (
     read_ndjson_line,
     split_records,
 )
+from services.codes.domain.coupons import Coupon
 from services.codes.domain.errors import TermsFrozen
 from services.codes.domain.file_openings import opening_of
 from services.codes.domain.given import merged
 from services.codes.domain.imports import ImportedCode, check_dates, members_of
 from services.codes.domain.jobs import Job, RefusedLine, Step, Tally
-from services.codes.domain.promotion_codes import PromotionCode, check_code_terms
+from services.codes.domain.promotion_codes import PromotionCode, check_code_terms, fault_of_window
 from services.codes.store import imports, jobs, partners, programs
 from services.codes.store.promotion_codes import read_codes
-from services.codes.usecases.batches import is_coupon_live
+from services.codes.usecases.batches import shared_coupon
 from shared.canonical import canonical_code
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
@@ -62,7 +63,7 @@ class ImportChunk:
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
         """Take the next lines in, in the caller's transaction."""
-        if not await is_coupon_live(connection, job):
+        if (coupon := await shared_coupon(connection, job)) is None:
             return Step(Tally(), job.position, failure="coupon_archived")
         offset, line = job.position.get("offset", 0), job.position.get("line", 1)
         data = await imports.read_from(connection, job.id, offset)
@@ -90,7 +91,7 @@ class ImportChunk:
         reader = _Reader(header, dialect, names, await self._timezone(connection, job))
         codes, line, processed = await self._read(records, reader, line, outcome)
         if codes:
-            await self._take_in(connection, job, codes, now, outcome)
+            await self._take_in(connection, job, coupon, codes, now, outcome)
         await jobs.insert_errors(connection, job.id, [*outcome.refused, *outcome.passed_over])
         return Step(
             Tally(processed, outcome.created, outcome.updated, len(outcome.passed_over), len(outcome.refused)),
@@ -134,12 +135,19 @@ class ImportChunk:
         return codes, line, processed
 
     async def _take_in(
-        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
+        self,
+        connection: Connection,
+        job: Job,
+        coupon: Coupon,
+        codes: Sequence[ImportedCode],
+        now: datetime,
+        outcome: _Outcome,
     ) -> None:
         codes = await self._once_each(connection, job, codes, outcome)
         codes = await self._with_known_partners(connection, job, codes, outcome)
         existing = await imports.taken(connection, job.program_id, [code.canonical for code in codes])
         fresh = [code for code in codes if code.canonical not in existing]
+        fresh = _within(coupon, fresh, outcome)
         fresh = await self._with_free_external_ids(connection, job, fresh, outcome)
         if fresh and not job.spec["is_dry_run"]:
             created = await imports.insert_imported(connection, job, [self.new_id() for _ in fresh], fresh, now)
@@ -148,7 +156,7 @@ class ImportChunk:
         outcome.created += len(fresh)
         met = [code for code in codes if code.canonical in existing]
         if met:
-            await self._meet(connection, job, met, now, outcome)
+            await self._meet(connection, job, coupon, met, now, outcome)
 
     async def _once_each(
         self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
@@ -193,7 +201,13 @@ class ImportChunk:
         return kept
 
     async def _meet(
-        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
+        self,
+        connection: Connection,
+        job: Job,
+        coupon: Coupon,
+        codes: Sequence[ImportedCode],
+        now: datetime,
+        outcome: _Outcome,
     ) -> None:
         """Do with codes that exist what was asked for."""
         match job.spec["on_conflict"]:
@@ -205,10 +219,16 @@ class ImportChunk:
                     outcome.pass_over(code, "code_kept", "This code exists and was left as it is.")
             case _:
                 codes = await self._with_free_external_ids(connection, job, codes, outcome)
-                await self._update(connection, job, codes, now, outcome)
+                await self._update(connection, job, coupon, codes, now, outcome)
 
     async def _update(
-        self, connection: Connection, job: Job, codes: Sequence[ImportedCode], now: datetime, outcome: _Outcome
+        self,
+        connection: Connection,
+        job: Job,
+        coupon: Coupon,
+        codes: Sequence[ImportedCode],
+        now: datetime,
+        outcome: _Outcome,
     ) -> None:
         ids = await imports.lock_existing(connection, job.program_id, [code.canonical for code in codes])
         existing = {code.canonical: code for code in await read_codes(connection, job.program_id, ids)}
@@ -223,6 +243,7 @@ class ImportChunk:
                 check_code_terms(before, after)
                 if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
                     check_dates(after.starts_at, after.expires_at)
+                    _check_window(after.starts_at, after.expires_at, coupon)
             except TermsFrozen as frozen:
                 outcome.refuse(code, "terms_frozen", frozen.described(COLUMN_NAMES))
             except LineRefused as refused:
@@ -235,6 +256,24 @@ class ImportChunk:
         outcome.updated += len(changed)
         if changed and not job.spec["is_dry_run"]:
             await imports.update_imported(connection, changed, now)
+
+
+def _within(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) -> list[ImportedCode]:
+    """Refuse codes that would never be valid beside their coupon."""
+    kept = []
+    for code in codes:
+        try:
+            _check_window(code.members.get("starts_at"), code.members.get("expires_at"), coupon)
+        except LineRefused as refused:
+            outcome.refuse(code, refused.reason, refused.detail)
+        else:
+            kept.append(code)
+    return kept
+
+
+def _check_window(starts_at: datetime | None, expires_at: datetime | None, coupon: Coupon) -> None:
+    if (fault := fault_of_window(starts_at, expires_at, coupon)) is not None:
+        raise LineRefused("invalid_value", f"{' '.join(fault)}.")
 
 
 def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from services.codes.domain.given import Given
 from services.codes.domain.minting import random_part
 from services.codes.domain.partners import Partner
 from services.codes.domain.programs import Program
-from services.codes.domain.promotion_codes import CodeRef, PromotionCode, ShownCode, check_code_terms
+from services.codes.domain.promotion_codes import CodeRef, PromotionCode, ShownCode, check_code_terms, check_window
 from services.codes.store import audit, coupons, partners, programs, promotion_codes
 from services.codes.usecases.announcements import code_updated
 from services.codes.usecases.read_promotion_codes import find_code, with_owners
@@ -105,6 +105,7 @@ class CodeMaker:
             updated_at=self.now,
         )
         code = changed_code(bare, draft.terms, self.program.settings)
+        check_window(code, self.coupon)
         partner = await self._partner(code.partner_id, draft.terms.values.partner_email)
         code = await self._written(replace(code, partner_id=partner.id if partner else None), draft.structure, partner)
         made = creation(code)
@@ -176,6 +177,9 @@ class ChangePromotionCode:
                 raise Missing
             after = changed_code(code, changes, program.settings)
             check_code_terms(code, after)
+            if (code.starts_at, code.expires_at) != (after.starts_at, after.expires_at):
+                (coupon,) = await coupons.read_coupons(connection, program_id, [code.coupon_id])
+                check_window(after, coupon)
             if told := difference(code, after):
                 await _check_partner(connection, code, after)
                 # What a partner calls a code means nothing to another one.

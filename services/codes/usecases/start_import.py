@@ -56,7 +56,7 @@ class StartImport:
                 program_id=program_id,
                 kind="import",
                 state="uploading",
-                coupon_id=await live_coupon(connection, program_id, coupon),
+                coupon_id=(await live_coupon(connection, program_id, coupon)).id,
                 spec=asdict(options),
                 actor=actor.name,
                 key_id=actor.key_id,

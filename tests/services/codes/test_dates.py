@@ -29,8 +29,10 @@ async def post(service: Service, program: Owner, path: str, body: Any) -> Reply:
     return await service.send("POST", path, program.key, body)
 
 
-async def upload(service: Service, program: Owner, body: str) -> Any:
-    path = "/v1/coupons/spring/promotion-codes/import?on_conflict=update"
+IMPORT = "/v1/coupons/spring/promotion-codes/import?on_conflict=update"
+
+
+async def upload(service: Service, program: Owner, body: str, path: str = IMPORT) -> Any:
     headers = {"Authorization": f"Bearer {program.key}", "Content-Type": "text/csv"}
     async with service.http.post(path, data=body.encode(), headers=headers) as response:
         assert response.status == 200, await response.text()
@@ -126,6 +128,61 @@ async def test_what_would_end_before_it_starts_is_refused_at_every_door(
     done = await upload(service, cairo, f"code,expires_at\nA,{DAY}\n")
     assert (done["updated"], done["refused"]) == (0, 1)
     assert await dates(database, "promotion_codes", "A") == [datetime.fromisoformat("2026-10-29T22:00:00Z"), None]
+
+
+NEVER: list[tuple[dict[str, Any], str, str]] = [
+    ({"starts_at": "2026-10-30"}, "starts_at", "must be earlier than the end of its coupon"),
+    (
+        {"expiration_date_status": True, "expiration_date_value": "2026-10-27"},
+        "expiration_date_value",
+        "must be later than the start of its coupon",
+    ),
+]
+
+
+async def test_a_code_that_its_coupon_is_never_valid_beside_is_refused_at_every_door(
+    service: Service, cairo: Owner, database: Database
+) -> None:
+    """A code that starts once its coupon has ended was created, and refused by every checkout."""
+    day = {**SHORTEST, "uuid_code": "day", "starts_at": DAY, **COUPON_END}
+    assert (await post(service, cairo, "/v1/coupons", day)).status == 201
+    for dates_of, field, rule in NEVER:
+        code = {"coupon_uuid": "day", "code": "A", **dates_of}
+        refused = await post(service, cairo, "/v1/promotion-codes", code)
+        assert (refused.status, refused.body.get("errors")) == (422, {field: [f"The {field} field {rule}."]})
+        with_codes = {**day, "uuid_code": "other", "promotion_codes": [{"code": "B"}, {"code": "C", **dates_of}]}
+        refused = await post(service, cairo, "/v1/coupons", with_codes)
+        named = f"promotion_codes.1.{field}"
+        assert (refused.status, refused.body.get("errors")) == (422, {named: [f"The {named} field {rule}."]})
+        ours = {"starts_at": "starts_at", "expiration_date_value": "expires_at"}[field]
+        batch = {"count": 1, ours: dates_of[field]}
+        refused = await post(service, cairo, "/v1/coupons/day/promotion-codes/batch", batch)
+        assert (refused.status, refused.body.get("errors")) == (422, {ours: [f"The {ours} field {rule}."]})
+        path = "/v1/coupons/day/promotion-codes/import?on_conflict=update"
+        assert (await upload(service, cairo, f"code,{ours}\nD,{dates_of[field]}\n", path))["refused"] == 1
+        await post(service, cairo, "/v1/promotion-codes", {"coupon_uuid": "day", "code": "E"})
+        refused = await service.send("PATCH", "/v1/promotion-codes/E", cairo.key, dates_of)
+        assert (refused.status, refused.body.get("errors")) == (422, {field: [f"The {field} field {rule}."]})
+        assert (await upload(service, cairo, f"code,{ours}\nE,{dates_of[field]}\n", path))["refused"] == 1
+    queried = {"couponId": "day", "code": "F", "expiresAt": "2026-10-27"}
+    refused = await post(service, cairo, "/api/v1/promotional-codes", queried)
+    assert (refused.status, list(refused.body["errors"])) == (422, ["expiresAt"])
+    [row] = await rows(database, "SELECT id FROM codes.promotion_codes WHERE code = 'E'")
+    queried = {"promotionalCodeId": str(row["id"]), "expiresAt": "2026-10-27"}
+    refused = await service.send("PUT", "/api/v1/promotional-codes", cairo.key, queried)
+    assert (refused.status, list(refused.body["errors"])) == (422, ["expiresAt"])
+    assert await dates(database, "promotion_codes", "E") == [None, None]
+    assert not await rows(database, "SELECT id FROM codes.promotion_codes WHERE code <> 'E'")
+
+
+async def test_a_coupon_may_end_before_codes_of_it_start(service: Service, cairo: Owner, database: Database) -> None:
+    """Whoever ends a campaign early has to be able to; such a code can still be changed otherwise."""
+    code = {"coupon_uuid": "spring", "code": "A", "starts_at": "2026-10-30"}
+    assert (await post(service, cairo, "/v1/promotion-codes", code)).status == 201
+    ended = await service.send("PATCH", "/v1/coupons/spring", cairo.key, COUPON_END)
+    assert ended.status == 200, ended.body
+    switched = await service.send("PATCH", "/v1/promotion-codes/A", cairo.key, {"active": False})
+    assert switched.status == 200, switched.body
 
 
 async def test_what_is_reversed_already_can_be_changed_otherwise(
