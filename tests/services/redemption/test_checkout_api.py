@@ -7,7 +7,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from tests.services.redemption.conftest import Shop
+from tests.services.redemption.conftest import Reply, Shop
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
 MINUTE = timedelta(minutes=1)
@@ -230,7 +230,14 @@ class TestTakingBack:
         await shop.redeem("MANY", ref="b")
         shop.decider.now += MINUTE
         path = f"/v1/redemptions/{made['id']}/void"
-        answers = await asyncio.gather(*(shop.send("POST", path) for _ in range(100)))
+
+        async def void() -> Reply:
+            # On a busy machine there may be no connection to be had in time.
+            while (answer := await shop.send("POST", path)).status == 503:
+                assert answer.headers["Retry-After"] == "1"
+            return answer
+
+        answers = await asyncio.gather(*(void() for _ in range(100)))
         assert {answer.status for answer in answers} == {200}
         assert len({answer.raw for answer in answers}) == 1
         assert [event["event"] for event in shop.announced()].count("code.redemption_voided") == 1
