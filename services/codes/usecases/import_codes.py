@@ -147,7 +147,7 @@ class ImportChunk:
         codes = await self._with_known_partners(connection, job, codes, outcome)
         existing = await imports.taken(connection, job.program_id, [code.canonical for code in codes])
         fresh = [code for code in codes if code.canonical not in existing]
-        fresh = _within(coupon, fresh, outcome)
+        fresh = _usable(coupon, fresh, outcome)
         fresh = await self._with_free_external_ids(connection, job, fresh, outcome)
         if fresh and not job.spec["is_dry_run"]:
             created = await imports.insert_imported(connection, job, [self.new_id() for _ in fresh], fresh, now)
@@ -244,6 +244,8 @@ class ImportChunk:
                 if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
                     check_dates(after.starts_at, after.expires_at)
                     _check_window(after.starts_at, after.expires_at, coupon)
+                if not before.is_limited_to_partner:
+                    _check_partner(after.partner_id, is_limited=after.is_limited_to_partner)
             except TermsFrozen as frozen:
                 outcome.refuse(code, "terms_frozen", frozen.described(COLUMN_NAMES))
             except LineRefused as refused:
@@ -258,12 +260,14 @@ class ImportChunk:
             await imports.update_imported(connection, changed, now)
 
 
-def _within(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) -> list[ImportedCode]:
-    """Refuse codes that would never be valid beside their coupon."""
+def _usable(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) -> list[ImportedCode]:
+    """Refuse codes that no one could ever use."""
     kept = []
     for code in codes:
+        members = code.members
         try:
-            _check_window(code.members.get("starts_at"), code.members.get("expires_at"), coupon)
+            _check_window(members.get("starts_at"), members.get("expires_at"), coupon)
+            _check_partner(members.get("partner_id"), is_limited=members.get("is_limited_to_partner", False))
         except LineRefused as refused:
             outcome.refuse(code, refused.reason, refused.detail)
         else:
@@ -274,6 +278,11 @@ def _within(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) ->
 def _check_window(starts_at: datetime | None, expires_at: datetime | None, coupon: Coupon) -> None:
     if (fault := fault_of_window(starts_at, expires_at, coupon)) is not None:
         raise LineRefused("invalid_value", f"{' '.join(fault)}.")
+
+
+def _check_partner(partner_id: uuid.UUID | None, *, is_limited: bool) -> None:
+    if is_limited and partner_id is None:
+        raise LineRefused("invalid_value", "partner_only must be false for a code without partner_id.")
 
 
 def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class RefundData(ResponseModel):
     occurred_at: str
 
 
-class OrderTotals(ResponseModel):
+class OrderMoney(ResponseModel):
     """An order's money in minor units, as far as the checkout told it; null where it did not tell enough."""
 
     currency: str | None
@@ -44,7 +44,7 @@ class OrderData(ResponseModel):
 
     order_ref: str
     codes: list[str] = Field(description="The codes that stand.")
-    totals: OrderTotals
+    totals: OrderMoney
     lines: list[LineDiscountData] | None = Field(
         description="What the codes that stand take off each line together; null if no purchase told lines."
     )
@@ -77,7 +77,7 @@ def _data(reference: str, shown: ShownOrder, *, test: bool) -> OrderData:
     return OrderData(
         order_ref=reference,
         codes=[redemption.code for redemption in order.redemptions if redemption.voided_at is None],
-        totals=OrderTotals(
+        totals=OrderMoney(
             currency=totals.currency,
             subtotal_minor=totals.subtotal_minor,
             discount_minor=totals.discount_minor,

@@ -156,6 +156,18 @@ class TestSmallImport:
         }
         assert [code["canonical"] for code in await all_codes(database)] == ["G00D1", "G00D2", "G00D3"]
 
+    async def test_a_code_for_its_partner_alone_needs_one(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        """No one could ever use it, so every other door refuses it too."""
+        done = await upload(service, program, b"code,partner_only\nA1,true\nB1,false\n")
+        assert await refused(service, program, done.data["id"]) == {2: ("A1", "invalid_value")}
+        done = await upload(service, program, b"code,partner_only\nB1,true\n", query="?on_conflict=update")
+        assert await refused(service, program, done.data["id"]) == {2: ("B1", "invalid_value")}
+        assert [(code["canonical"], code["is_limited_to_partner"]) for code in await all_codes(database)] == [
+            ("B1", False)
+        ]
+
     async def test_ndjson(self, service: Service, program: Owner, coupon: str, database: Database) -> None:
         body = b'{"code":"A1","metadata":{"a":1}}\n{"code":"A1"}\n{"code":"B1","colour":"red"}\nnonsense\n{"code":"C1"}'
         done = await upload(service, program, body, NDJSON)
