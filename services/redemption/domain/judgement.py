@@ -114,7 +114,7 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
     """Return what the order has before the codes of this purchase.
 
     Of one that was cancelled before it was heard of, that is what it had until then: also what was taken back since
-    the purchase, and nothing that was bought later.
+    the purchase, and nothing that was bought later. A code that takes up one more use is not beside itself.
     """
     ended_by = cancelled_by(order, purchase.happened)
     own: tuple[OrderBook, ...] = () if order is None else (order,)
@@ -124,14 +124,31 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
         own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
     earlier: tuple[OrderCode, ...] = ()
     if order is not None and order.redemptions:
+        again = _taken_again(purchase, order)
+        beside = [
+            r
+            for r in order.redemptions
+            if r.canonical not in again
+            and (r.voided_at is None if ended_by is None else _stood_beside(r, purchase.happened, ended_by))
+        ]
+        # A code that was redeemed again since it was taken back is in its order once.
+        once = {r.canonical: r for r in reversed(beside)}
         earlier = tuple(
             OrderCode(
                 r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines), r if r.is_counted else None
             )
-            for r in order.redemptions
-            if (r.voided_at is None if ended_by is None else _stood_beside(r, purchase.happened, ended_by))
+            for r in beside
+            if once[r.canonical] is r
         )
     return Basket(Pot.of(purchase.lines, purchase.subtotal_minor, (code.taken for code in earlier)), own, earlier)
+
+
+def _taken_again(purchase: Purchase, order: OrderBook) -> set[str]:
+    """Return the codes that the order has redeemed, and that this purchase takes up another use of."""
+    if not order.is_taken_back:
+        return set()
+    asked = {wanted.canonical for wanted in purchase.codes if wanted.canonical is not None}
+    return {code for code in asked if known_of(order, code, purchase.happened) is None}
 
 
 def _stood_beside(redemption: Redemption, purchase: Moment, ended_by: TakenBack) -> bool:
