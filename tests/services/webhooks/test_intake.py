@@ -82,7 +82,7 @@ async def test_a_process_that_is_always_too_late_waits_and_keeps_no_room(
     await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
     event, insert_work = code_redeemed(merchant, "C1"), intake.insert_work
 
-    async def too_late(*_: Any) -> Sequence[Any]:
+    async def too_late(*_: Any, **__: Any) -> Sequence[Any]:
         raise intake.RecordedMeanwhile
 
     monkeypatch.setattr(intake, "insert_work", too_late)

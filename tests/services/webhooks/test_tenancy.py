@@ -177,7 +177,8 @@ async def test_what_a_query_or_a_body_names_is_foreign_too(
             told, expected = (statements[reply.headers["X-Request-ID"]] for reply in replies)
             assert told == expected, (method, path, member)
             assert replies[0].status in (200, 404) or member == "partner_id", (method, path, member)
-            assert told or key == stranger.partner_key, (method, path, member)
+            # Messages are published in groups, whose statements belong to no request.
+            assert told or key == stranger.partner_key or path == "/messages", (method, path, member)
             assert foreign.endpoint_id not in str(replies[0].body)
     letters = await service.query("SELECT count(*) FROM webhooks.deliveries WHERE status <> 'pending'")
     assert letters[0]["count"] == 0

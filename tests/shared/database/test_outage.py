@@ -1,6 +1,7 @@
 """A database that is there and will not (it only reads, or refuses log-ins) is named, and used again as it recovers."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -188,7 +189,8 @@ async def test_one_lost_connection_is_no_outage(database: Database, admin: async
         pid = await backend(pool)
         await admin.execute("SELECT pg_terminate_backend($1)", pid)
         with capture_logs() as logs:
-            with pytest.raises(DatabaseFault):
+            # The pool may have noticed before, and lend another.
+            with contextlib.suppress(DatabaseFault):
                 await write(pool)
             await settled(pool)
     assert not logs
