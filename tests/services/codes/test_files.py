@@ -168,17 +168,6 @@ class TestSmallImport:
             ("B1", False)
         ]
 
-    async def test_a_customer_s_name_needs_the_customer(
-        self, service: Service, program: Owner, coupon: str, database: Database
-    ) -> None:
-        """A code for Jo, whose id the line leaves out, was everybody's."""
-        done = await upload(service, program, b"code,customer_id,customer_name\nA1,,Jo\nB1,c-1,Jo\nC1,,\n")
-        assert await refused(service, program, done.data["id"]) == {2: ("A1", "invalid_value")}
-        done = await upload(service, program, b"code,customer_name\nB1,Joan\nC1,Jo\n", query="?on_conflict=update")
-        assert await refused(service, program, done.data["id"]) == {3: ("C1", "invalid_value")}
-        named = [(code["canonical"], code["customer_id"], code["customer_name"]) for code in await all_codes(database)]
-        assert named == [("B1", "c-1", "Joan"), ("C1", None, None)]
-
     async def test_ndjson(self, service: Service, program: Owner, coupon: str, database: Database) -> None:
         body = b'{"code":"A1","metadata":{"a":1}}\n{"code":"A1"}\n{"code":"B1","colour":"red"}\nnonsense\n{"code":"C1"}'
         done = await upload(service, program, body, NDJSON)
