@@ -45,7 +45,13 @@ SELECT EXISTS (
     WHERE is_closing AND status = 'disabled' AND program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2)
         AND ($3::uuid IS NULL OR id = $3))
 """
-SET_CLOSED = "UPDATE endpoints SET is_closing = false WHERE id = $1 AND is_closing"
+# What a claim has locked at this moment was passed over; it is looked for again.
+SET_CLOSED = """
+UPDATE endpoints SET is_closing = false
+WHERE id = $1 AND is_closing AND NOT EXISTS (
+    SELECT 1 FROM delivery_queue
+    WHERE endpoint_id = $1 AND trigger = 'automatic' AND (token IS NULL OR visible_at <= $2))
+"""
 # Of what is sent by hand while its endpoint is disabled, a failure puts back what was pending.
 SET_CLOSING = """
 UPDATE endpoints SET is_closing = true
@@ -95,7 +101,7 @@ async def give_up(
     """Make dead letters of up to `limit` deliveries that nobody holds, and note when there are no more."""
     rows = await connection.fetch(GIVE_UP_WAITING, endpoint_id, now, limit, reason)
     if len(rows) < limit:
-        await connection.execute(SET_CLOSED, endpoint_id)
+        await connection.execute(SET_CLOSED, endpoint_id, now)
     return [_GIVEN_UP(row) for row in rows]
 
 
