@@ -3,6 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Final, Literal
 
 import orjson
@@ -150,24 +151,22 @@ _STARTED: Final[Mapping[int, type[BaseModel] | str]] = {
     429: "Twenty exports and erasures of the program are running (`too_many_jobs`)",
 }
 
+_route = partial(Route, tag="customers", security="bearer", scope="manage", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/customers/export",
         handler=export,
         summary="Export what is known of a customer",
         description="Starts a job that gathers what all services keep about the customer. When its state is `done`, "
         "download the file. The customer's id and mailbox belong together: what was bought with either is included.",
-        tag="customers",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=CustomerNameBody,
         idempotent=True,
         responses=_STARTED,
         examples={"request": {"customer_id": "c-4711"}},
     ),
-    Route(
+    _route(
         method="POST",
         path="/v1/customers/erase",
         handler=erase,
@@ -175,50 +174,34 @@ ROUTES: Final = (
         description="Starts a job that replaces the customer's id and mailbox by digests everywhere: in redemptions, "
         "reservations, codes made for the customer, the history of events, webhooks and dead letters. Limits per "
         "customer go on counting by digest. What the customer buys from now on is new data. It cannot be undone.",
-        tag="customers",
-        security="bearer",
-        scope="manage",
-        family="management",
         body=CustomerNameBody,
         idempotent=True,
         responses=_STARTED,
         examples={"request": {"email": "jane@example.com"}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/customers/jobs",
         handler=list_jobs,
         summary="List exports and erasures of customers",
         description="Newest first; each is kept for 730 days.",
-        tag="customers",
-        security="bearer",
-        scope="manage",
-        family="management",
         query=PageQuery,
         responses={200: Page[CustomerJobData]},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/customers/jobs/{job_id}",
         handler=get,
         summary="Show an export or erasure of a customer",
-        tag="customers",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={200: Data[CustomerJobData], 404: "No such job"},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/customers/jobs/{job_id}/file",
         handler=file,
         summary="Download the file of a customer's export",
         description="NDJSON: one line per thing, with `service`, `kind` and `data`. The last line has the count of the "
         "lines before it and their SHA-256; a file without it is incomplete. The file is kept for 7 days.",
-        tag="customers",
-        security="bearer",
-        scope="manage",
-        family="management",
         responses={
             200: "The file",
             404: "No such job, or an erasure",

@@ -86,12 +86,12 @@ def test_a_route_takes_its_texts_from_its_handler_and_the_rest_from_its_group() 
         It may be
         new.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # Only the route that it declares is looked at.
 
     @routes.post("", Data[RecordData], status=201, refusals={409: "Taken"}, tag="others", description="Said there.")
     async def create(request: Request) -> web.StreamResponse:
         """Create a thing."""
-        raise NotImplementedError
+        raise NotImplementedError  # Only the route that it declares is looked at.
 
     shown, created = routes.all
     assert (shown.method, shown.path, shown.handler) == ("GET", "/v1/things/{thing_id}", show)
