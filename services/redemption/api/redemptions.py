@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal
 
 from aiohttp import web
@@ -276,16 +277,14 @@ def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UU
     return None
 
 
+_route = partial(Route, tag="checkout", security="bearer", scope="checkout", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/redemptions",
         handler=redeem,
         summary="Redeem an order's codes",
-        tag="checkout",
-        security="bearer",
-        scope="checkout",
-        family="management",
         body=RedemptionBody,
         idempotent=True,
         is_traced=True,
@@ -304,40 +303,30 @@ ROUTES: Final = (
             }
         },
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/redemptions",
         handler=list_redemptions,
         summary="List redemptions",
         description="The latest first. Where a filter leaves out much, a page can be short, or empty, without being "
         "the last: go on while there is a `meta.next_cursor`.",
-        tag="checkout",
-        security="bearer",
         scope=("checkout", "manage"),
-        family="management",
         query=RedemptionQuery,
         responses={200: Page[RedemptionData]},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/redemptions/{redemption_id}",
         handler=get,
         summary="Show a redemption",
-        tag="checkout",
-        security="bearer",
         scope=("checkout", "manage"),
-        family="management",
         responses={200: Data[CountedRedemption], 404: "No such redemption"},
     ),
-    Route(
+    _route(
         method="POST",
         path="/v1/redemptions/{redemption_id}/void",
         handler=void,
         summary="Take a redemption back",
-        tag="checkout",
-        security="bearer",
-        scope="checkout",
-        family="management",
         body=VoidBody,
         body_required=False,
         idempotent=True,
@@ -347,15 +336,11 @@ ROUTES: Final = (
         "on the coupon's release policy.",
         examples={"request": {"reason": "fraud"}},
     ),
-    Route(
+    _route(
         method="POST",
         path="/v1/orders/{order_ref}/void",
         handler=void_order,
         summary="Take an order back",
-        tag="checkout",
-        security="bearer",
-        scope="checkout",
-        family="management",
         body=OrderVoidBody,
         body_required=False,
         idempotent=True,

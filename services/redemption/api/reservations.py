@@ -1,6 +1,7 @@
 """`/v1/reservations`: codes kept for an order while it is being paid."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
@@ -136,16 +137,14 @@ def reservation_data(reservation: Reservation, *, test: bool) -> ReservationData
     )
 
 
+_route = partial(Route, tag="checkout", security="bearer", scope="checkout", family="management")
+
 ROUTES: Final = (
-    Route(
+    _route(
         method="POST",
         path="/v1/reservations",
         handler=reserve,
         summary="Keep codes for an order that is being paid",
-        tag="checkout",
-        security="bearer",
-        scope="checkout",
-        family="management",
         body=ReservationBody,
         idempotent=True,
         responses={
@@ -157,26 +156,18 @@ ROUTES: Final = (
         "redemption ends it.\n\n" + UNKNOWN_REFUSED,
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order_ref": "4711", "ttl_seconds": 900}},
     ),
-    Route(
+    _route(
         method="GET",
         path="/v1/reservations/{reservation_id}",
         handler=get,
         summary="Show a reservation",
-        tag="checkout",
-        security="bearer",
-        scope="checkout",
-        family="management",
         responses={200: Data[ReservationData], 404: "No such reservation, or it has ended"},
     ),
-    Route(
+    _route(
         method="DELETE",
         path="/v1/reservations/{reservation_id}",
         handler=release,
         summary="End a reservation",
-        tag="checkout",
-        security="bearer",
-        scope="checkout",
-        family="management",
         responses={204: "It has ended", 404: "No such reservation, or it has ended"},
     ),
 )
