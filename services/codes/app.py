@@ -90,7 +90,15 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         runner = build_runner(database, utc_now, relay.hand_over)
         seal = Seal(decode_secret_key(settings.secret_key))
         secrets = CheckSecrets(database, seal)
-        use_cases = build_use_cases(database, minting, utc_now, seal, relay.hand_over, runner.wake, redemption)
+        use_cases = build_use_cases(
+            database,
+            minting,
+            utc_now,
+            seal,
+            hand_over=relay.hand_over,
+            wake_runner=runner.wake,
+            redemption=redemption,
+        )
         overflow = Overflow(amqp_url, topology.QUEUE_CODES_REDEMPTIONS, OverflowTable(database))
         customer_steps = steps_of(utc_now, letters_outside(overflow.rewrite))
         consumer = BatchConsumer(
@@ -157,6 +165,7 @@ def build_use_cases(
     minting: Database,
     clock: Clock,
     seal: Seal,
+    *,
     hand_over: Callable[[Sequence[OutboxEvent]], None],
     wake_runner: Callable[[], None],
     redemption: RedemptionClient,

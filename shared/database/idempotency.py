@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from shared.clock import Clock
 from shared.database.pool import Connection, Database, affected
+from shared.database.rows import Statement
 from shared.database.seal_forms import sealed
 from shared.database.sealing import Place, Seal, SealBroken, SealCheck, place
 from shared.idempotency import (
@@ -43,15 +44,14 @@ CROSS JOIN LATERAL (
     OFFSET 0) k
 """
 # A row can only be there if it is too old to count: a younger one would have been the answer.
-SAVE_ANSWERS = """
+SAVE_ANSWERS = Statement("""
 INSERT INTO idempotency_keys (owner_id, route, key, request_sha256, status, body, is_encrypted, created_at)
-SELECT owner_id, route, key, request_sha256, status, body, is_encrypted, $8
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::bytea[], $7::boolean[])
-    AS a (owner_id, route, key, request_sha256, status, body, is_encrypted)
+SELECT a.*, $now
+FROM @a(owner_id uuid, route text, key text, request_sha256 bytea, status smallint, body bytea, is_encrypted boolean)
 ON CONFLICT (owner_id, route, key) DO UPDATE
 SET request_sha256 = excluded.request_sha256, status = excluded.status, body = excluded.body,
     is_encrypted = excluded.is_encrypted, created_at = excluded.created_at
-"""
+""")
 PURGE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency_keys WHERE created_at <= $1
@@ -114,7 +114,7 @@ class KeptAnswers:
         """Keep answers to requests that this transaction has claimed."""
         if answers:
             written = [await self._sealed_if_secret(connection, kept) for kept in answers]
-            await connection.execute(SAVE_ANSWERS, *answer_columns(written), now)
+            await connection.execute(*SAVE_ANSWERS(a=answer_columns(written), now=now))
 
     async def _find(
         self, connection: Connection, requests: Sequence[IdempotentRequest], now: datetime
@@ -186,17 +186,17 @@ class AnswerOnce:
             return answer
 
 
-def answer_columns(answers: Sequence[KeptAnswer]) -> tuple[Sequence[Any], ...]:
-    """Return answers column by column, in the order in which the columns of the table are named here."""
-    return (
-        [kept.request.owner_id for kept in answers],
-        [kept.request.route for kept in answers],
-        [kept.request.key for kept in answers],
-        [kept.request.request_sha256 for kept in answers],
-        [kept.answer.status for kept in answers],
-        [kept.answer.body for kept in answers],
-        [kept.has_secret for kept in answers],
-    )
+def answer_columns(answers: Sequence[KeptAnswer]) -> dict[str, list[Any]]:
+    """Return answers as columns of the table of this module."""
+    return {
+        "owner_id": [kept.request.owner_id for kept in answers],
+        "route": [kept.request.route for kept in answers],
+        "key": [kept.request.key for kept in answers],
+        "request_sha256": [kept.request.request_sha256 for kept in answers],
+        "status": [kept.answer.status for kept in answers],
+        "body": [kept.answer.body for kept in answers],
+        "is_encrypted": [kept.has_secret for kept in answers],
+    }
 
 
 async def purge_answers(connection: Connection, before: datetime, limit: int) -> int:

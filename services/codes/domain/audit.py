@@ -32,7 +32,7 @@ _NOT_TOLD: Final = frozenset(
 _AS_EVER: Final = {"opening_uses": 0}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """Who did what to which object; `changes` maps members to what they were (`from`) and are (`to`)."""
 

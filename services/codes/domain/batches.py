@@ -16,7 +16,7 @@ MAX_COUNT: Final = 5_000_000
 MAX_INLINE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTerms:
     """What all codes of a batch have in common, in the units that are stored."""
 

@@ -3,14 +3,14 @@
 import uuid
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from services.codes.domain.documents import Document
 
 BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CodeSelection:
     """Live codes of a program; None asks for nothing. `created_until` keeps out what is made meanwhile.
 
@@ -33,7 +33,8 @@ class CodeSelection:
     expires_before: date | None = None
 
 
-class SelectedCode(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectedCode:
     """A code as an export shows it; `metadata` is JSON."""
 
     id: uuid.UUID

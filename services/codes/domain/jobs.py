@@ -42,7 +42,7 @@ class RefusedLine:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job as stored. `spec` is what was asked for, `position` where the work goes on, each kind in its own words."""
 

@@ -63,7 +63,7 @@ class KeyTerms:
     rate_limit_per_minute: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """A key as stored; `made_by_key_id` is the key that made it, None for the operator."""
 

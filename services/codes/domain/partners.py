@@ -21,7 +21,7 @@ _EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f]{1,255}")
 _PREFIX = re.compile(r"[A-Z0-9]{1,32}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partner:
     """A partner as stored."""
 

@@ -27,7 +27,7 @@ class Quota:
         return self.granted + self.adjusted - self.minted + self.refunded
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One movement, as it is kept for ever."""
 

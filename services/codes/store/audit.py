@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -12,46 +12,49 @@ from services.codes.domain.access import Actor
 from services.codes.domain.audit import AuditEntry, AuditFilter
 from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 from shared.ids import new_id
 from shared.modes import in_mode
 
 # As in the lists of codes, a page looks at a bounded number of entries and can be short before the end.
 SCANNED_PER_PAGE = 5_000
 
-INSERT_ENTRY = """
+INSERT_ENTRY = Statement("""
 INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, changes, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-"""
+VALUES ($id, $program_id, $actor, $action, $object_type, $object_id, $changes, $created_at)
+""")
 # One of the four ways is taken, by the narrowest of what is asked for; the others are not even begun. Why by bounds
 # and not by equal signs is said in `store.promotion_codes`.
-LIST_ENTRIES = """
+LIST_ENTRIES = Statement("""
 WITH scanned AS (
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'object' AND (object_id, id) < ($2, $9) AND object_id >= $2
-     ORDER BY object_id DESC, id DESC LIMIT $11)
+     WHERE $way = 'object' AND (object_id, id) < ($object_id, $before) AND object_id >= $object_id
+     ORDER BY object_id DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'actor' AND (actor, id) < ($3, $9) AND actor >= $3 ORDER BY actor DESC, id DESC LIMIT $11)
+     WHERE $way = 'actor' AND (actor, id) < ($actor, $before) AND actor >= $actor
+     ORDER BY actor DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'program' AND (program_id, id) < ($4, $9) AND program_id >= $4
-     ORDER BY program_id DESC, id DESC LIMIT $11)
+     WHERE $way = 'program' AND (program_id, id) < ($program_id, $before) AND program_id >= $program_id
+     ORDER BY program_id DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
-     WHERE $1 = 'all' AND id < $9 ORDER BY id DESC LIMIT $11)
+     WHERE $way = 'all' AND id < $before ORDER BY id DESC LIMIT $scanned)
 ), chosen AS (
     SELECT * FROM scanned
-    WHERE ($4::uuid IS NULL OR program_id = $4) AND ($2::uuid IS NULL OR object_id = $2)
-      AND ($3::text IS NULL OR actor = $3) AND ($5::text IS NULL OR object_type = $5)
-      AND ($6::text IS NULL OR action = $6) AND ($7::timestamptz IS NULL OR created_at >= $7)
-      AND ($8::timestamptz IS NULL OR created_at < $8)
-    ORDER BY id DESC LIMIT $10
+    WHERE ($program_id::uuid IS NULL OR program_id = $program_id)
+      AND ($object_id::uuid IS NULL OR object_id = $object_id)
+      AND ($actor::text IS NULL OR actor = $actor) AND ($object_type::text IS NULL OR object_type = $object_type)
+      AND ($action::text IS NULL OR action = $action) AND ($since::timestamptz IS NULL OR created_at >= $since)
+      AND ($until::timestamptz IS NULL OR created_at < $until)
+    ORDER BY id DESC LIMIT $limit
 )
 SELECT id, program_id, actor, action, object_type, object_id, changes, created_at, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], NULL, NULL, NULL, NULL, NULL, NULL, NULL, true
-FROM scanned HAVING count(*) = $11
-"""
+FROM scanned HAVING count(*) = $scanned
+""")
 
 PURGE_ENTRIES = "SELECT purge_audit_log($1, $2, $3)"
 
@@ -71,37 +74,37 @@ async def record(
     action: str,
     object_id: uuid.UUID,
     changes: Mapping[str, Any],
+    *,
     now: datetime,
 ) -> None:
     """Write one entry, inside the transaction of the change; an action begins with the kind of its object."""
     await connection.execute(
-        INSERT_ENTRY,
-        new_id(),
-        program_id,
-        actor.name,
-        action,
-        action.partition(".")[0],
-        # A partner goes by the id that callers know; the tenant of the program says in which mode.
-        in_mode(object_id, test=False),
-        orjson.dumps(changes).decode(),
-        now,
+        *INSERT_ENTRY(
+            id=new_id(),
+            program_id=program_id,
+            actor=actor.name,
+            action=action,
+            object_type=action.partition(".")[0],
+            # A partner goes by the id that callers know; the tenant of the program says in which mode.
+            object_id=in_mode(object_id, test=False),
+            changes=orjson.dumps(changes).decode(),
+            created_at=now,
+        )
     )
 
 
 async def list_entries(connection: Connection, wanted: AuditFilter, after: uuid.UUID | None, limit: int) -> AuditPage:
     """Read up to `limit` entries that fit, older than `after`."""
-    rest = (wanted.object_type, wanted.action, wanted.since, wanted.until)
-    is_exact = not any(member is not None for member in (*rest, wanted.object_id, wanted.actor))
+    members = _WANTED.of(wanted)
+    is_exact = not any(value is not None for name, value in members.items() if name != "program_id")
     rows = await connection.fetch(
-        LIST_ENTRIES,
-        _way(wanted),
-        wanted.object_id,
-        wanted.actor,
-        wanted.program_id,
-        *rest,
-        after or LAST_ID,
-        limit + 1,
-        limit + 1 if is_exact else max(SCANNED_PER_PAGE, limit + 1),
+        *LIST_ENTRIES(
+            **members,
+            way=_way(wanted),
+            before=after or LAST_ID,
+            limit=limit + 1,
+            scanned=limit + 1 if is_exact else max(SCANNED_PER_PAGE, limit + 1),
+        )
     )
     entries = sorted((_entry(row) for row in rows if not row["is_mark"]), key=lambda entry: entry.id, reverse=True)
     if len(entries) > limit:
@@ -123,14 +126,5 @@ def _way(wanted: AuditFilter) -> str:
     return "program" if wanted.program_id is not None else "all"
 
 
-def _entry(row: Any) -> AuditEntry:
-    return AuditEntry(
-        id=row["id"],
-        program_id=row["program_id"],
-        actor=row["actor"],
-        action=row["action"],
-        object_type=row["object_type"],
-        object_id=row["object_id"],
-        changes=orjson.loads(row["changes"]),
-        created_at=row["created_at"],
-    )
+_entry: Final = Rows(AuditEntry, changes=orjson.loads)
+_WANTED: Final = Values(LIST_ENTRIES.names, AuditFilter, "way", "before", "limit", "scanned")

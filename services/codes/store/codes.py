@@ -3,11 +3,12 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Final
 
 from services.codes.domain.codes import CodeStatus, IssuedCode
 from services.codes.store.pages import LAST_ID, MOST_COUPONS
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement
 
 # A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.
@@ -16,46 +17,49 @@ SCANNED_PER_PAGE = 500
 # The partner's coupons come first, from one to the next by the index; where they are many, its codes are looked for
 # among those of its program. Why so, and why by bounds and not by equal signs, is said in `store.promotion_codes`.
 # OFFSET 0 keeps the lookups one by one.
-LIST_CODES = """
+LIST_CODES = Statement("""
 WITH RECURSIVE coupon AS (
     (SELECT coupon_id FROM promotion_codes
-     WHERE partner_id >= $1 AND partner_id <= $1 AND archived_at IS NULL ORDER BY partner_id, coupon_id LIMIT 1)
+     WHERE partner_id >= $partner AND partner_id <= $partner AND archived_at IS NULL
+     ORDER BY partner_id, coupon_id LIMIT 1)
     UNION ALL
     SELECT (SELECT c.coupon_id FROM promotion_codes c
-            WHERE (c.partner_id, c.coupon_id) > ($1, k.coupon_id) AND c.partner_id <= $1 AND c.archived_at IS NULL
+            WHERE (c.partner_id, c.coupon_id) > ($partner, k.coupon_id) AND c.partner_id <= $partner
+              AND c.archived_at IS NULL
             ORDER BY c.partner_id, c.coupon_id LIMIT 1)
     FROM coupon k WHERE k.coupon_id IS NOT NULL
 ), few AS MATERIALIZED (
-    SELECT coupon_id FROM coupon WHERE coupon_id IS NOT NULL LIMIT $7 + 1
+    SELECT coupon_id FROM coupon WHERE coupon_id IS NOT NULL LIMIT $most_coupons + 1
 ), share AS MATERIALIZED (
-    SELECT greatest($5::bigint, $6::bigint / greatest(1, count(*))) AS size FROM few
+    SELECT greatest($limit::bigint, $scanned::bigint / greatest(1, count(*))) AS size FROM few
 ), scanned AS MATERIALIZED (
     SELECT c.id, true AS is_own, c.place = (SELECT size FROM share) AS is_last
     FROM few k CROSS JOIN LATERAL (
         SELECT id, row_number() OVER (ORDER BY id DESC) AS place FROM (
             SELECT id FROM promotion_codes
-            WHERE (partner_id, coupon_id, id) < ($1, k.coupon_id, $2) AND (partner_id, coupon_id) >= ($1, k.coupon_id)
+            WHERE (partner_id, coupon_id, id) < ($partner, k.coupon_id, $before)
+              AND (partner_id, coupon_id) >= ($partner, k.coupon_id)
               AND partner_id IS NOT NULL AND archived_at IS NULL
             ORDER BY partner_id DESC, coupon_id DESC, id DESC LIMIT (SELECT size FROM share)) n) c
-    WHERE (SELECT count(*) FROM few) <= $7
+    WHERE (SELECT count(*) FROM few) <= $most_coupons
     UNION ALL
-    SELECT id, is_own, place = greatest($5::bigint, $8) FROM (
+    SELECT id, is_own, place = greatest($limit::bigint, $most_other) FROM (
         SELECT id, is_own, row_number() OVER (ORDER BY id DESC) AS place FROM (
-            SELECT id, partner_id IS NOT DISTINCT FROM $1 AS is_own FROM promotion_codes
-            WHERE (SELECT count(*) FROM few) > $7
-              AND (program_id, id) < ((SELECT program_id FROM partners WHERE id = $1), $2)
-              AND program_id >= (SELECT program_id FROM partners WHERE id = $1) AND archived_at IS NULL
-            ORDER BY program_id DESC, id DESC LIMIT greatest($5::bigint, $8)) n) c
+            SELECT id, partner_id IS NOT DISTINCT FROM $partner AS is_own FROM promotion_codes
+            WHERE (SELECT count(*) FROM few) > $most_coupons
+              AND (program_id, id) < ((SELECT program_id FROM partners WHERE id = $partner), $before)
+              AND program_id >= (SELECT program_id FROM partners WHERE id = $partner) AND archived_at IS NULL
+            ORDER BY program_id DESC, id DESC LIMIT greatest($limit::bigint, $most_other)) n) c
 ), mark AS MATERIALIZED (
     SELECT id FROM scanned WHERE is_last ORDER BY id DESC LIMIT 1
 ), judged AS (
     SELECT c.id, c.code, g.link_url,
            CASE WHEN c.times_redeemed >= coalesce(c.redemption_limit, k.code_redemption_limit) THEN 'redeemed'
                 WHEN NOT c.is_active OR NOT k.is_active THEN 'inactive'
-                WHEN least(c.expires_at, k.expires_at) <= $4 THEN 'expired'
+                WHEN least(c.expires_at, k.expires_at) <= $now THEN 'expired'
                 ELSE 'active' END AS status,
-           c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
-           c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at, c.reference
+           c.times_redeemed, c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at,
+           c.reference
     FROM (SELECT s.id FROM scanned s WHERE s.is_own AND NOT EXISTS (SELECT FROM mark m WHERE s.id < m.id)) s
     CROSS JOIN LATERAL (
         SELECT id, coupon_id, program_id, code, is_active, times_redeemed, redemption_limit, last_redeemed_at,
@@ -65,22 +69,21 @@ WITH RECURSIVE coupon AS (
         SELECT code_redemption_limit, is_active, expires_at FROM coupons WHERE id = c.coupon_id OFFSET 0) k
     CROSS JOIN LATERAL (SELECT link_url FROM programs WHERE id = c.program_id OFFSET 0) g
 ), chosen AS (
-    SELECT * FROM judged WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
+    SELECT * FROM judged WHERE $status::text IS NULL OR status = $status ORDER BY id DESC LIMIT $limit
 )
-SELECT id, code, link_url, status, times_redeemed, redemption_limit, last_redeemed_at, expires_at, created_at,
-       reference, false AS is_mark
+SELECT id, code, link_url, status, times_redeemed, last_redeemed_at, expires_at, created_at, reference,
+       false AS is_mark
 FROM chosen
 UNION ALL
-SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
-"""
+SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM mark
+""")
 FIND_CODE = """
 SELECT c.id, c.code, g.link_url,
        CASE WHEN c.times_redeemed >= coalesce(c.redemption_limit, k.code_redemption_limit) THEN 'redeemed'
             WHEN NOT c.is_active OR NOT k.is_active THEN 'inactive'
             WHEN least(c.expires_at, k.expires_at) <= $4 THEN 'expired'
             ELSE 'active' END AS status,
-       c.times_redeemed, coalesce(c.redemption_limit, k.code_redemption_limit) AS redemption_limit,
-       c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at, c.reference
+       c.times_redeemed, c.last_redeemed_at, least(c.expires_at, k.expires_at) AS expires_at, c.created_at, c.reference
 FROM promotion_codes c JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
 WHERE c.program_id = $1 AND c.canonical = $2 AND c.archived_at IS NULL AND c.partner_id = $3
 """
@@ -111,7 +114,16 @@ async def list_codes(
     # Without a status to look for, what is scanned is what is returned.
     bound = limit + 1 if status is None else max(scanned, limit + 1)
     rows = await connection.fetch(
-        LIST_CODES, partner_id, after or LAST_ID, status, now, limit + 1, bound, MOST_COUPONS, scanned
+        *LIST_CODES(
+            partner=partner_id,
+            before=after or LAST_ID,
+            status=status,
+            now=now,
+            limit=limit + 1,
+            scanned=bound,
+            most_coupons=MOST_COUPONS,
+            most_other=scanned,
+        )
     )
     codes = sorted((_code(row) for row in rows if not row["is_mark"]), key=lambda code: code.id, reverse=True)
     if len(codes) > limit:
@@ -135,16 +147,4 @@ async def find_reference(
     return await find_code(connection, row["program_id"], partner_id, row["canonical"], now) if row else None
 
 
-def _code(row: Any) -> IssuedCode:
-    return IssuedCode(
-        id=row["id"],
-        code=row["code"],
-        link_url=row["link_url"],
-        status=row["status"],
-        times_redeemed=row["times_redeemed"],
-        limit=row["redemption_limit"],
-        last_redeemed_at=row["last_redeemed_at"],
-        expires_at=row["expires_at"],
-        created_at=row["created_at"],
-        reference=row["reference"],
-    )
+_code: Final = Rows(IssuedCode)

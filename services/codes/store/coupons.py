@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import orjson
@@ -14,8 +14,9 @@ from services.codes.domain.errors import ExternalIdTaken, UUIDCodeTaken
 from services.codes.domain.pages import Page
 from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
-INSERT_COUPON = """
+INSERT_COUPON = Statement("""
 INSERT INTO coupons (id, program_id, created_at, updated_at, uuid_code, external_id, name, is_active, discount_type,
                      percent_hundredths, amount_minor, currency, amounts_by_currency, max_discount_minor, duration_type,
                      duration_value, starts_at, expires_at, redemption_limit, code_redemption_limit,
@@ -23,21 +24,29 @@ INSERT INTO coupons (id, program_id, created_at, updated_at, uuid_code, external
                      monthly_redemption_limit, budget_minor, budget_currency, is_first_order_only, minimum_minor,
                      minimum_currency, product_ids, release_policy, commission_hundredths, metadata,
                      minimum_applies_to, excluded_product_ids, combination, opening_uses, times_redeemed)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $37)
-"""
+VALUES ($id, $program_id, $created_at, $updated_at, $uuid_code, $external_id, $name, $is_active, $discount_type,
+        $percent_hundredths, $amount_minor, $currency, $amounts_by_currency, $max_discount_minor, $duration_type,
+        $duration_value, $starts_at, $expires_at, $redemption_limit, $code_redemption_limit, $customer_redemption_limit,
+        $daily_redemption_limit, $weekly_redemption_limit, $monthly_redemption_limit, $budget_minor, $budget_currency,
+        $is_first_order_only, $minimum_minor, $minimum_currency, $product_ids, $release_policy, $commission_hundredths,
+        $metadata, $minimum_applies_to, $excluded_product_ids, $combination, $opening_uses, $opening_uses)
+""")
 # `uuid_code` stays: it is the name under which others know the coupon.
-UPDATE_COUPON = """
+UPDATE_COUPON = Statement("""
 UPDATE coupons SET
-    updated_at = $2, external_id = $3, name = $4, is_active = $5, discount_type = $6, percent_hundredths = $7,
-    amount_minor = $8, currency = $9, amounts_by_currency = $10, max_discount_minor = $11, duration_type = $12,
-    duration_value = $13, starts_at = $14, expires_at = $15, redemption_limit = $16, code_redemption_limit = $17,
-    customer_redemption_limit = $18, daily_redemption_limit = $19, weekly_redemption_limit = $20,
-    monthly_redemption_limit = $21, budget_minor = $22, budget_currency = $23, is_first_order_only = $24,
-    minimum_minor = $25, minimum_currency = $26, product_ids = $27, release_policy = $28, commission_hundredths = $29,
-    metadata = $30, minimum_applies_to = $31, excluded_product_ids = $32, combination = $33
-WHERE id = $1
-"""
+    updated_at = $updated_at, external_id = $external_id, name = $name, is_active = $is_active,
+    discount_type = $discount_type, percent_hundredths = $percent_hundredths, amount_minor = $amount_minor,
+    currency = $currency, amounts_by_currency = $amounts_by_currency, max_discount_minor = $max_discount_minor,
+    duration_type = $duration_type, duration_value = $duration_value, starts_at = $starts_at, expires_at = $expires_at,
+    redemption_limit = $redemption_limit, code_redemption_limit = $code_redemption_limit,
+    customer_redemption_limit = $customer_redemption_limit, daily_redemption_limit = $daily_redemption_limit,
+    weekly_redemption_limit = $weekly_redemption_limit, monthly_redemption_limit = $monthly_redemption_limit,
+    budget_minor = $budget_minor, budget_currency = $budget_currency, is_first_order_only = $is_first_order_only,
+    minimum_minor = $minimum_minor, minimum_currency = $minimum_currency, product_ids = $product_ids,
+    release_policy = $release_policy, commission_hundredths = $commission_hundredths, metadata = $metadata,
+    minimum_applies_to = $minimum_applies_to, excluded_product_ids = $excluded_product_ids, combination = $combination
+WHERE id = $id
+""")
 READ_COUPONS = """
 SELECT id, program_id, created_at, updated_at, archived_at, uuid_code, external_id, name, is_partner_coupon, is_active,
        discount_type, percent_hundredths, amount_minor, currency, amounts_by_currency, max_discount_minor,
@@ -53,32 +62,33 @@ FIND_BY_EXTERNAL_ID = """
 SELECT id FROM coupons WHERE program_id = $1 AND external_id = $2 AND archived_at IS NULL
 """
 # One of the ways is taken, by the narrowest of what is asked for. Why by bounds: see `store.promotion_codes`.
-LIST_COUPONS = """
+LIST_COUPONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, external_id, name, is_active FROM coupons
-     WHERE $9 = 'external_id' AND program_id = $1 AND external_id = $3 AND external_id IS NOT NULL
-       AND archived_at IS NULL AND id < $2
-     LIMIT $8)
+     WHERE $way = 'external_id' AND program_id = $program AND external_id = $external_id AND external_id IS NOT NULL
+       AND archived_at IS NULL AND id < $before
+     LIMIT $scanned)
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
-     WHERE $9 = 'name' AND (program_id, name, id) < ($1, $4, $2) AND (program_id, name) >= ($1, $4)
-       AND (program_id, name, id) > ($1, $4, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
-     ORDER BY program_id DESC, name DESC, id DESC LIMIT $8)
+     WHERE $way = 'name' AND (program_id, name, id) < ($program, $name, $before)
+       AND (program_id, name) >= ($program, $name)
+       AND (program_id, name, id) > ($program, $name, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
+     ORDER BY program_id DESC, name DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
-     WHERE $9 = 'program' AND (program_id, id) < ($1, $2) AND program_id >= $1
-       AND (program_id, id) > ($1, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
-     ORDER BY program_id DESC, id DESC LIMIT $8)
+     WHERE $way = 'program' AND (program_id, id) < ($program, $before) AND program_id >= $program
+       AND (program_id, id) > ($program, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
+     ORDER BY program_id DESC, id DESC LIMIT $scanned)
 ), chosen AS (
     SELECT id FROM scanned
-    WHERE ($3::text IS NULL OR external_id = $3) AND ($4::text IS NULL OR name = $4)
-      AND ($5::boolean IS NULL OR is_active = $5)
-    ORDER BY id DESC OFFSET $6 LIMIT $7
+    WHERE ($external_id::text IS NULL OR external_id = $external_id) AND ($name::text IS NULL OR name = $name)
+      AND ($is_active::boolean IS NULL OR is_active = $is_active)
+    ORDER BY id DESC OFFSET $offset LIMIT $limit
 )
 SELECT id, false AS is_mark FROM chosen
 UNION ALL
-SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $8
-"""
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scanned
+""")
 # Who archives a coupon waits for those who are adding codes to it, and the other way round.
 LOCK_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 FOR UPDATE"
 SHARE_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 AND archived_at IS NULL FOR KEY SHARE"
@@ -103,22 +113,13 @@ ORDER BY coupon_id, id OFFSET $2 LIMIT 1
 async def insert_coupon(connection: Connection, coupon: Coupon) -> None:
     """Write a coupon; raises UUIDCodeTaken or ExternalIdTaken."""
     with _translated():
-        await connection.execute(
-            INSERT_COUPON,
-            coupon.id,
-            coupon.program_id,
-            coupon.created_at,
-            coupon.updated_at,
-            coupon.uuid_code,
-            *_changeable(coupon),
-            coupon.opening_uses,
-        )
+        await connection.execute(*INSERT_COUPON(**_INSERTED.of(coupon)))
 
 
 async def update_coupon(connection: Connection, coupon: Coupon) -> None:
     """Write what may change of a coupon; the row must be locked. Raises ExternalIdTaken."""
     with _translated():
-        await connection.execute(UPDATE_COUPON, coupon.id, coupon.updated_at, *_changeable(coupon))
+        await connection.execute(*UPDATE_COUPON(**_UPDATED.of(coupon)))
 
 
 async def read_coupons(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Coupon]:
@@ -179,16 +180,17 @@ async def list_coupons(
     """Read up to `limit` live coupons that fit, newest first, older than `after`, without the first `offset`."""
     enough = offset + limit + 1
     rows = await connection.fetch(
-        LIST_COUPONS,
-        program_id,
-        after or LAST_ID,
-        wanted.external_id,
-        wanted.name,
-        wanted.is_active,
-        offset,
-        limit + 1,
-        enough if wanted.is_active is None else max(SCANNED_PER_PAGE, enough),
-        _way(wanted),
+        *LIST_COUPONS(
+            program=program_id,
+            before=after or LAST_ID,
+            external_id=wanted.external_id,
+            name=wanted.name,
+            is_active=wanted.is_active,
+            offset=offset,
+            limit=limit + 1,
+            scanned=enough if wanted.is_active is None else max(SCANNED_PER_PAGE, enough),
+            way=_way(wanted),
+        )
     )
     page = page_of_ids(rows, limit)
     return Page(await read_coupons(connection, program_id, page.items), page.next_after)
@@ -221,46 +223,12 @@ def _translated() -> Iterator[None]:
         raise
 
 
-def _changeable(coupon: Coupon) -> tuple[object, ...]:
-    return (
-        coupon.external_id,
-        coupon.name,
-        coupon.is_active,
-        coupon.discount_type,
-        coupon.percent_hundredths,
-        coupon.amount_minor,
-        coupon.currency,
-        orjson.dumps(coupon.amounts_by_currency).decode(),
-        coupon.max_discount_minor,
-        coupon.duration_type,
-        coupon.duration_value,
-        coupon.starts_at,
-        coupon.expires_at,
-        coupon.redemption_limit,
-        coupon.code_redemption_limit,
-        coupon.customer_redemption_limit,
-        coupon.daily_redemption_limit,
-        coupon.weekly_redemption_limit,
-        coupon.monthly_redemption_limit,
-        coupon.budget_minor,
-        coupon.budget_currency,
-        coupon.is_first_order_only,
-        coupon.minimum_minor,
-        coupon.minimum_currency,
-        list(coupon.product_ids),
-        coupon.release_policy,
-        coupon.commission_hundredths,
-        orjson.dumps(coupon.metadata).decode(),
-        coupon.minimum_applies_to,
-        list(coupon.excluded_product_ids),
-        coupon.combination,
-    )
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
-def _coupon(row: Any) -> Coupon:
-    members = dict(row)
-    members["amounts_by_currency"] = orjson.loads(members["amounts_by_currency"])
-    members["metadata"] = orjson.loads(members["metadata"])
-    for name in ("product_ids", "excluded_product_ids"):
-        members[name] = tuple(members[name])
-    return Coupon(**members)
+_coupon: Final = Rows(
+    Coupon, amounts_by_currency=orjson.loads, metadata=orjson.loads, product_ids=tuple, excluded_product_ids=tuple
+)
+_INSERTED: Final = Values(INSERT_COUPON.names, Coupon, amounts_by_currency=_json, metadata=_json)
+_UPDATED: Final = Values(UPDATE_COUPON.names, Coupon, amounts_by_currency=_json, metadata=_json)

@@ -12,6 +12,7 @@ from services.codes.domain.imports import ImportedCode
 from services.codes.domain.jobs import Job
 from services.codes.domain.promotion_codes import PromotionCode
 from shared.database.pool import Connection
+from shared.database.rows import Statement, Values
 from shared.faults import TransientFault
 
 # Every piece but the last has this size, so that the piece with a given byte is known.
@@ -49,44 +50,40 @@ SELECT id FROM promotion_codes
 WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL ORDER BY id FOR NO KEY UPDATE
 """
 # What was taken since the look for it is left out, the string or the external id; the caller looks again.
-INSERT_IMPORTED = """
+INSERT_IMPORTED = Statement("""
 INSERT INTO promotion_codes (id, program_id, coupon_id, code, canonical, batch_id, created_by_key_id, created_at,
                              updated_at, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit,
                              is_first_order_only, minimum_minor, minimum_currency, is_limited_to_customer, customer_id,
                              customer_name, is_limited_to_partner, commission_hundredths, metadata, opening_uses,
                              times_redeemed)
-SELECT u.id, $1, $2, u.code, u.canonical, $3, $4, $5, $5, u.partner_id, u.external_id, u.is_active, u.starts_at,
-       u.expires_at, u.redemption_limit, u.is_first_order_only, u.minimum_minor, u.minimum_currency,
-       u.is_limited_to_customer, u.customer_id, u.customer_name, u.is_limited_to_partner, u.commission_hundredths,
-       u.metadata::jsonb, u.opening_uses, u.opening_uses
-FROM unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::text[], $11::boolean[], $12::timestamptz[],
-            $13::timestamptz[], $14::int[], $15::boolean[], $16::bigint[], $17::text[], $18::boolean[], $19::text[],
-            $20::text[], $21::boolean[], $22::int[], $23::text[], $24::int[])
-    AS u (id, code, canonical, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit,
-          is_first_order_only, minimum_minor, minimum_currency, is_limited_to_customer, customer_id, customer_name,
-          is_limited_to_partner, commission_hundredths, metadata, opening_uses)
+SELECT u.id, $program_id, $coupon_id, u.code, u.canonical, $job_id, $key_id, $now, $now, u.partner_id, u.external_id,
+       u.is_active, u.starts_at, u.expires_at, u.redemption_limit, u.is_first_order_only, u.minimum_minor,
+       u.minimum_currency, u.is_limited_to_customer, u.customer_id, u.customer_name, u.is_limited_to_partner,
+       u.commission_hundredths, u.metadata::jsonb, u.opening_uses, u.opening_uses
+FROM @u(id uuid, code text, canonical text, partner_id uuid, external_id text, is_active boolean,
+        starts_at timestamptz, expires_at timestamptz, redemption_limit int, is_first_order_only boolean,
+        minimum_minor bigint, minimum_currency text, is_limited_to_customer boolean, customer_id text,
+        customer_name text, is_limited_to_partner boolean, commission_hundredths int, metadata text, opening_uses int)
 ON CONFLICT DO NOTHING
 RETURNING canonical
-"""
-UPDATE_IMPORTED = """
+""")
+UPDATE_IMPORTED = Statement("""
 UPDATE promotion_codes c
-SET updated_at = $1, partner_id = u.partner_id, external_id = u.external_id, is_active = u.is_active,
+SET updated_at = $now, partner_id = u.partner_id, external_id = u.external_id, is_active = u.is_active,
     reference = CASE WHEN c.partner_id IS NOT DISTINCT FROM u.partner_id THEN c.reference END,
     starts_at = u.starts_at, expires_at = u.expires_at, redemption_limit = u.redemption_limit,
     is_first_order_only = u.is_first_order_only, minimum_minor = u.minimum_minor,
     minimum_currency = u.minimum_currency, is_limited_to_customer = u.is_limited_to_customer,
     customer_id = u.customer_id, customer_name = u.customer_name, is_limited_to_partner = u.is_limited_to_partner,
     commission_hundredths = u.commission_hundredths, metadata = u.metadata::jsonb
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::timestamptz[], $7::timestamptz[], $8::int[],
-            $9::boolean[], $10::bigint[], $11::text[], $12::boolean[], $13::text[], $14::text[], $15::boolean[],
-            $16::int[], $17::text[])
-    AS u (id, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit, is_first_order_only,
-          minimum_minor, minimum_currency, is_limited_to_customer, customer_id, customer_name, is_limited_to_partner,
-          commission_hundredths, metadata)
+FROM @u(id uuid, partner_id uuid, external_id text, is_active boolean, starts_at timestamptz, expires_at timestamptz,
+        redemption_limit int, is_first_order_only boolean, minimum_minor bigint, minimum_currency text,
+        is_limited_to_customer boolean, customer_id text, customer_name text, is_limited_to_partner boolean,
+        commission_hundredths int, metadata text)
 WHERE c.id = u.id
-"""
+""")
 
-# The members that a line may set, in the order of the statements, with what a new code has without them.
+# The members that a line may set, with what a new code has without them.
 _MEMBERS: Final[Mapping[str, Any]] = {
     "partner_id": None,
     "external_id": None,
@@ -164,31 +161,39 @@ async def insert_imported(
 ) -> Collection[str]:
     """Write new codes and return the canonical strings of those that were free."""
     rows = await connection.fetch(
-        INSERT_IMPORTED,
-        job.program_id,
-        job.coupon_id,
-        job.id,
-        job.key_id,
-        now,
-        ids,
-        [code.code for code in codes],
-        [code.canonical for code in codes],
-        *_columns([code.members for code in codes]),
-        [code.opening_uses for code in codes],
+        *INSERT_IMPORTED(
+            program_id=job.program_id,
+            coupon_id=job.coupon_id,
+            job_id=job.id,
+            key_id=job.key_id,
+            now=now,
+            u={
+                "id": ids,
+                "code": [code.code for code in codes],
+                "canonical": [code.canonical for code in codes],
+                "opening_uses": [code.opening_uses for code in codes],
+                **_columns([code.members for code in codes]),
+            },
+        )
     )
     return {row["canonical"] for row in rows}
 
 
 async def update_imported(connection: Connection, codes: Sequence[PromotionCode], now: datetime) -> None:
     """Write all members of codes that are locked; TransientFault if one took an external id at this moment."""
-    members = [{name: getattr(code, name) for name in _MEMBERS} for code in codes]
     try:
-        await connection.execute(UPDATE_IMPORTED, now, [code.id for code in codes], *_columns(members))
+        await connection.execute(*UPDATE_IMPORTED(now=now, u=_UPDATED.columns(codes)))
     except asyncpg.UniqueViolationError as error:
         raise TransientFault("an external id was taken meanwhile") from error
 
 
-def _columns(codes: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    columns = [[code.get(name, default) for code in codes] for name, default in _MEMBERS.items()]
-    columns[-1] = [orjson.dumps(metadata).decode() for metadata in columns[-1]]
-    return columns
+def _columns(codes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    columns = {name: [code.get(name, default) for code in codes] for name, default in _MEMBERS.items()}
+    return {**columns, "metadata": [_json(metadata) for metadata in columns["metadata"]]}
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    return orjson.dumps(metadata).decode()
+
+
+_UPDATED: Final = Values(UPDATE_IMPORTED.tables["u"], PromotionCode, metadata=_json)

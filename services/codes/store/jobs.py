@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,12 +12,14 @@ from services.codes.domain.jobs import Job, JobKind, JobState, RefusedLine, Step
 from services.codes.domain.pages import Page
 from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection, affected
+from shared.database.rows import Rows, Statement, Values
 
-INSERT_JOB = """
+INSERT_JOB = Statement("""
 INSERT INTO jobs (id, program_id, kind, state, coupon_id, spec, requested, created, processed, actor, key_id,
                   created_at, started_at, finished_at, worked_at)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $8, $9, $10, $11, $12, $13, clock_timestamp())
-"""
+VALUES ($id, $program_id, $kind, $state, $coupon_id, $spec::jsonb, $requested, $created, $created, $actor, $key_id,
+        $created_at, $started_at, $finished_at, clock_timestamp())
+""")
 COUNT_OPEN = "SELECT count(*) FROM (SELECT FROM jobs WHERE program_id = $1 AND finished_at IS NULL LIMIT $2) AS open"
 READ_JOBS = """
 SELECT id, program_id, kind, state, coupon_id, spec, position, requested, processed, created, updated, skipped,
@@ -24,18 +27,18 @@ SELECT id, program_id, kind, state, coupon_id, spec, position, requested, proces
 FROM jobs WHERE id = ANY ($1::uuid[]) AND program_id = $2 ORDER BY id DESC
 """
 # Why by bounds is said in `store.promotion_codes`.
-LIST_JOBS = """
+LIST_JOBS = Statement("""
 WITH scanned AS MATERIALIZED (
-    SELECT id, kind, state FROM jobs WHERE (program_id, id) < ($1, $2) AND program_id >= $1
-    ORDER BY program_id DESC, id DESC LIMIT $6
+    SELECT id, kind, state FROM jobs WHERE (program_id, id) < ($program, $before) AND program_id >= $program
+    ORDER BY program_id DESC, id DESC LIMIT $scanned
 ), chosen AS (
-    SELECT id FROM scanned WHERE ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR state = $4)
-    ORDER BY id DESC LIMIT $5
+    SELECT id FROM scanned WHERE ($kind::text IS NULL OR kind = $kind) AND ($state::text IS NULL OR state = $state)
+    ORDER BY id DESC LIMIT $limit
 )
 SELECT id, false AS is_mark FROM chosen
 UNION ALL
-SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $6
-"""
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scanned
+""")
 # The one that was worked on, or made, longest ago: several take turns, and ever new ones get ahead of nobody.
 CLAIM_JOB = """
 WITH waiting AS MATERIALIZED (
@@ -50,12 +53,13 @@ RETURNING j.id, j.program_id, j.kind, j.state, j.coupon_id, j.spec, j.position, 
           j.started_at, j.finished_at
 """
 HOLD_JOB = "SELECT true FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' FOR NO KEY UPDATE"
-ADVANCE_JOB = """
-UPDATE jobs SET position = $3::jsonb, processed = processed + $4, created = created + $5, updated = updated + $6,
-       skipped = skipped + $7, refused = refused + $8, requested = coalesce($9, requested), attempts = 0,
-       leased_until = clock_timestamp() + make_interval(secs => $10), worked_at = clock_timestamp()
-WHERE id = $1 AND fence = $2
-"""
+ADVANCE_JOB = Statement("""
+UPDATE jobs SET position = $position::jsonb, processed = processed + $processed, created = created + $created,
+       updated = updated + $updated, skipped = skipped + $skipped, refused = refused + $refused,
+       requested = coalesce($requested, requested), attempts = 0,
+       leased_until = clock_timestamp() + make_interval(secs => $lease_seconds), worked_at = clock_timestamp()
+WHERE id = $id AND fence = $fence
+""")
 END_JOB = """
 UPDATE jobs SET state = $3, failure = $4, finished_at = $5, leased_until = NULL,
        requested = coalesce(requested, processed)
@@ -75,10 +79,10 @@ RETURNING id, program_id, kind, state, coupon_id, spec, position, requested, pro
 LIST_ERRORS = """
 SELECT line, code, reason, detail FROM job_errors WHERE job_id = $1 AND line > $2 ORDER BY line LIMIT $3
 """
-INSERT_ERRORS = """
+INSERT_ERRORS = Statement("""
 INSERT INTO job_errors (job_id, line, code, reason, detail)
-SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
-"""
+SELECT $job_id, r.* FROM @r(line bigint, code text, reason text, detail text)
+""")
 # The pieces of what is over, a few at a time; a finished upload is not needed any more, its errors are. From job to job
 # by the key, the oldest first, instead of reading what lies there for the others.
 PURGE_UPLOADS = """
@@ -142,22 +146,7 @@ _JOBS_AT_ONCE: Final = 1_000
 
 async def insert_job(connection: Connection, job: Job) -> None:
     """Write a job; the runner finds it once the transaction has committed."""
-    await connection.execute(
-        INSERT_JOB,
-        job.id,
-        job.program_id,
-        job.kind,
-        job.state,
-        job.coupon_id,
-        orjson.dumps(job.spec).decode(),
-        job.requested,
-        job.tally.created,
-        job.actor,
-        job.key_id,
-        job.created_at,
-        job.started_at,
-        job.finished_at,
-    )
+    await connection.execute(*INSERT_JOB(**_INSERTED.of(job), created=job.tally.created))
 
 
 async def count_open(connection: Connection, program_id: uuid.UUID, most: int) -> int:
@@ -182,7 +171,9 @@ async def list_jobs(
 ) -> Page[Job]:
     """Read up to `limit` jobs, newest first, older than `after`."""
     bound = limit + 1 if kind is None and state is None else max(SCANNED_PER_PAGE, limit + 1)
-    rows = await connection.fetch(LIST_JOBS, program_id, after or LAST_ID, kind, state, limit + 1, bound)
+    rows = await connection.fetch(
+        *LIST_JOBS(program=program_id, before=after or LAST_ID, kind=kind, state=state, limit=limit + 1, scanned=bound)
+    )
     page = page_of_ids(rows, limit)
     found = await connection.fetch(READ_JOBS, page.items, program_id)
     return Page([_job(row) for row in found], page.next_after)
@@ -201,19 +192,15 @@ async def hold_job(connection: Connection, job: Job) -> bool:
 
 async def advance_job(connection: Connection, job: Job, step: Step, lease_seconds: float) -> None:
     """Write what a chunk did and renew the lease; the job must be held by this transaction."""
-    tally = step.tally
     await connection.execute(
-        ADVANCE_JOB,
-        job.id,
-        job.fence,
-        orjson.dumps(step.position).decode(),
-        tally.processed,
-        tally.created,
-        tally.updated,
-        tally.skipped,
-        tally.refused,
-        step.requested,
-        lease_seconds,
+        *ADVANCE_JOB(
+            **_TALLY.of(step.tally),
+            id=job.id,
+            fence=job.fence,
+            position=orjson.dumps(step.position).decode(),
+            requested=step.requested,
+            lease_seconds=lease_seconds,
+        )
     )
 
 
@@ -235,19 +222,12 @@ async def cancel_job(connection: Connection, job_id: uuid.UUID, program_id: uuid
 
 async def list_errors(connection: Connection, job_id: uuid.UUID, after: int, limit: int) -> list[RefusedLine]:
     """Read up to `limit` refused lines behind a line."""
-    return [RefusedLine(*row) for row in await connection.fetch(LIST_ERRORS, job_id, after, limit)]
+    return [_refused(row) for row in await connection.fetch(LIST_ERRORS, job_id, after, limit)]
 
 
 async def insert_errors(connection: Connection, job_id: uuid.UUID, refused: Sequence[RefusedLine]) -> None:
     """Write refused lines, each once."""
-    await connection.execute(
-        INSERT_ERRORS,
-        job_id,
-        [each.line for each in refused],
-        [each.code for each in refused],
-        [each.reason for each in refused],
-        [each.detail for each in refused],
-    )
+    await connection.execute(*INSERT_ERRORS(job_id=job_id, r=_REFUSED.columns(refused)))
 
 
 async def purge_uploads(connection: Connection, limit: int) -> int:
@@ -271,22 +251,16 @@ async def purge_jobs(connection: Connection, finished_until: datetime, begun_unt
 
 
 def _job(row: Any) -> Job:
-    return Job(
-        id=row["id"],
-        program_id=row["program_id"],
-        kind=row["kind"],
-        state=row["state"],
-        coupon_id=row["coupon_id"],
-        spec=orjson.loads(row["spec"]),
-        actor=row["actor"],
-        key_id=row["key_id"],
-        created_at=row["created_at"],
-        requested=row["requested"],
-        position=orjson.loads(row["position"]),
-        tally=Tally(row["processed"], row["created"], row["updated"], row["skipped"], row["refused"]),
-        failure=row["failure"],
-        fence=row["fence"],
-        attempts=row["attempts"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-    )
+    return _JOB(row, tally=_tally(row))
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+_JOB: Final = Rows(Job, "tally", spec=orjson.loads, position=orjson.loads)
+_INSERTED: Final = Values(INSERT_JOB.names, Job, "created", spec=_json)
+_tally: Final = Rows(Tally)
+_TALLY: Final = Values([each.name for each in fields(Tally)], Tally)
+_refused: Final = Rows(RefusedLine)
+_REFUSED: Final = Values(INSERT_ERRORS.tables["r"], RefusedLine)

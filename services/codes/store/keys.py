@@ -1,27 +1,31 @@
 """API keys; what is stored of a key's text is its digest."""
 
 import uuid
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from services.codes.domain.given import Given
 from services.codes.domain.keys import ApiKey, KeyDraft, KeyOwner, KeyTerms
 from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # The owner's row is locked, so the free slot found here stays free; the unique index stands behind it.
-INSERT_KEY = """
+INSERT_KEY = Statement("""
 INSERT INTO api_keys (id, program_id, partner_id, kind, purpose, slot, name, scopes, digest, rate_limit_per_minute,
                       created_at, made_by_key_id)
-SELECT $1, $2, $3::uuid, $4, $5, free.slot, $6, $7, $8, $9, $10, $11
+SELECT $id, $program_id, $partner_id::uuid, $kind, $purpose, free.slot, $name, $scopes, $digest, $rate_limit_per_minute,
+       $created_at, $made_by_key_id
 FROM (SELECT s.slot FROM generate_series(1, 2) AS s (slot)
       WHERE NOT EXISTS (
           SELECT FROM api_keys a
-          WHERE coalesce(a.partner_id, a.program_id) = coalesce($3::uuid, $2) AND a.kind = $4 AND a.purpose = $5
+          WHERE coalesce(a.partner_id, a.program_id) = coalesce($partner_id::uuid, $program_id) AND a.kind = $kind
+            AND a.purpose = $purpose
             AND a.slot = s.slot AND a.revoked_at IS NULL)
       ORDER BY s.slot LIMIT 1) free
 RETURNING id
-"""
+""")
 FIND_KEY = """
 SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
        made_by_key_id
@@ -49,14 +53,14 @@ ORDER BY made_by_key_id DESC, id DESC LIMIT $4
 PROGRAM_OF_KEY = "SELECT program_id FROM api_keys WHERE id = $1"
 # A revocation waits for whoever makes a key with this one, so that after it no key comes to be.
 HOLD_KEY = "SELECT true FROM api_keys WHERE id = $1 AND revoked_at IS NULL FOR SHARE"
-CHANGE_KEY = """
+CHANGE_KEY = Statement("""
 UPDATE api_keys
-SET name = CASE WHEN $4 THEN $5 ELSE name END,
-    rate_limit_per_minute = CASE WHEN $6 THEN $7::int ELSE rate_limit_per_minute END
-WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND revoked_at IS NULL
+SET name = CASE WHEN $with_name THEN $name ELSE name END,
+    rate_limit_per_minute = CASE WHEN $with_rate_limit THEN $rate_limit_per_minute::int ELSE rate_limit_per_minute END
+WHERE id = $id AND program_id = $program_id AND partner_id IS NOT DISTINCT FROM $partner_id AND revoked_at IS NULL
 RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
           made_by_key_id
-"""
+""")
 REVOKE_KEY = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $4)
 WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
@@ -68,18 +72,7 @@ RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_pe
 async def insert_key(connection: Connection, key: ApiKey, digest: bytes) -> bool:
     """Write a key; False if two of its owner, kind and purpose are alive. The owner's row must be locked."""
     found = await connection.fetchval(
-        INSERT_KEY,
-        key.id,
-        key.owner.program_id,
-        key.owner.partner_id,
-        key.terms.kind,
-        key.terms.purpose,
-        key.terms.name,
-        list(key.terms.scopes),
-        digest,
-        key.terms.rate_limit_per_minute,
-        key.created_at,
-        key.made_by_key_id,
+        *INSERT_KEY(**_KEY_VALUES.of(key), **_OWNER.of(key.owner), **_TERMS.of(key.terms), digest=digest)
     )
     return found is not None
 
@@ -123,14 +116,14 @@ async def change_key(
 ) -> ApiKey | None:
     """Change the name or the rate limit of a live key, whichever is given."""
     row = await connection.fetchrow(
-        CHANGE_KEY,
-        key_id,
-        owner.program_id,
-        owner.partner_id,
-        "name" in changes.names,
-        changes.values.name,
-        "rate_limit_per_minute" in changes.names,
-        changes.values.rate_limit_per_minute,
+        *CHANGE_KEY(
+            **_OWNER.of(owner),
+            id=key_id,
+            with_name="name" in changes.names,
+            name=changes.values.name,
+            with_rate_limit="rate_limit_per_minute" in changes.names,
+            rate_limit_per_minute=changes.values.rate_limit_per_minute,
+        )
     )
     return _key(row) if row else None
 
@@ -142,6 +135,12 @@ async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner,
 
 
 def _key(row: Any) -> ApiKey:
-    terms = KeyTerms(row["kind"], row["purpose"], row["name"], tuple(row["scopes"]), row["rate_limit_per_minute"])
-    owner = KeyOwner(row["program_id"], row["partner_id"])
-    return ApiKey(row["id"], owner, terms, row["created_at"], row["revoked_at"], row["made_by_key_id"])
+    return _KEY(row, owner=_owner(row), terms=_terms(row))
+
+
+_KEY: Final = Rows(ApiKey, "owner", "terms")
+_owner: Final = Rows(KeyOwner)
+_terms: Final = Rows(KeyTerms, scopes=tuple)
+_KEY_VALUES: Final = Values(("id", "created_at", "made_by_key_id"), ApiKey)
+_OWNER: Final = Values([each.name for each in fields(KeyOwner)], KeyOwner)
+_TERMS: Final = Values([each.name for each in fields(KeyTerms)], KeyTerms)

@@ -1,22 +1,17 @@
-"""The grouped mint: one statement decides and writes everything that waits, for any number of keys and partners."""
+"""The grouped mint, judged request by request: one statement decides and writes what `minting_at_once` leaves to it."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-import asyncpg
-import orjson
-
 from services.codes.domain.minting import MintingTerms, MintRefusal
 from shared.clock import format_microseconds
-from shared.database.idempotency import KeptAnswer, answer_columns
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
-from shared.events.codes import CodesGeneratedV1
-from shared.events.envelope import OutboxEvent, envelope_head
-from shared.grouping import StartOver
-from shared.modes import in_mode, is_test, shown_id
+from shared.database.rows import Statement
+from shared.events.envelope import OutboxEvent
+from shared.modes import in_mode, is_test
 
 FIND_TERMS = """
 SELECT p.program_id, p.id AS partner_id, k.id AS coupon_id, p.code_prefix, g.code_alphabet, g.code_length,
@@ -34,23 +29,21 @@ WHERE p.id = $1
 # the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string,
 # or whose reference has a code, is not charged: the caller tries it again. `quota.low` is said by the mint that crosses
 # the threshold.
-MINT_GROUP = """
+MINT_GROUP = Statement("""
 WITH request AS MATERIALIZED (
-    SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $20::text[])
-        AS r (nth, key_id, partner_id, code_id, code, canonical, reference)
+    SELECT * FROM @r(nth int, key_id uuid, partner_id uuid, code_id uuid, code text, canonical text, reference text)
 ), terms AS MATERIALIZED (
-    SELECT * FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::timestamptz[], $11::int[], $12::uuid[], $13::uuid[],
-                         $18::uuid[], $19::uuid[], $21::uuid[], $22::uuid[], $23::boolean[])
-        AS t (partner_id, program_id, coupon_id, expires_at, redemption_limit, ledger_id, event_id, low_id,
-              exhausted_id, shown_program_id, shown_partner_id, is_test)
+    SELECT * FROM @t(partner_id uuid, program_id uuid, coupon_id uuid, expires_at timestamptz, redemption_limit int,
+                     ledger_id uuid, event_id uuid, low_id uuid, exhausted_id uuid, shown_program_id uuid,
+                     shown_partner_id uuid, is_test boolean)
 ), issuing AS MATERIALIZED (
     SELECT id FROM coupons
-    WHERE id = ANY ($9::uuid[]) AND is_active AND archived_at IS NULL AND (starts_at IS NULL OR starts_at <= $15)
-        AND (expires_at IS NULL OR $15 < expires_at)
+    WHERE id = ANY ($t.coupon_id::uuid[]) AND is_active AND archived_at IS NULL
+        AND (starts_at IS NULL OR starts_at <= $now) AND (expires_at IS NULL OR $now < expires_at)
         AND (redemption_limit IS NULL OR times_redeemed < redemption_limit)
 ), locked_key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
-    FROM api_keys WHERE id = ANY ($14::uuid[]) ORDER BY id FOR NO KEY UPDATE
+    FROM api_keys WHERE id = ANY ($key_ids::uuid[]) ORDER BY id FOR NO KEY UPDATE
 ), key AS MATERIALIZED (
     SELECT id, rate_limit_per_minute AS limited_to, revoked_at,
            CASE WHEN running THEN window_started_at ELSE now_ END AS started_at,
@@ -61,7 +54,7 @@ WITH request AS MATERIALIZED (
 ), partner AS MATERIALIZED (
     SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
            quota_low_threshold AS threshold
-    FROM partners WHERE id = ANY ($7::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
+    FROM partners WHERE id = ANY ($t.partner_id::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
     ORDER BY id FOR NO KEY UPDATE
 ), ranked AS (
     SELECT r.*, k.limited_to, k.started_at, k.used, k.id IS NOT NULL AND k.revoked_at IS NULL AS key_is_live,
@@ -77,7 +70,7 @@ WITH request AS MATERIALIZED (
     INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
                                  redemption_limit, created_by_key_id, reference, created_at, updated_at)
     SELECT code_id, program_id, coupon_id, partner_id, code, canonical, true, expires_at,
-           redemption_limit, key_id, reference, $15, $15
+           redemption_limit, key_id, reference, $now, $now
     FROM decided JOIN terms USING (partner_id) WHERE is_admitted AND status = 'active' AND is_issuing AND fits
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -104,10 +97,10 @@ WITH request AS MATERIALIZED (
     UPDATE partners p SET quota_minted = p.quota_minted + m.amount FROM minted m WHERE p.id = m.partner_id
 ), written_ledger AS (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
-    SELECT ledger_id, partner_id, 'mint', amount, code_ids, 'key ' || key_ids, $15 FROM minted
+    SELECT ledger_id, partner_id, 'mint', amount, code_ids, 'key ' || key_ids, $now FROM minted
 ), event AS MATERIALIZED (
     SELECT id, type, convert_to(json_build_object(
-        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $16::text,
+        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $time::text,
         'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
         )::text, 'UTF8') AS body
     FROM (
@@ -130,7 +123,7 @@ WITH request AS MATERIALIZED (
     INSERT INTO events (id, type, body) SELECT id, type, body FROM event
 ), pending AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $17) FROM event
+    SELECT id, clock_timestamp() + make_interval(secs => $lease_seconds) FROM event
 )
 SELECT nth, result, limited_to,
        used + least(nth_of_key, limited_to - used) AS used,
@@ -140,99 +133,9 @@ SELECT nth, result, limited_to,
 FROM outcome
 UNION ALL
 SELECT NULL, type, NULL, NULL, NULL, NULL, id, body FROM event
-"""
-
-# The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
-# with nothing to tell of its quota, so all are minted. Locks and decides as above, but for all together: where anything
-# is in the way, it writes nothing and returns no row. A string that exists already raises. Each partner's codes stand
-# side by side from `first` on.
-#
-# Idempotency keys are claimed and their answers kept as `shared.database.idempotency` does, but in the same breath: an
-# answer that was committed after this snapshot and before the lock was free is met by the primary key, and raises.
-MINT_ALL = """
-WITH claimed AS MATERIALIZED (
-    SELECT count(*) FILTER (WHERE pg_try_advisory_xact_lock(lock_id)) = cardinality($22) AND NOT EXISTS (
-        SELECT FROM unnest($23::uuid[], $24::text[], $25::text[]) AS r (owner_id, route, key), LATERAL (
-            SELECT FROM idempotency_keys k
-            WHERE k.owner_id = r.owner_id AND k.route = r.route AND k.key = r.key OFFSET 0) a) AS all_free
-    FROM unnest($22::bigint[]) AS l (lock_id)
-), locked_key AS MATERIALIZED (
-    SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
-    FROM api_keys WHERE id = ANY ($1::uuid[]) AND (SELECT all_free FROM claimed) ORDER BY id FOR NO KEY UPDATE
-), key AS MATERIALIZED (
-    SELECT w.id, k.rate_limit_per_minute AS limited_to,
-           CASE WHEN running THEN window_started_at ELSE now_ END AS started_at,
-           CASE WHEN running THEN window_used ELSE 0 END + w.charge AS used
-    FROM (SELECT k.*, t.now_,
-                 k.window_started_at > t.now_ - interval '60 s' AND k.window_started_at <= t.now_ AS running
-          FROM locked_key k, (SELECT clock_timestamp() AS now_ WHERE (SELECT count(*) FROM locked_key) >= 0) t) k
-    JOIN unnest($1::uuid[], $2::int[]) AS w (id, charge) ON w.id = k.id
-    WHERE k.revoked_at IS NULL AND (k.rate_limit_per_minute IS NULL
-        OR CASE WHEN running THEN window_used ELSE 0 END + w.charge <= k.rate_limit_per_minute)
-), locked_partner AS MATERIALIZED (
-    SELECT id, status, quota_granted + quota_adjusted - quota_minted + quota_refunded AS remaining,
-           quota_low_threshold AS threshold
-    FROM partners WHERE id = ANY ($3::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
-    ORDER BY id FOR NO KEY UPDATE
-), partner AS MATERIALIZED (
-    SELECT w.*, p.remaining - w.charge AS remaining
-    FROM locked_partner p
-    JOIN unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::uuid[], $8::uuid[], $9::bytea[])
-        AS w (id, charge, first, actor, ledger_id, event_id, event_head) ON w.id = p.id
-    WHERE p.status = 'active' AND p.remaining > w.charge
-        AND (p.remaining > p.threshold AND p.remaining - w.charge <= p.threshold) IS NOT TRUE
-), all_fit AS MATERIALIZED (
-    SELECT WHERE (SELECT count(*) FROM key) = cardinality($1) AND (SELECT count(*) FROM partner) = cardinality($3)
-        AND NOT EXISTS (
-            SELECT FROM coupons WHERE id = ANY ($21::uuid[])
-            AND NOT (is_active AND archived_at IS NULL AND (starts_at IS NULL OR starts_at <= $19)
-                     AND (expires_at IS NULL OR $19 < expires_at)
-                     AND (redemption_limit IS NULL OR times_redeemed < redemption_limit)))
-), code AS (
-    INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_auto_generated, expires_at,
-                                 redemption_limit, created_by_key_id, created_at, updated_at)
-    SELECT c.id, ($10::uuid[])[c.partner], ($11::uuid[])[c.partner], ($3::uuid[])[c.partner], c.code, c.canonical, true,
-           ($12::timestamptz[])[c.partner], ($13::int[])[c.partner], ($1::uuid[])[c.key], $19, $19
-    FROM all_fit, unnest($14::uuid[], $15::text[], $16::text[], $17::int[], $18::int[])
-        AS c (id, code, canonical, key, partner)
-), answer AS (
-    INSERT INTO idempotency_keys (owner_id, route, key, request_sha256, status, body, is_encrypted, created_at)
-    SELECT a.*, $19
-    FROM all_fit, unnest($23::uuid[], $24::text[], $25::text[], $26::bytea[], $27::smallint[], $28::bytea[],
-                         $29::boolean[]) AS a (owner_id, route, key, request_sha256, status, body, is_encrypted)
-), charged_key AS (
-    UPDATE api_keys a SET window_started_at = k.started_at, window_used = k.used
-    FROM all_fit, key k WHERE a.id = k.id AND k.limited_to IS NOT NULL
-), charged_partner AS (
-    UPDATE partners p SET quota_minted = p.quota_minted + w.charge FROM all_fit, partner w WHERE p.id = w.id
-), ledger AS (
-    INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
-    SELECT ledger_id, id, 'mint', charge, ($14::uuid[])[first : first + charge - 1], actor, $19 FROM all_fit, partner
-), event AS (
-    INSERT INTO events (id, type, body)
-    SELECT event_id, 'codes.generated', event_head || convert_to(remaining::text, 'UTF8') || '}}'::bytea
-    FROM all_fit, partner
-    RETURNING id, body
-), pending AS (
-    INSERT INTO outbox (event_id, leased_until)
-    SELECT event_id, clock_timestamp() + make_interval(secs => $20) FROM all_fit, partner
-)
-SELECT id, limited_to, used, extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in,
-       NULL::bytea AS body
-FROM all_fit, key
-UNION ALL
-SELECT id, NULL, NULL, NULL, body FROM event
-"""
+""")
 
 MintResult = Literal["minted", "collided"] | MintRefusal
-
-
-class CodeTaken(StartOver):
-    """A random string exists already."""
-
-
-class AnsweredMeanwhile(StartOver):
-    """Another process has answered a request with one of the keys since they were looked for."""
 
 
 class MintRequest(NamedTuple):
@@ -266,123 +169,6 @@ async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTe
     return MintingTerms(**row) if row is not None else None
 
 
-async def mint_all(
-    connection: Connection,
-    requests: Sequence[MintRequest],
-    answers: Sequence[KeptAnswer],
-    new_id: Callable[[], uuid.UUID],
-    now: datetime,
-) -> tuple[list[MintRow], list[OutboxEvent]] | None:
-    """Mint for all requests, or return None with nothing written or charged where not all can have their code.
-
-    All requests of a group were made at `now`; `answers` are kept with what they report. Raises CodeTaken or
-    AnsweredMeanwhile, which end a transaction.
-    """
-    group = _Group.of(requests)
-    first_of = [codes[0] for codes in group.by_partner.values()]
-    events = {new_id(): codes for codes in group.by_partner.values()}
-    try:
-        rows = await connection.fetch(
-            MINT_ALL,
-            list(group.charges),
-            list(group.charges.values()),
-            list(group.by_partner),
-            [len(codes) for codes in group.by_partner.values()],
-            group.starts,
-            [_actor(codes) for codes in group.by_partner.values()],
-            [new_id() for _ in first_of],
-            list(events),
-            [_event_until_remaining(codes, event_id, now) for event_id, codes in events.items()],
-            [r.terms.program_id for r in first_of],
-            [r.terms.coupon_id for r in first_of],
-            [r.expires_at for r in first_of],
-            [r.terms.redemption_limit for r in first_of],
-            [r.code_id for r in group.ordered],
-            [r.code for r in group.ordered],
-            [r.canonical for r in group.ordered],
-            group.key_numbers,
-            group.partner_numbers,
-            now,
-            LEASE_SECONDS,
-            list({r.terms.coupon_id for r in first_of}),
-            [answer.request.lock_id for answer in answers],
-            *answer_columns(answers),
-        )
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == "promotion_codes_live":
-            raise CodeTaken from None
-        if error.constraint_name == "idempotency_keys_pkey":
-            raise AnsweredMeanwhile from None
-        raise
-    if not rows:
-        return None
-    made = [OutboxEvent(row["id"], CodesGeneratedV1.type, body) for row in rows if (body := row["body"]) is not None]
-    states = {row["id"]: tuple(row)[1:4] for row in rows if row["body"] is None}
-    return list(_shared_out(requests, group.charges, states)), made
-
-
-class _Group(NamedTuple):
-    """A group of requests with each partner's side by side; numbers and starts count from 1, as SQL's arrays do."""
-
-    charges: dict[uuid.UUID, int]
-    by_partner: dict[uuid.UUID, list[MintRequest]]
-    ordered: list[MintRequest]
-    starts: list[int]
-    key_numbers: list[int]
-    partner_numbers: list[int]
-
-    @classmethod
-    def of(cls, requests: Sequence[MintRequest]) -> "_Group":
-        charges: dict[uuid.UUID, int] = {}
-        by_partner: dict[uuid.UUID, list[MintRequest]] = {}
-        for request in requests:
-            charges[request.key_id] = charges.get(request.key_id, 0) + 1
-            by_partner.setdefault(request.terms.partner_id, []).append(request)
-        number_of = {key_id: number for number, key_id in enumerate(charges, 1)}
-        group = cls(charges, by_partner, [], [], [], [])
-        for number, codes in enumerate(by_partner.values(), 1):
-            group.starts.append(len(group.ordered) + 1)
-            group.ordered.extend(codes)
-            group.key_numbers.extend([number_of[request.key_id] for request in codes])
-            group.partner_numbers.extend([number] * len(codes))
-        return group
-
-
-def _actor(codes: Sequence[MintRequest]) -> str:
-    return "key " + " ".join(sorted({str(request.key_id) for request in codes}))
-
-
-def _shared_out(
-    requests: Sequence[MintRequest], charges: dict[uuid.UUID, int], states: dict[uuid.UUID, tuple[Any, ...]]
-) -> Iterator[MintRow]:
-    """Say of each request where its key stood when its turn came."""
-    waiting = dict(charges)
-    for request in requests:
-        limit, used, resets_in = states[request.key_id]
-        if limit is None:
-            yield MintRow("minted", None, None, None)
-            continue
-        waiting[request.key_id] -= 1
-        yield MintRow("minted", limit, used - waiting[request.key_id], resets_in)
-
-
-def _event_until_remaining(codes: Sequence[MintRequest], event_id: uuid.UUID, now: datetime) -> bytes:
-    """Freeze the event up to its last member, which only the statement knows: what remains of the quota."""
-    terms = codes[0].terms
-    data: dict[str, Any] = {
-        "program_id": shown_id(terms.program_id),
-        "partner_id": shown_id(terms.partner_id),
-        "coupon_id": terms.coupon_id,
-        "codes": [request.code for request in codes],
-        "code_ids": [request.code_id for request in codes],
-        "expires_at": format_microseconds(codes[0].expires_at),
-    }
-    if is_test(terms.program_id):
-        data["is_test"] = True
-    head = envelope_head(CodesGeneratedV1, event_id, now)
-    return head + orjson.dumps(data, default=str)[:-1] + b',"codes_remaining":'
-
-
 async def mint_group(
     connection: Connection,
     requests: Sequence[MintRequest],
@@ -398,36 +184,48 @@ async def mint_group(
     """
     by_partner = {request.terms.partner_id: request for request in requests}
     rows = await connection.fetch(
-        MINT_GROUP,
-        list(range(len(requests))),
-        [r.key_id for r in requests],
-        [r.terms.partner_id for r in requests],
-        [r.code_id for r in requests],
-        [r.code for r in requests],
-        [r.canonical for r in requests],
-        list(by_partner),
-        [r.terms.program_id for r in by_partner.values()],
-        [r.terms.coupon_id for r in by_partner.values()],
-        [r.expires_at for r in by_partner.values()],
-        [r.terms.redemption_limit for r in by_partner.values()],
-        [new_id() for _ in by_partner],
-        [new_id() for _ in by_partner],
-        list(key_ids),
-        now,
-        format_microseconds(now),
-        LEASE_SECONDS,
-        [new_id() for _ in by_partner],
-        [new_id() for _ in by_partner],
-        [r.reference for r in requests],
-        [in_mode(r.terms.program_id, test=False) for r in by_partner.values()],
-        [in_mode(r.terms.partner_id, test=False) for r in by_partner.values()],
-        [is_test(r.terms.program_id) for r in by_partner.values()],
+        *MINT_GROUP(
+            r={
+                "nth": list(range(len(requests))),
+                "key_id": [r.key_id for r in requests],
+                "partner_id": [r.terms.partner_id for r in requests],
+                "code_id": [r.code_id for r in requests],
+                "code": [r.code for r in requests],
+                "canonical": [r.canonical for r in requests],
+                "reference": [r.reference for r in requests],
+            },
+            t=_columns_of_terms(list(by_partner.values()), new_id),
+            key_ids=list(key_ids),
+            now=now,
+            time=format_microseconds(now),
+            lease_seconds=LEASE_SECONDS,
+        )
     )
     results: dict[int, MintRow] = {}
     events = []
-    for nth, result, limit, used, resets_in, remaining, event_id, body in rows:
-        if event_id is None:
-            results[nth] = MintRow(result, limit, used, resets_in, remaining)
+    for row in rows:
+        if row["event_id"] is None:
+            results[row["nth"]] = MintRow(
+                row["result"], row["limited_to"], row["used"], row["resets_in"], remaining=row["left_over"]
+            )
         else:
-            events.append(OutboxEvent(event_id, result, body))
+            events.append(OutboxEvent(row["event_id"], row["result"], row["body"]))
     return [results[nth] for nth in range(len(requests))], events
+
+
+def _columns_of_terms(one_of_each: Sequence[MintRequest], new_id: Callable[[], uuid.UUID]) -> dict[str, list[Any]]:
+    terms = [request.terms for request in one_of_each]
+    return {
+        "partner_id": [each.partner_id for each in terms],
+        "program_id": [each.program_id for each in terms],
+        "coupon_id": [each.coupon_id for each in terms],
+        "expires_at": [request.expires_at for request in one_of_each],
+        "redemption_limit": [each.redemption_limit for each in terms],
+        "ledger_id": [new_id() for _ in terms],
+        "event_id": [new_id() for _ in terms],
+        "low_id": [new_id() for _ in terms],
+        "exhausted_id": [new_id() for _ in terms],
+        "shown_program_id": [in_mode(each.program_id, test=False) for each in terms],
+        "shown_partner_id": [in_mode(each.partner_id, test=False) for each in terms],
+        "is_test": [is_test(each.program_id) for each in terms],
+    }

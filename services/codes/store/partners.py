@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import orjson
@@ -15,6 +15,7 @@ from services.codes.domain.partners import Partner, PartnerStatus, canonical_ema
 from services.codes.domain.quota import Quota
 from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # Prefixes are compared as codes are: O reads as 0, I and L as 1.
 TAKEN_PREFIXES = """
@@ -27,55 +28,61 @@ SELECT EXISTS (
     WHERE program_id = $1 AND translate(code_prefix, 'OIL', '011') = translate($2, 'OIL', '011')
         AND archived_at IS NULL AND id <> $3)
 """
-INSERT_PARTNER = """
+INSERT_PARTNER = Statement("""
 INSERT INTO partners (id, program_id, name, email, email_canonical, status, code_prefix, support_email,
                       created_at, updated_at, first_name, last_name, metadata, quota_low_threshold)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)
+VALUES ($id, $program_id, $name, $email, $email_canonical, $status, $prefix, $support_email, $created_at,
+        $created_at, $first_name, $last_name, $metadata, $quota_low_threshold)
 ON CONFLICT DO NOTHING
 RETURNING id
-"""
+""")
 IS_EMAIL_TAKEN = """
 SELECT EXISTS (SELECT 1 FROM partners WHERE program_id = $1 AND email_canonical = $2 AND archived_at IS NULL)
 """
 FIND_PARTNER = """
-SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
-       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix AS prefix, support_email, metadata,
+       quota_granted, quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at,
+       archived_at
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 """
 LOCK_PARTNER = """
-SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
-       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix AS prefix, support_email, metadata,
+       quota_granted, quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at,
+       archived_at
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 FOR NO KEY UPDATE
 """
 # By the address, which is one partner's alone, or along the program's. Why by bounds: see `store.promotion_codes`. That
 # the lower one names the id too keeps the planner from reading and sorting all partners by another index.
-LIST_PARTNERS = """
+LIST_PARTNERS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, status FROM partners
-     WHERE $4::text IS NOT NULL AND program_id = $1 AND email_canonical = $4 AND archived_at IS NULL AND id < $2
-     LIMIT $6)
+     WHERE $email::text IS NOT NULL AND program_id = $program AND email_canonical = $email AND archived_at IS NULL
+       AND id < $before
+     LIMIT $scanned)
     UNION ALL
     (SELECT id, status FROM partners
-     WHERE $4::text IS NULL AND (program_id, id) < ($1, $2) AND program_id >= $1
-       AND (program_id, id) > ($1, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
-     ORDER BY program_id DESC, id DESC LIMIT $6)
+     WHERE $email::text IS NULL AND (program_id, id) < ($program, $before) AND program_id >= $program
+       AND (program_id, id) > ($program, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
+     ORDER BY program_id DESC, id DESC LIMIT $scanned)
 ), chosen AS (
-    SELECT id FROM scanned WHERE $3::text IS NULL OR status = $3 ORDER BY id DESC LIMIT $5
+    SELECT id FROM scanned WHERE $status::text IS NULL OR status = $status ORDER BY id DESC LIMIT $limit
 )
 SELECT id, false AS is_mark FROM chosen
 UNION ALL
-SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $6
-"""
-UPDATE_PARTNER = """
-UPDATE partners SET name = $2, email = $3, email_canonical = $4, code_prefix = $5, support_email = $6, updated_at = $7,
-       first_name = $8, last_name = $9, metadata = $10, quota_low_threshold = $11, status = $12, archived_at = $13,
-       has_shared_prefix = has_shared_prefix AND code_prefix = $5
-WHERE id = $1
-"""
+SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scanned
+""")
+UPDATE_PARTNER = Statement("""
+UPDATE partners SET name = $name, email = $email, email_canonical = $email_canonical, code_prefix = $prefix,
+       support_email = $support_email, updated_at = $updated_at, first_name = $first_name, last_name = $last_name,
+       metadata = $metadata, quota_low_threshold = $quota_low_threshold, status = $status, archived_at = $archived_at,
+       has_shared_prefix = has_shared_prefix AND code_prefix = $prefix
+WHERE id = $id
+""")
 READ_PARTNERS = """
-SELECT id, program_id, name, first_name, last_name, email, status, code_prefix, support_email, metadata, quota_granted,
-       quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at, archived_at
+SELECT id, program_id, name, first_name, last_name, email, status, code_prefix AS prefix, support_email, metadata,
+       quota_granted, quota_adjusted, quota_minted, quota_refunded, quota_low_threshold, created_at, updated_at,
+       archived_at
 FROM partners WHERE program_id = $1 AND id = ANY ($2::uuid[])
 """
 FIND_BY_EMAIL = "SELECT id FROM partners WHERE program_id = $1 AND email_canonical = $2 AND archived_at IS NULL"
@@ -101,22 +108,7 @@ async def insert_partner(connection: Connection, partner: Partner) -> bool:
     """Write a partner; False if its prefix is taken. Raises EmailTaken."""
     email = canonical_email(partner.email) if partner.email else None
     # Of two that come at once, either index on prefixes may be the one that finds the other.
-    found = await connection.fetchval(
-        INSERT_PARTNER,
-        partner.id,
-        partner.program_id,
-        partner.name,
-        partner.email,
-        email,
-        partner.status,
-        partner.prefix,
-        partner.support_email,
-        partner.created_at,
-        partner.first_name,
-        partner.last_name,
-        orjson.dumps(partner.metadata).decode(),
-        partner.quota_low_threshold,
-    )
+    found = await connection.fetchval(*INSERT_PARTNER(**_INSERTED.of(partner), email_canonical=email))
     if found is None and email and await connection.fetchval(IS_EMAIL_TAKEN, partner.program_id, email):
         raise EmailTaken
     return found is not None
@@ -145,7 +137,16 @@ async def list_partners(
     """Read up to `limit` partners, newest first, older than `after`; `email` in any spelling."""
     canonical = canonical_email(email) if email is not None else None
     bound = limit + 1 if status is None else max(SCANNED_PER_PAGE, limit + 1)
-    rows = await connection.fetch(LIST_PARTNERS, program_id, after or LAST_ID, status, canonical, limit + 1, bound)
+    rows = await connection.fetch(
+        *LIST_PARTNERS(
+            program=program_id,
+            before=after or LAST_ID,
+            status=status,
+            email=canonical,
+            limit=limit + 1,
+            scanned=bound,
+        )
+    )
     page = page_of_ids(rows, limit)
     found = await read_partners(connection, program_id, page.items)
     return Page([found[partner_id] for partner_id in page.items], page.next_after)
@@ -155,22 +156,7 @@ async def update_partner(connection: Connection, partner: Partner) -> None:
     """Write all but the quota's counters; the row must be locked. Raises EmailTaken or PrefixTaken."""
     email = canonical_email(partner.email) if partner.email else None
     with _translated():
-        await connection.execute(
-            UPDATE_PARTNER,
-            partner.id,
-            partner.name,
-            partner.email,
-            email,
-            partner.prefix,
-            partner.support_email,
-            partner.updated_at,
-            partner.first_name,
-            partner.last_name,
-            orjson.dumps(partner.metadata).decode(),
-            partner.quota_low_threshold,
-            partner.status,
-            partner.archived_at,
-        )
+        await connection.execute(*UPDATE_PARTNER(**_UPDATED.of(partner), email_canonical=email))
 
 
 async def read_partners(
@@ -204,21 +190,20 @@ def _translated() -> Iterator[None]:
         raise
 
 
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
 def _partner(row: Any) -> Partner:
-    return Partner(
-        id=row["id"],
-        program_id=row["program_id"],
-        name=row["name"],
-        first_name=row["first_name"],
-        last_name=row["last_name"],
-        email=row["email"],
-        status=row["status"],
-        prefix=row["code_prefix"],
-        support_email=row["support_email"],
-        metadata=orjson.loads(row["metadata"]),
-        quota=Quota(row["quota_granted"], row["quota_adjusted"], row["quota_minted"], row["quota_refunded"]),
-        quota_low_threshold=row["quota_low_threshold"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        archived_at=row["archived_at"],
+    quota = Quota(
+        granted=row["quota_granted"],
+        adjusted=row["quota_adjusted"],
+        minted=row["quota_minted"],
+        refunded=row["quota_refunded"],
     )
+    return _PARTNER(row, quota=quota)
+
+
+_PARTNER: Final = Rows(Partner, "quota", metadata=orjson.loads)
+_INSERTED: Final = Values(INSERT_PARTNER.names, Partner, "email_canonical", metadata=_json)
+_UPDATED: Final = Values(UPDATE_PARTNER.names, Partner, "email_canonical", metadata=_json)

@@ -2,19 +2,23 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Final
 
 from services.codes.domain.quota import LedgerEntry, Quota
 from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
-MOVE_QUOTA = """
+MOVE_QUOTA = Statement("""
 WITH entry AS (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, actor, reason, created_at)
-    VALUES ($6, $1, $7, $8, $9, $10, $11)
+    VALUES ($id, $partner_id, $kind, $amount, $actor, $reason, $created_at)
     RETURNING partner_id)
-UPDATE partners SET quota_granted = $2, quota_adjusted = $3, quota_minted = $4, quota_refunded = $5
+UPDATE partners SET quota_granted = $granted, quota_adjusted = $adjusted, quota_minted = $minted,
+       quota_refunded = $refunded
 FROM entry WHERE id = entry.partner_id
-"""
+""")
 # Why by bounds is said in `store.promotion_codes`.
 LIST_LEDGER = """
 SELECT id, kind, amount, code_ids, actor, reason, created_at
@@ -25,24 +29,17 @@ ORDER BY partner_id DESC, id DESC LIMIT $3
 
 async def move_quota(connection: Connection, partner_id: uuid.UUID, after: Quota, entry: LedgerEntry) -> None:
     """Write the counters after a movement and its ledger row; the partner must be locked by this transaction."""
-    await connection.execute(
-        MOVE_QUOTA,
-        partner_id,
-        after.granted,
-        after.adjusted,
-        after.minted,
-        after.refunded,
-        entry.id,
-        entry.kind,
-        entry.amount,
-        entry.actor,
-        entry.reason,
-        entry.created_at,
-    )
+    await connection.execute(*MOVE_QUOTA(**_QUOTA.of(after), **_ENTRY.of(entry), partner_id=partner_id))
 
 
 async def list_ledger(
     connection: Connection, partner_id: uuid.UUID, after: uuid.UUID | None, limit: int
 ) -> Sequence[LedgerEntry]:
     """Read up to `limit` movements, newest first, older than `after`."""
-    return [LedgerEntry(*row) for row in await connection.fetch(LIST_LEDGER, partner_id, after or LAST_ID, limit)]
+    return [_entry(row) for row in await connection.fetch(LIST_LEDGER, partner_id, after or LAST_ID, limit)]
+
+
+_COUNTERS: Final = tuple(each.name for each in fields(Quota))
+_QUOTA: Final = Values(_COUNTERS, Quota)
+_ENTRY: Final = Values(MOVE_QUOTA.names, LedgerEntry, "partner_id", *_COUNTERS)
+_entry: Final = Rows(LedgerEntry)

@@ -6,10 +6,11 @@ A page looks at a bounded number of codes, whatever is asked for and however few
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from services.codes.domain.code_selection import FIRST_ID, CodeSelection, SelectedCode
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # The ways not taken and the parameters that are null drop out of a plan made for them; a plan for any parameters would
 # have to keep them all.
@@ -23,32 +24,35 @@ UNION ALL
 """
 # One of the ways is taken, by the narrowest of what is asked for. Why by bounds and not by equal signs is said in
 # `store.promotion_codes`; of a string or an external id there is one live code at most.
-PAGE_OF_IDS = """
+PAGE_OF_IDS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id FROM promotion_codes
-     WHERE $15 = 'canonical' AND program_id = $14 AND canonical = $13 AND archived_at IS NULL AND id > $2 LIMIT $11)
+     WHERE $way = 'canonical' AND program_id = $program AND canonical = $canonical AND archived_at IS NULL
+       AND id > $after LIMIT $scanned)
     UNION ALL
     (SELECT id FROM promotion_codes
-     WHERE $15 = 'external_id' AND program_id = $14 AND external_id = $12 AND external_id IS NOT NULL
-       AND archived_at IS NULL AND id > $2 LIMIT $11)
+     WHERE $way = 'external_id' AND program_id = $program AND external_id = $external_id AND external_id IS NOT NULL
+       AND archived_at IS NULL AND id > $after LIMIT $scanned)
     UNION ALL
     (SELECT id FROM promotion_codes
-     WHERE $15 = 'customer' AND (program_id, customer_id, id) > ($14, $4, $2) AND (program_id, customer_id) <= ($14, $4)
+     WHERE $way = 'customer' AND (program_id, customer_id, id) > ($program, $customer_id, $after)
+       AND (program_id, customer_id) <= ($program, $customer_id)
        AND customer_id IS NOT NULL AND archived_at IS NULL
-     ORDER BY program_id, customer_id, id LIMIT $11)
+     ORDER BY program_id, customer_id, id LIMIT $scanned)
     UNION ALL
     (SELECT id FROM promotion_codes
-     WHERE $15 = 'batch' AND (batch_id, id) > ($5, $2) AND batch_id <= $5 AND batch_id IS NOT NULL
-     ORDER BY batch_id, id LIMIT $11)
+     WHERE $way = 'batch' AND (batch_id, id) > ($batch_id, $after) AND batch_id <= $batch_id AND batch_id IS NOT NULL
+     ORDER BY batch_id, id LIMIT $scanned)
     UNION ALL
     (SELECT id FROM promotion_codes
-     WHERE $15 = 'partner' AND (partner_id, coupon_id, id) > ($3, $1, $2) AND (partner_id, coupon_id) <= ($3, $1)
+     WHERE $way = 'partner' AND (partner_id, coupon_id, id) > ($partner_id, $coupon, $after)
+       AND (partner_id, coupon_id) <= ($partner_id, $coupon)
        AND partner_id IS NOT NULL AND archived_at IS NULL
-     ORDER BY partner_id, coupon_id, id LIMIT $11)
+     ORDER BY partner_id, coupon_id, id LIMIT $scanned)
     UNION ALL
     (SELECT id FROM promotion_codes
-     WHERE $15 = 'coupon' AND (coupon_id, id) > ($1, $2) AND coupon_id <= $1 AND archived_at IS NULL
-     ORDER BY coupon_id, id LIMIT $11)
+     WHERE $way = 'coupon' AND (coupon_id, id) > ($coupon, $after) AND coupon_id <= $coupon AND archived_at IS NULL
+     ORDER BY coupon_id, id LIMIT $scanned)
 )
 SELECT s.id, false AS is_mark
 FROM scanned s
@@ -56,15 +60,19 @@ CROSS JOIN LATERAL (
     SELECT coupon_id, partner_id, customer_id, batch_id, external_id, canonical, is_active, created_at, expires_at,
            archived_at
     FROM promotion_codes WHERE id = s.id OFFSET 0) c
-WHERE c.coupon_id = $1 AND c.archived_at IS NULL AND ($3::uuid IS NULL OR c.partner_id = $3)
-  AND ($4::text IS NULL OR c.customer_id = $4) AND ($5::uuid IS NULL OR c.batch_id = $5)
-  AND ($12::text IS NULL OR c.external_id = $12) AND ($13::text IS NULL OR c.canonical = $13)
-  AND ($6::boolean IS NULL OR c.is_active = $6)
-  AND ($7::timestamptz IS NULL OR c.created_at >= $7) AND ($8::timestamptz IS NULL OR c.created_at <= $8)
-  AND ($9::timestamptz IS NULL OR c.expires_at >= $9) AND ($10::timestamptz IS NULL OR c.expires_at < $10)
+WHERE c.coupon_id = $coupon AND c.archived_at IS NULL AND ($partner_id::uuid IS NULL OR c.partner_id = $partner_id)
+  AND ($customer_id::text IS NULL OR c.customer_id = $customer_id)
+  AND ($batch_id::uuid IS NULL OR c.batch_id = $batch_id)
+  AND ($external_id::text IS NULL OR c.external_id = $external_id)
+  AND ($canonical::text IS NULL OR c.canonical = $canonical)
+  AND ($is_active::boolean IS NULL OR c.is_active = $is_active)
+  AND ($created_from::timestamptz IS NULL OR c.created_at >= $created_from)
+  AND ($created_until::timestamptz IS NULL OR c.created_at <= $created_until)
+  AND ($expires_from::timestamptz IS NULL OR c.expires_at >= $expires_from)
+  AND ($expires_before::timestamptz IS NULL OR c.expires_at < $expires_before)
 UNION ALL
-SELECT (array_agg(id ORDER BY id DESC))[1], true FROM scanned HAVING count(*) = $11
-"""
+SELECT (array_agg(id ORDER BY id DESC))[1], true FROM scanned HAVING count(*) = $scanned
+""")
 COUPON_OF_BATCH = """
 SELECT program_id, coupon_id FROM promotion_codes WHERE batch_id >= $1 AND batch_id <= $1 ORDER BY batch_id, id LIMIT 1
 """
@@ -113,22 +121,14 @@ async def page_of_ids(
 ) -> IdPage:
     """Look at `scanned` codes of a coupon behind an id and return those that fit."""
     rows = await connection.fetch(
-        PAGE_OF_IDS,
-        coupon_id,
-        after,
-        wanted.partner_id,
-        wanted.customer_id,
-        wanted.batch_id,
-        wanted.is_active,
-        wanted.created_from,
-        wanted.created_until,
-        wanted.expires_from,
-        wanted.expires_before,
-        scanned,
-        wanted.external_id,
-        wanted.canonical,
-        program_id,
-        _way(wanted),
+        *PAGE_OF_IDS(
+            **_WANTED.of(wanted),
+            program=program_id,
+            coupon=coupon_id,
+            after=after,
+            scanned=scanned,
+            way=_way(wanted),
+        )
     )
     ids = [row["id"] for row in rows if not row["is_mark"]]
     return IdPage(sorted(ids), next((row["id"] for row in rows if row["is_mark"]), None))
@@ -137,7 +137,7 @@ async def page_of_ids(
 async def read_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[SelectedCode]:
     """Read codes in order of their ids."""
     rows: list[Any] = await connection.fetch(READ_CODES, ids)
-    return [SelectedCode(*row) for row in rows]
+    return [_selected(row) for row in rows]
 
 
 def _way(wanted: CodeSelection) -> str:
@@ -150,3 +150,7 @@ def _way(wanted: CodeSelection) -> str:
     if wanted.batch_id is not None:
         return "batch"
     return "partner" if wanted.partner_id is not None else "coupon"
+
+
+_WANTED: Final = Values(PAGE_OF_IDS.names, CodeSelection, *("program", "coupon", "after", "scanned", "way"))
+_selected: Final = Rows(SelectedCode)

@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from services.codes.domain.usage import KnownUsage, Usage
 from shared.database.pool import Connection
+from shared.database.rows import Rows
 
 # Rows are locked in one order before any is changed, so that two batches cannot deadlock.
 LOCK_CODES = """
-SELECT id, program_id, coupon_id, times_redeemed, times_redeemed_version
+SELECT id, program_id, coupon_id, times_redeemed AS count, times_redeemed_version AS version
 FROM promotion_codes WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 """
 LOCK_COUPONS = "SELECT id FROM coupons WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
@@ -34,7 +36,7 @@ WHERE k.id = u.id AND k.times_redeemed_version = 0
 
 async def lock_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, KnownUsage]:
     """Return what is known of the codes that exist, and keep others from changing them."""
-    return {row["id"]: KnownUsage(*row) for row in await connection.fetch(LOCK_CODES, ids)}
+    return {row["id"]: _known(row) for row in await connection.fetch(LOCK_CODES, ids)}
 
 
 async def lock_coupons(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
@@ -67,3 +69,6 @@ async def write_coupons(connection: Connection, usages: Sequence[Usage]) -> None
 async def add_to_coupons(connection: Connection, added: Mapping[uuid.UUID, int]) -> None:
     """Add to the counts of locked coupons that nobody else counts."""
     await connection.execute(ADD_TO_COUPONS, list(added), list(added.values()))
+
+
+_known: Final = Rows(KnownUsage)

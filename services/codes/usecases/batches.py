@@ -47,6 +47,7 @@ async def make_codes(
     pattern: CodePattern,
     terms: BatchTerms,
     count: int,
+    *,
     new_id: Callable[[], uuid.UUID],
     now: datetime,
 ) -> int:
@@ -72,7 +73,7 @@ class BatchChunk:
         made = 0
         for asked in range(0, wanted, ROWS_PER_STATEMENT):
             count = min(ROWS_PER_STATEMENT, wanted - asked)
-            made += await make_codes(connection, job, pattern, terms, count, self.new_id, now)
+            made += await make_codes(connection, job, pattern, terms, count, new_id=self.new_id, now=now)
         stalled = job.position.get("stalled", 0) + 1 if made * _STALLED_SHARE < wanted else 0
         return Step(
             Tally(processed=made, created=made),
@@ -186,7 +187,7 @@ class CreateBatch:
                 created_at=now,
                 requested=draft.count,
             )
-            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
+            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now=now)
             if draft.count > MAX_INLINE:
                 await queue_job(connection, job)
                 return Batch(job, None)
@@ -208,7 +209,9 @@ class CreateBatch:
     ) -> list[str]:
         made = 0
         for _ in range(_MAX_STATEMENTS):
-            made += await make_codes(connection, job, draft.pattern, terms, draft.count - made, self.new_id, now)
+            made += await make_codes(
+                connection, job, draft.pattern, terms, draft.count - made, new_id=self.new_id, now=now
+            )
             if made == draft.count:
                 return await batches.list_batch(connection, job.id, draft.count)
         raise TransientFault("others fill the space of this pattern at this moment")

@@ -84,7 +84,7 @@ class ChangeManyCodes:
                 requested=None if checked.ids is None else len(checked.ids),
             )
             await queue_job(connection, job)
-            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now)
+            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now=now)
             return job
 
         answer = await self.answer_once(once, work)

@@ -69,7 +69,7 @@ class CreateCoupon:
             )
             coupon = changed_coupon(bare, draft.terms, program.settings)
             await coupons.insert_coupon(connection, coupon)
-            await audit.record(connection, actor, program_id, "coupon.created", coupon.id, creation(coupon), now)
+            await audit.record(connection, actor, program_id, "coupon.created", coupon.id, creation(coupon), now=now)
             maker = CodeMaker(connection, actor, program, coupon, self.new_id, now)
             made = [shown.code for shown in await maker.all(codes)]
             event = coupon_created(coupon, made, now)
@@ -116,7 +116,7 @@ class ChangeCoupon:
             if told := difference(coupon, after):
                 after = replace(after, updated_at=now)
                 await coupons.update_coupon(connection, after)
-                await audit.record(connection, actor, program_id, "coupon.updated", coupon.id, told, now)
+                await audit.record(connection, actor, program_id, "coupon.updated", coupon.id, told, now=now)
                 events.append(coupon_updated(after, told, now))
                 await insert_events(connection, events)
             (shown,) = await with_codes(connection, program_id, [after])
@@ -151,7 +151,7 @@ class ArchiveCoupon:
                 raise TooManyCodes(MAX_CODES)
             archived = replace(coupon, archived_at=now, updated_at=now)
             told = difference(coupon, archived)
-            await audit.record(connection, actor, program_id, "coupon.archived", coupon.id, told, now)
+            await audit.record(connection, actor, program_id, "coupon.archived", coupon.id, told, now=now)
             event = coupon_updated(archived, told, now)
             await insert_events(connection, [event])
         self.hand_over([event])

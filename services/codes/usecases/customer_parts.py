@@ -190,7 +190,7 @@ def noting(clock: Clock, action: str) -> Step:
 
     async def note(connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
         actor = Actor(job.program_id, job.actor)
-        await audit.record(connection, actor, job.program_id, action, job.id, {}, clock())
+        await audit.record(connection, actor, job.program_id, action, job.id, {}, now=clock())
         return Chunk()
 
     return note

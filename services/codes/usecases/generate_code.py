@@ -18,7 +18,7 @@ from services.codes.domain.minting import (
     code_link,
     random_part,
 )
-from services.codes.store import minting as store
+from services.codes.store import minting, minting_at_once
 from services.codes.store.minting import MintRequest, MintResult, MintRow
 from services.codes.store.references import find_active, find_referenced
 from shared import metrics
@@ -85,7 +85,7 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         requests = await self._requests(connection, asks, now)
         if not all(request.terms.link_url for request in requests):
             return None
-        minted = await store.mint_all(connection, requests, _answers(requests, answers), new_id, now)
+        minted = await minting_at_once.mint_all(connection, requests, _answers(requests, answers), new_id, now)
         if minted is None:
             return None
         rows, events = minted
@@ -121,7 +121,7 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
             tried = _first_of_each(asks, [index for index in left if index not in outcomes])
             if tried:
                 requests = await self._requests(connection, [asks[index] for index in tried], now)
-                rows, made = await store.mint_group(connection, requests, key_ids, new_id, now)
+                rows, made = await minting.mint_group(connection, requests, key_ids, new_id, now)
                 written.events += made
                 for index, request, row in zip(tried, requests, rows, strict=True):
                     if row.result != "collided":
@@ -160,7 +160,17 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
                 expires_at = expiries[lifetime] = born + timedelta(seconds=lifetime)
             code = f"{terms.code_prefix}-{part}"
             canonical = canonical_code(code)
-            requests.append(MintRequest(credential.key_id, terms, new_id(), code, canonical, expires_at, reference))
+            requests.append(
+                MintRequest(
+                    key_id=credential.key_id,
+                    terms=terms,
+                    code_id=new_id(),
+                    code=code,
+                    canonical=canonical,
+                    expires_at=expires_at,
+                    reference=reference,
+                )
+            )
         return requests
 
     async def _terms_of(self, connection: Connection, credential: Credential, now: datetime) -> MintingTerms:
@@ -170,7 +180,7 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         kept = self._terms.get(partner_id)
         if kept is not None and 0 <= now.timestamp() - kept[0] < _TERMS_SECONDS:
             return kept[1]
-        terms = await store.find_terms(connection, partner_id)
+        terms = await minting.find_terms(connection, partner_id)
         if terms is None:
             raise LookupError("The partner of a live key has no program with a partner coupon.")
         if not terms.link_url:

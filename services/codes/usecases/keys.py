@@ -122,11 +122,11 @@ async def add_key(
     if actor.key_id is not None and not await keys.hold_key(connection, actor.key_id):
         raise MakerRevoked
     made = api_keys.generate(terms.kind, key_id, mode_of(owner.program_id))
-    key = ApiKey(made.key_id, owner, terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
+    key = ApiKey(id=made.key_id, owner=owner, terms=terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
     if not await keys.insert_key(connection, key, made.digest):
         raise TooManyLiveKeys
     told = {**creation(key), "mode": {"to": key.mode}}
-    await audit.record(connection, actor, audited_in(actor, owner), "key.created", key.id, told, now)
+    await audit.record(connection, actor, audited_in(actor, owner), "key.created", key.id, told, now=now)
     return ShownKey(key, made.text)
 
 
@@ -199,7 +199,7 @@ class ChangeKey:
                 raise KeyRevoked
             if told := difference(before.terms, key.terms):
                 whose = audited_in(actor, owner)
-                await audit.record(connection, actor, whose, "key.updated", key.id, told, self.clock())
+                await audit.record(connection, actor, whose, "key.updated", key.id, told, now=self.clock())
         return key
 
 
@@ -242,5 +242,5 @@ class RevokeKey:
                 raise Missing
             if key.revoked_at == now:
                 told = {"revoked_at": {"from": None, "to": now.isoformat()}}
-                await audit.record(connection, actor, audited_in(actor, owner), "key.revoked", key.id, told, now)
+                await audit.record(connection, actor, audited_in(actor, owner), "key.revoked", key.id, told, now=now)
         return key

@@ -43,7 +43,7 @@ class CreatePartner:
                     raise PrefixTaken
             else:
                 partner = await self._with_free_prefix(connection, program_id, draft, now)
-            await audit.record(connection, actor, program_id, "partner.created", partner.id, creation(partner), now)
+            await audit.record(connection, actor, program_id, "partner.created", partner.id, creation(partner), now=now)
             return partner
 
         return await self.answer_once(once, work)
@@ -130,7 +130,7 @@ class ChangePartner:
             changed = replace(changed, updated_at=now)
             await partners.update_partner(connection, changed)
             told = difference(partner, changed)
-            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now)
+            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now=now)
         return changed
 
 
@@ -152,7 +152,7 @@ class SetPartnerStatus:
             changed = replace(partner, status=status, updated_at=now)
             await partners.update_partner(connection, changed)
             told = difference(partner, changed)
-            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now)
+            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now=now)
             return changed
 
         return await self.answer_once(once, work)
@@ -176,5 +176,5 @@ class ArchivePartner:
             await partners.update_partner(connection, archived)
             await partners.revoke_keys(connection, archived, now)
             told = difference(partner, archived)
-            await audit.record(connection, actor, partner.program_id, "partner.archived", partner.id, told, now)
+            await audit.record(connection, actor, partner.program_id, "partner.archived", partner.id, told, now=now)
         return archived

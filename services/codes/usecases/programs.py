@@ -33,7 +33,9 @@ class CreateProgram:
                 raise UnknownTimezone
             program = Program(self.new_id(), settings, now, now)
             await programs.insert_program(connection, program, self.new_id())
-            await audit.record(connection, actor, program.id, "program.created", program.id, creation(settings), now)
+            await audit.record(
+                connection, actor, program.id, "program.created", program.id, creation(settings), now=now
+            )
             return program
 
         return await self.answer_once(once, work)
@@ -89,5 +91,5 @@ class ChangeProgram:
                 raise UnknownTimezone
             await programs.update_program(connection, program_id, settings, now)
             told = difference(program.settings, settings)
-            await audit.record(connection, actor, program_id, "program.updated", program_id, told, now)
+            await audit.record(connection, actor, program_id, "program.updated", program_id, told, now=now)
         return ChangedProgram(program, replace(program, settings=settings, updated_at=now))

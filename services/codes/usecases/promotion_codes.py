@@ -110,7 +110,7 @@ class CodeMaker:
         code = await self._written(replace(code, partner_id=partner.id if partner else None), draft.structure, partner)
         made = creation(code)
         await audit.record(
-            self.connection, self.actor, self.program.id, "promotion_code.created", code.id, made, self.now
+            self.connection, self.actor, self.program.id, "promotion_code.created", code.id, made, now=self.now
         )
         return ShownCode(code, self.coupon, partner, self.program.settings.link_url)
 
@@ -186,7 +186,7 @@ class ChangePromotionCode:
                 reference = code.reference if after.partner_id == code.partner_id else None
                 after = replace(after, updated_at=now, reference=reference)
                 await promotion_codes.update_code(connection, after)
-                await audit.record(connection, actor, program_id, "promotion_code.updated", code.id, told, now)
+                await audit.record(connection, actor, program_id, "promotion_code.updated", code.id, told, now=now)
                 events.append(code_updated(after, told, now))
                 await insert_events(connection, events)
             (shown,) = await with_owners(connection, program_id, [after])
@@ -235,7 +235,7 @@ class ArchivePromotionCode:
             archived = replace(code, archived_at=now, updated_at=now)
             await promotion_codes.archive_code(connection, code.id, now)
             told = difference(code, archived)
-            await audit.record(connection, actor, program_id, "promotion_code.archived", code.id, told, now)
+            await audit.record(connection, actor, program_id, "promotion_code.archived", code.id, told, now=now)
             event = code_updated(archived, told, now)
             await insert_events(connection, [event])
         self.hand_over([event])

@@ -45,10 +45,18 @@ class MoveQuota:
             if kind == "refund" and not actor.is_operator:
                 raise OperatorOnly
             after = moved(partner.quota, kind, amount)
-            entry = LedgerEntry(self.new_id(), kind, amount, (), actor.name, reason, now)
+            entry = LedgerEntry(
+                id=self.new_id(),
+                kind=kind,
+                amount=amount,
+                code_ids=(),
+                actor=actor.name,
+                reason=reason,
+                created_at=now,
+            )
             await quota.move_quota(connection, partner.id, after, entry)
             told = difference(partner.quota, after)
-            await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, told, now)
+            await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, told, now=now)
             events.extend(quota_moved(partner, after, now))
             await insert_events(connection, events)
             return after

@@ -104,7 +104,7 @@ class StartImport:
         if not await imports.queue_upload(connection, job.id, state, size, now if is_inline else None):
             raise JobFinished
         begun = replace(job, state=state, spec={**job.spec, "bytes": size}, started_at=now if is_inline else None)
-        await audit.record(connection, actor, job.program_id, "job.created", job.id, told(begun), now)
+        await audit.record(connection, actor, job.program_id, "job.created", job.id, told(begun), now=now)
         if not is_inline:
             return begun
         while True:

@@ -153,7 +153,15 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
         RedemptionClient.connected(redemption_url) as redemption,
     ):
         runner = build_runner(pool, clock, hand_over)
-        use_cases = build_use_cases(pool, pool, clock, Seal(SECRET_KEY), hand_over, runner.wake, redemption)
+        use_cases = build_use_cases(
+            pool,
+            pool,
+            clock,
+            Seal(SECRET_KEY),
+            hand_over=hand_over,
+            wake_runner=runner.wake,
+            redemption=redemption,
+        )
         app = build_app(
             use_cases,
             CredentialReader(pool, clock),

@@ -1,8 +1,9 @@
 """No list, look-up or clean-up looks at more than a bounded number of rows, however many there are."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,7 @@ from services.codes.store import (
     quota,
     selected_codes,
 )
+from shared.database.rows import Statement
 from tests.databases import Database
 from tests.plans import MODES, Plans
 from tests.services.codes.conftest import Owner, Service
@@ -32,11 +34,11 @@ _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 STORES = (*(audit, batches, codes, coupons, jobs, keys, partners, programs, promotion_codes, quota, selected_codes),)
 _HELD = ("LIST_", "PURGE_", "NEWEST_", "PAGE_", "TAKEN_PREFIXES", "NEXT_COUPON", "COUPON_OF_", "HAS_MORE", "COUNT_OPEN")
 STATEMENTS = {
-    name: text
+    name: text.text if isinstance(text, Statement) else text
     for store in STORES
     for name, text in vars(store).items()
     # A function of the database.
-    if name.startswith(_HELD) and isinstance(text, str) and name != "PURGE_ENTRIES"
+    if name.startswith(_HELD) and isinstance(text, str | Statement) and name != "PURGE_ENTRIES"
 }
 MAKE_IDS = """
 CREATE FUNCTION pg_temp.id_of(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE
@@ -133,31 +135,41 @@ async def _fill(connection: "asyncpg.Connection[asyncpg.Record]", statement: str
     await connection.execute(statement, *(arguments[number - 1] for number in named))
 
 
+def named(store: ModuleType, statement: str, *values: Mapping[str, Any], **more: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return a statement with its values in their order; what is named again counts."""
+    _, *arguments = getattr(store, statement)(**{key: value for each in (*values, more) for key, value in each.items()})
+    return statement, tuple(arguments)
+
+
 def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     """Return each list in its ways, with plenty, with filters that leave all out, and for somebody who has nothing."""
     nobody, middle = uuid.uuid4(), uuid.UUID(f"{MANY // 2:012x}70008{MANY // 2:015x}")
     now = datetime.now(UTC)
     found: list[tuple[str, tuple[Any, ...]]] = []
+    no_coupon = {"external_id": None, "name": None, "is_active": None}
+    of_crowd = {"scanned": 1000, "coupon": None, "partner": None}
     for program in (of["program"], nobody):
         for after in (_LAST_ID, middle):
+            page = {"program": program, "before": after, "limit": PAGE}
+            part = {**page, "offset": 0}
             found += [
-                ("LIST_JOBS", (program, after, None, None, PAGE, PAGE)),
-                ("LIST_JOBS", (program, after, "import", "failed", PAGE, 1000)),
-                ("LIST_PARTNERS", (program, after, None, None, PAGE, PAGE)),
-                ("LIST_PARTNERS", (program, after, "suspended", None, PAGE, 1000)),
-                ("LIST_PARTNERS", (program, after, None, "nobody@example.com", PAGE, PAGE)),
-                ("LIST_COUPONS", (program, after, None, None, None, 0, PAGE, PAGE, "program")),
-                ("LIST_COUPONS", (program, after, None, None, False, 0, PAGE, 1000, "program")),
-                ("LIST_COUPONS", (program, after, None, "Welcome", None, 0, PAGE, PAGE, "name")),
-                ("LIST_COUPONS", (program, after, None, "None", None, 0, PAGE, PAGE, "name")),
-                ("LIST_COUPONS", (program, after, "x", None, None, 0, PAGE, PAGE, "external_id")),
+                named(jobs, "LIST_JOBS", page, kind=None, state=None, scanned=PAGE),
+                named(jobs, "LIST_JOBS", page, kind="import", state="failed", scanned=1000),
+                named(partners, "LIST_PARTNERS", page, status=None, email=None, scanned=PAGE),
+                named(partners, "LIST_PARTNERS", page, status="suspended", email=None, scanned=1000),
+                named(partners, "LIST_PARTNERS", page, status=None, email="nobody@example.com", scanned=PAGE),
+                named(coupons, "LIST_COUPONS", part, no_coupon, way="program", scanned=PAGE),
+                named(coupons, "LIST_COUPONS", part, no_coupon, way="program", is_active=False, scanned=1000),
+                named(coupons, "LIST_COUPONS", part, no_coupon, way="name", name="Welcome", scanned=PAGE),
+                named(coupons, "LIST_COUPONS", part, no_coupon, way="name", name="None", scanned=PAGE),
+                named(coupons, "LIST_COUPONS", part, no_coupon, way="external_id", external_id="x", scanned=PAGE),
                 ("LIST_KEYS", (program, None, after, PAGE)),
                 ("LIST_KEYS", (program, of["many"], after, PAGE)),
                 ("LIST_KEYS", (program, of["few"], after, PAGE)),
-                ("LIST_OF_PROGRAM", (program, None, after, None, 0, PAGE, PAGE)),
-                ("LIST_OF_PROGRAM", (program, None, after, False, 0, PAGE, 1000)),
-                ("LIST_OF_CUSTOMER", (program, "crowd", after, False, 0, PAGE, 1000, None, None)),
-                ("LIST_OF_CUSTOMER", (program, "nobody", after, None, 0, PAGE, 1000, None, None)),
+                named(promotion_codes, "LIST_OF_PROGRAM", part, coupon=None, is_active=None, scanned=PAGE),
+                named(promotion_codes, "LIST_OF_PROGRAM", part, coupon=None, is_active=False, scanned=1000),
+                named(promotion_codes, "LIST_OF_CUSTOMER", part, of_crowd, customer="crowd", is_active=False),
+                named(promotion_codes, "LIST_OF_CUSTOMER", part, of_crowd, customer="nobody", is_active=None),
                 ("TAKEN_PREFIXES", (program, [f"ACME{n}" for n in range(10)])),
                 ("NEXT_COUPON", (program, _FIRST_ID, None)),
                 ("NEXT_COUPON", (program, middle, None)),
@@ -167,21 +179,25 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         for partner in (of["many"], of["few"], nobody):
             for coupon in (None, of["single"], of["sixty"][2]):
                 for is_active, bound in ((None, PAGE), (False, 1000)):
-                    arguments = (partner, coupon, after, is_active, 0, PAGE, bound, of["program"], 50, 1000)
-                    found.append(("LIST_OF_PARTNER", arguments))
-            found.append(("LIST_CODES", (partner, after, None, now, PAGE, PAGE, 50, 500)))
-            found.append(("LIST_CODES", (partner, after, "expired", now, PAGE, 500, 50, 500)))
+                    part = {"program": of["program"], "partner": partner, "coupon": coupon, "is_active": is_active}
+                    part |= {"before": after, "offset": 0, "limit": PAGE, "scanned": bound}
+                    found.append(named(promotion_codes, "LIST_OF_PARTNER", part, most_coupons=50, most_other=1000))
+            own = {"partner": partner, "before": after, "now": now, "limit": PAGE}
+            own |= {"most_coupons": 50, "most_other": 500}
+            found.append(named(codes, "LIST_CODES", own, status=None, scanned=PAGE))
+            found.append(named(codes, "LIST_CODES", own, status="expired", scanned=500))
             found.append(("LIST_LEDGER", (partner, after, PAGE)))
         found.append(("LIST_MADE_KEYS", (of["batch"], of["program"], after, PAGE)))
         found.append(("LIST_PROGRAMS", (after, PAGE)))
-        for way, named in (("object", of["single"]), ("actor", None), ("program", None), ("all", None)):
-            actor, scanned = ("operator" if way == "actor" else None), 1000
-            wanted = (way, named, actor, of["program"] if way != "all" else None, "partner", None, None, None)
-            found.append(("LIST_ENTRIES", (*wanted, after, PAGE, scanned)))
+        for way, object_id in (("object", of["single"]), ("actor", None), ("program", None), ("all", None)):
+            whose = {"object_id": object_id, "actor": "operator" if way == "actor" else None}
+            whose |= {"program_id": of["program"] if way != "all" else None, "object_type": "partner"}
+            rest = {"action": None, "since": None, "until": None, "before": after, "limit": PAGE, "scanned": 1000}
+            found.append(named(audit, "LIST_ENTRIES", whose, rest, way=way))
     found += [
-        ("PAGE_OF_IDS", stretch(str(of["program"]), of["single"], "coupon")),
-        ("PAGE_OF_IDS", stretch(str(of["program"]), of["single"], "partner", partner_id=of["few"])),
-        ("PAGE_OF_IDS", stretch(str(of["program"]), nobody, "batch", batch_id=of["batch"])),
+        named(selected_codes, "PAGE_OF_IDS", stretch(of["program"], of["single"], "coupon")),
+        named(selected_codes, "PAGE_OF_IDS", stretch(of["program"], of["single"], "partner", partner_id=of["few"])),
+        named(selected_codes, "PAGE_OF_IDS", stretch(of["program"], nobody, "batch", batch_id=of["batch"])),
         ("COUPON_OF_BATCH", (of["batch"],)),
         ("LIST_BATCH", (of["batch"], PAGE)),
         ("NEWEST_OF_COUPONS", (of["sixty"], 15)),

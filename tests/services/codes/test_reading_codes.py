@@ -1,6 +1,7 @@
 """Reading codes costs no more among ten million than among a hundred, and pages by status leave nothing out."""
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.codes.store.quota import LIST_LEDGER
 from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
 from services.codes.usecases import walk_codes
 from shared.database.idempotency import FIND_ANSWERS
+from shared.database.rows import Statement
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
 
@@ -43,28 +45,13 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
 
 
 @pytest.mark.parametrize(
-    ("statement", "parameters"),
+    "statement",
     [
-        (LIST_CODES, 8),
-        (FIND_CODE, 4),
-        (LOCK_CODES, 1),
-        (UPDATE_CODES, 4),
-        (LIST_LEDGER, 3),
-        (FIND_ANSWERS, 4),
-        (promotion_codes.LIST_OF_PROGRAM, 7),
-        (promotion_codes.LIST_OF_PARTNER, 10),
-        (promotion_codes.LIST_OF_CUSTOMER, 9),
-        (promotion_codes.NEWEST_OF_COUPONS, 2),
-        (promotion_codes.FIND_BY_CANONICAL, 2),
-        (promotion_codes.FIND_BY_EXTERNAL_ID, 2),
-        (promotion_codes.READ_CODES, 2),
-        (coupons.HAS_MORE_CODES, 2),
-        (coupons.ARCHIVE_CODES, 3),
-        (coupons.LOCK_CODES, 2),
-        (audit.LIST_ENTRIES, 11),
-        (selected_codes.PAGE_OF_IDS, 15),
-        (selected_codes.COUPON_OF_BATCH, 1),
-        (batches.LIST_BATCH, 2),
+        *(LIST_CODES, FIND_CODE, LOCK_CODES, UPDATE_CODES, LIST_LEDGER, FIND_ANSWERS),
+        *(promotion_codes.LIST_OF_PROGRAM, promotion_codes.LIST_OF_PARTNER, promotion_codes.LIST_OF_CUSTOMER),
+        *(promotion_codes.NEWEST_OF_COUPONS, promotion_codes.FIND_BY_CANONICAL, promotion_codes.FIND_BY_EXTERNAL_ID),
+        *(promotion_codes.READ_CODES, coupons.HAS_MORE_CODES, coupons.ARCHIVE_CODES, coupons.LOCK_CODES),
+        *(audit.LIST_ENTRIES, selected_codes.PAGE_OF_IDS, selected_codes.COUPON_OF_BATCH, batches.LIST_BATCH),
     ],
     ids=[
         *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWERS", "LIST_OF_PROGRAM"),
@@ -74,14 +61,15 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
     ],
 )
 async def test_no_statement_reads_a_growing_table_from_end_to_end(
-    statement: str, parameters: int, database: Database
+    statement: str | Statement, database: Database
 ) -> None:
+    text = statement.text if isinstance(statement, Statement) else statement
     # Off, for on an empty table a scan is cheapest: what is left of scans has no index to go by.
     settings = {"search_path": "codes", "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
     connection = await asyncpg.connect(database.admin, server_settings=settings)
     try:
-        await connection.execute(f"PREPARE checked AS {statement}")
-        nothing = ", ".join(["NULL"] * parameters)
+        await connection.execute(f"PREPARE checked AS {text}")
+        nothing = ", ".join(["NULL"] * len(set(re.findall(r"\$\d+", text))))
         plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE checked ({nothing})"))
     finally:
         await connection.close()
@@ -107,30 +95,34 @@ async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Da
     partner = await service.partner(program, name="Many")
     coupon = (await service.send("GET", "/v1/coupons/partner-codes", program.key)).data["id"]
     none, last = uuid.uuid4(), uuid.UUID(int=2**128 - 1)
-    page = (last, None, 0, 16, 16)
+    page = {"before": last, "is_active": None, "offset": 0, "limit": 16, "scanned": 16}
+    most = {"most_coupons": 50, "most_other": 1000}
+    of_partner, of_customer = promotion_codes.LIST_OF_PARTNER, promotion_codes.LIST_OF_CUSTOMER
+    nobody: dict[str, Any] = {"customer": "nobody", "coupon": None, "partner": None}
+    own: dict[str, Any] = {"partner": none, "before": last, "status": "redeemed", "now": service.clock()}
     connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
     try:
         await connection.execute(FILL, program.id, coupon, partner.id)
         await connection.execute("ANALYZE promotion_codes")
-        for statement, arguments in (
-            (promotion_codes.LIST_OF_PROGRAM, (none, None, *page)),
-            (promotion_codes.LIST_OF_PROGRAM, (program.id, none, *page)),
-            (promotion_codes.LIST_OF_PARTNER, (none, None, *page, program.id, 50, 1000)),
-            (promotion_codes.LIST_OF_PARTNER, (none, coupon, *page, program.id, 50, 1000)),
-            (promotion_codes.LIST_OF_PARTNER, (partner.id, none, *page, program.id, 50, 1000)),
-            (promotion_codes.LIST_OF_CUSTOMER, (program.id, "nobody", *page, None, None)),
-            (promotion_codes.NEWEST_OF_COUPONS, ([none], 15)),
-            (coupons.HAS_MORE_CODES, (none, 0)),
-            (LIST_CODES, (none, last, "redeemed", service.clock(), 16, 1000, 50, 500)),
-            (selected_codes.COUPON_OF_BATCH, (none,)),
-            (batches.LIST_BATCH, (none, 3)),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "coupon")),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "partner", partner_id=none)),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, none, "partner", partner_id=partner.id)),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "customer", customer_id="nobody")),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "batch", batch_id=none)),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "external_id", external_id="none")),
-            (selected_codes.PAGE_OF_IDS, stretch(program.id, coupon, "canonical", canonical="N0")),
+        for statement, *arguments in (
+            promotion_codes.LIST_OF_PROGRAM(**page, program=none, coupon=None),
+            promotion_codes.LIST_OF_PROGRAM(**page, program=program.id, coupon=none),
+            of_partner(**page, **most, program=program.id, partner=none, coupon=None),
+            of_partner(**page, **most, program=program.id, partner=none, coupon=coupon),
+            of_partner(**page, **most, program=program.id, partner=partner.id, coupon=none),
+            of_customer(**page, **nobody, program=program.id),
+            (promotion_codes.NEWEST_OF_COUPONS, [none], 15),
+            (coupons.HAS_MORE_CODES, none, 0),
+            LIST_CODES(**own, limit=16, scanned=1000, most_coupons=50, most_other=500),
+            (selected_codes.COUPON_OF_BATCH, none),
+            (batches.LIST_BATCH, none, 3),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, none, "coupon")),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, coupon, "partner", partner_id=none)),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, none, "partner", partner_id=partner.id)),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, coupon, "customer", customer_id="nobody")),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, coupon, "batch", batch_id=none)),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, coupon, "external_id", external_id="none")),
+            selected_codes.PAGE_OF_IDS(**stretch(program.id, coupon, "canonical", canonical="N0")),
         ):
             plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments))
             assert looked_at(plan[0]["Plan"]) < 100, statement
@@ -231,21 +223,19 @@ async def test_a_selection_ends_where_its_codes_end(service: Service, database: 
             stretch(program.id, coupon, "coupon", after=last),
             stretch(program.id, coupon, "partner", after=last, partner_id=partner.id),
         ):
-            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {selected_codes.PAGE_OF_IDS}"
-            plan = json.loads(await connection.fetchval(explain, *parameters))
+            statement, *values = selected_codes.PAGE_OF_IDS(**parameters)
+            plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values))
             assert looked_at(plan[0]["Plan"]) < 100
     finally:
         await connection.close()
 
 
 def stretch(
-    program_id: str, coupon_id: uuid.UUID | str, way: str, after: uuid.UUID = FIRST_ID, **wanted: Any
-) -> tuple[Any, ...]:
+    program_id: uuid.UUID | str, coupon_id: uuid.UUID | str, way: str, after: uuid.UUID = FIRST_ID, **wanted: Any
+) -> dict[str, Any]:
     """Return the parameters of a page of a selection, from its beginning or behind a code."""
-    names = ("partner_id", "customer_id", "batch_id")
-    owners = (wanted.get(name) for name in names)
-    found_by = (wanted.get("external_id"), wanted.get("canonical"))
-    return (coupon_id, after, *owners, None, None, None, None, None, 1000, *found_by, program_id, way)
+    place = {"program": program_id, "coupon": coupon_id, "way": way, "after": after, "scanned": 1000}
+    return {**dict.fromkeys(selected_codes.PAGE_OF_IDS.names), **place, **wanted}
 
 
 def looked_at(node: dict[str, Any]) -> float:
