@@ -62,7 +62,16 @@ async def create(
     if (percent is None) == (amount is None):
         raise Misused("name either --percent or --amount")
     target = read_target()
-    body = _members(percent, amount, currency, duration, duration_value, name, limit, expires)
+    body = _members(
+        percent=percent,
+        amount=amount,
+        currency=currency,
+        duration=duration,
+        duration_value=duration_value,
+        name=name,
+        limit=limit,
+        expires=expires,
+    )
     body |= given(uuid_code=uuid_code, promotion_codes=code) | assigned(set_)
     show(await fetch("POST", address(target.codes_url, "v1", "coupons"), key=target.program_key, body=body), as_json)
 
@@ -147,7 +156,16 @@ async def update(
         Take the expiry away.
     """
     target = read_target()
-    body = _members(percent, amount, currency, duration, duration_value, name, limit, expires) | given(active=active)
+    body = _members(
+        percent=percent,
+        amount=amount,
+        currency=currency,
+        duration=duration,
+        duration_value=duration_value,
+        name=name,
+        limit=limit,
+        expires=expires,
+    ) | given(active=active)
     if unlimited:
         body |= {"redemption_times_status": False, "redemption_times_value": None}
     if never_expires:
@@ -169,6 +187,7 @@ async def archive(coupon: str, *, as_json: AsJSON = False) -> None:
 
 
 def _members(
+    *,
     percent: float | None,
     amount: float | None,
     currency: str | None,

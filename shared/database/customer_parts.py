@@ -185,13 +185,13 @@ async def list_shown_jobs(connection: Connection) -> list[CustomerJob]:
 def job_of(row: "asyncpg.Record") -> CustomerJob:
     """Return the job that a row is."""
     return CustomerJob(
-        row["id"],
-        row["program_id"],
-        row["kind"],
-        tuple(row["keys"]),
-        tuple(row["digests"]),
-        row["actor"],
-        row["created_at"],
+        id=row["id"],
+        program_id=row["program_id"],
+        kind=row["kind"],
+        keys=tuple(row["keys"]),
+        digests=tuple(row["digests"]),
+        actor=row["actor"],
+        created_at=row["created_at"],
     )
 
 

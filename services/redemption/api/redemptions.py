@@ -145,14 +145,14 @@ async def redeem(request: Request) -> web.StreamResponse:
     purchase = purchase_of(
         request.program_id,
         OWN_CLOCK,
-        str(cases.new_id()),
-        body.order_ref,
-        body.codes,
-        effective_time(body.occurred_at or now, now),
-        customer,
-        order,
-        body.reservation_id,
-        request.traceparent,
+        event_id=str(cases.new_id()),
+        order_ref=body.order_ref,
+        codes=body.codes,
+        occurred_at=effective_time(body.occurred_at or now, now),
+        customer=customer,
+        order=order,
+        reservation_id=body.reservation_id,
+        traceparent=request.traceparent,
         claimed_at=body.occurred_at,
         clock=OWN_CLOCK if body.occurred_at is None else f"{OWN_CLOCK}#{request.program_id}",
     )
@@ -191,7 +191,13 @@ async def void(request: Request) -> web.StreamResponse:
 
     made: Once[Outcome] = once(request, render)
     ask = VoidRequest(
-        found.program_id, found.order_ref, found.id, cases.clock(), body.reason, body.release, request.traceparent
+        program_id=found.program_id,
+        order_ref=found.order_ref,
+        redemption_id=found.id,
+        occurred_at=cases.clock(),
+        reason=body.reason,
+        release=body.release,
+        traceparent=request.traceparent,
     )
     return respond(request, await cases.decide(ask, made))
 
@@ -211,14 +217,14 @@ async def void_order(request: Request) -> web.StreamResponse:
 
     made: Once[Outcome] = once(request, render)
     ask = Cancellation(
-        refund_id or cases.new_id(),
-        request.program_id,
-        reference,
-        cases.clock(),
-        body.reason,
-        body.amount,
-        body.release,
-        request.traceparent,
+        id=refund_id or cases.new_id(),
+        program_id=request.program_id,
+        order_ref=reference,
+        occurred_at=cases.clock(),
+        reason=body.reason,
+        amount_minor=body.amount,
+        release=body.release,
+        traceparent=request.traceparent,
         clock=OWN_CLOCK,
     )
     return respond(request, await cases.decide(ask, made))
@@ -248,15 +254,15 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     resolve = use_cases(request).resolve_days
     since, before = await resolve(request.program_id, query.occurred_from, query.occurred_before)
     wanted = RedemptionFilter(
-        request.program_id,
-        query.order_ref,
-        None,
-        None,
-        None if query.partner_id is None else request.tenant(query.partner_id),
-        None if query.status is None else query.status == "voided",
-        since,
-        before,
-        customer,
+        program_id=request.program_id,
+        order_ref=query.order_ref,
+        code_ids=None,
+        coupon_id=None,
+        partner_id=None if query.partner_id is None else request.tenant(query.partner_id),
+        is_voided=None if query.status is None else query.status == "voided",
+        occurred_from=since,
+        occurred_before=before,
+        customer_key=customer,
     )
     page = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit)
     shown = [redemption_data(redemption) for redemption in page.redemptions]

@@ -79,12 +79,12 @@ async def reserve(request: Request) -> web.StreamResponse:
     purchase = purchase_of(
         request.program_id,
         "",
-        str(new_id),
-        body.order_ref,
-        body.codes,
-        now,
-        customer_of(body.customer),
-        order_of(body.order),
+        event_id=str(new_id),
+        order_ref=body.order_ref,
+        codes=body.codes,
+        occurred_at=now,
+        customer=customer_of(body.customer),
+        order=order_of(body.order),
         clock=OWN_CLOCK,
     )
 

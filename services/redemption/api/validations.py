@@ -88,12 +88,12 @@ async def validate(request: Request) -> web.StreamResponse:
     purchase = purchase_of(
         request.program_id,
         "",
-        "",
-        body.order_ref or "",
-        body.codes,
-        use_cases(request).clock(),
-        customer_of(body.customer),
-        order_of(body.order),
+        event_id="",
+        order_ref=body.order_ref or "",
+        codes=body.codes,
+        occurred_at=use_cases(request).clock(),
+        customer=customer_of(body.customer),
+        order=order_of(body.order),
         clock=OWN_CLOCK,
     )
     if request.credential.kind == "publishable":

@@ -48,15 +48,15 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
         has_ended = has_ended or fault_of_end(terms, purchase.occurred_at) is not None
         held.append(
             HeldCode(
-                terms.canonical,
-                terms.code,
-                terms.code_id,
-                terms.coupon_id,
-                purchase.buyer.key,
-                taken.amount_minor,
-                purchase.currency,
-                taken.as_text,
-                purchase.buyer.mailbox_key,
+                canonical=terms.canonical,
+                code=terms.code,
+                code_id=terms.code_id,
+                coupon_id=terms.coupon_id,
+                customer_key=purchase.buyer.key,
+                discount_minor=taken.amount_minor,
+                currency=purchase.currency,
+                lines=taken.as_text,
+                mailbox_key=purchase.buyer.mailbox_key,
             )
         )
     if is_taken_back(order, new):

@@ -108,6 +108,7 @@ async def insert_job(
     program_id: uuid.UUID,
     kind: JobKind,
     keys: Sequence[str],
+    *,
     digests: Sequence[str],
     actor: str,
     now: datetime,

@@ -168,6 +168,7 @@ async def insert_redemptions(
     connection: Connection,
     redemptions: Sequence[Redemption],
     codes: Sequence[CodeCountRow],
+    *,
     coupons: Sequence[CouponCountRow],
     events: Sequence[OutboxEvent],
     attributes: Mapping[uuid.UUID, str],

@@ -209,15 +209,15 @@ def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: 
     if isinstance(ask, Cancellation) and cancelled.refund is not None:
         written.refunds.append(
             RefundRow(
-                ask.id,
-                ask.program_id,
-                ask.order_ref,
-                cancelled.refund.amount_minor,
-                ask.reason,
-                cancelled.refund.happened.known_at,
-                cancelled.refund.happened.claimed_at,
-                cancelled.refund.happened.clock,
-                cancelled.refund.releases,
+                id=ask.id,
+                program_id=ask.program_id,
+                order_ref=ask.order_ref,
+                amount_minor=cancelled.refund.amount_minor,
+                reason=ask.reason,
+                occurred_at=cancelled.refund.happened.known_at,
+                claimed_at=cancelled.refund.happened.claimed_at,
+                clock=cancelled.refund.happened.clock,
+                releases=cancelled.refund.releases,
             )
         )
 

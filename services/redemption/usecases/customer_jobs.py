@@ -62,7 +62,9 @@ class StartCustomerJob:
             await customers.hold_customers(connection, program_id, keys)
             await customers.mark_erased(connection, program_id, digests, now)
             await customer_jobs.withdraw_exports(connection, program_id, digests, now)
-        await customer_jobs.insert_job(connection, job_id, program_id, kind, keys, digests, actor, now)
+        await customer_jobs.insert_job(
+            connection, job_id, program_id, kind, keys, digests=digests, actor=actor, now=now
+        )
         made = await customer_jobs.read_job(connection, program_id, job_id)
         if made is None:
             raise Missing

@@ -89,7 +89,7 @@ async def decide_batch(
     customers = customers_of(purchases, locked, aliases) | past_customers(history, locked, several, aliases)
     if customers:
         await lock_customers(connection, customers)
-    books, shelf = await open_books(connection, purchases, customers, locked, history, now, aliases)
+    books, shelf = await open_books(connection, purchases, customers, locked, history, now=now, aliases=aliases)
     written = Written()
     outcomes = [_decide(ask, books, now, written) for ask in asks]
     await _write(connection, books, shelf, written, now)
@@ -240,7 +240,13 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
     codes = _code_rows(books, shelf, held)
     if written.redemptions or codes:
         await insert_redemptions(
-            connection, written.redemptions, codes, coupons, written.events, written.attributes, now
+            connection,
+            written.redemptions,
+            codes,
+            coupons=coupons,
+            events=written.events,
+            attributes=written.attributes,
+            decided_at=now,
         )
     else:
         await insert_events(connection, written.events)
@@ -277,7 +283,13 @@ def _held_until(written: Written) -> dict[uuid.UUID, datetime]:
 def _code_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime]) -> list[CodeCountRow]:
     limits = {terms.code_id: terms.code_limit for terms in shelf.terms}
     return [
-        CodeCountRow(key, count.uses, count.version, limits[key] if count.is_raised else None, held.get(key))
+        CodeCountRow(
+            id=key,
+            uses=count.uses,
+            version=count.version,
+            use_limit=limits[key] if count.is_raised else None,
+            held_until=held.get(key),
+        )
         for key, count in books.code_counts.items()
         if count.is_moved or key in held
     ]
@@ -294,16 +306,16 @@ def _coupon_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime], no
         is_spent = budget is not None and budget.is_raised and budget.currency == rules.budget_currency
         rows.append(
             CouponCountRow(
-                key,
-                count.uses,
-                count.version,
-                state.terms.coupon_limit if count.is_raised else None,
-                until,
-                state.counts_periods,
-                state.terms.timezone if state.counts_periods else None,
-                budget.spent_minor if budget else None,
-                budget.currency if budget else None,
-                rules.budget_minor if is_spent else None,
+                id=key,
+                uses=count.uses,
+                version=count.version,
+                use_limit=state.terms.coupon_limit if count.is_raised else None,
+                held_until=until,
+                has_periods=state.counts_periods,
+                period_zone=state.terms.timezone if state.counts_periods else None,
+                spent_minor=budget.spent_minor if budget else None,
+                spent_currency=budget.currency if budget else None,
+                spend_limit=rules.budget_minor if is_spent else None,
             )
         )
     return rows

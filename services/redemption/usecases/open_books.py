@@ -95,9 +95,9 @@ async def open_books(
     customers: Collection[CustomerKey],
     locked: Locked,
     history: dict[OrderKey, OrderBook],
+    *,
     now: datetime,
     aliases: Aliases,
-    *,
     reads_all: bool = False,
 ) -> tuple[Books, Shelf]:
     """Return the books on what is locked; raises TermsChanged if the locks do not suffice.
@@ -123,16 +123,16 @@ async def open_books(
         coupons = {coupon_id: shelf.coupon_counts[coupon_id] for coupon_id in shelf.coupon_holds}
         await add_held(connection, codes, coupons, budgets, now, reads_all=reads_all)
     books = Books(
-        candidates,
-        shelf.code_counts,
-        shelf.coupon_counts,
-        history,
-        known,
-        customer_counts,
-        period_counts,
-        period_starts,
-        budgets,
-        aliases,
+        candidates=candidates,
+        code_counts=shelf.code_counts,
+        coupon_counts=shelf.coupon_counts,
+        orders=history,
+        known_programs=known,
+        customer_counts=customer_counts,
+        period_counts=period_counts,
+        period_starts=period_starts,
+        budgets=budgets,
+        aliases=aliases,
     )
     return books, shelf
 

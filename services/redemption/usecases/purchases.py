@@ -12,6 +12,7 @@ from shared.events.checkout import Customer, Order
 def purchase_of(
     program_id: uuid.UUID,
     source: str,
+    *,
     event_id: str,
     order_ref: str,
     codes: Sequence[str],
@@ -20,25 +21,24 @@ def purchase_of(
     order: Order | None,
     reservation_id: str | None = None,
     traceparent: str | None = None,
-    *,
     claimed_at: datetime | None = None,
     clock: str = "",
 ) -> Purchase:
     """Return the purchase. What a checkout leaves out is unknown; a reservation that cannot be one is none."""
     return Purchase(
-        program_id,
-        source,
-        event_id,
-        order_ref,
-        wanted_codes(codes),
-        occurred_at,
-        order.subtotal if order else None,
-        order.currency if order else None,
-        Buyer(customer.id, customer.email, customer.is_first_order) if customer else NOBODY,
-        tuple(Line(item.get("product_id"), item.get("amount")) for item in order.items)
+        program_id=program_id,
+        source=source,
+        event_id=event_id,
+        order_ref=order_ref,
+        codes=wanted_codes(codes),
+        occurred_at=occurred_at,
+        subtotal_minor=order.subtotal if order else None,
+        currency=order.currency if order else None,
+        buyer=Buyer(customer.id, customer.email, customer.is_first_order) if customer else NOBODY,
+        lines=tuple(Line(item.get("product_id"), item.get("amount")) for item in order.items)
         if order and order.items is not None
         else None,
-        _id(reservation_id) if reservation_id is not None else None,
+        reservation_id=_id(reservation_id) if reservation_id is not None else None,
         traceparent=traceparent,
         claimed_at=claimed_at,
         clock=clock,

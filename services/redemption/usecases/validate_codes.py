@@ -51,7 +51,7 @@ class ValidateCodes(Work[Purchase, list[Appraisal], None]):
         history = await read_orders(connection, list(orders), now) if orders else {}
         purchases, aliases = await recognise(connection, purchases, self.digests)
         customers = customers_of(purchases, found, aliases)
-        books, _ = await open_books(connection, purchases, customers, found, history, now, aliases)
+        books, _ = await open_books(connection, purchases, customers, found, history, now=now, aliases=aliases)
         return Results([appraise(purchase, books) for purchase in purchases], None)
 
     def committed(self, written: None) -> None:

@@ -83,7 +83,7 @@ class ValidatePublicly:
 async def _appraise(connection: Connection, purchase: Purchase) -> list[Appraisal] | None:
     found = await find(connection, strings_of([purchase]))
     now = purchase.occurred_at
-    books, _ = await open_books(connection, [purchase], (), found, {}, now, Aliases(), reads_all=True)
+    books, _ = await open_books(connection, [purchase], (), found, {}, now=now, aliases=Aliases(), reads_all=True)
     return appraise_publicly(purchase, books)
 
 

@@ -296,12 +296,12 @@ class Shopping(OnDatabase):
         purchase = purchase_of(
             self.program,
             "/shop",
-            str(new_id()),
-            ref,
-            [f"C{code}" for code in codes],
-            moment,
-            CUSTOMERS[order],
-            ORDER,
+            event_id=str(new_id()),
+            order_ref=ref,
+            codes=[f"C{code}" for code in codes],
+            occurred_at=moment,
+            customer=CUSTOMERS[order],
+            order=ORDER,
             clock=OWN_CLOCK,
         )
         if kind == "reserve":

@@ -199,7 +199,17 @@ class Filling(OnDatabase):
             ]
         order = Order(currency="USD", subtotal=subtotal, items=items)
         ref, event_id = f"order-{number}", str(new_id())
-        return purchase_of(self.program, "/shop", event_id, ref, codes, self._later(), None, order, clock=OWN_CLOCK)
+        return purchase_of(
+            self.program,
+            "/shop",
+            event_id=event_id,
+            order_ref=ref,
+            codes=codes,
+            occurred_at=self._later(),
+            customer=None,
+            order=order,
+            clock=OWN_CLOCK,
+        )
 
     def _later(self) -> Any:
         self.now += timedelta(seconds=1)
