@@ -82,8 +82,8 @@ class Back:
 class Case:
     """One order asked about at every door. `event` is the answer there where a finished purchase gets another.
 
-    `before` are requests of the same order that are redeemed first, `back` what is then taken back of it, `program`
-    columns of the program's row. A case with a `rule` is a row of the table in a guide.
+    `before` are requests of the same order that are redeemed first, `held` what it reserves then, `back` what is taken
+    back of it, `program` columns of the program's row. A case with a `rule` is a row of the table in a guide.
     """
 
     coupons: tuple[Coupon, ...]
@@ -91,6 +91,7 @@ class Case:
     answer: Answer
     event: Answer | None = None
     before: tuple[Mapping[str, Any], ...] = ()
+    held: Mapping[str, Any] | None = None
     back: Back | None = None
     program: Mapping[str, Any] = field(default_factory=dict)
     guide: Literal["coupons", "checkout-publisher"] | None = None
@@ -130,6 +131,8 @@ async def _at(door: Door, case: Case, merchant: Merchant, shop: Shop, decider: D
         await _stock(coupon, merchant, shop.program_id)
     for earlier in case.before:
         assert (await shop.send("POST", "/v1/redemptions", {"order_ref": ORDER_REF, **earlier})).status == 201
+    if case.held is not None:
+        assert (await shop.send("POST", "/v1/reservations", {"order_ref": ORDER_REF, **case.held})).status == 201
     if case.back is not None:
         await _take_back(case.back, shop.program_id, decider)
     asked = {"order_ref": ORDER_REF, **case.asks}
@@ -268,6 +271,8 @@ def _columns_text(columns: Mapping[str, Any]) -> str:
 
 def _order_text(case: Case) -> str:
     earlier = [f"{_asked_text(each)} before; " for each in case.before]
+    if case.held is not None:
+        earlier.append(f"{_asked_text(case.held)} reserved before; ")
     if (back := case.back) is not None:
         what = "cancelled" if back.amount is None else f"refunded {back.amount}"
         earlier.append(f"{what} by `{back.source}` {back.seconds_ago} s ago; ")

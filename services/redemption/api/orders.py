@@ -46,7 +46,8 @@ class OrderData(ResponseModel):
     codes: list[str] = Field(description="The codes that stand.")
     totals: OrderMoney
     lines: list[LineDiscountData] | None = Field(
-        description="What the codes that stand take off each line together; null if no purchase told lines."
+        description="What the codes that stand take off each line together, by the items of the latest purchase that "
+        "had any; what it does not list any more follows behind them. Null if no purchase had items."
     )
     attributes: dict[str, Any] | None = Field(
         description="Those of the latest purchase that brought any, as far as they are passed on."

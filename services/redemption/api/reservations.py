@@ -22,8 +22,8 @@ from services.redemption.api.shapes import (
 )
 from services.redemption.domain.books import Reservation
 from services.redemption.domain.judgement import Refused
+from services.redemption.domain.lines import taken_of
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.pot import taken_of
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reserving import Reserved
 from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome

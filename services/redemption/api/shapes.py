@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, cast
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from services.redemption.domain.books import Redemption
-from services.redemption.domain.pot import Taken, taken_of
+from services.redemption.domain.lines import Taken, taken_of
 from services.redemption.domain.terms import CodeTerms
 from shared.clock import format_microseconds
 from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, number_as_text

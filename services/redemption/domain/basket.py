@@ -3,11 +3,16 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.redemption.domain.books import HeldCode, OrderBook, Redemption
-from services.redemption.domain.pot import Places, Pot, Taken
+from services.redemption.domain.lines import Earlier, Taken, lines_of, taken_of
+from services.redemption.domain.pot import Places, Pot
+from services.redemption.domain.purchase import Line
 from services.redemption.domain.terms import CodeTerms, Combination
+
+# Those that were taken back count too: every decision about an order reads all of them.
+MOST_REDEMPTIONS: Final = 1_000
 
 
 class OrderCode(NamedTuple):
@@ -17,14 +22,35 @@ class OrderCode(NamedTuple):
     coupon_id: uuid.UUID
     combination: Combination
     taken: Taken
+    currency: str | None = None
+    lines: tuple[Line, ...] | None = None
     redemption: Redemption | None = None
+
+    @classmethod
+    def of(cls, redemption: Redemption) -> "OrderCode":
+        """Return a code that the order has redeemed."""
+        return cls(
+            redemption.code,
+            redemption.coupon_id,
+            redemption.combination,
+            taken_of(redemption.discount_minor, redemption.lines),
+            redemption.currency,
+            lines_of(redemption.prices),
+            redemption if redemption.is_counted else None,
+        )
+
+    @property
+    def before(self) -> Earlier:
+        """What it took, for later requests of its order."""
+        return Earlier(self.taken, self.lines)
 
 
 @dataclass(slots=True)
 class Basket:
     """`own` are the books of the order and of the reservation that it names.
 
-    `passed_over` are redemptions of the order that the counts have, and that are not to be counted.
+    `passed_over` are redemptions of the order that the counts have, and that are not to be counted. `redeemed` is how
+    many redemptions the order has, those that were taken back included.
     """
 
     pot: Pot
@@ -32,6 +58,7 @@ class Basket:
     earlier: tuple[OrderCode, ...] = ()
     added: list[OrderCode] = field(default_factory=list)
     passed_over: tuple[Redemption, ...] = ()
+    redeemed: int = 0
 
     def take(self, text: str, terms: CodeTerms, amount_minor: int | None, eligible: Places | None) -> Taken:
         """Add one code, and take what it takes from the pot."""
@@ -45,9 +72,9 @@ class Basket:
         return *self.earlier, *self.added
 
     @property
-    def paid_minor(self) -> int | None:
-        """What is left to pay; None where nobody knows."""
-        return self.pot.left_minor if self.pot.is_known else None
+    def is_full(self) -> bool:
+        """Whether the order can have no further code."""
+        return self.redeemed + len(self.added) >= MOST_REDEMPTIONS
 
     def without_codes(self) -> "Basket":
         """Return it as if the order had no codes yet, neither of this request nor, in the counts, of earlier ones."""

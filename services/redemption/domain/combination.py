@@ -1,7 +1,7 @@
 """Which codes an order may use together, and whether one more still takes something off."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.redemption.domain.basket import OrderCode
 from services.redemption.domain.reasons import Fault
@@ -17,6 +17,15 @@ def fault_of_combination(terms: CodeTerms, others: Sequence[OrderCode]) -> Fault
         most = terms.max_codes_per_order
         detail = f"An order takes at most {most} code{'s' if most > 1 else ''}, of which {others[-1].text} is the last."
         return Fault("too_many_codes", detail, others[-1].text)
+    return None
+
+
+def fault_of_currencies(currency: str | None, others: Iterable[OrderCode]) -> Fault | None:
+    """Return why a request may not join the order's other codes: what they take off adds up in one currency alone."""
+    for other in others:
+        if currency is not None and other.currency not in (None, currency):
+            detail = f"The order is in {other.currency}, in which it has {other.text}, and not in {currency}."
+            return Fault("currency_mismatch", detail, other.text)
     return None
 
 

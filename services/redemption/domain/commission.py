@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.redemption.domain.books import Books, OrderBook, Redemption
-from services.redemption.domain.pot import shares
+from services.redemption.domain.lines import shares
 from services.redemption.domain.standing import Standing
 from services.redemption.domain.terms import percentage
 

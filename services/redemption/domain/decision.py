@@ -5,21 +5,16 @@ Pure: everything known under the locks comes in as `Books`, and deciding moves w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, Redemption
-from services.redemption.domain.judgement import Refused, basket_of, judge, meant, unknown
+from services.redemption.domain.judgement import Refused, basket_of, fault_of_repeat, judge, meant, unknown
 from services.redemption.domain.purchase import Purchase, WantedCode
 from services.redemption.domain.reasons import TAKEN_BACK
 from services.redemption.domain.settlement import frees
 from services.redemption.domain.settling import NO_CHANGES, Changes, settle_order
 from services.redemption.domain.standing import Standing, is_cancelled, is_limited, known_of
 from services.redemption.domain.uses import Choice, Use, count, mark_voided, record, release, use_of
-
-# Those that were taken back count too: every decision about an order reads all of them.
-MOST_REDEMPTIONS: Final = 1_000
-_FULL: Final = "The order has redeemed a thousand codes, those that were taken back included."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +62,12 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
                 repeated.append(known)
                 if known.voided_at is not None:
                     gone.append(wanted)
+                elif (fault := fault_of_repeat(known, purchase, order)) is not None:
+                    return Refused(wanted.text, meant(wanted.canonical, purchase, books), *fault)
                 continue
         terms = meant(wanted.canonical, purchase, books)
         if terms is None:
             return Refused(wanted.text, None, *unknown(purchase, books))
-        if order is not None and len(order.redemptions) + len(chosen) >= MOST_REDEMPTIONS:
-            return Refused(wanted.text, terms, "too_many_codes", _FULL)
         is_first = is_reported and wanted is purchase.codes[0]
         limited = is_limited(order, terms, purchase.happened)
         judged = judge(

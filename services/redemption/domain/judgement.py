@@ -4,14 +4,15 @@ Pure: nothing that is kept changes here.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from services.redemption.domain.basket import Basket, OrderCode
+from services.redemption.domain.basket import MOST_REDEMPTIONS, Basket, OrderCode
 from services.redemption.domain.books import Books, OrderBook, Redemption
-from services.redemption.domain.combination import fault_of_combination, fault_of_effect
+from services.redemption.domain.combination import fault_of_combination, fault_of_currencies, fault_of_effect
 from services.redemption.domain.limits import fault_of_limits
+from services.redemption.domain.lines import Taken, taken_of
 from services.redemption.domain.moments import Moment, is_later
-from services.redemption.domain.pot import Places, Pot, Taken, discount_minor, taken_of
+from services.redemption.domain.pot import Places, Pot, discount_minor
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import TAKEN_BACK, Fault, Reason
 from services.redemption.domain.restrictions import eligible_lines, fault_of_restrictions
@@ -20,6 +21,7 @@ from services.redemption.domain.settlement import Bought, TakenBack
 from services.redemption.domain.standing import (
     bought_again,
     cancelled_by,
+    is_cancelled,
     is_limited,
     is_taken_back,
     known_of,
@@ -31,6 +33,10 @@ from services.redemption.domain.validity import (
     fault_of_owner,
     fault_of_start,
     fault_of_state,
+)
+
+_FULL: Final = Fault(
+    "too_many_codes", f"The order has redeemed {MOST_REDEMPTIONS:,} codes, those that were taken back included."
 )
 
 
@@ -83,7 +89,7 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
             continue
         known = None if order is None else known_of(order, terms.canonical, purchase.happened)
         if known is not None:
-            appraisals.append(_appraisal_of_known(known, wanted.text, terms))
+            appraisals.append(_appraisal_of_known(known, wanted.text, terms, purchase, order))
             repeated.append(bought_again(known, purchase.happened))
             continue
         limited = is_limited(order, terms, purchase.happened)
@@ -99,10 +105,21 @@ def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
     return appraisals
 
 
-def _appraisal_of_known(known: Redemption, text: str, terms: CodeTerms) -> Appraisal:
-    if known.voided_at is not None:
-        return Appraisal(text, terms, TAKEN_BACK, None)
-    return Appraisal(text, terms, None, taken_of(known.discount_minor, known.lines))
+def _appraisal_of_known(
+    known: Redemption, text: str, terms: CodeTerms, purchase: Purchase, order: OrderBook | None
+) -> Appraisal:
+    fault = TAKEN_BACK if known.voided_at is not None else fault_of_repeat(known, purchase, order)
+    return Appraisal(text, terms, fault, None if fault else taken_of(known.discount_minor, known.lines))
+
+
+def fault_of_repeat(known: Redemption, purchase: Purchase, order: OrderBook | None) -> Fault | None:
+    """Return why a purchase is no repeat of one that stands: it says another currency.
+
+    One that was cancelled before it was heard of adds nothing up.
+    """
+    if is_cancelled(order, purchase.happened):
+        return None
+    return fault_of_currencies(purchase.currency, [OrderCode.of(known)])
 
 
 def bought(terms: CodeTerms, taken: Taken, purchase: Purchase) -> Bought:
@@ -133,14 +150,9 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
         ]
         # A code that was redeemed again since it was taken back is in its order once.
         once = {r.canonical: r for r in reversed(beside)}
-        earlier = tuple(
-            OrderCode(
-                r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines), r if r.is_counted else None
-            )
-            for r in beside
-            if once[r.canonical] is r
-        )
-    return Basket(Pot.of(purchase.lines, purchase.subtotal_minor, (code.taken for code in earlier)), own, earlier)
+        earlier = tuple(OrderCode.of(redemption) for redemption in beside if once[redemption.canonical] is redemption)
+    pot = Pot.of(purchase.lines, purchase.subtotal_minor, [code.before for code in earlier])
+    return Basket(pot, own, earlier, redeemed=0 if order is None else len(order.redemptions))
 
 
 def _taken_again(purchase: Purchase, order: OrderBook) -> set[str]:
@@ -184,7 +196,10 @@ def judge(
     is_limited: bool = True,
 ) -> Judged:
     """Return what is wrong with the code, or what it takes off; limits do not matter to what takes up no use."""
+    if basket.is_full:
+        return Judged(_FULL)
     fault = _fault_of_code(terms, purchase, basket, is_reported=is_reported)
+    fault = fault or _fault_of_order(purchase, basket, is_reported=is_reported)
     eligible, price = None, purchase.subtotal_minor
     if fault is None and terms.restrictions is not UNRESTRICTED:
         eligible = eligible_lines(terms.restrictions, purchase.lines)
@@ -210,6 +225,21 @@ def judge(
             return Judged(fault, drops_out_by=fault)
         limit = fault
     return Judged(limit)
+
+
+def _fault_of_order(purchase: Purchase, basket: Basket, *, is_reported: bool) -> Fault | None:
+    """Return why the purchase cannot be one of its order: it says another currency.
+
+    What the order holds has one too, for who asks; a reservation is no purchase, so it is in no paid one's way.
+    """
+    fault = fault_of_currencies(purchase.currency, basket.earlier)
+    if fault is not None or is_reported:
+        return fault
+    for held in basket.holds():
+        if purchase.currency is not None and held.currency not in (None, purchase.currency):
+            detail = f"The order has reserved {held.code} in {held.currency}, and is not in {purchase.currency}."
+            return Fault("currency_mismatch", detail, held.code)
+    return None
 
 
 def _taken_up(limit: Fault, terms: CodeTerms, basket: Basket) -> Fault:

@@ -3,47 +3,15 @@
 Nothing here knows codes by name or counts: amounts in, amounts out, exact in integers.
 """
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from services.redemption.domain.lines import Earlier, Taken, locate, shares
 from services.redemption.domain.purchase import Line
 from services.redemption.domain.terms import CodeTerms, percentage
 
 # What is left of one line, and the part of the subtotal that no line tells of, as the place behind the last.
 Places = tuple[int, ...]
-
-
-class Taken(NamedTuple):
-    """What a code takes: in all, and by line as (line, product, minor units); None where that is unknown."""
-
-    amount_minor: int | None
-    lines: tuple[tuple[int, str | None, int], ...] | None = None
-
-    @property
-    def as_text(self) -> str | None:
-        """The lines as they are kept."""
-        return None if self.lines is None else json.dumps(self.lines, separators=(",", ":"))
-
-
-def taken_of(amount_minor: int | None, text: str | None) -> Taken:
-    """Return what a code took, as it was kept."""
-    if text is None:
-        return Taken(amount_minor)
-    return Taken(amount_minor, tuple((line, product, minor) for line, product, minor in json.loads(text)))
-
-
-def prices_text(lines: tuple[Line, ...] | None) -> str | None:
-    """Return what the lines of an order cost, as it is kept."""
-    if lines is None:
-        return None
-    return json.dumps([(line.product_id, line.amount_minor) for line in lines], separators=(",", ":"))
-
-
-def lines_of(text: str | None) -> tuple[Line, ...] | None:
-    """Return the lines of an order whose prices were kept."""
-    return None if text is None else tuple(Line(product, minor) for product, minor in json.loads(text))
 
 
 @dataclass(slots=True)
@@ -60,11 +28,18 @@ class Pot:
     is_known: bool = True
 
     @classmethod
-    def of(cls, lines: tuple[Line, ...] | None, subtotal_minor: int | None, earlier: Iterable[Taken]) -> "Pot":
-        """Open the pot of an order, without what its codes took before."""
-        pot = cls(lines, subtotal_minor, subtotal_minor, [line.amount_minor or 0 for line in lines or ()])
-        for taken in earlier:
-            pot._take_again(taken)
+    def of(cls, lines: tuple[Line, ...] | None, subtotal_minor: int | None, earlier: Sequence[Earlier]) -> "Pot":
+        """Open the pot of an order, without what its codes took before, of lines that may be listed otherwise now."""
+        by_line = locate(earlier, lines or ()).by_line
+        left = [(line.amount_minor or 0) - taken for line, taken in zip(lines or (), by_line, strict=True)]
+        pot = cls(lines, subtotal_minor, subtotal_minor, left)
+        if pot.left_minor is not None:
+            of_lines = sum(each.taken.amount_minor or 0 for each in earlier if each.taken.lines is not None)
+            pot.left_minor = max(0, pot.left_minor - of_lines)
+        for taken, _ in earlier:
+            if taken.lines is None:
+                most = sum(pot.left) if pot.left_minor is None else pot.left_minor
+                pot.take(min(taken.amount_minor or 0, most), None)
         return pot
 
     def price_minor(self, eligible: Places | None) -> int | None:
@@ -110,39 +85,6 @@ class Pot:
             self.left_minor -= amount_minor
         taken = ((place, self.lines[place].product_id, part) for place, part in zip(places, parts, strict=False))
         return Taken(amount_minor, tuple(each for each in taken if each[2]))
-
-    def _take_again(self, taken: Taken) -> None:
-        """Take what an earlier request of the order took, from lines that may come in another order now."""
-        amount = taken.amount_minor or 0
-        if taken.lines is None:
-            self.take(min(amount, sum(self.left) if self.left_minor is None else self.left_minor), None)
-            return
-        for line, product, minor in taken.lines:
-            self._take_from_product(line, product, minor)
-        if self.left_minor is not None:
-            self.left_minor = max(0, self.left_minor - amount)
-
-    def _take_from_product(self, line: int, product_id: str | None, minor: int) -> None:
-        places = [place for place, each in enumerate(self.lines or ()) if each.product_id == product_id]
-        for place in sorted(places, key=lambda place: (place != line, place)):
-            part = min(minor, self.left[place])
-            self.left[place] -= part
-            minor -= part
-
-
-def shares(amount: int, weights: Sequence[int]) -> list[int]:
-    """Split an amount pro rata: whole parts that sum up to it, the largest remainders first, ties by place.
-
-    No part is larger than its weight as long as the amount is not larger than their sum.
-    """
-    total = sum(weights)
-    if total == 0:
-        return [0] * len(weights)
-    parts = [amount * weight // total for weight in weights]
-    remainders = sorted(range(len(weights)), key=lambda place: (-(amount * weights[place] % total), place))
-    for place in remainders[: amount - sum(parts)]:
-        parts[place] += 1
-    return parts
 
 
 def discount_minor(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.redemption.domain.books import Books, HeldCode, Reservation
-from services.redemption.domain.judgement import Refused, basket_of, bought, judge, meant, unknown
+from services.redemption.domain.judgement import Refused, basket_of, bought, fault_of_repeat, judge, meant, unknown
 from services.redemption.domain.limits import hold
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reasons import TAKEN_BACK
@@ -36,6 +36,8 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
             return Refused(wanted.text, None, *unknown(purchase, books))
         known = known_of(order, wanted.canonical, purchase.happened)
         if known is not None and known.voided_at is None:
+            if (fault := fault_of_repeat(known, purchase, order)) is not None:
+                return Refused(wanted.text, terms, *fault)
             return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
         if known is not None:
             return Refused(wanted.text, terms, *TAKEN_BACK)

@@ -10,11 +10,12 @@ from typing import Final
 
 from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import Books, OrderBook, Redemption
-from services.redemption.domain.combination import exclusion
+from services.redemption.domain.combination import exclusion, fault_of_currencies
 from services.redemption.domain.commission import Earning, earn
 from services.redemption.domain.limits import fault_of_limits
+from services.redemption.domain.lines import lines_of, taken_of
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later, text_of
-from services.redemption.domain.pot import Pot, lines_of, taken_of
+from services.redemption.domain.pot import Pot
 from services.redemption.domain.purchase import Cancellation
 from services.redemption.domain.settlement import TakenBack, frees
 from services.redemption.domain.standing import Episode, Standing
@@ -255,11 +256,12 @@ def _terms(redemption: Redemption, books: Books) -> CodeTerms | None:
 
 def _fits_beside_others(voided: Redemption, order: OrderBook) -> bool:
     """Whether a code still fits into its order: others that it was not judged beside may have been redeemed since."""
-    standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
-    others = [OrderCode(r.code, r.coupon_id, r.combination, taken_of(r.discount_minor, r.lines)) for r in standing]
+    others = [OrderCode.of(redemption) for redemption in order.redemptions if redemption.voided_at is None]
     if any(exclusion(voided.coupon_id, voided.combination, other) is not None for other in others):
         return False
-    pot = Pot.of(lines_of(voided.prices), voided.subtotal_minor, (other.taken for other in others))
+    if fault_of_currencies(voided.currency, others) is not None:
+        return False
+    pot = Pot.of(lines_of(voided.prices), voided.subtotal_minor, [other.before for other in others])
     return pot.has_left(taken_of(voided.discount_minor, voided.lines))
 
 

@@ -1,9 +1,11 @@
 """What an order comes to: the money of its purchases, of what its codes take off, and of what went back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from services.redemption.domain.books import OrderBook, Redemption
-from services.redemption.domain.pot import taken_of
+from services.redemption.domain.lines import Earlier, lines_of, locate, taken_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Totals:
 def totals_of(order: OrderBook) -> Totals:
     """Add up what stands of an order; the subtotal is that of its latest purchase, taken back or not."""
     standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
-    latest = max(standing or order.redemptions, key=lambda redemption: redemption.occurred_at, default=None)
+    latest = _latest(standing or order.redemptions)
     subtotal = latest.subtotal_minor if latest else None
     discount = _sum([redemption.discount_minor for redemption in standing])
     earning = [redemption for redemption in standing if redemption.commission_hundredths is not None]
@@ -37,20 +39,23 @@ def totals_of(order: OrderBook) -> Totals:
     )
 
 
+def _latest(redemptions: Sequence[Redemption]) -> Redemption | None:
+    # They are in the order in which they were decided.
+    return max(reversed(redemptions), key=attrgetter("occurred_at"), default=None)
+
+
 def _sum(amounts: list[int | None]) -> int | None:
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if len(known) == len(amounts) else None
 
 
-def _lines(standing: list[Redemption]) -> tuple[tuple[int, str | None, int], ...] | None:
-    taken: dict[tuple[int, str | None], int] = {}
-    is_told = False
-    for redemption in standing:
-        lines = taken_of(redemption.discount_minor, redemption.lines).lines
-        is_told = is_told or lines is not None
-        for line, product, minor in lines or ():
-            taken[line, product] = taken.get((line, product), 0) + minor
-    if not is_told:
+def _lines(standing: Sequence[Redemption]) -> tuple[tuple[int, str | None, int], ...] | None:
+    """Return what is taken off the lines of the latest request that told any; further ones are there no more."""
+    latest = _latest([redemption for redemption in standing if redemption.prices is not None])
+    now = (lines_of(latest.prices) if latest else None) or ()
+    taken = [Earlier(taken_of(r.discount_minor, r.lines), lines_of(r.prices)) for r in standing]
+    if latest is None and all(each.taken.lines is None for each in taken):
         return None
-    ordered = sorted(taken.items(), key=lambda item: item[0][0])
-    return tuple((line, product, minor) for (line, product), minor in ordered)
+    by_line, elsewhere = locate(taken, now)
+    listed = ((place, line.product_id, by_line[place]) for place, line in enumerate(now) if by_line[place])
+    return *listed, *((place, product, minor) for place, (product, minor) in enumerate(elsewhere.items(), len(now)))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.limits import hold
+from services.redemption.domain.lines import Taken, prices_text
 from services.redemption.domain.moments import Moment, text_of
-from services.redemption.domain.pot import Taken, prices_text
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.self_referral import commission_rate, is_partner
 from services.redemption.domain.terms import CodeTerms, discount_ends_at

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.redemption.domain import decision, voiding
+from services.redemption.domain import basket, voiding
 from services.redemption.domain.books import Books, OrderBook
 from services.redemption.domain.commission import commissions
 from services.redemption.domain.decision import Redeemed, decide
-from services.redemption.domain.judgement import Refused
-from services.redemption.domain.purchase import Cancellation
+from services.redemption.domain.judgement import Refused, appraise
+from services.redemption.domain.purchase import Cancellation, HoldRequest
+from services.redemption.domain.reserving import reserve
 from services.redemption.domain.terms import CodeTerms, percentage
 from services.redemption.domain.voiding import cancel
 from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code, purchase
@@ -116,13 +117,19 @@ def test_what_is_voided_keeps_its_commission_to_be_reversed() -> None:
 
 def test_an_order_gets_no_longer_than_can_be_read_for_each_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others in the same group wait for it."""
-    monkeypatch.setattr(decision, "MOST_REDEMPTIONS", 2)
+    monkeypatch.setattr(basket, "MOST_REDEMPTIONS", 2)
     monkeypatch.setattr(voiding, "MOST_REFUNDS", 2)
     ledger = books(*codes([0, 0, 0]))
     assert isinstance(decide(purchase("A0", "A1", subtotal=SUBTOTAL), ledger), Redeemed)
     refused = decide(purchase("A2", subtotal=SUBTOTAL), ledger)
     assert isinstance(refused, Refused)
     assert (refused.code, refused.reason) == ("A2", "too_many_codes")
+    asked = purchase("A2", subtotal=SUBTOTAL)
+    held = reserve(HoldRequest(asked, uuid.uuid4(), NOW + timedelta(minutes=5)), ledger)
+    assert isinstance(held, Refused)
+    (verdict,) = appraise(asked, ledger)
+    assert verdict.fault is not None
+    assert {held.reason, verdict.fault.reason, refused.reason} == {"too_many_codes"}
     again = decide(purchase("A1", subtotal=SUBTOTAL), ledger)
     assert isinstance(again, Redeemed)
     assert len(again.repeated) == 1

@@ -188,3 +188,18 @@ class TestLines:
         assert verdict["discount"]["lines"] == lines
         assert held.data["codes"][0]["lines"] == shown.data["codes"][0]["lines"] == lines
         assert made.data["redemptions"][0]["discount"]["lines"] == found.data["discount"]["lines"] == lines
+
+    async def test_add_up_where_a_later_request_lists_them_otherwise(self, shop: Shop, merchant: Merchant) -> None:
+        """The same item stood there under two places, each with a part of what was taken off it."""
+        for text in ("ONE", "TWO"):
+            await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=4_000), text)
+        items = [{"product_id": "X", "amount": 100}, {"product_id": "X", "amount": 200}]
+        order = {"currency": "EUR", "subtotal": 300, "items": items}
+        await shop.redeem("ONE", order=order)
+        await shop.redeem("TWO", order={**order, "items": [*reversed(items)]})
+        shown = (await shop.send("GET", "/v1/orders/order-1")).data
+        assert shown["totals"]["discount_minor"] == 240
+        assert [(each["line"], each["product_id"], each["discount_minor"]) for each in shown["lines"]] == [
+            (0, "X", 160),
+            (1, "X", 80),
+        ]
