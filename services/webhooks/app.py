@@ -78,11 +78,11 @@ DRAIN_SECONDS: Final = 2.0
 
 
 async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then take nothing more, finish what is in hand, and close in reverse order."""
+    """Serve until `stop` is set; then accept nothing more, finish the work in hand, and close in reverse order."""
     amqp_url = settings.amqp_url.get_secret_value()
     async with (
         pool.connect(settings.database_url.get_secret_value(), SERVICE, settings.database_pool_size) as database,
-        # For statements over arrays of any length: planning one each time would cost as much as running it.
+        # For statements over arrays of any length: planning each of them would cost as much as running it.
         pool.connect(settings.database_url.get_secret_value(), SERVICE, 5, generic_plans=True) as batches,
         Publisher(amqp_url, topology.EXCHANGE_WEBHOOKS) as publisher,
         open_sender(
@@ -153,10 +153,10 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 publisher,
                 consumer,
                 [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks, secrets],
-                dispatcher=(dispatcher.claiming, "no claim of due deliveries lately"),
+                dispatcher=(dispatcher.claiming, "no recent claim of due deliveries"),
                 secrets=(
                     secrets,
-                    "no stored secret can be opened: another WEBHOOKS_SECRET_KEY sealed them",
+                    "no stored secret can be decrypted: another WEBHOOKS_SECRET_KEY encrypted them",
                 ),
             ),
             Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
@@ -188,7 +188,7 @@ async def open_sender(
     development_hosts: frozenset[str] = frozenset(),
     lookup: Lookup = look_up,
 ) -> AsyncIterator[tuple[Sender, URLChecker]]:
-    """Open the way out, with its own name service."""
+    """Open the outgoing HTTP client with its own name service."""
     names = NameService(lookup)
     urls = URLChecker(names, is_development=is_development, development_hosts=development_hosts)
     try:

@@ -30,14 +30,14 @@ _MODELS: Final = {model.type: model for models in catalogue.PUBLISHED.values() f
 
 
 class _Owners(TypedDict):
-    """Whose an event is: tenants, where its data names program and partner."""
+    """The owners of an event: tenants, if its data names program and partner."""
 
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
 
 
 class _Facts(BaseModel):
-    """What every event of ours says in the same words: whose it is, and when it happened."""
+    """What every event of ours has: its owners, and when it happened."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -48,7 +48,7 @@ class _Facts(BaseModel):
 
 
 class _Head(BaseModel):
-    """Of the envelope, what makes an event itself, and the trace that it belongs to."""
+    """The part of the envelope that makes an event, and the trace that it belongs to."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -59,7 +59,7 @@ class _Head(BaseModel):
 
 
 class _Redeemed(BaseModel):
-    """Of a redeemed code, everything that webhooks use; the rest is not ours to judge."""
+    """The part of a redeemed code that webhooks use; they do not check the rest."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -74,7 +74,7 @@ class _Redeemed(BaseModel):
 
 
 class EventConsumer:
-    """Judges each message: taken in, here before, or rejected with a reason."""
+    """Judges each message: taken in, already known, or rejected with a reason."""
 
     def __init__(self, take_in: TakeInEvents) -> None:
         self._take_in = take_in
@@ -94,12 +94,12 @@ class EventConsumer:
         verdicts = await self._take_in(events) if events else []
         for place, verdict in zip(places, verdicts, strict=True):
             if verdict == "conflict":
-                outcomes[place] = Reject("event_id_conflict", "An event of this id with another body was here before.")
+                outcomes[place] = Reject("event_id_conflict", "An event with this id and another body is known.")
         return outcomes
 
 
 def read_event(raw: bytes) -> IncomingEvent:
-    """Read one event; types that we do not know by model pass if they say whose they are. Raises `InvalidEvent`."""
+    """Parse one event; unknown types pass if they name their owners. Raises `InvalidEvent`."""
     if (event := _read_redeemed(raw)) is not None:
         return event
     envelope = decode_envelope(raw)
@@ -122,7 +122,7 @@ def read_event(raw: bytes) -> IncomingEvent:
 
 
 def _read_redeemed(raw: bytes) -> IncomingEvent | None:
-    """Read the one event that comes in masses, at less cost; None leaves it, and what is wrong, to others."""
+    """Parse the one event that arrives in masses at less cost; None leaves it, or its faults, to the general parser."""
     try:
         value = orjson.loads(raw)
         if value["type"] != CodeRedeemedV1.type or value["dataschema"] != _REDEEMED_SCHEMA:

@@ -114,9 +114,9 @@ async def test_a_secret_that_cannot_be_opened_holds_back_its_endpoint_alone(stac
         async with bystanders(stack):
             await run(stack, FLIP, uuid.UUID(receiver.endpoint_id))
             await publish_all(checkout, [completed(stack.told["program"]["id"], [code]) for code in codes])
-            await signs.in_doctor("webhooks secrets", "cannot be opened")
+            await signs.in_doctor("webhooks secrets", "cannot be decrypted")
             await signs.in_metric("webhooks", "mintwire_secrets_unreadable", secret="signing_key")
-            await signs.in_log("webhooks", "secret_unreadable", endpoint_id=receiver.endpoint_id)
+            await signs.in_log("webhooks", "secret_not_decrypted", endpoint_id=receiver.endpoint_id)
             status, health = await stack.call(
                 "GET", webhooks(stack, f"/endpoints/{receiver.endpoint_id}/health"), key=partner.key
             )

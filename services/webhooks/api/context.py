@@ -1,4 +1,4 @@
-"""What every handler of this service needs of a request: the use cases, whose key asks, one answer per key."""
+"""What every handler needs from a request: the use cases, the owner of the API key, one answer per Idempotency-Key."""
 
 import re
 import uuid
@@ -64,18 +64,18 @@ def use_cases(request: Request) -> UseCases:
 
 
 def owner(request: Request) -> Owner:
-    """Return whose endpoints the key may see."""
+    """Return the owner whose endpoints the API key may see."""
     credential = request.credential
     return Owner(credential.program_id, credential.partner_id)
 
 
 def partner_in(request: Request, partner_id: uuid.UUID | None) -> uuid.UUID | None:
-    """Return whom a request means by a partner's id: its tenant in the mode of the key."""
+    """Return the tenant that a partner id refers to in the key's mode, test or live."""
     return None if partner_id is None else request.tenant(partner_id)
 
 
 def versions(request: Request) -> frozenset[int] | None:
-    """Return the versions of an endpoint that If-Match names (RFC 9110, 13.1.1); None where any will do."""
+    """Return the endpoint versions that If-Match names (RFC 9110, 13.1.1); None if any version will do."""
     text = ",".join(request.http.headers.getall(hdrs.IF_MATCH, ()))
     tags = [tag.strip() for tag in text.split(",")]
     if tags == [""] or "*" in tags:
@@ -89,7 +89,7 @@ def etag(endpoint: Endpoint) -> dict[str, str]:
 
 
 def refuse_partners(request: Request) -> None:
-    """Raise the refusal of a partner's key, for what only the program may do."""
+    """Refuse a partner's key where only the program may act."""
     if request.credential.partner_id is not None:
         raise HTTPProblem(403, "scope_missing", "This needs a program's API key.")
 

@@ -33,12 +33,12 @@ class DeadLetterQuery(PageQuery):
 
     endpoint_id: uuid.UUID | None = None
     event_type: TypeFilter = None
-    since: Instant | None = Field(None, description="Only those that died at this time or later.")
-    reason: Text | None = Field(None, description="Only those that were given up for this reason.")
+    since: Instant | None = Field(None, description="Given up at or after this time.")
+    reason: Text | None = Field(None, description="Given up for this reason.")
 
 
 class ChosenDeadLetters(RequestModel):
-    """Which dead letters are meant; without filters all of them, the oldest first."""
+    """Which dead letters to process, the oldest first. Without filters: all of them."""
 
     endpoint_id: uuid.UUID | None = None
     event_type: TypeFilter = None
@@ -48,32 +48,33 @@ class ChosenDeadLetters(RequestModel):
 
 
 class ReplayedData(ResponseModel):
-    """A dead letter that is due again."""
+    """A dead letter that was made due again."""
 
     id: uuid.UUID
     status: str
 
 
 class PurgedData(ResponseModel):
-    """How many dead letters are gone, and whether that was all that is meant."""
+    """The number of purged dead letters. `is_whole` is false if more may match."""
 
     purged: int
     is_whole: bool
 
 
 class ReplayedManyData(ResponseModel):
-    """How many dead letters are due again, and whether that was all that is meant."""
+    """The number of dead letters that were made due again. `is_whole` is false if more may match."""
 
     replayed: int
     is_whole: bool
 
 
 _NOT_TO_REPLAY: Final = (
-    "It is no dead letter (`delivery_not_replayable`, `delivery_pending`), or its content is gone (`content_gone`)"
+    "The delivery is not a dead letter (`delivery_not_replayable`, `delivery_pending`), or its content is no longer "
+    "stored (`content_gone`)"
 )
 _MANY: Final[dict[str, Any]] = {"body": ChosenDeadLetters, "body_required": False, "idempotent": True}
 _ROUTES: Final = Routes(
-    "/v1/webhooks/dead-letters", "No such delivery, or it belongs to somebody else", tag="dead letters", **COMMON
+    "/v1/webhooks/dead-letters", "No such delivery, or it belongs to another account", tag="dead letters", **COMMON
 )
 
 
@@ -93,7 +94,7 @@ def _replayed_many(handled: Handled) -> web.Response:
 async def list_dead_letters(request: Request) -> web.StreamResponse:
     """List dead letters.
 
-    A page can be short, or even empty, without being the last: go on while there is a next_cursor.
+    A page can be short or empty without being the last: continue while `meta.next_cursor` is not null.
     """
     query = request.query(DeadLetterQuery)
     chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since, query.reason)
@@ -124,8 +125,8 @@ async def replay(request: Request) -> web.StreamResponse:
 async def replay_many(request: Request) -> web.StreamResponse:
     """Replay dead letters.
 
-    Up to `limit`, the oldest first. `is_whole` is false where there may be more: ask again. What a filter finds
-    only far behind many others is found by a replay (`POST /v1/webhooks/replays`).
+    Replays up to `limit`, the oldest first. If `is_whole` is false, more may match: repeat the request. Where a filter
+    matches few of very many dead letters, create a replay instead (`POST /v1/webhooks/replays`).
     """
     body, chosen = _chosen(request)
     answer = await use_cases(request).dead_letters.replay_many(
@@ -141,10 +142,9 @@ async def replay_many(request: Request) -> web.StreamResponse:
     examples={"request": {"reason": "endpoint_gone"}},
 )
 async def purge(request: Request) -> web.StreamResponse:
-    """Give dead letters up for good; their deliveries become canceled.
+    """Purge dead letters; their deliveries become canceled.
 
-    Up to `limit`, the oldest first. `is_whole` is false where there may be more: ask again. What a filter finds
-    only far behind many others is found by a replay (`POST /v1/webhooks/replays`).
+    Purges up to `limit`, the oldest first. If `is_whole` is false, more may match: repeat the request.
     """
     body, chosen = _chosen(request)
     answer = await use_cases(request).dead_letters.purge(owner(request), chosen, body.limit, once(request, _purged))

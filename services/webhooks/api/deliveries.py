@@ -41,17 +41,15 @@ class DeliveriesOfEndpointQuery(PageQuery):
     status: ShownStatus | None = Field(
         None,
         description=(
-            "in_flight: a process has taken it for an attempt. paused: it waits at an endpoint that is paused. "
-            "pending: it waits for anything else."
+            "in_flight: a process holds it for an attempt. paused: its endpoint is paused. pending: it waits for any "
+            "other reason."
         ),
     )
     event_type: TypeFilter = None
-    message_id: Text | None = Field(None, description="What receivers see as webhook-id.")
-    since: Instant | None = Field(None, description="Only those that were made at this time or later.")
-    until: Instant | None = Field(None, description="Only those that were made before this time.")
-    code: Text | None = Field(
-        None, description="Only those about this promo code, in any spelling: case, spaces and dashes do not matter."
-    )
+    message_id: Text | None = Field(None, description="The webhook-id that receivers see.")
+    since: Instant | None = Field(None, description="Created at or after this time.")
+    until: Instant | None = Field(None, description="Created before this time.")
+    code: Text | None = Field(None, description="About this promo code. Case, spaces and dashes do not matter.")
 
 
 class DeliveryQuery(DeliveriesOfEndpointQuery):
@@ -60,17 +58,21 @@ class DeliveryQuery(DeliveriesOfEndpointQuery):
     endpoint_id: uuid.UUID | None = None
 
 
-_NOT_TO_CANCEL: Final = "It is not pending (`delivery_not_pending`), or is being sent just now (`delivery_under_way`)"
-_ATTEMPT_ID: Final = {"attempt_id": "The attempt's id, as in att_0190..._1."}
-_ATTEMPT_MISSING: Final = "No such delivery or attempt, or it belongs to somebody else"
-_ROUTES: Final = Routes("/v1/webhooks", "No such delivery, or it belongs to somebody else", tag="deliveries", **COMMON)
+_NOT_TO_CANCEL: Final = (
+    "The delivery is not pending (`delivery_not_pending`), or is being sent right now (`delivery_under_way`)"
+)
+_ATTEMPT_ID: Final = {"attempt_id": "The id of the attempt, such as att_0190..._1."}
+_ATTEMPT_MISSING: Final = "No such delivery or attempt, or it belongs to another account"
+_ROUTES: Final = Routes(
+    "/v1/webhooks", "No such delivery, or it belongs to another account", tag="deliveries", **COMMON
+)
 
 
 @_ROUTES.get("/deliveries", Page[DeliveryData], query=DeliveryQuery)
 async def list_deliveries(request: Request) -> web.StreamResponse:
     """List deliveries.
 
-    A page can be short, or even empty, without being the last: go on while there is a next_cursor.
+    A page can be short or empty without being the last: continue while `meta.next_cursor` is not null.
     """
     query = request.query(DeliveryQuery)
     return await _page(request, query, query.endpoint_id)
@@ -80,12 +82,12 @@ async def list_deliveries(request: Request) -> web.StreamResponse:
     "/endpoints/{endpoint_id}/deliveries",
     Page[DeliveryData],
     query=DeliveriesOfEndpointQuery,
-    refusals={404: "No such endpoint, or it belongs to somebody else"},
+    refusals={404: "No such endpoint, or it belongs to another account"},
 )
 async def list_of_endpoint(request: Request) -> web.StreamResponse:
     """List the deliveries of an endpoint.
 
-    A page can be short, or even empty, without being the last: go on while there is a next_cursor.
+    A page can be short or empty without being the last: continue while `meta.next_cursor` is not null.
     """
     endpoint = await use_cases(request).read_endpoints.one(owner(request), request.path_id("endpoint_id"))
     return await _page(request, request.query(DeliveriesOfEndpointQuery), endpoint.id)
@@ -96,7 +98,7 @@ async def _page(
 ) -> web.StreamResponse:
     message_id = None if query.message_id is None else message_id_of(query.message_id)
     if query.message_id is not None and message_id is None:
-        raise invalid_field("message_id", "The message_id field must be a message's id, as in msg_0190...")
+        raise invalid_field("message_id", "The message_id parameter must be the id of a message, such as msg_0190...")
     chosen = DeliveryFilter(
         endpoint_id=endpoint_id,
         status=query.status,
@@ -114,7 +116,7 @@ def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID |
     try:
         return None if query.code is None else code_key(request.program_id, query.code)
     except ValueError as error:
-        raise invalid_field("code", f"The code parameter cannot be a code. {error}") from None
+        raise invalid_field("code", f"The code parameter is not a valid code. {error}") from None
 
 
 @_ROUTES.get("/deliveries/{delivery_id}", Data[DeliveryDetailData])
@@ -160,17 +162,16 @@ async def _attempt(request: Request, delivery_id: uuid.UUID, number: int) -> web
     "/deliveries/{delivery_id}/retry",
     Data[AttemptData],
     refusals={
-        409: "It is being sent just now (`delivery_under_way`), or its content is gone (`content_gone`), or the "
-        "secret to sign it with cannot be read (`secret_unreadable`)",
-        429: "The endpoint's rate_limit_per_second is used up for longer than anybody would wait",
+        409: "The delivery is being sent right now (`delivery_under_way`), its content is no longer stored "
+        "(`content_gone`), or the endpoint's secret cannot be decrypted (`secret_unreadable`)",
+        429: "The endpoint's rate_limit_per_second is used up",
     },
 )
 async def retry(request: Request) -> web.StreamResponse:
-    """Send a delivery now, once, and answer with the attempt.
+    """Send a delivery now, once, and return the attempt.
 
-    The same message under the same id, signed with the keys of this moment, whatever the status of delivery and
-    endpoint. A success ends the delivery; a failure changes nothing, neither its schedule nor the endpoint's
-    health.
+    The message keeps its id and is signed with the keys in effect now, whatever the status of the delivery and the
+    endpoint. A success completes the delivery; a failure changes neither its schedule nor the health of the endpoint.
     """
     attempt = await use_cases(request).handle_delivery.resend(owner(request), request.path_id("delivery_id"))
     return data_response(attempt_data(attempt))
@@ -178,7 +179,7 @@ async def retry(request: Request) -> web.StreamResponse:
 
 @_ROUTES.post("/deliveries/{delivery_id}/cancel", Data[DeliveryData], refusals={409: _NOT_TO_CANCEL})
 async def cancel(request: Request) -> web.StreamResponse:
-    """End a pending delivery before it is sent."""
+    """Cancel a pending delivery."""
     delivery_id = request.path_id("delivery_id")
     await use_cases(request).handle_delivery.cancel(owner(request), delivery_id)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
@@ -187,7 +188,7 @@ async def cancel(request: Request) -> web.StreamResponse:
 
 @_ROUTES.delete("/deliveries/{delivery_id}/attempts/{number}/content", Data[list[AttemptData]])
 async def redact_attempt(request: Request) -> web.StreamResponse:
-    """Forget headers and answer of an attempt; answers with the attempts."""
+    """Redact the headers and the response of an attempt, and return all attempts."""
     number, delivery_id = _number(request), request.path_id("delivery_id")
     await use_cases(request).handle_delivery.redact_attempt(owner(request), delivery_id, number)
     found = await use_cases(request).read_deliveries.one(owner(request), delivery_id)
@@ -201,7 +202,7 @@ async def redact_attempt(request: Request) -> web.StreamResponse:
     refusals={404: _ATTEMPT_MISSING},
 )
 async def redact_attempt_by_id(request: Request) -> web.StreamResponse:
-    """Forget headers and answer of an attempt by its id; answers with the attempt."""
+    """Redact the headers and the response of an attempt by its id, and return the attempt."""
     delivery_id, number = _attempt_id(request)
     await use_cases(request).handle_delivery.redact_attempt(owner(request), delivery_id, number)
     return await _attempt(request, delivery_id, number)

@@ -1,4 +1,4 @@
-"""Deliveries, attempts and dead letters as answers show them."""
+"""Deliveries, attempts and dead letters as responses show them."""
 
 import uuid
 from typing import Annotated, Final
@@ -15,28 +15,29 @@ MessageName = Annotated[uuid.UUID, PlainSerializer(message_name, return_type=str
 
 ERROR_TEXTS: Final = {
     "blocked_address": "address not allowed or not resolvable",
-    "connect_failed": "the connection could not be made",
-    "connect_timeout": "the connection was not made in time",
-    "tls_failed": "the TLS connection could not be made; check the certificate",
-    "timeout": "no answer in time",
-    "connection_lost": "the connection ended before an answer came",
-    "invalid_answer": "the answer was not valid HTTP",
+    "connect_failed": "the connection could not be established",
+    "connect_timeout": "the connection could not be established in time",
+    "tls_failed": "the TLS handshake failed; check the certificate",
+    "timeout": "no response in time",
+    "connection_lost": "the connection was closed before the response was complete",
+    "invalid_answer": "the response was not valid HTTP",
 }
 
 
 class AdviceData(ResponseModel):
-    """What to do about an attempt that failed: a code that stays the same, and a sentence."""
+    """What to do about a failed attempt: a stable code and an explanation."""
 
     code: AdviceCode
     text: str
 
 
 class AttemptData(ResponseModel):
-    """One POST: `status` is the receiver's, `error_code` says why there was none, `response` begins its answer.
+    """A delivery attempt: one POST to the receiver.
 
-    `advice` says what to do about one that failed.
+    `status` is the receiver's HTTP status; `error_code` gives the reason if there was none. `response` is the beginning
+    of the response body. `advice` says what to do about a failed attempt.
 
-    `duration_ms` is the whole; its parts are null where they did not take place, as on a connection that was kept.
+    `duration_ms` is the total; `dns_ms`, `connect_ms` and `tls_ms` are null on a connection that was reused.
     """
 
     id: str
@@ -64,10 +65,10 @@ class AttemptData(ResponseModel):
 
 
 class DeliveryData(ResponseModel):
-    """One event on its way to one endpoint; `message_id` is what receivers see as `webhook-id`.
+    """The delivery of a message to an endpoint. `message_id` is the `webhook-id` that receivers see.
 
-    What is not at its end is `in_flight` while a process has taken it for an attempt, `paused` while it waits at an
-    endpoint that is paused, and `pending` otherwise.
+    Until it has ended, `status` is `in_flight` while a process holds it for an attempt, `paused` while its endpoint is
+    paused, and `pending` otherwise.
     """
 
     id: uuid.UUID
@@ -87,14 +88,14 @@ class DeliveryData(ResponseModel):
 
 
 class DeliveryDetailData(DeliveryData):
-    """A delivery with every attempt and the body as sent; null once that was redacted or is kept no longer."""
+    """A delivery with all its attempts. `body` is what is sent; null once it was redacted or is no longer stored."""
 
     body: str | None
     attempts: list[AttemptData]
 
 
 class DeadLetterData(DeliveryData):
-    """A delivery that was given up; it can be replayed by its id."""
+    """A delivery that was given up. It can be replayed by its id."""
 
     reason: str
     died_at: Moment

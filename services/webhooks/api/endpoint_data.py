@@ -1,4 +1,4 @@
-"""Endpoints as answers show them."""
+"""Endpoints as responses show them."""
 
 import uuid
 
@@ -8,9 +8,9 @@ from shared.web import Moment, ResponseModel, TenantId
 
 
 class AuthData(ResponseModel):
-    """How we authenticate ourselves to a receiver; never the secret.
+    """How requests to the receiver are authenticated, without the secret.
 
-    `name` is the user's name, the scheme of `Authorization`, or the header's name; null for bearer.
+    `name` is the user name, the scheme of `Authorization`, or the name of the header; null for `bearer`.
     """
 
     type: str
@@ -18,7 +18,7 @@ class AuthData(ResponseModel):
 
 
 class CertificateData(ResponseModel):
-    """A certificate, without its key."""
+    """A certificate, without its private key."""
 
     subject: str
     issuer: str
@@ -29,7 +29,10 @@ class CertificateData(ResponseModel):
 
 
 class EndpointData(ResponseModel):
-    """An endpoint. `resume_at` is set while the receiver is left alone: it asked for rest, or failed too often."""
+    """An endpoint.
+
+    `resume_at` is set while nothing is sent because the receiver asked for a pause or failed too often.
+    """
 
     id: uuid.UUID
     uid: str | None
@@ -60,7 +63,7 @@ class EndpointData(ResponseModel):
 
 
 class ShownEndpointData(EndpointData):
-    """An endpoint with its new secret, shown this once, and its new public key; null where there is none."""
+    """An endpoint with its new secret, which is shown only once, and its new public key. Null if it has none."""
 
     secret: str | None
     public_key: str | None

@@ -1,4 +1,4 @@
-"""What an owner may decide about an endpoint, as requests name it."""
+"""The settings of an endpoint that its owner chooses, as requests name them."""
 
 import uuid
 from collections.abc import Mapping
@@ -52,22 +52,22 @@ _AUTH_MEMBERS: Final[Mapping[AuthType, tuple[str, ...]]] = {
 }
 _Bundle = Annotated[str, Field(min_length=1, max_length=LONGEST_CHAIN_BYTES)]
 _BUNDLE_TEXT: Final = (
-    "PEM: the authorities that may vouch for the receiver's certificate, instead of the public ones; for a receiver "
-    "whose certificate is of an authority of your own."
+    "PEM: the certificate authorities to trust instead of the public ones, for a receiver whose certificate was issued "
+    "by an authority of your own."
 )
 
 
 class AuthTerms(RequestModel):
-    """How we authenticate ourselves to the receiver.
+    """How requests to the receiver are authenticated.
 
-    By `Authorization`: basic (username, password), bearer (token), or with any scheme (scheme, token), as in
-    `Token abc`. Or by a header of another name (name, value).
+    `basic` (username, password), `bearer` (token) and `authorization` (scheme, token, as in `Token abc`) set the
+    `Authorization` header; `header` (name, value) sets another one.
     """
 
     type: Literal["basic", "bearer", "authorization", "header"]
     username: Text | None = None
     password: _Value | None = None
-    scheme: Text | None = Field(None, description="What stands before the token, such as Token or ApiKey.")
+    scheme: Text | None = Field(None, description="The scheme before the token, such as Token or ApiKey.")
     token: _Value | None = None
     name: Text | None = None
     value: _Value | None = None
@@ -77,61 +77,65 @@ class AuthTerms(RequestModel):
         wanted = _AUTH_MEMBERS[self.type]
         for member in ("username", "password", "scheme", "token", "name", "value"):
             if (getattr(self, member) is not None) != (member in wanted):
-                raise field_error(member, f"{self.type} needs {' and '.join(wanted)}, and nothing else.")
+                raise field_error(member, f"{self.type} takes exactly {' and '.join(wanted)}.")
         return self
 
     def to_auth(self) -> Auth:
-        """Return it as the domain has it."""
+        """Convert to the domain's type."""
         name = self.username or self.scheme or self.name
         return Auth(self.type, name, self.password or self.token or self.value or "")
 
 
 class CertificateTerms(RequestModel):
-    """A client certificate, by which the receiver knows us when it asks for one in the TLS handshake (mTLS)."""
+    """A client certificate, presented when the receiver asks for one in the TLS handshake (mutual TLS)."""
 
     certificate: Annotated[str, Field(min_length=1, max_length=LONGEST_CHAIN_BYTES)] = Field(
-        description="PEM: the certificate first, then the intermediate ones."
+        description="PEM: the certificate, followed by the intermediate ones."
     )
     key: Annotated[str, Field(min_length=1, max_length=LONGEST_KEY_BYTES)] = Field(
-        description="PEM: its private key, without a password. Encrypted at rest and never shown."
+        description="PEM: its private key, without a passphrase. Encrypted at rest and never shown."
     )
 
     def to_pair(self) -> CertificatePair:
-        """Return it as the domain has it."""
+        """Convert to the domain's type."""
         return CertificatePair(self.certificate, self.key)
 
 
 class EndpointCreation(RequestModel):
-    """An endpoint to be made. It is active at once unless it is to begin otherwise."""
+    """A new endpoint. It is active at once unless `status` says otherwise."""
 
-    url: _URL = Field(
-        description="https; in development also http to a loopback host. Sent byte for byte as it is given here."
-    )
+    url: _URL = Field(description="https; in development also http to a loopback host. Used byte for byte as given.")
     event_types: _Types = Field([EVERYTHING], description=CHOICE)
-    uid: UID | None = Field(None, description="Your own name for it; no two of your endpoints have the same.")
+    uid: UID | None = Field(None, description="Your own name for the endpoint, unique among your endpoints.")
     description: Text | None = None
-    metadata: _Metadata = Field(default_factory=dict, description="Your own notes; we only keep them.")
+    metadata: _Metadata = Field(
+        default_factory=dict, description="Your own key-value pairs. Stored and returned, not interpreted."
+    )
     status: EndpointStatus = "active"
     format: Format = "flat"
     signing: Signing = "hmac"
     secret: Text | None = Field(
-        None, description="Your own key: whsec_ and base64 of 24 to 64 bytes, or whsk_ of an ed25519 key."
+        None, description="Your own signing key: whsec_ and base64 of 24 to 64 bytes, or whsk_ for an ed25519 key."
     )
-    headers: _Headers = Field(default_factory=dict, description="Headers to be sent beside ours.")
+    headers: _Headers = Field(default_factory=dict, description="Additional headers to send with each webhook.")
     auth: AuthTerms | None = None
     client_certificate: CertificateTerms | None = None
     ca_bundle: _Bundle | None = Field(None, description=_BUNDLE_TEXT)
     timeout_seconds: _Timeout = DEFAULT_TIMEOUT
-    max_in_flight: _InFlight = Field(DEFAULT_IN_FLIGHT, description="How many POSTs may be under way at once.")
-    rate_limit_per_second: _Rate | None = Field(None, description="How many POSTs begin in any second at most.")
-    schedule: _Schedule | None = Field(None, description="Seconds before each retry, instead of the usual schedule.")
-    ordering: Ordering = Field("none", description="key: in order per key; strict: one after the other.")
-    on_exhausted: OnExhausted = Field("skip", description="Whether a dead letter holds up what is behind it in order.")
-    partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner whose endpoint it is.")
+    max_in_flight: _InFlight = Field(DEFAULT_IN_FLIGHT, description="Maximum number of concurrent POSTs.")
+    rate_limit_per_second: _Rate | None = Field(None, description="Maximum number of POSTs started per second.")
+    schedule: _Schedule | None = Field(None, description="Seconds before each retry, instead of the default schedule.")
+    ordering: Ordering = Field(
+        "none", description="none: as they come. key: in order per ordering key. strict: one at a time."
+    )
+    on_exhausted: OnExhausted = Field(
+        "skip", description="What a dead letter does to an ordered queue. skip: it continues. block: it waits."
+    )
+    partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner who owns the endpoint.")
 
 
 class EndpointChange(RequestModel):
-    """Members to be changed; the others stay. Null takes away what need not be there."""
+    """The members to change; the others stay as they are. Null clears an optional member."""
 
     url: _URL | None = None
     event_types: _Types | None = Field(None, description=CHOICE)
@@ -139,7 +143,7 @@ class EndpointChange(RequestModel):
     description: Text | None = None
     metadata: _Metadata | None = None
     status: EndpointStatus | None = None
-    format: Format | None = Field(None, description="For messages from now on; those that are made stay as they are.")
+    format: Format | None = Field(None, description="Applies to new messages; existing ones keep theirs.")
     signing: Signing | None = None
     headers: _Headers | None = None
     auth: AuthTerms | None = None

@@ -38,15 +38,15 @@ _NULLABLE: Final = frozenset(
 
 
 class Pause(RequestModel):
-    """A pause; deliveries wait and go out once it is over."""
+    """A pause. Deliveries wait until it ends."""
 
-    until: Instant | None = Field(None, description="When it ends by itself; without it somebody has to resume.")
+    until: Instant | None = Field(None, description="When the pause ends; without it, when the endpoint is resumed.")
 
 
 class Test(RequestModel):
-    """A test; without a type it is of the type test."""
+    """A test webhook."""
 
-    event_type: Text = Field(TEST, description="A type of the catalogue, whose example is sent.")
+    event_type: Text = Field(TEST, description="A type from the catalog; its example is sent.")
 
 
 class EndpointQuery(PageQuery):
@@ -54,11 +54,11 @@ class EndpointQuery(PageQuery):
 
     status: EndpointStatus | None = None
     uid: UID | None = None
-    event_type: Text | None = Field(None, description="Only those that get events of this type.")
+    event_type: Text | None = Field(None, description="Subscribed to this event type.")
 
 
 _ROUTES: Final = Routes(
-    "/v1/webhooks/endpoints", "No such endpoint, or it belongs to somebody else", tag="endpoints", **COMMON
+    "/v1/webhooks/endpoints", "No such endpoint, or it belongs to another account", tag="endpoints", **COMMON
 )
 
 
@@ -79,12 +79,11 @@ def _answer(endpoint: Endpoint) -> web.Response:
     versioned=True,
     examples={"request": {"url": "https://example.com/webhooks", "event_types": ["code.redeemed"]}},
     refusals={
-        409: "There are as many endpoints as there may be (`too_many_endpoints`), or one of them has this uid "
-        "(`uid_taken`)"
+        409: "Too many endpoints (`too_many_endpoints`), or another endpoint has this uid (`uid_taken`)",
     },
 )
 async def create(request: Request) -> web.StreamResponse:
-    """Create an endpoint; its secret is shown this once."""
+    """Create an endpoint; its secret is shown only once."""
     body = request.body(EndpointCreation)
     read = {
         "event_types": tuple(body.event_types),
@@ -126,7 +125,7 @@ async def show(request: Request) -> web.StreamResponse:
     body=EndpointChange,
     versioned=True,
     examples={"request": {"status": "paused"}},
-    refusals={409: "There is no secret to sign with (`key_missing`), or another endpoint has this uid (`uid_taken`)"},
+    refusals={409: "There is no key to sign with (`key_missing`), or another endpoint has this uid (`uid_taken`)"},
 )
 async def change(request: Request) -> web.StreamResponse:
     """Change, pause or resume an endpoint."""
@@ -145,31 +144,31 @@ async def change(request: Request) -> web.StreamResponse:
 
 @_ROUTES.post("/{endpoint_id}/pause", Data[EndpointData], body=Pause, body_required=False, versioned=True)
 async def pause(request: Request) -> web.StreamResponse:
-    """Hold deliveries back, until a time or until somebody resumes."""
+    """Pause an endpoint, until a given time or until it is resumed."""
     return await _set_status(request, "paused", request.body(Pause).until)
 
 
 @_ROUTES.post("/{endpoint_id}/resume", Data[EndpointData], versioned=True)
 async def resume(request: Request) -> web.StreamResponse:
-    """End a pause; what has waited goes out."""
+    """Resume a paused endpoint; waiting deliveries are sent."""
     return await _set_status(request, "active")
 
 
 @_ROUTES.post("/{endpoint_id}/disable", Data[EndpointData], versioned=True)
 async def disable(request: Request) -> web.StreamResponse:
-    """Take no more deliveries; what is pending becomes dead letters."""
+    """Disable an endpoint; its pending deliveries become dead letters."""
     return await _set_status(request, "disabled")
 
 
 @_ROUTES.post("/{endpoint_id}/enable", Data[EndpointData], versioned=True)
 async def enable(request: Request) -> web.StreamResponse:
-    """Take deliveries again, with a clean record."""
+    """Enable a disabled endpoint and reset its failure record."""
     return await _set_status(request, "active")
 
 
 @_ROUTES.delete("/{endpoint_id}", Data[EndpointData], versioned=True)
 async def archive(request: Request) -> web.StreamResponse:
-    """Archive an endpoint and cancel what is pending."""
+    """Archive an endpoint and cancel its pending deliveries."""
     endpoint_id = request.path_id("endpoint_id")
     found = await use_cases(request).archive_endpoint(owner(request), endpoint_id, versions(request))
     return _answer(found)
@@ -182,16 +181,16 @@ async def archive(request: Request) -> web.StreamResponse:
     body_required=False,
     examples={"request": {"event_type": "code.redeemed"}},
     refusals={
-        409: "The secret to sign it with cannot be read (`secret_unreadable`)",
-        422: "No such type, or not for the owner of this endpoint",
-        429: "The endpoint's rate_limit_per_second is used up for longer than anybody would wait",
+        409: "The endpoint's secret cannot be decrypted (`secret_unreadable`)",
+        422: "No such event type, or it is not available to the owner of this endpoint",
+        429: "The endpoint's rate_limit_per_second is used up",
     },
 )
 async def test(request: Request) -> web.StreamResponse:
-    """Send a test now, once, and answer with the attempt.
+    """Send a test webhook now, once, and return the attempt.
 
-    The event test, or the catalogue's example of another type, in the endpoint's format and whatever its status.
-    Here it is recorded as a test, and never sent again by a replay.
+    It is the event `test` or the catalog's example of another type, in the endpoint's format and whatever the
+    endpoint's status. It is recorded as a test and never replayed.
     """
     event_type = request.body(Test).event_type
     attempt = await use_cases(request).send_test(

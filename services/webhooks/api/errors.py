@@ -1,4 +1,4 @@
-"""The one table from the service's errors to status, machine code and body."""
+"""The only table from the service's errors to HTTP status, machine-readable code and body."""
 
 from typing import Final
 
@@ -33,7 +33,7 @@ _CONFLICTS: Final[dict[type[errors.WebhookError], str]] = {
 
 
 def translate(error: Exception) -> HTTPProblem | None:
-    """Return the refusal for an error of this service; None for what is not one."""
+    """Return the HTTP problem for an error of this service; None for any other exception."""
     if isinstance(error, _MISSING):
         return not_found()
     if isinstance(error, errors.InvalidField):

@@ -1,4 +1,4 @@
-"""The catalogue of event types at `/v1/webhooks/event-types`, and how requests name types."""
+"""The catalog of event types at `/v1/webhooks/event-types`, and how requests name types."""
 
 from typing import Annotated, Any, Final
 
@@ -10,14 +10,14 @@ from services.webhooks.usecases.describe_events import EventType, event_type, ev
 from shared.web import Data, Request, ResponseModel, Routes, Text, data_response, not_found
 
 CHOICE: Final = (
-    "Types of events; groups such as code.*, which has all types that begin with code. and those to come; "
-    "or * for all but webhook.*"
+    "Event types, groups such as code.* (all current and future types that start with code.), or * for all but "
+    "webhook.*"
 )
-TypeFilter = Annotated[Text | None, Field(description="Only this type, or a group such as code.*")]
+TypeFilter = Annotated[Text | None, Field(description="An event type, or a group such as code.*")]
 
 
 class EventTypeData(ResponseModel):
-    """A type of events. `json_schema` and `example` are about the data, `bodies` shows what receivers get by format."""
+    """An event type. `json_schema` and `example` describe the data; `bodies` has an example body per format."""
 
     name: str
     description: str
@@ -27,22 +27,24 @@ class EventTypeData(ResponseModel):
     bodies: dict[str, dict[str, Any]]
 
 
-_ROUTES: Final = Routes("/v1/webhooks/event-types", "No such type, or not for this key", tag="event types", **COMMON)
+_ROUTES: Final = Routes(
+    "/v1/webhooks/event-types", "No such event type, or not available to this key", tag="event types", **COMMON
+)
 
 
 @_ROUTES.get("", Data[list[EventTypeData]])
 async def list_all(request: Request) -> web.StreamResponse:
-    """List the types of events, with schema and example.
+    """List event types with schema and example.
 
-    With a partner's key they are as partners see them. Types that a program publishes itself (custom.*) are its own
-    to describe.
+    With a partner's key, they are shown as partners receive them. Types that a program publishes itself (custom.*) are
+    not listed.
     """
     return data_response([_data(each) for each in event_types(owner(request))])
 
 
 @_ROUTES.get("/{name}", Data[EventTypeData])
 async def show(request: Request) -> web.StreamResponse:
-    """Show a type of events."""
+    """Show an event type."""
     found = event_type(owner(request), request.path("name"))
     if found is None:
         raise not_found()

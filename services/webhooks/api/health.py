@@ -1,4 +1,4 @@
-"""How receivers do: their health now, and what became of their deliveries."""
+"""The health of endpoints and statistics of their deliveries."""
 
 from datetime import timedelta
 from typing import Final, Literal, get_args
@@ -28,19 +28,20 @@ _SPAN: Final = timedelta(days=1)
 
 
 class StatsQuery(QueryModel):
-    """A span of time; the last day unless said otherwise."""
+    """A time range; by default, the last 24 hours."""
 
-    since: Instant | None = Field(None, description="Deliveries that were made at this time or later.")
-    until: Instant | None = Field(None, description="Deliveries that were made before this time.")
+    since: Instant | None = Field(None, description="Deliveries created at or after this time.")
+    until: Instant | None = Field(None, description="Deliveries created before this time.")
 
 
 class HealthData(ResponseModel):
-    """How a receiver does. `failing_since` is when the failures began that no success has ended.
+    """The health of an endpoint.
 
-    If none does until `disables_at`, the endpoint is disabled. An open breaker is tried again at `resume_at`; a pause
-    by its owner ends at `paused_until`, or when somebody resumes it. Where `held_back_by` is `secret_unreadable`, a
-    secret of the endpoint cannot be opened (`unreadable_secret`): its deliveries wait until that is mended on our side,
-    or its owner has rotated the signing key or set `auth` again.
+    `failing_since` is the time of the first failure since the last success; without a success before `disables_at`, the
+    endpoint is disabled. An open `breaker` is probed at `resume_at`. A pause by the owner ends at `paused_until`, or
+    when the endpoint is resumed. If `held_back_by` is `secret_unreadable`, the secret named in `unreadable_secret`
+    cannot be decrypted: deliveries wait until this is fixed on our side, or until the owner rotates the signing key or
+    sets `auth` again.
     """
 
     status: str
@@ -57,7 +58,7 @@ class HealthData(ResponseModel):
 
 
 class DurationsData(ResponseModel):
-    """Milliseconds from the start of an attempt to the end of its answer, at three percentiles."""
+    """Percentiles of the time from the start of an attempt to the end of the response, in milliseconds."""
 
     p50: float
     p95: float
@@ -65,11 +66,11 @@ class DurationsData(ResponseModel):
 
 
 class StatsData(ResponseModel):
-    """What became of the deliveries that were made from `since` to `until`, and of their attempts.
+    """Statistics of the deliveries created from `since` to `until`, and of their attempts.
 
-    Deliveries are counted by status, attempts by the class of the answer (`2xx`, `unanswered` where none came).
-    `success_rate` is the part of the deliveries that have come to an end which arrived. `is_whole` is false where there
-    may be too many to look at all; `since` is then when the oldest of those looked at was made.
+    Deliveries are counted by status, attempts by the class of the response (`2xx`, or `unanswered` without one).
+    `success_rate` is the share of completed deliveries that succeeded. If `is_whole` is false, there were too many
+    deliveries to count all, and `since` is the creation time of the oldest one counted.
     """
 
     since: Moment
@@ -83,7 +84,7 @@ class StatsData(ResponseModel):
 
 _ROUTES: Final = Routes(
     "/v1/webhooks/endpoints/{endpoint_id}",
-    "No such endpoint, or it belongs to somebody else",
+    "No such endpoint, or it belongs to another account",
     tag="endpoints",
     **COMMON,
 )
@@ -91,7 +92,7 @@ _ROUTES: Final = Routes(
 
 @_ROUTES.get("/health", Data[HealthData])
 async def health(request: Request) -> web.StreamResponse:
-    """Show how the receiver does."""
+    """Show the health of an endpoint."""
     found, missing = await use_cases(request).read_endpoints.health(owner(request), request.path_id("endpoint_id"))
     failing_since = found.failing_since
     return data_response(
@@ -108,16 +109,16 @@ async def health(request: Request) -> web.StreamResponse:
     "/stats",
     Data[StatsData],
     query=StatsQuery,
-    description=f"Looks at the newest {LOOKED_AT} deliveries of the span at most; `since` tells how far that went.",
+    description=f"Counts the newest deliveries, up to {LOOKED_AT}; `since` shows how far back that reaches.",
 )
 async def stats(request: Request) -> web.StreamResponse:
-    """Show what became of the deliveries of a span of time."""
+    """Show statistics of the deliveries of an endpoint."""
     query = request.query(StatsQuery)
     now = utc_now()
     until = min(query.until or now, now)
     since = query.since or until - _SPAN
     if since >= until:
-        raise invalid_field("since", "The since field must lie before until, and in the past.")
+        raise invalid_field("since", "The since parameter must be before until, and in the past.")
     endpoint_id = request.path_id("endpoint_id")
     found = await use_cases(request).read_endpoints.stats(owner(request), endpoint_id, since, until)
     counts = {status: found.deliveries.get(status, 0) for status in get_args(ShownStatus)}

@@ -32,23 +32,23 @@ _CACHED: Final = "public, max-age=300"
 
 
 class KeyRotation(RequestModel):
-    """A new signing key; the old ones of its algorithm sign beside it for the grace period."""
+    """A new signing key. During the grace period, messages are also signed with the previous keys of its algorithm."""
 
     grace_period_seconds: Annotated[Int, Field(ge=0, le=LONGEST_GRACE_SECONDS)] = _DEFAULT_GRACE
-    algorithm: Algorithm | None = Field(None, description="By default all by which the endpoint's messages are signed.")
+    algorithm: Algorithm | None = Field(None, description="By default, every algorithm that the endpoint signs with.")
     secret: Text | None = Field(
-        None, description="Your own key: whsec_ and base64 of 24 to 64 bytes, or whsk_ of an ed25519 key."
+        None, description="Your own signing key: whsec_ and base64 of 24 to 64 bytes, or whsk_ for an ed25519 key."
     )
 
 
 class PublicKeysQuery(QueryModel):
-    """Whose keys."""
+    """The endpoint whose keys to show."""
 
-    endpoint_id: uuid.UUID = Field(description="The endpoint that receives.")
+    endpoint_id: uuid.UUID = Field(description="The endpoint that receives the webhooks.")
 
 
 class KeyData(ResponseModel):
-    """A signing key; `public_key` is null for a secret, `expires_at` for one without end."""
+    """A signing key. `public_key` is null for an HMAC secret; `expires_at` is null for a key that does not expire."""
 
     id: uuid.UUID
     algorithm: str
@@ -65,7 +65,7 @@ class PublicKeysData(ResponseModel):
 
 _ROUTES: Final = Routes(
     "/v1/webhooks/endpoints/{endpoint_id}/keys",
-    "No such endpoint, or it belongs to somebody else",
+    "No such endpoint, or it belongs to another account",
     tag="keys",
     **COMMON,
 )
@@ -78,7 +78,7 @@ def _shown(shown: ShownEndpoint) -> web.Response:
 
 @_ROUTES.get("", Data[list[KeyData]])
 async def list_keys(request: Request) -> web.StreamResponse:
-    """List the live signing keys, the newest first, without their secrets."""
+    """List the active signing keys without their secrets, the newest first."""
     keys = await use_cases(request).keys.live(owner(request), request.path_id("endpoint_id"))
     return data_response([_key(key) for key in keys])
 
@@ -92,10 +92,10 @@ async def list_keys(request: Request) -> web.StreamResponse:
     idempotent=True,
     versioned=True,
     examples={"request": {"grace_period_seconds": 3600}},
-    refusals={409: "Too many live keys (`too_many_keys`)"},
+    refusals={409: "Too many active keys (`too_many_keys`)"},
 )
 async def rotate(request: Request) -> web.StreamResponse:
-    """Rotate the signing key; the new secret is shown this once."""
+    """Rotate the signing key; the new secret is shown only once."""
     body = request.body(KeyRotation)
     rotation = Rotation(timedelta(seconds=body.grace_period_seconds), body.algorithm, body.secret)
     answer = await use_cases(request).keys.rotate(
@@ -109,14 +109,14 @@ async def rotate(request: Request) -> web.StreamResponse:
 
 
 @_ROUTES.delete(
-    # Only what may be an id, so that nothing is promised at the path of the rotation.
+    # Matches ids only, so that the document does not promise a DELETE at the path of the rotation.
     "/{key_id:[0-9a-fA-F-]+}",
     Data[list[KeyData]],
     versioned=True,
-    refusals={404: "No such endpoint or key", 409: "It is the last key that signs (`last_key`)"},
+    refusals={404: "No such endpoint or key", 409: "It is the last signing key (`last_key`)"},
 )
 async def revoke(request: Request) -> web.StreamResponse:
-    """Revoke a signing key at once; answers with those that are left, and the endpoint's new ETag."""
+    """Revoke a signing key at once; returns the remaining keys and the endpoint's new ETag."""
     endpoint, left = await use_cases(request).keys.revoke(
         owner(request), request.path_id("endpoint_id"), request.path_id("key_id"), versions(request)
     )
@@ -127,7 +127,7 @@ async def revoke(request: Request) -> web.StreamResponse:
 async def public_keys(request: Request) -> web.StreamResponse:
     """Show the public keys that verify an endpoint's messages.
 
-    Needs no key: what it shows is public. An unknown endpoint has none.
+    Requires no API key. The list is empty for an unknown endpoint.
     """
     keys = await use_cases(request).keys.public(request.query(PublicKeysQuery).endpoint_id)
     found = PublicKeysData(keys=[_key(key) for key in keys])

@@ -1,4 +1,4 @@
-"""`/v1/webhooks/listeners`: messages handed live to whoever asks for them, without any public address."""
+"""`/v1/webhooks/listeners`: messages handed to clients that poll for them and need no public address."""
 
 import uuid
 from typing import Annotated, Final
@@ -41,20 +41,22 @@ _MOST_AT_ONCE: Final = 100
 
 
 class ListenerCreation(RequestModel):
-    """A listener to be opened. It closes itself when nobody has asked for five minutes; with a name, for three days."""
+    """A listener to open. It closes after five minutes without a request; with a name, after three days."""
 
     event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] = Field([EVERYTHING], description=CHOICE)
     format: Format = "flat"
     signing: Signing = "hmac"
     partner_id: uuid.UUID | None = Field(None, description="With a program's key: the partner to listen as.")
     name: _Name | None = Field(
-        None, description="Opened again by this name, it goes on where it stopped; who shares a name shares messages."
+        None,
+        description="Opening a listener with this name again resumes where it stopped. Clients that share a name share "
+        "the messages.",
     )
-    from_now: bool = Field(False, description="Cancel what has waited for the listener of that name.")
+    from_now: bool = Field(False, description="Cancel the messages that wait for the listener with that name.")
 
 
 class ListenerData(ResponseModel):
-    """A listener with its secret; `waiting` is how many messages have waited for it, counted up to 10,000."""
+    """A listener with its secret. `waiting` is the number of messages that wait for it, counted up to 10,000."""
 
     id: uuid.UUID
     name: str | None
@@ -71,40 +73,43 @@ class ListenerData(ResponseModel):
 
 
 class ForwardedResult(RequestModel):
-    """What came of a message that was handed out: the status of whoever got it, or why there was none."""
+    """The result of forwarding a message: the HTTP status, or the reason why there was none."""
 
     delivery_id: uuid.UUID
     token: Int
     status: Annotated[Int, Field(ge=100, le=599)] | None = None
-    error: Text | None = Field(None, description="`timeout`, or anything else for a connection that failed.")
+    error: Text | None = Field(None, description="`timeout`, or any other text for a failed connection.")
     response: Annotated[str, Field(max_length=MAX_RESPONSE_BYTES)] | None = None
     duration_ms: Annotated[Int, Field(ge=0, le=3_600_000)] = 0
 
     def to_answer(self) -> Answer:
-        """Return it as the domain has it."""
+        """Convert to the domain's type."""
         response = None if self.response is None else printable(self.response.encode())
         return answer_of(utc_now(), self.duration_ms, self.status, self.error, response)
 
 
 class NextQuestion(RequestModel):
-    """Asks for what is there; `results` settle what was handed out before, all else comes again after a minute.
+    """A request for the next messages, with the results of earlier ones.
 
-    The request may have 64 KiB like every other: report the beginnings of answers, or the results in several requests.
+    A message without a result is handed out again after a minute. The request body may have up to 64 KiB: truncate the
+    responses or split the results over several requests.
     """
 
     results: list[ForwardedResult] = Field([], max_length=_MOST_AT_ONCE)
     wait_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_WAIT)] = Field(
-        0, description="How long to wait if nothing is there."
+        0, description="How long to wait if there are no messages."
     )
     limit: Annotated[Int, Field(ge=0, le=_MOST_AT_ONCE)] = Field(
-        20, description="How many at most; of large messages as many as fit into an answer. 0 only reports results."
+        20,
+        description="Maximum number of messages; fewer if they are too large for one response. 0 only reports results.",
     )
 
 
 class HandedData(ResponseModel):
-    """A message as a receiver would get it: POST `body` with `headers`, and report with `delivery_id` and `token`.
+    """A message as a receiver would get it: POST `body` with `headers`, then report the result.
 
-    `is_repeated` says that it was handed out before and no result came: it may have been forwarded already.
+    The result names `delivery_id` and `token`. `is_repeated` is true if the message was handed out before without a
+    result, so it may already have been forwarded.
     """
 
     delivery_id: uuid.UUID
@@ -118,7 +123,7 @@ class HandedData(ResponseModel):
 
 _ROUTES: Final = Routes(
     "/v1/webhooks/listeners",
-    "No such listener, or it belongs to somebody else, or it has closed itself",
+    "No such listener, or it belongs to another account, or it has closed",
     tag="listeners",
     **COMMON,
 )
@@ -130,10 +135,10 @@ _ROUTES: Final = Routes(
     body=ListenerCreation,
     body_required=False,
     examples={"request": {"event_types": ["code.redeemed"]}},
-    refusals={201: Data[ListenerData], 409: "There are as many endpoints as there may be (`too_many_endpoints`)"},
+    refusals={201: Data[ListenerData], 409: "Too many endpoints (`too_many_endpoints`)"},
 )
 async def open_listener(request: Request) -> web.StreamResponse:
-    """Open a listener, or the one of that name again, and show its secret."""
+    """Open a listener, or reopen the one with that name, and show its secret."""
     body = request.body(ListenerCreation)
     draft = ListenerDraft(
         event_types=tuple(body.event_types),
@@ -162,10 +167,10 @@ async def open_listener(request: Request) -> web.StreamResponse:
     Data[list[HandedData]],
     body=NextQuestion,
     body_required=False,
-    refusals={409: "The secret to sign it with cannot be read (`secret_unreadable`)"},
+    refusals={409: "The listener's secret cannot be decrypted (`secret_unreadable`)"},
 )
 async def next_messages(request: Request) -> web.StreamResponse:
-    """Report results and get the next signed messages, waiting for them if there are none."""
+    """Report results and get the next signed messages, waiting for them if necessary."""
     body = request.body(NextQuestion)
     results = [(each.delivery_id, each.token, each.to_answer()) for each in body.results]
     listen = use_cases(request).listen

@@ -40,7 +40,7 @@ _LONGEST_TOLERANCE: Final = 10 * 365 * 86_400
 
 
 class ListedMessageData(ResponseModel):
-    """A message without what it says; `id` is what receivers see as `webhook-id`."""
+    """A message without its content. `id` is the `webhook-id` that receivers see."""
 
     id: MessageName
     event_type: str
@@ -52,9 +52,9 @@ class ListedMessageData(ResponseModel):
 
 
 class MessageData(ResponseModel):
-    """What happened, whatever format it was sent in; `data` is null once it was redacted.
+    """A message, independent of the format it was sent in. `data` is null once it was redacted.
 
-    `event_id` is the program's own of what it has published itself, `kept_until` when that is removed.
+    For messages that a program published, `event_id` is the program's own id and `kept_until` the time of removal.
     """
 
     id: MessageName
@@ -73,20 +73,20 @@ class MessageQuery(PageQuery):
     """Filters of the list of messages."""
 
     event_type: TypeFilter = None
-    since: Instant | None = Field(None, description="Only those that were made at this time or later.")
-    until: Instant | None = Field(None, description="Only those that were made before this time.")
+    since: Instant | None = Field(None, description="Created at or after this time.")
+    until: Instant | None = Field(None, description="Created before this time.")
 
 
 class MessageResend(RequestModel):
-    """To whom a message is sent again."""
+    """The endpoints to send a message to again."""
 
     endpoint_ids: Annotated[list[uuid.UUID], Field(min_length=1, max_length=MAX_ENDPOINTS)] | None = Field(
-        None, description="By default every endpoint that it was on its way to."
+        None, description="By default, every endpoint that has a delivery of the message."
     )
 
 
 class ResentData(ResponseModel):
-    """A delivery of the message; `is_due` is false where it was on its way already and nothing was done."""
+    """A delivery of the message. `is_due` is false if it was already pending and nothing was done."""
 
     endpoint_id: uuid.UUID
     delivery_id: uuid.UUID
@@ -94,14 +94,14 @@ class ResentData(ResponseModel):
 
 
 class SignatureCheck(RequestModel):
-    """A message as a receiver has it, and the key to verify it with: a text of your own, or those of an endpoint.
+    """A message as received, and the key to verify it with: `key`, or the keys of the endpoint `endpoint_id`.
 
-    With an endpoint the body is also compared with the one that it was sent under this webhook-id.
+    With `endpoint_id`, the body is also compared with the one that was sent to the endpoint under this webhook-id.
     """
 
     headers: Annotated[dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=100)]
     body: str = Field(description="The raw body, as text.")
-    key: Text | None = Field(None, description="A whsec_, whpk_ or whsk_ text.")
+    key: Text | None = Field(None, description="A key that starts with whsec_, whpk_ or whsk_.")
     endpoint_id: uuid.UUID | None = None
     tolerance_seconds: Annotated[Int, Field(ge=0, le=_LONGEST_TOLERANCE)] = TOLERANCE_SECONDS
 
@@ -113,28 +113,29 @@ class SignatureCheck(RequestModel):
 
 
 class ProblemData(ResponseModel):
-    """Something that is wrong, by a stable code and in words."""
+    """A problem found: a stable code and an explanation."""
 
     code: Problem
     hint: str
 
 
 class SignatureCheckData(ResponseModel):
-    """Whether a receiver would accept the message; `verified_by` is the id of the endpoint's key, or `given`."""
+    """Whether a receiver would accept the message. `verified_by` is the id of the endpoint's key, or `given`."""
 
     valid: bool
     verified_by: str | None
     problems: list[ProblemData]
     stored_body: StoredBody | None = Field(
         description=(
-            "With `endpoint_id`: how the body compares with the one that the endpoint was sent under this webhook-id. "
-            "respelled: the same JSON in other bytes. forgotten: redacted or kept no longer. unknown: there was none."
+            "With `endpoint_id`: how the body compares with the one sent to the endpoint under this webhook-id. "
+            "respelled: the same JSON in different bytes. forgotten: redacted or no longer stored. "
+            "unknown: no such message was sent."
         )
     )
 
 
 _ROUTES: Final = Routes(
-    "/v1/webhooks/messages", "No such message, or it belongs to somebody else", tag="messages", **COMMON
+    "/v1/webhooks/messages", "No such message, or it belongs to another account", tag="messages", **COMMON
 )
 _VERIFYING: Final = Routes("/v1/webhooks/verify-signature", tag="keys", **COMMON)
 
@@ -147,7 +148,7 @@ def _resent(found: list[Resent]) -> web.Response:
 async def list_messages(request: Request) -> web.StreamResponse:
     """List messages, the newest first.
 
-    A page can be short, or even empty, without being the last: go on while there is a next_cursor.
+    A page can be short or empty without being the last: continue while `meta.next_cursor` is not null.
     """
     query = request.query(MessageQuery)
     before = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
@@ -164,18 +165,19 @@ async def list_messages(request: Request) -> web.StreamResponse:
     body=MessageResend,
     body_required=False,
     idempotent=True,
-    path_descriptions={"message_id": "What receivers see as webhook-id."},
+    path_descriptions={"message_id": "The webhook-id that receivers see."},
     refusals={
-        404: "No such message or endpoint, or it belongs to somebody else",
-        409: "Its content is gone (`content_gone`), or was never made in the format of an endpoint "
-        "(`form_missing`); or it is a test (`message_not_resendable`)",
+        404: "No such message or endpoint, or it belongs to another account",
+        409: "The content of the message is no longer stored (`content_gone`) or does not exist in the format of an "
+        "endpoint (`form_missing`), or the message is a test (`message_not_resendable`)",
     },
 )
 async def resend_message(request: Request) -> web.StreamResponse:
-    """Send a message again, to all whom it was on its way to or to those who are named.
+    """Send a message again, to the endpoints that had it or to those named.
 
-    The same message under the same id, signed with the keys of then, by a fresh schedule: all of them or none. What
-    is on its way already stays as it is. An endpoint that never had it has to subscribe to its type.
+    The message keeps its id, is signed with the keys in effect when it is sent, and starts a new retry schedule. Either
+    all deliveries are created or none. Pending deliveries stay as they are. An endpoint that never had the message
+    must subscribe to its event type.
     """
     endpoint_ids = request.body(MessageResend).endpoint_ids
     answer = await use_cases(request).resend_message(
@@ -187,10 +189,10 @@ async def resend_message(request: Request) -> web.StreamResponse:
 @_ROUTES.get(
     "/{message_id}",
     Data[MessageData],
-    path_descriptions={"message_id": "What receivers see as webhook-id."},
+    path_descriptions={"message_id": "The webhook-id that receivers see."},
 )
 async def show_message(request: Request) -> web.StreamResponse:
-    """Show a message in full, as a thin one asks for."""
+    """Show a message in full, for receivers of the thin format."""
     form, data = await use_cases(request).messages.one(owner(request), _message_id(request))
     return data_response(MessageData.of(form, data=data, is_test=request.is_test))
 
@@ -198,12 +200,12 @@ async def show_message(request: Request) -> web.StreamResponse:
 @_ROUTES.delete(
     "/{message_id}/content",
     Data[MessageData],
-    refusals={409: "It is being sent just now (`delivery_under_way`)"},
+    refusals={409: "The message is being sent right now (`delivery_under_way`)"},
 )
 async def redact_message(request: Request) -> web.StreamResponse:
-    """Forget what a message said, and cancel what waits to be sent of it.
+    """Redact the content of a message and cancel its pending deliveries.
 
-    With a program's key. That the message was, and where it went, stays; it cannot be sent again.
+    Requires a program's key. The message and the record of its deliveries remain; it cannot be sent again.
     """
     # The program's endpoints have the same message as its partner.
     refuse_partners(request)
@@ -226,10 +228,10 @@ async def redact_message(request: Request) -> web.StreamResponse:
             "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         }
     },
-    refusals={404: "No such endpoint, or it belongs to somebody else"},
+    refusals={404: "No such endpoint, or it belongs to another account"},
 )
 async def verify_signature(request: Request) -> web.StreamResponse:
-    """Verify a message as a receiver would, and say what is wrong."""
+    """Verify the signature of a message as a receiver would, and explain what is wrong."""
     body = request.body(SignatureCheck)
     finding = await use_cases(request).debug_signature(
         owner(request), body.key or body.endpoint_id or "", body.headers, body.body.encode(), body.tolerance_seconds

@@ -1,4 +1,4 @@
-"""`GET /v1/meta`: the rules by which webhooks are sent, for whoever writes or runs a receiver. It needs no key."""
+"""`GET /v1/meta`: the rules by which webhooks are sent, for anyone who writes or runs a receiver. It needs no key."""
 
 from typing import Final, get_args
 
@@ -23,9 +23,10 @@ _CACHED: Final = "public, max-age=300"
 
 
 class ScheduleData(ResponseModel):
-    """Seconds before each attempt, unless an endpoint has its own; each is jittered by so many percent both ways.
+    """The default retry schedule: seconds before each attempt, with a jitter of `jitter_percent` in both directions.
 
-    `ends_after_seconds` after its start a delivery is over, whatever its schedule says.
+    A delivery ends `ends_after_seconds` after it started, whatever its schedule. An endpoint may have a schedule of its
+    own, of up to `own_steps` steps of up to `own_longest_seconds` each.
     """
 
     seconds: list[int]
@@ -37,7 +38,7 @@ class ScheduleData(ResponseModel):
 
 
 class TimeoutsData(ResponseModel):
-    """How long a receiver has for its whole answer."""
+    """How long a receiver may take for its complete response."""
 
     default_seconds: int
     shortest_seconds: int
@@ -45,14 +46,18 @@ class TimeoutsData(ResponseModel):
 
 
 class AnswersData(ResponseModel):
-    """By which status an endpoint is disabled, and by which it is slowed down; all but 2xx is tried again."""
+    """The statuses that disable an endpoint (`gone`) or slow it down (`overloaded`). All but 2xx are retried."""
 
     gone: list[int]
     overloaded: list[int]
 
 
 class BreakerData(ResponseModel):
-    """When an endpoint is left alone: after failures in a row, or so many percent of enough attempts in a window."""
+    """When the circuit breaker of an endpoint opens, and for how long.
+
+    It opens after `failures_in_a_row`, or once `failures_percent` of at least `fewest_attempts` fail within the window.
+    It stays open for `first_seconds`, and longer each time up to `longest_seconds`.
+    """
 
     failures_in_a_row: int
     failures_percent: int
@@ -63,9 +68,10 @@ class BreakerData(ResponseModel):
 
 
 class DisablingData(ResponseModel):
-    """When an endpoint is switched off: without a success for so long, with failures so far apart.
+    """When a failing endpoint is disabled: after `after_seconds` without a success.
 
-    Other endpoints that subscribe to it are warned at these percents of that time.
+    Its first and last failure must lie at least `failures_apart_seconds` apart. Endpoints that subscribe to
+    `webhook.endpoint_failing` are warned once `warnings_percent` of that time have passed.
     """
 
     after_seconds: int
@@ -74,7 +80,7 @@ class DisablingData(ResponseModel):
 
 
 class SigningData(ResponseModel):
-    """An algorithm, its mark in `webhook-signature`, and how its keys are written."""
+    """A signature algorithm, its version in `webhook-signature`, and the prefixes of its keys."""
 
     algorithm: str
     version: str
@@ -83,7 +89,7 @@ class SigningData(ResponseModel):
 
 
 class LimitsData(ResponseModel):
-    """How much there may be of everything."""
+    """Limits of the service."""
 
     endpoints: int
     headers: int
@@ -102,7 +108,7 @@ class LimitsData(ResponseModel):
 
 
 class RetentionData(ResponseModel):
-    """For how many days things are kept; as long as a payload is there, it can be sent again."""
+    """How many days data is kept. A message can be sent again as long as its payload is kept."""
 
     payloads_days: int
     attempts_days: int
@@ -111,7 +117,7 @@ class RetentionData(ResponseModel):
 
 
 class MetaData(ResponseModel):
-    """The rules; `egress_addresses` are those from which webhooks come, null where they are not fixed."""
+    """The rules. `egress_addresses` lists the addresses that webhooks are sent from; null if they are not fixed."""
 
     schedule: ScheduleData
     timeouts: TimeoutsData
@@ -136,7 +142,7 @@ _ROUTES: Final = Routes("/v1/meta", tag="rules", security="none", family="manage
 async def show(request: Request) -> web.StreamResponse:
     """Show the rules by which webhooks are sent.
 
-    Schedule, timeouts, limits, when an endpoint is left alone or disabled, from where webhooks come.
+    Schedule, timeouts, limits, when an endpoint is paused or disabled, and the addresses that webhooks are sent from.
     """
     shown = use_cases(request).shown_settings
     found = MetaData(

@@ -1,4 +1,4 @@
-"""The `webhooks` part of the API document: what receivers get, by type of event, in every format."""
+"""The `webhooks` section of the API document: what receivers get, by event type and format."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,38 +13,38 @@ from shared.web import Webhooks
 
 _PROGRAM: Final = Owner(uuid.UUID(int=0), None)
 _TEXT: Final = {"type": "string"}
-_NUMBER: Final = {"type": "integer", "description": "That of `webhook-sequence`; missing where that is."}
+_NUMBER: Final = {"type": "integer", "description": "The value of `webhook-sequence`; absent without it."}
 _SORTABLE_NUMBER: Final = {
     "type": "string",
     "pattern": "^[0-9]{19}$",
-    "description": "That of `webhook-sequence`, with zeros before it, so that it sorts as text; missing where that is.",
+    "description": "The value of `webhook-sequence`, zero-padded so that it sorts as text; absent without it.",
 }
 _TIME: Final = {"type": "string", "format": "date-time"}
 _HEADERS: Final = (
-    ("webhook-id", "Names the message; the same in every attempt and replay.", _TEXT),
-    ("webhook-timestamp", "When this attempt was made, in seconds since 1970.", {"type": "integer"}),
-    ("webhook-signature", "Signatures of id.timestamp.body, separated by spaces: `v1,` or `v1a,` and base64.", _TEXT),
+    ("webhook-id", "The id of the message, the same in every attempt and replay.", _TEXT),
+    ("webhook-timestamp", "The time of this attempt, in seconds since 1970.", {"type": "integer"}),
+    ("webhook-signature", "Space-separated signatures of id.timestamp.body: `v1,` or `v1a,` and base64.", _TEXT),
     (
         "traceparent",
-        "The trace of W3C that brought the message about, if it is known; the same in every attempt.",
+        "The W3C trace context that caused the message, if known; the same in every attempt.",
         _TEXT,
     ),
-    ("webhook-sequence", "Numbers the messages of an owner, so that a receiver can tell older from newer.", _TEXT),
+    ("webhook-sequence", "The number of the message among those of its owner: newer messages have higher ones.", _TEXT),
 )
 _OPTIONAL: Final = frozenset({"webhook-sequence", "traceparent"})
 _RESPONSES: Final = {
-    "2XX": {"description": "Taken."},
+    "2XX": {"description": "The message was accepted."},
     "410": {"description": "The receiver is gone: the endpoint is disabled."},
     "429": {
-        "description": "The receiver is overloaded (502, 503 and 504 too): nothing more is sent before Retry-After.",
+        "description": "The receiver is overloaded (also 502, 503 and 504): nothing more is sent before Retry-After.",
         "headers": {"Retry-After": {"description": "Seconds, or a date.", "schema": _TEXT}},
     },
-    "default": {"description": "Not taken: tried again by the endpoint's schedule."},
+    "default": {"description": "The attempt failed and is retried by the endpoint's schedule."},
 }
 
 
 def webhooks() -> Webhooks:
-    """Describe every type of event."""
+    """Describe every event type."""
     refs, document = models_json_schema(
         [(model, "serialization") for model in MODELS.values()], ref_template="#/components/schemas/{model}"
     )

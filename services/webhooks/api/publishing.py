@@ -1,4 +1,4 @@
-"""`POST /v1/webhooks/messages`: events of types of a program's own."""
+"""`POST /v1/webhooks/messages`: events of a program's own types."""
 
 import uuid
 from typing import Annotated, Any, Final
@@ -34,51 +34,53 @@ from shared.web import (
     respond,
 )
 
-# Beyond what every other request may have: white space and escapes can make a payload longer than it is sent.
+# Larger than for other requests: white space and escapes can make a payload longer than what is sent.
 _BODY_LIMIT: Final = 2 * MAX_PAYLOAD_BYTES
-_LARGE: Final = f"The payload has more than {LARGE_PAYLOAD_BYTES} bytes; some receivers will not take that."
+_LARGE: Final = f"The payload has more than {LARGE_PAYLOAD_BYTES} bytes; some receivers do not accept that."
 _CUSTOM_FORM: Final = (
-    "must be custom. and 1 to 5 names of up to 40 of the letters a to z, digits, - and _, such as custom.card.sent"
+    "must be custom. followed by 1 to 5 dot-separated names of up to 40 letters a to z, digits, - and _, such as "
+    "custom.card.sent"
 )
 _Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class MessageCreation(RequestModel):
-    """An event to be told to all who subscribe to its type."""
+    """An event to deliver to the endpoints that subscribe to its type."""
 
     event_type: Annotated[str, Field(max_length=255, pattern=CUSTOM_PATTERN), Spelled(_CUSTOM_FORM)] = Field(
-        description="A name of your own after custom., in small letters, such as custom.card.sent"
+        description="Your own name after custom., in lower case, such as custom.card.sent"
     )
     payload: dict[str, Any] = Field(
         description=(
-            f"What there is to tell, at most {MAX_PAYLOAD_BYTES} bytes. "
-            "No member may be called event, partner_id or timestamp."
+            f"The content of the event, at most {MAX_PAYLOAD_BYTES} bytes. "
+            "No member may be named event, partner_id or timestamp."
         )
     )
     event_id: _Name | None = Field(
-        None, description="Your own id of the event: a repeat finds the message that is there, for 35 days at least."
+        None,
+        description="Your own id of the event. For at least 35 days, a repeat returns the existing message.",
     )
     partner_id: uuid.UUID | None = Field(
-        None, description="Whom it is for beside the program itself; the partner sees the whole payload."
+        None, description="A partner who receives the event too. The partner sees the whole payload."
     )
     ordering_key: _Name | None = Field(
-        None, description="What it is to be in order with, at endpoints that want order by key."
+        None, description="At endpoints with ordering by key, events with the same key are delivered in order."
     )
-    occurred_at: Instant | None = Field(None, description="When it happened; by default now.")
+    occurred_at: Instant | None = Field(None, description="When the event happened; by default, now.")
     retention_days: Annotated[Int, Field(ge=SHORTEST_RETENTION_DAYS, le=LONGEST_RETENTION_DAYS)] | None = Field(
-        None, description="For how many days it is kept and can be replayed; by default as all messages."
+        None, description="How many days the message is stored and can be replayed; by default, as for all messages."
     )
 
 
 class PublishWarning(ResponseModel):
-    """Something that is not wrong and may yet bring trouble."""
+    """A warning: the message was accepted but may cause problems."""
 
     code: str
     hint: str
 
 
 class PublishedData(ResponseModel):
-    """A message that was published; `deliveries` counts the endpoints that it was or is on its way to."""
+    """A published message. `deliveries` is the number of endpoints that it is delivered to."""
 
     id: MessageName
     event_id: str
@@ -93,7 +95,7 @@ class PublishedData(ResponseModel):
     warnings: list[PublishWarning]
 
 
-# A partner may not, and a program's key comes as Bearer.
+# Partners may not publish, and a program's key comes as Bearer.
 _ROUTES: Final = Routes("/v1/webhooks/messages", tag="messages", **COMMON | {"security": "bearer"})
 
 
@@ -123,20 +125,20 @@ def _published(request: Request, found: Published) -> web.Response:
             "payload": {"card_id": "a1b2c3d4", "recipient_name": "Sarah"},
         }
     },
-    description="With a program's key. The message goes to the program's endpoints, and with partner_id to those of "
-    "that partner too, as far as they subscribe to its type: the same way, in the same formats and under the same "
-    "guarantees as every other message. The same event_id with the same members answers with the message that "
-    f"is there. The body may have {_BODY_LIMIT} bytes.",
+    description="Requires a program's key. The message goes to the program's endpoints that subscribe to its type, "
+    "and with partner_id also to those of that partner. It has the same formats and delivery guarantees as every "
+    "other message. A repeat with the same event_id and the same members returns the existing message. "
+    f"The body may have up to {_BODY_LIMIT} bytes.",
     refusals={
         201: Data[PublishedData],
-        409: "Another message has this event_id (`event_id_conflict`), or the message of this event_id is kept no "
-        "longer (`content_gone`)",
+        409: "Another message has this event_id (`event_id_conflict`), or the message with this event_id is no longer "
+        "stored (`content_gone`)",
         413: "The payload is too large (`payload_too_large`)",
     },
     tag="messages",
 )
 async def publish(request: Request) -> web.StreamResponse:
-    """Publish an event of a type of your own."""
+    """Publish an event of your own type."""
     refuse_partners(request)
     body = request.body(MessageCreation)
     partner_id = partner_in(request, body.partner_id)

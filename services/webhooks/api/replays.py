@@ -35,20 +35,20 @@ from shared.web import (
 
 
 class ReplayCreation(RequestModel):
-    """What to send again to one endpoint."""
+    """Which messages to send to an endpoint again."""
 
     endpoint_id: uuid.UUID
     which: Which = Field(
-        description="failed: dead letters; missing: what never was on its way there; all: all but what is pending."
+        description="failed: dead letters. missing: messages without a delivery. all: all but pending deliveries."
     )
-    since: Instant = Field(description="Of events that came in at this time or later.")
-    until: Instant | None = Field(None, description="And before this time; by default now.")
+    since: Instant = Field(description="Events received at or after this time.")
+    until: Instant | None = Field(None, description="Events received before this time; by default, now.")
     event_types: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = Field(
-        None, description="Only events of these types, or of groups such as code.*"
+        None, description="Event types, or groups such as code.*; by default, all."
     )
-    dry_run: bool = Field(False, description="Only count.")
+    dry_run: bool = Field(False, description="Count the messages without sending them.")
     rate_per_second: Annotated[Int, Field(ge=1, le=MOST_RATE)] = Field(
-        DEFAULT_RATE, description="How many become due in a second."
+        DEFAULT_RATE, description="Number of deliveries made due per second."
     )
 
 
@@ -59,10 +59,11 @@ class ReplayQuery(PageQuery):
 
 
 class ReplayData(ResponseModel):
-    """A replay. `matched` counts what was found so far: `enqueued` is due again, `skipped` has no content any more.
+    """A replay and its progress.
 
-    Of the deliveries that no later replay has sent again, `succeeded`, `dead` and `waiting` say what came of them. Up
-    to 10,000 are counted, fewer in a list; `is_whole` is false where there may be more.
+    `matched` is the number of messages found so far: `enqueued` were made due again, `skipped` have no stored content.
+    `succeeded`, `dead` and `waiting` count the deliveries by result, without those that a later replay has sent again.
+    Up to 10,000 are counted, fewer in a list; `is_whole` is false if there may be more.
     """
 
     id: uuid.UUID
@@ -88,15 +89,15 @@ class ReplayData(ResponseModel):
 
 
 _ROUTES: Final = Routes(
-    "/v1/webhooks/replays", "No such replay, or it belongs to somebody else", tag="replays", **COMMON
+    "/v1/webhooks/replays", "No such replay, or it belongs to another account", tag="replays", **COMMON
 )
 
 
 def replay_data(progress: ReplayProgress) -> ReplayData:
     """Render a replay."""
     replay = progress.replay
-    came_of = {name: getattr(progress, name) for name in ("succeeded", "dead", "waiting", "is_whole")}
-    return ReplayData.of(replay, dry_run=replay.is_dry_run, is_test=is_test(replay.program_id), **came_of)
+    results = {name: getattr(progress, name) for name in ("succeeded", "dead", "waiting", "is_whole")}
+    return ReplayData.of(replay, dry_run=replay.is_dry_run, is_test=is_test(replay.program_id), **results)
 
 
 def _accepted(progress: ReplayProgress) -> web.Response:
@@ -118,12 +119,12 @@ def _accepted(progress: ReplayProgress) -> web.Response:
         }
     },
     refusals={
-        404: "No such endpoint, or it belongs to somebody else",
-        409: "As many replays are under way as may be (`too_many_replays`)",
+        404: "No such endpoint, or it belongs to another account",
+        409: "Too many replays are running (`too_many_replays`)",
     },
 )
 async def create(request: Request) -> web.StreamResponse:
-    """Send again what failed, what is missing, or all; the work goes on after the answer."""
+    """Create a replay: send failed, missing or all messages again, in the background."""
     body = request.body(ReplayCreation)
     event_types = None if body.event_types is None else tuple(body.event_types)
     terms = dict(body) | {"event_types": event_types, "is_dry_run": body.dry_run}
@@ -147,9 +148,11 @@ async def show(request: Request) -> web.StreamResponse:
     return data_response(replay_data(found))
 
 
-@_ROUTES.post("/{replay_id}/cancel", Data[ReplayData], refusals={409: "It has already finished (`replay_ended`)"})
+@_ROUTES.post(
+    "/{replay_id}/cancel", Data[ReplayData], refusals={409: "The replay has already finished (`replay_ended`)"}
+)
 async def cancel(request: Request) -> web.StreamResponse:
-    """End a replay where it is; what is due already goes out."""
+    """Cancel a replay; deliveries that are already due are still sent."""
     found = await use_cases(request).replays.cancel(owner(request), request.path_id("replay_id"))
     return data_response(replay_data(found))
 

@@ -1,4 +1,4 @@
-"""All routes of the service, and what it sends itself."""
+"""All routes of the service, and the webhooks that it sends."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Claims due deliveries whenever there is room for them: soon after there is, and at every poll."""
+"""Claims due deliveries when there is room for them: soon after room appears, and at every poll."""
 
 import asyncio
 from time import monotonic
@@ -16,28 +16,28 @@ _SLACK_SECONDS: Final = 0.01
 
 
 class Claiming:
-    """The way from the table into the pipes."""
+    """Moves deliveries from the table into the pipes."""
 
     def __init__(self, queue: DeliveryQueue, sending: Sending, clock: Clock) -> None:
         self._queue = queue
         self._sending = sending
         self._clock = clock
         self.claimed_at: float | None = None
-        # How long what has a limit per second may take from its claim to its POST.
+        # How long deliveries with a limit per second may take from the claim to the POST.
         self._begin_within = BEGIN_SECONDS
 
     @property
     def is_ready(self) -> bool:
-        """Whether claims were made lately; one that hangs means that retries are not going out."""
+        """Whether claims have succeeded recently; if they hang, retries are not sent."""
         return self.claimed_at is not None and monotonic() - self.claimed_at < STALE_SECONDS
 
     async def claim_if_room(self) -> None:
-        """Let go out what may by now, and claim more if there is room for it."""
+        """Send what may be sent by now, and claim more if there is room."""
         self._sending.go_on()
         if self._sending.is_stopping:
             return
         if self._sending.room <= 0:
-            # Full of work is as alive as claiming.
+            # A full process is as alive as a claiming one.
             self.claimed_at = monotonic()
             return
         await self._claim()
@@ -46,7 +46,7 @@ class Claiming:
         now = self._clock()
         self._begin_within = next_span_length(self._begin_within, was_late=self._sending.was_late)
         self._sending.was_late = False
-        # All pipes that are not simply new have a say; resting ones say that they take nothing.
+        # Every pipe that is not simply new is listed; resting ones with no room.
         rooms = [(pipe.endpoint_id, pipe.claim_room(now, monotonic())) for pipe in self._sending.pipes.values()]
         claimed = await self._queue.claim(
             min(CLAIM_LIMIT, self._sending.room),
@@ -62,6 +62,6 @@ class Claiming:
         self._sending.take(claimed)
 
     def _come_back(self) -> None:
-        """Have more claimed once what was just claimed counts no more against its limit per second."""
+        """Claim more once the last claim no longer counts against its limit per second."""
         seconds = WINDOW.total_seconds() + self._begin_within + MARGIN_SECONDS + _SLACK_SECONDS
         asyncio.get_running_loop().call_later(seconds, self._sending.wake)

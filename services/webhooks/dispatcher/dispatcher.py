@@ -1,4 +1,4 @@
-"""The sending half of the service: what it consists of, how it runs and stops."""
+"""The sending half of the service: its parts, and how it runs and stops."""
 
 import asyncio
 import random
@@ -22,9 +22,9 @@ LEAVING_SECONDS: Final = 3.0
 
 
 class Dispatcher:
-    """Sends deliveries that this process holds and claims more when there is room.
+    """Sends the deliveries that this process holds and claims more when there is room.
 
-    It keeps no connection while a POST is under way.
+    It keeps no database connection during a POST.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Dispatcher:
             Periodic("release_heads", UPKEEP_SECONDS, upkeep.call_up),
             Periodic("measure_backlog", UPKEEP_SECONDS, upkeep.measure),
         ]
-        """What it does again and again, to be shown; `run` runs it."""
+        """Its periodic tasks, for the health report; `run` runs them."""
 
     async def run(self) -> None:
         """Send, claim and look after endpoints until cancelled."""
-        # Asked for when they are read: right at any moment, also while it stops.
+        # Computed when read, so they are correct at any moment, even while it stops.
         WEBHOOKS_IN_FLIGHT.set_function(lambda: self.sending.in_flight)
         WEBHOOKS_HELD.set_function(lambda: self.sending.unsent)
         WEBHOOKS_UNWRITTEN.set_function(lambda: self.writer.unwritten)
@@ -66,9 +66,9 @@ class Dispatcher:
                 group.create_task(task.run())
 
     async def stop(self) -> None:
-        """Claim no more, give back what was not begun, wait for what is under way and for its results.
+        """Claim no more, return what has not started, and wait for attempts in progress and their results.
 
-        A database that takes none of it is not waited for: leases run out, and what has no result is sent again.
+        If the database is away it does not wait: leases expire, and deliveries without a result are sent again.
         """
         self.sending.stop()
         while self.sending.in_flight:

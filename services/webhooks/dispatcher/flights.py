@@ -1,15 +1,15 @@
-"""The POSTs under way: so many quick ones at once, and besides them slow ones that have made way for others."""
+"""The POSTs in progress: a limited number of quick ones, and besides them slow ones that have made way."""
 
 from typing import Final
 
 from services.webhooks.dispatcher.pipes import Pipe
 from services.webhooks.domain.deliveries import HeldDelivery
 
-# A POST that takes longer than this makes way; so many of them may be under way besides.
+# A POST that takes longer than this makes way for others; at most this many may be in progress besides.
 SLOW_SECONDS: Final = 1.0
 MAX_SLOW: Final = 400
-# Retries, and tries at receivers that have proved nothing yet, never take more than this of the slots: the rest is
-# there for the next first try at one that works.
+# Retries, and attempts at receivers that have not succeeded yet, never take more than this share of the slots: the rest
+# is kept for the next first attempt at a working receiver.
 SHARE_WITHOUT_PRIORITY: Final = 0.7
 
 
@@ -27,47 +27,47 @@ class Flight:
 
 
 class Flights:
-    """Counts what is under way; times are on the monotonic clock."""
+    """Counts the POSTs in progress; times are on the monotonic clock."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._limit_without_priority = max(1, int(limit * SHARE_WITHOUT_PRIORITY))
-        # In the order of their start, so that the slow ones are found in front.
+        # In the order of their start, so that the slow ones come first.
         self._quick: dict[Flight, None] = {}
         self._slow = 0
         self._without_priority = 0
 
     @property
     def count(self) -> int:
-        """How many POSTs are under way."""
+        """The number of POSTs in progress."""
         return len(self._quick) + self._slow
 
     @property
     def has_slot(self) -> bool:
-        """Whether another may begin."""
+        """Whether another one may start."""
         return len(self._quick) < self._limit
 
     @property
     def has_slot_for_all(self) -> bool:
-        """Whether another may begin that has no priority."""
+        """Whether one without priority may start."""
         return self.has_slot and self._without_priority < self._limit_without_priority
 
     def begin(self, pipe: Pipe, delivery: HeldDelivery, now: float, *, has_priority: bool) -> Flight:
-        """Count one in."""
+        """Register a POST."""
         flight = Flight(pipe, delivery, now, has_priority=has_priority)
         self._quick[flight] = None
         self._without_priority += not has_priority
         return flight
 
     def end(self, flight: Flight) -> None:
-        """Count one out."""
+        """Unregister a POST."""
         if flight.is_slow:
             self._slow -= 1
         else:
             self._forget(flight)
 
     def set_slow_aside(self, now: float) -> list[Flight]:
-        """Let slow ones make way and return those that have done so now."""
+        """Let slow POSTs make way and return those that have just done so."""
         aside: list[Flight] = []
         for flight in self._quick:
             if flight.started > now - SLOW_SECONDS or self._slow + len(aside) >= MAX_SLOW:

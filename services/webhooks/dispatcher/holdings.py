@@ -1,6 +1,6 @@
-"""The deliveries of this process: those it keeps room for, those in its pipes, those it gives back or ends unsent.
+"""The deliveries of this process: reserved room, deliveries in pipes, and deliveries to return or end unsent.
 
-It sends nothing and touches no SQL; it says by events when a claim or some care is due.
+It sends nothing and runs no SQL; it signals by events when a claim or other work is due.
 """
 
 import asyncio
@@ -15,32 +15,32 @@ from shared.clock import Clock
 from shared.periodic import wait_at_most
 
 BREATH_SECONDS: Final = 0.25
-# So much may wait here of bodies, which are no larger than 256 KiB: enough for every slot whatever their size. The last
-# one may lead over it.
+# The total size of waiting bodies, which are no larger than 256 KiB each: enough for every slot whatever their size.
+# The last one may exceed it.
 MOST_BYTES: Final = 32 * 1024 * 1024
 _MAX_IDLE_PIPES: Final = 10_000
 
 
 class Holdings:
-    """Counts what is held, so that neither the intake nor a claim takes more than goes out soon."""
+    """Counts what is held, so that neither the intake nor a claim takes more than is sent soon."""
 
     def __init__(self, clock: Clock, max_in_flight: int) -> None:
         self._clock = clock
         self._max_in_flight = max_in_flight
         self.pipes: dict[uuid.UUID, Pipe] = {}
         self.to_release: list[HeldDelivery] = []
-        # With the reason for which they are dead; those without one are canceled.
+        # With the reason of their dead letter; those without one are canceled.
         self.to_end: list[tuple[HeldDelivery, str | None]] = []
         self.is_stopping = False
-        # Whether something was not sent within the time that its limit per second leaves for it.
+        # Whether a delivery missed the time that its limit per second leaves for it.
         self.was_late = False
         self.has_backlog = True
         self.claim_is_due = asyncio.Event()
-        # What cannot wait for a poll: targets to be loaded, deliveries to be given back or ended.
+        # Work that cannot wait for a poll: targets to load, deliveries to return or end.
         self.target_is_due = asyncio.Event()
         self.release_is_due = asyncio.Event()
         self.end_is_due = asyncio.Event()
-        # Work for about half a second at full speed; a claim tops up to this.
+        # About half a second of work at full speed; a claim tops up to this.
         self._enough = AHEAD_WHEN_QUICK * max_in_flight // 2
         self.count = 0
         self.bytes_waiting = 0
@@ -49,40 +49,40 @@ class Holdings:
 
     @property
     def room(self) -> int:
-        """How many more a claim may bring; none while the bodies that wait take all the memory that they may."""
+        """How many more deliveries a claim may bring; none while the waiting bodies take all the allowed memory."""
         return self._enough - self.count if self.room_bytes > 0 else 0
 
     @property
     def room_bytes(self) -> int:
-        """How large the bodies may be together that a claim brings."""
+        """How large the bodies of a claim may be in total."""
         return MOST_BYTES - self.bytes_waiting
 
     @property
     def unsent(self) -> int:
-        """How many wait in pipes, or to be given back or ended."""
+        """How many deliveries wait in pipes, or to be returned or ended."""
         return sum(pipe.waiting for pipe in self.pipes.values()) + len(self.to_release) + len(self.to_end)
 
     def wake(self) -> None:
-        """Learn that deliveries are due in the table."""
+        """Notice that deliveries are due in the table."""
         self.has_backlog = True
         self.claim_is_due.set()
 
     def renew(self, endpoint_id: uuid.UUID) -> None:
-        """Learn that an endpoint has changed: nothing more goes out to it before it was read again."""
+        """Notice that an endpoint has changed: nothing is sent to it before it was read again."""
         if (pipe := self.pipes.get(endpoint_id)) is not None:
             pipe.needs_target = True
             pipe.rests_until = None
             self.target_is_due.set()
         self.wake()
 
-    # Room for what is about to be written.
+    # Room for deliveries that are about to be written.
 
     def reserve(self, endpoint_id: uuid.UUID, max_in_flight: int) -> bool:
-        """Keep room for one delivery; False if it should rather lie in the table."""
+        """Reserve room for one delivery; False if it should wait in the table."""
         if self.is_stopping:
             return False
         pipe = self._pipe(endpoint_id, max_in_flight)
-        # Retries that wait here take no room from what is new: they let it pass.
+        # Waiting retries take no room from new deliveries, because they let those pass.
         limit = (AHEAD_WHEN_QUICK if pipe.is_quick else AHEAD) * self._max_in_flight + self._retries_waiting
         is_full = self.count >= limit or self.bytes_waiting >= MOST_BYTES
         if is_full or pipe.room == 0 or pipe.trips or pipe.is_resting(self._clock()):
@@ -92,7 +92,7 @@ class Holdings:
         return True
 
     def cancel(self, endpoint_ids: Iterable[uuid.UUID]) -> None:
-        """Give reserved room back."""
+        """Release reserved room."""
         for endpoint_id in endpoint_ids:
             self.pipes[endpoint_id].reserved -= 1
             self.count -= 1
@@ -104,16 +104,16 @@ class Holdings:
             await wait_at_most(self._eased, BREATH_SECONDS)
 
     def stop(self) -> None:
-        """Take nothing more, and give back what waits."""
+        """Accept nothing more, and return what waits."""
         self.is_stopping = True
         for pipe in self.pipes.values():
             self.give_back(pipe)
         self.release_is_due.set()
 
-    # What comes into its pipe and what leaves it.
+    # What enters a pipe and what leaves it.
 
     def add(self, delivery: HeldDelivery) -> Pipe:
-        """Let a delivery wait in its pipe, and return that."""
+        """Put a delivery into its pipe, and return the pipe."""
         pipe = self._pipe(delivery.endpoint_id, FIRST_WINDOW)
         self._count_followers(pipe, delivery, 1)
         self.count += 1
@@ -122,7 +122,7 @@ class Holdings:
         return pipe
 
     def follow(self, pipe: Pipe, delivery: HeldDelivery) -> None:
-        """Let what comes next in a line wait for its turn, now that a delivery has succeeded; the others follow it."""
+        """After a success, put the next delivery of the line into the pipe; the others follow it."""
         if delivery.followers and not self.is_stopping:
             following = delivery.followers.popleft()
             following.followers, delivery.followers = delivery.followers, deque()
@@ -130,11 +130,11 @@ class Holdings:
             self._wait(pipe, following)
 
     def leave(self, pipe: Pipe, delivery: HeldDelivery) -> None:
-        """Count out what was to follow a delivery and will not: whoever writes its end gives that back."""
+        """Stop counting the followers of a delivery that will not be sent: whoever records its end returns them."""
         self._count_followers(pipe, delivery, -1)
 
     def give_back_followers(self, pipe: Pipe, delivery: HeldDelivery) -> None:
-        """Give back what is to follow a delivery that takes long."""
+        """Return the followers of a delivery that takes long."""
         self._count_followers(pipe, delivery, -1)
         self.release(delivery.followers)
         delivery.followers = deque()
@@ -150,43 +150,43 @@ class Holdings:
             self.bytes_waiting += sign * sum(len(each.body) for each in delivery.followers)
 
     def take_next(self, pipe: Pipe, *, has_priority: bool) -> HeldDelivery:
-        """Remove and return what goes out next; it counts until it is let go."""
+        """Remove and return the delivery to send next; it counts until it is released."""
         delivery = pipe.take_next(has_priority=has_priority)
         self.bytes_waiting -= len(delivery.body)
         self._retries_waiting -= not delivery.is_first_try
         return delivery
 
     def let_go(self) -> None:
-        """Count one out that was taken from its pipe: it has come back, or has made way for others."""
+        """Stop counting a delivery taken from its pipe: it has finished, or has made way for others."""
         self.count -= 1
         if self.room > 0:
             self._eased.set()
 
     def note_room(self, pipe: Pipe) -> None:
-        """Have more claimed if there is more, and a pipe has run empty enough for it."""
+        """Trigger a claim if there is more, and a pipe has become empty enough for it."""
         if self.has_backlog and (pipe.held == 0 or pipe.room >= pipe.window):
             self.claim_is_due.set()
 
     def release(self, held: Iterable[HeldDelivery]) -> None:
-        """Give deliveries back that are in no pipe, and count no more; with what was to follow them."""
+        """Return deliveries that are in no pipe, with their followers, and stop counting them."""
         for delivery in held:
             self.to_release += (delivery, *delivery.followers)
         self.release_is_due.set()
 
     def give_back(self, pipe: Pipe) -> None:
-        """Give back what waits in a pipe."""
+        """Return the deliveries that wait in a pipe."""
         if pipe.waiting:
             self.release(self._taken_from(pipe))
 
     def end(self, delivery: HeldDelivery, reason: str | None) -> None:
-        """End a delivery unsent that is in no pipe; what was to follow it is given back with it."""
+        """End an unsent delivery that is in no pipe; its followers are returned."""
         self.to_end.append((delivery, reason))
         self.end_is_due.set()
 
     def turn_away(self, pipe: Pipe, target: Target) -> None:
-        """Give back what waits for an endpoint that is paused, and end what waits for one that is archived or disabled.
+        """Return what waits for a paused endpoint, and end what waits for an archived or disabled one.
 
-        What somebody replays by hand goes out to a disabled one.
+        Manual replays to a disabled endpoint are still sent.
         """
         if target.endpoint.status == "paused" and not target.is_archived:
             self.give_back(pipe)

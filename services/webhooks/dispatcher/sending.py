@@ -1,6 +1,6 @@
-"""Sends what is held, at most so many at once, and draws the consequences of each answer before the next is sent.
+"""Sends held deliveries with limited concurrency, and applies each response before the next one is sent.
 
-Who may be sent to is decided by pipes; what came of it is handed on, to be written in groups.
+The pipes decide who may be sent to; results are passed on and written in groups.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from shared.clock import Clock
 from shared.log import get_logger
 from shared.metrics import MAINTENANCE_FAILURES, WEBHOOK_BREAKER_TRIPS
 
-# A delivery is only begun while its lease still covers its POST, and this much for the result to be written.
+# An attempt starts only while its lease covers the POST and this long for writing the result.
 LEASE_MARGIN_SECONDS: Final = 0.5
 
 
 class Post(Protocol):
-    """Makes one attempt; returns whatever happens."""
+    """Makes one attempt and always returns its result."""
 
     def __call__(self, outgoing: Outgoing, /) -> Awaitable[Answer]:
-        """POST and report."""
+        """POST and return the result."""
 
 
 class Sending(Holdings):
@@ -63,14 +63,14 @@ class Sending(Holdings):
 
     @property
     def in_flight(self) -> int:
-        """How many POSTs are under way."""
+        """The number of POSTs in progress."""
         return self._flights.count
 
     async def settle(self) -> None:
-        """Wait until no POST is under way."""
+        """Wait until no POST is in progress."""
         await self._is_idle.wait()
 
-    # Taking and beginning.
+    # Taking and starting.
 
     def accept(self, held: Sequence[HeldDelivery]) -> None:
         """Send deliveries for which room was reserved."""
@@ -78,7 +78,7 @@ class Sending(Holdings):
         self.take(held)
 
     def take(self, held: Iterable[HeldDelivery]) -> None:
-        """Send deliveries, each when its pipe lets it."""
+        """Send deliveries, each when its pipe allows."""
         if self.is_stopping:
             self.release(held)
             return
@@ -93,21 +93,21 @@ class Sending(Holdings):
         self._pump()
 
     def _look_at_target(self, pipe: Pipe) -> None:
-        """Let nothing wait for an endpoint that is known not to take it."""
+        """Do not let deliveries wait for an endpoint that is known not to accept them."""
         if pipe.needs_target:
             self.target_is_due.set()
         elif pipe.target is not None:
             self.turn_away(pipe, pipe.target)
 
     def go_on(self, pipes: Iterable[Pipe] = ()) -> None:
-        """Begin what may be begun by now, also of pipes that may send again."""
+        """Start what may be started by now, also from pipes that may send again."""
         self._set_slow_aside()
         for pipe in pipes:
             self._turns.list(pipe)
         self._pump()
 
     def _pump(self) -> None:
-        """Begin what may be begun, one of each pipe in turn."""
+        """Start what may be started, one delivery from each pipe in turn."""
         while self._turns and self._has_slot():
             turn = self._turns.next(may_rest=self._has_slot_for_all())
             if turn is None:
@@ -136,7 +136,7 @@ class Sending(Holdings):
             self.give_back_followers(flight.pipe, flight.delivery)
             flight.pipe.note_slow(flight.started)
             if flight.pipe.is_stuck:
-                # Whoever waits behind a receiver that hangs would only take room here.
+                # Deliveries behind a receiver that hangs would only take up room here.
                 self.give_back(flight.pipe)
 
     def _begin(self, pipe: Pipe, delivery: HeldDelivery, *, has_priority: bool) -> None:
@@ -154,7 +154,7 @@ class Sending(Holdings):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    # One POST.
+    # A single POST.
 
     async def _fly(self, pipe: Pipe, target: Target, flight: Flight) -> None:
         trips, delivery = pipe.trips, flight.delivery
@@ -194,7 +194,7 @@ class Sending(Holdings):
             self._land(pipe, flight)
 
     def _learn(self, pipe: Pipe, settled: Settlement, trips: int, now: datetime) -> Settlement:
-        """Draw the consequences in process, before the next send and before anything is written."""
+        """Apply the result in this process, before the next send and before anything is written."""
         answer, decision = settled.answer, settled.decision
         if decision.status == "succeeded":
             pipe.note_success(answer.duration_ms, monotonic())
@@ -218,7 +218,7 @@ class Sending(Holdings):
     def _land(self, pipe: Pipe, flight: Flight) -> None:
         pipe.in_flight -= 1
         if pipe.in_flight == 0:
-            # Everything has come back or timed out; it may be tried again.
+            # Every attempt has finished or timed out; the endpoint may be probed again.
             pipe.is_stuck = False
         self.leave(pipe, flight.delivery)
         self._flights.end(flight)
@@ -232,7 +232,7 @@ class Sending(Holdings):
 
 
 def _has_missed_its_turn(delivery: HeldDelivery, target: Target) -> bool:
-    """Say whether a limit per second forbids it now: its span is over, or the limit is newer than its claim."""
+    """Return whether a limit per second forbids it now: its span is over, or the limit is newer than its claim."""
     if target.endpoint.rate_limit_per_second is None:
         return False
     return delivery.begins_before is None or monotonic() >= delivery.begins_before

@@ -1,11 +1,11 @@
-"""Whose turn it is: first tries at receivers that work go first, and now and then something else all the same."""
+"""Whose turn it is: first attempts at working receivers go first, with an occasional turn for everything else."""
 
 from collections import deque
 from typing import Final
 
 from services.webhooks.dispatcher.pipes import Pipe
 
-# While first tries at receivers that work wait too, every so many turns something else is let through.
+# While first attempts at working receivers wait, one turn in this many goes to something else.
 _EVERY: Final = 4
 
 
@@ -21,7 +21,7 @@ class Turns:
         return bool(self._first or self._rest)
 
     def list(self, pipe: Pipe) -> None:
-        """Give a pipe its turns if it may send."""
+        """Add a pipe to the turns if it may send."""
         if not pipe.is_open:
             return
         if pipe.has_priority and not pipe.is_listed:
@@ -34,7 +34,7 @@ class Turns:
     def next(self, *, may_rest: bool) -> tuple[Pipe, bool] | None:
         """Return the pipe whose turn it is, and whether it has priority; None if there is none.
 
-        `may_rest` says whether anything without priority may go out.
+        `may_rest` is whether deliveries without priority may be sent.
         """
         is_rest = bool(self._rest) and may_rest and (not self._first or self._count % _EVERY == _EVERY - 1)
         queue = self._rest if is_rest else self._first

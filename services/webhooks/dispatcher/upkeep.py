@@ -1,4 +1,4 @@
-"""What sending needs of the database besides claims: targets, deliveries given back or ended, and what has changed."""
+"""The database work of sending besides claims: targets, deliveries to return or end, and changes to endpoints."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.metrics import WEBHOOKS_DUE, WEBHOOKS_OLDEST_DUE_SECONDS
 from shared.periodic import Failing, for_each, together_or_each
 
-# What could not be ended comes again when its lease has run out.
+# What could not be ended comes back when its lease expires.
 _REMEMBERED_SECONDS: Final = 2 * LEASE_SECONDS
 
 
@@ -30,35 +30,35 @@ class Upkeep:
         self._failing_ends = Failing(_REMEMBERED_SECONDS)
 
     async def watch(self) -> None:
-        """Notice what another process has changed about the endpoints whose deliveries are held here."""
+        """Notice changes by other processes to the endpoints whose deliveries are held here."""
         busy = [pipe.endpoint_id for pipe in self._sending.pipes.values() if pipe.waiting or pipe.in_flight]
         if busy:
             await for_each(await self._queue.states(busy), self._notice)
 
     async def _notice(self, state: EndpointState) -> None:
-        # It may have run empty and been forgotten meanwhile.
+        # The pipe may have become empty and been dropped meanwhile.
         if (pipe := self._sending.pipes.get(state.endpoint_id)) is not None:
             self._compare(pipe, state)
 
     async def expire(self) -> None:
-        """End what nobody could send in time."""
+        """End deliveries whose time is over."""
         if not self._sending.is_stopping:
             for delivery in await self._queue.claim_expired(CLAIM_LIMIT):
                 self._sending.end(delivery, "expired")
 
     async def call_up(self) -> None:
-        """Call up what waits for nobody."""
+        """Call up deliveries that wait for no other."""
         if not self._sending.is_stopping and await self._queue.call_up():
             self._sending.wake()
 
     async def measure(self) -> None:
-        """Measure how far behind the deliveries are."""
+        """Measure the backlog."""
         backlog = await self._queue.measure()
         WEBHOOKS_OLDEST_DUE_SECONDS.set(backlog.age.total_seconds())
         WEBHOOKS_DUE.set(backlog.due)
 
     async def load_targets(self) -> None:
-        """Load what has to be known of endpoints whose deliveries wait here."""
+        """Load the endpoints whose deliveries wait here."""
         pipes = self._sending.pipes.values()
         wanted = [pipe for pipe in pipes if pipe.needs_target and (pipe.waiting or pipe.in_flight or pipe.is_held_back)]
         if wanted:
@@ -69,14 +69,14 @@ class Upkeep:
         self._failing_targets.raise_if_any()
 
     async def recheck(self) -> None:
-        """Look again at endpoints that are held back: what is wrong with them may have been mended."""
+        """Check endpoints that are held back again: the cause may have been fixed."""
         for pipe in self._sending.pipes.values():
             pipe.needs_target = pipe.needs_target or pipe.is_held_back
         self._sending.target_is_due.set()
 
     async def _load(self, wanted: Sequence[Pipe]) -> None:
         for pipe in wanted:
-            # Whatever changes from here on asks for another look.
+            # Any change from here on requires another load.
             pipe.needs_target = False
             pipe.target = None
         try:
@@ -106,7 +106,7 @@ class Upkeep:
         self._sending.give_back(pipe)
 
     async def release(self) -> None:
-        """Give back what is not to be sent from here."""
+        """Return deliveries that are not to be sent from here."""
         if self._sending.to_release:
             batch, self._sending.to_release = self._sending.to_release, []
             try:
@@ -116,13 +116,13 @@ class Upkeep:
                 raise
 
     async def end(self) -> None:
-        """End what is not to be sent at all."""
+        """End deliveries that are not to be sent at all."""
         while self._sending.to_end:
             reason = self._sending.to_end[0][1]
             batch = [delivery for delivery, why in self._sending.to_end if why == reason][:CLAIM_LIMIT]
             failed = await together_or_each(batch, partial(self._end, reason))
             for delivery, error in failed:
-                # It is left to its lease, and comes again.
+                # Its lease expires, and it comes back.
                 self._failing_ends.note(delivery.delivery_id, error)
             ended = {id(delivery) for delivery in batch}
             self._sending.to_end = [pair for pair in self._sending.to_end if id(pair[0]) not in ended]
@@ -134,7 +134,7 @@ class Upkeep:
         else:
             await self._queue.give_up(batch, reason)
         if any(delivery.ordering_key is not None for delivery in batch):
-            # Who waited for these is due now.
+            # Deliveries that waited for these are due now.
             self._sending.wake()
 
     def _compare(self, pipe: Pipe, state: EndpointState) -> None:

@@ -1,4 +1,4 @@
-"""Writes the results of attempts: what has gathered while one group was being written makes the next."""
+"""Writes the results of attempts: those that gather while one group is written form the next group."""
 
 import asyncio
 from collections import Counter
@@ -12,17 +12,18 @@ from shared.log import get_logger
 from shared.metrics import MAINTENANCE_FAILURES, WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 
 MAX_GROUP: Final = 500
-# The receiver has its webhook by then; a statement for each result would take the machine from the next one. What a
-# crash within this time leaves unwritten is sent again when its lease runs out, as what is under way is.
+# The receiver already has its webhook; a statement per result would take the machine from the next attempt. If a crash
+# within this time leaves a result unwritten, the delivery is sent again when its lease expires, like attempts in
+# progress.
 _GATHER_SECONDS: Final = 0.03
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 Record = Callable[[Sequence[Settlement]], Awaitable[bool]]
-"""Writes results and says whether others have become due by them."""
+"""Writes results and returns whether other deliveries have become due."""
 
 
 class ResultWriter:
-    """Keeps results until they are written; while the database is away it tries again and again."""
+    """Keeps results until they are written; while the database is away it retries."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -34,17 +35,17 @@ class ResultWriter:
 
     @property
     def unwritten(self) -> int:
-        """How many results are not written yet."""
+        """The number of results that are not written yet."""
         return len(self._gathered) + self._in_hand
 
     def add(self, settlement: Settlement) -> None:
-        """Hand in one result; never blocks."""
+        """Add one result; never blocks."""
         self._gathered.append(settlement)
         self._is_empty.clear()
         self._arrived.set()
 
     async def run(self, note_backlog: Callable[[], None]) -> None:
-        """Write until cancelled, and tell of what has become due."""
+        """Write until cancelled, and report when deliveries have become due."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(_GATHER_SECONDS)
@@ -59,11 +60,11 @@ class ResultWriter:
             self._is_empty.set()
 
     async def drain(self) -> None:
-        """Wait until everything that was handed in is written."""
+        """Wait until all added results are written."""
         await self._is_empty.wait()
 
     async def _write(self, group: Sequence[Settlement]) -> bool:
-        """Write a group; one that cannot be written is halved until the result is found by which it fails."""
+        """Write a group; if that fails, halve it until the failing result is found."""
         try:
             return await self._record_until_there(group)
         except Exception as error:  # noqa: BLE001 - whatever one result does, the others are to be written
@@ -74,7 +75,7 @@ class ResultWriter:
             return first or second
 
     async def _write_bare(self, settled: Settlement, error: Exception) -> bool:
-        """Write a result without what the receiver has written; if that fails too, leave it to its lease."""
+        """Write a result without the receiver's response; if that fails too, leave it to its lease."""
         MAINTENANCE_FAILURES.labels("record_results").inc()
         facts = {"delivery_id": str(settled.held.delivery_id), "endpoint_id": str(settled.held.endpoint_id)}
         get_logger().error("result_not_written", **facts, exc_info=error)

@@ -1,7 +1,7 @@
 """Which URLs may be registered and which addresses may be dialled.
 
 The table is our own: what Python's `ipaddress` calls global differs between patch levels and includes ranges that lead
-inside. Refusals all read alike, so that nobody can map a network by registering endpoints.
+inside. All refusals read the same, so that nobody can map a network by registering endpoints.
 """
 
 import ipaddress
@@ -23,7 +23,8 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 # Private, shared, loopback, link-local, protocol assignments, documentation, anycast relays, benchmarks, multicast,
-# reserved; and the address on which one cloud answers its virtual machines.
+# Private, shared, loopback, link-local, protocol assignments, documentation, anycast relays, benchmarks, multicast,
+# reserved; and the address where one cloud provider serves its virtual machines.
 _DENIED_V4: Final = tuple(
     ipaddress.IPv4Network(text)
     for text in (
@@ -33,13 +34,13 @@ _DENIED_V4: Final = tuple(
         "168.63.129.16/32",
     )
 )
-# Outside of this nothing is dialled at all: mapped, compatible, translated, local, link-local, multicast.
+# Nothing outside of this is dialled at all: mapped, compatible, translated, local, link-local, multicast.
 _GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
 _DENIED_V6: Final = tuple(
     ipaddress.IPv6Network(text)
     for text in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20")
 )
-# Where a host that the operator of a development stack has named may be: a container network, or this machine.
+# Where a host named by the operator of a development stack may be: in a container network, or on this machine.
 _DEVELOPMENT: Final = tuple(
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
@@ -50,7 +51,7 @@ _LOOPBACK_V6: Final = ipaddress.IPv6Address("::1")
 
 
 class URLRefused(Exception):
-    """The URL cannot be an endpoint's; the message is for whoever gave it."""
+    """The URL cannot be used for an endpoint; the message is shown to the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class URLParts:
 
 
 def reach(url: URLParts, *, is_development: bool, development_hosts: frozenset[str] = frozenset()) -> Reach:
-    """Say which way to an endpoint its URL takes; raises `URLRefused`.
+    """Return which addresses the URL may lead to; raises `URLRefused`.
 
-    In development literal loopback hosts and `development_hosts` are let through by http; all else must be public.
+    In development, http is allowed for literal loopback hosts and `development_hosts`; everything else must be public.
     """
     if url.scheme not in {"http", "https"}:
         raise URLRefused("must be an https URL")
@@ -89,7 +90,7 @@ def reach(url: URLParts, *, is_development: bool, development_hosts: frozenset[s
 
 
 def is_dialable(address: str, reach: Reach) -> bool:
-    """Say whether a socket may connect to this address; what cannot be parsed may not be dialled."""
+    """Return whether a socket may connect to this address; an address that cannot be parsed may not be dialled."""
     if reach == "public":
         return is_public(address)
     parsed = _parse(address)
@@ -101,7 +102,7 @@ def is_dialable(address: str, reach: Reach) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Say whether an IP address, as text, lies in the public internet."""
+    """Return whether an IP address, as text, is in the public internet."""
     parsed = _parse(address)
     if parsed is None:
         return False
@@ -109,12 +110,12 @@ def is_public(address: str) -> bool:
         return not any(parsed in network for network in _DENIED_V4)
     if parsed not in _GLOBAL_V6 or any(parsed in network for network in _DENIED_V6):
         return False
-    # A tunnel's interface identifier names the IPv4 host at its end.
+    # The interface identifier of a tunnel names the IPv4 host at its end.
     return (int(parsed) >> 32) & 0xFFFFFFFF not in _ISATAP
 
 
 def is_address(host: str) -> bool:
-    """Say whether a host is an IP address rather than a name."""
+    """Return whether a host is an IP address rather than a name."""
     return _parse(host) is not None
 
 

@@ -1,4 +1,4 @@
-"""What to do about an attempt that failed: a stable code, and a sentence for whoever looks after the receiver."""
+"""What to do about a failed attempt: a stable code, and a sentence for the person who runs the receiver."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,49 +30,50 @@ AdviceCode = Literal[
 ]
 TEXTS: Final[Mapping[AdviceCode, str]] = {
     "use_public_address": (
-        "The host has no address, or one that is not public: check its DNS record, and register a URL with a public "
+        "The host has no address or none that is public: check its DNS record, and register a URL with a public "
         "address."
     ),
-    "open_port": "Nothing listens there: start the receiver, and check the host and the port of the URL.",
-    "open_firewall": "Nothing answers there: let our connections through the receiver's firewall.",
+    "open_port": "Nothing listens on this port: start the receiver, and check the host and port of the URL.",
+    "open_firewall": "The host does not respond: allow our connections in the receiver's firewall.",
     "check_certificate": (
-        "TLS failed: serve a valid certificate for this host with its whole chain, by TLS 1.2 or newer, or set the "
-        "endpoint's ca_bundle if it is of an authority of your own. If the receiver asks for a client certificate, set "
-        "client_certificate to one that it knows and that has not expired."
+        "TLS failed: serve a valid certificate for this host with its complete chain over TLS 1.2 or newer, or set the "
+        "endpoint's ca_bundle if your own authority issued it. If the receiver asks for a client certificate, set "
+        "client_certificate to one that it trusts and that has not expired."
     ),
     "answer_sooner": (
-        "The receiver took too long: answer with 2xx first and work afterwards, or raise timeout_seconds (30 at most)."
+        "The receiver took too long: respond with 2xx first and process later, or raise timeout_seconds (at most 30)."
     ),
     "keep_connection_open": (
-        "The connection ended before an answer came: look for a crash, for a proxy that ends connections early, or for "
-        "a client certificate that the receiver asks for."
+        "The connection was closed before the response was complete: look for a crash, a proxy that closes connections "
+        "early, or a client certificate that the receiver asks for."
     ),
-    "speak_http": "What answered is no HTTP server: check the port of the URL.",
-    "register_final_url": "Redirects are not followed: register the URL that this one leads to.",
+    "speak_http": "The server does not speak HTTP: check the port of the URL.",
+    "register_final_url": "Redirects are not followed: register the URL that this one redirects to.",
     "check_verification": (
-        "The receiver rejects the message: most often it failed to verify the signature, which "
-        "POST /v1/webhooks/verify-signature explains."
+        "The receiver rejected the message, most often because it could not verify the signature: "
+        "POST /v1/webhooks/verify-signature explains why."
     ),
-    "check_credentials": "The receiver wants credentials, or other ones: set the endpoint's auth to what it expects.",
+    "check_credentials": "The receiver rejected the credentials: set the endpoint's auth to what it expects.",
     "let_us_in": (
-        "The receiver forbids the POST: exempt its path from CSRF and bot protection, and allow the addresses that "
-        "GET /v1/meta names."
+        "The receiver forbids the POST: exempt its path from CSRF and bot protection, and allow the addresses listed "
+        "by GET /v1/meta."
     ),
-    "check_url": "The receiver has nothing at this path: check the path of the URL, and that the route is deployed.",
-    "accept_post": "The route does not take POST: register the URL of one that does.",
+    "check_url": "The receiver has nothing at this path: check the path of the URL and that the route is deployed.",
+    "accept_post": "The route does not accept POST: register the URL of one that does.",
     "accept_content_type": (
-        "The receiver does not take this content type: accept it, or choose another format for the endpoint."
+        "The receiver does not accept this content type: accept it, or choose another format for the endpoint."
     ),
-    "accept_larger_body": "The body is too large for the receiver: raise its limit, or choose the format thin.",
-    "enable_again": "The receiver said that it is gone, so the endpoint is disabled: enable it once it is back.",
+    "accept_larger_body": "The body is too large for the receiver: raise its limit, or choose the thin format.",
+    "enable_again": "The receiver answered 410 Gone, so the endpoint is disabled: enable it once it is back.",
     "slow_us_down": (
-        "The receiver gets more than it takes: lower rate_limit_per_second or max_in_flight, or raise its own limit."
+        "The receiver gets more requests than it accepts: lower rate_limit_per_second or max_in_flight, or raise its "
+        "own limit."
     ),
     "check_availability": (
-        "The receiver, or a proxy before it, is overloaded or down: bring it back; deliveries wait meanwhile."
+        "The receiver, or a proxy in front of it, is overloaded or down: bring it back; deliveries wait until then."
     ),
-    "check_receiver_log": "The receiver failed on its own side: look into its log for the time of this attempt.",
-    "answer_2xx": "Only a 2xx status counts as taken: answer with one.",
+    "check_receiver_log": "The receiver failed with an error of its own: check its log at the time of this attempt.",
+    "answer_2xx": "Only a 2xx status counts as success: respond with one.",
 }
 _OF_ERRORS: Final[Mapping[ErrorCode, AdviceCode]] = {
     "blocked_address": "use_public_address",
@@ -105,14 +106,14 @@ _OF_CLASSES: Final[Mapping[int, AdviceCode]] = {3: "register_final_url", 5: "che
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do, by a code that stays the same, and in words."""
+    """What to do about a failed attempt: a stable code and an explanation."""
 
     code: AdviceCode
     text: str
 
 
 def advise(status: int | None, error_code: ErrorCode | None) -> Advice | None:
-    """Return what to do about what came of an attempt; None where there is nothing to do."""
+    """Return the advice for the result of an attempt; None if there is nothing to do."""
     # A status decides, whatever became of the rest of the answer.
     if status is None and error_code is not None:
         code = _OF_ERRORS[error_code]

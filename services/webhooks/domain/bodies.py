@@ -1,4 +1,4 @@
-"""The bodies that receivers get, as members in order; they become bytes once, and those are signed ever after."""
+"""The bodies that receivers get, as members in order. They are encoded once, and those bytes are signed every time."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,53 +9,53 @@ from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.partner_view import shown_to_partners
 
 DEFAULT_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
-# Members that are ours; an attribute of the same name never takes their place.
+# Our own members; an attribute of the same name never replaces them.
 RESERVED: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
-# Members that every flat body has of its own.
+# Members that every flat body has itself.
 FLAT_MEMBERS: Final = ("event", "partner_id", "timestamp")
 MESSAGES_PATH: Final = "/v1/webhooks/messages"
-# What stands before the number in a body that has one.
+# The member before the number in a body that has one.
 NUMBER: Final = b',"sequence":'
 FLAT: Final = "flat"
 _PARTNERS: Final = "-partner"
-# Of the flat body the partners' form has the plain name, because the one that both had before had it.
+# The partners' form of the flat body has the plain name, because the form that both shared before had it.
 PROGRAMS_FLAT: Final = "flat-program"
-# Of this type the flat body is the documented one, with a few members only.
+# The flat body of this type is the documented one, with a few members only.
 SHORT_WHEN_FLAT: Final = "code.redeemed"
 _FRAME: Final = frozenset({"event", "timestamp"})
-# Of these types partners were shown more until there were lists of what they may see.
+# Types of which partners saw more before there were lists of what they may see.
 RESTATED_TYPES: Final = ("code.redemption_rejected", "code.redemption_voided")
 
-# The members before the place of a message's number, and those after it.
+# The members before and after the position of a message's number.
 Halves = tuple[dict[str, Any], dict[str, Any]]
 
 
 def message_format(format_: str, partner_id: uuid.UUID | None) -> str:
-    """Return the form in which a message is kept for an endpoint: partners get another text than programs."""
+    """Return the form in which a message is stored for an endpoint: partners get a different text than programs."""
     if format_ == FLAT:
         return PROGRAMS_FLAT if partner_id is None else FLAT
     return format_ if partner_id is None else format_ + _PARTNERS
 
 
 def plain_format(form: str) -> str:
-    """Return the format, as endpoints name it, of a form in which a message is kept."""
+    """Return the endpoint format of a stored form."""
     return FLAT if form == PROGRAMS_FLAT else form.removesuffix(_PARTNERS)
 
 
 def is_for_partners(form: str) -> bool:
-    """Say whether a partner may see a message in this form in full."""
+    """Return whether a partner may see a message in this form in full."""
     return form == FLAT or form.endswith(_PARTNERS)
 
 
 def content_type(form: str) -> str:
-    """Return the content type under which a body goes out."""
+    """Return the content type that a body is sent with."""
     return "application/cloudevents+json" if plain_format(form) == "cloudevents" else "application/json"
 
 
 def visible_data(event_type: str, data: Mapping[str, Any], form: str) -> Mapping[str, Any]:
-    """Return of an event's data what those may see for whom the form is made.
+    """Return the part of an event's data that the readers of the form may see.
 
-    What a program publishes itself is meant for whom it names, whatever its members are called.
+    What a program publishes itself is meant for the partner it names, whatever its members are called.
     """
     if not is_for_partners(form) or is_custom(event_type):
         return data
@@ -65,7 +65,7 @@ def visible_data(event_type: str, data: Mapping[str, Any], form: str) -> Mapping
 
 
 def restated(event_type: str, form: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a partner's body that was made before there were lists as one that is made today."""
+    """Return a partner's body from before the lists of visible members as it would be written today."""
     if event_type not in RESTATED_TYPES or plain_format(form) == "thin":
         return body
     if plain_format(form) != FLAT:
@@ -76,7 +76,7 @@ def restated(event_type: str, form: str, body: Mapping[str, Any]) -> Mapping[str
 
 
 def restated_content(event_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what such a thin message refers to as it would be kept today."""
+    """Return the content that such a thin message refers to as it would be stored today."""
     return shown_to_partners(event_type, content) if event_type in RESTATED_TYPES else content
 
 
@@ -101,7 +101,7 @@ def standard_members(event_type: str, data: Mapping[str, Any], occurred_at: date
 
 
 def thin_members(event_type: str, occurred_at: datetime, message_name: str) -> Halves:
-    """Return the members of a body that only says what to fetch; `url` is relative to the address of this API."""
+    """Return the members of a body that only refers to the message; `url` is relative to the address of the API."""
     reference = {"id": message_name, "url": f"{MESSAGES_PATH}/{message_name}"}
     return {"type": event_type, "timestamp": milliseconds(occurred_at)}, {"data": reference}
 
@@ -114,7 +114,7 @@ def cloudevents_members(
     source: str,
     traceparent: str | None = None,
 ) -> Halves:
-    """Return the members of a body that is a CloudEvent in structured mode, named as the event was."""
+    """Return the members of a CloudEvent in structured mode; its id is the event's."""
     return {
         "specversion": "1.0",
         "id": event_id,
@@ -129,9 +129,9 @@ def cloudevents_members(
 
 
 def numbered(form: str, head: bytes, sequence: int, tail: bytes) -> bytes:
-    """Return a body with its number in it, written as the statement writes it that keeps the body.
+    """Return a body with its number in it, exactly as the SQL statement that stores the body writes it.
 
-    CloudEvents has it as text that sorts as the numbers do: with as many digits as the largest one.
+    CloudEvents takes the number as text that sorts like the numbers: zero-padded to the length of the largest one.
     """
     number = b'"%019d"' % sequence if plain_format(form) == "cloudevents" else b"%d" % sequence
     return b"".join((head, NUMBER, number, tail))

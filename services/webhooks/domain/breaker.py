@@ -1,6 +1,6 @@
-"""The breaker of one endpoint: after a run of failures it is left alone, then tried with one delivery at a time.
+"""The circuit breaker of an endpoint: after a run of failures nothing is sent, then one delivery at a time as a probe.
 
-Each process counts what it sees itself; what it concludes holds for all of them, for it is written to the endpoint.
+Each process counts what it sees itself. The resulting state is written to the endpoint, so it holds for all of them.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ _SLICE_SECONDS: Final = 5.0
 
 
 def open_for(trips: int) -> timedelta:
-    """Return how long a breaker stays open that has opened so many times without a success between: 30 s, doubling."""
+    """Return how long a breaker stays open after this many trips without a success in between: 30 s, doubling."""
     return timedelta(seconds=min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(max(trips, 1) - 1, 10)))
 
 
@@ -28,11 +28,11 @@ class Breaker:
 
     def __init__(self) -> None:
         self._in_a_row = 0
-        # Start, number of outcomes and number of failures of each five seconds in which there were any.
+        # Start, number of outcomes and number of failures of each five seconds with outcomes.
         self._slices: deque[list[float]] = deque()
 
     def note(self, now: float, *, has_succeeded: bool) -> bool:
-        """Count one outcome and say whether it is the one that opens the breaker."""
+        """Count one outcome and return whether it opens the breaker."""
         self._in_a_row = 0 if has_succeeded else self._in_a_row + 1
         if not self._slices or now - self._slices[-1][0] >= _SLICE_SECONDS:
             self._slices.append([now, 0, 0])
@@ -43,7 +43,7 @@ class Breaker:
         return not has_succeeded and (self._in_a_row >= FAILURES_IN_A_ROW or self._is_half_bad())
 
     def forget(self) -> None:
-        """Begin anew, after it has opened or closed."""
+        """Reset the counts, after the breaker has opened or closed."""
         self._in_a_row = 0
         self._slices.clear()
 

@@ -1,13 +1,13 @@
-"""Certificates between us and a receiver: by which it knows us, and whom we trust to vouch for it."""
+"""TLS certificates for a receiver: the client certificate we present, and the authorities we trust."""
 
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-# Within what a certificate expires, the nearest one that is true.
+# Time left until a certificate expires; the shortest that applies counts.
 Within = Literal["expired", "1_day", "7_days", "30_days"]
-# How long before a client certificate expires its owner is told.
+# How long before a client certificate expires its owner is warned.
 WARNED_BEFORE: Final = tuple(timedelta(days=days) for days in (30, 7, 1))
 LONGEST_CHAIN_BYTES: Final = 32 * 1024
 LONGEST_KEY_BYTES: Final = 16 * 1024
@@ -17,7 +17,7 @@ MOST_AUTHORITIES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCertificate:
-    """What may be shown of a certificate."""
+    """The public details of a certificate."""
 
     subject: str
     issuer: str
@@ -29,7 +29,7 @@ class ShownCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificatePair:
-    """A certificate with its chain, and its private key, as PEM texts that nobody has looked at yet."""
+    """A certificate with its chain, and its private key, as unchecked PEM texts."""
 
     certificate: str
     key: str = field(repr=False)
@@ -37,7 +37,7 @@ class CertificatePair:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A client certificate that is in order: its chain as PEM, and its key, which is shown to nobody."""
+    """A valid client certificate: its chain as PEM, and its key, which is never shown."""
 
     shown: ShownCertificate
     chain: str
@@ -46,7 +46,7 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CABundle:
-    """Authorities that are trusted for one endpoint, instead of all others."""
+    """Authorities that are trusted for one endpoint, instead of the public ones."""
 
     shown: tuple[ShownCertificate, ...]
     pem: str
@@ -54,7 +54,7 @@ class CABundle:
 
 @dataclass(frozen=True, slots=True)
 class TLSTerms:
-    """What a connection to a receiver is made with; None is what everybody's are made with."""
+    """What a connection to a receiver is made with; None stands for the default of all endpoints."""
 
     chain: str | None
     key: bytes | None = field(repr=False)
@@ -63,7 +63,7 @@ class TLSTerms:
 
 @dataclass(frozen=True, slots=True)
 class ExpiringCertificate:
-    """A live endpoint whose client certificate will expire before long, or has."""
+    """A live endpoint whose client certificate expires soon or has expired."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -73,15 +73,15 @@ class ExpiringCertificate:
     fingerprint_sha256: str
 
     def days_left(self, now: datetime) -> int:
-        """Return for how many whole days it is still good; 0 on the last one and later."""
+        """Return how many whole days it is still valid; 0 on the last one and later."""
         return max(0, (self.expires_at - now) // timedelta(days=1))
 
 
 def first_warning(expires_at: datetime, now: datetime) -> datetime:
-    """Return when the owner is first to be told: at once if that should have been before."""
+    """Return when the owner is first warned: at once if that time has already passed."""
     return max(now, expires_at - WARNED_BEFORE[0])
 
 
 def next_warning(expires_at: datetime, now: datetime) -> datetime | None:
-    """Return when the owner is to be told again; None after the last time."""
+    """Return when the owner is warned next; None after the last warning."""
     return next((expires_at - before for before in WARNED_BEFORE if expires_at - before > now), None)

@@ -1,4 +1,4 @@
-"""Why a signature does not verify: looks for the mistakes that receivers make, one after the other."""
+"""Why a signature does not verify: checks for the mistakes that receivers make, one after the other."""
 
 import base64
 import binascii
@@ -33,22 +33,23 @@ Problem = Literal[
 StoredBody = Literal["same", "respelled", "other", "forgotten", "unknown"]
 TOLERANCE_SECONDS: Final = 300
 HINTS: Final[Mapping[Problem, str]] = {
-    "header_missing": "All of webhook-id, webhook-timestamp and webhook-signature are needed.",
-    "timestamp_malformed": "webhook-timestamp has to be whole seconds since 1970.",
-    "timestamp_too_old": "The timestamp is more than the tolerance in the past: an old message, or a slow clock.",
-    "timestamp_too_new": "The timestamp is more than the tolerance in the future: check the receiver's clock.",
-    "signature_malformed": "webhook-signature has to hold signatures such as v1,<base64>, separated by spaces.",
-    "signature_in_hex": "The signature is right but in hexadecimal digits: write it in base64, after v1 and a comma.",
-    "no_signature_for_key": "None of the signatures is of the key's kind: v1 is made with whsec_, v1a with whsk_ keys.",
-    "old_key": "The signature was made with a key of this endpoint that has ended: use the newest secret.",
-    "secret_not_decoded": "The signature was made with the text of the secret: decode the base64 after whsec_ first.",
-    "body_empty": "The body is empty, or the signature is of an empty one: read the raw bytes before any parser does.",
-    "body_sorted": "The members were sorted by something that parsed the body: verify the raw bytes, unparsed.",
-    "body_changed": "The signature and this body are of different spellings: verify the raw bytes, unparsed.",
-    "content_incomplete": "The signature is of a part of what is signed: sign webhook-id, webhook-timestamp and body, "
-    "with dots between.",
+    "header_missing": "The headers webhook-id, webhook-timestamp and webhook-signature are all required.",
+    "timestamp_malformed": "webhook-timestamp must be whole seconds since 1970.",
+    "timestamp_too_old": "The timestamp is too far in the past for the tolerance: an old message, or a clock that is "
+    "wrong.",
+    "timestamp_too_new": "The timestamp is too far in the future for the tolerance: check the receiver's clock.",
+    "signature_malformed": "webhook-signature must contain signatures such as v1,<base64>, separated by spaces.",
+    "signature_in_hex": "The signature is correct but hex-encoded: encode it in base64, after v1 and a comma.",
+    "no_signature_for_key": "No signature matches the type of the key: v1 is made with whsec_ keys, v1a with whsk_ "
+    "keys.",
+    "old_key": "The signature was made with an expired key of this endpoint: use the newest secret.",
+    "secret_not_decoded": "The secret was used as text: decode the base64 after whsec_ first.",
+    "body_empty": "The body is empty, or an empty body was signed: read the raw bytes before any parser does.",
+    "body_sorted": "The members of the body are sorted, so it was parsed and written again: verify the raw bytes.",
+    "body_changed": "The body was parsed and written again with different formatting: verify the raw bytes.",
+    "content_incomplete": "Only a part was signed: sign webhook-id, webhook-timestamp and the body, joined by dots.",
     "wrong_message": "The body is not the one that was sent under this webhook-id: take both from one request.",
-    "message_unknown": "This endpoint was sent no message of this webhook-id, or it is kept no longer.",
+    "message_unknown": "No message with this webhook-id was sent to this endpoint, or it is no longer stored.",
     "no_match": "The signatures were made with another key, or for another id, timestamp or body.",
 }
 _HEX: Final = re.compile(r"(?:v1[,=])?([0-9A-Fa-f]{64})")
@@ -56,7 +57,7 @@ _HEX: Final = re.compile(r"(?:v1[,=])?([0-9A-Fa-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A key to verify with; `matches` takes what was signed and the bytes of one signature or more."""
+    """A key to verify with; `matches` takes what was signed and the bytes of one or more signatures."""
 
     name: str
     version: Literal["v1", "v1a"]
@@ -66,13 +67,13 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What an endpoint was sent under the id of a message, if anything; `body` is None once it is gone."""
+    """What was sent to an endpoint under the id of a message, if anything; `body` is None once it is deleted."""
 
     is_known: bool
     body: bytes | None = None
 
     def compared(self, body: bytes) -> StoredBody:
-        """Return how a body compares with it."""
+        """Return how a body compares with the one that was sent."""
         if not self.is_known:
             return "unknown"
         if self.body is None:
@@ -85,9 +86,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of it: the name of the key that verified, or what is wrong, the most likely first.
+    """The result: the name of the key that verified, or the problems, the most likely first.
 
-    `stored_body` is None where no endpoint is named, so that nothing can be compared.
+    `stored_body` is None without an endpoint, because then there is nothing to compare with.
     """
 
     is_valid: bool
@@ -98,7 +99,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Signed:
-    """A message as a receiver has it."""
+    """A message as received."""
 
     message_id: str
     timestamp: str
@@ -109,14 +110,14 @@ class _Signed:
         return signed_content(self.message_id, int(self.timestamp), body)
 
     def parts(self) -> Iterator[bytes]:
-        """Yield what is signed by who leaves out a part."""
+        """Yield what a sender signs that leaves out a part."""
         yield self.body
         yield b"%b.%b" % (self.timestamp.encode(), self.body)
         yield b"%b.%b" % (self.message_id.encode(), self.body)
 
 
 def hmac_verifier(name: str, key: bytes, text: str | None = None) -> Verifier:
-    """Return a verifier with a secret of HMAC."""
+    """Return a verifier with an HMAC secret."""
 
     def matches(content: bytes, given: Sequence[bytes]) -> bool:
         right = hmac.digest(key, content, "sha256")
@@ -126,7 +127,7 @@ def hmac_verifier(name: str, key: bytes, text: str | None = None) -> Verifier:
 
 
 def message_name_in(headers: Mapping[str, str]) -> str:
-    """Return the id of the message that headers name; empty if they name none."""
+    """Return the message id in the headers; empty if there is none."""
     return next((value.strip() for name, value in headers.items() if name.lower() == "webhook-id"), "")
 
 
@@ -140,7 +141,7 @@ def examine(
     ended: Sequence[Verifier] = (),
     sent: Sent | None = None,
 ) -> Finding:
-    """Verify a message as a receiver has it; `ended` are keys that sign no longer."""
+    """Verify a message as received; `ended` are expired keys."""
     stored_body = None if sent is None else sent.compared(body)
     lowered = {name.lower(): value.strip() for name, value in headers.items()}
     values = [lowered.get(f"webhook-{each}") for each in ("id", "timestamp", "signature")]
@@ -157,7 +158,7 @@ def examine(
     message = _Signed(message_id, timestamp, body, _signatures(signature))
     verifier = _match(verifiers, message, message.content(body))
     if verifier is not None:
-        # Right for what it is made of, which may be something else than was sent.
+        # The signature is correct for this body, but the body may not be what was sent.
         problems += _unlike(sent, body)
         return Finding(not problems, verifier.name, tuple(problems), stored_body)
     if _is_in_hex(verifiers, signature, message):
@@ -170,7 +171,7 @@ def examine(
 
 
 def _signatures(header: str) -> list[tuple[str, bytes]]:
-    """Return the signatures of a header; beyond as many as keys may sign with, none can be ours."""
+    """Return the signatures of a header, up to the maximum number of keys: none beyond that can be ours."""
     found = []
     for part in header.split(maxsplit=MAX_LIVE_KEYS)[:MAX_LIVE_KEYS]:
         version, _, encoded = part.partition(",")
@@ -201,7 +202,7 @@ def _match(verifiers: Sequence[Verifier], message: _Signed, content: bytes) -> V
 def _likely(
     verifiers: Sequence[Verifier], ended: Sequence[Verifier], message: _Signed, sent: Sent | None
 ) -> list[Problem]:
-    """Return what is wrong with a message whose signature is not right."""
+    """Return the likely problems of a message whose signature is wrong."""
     if not {verifier.version for verifier in (*verifiers, *ended)} & {version for version, _ in message.given}:
         return ["no_signature_for_key"]
     if sent is not None and sent.body is not None and _match(verifiers, message, message.content(sent.body)):
@@ -219,7 +220,7 @@ def _likely(
 
 
 def _unlike(sent: Sent | None, body: bytes) -> list[Problem]:
-    """Return what a body differs in from what was sent, as far as that is known."""
+    """Return how a body differs from what was sent, as far as that is known."""
     found = None if sent is None or sent.body is None else difference(body, sent.body)
     return [] if found is None else [found]
 

@@ -1,4 +1,4 @@
-"""Deliveries and attempts: the facts of one try, and what is to be done after it."""
+"""Deliveries and attempts: the facts of one attempt, and what follows from it."""
 
 import uuid
 from collections import deque
@@ -17,35 +17,35 @@ from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.signature import SigningKey, algorithms
 
 DeliveryStatus = Literal["pending", "succeeded", "failed", "dead", "canceled"]
-# Of what is pending it is shown, too, whether a process has taken it for an attempt, or its owner has paused the
-# endpoint. Nothing is written for that: it is read from the queue and the endpoint.
+# A pending delivery is also shown as in flight while a process holds it for an attempt, and as paused while its
+# endpoint is. Neither is stored: both are read from the queue and the endpoint.
 ShownStatus = Literal["pending", "in_flight", "paused", "succeeded", "failed", "dead", "canceled"]
 Trigger = Literal["automatic", "manual", "replay", "test", "listen"]
 ErrorCode = Literal[
     "blocked_address", "connect_failed", "connect_timeout", "tls_failed", "timeout", "connection_lost", "invalid_answer"
 ]
 GONE: Final = 410
-# Why what was pending for an endpoint is dead that was disabled meanwhile.
+# The reason of dead letters that were pending when their endpoint was disabled.
 ENDPOINT_DISABLED: Final = "endpoint_disabled"
-# What a receiver may say by its answer's header `webhook-delivery`.
+# What a receiver may ask for with the response header `webhook-delivery`.
 ABORT: Final = "abort-message"
 DISABLE: Final = "disable"
 RECEIVER_ASKED: Final[DisabledReason] = "receiver_asked"
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES: Final = 16 * 1024
-# The longest timeout of a POST and half as much again: who has not reported by then is taken for dead.
+# The longest timeout of a POST and half as much again: a process that has not reported by then counts as dead.
 LEASE_SECONDS: Final = 45.0
-# A delivery whose attempt of this number fails, and that is tried further, is told of as failing.
+# A delivery counts as failing once the attempt with this number fails and another one follows.
 FAILING_STEP: Final = 4
 
 
 @dataclass(slots=True, kw_only=True)
 class HeldDelivery:
-    """A delivery that this process holds by a lease; `token` fences its result, `step` is its number in the schedule.
+    """A delivery that this process has leased; `token` fences its result, `step` is its number in the schedule.
 
-    To what `is_erased` receivers may answer with the customer who was taken out of it: the answer is not kept.
-    `lease_ends` is on the monotonic clock, which no change of the wall clock moves, and so is `begins_before`: by then
-    its POST has to begin where the endpoint has a limit per second.
+    `is_erased` is set if a customer was erased from the message: receivers may echo the customer, so their responses
+    are not stored. `lease_ends` and `begins_before` are on the monotonic clock, which no change of the wall clock
+    moves; at endpoints with a limit per second the POST must start before the latter.
     """
 
     delivery_id: uuid.UUID
@@ -69,7 +69,7 @@ class HeldDelivery:
     position: int | None = None
     is_erased: bool = False
     followers: deque["HeldDelivery"] = field(default_factory=deque)
-    """What is sent after it at an endpoint that wants order, one by one while each succeeds; under the same lease."""
+    """The next deliveries of an ordered line, sent one by one while each succeeds; under the same lease."""
 
     @property
     def is_first_try(self) -> bool:
@@ -79,9 +79,9 @@ class HeldDelivery:
 
 @dataclass(slots=True, kw_only=True)
 class Outgoing:
-    """One POST to be made, whole; `headers` are the endpoint's own, with what authenticates us to it.
+    """One complete POST; `headers` are the endpoint's own, with its authentication.
 
-    The values of `secret_headers` are shown to nobody.
+    The values of `secret_headers` are never shown.
     """
 
     url: str
@@ -99,9 +99,9 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An endpoint as the sender needs it, with its live keys, the newest first.
+    """An endpoint as the sender needs it, with its active keys, the newest first.
 
-    Nothing is sent where a secret is `missing`, because it cannot be opened.
+    Nothing is sent while a secret is `missing` because it cannot be decrypted.
     """
 
     endpoint: Endpoint
@@ -118,7 +118,7 @@ class Target:
         return schedule.STEPS if own is None else (0, *own)
 
     def live_keys(self, now: datetime) -> list[SigningKey]:
-        """Return the keys that sign at this moment."""
+        """Return the keys that sign at this time."""
         wanted = algorithms(self.endpoint.signing)
         return [key for key, ends in self.keys if key.algorithm in wanted and (ends is None or ends > now)]
 
@@ -131,7 +131,7 @@ class Target:
         sequence: int | None = None,
         traceparent: str | None = None,
     ) -> Outgoing:
-        """Return what is to be POSTed of a message, signed with the keys of this moment."""
+        """Return the POST for a message, signed with the keys in effect now."""
         headers = dict(self.endpoint.headers)
         secret_headers: tuple[str, ...] = ()
         if self.auth is not None:
@@ -155,7 +155,7 @@ class Target:
 
 @dataclass(slots=True)
 class Answer:
-    """What came of one POST: a status, or an error code where no status was had; the rest as far as it was measured."""
+    """The result of one POST: a status, or an error code if there was none; the rest as far as it was measured."""
 
     started_at: datetime
     duration_ms: int
@@ -174,12 +174,12 @@ class Answer:
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether the receiver took it."""
+        """Whether the receiver accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
     def kind(self) -> str:
-        """The class of the status, as in `2xx`, or the error code."""
+        """The class of the status, such as `2xx`, or the error code."""
         return self.error_code or f"{(self.status or 0) // 100}xx"
 
 
@@ -207,10 +207,10 @@ def decide(
     chance: float,
     steps: Sequence[int] = schedule.STEPS,
 ) -> Decision:
-    """Judge one answer: 2xx succeeds, 410 means the endpoint is gone, an overloaded one rests, all else is retried.
+    """Judge one response: 2xx succeeds, 410 disables the endpoint, an overloaded one rests, all else is retried.
 
-    `throttled` counts the refusals for overload in a row, this one included. By the header `webhook-delivery` a
-    receiver may ask that this message is not tried again, or that nothing more comes at all.
+    `throttled` counts the consecutive overload responses, this one included. With the header `webhook-delivery` a
+    receiver may ask for no retry of this message, or for no more messages at all.
     """
     status = answer.status
     asked_off = RECEIVER_ASKED if answer.control == DISABLE else None
@@ -236,10 +236,10 @@ def decide(
 
 @dataclass(slots=True)
 class Settlement:
-    """One attempt with its answer and what was decided; the unit that is written in groups.
+    """One attempt with its response and the decision; results are written in groups of these.
 
-    `resume_at` is when its endpoint may be sent to again, `breaker_trips` how often its breaker has opened in a row if
-    that has changed, `is_news` whether the endpoint's health is to be looked at.
+    `resume_at` is when the endpoint may be sent to again, `breaker_trips` how often its breaker has opened in a row if
+    that changed, `is_news` whether the health of the endpoint has to be judged again.
     """
 
     held: HeldDelivery
@@ -252,7 +252,7 @@ class Settlement:
 
     @property
     def seconds_on_the_way(self) -> float | None:
-        """How long it took from what happened to its arrival; None unless this attempt has brought it by itself.
+        """The time from the event to its delivery; None unless this attempt delivered it on schedule.
 
         Never negative, whatever the clocks say.
         """
@@ -264,12 +264,12 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How far behind the deliveries are: for how long the oldest has been due, and how many are that nobody holds."""
+    """The backlog: how long the oldest delivery has been due, and how many due deliveries no process has leased."""
 
     age: timedelta
     due: int
 
 
 def printable(raw: bytes) -> str:
-    """Return an answer's bytes as text that the database accepts."""
+    """Return the bytes of a response as text that the database accepts."""
     return raw[:MAX_RESPONSE_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")

@@ -41,7 +41,7 @@ DISABLED_BY_OWNER: Final = "by_owner"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose endpoints a key may see: all of a program, or those of one partner."""
+    """The owner of endpoints that a key may see: a whole program, or one partner."""
 
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
@@ -49,7 +49,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class ShownAuth:
-    """What may be shown of how we authenticate ourselves to the receiver."""
+    """How requests to the receiver are authenticated, without the secret."""
 
     type: AuthType
     name: str | None
@@ -57,7 +57,7 @@ class ShownAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What an owner decides about an endpoint."""
+    """The settings of an endpoint that its owner chooses."""
 
     url: str
     event_types: tuple[str, ...]
@@ -78,7 +78,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointDraft(Terms):
-    """An endpoint as asked for; `secret` is the caller's own key, if any."""
+    """A requested endpoint; `secret` is the caller's own key, if any."""
 
     auth: Auth | None = None
     client_certificate: CertificatePair | None = None
@@ -89,10 +89,10 @@ class EndpointDraft(Terms):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Terms):
-    """A receiver of a program or, where `partner_id` is set, of one of its partners.
+    """A receiver of a program or, if `partner_id` is set, of one of its partners.
 
-    `resume_at` is when it may be sent to again, whether it asked for rest or its breaker is open; the table keeps it
-    past that time, `as_of` does not.
+    `resume_at` is when it may be sent to again, whether it asked for a pause or its breaker is open. The table keeps a
+    value that has passed; `as_of` clears it.
     """
 
     id: uuid.UUID
@@ -121,7 +121,7 @@ class Endpoint(Terms):
 
 @dataclass(frozen=True, slots=True)
 class ShownEndpoint:
-    """An endpoint with the secrets, as texts, that are shown this once."""
+    """An endpoint with its secrets as texts, which are shown only once."""
 
     endpoint: Endpoint
     secret: str | None
@@ -130,7 +130,7 @@ class ShownEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What has to be known of an endpoint to decide whether an event goes there, and whether at once."""
+    """What is needed to decide whether an event goes to an endpoint, and whether at once."""
 
     endpoint_id: uuid.UUID
     program_id: uuid.UUID
@@ -151,7 +151,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """An endpoint whose pause has come to its end."""
+    """An endpoint whose pause has ended."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -171,7 +171,7 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """An endpoint, or a listener, of which it is news that its secrets can be opened, or that they cannot."""
+    """An endpoint or listener whose secrets have become readable or unreadable."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -182,7 +182,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many endpoints there are: by state, by breaker, by why nothing is sent, by when certificates expire."""
+    """The numbers of endpoints by state, by breaker, by reason why nothing is sent, and by expiry of certificates."""
 
     states: Counter[str]
     breakers: Counter[str]
@@ -192,7 +192,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class EndpointPage:
-    """A page of endpoints, the newest first, and where the next one goes on; None at the end."""
+    """A page of endpoints, the newest first, and the position of the next page; None at the end."""
 
     endpoints: Sequence[Endpoint]
     next_after: uuid.UUID | None
@@ -200,7 +200,7 @@ class EndpointPage:
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What may change under a process that holds deliveries of an endpoint."""
+    """What may change about an endpoint while a process holds deliveries for it."""
 
     endpoint_id: uuid.UUID
     version: int
@@ -209,22 +209,22 @@ class EndpointState:
 
 
 def as_of(endpoint: Endpoint, now: datetime) -> Endpoint:
-    """Return an endpoint as it is at a time: once `resume_at` has passed it is sent to again, and has none."""
+    """Return an endpoint as it is at a time, without a `resume_at` that has passed."""
     has_resumed = endpoint.resume_at is not None and endpoint.resume_at <= now
     return replace(endpoint, resume_at=None) if has_resumed else endpoint
 
 
 def wants(subscription: Subscription, event_type: str, about_endpoint: str | None) -> bool:
-    """Say whether an endpoint gets an event of its owner.
+    """Return whether an endpoint gets an event of its owner.
 
-    Operational events go only where they are chosen by name or group, and never to the endpoint that they report on.
+    Operational events go only to endpoints that choose them by name or group, and never to the endpoint they report on.
     """
     is_about_it = is_operational(event_type) and about_endpoint == str(subscription.endpoint_id)
     return subscribes(subscription.event_types, event_type) and not is_about_it
 
 
 def check_schedule(seconds: Sequence[int]) -> tuple[int, ...]:
-    """Return the waits before each retry; raises `InvalidField` for what is no schedule."""
+    """Return the waits before each retry; raises `InvalidField` for an invalid schedule."""
     if not 1 <= len(seconds) <= MAX_STEPS:
         raise InvalidField("schedule", f"must have 1 to {MAX_STEPS} steps")
     if not all(1 <= step <= LONGEST_STEP_SECONDS for step in seconds):

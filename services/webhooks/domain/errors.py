@@ -1,4 +1,4 @@
-"""What the webhook service refuses to do, as facts without HTTP.
+"""The errors of the webhook service, as facts without HTTP. Their docstrings are their default messages.
 
 Exception
 └── WebhookError
@@ -40,31 +40,31 @@ class WebhookError(Exception):
 
 
 class EndpointMissing(WebhookError):
-    """There is no such endpoint, or it belongs to somebody else."""
+    """There is no such endpoint, or it belongs to another account."""
 
 
 class DeliveryMissing(WebhookError):
-    """There is no such delivery, or it belongs to somebody else."""
+    """There is no such delivery, or it belongs to another account."""
 
 
 class KeyUnknown(WebhookError):
-    """The endpoint has no such live key."""
+    """The endpoint has no such active key."""
 
 
 class MessageMissing(WebhookError):
-    """There is no such message, or it belongs to somebody else."""
+    """There is no such message, or it belongs to another account."""
 
 
 class ReplayMissing(WebhookError):
-    """There is no such replay, or it belongs to somebody else."""
+    """There is no such replay, or it belongs to another account."""
 
 
 class ListenerMissing(WebhookError):
-    """There is no such listener, or it belongs to somebody else, or nobody has listened for too long."""
+    """There is no such listener, it belongs to another account, or it has closed."""
 
 
 class InvalidField(WebhookError):
-    """A member of the request cannot be accepted; `text` says why."""
+    """A member of the request is not valid; `text` says why."""
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
@@ -73,30 +73,30 @@ class InvalidField(WebhookError):
 
 
 class PartnerInactive(WebhookError):
-    """A partner that is suspended or archived cannot have anything sent to a new place."""
+    """A suspended or archived partner cannot create or redirect endpoints."""
 
 
 class TooManyKeys(WebhookError):
-    """An endpoint has as many live signing keys as it may have; wait until one expires."""
+    """An endpoint has the maximum number of active signing keys; wait until one expires."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"An endpoint has at most {limit} live signing keys.")
+        super().__init__(f"An endpoint can have at most {limit} active signing keys.")
         self.limit = limit
 
 
 class KeyMissing(WebhookError):
-    """The endpoint has no secret to sign with; rotate with the algorithm hmac first, which shows a new one."""
+    """The endpoint has no HMAC secret; rotate its keys with the algorithm hmac first, which shows a new one."""
 
 
 class LastKey(WebhookError):
-    """This is the last key that signs the endpoint's messages; rotate before revoking it."""
+    """This is the endpoint's last signing key; rotate before revoking it."""
 
 
 class TooManyEndpoints(WebhookError):
-    """A program or partner has as many endpoints as it may have."""
+    """A program or partner has the maximum number of endpoints."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"There may be at most {limit} endpoints.")
+        super().__init__(f"At most {limit} endpoints are allowed.")
         self.limit = limit
 
 
@@ -105,14 +105,14 @@ class UIDTaken(WebhookError):
 
 
 class EndpointOutdated(WebhookError):
-    """The endpoint has changed since the version that the request names; read it again."""
+    """The endpoint has changed since the version named in If-Match; read it again."""
 
 
 class TooManyReplays(WebhookError):
-    """As many replays for the endpoints of one owner are under way as may be."""
+    """The owner has the maximum number of running replays."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"At most {limit} replays for the endpoints of one owner may be under way at a time.")
+        super().__init__(f"At most {limit} replays can run at a time.")
         self.limit = limit
 
 
@@ -121,7 +121,7 @@ class DeliveryPending(WebhookError):
 
 
 class DeliveryUnderWay(WebhookError):
-    """An attempt is under way; try again in a moment."""
+    """An attempt is in progress; try again in a moment."""
 
 
 class DeliveryNotPending(WebhookError):
@@ -133,36 +133,36 @@ class DeliveryNotReplayable(WebhookError):
 
 
 class ContentGone(WebhookError):
-    """The message's content was redacted or is kept no longer; it cannot be sent again."""
+    """The content of the message was redacted or is no longer stored; it cannot be sent again."""
 
 
 class FormMissing(WebhookError):
-    """The message was never made in the format of an endpoint that is named, and cannot be sent there."""
+    """The message does not exist in the format of a named endpoint, and cannot be sent there."""
 
 
 class MessageNotResendable(WebhookError):
-    """A test is not sent again; ask for another one at the endpoint."""
+    """A test cannot be sent again; send a new test to the endpoint."""
 
 
 class EventIDTaken(WebhookError):
-    """Another message of this event_id was published before."""
+    """A different message with this event_id was already published."""
 
 
 class PayloadTooLarge(WebhookError):
-    """The payload is larger than any message may be."""
+    """The payload is too large."""
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"The payload has {size} bytes; at most {limit} are accepted.")
+        super().__init__(f"The payload has {size} bytes; at most {limit} are allowed.")
         self.size = size
         self.limit = limit
 
 
 class SecretUnreadable(WebhookError):
-    """A secret cannot be opened: rotate the signing key, set `auth` again, or open the listener once more."""
+    """A secret cannot be decrypted: rotate the signing key, set `auth` again, or reopen the listener."""
 
 
 class RateLimitReached(WebhookError):
-    """As many POSTs wait for their turn within the endpoint's rate_limit_per_second as anybody would wait for."""
+    """The endpoint's rate_limit_per_second is used up; try again later."""
 
     def __init__(self, wait_seconds: int) -> None:
         super().__init__(f"The endpoint's rate_limit_per_second is used up; try again in {wait_seconds} seconds.")
@@ -170,4 +170,4 @@ class RateLimitReached(WebhookError):
 
 
 class ReplayEnded(WebhookError):
-    """The replay has come to its end already."""
+    """The replay has already finished."""

@@ -1,4 +1,4 @@
-"""Names of event types, and how endpoints choose among them: by name, by group (`code.*`), or all at once."""
+"""Names of event types, and how endpoints choose them: by name, by group (`code.*`), or all at once."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,8 +10,8 @@ from services.webhooks.domain.errors import InvalidField
 EVERYTHING: Final = "*"
 TEST: Final = "test"
 OPERATIONAL_PREFIX: Final = "webhook."
-# What programs publish themselves. A name of theirs is never one of ours, now or later, and a misspelt one of ours is
-# never taken for one of theirs.
+# Events that programs publish themselves. Their names can never collide with ours, now or later, and a misspelt name of
+# ours is never taken for one of theirs.
 CUSTOM_PREFIX: Final = "custom."
 CUSTOM_PATTERN: Final = r"^custom(\.[a-z0-9_-]{1,40}){1,5}$"
 _GROUP: Final = ".*"
@@ -19,34 +19,34 @@ _CUSTOM: Final = re.compile(CUSTOM_PATTERN)
 
 
 def is_operational(event_type: str) -> bool:
-    """Say whether an event reports on deliveries themselves."""
+    """Return whether an event reports on the webhook service itself."""
     return event_type.startswith(OPERATIONAL_PREFIX)
 
 
 def is_custom(event_type: str) -> bool:
-    """Say whether events of this type are a program's own."""
+    """Return whether events of this type are published by programs."""
     return event_type.startswith(CUSTOM_PREFIX)
 
 
 @lru_cache(maxsize=4096)
 def choices_with(event_type: str) -> frozenset[str]:
-    """Return every choice that has this type: its name, the groups that it is in, and all but for operational ones."""
+    """Return every choice that includes this type: its name, its groups, and `*` unless it is operational."""
     words = event_type.split(".")
     groups = (".".join(words[:count]) + _GROUP for count in range(1, len(words)))
     return frozenset((event_type, *groups, *(() if is_operational(event_type) else (EVERYTHING,))))
 
 
 def subscribes(chosen: Collection[str], event_type: str) -> bool:
-    """Say whether a choice of types has this one."""
+    """Return whether a choice of types includes this one."""
     return not choices_with(event_type).isdisjoint(chosen)
 
 
 def check_event_types(chosen: Sequence[str], allowed: Collection[str]) -> tuple[str, ...]:
-    """Return the choice without repetition, in order; raises `InvalidField` for what no event could ever be."""
+    """Return the choice in order without duplicates; raises `InvalidField` for a name that matches no possible type."""
     for name in chosen:
         if not _is_choice(name, allowed):
             listed = ", ".join(sorted(allowed))
-            text = f"must be *, a group such as code.*, a type of your own such as custom.sent, or some of: {listed}"
+            text = f"must be *, a group such as code.*, a type of your own such as custom.sent, or any of: {listed}"
             raise InvalidField("event_types", text)
     return tuple(dict.fromkeys(chosen))
 

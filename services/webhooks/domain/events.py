@@ -1,4 +1,4 @@
-"""An event as it came in from another service, read and identified."""
+"""An event as received from another service, parsed and identified."""
 
 import hashlib
 import uuid
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-# The narrowest first.
+# The most specific first.
 _SUBJECTS: Final = ("code_id", "code", "coupon_id", "endpoint_id", "batch_id", "partner_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingEvent:
-    """One event; `data` holds its members as they came, `occurred_at` is when the fact happened.
+    """An event; `data` holds its members as received, `occurred_at` is when the fact happened.
 
-    Whoever publishes an event of their own may say by `ordering_key` what it is to be in order with. `traceparent` is
-    the trace that it belongs to, if that is known.
+    Programs that publish their own events may set `ordering_key`, the key for ordered delivery. `traceparent` is the
+    trace that the event belongs to, if known.
     """
 
     event_id: str
@@ -32,7 +32,7 @@ class IncomingEvent:
 
     @property
     def subject(self) -> str:
-        """What the event is about: what is told of the same subject may be wanted in order."""
+        """What the event is about, for ordered delivery: events with the same subject keep their order."""
         if self.ordering_key is not None:
             return self.ordering_key
         for name in _SUBJECTS:
@@ -42,7 +42,7 @@ class IncomingEvent:
 
     @property
     def code(self) -> str | None:
-        """The one code that the event is about; None where it is about none, or about several."""
+        """The promo code that the event is about; None if there is none, or several."""
         found = self.data.get("code")
         if found is None and isinstance(codes := self.data.get("codes"), list) and len(codes) == 1:
             found = codes[0]
@@ -56,8 +56,8 @@ class IncomingEvent:
 
 
 def line_key(endpoint_id: uuid.UUID, subject: str) -> str:
-    """Return what stands for the subject of a program's own event, which may be a customer's name, at an endpoint.
+    """Return the stored line key for a program's own ordering key, which may be a customer's name.
 
-    The database's triggers on the queue and the dead letters make the same.
+    The triggers on the queue and the dead letters compute the same.
     """
     return f"sha256:{hashlib.sha256(f'{endpoint_id}:{subject}'.encode()).hexdigest()}"

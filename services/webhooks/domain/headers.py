@@ -1,4 +1,4 @@
-"""Headers that an endpoint may ask for beside ours, and how we authenticate ourselves to its receiver."""
+"""Additional headers of an endpoint, and how requests to its receiver are authenticated."""
 
 import base64
 import re
@@ -11,7 +11,7 @@ from services.webhooks.domain.errors import InvalidField
 AuthType = Literal["basic", "bearer", "authorization", "header"]
 MAX_HEADERS: Final = 20
 LONGEST_VALUE: Final = 4096
-# Set by us or by the protocol, or read by proxies as facts about the connection: nobody else's to set.
+# Set by us or by the protocol, or read by proxies as facts about the connection; endpoints cannot set them.
 FORBIDDEN: Final = frozenset(
     {
         *("accept", "accept-charset", "accept-encoding", "authorization", "connection", "content-encoding"),
@@ -27,9 +27,10 @@ _VALUE = re.compile(r"[\x20-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How we authenticate ourselves.
+    """How requests to the receiver are authenticated.
 
-    `name` is the user's of basic, the scheme of authorization and the header's of header; `secret` is the rest.
+    `name` is the user name for basic, the scheme for authorization and the header name for header; `secret` is the
+    rest.
     """
 
     type: AuthType
@@ -38,7 +39,7 @@ class Auth:
 
     @property
     def header(self) -> tuple[str, str]:
-        """The header that says it."""
+        """The header that carries the credentials."""
         if self.type == "basic":
             pair = f"{self.name}:{self.secret}".encode()
             return "Authorization", "Basic " + base64.b64encode(pair).decode()
@@ -50,7 +51,7 @@ class Auth:
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers as given; raises `InvalidField` for what must not be sent."""
+    """Return the headers as given; raises `InvalidField` for headers that must not be sent."""
     if len(headers) > MAX_HEADERS:
         raise InvalidField("headers", f"must not have more than {MAX_HEADERS} members")
     if len({name.lower() for name in headers}) != len(headers):
@@ -62,7 +63,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_auth(auth: Auth, headers: Mapping[str, str]) -> None:
-    """Raise `InvalidField` for what cannot be sent, or is sent as a header already."""
+    """Raise `InvalidField` for credentials that cannot be sent, or that name one of the headers."""
     if auth.type == "header":
         check_name("auth", auth.name or "")
         if (auth.name or "").lower() in {name.lower() for name in headers}:
@@ -72,7 +73,7 @@ def check_auth(auth: Auth, headers: Mapping[str, str]) -> None:
     if auth.type == "authorization" and not _NAME.fullmatch(auth.name or ""):
         raise InvalidField(
             "auth",
-            "must have a scheme of at most 100 of the letters A to Z and a to z, digits and marks, such as Token",
+            "must have a scheme of at most 100 letters A to Z and a to z, digits and marks, such as Token",
         )
     check_value("auth", auth.secret)
     if auth.name is not None:
@@ -80,17 +81,17 @@ def check_auth(auth: Auth, headers: Mapping[str, str]) -> None:
 
 
 def check_name(field: str, name: str) -> None:
-    """Raise `InvalidField` for a header that is not the endpoint's to set."""
+    """Raise `InvalidField` for a header that an endpoint cannot set."""
     lowered = name.lower()
     if not _NAME.fullmatch(name):
         raise InvalidField(
-            field, "must name headers of at most 100 of the letters A to Z and a to z, digits and marks such as - and _"
+            field, "must have header names of at most 100 letters A to Z and a to z, digits and marks such as - and _"
         )
     if lowered in FORBIDDEN or lowered.startswith(FORBIDDEN_PREFIXES):
-        raise InvalidField(field, f"must not set {lowered}")
+        raise InvalidField(field, f"must not set the header {lowered}")
 
 
 def check_value(field: str, value: str) -> None:
-    """Raise `InvalidField` for a value that would not arrive as it is."""
+    """Raise `InvalidField` for a value that would not arrive unchanged."""
     if not _VALUE.fullmatch(value) or value != value.strip() or not 0 < len(value) <= LONGEST_VALUE:
         raise InvalidField(field, f"must have values of 1 to {LONGEST_VALUE} visible ASCII characters")

@@ -1,7 +1,7 @@
-"""How an endpoint fares over days: when its owner is warned, and when it is switched off.
+"""The health of an endpoint over days: when its owner is warned, and when it is disabled.
 
-Time decides, not a number of failures: what has succeeded nowhere within five days is off. A lone failure of long ago
-does not count for that; the clock runs once two failures lie half a day apart.
+Time decides, not the number of failures: an endpoint without a success in five days is disabled. A single old failure
+does not count; the clock runs once two failures are half a day apart.
 """
 
 from dataclasses import dataclass, replace
@@ -10,15 +10,15 @@ from typing import Final
 
 DISABLE_AFTER: Final = timedelta(days=5)
 APART: Final = timedelta(hours=12)
-# In percent of the time after which it is switched off.
+# In percent of the time after which the endpoint is disabled.
 WARNING_LEVELS: Final = (50, 90)
-# How often the times of the last success and the last failure are written at most.
+# The minimum time between two writes of the last success and the last failure.
 GRAIN: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of an endpoint's past; `failing_since` is the first failure since its last success."""
+    """The recorded health of an endpoint; `failing_since` is the first failure since its last success."""
 
     failing_since: datetime | None = None
     last_success_at: datetime | None = None
@@ -27,13 +27,13 @@ class Health:
 
     @property
     def disables_at(self) -> datetime | None:
-        """When it will be switched off if nothing succeeds until then."""
+        """When it will be disabled unless an attempt succeeds."""
         return None if self.failing_since is None else self.failing_since + DISABLE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What follows from an outcome: the health from now on, and what has to be said or done about it."""
+    """What follows from an outcome: the new health, and what has to be emitted or done."""
 
     health: Health
     warning: int = 0
@@ -42,9 +42,9 @@ class Finding:
 
 
 def after_success(health: Health, at: datetime) -> Finding:
-    """Return what follows from a success at a time; the same health means that nothing has to be written."""
+    """Return what follows from a success at a time; an unchanged health does not have to be written."""
     if health.last_failure_at is not None and health.failing_since is not None and at < health.failing_since:
-        # An old success that was written late says nothing about the failures since.
+        # An old success that was written late does not end the failures since.
         return Finding(health)
     is_news = health.failing_since is not None or _is_old(health.last_success_at, at)
     if not is_news:
@@ -54,7 +54,7 @@ def after_success(health: Health, at: datetime) -> Finding:
 
 
 def after_failure(health: Health, at: datetime) -> Finding:
-    """Return what follows from a failure at a time; the same health means that nothing has to be written."""
+    """Return what follows from a failure at a time; an unchanged health does not have to be written."""
     since = health.failing_since
     if since is None:
         return Finding(replace(health, failing_since=at, last_failure_at=at))

@@ -1,4 +1,4 @@
-"""Messages as they are shown: what happened, apart from where it was sent."""
+"""Messages as they are shown: the content, independent of deliveries."""
 
 import uuid
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-# From the fullest form to the poorest; of a thin message the content is kept beside it.
+# From the most complete form to the least; for a thin message the content is stored separately.
 FULLEST_FIRST: Final = ("thin", "standard", "cloudevents", "flat")
-# Of what a program publishes itself: how large it may be as it is sent, and from when on receivers may find it large.
+# For messages that a program publishes: the maximum size as sent, and the size from which it is warned.
 MAX_PAYLOAD_BYTES: Final = 256 * 1024
 LARGE_PAYLOAD_BYTES: Final = 20_000
 SHORTEST_RETENTION_DAYS, LONGEST_RETENTION_DAYS = 5, 90
@@ -16,10 +16,10 @@ SHORTEST_RETENTION_DAYS, LONGEST_RETENTION_DAYS = 5, 90
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message in one of its forms; `body` and `content` are None once they are gone.
+    """A message in one of its forms; `body` and `content` are None once they are deleted.
 
-    One that a program has published itself has the program's `event_id`, and a time until which it is kept. One that
-    `is_shared` was made when the flat body was the same for a program and its partner.
+    One that a program published has the program's `event_id` and the time until which it is kept. One that `is_shared`
+    was written when the flat body was the same for a program and its partner.
     """
 
     id: uuid.UUID
@@ -38,7 +38,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ListedMessage:
-    """A message as a list shows it, without what it says."""
+    """A message in a list, without its content."""
 
     id: uuid.UUID
     partner_id: uuid.UUID | None
@@ -50,7 +50,7 @@ class ListedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDraft:
-    """What a program wants told; without an `event_id` it is never taken for a repeat."""
+    """A message that a program publishes; without an `event_id` it is never taken for a repeat."""
 
     event_type: str
     payload: Mapping[str, Any]
@@ -64,7 +64,7 @@ class MessageDraft:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A message that a program has published; `deliveries` counts the endpoints that it was or is on its way to."""
+    """A message that a program has published; `deliveries` is the number of endpoints that it is delivered to."""
 
     message: ListedMessage
     event_id: str
@@ -76,7 +76,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class MessageFilter:
-    """Which messages are meant; None means all. The times are when we made them."""
+    """Which messages to return; None means all. The times are those of creation here."""
 
     event_type: str | None = None
     since: datetime | None = None
@@ -85,7 +85,7 @@ class MessageFilter:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """A page of messages, the newest first, and where the next one goes on; None at the end."""
+    """A page of messages, the newest first, and the position of the next page; None at the end."""
 
     messages: list[ListedMessage]
     next_after: tuple[datetime, uuid.UUID] | None
@@ -93,7 +93,7 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """A delivery of a message that is sent again; `is_due` is false where it was pending already."""
+    """A delivery of a message that is sent again; `is_due` is false if it was already pending."""
 
     endpoint_id: uuid.UUID
     delivery_id: uuid.UUID

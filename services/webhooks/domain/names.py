@@ -1,4 +1,4 @@
-"""The names by which receivers and owners know messages and attempts."""
+"""The public ids of messages and attempts."""
 
 import uuid
 from typing import Final
@@ -8,7 +8,7 @@ ATTEMPT_PREFIX: Final = "att_"
 
 
 def message_id_of(name: str) -> uuid.UUID | None:
-    """Return the id of a message by the name that receivers see; None for what names no message."""
+    """Return the id of a message from its public id; None for text that is not one."""
     digits = name.removeprefix(MESSAGE_PREFIX)
     if digits == name or len(digits) != 32:
         return None
@@ -20,17 +20,17 @@ def message_id_of(name: str) -> uuid.UUID | None:
 
 
 def message_name(message_id: uuid.UUID) -> str:
-    """Return the id of a message as receivers see it in `webhook-id`."""
+    """Return the public id of a message, as receivers see it in `webhook-id`."""
     return MESSAGE_PREFIX + message_id.hex
 
 
 def attempt_name(delivery_id: uuid.UUID, number: int) -> str:
-    """Return the id of an attempt: that of its delivery, and which of its attempts it is."""
+    """Return the public id of an attempt: its delivery and its number."""
     return f"{ATTEMPT_PREFIX}{delivery_id.hex}_{number}"
 
 
 def attempt_of(name: str) -> tuple[uuid.UUID, int] | None:
-    """Return delivery and number by the id of an attempt; None for what names no attempt."""
+    """Return delivery and number from the public id of an attempt; None for text that is not one."""
     digits, _, number = name.removeprefix(ATTEMPT_PREFIX).partition("_")
     if len(digits) != 32 or not (number.isascii() and number.isdigit() and len(number) < 9):
         return None

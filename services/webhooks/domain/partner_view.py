@@ -1,6 +1,6 @@
-"""What partners may see of events: the members of each type that are shown to them, and nothing else.
+"""What partners may see of events: the listed members of each type, and nothing else.
 
-A member that stands on no list, such as a new one, is shown to no partner; neither is an event whose type has no list.
+A member on no list, such as a new one, is hidden from partners; so is an event whose type has no list.
 """
 
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Any, Final, TypeAlias
 
 from services.webhooks.domain.event_types import TEST, is_custom
 
-# Of each member what may be seen inside it; None for a value that has nothing inside, or a list of such values.
+# What may be seen inside each member; None for a plain value or a list of plain values.
 Members: TypeAlias = Mapping[str, "Members | None"]
-# Stands for every name.
+# Matches every name.
 _ANY: Final = "*"
 
 
@@ -29,14 +29,14 @@ _USES: Final = ("times_redeemed", "times_redeemed_version")
 _ENDPOINT: Final = ("program_id", "partner_id", "endpoint_id")
 _DELIVERY: Final = (*_ENDPOINT, "delivery_id", "message_id", "event_type")
 
-# Not shown: who bought and what else, other codes of the order, what the merchant noted, and the uses of a coupon,
-# which are those of other partners too.
+# Not shown: the buyer and the other items, other codes of the order, the merchant's notes, and the uses of a coupon,
+# which include those of other partners.
 _SHOWN: Final[Mapping[str, Members]] = {
     "code.redeemed": _members(
         *(*_CODE, *_USES, "redemption_id", "order_ref", "discount_ends_at", "codes_remaining"),
         discount=_DISCOUNT,
         commission=_COMMISSION,
-        # Those that the program has chosen are all that is left of them here.
+        # Only those that the program has chosen to share are left here.
         attributes=_members(_ANY),
         terms=_TERMS,
     ),
@@ -89,22 +89,22 @@ _SHOWN: Final[Mapping[str, Members]] = {
 }
 
 
-# Whether it happened in test mode is said to everybody.
+# Whether it happened in test mode is shown to everyone.
 SHOWN: Final[Mapping[str, Members]] = {name: {**members, "is_test": None} for name, members in _SHOWN.items()}
 
 
 def has_view(event_type: str) -> bool:
-    """Say whether partners get events of this type; what a program publishes itself is meant for whom it names."""
+    """Return whether partners get events of this type; events that a program publishes go to the partner they name."""
     return event_type in SHOWN or is_custom(event_type)
 
 
 def shown_to_partners(event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what partners see of an event's data, in the order that it has."""
+    """Return the part of an event's data that partners see, in the same order."""
     return _shown(data, SHOWN.get(event_type, {}))
 
 
 def schema_for_partners(event_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of what partners see of an event's data, given that of the whole."""
+    """Return the JSON Schema of the data that partners see, given the full one."""
     return _schema(schema, SHOWN.get(event_type, {}), schema.get("$defs", {}))
 
 

@@ -1,4 +1,4 @@
-"""Replays as jobs: what is to be sent again, how fast, and how far it has come."""
+"""Replays as jobs: what to send again, how fast, and the progress."""
 
 import uuid
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _LARGEST_STEP: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayDraft:
-    """A replay as asked for; without `until` everything up to now."""
+    """A requested replay; without `until` it covers everything up to now."""
 
     endpoint_id: uuid.UUID
     which: Which
@@ -30,7 +30,7 @@ class ReplayDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """A job; `position_at` and `position_id` are behind what it has done, `token` is its worker's."""
+    """A replay job; `position_at` and `position_id` mark what is done, `token` belongs to the worker."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -55,15 +55,15 @@ class Replay:
 
     @property
     def step_size(self) -> int:
-        """How many are taken at a time: half a second's worth, so that a cancellation acts soon."""
+        """How many deliveries one step takes: half a second's worth, so that a cancellation takes effect soon."""
         return _LARGEST_STEP if self.is_dry_run else max(1, min(_LARGEST_STEP, self.rate_per_second // 2))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """A job with what came of the deliveries that it was the last to send again.
+    """A replay with the results of the deliveries that no later replay has sent again.
 
-    `is_whole` is false where there may be more of them than are counted.
+    `is_whole` is false if there may be more of them than are counted.
     """
 
     replay: Replay
@@ -75,7 +75,7 @@ class ReplayProgress:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPage:
-    """A page of jobs, the newest first, and where the next one goes on; None at the end."""
+    """A page of replays, the newest first, and the position of the next page; None at the end."""
 
     replays: Sequence[ReplayProgress]
     next_after: uuid.UUID | None
@@ -83,7 +83,7 @@ class ReplayPage:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of a job has done, and where the next one goes on; None when there is none."""
+    """What one step of a replay has done, and the position of the next one; None at the end."""
 
     matched: int
     enqueued: int
@@ -92,10 +92,10 @@ class Step:
 
 
 def window(since: datetime, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """Return from when until when; raises `InvalidField` for what is no time."""
+    """Return the time range of a replay; raises `InvalidField` for an invalid one."""
     ends = now if until is None else min(until, now)
     if since >= now:
-        raise InvalidField("since", "must lie in the past")
+        raise InvalidField("since", "must be in the past")
     if since >= ends:
-        raise InvalidField("until", "must lie after since")
+        raise InvalidField("until", "must be after since")
     return since, ends

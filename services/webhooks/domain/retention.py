@@ -1,16 +1,16 @@
-"""How long what was sent is kept, and what else of its settings the service tells."""
+"""How long data is kept, and the settings that the service publishes."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-# For the debugger, so that it can tell the signature of an old key from one of no key; nothing else uses them.
+# For the debugger, so that it can tell the signature of an expired key from an unknown one; nothing else uses them.
 ENDED_KEYS_KEPT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Payloads can be replayed as long as they are kept; attempts and deliveries can be looked at."""
+    """Messages can be replayed while their payloads are kept; attempts and deliveries can only be read."""
 
     payloads: timedelta
     attempts: timedelta
@@ -19,7 +19,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class ShownSettings:
-    """What everybody may know; `egress_addresses` are those from which webhooks come, none if they are not fixed."""
+    """The public settings; `egress_addresses` lists the addresses that webhooks are sent from, empty if not fixed."""
 
     retention: Retention
     egress_addresses: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
-"""When a delivery is tried again: ten attempts over 75 h 35 m, jittered, and never later than 96 h after the start.
+"""When a delivery is retried: ten attempts over 75 h 35 m, with jitter, and never later than 96 h after the start.
 
-An endpoint may have steps of its own; the end stays the same.
+An endpoint may have its own steps; the end stays the same.
 """
 
 import math
@@ -10,7 +10,7 @@ from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_tz
 from typing import Final
 
-# Seconds before each attempt, unless an endpoint has its own; the first goes out at once.
+# Seconds before each attempt, unless an endpoint has its own steps; the first attempt starts at once.
 STEPS: Final = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_ATTEMPTS: Final = len(STEPS)
 JITTER: Final = 0.2
@@ -36,9 +36,9 @@ def next_attempt(
     chance: float,
     steps: Sequence[int] = STEPS,
 ) -> datetime | None:
-    """Return when to try again after attempt number `step` failed, or None if that was the last.
+    """Return when to retry after attempt number `step` failed, or None if that was the last.
 
-    `not_before` is what the receiver asked for; a try that would come after `ends_at` is none.
+    `not_before` is what the receiver asked for; there is no retry after `ends_at`.
     """
     if step >= len(steps):
         return None
@@ -49,12 +49,13 @@ def next_attempt(
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read a Retry-After header, seconds or a date, cut to 24 h however large; None if it says nothing usable."""
+    """Read a Retry-After header, seconds or a date, capped at 24 h; None if it is missing or unusable."""
     if value is None:
         return None
     text = value.strip()
     if _SECONDS.fullmatch(text):
-        # A float, because it reads any number of digits; what is beyond its range is infinite, and cut like the rest.
+        # A float, because it reads any number of digits; a value beyond its range is infinite, and capped like the
+        # rest.
         return timedelta(seconds=math.ceil(min(float(text), LONGEST_RETRY_AFTER.total_seconds())))
     try:
         wait = _until_date(text, now)
@@ -64,7 +65,7 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
 
 
 def _until_date(text: str, now: datetime) -> timedelta | None:
-    """Return how far away a date is, whose year may be past all that `datetime` holds; raises what parsing raises."""
+    """Return the time until a date, whose year may be beyond what `datetime` can hold; raises what parsing raises."""
     parsed = parsedate_tz(text)
     if parsed is None:
         return None
@@ -77,5 +78,5 @@ def _until_date(text: str, now: datetime) -> timedelta | None:
 
 
 def throttle(in_a_row: int) -> timedelta:
-    """Return how long an overloaded endpoint rests that named no time: 5 s, doubling to 5 min."""
+    """Return how long an overloaded endpoint rests that named no time: 5 s, doubling up to 5 min."""
     return timedelta(seconds=min(_THROTTLE_MOST, _THROTTLE_FIRST * 2.0 ** min(max(in_a_row - 1, 0), 10)))

@@ -1,4 +1,4 @@
-"""Which secret of an endpoint keeps it from being sent to, when some of its secrets cannot be opened."""
+"""Which secret keeps an endpoint from being sent to, when some of its secrets cannot be decrypted."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -11,10 +11,10 @@ SecretKind = Literal["signing_key", "auth"]
 def missing_secret(
     signing: Signing, keys: Sequence[tuple[Algorithm, bool]], *, has_readable_auth: bool
 ) -> SecretKind | None:
-    """Return what cannot be sent without; `keys` are all of the endpoint, the newest first, and whether each opens.
+    """Return the secret without which nothing can be sent; `keys` are all of the endpoint, the newest first.
 
-    The newest key of each algorithm decides: it is the one that receivers go by, and that a rotation replaces. An older
-    one that does not open is left out.
+    Each key comes with whether it can be decrypted. The newest key of each algorithm decides, because receivers rely on
+    it and a rotation replaces it. An older key that cannot be decrypted is left out.
     """
     for algorithm in algorithms(signing):
         if not next((opens for each, opens in keys if each == algorithm), False):

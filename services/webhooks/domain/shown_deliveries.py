@@ -1,4 +1,4 @@
-"""Deliveries, attempts and dead letters as they are shown, and which of them are meant."""
+"""Deliveries, attempts and dead letters as they are shown, and the filters that select them."""
 
 import uuid
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery as it is shown; `next_attempt_at` is None when nothing more will happen by itself."""
+    """A delivery as it is shown; `next_attempt_at` is None if no further attempt is scheduled."""
 
     id: uuid.UUID
     endpoint_id: uuid.UUID
@@ -41,7 +41,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
-    """A page of deliveries, the newest first, and where the next one goes on; None at the end."""
+    """A page of deliveries, the newest first, and the position of the next page; None at the end."""
 
     deliveries: list[Delivery]
     next_after: uuid.UUID | None
@@ -49,7 +49,7 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with its body, as long as that is kept, and all its attempts, the first one first."""
+    """A delivery with its body, while that is kept, and all its attempts, the oldest first."""
 
     delivery: Delivery
     body: bytes | None
@@ -66,13 +66,13 @@ class DeadLetter:
 
     @property
     def id(self) -> uuid.UUID:
-        """The delivery's id, by which a page is continued."""
+        """The id of the delivery, which is the position for paging."""
         return self.delivery.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries are meant; None means all."""
+    """Which deliveries to return; None means all."""
 
     endpoint_id: uuid.UUID | None = None
     status: ShownStatus | None = None
@@ -85,7 +85,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPage:
-    """A page of dead letters, the newest deliveries first, and where the next one goes on; None at the end."""
+    """A page of dead letters, the newest deliveries first, and the position of the next page; None at the end."""
 
     letters: list[DeadLetter]
     next_after: uuid.UUID | None
@@ -93,7 +93,7 @@ class DeadLetterPage:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; None means all."""
+    """Which dead letters to return; None means all."""
 
     endpoint_id: uuid.UUID | None = None
     event_type: str | None = None

@@ -1,6 +1,6 @@
-"""Secrets as Standard Webhooks has them, and what is signed: `v1` is HMAC-SHA256, `v1a` is ed25519.
+"""Secrets as Standard Webhooks defines them, and what is signed: `v1` is HMAC-SHA256, `v1a` is ed25519.
 
-The arithmetic of ed25519 is not ours; it is in `sender.signing`.
+The ed25519 arithmetic is in `sender.signing`.
 """
 
 import base64
@@ -29,7 +29,7 @@ _ALGORITHMS: Final[dict[Signing, tuple[Algorithm, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs: the secret of HMAC, or the seed of an ed25519 key."""
+    """A signing key: an HMAC secret, or the seed of an ed25519 key."""
 
     algorithm: Algorithm
     secret: bytes
@@ -37,7 +37,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class MadeKey:
-    """A key to be kept, with its public half, if it has one."""
+    """A key to store, with its public half, if it has one."""
 
     key: SigningKey
     public_key: bytes | None
@@ -45,7 +45,7 @@ class MadeKey:
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
-    """A key as it may be shown at any time: without its secret."""
+    """A key without its secret, which may be shown at any time."""
 
     id: uuid.UUID
     algorithm: Algorithm
@@ -55,7 +55,7 @@ class ShownKey:
 
 
 def algorithms(signing: Signing) -> tuple[Algorithm, ...]:
-    """Return the algorithms by which an endpoint's messages are signed."""
+    """Return the algorithms that an endpoint signs with."""
     return _ALGORITHMS[signing]
 
 
@@ -63,7 +63,7 @@ def parse_secret(text: str) -> bytes:
     """Return the key bytes of a `whsec_` secret; raises ValueError for anything that receivers could not decode."""
     key = decode(text, SECRET_PREFIX)
     if not SHORTEST_SECRET <= len(key) <= LONGEST_SECRET:
-        raise ValueError(f"must hold {SHORTEST_SECRET} to {LONGEST_SECRET} bytes")
+        raise ValueError(f"must contain {SHORTEST_SECRET} to {LONGEST_SECRET} bytes")
     return key
 
 
@@ -73,12 +73,12 @@ def format_secret(key: bytes) -> str:
 
 
 def encode(prefix: str, key: bytes) -> str:
-    """Return bytes as a key's text: its prefix and base64."""
+    """Return bytes as a key text: the prefix and base64."""
     return prefix + base64.b64encode(key).decode()
 
 
 def decode(text: str, prefix: str) -> bytes:
-    """Return the bytes of a key's text; raises ValueError for anything but canonical base64 after its prefix."""
+    """Return the bytes of a key text; raises ValueError for anything but canonical base64 after the prefix."""
     if not text.startswith(prefix):
         raise ValueError(f"must start with {prefix}")
     encoded = text.removeprefix(prefix)
@@ -93,7 +93,7 @@ def decode(text: str, prefix: str) -> bytes:
 
 
 def signed_content(message_id: str, timestamp: int, body: bytes) -> bytes:
-    """Return what is signed."""
+    """Return the bytes to sign."""
     return b"%b.%d.%b" % (message_id.encode(), timestamp, body)
 
 

@@ -1,4 +1,4 @@
-"""How receivers' frameworks write a body anew, and what two bodies differ in; nothing here knows of signatures."""
+"""How the frameworks of receivers rewrite a body, and how two bodies differ. It knows nothing of signatures."""
 
 import json
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from typing import Any, Final, Literal
 
 Change = Literal["body_empty", "body_sorted", "body_changed"]
 Difference = Literal["body_empty", "body_sorted", "body_changed", "wrong_message"]
-# What is left where something has read the body before: nothing, or a parser's idea of nothing.
+# What is left if the body was already read: nothing, or how a parser represents nothing.
 EMPTY: Final = (b"", b"{}", b"null", b"undefined")
 _SEPARATORS: Final = ((",", ":"), (", ", ": "))
 _INDENTS: Final = (2, 4)
-# Indenting costs as much again for each level; bodies of ours have few.
+# Indenting costs more with each level; our bodies have few.
 _MOST_BRACKETS: Final = 50
 
 
 def spellings(body: bytes) -> Iterator[tuple[Change, bytes]]:
-    """Yield what may have been signed in the place of a body, and what would be wrong with that."""
+    """Yield the bodies that may have been signed instead, each with the problem that it points to."""
     for empty in EMPTY:
         yield "body_empty", empty
     for text in (body.strip(), body + b"\n", body.replace(b"\r\n", b"\n"), body.replace(b"\n", b"\r\n")):
@@ -28,12 +28,12 @@ def spellings(body: bytes) -> Iterator[tuple[Change, bytes]]:
         yield "body_changed", b"[object Object]"
         yield "body_changed", body.decode().encode("latin-1")
     except (ValueError, RecursionError):
-        # No JSON, half of a character, or nested deeper than Python goes.
+        # Not JSON, half of a character, or nested deeper than Python supports.
         return
 
 
 def difference(body: bytes, stored: bytes) -> Difference | None:
-    """Return what a body differs in from the one that was sent; None where it is the same."""
+    """Return how a body differs from the one that was sent; None if it is the same."""
     if body == stored:
         return None
     if body.strip() in EMPTY:

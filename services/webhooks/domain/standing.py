@@ -1,4 +1,4 @@
-"""How an endpoint stands after a group of attempts: when it is sent to next, whether it is warned or switched off."""
+"""The standing of an endpoint after a group of attempts: when it is sent to next, whether it is warned or disabled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ FAILING: Final = "failing"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What of an endpoint its own answers may change."""
+    """The part of an endpoint that the responses of its receiver may change."""
 
     version: int
     is_disabled: bool
@@ -26,7 +26,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The standing from now on, and what has to be told, each with the attempt that brought it about."""
+    """The new standing, and the events to emit, each with the attempt that caused it."""
 
     standing: Standing
     warning: tuple[int, Settlement] | None = None
@@ -35,9 +35,9 @@ class Judgement:
 
 
 def judge(standing: Standing, settlements: Iterable[Settlement]) -> Judgement:
-    """Judge the attempts of one endpoint, in the order in which they began.
+    """Judge the attempts of one endpoint, in the order in which they started.
 
-    What was sent to an older version of the endpoint says nothing about this one.
+    Attempts at an older version of the endpoint do not count for this one.
     """
     judged = Judgement(standing)
     for settled in sorted(settlements, key=lambda s: s.answer.started_at):

@@ -1,20 +1,20 @@
-"""What became of an endpoint's deliveries, summed up."""
+"""Statistics of the deliveries of an endpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-# So many deliveries cost a few tens of milliseconds to sum up, however many more there are.
+# Counting this many deliveries takes a few tens of milliseconds, however many more there are.
 LOOKED_AT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Deliveries that were made from `since` to `until`, by status, and their attempts by the kind of answer.
+    """Deliveries created from `since` to `until` by status, and their attempts by class of response.
 
-    `is_whole` is false where there may be more deliveries than are looked at; `since` is then when the oldest of those
-    was made. Durations are in milliseconds, at the given percentiles, of the attempts that were answered.
+    `is_whole` is false if there were too many deliveries to count all; `since` is then the creation time of the oldest
+    one counted. Durations are in milliseconds, at the given percentiles, of the attempts that got a response.
     """
 
     since: datetime
@@ -26,6 +26,6 @@ class Stats:
 
     @property
     def success_rate(self) -> float | None:
-        """Which part of the deliveries that have come to an end has arrived; None if none has."""
+        """The share of completed deliveries that succeeded; None if none has completed."""
         ended = sum(self.deliveries.get(status, 0) for status in ("succeeded", "failed", "dead"))
         return self.deliveries.get("succeeded", 0) / ended if ended else None

@@ -1,1 +1,1 @@
-"""The way out: one HTTP client that dials vetted addresses only, never follows, and reads little of what comes back."""
+"""The outgoing HTTP client: dials checked addresses only, never follows redirects, and reads little of a response."""

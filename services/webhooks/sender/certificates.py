@@ -1,4 +1,4 @@
-"""Reads certificates and keys that callers bring, and makes of them what connections are made with.
+"""Parses certificates and keys that callers supply, and builds TLS contexts from them.
 
 All of it takes a while, so call it in a thread.
 """
@@ -40,7 +40,7 @@ _BUNDLE: Final = "ca_bundle"
 
 
 def read_pair(pair: CertificatePair, now: datetime) -> ClientCertificate:
-    """Return a client certificate that connections can be made with. Raises InvalidField."""
+    """Return a usable client certificate. Raises InvalidField."""
     chain = _read_certificates(_CERTIFICATE, pair.certificate, MOST_IN_CHAIN)
     key = _read_key(pair.key)
     own = chain[0]
@@ -58,21 +58,21 @@ def read_pair(pair: CertificatePair, now: datetime) -> ClientCertificate:
 
 
 def read_bundle(text: str) -> CABundle:
-    """Return authorities that connections can be made with. Raises InvalidField."""
+    """Return usable authorities. Raises InvalidField."""
     found = _read_certificates(_BUNDLE, text, MOST_AUTHORITIES)
     made = CABundle(tuple(_shown(_BUNDLE, each) for each in found), _pem(found))
     try:
         make_context(TLSTerms(None, None, made.pem))
     except (ssl.SSLError, ValueError):
-        raise InvalidField(_BUNDLE, "must hold certificates of authorities") from None
+        raise InvalidField(_BUNDLE, "must contain certificates of authorities") from None
     return made
 
 
 def make_context(terms: TLSTerms) -> ssl.SSLContext:
-    """Return what connections are made with; raises ssl.SSLError for what does not fit together."""
+    """Return the TLS context of a connection; raises ssl.SSLError for parts that do not fit together."""
     context = ssl.create_default_context(cadata=terms.ca_bundle)
     if terms.ca_bundle is not None:
-        # Whom an owner names is trusted, whether somebody else has vouched for them or not.
+        # An authority named by the owner is trusted even if it is not a root.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if terms.chain is not None and terms.key is not None:
         _load(context, terms.chain, terms.key)
@@ -80,7 +80,7 @@ def make_context(terms: TLSTerms) -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, chain: str, key: bytes) -> None:
-    # Python reads keys from files only. What lies there for a moment is of no use without a password that is not there.
+    # Python reads keys from files only. The file is useless without its password, which exists in memory only.
     password = secrets.token_hex(32)
     locked = load_pem_private_key(key, None).private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password.encode())
@@ -95,9 +95,9 @@ def _read_certificates(field: str, text: str, most: int) -> list[x509.Certificat
     try:
         found = x509.load_pem_x509_certificates(text.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise InvalidField(field, "must hold certificates in PEM") from None
+        raise InvalidField(field, "must contain certificates in PEM") from None
     if len(found) > most:
-        raise InvalidField(field, f"must hold at most {most} certificates")
+        raise InvalidField(field, f"must contain at most {most} certificates")
     return found
 
 
@@ -107,7 +107,7 @@ def _read_key(text: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(text.encode(), None)
     except TypeError:
-        raise InvalidField(_KEY, "must be a key without a password; it is encrypted here") from None
+        raise InvalidField(_KEY, "must be a key without a passphrase; we encrypt it ourselves") from None
     except (ValueError, UnsupportedAlgorithm):
         raise InvalidField(_KEY, "must be a private key in PEM") from None
 
@@ -123,7 +123,7 @@ def _shown(field: str, certificate: x509.Certificate) -> ShownCertificate:
             expires_at=certificate.not_valid_after_utc,
         )
     except ValueError:
-        raise InvalidField(field, "must hold certificates with names and times that can be read") from None
+        raise InvalidField(field, "must contain certificates with readable names and times") from None
 
 
 def _public(key: object) -> bytes:

@@ -1,4 +1,4 @@
-"""Makes one attempt: signs the stored bytes, POSTs them, and says what came back. It decides nothing."""
+"""Makes one attempt: signs the stored bytes, POSTs them, and returns the response. It decides nothing."""
 
 import asyncio
 import ssl
@@ -32,20 +32,20 @@ from shared.log import get_logger
 from shared.trace import TRACEPARENT, trace_facts
 
 CONNECT_SECONDS: Final = 5.0
-# Once the status is known, the rest of an answer is worth this much waiting: it only goes into the log.
+# Once the status is known, the rest of a response is worth this much waiting: it is only stored for reading.
 BODY_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 5.0
 _HEADERS: Final = {"User-Agent": "Mintwire-Webhooks/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
 _MASK: Final = "***"
 _REMEMBERED_CONTEXTS: Final = 500
-# What is kept of an answer's headers: for a look at what went wrong, not for an account.
+# What is stored of the response headers: enough to see what went wrong.
 _KEPT_HEADERS: Final = 50
 _KEPT_HEADER_LENGTH: Final = 500
 _REACHES: Final[tuple[Reach, ...]] = ("public", "loopback", "development")
 
 
 class Sender:
-    """The sessions through which all webhooks leave. Enter it before use."""
+    """The HTTP sessions that send all webhooks. Enter it before use."""
 
     def __init__(
         self,
@@ -89,8 +89,9 @@ class Sender:
         try:
             checked = self.urls.check(outgoing.url)
             trust = await self._trust(outgoing.tls)
-            # Under load the POSTs of one turn of the loop take each step together, first all are signed and then all
-            # are written. That takes a tenth less CPU than if each ran on: it seems that the code stays in the caches.
+            # Under load the POSTs of one turn of the event loop take each step together: first all are signed, then all
+            # are written. That takes a tenth less CPU than running each to its end, apparently because the code stays
+            # in the caches.
             await asyncio.sleep(0)
             response = await self._request(checked, headers, outgoing, dial, trust)
             answered = time.perf_counter()
@@ -114,7 +115,7 @@ class Sender:
             error_code,
             None if raw is None else printable(raw),
             retry_after=None if response is None else response.headers.get("Retry-After"),
-            # Of an address that is not dialled nothing is told, not even how long it took to find out.
+            # An address that is not dialled must not be probed, so not even the time that it took is revealed.
             dns_ms=None if dial.dns is None or is_blocked else _milliseconds(dial.dns),
             connect_ms=None if dial.connect is None else _milliseconds(dial.connect),
             tls_ms=None if dial.tls is None else _milliseconds(dial.tls),
@@ -126,7 +127,7 @@ class Sender:
         )
 
     async def _trust(self, terms: TLSTerms | None) -> ssl.SSLContext | bool:
-        """Return what a connection is made with: the same object for the same terms, so that connections are kept."""
+        """Return the TLS context of a connection: the same object for the same terms, so connections are reused."""
         if terms is None:
             return self._ssl
         found = self._contexts.get(terms)
@@ -162,7 +163,7 @@ class Sender:
 
     def _session(self, reach: Reach) -> ClientSession:
         connector = NotingConnector(
-            # Our own caps count; a pool that is shared by all would let one slow receiver starve the others.
+            # Our own caps count; a shared pool would let one slow receiver starve the others.
             limit=0,
             ssl=self._ssl,
             resolver=VettingResolver(self._names, reach),
@@ -174,7 +175,7 @@ class Sender:
 
 
 def signed_headers(outgoing: Outgoing, timestamp: int) -> dict[str, str]:
-    """Return all headers of a POST, its signature among them."""
+    """Return all headers of a POST, including its signature."""
     headers = {
         **outgoing.headers,
         **_HEADERS,
@@ -191,12 +192,12 @@ def signed_headers(outgoing: Outgoing, timestamp: int) -> dict[str, str]:
 
 
 def classify(error: Exception) -> ErrorCode:
-    """Name a failure without telling what is behind an address that we do not dial."""
+    """Name a failure without revealing what is behind an address that we do not dial."""
     if isinstance(error, aiohttp.ClientConnectorDNSError | AddressRefused):
         return "blocked_address"
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
         return "blocked_address"
-    # By TLS 1.3 a receiver refuses our certificate only after the handshake, as we read its answer.
+    # With TLS 1.3 a receiver refuses our certificate only after the handshake, when we read its response.
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
         return "tls_failed"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -211,14 +212,14 @@ def classify(error: Exception) -> ErrorCode:
 
 
 def _is_silent(error: Exception) -> bool:
-    """Say whether the connection ended without a byte of an answer."""
+    """Return whether the connection ended without a byte of a response."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return False
     return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.message, str)
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
-    """Read the beginning of an answer and give the connection back, or close it if there is more."""
+    """Read the beginning of a response and release the connection, or close it if there is more."""
     content = response.content
     if content.is_eof():
         raw = content.read_nowait(MAX_RESPONSE_BYTES) if not content.at_eof() else b""
@@ -230,7 +231,7 @@ async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
             while len(read) < MAX_RESPONSE_BYTES and (chunk := await content.readany()):
                 read += chunk
     except (TimeoutError, aiohttp.ClientError):
-        # The status has come and decides; what is missing of the body is missing from the log only.
+        # The status has arrived and decides; the missing part of the body is only missing from the stored response.
         pass
     if content.at_eof():
         response.release()
@@ -241,12 +242,12 @@ async def _excerpt(response: aiohttp.ClientResponse) -> bytes:
 
 @lru_cache(maxsize=64)
 def timeout_of(seconds: float) -> ClientTimeout:
-    """Return how long a POST may take, and the making of its connection."""
+    """Return the timeout of a POST, and that of its connection."""
     return ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
 
 
 def _masked(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:
-    """Return the headers as they may be kept and shown: without what would let a reader pass for us."""
+    """Return the headers as they may be stored and shown: without what would let a reader impersonate us."""
     shown = dict(headers)
     shown["webhook-signature"] = " ".join(
         each.partition(",")[0] + "," + _MASK for each in headers["webhook-signature"].split(" ")
@@ -257,7 +258,7 @@ def _masked(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:
 
 
 def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """Return the beginning of an answer's headers as text that the database accepts."""
+    """Return the beginning of the response headers as text that the database accepts."""
     kept: dict[str, str] = {}
     for name, value in response.headers.items():
         if len(kept) >= _KEPT_HEADERS:
@@ -268,7 +269,7 @@ def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 def _clean(text: str) -> str:
     short = text[:_KEPT_HEADER_LENGTH]
-    # A receiver may send any byte; the client keeps what is no UTF-8 as lone surrogates.
+    # A receiver may send any byte; the client represents invalid UTF-8 as lone surrogates.
     return short if short.isascii() and short.isprintable() else printable(short.encode("utf-8", "surrogateescape"))
 
 

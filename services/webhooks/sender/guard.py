@@ -1,6 +1,6 @@
-"""Vets every address at the moment it is dialled: the resolver whole names, the socket factory single addresses.
+"""Checks every address at the moment it is dialled: the resolver whole names, the socket factory single addresses.
 
-A check when an endpoint is registered cannot replace this, since a name may resolve to something else a second later.
+A check when an endpoint is registered cannot replace this, because a name may resolve to something else a second later.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class AddressRefused(OSError):
 
 
 class VettingResolver(AbstractResolver):
-    """Refuses a name as a whole if any of its answers may not be dialled: the client would fall through to the next."""
+    """Refuses a name as a whole if any of its addresses may not be dialled: the client would try the others."""
 
     def __init__(self, names: NameService, reach: Reach) -> None:
         self._names = names
@@ -46,7 +46,7 @@ class VettingResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return every address of the host, all of them vetted."""
+        """Return every address of the host, all of them checked."""
         started = time.perf_counter()
         try:
             found = await self._names.addresses(host)
@@ -63,7 +63,7 @@ class VettingResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held here."""
+        """There is nothing to close."""
 
 
 def vetting_socket_factory(reach: Reach) -> Callable[[AddrInfoType], socket.socket]:
@@ -84,7 +84,7 @@ def vetting_socket_factory(reach: Reach) -> Callable[[AddrInfoType], socket.sock
 
 
 class Dial:
-    """What one request had to do for its connection: nothing, if it found one. Times are in seconds."""
+    """What one request needed for its connection: nothing, if it reused one. Times are in seconds."""
 
     __slots__ = ("address", "connected_at", "dns", "has_dialled", "protocol", "ready_at", "started_at", "tls")
 
@@ -100,12 +100,12 @@ class Dial:
 
     @property
     def has_flooded(self) -> bool:
-        """Whether the receiver sent more before its answer than is read."""
+        """Whether the receiver sent more before its response than is read."""
         return self.protocol is not None and self.protocol.has_flooded
 
     @property
     def connect(self) -> float | None:
-        """How long the TCP connection took; of several addresses the last one tried counts."""
+        """How long the TCP connection took; with several addresses the last one tried counts."""
         if self.started_at is None or self.connected_at is None:
             return None
         return self.connected_at - self.started_at
@@ -115,7 +115,7 @@ DIALLED: Final[ContextVar[Dial]] = ContextVar("dialled")
 
 
 class BoundedAnswer(ResponseHandler):
-    """The protocol of a connection, that reads no more than a fair head before an answer, and few interim ones."""
+    """The protocol of a connection that limits the size of a response head and the number of interim responses."""
 
     address: str | None = None
     has_flooded = False
@@ -124,20 +124,20 @@ class BoundedAnswer(ResponseHandler):
     _interim = 0
 
     def begin(self) -> None:
-        """Count anew: another request goes out."""
+        """Reset the counts for the next request."""
         self._is_answered = False
         self._head_bytes = self._interim = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who is at the other end."""
+        """Record the peer."""
         peer = transport.get_extra_info("peername")
         self.address = None if peer is None else str(peer[0])
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand the head on in pieces, so that a flood is seen before it was parsed and kept.
+        """Pass the head on in pieces, so that a flood is seen before it was parsed and stored.
 
-        Each ends with an empty line if there is one: what follows an answer cannot undo it then.
+        Each piece ends with an empty line if there is one, so that data after a response cannot undo it.
         """
         place = 0
         while place < len(data) and not self._is_answered:
@@ -157,7 +157,7 @@ class BoundedAnswer(ResponseHandler):
             super().data_received(data[place:])
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Tell an answer from the interim ones before it."""
+        """Distinguish the response from the interim ones before it."""
         if 100 <= data[0].code < 200 and data[0].code != _SWITCHING:
             self._interim += 1
         else:
@@ -166,7 +166,7 @@ class BoundedAnswer(ResponseHandler):
 
 
 class NotingConnector(TCPConnector):
-    """Notes for each request what its connection cost: what fails on a reused one may be tried once more."""
+    """Records for each request what its connection cost: a failure on a reused connection may be retried once."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -178,7 +178,7 @@ class NotingConnector(TCPConnector):
         traces: list[Any],
         timeout: Any,  # noqa: ASYNC109 - the signature is the base class's
     ) -> Connection:
-        """Return a connection, kept or new, and note who is at its other end."""
+        """Return a connection, reused or new, and record its peer."""
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol
         if isinstance(protocol, BoundedAnswer):
@@ -201,6 +201,6 @@ class NotingConnector(TCPConnector):
         return made
 
     def _make_protocol(self) -> BoundedAnswer:
-        # The loop asks for it once the TCP connection stands and before TLS begins.
+        # The loop asks for it once the TCP connection is established and before TLS begins.
         DIALLED.get().connected_at = time.perf_counter()
         return BoundedAnswer(loop=self._loop)

@@ -1,4 +1,4 @@
-"""Signs with both algorithms, makes new keys, and reads the ed25519 keys that callers bring."""
+"""Signs with both algorithms, creates new keys, and parses the ed25519 keys that callers supply."""
 
 import base64
 import secrets
@@ -42,26 +42,26 @@ def new_key(algorithm: Algorithm) -> MadeKey:
 
 
 def read_key(text: str) -> MadeKey:
-    """Return the key of a caller's own `whsec_` or `whsk_` text; raises ValueError."""
+    """Return the key from a caller's own `whsec_` or `whsk_` text; raises ValueError."""
     if not text.startswith(PRIVATE_PREFIX):
         return pair_of(SigningKey("hmac", parse_secret(text)))
     pair = decode(text, PRIVATE_PREFIX)
     if len(pair) not in (SEED_BYTES, 2 * SEED_BYTES):
-        raise ValueError(f"must hold {SEED_BYTES} or {2 * SEED_BYTES} bytes")
+        raise ValueError(f"must contain {SEED_BYTES} or {2 * SEED_BYTES} bytes")
     made = pair_of(SigningKey("ed25519", pair[:SEED_BYTES]))
     if pair[SEED_BYTES:] not in (b"", made.public_key):
-        raise ValueError("must hold a private key and the public key that belongs to it")
+        raise ValueError("must contain a private key and the public key that belongs to it")
     return made
 
 
 def pair_of(key: SigningKey) -> MadeKey:
-    """Return a key with its public half; a secret of HMAC has none."""
+    """Return a key with its public half; an HMAC secret has none."""
     is_pair = key.algorithm == "ed25519"
     return MadeKey(key, _private_key(key.secret).public_key().public_bytes_raw() if is_pair else None)
 
 
 def secret_text(key: SigningKey) -> str:
-    """Return a secret of HMAC as the text that is shown once."""
+    """Return an HMAC secret as the text that is shown once."""
     return encode(SECRET_PREFIX, key.secret)
 
 
@@ -71,7 +71,7 @@ def public_text(public: bytes) -> str:
 
 
 def is_signed_by(public: bytes, content: bytes, signature: bytes) -> bool:
-    """Say whether an ed25519 signature is right."""
+    """Return whether an ed25519 signature is correct."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, content)
     except (InvalidSignature, ValueError):

@@ -1,4 +1,4 @@
-"""Reads URLs as the HTTP client does, so that what is vetted is what is dialled."""
+"""Parses URLs like the HTTP client does, so that what is checked is what is dialled."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +23,7 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class CheckedURL:
-    """A URL that may be an endpoint's, to be requested byte for byte as it was registered, and the way to it."""
+    """A URL that an endpoint may have, requested byte for byte as registered, with the addresses it may lead to."""
 
     url: URL
     host: str
@@ -31,7 +31,7 @@ class CheckedURL:
 
 
 class URLChecker:
-    """Checks URLs by their text, and by what their name resolves to at this moment."""
+    """Checks URLs by their text, and by what their host resolves to at this moment."""
 
     def __init__(
         self, names: NameService, *, is_development: bool, development_hosts: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class URLChecker:
         self.checked: dict[str, CheckedURL] = {}
 
     def check(self, text: str) -> CheckedURL:
-        """Read and vet a URL without asking anybody; raises `URLRefused`."""
+        """Parse and check a URL without resolving its host; raises `URLRefused`."""
         found = self.checked.get(text)
         if found is None:
             if len(self.checked) >= _REMEMBERED:
@@ -51,9 +51,9 @@ class URLChecker:
         return found
 
     async def vet(self, text: str) -> CheckedURL:
-        """As `check`, and refuse a name that leads inside right now. One that does not resolve passes.
+        """Like `check`, but refuse a host that resolves to an internal address now. One that does not resolve passes.
 
-        What is not ASCII is refused as well, for it could not be sent as it is registered.
+        URLs that are not ASCII are refused as well, because they could not be sent as registered.
         """
         checked = self.check(text)
         if not target_of(text).isascii():
@@ -80,7 +80,7 @@ class URLChecker:
                 scheme=url.scheme,
                 host=(url.raw_host or "").lower(),
                 port=url.port or 0,
-                # An empty user name is no longer seen once the URL is parsed.
+                # An empty user name is lost once the URL is parsed.
                 has_user=url.raw_user is not None or url.raw_password is not None or "@" in authority_of(text),
                 has_fragment="#" in text,
             )

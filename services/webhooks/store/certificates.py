@@ -1,4 +1,4 @@
-"""What connections to an endpoint's receiver are made with, the key sealed, and when its certificate is warned of."""
+"""The TLS settings of endpoints, with the private key sealed, and the warnings about expiring certificates."""
 
 import uuid
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ FROM @w(id uuid, warns_at timestamptz) WHERE e.id = w.id
 async def set_certificate(
     connection: Connection, endpoint: Endpoint, made: ClientCertificate | None, seal: Seal, now: datetime
 ) -> None:
-    """Write by which certificate we are known to a receiver from now on."""
+    """Write the client certificate to present to a receiver from now on."""
     columns: dict[str, Any] = dict.fromkeys(("shown", "chain", "sealed_key", "expires_at", "warns_at"))
     if made is not None:
         shown = made.shown
@@ -59,7 +59,7 @@ async def set_certificate(
 
 
 async def set_bundle(connection: Connection, endpoint_id: uuid.UUID, made: CABundle | None) -> None:
-    """Write whom we trust to vouch for a receiver from now on."""
+    """Write the authorities to trust for a receiver from now on."""
     if made is None:
         await connection.execute(SET_BUNDLE, endpoint_id, None, None)
     else:
@@ -68,27 +68,27 @@ async def set_bundle(connection: Connection, endpoint_id: uuid.UUID, made: CABun
 
 
 async def lock_expiring(connection: Connection, now: datetime, limit: int) -> list[ExpiringCertificate]:
-    """Return up to `limit` live endpoints whose owners are to be told by now, and keep others from telling them."""
+    """Lock and return up to `limit` live endpoints whose owners are due a warning."""
     return [_EXPIRING(row) for row in await connection.fetch(LOCK_EXPIRING, now, limit)]
 
 
 async def set_warnings(connection: Connection, times: Mapping[uuid.UUID, datetime | None]) -> None:
-    """Write when owners are to be told again."""
+    """Write when owners are warned next."""
     await connection.execute(*SET_WARNINGS(w={"id": list(times), "warns_at": list(times.values())}))
 
 
 def to_certificate(text: str) -> ShownCertificate:
-    """Return what may be shown of a client certificate."""
+    """Return the public details of a client certificate."""
     return _certificate(orjson.loads(text))
 
 
 def to_certificates(text: str) -> tuple[ShownCertificate, ...]:
-    """Return what may be shown of an endpoint's own authorities."""
+    """Return the public details of an endpoint's own authorities."""
     return tuple(_certificate(each) for each in orjson.loads(text))
 
 
 def to_terms(row: Any, shown: ShownCertificate | None, seal: Seal) -> tuple[TLSTerms | None, bool]:
-    """Return what connections are made with, and whether that is all that they are to be made with."""
+    """Return the TLS terms of an endpoint, and whether all of them could be decrypted."""
     key = None if shown is None else _key(row, shown, seal)
     if shown is not None and key is None:
         return None, False

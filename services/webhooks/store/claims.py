@@ -10,17 +10,17 @@ from services.webhooks.domain.pacing import MARGIN_SECONDS
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
 
-# Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: what
-# is in flight anywhere counts against an endpoint's cap. Paused and resting endpoints are passed over; archived and
-# disabled ones are not, so that their work comes to its end. The start changes, so no endpoint is always last. Behind
-# a breaker that has opened, one delivery at a time is claimed in all processes together. Of an endpoint with a limit
-# per second as many as that leaves (`domain/pacing.py`), counted under the lock of its row and by the database's clock,
-# for all processes together; one whose row another claim holds is passed over, and one that has no row yet gets it.
-# Of what is chosen so many are taken, one of each endpoint in turn, as their bodies fit into what the process has left
-# for bodies; one at least. No body is read to know its size. What has lost its body comes to its end when it expires.
-# Of what has an order only the first of its line is chosen, whatever the leases say: those behind it may have had the
-# lease of a process that is gone. With it go those that come next in its line, as many as there is room for, up to the
-# first that somebody else has in hand: they are leased as it is, and sent one after the other (`followers`).
+# Walks from endpoint to endpoint through the index instead of reading a backlog, then takes a fair share of each: all
+# deliveries in flight anywhere count against an endpoint's cap. Paused and resting endpoints are skipped; archived and
+# disabled ones are not, so that their deliveries come to an end. The start changes, so no endpoint is always last.
+# Behind an open breaker, one delivery at a time is claimed over all processes. For an endpoint with a limit per second,
+# as many are claimed as the limit leaves (`domain/pacing.py`), counted under the lock of its row and by the database's
+# clock, over all processes; if another claim holds the row the endpoint is skipped, and a missing row is created. One
+# delivery of each endpoint is taken in turn, as long as the bodies fit into the room that the process has left; at
+# least one. No body is read to know its size. A delivery that has lost its body comes to an end when it expires. In an
+# ordered line only the first delivery is chosen, whatever the leases say: those behind it may have had the lease of a
+# process that is gone. The next ones of its line come with it, as many as there is room for, up to the first that
+# another process holds: they are leased like the first and sent one after the other (`followers`).
 CLAIM = Statement("""
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -170,13 +170,13 @@ async def claim(
     asked: float,
     begin_within: float,
 ) -> list[HeldDelivery]:
-    """Lease up to `limit` due deliveries, fairly over endpoints: as many as `rooms` says of each, else `room`.
+    """Lease up to `limit` due deliveries, fairly across endpoints: at most `rooms[endpoint]` for each, or else `room`.
 
-    What follows another in its line is not in the list, but among that one's `followers`.
+    Deliveries that follow another one in their line are not in the list, but among that one's `followers`.
 
-    Once their bodies come to `limit_bytes` no more are taken; the last one may lead over it.
-    In all processes together an endpoint may have `ahead` times its cap leased, most of it waiting. What has a limit
-    per second has to be sent within `begin_within` seconds from `asked`, a moment ago on the monotonic clock.
+    Once their bodies reach `limit_bytes` no more are taken; the last one may exceed it. Over all processes an endpoint
+    may have `ahead` times its cap leased, most of it waiting. Deliveries of an endpoint with a limit per second must be
+    sent within `begin_within` seconds from `asked`, a recent time on the monotonic clock.
     """
     known = list(rooms)
     rows = await connection.fetch(
@@ -213,7 +213,7 @@ async def claim_expired(
     bound: uuid.UUID,
     lease_ends: float,
 ) -> list[HeldDelivery]:
-    """Lease deliveries whose time is over, whatever their endpoint's state; `bound` is an id younger than theirs."""
+    """Lease deliveries whose time is over, whatever the state of their endpoint; `bound` is an id newer than theirs."""
     rows = await connection.fetch(
         *CLAIM_EXPIRED(now=now, limit=limit, leased_until=leased_until, token=token, bound=bound)
     )

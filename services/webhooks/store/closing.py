@@ -1,4 +1,4 @@
-"""Disabled endpoints whose pending deliveries become dead letters, so many per transaction."""
+"""Disabled endpoints whose pending deliveries become dead letters, in chunks of one transaction each."""
 
 import uuid
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from shared.database.rows import Rows
 FIND_CLOSING = """
 SELECT id FROM endpoints WHERE is_closing AND status = 'disabled' AND id > $1 ORDER BY id LIMIT $2
 """
-# Whoever enables it waits until the chunk is written, and after that no other follows. Another process that is at it is
-# passed over.
+# A request that enables the endpoint waits until the chunk is written, and no other chunk follows. An endpoint that
+# another process works on is skipped.
 LOCK_CLOSING = """
 SELECT id, program_id, partner_id FROM endpoints
 WHERE id = $1 AND status = 'disabled' AND archived_at IS NULL
 FOR NO KEY UPDATE SKIP LOCKED
 """
-# Not what somebody has sent again meanwhile: a replay reaches disabled endpoints too. What is leased comes to its end
-# with whoever holds it.
+# Excludes deliveries that were replayed meanwhile: replays reach disabled endpoints too. Leased deliveries are ended by
+# the process that holds them.
 GIVE_UP_WAITING = """
 WITH given_up AS (
     DELETE FROM delivery_queue WHERE delivery_id = ANY (ARRAY(
@@ -45,14 +45,14 @@ SELECT EXISTS (
     WHERE is_closing AND status = 'disabled' AND program_id = $1 AND ($2::uuid IS NULL OR partner_id = $2)
         AND ($3::uuid IS NULL OR id = $3))
 """
-# What a claim has locked at this moment was passed over; it is looked for again.
+# Deliveries locked by a claim at this moment were skipped; they are looked for again.
 SET_CLOSED = """
 UPDATE endpoints SET is_closing = false
 WHERE id = $1 AND is_closing AND NOT EXISTS (
     SELECT 1 FROM delivery_queue
     WHERE endpoint_id = $1 AND trigger = 'automatic' AND (token IS NULL OR visible_at <= $2))
 """
-# Of what is sent by hand while its endpoint is disabled, a failure puts back what was pending.
+# A failed manual attempt puts its delivery back to pending even if the endpoint was disabled meanwhile.
 SET_CLOSING = """
 UPDATE endpoints SET is_closing = true
 WHERE id = (SELECT endpoint_id FROM deliveries WHERE id = $1) AND status = 'disabled' AND archived_at IS NULL
@@ -84,13 +84,13 @@ _GIVEN_UP: Final = Rows(GivenUp)
 
 
 async def find(connection: Connection, after: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], uuid.UUID | None]:
-    """Return up to `limit` endpoints that have more to give up, and after which to go on; None at the end."""
+    """Return up to `limit` endpoints that have more to give up, and the position of the next page; None at the end."""
     found = [row["id"] for row in await connection.fetch(FIND_CLOSING, after, limit)]
     return found, found[-1] if len(found) == limit else None
 
 
 async def lock(connection: Connection, endpoint_id: uuid.UUID) -> Closing | None:
-    """Return an endpoint that is disabled, and keep it so until the transaction ends; None if another works on it."""
+    """Return a disabled endpoint, locked until the transaction ends; None if another process works on it."""
     row = await connection.fetchrow(LOCK_CLOSING, endpoint_id)
     return None if row is None else _CLOSING(row)
 
@@ -98,7 +98,7 @@ async def lock(connection: Connection, endpoint_id: uuid.UUID) -> Closing | None
 async def give_up(
     connection: Connection, endpoint_id: uuid.UUID, reason: str, now: datetime, limit: int
 ) -> list[GivenUp]:
-    """Make dead letters of up to `limit` deliveries that nobody holds, and note when there are no more."""
+    """Turn up to `limit` unleased deliveries into dead letters, and record when there are no more."""
     rows = await connection.fetch(GIVE_UP_WAITING, endpoint_id, now, limit, reason)
     if len(rows) < limit:
         await connection.execute(SET_CLOSED, endpoint_id, now)
@@ -106,11 +106,11 @@ async def give_up(
 
 
 async def is_under_way(connection: Connection, owner: Owner, endpoint_id: uuid.UUID | None) -> bool:
-    """Say whether more dead letters are to come of an owner's disabled endpoints, or of that one."""
+    """Return whether more dead letters are about to be created for the owner's disabled endpoints, or for that one."""
     found: bool = await connection.fetchval(IS_CLOSING, owner.program_id, owner.partner_id, endpoint_id)
     return found
 
 
 async def reopen(connection: Connection, delivery_id: uuid.UUID) -> None:
-    """Have a delivery given up that was put back although its endpoint is disabled."""
+    """Mark an endpoint for closing again because a delivery was put back although it is disabled."""
     await connection.execute(SET_CLOSING, delivery_id)

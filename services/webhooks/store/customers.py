@@ -1,4 +1,4 @@
-"""Messages that name a customer: found by their events or, of a program's own, one after the other; and replaced."""
+"""Messages that name a customer: found by their events or, for a program's own, one after the other; and replaced."""
 
 import json
 import uuid
@@ -18,7 +18,7 @@ LOCK_MESSAGES = """
 SELECT m.id, m.format, m.event_type, m.body, m.content FROM messages m
 WHERE m.id = ANY ($1::uuid[]) AND m.program_id = $2 ORDER BY m.id, m.format FOR UPDATE
 """
-# The next of what a program has written itself, also of its coupons, along its messages.
+# The next messages that a program has published itself, including those of its coupons, along its messages.
 FIND_CUSTOM = """
 SELECT s.id, s.format, s.created_at, s.is_own FROM (
     SELECT m.id, m.format, m.created_at, m.event_type LIKE 'custom.%' OR m.event_type LIKE 'coupon.%' AS is_own
@@ -33,7 +33,7 @@ FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) AS n (id, format, 
 WHERE m.id = n.id AND m.format = n.format
 """
 MARK_MESSAGES = "UPDATE messages SET erased_by = $1 WHERE id = ANY ($2::uuid[]) AND program_id = $3"
-# Whose answers may still come to a body as it was before.
+# Deliveries whose responses may still be to the body before the erasure.
 LIST_LEASED = """
 SELECT q.delivery_id, q.token
 FROM messages m
@@ -44,7 +44,7 @@ WHERE m.erased_by = $1 AND q.token IS NOT NULL AND q.visible_at > $2
 LIST_ERASED = """
 SELECT DISTINCT m.id FROM messages m WHERE m.erased_by = $1 AND m.id > $2 ORDER BY m.id LIMIT $3
 """
-# What a receiver has answered may repeat what it was sent, in its headers too.
+# A response may repeat what was sent, in its headers too.
 ERASE_RESPONSES = """
 UPDATE attempts a SET response = CASE WHEN a.response <> '' THEN $2 ELSE a.response END, response_headers = NULL
 FROM deliveries d
@@ -60,7 +60,7 @@ WHERE d.message_id = ANY ($1::uuid[]) ORDER BY d.id, a.number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A message in one of its forms, as it is kept; `body` and `content` are None once they are gone."""
+    """A message in one of its stored forms; `body` and `content` are None once they are deleted."""
 
     id: uuid.UUID
     format: str
@@ -75,20 +75,20 @@ async def find_known(connection: Connection, program_id: uuid.UUID, source: str,
 
 
 async def lock_messages(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Kept]:
-    """Return messages in all their forms, and keep others from changing them."""
+    """Return messages in all their forms, locked."""
     return [Kept(**row) for row in await connection.fetch(LOCK_MESSAGES, ids, program_id)]
 
 
 async def find_custom(
     connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID, str], limit: int
 ) -> list[tuple[datetime, uuid.UUID, str, bool]]:
-    """Return the next messages of a program by their places, and whether it has written them itself."""
+    """Return the next messages of a program by their positions, and whether it has published them itself."""
     rows = await connection.fetch(FIND_CUSTOM, program_id, *after, limit)
     return [(row["created_at"], row["id"], row["format"], row["is_own"]) for row in rows]
 
 
 async def erase_messages(connection: Connection, job: CustomerJob, erased: Sequence[Kept]) -> None:
-    """Keep other bodies under the same ids."""
+    """Store other bodies under the same ids."""
     await connection.execute(
         ERASE_MESSAGES,
         [each.id for each in erased],
@@ -100,12 +100,12 @@ async def erase_messages(connection: Connection, job: CustomerJob, erased: Seque
 
 
 async def mark_messages(connection: Connection, job: CustomerJob, ids: Collection[uuid.UUID]) -> None:
-    """Keep nothing from now on of what is answered to messages, whatever they still hold themselves."""
+    """Store none of the responses to these messages from now on, whatever the messages themselves still contain."""
     await connection.execute(MARK_MESSAGES, job.id, sorted(ids), job.program_id)
 
 
 async def list_leased(connection: Connection, job: CustomerJob, now: datetime) -> list[tuple[str, int]]:
-    """Return the deliveries of erased messages that a process has in hand, each with its lease."""
+    """Return the deliveries of erased messages that a process holds, each with its lease."""
     return [(str(row["delivery_id"]), row["token"]) for row in await connection.fetch(LIST_LEASED, job.id, now)]
 
 
@@ -115,10 +115,10 @@ async def list_erased(connection: Connection, job: CustomerJob, after: uuid.UUID
 
 
 async def erase_responses(connection: Connection, message_ids: Collection[uuid.UUID]) -> None:
-    """Keep nothing of what receivers have answered to messages, which may be gone themselves."""
+    """Delete the responses to messages, which may be deleted themselves."""
     await connection.execute(ERASE_RESPONSES, sorted(message_ids), ERASED)
 
 
 async def show_attempts(connection: Connection, message_ids: Sequence[uuid.UUID]) -> list[Any]:
-    """Return the attempts to send messages, as they are."""
+    """Return the attempts to send messages, as stored."""
     return [json.loads(row["shown"]) for row in await connection.fetch(SHOW_ATTEMPTS, message_ids)]

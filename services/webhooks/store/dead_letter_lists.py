@@ -13,7 +13,7 @@ from shared.database.filters import like
 from shared.database.pool import Connection
 from shared.database.rows import Statement
 
-# As the list of deliveries; the letters of archived endpoints are shown by the list of deliveries only.
+# Like the list of deliveries; dead letters of archived endpoints are only in the list of deliveries.
 LIST_DEAD = Statement("""
 WITH chosen AS MATERIALIZED (
     (SELECT id FROM endpoints
@@ -82,7 +82,7 @@ UNION ALL
 (SELECT l.delivery_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true
  FROM letter l JOIN floor f ON l.delivery_id >= f.id ORDER BY l.delivery_id LIMIT 1)
 """)
-# As `LIST_DEAD`, from the oldest on.
+# Like `LIST_DEAD`, from the oldest on.
 WALK = Statement("""
 WITH chosen AS MATERIALIZED (
     (SELECT id FROM endpoints
@@ -159,7 +159,7 @@ async def fetch_dead(
     *,
     with_archived: bool,
 ) -> list[Any]:
-    """Return the rows of a list of dead letters, with its mark."""
+    """Return the rows of a list of dead letters, with its marker row."""
     is_whole = chosen.event_type is None and chosen.since is None and chosen.reason is None
     return await connection.fetch(
         *LIST_DEAD(
@@ -180,7 +180,7 @@ async def fetch_dead(
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The next dead letters of a walk, and after which id to go on; None at the end."""
+    """The next dead letters of a walk, and the position of the next slice; None at the end."""
 
     ids: list[uuid.UUID]
     next_after: uuid.UUID | None
@@ -195,7 +195,7 @@ async def walk(
     *,
     with_archived: bool,
 ) -> Slice:
-    """Return up to `limit` dead letters of the owner's endpoints that fit, the oldest first; few may be found."""
+    """Return up to `limit` matching dead letters of the owner's endpoints, the oldest first; there may be fewer."""
     rows = await connection.fetch(
         *WALK(
             **whose(owner, chosen.endpoint_id),

@@ -1,4 +1,4 @@
-"""Dead letters: made due again, or given up for good."""
+"""Dead letters: made due again, or purged."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
 """
-# Whoever removes the dead letter revives the delivery; of two replays at the same moment one finds nothing. What had a
-# place in a line has it again, and is called up in its turn.
+# The transaction that deletes the dead letter revives the delivery; the second of two concurrent replays finds nothing.
+# A delivery in a line gets its place back and is called up in its turn.
 REVIVE = """
 WITH chosen AS (
     SELECT l.delivery_id
@@ -40,7 +40,7 @@ SELECT id, endpoint_id, message_id, format, event_type, 'replay', 1,
 FROM delivery
 RETURNING delivery_id
 """
-# As for a replay, whoever removes the dead letter decides about the delivery.
+# As for a replay, the transaction that deletes the dead letter decides about the delivery.
 PURGE = """
 WITH chosen AS (
     SELECT delivery_id FROM dead_letters WHERE delivery_id = ANY ($1::uuid[])
@@ -58,7 +58,7 @@ SELECT endpoint_id, ordering_key FROM purged
 async def lock_status(
     connection: Connection, owner: Owner, delivery_id: uuid.UUID
 ) -> tuple[DeliveryStatus, bool] | None:
-    """Return the status of a delivery and whether its content is there; keep others from changing the delivery."""
+    """Return the status of a delivery and whether its content is stored; lock the delivery."""
     row = await connection.fetchrow(LOCK_DELIVERY, delivery_id, owner.program_id, owner.partner_id)
     return None if row is None else (row["status"], row["is_whole"])
 
@@ -66,16 +66,16 @@ async def lock_status(
 async def revive(
     connection: Connection, delivery_ids: Sequence[uuid.UUID], limit: int, now: datetime, ends_at: datetime
 ) -> int:
-    """Make up to `limit` of these dead letters whose content is there due again with a fresh schedule."""
+    """Make up to `limit` of these dead letters with stored content due again with a new schedule."""
     return len(await connection.fetch(REVIVE, delivery_ids, limit, now, ends_at))
 
 
 async def purge(
     connection: Connection, delivery_ids: Sequence[uuid.UUID], limit: int
 ) -> list[tuple[uuid.UUID, str | None]]:
-    """Give up to `limit` of these dead letters up; return the endpoint of each, and the line that it may have held up.
+    """Purge up to `limit` of these dead letters; return the endpoint of each, and the line that it may have held up.
 
-    What is being replayed at this moment is passed over.
+    Dead letters that are being replayed at this moment are skipped.
     """
     rows = await connection.fetch(PURGE, delivery_ids, limit)
     return [(row["endpoint_id"], row["ordering_key"]) for row in rows]

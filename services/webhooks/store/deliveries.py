@@ -27,7 +27,7 @@ INSERT INTO deliveries (id, endpoint_id, message_id, format, event_type, status,
                         last_error_code, created_at, completed_at)
 VALUES ($delivery_id, $endpoint_id, $id, $format, $event_type, $outcome, 1, $status, $error_code, $occurred_at, $now)
 """)
-# To a message that a customer was taken out of, receivers may answer with that customer.
+# A response to a message that a customer was erased from may contain that customer.
 INSERT_ATTEMPT = Statement("""
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms,
                       remote_ip, request_headers, status, error_code, response_headers, response, next_attempt_at)
@@ -52,7 +52,7 @@ LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 LEFT JOIN delivery_queue q ON q.delivery_id = d.id
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3)
 """
-# The latest, should somebody have tried by hand very often.
+# The latest ones, in case there were very many manual attempts.
 LIST_ATTEMPTS = """
 SELECT number, trigger, started_at, duration_ms, dns_ms, connect_ms, tls_ms, ttfb_ms, remote_ip, request_headers,
        status, error_code, response_headers, response, next_attempt_at, redacted_at
@@ -93,7 +93,7 @@ async def insert_attempt(
 async def find(
     connection: Connection, owner: Owner, delivery_id: uuid.UUID, now: datetime, number: int | None = None
 ) -> DeliveryDetail | None:
-    """Return one delivery with everything that is known of it: its latest attempts, or the one of a number."""
+    """Return one delivery with all its details: its latest attempts, or the one with a number."""
     row = await connection.fetchrow(FIND_DELIVERY, delivery_id, owner.program_id, owner.partner_id, now)
     if row is None:
         return None
@@ -104,12 +104,12 @@ async def find(
 
 
 def to_json(headers: Mapping[str, str]) -> str:
-    """Return headers as the text of a jsonb value; NUL, which that does not take, becomes the replacement mark."""
+    """Return headers as the text of a jsonb value; NUL, which jsonb does not accept, is replaced."""
     return orjson.dumps({name: value.replace("\x00", "\ufffd") for name, value in headers.items()}).decode()
 
 
 to_delivery: Final = Rows(Delivery)
-"""Makes a delivery of the columns that all lists of them have."""
+"""Builds a delivery from the columns that all lists of deliveries share."""
 _ANSWER: Final = Rows(Answer, "retry_after", "control", request_headers=orjson.loads, response_headers=orjson.loads)
 _RECORDED: Final = Rows(RecordedAttempt, "delivery_id", "message_id", "answer")
 _TEST: Final = Values(

@@ -1,7 +1,7 @@
 """Lists of deliveries, the newest first; each looks at a bounded number of rows.
 
-What is rare among millions is looked for where it is kept apart. A page can therefore be short, or even empty, without
-being the last.
+Rows that are rare among millions are looked up where they are stored separately. A page can therefore be short, or even
+empty, without being the last.
 """
 
 import uuid
@@ -25,13 +25,12 @@ from shared.database.pool import Connection
 from shared.database.rows import Statement
 from shared.ids import earliest_id
 
-# The owner's endpoints, then the newest row of each: a page has the sources whose newest are the newest of all.
-# An equal share of what is looked at comes from each source, but a page at least. What is older than the last that was
-# looked at of a source with more, or than what the first of the other endpoints has, is left to the next page; the last
-# row, a mark, says where that begins. With too many endpoints, the newest of everybody's are looked through instead.
-#
-# Bounds that are always there, so that a kept plan goes by them too, and of both columns of the index: with the
-# endpoint as a constant that plan may take the order of ids alone and wade through what is everybody else's.
+# The owner's endpoints, then the newest row of each: a page is made of the sources whose newest rows are the newest.
+# Each source contributes an equal share of the rows looked at, but at least a page. Rows older than the last one looked
+# at of a source that has more, or than the first row of the other endpoints, are left to the next page; the last row, a
+# marker, says where that begins. With too many endpoints, the newest rows of all owners are searched instead.  The
+# bounds are always present, so that a cached plan uses them too, and cover both columns of the index: with the endpoint
+# as a constant, that plan may use the order of ids alone and read through the rows of all other owners.
 LIST_DELIVERIES = Statement("""
 WITH chosen AS MATERIALIZED (
     (SELECT id, status = 'paused' AND listens_until IS NULL AS is_paused FROM endpoints
@@ -130,7 +129,7 @@ SELECT id, endpoint_id, message_id, event_type, attempts_made, last_status, last
 FROM shown WHERE $status::text IS NULL OR status = $status
 ORDER BY id DESC LIMIT $limit
 """)
-# The newest about a code of the program, whosever endpoints they went to; the bounds and the mark as above.
+# The newest deliveries about a code of the program, to any of its endpoints; bounds and marker row as above.
 LIST_OF_CODE = Statement("""
 WITH scanned AS MATERIALIZED (
     SELECT id, endpoint_id, status, event_type FROM deliveries
@@ -174,7 +173,7 @@ async def list_page(
     limit: int,
     now: datetime,
 ) -> DeliveryPage:
-    """Return deliveries of the owner's endpoints, archived ones too, the newest first."""
+    """Return deliveries of the owner's endpoints, including archived ones, the newest first."""
     rows = await _rows(connection, owner, chosen, before, limit + 1, now)
     found, next_after = cut(rows, limit)
     return DeliveryPage([to_delivery(row) for row in found], next_after)

@@ -1,4 +1,4 @@
-"""Endpoints, and what the sender has to know of them."""
+"""Endpoints, and what the sender has to know about them."""
 
 import uuid
 from collections import Counter
@@ -61,8 +61,8 @@ SELECT id, program_id, partner_id, uid, url, event_types, format, signing, descr
        created_at, updated_at, client_certificate, ca_certificates AS ca_bundle
 FROM endpoints WHERE id = ANY ($1::uuid[]) ORDER BY id DESC
 """
-# A partner has few; a program's are looked through a bounded number at a time. The last row, a mark, says that there
-# may be more.
+# A partner has few; those of a program are searched a bounded number at a time. The last row, a marker, says whether
+# there may be more.
 LIST_ENDPOINTS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, status, event_types, uid, listens_until FROM (
@@ -100,7 +100,7 @@ WHERE id = $id
 RETURNING version
 """)
 SET_AUTH = "UPDATE endpoints SET auth = $2, sealed_auth = $3 WHERE id = $1"
-# A fresh start: what was found about the receiver before says nothing about it now. What was disabled is tried with one
+# A new start: what was found about the receiver before no longer counts. A disabled endpoint is probed with one
 # delivery first.
 RESET_HEALTH = """
 UPDATE endpoints
@@ -124,7 +124,7 @@ UPDATE endpoints SET archived_at = $2, updated_at = $2, version = version + 1, i
 WHERE id = $1
 RETURNING version
 """
-# Resting is what asked for rest, or what is left alone because it failed too often; where both is true, it failed.
+# An endpoint rests because its receiver asked for it, or because it failed too often; if both apply, it failed.
 COUNT_LIVE = """
 SELECT CASE WHEN status = 'active' AND resume_at > $1 THEN 'resting' ELSE status END AS state, breaker,
        CASE WHEN status = 'disabled' THEN 'disabled_' || disabled_reason
@@ -149,7 +149,7 @@ FROM endpoints WHERE id = ANY($1::uuid[])
 
 
 async def insert(connection: Connection, endpoint: Endpoint, auth: Auth | None, seal: Seal) -> None:
-    """Write a new endpoint; what authenticates us to it is sealed. Raises UIDTaken."""
+    """Write a new endpoint with its sealed credentials. Raises UIDTaken."""
     with _translated():
         auth_columns = await _auth_columns(connection, endpoint, auth, seal)
         await connection.execute(*INSERT_ENDPOINT(**_INSERTED.of(endpoint), **auth_columns))
@@ -158,7 +158,7 @@ async def insert(connection: Connection, endpoint: Endpoint, auth: Auth | None, 
 async def find(
     connection: Connection, owner: Owner, endpoint_id: uuid.UUID, *, is_listener: bool = False
 ) -> Endpoint | None:
-    """Return a live endpoint, or a listener, of the program, and of the partner where one asks."""
+    """Return a live endpoint or listener of the program, or of the partner if one asks."""
     row = await connection.fetchrow(FIND_ENDPOINT, endpoint_id, owner.program_id, owner.partner_id, is_listener)
     return None if row is None else to_endpoint(row)
 
@@ -166,7 +166,7 @@ async def find(
 async def lock(
     connection: Connection, owner: Owner, endpoint_id: uuid.UUID, *, is_listener: bool = False
 ) -> Endpoint | None:
-    """As `find`, and keep others from changing it until the transaction ends."""
+    """Like `find`, and lock it until the transaction ends."""
     row = await connection.fetchrow(LOCK_ENDPOINT, endpoint_id, owner.program_id, owner.partner_id, is_listener)
     return None if row is None else to_endpoint(row)
 
@@ -181,7 +181,7 @@ async def list_page(
     before: uuid.UUID | None,
     limit: int,
 ) -> EndpointPage:
-    """Return up to `limit` live endpoints, the newest first; with `event_type` those that get it."""
+    """Return up to `limit` live endpoints, the newest first; with `event_type`, those that subscribe to it."""
     is_all = status is None and event_type is None and uid is None
     bound = limit + 1 if is_all else max(SCANNED_PER_PAGE, limit + 1)
     listed = await connection.fetch(
@@ -203,26 +203,26 @@ async def list_page(
 
 
 async def count(connection: Connection, owner_id: uuid.UUID) -> int:
-    """Return how many live endpoints a program or a partner has of its own."""
+    """Return the number of live endpoints that a program or a partner owns."""
     number: int = await connection.fetchval(COUNT_ENDPOINTS, owner_id)
     return number
 
 
 async def update(connection: Connection, endpoint: Endpoint) -> int:
-    """Write the members that can change and return the new version. Raises UIDTaken."""
+    """Write the changeable members and return the new version. Raises UIDTaken."""
     with _translated():
         version: int = await connection.fetchval(*UPDATE_ENDPOINT(**_UPDATED.of(endpoint)))
     return version
 
 
 async def set_auth(connection: Connection, endpoint: Endpoint, auth: Auth | None, seal: Seal) -> None:
-    """Write how we authenticate ourselves to a receiver from now on."""
+    """Write the credentials for a receiver."""
     columns = await _auth_columns(connection, endpoint, auth, seal)
     await connection.execute(SET_AUTH, endpoint.id, columns["auth"], columns["sealed_auth"])
 
 
 async def reset_health(connection: Connection, endpoint_id: uuid.UUID) -> None:
-    """Forget what was found about a receiver."""
+    """Clear what was found about a receiver."""
     await connection.execute(RESET_HEALTH, endpoint_id)
 
 
@@ -233,13 +233,13 @@ async def resume_paused(connection: Connection, now: datetime, limit: int) -> li
 
 
 async def archive(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> int:
-    """Take an endpoint out of every list and return its last version; its deliveries stay readable."""
+    """Remove an endpoint from every list and return its last version; its deliveries stay readable."""
     version: int = await connection.fetchval(ARCHIVE_ENDPOINT, endpoint_id, now)
     return version
 
 
 async def count_live(connection: Connection, now: datetime) -> Census:
-    """Return how many live endpoints there are of each kind, among a bounded number; listeners are none of them."""
+    """Return the numbers of live endpoints by state, among a bounded number; listeners are not included."""
     census = Census(Counter(), Counter(), Counter(), Counter())
     for row in await connection.fetch(COUNT_LIVE, now, MOST_COUNTED):
         census.states[row["state"]] += row["count"]
@@ -252,7 +252,7 @@ async def count_live(connection: Connection, now: datetime) -> Census:
 
 
 async def states(connection: Connection, endpoint_ids: Sequence[uuid.UUID]) -> list[EndpointState]:
-    """Return what may have changed about endpoints."""
+    """Return the state that may have changed about endpoints."""
     rows = await connection.fetch(FIND_STATES, endpoint_ids)
     return [_STATE(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Takes events in: who subscribes, and messages with their deliveries in one statement per batch."""
+"""Takes events in: finds the subscribers, and writes messages with their deliveries in one statement per batch."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, sparse
 from shared.grouping import StartOver
 
-# What was here before and who subscribes, in one round trip. The lookups as in `shared.database.inbox`.
+# Known events and subscribers in one round trip. The lookups are those of `shared.database.inbox`.
 FIND_EVENTS = """
 SELECT i.program_id, i.source, i.event_id, i.body_sha256, NULL::uuid AS endpoint_id, NULL::uuid AS partner_id,
        NULL::text[] AS event_types, NULL::text AS format, NULL::smallint AS max_in_flight, NULL::integer AS version,
@@ -34,12 +34,12 @@ SELECT program_id, NULL, NULL, NULL, id, partner_id, event_types, format, max_in
 FROM endpoints
 WHERE owner_id = ANY($4::uuid[]) AND archived_at IS NULL
 """
-# Events are recorded with all that comes of them or, if any of them was meanwhile, not at all; the inbox comes before
-# the sequences for everybody. The deliveries that this process sends at once are born with its token; the others lie
-# due, but those of an endpoint that wants order, which wait to be called up. The numbers of an owner's deliveries are
-# taken under its row's lock, so they rise in the order of the commits. A body that shows its number gets it here, once
-# and for all; `domain.bodies.numbered` writes the same. If a message is there already, from before its event was
-# forgotten, its body stays and its number is that of the new deliveries too.
+# Events are recorded with all their rows or, if any of them was recorded meanwhile, not at all; everyone writes the
+# inbox before the sequences. Deliveries that this process sends at once are created with its token; the others are due,
+# except those of ordered endpoints, which wait to be called up. The numbers of an owner's deliveries are taken under
+# the lock of its row, so they rise in the order of the commits. A body that shows its number gets it here, once;
+# `domain.bodies.numbered` writes the same. If a message already exists, from before its event was forgotten, its body
+# stays and its number is that of the new deliveries too.
 INSERT_WORK = Statement("""
 WITH recorded AS (
     INSERT INTO inbox (program_id, source, event_id, body_sha256, received_at)
@@ -102,7 +102,7 @@ SELECT NULL, NULL, id, format, sequence, body FROM kept
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """A message with its frozen body, and the event's data where the body does not hold it.
+    """A message with its frozen body, and the event's data if the body does not contain it.
 
     With a `tail` the body has two parts, and its number goes between them if it gets one.
     """
@@ -122,7 +122,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """What is kept of a message: the number, if it got one, and the body with that in it."""
+    """The stored part of a message: the number, if it got one, and the body with the number in it."""
 
     sequence: int | None
     body: bytes
@@ -145,7 +145,7 @@ class NewDelivery:
 
 
 class RecordedMeanwhile(StartOver):
-    """An event of the batch was recorded by another process since it was looked for; nothing was written."""
+    """Another process recorded an event of the batch after it was looked up; nothing was written."""
 
 
 _SUBSCRIPTION: Final = Rows(Subscription, event_types=frozenset)
@@ -154,7 +154,7 @@ _SUBSCRIPTION: Final = Rows(Subscription, event_types=frozenset)
 async def find(
     connection: Connection, entries: Sequence[InboxEntry], owner_ids: Iterable[uuid.UUID], now: datetime
 ) -> tuple[dict[Identity, bytes], list[Subscription]]:
-    """Return the digests of the events that were here before, and the owners' live endpoints, disabled ones too."""
+    """Return the digests of known events, and the owners' live endpoints, including disabled ones."""
     rows = await connection.fetch(FIND_EVENTS, *identities(entries), list(owner_ids), now)
     return digests(row for row in rows if row["endpoint_id"] is None), [
         _SUBSCRIPTION(row) for row in rows if row["endpoint_id"] is not None
@@ -171,11 +171,11 @@ async def insert_work(
     counts: Mapping[uuid.UUID, int],
     now: datetime,
 ) -> tuple[dict[uuid.UUID, int], dict[tuple[uuid.UUID, str], Existing]]:
-    """Record events, with messages, deliveries and queue rows; a message that is there already stays as it is.
+    """Record events with messages, deliveries and queue rows; an existing message stays as it is.
 
-    `counts` says how many messages each owner gets, `numbers` of each message whose number its body shows and how many
-    come after that. Returns the last of the numbers that each owner was given, and the messages that were there.
-    Raises `RecordedMeanwhile`.
+    `counts` is how many messages each owner gets; `numbers` has, for each message that shows its number, its owner and
+    how many come after it. Returns the last number of each owner, and the messages that existed. Raises
+    `RecordedMeanwhile`.
     """
     try:
         rows = await connection.fetch(

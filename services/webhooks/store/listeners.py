@@ -1,4 +1,4 @@
-"""Listeners: endpoints that fetch their messages themselves, by lease, and report what came of each."""
+"""Listeners: endpoints that fetch their messages themselves, by lease, and report the result of each."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from shared.database.pool import Connection, affected
 from shared.database.rows import Rows, Statement
 from shared.erasing import ERASED
 
-# An answer is made in one piece, while everybody else waits, and lies in memory until it is read.
+# A response is built in one piece, while all others wait, and stays in memory until it is read.
 BYTES_AT_ONCE: Final = 512 * 1024
 _FORGOTTEN_AT_ONCE: Final = 1_000
 
@@ -20,8 +20,8 @@ HAVE_DUE = """
 SELECT l.id FROM unnest($1::uuid[]) AS l (id)
 WHERE EXISTS (SELECT 1 FROM delivery_queue q WHERE q.endpoint_id = l.id AND q.visible_at <= $2)
 """
-# What has a token was handed out before, and its lease ran out. Of what is chosen so many are taken as their bodies fit
-# into one answer; one at least. No body is read to know its size.
+# A delivery with a token was handed out before, and its lease has expired. As many are taken as their bodies fit into
+# one response; at least one. No body is read to know its size.
 TAKE = Statement("""
 WITH chosen AS (
     SELECT delivery_id, message_id, format, visible_at, token IS NOT NULL AS is_repeated FROM delivery_queue
@@ -45,7 +45,7 @@ FROM taken t JOIN messages m ON m.id = t.message_id AND m.format = t.format
 WHERE m.body IS NOT NULL
 ORDER BY t.delivery_id
 """)
-# The token fences off what was handed out again meanwhile; of each delivery there is one attempt and no retry.
+# The token fences off deliveries that were handed out again meanwhile; each delivery has one attempt and no retry.
 FINISH = Statement("""
 WITH result AS (
     SELECT * FROM @r(delivery_id uuid, token bigint, outcome text, started_at timestamptz, duration_ms int,
@@ -71,7 +71,7 @@ FROM delivery d LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.for
 LIST_STALE = (
     "SELECT id FROM endpoints WHERE listens_until <= $1 AND archived_at IS NULL ORDER BY listens_until LIMIT 100"
 )
-# Looked at again under the lock: one that is opened again at this moment lives on.
+# Checked again under the lock: a listener that is reopened at this moment stays.
 LOCK_STALE = """
 SELECT id FROM endpoints WHERE id = $2 AND listens_until <= $1 AND archived_at IS NULL FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -79,7 +79,7 @@ FIND_NAMED = """
 SELECT id FROM endpoints WHERE owner_id = $1 AND uid = $2 AND archived_at IS NULL AND listens_until IS NOT NULL
 """
 COUNT_WAITING = "SELECT count(*) FROM (SELECT 1 FROM delivery_queue WHERE endpoint_id = $1 LIMIT $2) AS waiting"
-# What was handed out too: its result, should it still come, finds nothing.
+# Including deliveries that are handed out: a result that arrives later finds nothing.
 FORGET = """
 WITH gone AS (
     DELETE FROM delivery_queue WHERE delivery_id = ANY (ARRAY(
@@ -91,7 +91,7 @@ UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM gone g WHERE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """A delivery that was handed to a listener; it is due again unless a result comes before the lease ends."""
+    """A delivery that was handed to a listener; it is due again unless a result arrives before the lease ends."""
 
     delivery_id: uuid.UUID
     message_id: uuid.UUID
@@ -107,19 +107,19 @@ _TAKEN: Final = Rows(Taken)
 
 
 async def prolong(connection: Connection, listener_id: uuid.UUID, until: datetime) -> None:
-    """Let a listener live on."""
+    """Extend the life of a listener."""
     await connection.execute(PROLONG, listener_id, until)
 
 
 async def have_due(connection: Connection, listener_ids: Collection[uuid.UUID], now: datetime) -> list[uuid.UUID]:
-    """Return the listeners for which something is there."""
+    """Return the listeners that have due deliveries."""
     return [row["id"] for row in await connection.fetch(HAVE_DUE, list(listener_ids), now)]
 
 
 async def take(
     connection: Connection, listener_id: uuid.UUID, now: datetime, leased_until: datetime, token: int, limit: int
 ) -> list[Taken]:
-    """Hand out what is due and fits into one answer, what has waited longest first."""
+    """Hand out due deliveries that fit into one response, the longest waiting first."""
     lease = {"now": now, "leased_until": leased_until, "token": token}
     rows = await connection.fetch(*TAKE(listener_id=listener_id, **lease, limit=limit, limit_bytes=BYTES_AT_ONCE))
     return [_TAKEN(row) for row in rows]
@@ -131,7 +131,7 @@ async def finish(
     results: Sequence[tuple[uuid.UUID, int, Answer]],
     now: datetime,
 ) -> None:
-    """Write what came of deliveries that were handed out: id, token, answer."""
+    """Write the results of deliveries that were handed out: id, token, answer."""
     answers = [answer for _, _, answer in results]
     columns = {
         "delivery_id": [delivery_id for delivery_id, _, _ in results],
@@ -147,7 +147,7 @@ async def finish(
 
 
 async def named(connection: Connection, owner_id: uuid.UUID, uid: str) -> uuid.UUID | None:
-    """Return the live listener of this name."""
+    """Return the live listener with this name."""
     found: uuid.UUID | None = await connection.fetchval(FIND_NAMED, owner_id, uid)
     return found
 
@@ -159,16 +159,16 @@ async def count_waiting(connection: Connection, listener_id: uuid.UUID, limit: i
 
 
 async def forget(connection: Connection, listener_id: uuid.UUID, now: datetime) -> None:
-    """Cancel all that waits for a listener, what is handed out included, in statements of bounded size."""
+    """Cancel all that waits for a listener, including deliveries handed out, in statements of bounded size."""
     while affected(await connection.execute(FORGET, listener_id, now, _FORGOTTEN_AT_ONCE)) == _FORGOTTEN_AT_ONCE:
         pass
 
 
 async def list_stale(connection: Connection, now: datetime) -> list[uuid.UUID]:
-    """Return listeners that nobody has asked for in time, the first hundred."""
+    """Return the first hundred listeners that were not polled in time."""
     return [row["id"] for row in await connection.fetch(LIST_STALE, now)]
 
 
 async def lock_stale(connection: Connection, listener_id: uuid.UUID, now: datetime) -> bool:
-    """Say whether a listener is still deserted, and keep others from opening it until the transaction ends."""
+    """Return whether a listener is still abandoned, and lock it until the transaction ends."""
     return await connection.fetchval(LOCK_STALE, now, listener_id) is not None

@@ -1,4 +1,4 @@
-"""Messages: listed, shown, redacted, and what has to be known to send one again."""
+"""Messages: listed, shown, redacted, and what is needed to send one again."""
 
 import uuid
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
-# All forms of a message are made at once, so they stand side by side. The last row, a mark, says that there may be
+# All forms of a message are created together, so they are adjacent. The last row, a marker, says whether there may be
 # more.
 LIST_OF_PROGRAM = Statement("""
 WITH scanned AS MATERIALIZED (
@@ -39,8 +39,8 @@ SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at, false A
 UNION ALL
 SELECT id, NULL, NULL, NULL, created_at, NULL, true FROM last WHERE (SELECT count(*) FROM scanned) = $scanned
 """)
-# Of a partner only what it may see in full; the index holds nothing else. A kept plan would rather go by the program's
-# index, through what is every other partner's, if the condition on the program were one that an index can serve.
+# For a partner only messages that it may see in full; the index contains nothing else. If an index could serve the
+# condition on the program, a cached plan would prefer the program's index, through the messages of every other partner.
 LIST_OF_PARTNER = Statement("""
 WITH scanned AS MATERIALIZED (
     SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
@@ -81,8 +81,8 @@ CROSS JOIN LATERAL (
     SELECT id, partner_id, event_type, occurred_at, created_at, redacted_at FROM messages
     WHERE id = r.id AND program_id = r.program_id LIMIT 1) m
 """)
-# The live endpoints that a message was on its way to, and those that are asked for; `delivery_id` is null where it was
-# not. Listeners take their messages themselves.
+# The live endpoints that had a message, and those that are named; `delivery_id` is null for endpoints that never had
+# it. Listeners fetch their messages themselves.
 FIND_RECEIVERS = """
 SELECT e.id AS endpoint_id, e.partner_id, e.format, e.event_types, d.id AS delivery_id, d.format AS delivery_format
 FROM endpoints e LEFT JOIN deliveries d ON d.endpoint_id = e.id AND d.message_id = $1
@@ -116,7 +116,7 @@ UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c W
 
 @dataclass(frozen=True, slots=True)
 class CustomMessage:
-    """A message that a program has published: its event id, until when it is kept, and a digest of what it said."""
+    """A message that a program has published: its event id, how long it is kept, and a digest of its content."""
 
     message_id: uuid.UUID
     event_id: str
@@ -150,7 +150,7 @@ async def list_page(
     before: tuple[datetime, uuid.UUID] | None,
     limit: int,
 ) -> MessagePage:
-    """Return messages of the program, or those of a partner that it may see, the newest first."""
+    """Return messages of the program, or those that a partner may see, the newest first."""
     end = (chosen.until or _LAST, _LAST_ID if chosen.until is None else uuid.UUID(int=0))
     until, until_id = end if before is None else min(before, end)
     wanted = {
@@ -175,30 +175,30 @@ async def list_page(
 async def receivers(
     connection: Connection, owner: Owner, message_id: uuid.UUID, endpoint_ids: list[uuid.UUID] | None
 ) -> list[Receiver]:
-    """Return the owner's endpoints that are asked for, else those that the message was on its way to."""
+    """Return the owner's endpoints that are named, or else those that had the message."""
     rows = await connection.fetch(FIND_RECEIVERS, message_id, owner.program_id, owner.partner_id, endpoint_ids)
     return [_RECEIVER(row) for row in rows]
 
 
 async def forms(connection: Connection, owner: Owner, message_id: uuid.UUID) -> list[Message]:
-    """Return a message in all the forms that it was made in."""
+    """Return a message in all its forms."""
     rows = await connection.fetch(FIND_FORMS, message_id, owner.program_id, owner.partner_id)
     return [_MESSAGE(row) for row in rows]
 
 
 async def sent_to(connection: Connection, endpoint_id: uuid.UUID, message_id: uuid.UUID) -> Sent | None:
-    """Return what an endpoint was sent under the id of a message; None if there was no such delivery."""
+    """Return what was sent to an endpoint under the id of a message; None if there was no such delivery."""
     row = await connection.fetchrow(FIND_SENT, message_id, endpoint_id)
     return None if row is None else Sent(is_known=True, body=row["body"])
 
 
 async def insert_custom(connection: Connection, published: Sequence[CustomMessage]) -> None:
-    """Write of messages that programs have published them."""
+    """Record that messages were published by programs."""
     await connection.execute(*INSERT_CUSTOM(r=_CUSTOM.columns(published)))
 
 
 async def find_digests(connection: Connection, message_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, bytes | None]:
-    """Return what messages that programs have published, and that are still kept, said; None where nobody knows."""
+    """Return the digests of stored messages that programs have published; None if unknown."""
     rows = await connection.fetch(FIND_DIGESTS, list(message_ids))
     return {row["message_id"]: row["body_sha256"] for row in rows}
 
@@ -213,9 +213,10 @@ async def find_custom(
 
 
 async def redact(connection: Connection, program_id: uuid.UUID, message_id: uuid.UUID, now: datetime) -> int | None:
-    """Forget the content of a message and cancel what waits to be sent of it.
+    """Redact the content of a message and cancel its pending deliveries.
 
-    Returns how many deliveries are being sent just now, in which case the caller undoes it; None for no message.
+    Returns how many deliveries are being sent right now, in which case the caller rolls back; None if there is no
+    message.
     """
     if not await connection.fetch(LOCK_FORMS, message_id, program_id):
         return None

@@ -1,4 +1,4 @@
-"""What the view that the codes service publishes says of partners, and what they own here."""
+"""What the view published by the codes service says about partners, and what they own here."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -31,7 +31,7 @@ ORDER BY id
 
 @dataclass(frozen=True, slots=True)
 class ArchivedPartner:
-    """A partner's end; by these two members partners are read in order."""
+    """An archived partner; partners are read in the order of these two members."""
 
     archived_at: datetime
     partner_id: uuid.UUID
@@ -50,7 +50,7 @@ async def status(connection: Connection, program_id: uuid.UUID, partner_id: uuid
 async def find_live(
     connection: Connection, wanted: Collection[tuple[uuid.UUID, uuid.UUID]]
 ) -> set[tuple[uuid.UUID, uuid.UUID]]:
-    """Return which of these are a program and a partner that it has, archived ones left out."""
+    """Return those pairs of program and partner that exist and are not archived."""
     pairs = {"program_id": [pair[0] for pair in wanted], "partner_id": [pair[1] for pair in wanted]}
     return {(row["program_id"], row["partner_id"]) for row in await connection.fetch(*FIND_LIVE(r=pairs))}
 

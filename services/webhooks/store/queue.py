@@ -1,4 +1,4 @@
-"""The queue of live work: what is given back, whose turn it is in a line, and the age of what is due."""
+"""The queue of live work: deliveries returned to it, whose turn it is in a line, and the age of the backlog."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -8,19 +8,19 @@ from typing import Any
 from services.webhooks.domain.deliveries import Backlog, HeldDelivery
 from shared.database.pool import Connection, affected
 
-# What has an order waits to be called up again.
+# Ordered deliveries wait to be called up again.
 RELEASE = """
 UPDATE delivery_queue q
 SET visible_at = CASE WHEN q.ordering_key IS NULL THEN $3::timestamptz ELSE 'infinity' END, token = NULL
 FROM unnest($1::uuid[], $2::bigint[]) AS r (delivery_id, token)
 WHERE q.delivery_id = r.delivery_id AND q.token = r.token
 """
-# Whoever adds to a line or takes from it locks it before it looks who is first. Without that, one who adds might see a
-# predecessor that is just going, and one who goes might not see who was just added.
+# A transaction that adds to a line or removes from it locks the line before it looks for the first delivery. Otherwise
+# one that adds might see a predecessor that is just leaving, and one that removes might miss a delivery just added.
 LOCK_LINES = """
 SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM unnest($1::uuid[]) AS id ORDER BY id
 """
-# What has died holds up what comes after it, where the endpoint wants it so.
+# A dead letter holds up the deliveries behind it, where the endpoint asks for that.
 RELEASE_HEADS = """
 WITH head AS (
     SELECT first.delivery_id
@@ -40,8 +40,8 @@ UPDATE delivery_queue q SET visible_at = $3 FROM head
 WHERE q.delivery_id = head.delivery_id AND q.visible_at = 'infinity'
 RETURNING q.delivery_id
 """
-# Lines whose first waits though nothing is before him: that was replayed, purged or canceled, or may now be passed.
-# From line to line by the index, so many of them behind the one where the look before has ended.
+# Lines whose first delivery waits although nothing is before it: its predecessor was replayed, purged or canceled, or
+# may now be skipped. Goes from line to line by the index, a bounded number behind the one where the last run ended.
 FIND_LINES = """
 WITH RECURSIVE line AS (
     (SELECT endpoint_id, ordering_key, position, visible_at FROM delivery_queue
@@ -72,7 +72,7 @@ WITH canceled AS (
     RETURNING delivery_id)
 UPDATE deliveries d SET status = 'canceled', completed_at = $2 FROM canceled c WHERE d.id = c.delivery_id
 """
-# From endpoint to endpoint by the index, so many of them behind the one where the look before has ended.
+# From endpoint to endpoint by the index, a bounded number behind the one where the last run ended.
 FIND_ARCHIVED = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue WHERE endpoint_id > $1 ORDER BY endpoint_id LIMIT 1)
@@ -87,8 +87,8 @@ SELECT s.endpoint_id, e.archived_at IS NOT NULL AS is_archived
 FROM seen s CROSS JOIN LATERAL (SELECT archived_at FROM endpoints WHERE id = s.endpoint_id OFFSET 0) AS e
 ORDER BY s.endpoint_id
 """
-# Counts no further than is worth its cost every few seconds, however much lies there. What waits behind another is due
-# at infinity, which the driver returns as a time without a zone: nothing else than what is due may be looked at.
+# Counts no further than is worth the cost every few seconds. Deliveries that wait behind another are due at infinity,
+# which the driver returns as a time without a zone: only due ones may be read.
 MEASURE = """
 WITH RECURSIVE walk AS (
     (SELECT endpoint_id FROM delivery_queue ORDER BY endpoint_id LIMIT 1)
@@ -116,15 +116,15 @@ SELECT (SELECT min(greatest(first_due.visible_at, a.resume_at))
 
 
 async def release(connection: Connection, held: Sequence[HeldDelivery], now: datetime) -> None:
-    """Give deliveries back unsent; what has no order is due at once, what has one waits to be called up."""
+    """Return unsent deliveries; unordered ones are due at once, ordered ones wait to be called up."""
     if held:
         await connection.execute(RELEASE, [h.delivery_id for h in held], [h.token for h in held], now)
 
 
 async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID, str]], now: datetime) -> int:
-    """Make the first of each line due, unless it is already or is held up; return how many now are.
+    """Make the first delivery of each line due, unless it already is or is held up; return how many now are.
 
-    Has to run in the transaction of what has changed the lines, after it.
+    Must run in the transaction that changed the lines, after the change.
     """
     if not lines:
         return 0
@@ -134,33 +134,33 @@ async def release_heads(connection: Connection, lines: Sequence[tuple[uuid.UUID,
 
 
 def lines_of(held: Iterable[HeldDelivery]) -> list[tuple[uuid.UUID, str]]:
-    """Return the lines that deliveries stand in; those without an order stand in none."""
+    """Return the lines of deliveries; unordered deliveries have none."""
     return list({(h.endpoint_id, h.ordering_key) for h in held if h.ordering_key is not None})
 
 
 async def waiting_lines(
     connection: Connection, after: tuple[uuid.UUID, str], limit: int
 ) -> tuple[list[tuple[uuid.UUID, str]], tuple[uuid.UUID, str] | None]:
-    """Look at `limit` lines; return those whose first waits for nobody, and after which to go on; None at the end."""
+    """Look at `limit` lines; return those whose first delivery waits for none, and the next position; None at end."""
     rows = await connection.fetch(FIND_LINES, *after, limit)
     lines = [(row["endpoint_id"], row["ordering_key"]) for row in rows if row["is_waiting"]]
     return lines, (rows[-1]["endpoint_id"], rows[-1]["ordering_key"]) if len(rows) == limit else None
 
 
 async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: datetime, limit: int) -> int:
-    """End up to `limit` deliveries of an endpoint that nobody holds, and return how many."""
+    """Cancel up to `limit` unleased deliveries of an endpoint, and return how many."""
     return affected(await connection.execute(CANCEL_WAITING, endpoint_id, now, limit))
 
 
 async def archived(connection: Connection, after: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], uuid.UUID | None]:
-    """Look at `limit` endpoints with live work; return the archived ones, and after which to go on; None at the end."""
+    """Look at `limit` endpoints with live work; return the archived ones, and the next position; None at the end."""
     rows = await connection.fetch(FIND_ARCHIVED, after, limit)
     found = [row["endpoint_id"] for row in rows if row["is_archived"]]
     return found, rows[-1]["endpoint_id"] if len(rows) == limit else None
 
 
 async def measure(connection: Connection, now: datetime, limit: int) -> Backlog:
-    """Return how far behind the deliveries to active endpoints are, counting no more than `limit`."""
+    """Return the backlog of active endpoints, counting no more than `limit` deliveries."""
     row: Any = await connection.fetchrow(MEASURE, now, limit)
     oldest_at: datetime | None = row["oldest_at"]
     return Backlog(timedelta(0) if oldest_at is None else now - oldest_at, row["due"])

@@ -8,10 +8,10 @@ MOST_SORTED: Final = 20
 SORTED_PER_ENDPOINT: Final = 500
 MOST_IN_FLIGHT: Final = 20_000
 
-# What waits at endpoints that are paused by their owners, or at all others; what is leased is neither. The queue has no
-# index in the order of a list, and must not pay for one: where an endpoint has little in it, all of that is sorted, and
-# where it has much, most of its newest deliveries are what is looked for. Where there are many endpoints, the newest of
-# the whole queue are looked through. The mark as above.
+# Deliveries that wait at paused endpoints, or at all others; leased ones are neither. The queue has no index in the
+# order of a list, and must not pay for one: for an endpoint with few rows all of them are sorted, and for one with
+# many, most of its newest deliveries match. With many endpoints, the newest rows of the whole queue are searched.
+# Marker row as above.
 LIST_WAITING = Statement("""
 WITH owned AS MATERIALIZED (
     (SELECT id, status = 'paused' AND listens_until IS NULL AS is_paused FROM endpoints
@@ -83,7 +83,7 @@ FROM page p CROSS JOIN LATERAL (
 UNION ALL
 SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true FROM floor
 """)
-# By the index of what is leased, which is little, however much waits: of one endpoint, or all of it.
+# Through the index of leased deliveries, which are few, however many wait: of one endpoint, or all.
 LIST_IN_FLIGHT = Statement("""
 WITH leased AS MATERIALIZED (
     (SELECT delivery_id, endpoint_id, event_type FROM delivery_queue

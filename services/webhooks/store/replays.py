@@ -11,7 +11,7 @@ from shared.database.filters import like_any
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 
-# How many deliveries of one replay are counted; those of a page have an equal share of it.
+# How many deliveries of one replay are counted; those of a page share it equally.
 COUNTED: Final = 10_000
 SCANNED_PER_PAGE: Final = 1_000
 SCANNED_PER_STEP: Final = 2_000
@@ -27,7 +27,7 @@ COUNT_LIVE = """
 SELECT count(*) FROM replays
 WHERE program_id = $1 AND partner_id IS NOT DISTINCT FROM $2 AND status IN ('pending', 'running')
 """
-# Of the deliveries of a replay so many are counted that a page is answered at once.
+# Counts this many deliveries of a replay, so that a page is quick.
 READ_REPLAYS = """
 SELECT r.id, r.program_id, r.partner_id, r.endpoint_id, r.which, r.event_types, r.since, r.until, r.is_dry_run,
        r.rate_per_second, r.status, r.matched, r.enqueued, r.skipped, r.position_at, r.position_id, r.token,
@@ -59,7 +59,7 @@ UPDATE replays SET status = 'canceled', completed_at = $4, token = NULL, leased_
 WHERE id = $1 AND program_id = $2 AND ($3::uuid IS NULL OR partner_id = $3) AND status IN ('pending', 'running')
 RETURNING id
 """
-# While what was pending for a disabled endpoint becomes dead letters, a replay would find only some of them.
+# While the pending deliveries of a disabled endpoint become dead letters, a replay would find only some of them.
 CLAIM_REPLAY = """
 UPDATE replays SET status = 'running', token = $1, leased_until = $2, started_at = coalesce(started_at, $3)
 WHERE id = (
@@ -71,7 +71,8 @@ WHERE id = (
 RETURNING id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run, rate_per_second,
           status, matched, enqueued, skipped, position_at, position_id, token, created_at, started_at, completed_at
 """
-# Holds the job for the step: who cancels it, or takes it over, waits until the step is written.
+# Locks the replay for the step: a request that cancels it, or a worker that takes it over, waits until the step is
+# written.
 LOCK_REPLAY = """
 SELECT id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run, rate_per_second,
        status, matched, enqueued, skipped, position_at, position_id, token, created_at, started_at, completed_at
@@ -91,7 +92,7 @@ SET status = $status, matched = matched + $matched, enqueued = enqueued + $enque
     token = NULL, leased_until = NULL
 WHERE id = $id
 """)
-# A step looks at a bounded number of rows, whatever the types leave out; the last row, a mark, says how far it came.
+# A step looks at a bounded number of rows, whatever the types exclude; the last row, a marker, says how far it got.
 DEAD_PAGE = """
 WITH scanned AS MATERIALIZED (
     SELECT delivery_id AS id, event_type FROM dead_letters
@@ -119,14 +120,14 @@ SELECT id, message_id, format, false AS is_mark FROM page
 UNION ALL
 SELECT (array_agg(id ORDER BY id DESC))[1], NULL, NULL, true FROM scanned HAVING count(*) = $6
 """
-# Shared locks: a redaction that has begun is waited for, one that comes later finds what we have made due.
+# Shared locks: a redaction that has started is waited for, a later one finds the deliveries made due here.
 WHOLE_MESSAGES = Statement("""
 SELECT m.id, m.format FROM messages m
 JOIN @p(id uuid, format text) ON p.id = m.id AND p.format = m.format
 WHERE m.body IS NOT NULL
 ORDER BY m.id FOR SHARE OF m
 """)
-# Whoever comes second finds the delivery pending, and nothing to revive.
+# The second of two finds the delivery pending, and nothing to revive.
 REVIVE_PAGE = """
 WITH letter AS (
     DELETE FROM dead_letters WHERE delivery_id = ANY($1::uuid[]) RETURNING delivery_id, ordering_key, position
@@ -143,7 +144,7 @@ SELECT r.id, r.endpoint_id, r.message_id, r.format, r.event_type, 'replay', 1,
 FROM revived r LEFT JOIN letter l ON l.delivery_id = r.id
 RETURNING delivery_id
 """
-# How far one step looks: so many messages of the program, whether anything is missing among them or not.
+# How far one step looks: this many messages of the program, whether or not any delivery is missing.
 SLICE_END = """
 SELECT created_at, id FROM (
     SELECT created_at, id FROM messages
@@ -151,7 +152,7 @@ SELECT created_at, id FROM (
     ORDER BY created_at, id LIMIT $5) AS slice
 ORDER BY created_at DESC, id DESC LIMIT 1
 """
-# Before there were lists, a flat body was made once for the program and its partner.
+# Before there were lists of visible members, a flat body was shared by the program and its partner.
 MISSING_IN_SLICE = Statement("""
 SELECT m.id, m.created_at, m.format, m.event_type
 FROM messages m
@@ -184,18 +185,18 @@ RETURNING delivery_id
 
 
 async def insert(connection: Connection, replay: Replay) -> None:
-    """Write a new job."""
+    """Write a new replay."""
     await connection.execute(*INSERT_REPLAY(**_INSERTED.of(replay)))
 
 
 async def count_live(connection: Connection, program_id: uuid.UUID, partner_id: uuid.UUID | None) -> int:
-    """Return how many jobs for endpoints of a partner, or of the program itself, are not at their end."""
+    """Return how many replays for endpoints of a partner, or of the program itself, have not finished."""
     count: int = await connection.fetchval(COUNT_LIVE, program_id, partner_id)
     return count
 
 
 async def find(connection: Connection, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress | None:
-    """Return one job of the owner."""
+    """Return one replay of the owner."""
     rows = await connection.fetch(READ_REPLAYS, owner.program_id, owner.partner_id, [replay_id], COUNTED)
     return _progress(rows[0]) if rows else None
 
@@ -203,7 +204,7 @@ async def find(connection: Connection, owner: Owner, replay_id: uuid.UUID) -> Re
 async def list_page(
     connection: Connection, owner: Owner, endpoint_id: uuid.UUID | None, before: uuid.UUID | None, limit: int
 ) -> ReplayPage:
-    """Return up to `limit` jobs of the owner, the newest first."""
+    """Return up to `limit` replays of the owner, the newest first."""
     is_all = owner.partner_id is None and endpoint_id is None
     bound = limit + 1 if is_all else max(SCANNED_PER_PAGE, limit + 1)
     whose = (owner.program_id, owner.partner_id)
@@ -215,41 +216,41 @@ async def list_page(
 
 
 async def cancel(connection: Connection, owner: Owner, replay_id: uuid.UUID, now: datetime) -> bool:
-    """End a job where it is; False if it is at its end already, or not the owner's."""
+    """Cancel a replay; False if it has finished, or is not the owner's."""
     found = await connection.fetchval(CANCEL_REPLAY, replay_id, owner.program_id, owner.partner_id, now)
     return found is not None
 
 
 async def claim(connection: Connection, token: int, leased_until: datetime, now: datetime) -> Replay | None:
-    """Lease the oldest job that nobody works on."""
+    """Lease the oldest replay that no worker holds."""
     row = await connection.fetchrow(CLAIM_REPLAY, token, leased_until, now)
     return None if row is None else _REPLAY(row)
 
 
 async def lock(connection: Connection, replay_id: uuid.UUID, token: int) -> Replay | None:
-    """Return the job as it is and hold it; None if it was canceled or taken over."""
+    """Lock and return the replay; None if it was canceled or taken over."""
     row = await connection.fetchrow(LOCK_REPLAY, replay_id, token)
     return None if row is None else _REPLAY(row)
 
 
 async def advance(connection: Connection, replay_id: uuid.UUID, step: Step, leased_until: datetime) -> None:
-    """Write what a step has done and where the next one goes on."""
+    """Write the result of a step and the position of the next one."""
     at, id_ = step.position or (None, None)
     position = {"position_at": at, "position_id": id_, "leased_until": leased_until}
     await connection.execute(*ADVANCE_REPLAY(id=replay_id, **position, **_DONE.of(step)))
 
 
 async def finish(connection: Connection, replay_id: uuid.UUID, status: str, step: Step, now: datetime) -> None:
-    """Write the last step, and the end."""
+    """Write the last step, and finish."""
     await connection.execute(*FINISH_REPLAY(id=replay_id, status=status, now=now, **_DONE.of(step)))
 
 
 async def page(
     connection: Connection, replay: Replay, after: uuid.UUID, before: uuid.UUID
 ) -> tuple[list[tuple[uuid.UUID, uuid.UUID, str]], uuid.UUID | None]:
-    """Return the next deliveries that a job means, as id, message and form of the message, in order; few may be found.
+    """Return the next matching deliveries in order, as id, message and form of the message; there may be few.
 
-    Also after which id to go on; None at the end.
+    Also returns the id to continue after; None at the end.
     """
     chosen = (replay.endpoint_id, after, before, like_any(replay.event_types), replay.step_size, SCANNED_PER_STEP)
     if replay.which == "failed":
@@ -263,7 +264,7 @@ async def page(
 
 
 async def whole(connection: Connection, messages: Sequence[tuple[uuid.UUID, str]]) -> set[tuple[uuid.UUID, str]]:
-    """Return those messages whose content is still there, and keep it there until the transaction ends."""
+    """Return those messages whose content is stored, and keep it stored until the transaction ends."""
     columns = {"id": [id_ for id_, _ in messages], "format": [format_ for _, format_ in messages]}
     rows = await connection.fetch(*WHOLE_MESSAGES(p=columns))
     return {(row["id"], row["format"]) for row in rows}
@@ -276,7 +277,7 @@ async def revive(
     now: datetime,
     ends_at: datetime,
 ) -> list[uuid.UUID]:
-    """Make deliveries due again with a fresh schedule; return those that were not pending already."""
+    """Make deliveries due again with a new schedule; return those that were not already pending."""
     rows = await connection.fetch(REVIVE_PAGE, delivery_ids, replay_id, now, ends_at)
     return [row["delivery_id"] for row in rows]
 
@@ -297,7 +298,7 @@ async def missing(
     form: str,
     subscribed: Sequence[str] | None,
 ) -> list[tuple[uuid.UUID, datetime, str, str]]:
-    """Return messages in a form that were never on their way to the endpoint: id, time, form, event type."""
+    """Return messages in a form that were never sent to the endpoint: id, time, form, event type."""
     span = {"since": after[0], "since_id": after[1], "until": until[0], "until_id": until[1]}
     wanted = {"format": form, "subscribed": like_any(subscribed), "types": like_any(replay.event_types)}
     whose = {name: getattr(replay, name) for name in ("program_id", "partner_id", "endpoint_id")}
@@ -313,7 +314,7 @@ async def insert_missing(
     now: datetime,
     ends_at: datetime,
 ) -> list[uuid.UUID]:
-    """Make deliveries of messages: id, message, form, event type; return those that are new."""
+    """Create deliveries of messages: id, message, form, event type; return those that are new."""
     columns = {
         "id": [d[0] for d in deliveries],
         "message_id": [d[1] for d in deliveries],

@@ -1,4 +1,4 @@
-"""What a single delivery needs to be sent by hand, canceled, or stripped of what a receiver has said."""
+"""What a single delivery needs to be sent manually, canceled, or stripped of its response."""
 
 import uuid
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ LEFT JOIN messages m ON m.id = d.message_id AND m.format = d.format
 WHERE d.id = $1 AND e.program_id = $2 AND ($3::uuid IS NULL OR e.partner_id = $3) AND e.archived_at IS NULL
 FOR NO KEY UPDATE OF d
 """
-# Only what nobody is sending: the old time is kept, to be put back after a failure. Who waits for its turn is due at
-# infinity.
+# Only a delivery that no process is sending: the old time is kept, to be restored after a failure. A delivery that
+# waits for its turn is due at infinity.
 LEASE_ONE = """
 UPDATE delivery_queue q SET token = $2, visible_at = $3
 FROM (SELECT delivery_id, visible_at FROM delivery_queue WHERE delivery_id = $1 FOR UPDATE) AS old
@@ -74,7 +74,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resendable:
-    """A delivery to be sent by hand; `body` is None once the content is gone."""
+    """A delivery to be sent manually; `body` is None once the content is deleted."""
 
     endpoint_id: uuid.UUID
     message_id: uuid.UUID
@@ -97,7 +97,7 @@ async def endpoint_of(connection: Connection, owner: Owner, delivery_id: uuid.UU
 
 
 async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> Resendable | None:
-    """Return a delivery of a live endpoint and keep others from changing it until the transaction ends."""
+    """Return a delivery of a live endpoint, locked until the transaction ends."""
     row = await connection.fetchrow(LOCK_WITH_BODY, delivery_id, owner.program_id, owner.partner_id)
     return None if row is None else _RESENDABLE(row)
 
@@ -105,7 +105,7 @@ async def lock(connection: Connection, owner: Owner, delivery_id: uuid.UUID) -> 
 async def lease(
     connection: Connection, delivery_id: uuid.UUID, token: int, until: datetime, now: datetime
 ) -> Lease | None:
-    """Keep the dispatcher from a pending delivery; None if it is being sent just now."""
+    """Keep the dispatcher from a pending delivery; None if it is being sent right now."""
     row = await connection.fetchrow(LEASE_ONE, delivery_id, token, until, now)
     return None if row is None else Lease(token, row["due_at"])
 
@@ -118,9 +118,9 @@ async def record(
     held: Lease | None,
     now: datetime,
 ) -> int:
-    """Write an attempt that was made beside the schedule, and return its number.
+    """Write an attempt that was made outside the schedule, and return its number.
 
-    A success ends the delivery, whatever it was before; a failure leaves everything as it was.
+    A success completes the delivery, whatever its status was; a failure leaves everything as it was.
     """
     row = await connection.fetchrow(LOCK_STATUS, delivery_id)
     status, made = ("canceled", 0) if row is None else (row["status"], row["attempts_made"])
@@ -142,7 +142,7 @@ async def record(
 
 
 async def cancel(connection: Connection, delivery_id: uuid.UUID, now: datetime) -> bool:
-    """End a pending delivery unsent; False if it is being sent just now."""
+    """End a pending delivery unsent; False if it is being sent right now."""
     removed = await connection.fetchrow(CANCEL_WAITING_ONE, delivery_id, now)
     if removed is None:
         return False
@@ -154,12 +154,12 @@ async def cancel(connection: Connection, delivery_id: uuid.UUID, now: datetime) 
 async def redact_attempt(
     connection: Connection, owner: Owner, delivery_id: uuid.UUID, number: int, now: datetime
 ) -> bool:
-    """Forget what was said in an attempt; False if there is none."""
+    """Redact the response of an attempt; False if there is none."""
     found = await connection.fetchval(REDACT_ATTEMPT, delivery_id, number, owner.program_id, owner.partner_id, now)
     return found is not None
 
 
 async def _call_up(connection: Connection, removed: Any, now: datetime) -> None:
-    """Make due what has waited for a delivery that is not in the queue any more."""
+    """Make the next delivery of the line due when the one it waited for has left the queue."""
     if removed is not None and removed["ordering_key"] is not None:
         await queue.release_heads(connection, [(removed["endpoint_id"], removed["ordering_key"])], now)

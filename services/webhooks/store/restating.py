@@ -1,7 +1,7 @@
-"""Partners' bodies that were made before there were lists of what partners may see: found, made anew, and marked so.
+"""Partners' bodies from before the lists of what partners may see: found, rewritten, and marked as such.
 
-Nothing here waits for a lock. What somebody holds is left to the next time, so that live traffic never waits in a
-circle with it.
+Nothing here waits for a lock. A row that another transaction holds is left for the next time, so that live traffic
+cannot deadlock with it.
 """
 
 import uuid
@@ -12,8 +12,8 @@ from typing import Final
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 
-# Of the flat bodies, which were the program's too, the program keeps what it has in a form of its own. The forms are
-# held meanwhile, so that a redaction comes before and leaves nothing to copy, or after and finds the copy.
+# Flat bodies were the program's too, so the program keeps its version in a form of its own. The forms are locked
+# meanwhile, so a redaction comes either before and leaves nothing to copy, or after and finds the copy.
 KEEP_FOR_PROGRAMS = """
 WITH chosen AS MATERIALIZED (
     SELECT id, format, program_id, partner_id, event_type, occurred_at, body, content, created_at, redacted_at,
@@ -38,7 +38,7 @@ FROM messages m JOIN @c(id uuid, format text) ON c.id = m.id AND c.format = m.fo
 WHERE m.lists_version IS NULL
 ORDER BY m.id, m.format FOR UPDATE OF m SKIP LOCKED
 """)
-# A program's deliveries of a flat body go on with the program's form.
+# A program's deliveries of a flat body continue with the program's form.
 FIND_OF_PROGRAMS = """
 SELECT d.id, d.message_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.message_id = ANY($1::uuid[]) AND d.format = 'flat' AND e.partner_id IS NULL
@@ -61,7 +61,7 @@ WHERE m.id = n.id AND m.format = n.format
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message in one of its forms, as it is kept; `body` and `content` are None once they are gone."""
+    """A message in one of its stored forms; `body` and `content` are None once they are deleted."""
 
     id: uuid.UUID
     format: str
@@ -72,7 +72,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Restated:
-    """What is to be kept of a form instead, and by which version of the lists it was made."""
+    """What to store of a form instead, and the version of the lists that it was written by."""
 
     id: uuid.UUID
     format: str
@@ -94,15 +94,15 @@ async def keep_for_programs(
 
 
 async def hold(connection: Connection, chosen: Sequence[tuple[uuid.UUID, str]]) -> list[Stored]:
-    """Return those of the forms that are still to be made anew and that nobody holds, and hold them."""
+    """Lock and return those forms that still have to be rewritten and that no transaction holds."""
     columns = {"id": [id_ for id_, _ in chosen], "format": [format_ for _, format_ in chosen]}
     return [_STORED(row) for row in await connection.fetch(*HOLD(c=columns))]
 
 
 async def hand_to_programs(connection: Connection, message_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Let the programs' deliveries of flat bodies go on with the programs' form.
+    """Let the programs' deliveries of flat bodies continue with the programs' form.
 
-    Returns the messages of which a delivery is held by somebody, and none of which was touched.
+    Returns the messages with a delivery that another transaction holds; none of their deliveries was touched.
     """
     of_programs = {row["id"]: row["message_id"] for row in await connection.fetch(FIND_OF_PROGRAMS, message_ids)}
     wanted = list(of_programs)
@@ -116,5 +116,5 @@ async def hand_to_programs(connection: Connection, message_ids: Sequence[uuid.UU
 
 
 async def restate(connection: Connection, restated: Sequence[Restated]) -> None:
-    """Keep other bodies under the same ids."""
+    """Store other bodies under the same ids."""
     await connection.execute(*RESTATE(n=_RESTATED.columns(restated)))

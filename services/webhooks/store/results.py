@@ -1,4 +1,4 @@
-"""Writes what came of attempts, in groups; the token of the lease fences off what another process has taken over."""
+"""Writes the results of attempts in groups; the token of the lease fences off what another process has taken over."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ SELECT delivery_id, endpoint_id, event_type, reason, $now, ordering_key,
 FROM @d(delivery_id uuid, endpoint_id uuid, event_type text, reason text, ordering_key text, sequence bigint)
 ON CONFLICT (delivery_id) DO UPDATE SET reason = excluded.reason, died_at = excluded.died_at
 """)
-# Locked in one order before anything is decided, so that two groups neither overrule each other nor wait in a circle.
+# Locked in one order before anything is decided, so that two groups neither overwrite each other nor deadlock.
 LOCK_STANDINGS = """
 SELECT id, version, status = 'disabled' OR archived_at IS NOT NULL AS is_disabled, resume_at, breaker_trips,
        failing_since, last_success_at, last_failure_at, warned_level
@@ -106,7 +106,7 @@ async def record_attempts(
 ) -> dict[uuid.UUID, int]:
     """Write attempts and what follows from them; return delivery ids with their number of attempts.
 
-    What is not returned was taken over by another process meanwhile, and nothing of it is written.
+    Deliveries that are not returned were taken over by another process meanwhile, and nothing of them is written.
     """
     answers = [s.answer for s in settlements]
     columns = {
@@ -157,13 +157,13 @@ async def insert_dead_letters(connection: Connection, dead: Sequence[tuple[HeldD
 
 
 async def lock_standings(connection: Connection, endpoint_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
-    """Return how endpoints stand, and keep others from changing it until the transaction ends."""
+    """Lock and return the standings of endpoints."""
     rows = await connection.fetch(LOCK_STANDINGS, list(endpoint_ids))
     return {row["id"]: _STANDING(row, health=_HEALTH(row)) for row in rows}
 
 
 async def update_standings(connection: Connection, standings: Mapping[uuid.UUID, Standing], now: datetime) -> None:
-    """Write how endpoints stand that were locked before; one with a reason to be disabled is switched off."""
+    """Write the standings of locked endpoints; one with a reason to be disabled is disabled."""
     values = list(standings.values())
     columns = {
         "id": list(standings),

@@ -1,8 +1,8 @@
-"""Removes what is old, a little at a time, through the indexes that lead to the oldest first.
+"""Removes old rows a little at a time, through the indexes that lead to the oldest first.
 
-What goes by age alone is taken from the front. Where something can stay among what goes, a removal walks: each step
-looks at a bounded number of rows, from where the one before has ended, and removes what it may. What they must not have
-is asked for by single values along an index, not by NOT EXISTS: so the lookups stay one by one.
+Rows that expire by age alone are removed from the front. Where some must stay, a removal walks: each step looks at a
+bounded number of rows, from where the last one ended, and removes what it may. References are checked by single values
+along an index, not by NOT EXISTS, so the lookups stay one by one.
 """
 
 import uuid
@@ -23,8 +23,8 @@ WITH RECURSIVE walk AS (
 )
 SELECT program_id FROM walk WHERE program_id IS NOT NULL LIMIT $2
 """
-# What waits to be sent keeps its message, however old that is, and what a program has published itself has an end of
-# its own.
+# A message stays while a delivery of it is pending, however old it is, and one that a program has published has its own
+# retention.
 PURGE_MESSAGES = """
 WITH seen AS MATERIALIZED (
     SELECT ctid AS place, id, format, created_at FROM messages
@@ -72,7 +72,7 @@ WITH seen AS MATERIALIZED (
 SELECT delivery_id, number, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS gone FROM seen
 ORDER BY delivery_id DESC, number DESC LIMIT 1
 """
-# Locked, for a replay may be reviving one at this moment.
+# Locked, because a replay may be reviving one at this moment.
 PURGE_DELIVERIES = """
 WITH seen AS MATERIALIZED (
     SELECT id FROM deliveries WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4
@@ -91,7 +91,7 @@ SELECT id, (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS g
        (SELECT count(*) FROM attempt) AS attempts, (SELECT count(*) FROM letter) AS letters
 FROM seen ORDER BY id DESC LIMIT 1
 """
-# An archived endpoint is there for the deliveries that it got, and goes after the last of them, with its keys.
+# An archived endpoint stays for its deliveries and is removed after the last of them, with its keys.
 PURGE_ENDPOINTS = """
 WITH seen AS MATERIALIZED (
     SELECT id, archived_at FROM endpoints
@@ -161,19 +161,19 @@ async def programs(connection: Connection, after: uuid.UUID, limit: int) -> list
 async def purge_messages(
     connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID, str], before: datetime, limit: int
 ) -> Step:
-    """Look at `limit` messages of a program and remove those made before a time."""
+    """Look at `limit` messages of a program and remove those created before a time."""
     row = await connection.fetchrow(PURGE_MESSAGES, program_id, *after, before, limit)
     return _step(row, ("created_at", "id", "format"), messages="gone")
 
 
 async def purge_custom(connection: Connection, after: tuple[datetime, uuid.UUID], now: datetime, limit: int) -> Step:
-    """Look at `limit` messages that programs have published and remove those that were to be kept until now."""
+    """Look at `limit` messages that programs have published and remove those that were kept until now."""
     row = await connection.fetchrow(PURGE_CUSTOM, *after, now, limit)
     return _step(row, ("keep_until", "message_id"), custom_messages="gone", messages="messages")
 
 
 async def purge_attempts(connection: Connection, after: tuple[uuid.UUID, int], before: datetime, limit: int) -> Step:
-    """Look at `limit` attempts and remove those begun before a time."""
+    """Look at `limit` attempts and remove those started before a time."""
     row = await connection.fetchrow(PURGE_ATTEMPTS, *after, earliest_id(before), before, limit)
     return _step(row, ("delivery_id", "number"), attempts="gone")
 
@@ -187,7 +187,7 @@ async def purge_deliveries(connection: Connection, after: tuple[uuid.UUID], befo
 async def purge_endpoints(
     connection: Connection, after: tuple[datetime, uuid.UUID], before: datetime, limit: int
 ) -> Step:
-    """Look at `limit` endpoints archived before a time and remove those that have no delivery any more."""
+    """Look at `limit` endpoints archived before a time and remove those without deliveries."""
     row = await connection.fetchrow(PURGE_ENDPOINTS, *after, before, limit)
     return _step(row, ("archived_at", "id"), endpoints="gone", endpoint_keys="keys", endpoint_rates="rates")
 
@@ -195,18 +195,18 @@ async def purge_endpoints(
 async def purge_replays(
     connection: Connection, after: tuple[datetime, uuid.UUID], before: datetime, limit: int
 ) -> Step:
-    """Look at `limit` replays that ended before a time and remove those of which there is no delivery any more."""
+    """Look at `limit` replays that ended before a time and remove those without deliveries."""
     row = await connection.fetchrow(PURGE_REPLAYS, *after, before, limit)
     return _step(row, ("completed_at", "id"), replays="gone")
 
 
 async def purge_keys(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` signing keys that have ended."""
+    """Remove up to `limit` expired signing keys."""
     return affected(await connection.execute(PURGE_KEYS, before, limit))
 
 
 def _step(row: Any, position: Sequence[str], **removed: str) -> Step:
-    """Return the step that a row tells of, none for nothing to look at; tables are named with their columns."""
+    """Return the step from a row, without a position if there was nothing to look at; tables are named as columns."""
     if row is None:
         return Step((), 0, {})
     return Step(

@@ -1,4 +1,4 @@
-"""What is sealed of endpoints: where each text stands, pages of all of them, and which endpoints lack one."""
+"""The sealed texts of endpoints: the context each is bound to, pages of all of them, and which endpoints lack one."""
 
 import uuid
 from collections.abc import Collection, Mapping
@@ -23,12 +23,12 @@ FROM (SELECT id, program_id, partner_id, signing, auth, sealed_auth, archived_at
 LEFT JOIN endpoint_keys k ON k.endpoint_id = e.id
 ORDER BY e.id, k.id DESC
 """
-# What somebody changes meanwhile stays as they left it.
+# A concurrent change wins.
 RENEW_KEY = "UPDATE endpoint_keys SET sealed_secret = $3 WHERE id = $1 AND sealed_secret = $2"
 RENEW_AUTH = "UPDATE endpoints SET sealed_auth = $3 WHERE id = $1 AND sealed_auth = $2"
 RENEW_CLIENT_KEY = "UPDATE endpoints SET sealed_client_key = $3 WHERE id = $1 AND sealed_client_key = $2"
-# What was changed since it was looked at is left to the next look. What another process could open lately is not told
-# of once more: then it is the process that lacks a key.
+# What was changed since it was read is left to the next round. If another process could decrypt it recently, the event
+# is not repeated: then it is that process that lacks a key.
 MARK_UNREADABLE = Statement("""
 UPDATE endpoints e SET secret_unreadable_since = $now
 FROM @found(id uuid, version bigint)
@@ -45,7 +45,7 @@ RETURNING id, program_id, partner_id, uid, listens_until IS NOT NULL AS is_liste
 
 @dataclass(frozen=True, slots=True)
 class SealedKey:
-    """A signing key as it lies in the database."""
+    """A signing key as stored."""
 
     id: uuid.UUID
     algorithm: Algorithm
@@ -54,7 +54,7 @@ class SealedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedEndpoint:
-    """An endpoint with all that is sealed of it, its keys the newest first."""
+    """An endpoint with all its sealed texts, its keys the newest first."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -77,25 +77,25 @@ def key_place(
     key_id: uuid.UUID,
     algorithm: Algorithm,
 ) -> Place:
-    """Return where the secret of a signing key stands."""
+    """Return the context that the secret of a signing key is bound to."""
     names = (program_id, partner_id, endpoint_id, key_id)
     return place(f"signing key {algorithm}", *names, first_form=endpoint_id.bytes)
 
 
 def auth_place(program_id: uuid.UUID, partner_id: uuid.UUID | None, endpoint_id: uuid.UUID) -> Place:
-    """Return where that stands which authenticates us to an endpoint's receiver."""
+    """Return the context that the credentials for an endpoint's receiver are bound to."""
     return place("auth", program_id, partner_id, endpoint_id, first_form=endpoint_id.bytes)
 
 
 def client_key_place(
     program_id: uuid.UUID, partner_id: uuid.UUID | None, endpoint_id: uuid.UUID, fingerprint: str
 ) -> Place:
-    """Return where the key of a client certificate stands: with one certificate of one endpoint."""
+    """Return the context that the key of a client certificate is bound to: one certificate of one endpoint."""
     return place("client key", program_id, partner_id, endpoint_id, fingerprint, first_form=endpoint_id.bytes)
 
 
 async def list_page(connection: Connection, after: uuid.UUID, limit: int) -> list[SealedEndpoint]:
-    """Return up to `limit` endpoints in the order of their ids, archived ones and listeners too."""
+    """Return up to `limit` endpoints in the order of their ids, including archived ones and listeners."""
     rows: dict[uuid.UUID, list[Any]] = {}
     for row in await connection.fetch(LIST_SEALED, after, limit):
         rows.setdefault(row["id"], []).append(row)
@@ -103,26 +103,26 @@ async def list_page(connection: Connection, after: uuid.UUID, limit: int) -> lis
 
 
 async def renew_key(connection: Connection, key_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
-    """Write the secret of a signing key as it is sealed now."""
+    """Write the secret of a signing key as sealed now."""
     await connection.execute(RENEW_KEY, key_id, before, renewed)
 
 
 async def renew_auth(connection: Connection, endpoint_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
-    """Write what authenticates us to a receiver as it is sealed now."""
+    """Write the credentials for a receiver as sealed now."""
     await connection.execute(RENEW_AUTH, endpoint_id, before, renewed)
 
 
 async def renew_client_key(connection: Connection, endpoint_id: uuid.UUID, before: bytes, renewed: bytes) -> None:
-    """Write the key of a client certificate as it is sealed now."""
+    """Write the key of a client certificate as sealed now."""
     await connection.execute(RENEW_CLIENT_KEY, endpoint_id, before, renewed)
 
 
 async def mark_unreadable(
     connection: Connection, versions: Mapping[uuid.UUID, int], now: datetime, quiet: timedelta
 ) -> list[Marked]:
-    """Note that secrets of endpoints, as they are at these versions, cannot be opened; return those that are news.
+    """Mark the secrets of endpoints at these versions as unreadable; return the endpoints for which that is new.
 
-    Left out are those that another process could open less than `quiet` ago.
+    Endpoints that another process could decrypt less than `quiet` ago are left out.
     """
     found = {"id": list(versions), "version": list(versions.values())}
     rows = await connection.fetch(*MARK_UNREADABLE(found=found, now=now, quiet_since=now - quiet))
@@ -130,7 +130,7 @@ async def mark_unreadable(
 
 
 async def mark_readable(connection: Connection, endpoint_ids: Collection[uuid.UUID], now: datetime) -> list[Marked]:
-    """Note that the secrets of endpoints can be opened, and return those of which that is news."""
+    """Mark the secrets of endpoints as readable, and return the endpoints for which that is new."""
     return [_MARKED(row) for row in await connection.fetch(MARK_READABLE, endpoint_ids, now)]
 
 

@@ -29,7 +29,7 @@ EXPIRE_KEYS = """
 UPDATE endpoint_keys SET expires_at = $2
 WHERE endpoint_id = $1 AND algorithm = $3 AND (expires_at IS NULL OR expires_at > $2)
 """
-# What has ended stays for a while, so that the debugger can tell an old key; but not any number of them.
+# Expired keys stay for a while, so that the debugger can recognise them; but only a limited number.
 DELETE_OLD_KEYS = """
 DELETE FROM endpoint_keys WHERE id = ANY (ARRAY(
     SELECT id FROM endpoint_keys WHERE endpoint_id = $1 AND expires_at <= $2 ORDER BY id DESC OFFSET $3))
@@ -52,12 +52,12 @@ WHERE k.endpoint_id = $1 AND e.archived_at IS NULL AND k.algorithm = 'ed25519'
 ORDER BY k.id DESC
 """
 
-# How many keys of an endpoint are kept after their end.
+# How many keys of an endpoint are kept after they expire.
 MOST_ENDED: Final = 10
 
 
 class OpenedKey(NamedTuple):
-    """A key; None where it cannot be opened."""
+    """A key; None if it cannot be decrypted."""
 
     id: uuid.UUID
     algorithm: Algorithm
@@ -67,7 +67,7 @@ class OpenedKey(NamedTuple):
 async def insert(
     connection: Connection, seal: Seal, key_id: uuid.UUID, endpoint: Endpoint, made: MadeKey, now: datetime
 ) -> None:
-    """Write a signing key, sealed to its place."""
+    """Write a signing key, sealed to its context."""
     key = made.key
     text = await sealed(connection, seal, key.secret, _place(endpoint, key_id, key.algorithm))
     which = {"id": key_id, "endpoint_id": endpoint.id, "algorithm": key.algorithm}
@@ -75,44 +75,44 @@ async def insert(
 
 
 async def count_live(connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime) -> int:
-    """Return how many keys of an algorithm are alive at this moment."""
+    """Return how many keys of an algorithm are active."""
     count: int = await connection.fetchval(COUNT_LIVE_KEYS, endpoint_id, now, algorithm)
     return count
 
 
 async def list_live(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> list[ShownKey]:
-    """Return the live keys, the newest first, without their secrets."""
+    """Return the active keys, the newest first, without their secrets."""
     return [_key(row) for row in await connection.fetch(LIST_KEYS, endpoint_id, now)]
 
 
 async def opened(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
-    """Return the live keys of an endpoint, opened, the newest first."""
+    """Return the active keys of an endpoint, decrypted, the newest first."""
     rows = await connection.fetch(LIVE_KEYS, endpoint.id, now)
     return [_opened(row, seal, endpoint) for row in rows]
 
 
 async def ended(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
-    """Return the keys of an endpoint that sign no longer and are still there, opened, the newest first."""
+    """Return the stored expired keys of an endpoint, decrypted, the newest first."""
     rows = await connection.fetch(ENDED_KEYS, endpoint.id, now, MOST_ENDED)
     return [_opened(row, seal, endpoint) for row in rows]
 
 
 async def public(connection: Connection, endpoint_id: uuid.UUID, now: datetime) -> list[ShownKey]:
-    """Return the live ed25519 keys of an endpoint; none if there is no such endpoint."""
+    """Return the active ed25519 keys of an endpoint; none if there is no such endpoint."""
     return [_key(row) for row in await connection.fetch(PUBLIC_KEYS, endpoint_id, now)]
 
 
 async def expire(
     connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime, until: datetime
 ) -> None:
-    """Let every key of an algorithm that lives longer end at `until`, and remove those that ended long before."""
+    """Let every key of an algorithm that lives longer expire at `until`, and remove those that expired long ago."""
     await connection.execute(EXPIRE_KEYS, endpoint_id, until, algorithm)
     await connection.execute(DELETE_OLD_KEYS, endpoint_id, now, MOST_ENDED)
     await connection.execute(BUMP_VERSION, endpoint_id, now)
 
 
 async def prolong(connection: Connection, endpoint_id: uuid.UUID, key_id: uuid.UUID) -> None:
-    """Let a key live on without end."""
+    """Remove the expiry of a key."""
     await connection.execute(PROLONG_KEY, endpoint_id, key_id)
 
 

@@ -1,4 +1,4 @@
-"""Sums over an endpoint's deliveries and their attempts."""
+"""Statistics of an endpoint's deliveries and their attempts."""
 
 import uuid
 from datetime import datetime
@@ -9,11 +9,11 @@ from shared.database.pool import Connection
 from shared.ids import earliest_id
 
 _PERCENTILES: Final = (50, 95, 99)
-# Of how many attempts of one delivery is told; a schedule has no more than twenty.
+# How many attempts of one delivery are counted; a schedule has no more than twenty.
 _ATTEMPTS: Final = 50
 
-# Ids tell when deliveries were made, so the index finds the newest of a span; the attempts are looked up one by one.
-# Why by bounds is said in `store.delivery_lists`.
+# Ids contain the creation time, so the index finds the newest rows of a range; the attempts are looked up one by one.
+# `store.delivery_lists` explains the bounds.
 COUNT_DELIVERIES = """
 WITH looked_at AS (
     SELECT id, status, created_at FROM deliveries
@@ -31,7 +31,7 @@ WITH looked_at AS (
 SELECT status, count(*) AS number, min(created_at) AS since, min(id::text)::uuid AS first
 FROM shown GROUP BY status
 """
-# The row without an answer has the percentiles of all that was answered.
+# The row without an answer has the percentiles of all attempts with a response.
 SUM_ATTEMPTS = """
 WITH attempt AS MATERIALIZED (
     SELECT a.status, a.duration_ms
@@ -52,7 +52,7 @@ FROM attempt WHERE status IS NOT NULL
 async def sum_up(
     connection: Connection, endpoint_id: uuid.UUID, since: datetime, until: datetime, now: datetime
 ) -> Stats:
-    """Sum up the newest deliveries of a span of time."""
+    """Return statistics of the newest deliveries in a time range."""
     first, end = earliest_id(since), earliest_id(until)
     rows = await connection.fetch(COUNT_DELIVERIES, endpoint_id, first, end, LOOKED_AT, now)
     deliveries = {row["status"]: row["number"] for row in rows}

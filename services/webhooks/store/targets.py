@@ -1,4 +1,4 @@
-"""Endpoints as the sender needs them, with what is sealed of them opened."""
+"""Endpoints as the sender needs them, with their secrets decrypted."""
 
 import uuid
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ ORDER BY e.id, k.id DESC
 
 
 async def find(connection: Connection, seal: Seal, endpoint_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Target]:
-    """Return endpoints, archived ones too, with what is sealed of them opened as far as it opens."""
+    """Return endpoints, including archived ones, with their secrets decrypted where possible."""
     rows: dict[uuid.UUID, list[Any]] = {}
     for row in await connection.fetch(FIND_TARGETS, endpoint_ids):
         rows.setdefault(row["id"], []).append(row)
@@ -38,7 +38,7 @@ async def find(connection: Connection, seal: Seal, endpoint_ids: Sequence[uuid.U
 
 
 async def one(connection: Connection, seal: Seal, endpoint_id: uuid.UUID) -> Target:
-    """Return an endpoint that is there."""
+    """Return an existing endpoint."""
     return (await find(connection, seal, [endpoint_id]))[endpoint_id]
 
 
@@ -68,9 +68,9 @@ def _secret(row: Any, seal: Seal) -> bytes | None:
 
 
 def _auth(row: Any, seal: Seal) -> tuple[Auth | None, bool]:
-    """Return what authenticates us to the receiver, and whether that is all that is to."""
+    """Return the credentials for the receiver, and whether they are complete."""
     if row["sealed_auth"] is None:
-        # Where it is shown, it has to be there: without it a receiver would be sent what it did not ask for.
+        # If the credentials are shown, they must exist: without them a receiver would be sent unauthenticated requests.
         return None, row["auth"] is None
     try:
         secret = seal.open(row["sealed_auth"], auth_place(row["program_id"], row["partner_id"], row["id"]))

@@ -1,4 +1,4 @@
-"""Changes, pauses, resumes and archives endpoints; this process acts on it before its next send."""
+"""Changes, pauses, resumes and archives endpoints. This process applies the change before its next send."""
 
 import uuid
 from collections.abc import Callable, Collection, Mapping
@@ -38,7 +38,7 @@ CANCELED_AT_ONCE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ChangeEndpoint:
-    """Writes the members that are given."""
+    """Changes the given settings of an endpoint."""
 
     database: Database
     clock: Clock
@@ -55,7 +55,7 @@ class ChangeEndpoint:
         changes: Mapping[str, Any],
         versions: Collection[int] | None = None,
     ) -> Endpoint:
-        """Return the endpoint as it is now; with `versions` only one that stands at one of them is changed.
+        """Return the changed endpoint; with `versions`, change it only if it is at one of them.
 
         Raises EndpointMissing, EndpointOutdated, InvalidField, PartnerInactive, UIDTaken or KeyMissing.
         """
@@ -95,13 +95,13 @@ class ChangeEndpoint:
         until: datetime | None = None,
         versions: Collection[int] | None = None,
     ) -> Endpoint:
-        """Change the status; a pause may end by itself. Raises EndpointMissing, EndpointOutdated or InvalidField."""
+        """Change the status; a pause may have an end. Raises EndpointMissing, EndpointOutdated or InvalidField."""
         if until is not None and until <= self.clock():
-            raise InvalidField("until", "must lie in the future")
+            raise InvalidField("until", "must be in the future")
         return await self(owner, endpoint_id, {"status": status, "paused_until": until}, versions)
 
     async def _read(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the changes with their certificates read. Raises InvalidField."""
+        """Return the changes with their certificates parsed. Raises InvalidField."""
         read = dict(changes)
         if "client_certificate" in changes:
             read["client_certificate"] = await certificate_of(changes["client_certificate"], self.clock())
@@ -112,7 +112,7 @@ class ChangeEndpoint:
     async def _set_secrets(
         self, connection: Connection, endpoint: Endpoint, changes: Mapping[str, Any], now: datetime
     ) -> None:
-        """Write what is kept beside the members that are shown."""
+        """Write the secrets and certificates, which are stored separately from the shown members."""
         if "auth" in changes:
             await endpoints.set_auth(connection, endpoint, changes["auth"], self.seal)
         if "client_certificate" in changes:
@@ -122,7 +122,7 @@ class ChangeEndpoint:
             await certificates.set_bundle(connection, endpoint.id, changes["ca_bundle"])
 
     async def _prepare_keys(self, connection: Connection, endpoint: Endpoint, now: datetime) -> None:
-        """Make sure that there is a key for each algorithm; a pair is made, a secret would have to be shown."""
+        """Make sure that each algorithm has a key: a key pair is created, but an HMAC secret would have to be shown."""
         for algorithm in algorithms(endpoint.signing):
             if await signing_keys.count_live(connection, endpoint.id, algorithm, now):
                 continue
@@ -133,7 +133,7 @@ class ChangeEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveEndpoint:
-    """Takes an endpoint out of service for good and cancels what is pending for it."""
+    """Archives an endpoint for good and cancels its pending deliveries."""
 
     database: Database
     clock: Clock
@@ -148,7 +148,7 @@ class ArchiveEndpoint:
         *,
         is_listener: bool = False,
     ) -> Endpoint:
-        """Return the endpoint at its end; `versions` as for a change. Raises EndpointMissing or EndpointOutdated."""
+        """Return the archived endpoint; `versions` as for a change. Raises EndpointMissing or EndpointOutdated."""
         now = self.clock()
         async with self.database.transaction() as connection:
             endpoint = await endpoints.lock(connection, owner, endpoint_id, is_listener=is_listener)
@@ -156,8 +156,7 @@ class ArchiveEndpoint:
                 raise EndpointMissing
             check_version(endpoint, versions)
             version = await endpoints.archive(connection, endpoint_id, now)
-            # What is under way is left to its result; what slips in beside us is canceled when it is claimed.
-            # Of very much the rest is canceled by `MaintainEndpoints`.
+            # Attempts in progress keep their result; a delivery created concurrently is canceled when it is claimed.
             await queue.cancel_waiting(connection, endpoint_id, now, CANCELED_AT_ONCE)
             events = [] if is_listener else [tell_of_endpoints.archived(endpoint, now)]
             await outbox.insert_events(connection, events)
@@ -167,7 +166,7 @@ class ArchiveEndpoint:
 
 
 def check_version(endpoint: Endpoint, versions: Collection[int] | None) -> None:
-    """Raise EndpointOutdated for an endpoint that stands at none of the versions; None is any."""
+    """Raise EndpointOutdated for an endpoint at none of the versions; None allows any."""
     if versions is not None and endpoint.version not in versions:
         raise EndpointOutdated
 
@@ -196,7 +195,7 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
 
 def _check_apart(headers: Mapping[str, str], auth: Auth | ShownAuth | None) -> None:
     if auth is not None and auth.type == "header" and (auth.name or "").lower() in {name.lower() for name in headers}:
-        raise InvalidField("headers", "must not name the header that authenticates")
+        raise InvalidField("headers", "must not include the header set by auth")
 
 
 def _shown(auth: Auth, headers: Mapping[str, str]) -> ShownAuth:

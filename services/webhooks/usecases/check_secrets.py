@@ -1,8 +1,9 @@
-"""Opens every sealed text again and again, so that one that cannot be opened is known before it is needed.
+"""Decrypts every stored secret periodically, so that an unreadable one is found before it is needed.
 
-What an older key or the first form has sealed is sealed anew on the way; when nothing is left of that form, it is
-closed. An endpoint whose secret cannot be opened is noted and told of, once, by whichever process comes first. A
-process that can open nothing at all has the wrong key: it says so and notes nothing, for others may have the right one.
+Secrets encrypted by an older key or in the first form are encrypted again on the way; once none of that form is left,
+it is closed. An endpoint with an unreadable secret is marked and its event is emitted once, by the first process that
+finds it. A process that can decrypt nothing has the wrong key: it reports that and marks nothing, because others may
+have the right one.
 """
 
 import asyncio
@@ -30,16 +31,16 @@ from shared.metrics import SECRETS_UNREADABLE
 from shared.periodic import ElementsFailed, Periodic, together_or_each
 
 INTERVAL_SECONDS: Final = 60.0
-# While processes disagree about an endpoint, its owner hears of it no more often than this.
+# While processes disagree about an endpoint, its event is emitted no more often than this.
 QUIET: Final = timedelta(hours=1)
 _PAGE: Final = 200
 _MOST_LOGGED: Final = 20
-_WRONG_KEY: Final = "It opens no secret that is stored. Append the key that sealed them, separated by a comma."
+_WRONG_KEY: Final = "It decrypts none of the stored secrets. Append the key that encrypted them, separated by a comma."
 
 
 @dataclass(slots=True)
 class _Round:
-    """What one round has found of endpoints in use; `missing` has the version that was looked at."""
+    """What one round has found about endpoints in use; `missing` has the version that was checked."""
 
     check: SealCheck
     endpoints: int = 0
@@ -50,7 +51,7 @@ class _Round:
 
 @dataclass(slots=True)
 class CheckSecrets:
-    """A periodic task, a part of what makes the service ready, and a detail of it."""
+    """A periodic task whose result is part of the service's readiness."""
 
     database: Database
     clock: Clock
@@ -60,8 +61,8 @@ class CheckSecrets:
     task: Periodic = field(init=False)
     is_ready: bool = False
     _has_wrong_key: bool = field(default=False, init=False)
-    """Whether the configured keys are those that sealed anything of what is there."""
-    _state: str = "not looked at yet"
+    """Whether the configured keys can decrypt none of the stored secrets."""
+    _state: str = "not checked yet"
     _missing: Mapping[uuid.UUID, SecretKind] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,16 +71,16 @@ class CheckSecrets:
 
     @property
     def state(self) -> str:
-        """`ok`, or how much cannot be opened."""
+        """`ok`, or a summary of what cannot be decrypted."""
         return self._state
 
     def hear(self, endpoint_id: uuid.UUID, missing: SecretKind | None) -> None:
-        """Learn what somebody else has found about an endpoint; what is news is looked at at once."""
+        """Take in what another part has found about an endpoint; a change is checked at once."""
         if missing != self._missing.get(endpoint_id):
             self._wake.set()
 
     async def __call__(self) -> None:
-        """Look at everything once."""
+        """Check everything once."""
         forms = SealForms(self.database, self.seal)
         check = SealCheck(self.seal, renews_first_form=await forms.learn())
         answers = SealCheck(self.seal, renews_first_form=check.renews_first_form)
@@ -101,7 +102,7 @@ class CheckSecrets:
                 page = await sealed.list_page(connection, after, _PAGE)
             for endpoint in page:
                 found.failed += [error for _, error in await together_or_each([endpoint], partial(self._look, found))]
-            # Sooner than at the end: whoever can open something is ready.
+            # Before the end of the round: a process that can decrypt something is ready.
             self.is_ready = self.is_ready or check.readable > 0
             if len(page) < _PAGE:
                 return found
@@ -160,7 +161,7 @@ class CheckSecrets:
             SECRETS_UNREADABLE.labels(kind).set(kinds[kind])
         SECRETS_UNREADABLE.labels("answer").set(answers.unreadable)
         if found.check.has_wrong_key and not self._has_wrong_key:
-            get_logger().error("secret_key_wrong", variable="WEBHOOKS_SECRET_KEY", hint=_WRONG_KEY)
+            get_logger().error("secret_key_mismatched", variable="WEBHOOKS_SECRET_KEY", hint=_WRONG_KEY)
         self._has_wrong_key = found.check.has_wrong_key
         self.is_ready = not self._has_wrong_key
         self._state = _described(found, answers)
@@ -168,7 +169,7 @@ class CheckSecrets:
         await self._note(found)
 
     async def _note(self, found: _Round) -> None:
-        """Write which endpoints lack a secret, and which do not any more, with the events about it."""
+        """Mark the endpoints whose secrets became unreadable or readable, and write the events."""
         now = self.clock()
         missing = found.missing if self.is_ready else {}
         if not missing and not found.mended:
@@ -177,7 +178,7 @@ class CheckSecrets:
         async with self.database.transaction() as connection:
             lost = await sealed.mark_unreadable(connection, versions, now, QUIET)
             mended = await sealed.mark_readable(connection, found.mended, now)
-            # A listener's owner hears of it when it asks.
+            # Listeners get the error when they ask for messages.
             events = [tell.secret_unreadable(each, missing[each.id][0], now) for each in lost if not each.is_listener]
             events += [tell.secret_readable(each, now) for each in mended if not each.is_listener]
             await outbox.insert_events(connection, events)
@@ -188,17 +189,19 @@ def _log(before: Mapping[uuid.UUID, SecretKind], missing: Mapping[uuid.UUID, Sec
     log = get_logger()
     new = missing.keys() - before.keys()
     for endpoint_id in sorted(new)[:_MOST_LOGGED]:
-        log.error("secret_unreadable", endpoint_id=str(endpoint_id), secret=missing[endpoint_id])
+        log.error("secret_not_decrypted", endpoint_id=str(endpoint_id), secret=missing[endpoint_id])
     if new:
-        log.error("secrets_unreadable", endpoints=len(missing), of=total)
+        log.error("secrets_not_decrypted", endpoints=len(missing), of=total)
     for endpoint_id in sorted(before.keys() - missing.keys())[:_MOST_LOGGED]:
-        log.info("secret_readable", endpoint_id=str(endpoint_id))
+        log.info("secret_decrypted", endpoint_id=str(endpoint_id))
 
 
 def _described(found: _Round, answers: SealCheck) -> str:
     parts = []
     if found.missing:
-        parts.append(f"{len(found.missing)} of {found.endpoints} endpoints have a secret that cannot be opened")
+        parts.append(f"{len(found.missing)} of {found.endpoints} endpoints have a secret that cannot be decrypted")
     if answers.unreadable:
-        parts.append(f"{answers.unreadable} of {answers.unreadable + answers.readable} kept answers cannot be opened")
+        parts.append(
+            f"{answers.unreadable} of {answers.unreadable + answers.readable} kept answers cannot be decrypted"
+        )
     return "; ".join(parts) or "ok"

@@ -1,7 +1,7 @@
-"""Makes dead letters of what is pending for a disabled endpoint: at once, a chunk per transaction.
+"""Turns the pending deliveries of a disabled endpoint into dead letters: at once, in chunks of one transaction each.
 
-The first chunk belongs to the transaction that disables; the endpoint's row says whether more are to follow, so a
-process that dies between two of them leaves the rest to the next one.
+The first chunk belongs to the transaction that disables the endpoint. The endpoint's row says whether more are to
+follow, so if a process dies in between, the next one continues.
 """
 
 import uuid
@@ -35,7 +35,7 @@ _ENDPOINTS_AT_ONCE: Final = 500
 async def give_up_waiting(
     connection: Connection, endpoint_id: uuid.UUID, now: datetime
 ) -> tuple[int, list[OutboxEvent]]:
-    """Give up a chunk of what waits for an endpoint that is disabled; return how many, and what is to be told of it."""
+    """Give up a chunk of the waiting deliveries of a disabled endpoint; return their number and the events to emit."""
     endpoint = await closing.lock(connection, endpoint_id)
     if endpoint is None:
         return 0, []
@@ -46,14 +46,14 @@ async def give_up_waiting(
 
 @dataclass(frozen=True, slots=True)
 class CloseEndpoints:
-    """Goes on where the transaction that has disabled an endpoint stopped; any number of processes may."""
+    """Continues where the transaction that disabled an endpoint stopped; any number of processes may run it."""
 
     database: Database
     clock: Clock
     hand_over: HandOver
 
     async def __call__(self) -> None:
-        """Give up all that is pending for disabled endpoints."""
+        """Give up all pending deliveries of disabled endpoints."""
         after: uuid.UUID | None = FIRST_ID
         while after is not None:
             async with self.database.connection() as connection:

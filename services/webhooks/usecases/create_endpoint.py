@@ -1,4 +1,4 @@
-"""Creates an endpoint, active at once unless asked otherwise; its secret is in the answer and nowhere else readable."""
+"""Creates an endpoint, active at once unless requested otherwise. Its secret is in the response and nowhere else."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class CreateEndpoint:
-    """Registers where events are sent."""
+    """Registers an endpoint."""
 
     answer_once: AnswerOnce
     clock: Clock
@@ -50,7 +50,7 @@ class CreateEndpoint:
 
     async def __call__(self, owner: Owner, draft: EndpointDraft, once: Once[ShownEndpoint]) -> Answer:
         """Create the endpoint. Raises InvalidField, PartnerInactive or TooManyEndpoints."""
-        # Vetted before the transaction: a name server may take its time.
+        # Checked before the transaction: name resolution may take a while.
         await vet_url(self.urls, draft.url)
         keys = first_keys(draft.signing, draft.secret)
         partner_id = partner_of(owner, draft.partner_id)
@@ -98,7 +98,7 @@ async def vet_url(urls: URLChecker, url: str) -> None:
 
 
 def first_keys(signing: Signing, secret: str | None) -> list[MadeKey]:
-    """Return one key for each algorithm, the caller's own among them if there is one. Raises InvalidField."""
+    """Return one key per algorithm, including the caller's own, if any. Raises InvalidField."""
     own = None if secret is None else read_own_key(secret)
     wanted = algorithms(signing)
     if own is not None and own.key.algorithm not in wanted:
@@ -107,7 +107,7 @@ def first_keys(signing: Signing, secret: str | None) -> list[MadeKey]:
 
 
 def read_own_key(text: str) -> MadeKey:
-    """Read a key that the caller has brought. Raises InvalidField."""
+    """Parse a key supplied by the caller. Raises InvalidField."""
     try:
         return read_key(text)
     except ValueError as error:
@@ -115,14 +115,14 @@ def read_own_key(text: str) -> MadeKey:
 
 
 def shown_once(endpoint: Endpoint, keys: Sequence[MadeKey]) -> ShownEndpoint:
-    """Return an endpoint with its new keys as texts; of a pair only the public half is shown."""
+    """Return an endpoint with its new keys as texts; only the public half of a pair is shown."""
     secrets = [secret_text(made.key) for made in keys if made.public_key is None]
     publics = [public_text(made.public_key) for made in keys if made.public_key is not None]
     return ShownEndpoint(endpoint, secrets[0] if secrets else None, publics[0] if publics else None)
 
 
 def partner_of(owner: Owner, asked_for: uuid.UUID | None) -> uuid.UUID | None:
-    """Return whose the new endpoint is to be. Raises InvalidField."""
+    """Return the partner who is to own the new endpoint. Raises InvalidField."""
     if owner.partner_id is None:
         return asked_for
     if asked_for not in (None, owner.partner_id):
@@ -131,7 +131,7 @@ def partner_of(owner: Owner, asked_for: uuid.UUID | None) -> uuid.UUID | None:
 
 
 async def check_partner(connection: Connection, asking: Owner, partner_id: uuid.UUID | None) -> None:
-    """Raise InvalidField for a partner that the program does not have, PartnerInactive for a suspended one that asks.
+    """Raise InvalidField for a partner of another program, PartnerInactive for an inactive partner that asks itself.
 
     Its program may still prepare endpoints for it.
     """

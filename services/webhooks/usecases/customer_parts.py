@@ -1,6 +1,6 @@
-"""Webhooks' part of exporting or erasing a customer: the messages about it, in every form, and what came back.
+"""The webhooks part of exporting or erasing a customer: the messages about them, in every form, and the responses.
 
-A message keeps its id. What is due of it goes out as it is kept then, and is signed so.
+A message keeps its id. Pending deliveries send the stored body, and sign it.
 """
 
 import json
@@ -50,7 +50,7 @@ class CustomerMessages:
 
     @property
     def steps(self) -> Steps:
-        """Return them. Letters move between queue and table meanwhile, so the queue is looked through again."""
+        """Return the steps. Letters may move between queue and table meanwhile, so the queue is searched again."""
         erase: tuple[Step | Outside, ...] = (
             Outside(self.take_in_missed, "events"),
             erase_messages,
@@ -65,9 +65,9 @@ class CustomerMessages:
         return {"export": (export_messages, export_own, export_answers(SERVICE)), "erase": erase}
 
     async def take_in_missed(self, job: CustomerJob) -> int:
-        """Take in what has not come yet, as it is since the erasure; as it was before, it is then known and dropped.
+        """Take in events that have not arrived yet, as erased; if the original arrives later, it is known and dropped.
 
-        It may lie in the queue, or be a dead letter that somebody replays one day.
+        The original may be in the queue, or be a dead letter that is replayed one day.
         """
         count, position = 0, list[str]()
         while True:
@@ -84,7 +84,7 @@ class CustomerMessages:
             position = [ids[-1]]
 
     async def late_answers(self, connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-        """Wait for the answers to what was sent as it was before, and erase these too."""
+        """Wait for the responses to messages sent before the erasure, and erase these too."""
         if not position or position[0] == "leased":
             awaited = {tuple(each) for each in position[1:]}
             leased = await customers.list_leased(connection, job, self.take_in.clock())
@@ -103,7 +103,7 @@ async def erase_messages(connection: Connection, job: CustomerJob, position: Seq
     found = await customers.lock_messages(connection, job.program_id, list(is_whole))
     erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=is_whole[kept.id])) is not None]
     await customers.erase_messages(connection, job, erased)
-    # Also those of which the content is not kept any more.
+    # Including those whose content is no longer stored.
     whole = {message_id for message_id, is_theirs in is_whole.items() if is_theirs}
     await customers.mark_messages(connection, job, whole)
     await customers.erase_responses(connection, whole | {each.id for each in erased})
@@ -111,7 +111,7 @@ async def erase_messages(connection: Connection, job: CustomerJob, position: Seq
 
 
 async def erase_own(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Look through the next messages that the program has written itself, and erase those that name the customer."""
+    """Search the next messages that the program has published itself, and erase those that name the customer."""
     places, found = await _own(connection, job, position)
     erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=False)) is not None]
     await customers.erase_messages(connection, job, erased)
@@ -120,14 +120,14 @@ async def erase_own(connection: Connection, job: CustomerJob, position: Sequence
 
 
 async def export_messages(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Write down the messages of the next events, and how they were sent."""
+    """Export the messages of the next events and how they were sent."""
     events = await events_of(connection, job, position)
     ids = [_message_id(job, event) for event in events]
     return await _shown(connection, await customers.lock_messages(connection, job.program_id, ids), _after(events))
 
 
 async def export_own(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Look through the next messages that the program has written itself, and write down those about the customer."""
+    """Search the next messages that the program has published itself, and export those about the customer."""
     places, found = await _own(connection, job, position)
     named = [kept for kept in found if _erased(job.erasing, kept, is_whole=False) is not None]
     return await _shown(connection, named, _place(places))
@@ -154,12 +154,13 @@ async def _shown(connection: Connection, found: Sequence[Kept], position: list[s
 def _erased(erasing: Erasing, kept: Kept, *, is_whole: bool) -> Kept | None:
     """Return a message without the customer; None if it stays as it is.
 
-    Partners' forms do not name the customer, and yet have its attributes; the flat one has them among its own members.
+    Partners' forms do not name the customer, but they contain its attributes; the flat form has them among its own
+    members.
     """
     if is_whole:
         erasing = erasing.about()
     if is_custom(kept.event_type) or plain_format(kept.format) == FLAT:
-        # What the program has written stands among our own members.
+        # Members that the program has chosen stand among our own.
         erasing = erasing.free()
     is_flat = plain_format(kept.format) == FLAT and kept.event_type == SHORT_WHEN_FLAT
     body = kept.body if kept.body is None else erasing.body(kept.body)

@@ -1,4 +1,4 @@
-"""Verifies a signature as a receiver would and says what is wrong; it never shows what would be right."""
+"""Verifies a signature as a receiver would and explains what is wrong; it never reveals the correct signature."""
 
 import asyncio
 import uuid
@@ -21,7 +21,7 @@ from shared.database.sealing import Seal
 
 @dataclass(frozen=True, slots=True)
 class DebugSignature:
-    """Examines a message with a key that the caller has, or with the keys of an endpoint and what it was sent."""
+    """Examines a message with a key that the caller supplies, or with the keys and sent messages of an endpoint."""
 
     database: Database
     clock: Clock
@@ -35,7 +35,7 @@ class DebugSignature:
         body: bytes,
         tolerance: int,
     ) -> Finding:
-        """Return what was found. `key` is an endpoint or a key's text.
+        """Return the finding. `key` is the id of an endpoint or the text of a key.
 
         Raises EndpointMissing, InvalidField or SecretUnreadable.
         """
@@ -49,7 +49,7 @@ class DebugSignature:
                 raise EndpointMissing
             live, ended = await self._keys(connection, endpoint, now)
             sent = await _sent(connection, endpoint.id, headers)
-        # Of a large body with many signatures it is much work, and others are to be answered meanwhile.
+        # For a large body with many signatures this is much work, and other requests must not wait for it.
         return await asyncio.to_thread(examine, headers, body, live, seconds, tolerance, ended=ended, sent=sent)
 
     async def _keys(

@@ -1,4 +1,4 @@
-"""The catalogue of event types: what each says, its schema, an example, and the bodies that it comes to."""
+"""The catalog of event types: description, schema, an example, and the resulting bodies."""
 
 import uuid
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from shared.modes import is_test
 _MOMENT: Final = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 _SEQUENCE: Final = 4711
 _ID: Final = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
-# By type, of what endpoints may subscribe to; the newest version of each.
+# The newest version of each type that endpoints may subscribe to.
 MODELS: Final = {
     model.type: model
     for models in catalogue.PUBLISHED.values()
     for model in models
     if model.type in catalogue.SUBSCRIBABLE
 }
-# Texts that say more than "text"; everything else follows from the schema.
+# Examples that are more telling than "text"; all others follow from the schema.
 _EXAMPLES: Final[dict[str, Any]] = {
     "code": "PREFIX-1A0A48C0",
     "codes": ["PREFIX-1A0A48C0"],
@@ -45,7 +45,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A type as it is described: `example` are an event's data, `bodies` what a receiver gets in each format."""
+    """The description of a type: `example` is an event's data, `bodies` what a receiver gets in each format."""
 
     name: str
     description: str
@@ -62,7 +62,7 @@ def event_types(owner: Owner) -> list[EventType]:
 
 
 def event_type(owner: Owner, name: str) -> EventType | None:
-    """Return one of them."""
+    """Return one of these types."""
     names = PROGRAM_TYPES if owner.partner_id is None else PARTNER_TYPES
     return _describe(name, owner) if name in names else None
 
@@ -71,7 +71,7 @@ def example_of(model: type[EventData]) -> dict[str, Any]:
     """Return data that the model accepts."""
     schema = model.model_json_schema()
     found: dict[str, Any] = _example("", schema, schema.get("$defs", {}))
-    # Of live mode, where the member is absent.
+    # As in live mode, where the member is absent.
     found.pop("is_test", None)
     return found
 

@@ -1,7 +1,7 @@
-"""Archives what partners own here once the codes service has archived them.
+"""Archives the endpoints of partners that the codes service has archived.
 
-Their end is read in the published view, not heard of in an event: nothing can get lost on the way, and an endpoint that
-was made at that very moment is found too.
+It reads the published view instead of listening for an event, so nothing can be lost on the way, and an endpoint
+created at that very moment is found too.
 """
 
 import uuid
@@ -19,16 +19,16 @@ from shared.database.pool import Database
 from shared.periodic import for_each
 
 FOLLOW_SECONDS: Final = 5.0
-# A partner of a page may have five hundred endpoints.
+# A single partner may have five hundred endpoints.
 _PAGE: Final = 50
-# Looked at again each time: an end that was committed late, and endpoints whose creation was under way meanwhile.
+# How far back each run looks again, for archivals that were committed late and endpoints created meanwhile.
 _OVERLAP: Final = timedelta(minutes=10)
 _BEGINNING: Final = datetime.fromtimestamp(0, UTC)
 _FIRST_ID: Final = uuid.UUID(int=0)
 
 
 class FollowPartners:
-    """Runs in every process; what another one has archived meanwhile is passed over."""
+    """Runs in every process; what another one has archived meanwhile is skipped."""
 
     def __init__(self, database: Database, clock: Clock, archive: ArchiveEndpoint) -> None:
         self._database = database
@@ -37,14 +37,14 @@ class FollowPartners:
         self._since = _BEGINNING
 
     async def __call__(self) -> int:
-        """Archive what archived partners still own, and return how much that was.
+        """Archive what archived partners still own, and return how many endpoints that was.
 
-        The first time in a process all partners are looked at that ever were archived, later the latest ones.
+        The first run of a process looks at all partners that were ever archived, later runs at the latest ones.
         """
         began = self._clock()
         owned = await self._owned()
         await for_each(owned, self._end)
-        # Not moved on after a failure: what could not be archived is found again.
+        # Not advanced after a failure, so that what could not be archived is found again.
         self._since = began - _OVERLAP
         return len(owned)
 

@@ -1,4 +1,4 @@
-"""Sends dead letters again, with today's keys and a fresh schedule, or gives them up for good."""
+"""Replays dead letters with today's keys and a new schedule, or purges them."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -17,14 +17,14 @@ from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
 
 MAX_REPLAYED: Final = 10_000
-# A request that has looked at this many slices is answered.
+# A request ends after this many slices.
 MOST_SLICES: Final = 50
 _AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """How many dead letters were handled; `is_whole` is false where there may be more that are meant."""
+    """The number of dead letters handled; `is_whole` is false if more may match."""
 
     count: int
     is_whole: bool
@@ -32,7 +32,7 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class HandleDeadLetters:
-    """One dead letter, or all that a filter means, the oldest first."""
+    """Handles one dead letter, or all that match a filter, the oldest first."""
 
     answer_once: AnswerOnce
     wake_courier: Wake
@@ -63,7 +63,7 @@ class HandleDeadLetters:
         return answer
 
     async def replay_many(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[Handled]) -> Answer:
-        """Make up to `limit` due again and return how many are."""
+        """Make up to `limit` due again and return their number."""
 
         async def work(connection: Connection, now: datetime) -> Handled:
             async def revive(ids: list[uuid.UUID], most: int) -> int:
@@ -76,7 +76,7 @@ class HandleDeadLetters:
         return answer
 
     async def purge(self, owner: Owner, chosen: DeadLetterFilter, limit: int, once: Once[Handled]) -> Answer:
-        """Cancel up to `limit`, so that what they have held up goes on, and return how many are gone."""
+        """Cancel up to `limit`, so that deliveries behind them continue, and return their number."""
 
         async def work(connection: Connection, now: datetime) -> Handled:
             lines: set[tuple[uuid.UUID, str]] = set()
@@ -104,11 +104,11 @@ async def _handle(
     *,
     with_archived: bool,
 ) -> Handled:
-    """Hand the dead letters over, the oldest first, until `limit` are handled; `handle` says of how many it has.
+    """Pass dead letters to `handle`, the oldest first, until `limit` are handled; it returns how many it handled.
 
-    A bounded number is looked at, whatever the filter leaves out.
+    It looks at a bounded number, whatever the filter excludes.
     """
-    # Asked before the walk: what becomes a dead letter behind it is meant too.
+    # Checked before the walk: deliveries that become dead letters behind it match too.
     is_closing = await closing.is_under_way(connection, owner, chosen.endpoint_id)
     count, after = 0, uuid.UUID(int=0)
     for _ in range(MOST_SLICES):
@@ -116,7 +116,7 @@ async def _handle(
         if part.ids:
             count += await handle(part.ids, limit - count)
         if part.next_after is None:
-            # What this last slice had beyond the limit is left.
+            # The rest of this last slice, beyond the limit, is left.
             return Handled(count, is_whole=count < limit and not is_closing)
         if count >= limit:
             break

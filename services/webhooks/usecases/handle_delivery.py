@@ -1,7 +1,7 @@
-"""Handles one delivery: sends it by hand, now and once, cancels it, or forgets what a receiver has said.
+"""Handles a single delivery: sends it manually, cancels it, or redacts a response.
 
-An attempt by hand has the same message, the same id and the keys of this moment. It asks neither for the endpoint's
-status nor for its health, and it changes neither. A failure leaves the delivery as it was, a success ends it.
+A manual attempt sends the same message under the same id, signed with the keys in effect now. It ignores the status and
+the health of the endpoint and changes neither. A failure leaves the delivery as it was, a success completes it.
 """
 
 import secrets
@@ -28,13 +28,13 @@ from shared.database.pool import Database
 from shared.database.sealing import Seal
 from shared.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 
-# Longer than any POST: who has not come back by then has died, and the delivery is due again.
+# Longer than any POST: a process that has not come back by then has died, and the delivery is due again.
 _LEASE: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class HandleDelivery:
-    """One attempt in the foreground, or none at all any more."""
+    """Sends or cancels one delivery on request."""
 
     database: Database
     clock: Clock
@@ -78,7 +78,7 @@ class HandleDelivery:
         )
 
     async def cancel(self, owner: Owner, delivery_id: uuid.UUID) -> None:
-        """End a pending one before it is sent. Raises DeliveryMissing, DeliveryNotPending or DeliveryUnderWay."""
+        """Cancel a pending delivery. Raises DeliveryMissing, DeliveryNotPending or DeliveryUnderWay."""
         async with self.database.transaction() as connection:
             found = await resends.lock(connection, owner, delivery_id)
             if found is None:
@@ -89,7 +89,7 @@ class HandleDelivery:
                 raise DeliveryUnderWay
 
     async def redact_attempt(self, owner: Owner, delivery_id: uuid.UUID, number: int) -> None:
-        """Forget headers and answer of an attempt; that it was made, and its status, stay. Raises DeliveryMissing."""
+        """Redact the headers and the response of an attempt; its record and status remain. Raises DeliveryMissing."""
         async with self.database.connection() as connection:
             if not await resends.redact_attempt(connection, owner, delivery_id, number, self.clock()):
                 raise DeliveryMissing

@@ -1,4 +1,4 @@
-"""Lists messages, shows one in full, which is what a thin one refers to, and redacts it."""
+"""Lists messages, shows one in full (as a thin body refers to it), and redacts it."""
 
 import uuid
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from shared.database.pool import Connection, Database
 
 @dataclass(frozen=True, slots=True)
 class HandleMessages:
-    """What happened, apart from where it was sent."""
+    """Messages, independent of where they were sent."""
 
     database: Database
     clock: Clock
@@ -40,14 +40,14 @@ class HandleMessages:
             return await messages.list_page(connection, owner, chosen, before, limit)
 
     async def one(self, owner: Owner, message_id: uuid.UUID) -> tuple[Message, Mapping[str, Any] | None]:
-        """Return the fullest form that the owner may see, and its data while that is kept. Raises MessageMissing."""
+        """Return the most complete form that the owner may see, and its data while kept. Raises MessageMissing."""
         async with self.database.connection() as connection:
             forms = await visible_forms(connection, owner, message_id)
         form = min(forms, key=_rank)
         return form, _data(form, is_for_partner=owner.partner_id is not None)
 
     async def redact(self, program_id: uuid.UUID, message_id: uuid.UUID) -> None:
-        """Forget what a message said and cancel what waits to be sent of it; that it was, and where it went, stay.
+        """Redact the content of a message and cancel its pending deliveries; the records of both remain.
 
         Raises MessageMissing or DeliveryUnderWay.
         """
@@ -70,8 +70,8 @@ async def visible_forms(connection: Connection, owner: Owner, message_id: uuid.U
 
 
 def _rank(form: Message) -> tuple[bool, bool, bool, int]:
-    # A program sees what is meant for it before what partners get, but for flat bodies that say less than the event or
-    # where partners get all of it.
+    # A program sees its own form rather than the partners', unless its own is a flat body, which says less than the
+    # event, or partners get all of it.
     plain = plain_format(form.format)
     is_last = plain == FLAT and (form.event_type == SHORT_WHEN_FLAT or is_custom(form.event_type))
     return form.body is None, is_last, is_for_partners(form.format), FULLEST_FIRST.index(plain)

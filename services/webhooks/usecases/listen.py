@@ -1,8 +1,8 @@
-"""Hands messages live to a listener that has no public address: it asks, waits, and reports what came of each.
+"""Hands messages to a listener that has no public address: it polls, waits, and reports the result of each.
 
-A message is leased when it is handed out and due again if no result comes: a listener that lost its connection goes on
-where it was, and what it had already forwarded comes once more under the same id, marked as repeated. A listener with a
-name can be opened again: its place is kept by what lies in the queue for it, in the database and nowhere else.
+A message is leased when it is handed out and due again if no result arrives. A listener that lost its connection
+continues where it was, and what it had already forwarded comes once more under the same id, marked as repeated. A
+listener with a name can be reopened: its position is its queue in the database and nothing else.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ from shared.database.pool import Connection, Database
 from shared.database.sealing import Seal
 from shared.periodic import Periodic, wait_at_most
 
-# Between two questions of a listener that lives there are seconds; one that is gone leaves nothing behind for long.
+# A live listener polls every few seconds; one that is gone leaves nothing behind for long.
 LIVES_ON: Final = timedelta(minutes=5)
-# One with a name is waited for; its deliveries must not come to their own end before that.
+# One with a name is kept longer; its deliveries must not expire before that.
 NAMED_LIVES_ON: Final = timedelta(hours=72)
 LEASE: Final = timedelta(seconds=60)
 POLL_SECONDS: Final = 0.25
 LISTENER_URL: Final = "listener"
 COUNTED_WAITING: Final = 10_000
-# No endpoint's uid has a slash, so that the names of listeners are a set of their own.
+# No uid of an endpoint contains a slash, so the names of listeners are a separate set.
 _NAMES: Final = "listener/"
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerDraft:
-    """A listener as asked for; with `is_from_now` one that is opened again gets nothing of what has waited for it."""
+    """A requested listener; with `is_from_now`, a reopened one gets none of the messages that have waited for it."""
 
     event_types: tuple[str, ...]
     format: Format
@@ -53,7 +53,7 @@ class ListenerDraft:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A listener with its secret, whether it goes on where it stopped, and how much waits for it."""
+    """A listener with its secret, whether it was reopened, and how many messages wait for it."""
 
     shown: ShownEndpoint
     name: str | None
@@ -63,7 +63,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """A message as a receiver would get it; `token` has to come back with the result."""
+    """A message as a receiver would get it; the result must return `token`."""
 
     taken: Taken
     token: int
@@ -71,7 +71,7 @@ class Handed:
 
 
 class ListenerHub:
-    """Wakes the listeners that wait in this process; one look at the table serves all of them."""
+    """Wakes the listeners that wait in this process; one query serves all of them."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -81,7 +81,7 @@ class ListenerHub:
         self.task = Periodic("serve_listeners", POLL_SECONDS, self._look)
 
     async def wait(self, listener_id: uuid.UUID, seconds: float) -> None:
-        """Return once there may be something for a listener, or the time is over, or the process is about to end."""
+        """Return once there may be messages for a listener, the time is over, or the process is about to stop."""
         if self._is_closed:
             return
         event = self._waiting.setdefault(listener_id, asyncio.Event())
@@ -89,13 +89,13 @@ class ListenerHub:
         self._waiting.pop(listener_id, None)
 
     def close(self) -> None:
-        """Let everybody go."""
+        """Release all waiting requests."""
         self._is_closed = True
         for event in self._waiting.values():
             event.set()
 
     async def _look(self) -> None:
-        """Wake those that something is due for."""
+        """Wake the listeners that have due messages."""
         if not self._waiting:
             return
         async with self._database.connection() as connection:
@@ -107,7 +107,7 @@ class ListenerHub:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Opens listeners and answers their questions."""
+    """Opens listeners and answers their requests."""
 
     database: Database
     clock: Clock
@@ -116,7 +116,7 @@ class Listen:
     new_id: Callable[[], uuid.UUID]
 
     async def open(self, owner: Owner, draft: ListenerDraft) -> Opened:
-        """Return a listener with its secret: the one of that name, if there is one, else a new one.
+        """Return a listener with its secret: the existing one with that name, or a new one.
 
         Raises InvalidField, PartnerInactive or TooManyEndpoints.
         """
@@ -126,7 +126,7 @@ class Listen:
         try:
             return await self._open(owner, whose, draft)
         except UIDTaken:
-            # Somebody has opened it at the same moment; now it is there.
+            # Another request has opened it at the same moment; now it exists.
             return await self._open(owner, whose, draft)
 
     async def _open(self, owner: Owner, whose: Owner, draft: ListenerDraft) -> Opened:
@@ -159,7 +159,7 @@ class Listen:
         return Opened(shown_once(listener, keys), draft.name)
 
     async def _resume(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened | None:
-        """Open the listener of that name again, as it is asked for now; it signs with the keys that it had."""
+        """Reopen the listener with that name, with the new settings; it keeps its signing keys."""
         owner_id = whose.partner_id or whose.program_id
         found = None if draft.name is None else await listeners.named(connection, owner_id, _NAMES + draft.name)
         listener = None if found is None else await endpoints.lock(connection, whose, found, is_listener=True)
@@ -177,7 +177,7 @@ class Listen:
         return Opened(shown, draft.name, is_resumed=True, waiting=waiting)
 
     async def _keys_again(self, connection: Connection, listener: Endpoint, now: datetime) -> ShownEndpoint:
-        """Return a listener with its keys; one is made for an algorithm that it has none of that can be opened."""
+        """Return a listener with its keys; creates one for each algorithm without a readable key."""
         opened = await signing_keys.opened(connection, self.seal, listener, now)
         live = {each.algorithm: each.key for each in opened if each.key is not None}
         for algorithm in algorithms(listener.signing):
@@ -202,9 +202,9 @@ class Listen:
         wait_seconds: float,
         limit: int,
     ) -> list[Handed]:
-        """Take results in and return what is due, waiting for it up to `wait_seconds`.
+        """Record results and return due messages, waiting for them up to `wait_seconds`.
 
-        Raises ListenerMissing, or SecretUnreadable: opened again, the listener gets another secret.
+        Raises ListenerMissing, or SecretUnreadable: a reopened listener gets a new secret.
         """
         await self._report(owner, listener_id, results)
         if not limit:
@@ -252,7 +252,7 @@ def _handed(taken: Taken, token: int, target: Target, now: datetime) -> Handed:
 def answer_of(
     now: datetime, duration_ms: int, status: int | None, error_code: str | None, response: str | None
 ) -> Answer:
-    """Return what a listener reports as the answer that it is."""
+    """Return what a listener reports as an answer."""
     code: ErrorCode | None = None
     if status is None:
         code = "timeout" if error_code == "timeout" else "connect_failed"

@@ -1,4 +1,4 @@
-"""Periodic maintenance: pauses end, deserted listeners go, old things are removed."""
+"""Periodic maintenance: pauses end, abandoned listeners are archived, old rows are removed."""
 
 import uuid
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class MaintainEndpoints:
     hand_over: HandOver
 
     def tasks(self) -> list[Periodic]:
-        """Return what is to be done again and again."""
+        """Return the periodic tasks."""
         return [
             Periodic("resume_endpoints", TICK_SECONDS, self.resume_endpoints),
             Periodic("expire_listeners", TICK_SECONDS, self.expire_listeners),
@@ -48,11 +48,11 @@ class MaintainEndpoints:
         ]
 
     def removals(self) -> list[Removal | Walk | RemoveMessages]:
-        """Return what removes old rows, table by table."""
+        """Return the removals of old rows, table by table."""
         return remove_old.removals(self.database, self.clock, self.retention)
 
     async def resume_endpoints(self) -> bool:
-        """Resume what was paused until now; say whether there may be more."""
+        """Resume endpoints whose pause has ended; return whether there may be more."""
         now = self.clock()
         async with self.database.transaction() as connection:
             resumed = await endpoints.resume_paused(connection, now, _BATCH)
@@ -64,14 +64,14 @@ class MaintainEndpoints:
         return len(resumed) == _BATCH
 
     async def expire_listeners(self) -> None:
-        """Archive listeners that nobody asks for any more."""
+        """Archive listeners that are no longer polled."""
         now = self.clock()
         async with self.database.connection() as connection:
             found = await listeners.list_stale(connection, now)
         await for_each(found, lambda listener_id: self._expire_listener(listener_id, now))
 
     async def cancel_archived(self) -> None:
-        """Cancel what still waits for endpoints that were archived with more than one transaction takes."""
+        """Cancel deliveries still waiting for endpoints that had too many for the transaction that archived them."""
         after: uuid.UUID | None = FIRST_ID
         while after is not None:
             async with self.database.connection() as connection:
@@ -79,7 +79,7 @@ class MaintainEndpoints:
             await for_each(found, self._cancel)
 
     async def count_endpoints(self) -> None:
-        """Count the endpoints by what may be sent to them."""
+        """Count the endpoints by whether they can be sent to, and why not."""
         async with self.database.connection() as connection:
             census = await endpoints.count_live(connection, self.clock())
         _show(census)
@@ -99,7 +99,7 @@ class MaintainEndpoints:
 
 
 def _show(census: Census) -> None:
-    # Each label each time, so that what there is no more goes back to 0.
+    # Every label every time, so that a state without endpoints goes back to 0.
     for state in ("active", "resting", "paused", "disabled"):
         WEBHOOK_ENDPOINTS.labels(state).set(census.states[state])
     for breaker in get_args(Breaker):

@@ -26,7 +26,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What is asked of a rotation; without an algorithm every one by which the endpoint's messages are signed."""
+    """A requested rotation; without an algorithm, of every algorithm that the endpoint signs with."""
 
     grace: timedelta
     algorithm: Algorithm | None = None
@@ -35,7 +35,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class ManageKeys:
-    """The keys of one endpoint; their secrets are shown once."""
+    """The keys of one endpoint; their secrets are shown only once."""
 
     database: Database
     clock: Clock
@@ -53,7 +53,7 @@ class ManageKeys:
         once: Once[ShownEndpoint],
         versions: Collection[int] | None = None,
     ) -> Answer:
-        """Add a key, set the end of the others of its algorithm, and return the endpoint with its new secret.
+        """Add a key, set the expiry of the others of its algorithm, and return the endpoint with its new secret.
 
         `versions` as for a change of the endpoint.
 
@@ -88,9 +88,9 @@ class ManageKeys:
     async def revoke(
         self, owner: Owner, endpoint_id: uuid.UUID, key_id: uuid.UUID, versions: Collection[int] | None = None
     ) -> tuple[Endpoint, list[ShownKey]]:
-        """End a key at once; return the endpoint as it is now and the keys that are left.
+        """End a key at once; return the endpoint as it is now and the remaining keys.
 
-        The last one of an algorithm that signs stays. `versions` as for a change of the endpoint.
+        The last key of an algorithm that signs cannot be revoked. `versions` as for a change of the endpoint.
 
         Raises EndpointMissing, EndpointOutdated, KeyUnknown or LastKey.
         """
@@ -108,7 +108,7 @@ class ManageKeys:
             if len(alike) == 1 and key.algorithm in algorithms(endpoint.signing):
                 raise LastKey
             if key is alike[0] and len(alike) > 1:
-                # The newest one lives on without end; whoever takes its place must do so too.
+                # The newest key does not expire; the key that takes its place must not either.
                 await signing_keys.prolong(connection, endpoint_id, alike[1].id)
             await signing_keys.delete(connection, endpoint_id, key_id, now)
             left = await signing_keys.list_live(connection, endpoint_id, now)
@@ -120,20 +120,20 @@ class ManageKeys:
         return endpoint, left
 
     async def live(self, owner: Owner, endpoint_id: uuid.UUID) -> list[ShownKey]:
-        """Return the live keys of an endpoint, the newest first. Raises EndpointMissing."""
+        """Return the active keys of an endpoint, the newest first. Raises EndpointMissing."""
         async with self.database.connection() as connection:
             if await endpoints.find(connection, owner, endpoint_id) is None:
                 raise EndpointMissing
             return await signing_keys.list_live(connection, endpoint_id, self.clock())
 
     async def public(self, endpoint_id: uuid.UUID) -> list[ShownKey]:
-        """Return the live ed25519 keys by which an endpoint's messages are verified; none of an unknown one."""
+        """Return the active ed25519 keys that verify an endpoint's messages; none for an unknown endpoint."""
         async with self.database.connection() as connection:
             return await signing_keys.public(connection, endpoint_id, self.clock())
 
 
 async def _again(connection: Connection, owner: Owner, locked: Endpoint, now: datetime) -> Endpoint:
-    """Return an endpoint that is locked with what a change to its keys has made of it."""
+    """Return a locked endpoint as a change to its keys has left it."""
     return as_of(await endpoints.find(connection, owner, locked.id) or locked, now)
 
 

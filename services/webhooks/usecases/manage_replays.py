@@ -17,7 +17,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class ManageReplays:
-    """Jobs with their progress; `wake` has a worker take up a new one at once."""
+    """Replays with their progress; `wake` makes a worker pick up a new one at once."""
 
     database: Database
     clock: Clock
@@ -26,7 +26,7 @@ class ManageReplays:
     wake: Callable[[], None]
 
     async def create(self, owner: Owner, draft: ReplayDraft, once: Once[ReplayProgress]) -> Answer:
-        """Write a job down and return it. Raises EndpointMissing, InvalidField or TooManyReplays."""
+        """Store a replay and return it. Raises EndpointMissing, InvalidField or TooManyReplays."""
 
         async def work(connection: Connection, now: datetime) -> ReplayProgress:
             since, until = window(draft.since, draft.until, now)
@@ -56,7 +56,7 @@ class ManageReplays:
         return answer
 
     async def one(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
-        """Return a job. Raises ReplayMissing."""
+        """Return a replay. Raises ReplayMissing."""
         async with self.database.connection() as connection:
             found = await replays.find(connection, owner, replay_id)
         if found is None:
@@ -66,12 +66,12 @@ class ManageReplays:
     async def page(
         self, owner: Owner, endpoint_id: uuid.UUID | None, before: uuid.UUID | None, limit: int
     ) -> ReplayPage:
-        """Return up to `limit` jobs, the newest first; a page of some of them may be short."""
+        """Return up to `limit` replays, the newest first; a filtered page may be short."""
         async with self.database.connection() as connection:
             return await replays.list_page(connection, owner, endpoint_id, before, limit)
 
     async def cancel(self, owner: Owner, replay_id: uuid.UUID) -> ReplayProgress:
-        """End a job where it is; what it has made due already goes out. Raises ReplayMissing or ReplayEnded."""
+        """Cancel a replay; deliveries that are already due are still sent. Raises ReplayMissing or ReplayEnded."""
         async with self.database.transaction() as connection:
             is_canceled = await replays.cancel(connection, owner, replay_id, self.clock())
             found = await replays.find(connection, owner, replay_id)

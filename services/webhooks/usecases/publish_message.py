@@ -1,6 +1,6 @@
-"""Takes in what a program has to tell itself: an event of a type of its own, once per event id.
+"""Takes in the events that a program publishes itself, of its own types, once per event id.
 
-From here on it is a message like every other: matched, numbered, signed, retried and replayed in the same way.
+From here on they are messages like all others: matched, numbered, signed, retried and replayed in the same way.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _AHEAD: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A message that a program asks for; its payload is small enough and can be sent."""
+    """A message to publish; its payload was checked."""
 
     program_id: uuid.UUID
     draft: MessageDraft
@@ -47,7 +47,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class PublishMessage(Work[Publication, Published, None]):
-    """Writes messages with their deliveries; what was published before under the same id is returned as it is."""
+    """Writes messages with their deliveries; a message already published under the same id is returned as it is."""
 
     retention: Retention
     new_id: Callable[[], uuid.UUID]
@@ -61,7 +61,7 @@ class PublishMessage(Work[Publication, Published, None]):
         *,
         is_again: bool,
     ) -> Results[Published, None]:
-        """Return for each the message, or InvalidField, EventIDTaken or ContentGone; raises RecordedMeanwhile."""
+        """Return a message, or InvalidField, EventIDTaken or ContentGone, per request; raises RecordedMeanwhile."""
         faults = await _faults(connection, asks, now)
         events = {
             place: _event(ask.program_id, ask.draft, ask.draft.event_id or str(self.new_id()), now)
@@ -79,13 +79,13 @@ class PublishMessage(Work[Publication, Published, None]):
         return Results(outcomes, None)
 
     def committed(self, written: None) -> None:
-        """Have the deliveries sent."""
+        """Send the deliveries."""
         self.wake_courier()
 
     async def _take_in(
         self, connection: Connection, asks: Sequence[Publication], events: Mapping[int, IncomingEvent], now: datetime
     ) -> tuple[set[int], set[int]]:
-        """Write what is new; return the places of that, and of those whose id another message has."""
+        """Write the new messages; return their places, and the places of those whose id another message has."""
         entries = [inbox_entry(event) for event in events.values()]
         owners = {event.program_id for event in events.values()}
         owners |= {event.partner_id for event in events.values() if event.partner_id}
@@ -110,14 +110,14 @@ Publishing: TypeAlias = Grouping[Publication, Published, None]
 
 
 async def _faults(connection: Connection, asks: Sequence[Publication], now: datetime) -> dict[int, WebhookError]:
-    """Return what is wrong with requests, by their places."""
+    """Return the invalid requests by their places."""
     named = {(ask.program_id, ask.draft.partner_id) for ask in asks if ask.draft.partner_id is not None}
     there = await partners.find_live(connection, named) if named else set()
     faults: dict[int, WebhookError] = {}
     for place, ask in enumerate(asks):
         occurred_at, partner_id = ask.draft.occurred_at, ask.draft.partner_id
         if occurred_at is not None and occurred_at > now + _AHEAD:
-            faults[place] = InvalidField("occurred_at", "must not lie in the future")
+            faults[place] = InvalidField("occurred_at", "must not be in the future")
         elif partner_id is not None and (ask.program_id, partner_id) not in there:
             faults[place] = InvalidField("partner_id", "must be a partner of this program")
     return faults
@@ -126,9 +126,9 @@ async def _faults(connection: Connection, asks: Sequence[Publication], now: date
 async def _kept(
     connection: Connection, events: Iterable[IncomingEvent], known: Mapping[Identity, bytes]
 ) -> dict[Identity, bytes]:
-    """Return what messages said that outlived the inbox, being kept for long: each is still the one of its id.
+    """Return the digests of messages that outlived the inbox because they are kept longer: they own their event ids.
 
-    Of one that an earlier release has kept nobody knows what was said: it counts as the same.
+    For a message from an earlier release there is no digest: it counts as the same.
     """
     unknown = {id_of_message(event): entry for event in events if (entry := inbox_entry(event)).identity not in known}
     kept = await messages.find_digests(connection, unknown) if unknown else {}
@@ -143,7 +143,7 @@ def _planned(events: Sequence[IncomingEvent], subscriptions: Iterable[Subscripti
     wanted = {message_id for message_id, _ in batch.messages}
     for event in events:
         if id_of_message(event) not in wanted:
-            # Nobody wants it yet; it can be looked at, and sent to whoever comes to want it.
+            # No endpoint subscribes yet; the message can be read, and sent to later subscribers.
             for form in {message_format("standard", each) for each in (None, event.partner_id)}:
                 batch.keep(event, form)
     return batch
@@ -156,10 +156,10 @@ def _published(ask: Publication, found: Published | None, *, is_new: bool) -> Pu
 
 
 def payload_size(draft: MessageDraft) -> int:
-    """Return how many bytes a payload has as it is sent. Raises InvalidField or PayloadTooLarge."""
+    """Return the size of a payload as sent, in bytes. Raises InvalidField or PayloadTooLarge."""
     for name in FLAT_MEMBERS:
         if name in draft.payload:
-            raise InvalidField("payload", f"must not have a member {name}, which every flat body has of its own")
+            raise InvalidField("payload", f"must not have a member {name}, which every flat body already has")
     try:
         size = len(orjson.dumps(draft.payload))
     except TypeError:
@@ -179,9 +179,9 @@ def _event(program_id: uuid.UUID, draft: MessageDraft, event_id: str, now: datet
         partner_id=draft.partner_id,
         occurred_at=draft.occurred_at or now,
         data=draft.payload,
-        # Of what was said, however it was written: a repeat may have its members in another order.
+        # A digest of the content, however it was written: a repeat may have its members in another order.
         body_sha256=hashlib.sha256(orjson.dumps([*said, draft.payload], option=orjson.OPT_SORT_KEYS)).digest(),
         ordering_key=draft.ordering_key,
-        # Not part of what was said: a repeat comes in a trace of its own, and the first one's counts.
+        # Not part of the content: a repeat has a trace of its own, and the first one counts.
         traceparent=draft.traceparent,
     )

@@ -1,4 +1,4 @@
-"""Reads the certificates that a request brings, in a thread and before any transaction: it takes a while."""
+"""Reads the certificates of a request in a thread and before any transaction, because it takes a while."""
 
 import asyncio
 from datetime import datetime
@@ -8,10 +8,10 @@ from services.webhooks.sender.certificates import read_bundle, read_pair
 
 
 async def certificate_of(pair: CertificatePair | None, now: datetime) -> ClientCertificate | None:
-    """Return a client certificate that is in order. Raises InvalidField."""
+    """Return a valid client certificate. Raises InvalidField."""
     return None if pair is None else await asyncio.to_thread(read_pair, pair, now)
 
 
 async def bundle_of(text: str | None) -> CABundle | None:
-    """Return authorities that are in order. Raises InvalidField."""
+    """Return valid authorities. Raises InvalidField."""
     return None if text is None else await asyncio.to_thread(read_bundle, text)

@@ -25,7 +25,7 @@ class ReadDeliveries:
     clock: Clock
 
     async def one(self, owner: Owner, delivery_id: uuid.UUID, number: int | None = None) -> DeliveryDetail:
-        """Return a delivery with its body and its latest attempts, or the one of a number. Raises DeliveryMissing."""
+        """Return a delivery with its body and its latest attempts, or the one with a number. Raises DeliveryMissing."""
         async with self.database.connection() as connection:
             found = await deliveries.find(connection, owner, delivery_id, self.clock(), number)
         if found is None:
@@ -40,6 +40,6 @@ class ReadDeliveries:
     async def dead_letters(
         self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int
     ) -> DeadLetterPage:
-        """Return up to `limit` dead letters, the newest deliveries first; a page may be short as well."""
+        """Return up to `limit` dead letters, the newest deliveries first; a page may be short but not the last."""
         async with self.database.connection() as connection:
             return await dead_letter_lists.list_page(connection, owner, chosen, before, limit)

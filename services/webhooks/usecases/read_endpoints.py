@@ -1,4 +1,4 @@
-"""Shows endpoints to their owners; a foreign one is missing."""
+"""Shows endpoints to their owners; an endpoint of another owner is missing."""
 
 import uuid
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class ReadEndpoints:
         return as_of(found, self.clock())
 
     async def health(self, owner: Owner, endpoint_id: uuid.UUID) -> tuple[Endpoint, SecretKind | None]:
-        """Return an endpoint, and which secret of it cannot be opened. Raises EndpointMissing."""
+        """Return an endpoint, and which secret of it cannot be decrypted. Raises EndpointMissing."""
         async with self.database.connection() as connection:
             found = await endpoints.find(connection, owner, endpoint_id)
             if found is None:
@@ -40,7 +40,7 @@ class ReadEndpoints:
         return as_of(found, self.clock()), target.missing
 
     async def stats(self, owner: Owner, endpoint_id: uuid.UUID, since: datetime, until: datetime) -> Stats:
-        """Sum up an endpoint's deliveries of a span of time. Raises EndpointMissing."""
+        """Return statistics of an endpoint's deliveries in a time range. Raises EndpointMissing."""
         async with self.database.connection() as connection:
             if await endpoints.find(connection, owner, endpoint_id) is None:
                 raise EndpointMissing
@@ -56,7 +56,7 @@ class ReadEndpoints:
         before: uuid.UUID | None,
         limit: int,
     ) -> EndpointPage:
-        """Return up to `limit` endpoints, the newest first; a page of some of them may be short."""
+        """Return up to `limit` endpoints, the newest first; a filtered page may be short."""
         async with self.database.connection() as connection:
             page = await endpoints.list_page(
                 connection, owner, status=status, event_type=event_type, uid=uid, before=before, limit=limit

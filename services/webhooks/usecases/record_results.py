@@ -1,4 +1,4 @@
-"""Writes what came of attempts, with dead letters and the events about them, in one transaction per group."""
+"""Writes the results of attempts with dead letters and events, in one transaction per group."""
 
 import uuid
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -28,15 +28,15 @@ from shared.ids import new_id
 from shared.metrics import WEBHOOK_DELIVERY_SECONDS, WEBHOOK_ENDPOINTS_DISABLED, WEBHOOKS_DEAD, WEBHOOKS_FENCED
 
 _FIRST_TRIES, _LATER_TRIES = (WEBHOOK_DELIVERY_SECONDS.labels(tries) for tries in ("first", "later"))
-# There from the start, at 0: of a series that begins at 1 Prometheus sees no increase.
+# Initialised to 0: Prometheus sees no increase in a series that starts at 1.
 for _reason in (FAILING, "gone", RECEIVER_ASKED):
     WEBHOOK_ENDPOINTS_DISABLED.labels(_reason)
 
 
 async def record(database: Database, hand_over: HandOver, settlements: Sequence[Settlement], now: datetime) -> bool:
-    """Write a group of attempts; what another process has taken over is left out. Raises TransientFault.
+    """Write a group of attempts, except those taken over by another process. Raises TransientFault.
 
-    Says whether deliveries that waited for these may have become due.
+    Returns whether deliveries that waited for these may have become due.
     """
     others = [s for s in settlements if _has_consequences(s)]
     if not others:
@@ -55,7 +55,7 @@ async def record(database: Database, hand_over: HandOver, settlements: Sequence[
 
 
 async def cancel(database: Database, held: Sequence[HeldDelivery], now: datetime) -> None:
-    """End deliveries of an archived endpoint unsent; they leave no dead letter."""
+    """Cancel unsent deliveries of an archived endpoint; they leave no dead letter."""
     async with database.transaction() as connection:
         await results.end_unsent(connection, held, "canceled", now)
         await _finish_lines(connection, held, now)
@@ -69,7 +69,7 @@ async def give_up(
     reason: str,
     now: datetime,
 ) -> None:
-    """End deliveries unsent as dead letters: their endpoint was disabled, or their time is over."""
+    """End unsent deliveries as dead letters: their endpoint was disabled, or their time is over."""
     by_id = {h.delivery_id: h for h in held}
     async with database.transaction() as connection:
         ended = await results.end_unsent(connection, held, "dead", now)
@@ -95,7 +95,7 @@ def _measure(settlements: Sequence[Settlement], recorded: Container[uuid.UUID]) 
 
 
 def _has_consequences(settled: Settlement) -> bool:
-    """Say whether an attempt changes more than its own delivery."""
+    """Return whether an attempt changes more than its own delivery."""
     return (
         settled.is_news
         or settled.resume_at is not None
@@ -108,7 +108,7 @@ def _has_consequences(settled: Settlement) -> bool:
 
 
 def _is_told_of(settled: Settlement) -> bool:
-    """Say whether the delivery itself is a thing to tell: it keeps failing, or did so and has arrived."""
+    """Return whether the delivery itself has an event: it keeps failing, or did so and has arrived."""
     if is_operational(settled.held.event_type):
         return False
     step, status = settled.held.step, settled.decision.status
@@ -135,16 +135,16 @@ async def _write_consequences(
 
 
 async def _finish_lines(connection: Connection, finished: Sequence[HeldDelivery], now: datetime) -> None:
-    """Give back what was to follow these, and make due what is first of its line now.
+    """Return the followers of these deliveries to their lines, and make the first of each line due.
 
-    What was to follow a success is another's to send by now; what is still here follows no more.
+    The followers of a success were already sent on by this process; those still attached are not.
     """
     await queue.release(connection, [follower for held in finished for follower in held.followers], now)
     await queue.release_heads(connection, queue.lines_of(finished), now)
 
 
 async def _judge(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> list[OutboxEvent]:
-    """Write how the endpoints stand after these attempts, and return what is to be told of them."""
+    """Write the standing of the endpoints after these attempts, and return the events."""
     by_endpoint: dict[uuid.UUID, list[Settlement]] = {}
     for settled in settlements:
         by_endpoint.setdefault(settled.held.endpoint_id, []).append(settled)
@@ -166,7 +166,7 @@ async def _judge(connection: Connection, settlements: Sequence[Settlement], now:
 
 
 def _is_put_back(settled: Settlement) -> bool:
-    """Say whether an attempt that was under way has left its delivery pending."""
+    """Return whether an attempt in progress has left its delivery pending."""
     return settled.decision.status == "pending" and settled.held.trigger == "automatic"
 
 

@@ -1,4 +1,4 @@
-"""Removes what is old: messages, attempts, deliveries, replays, ended keys, and endpoints that nothing refers to."""
+"""Removes old rows: messages, attempts, deliveries, replays, expired keys, and endpoints without references."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -15,17 +15,17 @@ from shared.database.purging import Removal, in_batches
 from shared.metrics import ROWS_REMOVED
 from shared.periodic import for_each
 
-# Between two steps the deliveries have the machine to themselves.
+# A pause between two steps, so that deliveries are not slowed down.
 BREATH_SECONDS: Final = 0.2
 _AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Goes once through what is older than it is kept, and removes what nothing needs any more.
+    """Walks once through the rows past their retention, and removes those that nothing needs any more.
 
-    `step` is given a connection, where the step before has ended, the time before which rows are old, and how many to
-    look at.
+    `step` is given a connection, the position where the last step ended, the time before which rows are old, and how
+    many to look at.
     """
 
     table: str
@@ -54,7 +54,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class RemoveMessages:
-    """Removes messages, program after program: so they lie in their index."""
+    """Removes messages program by program, in the order of their index."""
 
     database: Database
     clock: Clock
@@ -63,7 +63,7 @@ class RemoveMessages:
     rows_at_once: int = _AT_ONCE
 
     async def __call__(self) -> None:
-        """Walk through what is old of every program, whatever became of the others."""
+        """Walk through the old messages of every program, even if one of them fails."""
         after = FIRST_ID
         while True:
             async with self.database.connection() as connection:
@@ -83,7 +83,7 @@ class RemoveMessages:
 
 
 def removals(database: Database, clock: Clock, limits: Retention) -> list[Removal | Walk | RemoveMessages]:
-    """Return what removes it, table by table."""
+    """Return the removals, table by table."""
     now, oldest = timedelta(0), (FIRST, FIRST_ID)
     return [
         RemoveMessages(database, clock, limits.payloads),

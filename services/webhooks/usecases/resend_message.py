@@ -1,6 +1,6 @@
-"""Sends a whole message again, to everybody whom it was on its way to or to those who are named, by the usual schedule.
+"""Sends a message again, to the endpoints that had it or to those named, on the usual schedule.
 
-What is pending stays as it is, so a repeat adds nothing while the first one is under way.
+Pending deliveries stay as they are, so a repeat adds nothing while the first one is pending.
 """
 
 import uuid
@@ -32,7 +32,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class ResendMessage:
-    """Makes deliveries of a message due again, and new ones for endpoints that are named and never had it."""
+    """Makes deliveries of a message due again, and creates them for named endpoints that never had it."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -45,7 +45,7 @@ class ResendMessage:
         endpoint_ids: Sequence[uuid.UUID] | None,
         once: Once[list[Resent]],
     ) -> Answer:
-        """Return one delivery for each endpoint; all are sent again or none.
+        """Return one delivery per endpoint; all are sent again or none.
 
         Raises MessageMissing, MessageNotResendable, EndpointMissing, InvalidField, ContentGone or FormMissing.
         """
@@ -81,23 +81,23 @@ class ResendMessage:
         new = await replays.insert_missing(connection, receiver.endpoint_id, None, [made], now, now + LIFETIME)
         if new:
             return Resent(receiver.endpoint_id, made[0], is_due=True)
-        # Somebody has made it since we looked: a new statement sees it.
+        # Another request has created it since the last look: a new statement sees it.
         [again] = await messages.receivers(connection, owner, form.id, [receiver.endpoint_id])
         return Resent(receiver.endpoint_id, again.delivery_id or made[0], is_due=False)
 
 
 def _check(form: Message, receiver: Receiver) -> None:
-    """Raise InvalidField for an endpoint that would not have got the message when it came."""
+    """Raise InvalidField for an endpoint that would not have got the message when it was created."""
     if receiver.delivery_id is not None:
         return
     if receiver.partner_id not in (None, form.partner_id):
-        raise InvalidField("endpoint_ids", "must be endpoints of the program or of the partner that the message is of")
+        raise InvalidField("endpoint_ids", "must be endpoints of the program or partner that owns the message")
     if not subscribes(receiver.event_types, form.event_type):
         raise InvalidField("endpoint_ids", f"must be endpoints that subscribe to {form.event_type}")
 
 
 async def _keep_whole(connection: Connection, forms: Sequence[Message], wanted: AbstractSet[str]) -> None:
-    """Make sure that the forms to be sent are there, and stay until the transaction ends."""
+    """Make sure that the forms to send exist, and stay until the transaction ends."""
     whole = {each for _, each in await replays.whole(connection, [(forms[0].id, each) for each in sorted(wanted)])}
     if wanted - {form.format for form in forms}:
         raise FormMissing

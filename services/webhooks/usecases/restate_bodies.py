@@ -1,7 +1,7 @@
-"""Makes partners' bodies anew that show more than partners may see: the one exception to bodies being frozen.
+"""Rewrites partners' bodies that show more than partners may see: the only exception to frozen bodies.
 
-It runs until none is left, and looks again now and then: a process of an earlier version, in a roll-out, may still
-write some. The message keeps its id; whatever is sent of it from then on is signed as it is kept then.
+It runs until none is left and checks again from time to time, because during a rollout a process of an earlier version
+may still write some. The message keeps its id; its stored body is what is sent and signed from then on.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ _FIRST: Final = (uuid.UUID(int=0), "")
 
 @dataclass(frozen=True, slots=True)
 class RestateBodies:
-    """Runs in every process; they share the work by the locks of rows, and each step is whole or not at all."""
+    """Runs in every process; they share the work by row locks, and each step is atomic."""
 
     database: Database
-    # Between two steps deliveries have the machine to themselves; and who has looked for a body before the program
-    # kept its own has found it by then.
+    # A pause between two steps, so that deliveries are not slowed down. A process that looked for a body before the
+    # program kept its own has also found it by then.
     breath_seconds: float = 0.2
 
     async def __call__(self) -> int:
-        """Make anew what there is, a little at a time, and return how many bodies."""
+        """Rewrite the bodies in small steps, and return how many there were."""
         count, after = 0, _FIRST
         while True:
             async with self.database.connection() as connection:
@@ -60,7 +60,7 @@ class RestateBodies:
 
 
 def _made_anew(stored: Stored) -> Restated:
-    """Return what is to be kept; a body that is damaged stays as it is and holds nobody up."""
+    """Return the body to store; a damaged body stays as it is and does not stop the others."""
     try:
         body = None if stored.body is None else restated(stored.event_type, stored.format, orjson.loads(stored.body))
         content = None

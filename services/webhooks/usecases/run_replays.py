@@ -1,4 +1,4 @@
-"""Works on replays step by step: each step is one transaction, so whoever comes after a crash goes on behind it."""
+"""Runs replays step by step. Each step is one transaction, so after a crash the next worker continues behind it."""
 
 import asyncio
 import secrets
@@ -28,11 +28,11 @@ from shared.periodic import Failing, Periodic
 
 LEASE: Final = timedelta(seconds=30)
 POLL_SECONDS: Final = 2.0
-# Steps at once, whoever's they are: jobs take turns, so that one with much to look through holds nobody up. A slow job
-# spends its time asleep, so many more are taken up; no owner has more than a tenth of them (MAX_LIVE_REPLAYS).
+# Concurrent steps over all replays: replays take turns, so a long one does not hold up the others. A slow replay mostly
+# sleeps, so many more are taken up; no owner has more than a tenth of them (MAX_LIVE_REPLAYS).
 MAX_AT_ONCE: Final = 8
 MAX_TAKEN_UP: Final = 200
-# How many messages of a program one step looks through for missing ones.
+# How many messages of a program one step searches for missing ones.
 _SLICE: Final = 5000
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _FIRST: Final = uuid.UUID(int=0)
@@ -40,7 +40,7 @@ _FIRST: Final = uuid.UUID(int=0)
 
 @dataclass(slots=True)
 class RunReplays:
-    """The worker. Several processes share the jobs by leases; a canceled one ends with its next step."""
+    """The worker. Several processes share the replays by leases; a canceled one ends with its next step."""
 
     database: Database
     clock: Clock
@@ -57,7 +57,7 @@ class RunReplays:
         self.task = Periodic("run_replays", POLL_SECONDS, self._take_up, wake=self._wake)
 
     def wake(self) -> None:
-        """Learn that there is a new job."""
+        """Notice that there is a new replay."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -70,7 +70,7 @@ class RunReplays:
             await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def step(self, replay: Replay) -> int | None:
-        """Do one step and return how many deliveries are due now; None when the job has come to its end."""
+        """Run one step and return how many deliveries are due now; None when the replay has finished."""
         now = self.clock()
         events: list[OutboxEvent] = []
         async with self.database.transaction() as connection:
@@ -107,13 +107,13 @@ class RunReplays:
         self._failing.raise_if_any()
 
     async def claim(self) -> Replay | None:
-        """Lease the oldest job that nobody works on."""
+        """Lease the oldest replay that no worker holds."""
         now = self.clock()
         async with self.database.connection() as connection:
             return await replays.claim(connection, secrets.randbits(62), now + LEASE, now)
 
     async def work(self, replay: Replay) -> None:
-        """Go on to the end; after a fault the lease runs out, and whoever finds the job goes on."""
+        """Continue to the end; after a fault the lease expires and another worker continues."""
         log = get_logger().bind(replay_id=str(replay.id))
         log.info("replay_taken_up", which=replay.which, endpoint_id=str(replay.endpoint_id))
         try:
@@ -133,7 +133,7 @@ class RunReplays:
             return await self.step(replay)
 
     async def _existing(self, connection: Connection, replay: Replay, now: datetime) -> Step:
-        """Make the next dead letters, or deliveries of any outcome, due again."""
+        """Make the next dead letters, or deliveries with any result, due again."""
         after = replay.position_id or earliest_id(replay.since)
         found, following = await replays.page(connection, replay, after, earliest_id(replay.until + _MILLISECOND))
         position = None if following is None else (None, following)
@@ -147,7 +147,7 @@ class RunReplays:
         return Step(len(found), enqueued, len(found) - len(chosen), position)
 
     async def _missing(self, connection: Connection, replay: Replay, endpoint: Endpoint, now: datetime) -> Step:
-        """Make deliveries of messages that never were on their way to the endpoint."""
+        """Create deliveries of messages that were never sent to the endpoint."""
         after = (replay.position_at or replay.since, replay.position_id or _FIRST)
         end = await replays.slice_end(connection, replay, after, _SLICE)
         if end is None:

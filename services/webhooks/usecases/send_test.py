@@ -1,6 +1,6 @@
-"""Sends a test to one endpoint, now and once, whatever its status, and records the attempt.
+"""Sends a test to an endpoint, once and at once, whatever its status, and records the attempt.
 
-A test is the event `test`, or the catalogue's example of another type, whether the endpoint subscribes to that or not.
+A test is the event `test` or the catalog's example of another type, whether or not the endpoint subscribes to it.
 """
 
 import uuid
@@ -36,7 +36,7 @@ SOURCE: Final = "/mintwire/webhooks"
 
 @dataclass(frozen=True, slots=True)
 class SendTest:
-    """One attempt in the foreground; it is never retried and says nothing about the endpoint's health."""
+    """One attempt on request; it is never retried and does not count for the endpoint's health."""
 
     database: Database
     clock: Clock
@@ -62,7 +62,7 @@ class SendTest:
             body, content = _test_body(endpoint, program_name, form, message_id, now)
         else:
             body, content = _whole(_example(endpoint, event_type, message_id, now), form, message_id)
-        # Whatever it looks like to the receiver, to us it is a test: no replay ever sends it to anybody.
+        # Whatever type the receiver sees, it is recorded as a test: no replay ever sends it.
         message = NewMessage(
             id=message_id,
             format=form,
@@ -97,16 +97,16 @@ def _test_body(
 
 
 def _whole(event: IncomingEvent, form: str, message_id: uuid.UUID) -> tuple[bytes, bytes | None]:
-    """Return a body without a number: a test has none, in the header neither."""
+    """Return a body without a number: a test has none, nor the header."""
     head, tail, content = write_body(event, form, message_name(message_id))
     return head + tail, content
 
 
 def _example(endpoint: Endpoint, event_type: str, message_id: uuid.UUID, now: datetime) -> IncomingEvent:
-    """Return the catalogue's example as an event of the endpoint's owner. Raises InvalidField."""
+    """Return the catalog's example as an event of the endpoint's owner. Raises InvalidField."""
     described = describe_events.event_type(Owner(endpoint.program_id, endpoint.partner_id), event_type)
     if described is None:
-        raise InvalidField("event_type", "must be a type of the catalogue that this endpoint may subscribe to")
+        raise InvalidField("event_type", "must be an event type of the catalog that this endpoint may subscribe to")
     owner = {
         "program_id": shown_id(endpoint.program_id),
         "partner_id": shown_id_or_none(endpoint.partner_id),

@@ -7,5 +7,5 @@ from services.webhooks.domain.partner_view import SHOWN
 from shared.events import catalogue
 
 PROGRAM_TYPES: Final = catalogue.SUBSCRIBABLE | {TEST}
-# A partner hears only of what is its own, so only of types that say whose they are.
+# A partner gets only its own events, so only types that name a partner.
 PARTNER_TYPES: Final = frozenset(SHOWN)

@@ -1,4 +1,4 @@
-"""Takes a batch of events in: one statement makes messages and deliveries of those that anybody subscribes to."""
+"""Takes in a batch of events: one statement writes the messages and deliveries of those with subscribers."""
 
 import contextlib
 import secrets
@@ -29,14 +29,14 @@ from shared.database.pool import Connection, Database
 from shared.faults import TransientFault
 from shared.ids import derived_id, new_id
 
-# Part of every message id ever sent: with another namespace a redelivered event would be another message.
+# Part of every message id ever sent: with another namespace a redelivered event would become another message.
 _MESSAGES: Final = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TakeInEvents:
-    """Records events and their deliveries; what this process has room for is leased to it and sent at once."""
+    """Records events and their deliveries; those this process has room for are leased to it and sent at once."""
 
     database: Database
     courier: Courier
@@ -74,21 +74,21 @@ class TakeInEvents:
 
 
 def inbox_entry(event: IncomingEvent) -> InboxEntry:
-    """Return what an event is known by."""
+    """Return what identifies an event in the inbox."""
     return InboxEntry(event.program_id, event.source, event.event_id, event.body_sha256)
 
 
 class Batch:
-    """What a batch of fresh events comes to; without a courier all of it lies due in the table."""
+    """The messages and deliveries of a batch of new events; without a courier all deliveries wait in the table."""
 
     def __init__(self, courier: Courier | None = None, token: int = 0) -> None:
         self.messages: dict[tuple[uuid.UUID, str], NewMessage] = {}
         self.deliveries: list[NewDelivery] = []
         self._versions: dict[uuid.UUID, int] = {}
-        # For each owner its messages in the order of their events, and once they are written their numbers.
+        # The messages of each owner in the order of their events and, once written, their numbers.
         self._places: dict[uuid.UUID, dict[uuid.UUID, int]] = {}
         self._last: dict[uuid.UUID, int] = {}
-        # Of the messages that have a number in the body: that and the body, as they are kept.
+        # Messages that show their number in the body: the number, and the body as stored.
         self._existing: dict[tuple[uuid.UUID, str], Existing] = {}
         self._courier = courier
         self._token = token
@@ -109,7 +109,7 @@ class Batch:
                     self._add(event, subscription)
 
     async def write(self, connection: Connection, entries: Sequence[InboxEntry], now: datetime) -> None:
-        """Record the events and write what was planned, and call up what is the first of its line."""
+        """Record the events, write what was planned, and call up the first delivery of each line."""
         lines = [(d.endpoint_id, d.ordering_key) for d in self.deliveries if d.ordering_key is not None]
         if not lines:
             await self._insert(connection, entries, now)
@@ -119,7 +119,7 @@ class Batch:
             await queue.release_heads(connection, lines, now)
 
     def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
-        """Return the deliveries that were born leased."""
+        """Return the deliveries that were created with a lease."""
         held = []
         for delivery in self.deliveries:
             if delivery.token is None:
@@ -130,7 +130,7 @@ class Batch:
             if message.tail:
                 existing = self._existing.get((message.id, message.format))
                 if existing is None:
-                    # All endpoints of one form are one owner's, so its number is theirs too.
+                    # All endpoints of a form have the same owner, so its number is theirs too.
                     existing = Existing(sequence, numbered(message.format, body, sequence, message.tail))
                     self._existing[message.id, message.format] = existing
                 sequence, body = existing.sequence, existing.body
@@ -167,9 +167,9 @@ class Batch:
         )
 
     def _number(self, message: NewMessage) -> tuple[uuid.UUID, int] | None:
-        """Return whose number stands in a body and how many come after it; None if the message has none to show.
+        """Return whose number the body of a message shows and how many come after it; None if it shows none.
 
-        Each form is made for the endpoints of one owner, so that it has one number.
+        Each form is written for the endpoints of one owner, so it has one number.
         """
         if not message.tail:
             return None
@@ -179,7 +179,7 @@ class Batch:
         return owner_id, len(places) - 1 - places[message.id]
 
     def keep(self, event: IncomingEvent, form: str) -> NewMessage:
-        """Have a message of an event in a form, whether anybody gets it or not."""
+        """Create the message of an event in a form, whether or not any endpoint gets it."""
         message_id = id_of_message(event)
         message = self.messages.get((message_id, form))
         if message is None:
@@ -227,17 +227,17 @@ class Batch:
 
 
 def id_of_message(event: IncomingEvent) -> uuid.UUID:
-    """Return the id of an event's message, the same for every arrival of the event."""
+    """Return the id of an event's message, the same however often the event arrives."""
     return message_id_of(event.program_id, event.source, event.event_id)
 
 
 def message_id_of(program_id: uuid.UUID, source: str, event_id: str) -> uuid.UUID:
-    """Return the id of the message of an event, by what the event is known by."""
+    """Return the id of the message of an event, from what identifies the event."""
     return derived_id(_MESSAGES, str(program_id), source, event_id)
 
 
 def _line(subscription: Subscription, event: IncomingEvent) -> str | None:
-    """Return what a delivery has to wait for its turn in; None where no order is wanted."""
+    """Return the line that a delivery has to wait in; None without ordering."""
     if subscription.ordering == "none":
         return None
     if subscription.ordering == "strict":

@@ -1,4 +1,4 @@
-"""Waits until an attempt in the foreground may begin within the endpoint's limit per second."""
+"""Waits until a manual attempt may start within the endpoint's limit per second."""
 
 import asyncio
 import math
@@ -19,32 +19,32 @@ from services.webhooks.store import rates
 from shared.boundary import refuse_inside_transaction
 from shared.database.pool import Database
 
-# A machine that is that late each time has other troubles.
+# A machine that is this late each time has other problems.
 _TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class TakeTurn:
-    """Reserves one POST of an endpoint's limit, beside what the dispatchers claim."""
+    """Reserves one POST of an endpoint's limit, in addition to what the dispatchers claim."""
 
     database: Database
 
     async def __call__(self, endpoint_id: uuid.UUID) -> None:
-        """Return when the POST may begin, which it then has to do at once. Raises RateLimitReached."""
+        """Wait until the POST may start; the caller must then start it at once. Raises RateLimitReached."""
         refuse_inside_transaction("A turn")
         for _ in range(_TRIES):
             asked = monotonic()
             wait = await self._reserve(endpoint_id)
             if wait is None:
                 return
-            # From here it is later than where the database counts from: never too early.
+            # This is later than the time that the database counts from, so it is never too early.
             await asyncio.sleep(wait)
             if monotonic() < asked + wait + FOREGROUND_BEGIN_SECONDS:
                 return
         raise RateLimitReached(1)
 
     async def _reserve(self, endpoint_id: uuid.UUID) -> float | None:
-        """Return the seconds until it may begin; None where there is no limit."""
+        """Return the seconds until it may start; None without a limit."""
         async with self.database.transaction() as connection:
             paced = await rates.lock(connection, endpoint_id)
             if paced is None:

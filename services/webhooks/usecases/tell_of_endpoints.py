@@ -1,4 +1,4 @@
-"""What is told of what is done to an endpoint; other endpoints may subscribe to it, itself never hears of it."""
+"""The events about endpoints. Other endpoints may subscribe to them; an endpoint never receives events about itself."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
@@ -23,29 +23,29 @@ from shared.ids import new_id
 
 
 class HandOver(Protocol):
-    """Takes events whose transaction has committed, to publish them."""
+    """Publishes events whose transaction has committed."""
 
     def __call__(self, events: Sequence[OutboxEvent], /) -> None:
         """Never blocks."""
 
 
 def resumed(endpoint: Resumed, now: datetime) -> OutboxEvent:
-    """Return the event of a pause that has come to its end by itself."""
+    """Return the event for a pause that has ended."""
     return WebhookEndpointEnabledV1(**_whose(endpoint, now), was="paused").to_event(new_id(), now)
 
 
 def secret_unreadable(endpoint: Marked, kind: SecretKind, now: datetime) -> OutboxEvent:
-    """Return the event of an endpoint that cannot be sent to because a secret of it cannot be opened."""
+    """Return the event for an endpoint that cannot be sent to because one of its secrets cannot be decrypted."""
     return WebhookSecretUnreadableV1(**_whose(endpoint, now), secret=kind).to_event(new_id(), now)
 
 
 def secret_readable(endpoint: Marked, now: datetime) -> OutboxEvent:
-    """Return the event of an endpoint whose secrets can be opened again."""
+    """Return the event for an endpoint whose secrets can be decrypted again."""
     return WebhookSecretReadableV1(**_whose(endpoint, now)).to_event(new_id(), now)
 
 
 def certificate_expiring(endpoint: ExpiringCertificate, now: datetime) -> OutboxEvent:
-    """Return the event of an endpoint whose client certificate expires before long."""
+    """Return the event for an endpoint whose client certificate expires soon."""
     return WebhookCertificateExpiringV1(
         **_whose(endpoint, now),
         expires_at=endpoint.expires_at,
@@ -55,25 +55,25 @@ def certificate_expiring(endpoint: ExpiringCertificate, now: datetime) -> Outbox
 
 
 def created(endpoint: Endpoint, now: datetime) -> OutboxEvent:
-    """Return the event of a new endpoint."""
+    """Return the event for a new endpoint."""
     return WebhookEndpointCreatedV1(
         **_whose(endpoint, now), event_types=list(endpoint.event_types), status=endpoint.status
     ).to_event(new_id(), now)
 
 
 def archived(endpoint: Endpoint, now: datetime) -> OutboxEvent:
-    """Return the event of an endpoint's end."""
+    """Return the event for an archived endpoint."""
     return WebhookEndpointArchivedV1(**_whose(endpoint, now)).to_event(new_id(), now)
 
 
 def updated(endpoint: Endpoint, changed: Collection[str], now: datetime) -> OutboxEvent:
-    """Return the event of a change to the named members."""
+    """Return the event for a change of the named members."""
     return WebhookEndpointUpdatedV1(**_whose(endpoint, now), changed=sorted(changed)).to_event(new_id(), now)
 
 
 def compared(before: Endpoint, after: Endpoint, given: Collection[str], now: datetime) -> Iterator[OutboxEvent]:
-    """Yield what is to be told of a change, given the members that were to be changed."""
-    # Of what authenticates us the secret is not shown, so a new one cannot be told from the old one.
+    """Yield the events for a change, given the members in the request."""
+    # The credentials are not shown, so a new secret cannot be told from the old one.
     differ = {name for name in given if name == "auth" or getattr(before, name) != getattr(after, name)}
     if others := differ - {"status", "paused_until"}:
         yield updated(after, others, now)

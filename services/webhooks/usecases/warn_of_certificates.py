@@ -1,4 +1,4 @@
-"""Tells owners 30 days, 7 days and a day ahead that a client certificate of theirs expires."""
+"""Warns owners 30 days, 7 days and a day before a client certificate expires."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,14 +18,14 @@ _BATCH: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class WarnOfCertificates:
-    """Each warning is an event and a line in the log, once among all processes."""
+    """Each warning is an event and a log line, emitted once over all processes."""
 
     database: Database
     clock: Clock
     hand_over: HandOver
 
     async def __call__(self) -> bool:
-        """Tell those who are to be told by now; say whether there may be more."""
+        """Emit the warnings that are due; return whether there may be more."""
         now = self.clock()
         async with self.database.transaction() as connection:
             found = await certificates.lock_expiring(connection, now, _BATCH)
@@ -35,5 +35,5 @@ class WarnOfCertificates:
         self.hand_over(events)
         for each in found:
             facts = {"endpoint_id": str(each.id), "expires_at": each.expires_at.isoformat()}
-            get_logger().warning("certificate_expiring", days_left=each.days_left(now), **facts)
+            get_logger().warning("certificate_warning_emitted", days_left=each.days_left(now), **facts)
         return len(found) == _BATCH

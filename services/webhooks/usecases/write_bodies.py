@@ -1,4 +1,4 @@
-"""Writes what an event says in each format as bytes, once."""
+"""Encodes an event in each format, once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,9 @@ from shared.modes import shown_id_or_none
 
 
 def write_body(event: IncomingEvent, form: str, message_name: str) -> tuple[bytes, bytes, bytes | None]:
-    """Return the body of an event's message in a form, and the event's data where the body only refers to it.
+    """Return the body of an event's message in a form, and the event's data if the body only refers to it.
 
-    The body comes in two parts, between which its number goes if it gets one; a flat one is whole.
+    The body comes in two parts with the position of its number between them; a flat body is whole.
     """
     format_ = plain_format(form)
     if format_ == FLAT:
@@ -42,7 +42,7 @@ def _parts(halves: Halves) -> tuple[bytes, bytes]:
 
 
 def _with_partner(event: IncomingEvent) -> Mapping[str, Any]:
-    """Return an event's data with its partner, whom the data of ours name and a program's own need not."""
+    """Return an event's data with its partner, which our events name and a program's own need not."""
     if not is_custom(event.type):
         return event.data
     return {"partner_id": shown_id_or_none(event.partner_id), **event.data}

@@ -241,7 +241,7 @@ async def test_what_is_damaged_does_not_keep_the_form_open(service: Service, mad
     started = process(service)
     await started()
     assert (await left(service), await is_closed(service)) == (2, True)
-    assert started.state == "1 of 3 endpoints have a secret that cannot be opened"
+    assert started.state == "1 of 3 endpoints have a secret that cannot be decrypted"
 
 
 class TestClosed:

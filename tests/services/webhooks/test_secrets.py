@@ -100,9 +100,9 @@ class TestOneThatCannotBeOpened:
         assert await health(service, merchant, bad) == ("secret_unreadable", "signing_key")
         assert await health(service, merchant, good) == (None, None)
         assert service.secrets.is_ready
-        assert service.secrets.state == "1 of 3 endpoints have a secret that cannot be opened"
+        assert service.secrets.state == "1 of 3 endpoints have a secret that cannot be decrypted"
         assert unreadable("signing_key") == 1
-        lines = [line for line in logged if line["event"] == "secret_unreadable"]
+        lines = [line for line in logged if line["event"] == "secret_not_decrypted"]
         assert [(line["endpoint_id"], line["secret"]) for line in lines] == [(bad["id"], "signing_key")]
         [told] = service.events("webhook.secret_unreadable")
         assert (told["endpoint_id"], told["secret"]) == (bad["id"], "signing_key")
@@ -152,7 +152,7 @@ class TestOneThatCannotBeOpened:
         await service.stays_idle()
         assert receiver.posts == []
         await service.secrets()
-        assert service.secrets.state == "2 of 2 endpoints have a secret that cannot be opened"
+        assert service.secrets.state == "2 of 2 endpoints have a secret that cannot be decrypted"
 
     async def test_mended_in_place_it_goes_out_by_itself(
         self, service: Service, merchant: Merchant, receiver: Receiver
@@ -253,7 +253,7 @@ class TestMoved:
         assert (again.status, again.body["code"], again.headers["Retry-After"]) == (503, "answer_unreadable", "60")
         assert len((await service.send("GET", "/endpoints", merchant.partner_key)).data) == 2
         await service.secrets()
-        assert service.secrets.state == "1 of 2 kept answers cannot be opened"
+        assert service.secrets.state == "1 of 2 kept answers cannot be decrypted"
         assert unreadable("answer") == 1
 
 
@@ -289,9 +289,9 @@ class TestKeys:
         with capture_logs() as logged:
             await wrong()
             await wrong()
-        assert [line["variable"] for line in logged if line["event"] == "secret_key_wrong"] == ["WEBHOOKS_SECRET_KEY"]
+        assert [line["variable"] for line in logged if line["event"] == "secret_key_mismatched"] == ["WEBHOOKS_SECRET_KEY"]
         assert not wrong.is_ready
-        assert wrong.state == "3 of 3 endpoints have a secret that cannot be opened"
+        assert wrong.state == "3 of 3 endpoints have a secret that cannot be decrypted"
         assert not service.events("webhook.secret_unreadable")
         await service.secrets()
         assert (service.secrets.is_ready, service.secrets.state) == (True, "ok")

@@ -252,7 +252,7 @@ async def test_owners_are_warned_thirty_days_seven_days_and_a_day_ahead(
     told = [event for event in acts if event.type == "webhook.certificate_expiring"]
     assert [b'"days_left":%d' % days in event.body for event, days in zip(told, (29, 6, 0), strict=True)] == [True] * 3
     assert all(endpoint["id"].encode() in event.body for event in told)
-    assert capsys.readouterr().out.count("certificate_expiring") == 3
+    assert capsys.readouterr().out.count("certificate_warning_emitted") == 3
     assert counted[0] == [0, 0, 0, 0]
     assert (counted[1], counted[3], counted[5]) == ([1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0])
     assert counted[7] == [0, 0, 0, 1]
