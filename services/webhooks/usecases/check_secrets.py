@@ -189,7 +189,7 @@ def _log(before: Mapping[uuid.UUID, SecretKind], missing: Mapping[uuid.UUID, Sec
     log = get_logger()
     new = missing.keys() - before.keys()
     for endpoint_id in sorted(new)[:_MOST_LOGGED]:
-        log.error("secret_not_decrypted", endpoint_id=str(endpoint_id), secret=missing[endpoint_id])
+        log.error("secret_not_decrypted", endpoint_id=str(endpoint_id), kind=missing[endpoint_id])
     if new:
         log.error("secrets_not_decrypted", endpoints=len(missing), of=total)
     for endpoint_id in sorted(before.keys() - missing.keys())[:_MOST_LOGGED]:

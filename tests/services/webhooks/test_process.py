@@ -144,7 +144,7 @@ async def test_with_the_wrong_secret_key_it_serves_what_it_can_and_says_that_it_
     async with wrong as process, aiohttp.ClientSession() as http:
         async with http.get(f"{url}/readyz") as response:
             report = await response.json()
-        assert "another WEBHOOKS_SECRET_KEY sealed them" in report["parts"]["secrets"]
+        assert "another WEBHOOKS_SECRET_KEY encrypted them" in report["parts"]["secrets"]
         assert report["details"]["secrets"] == "1 of 1 endpoints have a secret that cannot be decrypted"
         async with http.get(f"{url}/livez") as response:
             assert response.status == 200

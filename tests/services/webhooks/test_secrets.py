@@ -103,7 +103,7 @@ class TestOneThatCannotBeOpened:
         assert service.secrets.state == "1 of 3 endpoints have a secret that cannot be decrypted"
         assert unreadable("signing_key") == 1
         lines = [line for line in logged if line["event"] == "secret_not_decrypted"]
-        assert [(line["endpoint_id"], line["secret"]) for line in lines] == [(bad["id"], "signing_key")]
+        assert [(line["endpoint_id"], line["kind"]) for line in lines] == [(bad["id"], "signing_key")]
         [told] = service.events("webhook.secret_unreadable")
         assert (told["endpoint_id"], told["secret"]) == (bad["id"], "signing_key")
         await service.secrets()
