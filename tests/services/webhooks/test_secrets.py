@@ -289,7 +289,8 @@ class TestKeys:
         with capture_logs() as logged:
             await wrong()
             await wrong()
-        assert [line["variable"] for line in logged if line["event"] == "secret_key_mismatched"] == ["WEBHOOKS_SECRET_KEY"]
+        mismatched = [line["variable"] for line in logged if line["event"] == "secret_key_mismatched"]
+        assert mismatched == ["WEBHOOKS_SECRET_KEY"]
         assert not wrong.is_ready
         assert wrong.state == "3 of 3 endpoints have a secret that cannot be decrypted"
         assert not service.events("webhook.secret_unreadable")
