@@ -20,6 +20,7 @@ from shared.clock import Clock
 from shared.database.inbox import InboxEntry, Verdict
 from shared.database.overflow import keep_letters
 from shared.database.pool import Connection, Database, affected
+from shared.database.rows import Rows
 from shared.erasing import CustomerJob, JobKind
 from shared.events.overflow import KeptLetter
 from shared.log import get_logger
@@ -182,17 +183,7 @@ async def list_shown_jobs(connection: Connection) -> list[CustomerJob]:
     return [job_of(row) for row in await connection.fetch(LIST_JOBS, JOBS_AT_ONCE)]
 
 
-def job_of(row: "asyncpg.Record") -> CustomerJob:
-    """Return the job that a row is."""
-    return CustomerJob(
-        id=row["id"],
-        program_id=row["program_id"],
-        kind=row["kind"],
-        keys=tuple(row["keys"]),
-        digests=tuple(row["digests"]),
-        actor=row["actor"],
-        created_at=row["created_at"],
-    )
+job_of: Final = Rows(CustomerJob, keys=tuple, digests=tuple)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

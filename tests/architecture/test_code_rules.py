@@ -28,7 +28,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     code_rules.open_seams: ("services",),
     code_rules.paced_loops: ("services", "shared"),
     code_rules.literals_in_two_orders: ("services", "shared", "mintwire"),
-    code_rules.positional_arguments: ("services/codes", "services/webhooks"),
+    code_rules.positional_arguments: ("services", "shared", "mintwire"),
     sql_rules.loose_sql: ("services", "shared"),
     sql_rules.built_sql: ("services", "shared"),
     sql_rules.sql_in_handlers: ("services",),

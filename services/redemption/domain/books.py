@@ -78,7 +78,7 @@ class Redemption:
     them are in `purchases`, which is None while there is but one. Of a voided one `confirmed` is what took it back, and
     `is_voided_alone` says that it was no event of its order; None is not known any more.
     `is_counted` says whether it takes up a use, `terms` are for people, as JSON, `lines` what it takes off which line
-    of the order, and `prices` what its lines cost when it was judged. The members stand in the order of the statements.
+    of the order, and `prices` what its lines cost when it was judged.
     """
 
     id: uuid.UUID

@@ -17,7 +17,7 @@ MinimumApplies = Literal["eligible", "order"]
 
 @dataclass(frozen=True, slots=True)
 class Restrictions:
-    """What most codes have none of; the members stand in the order of the statement."""
+    """What most codes have none of."""
 
     code_is_first_order_only: bool = False
     coupon_is_first_order_only: bool = False
@@ -57,7 +57,7 @@ UNRESTRICTED = Restrictions()
 
 @dataclass(frozen=True, slots=True)
 class CodeTerms:
-    """A code with its coupon, partner and program as they are now; the members stand in the order of the statement."""
+    """A code with its coupon, partner and program as they are now."""
 
     code_id: uuid.UUID
     program_id: uuid.UUID

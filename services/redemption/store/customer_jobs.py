@@ -10,6 +10,7 @@ import asyncpg
 from services.redemption.domain.customer_jobs import JobPart, ShownJob
 from shared.database.customer_parts import JOBS_AT_ONCE, job_of
 from shared.database.pool import Connection, affected
+from shared.database.rows import Statement
 from shared.erasing import CustomerJob, JobKind
 
 # What this service has its own part of still to do. An export waits for erasures of its customer that were asked for
@@ -24,10 +25,10 @@ WHERE j.state = 'running'
       WHERE e.state = 'running' AND e.kind = 'erase' AND e.program_id = j.program_id AND e.digests && j.digests))
 ORDER BY j.id LIMIT $1
 """
-INSERT_JOB = """
+INSERT_JOB = Statement("""
 INSERT INTO customer_jobs (id, program_id, kind, keys, digests, actor, marked_by, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, pg_current_xact_id(), $7)
-"""
+VALUES ($id, $program_id, $kind, $keys, $digests, $actor, pg_current_xact_id(), $created_at)
+""")
 WITHDRAW_EXPORTS = """
 UPDATE customer_jobs SET state = 'withdrawn', keys = '{}', finished_at = coalesce(finished_at, $3)
 WHERE program_id = $1 AND kind = 'export' AND state <> 'withdrawn' AND digests && $2::text[]
@@ -114,7 +115,11 @@ async def insert_job(
     now: datetime,
 ) -> None:
     """Write a job."""
-    await connection.execute(INSERT_JOB, job_id, program_id, kind, keys, digests, actor, now)
+    await connection.execute(
+        *INSERT_JOB(
+            id=job_id, program_id=program_id, kind=kind, keys=keys, digests=digests, actor=actor, created_at=now
+        )
+    )
 
 
 async def withdraw_exports(

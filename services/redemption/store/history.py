@@ -6,10 +6,11 @@ from datetime import datetime
 
 import asyncpg
 
-from services.redemption.domain.books import HeldCode, OrderBook, Redemption, Refund
+from services.redemption.domain.books import HeldCode, OrderBook, Refund
 from services.redemption.domain.moments import Moment
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.settlement import TakenBack, backs_of
+from services.redemption.store.redemptions import to_held_code, to_redemption
 from shared.database.pool import Connection
 
 READ_ORDERS = """
@@ -23,7 +24,6 @@ CROSS JOIN LATERAL (
            d.cancel_releases
     FROM orders d WHERE d.program_id = o.program_id AND d.order_ref = o.order_ref OFFSET 0) d
 """
-# The columns are the members of Redemption, in their order.
 READ_REDEMPTIONS = """
 SELECT d.id, d.program_id, d.order_ref, d.canonical, d.code, d.code_id, d.coupon_id, d.partner_id, d.customer_id,
        d.customer_key, d.discount_type, d.percent_hundredths, d.amount_minor, d.discount_minor, d.currency,
@@ -103,17 +103,17 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
     for row in await connection.fetch(READ_ORDERS, *keys):
         key = row["program_id"], row["order_ref"]
         books[key] = OrderBook(
-            _cancellations(row),
-            row["cancel_reason"],
-            row["reservation_id"],
-            row["reserved_at"],
-            row["reserved_until"],
+            cancellations=_cancellations(row),
+            cancel_reason=row["cancel_reason"],
+            reservation_id=row["reservation_id"],
+            reserved_at=row["reserved_at"],
+            reserved_until=row["reserved_until"],
             is_holding=row["reserved_until"] is not None and row["reserved_until"] > now,
         )
         if row["has_refunds"]:
             with_refunds.append(key)
     for row in await connection.fetch(READ_REDEMPTIONS, *keys):
-        books[row["program_id"], row["order_ref"]].redemptions.append(Redemption(*row))
+        books[row["program_id"], row["order_ref"]].redemptions.append(to_redemption(row))
     reserved = [key for key, book in books.items() if book.reservation_id is not None]
     if reserved:
         await _read_holds(connection, books, reserved)
@@ -125,7 +125,7 @@ async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: d
 async def _read_holds(connection: Connection, books: dict[OrderKey, OrderBook], reserved: Sequence[OrderKey]) -> None:
     held: dict[OrderKey, list[HeldCode]] = {}
     for row in await connection.fetch(READ_HOLDS, [key[0] for key in reserved], [key[1] for key in reserved]):
-        held.setdefault((row["program_id"], row["order_ref"]), []).append(HeldCode(*tuple(row)[2:]))
+        held.setdefault((row["program_id"], row["order_ref"]), []).append(to_held_code(row))
     for key, codes in held.items():
         books[key].held = tuple(codes)
 

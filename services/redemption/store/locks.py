@@ -13,6 +13,7 @@ import asyncpg
 from services.redemption.domain.customers import CustomerKey
 from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
+from shared.database.rows import Statement
 
 # Deciders that see a coupon without a limit share this lock on it, and whoever sees its first limit takes it alone: so
 # the count of the redemptions so far misses none that is under way. The same for the first limit per customer; once a
@@ -25,17 +26,17 @@ COUPON_LOCK_BUCKETS = 256
 # Each part counts the rows of the one before it, which makes the server run them in this order. The first two parts of
 # `wanted` fit the two partial indexes on live and on archived codes, the third takes codes by id that no string
 # names; OFFSET 0 keeps the lookups one by one.
-LOCK = """
+LOCK = Statement("""
 WITH fresh_order AS (
     INSERT INTO orders (program_id, order_ref, created_at, touched_at)
-    SELECT program_id, order_ref, $5, NULL FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
+    SELECT program_id, order_ref, $now, NULL FROM @o(program_id uuid, order_ref text)
     ORDER BY program_id, order_ref
     ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = orders.created_at WHERE false
     RETURNING program_id, order_ref
 ), wanted AS MATERIALIZED (
     SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit, r.opening_uses,
            coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL AS is_limited
-    FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical), LATERAL (
+    FROM @w(program_id uuid, canonical text), LATERAL (
         SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
                v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
                v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
@@ -52,14 +53,14 @@ WITH fresh_order AS (
     UNION ALL
     SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit, r.opening_uses,
            coalesce(r.use_limit, r.day_limit, r.week_limit, r.month_limit, r.budget) IS NOT NULL
-    FROM unnest($8::uuid[]) AS c (id), LATERAL (
+    FROM unnest($code_ids::uuid[]) AS c (id), LATERAL (
         SELECT v.code_id, v.coupon_id, v.canonical, v.program_id, v.customer_redemption_limit AS customer_limit,
                v.coupon_redemption_limit AS use_limit, v.daily_redemption_limit AS day_limit,
                v.weekly_redemption_limit AS week_limit, v.monthly_redemption_limit AS month_limit,
                v.budget_minor AS budget, v.code_opening_uses AS opening_uses
         FROM codes.redeemable_v1 v WHERE v.code_id = c.id OFFSET 0) r
     WHERE NOT EXISTS (
-        SELECT FROM unnest($3::uuid[], $4::text[]) AS w (program_id, canonical)
+        SELECT FROM @w(program_id uuid, canonical text)
         WHERE w.program_id = r.program_id AND w.canonical = r.canonical)
 ), locked_code AS (
     INSERT INTO code_counters (code_id, uses)
@@ -85,11 +86,12 @@ WITH fresh_order AS (
     RETURNING coupon_id
 ), bucket AS MATERIALIZED (
     SELECT id, is_alone FROM (
-        SELECT abs(hashtext(coupon_id::text) % $7) AS id, bool_or(is_counted OR has_first_customer) AS is_alone
+        SELECT abs(hashtext(coupon_id::text) % $buckets) AS id, bool_or(is_counted OR has_first_customer) AS is_alone
         FROM coupon WHERE is_uncounted_yet GROUP BY 1) b
     WHERE (SELECT count(*) FROM locked_coupon) >= 0 ORDER BY id
 ), locked_bucket AS MATERIALIZED (
-    SELECT CASE WHEN is_alone THEN pg_advisory_xact_lock($6, id) ELSE pg_advisory_xact_lock_shared($6, id) END
+    SELECT CASE WHEN is_alone THEN pg_advisory_xact_lock($lock_class, id)
+                ELSE pg_advisory_xact_lock_shared($lock_class, id) END
     FROM bucket
 )
 SELECT program_id, order_ref, NULL::uuid AS code_id, NULL::uuid AS coupon_id, NULL::boolean AS is_counted,
@@ -100,7 +102,7 @@ SELECT CASE WHEN c.counts_customers THEN w.program_id END, CASE WHEN c.counts_cu
        w.code_id, w.coupon_id, c.is_counted, c.counts_customers
 FROM wanted w JOIN coupon c USING (coupon_id)
 WHERE (SELECT count(*) FROM locked_bucket) >= 0
-"""
+""")
 LOCK_CUSTOMERS = """
 INSERT INTO customer_counters (coupon_id, customer_key)
 SELECT coupon_id, customer_key FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
@@ -165,15 +167,14 @@ async def lock(
     `code_ids` are further codes to lock. None of the sequences may name anything twice.
     """
     rows = await connection.fetch(
-        LOCK,
-        [program_id for program_id, _ in orders],
-        [order_ref for _, order_ref in orders],
-        [program_id for program_id, _ in strings],
-        [canonical for _, canonical in strings],
-        now,
-        COUPON_LOCK_CLASS,
-        COUPON_LOCK_BUCKETS,
-        code_ids,
+        *LOCK(
+            o={"program_id": [order[0] for order in orders], "order_ref": [order[1] for order in orders]},
+            w={"program_id": [string[0] for string in strings], "canonical": [string[1] for string in strings]},
+            now=now,
+            lock_class=COUPON_LOCK_CLASS,
+            buckets=COUPON_LOCK_BUCKETS,
+            code_ids=code_ids,
+        )
     )
     codes = [row for row in rows if row["code_id"] is not None]
     return _locked(codes, frozenset((row["program_id"], row["order_ref"]) for row in rows if row["code_id"] is None))

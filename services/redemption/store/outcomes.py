@@ -2,31 +2,32 @@
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final
 
-from services.redemption.domain.books import Count, OrderBook, PeriodKey, Redemption
+from services.redemption.domain.books import Count, HeldCode, OrderBook, PeriodKey, Redemption
 from services.redemption.domain.customers import CustomerKey
 from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.settlement import backs_text
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
+from shared.database.rows import Statement, Values, sparse
 from shared.events.envelope import OutboxEvent
 
 # The rows are there and locked; an upsert finds each by its key, whatever the planner believes about the tables.
-INSERT_REDEMPTIONS = """
+INSERT_REDEMPTIONS = Statement("""
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
-    SELECT * FROM unnest($40::uuid[], $41::int[], $42::bigint[], $43::int[], $44::timestamptz[])
+    SELECT * FROM @c(id uuid, uses int, version bigint, use_limit int, held_until timestamptz)
     ON CONFLICT (code_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until)
 ), counted_coupon AS (
     INSERT INTO coupon_counters AS n (coupon_id, uses, version, use_limit, held_until, has_periods, period_zone,
                                       spent_minor, spent_currency, spend_limit)
-    SELECT * FROM unnest($45::uuid[], $46::int[], $47::bigint[], $48::int[], $49::timestamptz[], $50::boolean[],
-                         $51::text[], $52::bigint[], $53::text[], $54::bigint[])
+    SELECT * FROM @k(id uuid, uses int, version bigint, use_limit int, held_until timestamptz, has_periods boolean,
+                     period_zone text, spent_minor bigint, spent_currency text, spend_limit bigint)
     ON CONFLICT (coupon_id) DO UPDATE
     SET uses = excluded.uses, version = excluded.version, use_limit = excluded.use_limit,
         held_until = greatest(n.held_until, excluded.held_until), has_periods = n.has_periods OR excluded.has_periods,
@@ -34,11 +35,11 @@ WITH counted_code AS (
         spent_minor = excluded.spent_minor, spent_currency = excluded.spent_currency,
         spend_limit = excluded.spend_limit
 ), written_event AS (
-    INSERT INTO events (id, type, body) SELECT * FROM unnest($55::uuid[], $56::text[], $57::bytea[])
+    INSERT INTO events (id, type, body) SELECT * FROM @e(id uuid, type text, body bytea)
     RETURNING id
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $58) FROM written_event
+    SELECT id, clock_timestamp() + make_interval(secs => $lease_seconds) FROM written_event
 )
 INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
                          customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
@@ -47,55 +48,55 @@ INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, co
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
                          is_self_referral, mailbox_key, purchases, is_voided_alone, prices, attributes,
                          decided_at, is_mailbox_kept)
-SELECT r.*, $39, true
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[], $9::text[],
-            $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
-            $17::int[], $18::bigint[], $19::timestamptz[], $20::text[], $21::timestamptz[], $22::timestamptz[],
-            $23::timestamptz[], $24::boolean[], $25::timestamptz[], $26::text[], $27::json[], $28::timestamptz[],
-            $29::text[], $30::json[], $31::text[], $32::int[], $33::int[], $34::boolean[],
-            $35::text[], $36::json[], $37::boolean[], $38::json[], $59::json[]) AS r
-"""
-UPDATE_REDEMPTIONS = """
+SELECT r.*, $decided_at, true
+FROM @r(id uuid, program_id uuid, order_ref text, canonical text, code text, code_id uuid, coupon_id uuid,
+        partner_id uuid, customer_id text, customer_key text, discount_type text, percent_hundredths int,
+        amount_minor bigint, discount_minor bigint, currency text, subtotal_minor bigint, commission_hundredths int,
+        commission_minor bigint, discount_ends_at timestamptz, release_policy text, release_until timestamptz,
+        occurred_at timestamptz, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz,
+        void_reason text, terms json, claimed_at timestamptz, clock text, lines json, combination text,
+        commission_cap_hundredths int, commission_version int, is_self_referral boolean, mailbox_key text,
+        purchases json, is_voided_alone boolean, prices json, attributes json)
+""")
+UPDATE_REDEMPTIONS = Statement("""
 UPDATE redemptions r
 SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason,
     claimed_at = u.claimed_at, clock = u.clock, commission_minor = u.commission_minor,
     commission_version = u.commission_version, purchases = u.purchases, is_voided_alone = u.is_voided_alone
-FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::timestamptz[], $5::text[], $6::timestamptz[], $7::text[],
-            $8::bigint[], $9::int[], $10::json[], $11::boolean[])
-    AS u (id, confirmed_at, is_counted, voided_at, void_reason, claimed_at, clock, commission_minor,
-          commission_version, purchases, is_voided_alone)
-WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id AND (r.voided_at IS NULL OR r.voided_at = u.voided_at)
-"""
-WRITE_LIMITS = """
+FROM @u(id uuid, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz, void_reason text,
+        claimed_at timestamptz, clock text, commission_minor bigint, commission_version int, purchases json,
+        is_voided_alone boolean)
+WHERE r.id = ANY ($u.id::uuid[]) AND r.id = u.id AND (r.voided_at IS NULL OR r.voided_at = u.voided_at)
+""")
+WRITE_LIMITS = Statement("""
 WITH counted_customer AS (
     INSERT INTO customer_counters (coupon_id, customer_key, uses, use_limit)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[])
+    SELECT * FROM @c(coupon_id uuid, customer_key text, uses int, use_limit int)
     ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 )
 INSERT INTO period_counters (coupon_id, period, starts_at, uses, use_limit)
-SELECT * FROM unnest($5::uuid[], $6::text[], $7::timestamptz[], $8::int[], $9::int[])
+SELECT * FROM @p(coupon_id uuid, period text, starts_at timestamptz, uses int, use_limit int)
 ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
-"""
+""")
 FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])"
 # What was touched is looked at again when that is long ago; see `store.retention`.
-WRITE_ORDERS = """
+WRITE_ORDERS = Statement("""
 INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
                     reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides,
                     cancel_releases)
-SELECT u.program_id, u.order_ref, $13, $13, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
+SELECT u.program_id, u.order_ref, $now, $now, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
        u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock, u.cancelled_besides,
        u.cancel_releases
-FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[], $7::timestamptz[],
-            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::json[], $12::boolean[])
-    AS u (program_id, order_ref, cancelled_at, cancel_reason, has_refunds, reservation_id, reserved_at, reserved_until,
-          cancel_claimed_at, cancel_clock, cancelled_besides, cancel_releases)
+FROM @u(program_id uuid, order_ref text, cancelled_at timestamptz, cancel_reason text, has_refunds boolean,
+        reservation_id uuid, reserved_at timestamptz, reserved_until timestamptz, cancel_claimed_at timestamptz,
+        cancel_clock text, cancelled_besides json, cancel_releases boolean)
 ON CONFLICT (program_id, order_ref) DO UPDATE
 SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
     reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
     reserved_until = excluded.reserved_until, touched_at = excluded.touched_at,
     cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock,
     cancelled_besides = excluded.cancelled_besides, cancel_releases = excluded.cancel_releases
-"""
+""")
 # The two arrays are no join, as for holds.
 DELETE_IDLE_ORDERS = """
 DELETE FROM orders d USING unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
@@ -108,25 +109,24 @@ DELETE FROM holds h USING unnest($1::uuid[], $2::text[]) AS o (program_id, order
 WHERE h.program_id = ANY ($1::uuid[]) AND h.order_ref = ANY ($2::text[])
   AND h.program_id = o.program_id AND h.order_ref = o.order_ref
 """
-INSERT_HOLDS = """
+INSERT_HOLDS = Statement("""
 INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, coupon_id, customer_key,
                    discount_minor, currency, lines, mailbox_key)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::uuid[], $7::uuid[],
-                     $8::text[], $9::bigint[], $10::text[], $11::json[], $12::text[])
-"""
-INSERT_REFUNDS = """
+SELECT * FROM @h(program_id uuid, order_ref text, expires_at timestamptz, canonical text, code text, code_id uuid,
+                 coupon_id uuid, customer_key text, discount_minor bigint, currency text, lines json, mailbox_key text)
+""")
+INSERT_REFUNDS = Statement("""
 INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, releases,
                      recorded_at)
-SELECT r.*, $10
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-            $8::text[], $9::boolean[]) AS r
-"""
-_REDEMPTION: Final = attrgetter(*Redemption.__dataclass_fields__)
-_REDEMPTION_COLUMNS: Final = len(Redemption.__dataclass_fields__)
+SELECT r.*, $recorded_at
+FROM @r(id uuid, program_id uuid, order_ref text, amount_minor bigint, reason text, occurred_at timestamptz,
+        claimed_at timestamptz, clock text, releases boolean)
+""")
 
 
-class CodeCountRow(NamedTuple):
-    """A code's counter as it is to be from now on; the members stand in the order of the statement."""
+@dataclass(slots=True, kw_only=True)
+class CodeCountRow:
+    """A code's counter as it is to be from now on."""
 
     id: uuid.UUID
     uses: int
@@ -135,8 +135,9 @@ class CodeCountRow(NamedTuple):
     held_until: datetime | None
 
 
-class CouponCountRow(NamedTuple):
-    """A coupon's counter as it is to be from now on; the members stand in the order of the statement."""
+@dataclass(slots=True, kw_only=True)
+class CouponCountRow:
+    """A coupon's counter as it is to be from now on."""
 
     id: uuid.UUID
     uses: int
@@ -150,8 +151,9 @@ class CouponCountRow(NamedTuple):
     spend_limit: int | None
 
 
-class RefundRow(NamedTuple):
-    """A part of what was paid that went back; the members stand in the order of the statement."""
+@dataclass(slots=True, kw_only=True)
+class RefundRow:
+    """A part of what was paid that went back."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -179,39 +181,22 @@ async def insert_redemptions(
     `attributes` are those of purchases, as JSON, by the redemption that they are kept with. The events are written
     here, since nearly every batch redeems something: one round trip less for it.
     """
+    kept = {"attributes": sparse([attributes.get(redemption.id) for redemption in redemptions])}
     await connection.execute(
-        INSERT_REDEMPTIONS,
-        *_columns([_REDEMPTION(redemption) for redemption in redemptions], _REDEMPTION_COLUMNS),
-        decided_at,
-        *_columns(codes, len(CodeCountRow._fields)),
-        *_columns(coupons, len(CouponCountRow._fields)),
-        [event.id for event in events],
-        [event.type for event in events],
-        [event.body for event in events],
-        LEASE_SECONDS,
-        [attributes.get(redemption.id) for redemption in redemptions],
+        *INSERT_REDEMPTIONS(
+            r={**_REDEMPTIONS.columns(redemptions), **kept},
+            c=_CODE_COUNTS.columns(codes),
+            k=_COUPON_COUNTS.columns(coupons),
+            e=_EVENTS.columns(events),
+            decided_at=decided_at,
+            lease_seconds=LEASE_SECONDS,
+        )
     )
 
 
 async def update_redemptions(connection: Connection, redemptions: Collection[Redemption]) -> None:
     """Write what became of redemptions; one that is voided stays voided, as it was."""
-    rows = [
-        (
-            r.id,
-            r.confirmed_at,
-            r.is_counted,
-            r.voided_at,
-            r.void_reason,
-            r.claimed_at,
-            r.clock,
-            r.commission_minor,
-            r.commission_version,
-            r.purchases,
-            r.is_voided_alone,
-        )
-        for r in redemptions
-    ]
-    await connection.execute(UPDATE_REDEMPTIONS, *_columns(rows, 11))
+    await connection.execute(*UPDATE_REDEMPTIONS(u=_CHANGED.columns(redemptions)))
 
 
 async def write_limits(
@@ -223,51 +208,56 @@ async def write_limits(
     """Write counts of customers and periods, each with its limit; of moved coupons no other periods are counted."""
     if moved_coupons:
         await connection.execute(FORGET_PERIODS, moved_coupons)
-    customer_rows = [(*key[:2], count.uses, limit) for key, count, limit in customers]
-    period_rows = [(*key, count.uses, limit) for key, count, limit in periods]
-    if customer_rows or period_rows:
-        await connection.execute(WRITE_LIMITS, *_columns(customer_rows, 4), *_columns(period_rows, 5))
+    counted, capped = list(customers), list(periods)
+    if not counted and not capped:
+        return
+    await connection.execute(
+        *WRITE_LIMITS(
+            c={
+                "coupon_id": [key[0] for key, _, _ in counted],
+                "customer_key": [key[1] for key, _, _ in counted],
+                "uses": [count.uses for _, count, _ in counted],
+                "use_limit": [limit for _, _, limit in counted],
+            },
+            p={
+                "coupon_id": [key[0] for key, _, _ in capped],
+                "period": [key[1] for key, _, _ in capped],
+                "starts_at": [key[2] for key, _, _ in capped],
+                "uses": [count.uses for _, count, _ in capped],
+                "use_limit": [limit for _, _, limit in capped],
+            },
+        )
+    )
 
 
 async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBook], now: datetime) -> None:
     """Write what became of locked orders: cancellations, refunds and reservations with what they hold."""
-    rows = [
-        (
-            *key,
-            book.cancelled.known_at if book.cancelled else None,
-            book.cancel_reason,
-            bool(book.refunds),
-            book.reservation_id,
-            book.reserved_at,
-            book.reserved_until,
-            book.cancelled.claimed_at if book.cancelled else None,
-            book.cancelled.clock if book.cancelled else None,
-            backs_text(book.cancellations[1:]) if book.cancellations[1:] else None,
-            book.cancellations[0].releases if book.cancellations else None,
-        )
-        for key, book in orders.items()
-    ]
-    await connection.execute(WRITE_ORDERS, *_columns(rows, 12), now)
+    await connection.execute(*WRITE_ORDERS(u=_order_columns(orders), now=now))
     await connection.execute(DELETE_HOLDS, [key[0] for key in orders], [key[1] for key in orders])
-    holds = [
-        (
-            *key,
-            book.reserved_until,
-            held.canonical,
-            held.code,
-            held.code_id,
-            held.coupon_id,
-            held.customer_key,
-            held.discount_minor,
-            held.currency,
-            held.lines,
-            held.mailbox_key,
-        )
-        for key, book in orders.items()
-        for held in book.held
-    ]
+    holds = [(key, book.reserved_until, held) for key, book in orders.items() for held in book.held]
     if holds:
-        await connection.execute(INSERT_HOLDS, *_columns(holds, 12))
+        kept = {
+            "program_id": [key[0] for key, _, _ in holds],
+            "order_ref": [key[1] for key, _, _ in holds],
+            "expires_at": [until for _, until, _ in holds],
+        }
+        await connection.execute(*INSERT_HOLDS(h={**kept, **_HOLDS.columns([held for _, _, held in holds])}))
+
+
+def _order_columns(orders: Mapping[OrderKey, OrderBook]) -> dict[str, list[Any]]:
+    books = list(orders.values())
+    cancelled = [book.cancelled for book in books]
+    return {
+        **_ORDERS.columns(books),
+        "program_id": [key[0] for key in orders],
+        "order_ref": [key[1] for key in orders],
+        "has_refunds": [bool(book.refunds) for book in books],
+        "cancelled_at": [moment and moment.known_at for moment in cancelled],
+        "cancel_claimed_at": [moment and moment.claimed_at for moment in cancelled],
+        "cancel_clock": [moment and moment.clock for moment in cancelled],
+        "cancelled_besides": [backs_text(book.cancellations[1:]) if book.cancellations[1:] else None for book in books],
+        "cancel_releases": [book.cancellations[0].releases if book.cancellations else None for book in books],
+    }
 
 
 async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey]) -> None:
@@ -277,8 +267,14 @@ async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey
 
 async def insert_refunds(connection: Connection, rows: Sequence[RefundRow], recorded_at: datetime) -> None:
     """Write down what was paid back."""
-    await connection.execute(INSERT_REFUNDS, *_columns(rows, len(RefundRow._fields)), recorded_at)
+    await connection.execute(*INSERT_REFUNDS(r=_REFUNDS.columns(rows), recorded_at=recorded_at))
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+_REDEMPTIONS: Final = Values(INSERT_REDEMPTIONS.tables["r"], Redemption, "attributes")
+_CODE_COUNTS: Final = Values(INSERT_REDEMPTIONS.tables["c"], CodeCountRow)
+_COUPON_COUNTS: Final = Values(INSERT_REDEMPTIONS.tables["k"], CouponCountRow)
+_EVENTS: Final = Values(INSERT_REDEMPTIONS.tables["e"], OutboxEvent)
+_CHANGED: Final = Values(UPDATE_REDEMPTIONS.tables["u"], Redemption)
+_ORDERS: Final = Values(("cancel_reason", "reservation_id", "reserved_at", "reserved_until"), OrderBook)
+_HOLDS: Final = Values(INSERT_HOLDS.tables["h"], HeldCode, "program_id", "order_ref", "expires_at")
+_REFUNDS: Final = Values(INSERT_REFUNDS.tables["r"], RefundRow)

@@ -8,6 +8,7 @@ from typing import Final
 from services.redemption.domain.books import HeldCode, Redemption, Reservation
 from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
 from shared.database.pool import Connection, affected
+from shared.database.rows import Rows, Statement, Values
 
 # How many redemptions a page looks at if not all of them are wanted, and how many codes of one string it is made of.
 SCANNED_PER_PAGE: Final = 2_000
@@ -17,7 +18,6 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _FIRST_ID: Final = uuid.UUID(int=0)
 _LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
-# The columns are the members of Redemption, in their order.
 READ_REDEMPTIONS = """
 SELECT id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id, customer_key,
        discount_type, percent_hundredths, amount_minor, discount_minor, currency, subtotal_minor,
@@ -40,64 +40,73 @@ SELECT coalesce((SELECT uses FROM code_counters WHERE code_id = $1), 0) AS code_
 # Bounds instead of an equal sign and an order that names every column of the index: else a kept plan might go down
 # another index, through what is not asked for. A coupon or a partner is of one program, so one of its redemptions tells
 # whether it is this one; another's are not even looked at.
-LIST_REDEMPTIONS = """
+LIST_REDEMPTIONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM (
         SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-        WHERE $12 = 'order' AND program_id = $1 AND order_ref = $2 OFFSET 0) of_order
-     WHERE occurred_at >= $6 AND (occurred_at, id) < ($7, $8)
-     ORDER BY occurred_at DESC, id DESC LIMIT $10)
+        WHERE $way = 'order' AND program_id = $program_id AND order_ref = $order_ref OFFSET 0) of_order
+     WHERE occurred_at >= $since AND (occurred_at, id) < ($before, $before_id)
+     ORDER BY occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-     WHERE $12 = 'customer' AND (program_id, customer_key, occurred_at, id) < ($1, $11, $7, $8)
-       AND (program_id, customer_key, occurred_at) >= ($1, $11, $6) AND customer_key IS NOT NULL
-     ORDER BY program_id DESC, customer_key DESC, occurred_at DESC, id DESC LIMIT $10)
+     WHERE $way = 'customer'
+       AND (program_id, customer_key, occurred_at, id) < ($program_id, $customer_key, $before, $before_id)
+       AND (program_id, customer_key, occurred_at) >= ($program_id, $customer_key, $since) AND customer_key IS NOT NULL
+     ORDER BY program_id DESC, customer_key DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-     WHERE $12 = 'coupon' AND (coupon_id, occurred_at, id) < ($3, $7, $8) AND (coupon_id, occurred_at) >= ($3, $6)
-       AND $1 = (SELECT program_id FROM redemptions WHERE coupon_id >= $3 AND coupon_id <= $3
+     WHERE $way = 'coupon' AND (coupon_id, occurred_at, id) < ($coupon_id, $before, $before_id)
+       AND (coupon_id, occurred_at) >= ($coupon_id, $since)
+       AND $program_id = (SELECT program_id FROM redemptions WHERE coupon_id >= $coupon_id AND coupon_id <= $coupon_id
                  ORDER BY coupon_id, occurred_at, id LIMIT 1)
-     ORDER BY coupon_id DESC, occurred_at DESC, id DESC LIMIT $10)
+     ORDER BY coupon_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-     WHERE $12 = 'partner' AND (partner_id, occurred_at, id) < ($4, $7, $8) AND (partner_id, occurred_at) >= ($4, $6)
+     WHERE $way = 'partner' AND (partner_id, occurred_at, id) < ($partner_id, $before, $before_id)
+       AND (partner_id, occurred_at) >= ($partner_id, $since)
        AND partner_id IS NOT NULL
-       AND $1 = (SELECT program_id FROM redemptions WHERE partner_id >= $4 AND partner_id <= $4
+       AND $program_id = (SELECT program_id FROM redemptions WHERE partner_id >= $partner_id
+       AND partner_id <= $partner_id
                  ORDER BY partner_id, occurred_at, id LIMIT 1)
-     ORDER BY partner_id DESC, occurred_at DESC, id DESC LIMIT $10)
+     ORDER BY partner_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-     WHERE $12 = 'voided' AND (program_id, occurred_at, id) < ($1, $7, $8) AND (program_id, occurred_at) >= ($1, $6)
+     WHERE $way = 'voided' AND (program_id, occurred_at, id) < ($program_id, $before, $before_id)
+       AND (program_id, occurred_at) >= ($program_id, $since)
        AND voided_at IS NOT NULL
-     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $10)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-     WHERE $12 = 'program' AND (program_id, occurred_at, id) < ($1, $7, $8) AND (program_id, occurred_at) >= ($1, $6)
-     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $10)
+     WHERE $way = 'program' AND (program_id, occurred_at, id) < ($program_id, $before, $before_id)
+       AND (program_id, occurred_at) >= ($program_id, $since)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
 ), chosen AS (
     SELECT id, occurred_at FROM scanned
-    WHERE ($2::text IS NULL OR order_ref = $2) AND ($3::uuid IS NULL OR coupon_id = $3)
-      AND ($4::uuid IS NULL OR partner_id = $4) AND ($5::boolean IS NULL OR (voided_at IS NOT NULL) = $5)
-      AND ($11::text IS NULL OR customer_key = $11) AND ($13::uuid[] IS NULL OR code_id = ANY ($13))
-    ORDER BY occurred_at DESC, id DESC LIMIT $9
+    WHERE ($order_ref::text IS NULL OR order_ref = $order_ref) AND ($coupon_id::uuid IS NULL OR coupon_id = $coupon_id)
+      AND ($partner_id::uuid IS NULL OR partner_id = $partner_id)
+      AND ($is_voided::boolean IS NULL OR (voided_at IS NOT NULL) = $is_voided)
+      AND ($customer_key::text IS NULL OR customer_key = $customer_key)
+      AND ($code_ids::uuid[] IS NULL OR code_id = ANY ($code_ids))
+    ORDER BY occurred_at DESC, id DESC LIMIT $limit
 ), mark AS (
     SELECT id, occurred_at FROM scanned ORDER BY occurred_at, id LIMIT 1
 )
 SELECT id, occurred_at, false AS is_mark FROM chosen
 UNION ALL
-SELECT id, occurred_at, true FROM mark WHERE (SELECT count(*) FROM scanned) = $10
-"""
+SELECT id, occurred_at, true FROM mark WHERE (SELECT count(*) FROM scanned) = $scanned
+""")
 # Of the codes that bear, or bore, a string: an equal share of what is looked at for each, but a page at least. What is
 # older than the last that was looked at of any code with more is left to the next page.
-LIST_OF_CODES = """
+LIST_OF_CODES = Statement("""
 WITH share AS MATERIALIZED (
-    SELECT greatest($8::bigint, $9::bigint / greatest(1, cardinality($11::uuid[]))) AS size
+    SELECT greatest($limit::bigint, $scanned::bigint / greatest(1, cardinality($code_ids::uuid[]))) AS size
 ), scanned AS MATERIALIZED (
-    SELECT f.* FROM unnest($11::uuid[]) AS c (id) CROSS JOIN LATERAL (
+    SELECT f.* FROM unnest($code_ids::uuid[]) AS c (id) CROSS JOIN LATERAL (
         SELECT id, order_ref, coupon_id, partner_id, customer_key, voided_at, occurred_at,
                row_number() OVER (ORDER BY occurred_at DESC, id DESC) AS place
         FROM (SELECT id, order_ref, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
-              WHERE (code_id, occurred_at, id) < (c.id, $6, $7) AND (code_id, occurred_at) >= (c.id, $5)
+              WHERE (code_id, occurred_at, id) < (c.id, $before, $before_id)
+                AND (code_id, occurred_at) >= (c.id, $since)
               ORDER BY code_id DESC, occurred_at DESC, id DESC LIMIT (SELECT size FROM share)) AS newest) AS f
 ), mark AS MATERIALIZED (
     SELECT id, occurred_at FROM scanned WHERE place = (SELECT size FROM share)
@@ -105,15 +114,16 @@ WITH share AS MATERIALIZED (
 ), chosen AS (
     SELECT s.id, s.occurred_at FROM scanned s
     WHERE NOT EXISTS (SELECT FROM mark m WHERE (s.occurred_at, s.id) < (m.occurred_at, m.id))
-      AND ($1::text IS NULL OR order_ref = $1) AND ($2::uuid IS NULL OR coupon_id = $2)
-      AND ($3::uuid IS NULL OR partner_id = $3) AND ($4::boolean IS NULL OR (voided_at IS NOT NULL) = $4)
-      AND ($10::text IS NULL OR customer_key = $10)
-    ORDER BY s.occurred_at DESC, s.id DESC LIMIT $8
+      AND ($order_ref::text IS NULL OR order_ref = $order_ref) AND ($coupon_id::uuid IS NULL OR coupon_id = $coupon_id)
+      AND ($partner_id::uuid IS NULL OR partner_id = $partner_id)
+      AND ($is_voided::boolean IS NULL OR (voided_at IS NOT NULL) = $is_voided)
+      AND ($customer_key::text IS NULL OR customer_key = $customer_key)
+    ORDER BY s.occurred_at DESC, s.id DESC LIMIT $limit
 )
 SELECT id, occurred_at, false AS is_mark FROM chosen
 UNION ALL
 SELECT id, occurred_at, true FROM mark
-"""
+""")
 # The live code of a string first, then those that bore it last.
 FIND_CODES = """
 (SELECT code_id FROM codes.redeemable_v1
@@ -158,23 +168,20 @@ async def list_redemptions(
     """Return up to `limit` redemptions after the last one of the page before, the latest first."""
     way = _way(wanted)
     bound = limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1)
-    parameters = (
-        wanted.program_id,
-        wanted.order_ref,
-        wanted.coupon_id,
-        wanted.partner_id,
-        wanted.is_voided,
-        wanted.occurred_from or _FIRST,
-        *_before(wanted, last),
-        limit + 1,
-        bound,
-        wanted.customer_key,
-    )
+    before, before_id = _before(wanted, last)
+    listed = {
+        **_WANTED.of(wanted),
+        "since": wanted.occurred_from or _FIRST,
+        "before": before,
+        "before_id": before_id,
+        "limit": limit + 1,
+        "scanned": bound,
+    }
     if way == "codes":
         # Found by the program and the string, so they are the program's.
-        rows = await connection.fetch(LIST_OF_CODES, *parameters[1:], wanted.code_ids)
+        rows = await connection.fetch(*LIST_OF_CODES(**listed))
     else:
-        rows = await connection.fetch(LIST_REDEMPTIONS, *parameters, way, wanted.code_ids)
+        rows = await connection.fetch(*LIST_REDEMPTIONS(**listed, program_id=wanted.program_id, way=way))
     places = sorted(((row["occurred_at"], row["id"]) for row in rows if not row["is_mark"]), reverse=True)
     found = await read_redemptions(connection, wanted.program_id, [place[1] for place in places[:limit]])
     if len(places) > limit:
@@ -195,7 +202,7 @@ async def find_coupon(connection: Connection, program_id: uuid.UUID, uuid_code: 
 
 async def read_redemptions(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Redemption]:
     """Return redemptions of a program by id, the latest first."""
-    return [Redemption(*row) for row in await connection.fetch(READ_REDEMPTIONS, program_id, ids)]
+    return [to_redemption(row) for row in await connection.fetch(READ_REDEMPTIONS, program_id, ids)]
 
 
 async def read_counts(connection: Connection, code_id: uuid.UUID, coupon_id: uuid.UUID) -> tuple[int, int | None]:
@@ -213,12 +220,12 @@ async def read_reservation(
         return None
     first = rows[0]
     return Reservation(
-        reservation_id,
-        first["order_ref"],
-        tuple(HeldCode(*tuple(row)[3:]) for row in rows),
-        first["reserved_at"],
-        first["reserved_until"],
-        first["reserved_until"] > now,
+        id=reservation_id,
+        order_ref=first["order_ref"],
+        held=tuple(to_held_code(row) for row in rows),
+        reserved_at=first["reserved_at"],
+        expires_at=first["reserved_until"],
+        is_live=first["reserved_until"] > now,
     )
 
 
@@ -274,3 +281,8 @@ def _is_all(wanted: RedemptionFilter, way: str) -> bool:
 def _before(wanted: RedemptionFilter, last: Place | None) -> Place:
     end = (_LAST, _LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, _FIRST_ID)
     return end if last is None else min(last, end)
+
+
+to_redemption: Final = Rows(Redemption)
+to_held_code: Final = Rows(HeldCode)
+_WANTED: Final = Values(LIST_OF_CODES.names, RedemptionFilter, *("since", "before", "before_id", "limit", "scanned"))

@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from services.redemption.domain.listing import Place
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter, RejectionPage
 from shared.database.pool import Connection
+from shared.database.rows import Rows, Statement, Values
 
 # How many refused tries a page looks at if not all of them are wanted.
 SCANNED_PER_PAGE: Final = 2_000
@@ -18,48 +20,50 @@ _FIRST_ID: Final = uuid.UUID(int=0)
 _LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 # A row is of one order, whose row is locked: two groups never write the same one at the same time.
-INSERT_REJECTIONS = """
+INSERT_REJECTIONS = Statement("""
 INSERT INTO rejections AS n (id, program_id, order_ref, door, code, canonical, code_id, partner_id, reason, detail,
                              source, event_id, occurred_at, times, decided_at)
-SELECT r.*, $15
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
-            $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[]) AS r
+SELECT r.*, $decided_at
+FROM @r(id uuid, program_id uuid, order_ref text, door text, code text, canonical text, code_id uuid, partner_id uuid,
+        reason text, detail text, source text, event_id text, occurred_at timestamptz, times bigint)
 ON CONFLICT (id) DO UPDATE
 SET times = n.times + excluded.times,
     last_occurred_at = greatest(n.last_occurred_at, n.occurred_at, excluded.occurred_at)
-"""
+""")
 # One of the ways is taken, along an index that gives the order; the others are not even begun. The last row, a mark,
 # says from where to go on after a page that looked at all it may. Bounds instead of equal signs, as for redemptions.
-LIST_REJECTIONS = """
+LIST_REJECTIONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
-     WHERE $12 = 'order' AND (program_id, order_ref, occurred_at, id) < ($1, $2, $8, $9)
-       AND (program_id, order_ref, occurred_at) >= ($1, $2, $7)
-     ORDER BY program_id DESC, order_ref DESC, occurred_at DESC, id DESC LIMIT $11)
+     WHERE $way = 'order' AND (program_id, order_ref, occurred_at, id) < ($program_id, $order_ref, $before, $before_id)
+       AND (program_id, order_ref, occurred_at) >= ($program_id, $order_ref, $since)
+     ORDER BY program_id DESC, order_ref DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
-     WHERE $12 = 'code' AND (program_id, canonical, occurred_at, id) < ($1, $3, $8, $9)
-       AND (program_id, canonical, occurred_at) >= ($1, $3, $7)
-     ORDER BY program_id DESC, canonical DESC, occurred_at DESC, id DESC LIMIT $11)
+     WHERE $way = 'code' AND (program_id, canonical, occurred_at, id) < ($program_id, $canonical, $before, $before_id)
+       AND (program_id, canonical, occurred_at) >= ($program_id, $canonical, $since)
+     ORDER BY program_id DESC, canonical DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
-     WHERE $12 = 'partner' AND (program_id, partner_id, occurred_at, id) < ($1, $4, $8, $9)
-       AND (program_id, partner_id, occurred_at) >= ($1, $4, $7) AND partner_id IS NOT NULL
-     ORDER BY program_id DESC, partner_id DESC, occurred_at DESC, id DESC LIMIT $11)
+     WHERE $way = 'partner'
+       AND (program_id, partner_id, occurred_at, id) < ($program_id, $partner_id, $before, $before_id)
+       AND (program_id, partner_id, occurred_at) >= ($program_id, $partner_id, $since) AND partner_id IS NOT NULL
+     ORDER BY program_id DESC, partner_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
     UNION ALL
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
-     WHERE $12 = 'program' AND (program_id, occurred_at, id) < ($1, $8, $9) AND (program_id, occurred_at) >= ($1, $7)
-     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $11)
+     WHERE $way = 'program' AND (program_id, occurred_at, id) < ($program_id, $before, $before_id)
+       AND (program_id, occurred_at) >= ($program_id, $since)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
 ), chosen AS (
     SELECT * FROM scanned
-    WHERE ($2::text IS NULL OR order_ref = $2) AND ($3::text IS NULL OR canonical = $3)
-      AND ($4::uuid IS NULL OR partner_id = $4) AND ($5::text IS NULL OR reason = $5)
-      AND ($6::text IS NULL OR door = $6)
-    ORDER BY occurred_at DESC, id DESC LIMIT $10
+    WHERE ($order_ref::text IS NULL OR order_ref = $order_ref) AND ($canonical::text IS NULL OR canonical = $canonical)
+      AND ($partner_id::uuid IS NULL OR partner_id = $partner_id) AND ($reason::text IS NULL OR reason = $reason)
+      AND ($door::text IS NULL OR door = $door)
+    ORDER BY occurred_at DESC, id DESC LIMIT $limit
 ), mark AS (
     SELECT * FROM scanned ORDER BY occurred_at, id LIMIT 1
 )
@@ -69,12 +73,13 @@ FROM chosen
 UNION ALL
 SELECT id, order_ref, door, code, code_id, partner_id, reason, detail, source, event_id, times, occurred_at,
        coalesce(last_occurred_at, occurred_at), true
-FROM mark WHERE (SELECT count(*) FROM scanned) = $11
-"""
+FROM mark WHERE (SELECT count(*) FROM scanned) = $scanned
+""")
 
 
-class RejectionRow(NamedTuple):
-    """Why an order's code was refused, how often at once; the members stand in the order of the statement."""
+@dataclass(slots=True, kw_only=True)
+class RejectionRow:
+    """Why an order's code was refused, and how often at once."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -98,9 +103,9 @@ async def insert_rejections(connection: Connection, rows: Sequence[RejectionRow]
     for row in rows:
         known = distinct.setdefault(row.id, row)
         if known is not row:
-            distinct[row.id] = known._replace(times=known.times + row.times)
-    columns = [list(column) for column in zip(*distinct.values(), strict=True)]
-    await connection.execute(INSERT_REJECTIONS, *columns, decided_at)
+            distinct[row.id] = replace(known, times=known.times + row.times)
+    columns = _ROWS.columns(distinct.values())
+    await connection.execute(*INSERT_REJECTIONS(r=columns, decided_at=decided_at))
 
 
 async def list_rejections(
@@ -109,27 +114,25 @@ async def list_rejections(
     """Return up to `limit` refused tries after the last one of the page before, the latest first."""
     way = _way(wanted)
     end = (_LAST, _LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, _FIRST_ID)
+    before, before_id = end if last is None else min(last, end)
     rows = await connection.fetch(
-        LIST_REJECTIONS,
-        wanted.program_id,
-        wanted.order_ref,
-        wanted.canonical,
-        wanted.partner_id,
-        wanted.reason,
-        wanted.door,
-        wanted.occurred_from or _FIRST,
-        *(end if last is None else min(last, end)),
-        limit + 1,
-        limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1),
-        way,
+        *LIST_REJECTIONS(
+            program_id=wanted.program_id,
+            order_ref=wanted.order_ref,
+            canonical=wanted.canonical,
+            partner_id=wanted.partner_id,
+            reason=wanted.reason,
+            door=wanted.door,
+            since=wanted.occurred_from or _FIRST,
+            before=before,
+            before_id=before_id,
+            limit=limit + 1,
+            scanned=limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1),
+            way=way,
+        )
     )
-    found, mark = [], None
-    for row in rows:
-        members = dict(row)
-        if members.pop("is_mark"):
-            mark = row["occurred_at"], row["id"]
-        else:
-            found.append(Rejection(**members))
+    found = [_rejection(row) for row in rows if not row["is_mark"]]
+    mark = next(((row["occurred_at"], row["id"]) for row in rows if row["is_mark"]), None)
     found.sort(key=_place, reverse=True)
     if len(found) > limit:
         return RejectionPage(found[:limit], _place(found[limit - 1]))
@@ -154,3 +157,7 @@ def _is_all(wanted: RejectionFilter, way: str) -> bool:
     if wanted.reason is not None or wanted.door is not None:
         return False
     return all(member is None or name == way for name, member in _ways(wanted).items())
+
+
+_ROWS: Final = Values(INSERT_REJECTIONS.tables["r"], RejectionRow)
+_rejection: Final = Rows(Rejection)

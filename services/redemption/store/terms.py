@@ -1,8 +1,9 @@
 """The terms of codes and their counts, as a decision reads them in a statement that begins after its locks."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -11,11 +12,11 @@ from services.redemption.domain.books import Count
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
 from services.redemption.store.locks import Locked
 from shared.database.pool import Connection
+from shared.database.rows import Rows
 from shared.grouping import StartOver
 
-# The first columns are the members of CodeTerms, in their order, and after them those of Restrictions. A coupon's
-# redemptions are counted only at its first decision under a limit, on top of its uses elsewhere before. OFFSET 0 keeps
-# the lookups one by one, whatever the statistics say. Who only looks may come before there are counters.
+# A coupon's redemptions are counted only at its first decision under a limit, on top of its uses elsewhere before.
+# OFFSET 0 keeps the lookups one by one, whatever the statistics say. Who only looks may come before there are counters.
 READ_TERMS = """
 WITH first_count AS MATERIALIZED (
     SELECT k.id AS coupon_id,
@@ -24,20 +25,21 @@ WITH first_count AS MATERIALIZED (
     WHERE NOT EXISTS (SELECT FROM coupon_counters c WHERE c.coupon_id = k.id AND c.uses IS NOT NULL)
 )
 SELECT v.code_id, v.program_id, v.partner_id, v.coupon_id, v.code, v.canonical, v.code_is_active, v.code_starts_at,
-       v.code_expires_at, v.code_redemption_limit, v.code_created_at, v.code_archived_at, v.coupon_uuid_code,
-       v.coupon_name, v.coupon_is_active, v.discount_type, v.percent_hundredths, v.amount_minor, v.currency,
-       v.duration_type, v.duration_value, v.coupon_starts_at, v.coupon_expires_at, v.coupon_redemption_limit,
-       v.coupon_archived_at, v.partner_status, v.quota_remaining, v.webhook_attributes,
+       v.code_expires_at, v.code_redemption_limit AS code_limit, v.code_created_at, v.code_archived_at,
+       v.coupon_uuid_code, v.coupon_name, v.coupon_is_active, v.discount_type, v.percent_hundredths, v.amount_minor,
+       v.currency, v.duration_type, v.duration_value, v.coupon_starts_at, v.coupon_expires_at,
+       v.coupon_redemption_limit AS coupon_limit, v.coupon_archived_at, v.partner_status, v.quota_remaining,
+       v.webhook_attributes AS attribute_names,
        coalesce(v.code_commission_hundredths, v.coupon_commission_hundredths) AS commission_hundredths,
-       v.release_policy, v.program_timezone, v.combination, v.max_codes_per_order, v.commission_cap_hundredths,
-       v.allow_self_referral, v.partner_email_canonical,
-       v.code_is_first_order_only, v.coupon_is_first_order_only, v.code_minimum_minor, v.code_minimum_currency,
-       v.coupon_minimum_minor, v.coupon_minimum_currency, v.is_limited_to_customer,
-       CASE WHEN v.is_limited_to_customer THEN v.customer_id END AS customer_id, v.is_limited_to_partner,
-       v.max_discount_minor, v.amounts_by_currency::text, v.customer_redemption_limit, v.product_ids,
-       v.daily_redemption_limit, v.weekly_redemption_limit, v.monthly_redemption_limit, v.budget_minor,
-       v.budget_currency,
-       v.minimum_applies_to, v.excluded_product_ids,
+       v.release_policy, v.program_timezone AS timezone, v.combination, v.max_codes_per_order,
+       v.commission_cap_hundredths, v.allow_self_referral AS allows_self_referral,
+       v.partner_email_canonical AS partner_email, v.code_is_first_order_only, v.coupon_is_first_order_only,
+       v.code_minimum_minor, v.code_minimum_currency, v.coupon_minimum_minor, v.coupon_minimum_currency,
+       v.is_limited_to_customer, CASE WHEN v.is_limited_to_customer THEN v.customer_id END AS customer_id,
+       v.is_limited_to_partner, v.max_discount_minor, v.amounts_by_currency::text AS amounts_by_currency,
+       v.customer_redemption_limit AS customer_limit, v.product_ids, v.daily_redemption_limit AS daily_limit,
+       v.weekly_redemption_limit AS weekly_limit, v.monthly_redemption_limit AS monthly_limit, v.budget_minor,
+       v.budget_currency, v.minimum_applies_to, v.excluded_product_ids,
        coalesce(n.uses, v.code_opening_uses) AS code_uses, coalesce(n.version, 0) AS code_version,
        coalesce(n.held_until > $3, false) AS is_code_held,
        (SELECT true FROM customer_counters u WHERE u.coupon_id = v.coupon_id
@@ -57,27 +59,13 @@ LEFT JOIN LATERAL (
     FROM coupon_counters m WHERE m.coupon_id = v.coupon_id OFFSET 0) m ON true
 LEFT JOIN first_count f ON f.coupon_id = v.coupon_id
 """
-_TERMS_COLUMNS: Final = len(CodeTerms.__dataclass_fields__) - 1
-_ALL_COLUMNS: Final = _TERMS_COLUMNS + len(Restrictions.__dataclass_fields__)
-_AMOUNTS: Final = list(Restrictions.__dataclass_fields__).index("amounts_by_currency")
-_PLAIN: Final[tuple[Any, ...]] = (
-    False,
-    False,
-    None,
-    None,
-    None,
-    None,
-    False,
-    None,
-    False,
-    None,
-    "{}",
-    None,
-    [],
-    *[None] * 5,
-    "eligible",
-    [],
-)
+_RESTRICTED: Final = [each.name for each in fields(Restrictions)]
+# How a row shows what is not restricted, where that is not as the record has it.
+_UNSET: Final = {"amounts_by_currency": "{}", "product_ids": [], "excluded_product_ids": []}
+_PLAIN: Final = tuple(_UNSET.get(name, getattr(UNRESTRICTED, name)) for name in _RESTRICTED)
+_restricted: Final = itemgetter(*_RESTRICTED)
+_restrictions: Final = Rows(Restrictions, amounts_by_currency=orjson.loads)
+_terms: Final = Rows(CodeTerms, "restrictions")
 
 
 class TermsChanged(StartOver):
@@ -123,19 +111,19 @@ async def read_terms(connection: Connection, locked: Locked, now: datetime) -> S
     shelf = Shelf()
     with_customers = {coupon for coupons in locked.counted_customers.values() for coupon in coupons}
     for row in await connection.fetch(READ_TERMS, locked.code_ids, list(locked.counted_coupons), now):
-        values = tuple(row)
-        made = *values[:_TERMS_COLUMNS], _restrictions(values[_TERMS_COLUMNS:_ALL_COLUMNS])
-        terms = CodeTerms(*made)
-        uses, version, is_held, has_customers, *coupon = values[_ALL_COLUMNS:]
+        # Most codes share what restricts none.
+        restrictions = UNRESTRICTED if _restricted(row) == _PLAIN else _restrictions(row)
+        terms = _terms(row, restrictions=restrictions)
         shelf.terms.append(terms)
-        shelf.code_counts[terms.code_id] = Count(uses, version)
-        if is_held:
+        shelf.code_counts[terms.code_id] = Count(row["code_uses"], row["code_version"])
+        if row["is_code_held"]:
             shelf.code_holds.append(terms.code_id)
         if terms.coupon_id in locked.counted_coupons:
-            _shelve_coupon(shelf, terms, coupon)
-        elif coupon[0] or _is_counted(terms) or terms.coupon_id not in locked.uncounted_coupons:
+            _shelve_coupon(shelf, terms, row)
+        elif row["has_coupon_count"] or _is_counted(terms) or terms.coupon_id not in locked.uncounted_coupons:
             raise TermsChanged
-        if (has_customers or terms.restrictions.customer_limit is not None) and terms.coupon_id not in with_customers:
+        counts_customers = row["has_customers"] or terms.restrictions.customer_limit is not None
+        if counts_customers and terms.coupon_id not in with_customers:
             raise TermsChanged
     return shelf
 
@@ -145,19 +133,14 @@ def _is_counted(terms: CodeTerms) -> bool:
     return terms.coupon_limit is not None or bool(rules.period_limits) or rules.budget_minor is not None
 
 
-def _shelve_coupon(shelf: Shelf, terms: CodeTerms, coupon: list[Any]) -> None:
-    _, uses, version, is_first_count, is_held, *kept = coupon
+def _shelve_coupon(shelf: Shelf, terms: CodeTerms, row: Any) -> None:
     if terms.coupon_id in shelf.coupon_counts:
         return
-    shelf.coupon_counts[terms.coupon_id] = Count(uses, version)
-    shelf.coupons[terms.coupon_id] = CouponState(terms, is_first_count, *kept)
-    if is_held or is_first_count:
+    state = _coupon_state(row, terms=terms)
+    shelf.coupon_counts[terms.coupon_id] = Count(row["coupon_uses"], row["coupon_version"])
+    shelf.coupons[terms.coupon_id] = state
+    if row["is_coupon_held"] or state.is_first_count:
         shelf.coupon_holds.add(terms.coupon_id)
 
 
-def _restrictions(values: tuple[Any, ...]) -> Restrictions:
-    if values == _PLAIN:
-        return UNRESTRICTED
-    made = list(values)
-    made[_AMOUNTS] = orjson.loads(made[_AMOUNTS])
-    return Restrictions(*made)
+_coupon_state: Final = Rows(CouponState, "terms")

@@ -18,9 +18,9 @@ PAGE, BOUND = 51, 2_000
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _FIRST_ID, _LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 STATEMENTS = {
-    "LIST_REDEMPTIONS": redemptions.LIST_REDEMPTIONS,
-    "LIST_OF_CODES": redemptions.LIST_OF_CODES,
-    "LIST_REJECTIONS": rejections.LIST_REJECTIONS,
+    "LIST_REDEMPTIONS": redemptions.LIST_REDEMPTIONS.text,
+    "LIST_OF_CODES": redemptions.LIST_OF_CODES.text,
+    "LIST_REJECTIONS": rejections.LIST_REJECTIONS.text,
     "FIND_CODES": redemptions.FIND_CODES,
     "FIND_COUPON": redemptions.FIND_COUPON,
     "FIND_OLD_RESERVATIONS": redemptions.FIND_OLD_RESERVATIONS,
@@ -95,13 +95,16 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     middle = (datetime.now(UTC) - timedelta(hours=8), _LAST_ID)
 
     def listed(way: str, program: uuid.UUID, *, rest: bool = False, last: Any = end, **wanted: Any) -> None:
-        names = ("order_ref", "coupon_id", "partner_id", "is_voided")
-        arguments = [program, *(wanted.get(name) for name in names), _FIRST, *last, PAGE, BOUND if rest else PAGE]
-        arguments.append(wanted.get("customer_key"))
+        names = ("order_ref", "coupon_id", "partner_id", "is_voided", "customer_key", "code_ids")
+        listed = {name: wanted.get(name) for name in names}
+        listed |= {"since": _FIRST, "before": last[0], "before_id": last[1]}
+        listed |= {"limit": PAGE, "scanned": BOUND if rest else PAGE}
         if way == "codes":
-            found.append(("LIST_OF_CODES", (*arguments[1:], wanted["code_ids"])))
+            _, *arguments = redemptions.LIST_OF_CODES(**listed)
+            found.append(("LIST_OF_CODES", tuple(arguments)))
         else:
-            found.append(("LIST_REDEMPTIONS", (*arguments, way, wanted.get("code_ids"))))
+            _, *arguments = redemptions.LIST_REDEMPTIONS(**listed, program_id=program, way=way)
+            found.append(("LIST_REDEMPTIONS", tuple(arguments)))
 
     large, nobody = of["large"], uuid.uuid4()
     for program in (large, of["small"]):
@@ -130,8 +133,11 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
                 ("partner", {"partner_id": of["partner"]}),
             ):
                 for reason, bound in ((None, PAGE), ("code_held", BOUND)):
-                    named = [wanted.get(name) for name in ("order_ref", "canonical", "partner_id")]
-                    found.append(("LIST_REJECTIONS", (program, *named, reason, None, _FIRST, *last, PAGE, bound, way)))
+                    refused = {name: wanted.get(name) for name in ("order_ref", "canonical", "partner_id")}
+                    refused |= {"program_id": program, "reason": reason, "door": None, "way": way}
+                    refused |= {"since": _FIRST, "before": last[0], "before_id": last[1]}
+                    _, *arguments = rejections.LIST_REJECTIONS(**refused, limit=PAGE, scanned=bound)
+                    found.append(("LIST_REJECTIONS", tuple(arguments)))
     found.append(("FIND_CODES", (large, "OFTEN", 100)))
     found += [("FIND_COUPON", (large, name)) for name in ("live", "old", "none")]
     found.append(("FIND_OLD_RESERVATIONS", (datetime.now(UTC) + timedelta(days=1), 200)))

@@ -65,6 +65,39 @@ async def test_what_goes_in_by_name_comes_out_by_name(database: Database) -> Non
     assert Rows(Thing, "note")(rows[0], note="given") == Thing(id=2, note="given")
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A record whose members have places."""
+
+    a: int
+    b: int | None
+    c: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A record of one member."""
+
+    a: int
+
+
+def test_the_places_of_a_record_s_members_are_its_own() -> None:
+    """Columns come in any order, and a member that is given besides may stand anywhere."""
+    row = {"c": 30, "b": 20, "a": 10}
+    assert Rows(Placed)(row) == Placed(a=10, b=20, c=30)
+    assert Rows(Placed, "c", b=str)(row, c=7) == Placed(a=10, b="20", c=7)  # type: ignore[arg-type]  # converted
+    assert Rows(Placed, "a", b=str)({**row, "b": None}, a=7) == Placed(a=7, b=None, c=30)
+    with pytest.raises(KeyError, match="b"):
+        Rows(Placed)({"a": 1, "c": 3})
+
+
+def test_records_of_one_member_and_no_records_have_columns_too() -> None:
+    assert Values(["a"], Single).columns([Single(1), Single(2)]) == {"a": [1, 2]}
+    assert Values(["a", "b"], Placed).columns([]) == {"a": [], "b": []}
+    assert Values(["a"], Single).of(Single(1)) == {"a": 1}
+    assert Rows(Single)({"a": 1}) == Single(1)
+
+
 def test_a_column_with_anything_in_it_stays_whole() -> None:
     assert sparse([None, 1]) == [None, 1]
     assert sparse([None, None]) == []
