@@ -28,7 +28,7 @@ from pydantic_core.core_schema import (
     with_info_before_validator_function,
 )
 
-from shared.clock import format_microseconds
+from shared.clock import format_microseconds, format_milliseconds
 from shared.modes import shown_id
 from shared.strict_json import integral
 from shared.times import parse_time
@@ -219,6 +219,13 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """A time in an answer: RFC 3339 in UTC with microseconds."""
+
+MillisecondMoment = Annotated[
+    datetime,
+    PlainSerializer(format_milliseconds, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""As `Moment`, with milliseconds, as the partner API and the query API write times."""
 
 TenantId = Annotated[
     uuid.UUID,

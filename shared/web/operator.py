@@ -12,9 +12,8 @@ from typing import Any, Final, Literal, Protocol
 from aiohttp import web
 from pydantic import Field
 
-from shared.clock import format_microseconds
 from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
-from shared.web.models import Data, Instant, ResponseModel, Text
+from shared.web.models import Data, Instant, Moment, ResponseModel, Text
 from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
 from shared.web.problems import invalid_field
 from shared.web.request import Request
@@ -61,9 +60,9 @@ class HistoryQuery(PageQuery):
 class EventData(ResponseModel):
     """An event; its body byte for byte as it was published."""
 
-    id: str
+    id: uuid.UUID
     type: str
-    created_at: str
+    created_at: Moment
     body_base64: str | None
 
 
@@ -98,9 +97,7 @@ def _program_id(text: str | None) -> uuid.UUID | None:
 def _data(past: PastEvent, *, has_body: bool) -> EventData:
     event = past.event
     body = base64.b64encode(event.body).decode() if has_body else None
-    return EventData(
-        id=str(event.id), type=event.type, created_at=format_microseconds(past.created_at), body_base64=body
-    )
+    return EventData(id=event.id, type=event.type, created_at=past.created_at, body_base64=body)
 
 
 _COMMON: Final[dict[str, Any]] = {"tag": "operator", "security": "operator", "family": "management"}

@@ -161,6 +161,20 @@ def test_the_openapi_document_is_up_to_date_and_valid(service: str) -> None:
     openapi_spec_validator.validate(json.loads(text))
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_moment_in_the_openapi_documents_is_a_date_time(service: str) -> None:
+    """A client that is generated from the document reads all times as times, not some of them as plain texts."""
+    schemas = json.loads(openapi_documents()[OPENAPI_FOLDER / f"{service}.json"])["components"]["schemas"]
+    moments = {
+        f"{schema}.{name}": json.dumps(member)
+        for schema, parts in schemas.items()
+        for name, member in parts.get("properties", {}).items()
+        if name.endswith(("_at", "At"))
+    }
+    assert moments
+    assert not [place for place, member in moments.items() if '"format": "date-time"' not in member]
+
+
 def test_the_openapi_documents_name_the_trace_where_events_carry_it_on_and_nowhere_else() -> None:
     named = set()
     for service in SERVICES:

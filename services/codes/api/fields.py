@@ -1,12 +1,13 @@
 """Field types that several requests share; the rules themselves are in the domain."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from services.codes.domain.coupons import MAX_COUNT
-from services.codes.domain.money import MAX_MINOR, hundredths
+from services.codes.domain.money import MAX_MINOR, as_number, hundredths
 from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
     MAX_WEBHOOK_ATTRIBUTES,
@@ -113,6 +114,12 @@ Metadata = Annotated[
             ]
         }
     ),
+]
+# In answers: an amount in major units or a percentage; a whole one has no fraction.
+Money = Annotated[
+    Decimal,
+    PlainSerializer(as_number, return_type=int | float),
+    WithJsonSchema({"type": "number"}, mode="serialization"),
 ]
 
 

@@ -30,7 +30,7 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
 def major_units(minor: int, currency: str) -> int | float:
     """Return an amount as a number in major units, whole ones without a fraction."""
-    return _number(Decimal(minor).scaleb(-decimal_places(currency)))
+    return as_number(Decimal(minor).scaleb(-decimal_places(currency)))
 
 
 def in_major_units(minor: int | None, currency: str | None) -> Decimal | None:
@@ -54,7 +54,7 @@ def in_percent(in_hundredths: int | None) -> Decimal | None:
 
 def percent(in_hundredths: int) -> int | float:
     """Return a percentage as a number, whole ones without a fraction."""
-    return _number(Decimal(in_hundredths).scaleb(-2))
+    return as_number(Decimal(in_hundredths).scaleb(-2))
 
 
 def _whole(amount: Decimal, places: int, where: str) -> int:
@@ -65,5 +65,6 @@ def _whole(amount: Decimal, places: int, where: str) -> int:
     return int(scaled)
 
 
-def _number(amount: Decimal) -> int | float:
+def as_number(amount: Decimal) -> int | float:
+    """Return a decimal as a number, a whole one without a fraction."""
     return int(amount) if amount == amount.to_integral_value() else float(amount)

@@ -14,11 +14,11 @@ from services.redemption.api.exchange import once, use_cases
 from services.redemption.api.shapes import Reference
 from services.redemption.domain.customer_jobs import SERVICES, ShownJob
 from services.redemption.domain.purchase import Buyer
-from shared.clock import format_microseconds
 from shared.erasing import JobKind
 from shared.idempotency import Once
 from shared.web import (
     Data,
+    Moment,
     Page,
     PageQuery,
     Request,
@@ -55,7 +55,7 @@ class PartData(ResponseModel):
 class CustomerJobData(ResponseModel):
     """An export or an erasure. `digests` stand for the customer's ids and mailboxes, which the job does not show."""
 
-    id: str
+    id: uuid.UUID
     kind: JobKind
     state: Literal["running", "done", "withdrawn"] = Field(
         description="`withdrawn` is an export whose customer was erased."
@@ -63,8 +63,8 @@ class CustomerJobData(ResponseModel):
     digests: list[str]
     actor: str
     parts: dict[str, PartData]
-    created_at: str
-    finished_at: str | None
+    created_at: Moment
+    finished_at: Moment | None
 
 
 async def export(request: Request) -> web.StreamResponse:
@@ -128,14 +128,14 @@ def _job_id(request: Request) -> uuid.UUID:
 
 def _data(job: ShownJob) -> CustomerJobData:
     return CustomerJobData(
-        id=str(job.id),
+        id=job.id,
         kind=job.kind,
         state=job.state,
         digests=list(job.digests),
         actor=job.actor,
         parts={service: _part(job, service) for service in SERVICES},
-        created_at=format_microseconds(job.created_at),
-        finished_at=None if job.finished_at is None else format_microseconds(job.finished_at),
+        created_at=job.created_at,
+        finished_at=job.finished_at,
     )
 
 

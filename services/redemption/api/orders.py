@@ -13,8 +13,7 @@ from services.redemption.domain.books import OrderBook, Reservation
 from services.redemption.domain.totals import totals_of
 from services.redemption.domain.voiding import notice
 from services.redemption.usecases.read_orders import ShownOrder
-from shared.clock import format_microseconds
-from shared.web import Data, Request, ResponseModel, Route, data_response, encode_cursor
+from shared.web import Data, Moment, Request, ResponseModel, Route, data_response, encode_cursor
 
 
 class RefundData(ResponseModel):
@@ -22,7 +21,7 @@ class RefundData(ResponseModel):
 
     amount: int
     reason: str | None
-    occurred_at: str
+    occurred_at: Moment
 
 
 class OrderMoney(ResponseModel):
@@ -52,7 +51,7 @@ class OrderData(ResponseModel):
     attributes: dict[str, Any] | None = Field(
         description="Those of the latest purchase that brought any, as far as they are passed on."
     )
-    cancelled_at: str | None
+    cancelled_at: Moment | None
     cancel_reason: str | None
     refunds: list[RefundData]
     redemptions: list[RedemptionData]
@@ -93,13 +92,13 @@ def _data(reference: str, shown: ShownOrder, *, test: bool) -> OrderData:
             for line, product, minor in totals.lines
         ],
         attributes=None if shown.attributes is None else dict(shown.attributes),
-        cancelled_at=format_microseconds(order.cancelled.claimed_at) if order.cancelled else None,
+        cancelled_at=order.cancelled.claimed_at if order.cancelled else None,
         cancel_reason=order.cancel_reason,
         refunds=[
             RefundData(
                 amount=refund.amount_minor,
                 reason=refund.reason,
-                occurred_at=format_microseconds(refund.happened.claimed_at),
+                occurred_at=refund.happened.claimed_at,
             )
             for refund in order.refunds
         ],

@@ -236,9 +236,7 @@ async def get(request: Request) -> web.StreamResponse:
     found = await read.one(request.program_id, request.path_id("redemption_id"))
     code_uses, coupon_uses = await read.counts(found)
     return data_response(
-        CountedRedemption(
-            **redemption_data(found).model_dump(), times_redeemed=code_uses, coupon_times_redeemed=coupon_uses
-        )
+        CountedRedemption(**dict(redemption_data(found)), times_redeemed=code_uses, coupon_times_redeemed=coupon_uses)
     )
 
 

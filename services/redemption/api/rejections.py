@@ -10,15 +10,15 @@ from pydantic import Field
 from services.redemption.api.exchange import use_cases
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter
-from shared.clock import format_microseconds
-from shared.modes import shown_id_or_none
 from shared.web import (
     InstantOrDate,
+    Moment,
     Page,
     PageQuery,
     Request,
     ResponseModel,
     Route,
+    TenantId,
     Text,
     decode_cursor,
     encode_cursor,
@@ -51,17 +51,17 @@ class RejectionQuery(PageQuery):
 class RejectionData(ResponseModel):
     """A refused try. Over HTTP the tries of one order, code and reason are one, counted in `times`."""
 
-    id: str
+    id: uuid.UUID
     order_ref: str
     door: Door
     code: str = Field(description="As it was typed; of an order with several codes the first at fault.")
-    code_id: str | None = Field(description="Null if there was no such code.")
-    partner_id: str | None
+    code_id: uuid.UUID | None = Field(description="Null if there was no such code.")
+    partner_id: TenantId | None
     reason: Reason
     detail: str
     times: int
-    occurred_at: str
-    last_occurred_at: str
+    occurred_at: Moment
+    last_occurred_at: Moment
     source: str | None = Field(description="The event's source; null over HTTP.")
     event_id: str | None = Field(description="The event's id; null over HTTP.")
     is_test: bool
@@ -92,17 +92,17 @@ def rejection_data(rejection: Rejection, *, test: bool) -> RejectionData:
     """Return a refused try as it is shown."""
     is_event = rejection.door == "event"
     return RejectionData(
-        id=str(rejection.id),
+        id=rejection.id,
         order_ref=rejection.order_ref,
         door=rejection.door,
         code=rejection.code,
-        code_id=str(rejection.code_id) if rejection.code_id else None,
-        partner_id=shown_id_or_none(rejection.partner_id),
+        code_id=rejection.code_id,
+        partner_id=rejection.partner_id,
         reason=rejection.reason,
         detail=rejection.detail,
         times=rejection.times,
-        occurred_at=format_microseconds(rejection.occurred_at),
-        last_occurred_at=format_microseconds(rejection.last_occurred_at),
+        occurred_at=rejection.occurred_at,
+        last_occurred_at=rejection.last_occurred_at,
         source=rejection.source if is_event else None,
         event_id=rejection.event_id if is_event else None,
         is_test=test,

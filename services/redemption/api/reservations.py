@@ -1,5 +1,6 @@
 """`/v1/reservations`: codes kept for an order while it is being paid."""
 
+import uuid
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Final, Literal
@@ -28,9 +29,8 @@ from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reserving import Reserved
 from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome
 from services.redemption.usecases.purchases import purchase_of
-from shared.clock import format_microseconds
 from shared.idempotency import Once
-from shared.web import Data, Int, Request, RequestModel, ResponseModel, Route, data_response, respond
+from shared.web import Data, Int, Moment, Request, RequestModel, ResponseModel, Route, data_response, respond
 
 LONGEST_SECONDS: Final = int(LONGEST_HOLD.total_seconds())
 
@@ -51,8 +51,8 @@ class HeldCodeData(ResponseModel):
     """One code that is kept, and what it would take off."""
 
     code: str
-    code_id: str
-    coupon_id: str
+    code_id: uuid.UUID
+    coupon_id: uuid.UUID
     discount_minor: int | None
     currency: str | None
     lines: list[LineDiscountData] | None
@@ -61,12 +61,12 @@ class HeldCodeData(ResponseModel):
 class ReservationData(ResponseModel):
     """A reservation; one that has expired keeps nothing, but its order may still be faster than others."""
 
-    id: str
+    id: uuid.UUID
     order_ref: str
     status: Literal["live", "expired"]
     codes: list[HeldCodeData]
-    reserved_at: str
-    expires_at: str
+    reserved_at: Moment
+    expires_at: Moment
     is_test: bool
 
 
@@ -117,22 +117,22 @@ async def release(request: Request) -> web.StreamResponse:
 def reservation_data(reservation: Reservation, *, test: bool) -> ReservationData:
     """Return a reservation as it is shown."""
     return ReservationData(
-        id=str(reservation.id),
+        id=reservation.id,
         order_ref=reservation.order_ref,
         status="live" if reservation.is_live else "expired",
         codes=[
             HeldCodeData(
                 code=held.code,
-                code_id=str(held.code_id),
-                coupon_id=str(held.coupon_id),
+                code_id=held.code_id,
+                coupon_id=held.coupon_id,
                 discount_minor=held.discount_minor,
                 currency=held.currency,
                 lines=line_discounts(taken_of(held.discount_minor, held.lines)),
             )
             for held in reservation.held
         ],
-        reserved_at=format_microseconds(reservation.reserved_at),
-        expires_at=format_microseconds(reservation.expires_at),
+        reserved_at=reservation.reserved_at,
+        expires_at=reservation.expires_at,
         is_test=test,
     )
 

@@ -1,5 +1,6 @@
 """What checkouts send over HTTP and what they are shown: the shapes that several routes share."""
 
+import uuid
 from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
@@ -7,11 +8,10 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, With
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.lines import Taken, taken_of
 from services.redemption.domain.terms import CodeTerms
-from shared.clock import format_microseconds
 from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, number_as_text
 from shared.events.redemption import Terms
-from shared.modes import is_test, shown_id_or_none
-from shared.web import RequestModel, ResponseModel, Text
+from shared.modes import is_test
+from shared.web import Moment, RequestModel, ResponseModel, TenantId, Text
 
 RequiredText = Annotated[Text, Field(min_length=1)]
 # Shops number their orders and customers, so a number is taken for the text that it is written by.
@@ -94,19 +94,19 @@ class CommissionData(ResponseModel):
 class RedemptionData(ResponseModel):
     """One code redeemed by one order; `is_counted` says whether it takes up a use."""
 
-    id: str
+    id: uuid.UUID
     status: Literal["redeemed", "voided"]
     code: str
-    code_id: str
-    coupon_id: str
-    partner_id: str | None
+    code_id: uuid.UUID
+    coupon_id: uuid.UUID
+    partner_id: TenantId | None
     order_ref: str
     customer_id: str | None
     discount: DiscountData
-    discount_ends_at: str | None
+    discount_ends_at: Moment | None
     commission: CommissionData | None
-    occurred_at: str
-    voided_at: str | None
+    occurred_at: Moment
+    voided_at: Moment | None
     void_reason: str | None
     is_counted: bool
     is_self_referral: bool = Field(description="Whether the code's own partner is the buyer.")
@@ -133,12 +133,12 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
     """Return a redemption as it is shown."""
     rate = redemption.commission_hundredths
     return RedemptionData(
-        id=str(redemption.id),
+        id=redemption.id,
         status="redeemed" if redemption.voided_at is None else "voided",
         code=redemption.code,
-        code_id=str(redemption.code_id),
-        coupon_id=str(redemption.coupon_id),
-        partner_id=shown_id_or_none(redemption.partner_id),
+        code_id=redemption.code_id,
+        coupon_id=redemption.coupon_id,
+        partner_id=redemption.partner_id,
         order_ref=redemption.order_ref,
         customer_id=redemption.customer_id,
         discount=DiscountData(
@@ -149,14 +149,14 @@ def redemption_data(redemption: Redemption) -> RedemptionData:
             applied_minor=redemption.discount_minor,
             lines=line_discounts(taken_of(redemption.discount_minor, redemption.lines)),
         ),
-        discount_ends_at=format_microseconds(redemption.discount_ends_at) if redemption.discount_ends_at else None,
+        discount_ends_at=redemption.discount_ends_at,
         commission=None
         if rate is None
         else CommissionData(
             percent_hundredths=rate, amount_minor=redemption.commission_minor, currency=redemption.currency
         ),
-        occurred_at=format_microseconds(redemption.occurred_at),
-        voided_at=format_microseconds(redemption.voided_at) if redemption.voided_at else None,
+        occurred_at=redemption.occurred_at,
+        voided_at=redemption.voided_at,
         void_reason=redemption.void_reason,
         is_counted=redemption.is_counted,
         is_self_referral=redemption.is_self_referral,

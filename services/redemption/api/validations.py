@@ -25,8 +25,7 @@ from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.usecases.purchases import purchase_of
 from services.redemption.usecases.validate_publicly import Asker
-from shared.modes import shown_id_or_none
-from shared.web import Data, Request, RequestModel, ResponseModel, Route, data_response
+from shared.web import Data, Request, RequestModel, ResponseModel, Route, TenantId, data_response
 
 
 class ValidationBody(RequestModel):
@@ -46,9 +45,9 @@ class CodeVerdict(ResponseModel):
     reason: Reason | None
     detail: str | None
     blocked_by: str | None = Field(description="The code of the same order that is in its way.")
-    code_id: str | None
-    coupon_id: str | None
-    partner_id: str | None
+    code_id: uuid.UUID | None
+    coupon_id: uuid.UUID | None
+    partner_id: TenantId | None
     discount: DiscountData | None
 
 
@@ -142,15 +141,11 @@ def _verdict(appraisal: Appraisal, currency: str | None) -> CodeVerdict:
         reason=fault.reason if fault else None,
         detail=fault.detail if fault else None,
         blocked_by=fault.blocked_by if fault else None,
-        code_id=_text(terms.code_id if terms else None),
-        coupon_id=_text(terms.coupon_id if terms else None),
-        partner_id=shown_id_or_none(terms.partner_id if terms else None),
+        code_id=terms.code_id if terms else None,
+        coupon_id=terms.coupon_id if terms else None,
+        partner_id=terms.partner_id if terms else None,
         discount=discount_data(terms, currency, taken) if terms and taken else None,
     )
-
-
-def _text(value: uuid.UUID | None) -> str | None:
-    return None if value is None else str(value)
 
 
 ROUTES: Final = (

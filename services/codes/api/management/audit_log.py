@@ -1,5 +1,6 @@
 """`/v1/audit-log`: who changed what, from and to."""
 
+import uuid
 from typing import Any, Final
 
 from aiohttp import web
@@ -9,15 +10,16 @@ from services.codes.api.exchange import actor, use_cases
 from services.codes.api.management.audit_words import api_changes
 from services.codes.domain.audit import AuditEntry, AuditFilter, ObjectType
 from services.codes.domain.coupons import id_in
-from shared.clock import format_microseconds
-from shared.modes import is_test, shown_id
+from shared.modes import is_test
 from shared.web import (
     Instant,
+    Moment,
     Page,
     PageQuery,
     Request,
     ResponseModel,
     Route,
+    TenantId,
     Text,
     encode_cursor,
     invalid_field,
@@ -45,27 +47,27 @@ class AuditData(ResponseModel):
     Members have the names and values that `/v1` gives them.
     """
 
-    id: str
-    program_id: str
+    id: uuid.UUID
+    program_id: TenantId
     actor: str = Field(description="`operator`, or `key` and its id.")
     action: str
     object_type: str
-    object_id: str
+    object_id: uuid.UUID
     changes: dict[str, Any]
-    created_at: str
+    created_at: Moment
     is_test: bool
 
 
 def _data(entry: AuditEntry) -> AuditData:
     return AuditData(
-        id=str(entry.id),
-        program_id=shown_id(entry.program_id),
+        id=entry.id,
+        program_id=entry.program_id,
         actor=entry.actor,
         action=entry.action,
         object_type=entry.object_type,
-        object_id=str(entry.object_id),
+        object_id=entry.object_id,
         changes=api_changes(entry.object_type, entry.changes),
-        created_at=format_microseconds(entry.created_at),
+        created_at=entry.created_at,
         is_test=is_test(entry.program_id),
     )
 

@@ -13,11 +13,11 @@ from services.codes.domain.code_columns import COLUMN_NAMES
 from services.codes.domain.code_selection import BulkAction
 from services.codes.domain.jobs import Job
 from services.codes.domain.money import major_units, percent
-from shared.clock import format_microseconds
 from shared.idempotency import Once
 from shared.modes import is_test, shown_id
 from shared.web import (
     Data,
+    Moment,
     NoBody,
     Page,
     PageQuery,
@@ -33,10 +33,10 @@ from shared.web import (
 class JobData(ResponseModel):
     """A job and how far it is."""
 
-    id: str
+    id: uuid.UUID
     kind: Literal["batch", "import", "bulk"]
     state: Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
-    coupon_id: str | None
+    coupon_id: uuid.UUID | None
     requested: int | None
     processed: int
     created: int
@@ -46,10 +46,10 @@ class JobData(ResponseModel):
     failure: str | None
     result_url: str | None
     errors_url: str | None
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    kept_until: str | None
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    kept_until: Moment | None
     is_test: bool
     dry_run: bool = Field(description="Whether it only counts and reports.")
     action: BulkAction | None = Field(description="Of a bulk action, what it does.")
@@ -74,10 +74,10 @@ def job_data(job: Job) -> JobData:
     """Return a job as it is shown."""
     tally, asked = job.tally, asked_of(job.spec)
     return JobData(
-        id=str(job.id),
+        id=job.id,
         kind=job.kind,
         state=job.state,
-        coupon_id=str(job.coupon_id) if job.coupon_id else None,
+        coupon_id=job.coupon_id,
         requested=job.requested,
         processed=tally.processed,
         created=tally.created,
@@ -87,10 +87,10 @@ def job_data(job: Job) -> JobData:
         failure=job.failure,
         result_url=f"{job_url(job)}/result" if tally.created and not job.spec.get("is_dry_run") else None,
         errors_url=f"{job_url(job)}/errors" if tally.refused else None,
-        created_at=format_microseconds(job.created_at),
-        started_at=format_microseconds(job.started_at) if job.started_at else None,
-        finished_at=format_microseconds(job.finished_at) if job.finished_at else None,
-        kept_until=format_microseconds(job.kept_until) if job.kept_until else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        kept_until=job.kept_until,
         is_test=is_test(job.program_id),
         dry_run=asked.get("dry_run", False),
         action=asked.get("action"),

@@ -10,10 +10,10 @@ from pydantic import Field
 from services.codes.api.exchange import actor, given, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
 from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef, ShownKey
-from shared.clock import format_microseconds
-from shared.modes import Mode, shown_id, shown_id_or_none
+from shared.modes import Mode
 from shared.web import (
     Data,
+    Moment,
     NoBody,
     Page,
     PageQuery,
@@ -21,6 +21,7 @@ from shared.web import (
     RequestModel,
     ResponseModel,
     Route,
+    TenantId,
     data_response,
     live_key_required,
     page_of,
@@ -68,17 +69,17 @@ class MadeKeysQuery(PageQuery):
 class KeyData(ResponseModel):
     """A key, without its text."""
 
-    id: str
-    program_id: str
-    partner_id: str | None
+    id: uuid.UUID
+    program_id: TenantId
+    partner_id: TenantId | None
     name: str | None
     kind: str
     purpose: str
     scopes: list[str]
     rate_limit_per_minute: int | None
-    created_at: str
-    revoked_at: str | None
-    made_by: str | None = Field(description="Id of the API key that made it; null for the operator.")
+    created_at: Moment
+    revoked_at: Moment | None
+    made_by: uuid.UUID | None = Field(description="Id of the API key that made it; null for the operator.")
     mode: Mode = Field(description="A key of test mode sees and makes only what is marked `is_test`.")
 
 
@@ -90,23 +91,23 @@ class ShownKeyData(KeyData):
 
 def _data(key: ApiKey) -> KeyData:
     return KeyData(
-        id=str(key.id),
-        program_id=shown_id(key.owner.program_id),
-        partner_id=shown_id_or_none(key.owner.partner_id),
+        id=key.id,
+        program_id=key.owner.program_id,
+        partner_id=key.owner.partner_id,
         name=key.terms.name,
         kind=key.terms.kind,
         purpose=key.terms.purpose,
         scopes=list(key.terms.scopes),
         rate_limit_per_minute=key.terms.rate_limit_per_minute,
-        created_at=format_microseconds(key.created_at),
-        revoked_at=format_microseconds(key.revoked_at) if key.revoked_at else None,
-        made_by=str(key.made_by_key_id) if key.made_by_key_id else None,
+        created_at=key.created_at,
+        revoked_at=key.revoked_at,
+        made_by=key.made_by_key_id,
         mode=key.mode,
     )
 
 
 def _shown(shown: ShownKey) -> web.Response:
-    return data_response(ShownKeyData(**_data(shown.key).model_dump(), key=shown.text), 201)
+    return data_response(ShownKeyData(**dict(_data(shown.key)), key=shown.text), 201)
 
 
 def _ref_in(request: Request, mode: Mode | None) -> OwnerRef:

@@ -11,11 +11,11 @@ from services.codes.api.fields import Email, Metadata, Name, Prefix, QueryEmail,
 from services.codes.api.management.quota import QuotaData, quota_data
 from services.codes.domain.given import merged
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
-from shared.clock import format_microseconds
 from shared.idempotency import Once
-from shared.modes import is_test, shown_id
+from shared.modes import is_test
 from shared.web import (
     Data,
+    Moment,
     NoBody,
     Page,
     PageQuery,
@@ -23,6 +23,7 @@ from shared.web import (
     RequestModel,
     ResponseModel,
     Route,
+    TenantId,
     data_response,
     field_error,
     page_after,
@@ -88,8 +89,8 @@ class PartnerQuery(PageQuery):
 class PartnerData(ResponseModel):
     """A partner."""
 
-    id: str
-    program_id: str
+    id: TenantId
+    program_id: TenantId
     name: str
     first_name: str | None
     last_name: str | None
@@ -100,15 +101,15 @@ class PartnerData(ResponseModel):
     metadata: dict[str, Any]
     quota: QuotaData
     quota_low_threshold: int | None
-    created_at: str
-    updated_at: str
-    archived_at: str | None
+    created_at: Moment
+    updated_at: Moment
+    archived_at: Moment | None
 
 
 def _data(partner: Partner) -> PartnerData:
     return PartnerData(
-        id=shown_id(partner.id),
-        program_id=shown_id(partner.program_id),
+        id=partner.id,
+        program_id=partner.program_id,
         name=partner.name,
         first_name=partner.first_name,
         last_name=partner.last_name,
@@ -119,9 +120,9 @@ def _data(partner: Partner) -> PartnerData:
         metadata=dict(partner.metadata),
         quota=quota_data(partner.quota, test=is_test(partner.id)),
         quota_low_threshold=partner.quota_low_threshold,
-        created_at=format_microseconds(partner.created_at),
-        updated_at=format_microseconds(partner.updated_at),
-        archived_at=format_microseconds(partner.archived_at) if partner.archived_at else None,
+        created_at=partner.created_at,
+        updated_at=partner.updated_at,
+        archived_at=partner.archived_at,
     )
 
 

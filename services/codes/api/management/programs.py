@@ -17,24 +17,25 @@ from services.codes.api.fields import (
     Hundredths,
     LifetimeSeconds,
     LinkURL,
+    Money,
     Name,
     Timezone,
     WebhookAttributes,
 )
 from services.codes.api.management.words import PROGRAM_MEMBERS
-from services.codes.domain.money import percent
+from services.codes.domain.money import in_percent
 from services.codes.domain.programs import ChangedProgram, Program, ProgramSettings
-from shared.clock import format_microseconds
 from shared.idempotency import Once
-from shared.modes import shown_id
 from shared.web import (
     Data,
+    Moment,
     Page,
     PageQuery,
     Request,
     RequestModel,
     ResponseModel,
     Route,
+    TenantId,
     data_response,
     page_of,
     respond,
@@ -88,7 +89,7 @@ class ProgramChange(RequestModel):
 class ProgramData(ResponseModel):
     """A program."""
 
-    id: str
+    id: TenantId
     name: str
     currency: str
     timezone: str
@@ -99,10 +100,10 @@ class ProgramData(ResponseModel):
     code_lifetime_seconds: int
     webhook_attributes: list[str]
     max_codes_per_order: int
-    commission_cap_percent: int | float
+    commission_cap_percent: Money
     allow_self_referral: bool
-    created_at: str
-    updated_at: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class ChangedProgramData(ProgramData):
@@ -133,7 +134,7 @@ def _shifts(before: str, after: str) -> list[str]:
 def _members(program: Program) -> dict[str, Any]:
     settings = program.settings
     return {
-        "id": shown_id(program.id),
+        "id": program.id,
         "name": settings.name,
         "currency": settings.currency,
         "timezone": settings.timezone,
@@ -144,10 +145,10 @@ def _members(program: Program) -> dict[str, Any]:
         "code_lifetime_seconds": settings.code_lifetime_seconds,
         "webhook_attributes": list(settings.webhook_attributes),
         "max_codes_per_order": settings.max_codes_per_order,
-        "commission_cap_percent": percent(settings.commission_cap_hundredths),
+        "commission_cap_percent": in_percent(settings.commission_cap_hundredths),
         "allow_self_referral": settings.allow_self_referral,
-        "created_at": format_microseconds(program.created_at),
-        "updated_at": format_microseconds(program.updated_at),
+        "created_at": program.created_at,
+        "updated_at": program.updated_at,
     }
 
 

@@ -1,5 +1,6 @@
 """`/v1/partners/{partner_id}/quota`: what a partner may still mint, and every movement of it."""
 
+import uuid
 from functools import partial
 from typing import Annotated, Final, Literal
 
@@ -8,11 +9,11 @@ from pydantic import Field, model_validator
 
 from services.codes.api.exchange import actor, once, use_cases
 from services.codes.domain.quota import LedgerEntry, Quota
-from shared.clock import format_microseconds
 from shared.idempotency import Once
 from shared.web import (
     Data,
     Int,
+    Moment,
     Page,
     PageQuery,
     Request,
@@ -61,13 +62,13 @@ class QuotaData(ResponseModel):
 class LedgerData(ResponseModel):
     """One movement; a mint names the codes that it made."""
 
-    id: str
+    id: uuid.UUID
     kind: str
     amount: int
-    code_ids: list[str]
+    code_ids: list[uuid.UUID]
     actor: str
     reason: str | None
-    created_at: str
+    created_at: Moment
 
 
 def quota_data(quota: Quota, *, test: bool) -> QuotaData:
@@ -84,13 +85,13 @@ def quota_data(quota: Quota, *, test: bool) -> QuotaData:
 
 def _ledger_data(entry: LedgerEntry) -> LedgerData:
     return LedgerData(
-        id=str(entry.id),
+        id=entry.id,
         kind=entry.kind,
         amount=entry.amount,
-        code_ids=[str(code_id) for code_id in entry.code_ids],
+        code_ids=list(entry.code_ids),
         actor=entry.actor,
         reason=entry.reason,
-        created_at=format_microseconds(entry.created_at),
+        created_at=entry.created_at,
     )
 
 

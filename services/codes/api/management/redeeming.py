@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from aiohttp import hdrs
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from services.codes.domain.orders import Applied, RedeemOutcome, Uses
 from shared.web import Request, RequestModel, ResponseModel, Text, field_error
@@ -33,13 +33,18 @@ class Redeeming(RequestModel):
         return self
 
 
+# The redemption service's own texts, passed on as they are.
+_IdText = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+_MomentText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
 class RedemptionOutcome(ResponseModel):
     """What came of `redeem`: applied, now or by an earlier request (`is_repeat`), or `reason` and `message` why not."""
 
     applied: bool
     transaction_key: str
-    redemption_id: str | None = None
-    redeemed_at: str | None = None
+    redemption_id: _IdText | None = None
+    redeemed_at: _MomentText | None = None
     is_repeat: bool = False
     reason: str | None = None
     message: str | None = None

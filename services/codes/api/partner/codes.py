@@ -18,6 +18,7 @@ from shared.clock import format_milliseconds
 from shared.idempotency import Once
 from shared.web import (
     HTTPProblem,
+    MillisecondMoment,
     PageQuery,
     Request,
     RequestModel,
@@ -57,7 +58,7 @@ class GeneratedCode(ResponseModel):
     ok: Literal[True] = True
     code: str = Field(description="The partner's prefix and random characters.")
     url: str = Field(description="Link that applies the code at checkout.")
-    expires_at: str | None = Field(description="Null only where the merchant has removed the end since.")
+    expires_at: MillisecondMoment | None = Field(description="Null only where the merchant has removed the end since.")
     reference: str = Field("", description="As given.", json_schema_extra=_absent_by_default)
     codes_remaining: int = Field(0, description="How many codes you have left.", json_schema_extra=_absent_by_default)
 
@@ -67,11 +68,11 @@ class PartnerCode(ResponseModel):
 
     code: str
     url: str | None = Field(description="Null while the merchant has not said where links lead.")
-    expires_at: str | None
+    expires_at: MillisecondMoment | None
     status: Literal["active", "redeemed", "expired", "inactive"]
     times_redeemed: int
-    last_redeemed_at: str | None
-    created_at: str
+    last_redeemed_at: MillisecondMoment | None
+    created_at: MillisecondMoment
     reference: str | None = Field(description="What it was called when it was generated.")
     is_test: bool
 
@@ -174,10 +175,10 @@ async def list_codes(request: Request) -> web.StreamResponse:
     read_codes = use_cases(request).read_codes
     if query.reference is not None:
         found = await read_codes.by_reference(request.partner_id, query.reference, query.status, query.last_id)
-        return json_response({"ok": True, "codes": [_code(request, code) for code in found], "next_cursor": None})
+        return json_response(PartnerCodes(codes=[_code(request, code) for code in found], next_cursor=None))
     page = await read_codes(request.partner_id, query.last_id, query.limit, query.status)
     cursor = encode_cursor(page.next_after) if page.next_after else None
-    return json_response({"ok": True, "codes": [_code(request, code) for code in page.codes], "next_cursor": cursor})
+    return json_response(PartnerCodes(codes=[_code(request, code) for code in page.codes], next_cursor=cursor))
 
 
 async def get_code(request: Request) -> web.StreamResponse:
@@ -190,7 +191,7 @@ async def get_code(request: Request) -> web.StreamResponse:
         # Nobody has called a code so: then the path is that of the mint and nothing else.
         detail = "This path accepts POST."
         raise HTTPProblem(405, "method_not_allowed", detail, headers={"Allow": hdrs.METH_POST}) from None
-    return json_response({"ok": True, **_code(request, code)})
+    return json_response({"ok": True, **_code(request, code).model_dump(mode="json")})
 
 
 async def get_quota(request: Request) -> web.StreamResponse:
@@ -210,18 +211,8 @@ async def get_quota(request: Request) -> web.StreamResponse:
     )
 
 
-def _code(request: Request, code: IssuedCode) -> dict[str, object]:
-    return {
-        "code": code.code,
-        "url": code_link(code.link_url, code.code),
-        "expires_at": format_milliseconds(code.expires_at) if code.expires_at else None,
-        "status": code.status,
-        "times_redeemed": code.times_redeemed,
-        "last_redeemed_at": format_milliseconds(code.last_redeemed_at) if code.last_redeemed_at else None,
-        "created_at": format_milliseconds(code.created_at),
-        "reference": code.reference,
-        "is_test": request.is_test,
-    }
+def _code(request: Request, code: IssuedCode) -> PartnerCode:
+    return PartnerCode.of(code, url=code_link(code.link_url, code.code), is_test=request.is_test)
 
 
 _route = partial(Route, tag="partner", security="partner_key", scope="codes:read", family="partner")

@@ -2,14 +2,12 @@
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final
 
 from aiohttp import hdrs, web
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from shared.clock import format_milliseconds
 from shared.web import (
     QueryInt,
     QueryModel,
@@ -88,8 +86,3 @@ async def array(request: Request, asked: CamelPage, read: Read) -> web.StreamRes
     await stream.write(b"]" if joint == b"," else b"[]")
     await stream.write_eof()
     return stream
-
-
-def time_text(moment: datetime | None) -> str | None:
-    """Return a time as this API writes it; None for None."""
-    return None if moment is None else format_milliseconds(moment)
