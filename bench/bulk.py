@@ -163,7 +163,7 @@ def write_file(path: Path, count: int) -> int:
     """Write a CSV file in which one line in a hundred is bad, and return how many are."""
     bad = 0
     with path.open("w") as file:
-        file.write("code,expires_at,customer_name\n")
+        file.write("code,expires_at,customer_id\n")
         for number in range(count):
             if number % _BAD_EVERY == 0:
                 bad += 1

@@ -241,11 +241,7 @@ class ImportChunk:
             after = replace(before, **_laid_over(before, code.members))
             try:
                 check_code_terms(before, after)
-                if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
-                    check_dates(after.starts_at, after.expires_at)
-                    _check_window(after.starts_at, after.expires_at, coupon)
-                if not before.is_limited_to_partner:
-                    _check_partner(after.partner_id, is_limited=after.is_limited_to_partner)
+                _check_change(before, after, coupon)
             except TermsFrozen as frozen:
                 outcome.refuse(code, "terms_frozen", frozen.described(COLUMN_NAMES))
             except LineRefused as refused:
@@ -261,18 +257,30 @@ class ImportChunk:
 
 
 def _usable(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) -> list[ImportedCode]:
-    """Refuse codes that no one could ever use."""
+    """Refuse codes that no one could ever use, or that would be for others than the line says."""
     kept = []
     for code in codes:
         members = code.members
         try:
             _check_window(members.get("starts_at"), members.get("expires_at"), coupon)
             _check_partner(members.get("partner_id"), is_limited=members.get("is_limited_to_partner", False))
+            _check_customer(members.get("customer_id"), members.get("customer_name"))
         except LineRefused as refused:
             outcome.refuse(code, refused.reason, refused.detail)
         else:
             kept.append(code)
     return kept
+
+
+def _check_change(before: PromotionCode, after: PromotionCode, coupon: Coupon) -> None:
+    """Raise LineRefused for what a change brings; what is so already stays."""
+    if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
+        check_dates(after.starts_at, after.expires_at)
+        _check_window(after.starts_at, after.expires_at, coupon)
+    if not before.is_limited_to_partner:
+        _check_partner(after.partner_id, is_limited=after.is_limited_to_partner)
+    if after.customer_name != before.customer_name:
+        _check_customer(after.customer_id, after.customer_name)
 
 
 def _check_window(starts_at: datetime | None, expires_at: datetime | None, coupon: Coupon) -> None:
@@ -283,6 +291,12 @@ def _check_window(starts_at: datetime | None, expires_at: datetime | None, coupo
 def _check_partner(partner_id: uuid.UUID | None, *, is_limited: bool) -> None:
     if is_limited and partner_id is None:
         raise LineRefused("invalid_value", "partner_only must be false for a code without partner_id.")
+
+
+def _check_customer(customer_id: str | None, name: str | None) -> None:
+    # By the name alone nobody is known at a checkout: the code would be everybody's.
+    if name is not None and customer_id is None:
+        raise LineRefused("invalid_value", "customer_name must be given together with customer_id.")
 
 
 def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,6 +168,17 @@ class TestSmallImport:
             ("B1", False)
         ]
 
+    async def test_a_customer_s_name_needs_the_customer(
+        self, service: Service, program: Owner, coupon: str, database: Database
+    ) -> None:
+        """A code for Jo, whose id the line leaves out, was everybody's."""
+        done = await upload(service, program, b"code,customer_id,customer_name\nA1,,Jo\nB1,c-1,Jo\nC1,,\n")
+        assert await refused(service, program, done.data["id"]) == {2: ("A1", "invalid_value")}
+        done = await upload(service, program, b"code,customer_name\nB1,Joan\nC1,Jo\n", query="?on_conflict=update")
+        assert await refused(service, program, done.data["id"]) == {3: ("C1", "invalid_value")}
+        named = [(code["canonical"], code["customer_id"], code["customer_name"]) for code in await all_codes(database)]
+        assert named == [("B1", "c-1", "Joan"), ("C1", None, None)]
+
     async def test_ndjson(self, service: Service, program: Owner, coupon: str, database: Database) -> None:
         body = b'{"code":"A1","metadata":{"a":1}}\n{"code":"A1"}\n{"code":"B1","colour":"red"}\nnonsense\n{"code":"C1"}'
         done = await upload(service, program, body, NDJSON)
@@ -265,7 +276,7 @@ class TestSmallImport:
         lines = [f"ÄÖ-{n};yes;said {n}" for n in range(count)]
         lines[1] = "АЯ€;yes;"
         text = before + "\n".join(['Code;"Ac\ntive"', *lines]).replace("Ac\ntive", "Active\n")
-        text = text.replace('"Active\n"', '"Active\n";Customer name')
+        text = text.replace('"Active\n"', '"Active\n";Customer ID')
         raw = (("\ufeff" + text).encode("utf-16-be")) if encoding == "utf-16-be" else text.encode(encoding)
         answer = await upload(service, program, raw)
         assert answer.status in (200, 202), answer.body
@@ -351,7 +362,7 @@ class TestSmallImport:
 
 def many_lines(count: int, chance: random.Random) -> tuple[bytes, dict[int, str]]:
     """Return a file of which about one line in a hundred is bad, and the reasons by line."""
-    lines, bad = [b"code,expires_at,customer_name"], {}
+    lines, bad = [b"code,expires_at,customer_id"], {}
     for number in range(2, count + 2):
         if chance.random() < 0.01:
             line, bad[number] = chance.choice(
@@ -411,7 +422,7 @@ class TestLargeImport:
     ) -> None:
         lines = [f"D{number},{'x' * 20}" for number in range(5_000)]
         lines[4_990] = "d-3,again"
-        taken = await upload(service, program, "\n".join(["code,customer_name", *lines]).encode())
+        taken = await upload(service, program, "\n".join(["code,customer_id", *lines]).encode())
         await work_through(service)
         text = await download(service, program, f"/v1/jobs/{taken.data['id']}/errors")
         [_, line, _] = text.splitlines()
