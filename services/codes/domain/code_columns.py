@@ -1,4 +1,4 @@
-"""The columns of a file of codes: how the text of a cell, or a JSON value, becomes a value of ours.
+"""The columns of a file of codes: how the text of a cell, or a JSON value, becomes a value of ours, by one table.
 
 Files come from spreadsheets and other shops, so what they write for one thing is read in all the usual forms. What
 could mean two things is refused.
@@ -7,7 +7,6 @@ could mean two things is refused.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -40,15 +39,6 @@ _YEARS: Final = range(1970, 9999)
 Value = str | bool | int | datetime | date | Decimal | Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column that is read: how its text (CSV) and its value (NDJSON) become a value of ours."""
-
-    name: str
-    from_text: Callable[[str], Value]
-    from_value: Callable[[Any], Value]
-
-
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT:
         raise ValueError(f"must be a text of 1 to {MAX_TEXT} characters")
@@ -61,51 +51,39 @@ def _code(value: Any) -> str:
     return checked_code(value)
 
 
-def _flag_text(text: str) -> bool:
-    if (value := _FLAGS.get(text.strip().lower())) is None:
-        raise ValueError("must be true or false, yes or no, 1 or 0")
-    return value
+def _written(value: Any) -> str:
+    """Return a value as a cell has it; empty for what no cell can have."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).strip() if isinstance(value, str | int | float) else ""
 
 
 def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004 - the text goes to whoever wrote the file
-    return value
+    if (flag := _FLAGS.get(_written(value).lower())) is None:
+        raise ValueError("must be true or false, yes or no, 1 or 0")
+    return flag
 
 
 def _count(value: Any, least: int = 1) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MAX_INT:
-        raise ValueError(f"must be a whole number from {least} to {_MAX_INT}")
-    return value
-
-
-def _count_text(text: str, least: int = 1) -> int:
     # A spreadsheet writes 5 as 5.0.
-    found = _INTEGER.fullmatch(text.strip())
-    return _count(int(found[1]) if found else None, least)
+    found = _INTEGER.fullmatch(_written(value))
+    count = int(found[1]) if found else -1
+    if not least <= count <= _MAX_INT:
+        raise ValueError(f"must be a whole number from {least} to {_MAX_INT}")
+    return count
 
 
 def _uses(value: Any) -> int:
     return _count(value, 0)
 
 
-def _uses_text(text: str) -> int:
-    return _count_text(text, 0)
-
-
 def _moment(value: Any) -> datetime | date:
-    found = _moment_in(value) if isinstance(value, str) else None
+    found = _moment_in(_written(value))
     if found is None:
         raise ValueError(_TIME_FORM)
     if found.year not in _YEARS:
         raise ValueError("must lie between the years 1970 and 9998")
     return found
-
-
-def _moment_text(text: str) -> datetime | date:
-    return _moment(text.strip())
 
 
 def _moment_in(text: str) -> datetime | date | None:
@@ -126,14 +104,9 @@ def _moment_in(text: str) -> datetime | date | None:
 
 
 def _amount(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("must be a number")  # noqa: TRY004 - the text goes to whoever wrote the file
-    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-
-
-def _amount_text(text: str) -> Decimal:
+    text = _written(value)
     # Where cells are set apart by semicolons, 12,50 is twelve and a half; 1,000 could be either.
-    if _DECIMAL_COMMA.fullmatch(text.strip()):
+    if _DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
     try:
         amount = Decimal(text)
@@ -145,6 +118,8 @@ def _amount_text(text: str) -> Decimal:
 
 
 def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = json_value(value)
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 - the text goes to whoever wrote the file
     if len(value) > _MAX_MEMBERS or not all(1 <= len(name) <= _MAX_MEMBER_NAME for name in value):
@@ -162,30 +137,24 @@ def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, float)
 
 
-def _object_text(text: str) -> dict[str, Any]:
-    return _object(json_value(text))
-
-
-COLUMNS: Final[Mapping[str, Column]] = {
-    column.name: column
-    for column in (
-        Column("code", _code, _code),
-        Column("external_id", _text, _text),
-        Column("active", _flag_text, _flag),
-        Column("starts_at", _moment_text, _moment),
-        Column("expires_at", _moment_text, _moment),
-        Column("redemption_limit", _count_text, _count),
-        Column("first_time_order", _flag_text, _flag),
-        Column("minimum_order_value", _amount_text, _amount),
-        Column("minimum_order_currency", _text, _text),
-        Column("customer_id", _text, _text),
-        Column("customer_name", _text, _text),
-        Column("partner_id", _text, _text),
-        Column("partner_only", _flag_text, _flag),
-        Column("commission_percent", _amount_text, _amount),
-        Column("metadata", _object_text, _object),
-        Column("opening_uses", _uses_text, _uses),
-    )
+# How the text of a cell (CSV), or a JSON value of any form that a cell may have, becomes a value of ours.
+COLUMNS: Final[Mapping[str, Callable[[Any], Value]]] = {
+    "code": _code,
+    "external_id": _text,
+    "active": _flag,
+    "starts_at": _moment,
+    "expires_at": _moment,
+    "redemption_limit": _count,
+    "first_time_order": _flag,
+    "minimum_order_value": _amount,
+    "minimum_order_currency": _text,
+    "customer_id": _text,
+    "customer_name": _text,
+    "partner_id": _text,
+    "partner_only": _flag,
+    "commission_percent": _amount,
+    "metadata": _object,
+    "opening_uses": _uses,
 }
 # The columns' names for members of a code, where these have others.
 COLUMN_NAMES: Final[Mapping[str, str]] = {

@@ -7,11 +7,11 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from services.codes.domain.code_columns import ALL_COLUMNS, COLUMNS, MAX_TEXT, Column, Value, json_value
+from services.codes.domain.code_columns import ALL_COLUMNS, COLUMNS, MAX_TEXT, Value, json_value
 
 FileFormat = Literal["csv", "ndjson"]
 
@@ -27,6 +27,7 @@ _QUOTED: Final = re.compile(r'[",\r\n]')
 # before it unseen; an apostrophe before it says that it is text.
 _FORMULA: Final = frozenset("=+-@|%\N{MINUS SIGN}")
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BETWEEN_WORDS: Final = re.compile(r"[\s_-]+")
 
 
@@ -58,14 +59,6 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """How a CSV file sets lines and cells apart."""
-
-    newline: str = "\n"
-    delimiter: str = ","
-
-
-@dataclass(frozen=True, slots=True)
 class Names:
     """How columns are known: by our names in any case, with blanks or dashes for `_`, or by names that stand for ours.
 
@@ -81,7 +74,6 @@ class Names:
         return self.mapped.get(folded) or _BY_FOLDED_NAME.get(folded)
 
 
-COMMAS: Final = Dialect()
 OUR_NAMES: Final = Names()
 
 
@@ -105,7 +97,7 @@ _BY_FOLDED_NAME: Final = {_folded(name): name for name in ALL_COLUMNS}
 
 
 def split_records(
-    data: bytes, kind: FileFormat, *, is_end: bool, is_skipping: bool, most: int, dialect: Dialect = COMMAS
+    data: bytes, kind: FileFormat, *, is_end: bool, is_skipping: bool, most: int, delimiter: str = ","
 ) -> Split:
     """Cut records off, up to `most`; what may go on beyond the bytes is left unless they are the end of the file.
 
@@ -113,31 +105,30 @@ def split_records(
     next quote.
     """
     records: list[Record] = []
-    newline = dialect.newline.encode()
     place = 0
     if is_skipping:
-        found = data.find(newline)
-        place = len(data) if found < 0 else found + 1
-        is_skipping = found < 0 and not is_end
+        found = next_line(data, 0, is_end=is_end)
+        # Of a return at the very end it is not known yet whether the end of the line goes on.
+        place = (len(data) - data.endswith(b"\r")) if found is None else found
+        is_skipping = found is None
     while place < len(data) and len(records) < most:
-        end = _record_end(data, place, kind, dialect, is_end=is_end)
+        end = _record_end(data, place, kind, delimiter, is_end=is_end)
         if end is None:
             if len(data) - place <= MAX_LINE_BYTES:
                 break
             # Enough to be refused by its length; its end is looked for in what comes.
             records.append(Record(data[place : place + MAX_LINE_BYTES + 1], 1))
-            place, is_skipping = len(data), True
+            place, is_skipping = len(data) - data.endswith(b"\r"), True
             break
         raw = data[place:end]
-        records.append(Record(raw, raw.count(newline) or 1))
+        records.append(Record(raw, len(_LINE_END.findall(raw)) or 1))
         place = end
     return Split(records, place, is_skipping)
 
 
-def _record_end(data: bytes, start: int, kind: FileFormat, dialect: Dialect, *, is_end: bool) -> int | None:
+def _record_end(data: bytes, start: int, kind: FileFormat, delimiter: str, *, is_end: bool) -> int | None:
     """Return where the record that begins at `start` ends; None if its end is not among the bytes."""
-    newline = dialect.newline.encode()
-    first = end = _line_end(data, start, newline, is_end=is_end)
+    first = end = next_line(data, start, is_end=is_end)
     if kind == "ndjson" or first is None:
         return first
     counted, quotes = start, 0
@@ -145,27 +136,31 @@ def _record_end(data: bytes, start: int, kind: FileFormat, dialect: Dialect, *, 
         # Only what has been added is looked at: a record of many short lines is else counted anew for each.
         quotes += data.count(b'"', counted, end)
         if quotes % 2 == 0:
-            return end if end == first or _is_csv(data[start:end], dialect) else first
+            return end if end == first or _is_csv(data[start:end], delimiter) else first
         if end - start > MAX_LINE_BYTES or (end == len(data) and is_end):
             return first
-        counted, end = end, _line_end(data, end, newline, is_end=is_end)
+        counted, end = end, next_line(data, end, is_end=is_end)
     # With more than a line's length in hand and the quote still open, it is not going to be closed.
     return first if len(data) - start > MAX_LINE_BYTES else None
 
 
-def _is_csv(raw: bytes, dialect: Dialect) -> bool:
+def _is_csv(raw: bytes, delimiter: str) -> bool:
     """Whether several lines are one record: what opens a cell on another line is no end of a quote on the first."""
     try:
-        _cells(raw.decode("utf-8", "replace"), dialect.delimiter)
+        _cells(raw.decode("utf-8", "replace"), delimiter)
     except LineRefused:
         return False
     return True
 
 
-def _line_end(data: bytes, start: int, newline: bytes, *, is_end: bool) -> int | None:
-    found = data.find(newline, start)
-    if found >= 0:
-        return found + 1
+def next_line(data: bytes, start: int, *, is_end: bool) -> int | None:
+    """Return where the line after the one at `start` begins; None if that is not known from these bytes.
+
+    Any line end will do: files that were put together from several have them mixed.
+    """
+    found = _LINE_END.search(data, start)
+    if found and (is_end or found.end() < len(data) or found[0] != b"\r"):
+        return found.end()
     return len(data) if is_end else None
 
 
@@ -214,9 +209,9 @@ def ndjson_trailer(count: int, sha256: str) -> str:
     return ndjson_line({TRAILER: {"count": count, "sha256": sha256}})
 
 
-def checked_header(record: bytes, dialect: Dialect = COMMAS, names: Names = OUR_NAMES) -> tuple[str | None, ...]:
+def checked_header(record: bytes, delimiter: str = ",", names: Names = OUR_NAMES) -> tuple[str | None, ...]:
     """Return the columns that a CSV file begins with, None for those that are passed over; raises LineRefused."""
-    written = [name.strip() for name in _cells(decoded(record), dialect.delimiter)]
+    written = [name.strip() for name in _cells(decoded(record), delimiter)]
     columns = tuple(names.known(name) for name in written)
     unknown = [name for name, column in zip(written, columns, strict=True) if name and column is None]
     if unknown and not names.ignores_unknown:
@@ -248,7 +243,7 @@ def decoded(record: bytes) -> str:
         raise LineRefused("invalid_utf8", "A line must be UTF-8.") from None
 
 
-def read_csv_line(record: bytes, header: Sequence[str | None], dialect: Dialect = COMMAS) -> dict[str, Value] | None:
+def read_csv_line(record: bytes, header: Sequence[str | None], delimiter: str = ",") -> dict[str, Value] | None:
     """Return what a record says, empty cells left out; raises LineRefused.
 
     None for a trailer, an empty line and a row of empty cells.
@@ -256,17 +251,20 @@ def read_csv_line(record: bytes, header: Sequence[str | None], dialect: Dialect 
     text = decoded(record)
     if not text.strip() or CSV_TRAILER.fullmatch(text.rstrip(",;\t|")):
         return None
-    cells = _cells(text, dialect.delimiter)
+    cells = _cells(text, delimiter)
     if not any(cell.strip() for cell in cells):
         return None
     if len(cells) != len(header) and (len(cells) < len(header) or any(cells[len(header) :])):
         raise LineRefused("wrong_column_count", f"The line has {len(cells)} cells, the header {len(header)}.")
     given = {name: _unguarded(cell) for name, cell in zip(header, cells, strict=False) if name and cell.strip()}
-    return _values(given, lambda column, cell: column.from_text(cell))
+    return _values(given)
 
 
 def read_ndjson_line(record: bytes, names: Names = OUR_NAMES) -> dict[str, Value] | None:
-    """Return what an object says, nulls left out; None for a trailer or an empty line; raises LineRefused."""
+    """Return what an object says, nulls and blank texts left out; raises LineRefused.
+
+    None for a trailer or an empty line.
+    """
     text = decoded(record)
     if not text.strip():
         return None
@@ -279,24 +277,28 @@ def read_ndjson_line(record: bytes, names: Names = OUR_NAMES) -> dict[str, Value
     if members.keys() == {TRAILER}:
         return None
     known = [(names.known(name), value) for name, value in members.items()]
-    given = {name: value for name, value in known if name is not None and value is not None}
+    given = {name: value for name, value in known if name is not None and not _says_nothing(value)}
     unknown = sorted(name for name in members if names.known(name) is None)
     if unknown and not names.ignores_unknown:
         raise LineRefused("unknown_column", f"These members are not known: {_listed(unknown)}.", _code_in(given))
     if len({name for name, _ in known if name}) != sum(name is not None for name, _ in known):
         raise LineRefused("repeated_column", "The line names one member twice.", _code_in(given))
-    return _values(given, lambda column, value: column.from_value(value))
+    return _values(given)
 
 
-def _values(given: Mapping[str, Any], read: Callable[[Column, Any], Value]) -> dict[str, Value]:
+def _says_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _values(given: Mapping[str, Any]) -> dict[str, Value]:
     code = _code_in(given)
     if "code" not in given:
         raise LineRefused("missing_code", "The code is missing.")
     values = {}
     for name, value in given.items():
-        if (column := COLUMNS.get(name)) is not None:
+        if (read := COLUMNS.get(name)) is not None:
             try:
-                values[name] = read(column, value)
+                values[name] = read(value)
             except ValueError as error:
                 raise LineRefused("invalid_value", f"{name} {error}.", code) from None
     return values

@@ -1,11 +1,11 @@
-"""How a file of codes begins: its encoding, what stands before the header, what sets lines and cells apart."""
+"""How a file of codes begins: its encoding, what stands before the header, what sets cells apart."""
 
 import codecs
 import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from services.codes.domain.code_files import MAX_LINE_BYTES, Dialect
+from services.codes.domain.code_files import MAX_LINE_BYTES, next_line
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The line by which Excel is told what sets cells apart.
@@ -16,11 +16,11 @@ _NO_TEXT: Final = b"\xff"
 
 
 class Opening(NamedTuple):
-    """What stands before the header, in bytes and lines, and how the file is written from there on."""
+    """What stands before the header, in bytes and lines, and what sets cells apart."""
 
     size: int
     lines: int
-    dialect: Dialect
+    delimiter: str
 
 
 def opening_of(head: bytes) -> Opening:
@@ -28,20 +28,19 @@ def opening_of(head: bytes) -> Opening:
 
     Without a `sep=`, what the header has most of sets cells apart.
     """
-    newline = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
     place, lines, delimiter = 0, 0, ""
-    while (end := head.find(newline, place)) >= 0:
-        line = head[place:end]
+    while (end := next_line(head, place, is_end=False)) is not None:
+        line = head[place:end].rstrip(b"\r\n")
         if not delimiter and (said := _SEPARATOR.fullmatch(line)):
             delimiter = said[1].decode()
         elif line.strip(_EMPTY):
             break
-        place, lines = end + 1, lines + 1
-    header = head[place : place + MAX_LINE_BYTES + 1].partition(newline)[0]
+        place, lines = end, lines + 1
+    header = head[place : min(next_line(head, place, is_end=True) or 0, place + MAX_LINE_BYTES + 1)]
     # Outside quotes: a name may have any of them.
     outside = b"".join(header.split(b'"')[::2])
     delimiter = delimiter or max(",;\t", key=lambda each: outside.count(each.encode()))
-    return Opening(place, lines, Dialect(newline.decode(), delimiter))
+    return Opening(place, lines, delimiter)
 
 
 @dataclass(slots=True)

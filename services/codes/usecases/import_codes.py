@@ -3,14 +3,13 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from services.codes.domain.code_columns import COLUMN_NAMES
 from services.codes.domain.code_files import (
     BOM,
-    Dialect,
     LineRefused,
     Names,
     Record,
@@ -71,9 +70,9 @@ class ImportChunk:
         if offset == 0 and data.startswith(BOM):
             data, offset = data[len(BOM) :], len(BOM)
         names = Names(**job.spec.get("names", {}))
-        dialect = Dialect(**job.position.get("dialect", {}))
+        delimiter = job.position.get("dialect", {}).get("delimiter", ",")
         if job.spec["format"] == "csv" and not job.position:
-            size, lines, dialect = opening_of(data)
+            size, lines, delimiter = opening_of(data)
             data, offset, line = data[size:], offset + size, line + lines
         split = split_records(
             data,
@@ -81,14 +80,14 @@ class ImportChunk:
             is_end=is_end,
             is_skipping=job.position.get("is_skipping", False),
             most=LINES_PER_CHUNK,
-            dialect=dialect,
+            delimiter=delimiter,
         )
         records, header = split.records, job.position.get("header")
         if job.spec["format"] == "csv" and header is None and records:
-            header = checked_header(records[0].raw, dialect, names)
+            header = checked_header(records[0].raw, delimiter, names)
             line, records = line + records[0].lines, records[1:]
         outcome = _Outcome()
-        reader = _Reader(header, dialect, names, await self._timezone(connection, job))
+        reader = _Reader(header, delimiter, names, await self._timezone(connection, job))
         codes, line, processed = await self._read(records, reader, line, outcome)
         if codes:
             await self._take_in(connection, job, coupon, codes, now, outcome)
@@ -100,7 +99,7 @@ class ImportChunk:
                 "line": line,
                 "is_skipping": split.is_skipping,
                 "header": header,
-                "dialect": asdict(dialect),
+                "dialect": {"delimiter": delimiter},
             },
             is_last=is_end and split.consumed == len(data),
         )
@@ -309,13 +308,15 @@ class _Reader:
     """Reads the records of one file; `header` is None where it is NDJSON."""
 
     header: Sequence[str | None] | None
-    dialect: Dialect
+    delimiter: str
     names: Names
     timezone: str
 
     def code(self, raw: bytes, line: int) -> ImportedCode | None:
         values: Mapping[str, Any] | None = (
-            read_ndjson_line(raw, self.names) if self.header is None else read_csv_line(raw, self.header, self.dialect)
+            read_ndjson_line(raw, self.names)
+            if self.header is None
+            else read_csv_line(raw, self.header, self.delimiter)
         )
         if values is None:
             return None

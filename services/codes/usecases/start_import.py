@@ -122,10 +122,10 @@ def _check_header(piece: bytes, names: Names) -> None:
     if piece.startswith(_ZIP):
         raise BadFile("The file is a ZIP archive, as Excel workbooks are; save the sheet as CSV.")
     head = piece.removeprefix(BOM)
-    size, _, dialect = opening_of(head)
+    size, _, delimiter = opening_of(head)
     # A name may have line ends inside quotes.
-    split = split_records(head[size:], "csv", is_end=True, is_skipping=False, most=1, dialect=dialect)
+    split = split_records(head[size:], "csv", is_end=True, is_skipping=False, most=1, delimiter=delimiter)
     try:
-        checked_header(split.records[0].raw if split.records else b"", dialect, names)
+        checked_header(split.records[0].raw if split.records else b"", delimiter, names)
     except LineRefused as refused:
         raise BadFile(refused.detail) from None

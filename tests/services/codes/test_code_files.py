@@ -15,9 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.codes.domain.code_files import (
-    COMMAS,
     MAX_LINE_BYTES,
-    Dialect,
     FileFormat,
     LineRefused,
     Record,
@@ -207,14 +205,20 @@ class TestReading:
             (b'{"external_id": "A"}', "missing_code"),
             (b'{"code": null}', "missing_code"),
             (b'{"code": 5}', "invalid_value"),
-            (b'{"code": "A", "active": 1}', "invalid_value"),
+            (b'{"code": "  "}', "missing_code"),
+            (b'{"code": "A", "active": 2}', "invalid_value"),
+            (b'{"code": "A", "active": []}', "invalid_value"),
+            (b'{"code": "A", "partner_id": 5}', "invalid_value"),
             (b'{"code": "A", "redemption_limit": true}', "invalid_value"),
             (b'{"code": "A", "redemption_limit": 0}', "invalid_value"),
-            (b'{"code": "A", "redemption_limit": "5"}', "invalid_value"),
+            (b'{"code": "A", "redemption_limit": "5.5"}', "invalid_value"),
+            (b'{"code": "A", "redemption_limit": 1e300}', "invalid_value"),
             (b'{"code": "A", "expires_at": "2026-13-01"}', "invalid_value"),
             (b'{"code": "A", "expires_at": "1969-03-01"}', "invalid_value"),
             (b'{"code": "A", "expires_at": 5}', "invalid_value"),
-            (b'{"code": "A", "minimum_order_value": "5"}', "invalid_value"),
+            (b'{"code": "A", "minimum_order_value": "1,000"}', "invalid_value"),
+            (b'{"code": "A", "minimum_order_value": true}', "invalid_value"),
+            (b'{"code": "A", "minimum_order_value": {}}', "invalid_value"),
             (b'{"code": "A", "metadata": "x"}', "invalid_value"),
             (b'{"code": "A", "metadata": {"a": []}}', "invalid_value"),
             (b'{"code": "A", "metadata": {"": 1}}', "invalid_value"),
@@ -273,14 +277,14 @@ class TestHeader:
 
     def test_names_are_known_in_any_case_and_by_others_that_stand_for_them(self) -> None:
         names = checked_names("Coupon-Code=code, Ende = Expires at", ignores_unknown=False)
-        assert checked_header(b"coupon code,ENDE,Redemption Limit,,\n", COMMAS, names) == (
+        assert checked_header(b"coupon code,ENDE,Redemption Limit,,\n", ",", names) == (
             *("code", "expires_at", "redemption_limit"),
             *(None, None),
         )
         with pytest.raises(LineRefused):
-            checked_header(b"code,colour\n", COMMAS, names)
+            checked_header(b"code,colour\n", ",", names)
         careless = checked_names("", ignores_unknown=True)
-        assert checked_header(b"code,colour\n", COMMAS, careless) == ("code", None)
+        assert checked_header(b"code,colour\n", ",", careless) == ("code", None)
 
     @pytest.mark.parametrize("pairs", ["code", "=code", "a=b", "a=", "a=times_redeemed", "a=code,"])
     def test_a_pair_that_names_no_column_is_refused(self, pairs: str) -> None:
@@ -310,22 +314,22 @@ class TestEncodings:
 
 class TestDialects:
     @pytest.mark.parametrize(
-        ("head", "dialect"),
+        ("head", "delimiter"),
         [
-            (b"code\nA1\n", Dialect()),
-            (b"code,active\r\nA1,\r\n", Dialect()),
-            (b"code;active\nA1;1,5\n", Dialect(delimiter=";")),
-            (b"code\tactive\n", Dialect(delimiter="\t")),
-            (b'code;"a,b,c,d"\n', Dialect(delimiter=";")),
-            (b"code,active\rA1,1\r", Dialect("\r")),
-            (b"code;active\rA1;1", Dialect("\r", ";")),
-            (b"code", Dialect()),
+            (b"code\nA1\n", ","),
+            (b"code,active\r\nA1,\r\n", ","),
+            (b"code;active\nA1;1,5\n", ";"),
+            (b"code\tactive\n", "\t"),
+            (b'code;"a,b,c,d"\n', ";"),
+            (b"code,active\rA1,1\r", ","),
+            (b"code;active\rA1;1", ";"),
+            (b"code", ","),
         ],
     )
-    def test_it_shows_in_the_header(self, head: bytes, dialect: Dialect) -> None:
-        assert opening_of(head) == (0, 0, dialect)
-        before = b";;,\t\n \n" if dialect.newline == "\n" else b";;,\t\r \r"
-        assert opening_of(before + head) == (len(before), 2, dialect)
+    def test_it_shows_in_the_header(self, head: bytes, delimiter: str) -> None:
+        assert opening_of(head) == (0, 0, delimiter)
+        before = b";;,\t\r\n \r"
+        assert opening_of(before + head) == (len(before), 2, delimiter)
 
     @pytest.mark.parametrize(
         ("before", "lines", "delimiter"),
@@ -341,17 +345,35 @@ class TestDialects:
         self, before: bytes, lines: int, delimiter: str
     ) -> None:
         header = b"code,a;active,b;c,d\n"
-        assert opening_of(before + header) == (len(before), lines, Dialect(delimiter=delimiter))
+        assert opening_of(before + header) == (len(before), lines, delimiter)
 
     @pytest.mark.parametrize("head", [b"", b"\n", b";;\n\n", b"sep=x\n", b"sep=;", b"sep=code\nA1\n"])
     def test_a_file_without_a_header_has_none(self, head: bytes) -> None:
         with pytest.raises(LineRefused):
             checked_header(head[opening_of(head).size :].partition(b"\n")[0])
 
+    @pytest.mark.parametrize("kind", ["csv", "ndjson"])
+    @given(st.lists(st.sampled_from(["\n", "\r", "\r\n"]), max_size=9), st.data())
+    def test_line_ends_of_all_kinds_end_a_line_wherever_the_bytes_are_cut(
+        self, kind: Any, ends: list[str], data: st.DataObject
+    ) -> None:
+        """A file that was put together from others must not lose a line, nor count one twice."""
+        lines = [f"A{n}{end}".encode() for n, end in enumerate(ends)]
+        whole = b"".join(lines)
+        cut_at = data.draw(st.integers(0, len(whole)))
+        first = split_records(whole[:cut_at], kind, is_end=False, is_skipping=False, most=99)
+        rest = split_records(whole[first.consumed :], kind, is_end=True, is_skipping=False, most=99)
+        assert [*first.records, *rest.records] == [Record(line, 1) for line in lines]
+
+    def test_a_line_that_is_too_long_may_end_with_both(self) -> None:
+        first = split_records(b"x" * MAX_LINE_BYTES * 2 + b"\r", "csv", is_end=False, is_skipping=False, most=9)
+        assert (len(first.records), first.consumed, first.is_skipping) == (1, MAX_LINE_BYTES * 2, True)
+        again = split_records(b"\r", "csv", is_end=False, is_skipping=True, most=9)
+        assert (again.records, again.consumed, again.is_skipping) == ([], 0, True)
+        assert split_records(b"\r\nA", "csv", is_end=True, is_skipping=True, most=9).records == [Record(b"A", 1)]
+
     def test_records_of_a_file_with_returns_alone(self) -> None:
-        split = split_records(
-            b'A;"x\ny"\r\rB;2', "csv", is_end=True, is_skipping=False, most=9, dialect=Dialect("\r", ";")
-        )
+        split = split_records(b'A;"x\ny"\r\rB;2', "csv", is_end=True, is_skipping=False, most=9, delimiter=";")
         assert [record.raw for record in split.records] == [b'A;"x\ny"\r', b"\r", b"B;2"]
 
     @pytest.mark.parametrize(
@@ -373,8 +395,29 @@ class TestDialects:
         ],
     )
     def test_cells_are_read_in_all_usual_forms(self, cells: str, name: str, value: object) -> None:
+        """An object may have in a text whatever a cell may have."""
         line = f"A1;{cells};;\n".encode()
-        assert read_csv_line(line, ("code", name, None), Dialect(delimiter=";")) == {"code": "A1", name: value}
+        assert read_csv_line(line, ("code", name, None), ";") == {"code": "A1", name: value}
+        assert read_ndjson_line(json.dumps({"code": "A1", name: cells}).encode()) == {"code": "A1", name: value}
+
+    @pytest.mark.parametrize(
+        ("given", "name", "value"),
+        [
+            *((flag, "active", flag) for flag in (True, False)),
+            (1, "active", True),
+            (0, "partner_only", False),
+            (5, "redemption_limit", 5),
+            (5.0, "redemption_limit", 5),
+            (1772357400, "expires_at", datetime(2026, 3, 1, 9, 30, tzinfo=UTC)),
+            (12.5, "minimum_order_value", Decimal("12.5")),
+            ('{"a": 1}', "metadata", {"a": 1}),
+        ],
+    )
+    def test_values_of_an_object_are_read_as_a_cell_would_write_them(
+        self, given: object, name: str, value: object
+    ) -> None:
+        line = json.dumps({"code": "A1", name: given, "external_id": "", "starts_at": " "}).encode()
+        assert read_ndjson_line(line) == {"code": "A1", name: value}
 
     @pytest.mark.parametrize(
         ("cell", "name"),
@@ -387,7 +430,10 @@ class TestDialects:
     )
     def test_what_could_mean_two_things_or_none_is_refused(self, cell: str, name: str) -> None:
         with pytest.raises(LineRefused) as refused:
-            read_csv_line(f"A1;{cell}\n".encode(), ("code", name), Dialect(delimiter=";"))
+            read_csv_line(f"A1;{cell}\n".encode(), ("code", name), ";")
+        assert (refused.value.reason, refused.value.code) == ("invalid_value", "A1")
+        with pytest.raises(LineRefused) as refused:
+            read_ndjson_line(json.dumps({"code": "A1", name: cell}).encode())
         assert (refused.value.reason, refused.value.code) == ("invalid_value", "A1")
 
     @pytest.mark.parametrize("line", [b",,\n", b' , ,""\n', csv_trailer(3, "ab" * 32).strip().encode() + b",,\n"])

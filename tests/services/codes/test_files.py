@@ -250,9 +250,10 @@ class TestSmallImport:
             "# FÜNF;1;1.00;2026-06-30 23:59:59 -0700;;;",
         ]
         names = "map=Coupon%20Code=code,Ends=expires_at&ignore_unknown_columns=true"
-        for newline in ("\r", "\n", "\r\n"):
-            answer = await upload(service, program, newline.join(lines).encode(), query=f"?dry_run=true&{names}")
-            assert (answer.data["processed"], answer.data["created"], answer.data["refused"]) == (5, 4, 1), newline
+        for ends in (["\r"], ["\n"], ["\r\n"], ["\n", "\r", "\r\n"], ["\r\n", "\r"]):
+            text = "".join(line + ends[nth % len(ends)] for nth, line in enumerate(lines))
+            answer = await upload(service, program, text.encode(), query=f"?dry_run=true&{names}")
+            assert (answer.data["processed"], answer.data["created"], answer.data["refused"]) == (5, 4, 1), ends
             assert await refused(service, program, answer.data["id"]) == {7: ("VIER", "invalid_value")}
         answer = await upload(service, program, "\r".join(lines).encode(), query=f"?{names}")
         assert (answer.data["created"], answer.data["refused"]) == (4, 1)

@@ -86,7 +86,8 @@ ROUTES: Final = (
             f"(200), more by a job (202). Columns of CSV, which has a header, and members of NDJSON: "
             f"{', '.join(COLUMNS)}; `code` is required. Those that only an export has ({', '.join(SHOWN_COLUMNS)}) are "
             "passed over, as are columns without a name and empty rows. Names may be written in any case, with blanks "
-            "for `_`; cells may be set apart by `;` or tabs, which the header tells, or Excel's `sep=;` above it. "
+            "for `_`; cells may be set apart by `;` or tabs, which the header tells, or Excel's `sep=;` above it; "
+            'lines may end in any way, mixed too. NDJSON takes what a cell of CSV may have (`"yes"`, `"5.0"`). '
             "`opening_uses` are uses elsewhere before: a code that is created begins with that count. A line that is "
             "refused or skipped is reported at `errors_url` with its number, code and reason; the others are taken in."
         ),
