@@ -53,6 +53,8 @@ def needles(names: Iterable[str]) -> tuple[bytes, ...]:
         folded = _folded(name.rpartition("@")[2])
         run = max(_RUN.findall(folded), key=len, default="")
         found += _TWINS.get(run, (run,))
+        # A domain beyond ASCII may be written in its encoded form.
+        found += () if run.isascii() else ("xn--",)
     return tuple(each.encode() for each in found)
 
 

@@ -3,6 +3,8 @@
 import unicodedata
 from typing import Final
 
+# How a domain writes letters beyond ASCII (RFC 5890).
+_ENCODED, _LONGEST_LABEL = "xn--", 63
 # One domain under two names, which passes over dots before the @.
 _GOOGLE: Final = frozenset({"gmail.com", "googlemail.com"})
 
@@ -10,7 +12,27 @@ _GOOGLE: Final = frozenset({"gmail.com", "googlemail.com"})
 def canonical_email(text: str) -> str:
     """Return an address without differences that no server makes."""
     # Nearly all are ASCII, of which every character is its own normal form.
-    return text.strip().lower() if text.isascii() else unicodedata.normalize("NFKC", text).strip().casefold()
+    plain = text.strip().lower() if text.isascii() else _folded(text).strip()
+    if _ENCODED not in plain:
+        return plain
+    local, at, domain = plain.rpartition("@")
+    return f"{local}{at}{'.'.join(map(_decoded, domain.split('.')))}"
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _decoded(label: str) -> str:
+    """Return a part of a domain as people write it: `xn--mnchen-3ya` is `münchen`; what is no such part stays."""
+    if not label.startswith(_ENCODED) or len(label) > _LONGEST_LABEL:
+        return label
+    try:
+        text = label.removeprefix(_ENCODED).encode("ascii").decode("punycode")
+        text.encode()
+    except UnicodeError:
+        return label
+    return label if text.isascii() else _folded(text)
 
 
 def mailbox(email: str) -> str:

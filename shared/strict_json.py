@@ -1,28 +1,47 @@
-"""One strict JSON decoder for everything that comes from outside, over HTTP or AMQP.
+"""One strict JSON decoder for everything that comes from outside, over HTTP or AMQP or in a file.
 
 Python's decoders let duplicate keys, NaN and lone surrogates pass; here each has its named refusal
-(RFC 8259, RFC 7493).
+(RFC 8259, RFC 7493), which says where it is.
 """
 
 import json
 import math
 import re
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, NoReturn
 
-_DEEPEST = 32
+_DEEPEST: Final = 32
 # A \u0000 or an unpaired surrogate can hide behind an escape; only then is the slow look needed.
-_SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_SUSPICIOUS: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 # A string is taken to its end or to the end of the body, and never given back: no byte is looked at twice.
-_NESTING = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]')
+_NESTING: Final = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]')
+# What Python's decoder says, for people who do not know it; each stands behind a place.
+_SYNTAX: Final[Mapping[str, str]] = {
+    "Expecting value": "a value is missing",
+    "Expecting property name enclosed in double quotes": "the name of a member, in double quotes, is missing",
+    "Expecting ':' delimiter": "a colon is missing",
+    "Expecting ',' delimiter": "a comma or the end is missing",
+    "Illegal trailing comma before end of object": "a comma stands before the end",
+    "Illegal trailing comma before end of array": "a comma stands before the end",
+    "Unterminated string starting at": "a string begins that has no end",
+    "Invalid control character at": "a string has a control character that is not escaped",
+    "Extra data": "something follows the end",
+}
+_BAD_ESCAPE: Final = "a backslash is followed by what is no escape"
+_LONGEST_NAME: Final = 80
 
 
 class StrictJSONError(ValueError):
-    """The bytes are not a JSON text that we accept; `reason` is a stable code and `detail` says what is wrong."""
+    """The bytes are not a JSON text that we accept.
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+    `reason` is a stable code, `rule` says what must be and where it is not, to follow a subject; `detail` has one.
+    """
+
+    def __init__(self, reason: str, rule: str) -> None:
+        super().__init__(rule)
         self.reason = reason
-        self.detail = detail
+        self.rule = rule
+        self.detail = f"The body {rule}."
 
 
 def integral(value: Any) -> Any:
@@ -39,59 +58,39 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, unbounded: t
     `not_finite` or `invalid_json`.
     """
     if len(raw) > max_bytes:
-        raise StrictJSONError("too_large", f"The body has {len(raw)} bytes; at most {max_bytes} are accepted.")
+        raise StrictJSONError("too_large", f"must not have more than {max_bytes} bytes; it has {len(raw)}")
     if raw.count(b"[") + raw.count(b"{") > max_depth:
         _check_depth(raw, max_depth)
+    text = _text_of(raw)
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        said = _SYNTAX.get(error.msg, _BAD_ESCAPE)
+        rule = f"must be valid JSON; at line {error.lineno}, column {error.colno} {said}"
+        raise StrictJSONError("invalid_json", rule) from None
+    except ValueError:
+        return _acceptable(text, unbounded)
+    if _SUSPICIOUS.search(raw):
+        _acceptable(text, unbounded)
+    return value
+
+
+def _text_of(raw: bytes) -> str:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise StrictJSONError("invalid_utf8", f"Byte {error.start} is not valid UTF-8.") from None
+        raise StrictJSONError("invalid_utf8", f"must be UTF-8; at {_place(raw, error.start)} it is not") from None
     if "\x00" in text:
-        raise StrictJSONError("nul_character", "NUL characters are not accepted.")
+        place = _place(raw, raw.index(0))
+        raise StrictJSONError("nul_character", f"must not contain NUL characters; one stands at {place}")
     if text.startswith("\ufeff"):
-        raise StrictJSONError("invalid_json", "A byte order mark before the JSON text is not accepted.")
-    try:
-        value = _decoded(text, unbounded)
-    except StrictJSONError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise StrictJSONError("invalid_json", f"The body is not valid JSON: {error}.") from None
-    if _SUSPICIOUS.search(raw):
-        _check_strings(value)
-    return value
+        raise StrictJSONError("invalid_json", "must not begin with a byte order mark")
+    return text
 
 
-def _decoded(text: str, unbounded: tuple[str, ...]) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except StrictJSONError as error:
-        if not unbounded or error.reason != "not_finite":
-            raise
-    value = _UNBOUNDED_DECODER.decode(text)
-    _check_finite(value, unbounded)
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise StrictJSONError("duplicate_key", f"The member {key[:80]!r} appears twice in one object.")
-            seen.add(key)
-    return made
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise StrictJSONError("not_finite", f"{name} is not a JSON number.")
-
-
-def _finite_float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise StrictJSONError("not_finite", f"The number {text[:40]} is out of range.")
-    return number
+def _place(raw: bytes, at: int) -> str:
+    line, line_start = raw.count(b"\n", 0, at) + 1, raw.rfind(b"\n", 0, at) + 1
+    return f"line {line}, column {len(raw[line_start:at].decode('utf-8', 'replace')) + 1}"
 
 
 def _check_depth(raw: bytes, max_depth: int) -> None:
@@ -101,42 +100,113 @@ def _check_depth(raw: bytes, max_depth: int) -> None:
         if token in b"[{":
             depth += 1
             if depth > max_depth:
-                raise StrictJSONError("too_deep", f"The body nests deeper than {max_depth} levels.")
+                place = _place(raw, match.start())
+                raise StrictJSONError(
+                    "too_deep", f"must not be nested deeper than {max_depth} levels; at {place} it is"
+                )
         elif token in b"]}":
             depth -= 1
 
 
-def _check_strings(value: Any) -> None:
+class _Unacceptable(ValueError):
+    """What ours must not have, as are integers too long for Python: a decoder that keeps it looks where it is."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _Unacceptable
+    return made
+
+
+def _refuse(_: str) -> NoReturn:
+    raise _Unacceptable
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _Unacceptable
+    return number
+
+
+class _Number(NamedTuple):
+    """A number or constant that is refused, as written."""
+
+    text: str
+    is_constant: bool
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of an object, those named twice too."""
+
+
+def _kept_float(text: str) -> Any:
+    return _Number(text, is_constant=False) if math.isinf(number := float(text)) else number
+
+
+def _kept_int(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        return _Number(text, is_constant=False)
+
+
+def _acceptable(text: str, unbounded: tuple[str, ...]) -> Any:
+    """Return the value, with numbers out of range as infinity where they may be; raises for what comes first else."""
+    members = _KEEPING_DECODER.decode(text)
+    for reason, rule in _faults(members, "", unbounded or None):
+        raise StrictJSONError(reason, rule)
+    return _plain(members)
+
+
+def _faults(value: Any, path: str, unbounded: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong, in order; `unbounded` leads on from here: empty where numbers are free, None to nowhere."""
+    where = path or "the top"
     if isinstance(value, str):
-        if "\x00" in value:
-            raise StrictJSONError("nul_character", "NUL characters are not accepted.")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise StrictJSONError("invalid_utf8", "A string holds an unpaired surrogate.") from None
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            _check_strings(key)
-            _check_strings(member)
+        yield from _faults_of_text(value, where)
+    elif isinstance(value, _Number):
+        if value.is_constant:
+            yield "not_finite", f"must not contain {value.text}; it stands at {where}"
+        elif unbounded != ():
+            yield "not_finite", f"must not contain numbers out of range; {value.text[:40]} stands at {where}"
+    elif isinstance(value, _Members):
+        seen: set[str] = set()
+        for name, member in value:
+            yield from _faults_of_text(name, f"a name in {where}")
+            inner = f"{path}.{name[:_LONGEST_NAME]}" if path else name[:_LONGEST_NAME]
+            if name in seen:
+                yield "duplicate_key", f"must not name a member twice; {inner} is named twice"
+            seen.add(name)
+            rest = unbounded[1:] if unbounded and unbounded[0] == name else None
+            yield from _faults(member, inner, () if unbounded == () else rest)
     elif isinstance(value, list):
-        for member in value:
-            _check_strings(member)
+        for nth, member in enumerate(value):
+            yield from _faults(member, f"{path}.{nth}" if path else str(nth), () if unbounded == () else None)
 
 
-def _check_finite(value: Any, unbounded: tuple[str, ...]) -> None:
-    if isinstance(value, float) and math.isinf(value):
-        raise StrictJSONError("not_finite", "A number is out of range.")
-    if isinstance(value, dict):
-        for key, member in value.items():
-            # None leads nowhere any more.
-            rest = unbounded[1:] if unbounded and unbounded[0] == key else None
-            if rest != ():
-                _check_finite(member, rest or ())
-    elif isinstance(value, list):
-        for member in value:
-            _check_finite(member, ())
+def _faults_of_text(text: str, where: str) -> Iterator[tuple[str, str]]:
+    if "\x00" in text:
+        yield "nul_character", f"must not contain NUL characters; one stands in {where}"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        yield "invalid_utf8", f"must not contain half of a surrogate pair; one stands in {where}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Members):
+        return {name: _plain(member) for name, member in value}
+    if isinstance(value, _Number):
+        return float(value.text)
+    return [_plain(member) for member in value] if isinstance(value, list) else value
 
 
 # Made once: json.loads would build a decoder for every text.
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_float)
-_UNBOUNDED_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite_float)
+_KEEPING_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_Members,
+    parse_constant=lambda text: _Number(text, is_constant=True),
+    parse_float=_kept_float,
+    parse_int=_kept_int,
+)

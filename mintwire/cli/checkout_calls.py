@@ -218,7 +218,7 @@ async def _take_back(
     try:
         data = model.model_validate({"program_id": program or target.program_id, **members})
     except ValidationError as error:
-        raise Misused(describe(error)) from None
+        raise Misused(describe(error, members)) from None
     event = data.to_event(new_id(), utc_now())
     voided: list[CodeRedemptionVoidedV1] = []
     # The look starts first, for the answer may be quicker than the confirm.

@@ -135,7 +135,7 @@ def _data(members: Mapping[str, object]) -> CheckoutCompletedV1:
     try:
         return CheckoutCompletedV1.model_validate(members)
     except ValidationError as error:
-        raise Misused(describe(error)) from None
+        raise Misused(describe(error, members)) from None
 
 
 def _attributes(texts: Sequence[str]) -> dict[str, str] | None:

@@ -46,7 +46,9 @@ def _report(received: Received) -> UsageReport:
         data = decode_data(envelope, CodeRedemptionVoidedV1)
         redeemed_at = data.redeemed_at
     else:
-        raise InvalidEvent("unexpected_type", f"type: {envelope.type[:200]} is not taken from this queue.")
+        raise InvalidEvent(
+            "unexpected_type", f"The type member must be one that this queue takes, not {envelope.type[:200]}."
+        )
     return UsageReport(
         envelope.source,
         envelope.id,

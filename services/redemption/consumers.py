@@ -91,7 +91,7 @@ def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -
         data = decode_data(envelope, CheckoutRefundedV1)
         amount = data.amount
     else:
-        raise InvalidEvent("unsupported_type", f"type: only {_UNDERSTOOD} are understood here.")
+        raise InvalidEvent("unsupported_type", f"The type member must be one of {_UNDERSTOOD}.")
     identity = derived_id(data.tenant, envelope.source, envelope.id)
     return Cancellation(
         id=identity,

@@ -108,7 +108,7 @@ def read_event(raw: bytes) -> IncomingEvent:
     try:
         facts = _Facts.model_validate(envelope.data)
     except ValidationError as error:
-        raise InvalidEvent("invalid_data", describe(error, "data")) from None
+        raise InvalidEvent("invalid_data", describe(error, envelope.data, "data")) from None
     return IncomingEvent(
         event_id=envelope.id,
         source=envelope.source,

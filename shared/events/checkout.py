@@ -34,7 +34,7 @@ EventUUID = Annotated[uuid.UUID, Field(strict=False)]
 def _known_to_callers(program_id: uuid.UUID) -> uuid.UUID:
     # As over HTTP: who copies the id of a test tenant out of a log line means no live order by it.
     if is_test(program_id):
-        raise ValueError("is not the id of a program")
+        raise ValueError("must be the id of a program")
     return program_id
 
 
@@ -45,11 +45,11 @@ MinorUnits = Annotated[int, Field(ge=0, le=MAX_MINOR_UNITS), BeforeValidator(int
 
 def _short_scalar(value: object) -> object:
     if isinstance(value, str) and len(value) > 500:
-        raise ValueError("text longer than 500 characters")
+        raise ValueError("must not have more than 500 characters")
     if isinstance(value, (dict, list)):
         raise ValueError("must be a text, a number, a boolean or null")  # noqa: TRY004 - pydantic reads ValueError
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise ValueError("number out of range")
+        raise ValueError("must be a number from -2^63 to 2^64 - 1")
     return value
 
 
@@ -59,6 +59,13 @@ def number_as_text(value: object) -> object:
     if is_whole or (isinstance(value, int) and not isinstance(value, bool)):
         return str(int(value))  # type: ignore[call-overload]
     return value
+
+
+def not_blank(text: str) -> str:
+    """Return a text; raises ValueError if people would see nothing of it."""
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
 
 
 def _unjudged(value: Any, _: Any) -> Any:
@@ -72,7 +79,7 @@ Attributes = Annotated[
 # What a checkout should send, and taken as it comes: no purchase is refused for a detail that decides nothing.
 GivenAttributes = Annotated[Attributes | None, WrapValidator(_unjudged)]
 # Shops number their orders and customers, so a number is taken for the text that it is written by.
-Reference = Annotated[ShortText, BeforeValidator(number_as_text)]
+Reference = Annotated[ShortText, BeforeValidator(number_as_text), AfterValidator(not_blank)]
 ProductId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from shared.clock import format_microseconds
+from shared.field_texts import field_errors
 from shared.modes import in_mode, is_test
 from shared.strict_json import StrictJSONError, loads
 from shared.times import in_utc, parse_time
@@ -150,13 +151,13 @@ def decode_envelope(raw: bytes, *, unbounded: tuple[str, ...] = ()) -> Envelope:
     except StrictJSONError as error:
         raise InvalidEvent(error.reason, error.detail) from None
     if not isinstance(value, dict):
-        raise InvalidEvent("invalid_envelope", "An event is a JSON object.")
+        raise InvalidEvent("invalid_envelope", "An event must be a JSON object.")
     if "specversion" in value and value["specversion"] != "1.0":
-        raise InvalidEvent("unsupported_version", "specversion: only CloudEvents 1.0 is understood.")
+        raise InvalidEvent("unsupported_version", "The specversion member must be 1.0.")
     try:
         return Envelope.model_validate(value)
     except ValidationError as error:
-        raise InvalidEvent("invalid_envelope", describe(error)) from None
+        raise InvalidEvent("invalid_envelope", describe(error, value)) from None
 
 
 def decode_data(envelope: Envelope, model: type[Data]) -> Data:
@@ -166,17 +167,17 @@ def decode_data(envelope: Envelope, model: type[Data]) -> Data:
     """
     schema = envelope.dataschema
     if schema is not None and schema.startswith(_SCHEMA_PREFIX) and schema != model.schema_urn():
-        raise InvalidEvent("unsupported_version", f"dataschema: {schema[:200]} is not understood.")
+        raise InvalidEvent(
+            "unsupported_version",
+            f"The dataschema member must be {model.schema_urn()} for this type, not {schema[:200]}.",
+        )
     try:
         return model.model_validate(envelope.data)
     except ValidationError as error:
-        raise InvalidEvent("invalid_data", describe(error, "data")) from None
+        raise InvalidEvent("invalid_data", describe(error, envelope.data, "data")) from None
 
 
-def describe(error: ValidationError, prefix: str = "") -> str:
-    """Render the first faults that pydantic found, each with its dotted member, without repeating any input."""
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
-        path = ".".join(str(part) for part in (prefix, *fault["loc"]) if part != "")
-        faults.append(f"{path}: {fault['msg']}")
-    return "; ".join(faults)
+def describe(error: ValidationError, given: Any, prefix: str = "") -> str:
+    """Say in plain words what is wrong with the first members at fault, without repeating what they hold."""
+    found = field_errors(error, given, "member", prefix)
+    return " ".join(text for texts in list(found.values())[:5] for text in texts)

@@ -27,6 +27,7 @@ from shared.web.models import (
     TenantId,
     Text,
     field_error,
+    window,
 )
 from shared.web.openapi import Webhooks
 from shared.web.paging import Page, PageMeta, PageQuery, decode_cursor, encode_cursor, next_cursor, page_after, page_of
@@ -123,4 +124,5 @@ __all__ = [
     "replayed_response",
     "respond",
     "scope_missing",
+    "window",
 ]

@@ -9,7 +9,7 @@ from aiohttp import StreamReader, hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from shared import strict_json
-from shared.web.field_texts import field_errors
+from shared.field_texts import field_errors
 from shared.web.models import QUERY, RequestModel
 from shared.web.problems import HTTPProblem, invalid_fields
 

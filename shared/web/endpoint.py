@@ -29,7 +29,7 @@ from shared.web.bodies import (
     refuse_query,
 )
 from shared.web.models import NoBody
-from shared.web.problems import HTTPProblem, internal_error, not_found, render_problem
+from shared.web.problems import NO_SUCH_OBJECT, HTTPProblem, internal_error, not_found, nothing_at, render_problem
 from shared.web.request import Operator, Principal, Request
 from shared.web.responses import (
     REQUEST_ID_HEADER,
@@ -128,8 +128,13 @@ class Endpoint:
             request.parsed_body = self._empty
         else:
             request.parsed_body = parse_body(raw or b"{}", self._model, self._limit)
+            # An object without members says what no body says, so under an Idempotency-Key they are one request.
+            if self._empty is not None and not request.parsed_body.model_fields_set:
+                request.raw_body = b""
 
     def _refuse(self, request: Request, problem: HTTPProblem) -> web.StreamResponse:
+        if problem.detail == NO_SUCH_OBJECT and (named := request.http.match_info):
+            problem = nothing_at(named)
         if request.stream is None:
             return render_problem(self._family, problem, request.request_id)
         if (transport := request.http.transport) is not None:

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -87,6 +88,28 @@ class NoBody(RequestModel):
 def field_error(field: str, text: str) -> PydanticCustomError:
     """Return what a model validator raises to lay a fault at the door of one field."""
     return PydanticCustomError("field_error", "{text}", {"field": field, "text": text})
+
+
+def window(first: str, last: str) -> Any:
+    """Return a model's validator that refuses a span of time that ends before it begins; `last` bears the fault.
+
+    What a bare date is beside a time only the zone of a program tells, so there a day is left between them.
+    """
+
+    def check(model: BaseModel) -> BaseModel:
+        given = {field.alias or name: getattr(model, name) for name, field in type(model).model_fields.items()}
+        begins, ends = given[first], given[last]
+        if begins is not None and ends is not None and _is_after(begins, ends):
+            raise field_error(last, f"must not lie before {first}")
+        return model
+
+    return model_validator(mode="after")(check)
+
+
+def _is_after(begins: date, ends: date) -> bool:
+    if isinstance(begins, datetime) == isinstance(ends, datetime):
+        return begins > ends
+    return begins.toordinal() > ends.toordinal() + 1
 
 
 def _decimal(value: Any) -> Decimal:

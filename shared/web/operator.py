@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import Field
 
 from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
-from shared.web.models import Data, Instant, Moment, ResponseModel, Text
+from shared.web.models import Data, Instant, Moment, ResponseModel, Text, window
 from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
 from shared.web.problems import invalid_field
 from shared.web.request import Request
@@ -54,6 +54,7 @@ class HistoryQuery(PageQuery):
     program_id: Text | None = None
     since: Instant | None = None
     until: Instant | None = None
+    _in_order = window("since", "until")
     bodies: Literal["true", "false"] = Field("true", description="`false` leaves them out, for who only counts.")
 
 

@@ -28,6 +28,18 @@ SEED_TEXTS: Final[Mapping[str, str]] = {
 }
 
 
+NO_SUCH_OBJECT: Final = "There is no such object."
+# What the parameters of paths name that are not just ids.
+_THINGS: Final[Mapping[str, str]] = {
+    "coupon": "coupon with id or uuid_code",
+    "code": "code",
+    "order_ref": "order",
+    "number": "attempt",
+    "name": "event type",
+}
+_MOST_SHOWN: Final = 100
+
+
 class HTTPProblem(Exception):
     """A request is refused; `errors` maps dotted fields to texts and belongs to status 422."""
 
@@ -47,9 +59,23 @@ class HTTPProblem(Exception):
         self.headers = headers
 
 
-def not_found(detail: str = "There is no such object.") -> HTTPProblem:
-    """Return the refusal for a missing object, and equally for a foreign one."""
+def not_found(detail: str = NO_SUCH_OBJECT) -> HTTPProblem:
+    """Return the refusal for a missing object, and equally for a foreign one.
+
+    Where the path names the object, it is named so without a detail.
+    """
     return HTTPProblem(404, "not_found", detail)
+
+
+def nothing_at(parameters: Mapping[str, str]) -> HTTPProblem:
+    """Return the refusal for an object that a path names, by the path's parameters: the outermost comes first."""
+    *owners, found = (_named(name, value) for name, value in parameters.items())
+    return not_found(f"There is no {found}{''.join(f' of the {owner}' for owner in reversed(owners))}.")
+
+
+def _named(name: str, value: str) -> str:
+    thing = _THINGS.get(name, f"{name.removesuffix('_id').replace('_', ' ')} with id")
+    return f"{thing} {value[:_MOST_SHOWN]}" if value.isprintable() else thing
 
 
 def invalid_api_key(challenge: str | None = None) -> HTTPProblem:

@@ -68,7 +68,7 @@ _IMPURE_MODULES = frozenset(
 )
 # What of `shared` is as pure as the domain itself.
 PURE_SHARED = frozenset(
-    {f"shared.{name}" for name in ("canonical", "currencies", "erasing", "mailboxes", "modes", "times")}
+    {f"shared.{name}" for name in ("canonical", "currencies", "erasing", "mailboxes", "modes", "strict_json", "times")}
 )
 MOST_POSITIONAL = 6
 _CLOCKS = frozenset({"now", "utcnow", "today"})

@@ -16,7 +16,7 @@ from tests.contracts.seeding import seed
 from tests.databases import SERVICES, Database
 from tests.running import running_services
 
-METHODS = ("get", "post", "put", "patch", "delete")
+METHODS = {"get", "post", "put", "patch", "delete"}
 SENTENCE = re.compile(r"(?:The \S+ (?:field|parameter) |The body |\S+ is not connected ).+\.", re.DOTALL)
 # What only a program would say.
 JARGON = re.compile(
@@ -24,6 +24,8 @@ JARGON = re.compile(
     # Python's own words for a day that no month has and a number of too many digits.
     r"|must be in \d|out of range for|Exceeds the limit|invalid literal|isoformat|\b0 items|\b1 items"
 )
+# What names an order, in the families' words: without a letter or digit it names none.
+ORDERS = {"order_ref", "transaction_key"}
 SNAKE_CASE = re.compile(r"\b[a-z]+_[a-z_]+\b")
 DEEPEST = 2
 
@@ -56,9 +58,10 @@ class Walk:
             document = await answer.json()
         self.schemas = document["components"]["schemas"]
         for path, item in document["paths"].items():
-            for method in METHODS:
-                if method in item and item[method]["tags"] != ["infrastructure"]:
-                    await self.operation(method, path, item[method])
+            assert item.keys() <= METHODS, path
+            for method, operation in item.items():
+                if operation["tags"] != ["infrastructure"]:
+                    await self.operation(method, path, operation)
 
     async def operation(self, method: str, path: str, operation: Any) -> None:
         if "422" not in operation["responses"]:
@@ -69,7 +72,8 @@ class Walk:
                 name = parameter["name"]
                 for value in bad_texts(self.resolved(parameter["schema"])):
                     await self.refuses(method, path, operation, name, query=f"{name}={quote(value)}")
-        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        await self.blank_orders_and_spans(method, path, operation)
+        content = json_content(operation)
         if content is None:
             return
         example = content.get("example", {})
@@ -79,6 +83,21 @@ class Walk:
                 seen.add(written)
                 is_unknown = name.rpartition(".")[2] == "nonsense"
                 await self.refuses(method, path, operation, name, body=example | value, is_unknown=is_unknown)
+
+    async def blank_orders_and_spans(self, method: str, path: str, operation: Any) -> None:
+        """What no schema says: a blank names no order, and what is listed does not end before it begins."""
+        names = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+        for name in ORDERS & set(names):
+            await self.refuses(method, path, operation, name, query=f"{name}=%20", must=True)
+        for first, last in spans(names):
+            query = f"{first}=2026-03-02T00:00:00Z&{last}=2026-03-01T00:00:00Z"
+            await self.refuses(method, path, operation, last, query=query, must=True)
+        if "{order_ref}" in path:
+            await self.refuses(method, path.replace("{order_ref}", "%20"), operation, "order_ref", must=True)
+        if (content := json_content(operation)) is not None:
+            for name in ORDERS & self.resolved(content["schema"]).get("properties", {}).keys():
+                body = content.get("example", {}) | {name: " "}
+                await self.refuses(method, path, operation, name, body=body, must=True)
 
     async def refuses(
         self,
@@ -90,6 +109,7 @@ class Walk:
         query: str = "",
         body: Any = None,
         is_unknown: bool = False,
+        must: bool = False,
     ) -> None:
         url = self.url + re.sub(r"\{(\w+)\}", lambda match: self.in_path(match[1]), path)
         async with self.session.request(
@@ -99,7 +119,12 @@ class Walk:
         asked = f"{method} {path} {query or body}"[:200]
         if answer.status >= 500:
             self.faults.append(f"{asked}: {answer.status}")
+        if must and (said is None or name not in said.get("errors", ())):
+            self.faults.append(f"{asked}: {name} is taken, with {answer.status}: {said}")
         if said is None:
+            # What is not known is refused before anything else is looked at; but items of an order are passed on whole.
+            if is_unknown and ".items." not in name:
+                self.faults.append(f"{asked}: {answer.status}, not 422")
             return
         self.refused += 1
         if not said.get("errors"):
@@ -165,6 +190,18 @@ class Walk:
         for kind in ("anyOf", "oneOf", "allOf"):
             for branch in schema.get(kind, ()):
                 yield from self.branches(branch)
+
+
+def json_content(operation: Any) -> Any:
+    return operation.get("requestBody", {}).get("content", {}).get("application/json")
+
+
+def spans(names: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of parameters between which what is listed lies."""
+    pairs = {"from": "to", "since": "until"} | {
+        name: f"{name.removesuffix('_from')}_before" for name in names if name.endswith("_from")
+    }
+    yield from ((first, last) for first, last in pairs.items() if first in names and last in names)
 
 
 def bad_values(branches: list[Any]) -> Iterator[Any]:

@@ -73,12 +73,32 @@ def test_an_id_that_is_an_address_stands_for_its_mailbox() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["JANE.DOE@EXAMPLE.ORG", "j%61ne", r"\u006aane", "x@GoogleMail.com", "ＥＸＡＭＰＬＥ.org"]
+    "raw",
+    [
+        "JANE.DOE@EXAMPLE.ORG",
+        "j%61ne",
+        r"\u006aane",
+        "x@GoogleMail.com",
+        "ＥＸＡＭＰＬＥ.org",
+        "x@XN--bcher-kva.example",
+    ],
 )
 def test_the_quick_look_never_passes_over_a_name(raw: str) -> None:
-    wanted = needles(key.partition(":")[2] for key in DIGESTS)
+    wanted = needles([*(key.partition(":")[2] for key in DIGESTS), "x@bücher.example"])
     assert is_folded_in(wanted, raw.encode())
     assert not is_folded_in(wanted, b'{"nobody": "zoe@example.com"}')
+
+
+def test_a_domain_beyond_ascii_is_found_however_it_is_written() -> None:
+    digests = {"email:ana@bücher.example": MAIL}
+    spellings = (
+        "Ana@BÜCHER.example",
+        "ana@xn--bcher-kva.example",
+        r"ana@b\u00fccher.example",
+        "ana@b%C3%BCcher.example",
+    )
+    for spelled in spellings:
+        assert Erasing(digests).body(f'{{"note": "to {spelled}"}}'.encode()) == f'{{"note":"to {MAIL}"}}'.encode()
 
 
 @pytest.mark.parametrize("piece", ["a@", "%41", "+", r"\u0040", "%2541", "%3D%26a", "\\", "[", '"', "a_", "a+"])

@@ -8,38 +8,50 @@ from hypothesis import strategies as st
 
 from shared.strict_json import StrictJSONError, loads
 
-LIMIT = 1000
+LIMIT = 6000
 
+# What is refused, by which reason, and where it is said to be.
 REFUSED = {
-    "invalid JSON": (b'{"a":', "invalid_json"),
-    "nothing": (b"", "invalid_json"),
-    "two texts": (b"{} {}", "invalid_json"),
-    "byte order mark": (b"\xef\xbb\xbf{}", "invalid_json"),
-    "integer of 5,000 digits": (b"[" + b"9" * 900 + b"e" + b"9" * 50 + b"]", "not_finite"),
-    "duplicate key": (b'{"a": 1, "a": 1}', "duplicate_key"),
-    "duplicate key deep inside": (b'{"x": [{"a": 1, "b": {"c": 1, "c": 2}}]}', "duplicate_key"),
-    "duplicate key by an escape": (b'{"a": 1, "\\u0061": 2}', "duplicate_key"),
-    "NaN": (b'{"a": NaN}', "not_finite"),
-    "Infinity": (b"[-Infinity]", "not_finite"),
-    "a number out of range": (b"[1e999]", "not_finite"),
-    "NUL as a byte": (b'{"a": "\x00"}', "nul_character"),
-    "NUL by an escape": (b'{"a": "x\\u0000y"}', "nul_character"),
-    "NUL in a key": (b'{"\\u0000": 1}', "nul_character"),
-    "invalid UTF-8": (b'{"a": "\xff"}', "invalid_utf8"),
-    "an unpaired surrogate": (b'["\\ud800"]', "invalid_utf8"),
-    "an overlong form": (b'["\xc0\xaf"]', "invalid_utf8"),
-    "nesting beyond the limit": (b"[" * 33 + b"]" * 33, "too_deep"),
-    "nesting without an end": (b"[" * 900, "too_deep"),
-    "too many bytes": (b'"' + b"a" * LIMIT + b'"', "too_large"),
+    "invalid JSON": (b'{"a":', "invalid_json", "at line 1, column 6 a value is missing"),
+    "nothing": (b"", "invalid_json", "at line 1, column 1 a value is missing"),
+    "two texts": (b"{}\n {}", "invalid_json", "at line 2, column 2 something follows the end"),
+    "no colon": (b'{"a"}', "invalid_json", "column 5 a colon is missing"),
+    "no comma": (b"[1 2]", "invalid_json", "column 4 a comma or the end is missing"),
+    "a name without quotes": (b"{a: 1}", "invalid_json", "column 2 the name of a member, in double quotes, is missing"),
+    "a string without an end": (b'{"a', "invalid_json", "column 2 a string begins that has no end"),
+    "a control character": (b'["\x01"]', "invalid_json", "column 3 a string has a control character"),
+    "a bad escape": (b'["\\x"]', "invalid_json", "a backslash is followed by what is no escape"),
+    "a short escape": (b'["\\u12"]', "invalid_json", "a backslash is followed by what is no escape"),
+    "byte order mark": (b"\xef\xbb\xbf{}", "invalid_json", "must not begin with a byte order mark"),
+    "an integer of too many digits": (b'{"a": ' + b"9" * 5_000 + b"}", "not_finite", "stands at a"),
+    "an exponent out of range": (b"[" + b"9" * 900 + b"e" + b"9" * 50 + b"]", "not_finite", "stands at 0"),
+    "duplicate key": (b'{"a": 1, "a": 1}', "duplicate_key", "a is named twice"),
+    "duplicate key deep inside": (b'{"x": [0, {"b": {"c": 1, "c": 2}}]}', "duplicate_key", "x.1.b.c is named twice"),
+    "duplicate key by an escape": (b'{"a": 1, "\\u0061": 2}', "duplicate_key", "a is named twice"),
+    "NaN": (b'{"a": [{"b": NaN}]}', "not_finite", "must not contain NaN; it stands at a.0.b"),
+    "Infinity": (b"[-Infinity]", "not_finite", "must not contain -Infinity; it stands at 0"),
+    "NaN alone": (b"NaN", "not_finite", "it stands at the top"),
+    "a number out of range": (b'{"a": 1, "b": 1e999}', "not_finite", "1e999 stands at b"),
+    "NUL as a byte": (b'{"a":\n "\x00"}', "nul_character", "one stands at line 2, column 3"),
+    "NUL by an escape": (b'{"a": {"b": "x\\u0000y"}}', "nul_character", "one stands in a.b"),
+    "NUL in a key": (b'{"a": {"\\u0000": 1}}', "nul_character", "one stands in a name in a"),
+    "invalid UTF-8": ('{"é": "'.encode() + b'\xff"}', "invalid_utf8", "at line 1, column 8 it is not"),
+    "an unpaired surrogate": (b'{"a": ["\\ud800"]}', "invalid_utf8", "half of a surrogate pair; one stands in a.0"),
+    "an overlong form": (b'["\xc0\xaf"]', "invalid_utf8", "column 3"),
+    "nesting beyond the limit": (b"[" * 33 + b"]" * 33, "too_deep", "at line 1, column 33"),
+    "nesting without an end": (b"[" * 900, "too_deep", "at line 1, column 33"),
+    "too many bytes": (b'"' + b"a" * LIMIT + b'"', "too_large", f"it has {LIMIT + 2}"),
 }
 
 
-@pytest.mark.parametrize(("raw", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_each_bad_text_has_its_reason(raw: bytes, reason: str) -> None:
+@pytest.mark.parametrize(("raw", "reason", "where"), REFUSED.values(), ids=REFUSED.keys())
+def test_each_bad_text_has_its_reason_and_says_where(raw: bytes, reason: str, where: str) -> None:
+    """Who wrote it must find the place without a decoder of ours."""
     with pytest.raises(StrictJSONError) as caught:
         loads(raw, max_bytes=LIMIT)
     assert caught.value.reason == reason
-    assert caught.value.detail
+    assert where in caught.value.detail
+    assert caught.value.detail.startswith("The body must ")
 
 
 def test_a_surrogate_pair_is_one_character() -> None:
@@ -77,7 +89,9 @@ def test_any_bytes_are_decoded_or_refused_with_a_reason(raw: bytes) -> None:
     try:
         loads(raw, max_bytes=LIMIT)
     except StrictJSONError as error:
-        assert error.reason in {"invalid_json", "invalid_utf8", "nul_character", "duplicate_key", "not_finite"}
+        assert error.reason in {
+            *("invalid_json", "invalid_utf8", "nul_character", "duplicate_key", "not_finite", "too_deep")
+        }
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
 }
 
 _OWN_WORDS: Final[Mapping[str, str]] = {}
+# What a request names may be long, and of any characters.
+_MOST_SHOWN: Final = 300
 # After which a job may well be over.
 _JOB_SECONDS: Final = "10"
 
@@ -59,7 +61,8 @@ def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPPr
     partner.
     """
     if isinstance(error, errors.Missing):
-        return not_found()
+        text = str(error)
+        return not_found(text) if len(text) <= _MOST_SHOWN and text.isprintable() else not_found()
     if isinstance(error, errors.MakerRevoked):
         return invalid_api_key()
     if isinstance(error, errors.TooManyJobs):

@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from services.codes.domain.code_columns import ALL_COLUMNS, COLUMNS, MAX_TEXT, Value, json_value
+from services.codes.domain.code_columns import ALL_COLUMNS, COLUMNS, MAX_LINE_BYTES, MAX_TEXT, Value, json_value
 
 FileFormat = Literal["csv", "ndjson"]
 
-# A line is a record: in CSV one with line ends inside quotes is one line.
-MAX_LINE_BYTES: Final = 16 * 1024
 # The member of the last NDJSON line of an export, and the last line of a CSV export.
 TRAILER: Final = "export"
 CSV_TRAILER: Final = re.compile(r"# count=[0-9]+ sha256=[0-9a-f]{64}", re.ASCII)

@@ -106,6 +106,9 @@ class CouponRef:
         """The id, if the text can be one."""
         return None if self.is_uuid_code else id_in(self.text)
 
+    def __str__(self) -> str:
+        return f"coupon with {'uuid_code' if self.is_uuid_code else 'id or uuid_code'} {self.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class CouponFilter:

@@ -59,6 +59,9 @@ class CodesError(Exception):
 class Missing(CodesError):
     """There is no such object."""
 
+    def __init__(self, what: str = "such object") -> None:
+        super().__init__(f"There is no {what}.")
+
 
 class OperatorOnly(CodesError):
     """Only the operator may do this."""

@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from services.codes.domain.code_files import MAX_LINE_BYTES, next_line
+from services.codes.domain.code_columns import MAX_LINE_BYTES
+from services.codes.domain.code_files import next_line
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The line by which Excel is told what sets cells apart.

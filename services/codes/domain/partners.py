@@ -64,11 +64,6 @@ def checked_email(text: str) -> str:
     return text
 
 
-def canonical_email(text: str) -> str:
-    """Return the form in which addresses are compared: two spellings of one mailbox are one partner."""
-    return unicodedata.normalize("NFKC", text).strip().casefold()
-
-
 def checked_prefix(text: str) -> str:
     """Return the prefix in capitals; raises ValueError."""
     prefix = text.upper()

@@ -100,6 +100,9 @@ class CodeRef:
         """The id, if the text can be one."""
         return None if self.is_code else id_in(self.text)
 
+    def __str__(self) -> str:
+        return f"code {self.text}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeFilter:

@@ -11,11 +11,12 @@ import orjson
 
 from services.codes.domain.errors import EmailTaken, PrefixTaken
 from services.codes.domain.pages import Page
-from services.codes.domain.partners import Partner, PartnerStatus, canonical_email
+from services.codes.domain.partners import Partner, PartnerStatus
 from services.codes.domain.quota import Quota
 from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.mailboxes import canonical_email
 
 # Prefixes are compared as codes are: O reads as 0, I and L as 1.
 TAKEN_PREFIXES = """

@@ -222,7 +222,7 @@ async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: Coupon
     if (coupon := await coupons.share_coupon(connection, program_id, ref)) is not None:
         return coupon
     if await coupons.find_coupon(connection, program_id, ref) is None:
-        raise Missing
+        raise Missing(str(ref))
     raise CouponArchived
 
 

@@ -108,7 +108,7 @@ class ChangeCoupon:
             program = await programs.find_program(connection, program_id)
             coupon = await coupons.lock_coupon(connection, program_id, ref)
             if program is None or coupon is None or coupon.archived_at is not None:
-                raise Missing
+                raise Missing(str(ref))
             if provider is not None:
                 raise ProviderNotConnected(provider)
             after = changed_coupon(coupon, changes, program.settings)
@@ -142,7 +142,7 @@ class ArchiveCoupon:
         async with self.database.transaction() as connection:
             coupon = await coupons.lock_with_codes(connection, program_id, ref, MAX_CODES)
             if coupon is None:
-                raise Missing
+                raise Missing(str(ref))
             if coupon.archived_at is not None:
                 return coupon
             if coupon.is_partner_coupon:
@@ -184,7 +184,7 @@ class ReadCoupons:
         async with self.database.connection() as connection:
             coupon = await coupons.find_coupon(connection, program_id, ref)
             if coupon is None:
-                raise Missing
+                raise Missing(str(ref))
             return (await with_codes(connection, program_id, [coupon]))[0]
 
     async def by_external_id(self, program_id: uuid.UUID, external_id: str) -> ShownCoupon:
@@ -192,7 +192,7 @@ class ReadCoupons:
         async with self.database.connection() as connection:
             coupon = await coupons.find_by_external_id(connection, program_id, external_id)
             if coupon is None:
-                raise Missing
+                raise Missing(f"coupon with external id {external_id}")
             return (await with_codes(connection, program_id, [coupon]))[0]
 
 

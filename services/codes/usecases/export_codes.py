@@ -41,7 +41,7 @@ class ExportCodes:
         async with self.database.connection() as connection:
             job = await jobs.find_job(connection, job_id, program_id)
         if job is None or job.coupon_id is None:
-            raise Missing
+            raise Missing(f"job with id {job_id} that makes codes")
         return CodeSelection(coupon_id=job.coupon_id, batch_id=job.id)
 
     async def pages(self, program_id: uuid.UUID, wanted: CodeSelection) -> AsyncIterator[ExportPage]:

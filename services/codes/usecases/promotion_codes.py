@@ -174,7 +174,7 @@ class ChangePromotionCode:
             program = await programs.find_program(connection, program_id)
             code = await lock_code(connection, program_id, ref)
             if program is None or code.archived_at is not None:
-                raise Missing
+                raise Missing(str(ref))
             after = changed_code(code, changes, program.settings)
             check_code_terms(code, after)
             if (code.starts_at, code.expires_at) != (after.starts_at, after.expires_at):
@@ -200,7 +200,7 @@ async def lock_code(connection: Connection, program_id: uuid.UUID, ref: CodeRef)
     code = code_id and await promotion_codes.lock_code(connection, program_id, code_id)
     # Its string may have gone to another code while the lock was waited for.
     if not code or (ref.as_id is None and code.archived_at is not None):
-        raise Missing
+        raise Missing(str(ref))
     return code
 
 
@@ -229,7 +229,7 @@ class ArchivePromotionCode:
             if coupon_ref is not None:
                 coupon = await coupons.find_coupon(connection, program_id, coupon_ref)
                 if coupon is None or coupon.id != code.coupon_id:
-                    raise Missing
+                    raise Missing(f"{ref} of the {coupon_ref}")
             if code.archived_at is not None:
                 return code
             archived = replace(code, archived_at=now, updated_at=now)

@@ -43,7 +43,7 @@ class ReadPromotionCodes:
             code_id = await find_code(connection, program_id, ref)
             codes = await promotion_codes.read_codes(connection, program_id, [code_id] if code_id else [])
             if not codes:
-                raise Missing
+                raise Missing(str(ref))
             return (await with_owners(connection, program_id, codes))[0]
 
 

@@ -52,7 +52,7 @@ class RedeemCode:
         async with self.database.connection() as connection:
             coupon = await coupons.find_coupon(connection, program_id, ref)
             if coupon is None:
-                raise Missing
+                raise Missing(str(ref))
             if named is not None:
                 code = await _code_of(connection, coupon, named)
                 if code is None:

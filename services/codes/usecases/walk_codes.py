@@ -37,14 +37,15 @@ async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSe
         expires_before=as_start(wanted.expires_before, timezone),
     )
     if wanted.coupon is not None:
-        coupon = await coupons.find_coupon(connection, program_id, CouponRef(wanted.coupon))
+        ref = CouponRef(wanted.coupon)
+        coupon = await coupons.find_coupon(connection, program_id, ref)
         if coupon is None:
-            raise Missing
+            raise Missing(str(ref))
         wanted = replace(wanted, coupon_id=coupon.id)
     if wanted.partner_email is not None:
         partner_id = await partners.find_by_email(connection, program_id, wanted.partner_email)
         if partner_id is None:
-            raise Missing
+            raise Missing(f"partner with e-mail address {wanted.partner_email}")
         # Two partners at once have no code.
         both = wanted.partner_id is not None and wanted.partner_id != partner_id
         wanted = replace(wanted, partner_id=FIRST_ID if both else partner_id)

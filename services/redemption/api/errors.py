@@ -33,7 +33,7 @@ def translate(error: Exception) -> HTTPProblem | None:
         return HTTPProblem(409, "export_running", str(error), headers={"Retry-After": "2"})
     if isinstance(error, FileGone):
         return HTTPProblem(410, "export_gone", str(error))
-    return not_found() if isinstance(error, Missing) else None
+    return not_found(*error.args) if isinstance(error, Missing) else None
 
 
 def refused(refusal: Refused, codes: list[str]) -> HTTPProblem:

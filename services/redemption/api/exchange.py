@@ -27,4 +27,6 @@ def order_ref(request: Request) -> str:
     reference = request.path("order_ref")
     if len(reference) > 255:
         raise invalid_field("order_ref", "The order_ref field must not have more than 255 characters.")
+    if not reference.strip():
+        raise invalid_field("order_ref", "The order_ref field must not be blank.")
     return reference

@@ -17,6 +17,7 @@ from services.redemption.api.shapes import (
     Codes,
     CustomerBody,
     OrderBody,
+    OrderFilter,
     RedemptionData,
     Reference,
     RequiredText,
@@ -55,6 +56,7 @@ from shared.web import (
     invalid_field,
     page_response,
     respond,
+    window,
 )
 
 
@@ -126,7 +128,7 @@ class RedemptionQuery(PageQuery):
     customer_email: QueryAddress | None = Field(
         None, description="Purchases of which only the customer's e-mail address is known, in whatever spelling."
     )
-    order_ref: Text | None = None
+    order_ref: OrderFilter | None = None
     status: Literal["redeemed", "voided"] | None = None
     occurred_from: InstantOrDate | None = Field(
         None, description="Made at this time or later; a bare date is its first moment where the program is."
@@ -134,6 +136,7 @@ class RedemptionQuery(PageQuery):
     occurred_before: InstantOrDate | None = Field(
         None, description="Made before this time; a bare date is its first moment where the program is."
     )
+    _in_order = window("occurred_from", "occurred_before")
 
 
 async def redeem(request: Request) -> web.StreamResponse:

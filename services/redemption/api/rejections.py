@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.redemption.api.exchange import use_cases
+from services.redemption.api.shapes import OrderFilter
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter
 from shared.web import (
@@ -23,13 +24,14 @@ from shared.web import (
     decode_cursor,
     encode_cursor,
     page_response,
+    window,
 )
 
 
 class RejectionQuery(PageQuery):
     """Which refused tries to list; what is given must all fit."""
 
-    order_ref: Text | None = None
+    order_ref: OrderFilter | None = None
     code: Text | None = Field(None, description="The code that was refused, in any spelling.")
     reason: Reason | None = None
     partner_id: uuid.UUID | None = None
@@ -46,6 +48,8 @@ class RejectionQuery(PageQuery):
         alias="to",
         description="First tried before this time; a bare date is the end of that day where the program is.",
     )
+
+    _in_order = window("from", "to")
 
 
 class RejectionData(ResponseModel):

@@ -3,12 +3,12 @@
 import uuid
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.lines import Taken, taken_of
 from services.redemption.domain.terms import CodeTerms
-from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, number_as_text
+from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, not_blank, number_as_text
 from shared.events.redemption import Terms
 from shared.modes import is_test
 from shared.web import Moment, RequestModel, ResponseModel, TenantId, Text
@@ -18,8 +18,10 @@ RequiredText = Annotated[Text, Field(min_length=1)]
 Reference = Annotated[
     RequiredText,
     BeforeValidator(number_as_text),
+    AfterValidator(not_blank),
     WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}),
 ]
+OrderFilter = Annotated[Text, AfterValidator(not_blank)]
 Codes = Annotated[list[RequiredText], Field(min_length=1, max_length=10)]
 # Whoever asks hears of a typing mistake; an event reports a purchase that was paid, which no detail may end.
 UNKNOWN_REFUSED: Final = (

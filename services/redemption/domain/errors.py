@@ -20,7 +20,7 @@ class RedemptionError(Exception):
 
 
 class Missing(RedemptionError):
-    """There is no such redemption or reservation, or it belongs to another program."""
+    """There is no such object, or it belongs to another program."""
 
 
 class RefundReused(RedemptionError):

@@ -99,7 +99,7 @@ class ReadCustomerJobs:
         """Return the lines of an export, piece by piece; raises Missing, FileNotReady or FileGone."""
         job = await self.one(program_id, job_id)
         if job.kind != "export":
-            raise Missing
+            raise Missing(f"There is no export with id {job_id}; that job is an erasure, which has no file.")
         if job.state == "running":
             raise FileNotReady
         if not job.has_file(self.clock()):

@@ -32,6 +32,7 @@ from shared.web import (
     invalid_field,
     not_found,
     page_after,
+    window,
 )
 
 
@@ -49,6 +50,7 @@ class DeliveriesOfEndpointQuery(PageQuery):
     message_id: Text | None = Field(None, description="The webhook-id that receivers see.")
     since: Instant | None = Field(None, description="Created at or after this time.")
     until: Instant | None = Field(None, description="Created before this time.")
+    _in_order = window("since", "until")
     code: Text | None = Field(None, description="About this promo code. Case, spaces and dashes do not matter.")
 
 

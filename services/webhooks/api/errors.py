@@ -35,7 +35,7 @@ _CONFLICTS: Final[dict[type[errors.WebhookError], str]] = {
 def translate(error: Exception) -> HTTPProblem | None:
     """Return the HTTP problem for an error of this service; None for any other exception."""
     if isinstance(error, _MISSING):
-        return not_found()
+        return not_found(*error.args)
     if isinstance(error, errors.InvalidField):
         return invalid_field(error.field, f"The {error.field} field {error.text}.")
     if isinstance(error, errors.PartnerInactive):

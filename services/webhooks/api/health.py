@@ -22,6 +22,7 @@ from shared.web import (
     Routes,
     data_response,
     invalid_field,
+    window,
 )
 
 _SPAN: Final = timedelta(days=1)
@@ -32,6 +33,7 @@ class StatsQuery(QueryModel):
 
     since: Instant | None = Field(None, description="Deliveries created at or after this time.")
     until: Instant | None = Field(None, description="Deliveries created before this time.")
+    _in_order = window("since", "until")
 
 
 class HealthData(ResponseModel):

@@ -34,6 +34,7 @@ from shared.web import (
     not_found,
     page_response,
     respond,
+    window,
 )
 
 _LONGEST_TOLERANCE: Final = 10 * 365 * 86_400
@@ -75,6 +76,7 @@ class MessageQuery(PageQuery):
     event_type: TypeFilter = None
     since: Instant | None = Field(None, description="Created at or after this time.")
     until: Instant | None = Field(None, description="Created before this time.")
+    _in_order = window("since", "until")
 
 
 class MessageResend(RequestModel):

@@ -46,7 +46,7 @@ class DebugSignature:
         async with self.database.connection() as connection:
             endpoint = await endpoints.find(connection, owner, key)
             if endpoint is None:
-                raise EndpointMissing
+                raise EndpointMissing(f"There is no endpoint with id {key}.")
             live, ended = await self._keys(connection, endpoint, now)
             sent = await _sent(connection, endpoint.id, headers)
         # For a large body with many signatures this is much work, and other requests must not wait for it.

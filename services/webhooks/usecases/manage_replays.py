@@ -32,7 +32,7 @@ class ManageReplays:
             since, until = window(draft.since, draft.until, now)
             endpoint = await endpoints.find(connection, owner, draft.endpoint_id)
             if endpoint is None:
-                raise EndpointMissing
+                raise EndpointMissing(f"There is no endpoint with id {draft.endpoint_id}.")
             if await replays.count_live(connection, endpoint.program_id, endpoint.partner_id) >= MAX_LIVE_REPLAYS:
                 raise TooManyReplays(MAX_LIVE_REPLAYS)
             replay = Replay(

@@ -57,7 +57,9 @@ class ResendMessage:
             wanted = None if endpoint_ids is None else list(dict.fromkeys(endpoint_ids))
             found = await messages.receivers(connection, owner, message_id, wanted)
             if wanted is not None and len(found) < len(wanted):
-                raise EndpointMissing
+                known = {receiver.endpoint_id for receiver in found}
+                missing = next(each for each in wanted if each not in known)
+                raise EndpointMissing(f"There is no endpoint with id {missing}.")
             for receiver in found:
                 _check(forms[0], receiver)
             formats = {receiver.endpoint_id: _format_for(receiver, forms) for receiver in found}

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.codes.domain.code_columns import MAX_LINE_BYTES
 from services.codes.domain.code_files import (
-    MAX_LINE_BYTES,
     FileFormat,
     LineRefused,
     Record,

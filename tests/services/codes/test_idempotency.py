@@ -53,6 +53,23 @@ async def test_another_body_or_path_under_the_same_key_is_refused(
     assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
 
 
+async def test_no_body_and_one_without_members_are_one_request(
+    service: Service, program: Owner, partner: Owner
+) -> None:
+    """A client that writes `{}` only when it repeats must not be refused."""
+    routes = (("/api/partners/codes/generate", partner.key), (f"/v1/partners/{partner.id}/suspend", program.key))
+    for path, key in routes:
+        header = "X-Partner-Key" if path.startswith("/api") else "Authorization"
+        headers = {header: key if header == "X-Partner-Key" else f"Bearer {key}", "Idempotency-Key": "k"}
+        headers["Content-Type"] = "application/json"
+        answers = []
+        for sent in (b"", b"{}", b" { }\n"):
+            async with service.http.post(path, data=sent, headers=headers) as answer:
+                answers.append((answer.status, await answer.read()))
+        assert answers[0][0] == 200, answers
+        assert answers == [answers[0]] * 3
+
+
 async def test_owners_and_routes_do_not_share_keys(service: Service, program: Owner, partner: Owner) -> None:
     other = await service.program(name="Other")
     for owner in (program, other):

@@ -28,6 +28,18 @@ async def test_an_address_belongs_to_one_partner_whatever_its_capitals(service: 
     assert (await service.send("POST", "/v1/partners", other.key, first)).status == 201
 
 
+async def test_an_address_at_a_domain_beyond_ascii_belongs_to_one_partner_however_it_is_written(
+    service: Service, program: Owner
+) -> None:
+    made = await service.send("POST", "/v1/partners", program.key, {"name": "One", "email": "ana@münchen.example"})
+    assert (made.status, made.data["email"]) == (201, "ana@münchen.example")
+    encoded = "Ana@xn--mnchen-3ya.example"
+    again = await service.send("POST", "/v1/partners", program.key, {"name": "Two", "email": encoded})
+    assert (again.status, again.body["code"]) == (422, "email_taken")
+    found = await service.send("GET", f"/v1/partners?email={encoded}", program.key)
+    assert [each["id"] for each in found.data] == [made.data["id"]]
+
+
 async def test_partners_without_an_address_do_not_clash(service: Service, program: Owner) -> None:
     for name in ("One", "Two"):
         assert (await service.send("POST", "/v1/partners", program.key, {"name": name})).status == 201

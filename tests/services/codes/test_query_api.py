@@ -307,8 +307,13 @@ async def test_coupons_are_made_found_changed_and_archived(service: Service, pro
         "valid": False,
         "updatedAt": None,
     }
+    by_code = {"couponId": (await service.send("GET", f"/v1/coupons/{fixed['id']}", program.key)).data["uuid_code"]}
+    again = await service.send("PUT", COUPONS, program.key, {**by_code, "name": "New"})
+    assert (again.status, again.body["id"]) == (200, fixed["id"])
+    nobody = await service.send("PUT", COUPONS, program.key, {"couponId": "nonsense", "name": "New"})
+    assert (nobody.status, nobody.body["detail"]) == (404, "There is no coupon with id or uuid_code nonsense.")
     await create(service, program, fixed["id"], code="A")
-    gone = await service.send("DELETE", COUPONS, program.key, body)
+    gone = await service.send("DELETE", COUPONS, program.key, by_code)
     assert gone.body["deletedCoupon"] == {"id": fixed["id"], "name": "New"}
     assert (await service.send("GET", f"{CODES}?code=A", program.key)).status == 404
     assert (await service.send("GET", f"{COUPONS}?id={fixed['id']}", program.key)).status == 404

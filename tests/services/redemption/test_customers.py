@@ -16,13 +16,15 @@ from services.redemption.domain.books import Books, Count
 from services.redemption.domain.customers import CustomerKey, is_one, keys_counted
 from services.redemption.domain.purchase import Buyer
 from services.redemption.usecases.fill_mailboxes import FillMailboxes
-from shared.mailboxes import mailbox
+from shared.mailboxes import canonical_email, mailbox
 from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Shop, told
 from tests.services.redemption.merchant import Merchant, checkout, taken_back
 
 COUPON = uuid.UUID(int=1)
-MIGRATION = Path(services.redemption.__file__).parent / "migrations" / "0103_mailboxes.sql"
+MIGRATIONS = Path(services.redemption.__file__).parent / "migrations"
+MIGRATION = MIGRATIONS / "0103_mailboxes.sql"
+IDN_MIGRATION = MIGRATIONS / "0260_idn_mailboxes.sql"
 GUEST = {"email": "j.doe@gmail.com"}
 MEMBER = {"id": "c-1", "email": "JDoe+news@googlemail.com"}
 
@@ -164,6 +166,34 @@ async def test_rows_of_before_are_filled_from_the_history_and_compared_as_new_on
     collect()
     shown = await admin.fetch("SELECT e, pg_temp.mailbox(e) AS m FROM unnest($1::text[]) AS e", sorted(set(found)))
     assert {row["e"]: row["m"] for row in shown} == {each: mailbox(each) for each in set(found)}
+
+
+async def test_rows_of_before_with_an_encoded_domain_are_compared_as_new_ones(
+    decider: Decider, merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Who bought as `ana@xn--…` before would have all uses again."""
+    program = await merchant.program()
+    await stock(merchant, program)
+    await decider.take(checkout(program, "MANY", ref="1", customer={"email": "ana@münchen.example"}))
+    await decider.take(checkout(program, "MANY", ref="2", customer={"id": "c-2", "email": "ana@münchen.example"}))
+    keys = "SELECT order_ref, customer_key, mailbox_key FROM redemption.redemptions ORDER BY order_ref"
+    before = await admin.fetch(keys)
+    encoded = "email:ana@xn--mnchen-3ya.example"
+    await admin.execute("UPDATE redemption.redemptions SET customer_key = $1 WHERE order_ref = '1'", encoded)
+    await admin.execute("UPDATE redemption.redemptions SET mailbox_key = $1 WHERE order_ref = '2'", encoded)
+    await admin.execute("SET search_path = redemption, public")
+    await admin.execute(IDN_MIGRATION.read_text("utf-8"))
+    assert await admin.fetch(keys) == before
+    found: list[str] = []
+
+    @given(st.lists(st.text("aäßéжд水-b", min_size=1, max_size=12), min_size=20, max_size=40))
+    def collect(labels: list[str]) -> None:
+        found.extend(f"a@xn--{label.lower().encode('punycode').decode()}.example" for label in labels)
+
+    collect()
+    wanted = sorted({*found, "a@xn--", "a@xn--zz99zz99zz99", "a@xn--a-.b", "a@b.example"})
+    shown = await admin.fetch("SELECT e, pg_temp.idn(e) AS m FROM unnest($1::text[]) AS e", wanted)
+    assert {row["e"]: row["m"] for row in shown} == {each: canonical_email(each) for each in wanted}
 
 
 async def as_written_before(admin: "asyncpg.Connection[asyncpg.Record]") -> None:

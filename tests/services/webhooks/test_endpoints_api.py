@@ -305,12 +305,12 @@ async def test_a_foreign_endpoint_answers_exactly_like_a_missing_one(service: Se
     ]
     for key in (stranger.partner_key, stranger.program_key):
         for method, tail, body in requests:
-            foreign = await service.send(method, f"/endpoints/{made['id']}{tail}", key, body)
-            missing = await service.send(method, f"/endpoints/{new_id()}{tail}", key, body)
-            assert foreign.status == missing.status == 404
-            for reply in (foreign, missing):
+            for endpoint_id in (made["id"], new_id()):
+                reply = await service.send(method, f"/endpoints/{endpoint_id}{tail}", key, body)
                 del reply.body["request_id"]
-            assert foreign.body == missing.body
+                said = f"There is no endpoint with id {endpoint_id}."
+                expected = {"type": "urn:mintwire:problem:not_found", "title": "Not found", "code": "not_found"}
+                assert (reply.status, reply.body) == (404, expected | {"detail": said, "message": said})
     assert (await service.send("GET", f"/endpoints/{made['id']}", merchant.partner_key)).data["status"] == "active"
 
 

@@ -22,10 +22,10 @@ async def test_management_refusals_are_problem_json(client: Client) -> None:
     assert await answer.json() == {
         "type": "urn:mintwire:problem:not_found",
         "title": "Not found",
-        "detail": "There is no such object.",
+        "detail": "There is no id with id 2.",
         "code": "not_found",
         "request_id": "given-by-me",
-        "message": "There is no such object.",
+        "message": "There is no id with id 2.",
     }
 
 

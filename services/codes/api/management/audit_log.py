@@ -24,6 +24,7 @@ from shared.web import (
     encode_cursor,
     invalid_field,
     page_response,
+    window,
 )
 
 
@@ -36,6 +37,7 @@ class AuditQuery(PageQuery):
     action: Text | None = Field(None, description="Such as `coupon.updated`.")
     since: Instant | None = None
     until: Instant | None = None
+    _in_order = window("since", "until")
     program_id: Text | None = Field(
         None, description="For the operator, who reads all; a key names its own program or none."
     )

@@ -24,6 +24,7 @@ from shared.web import (
     data_response,
     field_error,
     respond,
+    window,
 )
 
 MAX_IDS: Final = 1_000
@@ -52,6 +53,7 @@ class BulkFilter(RequestModel):
     created_from: InstantOrDate | None = None
     expires_from: InstantOrDate | None = None
     expires_before: InstantOrDate | None = None
+    _in_order = window("expires_from", "expires_before")
 
 
 class BulkChange(RequestModel):

@@ -32,7 +32,7 @@ from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
 from shared.clock import format_microseconds
 from shared.modes import shown_id_or_none
-from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response
+from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response, window
 
 CONTENT_TYPES: Final[dict[FileFormat, str]] = {
     "csv": "text/csv; charset=utf-8; header=present",
@@ -69,6 +69,7 @@ class ExportQuery(FileQuery):
     created_from: InstantOrDate | None = None
     expires_from: InstantOrDate | None = None
     expires_before: InstantOrDate | None = None
+    _in_order = window("expires_from", "expires_before")
 
 
 def _selection(request: Request, query: ExportQuery) -> CodeSelection:

@@ -75,7 +75,7 @@ async def _one(request: Request, asked: CouponsQuery) -> ShownCoupon:
     coupon = shown.coupon
     fits = asked.id in (None, str(coupon.id)) and asked.name in (None, coupon.name) and coupon.archived_at is None
     if not fits:
-        raise not_found()
+        raise not_found("There is no coupon with this id, externalId and name.")
     return shown
 
 
@@ -94,14 +94,14 @@ async def change(request: Request) -> web.StreamResponse:
     body = request.body(QueryCouponChange)
     with naming(COUPON_WORDS):
         shown = await use_cases(request).change_coupon(
-            actor(request), request.program_id, _by_id(body.coupon_id), coupon_changes(body)
+            actor(request), request.program_id, CouponRef(body.coupon_id), coupon_changes(body)
         )
     return _answer(shown)
 
 
 async def archive(request: Request) -> web.StreamResponse:
     """Archive a coupon and its codes."""
-    ref = _by_id(request.body(QueryCouponDeletion).coupon_id)
+    ref = CouponRef(request.body(QueryCouponDeletion).coupon_id)
     coupon = await use_cases(request).archive_coupon(actor(request), request.program_id, ref)
     deleted = DeletedCoupon(id=str(coupon.id), name=coupon.name)
     return json_response(CouponDeletion(message="Coupon deleted successfully.", deleted_coupon=deleted))
@@ -109,7 +109,7 @@ async def archive(request: Request) -> web.StreamResponse:
 
 def _by_id(text: str) -> CouponRef:
     if id_in(text) is None:
-        raise not_found()
+        raise not_found(f"There is no coupon with id {text}.")
     return CouponRef(text)
 
 

@@ -83,7 +83,9 @@ async def query(request: Request) -> web.StreamResponse:
         return await array(request, asked, read)
     codes, _ = await read(asked.last_id, 1)
     if not codes:
-        raise not_found()
+        named = {"id": asked.id, "code": asked.code, "externalId": asked.external_id}
+        given = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+        raise not_found(f"There is no promotional code with {given}.")
     return json_response(codes[0])
 
 
@@ -118,7 +120,7 @@ async def archive(request: Request) -> web.StreamResponse:
 
 def _by_id(text: str) -> CodeRef:
     if id_in(text) is None:
-        raise not_found()
+        raise not_found(f"There is no promotional code with id {text}.")
     return CodeRef(text)
 
 

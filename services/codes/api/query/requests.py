@@ -142,13 +142,13 @@ class QueryCouponCreation(_CouponFields):
 class QueryCouponChange(_CouponFields):
     """Members to be changed of a coupon; the others stay. Terms are frozen once a redemption is known."""
 
-    coupon_id: Text
+    coupon_id: Text = Field(description="The coupon's id or `uuid_code`.")
 
 
 class QueryCouponDeletion(CamelRequest):
     """The coupon that is meant."""
 
-    coupon_id: Text
+    coupon_id: Text = Field(description="The coupon's id or `uuid_code`.")
 
 
 def new_code(request: Request, body: PromotionalCodeCreation) -> CodeDraft:

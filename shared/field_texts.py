@@ -1,4 +1,4 @@
-"""Turns pydantic's errors about a request's fields into `errors` of a 422, written for people."""
+"""Turns pydantic's errors about the fields of a request, or the members of an event, into texts for people."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -51,11 +51,14 @@ _TEXTS: Final[Mapping[str, str]] = {
 }
 
 
-def field_errors(error: ValidationError, given: Any, noun: str = "field") -> dict[str, list[str]]:
-    """Return the texts by dotted field; `given` is the decoded body, to tell fields from branches of a union."""
+def field_errors(error: ValidationError, given: Any, noun: str = "field", prefix: str = "") -> dict[str, list[str]]:
+    """Return the texts by dotted field; `given` is the decoded body, to tell fields from branches of a union.
+
+    `prefix` is the path to what was checked, where that is part of a whole.
+    """
     found: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
-        path = _path(detail, given)
+        path = ".".join(part for part in (prefix, _path(detail, given)) if part)
         texts = found.setdefault(path or "body", [])
         subject = f"The {path} {noun}" if path else "The body"
         text = _sentence(subject, detail, noun)
