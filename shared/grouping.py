@@ -22,6 +22,7 @@ from shared.database.pool import Connection, Database, is_usable, transaction_of
 from shared.faults import TransientFault
 from shared.idempotency import Answer, Once
 from shared.log import get_logger
+from shared.starting_over import StartOver, until_it_stands
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -31,11 +32,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 # Each key of a group takes a place in the server's table of locks, which has some thousands for everybody.
 MAX_GROUP: Final = 250
-TRIES: Final = 3
-
-
-class StartOver(Exception):
-    """The work cannot go on in this transaction and has a good chance in the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +204,12 @@ class Grouping(Generic[A, T, W]):
         results = await self._decide_at_once(connection, group, self.clock())
         if results is not None:
             return results.outcomes, [results.written]
-        for tried in range(TRIES):
-            try:
-                async with transaction_of(connection):
-                    return await self._decide(connection, group, self.clock(), is_again=tried > 0)
-            except StartOver:
-                continue
-        raise TransientFault("What the requests stand on changes faster than it can be locked.")
+
+        async def decide(is_again: bool) -> tuple[Sequence[T | Answer | Exception], Sequence[W]]:
+            async with transaction_of(connection):
+                return await self._decide(connection, group, self.clock(), is_again=is_again)
+
+        return await until_it_stands(decide)
 
     async def _decide_at_once(
         self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from services.codes.domain.usage import Usage, UsageReport
 from services.codes.usecases.record_usage import RecordUsage
-from shared.broker.consumer import Received, Reject
+from shared.broker.messages import Received, Reject
+from shared.broker.reading import settle
 from shared.events.envelope import InvalidEvent, decode_data, decode_envelope
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionVoidedV1
 from shared.modes import in_mode
@@ -22,18 +23,7 @@ class RedemptionsHandler:
 
     async def __call__(self, batch: Sequence[Received]) -> list[Reject | None]:
         """Return one outcome per message."""
-        outcomes: list[Reject | None] = [None] * len(batch)
-        reports: dict[int, UsageReport] = {}
-        for index, received in enumerate(batch):
-            try:
-                reports[index] = _report(received)
-            except InvalidEvent as error:
-                outcomes[index] = Reject(error.reason, error.detail)
-        verdicts = await self.record_usage(list(reports.values()))
-        for index, verdict in zip(reports, verdicts, strict=True):
-            if verdict == "conflict":
-                outcomes[index] = Reject("event_id_conflict", "This event id came before with another body.")
-        return outcomes
+        return await settle(batch, _report, self.record_usage)
 
 
 def _report(received: Received) -> UsageReport:

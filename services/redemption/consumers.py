@@ -11,7 +11,8 @@ from services.redemption.domain.purchase import Cancellation, effective_time
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.purchases import purchase_of
 from services.redemption.usecases.take_in_checkouts import CheckoutEvent, TakeInCheckouts
-from shared.broker.consumer import Received, Reject
+from shared.broker.messages import Received, Reject
+from shared.broker.reading import settle
 from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
 from shared.events.envelope import Envelope, InvalidEvent, decode_data, decode_envelope
 from shared.ids import derived_id
@@ -31,19 +32,7 @@ class CheckoutConsumer:
 
     async def __call__(self, batch: Sequence[Received]) -> list[Reject | None]:
         """Settle each message: done, or rejected with the reason why it cannot be taken."""
-        outcomes: list[Reject | None] = [None] * len(batch)
-        understood: list[tuple[int, CheckoutEvent]] = []
-        for index, received in enumerate(batch):
-            try:
-                understood.append((index, read_checkout(received)))
-            except InvalidEvent as error:
-                outcomes[index] = Reject(error.reason, error.detail)
-        if understood:
-            verdicts = await self.take_in([event for _, event in understood])
-            for (index, _), verdict in zip(understood, verdicts, strict=True):
-                if verdict == "conflict":
-                    outcomes[index] = Reject("event_id_conflict", "An event with this id and another body came before.")
-        return outcomes
+        return await settle(batch, read_checkout, self.take_in)
 
 
 def read_checkout(received: Received) -> CheckoutEvent:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.broker.messages import Received, Reject
+from shared.broker.reading import settle
 from shared.events import catalogue
 from shared.events.checkout import Attributes
 from shared.events.envelope import (
@@ -81,21 +82,7 @@ class EventConsumer:
 
     async def __call__(self, batch: Sequence[Received]) -> list[Reject | None]:
         """Return one outcome per message, in order."""
-        outcomes: list[Reject | None] = [None] * len(batch)
-        events: list[IncomingEvent] = []
-        places: list[int] = []
-        for place, received in enumerate(batch):
-            try:
-                events.append(read_event(received.body))
-            except InvalidEvent as error:
-                outcomes[place] = Reject(error.reason, error.detail)
-            else:
-                places.append(place)
-        verdicts = await self._take_in(events) if events else []
-        for place, verdict in zip(places, verdicts, strict=True):
-            if verdict == "conflict":
-                outcomes[place] = Reject("event_id_conflict", "An event with this id and another body is known.")
-        return outcomes
+        return await settle(batch, lambda received: read_event(received.body), self._take_in)
 
 
 def read_event(raw: bytes) -> IncomingEvent:

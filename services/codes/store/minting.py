@@ -6,12 +6,8 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from services.codes.domain.minting import MintingTerms, MintRefusal
-from shared.clock import format_microseconds
-from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
 from shared.database.rows import Statement
-from shared.events.envelope import OutboxEvent
-from shared.modes import in_mode, is_test
 
 FIND_TERMS = """
 SELECT p.program_id, p.id AS partner_id, k.id AS coupon_id, p.code_prefix, g.code_alphabet, g.code_length,
@@ -27,15 +23,13 @@ WHERE p.id = $1
 # Keys are locked before partners and each in the order of its id, so that groups cannot deadlock. What decides (limit,
 # window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. Of a key's requests
 # the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string,
-# or whose reference has a code, is not charged: the caller tries it again. `quota.low` is said by the mint that crosses
-# the threshold.
+# or whose reference has a code, is not charged: the caller tries it again.
 MINT_GROUP = Statement("""
 WITH request AS MATERIALIZED (
     SELECT * FROM @r(nth int, key_id uuid, partner_id uuid, code_id uuid, code text, canonical text, reference text)
 ), terms AS MATERIALIZED (
     SELECT * FROM @t(partner_id uuid, program_id uuid, coupon_id uuid, expires_at timestamptz, redemption_limit int,
-                     ledger_id uuid, event_id uuid, low_id uuid, exhausted_id uuid, shown_program_id uuid,
-                     shown_partner_id uuid, is_test boolean)
+                     ledger_id uuid)
 ), issuing AS MATERIALIZED (
     SELECT id FROM coupons
     WHERE id = ANY ($t.coupon_id::uuid[]) AND is_active AND archived_at IS NULL
@@ -87,52 +81,20 @@ WITH request AS MATERIALIZED (
           WHERE is_admitted AND limited_to IS NOT NULL AND result <> 'collided' GROUP BY key_id) c
     WHERE a.id = c.key_id
 ), minted AS MATERIALIZED (
-    SELECT * FROM (
-        SELECT partner_id, min(remaining) AS remaining, min(threshold) AS threshold, count(*) AS amount,
-               array_agg(code_id) AS code_ids,
-               array_agg(code) AS codes, string_agg(DISTINCT key_id::text, ' ') AS key_ids
-        FROM (SELECT * FROM outcome WHERE result = 'minted' ORDER BY partner_id, nth) o GROUP BY partner_id) m
-    JOIN terms USING (partner_id)
+    SELECT o.partner_id, t.ledger_id, count(*) AS amount, array_agg(o.code_id ORDER BY o.nth) AS code_ids,
+           string_agg(DISTINCT o.key_id::text, ' ') AS key_ids
+    FROM outcome o JOIN terms t USING (partner_id) WHERE o.result = 'minted' GROUP BY o.partner_id, t.ledger_id
 ), charged_partner AS (
     UPDATE partners p SET quota_minted = p.quota_minted + m.amount FROM minted m WHERE p.id = m.partner_id
 ), written_ledger AS (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
     SELECT ledger_id, partner_id, 'mint', amount, code_ids, 'key ' || key_ids, $now FROM minted
-), event AS MATERIALIZED (
-    SELECT id, type, convert_to(json_build_object(
-        'specversion', '1.0', 'id', id, 'source', '/mintwire/codes', 'type', type, 'time', $time::text,
-        'datacontenttype', 'application/json', 'dataschema', 'urn:mintwire:event:' || type || ':1', 'data', data
-        )::text, 'UTF8') AS body
-    FROM (
-        SELECT event_id AS id, 'codes.generated' AS type, json_strip_nulls(json_build_object(
-            'program_id', shown_program_id, 'partner_id', shown_partner_id, 'coupon_id', coupon_id, 'codes', codes,
-            'code_ids', code_ids, 'expires_at', expires_at, 'codes_remaining', remaining - amount,
-            'is_test', nullif(is_test, false))) AS data
-        FROM minted
-        UNION ALL
-        SELECT low_id, 'quota.low', json_strip_nulls(json_build_object(
-            'program_id', shown_program_id, 'partner_id', shown_partner_id, 'codes_remaining', remaining - amount,
-            'threshold', threshold, 'is_test', nullif(is_test, false)))
-        FROM minted WHERE remaining > threshold AND remaining - amount <= threshold
-        UNION ALL
-        SELECT exhausted_id, 'quota.exhausted', json_strip_nulls(json_build_object(
-            'program_id', shown_program_id, 'partner_id', shown_partner_id, 'is_test', nullif(is_test, false)))
-        FROM minted WHERE remaining = amount
-    ) told
-), written_event AS (
-    INSERT INTO events (id, type, body) SELECT id, type, body FROM event
-), pending AS (
-    INSERT INTO outbox (event_id, leased_until)
-    SELECT id, clock_timestamp() + make_interval(secs => $lease_seconds) FROM event
 )
-SELECT nth, result, limited_to,
-       used + least(nth_of_key, limited_to - used) AS used,
-       extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in,
-       remaining - count(*) FILTER (WHERE result = 'minted') OVER (PARTITION BY partner_id ORDER BY nth) AS left_over,
-       NULL::uuid AS event_id, NULL::bytea AS body
-FROM outcome
-UNION ALL
-SELECT NULL, type, NULL, NULL, NULL, NULL, id, body FROM event
+SELECT nth, result, limited_to AS limit, used + least(nth_of_key, limited_to - used) AS used,
+       extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in_seconds,
+       remaining - count(*) FILTER (WHERE result = 'minted') OVER (PARTITION BY partner_id ORDER BY nth) AS remaining,
+       threshold
+FROM outcome ORDER BY nth
 """)
 
 MintResult = Literal["minted", "collided"] | MintRefusal
@@ -153,7 +115,8 @@ class MintRequest(NamedTuple):
 class MintRow(NamedTuple):
     """What came of one request; the rate members are None for a key without a limit.
 
-    `remaining` is what its partner has left after it, where requests are judged one by one.
+    `remaining` is what its partner has left after it and `threshold` when that is low, where requests are judged one
+    by one.
     """
 
     result: MintResult
@@ -161,6 +124,7 @@ class MintRow(NamedTuple):
     used: int | None
     resets_in_seconds: float | None
     remaining: int | None = None
+    threshold: int | None = None
 
 
 async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTerms | None:
@@ -175,8 +139,10 @@ async def mint_group(
     key_ids: Collection[uuid.UUID],
     new_id: Callable[[], uuid.UUID],
     now: datetime,
-) -> tuple[list[MintRow], list[OutboxEvent]]:
+) -> list[MintRow]:
     """Decide and write a group in one statement; rows come back in the order of the requests.
+
+    The events about it are left to the caller.
 
     All requests of a group were made at `now`, so those of one partner share their terms and their expiry. `key_ids`
     are locked: those of the requests, and those that the same transaction may come to need, since keys go before
@@ -197,20 +163,9 @@ async def mint_group(
             t=_columns_of_terms(list(by_partner.values()), new_id),
             key_ids=list(key_ids),
             now=now,
-            time=format_microseconds(now),
-            lease_seconds=LEASE_SECONDS,
         )
     )
-    results: dict[int, MintRow] = {}
-    events = []
-    for row in rows:
-        if row["event_id"] is None:
-            results[row["nth"]] = MintRow(
-                row["result"], row["limited_to"], row["used"], row["resets_in"], remaining=row["left_over"]
-            )
-        else:
-            events.append(OutboxEvent(row["event_id"], row["result"], row["body"]))
-    return [results[nth] for nth in range(len(requests))], events
+    return [_mint_row(row) for row in rows]
 
 
 def _columns_of_terms(one_of_each: Sequence[MintRequest], new_id: Callable[[], uuid.UUID]) -> dict[str, list[Any]]:
@@ -222,10 +177,8 @@ def _columns_of_terms(one_of_each: Sequence[MintRequest], new_id: Callable[[], u
         "expires_at": [request.expires_at for request in one_of_each],
         "redemption_limit": [each.redemption_limit for each in terms],
         "ledger_id": [new_id() for _ in terms],
-        "event_id": [new_id() for _ in terms],
-        "low_id": [new_id() for _ in terms],
-        "exhausted_id": [new_id() for _ in terms],
-        "shown_program_id": [in_mode(each.program_id, test=False) for each in terms],
-        "shown_partner_id": [in_mode(each.partner_id, test=False) for each in terms],
-        "is_test": [is_test(each.program_id) for each in terms],
     }
+
+
+def _mint_row(row: Any) -> MintRow:
+    return MintRow(**{name: row[name] for name in MintRow._fields})

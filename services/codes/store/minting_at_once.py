@@ -16,13 +16,13 @@ from shared.database.pool import Connection
 from shared.database.rows import Statement
 from shared.events.codes import CodesGeneratedV1
 from shared.events.envelope import OutboxEvent, envelope_head
-from shared.grouping import StartOver
 from shared.modes import is_test, shown_id
+from shared.starting_over import StartOver
 
 # The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
-# no event to emit about its quota, so all are minted. Locks and decides as `MINT_GROUP`, but for all together: where
-# anything is in the way, it writes nothing and returns no row. A string that exists already raises. Each partner's
-# codes stand side by side from `first` on.
+# no event about its quota is due (`usecases.announcements` has the rule), so all are minted. Locks and decides as
+# `MINT_GROUP`, but for all together: where anything is in the way, it writes nothing and returns no row. A string that
+# exists already raises. Each partner's codes stand side by side from `first` on.
 #
 # Idempotency keys are claimed and their answers kept as `shared.database.idempotency` does, but in the same breath: an
 # answer that was committed after this snapshot and before the lock was free is met by the primary key, and raises.

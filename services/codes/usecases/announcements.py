@@ -1,5 +1,6 @@
-"""The events about coupons, codes and quotas that a program's people change, made of their state after the change."""
+"""The events about coupons, codes and quotas that are changed, or minted, made of their state after the change."""
 
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -8,7 +9,15 @@ from services.codes.domain.coupons import Coupon
 from services.codes.domain.partners import Partner
 from services.codes.domain.promotion_codes import PromotionCode
 from services.codes.domain.quota import Quota
-from shared.events.codes import CodeUpdatedV1, CouponCreatedV1, CouponUpdatedV1, QuotaExhaustedV1, QuotaLowV1
+from services.codes.store.minting import MintRequest, MintRow
+from shared.events.codes import (
+    CodesGeneratedV1,
+    CodeUpdatedV1,
+    CouponCreatedV1,
+    CouponUpdatedV1,
+    QuotaExhaustedV1,
+    QuotaLowV1,
+)
 from shared.events.envelope import OutboxEvent
 from shared.ids import new_id
 
@@ -34,15 +43,48 @@ def code_updated(code: PromotionCode, changed: Iterable[str], now: datetime) -> 
     return event.to_event(new_id(), now)
 
 
+def codes_minted(requests: Sequence[MintRequest], rows: Sequence[MintRow], now: datetime) -> list[OutboxEvent]:
+    """Return the events about what one statement has minted: for each partner its codes, and what became of its quota.
+
+    `MINT_ALL`, which mints only where no event about a quota is due, writes its own.
+    """
+    minted: dict[uuid.UUID, list[tuple[MintRequest, MintRow]]] = {}
+    for request, row in zip(requests, rows, strict=True):
+        if row.result == "minted":
+            minted.setdefault(request.terms.partner_id, []).append((request, row))
+    events = []
+    for codes in minted.values():
+        terms, (_, last) = codes[0][0].terms, codes[-1]
+        left = last.remaining or 0
+        event = CodesGeneratedV1(
+            program_id=terms.program_id,
+            partner_id=terms.partner_id,
+            coupon_id=terms.coupon_id,
+            codes=[request.code for request, _ in codes],
+            code_ids=[request.code_id for request, _ in codes],
+            expires_at=codes[0][0].expires_at,
+            codes_remaining=left,
+        )
+        owner = {"program_id": terms.program_id, "partner_id": terms.partner_id}
+        events.append(event.to_event(new_id(), now))
+        events += _quota_crossed(owner, left + len(codes), left, last.threshold, now)
+    return events
+
+
 def quota_moved(partner: Partner, after: Quota, now: datetime) -> list[OutboxEvent]:
-    """Return the events about a quota that was moved to its threshold, or to nothing: as a mint tells it."""
-    about: dict[str, Any] = {"program_id": partner.program_id, "partner_id": partner.id}
-    before, left, threshold = partner.quota.remaining, after.remaining, partner.quota_low_threshold
+    """Return the events about a quota that was moved to its threshold, or to nothing."""
+    owner = {"program_id": partner.program_id, "partner_id": partner.id}
+    return _quota_crossed(owner, partner.quota.remaining, after.remaining, partner.quota_low_threshold, now)
+
+
+def _quota_crossed(
+    owner: dict[str, Any], before: int, left: int, threshold: int | None, now: datetime
+) -> list[OutboxEvent]:
     events = []
     if threshold is not None and left <= threshold < before:
-        events.append(QuotaLowV1(**about, codes_remaining=left, threshold=threshold).to_event(new_id(), now))
+        events.append(QuotaLowV1(**owner, codes_remaining=left, threshold=threshold).to_event(new_id(), now))
     if left == 0 < before:
-        events.append(QuotaExhaustedV1(**about).to_event(new_id(), now))
+        events.append(QuotaExhaustedV1(**owner).to_event(new_id(), now))
     return events
 
 

@@ -21,10 +21,12 @@ from services.codes.domain.minting import (
 from services.codes.store import minting, minting_at_once
 from services.codes.store.minting import MintRequest, MintResult, MintRow
 from services.codes.store.references import find_active, find_referenced
+from services.codes.usecases.announcements import codes_minted
 from shared import metrics
 from shared.api_keys import Credential
 from shared.canonical import canonical_code
 from shared.database.idempotency import KeptAnswer
+from shared.database.outbox import insert_events
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping, Results, Work
@@ -121,7 +123,9 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
             tried = _first_of_each(asks, [index for index in left if index not in outcomes])
             if tried:
                 requests = await self._requests(connection, [asks[index] for index in tried], now)
-                rows, made = await minting.mint_group(connection, requests, key_ids, new_id, now)
+                rows = await minting.mint_group(connection, requests, key_ids, new_id, now)
+                made = codes_minted(requests, rows, now)
+                await insert_events(connection, made)
                 written.events += made
                 for index, request, row in zip(tried, requests, rows, strict=True):
                     if row.result != "collided":

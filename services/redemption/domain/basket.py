@@ -30,13 +30,13 @@ class OrderCode(NamedTuple):
     def of(cls, redemption: Redemption) -> "OrderCode":
         """Return a code that the order has redeemed."""
         return cls(
-            redemption.code,
-            redemption.coupon_id,
-            redemption.combination,
-            taken_of(redemption.discount_minor, redemption.lines),
-            redemption.currency,
-            lines_of(redemption.prices),
-            redemption if redemption.is_counted else None,
+            text=redemption.code,
+            coupon_id=redemption.coupon_id,
+            combination=redemption.combination,
+            taken=taken_of(redemption.discount_minor, redemption.lines),
+            currency=redemption.currency,
+            lines=lines_of(redemption.prices),
+            redemption=redemption if redemption.is_counted else None,
         )
 
     @property

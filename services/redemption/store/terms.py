@@ -13,7 +13,7 @@ from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictio
 from services.redemption.store.locks import Locked
 from shared.database.pool import Connection
 from shared.database.rows import Rows
-from shared.grouping import StartOver
+from shared.starting_over import StartOver
 
 # A coupon's redemptions are counted only at its first decision under a limit, on top of its uses elsewhere before.
 # OFFSET 0 keeps the lookups one by one, whatever the statistics say. Who only looks may come before there are counters.

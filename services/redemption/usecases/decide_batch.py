@@ -56,7 +56,6 @@ from shared.metrics import REDEMPTIONS, REDEMPTIONS_REJECTED, REDEMPTIONS_VOIDED
 from shared.trace import trace_facts
 
 LONGEST_HOLD: Final = timedelta(days=7)
-TRIES: Final = 3
 
 Ask: TypeAlias = CompletedCheckout | HoldRequest | Cancellation | VoidRequest
 Outcome: TypeAlias = Redeemed | RedeemedLate | Refused | Reserved | Cancelled

@@ -7,15 +7,14 @@ from datetime import datetime
 
 from services.redemption.domain.customers import Digests
 from services.redemption.domain.purchase import Cancellation
-from services.redemption.store.terms import TermsChanged
 from services.redemption.usecases.announce_decisions import CompletedCheckout
-from services.redemption.usecases.decide_batch import TRIES, Decided, decide_batch, report
+from services.redemption.usecases.decide_batch import Decided, decide_batch, report
 from shared.clock import Clock
 from shared.database import inbox
 from shared.database.inbox import InboxEntry, Verdict
 from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
-from shared.faults import TransientFault
+from shared.starting_over import until_it_stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +43,16 @@ class TakeInCheckouts:
 
         Raises TransientFault if the batch is to be tried again; a try that did commit leaves only duplicates behind.
         """
-        for tried in range(TRIES):
-            try:
-                async with self.database.transaction() as connection:
-                    verdicts, decided = await self._take_in(connection, events, is_again=tried > 0)
-            except TermsChanged:
-                continue
-            if decided is not None:
-                self.hand_over(decided.written.events)
-                report(decided.written)
-            return verdicts
-        raise TransientFault("The limits of the coupons change faster than they can be locked.")
+
+        async def take_in(is_again: bool) -> tuple[list[Verdict], Decided | None]:
+            async with self.database.transaction() as connection:
+                return await self._take_in(connection, events, is_again=is_again)
+
+        verdicts, decided = await until_it_stands(take_in)
+        if decided is not None:
+            self.hand_over(decided.written.events)
+            report(decided.written)
+        return verdicts
 
     async def _take_in(
         self, connection: Connection, events: Sequence[CheckoutEvent], *, is_again: bool

@@ -17,13 +17,11 @@ from services.redemption.domain.public import appraise_publicly
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.guesses import charge_guess, find_window, refund_guess
 from services.redemption.store.locks import find
-from services.redemption.store.terms import TermsChanged
-from services.redemption.usecases.decide_batch import TRIES
 from services.redemption.usecases.open_books import open_books, strings_of
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
-from shared.faults import TransientFault
 from shared.metrics import GUESSES_REFUSED
+from shared.starting_over import until_it_stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +70,7 @@ class ValidatePublicly:
         The same statements are run whatever they find and whatever the purchase says.
         """
         async with self.database.connection() as connection:
-            for _ in range(TRIES):
-                try:
-                    return await _appraise(connection, purchase)
-                except TermsChanged:
-                    continue
-        raise TransientFault("The limits of the coupons change faster than they can be read.")
+            return await until_it_stands(lambda _: _appraise(connection, purchase))
 
 
 async def _appraise(connection: Connection, purchase: Purchase) -> list[Appraisal] | None:

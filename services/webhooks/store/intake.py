@@ -16,7 +16,7 @@ from shared.database import inbox
 from shared.database.inbox import Identity, InboxEntry, digests, identities
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, sparse
-from shared.grouping import StartOver
+from shared.starting_over import StartOver
 
 # Known events and subscribers in one round trip. The lookups are those of `shared.database.inbox`.
 FIND_EVENTS = """

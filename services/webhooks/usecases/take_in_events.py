@@ -1,6 +1,5 @@
 """Takes in a batch of events: one statement writes the messages and deliveries of those with subscribers."""
 
-import contextlib
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from services.webhooks.domain.names import message_name
 from services.webhooks.domain.partner_view import has_view
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import intake, queue
-from services.webhooks.store.intake import Existing, NewDelivery, NewMessage, RecordedMeanwhile
+from services.webhooks.store.intake import Existing, NewDelivery, NewMessage
 from services.webhooks.usecases.code_keys import key_of_event
 from services.webhooks.usecases.delivery_queue import Courier
 from services.webhooks.usecases.write_bodies import write_body
@@ -26,12 +25,11 @@ from shared.clock import Clock
 from shared.database.customer_parts import known_as_erased
 from shared.database.inbox import Arrivals, InboxEntry, Verdict
 from shared.database.pool import Connection, Database
-from shared.faults import TransientFault
 from shared.ids import derived_id, new_id
+from shared.starting_over import until_it_stands
 
 # Part of every message id ever sent: with another namespace a redelivered event would become another message.
 _MESSAGES: Final = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
-_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,7 @@ class TakeInEvents:
     async def __call__(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         """Return one verdict per event; after a return the events are safe. Raises TransientFault."""
         await self.courier.breathe()
-        for _ in range(_TRIES):
-            with contextlib.suppress(RecordedMeanwhile):
-                return await self._take_in(events)
-        raise TransientFault("Another process records the same events.")
+        return await until_it_stands(lambda _: self._take_in(events))
 
     async def _take_in(self, events: Sequence[IncomingEvent]) -> list[Verdict]:
         now = self.clock()
