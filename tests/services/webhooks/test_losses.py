@@ -53,9 +53,9 @@ async def admin(database: Database) -> AsyncIterator[Admin]:
     await connection.close()
 
 
-async def counted(admin: Admin, statement: str, wanted: int) -> None:
+async def counted(admin: Admin, statement: str, wanted: int, seconds: float = 30.0) -> None:
     """Wait until a count is what is wanted."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(seconds):
         while await admin.fetchval(statement) != wanted:  # noqa: ASYNC110 - written by other processes
             await asyncio.sleep(0.02)
 
@@ -246,7 +246,8 @@ async def test_a_broker_that_stops_and_comes_back_empty_delays_only_what_is_new(
 
             await wipe(own_broker, tmp_path / "broker")
             await ready(unused_tcp_port)
-            await counted(admin, _SUCCEEDED, 40)
+            # Both sides connect again after up to half a minute, as they do after a long outage.
+            await counted(admin, _SUCCEEDED, 40, seconds=90)
             await counted(admin, "SELECT count(*) FROM redemption.outbox", 0)
         finally:
             relaying.cancel()
