@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from shared.accounts import Account
 from shared.modes import Mode, is_test
 
 KeyKind = Literal["secret", "publishable"]
@@ -59,7 +60,8 @@ class ParsedKey:
 class Credential:
     """A key in use and its owner, as published by the codes service; `partner_id` is None for a program's key.
 
-    Program and partner are tenants: in test mode those that nothing live belongs to (`shared.modes`).
+    Program and partner are tenants: in test mode those that nothing live belongs to (`shared.modes`). An account that
+    acts for them has a credential too, of which `key_id` is the id of the account.
     """
 
     key_id: uuid.UUID
@@ -73,6 +75,12 @@ class Credential:
     partner_name: str | None
     partner_status: str | None
     revoked_at: datetime | None
+    account: Account | None = None
+
+    @property
+    def actor(self) -> str:
+        """What an audit log calls whoever asks."""
+        return f"key {self.key_id}" if self.account is None else self.account.name
 
     @property
     def is_test(self) -> bool:

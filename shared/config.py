@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.account_tokens import AccountKeys
 from shared.raw_url import with_password
 
 # Secrets that the repository publishes for local use; production refuses each of them.
@@ -71,12 +72,20 @@ class ServiceSettings(BaseSettings):
     admin_amqp_url: SecretStr | None = None
     # Without one there is no operators' API.
     operator_token: SecretStr | None = Field(default=None, min_length=16)
+    # A JWK Set: who may state which accounts act. Without it only keys and the operator's token are let in.
+    account_keys: str = ""
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     # Events of the history can be published again; their consumers must still recognise them then.
     event_retention_days: int = Field(default=35, ge=1, le=3650)
     inbox_retention_days: int = Field(default=36, ge=35, le=3660)
+
+    @field_validator("account_keys")
+    @classmethod
+    def _can_be_read(cls, text: str) -> str:
+        AccountKeys.parse(text)
+        return text
 
     @field_validator("inbox_retention_days")
     @classmethod

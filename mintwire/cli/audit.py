@@ -17,6 +17,7 @@ async def list_(
     *,
     object_: str | None = None,
     key: str | None = None,
+    account: str | None = None,
     action: str | None = None,
     since: str | None = None,
     limit: Limit = 50,
@@ -33,12 +34,15 @@ async def list_(
         Id of what was changed.
     key
         Id of the API key that made the change.
+    account
+        Id of the account that made the change.
     action
         Such as `coupon.updated`.
     since
         A time with an offset.
     """
     target = read_target()
-    query = {"object_id": object_, "key_id": key, "action": action, "since": since, "limit": limit, "cursor": cursor}
+    who = {"key_id": key, "account_id": account}
+    query = {"object_id": object_, **who, "action": action, "since": since, "limit": limit, "cursor": cursor}
     page = await fetch_page(address(target.codes_url, "v1", "audit-log"), key=target.program_key, query=query)
     show_page(page, ("created_at", "actor", "action", "object_id", "changes"), as_json)

@@ -19,7 +19,7 @@ from shared.broker.topology import VHOST
 
 _DEFAULT_PORTS = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
 # What a service may still be told by whoever starts the stack; everything else of ours is computed.
-_OPEN_SETTINGS = ("LOG_LEVEL", "LOG_FORMAT", "DATABASE_POOL_SIZE")
+_OPEN_SETTINGS = ("LOG_LEVEL", "LOG_FORMAT", "DATABASE_POOL_SIZE", "ACCOUNT_KEYS")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 

@@ -23,7 +23,7 @@ from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.jobs import CancelJob, ReadJobErrors, ReadJobs
-from services.codes.usecases.keys import ChangeKey, CreateKey, ReadKeys, RevokeKey, RotateKey
+from services.codes.usecases.keys import AdmitAccount, ChangeKey, CreateKey, ReadKeys, RevokeKey, RotateKey
 from services.codes.usecases.partners import (
     ArchivePartner,
     ChangePartner,
@@ -42,6 +42,7 @@ from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.run_jobs import Chunk, RunJobs
 from services.codes.usecases.start_import import StartImport
 from shared import metrics
+from shared.account_tokens import AccountKeys
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -50,6 +51,7 @@ from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
 from shared.config import decode_secret_key
 from shared.database import pool, retention
+from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, letters_outside
@@ -119,6 +121,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         app = build_app(
             use_cases,
             CredentialReader(database, utc_now),
+            AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE),
             Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks, secrets]),
             Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
             settings.public_url,
@@ -185,6 +188,7 @@ def build_use_cases(
         change_key=ChangeKey(database, clock),
         rotate_key=RotateKey(answer_once, new_id),
         revoke_key=RevokeKey(database, clock),
+        admit_account=AdmitAccount(database, clock),
         move_quota=MoveQuota(answer_once, new_id, hand_over),
         read_ledger=ReadLedger(database),
         generate_code=Grouping("mint", minting, clock, GenerateCode(hand_over), KeptAnswers(seal), metrics.MINT_GROUP),
@@ -213,6 +217,7 @@ def build_use_cases(
 def build_app(
     use_cases: UseCases,
     credentials: CredentialReader,
+    accounts: AccountReader,
     ready: Ready,
     operating: Operating,
     public_url: str = "",
@@ -222,6 +227,7 @@ def build_app(
         SERVICE,
         ROUTES,
         authenticate=credentials.find,
+        identify=accounts.find,
         ready=ready,
         title="Mintwire codes",
         version="1",

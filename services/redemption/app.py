@@ -35,6 +35,7 @@ from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from services.redemption.usecases.validate_codes import ValidateCodes
 from services.redemption.usecases.validate_publicly import ValidatePublicly
 from shared import metrics
+from shared.account_tokens import AccountKeys
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -43,6 +44,7 @@ from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
 from shared.config import decode_secret_keys
 from shared.database import pool, retention
+from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, Outside, Steps, letters_outside
@@ -98,7 +100,8 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         ]
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
         operating = Operating(settings.operator_token_text(), History(database), OverflowTable(database))
-        app = build_app(use_cases, CredentialReader(database, utc_now), ready, operating)
+        accounts = AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE)
+        app = build_app(use_cases, CredentialReader(database, utc_now), accounts, ready, operating)
         async with (
             use_cases.decide.running(),
             use_cases.validate_codes.running(),
@@ -169,13 +172,14 @@ def build_use_cases(
 
 
 def build_app(
-    use_cases: UseCases, credentials: CredentialReader, ready: Ready, operating: Operating
+    use_cases: UseCases, credentials: CredentialReader, accounts: AccountReader, ready: Ready, operating: Operating
 ) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
         ROUTES,
         authenticate=credentials.find,
+        identify=accounts.find,
         ready=ready,
         title="Mintwire redemption",
         version="1",

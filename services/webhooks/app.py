@@ -46,6 +46,7 @@ from services.webhooks.usecases.tell_of_endpoints import HandOver
 from services.webhooks.usecases.warn_of_certificates import INTERVAL_SECONDS as WARN_SECONDS
 from services.webhooks.usecases.warn_of_certificates import WarnOfCertificates
 from shared import metrics
+from shared.account_tokens import AccountKeys
 from shared.broker import topology
 from shared.broker.consumer import BatchConsumer
 from shared.broker.overflow import Overflow
@@ -54,6 +55,7 @@ from shared.broker.relay import OutboxRelay
 from shared.clock import Clock, utc_now
 from shared.config import decode_secret_keys
 from shared.database import pool, retention
+from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, letters_outside
@@ -148,6 +150,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         app = build_app(
             use_cases,
             CredentialReader(database, utc_now),
+            AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE),
             Parts(
                 database,
                 publisher,
@@ -260,13 +263,14 @@ def build_use_cases(
 
 
 def build_app(
-    use_cases: UseCases, credentials: CredentialReader, ready: Ready, operating: Operating
+    use_cases: UseCases, credentials: CredentialReader, accounts: AccountReader, ready: Ready, operating: Operating
 ) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
         ROUTES,
         authenticate=credentials.find,
+        identify=accounts.find,
         ready=ready,
         title="Mintwire webhooks",
         version="1",

@@ -4,7 +4,7 @@ Services import from here; the modules below are its parts.
 """
 
 from shared.web.application import BODY_LIMIT, DOCUMENT, ROUTES, build_application
-from shared.web.authentication import Authenticate
+from shared.web.authentication import Authenticate, Identify
 from shared.web.endpoint import Translate
 from shared.web.health import LOOP_LAG, READINESS, LoopLag, Readiness
 from shared.web.idempotency import answered_once, respond
@@ -34,6 +34,7 @@ from shared.web.paging import Page, PageMeta, PageQuery, decode_cursor, encode_c
 from shared.web.problems import (
     Family,
     HTTPProblem,
+    api_key_required,
     invalid_api_key,
     invalid_field,
     invalid_fields,
@@ -69,6 +70,7 @@ __all__ = [
     "Family",
     "HTTPProblem",
     "Handler",
+    "Identify",
     "Instant",
     "InstantOrDate",
     "Int",
@@ -99,6 +101,7 @@ __all__ = [
     "Translate",
     "Webhooks",
     "answered_once",
+    "api_key_required",
     "build_application",
     "data_response",
     "decode_cursor",

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from shared.web import docs_page, health
-from shared.web.authentication import Authenticate, Gate
+from shared.web.authentication import Authenticate, Gate, Identify
 from shared.web.cors import open_to_browsers, preflight
 from shared.web.endpoint import Endpoint, Translate
 from shared.web.health import LOOP_LAG, NAME, READINESS, LoopLag, Readiness, Ready
@@ -47,6 +47,7 @@ def build_application(
     ready: Ready,
     title: str,
     version: str,
+    identify: Identify | None = None,
     operator_token: str | None = None,
     translate: Translate | None = None,
     body_limit: int = BODY_LIMIT,
@@ -56,7 +57,8 @@ def build_application(
 ) -> web.Application:
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
 
-    `authenticate` takes a key's text and returns its live credential or None. `translate` is the service's table from
+    `authenticate` takes a key's text and returns its live credential or None; `identify` does so for the token of an
+    account, and without it there are no accounts. `translate` is the service's table from
     its own errors to refusals. `ready` maps each part to `ok` or a reason. Links begin with `public_url`.
     """
     app = web.Application(handler_args=_PROTOCOL, client_max_size=0)
@@ -78,7 +80,7 @@ def build_application(
         )
     )
     for route in routes:
-        gate = None if route.security == "none" else Gate(route, authenticate, operator_token)
+        gate = None if route.security == "none" else Gate(route, authenticate, operator_token, identify)
         _add(app, Endpoint(route, gate, body_limit, translate))
     for route in _INFRASTRUCTURE:
         _add(app, Endpoint(route, None, body_limit, is_probe=True))

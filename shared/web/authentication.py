@@ -1,4 +1,4 @@
-"""Who asks, and whether the route lets them: keys from either header, the operator's token, scopes."""
+"""Who asks, and whether the route lets them: keys from either header, the operator's token, accounts, scopes."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from shared.accounts import Account
 from shared.api_keys import Credential
 from shared.web.problems import (
     BEARER_CHALLENGE,
@@ -13,13 +14,16 @@ from shared.web.problems import (
     PARTNER_KEY_HEADER,
     invalid_api_key,
     live_key_required,
+    look_only,
     operator_only,
     scope_missing,
 )
-from shared.web.request import OPERATOR, Principal
+from shared.web.request import OPERATOR, Operator, Principal, Request
 from shared.web.routes import Route
 
 Authenticate = Callable[[str], Awaitable[Credential | None]]
+# Takes an account token; an operator's account comes back as it is.
+Identify = Callable[[str], Awaitable[Credential | Account | None]]
 
 _VALIDATE: Final = "validate"
 
@@ -27,37 +31,69 @@ _VALIDATE: Final = "validate"
 class Gate:
     """Lets requests of one route in, or raises the 401 or 403. Refusals say nothing about which part was wrong."""
 
-    def __init__(self, route: Route, authenticate: Authenticate, operator_token: str | None) -> None:
+    def __init__(
+        self,
+        route: Route,
+        authenticate: Authenticate,
+        operator_token: str | None,
+        identify: Identify | None = None,
+    ) -> None:
         self._authenticate = authenticate
+        self._identify = identify
         self._security = route.security
         self._challenge = _challenge(route)
         self._scopes = frozenset(route.scopes)
         self._named_scopes = route.scopes
         self._is_live_only = route.live_only
-        takes_operator = route.security == "operator" or route.operator_allowed
-        self._operator_token = operator_token.encode() if operator_token and takes_operator else None
+        self._is_for_lookers = route.is_for_lookers
+        self._takes_operator = route.security == "operator" or route.operator_allowed
+        self._operator_token = operator_token.encode() if operator_token and self._takes_operator else None
 
-    async def admit(self, http: web.Request) -> Principal:
-        """Return who asks."""
+    async def admit(self, request: Request) -> Principal:
+        """Return who asks. A request of an account bears from then on the id that its token gives it."""
+        http = request.http
         text = self._presented(http)
         if self._is_operator(text):
             return OPERATOR
         credential = await self._authenticate(text)
         if credential is None:
-            raise invalid_api_key(self._challenge)
+            # Only now is it looked at as a token, so that requests with a key pay nothing for it.
+            return await self._admit_account(request, text)
         if self._security == "operator":
             raise operator_only()
         self._check_scope(credential)
         return credential
+
+    async def _admit_account(self, request: Request, text: str) -> Principal:
+        if self._identify is None or "." not in text or text != _bearer(request.http):
+            raise invalid_api_key(self._challenge)
+        if (found := await self._identify(text)) is None:
+            raise invalid_api_key(self._challenge)
+        account = found if isinstance(found, Account) else found.account
+        if account is None:
+            raise TypeError("a token names an account")
+        request.adopt(account)
+        if isinstance(found, Account):
+            if not self._takes_operator:
+                raise scope_missing(self._named_scopes)
+        elif self._security == "operator":
+            raise operator_only()
+        else:
+            self._check_scope(found)
+        if not account.may_change and not self._is_for_lookers:
+            raise look_only()
+        return Operator(account) if isinstance(found, Account) else found
 
     def _presented(self, http: web.Request) -> str:
         headers = http.headers
         key = bearer = None
         if self._security in ("partner_key", "either"):
             key = headers.get(PARTNER_KEY_HEADER)
-        if self._security != "partner_key" and (authorization := headers.get(hdrs.AUTHORIZATION)):
-            scheme, _, token = authorization.partition(" ")
-            bearer = token.strip() if scheme.lower() == "bearer" else None
+        if self._security != "partner_key":
+            bearer = _bearer(http)
+        elif key is None and (token := _bearer(http)) and "." in token:
+            # The partner API takes its keys in their own header alone, but accounts as every API does.
+            bearer = token
         # Two different keys in one request: it is unclear which is meant.
         if key and bearer and key != bearer:
             raise invalid_api_key(self._challenge)
@@ -77,6 +113,14 @@ class Gate:
             raise scope_missing(self._named_scopes)
         if self._is_live_only and credential.is_test:
             raise live_key_required()
+
+
+def _bearer(http: web.Request) -> str | None:
+    authorization = http.headers.get(hdrs.AUTHORIZATION)
+    if not authorization:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _challenge(route: Route) -> str:

@@ -96,7 +96,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - the process edge: nothing above could still answer
             response = self._refuse(request, self._problem_of(error))
         headers = response.headers
-        headers[REQUEST_ID_HEADER] = request_id
+        headers[REQUEST_ID_HEADER] = request.request_id
         for name, value in SECURITY_HEADERS.items():
             if name not in headers:
                 headers[name] = value
@@ -108,7 +108,7 @@ class Endpoint:
         if "%00" in http.raw_path and "\x00" in http.path:
             raise not_found()
         if self._gate is not None:
-            request.presented = await self._gate.admit(http)
+            request.presented = await self._gate.admit(request)
         if route.idempotent:
             request.idempotency_key = idempotency_key(http)
         if route.query is not None:
@@ -173,7 +173,7 @@ class Endpoint:
             route=self.route.path,
             status=status,
             duration_ms=round(seconds * 1000, 2),
-            key_id=_key_id(request.presented),
+            **_who(request.presented),
             **trace_facts(request.traceparent),
         )
 
@@ -199,7 +199,9 @@ def _traceparent(http: web.Request) -> str | None:
     return valid_traceparent(sent[0]) if len(sent) == 1 else None
 
 
-def _key_id(presented: Principal | None) -> str | None:
+def _who(presented: Principal | None) -> dict[str, str | None]:
     if presented is None:
-        return None
-    return "operator" if isinstance(presented, Operator) else str(presented.key_id)
+        return {"key_id": None}
+    if (account := presented.account) is not None:
+        return {"account_id": str(account.id), "issuer": account.issuer}
+    return {"key_id": "operator" if isinstance(presented, Operator) else str(presented.key_id)}

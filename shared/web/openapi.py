@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from shared.accounts import SCOPES
 from shared.web.endpoint import body_model
 from shared.web.models import NoBody
 from shared.web.openapi_parts import (
@@ -185,7 +186,15 @@ def _operation_id(service: str, route: Route) -> str:
 
 def _security(route: Route) -> list[dict[str, list[str]]]:
     requirements = list(_REQUIREMENTS[route.security])
-    return [*requirements, {"operator": []}] if route.operator_allowed else requirements
+    if route.operator_allowed:
+        requirements.append({"operator": []})
+    return [*requirements, {"account": []}] if _takes_accounts(route) else requirements
+
+
+def _takes_accounts(route: Route) -> bool:
+    if route.security == "operator" or route.operator_allowed:
+        return True
+    return any(not scopes.isdisjoint(route.scopes) for scopes in SCOPES.values())
 
 
 def _description(route: Route) -> str:
@@ -193,6 +202,8 @@ def _description(route: Route) -> str:
     if route.scopes:
         named = " or ".join(f"`{scope}`" for scope in route.scopes)
         parts.append(f"The API key needs the scope {named}.")
+    if route.grade is not None and _takes_accounts(route):
+        parts.append(f"An account needs the grade `{route.grade}`.")
     return "\n\n".join(parts)
 
 

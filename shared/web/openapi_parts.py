@@ -60,6 +60,14 @@ SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
     "partnerKey": {"type": "apiKey", "in": "header", "name": PARTNER_KEY_HEADER},
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "operator": {"type": "http", "scheme": "bearer", "description": "The operator's token."},
+    "account": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of a minute (RFC 9068, EdDSA) in which a dashboard states which account acts, signed "
+        "with a key that the service was given. Its role has the scopes of keys; an account that may only look is "
+        "refused with `look_only` where something changes: at all but GET, unless the route says otherwise.",
+    },
 }
 
 COMMON_HEADERS: Final = ("X-Request-Id",)

@@ -113,6 +113,16 @@ def operator_only() -> HTTPProblem:
     return HTTPProblem(403, "operator_only", "Only the operator may do this.")
 
 
+def look_only() -> HTTPProblem:
+    """Return the refusal for an account that may only look, where something would change or a secret be told."""
+    return HTTPProblem(403, "look_only", "This account may look, but neither change nor start anything.")
+
+
+def api_key_required() -> HTTPProblem:
+    """Return the refusal for an account where another service has to be asked with the caller's own API key."""
+    return HTTPProblem(403, "api_key_required", "Accounts cannot do this. Use an API key.")
+
+
 def internal_error() -> HTTPProblem:
     """Return the refusal for what should not have happened."""
     return HTTPProblem(500, "internal_error", "Something went wrong on our side.")

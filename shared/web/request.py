@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import structlog
 from aiohttp import web
 from pydantic import BaseModel
 from yarl import URL
 
+from shared.accounts import Account
 from shared.api_keys import Credential
 from shared.modes import in_mode, is_test
 from shared.web.bodies import body_chunks, media_type
@@ -22,7 +24,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The holder of the operator's token."""
+    """The holder of the operator's token, or an operator's account."""
+
+    account: Account | None = None
+
+    @property
+    def actor(self) -> str:
+        """What an audit log calls whoever asks."""
+        return "operator" if self.account is None else self.account.name
 
 
 OPERATOR: Final = Operator()
@@ -62,6 +71,12 @@ class Request:
         self.parsed_query: BaseModel | None = None
         self.stream: web.StreamResponse | None = None
 
+    def adopt(self, account: Account) -> None:
+        """Go by the id that the token of an account gives this request, here and in the log."""
+        self.request_id = account.request_id
+        # No more than that is bound: every request binds its own id, and nothing else would end with this one.
+        structlog.contextvars.bind_contextvars(request_id=account.request_id)
+
     def dependency(self, key: web.AppKey[T]) -> T:
         """Return what the composition root stored under a typed key: a use case, usually."""
         return self.http.app[key]
@@ -75,15 +90,20 @@ class Request:
 
     @property
     def credential(self) -> Credential:
-        """The API key that asks; for routes that the operator cannot use."""
+        """The API key or the account that asks; for routes that the operator cannot use."""
         principal = self.principal
         if isinstance(principal, Operator):
             raise TypeError("the operator has no credential")
         return principal
 
     @property
+    def account(self) -> Account | None:
+        """The account that asks, if it is one."""
+        return self.principal.account
+
+    @property
     def is_operator(self) -> bool:
-        """Whether the operator's token was presented."""
+        """Whether it is the operator who asks, by token or by account."""
         return isinstance(self.presented, Operator)
 
     @property

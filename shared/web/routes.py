@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import BaseModel
 
+from shared.accounts import Grade
 from shared.web.problems import Family
 from shared.web.request import Request
 
@@ -25,7 +26,7 @@ class Route:
     API keys; `live_only` keeps test keys out, where what would change is shared by both modes. A route that changes
     state and has no `body` accepts none or `{}`; with `body_required` off, a missing body is read as `{}`. `raw_body`
     names media types that are handed over unparsed as `request.raw_body`; with `is_streamed` the handler reads them
-    itself, by `request.chunks`.
+    itself, by `request.chunks`. `grade` is what an account needs: by default `look` for a GET, `change` for all else.
     `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers. `versioned`
     documents `ETag` and, where state changes under a path that names one thing, `If-Match` with its 412.
     `is_open_to_browsers` lets pages of any origin call it. `is_traced` documents `traceparent`, for routes from which
@@ -44,6 +45,7 @@ class Route:
     scope: str | tuple[str, ...] | None = None
     operator_allowed: bool = False
     live_only: bool = False
+    grade: Grade | None = None
     body: type[BaseModel] | None = None
     body_required: bool = True
     body_limit: int | None = None
@@ -64,6 +66,11 @@ class Route:
     def is_conditional(self) -> bool:
         """Whether the request may name the version that it is meant for."""
         return self.versioned and self.method != "GET" and "{" in self.path
+
+    @property
+    def is_for_lookers(self) -> bool:
+        """Whether it is open to accounts that may only look."""
+        return self.method == "GET" if self.grade is None else self.grade == "look"
 
     @property
     def scopes(self) -> tuple[str, ...]:

@@ -15,12 +15,14 @@ PUBLISHED = {
     "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), ERASED_EVENTS, *CUSTOMER_JOBS},
     "redemption": {
         *(("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
+        ("codes.tenant_v1", "SELECT"),
         ERASED_EVENTS,
         *CUSTOMER_PARTS,
     },
     # Of `redeemable_v1` two columns only: see the test about them.
     "webhooks": {
         *(("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
+        ("codes.tenant_v1", "SELECT"),
         ERASED_EVENTS,
         *CUSTOMER_JOBS,
     },

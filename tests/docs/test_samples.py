@@ -1,7 +1,8 @@
-"""The README's Python samples do what it says: the checkout's event arrives, the receiver tells true from forged."""
+"""The Python samples do what is said of them: an event arrives, true is told from forged, a key is one that we take."""
 
 import asyncio
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -11,12 +12,16 @@ from pathlib import Path
 
 import aiohttp
 import aiormq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from standardwebhooks import Webhook
 
 from mintwire.stack import ports
+from shared.account_tokens import AccountKeys, Acting, Signer
 from shared.broker.topology import QUEUE_REDEMPTION_CHECKOUT
 from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import decode_data, decode_envelope
+from shared.ids import new_id
 from tests.docs import markdown
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -57,6 +62,18 @@ async def test_the_checkout_sample_publishes_an_event_we_understand(
         await connection.close()
     data = decode_data(decode_envelope(got.body), CheckoutCompletedV1)
     assert (str(data.program_id), data.order_ref, data.codes) == (program_id, "4711", ["A-1"])
+
+
+def test_the_sample_for_a_dashboard_s_key_prints_what_a_service_takes(tmp_path: Path) -> None:
+    script = tmp_path / "account-key.py"
+    script.write_text(markdown.sample("account-key.py", "docs/operations.md"))
+    run = subprocess.run([sys.executable, script], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=30)
+    private = load_pem_private_key((tmp_path / "dashboard-key.pem").read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    acting = Acting(uuid.uuid4(), "merchant", "look", "a-request", new_id())
+    now = datetime.now(UTC)
+    token = Signer("https://dashboard.shop.example", "2026-12", private).sign(acting, "codes", now, new_id())
+    assert AccountKeys.parse(run.stdout).read(token, "codes", now) is not None
 
 
 async def test_the_receiver_sample_tells_true_from_forged(tmp_path: Path) -> None:

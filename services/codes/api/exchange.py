@@ -31,21 +31,24 @@ def use_cases(request: Request) -> UseCases:
 
 
 def actor(request: Request) -> Actor:
-    """Return who acts: the operator, or a key confined to its program."""
+    """Return who acts: the operator, or a key or an account confined to its program."""
     principal = request.principal
+    is_account = principal.account is not None
     if isinstance(principal, Operator):
-        return Actor(None, "operator")
-    return Actor(principal.program_id, f"key {principal.key_id}", principal.key_id, principal.scopes)
+        account_id = None if principal.account is None else principal.account.id
+        return Actor(None, principal.actor, account_id, is_account=is_account)
+    return Actor(principal.program_id, principal.actor, principal.key_id, principal.scopes, is_account)
 
 
 def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept.
 
-    An answer with a secret is kept for the API key that asked: another one may not be allowed what that secret allows.
+    An answer with a secret is kept for the key or the account that asked: another one may not be allowed what that
+    secret allows.
     """
     principal = request.principal
     if isinstance(principal, Operator):
-        owner_id = _OPERATOR_ID
+        owner_id = principal.account.id if has_secret and principal.account is not None else _OPERATOR_ID
     else:
         owner_id = principal.key_id if has_secret else principal.partner_id or principal.program_id
     return answered_once(request, owner_id, render, has_secret=has_secret)

@@ -11,7 +11,7 @@ from services.codes.usecases.coupons import ArchiveCoupon, ChangeCoupon, CreateC
 from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import Mints
 from services.codes.usecases.jobs import CancelJob, ReadJobErrors, ReadJobs
-from services.codes.usecases.keys import ChangeKey, CreateKey, ReadKeys, RevokeKey, RotateKey
+from services.codes.usecases.keys import AdmitAccount, ChangeKey, CreateKey, ReadKeys, RevokeKey, RotateKey
 from services.codes.usecases.partners import (
     ArchivePartner,
     ChangePartner,
@@ -45,6 +45,7 @@ class UseCases:
     change_key: ChangeKey
     rotate_key: RotateKey
     revoke_key: RevokeKey
+    admit_account: AdmitAccount
     move_quota: MoveQuota
     read_ledger: ReadLedger
     generate_code: Mints

@@ -9,12 +9,16 @@ from shared.modes import is_test
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Whoever asks. `program_id` is the program that they are confined to; None is the operator, who reaches all."""
+    """Whoever asks. `program_id` is the program that they are confined to; None is the operator, who reaches all.
+
+    `key_id` is the id of the key, or of the account (`is_account`), that what they make goes back to.
+    """
 
     program_id: uuid.UUID | None
     name: str
     key_id: uuid.UUID | None = None
     scopes: frozenset[str] = frozenset()
+    is_account: bool = False
 
     @property
     def is_operator(self) -> bool:

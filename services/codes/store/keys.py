@@ -1,6 +1,12 @@
-"""API keys; what is stored of a key's text is its digest."""
+"""API keys; what is stored of a key's text is its digest.
 
+An account that mints has a row among them for its rate window, with its own id and a digest of no text. It is no key:
+no list shows it, and no other statement than the mint's and `INSERT_ACCOUNT` knows it.
+"""
+
+import secrets
 import uuid
+from collections.abc import Collection
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
@@ -26,21 +32,28 @@ FROM (SELECT s.slot FROM generate_series(1, 2) AS s (slot)
       ORDER BY s.slot LIMIT 1) free
 RETURNING id
 """)
+INSERT_ACCOUNT = Statement("""
+INSERT INTO api_keys (id, program_id, partner_id, kind, purpose, slot, scopes, digest, rate_limit_per_minute,
+                      created_at)
+VALUES ($id, $program_id, $partner_id, 'account', $purpose, 1, $scopes, $digest, $rate_limit_per_minute, $created_at)
+ON CONFLICT DO NOTHING
+""")
 FIND_KEY = """
 SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
        made_by_key_id
-FROM api_keys WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
+FROM api_keys WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND kind <> 'account'
 """
 # A program's own or a partner's: the way that is not taken is not even begun.
 LIST_KEYS = """
 (SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
         made_by_key_id
- FROM api_keys WHERE $2::uuid IS NULL AND program_id = $1 AND partner_id IS NULL AND id < $3
+ FROM api_keys WHERE $2::uuid IS NULL AND program_id = $1 AND partner_id IS NULL AND id < $3 AND kind <> 'account'
  ORDER BY program_id DESC, partner_id DESC, id DESC LIMIT $4)
 UNION ALL
 (SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
         made_by_key_id
  FROM api_keys WHERE (program_id, partner_id, id) < ($1, $2, $3) AND (program_id, partner_id) >= ($1, $2)
+     AND kind <> 'account'
  ORDER BY program_id DESC, partner_id DESC, id DESC LIMIT $4)
 """
 LIST_MADE_KEYS = """
@@ -58,15 +71,38 @@ UPDATE api_keys
 SET name = CASE WHEN $with_name THEN $name ELSE name END,
     rate_limit_per_minute = CASE WHEN $with_rate_limit THEN $rate_limit_per_minute::int ELSE rate_limit_per_minute END
 WHERE id = $id AND program_id = $program_id AND partner_id IS NOT DISTINCT FROM $partner_id AND revoked_at IS NULL
+    AND kind <> 'account'
 RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
           made_by_key_id
 """)
 REVOKE_KEY = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $4)
-WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3
+WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND kind <> 'account'
 RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
           made_by_key_id
 """
+
+
+async def insert_account(
+    connection: Connection,
+    account_id: uuid.UUID,
+    owner: KeyOwner,
+    scopes: Collection[str],
+    rate_limit_per_minute: int,
+    now: datetime,
+) -> None:
+    """Write the row of an account that mints, if there is none; the owner is whom it mints for first."""
+    await connection.execute(
+        *INSERT_ACCOUNT(
+            **_OWNER.of(owner),
+            id=account_id,
+            purpose=str(account_id),
+            scopes=list(scopes),
+            digest=secrets.token_bytes(32),
+            rate_limit_per_minute=rate_limit_per_minute,
+            created_at=now,
+        )
+    )
 
 
 async def insert_key(connection: Connection, key: ApiKey, digest: bytes) -> bool:

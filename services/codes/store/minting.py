@@ -36,10 +36,10 @@ WITH request AS MATERIALIZED (
         AND (starts_at IS NULL OR starts_at <= $now) AND (expires_at IS NULL OR $now < expires_at)
         AND (redemption_limit IS NULL OR times_redeemed < redemption_limit)
 ), locked_key AS MATERIALIZED (
-    SELECT id, rate_limit_per_minute, revoked_at, window_started_at, window_used
+    SELECT id, kind = 'account' AS is_account, rate_limit_per_minute, revoked_at, window_started_at, window_used
     FROM api_keys WHERE id = ANY ($key_ids::uuid[]) ORDER BY id FOR NO KEY UPDATE
 ), key AS MATERIALIZED (
-    SELECT id, rate_limit_per_minute AS limited_to, revoked_at,
+    SELECT id, is_account, rate_limit_per_minute AS limited_to, revoked_at,
            CASE WHEN running THEN window_started_at ELSE now_ END AS started_at,
            CASE WHEN running THEN window_used ELSE 0 END AS used
     FROM (SELECT k.*, t.now_,
@@ -51,7 +51,8 @@ WITH request AS MATERIALIZED (
     FROM partners WHERE id = ANY ($t.partner_id::uuid[]) AND (SELECT count(*) FROM locked_key) >= 0
     ORDER BY id FOR NO KEY UPDATE
 ), ranked AS (
-    SELECT r.*, k.limited_to, k.started_at, k.used, k.id IS NOT NULL AND k.revoked_at IS NULL AS key_is_live,
+    SELECT r.*, k.is_account, k.limited_to, k.started_at, k.used,
+           k.id IS NOT NULL AND k.revoked_at IS NULL AS key_is_live,
            row_number() OVER (PARTITION BY r.key_id ORDER BY r.nth) AS nth_of_key
     FROM request r LEFT JOIN key k ON k.id = r.key_id
 ), admitted AS (
@@ -82,13 +83,14 @@ WITH request AS MATERIALIZED (
     WHERE a.id = c.key_id
 ), minted AS MATERIALIZED (
     SELECT o.partner_id, t.ledger_id, count(*) AS amount, array_agg(o.code_id ORDER BY o.nth) AS code_ids,
-           string_agg(DISTINCT o.key_id::text, ' ') AS key_ids
+           concat_ws(' ', 'key ' || string_agg(DISTINCT o.key_id::text, ' ') FILTER (WHERE NOT o.is_account),
+                     'account ' || string_agg(DISTINCT o.key_id::text, ' ') FILTER (WHERE o.is_account)) AS actor
     FROM outcome o JOIN terms t USING (partner_id) WHERE o.result = 'minted' GROUP BY o.partner_id, t.ledger_id
 ), charged_partner AS (
     UPDATE partners p SET quota_minted = p.quota_minted + m.amount FROM minted m WHERE p.id = m.partner_id
 ), written_ledger AS (
     INSERT INTO quota_ledger (id, partner_id, kind, amount, code_ids, actor, created_at)
-    SELECT ledger_id, partner_id, 'mint', amount, code_ids, 'key ' || key_ids, $now FROM minted
+    SELECT ledger_id, partner_id, 'mint', amount, code_ids, actor, $now FROM minted
 )
 SELECT nth, result, limited_to AS limit, used + least(nth_of_key, limited_to - used) AS used,
        extract(epoch FROM started_at - clock_timestamp())::float8 + 60 AS resets_in_seconds,

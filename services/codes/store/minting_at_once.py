@@ -9,6 +9,7 @@ import asyncpg
 import orjson
 
 from services.codes.store.minting import MintRequest, MintRow
+from shared.accounts import is_account_id
 from shared.clock import format_microseconds
 from shared.database.idempotency import KeptAnswer, answer_columns
 from shared.database.outbox import LEASE_SECONDS
@@ -205,7 +206,10 @@ class _Group(NamedTuple):
 
 
 def _actor(codes: Sequence[MintRequest]) -> str:
-    return "key " + " ".join(sorted({str(request.key_id) for request in codes}))
+    ids = sorted({request.key_id for request in codes})
+    keys = [str(each) for each in ids if not is_account_id(each)]
+    accounts = [str(each) for each in ids if is_account_id(each)]
+    return " ".join([*(["key", *keys] if keys else []), *(["account", *accounts] if accounts else [])])
 
 
 def _shared_out(

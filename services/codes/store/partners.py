@@ -90,7 +90,7 @@ FIND_BY_EMAIL = "SELECT id FROM partners WHERE program_id = $1 AND email_canonic
 REVOKE_KEYS = """
 UPDATE api_keys SET revoked_at = $3
 WHERE (program_id = $1 AND partner_id = $2 OR program_id = test_id($1) AND partner_id = test_id($2))
-    AND revoked_at IS NULL
+    AND revoked_at IS NULL AND kind <> 'account'
 """
 
 

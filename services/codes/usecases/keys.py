@@ -5,7 +5,7 @@ Keys of test mode are managed by the program's live keys too; a test key reaches
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.codes.domain.access import Actor
@@ -40,6 +40,9 @@ from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection, Database
 from shared.idempotency import Answer, Once
 from shared.modes import in_mode, is_test, mode_of
+
+# Whoever is forgotten is written once more, for nothing.
+_KNOWN_LIMIT = 10_000
 
 
 async def find_owner(connection: Connection, actor: Actor, ref: OwnerRef) -> KeyOwner:
@@ -119,7 +122,8 @@ async def add_key(
     if _is_bounded(owner, terms.kind) and (lacking := actor.lacks(terms.scopes)):
         raise ScopesLacking(lacking)
     # A revoked key may be known to the cache for a moment; what it made must be complete once it is revoked.
-    if actor.key_id is not None and not await keys.hold_key(connection, actor.key_id):
+    # An account is revoked elsewhere, and its tokens live for a minute.
+    if actor.key_id is not None and not actor.is_account and not await keys.hold_key(connection, actor.key_id):
         raise MakerRevoked
     made = api_keys.generate(terms.kind, key_id, mode_of(owner.program_id))
     key = ApiKey(id=made.key_id, owner=owner, terms=terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
@@ -158,6 +162,28 @@ def _grantable(*, is_partner: bool, is_secret: bool) -> frozenset[str]:
     if is_partner:
         return api_keys.PARTNER_SCOPES
     return api_keys.PROGRAM_SCOPES if is_secret else api_keys.PUBLISHABLE_SCOPES
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitAccount:
+    """Gives an account that mints a rate window, as a key has one: the same in all its partners and both modes."""
+
+    database: Database
+    clock: Clock
+    _known: set[uuid.UUID] = field(default_factory=set)
+
+    async def __call__(self, account_id: uuid.UUID, program_id: uuid.UUID, partner_id: uuid.UUID) -> None:
+        """See to it that the account can be charged; again does nothing, since its row is there for good."""
+        if account_id in self._known:
+            return
+        owner = KeyOwner(program_id, partner_id)
+        async with self.database.connection() as connection:
+            await keys.insert_account(
+                connection, account_id, owner, api_keys.PARTNER_SCOPES, PARTNER_RATE_LIMIT, self.clock()
+            )
+        if len(self._known) >= _KNOWN_LIMIT:
+            self._known.clear()
+        self._known.add(account_id)
 
 
 @dataclass(frozen=True, slots=True)

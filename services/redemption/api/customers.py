@@ -84,7 +84,7 @@ async def _start(request: Request, kind: JobKind) -> web.StreamResponse:
         text = "Name the customer by customer_id, by email, or by both."
         raise invalid_fields({"customer_id": [text], "email": [text]})
     made: Once[ShownJob] = once(request, lambda job: data_response(_data(job), 202))
-    actor = f"key {request.credential.key_id}"
+    actor = request.credential.actor
     return respond(
         request, await use_cases(request).start_customer_job(request.program_id, kind, customer, actor, made)
     )
@@ -198,6 +198,7 @@ ROUTES: Final = (
     _route(
         method="GET",
         path="/v1/customers/jobs/{job_id}/file",
+        grade="change",
         handler=file,
         summary="Download the file of a customer's export",
         description="NDJSON: one line per thing, with `service`, `kind` and `data`. The last line has the count of the "

@@ -152,6 +152,7 @@ ROUTES: Final = (
     Route(
         method="POST",
         path="/v1/validations",
+        grade="look",
         handler=validate,
         summary="Say what codes would take off an order",
         tag="checkout",

@@ -97,7 +97,7 @@ def refuse_partners(request: Request) -> None:
 def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept.
 
-    An answer with a secret, which is shown once, is kept for the API key that asked.
+    An answer with a secret, which is shown once, is kept for the API key or the account that asked.
     """
     asking = owner(request)
     owner_id = request.credential.key_id if has_secret else asking.partner_id or asking.program_id

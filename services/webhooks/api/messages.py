@@ -139,7 +139,7 @@ class SignatureCheckData(ResponseModel):
 _ROUTES: Final = Routes(
     "/v1/webhooks/messages", "No such message, or it belongs to another account", tag="messages", **COMMON
 )
-_VERIFYING: Final = Routes("/v1/webhooks/verify-signature", tag="keys", **COMMON)
+_VERIFYING: Final = Routes("/v1/webhooks/verify-signature", tag="keys", grade="look", **COMMON)
 
 
 def _resent(found: list[Resent]) -> web.Response:

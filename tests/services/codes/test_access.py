@@ -5,8 +5,12 @@ import re
 import uuid
 from typing import Any
 
+import pytest
+
 from services.codes.api.routes import ROUTES
+from shared.accounts import Grade, Role
 from shared.web import Route
+from tests.accounts import DASHBOARD, REFUSALS, walk_table
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
 
 SCOPES = {
@@ -38,6 +42,24 @@ async def call(service: Service, route: Route, ids: dict[str, str], key: str | N
     return await service.send(route.method, filled(route, ids), key, body_of(route))
 
 
+def account_of(
+    service: Service,
+    program: Owner | None,
+    partner: Owner | None = None,
+    role: Role | None = None,
+    grade: Grade = "change",
+) -> str:
+    """Return the token of an account that acts for a program, or for a partner of it."""
+    return DASHBOARD.token(
+        "codes",
+        service.clock(),
+        role or ("merchant" if partner is None else "partner"),
+        grade,
+        program_id=None if program is None else program.id,
+        partner_id=None if partner is None else partner.id,
+    )
+
+
 def refusal(reply: Reply, asked: dict[str, str]) -> tuple[int, str]:
     """Return what a refusal says, but for the id of its request and the names that it asked for."""
     text = json.dumps({name: value for name, value in reply.body.items() if name != "request_id"})
@@ -46,7 +68,8 @@ def refusal(reply: Reply, asked: dict[str, str]) -> tuple[int, str]:
     return reply.status, text
 
 
-async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Service) -> None:
+@pytest.mark.parametrize("by", ["key", "account"])
+async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Service, by: str) -> None:
     mine, theirs = await service.program(name="Mine"), await service.program(name="Theirs")
     partner = await service.partner(theirs, quota=1)
     own = await service.partner(mine, quota=1)
@@ -60,7 +83,8 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
     for route in ROUTES:
         if "{" not in route.path or route.security == "operator":
             continue
-        key = own.key if route.security == "partner_key" else mine.key
+        asks = own if route.security == "partner_key" else mine
+        key = asks.key if by == "key" else account_of(service, mine, own if asks is own else None)
         reply = await call(service, route, foreign, key)
         assert reply.status == 404, (route.method, route.path)
         absent = await call(service, route, missing, key)
@@ -97,6 +121,18 @@ async def test_lists_hold_what_is_mine(service: Service) -> None:
     own = await service.partner(mine, name="Mine")
     listed = await service.send("GET", "/v1/partners", mine.key)
     assert [partner["id"] for partner in listed.data] == [own.id]
+
+
+async def test_every_route_lets_in_the_roles_and_grades_of_the_table(service: Service, program: Owner) -> None:
+    partner = await service.partner(program, quota=1)
+    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id")}
+
+    def token(role: Role, grade: Grade) -> str:
+        owner = None if role == "operator" else program
+        return account_of(service, owner, partner if role == "partner" else None, role, grade)
+
+    counts = await walk_table(ROUTES, lambda route, key: call(service, route, ids, key), token)
+    assert min(counts[each] for each in ("let in", *REFUSALS)) >= 5
 
 
 async def test_every_route_asks_for_its_scope_and_takes_no_other(service: Service, program: Owner) -> None:

@@ -14,6 +14,7 @@ from services.codes.domain.orders import Applied
 from services.codes.integrations.redemption import RedemptionClient, RedemptionUnavailable
 from services.redemption import app as redemption
 from services.redemption.domain.customers import Digests
+from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.overflow import OverflowTable
@@ -21,6 +22,7 @@ from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
 from shared.web.operator import Operating
+from tests.accounts import DASHBOARD
 from tests.databases import Database
 from tests.services.codes.conftest import HeldClock, Owner, Reply, Service, running_service
 
@@ -62,7 +64,11 @@ async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
         announced: list[OutboxEvent] = []
         cases = redemption.build_use_cases(pool, clock, announced.extend, Digests(b"d" * 32), lambda: None)
         app = redemption.build_app(
-            cases, CredentialReader(pool, clock), ready, Operating(None, History(pool), OverflowTable(pool))
+            cases,
+            CredentialReader(pool, clock),
+            AccountReader(pool, clock, DASHBOARD.keys, "redemption"),
+            ready,
+            Operating(None, History(pool), OverflowTable(pool)),
         )
         async with cases.decide.running(), TestServer(app) as server:
             url = str(server.make_url(""))

@@ -25,11 +25,11 @@ WHERE has_table_privilege($1::text, $2::text, p) OR (p IN ('SELECT', 'INSERT', '
 CUSTOMER_VIEWS = {f"redemption.customer_{name}_v1" for name in ("jobs", "events", "exports")}
 VIEWS = {
     "mintwire_redemption": {
-        *("codes.redeemable_v1", "codes.credential_v1", "codes.coupon_v1"),
+        *("codes.redeemable_v1", "codes.credential_v1", "codes.tenant_v1", "codes.coupon_v1"),
         *("codes.customer_parts_v1", "codes.customer_lines_v1", "codes.erased_events_v1"),
     },
     "mintwire_webhooks": {
-        *("codes.redeemable_v1", "codes.credential_v1", "codes.partner_v1"),
+        *("codes.redeemable_v1", "codes.credential_v1", "codes.tenant_v1", "codes.partner_v1"),
         "codes.erased_events_v1",
     },
 }

@@ -19,6 +19,7 @@ from services.redemption.consumers import CheckoutConsumer
 from services.redemption.domain.customers import Digests
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker.consumer import Received, Reject
+from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.overflow import OverflowTable
@@ -26,6 +27,7 @@ from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
 from shared.web.operator import Operating
+from tests.accounts import DASHBOARD
 from tests.databases import Database
 from tests.services.redemption.merchant import NOW, Merchant
 
@@ -139,7 +141,11 @@ async def open_shop(
         pool, lambda: decider.now, decider.handed_over.extend, DIGESTS, lambda: None, trusted_proxies
     )
     app = build_app(
-        cases, CredentialReader(pool, lambda: decider.now), ready, Operating(None, History(pool), OverflowTable(pool))
+        cases,
+        CredentialReader(pool, lambda: decider.now),
+        AccountReader(pool, lambda: decider.now, DASHBOARD.keys, "redemption"),
+        ready,
+        Operating(None, History(pool), OverflowTable(pool)),
     )
     async with cases.decide.running(), cases.validate_codes.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)

@@ -31,6 +31,7 @@ from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared import api_keys
 from shared.broker.messages import Received, Reject
 from shared.clock import utc_now
+from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
@@ -43,6 +44,7 @@ from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
 from shared.web.health import Report
 from shared.web.operator import Operating
+from tests.accounts import DASHBOARD
 from tests.databases import Database
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
@@ -320,7 +322,11 @@ async def running_service(
             hand_over=acts.extend,
         )
         app = build_app(
-            use_cases, CredentialReader(pool, clock), ready, Operating(None, History(pool), OverflowTable(pool))
+            use_cases,
+            CredentialReader(pool, clock),
+            AccountReader(pool, clock, DASHBOARD.keys, "webhooks"),
+            ready,
+            Operating(None, History(pool), OverflowTable(pool)),
         )
         take_in = TakeInEvents(pool, courier, clock)
         admin = await asyncpg.connect(database.admin)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
@@ -12,7 +13,9 @@ import pytest
 import structlog
 
 from services.webhooks.api.routes import ROUTES
+from shared.accounts import Role
 from shared.ids import new_id
+from tests.accounts import DASHBOARD
 from tests.services.webhooks.conftest import Merchant, Reply, Service, code_redeemed, make_merchant, make_partner
 from tests.services.webhooks.receiver import Receiver
 
@@ -129,9 +132,25 @@ def filled(path: str, things: Things) -> str:
     return re.sub(r"\{(\w+)[^}]*\}", r"{\1}", path).removeprefix("/v1/webhooks").format(**members, number=1)
 
 
-async def ask(service: Service, route: tuple[str, str], things: Things, key: str) -> Reply:
+Key = str | Callable[[], str]
+
+
+async def ask(service: Service, route: tuple[str, str], things: Things, key: Key) -> Reply:
     method, path = route
-    return await service.send(method, filled(path, things), key, BODIES.get(route))
+    return await service.send(method, filled(path, things), key if isinstance(key, str) else key(), BODIES.get(route))
+
+
+def account_of(service: Service, merchant: Merchant, role: Role) -> Callable[[], str]:
+    """Return what signs for an account of a merchant or of a partner, for each request anew."""
+    account_id = uuid.uuid4()
+    partner_id = merchant.partner_id if role == "partner" else None
+    return lambda: DASHBOARD.token(
+        *("webhooks", service.clock(), role),
+        program_id=merchant.program_id,
+        partner_id=partner_id,
+        account_id=account_id,
+        request_id=uuid.uuid4().hex,
+    )
 
 
 @pytest.mark.parametrize("is_programs", [False, True])
@@ -142,10 +161,13 @@ async def test_a_foreign_object_answers_like_a_missing_one_on_every_route(
     things = await make_things(service, merchant, receiver, is_programs=is_programs)
     stranger = await make_merchant(service.admin, service.clock())
     sibling = await make_partner(service.admin, merchant.program_id, merchant.program_key, "Other", service.clock())
-    keys = [stranger.program_key, stranger.partner_key, sibling.partner_key]
-    for key in [*keys, merchant.partner_key] if is_programs else keys:
-        # From here on the key itself is known and asked for no more.
-        await service.send("GET", "/endpoints", key)
+    keys: list[Key] = [stranger.program_key, stranger.partner_key, sibling.partner_key]
+    keys += [account_of(service, stranger, "merchant"), account_of(service, sibling, "partner")]
+    if is_programs:
+        keys += [merchant.partner_key, account_of(service, merchant, "partner")]
+    for key in keys:
+        # From here on the key itself, or whom the account acts for, is known and asked for no more.
+        await service.send("GET", "/endpoints", key if isinstance(key, str) else key())
         for route in NAMING:
             foreign = await ask(service, route, things, key)
             nothing = missing()

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from shared.accounts import Account
 from shared.api_keys import Credential
 from shared.faults import TransientFault
 from shared.web import build_application
@@ -46,7 +47,13 @@ class Keys:
             "public": credential("publishable", "validate", "manage", partner=False),
         }
     )
+    accounts: dict[str, Credential | Account] = field(default_factory=dict)
+    looked_at_as_tokens: list[str] = field(default_factory=list)
     is_away: bool = False
+
+    async def identify(self, token: str) -> Credential | Account | None:
+        self.looked_at_as_tokens.append(token)
+        return self.accounts.get(token)
 
     async def find(self, text: str) -> Credential | None:
         if self.is_away:
@@ -86,6 +93,7 @@ def app(keys: Keys, parts: Parts, kept: Kept) -> web.Application:
         "codes",
         make_routes(),
         authenticate=keys.find,
+        identify=keys.identify,
         ready=parts.ready,
         title="Test API",
         version="1.2.3",

@@ -60,7 +60,7 @@ async def test_document_states_bounds_security_and_refusals(app: web.Application
     assert (number["type"], number["minimum"], number["maximum"]) == ("number", 0, 100)
     assert not re.search(r'"(ge|le|gt|lt|decimal_places)":', str(document).replace("'", '"'))
     mint = document["paths"]["/api/partners/codes/generate"]["post"]
-    assert mint["security"] == [{"partnerKey": []}]
+    assert mint["security"] == [{"partnerKey": []}, {"account": []}]
     assert "Idempotency-Key" in {parameter["name"] for parameter in mint["parameters"]}
     assert mint["responses"]["429"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/PartnerError"

@@ -134,7 +134,7 @@ class PromotionCodeData(ResponseModel):
     batch_id: uuid.UUID | None
     last_redeemed_at: Moment | None
     created_by_key_id: uuid.UUID | None = Field(
-        description="The API key that made it, or that asked for the job; null for the operator."
+        description="The API key or the account that made it, or that asked for the job; null for the operator's token."
     )
     is_test: bool
 

@@ -34,6 +34,7 @@ class AuditQuery(PageQuery):
     object_type: ObjectType | None = None
     object_id: Text | None = Field(None, description="Of the quota: the partner's id.")
     key_id: Text | None = Field(None, description="The API key that made the change.")
+    account_id: Text | None = Field(None, description="The account that made the change.")
     action: Text | None = Field(None, description="Such as `coupon.updated`.")
     since: Instant | None = None
     until: Instant | None = None
@@ -51,7 +52,7 @@ class AuditData(ResponseModel):
 
     id: uuid.UUID
     program_id: TenantId
-    actor: str = Field(description="`operator`, or `key` and its id.")
+    actor: str = Field(description="`operator`, or `key` or `account` and its id.")
     action: str
     object_type: str
     object_id: uuid.UUID
@@ -74,6 +75,15 @@ def _data(entry: AuditEntry) -> AuditData:
     )
 
 
+def _actor(query: AuditQuery) -> str | None:
+    if query.key_id is not None and query.account_id is not None:
+        # Nothing was done by both.
+        return ""
+    if query.account_id is not None:
+        return f"account {query.account_id}"
+    return None if query.key_id is None else f"key {query.key_id}"
+
+
 async def list_all(request: Request) -> web.StreamResponse:
     """List entries."""
     query = request.query(AuditQuery)
@@ -91,7 +101,7 @@ async def list_all(request: Request) -> web.StreamResponse:
         program_id=program_id,
         object_id=object_id,
         object_type=query.object_type,
-        actor=f"key {query.key_id}" if query.key_id is not None else None,
+        actor=_actor(query),
         action=query.action,
         since=query.since,
         until=query.until,

@@ -113,11 +113,11 @@ async def change_named(request: Request) -> web.StreamResponse:
     if not body.redeem or body.transaction_key is None:
         data = coupon_data(await _changed(request, ref, body))
         return json_response(ChangedCouponAnswer(data=data, message=_UPDATED, redemption=None))
-    redeem_code = use_cases(request).redeem_code
+    redeem_code, forwarded = use_cases(request).redeem_code, authorization(request)
     code = await redeem_code.code_of(request.program_id, ref, body.code)
     shown = await _changed(request, ref, body)
     outcome, shown, uses = await redeem_code.of_coupon(
-        authorization(request), body.transaction_key, shown, code, request.traceparent
+        forwarded, body.transaction_key, shown, code, request.traceparent
     )
     return json_response(
         ChangedCouponAnswer(

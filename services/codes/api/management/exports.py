@@ -248,6 +248,7 @@ ROUTES: Final = (
     _route(
         method="GET",
         path="/v1/promotion-codes/export",
+        grade="change",
         handler=export,
         summary="Export promotion codes as CSV or NDJSON",
         description=(
@@ -263,6 +264,7 @@ ROUTES: Final = (
     _route(
         method="GET",
         path="/v1/jobs/{job_id}/result",
+        grade="change",
         handler=result,
         summary="Download the codes that a job has made",
         description="Also while it runs: the codes that there are. " + _TRAILER_TEXT,
@@ -272,6 +274,7 @@ ROUTES: Final = (
     _route(
         method="GET",
         path="/v1/jobs/{job_id}/errors",
+        grade="change",
         handler=errors,
         summary="Download the lines that a job has refused",
         description="One row per line of the file: its number, the code, a reason and a sentence. " + _TRAILER_TEXT,

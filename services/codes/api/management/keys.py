@@ -63,7 +63,7 @@ class KeyChange(RequestModel):
 class MadeKeysQuery(PageQuery):
     """Whose keys to list."""
 
-    made_by: uuid.UUID = Field(description="Id of the API key that made them.")
+    made_by: uuid.UUID = Field(description="Id of the API key or the account that made them.")
 
 
 class KeyData(ResponseModel):
@@ -79,7 +79,9 @@ class KeyData(ResponseModel):
     rate_limit_per_minute: int | None
     created_at: Moment
     revoked_at: Moment | None
-    made_by: uuid.UUID | None = Field(description="Id of the API key that made it; null for the operator.")
+    made_by: uuid.UUID | None = Field(
+        description="Id of the API key or the account that made it; null for the operator's token."
+    )
     mode: Mode = Field(description="A key of test mode sees and makes only what is marked `is_test`.")
 
 

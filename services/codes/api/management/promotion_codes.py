@@ -134,11 +134,12 @@ async def change(request: Request) -> web.StreamResponse:
 async def change_named(request: Request) -> web.StreamResponse:
     """Change the code that the body names, and redeem it if asked."""
     body = request.body(NamedCodeChange)
+    forwarded = authorization(request) if body.redeem else ""
     shown = await _changed(request, CodeRef(body.code, is_code=True), code_changes(request, body).without("code"))
     if not body.redeem or body.transaction_key is None:
         return json_response(ChangedCodeAnswer(data=promotion_code_data(shown), message=_UPDATED, redemption=None))
     outcome, shown, uses = await use_cases(request).redeem_code(
-        authorization(request), body.transaction_key, shown, request.traceparent
+        forwarded, body.transaction_key, shown, request.traceparent
     )
     return json_response(
         ChangedCodeAnswer(

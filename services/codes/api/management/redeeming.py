@@ -7,13 +7,14 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from services.codes.api.fields import Name
 from services.codes.domain.orders import Applied, RedeemOutcome, Uses
-from shared.web import Request, RequestModel, ResponseModel, field_error
+from shared.web import Request, RequestModel, ResponseModel, api_key_required, field_error
 
 REDEEMING: Final = (
     "With `redeem` and `transaction_key` the redemption engine is asked to redeem it for that order, after the change; "
     "`redemption` says what was applied, or why not, which `message` says too. `times_redeemed` counts that use, and "
     "`additional_info` has the latest uses, oldest first, with `meta.has_more` where there are older ones. The API key "
-    "needs the scope `checkout` as well. A 503 says nothing about whether it was redeemed: send the same again. The "
+    "needs the scope `checkout` as well; accounts cannot redeem this way (`api_key_required`). A 503 says nothing "
+    "about whether it was redeemed: send the same again. The "
     "order's items cannot be told this way: codes of coupons for some products are refused (`order_items_required`)."
 )
 MISDIRECTED: Final = "What answers as the redemption service is not this installation's: it has to be put right there"
@@ -82,5 +83,10 @@ def uses_data(uses: Uses | None) -> dict[str, Any] | list[Any]:
 
 
 def authorization(request: Request) -> str:
-    """Return the caller's Authorization header, to forward."""
+    """Return the caller's Authorization header, to forward.
+
+    The token of an account is good for one service only, so it is refused: before anything changes.
+    """
+    if request.account is not None:
+        raise api_key_required()
     return request.http.headers[hdrs.AUTHORIZATION]

@@ -115,7 +115,9 @@ class CodesQuery(PageQuery):
 
 async def generate(request: Request) -> web.StreamResponse:
     """Mint one code."""
-    _ = request.partner_id  # refuses a program's key
+    partner_id = request.partner_id  # refuses a program's key
+    if (account := request.account) is not None:
+        await use_cases(request).admit_account(account.id, request.program_id, partner_id)
     wanted = Wanted(request.credential, request.body(Generation).reference)
     if request.idempotency_key is None:
         return _render(request, await use_cases(request).generate_code.outcome(wanted))

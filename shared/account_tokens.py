@@ -1,0 +1,288 @@
+"""Account tokens: JWTs that live for a minute (RFC 9068), by which a dashboard states who acts. Signs and checks them.
+
+Knows no database: whether program and partner exist is found out elsewhere. A refusal never says why.
+"""
+
+import base64
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, get_args
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared import strict_json
+from shared.accounts import Account, Grade, Role, is_account_id
+from shared.modes import Mode, is_test
+
+TYPE: Final = "at+jwt"
+ALGORITHM: Final = "EdDSA"
+LIFE_SECONDS: Final = 60
+# How far the clocks of a dashboard and a service may differ.
+LEEWAY_SECONDS: Final = 5
+KEYS_PER_ISSUER: Final = 2
+_LONGEST: Final = 2048
+_DEPTH: Final = 2
+
+# Strict where the library is lenient: its decoder skips what is not of the alphabet. 86 characters are 64 bytes, and
+# of the last one only two bits count: with others the same signature would have several texts.
+_FORM: Final = re.compile(r"([A-Za-z0-9_-]{1,512}+)\.[A-Za-z0-9_-]{1,1424}+\.[A-Za-z0-9_-]{85}[AQgw]")
+_JWS: Final = jwt.PyJWS(algorithms=[ALGORITHM])
+_HEADER: Final = frozenset({"alg", "typ", "kid"})
+_PUBLIC: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_ROLES: Final = frozenset(get_args(Role))
+# Whether a token of the role names a program, and a partner.
+_NAMES: Final[Mapping[Role, tuple[bool, bool]]] = {
+    "partner": (True, True),
+    "merchant": (True, False),
+    "operator": (False, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What a token states: the account, in which role and grade, for whom, in which mode, and in which request.
+
+    A partner's account acts for a program and a partner, a merchant's for a program, an operator's for neither. The
+    ids are those that callers know, whatever the mode.
+    """
+
+    account_id: uuid.UUID
+    role: Role
+    grade: Grade
+    request_id: str
+    program_id: uuid.UUID | None = None
+    partner_id: uuid.UUID | None = None
+    mode: Mode = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs for one dashboard; `key_id` is the name of the public key that the services know."""
+
+    issuer: str
+    key_id: str
+    private_key: Ed25519PrivateKey
+
+    def sign(self, acting: Acting, audience: str, now: datetime, token_id: uuid.UUID) -> str:
+        """Return a token that is good for one service, from now on and for a minute."""
+        issued_at = int(now.timestamp())
+        claims = {
+            "iss": self.issuer,
+            "client_id": self.issuer,
+            "sub": str(acting.account_id),
+            "aud": audience,
+            "iat": issued_at,
+            "exp": issued_at + LIFE_SECONDS,
+            "jti": str(token_id),
+            "role": acting.role,
+            "grade": acting.grade,
+            "mode": acting.mode,
+            "request_id": acting.request_id,
+        }
+        if acting.program_id is not None:
+            claims["program_id"] = str(acting.program_id)
+        if acting.partner_id is not None:
+            claims["partner_id"] = str(acting.partner_id)
+        return _JWS.encode(orjson.dumps(claims), self.private_key, ALGORITHM, {"typ": TYPE, "kid": self.key_id})
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    issuer: str
+    roles: frozenset[str]
+    public: Ed25519PublicKey
+
+
+class _Claims(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    iss: str
+    client_id: str
+    sub: str
+    aud: str
+    iat: int
+    exp: int
+    jti: Annotated[str, Field(min_length=1, max_length=64)]
+    role: Role
+    grade: Grade
+    mode: Mode
+    request_id: Annotated[str, Field(pattern=r"\A[A-Za-z0-9._-]{8,64}\z")]
+    program_id: str | None = None
+    partner_id: str | None = None
+
+
+class AccountKeys:
+    """The public keys of the dashboards that may state who acts, each with the roles that it may state."""
+
+    def __init__(self, keys: Mapping[str, _Key]) -> None:
+        self._keys = keys
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    @classmethod
+    def parse(cls, text: str) -> "AccountKeys":
+        """Read a JWK Set (RFC 7517) whose keys also have `iss` and `roles`; nothing means no keys.
+
+        Raises ValueError, which says nothing of what it was given: that may be a private key by mistake.
+        """
+        if not text.strip():
+            return cls({})
+        try:
+            document = strict_json.loads(text.encode(), max_bytes=64 * 1024)
+        except strict_json.StrictJSONError:
+            raise ValueError("must be a JWK Set in JSON") from None
+        listed = document.get("keys") if isinstance(document, dict) else None
+        if not isinstance(listed, list):
+            raise ValueError('must be a JWK Set: {"keys": [...]}')  # noqa: TRY004 - pydantic reads ValueError
+        keys: dict[str, _Key] = {}
+        for number, each in enumerate(listed):
+            key_id, key = _read_key(each, number)
+            if key_id in keys:
+                raise ValueError(f"keys.{number}: its kid is that of another key")
+            keys[key_id] = key
+        issuers = [key.issuer for key in keys.values()]
+        if any(issuers.count(issuer) > KEYS_PER_ISSUER for issuer in issuers):
+            raise ValueError(f"an issuer has at most {KEYS_PER_ISSUER} keys, the one in use and its successor")
+        return cls(keys)
+
+    def read(self, token: str, audience: str, now: datetime) -> tuple[Account, Acting] | None:
+        """Return who acts, or None for whatever is not a live token of a known key for this audience.
+
+        Every refusal costs one check of a signature, so that its time does not tell how far a forger came.
+        """
+        key = self._key_of(token)
+        if key is None:
+            _check_signature(_DECOY, _DECOY_KEY)
+            return None
+        payload = _check_signature(token, key.public)
+        if payload is None:
+            return None
+        return _stated(payload, key, audience, now)
+
+    def _key_of(self, token: str) -> _Key | None:
+        match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
+        header = None if match is None else _header(match[1])
+        # What else a header may have (crit, jwk, x5c, jku …) says how to check a token, which is not for it to say.
+        if header is None or header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != TYPE:
+            return None
+        key_id = header["kid"]
+        return self._keys.get(key_id) if isinstance(key_id, str) else None
+
+
+def _read_key(jwk: Any, number: int) -> tuple[str, _Key]:
+    def fault(text: str) -> ValueError:
+        return ValueError(f"keys.{number}: {text}")
+
+    if not isinstance(jwk, dict):
+        raise fault("must be an object")
+    if "d" in jwk:
+        raise fault("is a private key; give the public one, and make a new pair, as this one has left its place")
+    if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or jwk.get("use", "sig") != "sig":
+        raise fault("must be an Ed25519 key for signatures (kty OKP, crv Ed25519)")
+    for name in ("kid", "iss"):
+        if not isinstance(jwk.get(name), str) or not 1 <= len(jwk[name]) <= 255:
+            raise fault(f"{name} must be a text")
+    roles = jwk.get("roles")
+    if not isinstance(roles, list) or not roles or not all(isinstance(role, str) and role in _ROLES for role in roles):
+        raise fault(f"roles must list some of {', '.join(get_args(Role))}")
+    if not isinstance(text := jwk.get("x"), str) or not _PUBLIC.fullmatch(text):
+        raise fault("x must be 32 bytes in base64url")
+    public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(text + "="))
+    return jwk["kid"], _Key(jwk["iss"], frozenset(roles), public)
+
+
+def _check_signature(token: str, key: Ed25519PublicKey) -> bytes | None:
+    try:
+        payload: bytes = _JWS.decode(token, key, algorithms=[ALGORITHM])
+    except jwt.InvalidTokenError:
+        return None
+    return payload
+
+
+def _stated(payload: bytes, key: _Key, audience: str, now: datetime) -> tuple[Account, Acting] | None:
+    document = _json_of(payload)
+    if document is None:
+        return None
+    try:
+        claims = _Claims.model_validate(document)
+    except ValidationError:
+        return None
+    if claims.iss != key.issuer or claims.client_id != key.issuer or claims.role not in key.roles:
+        return None
+    if claims.aud != audience or not _lives(claims, now.timestamp()):
+        return None
+    acting = _acting(claims)
+    if acting is None:
+        return None
+    return Account(acting.account_id, claims.iss, claims.role, claims.grade, claims.request_id), acting
+
+
+def _lives(claims: _Claims, now: float) -> bool:
+    if not claims.iat < claims.exp <= claims.iat + LIFE_SECONDS:
+        return False
+    return claims.iat - LEEWAY_SECONDS <= now < claims.exp + LEEWAY_SECONDS
+
+
+def _acting(claims: _Claims) -> Acting | None:
+    account_id, program_id, partner_id = (_id(text) for text in (claims.sub, claims.program_id, claims.partner_id))
+    if account_id is None or not is_account_id(account_id):
+        return None
+    # Neither more nor fewer ids than the role has, each readable; and no caller knows the id of a test tenant.
+    given = (claims.program_id is not None, claims.partner_id is not None)
+    if given != _NAMES[claims.role] or given != (program_id is not None, partner_id is not None):
+        return None
+    if any(each is not None and is_test(each) for each in (program_id, partner_id)):
+        return None
+    # The operator is of live mode, and reaches both by what a request names.
+    if claims.role == "operator" and claims.mode != "live":
+        return None
+    return Acting(
+        account_id=account_id,
+        role=claims.role,
+        grade=claims.grade,
+        request_id=claims.request_id,
+        program_id=program_id,
+        partner_id=partner_id,
+        mode=claims.mode,
+    )
+
+
+def _id(text: str | None) -> uuid.UUID | None:
+    try:
+        found = uuid.UUID(text)
+    except (TypeError, ValueError):
+        return None
+    return found if str(found) == text else None
+
+
+def _header(text: str) -> dict[str, Any] | None:
+    try:
+        return _json_of(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except ValueError:
+        return None
+
+
+def _json_of(raw: bytes) -> dict[str, Any] | None:
+    try:
+        found = strict_json.loads(raw, max_bytes=_LONGEST, max_depth=_DEPTH)
+    except strict_json.StrictJSONError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+# What is checked in place of a token that names no known key.
+_DECOY_PRIVATE: Final = Ed25519PrivateKey.generate()
+_DECOY_KEY: Final = _DECOY_PRIVATE.public_key()
+_DECOY: Final = Signer("decoy", "decoy", _DECOY_PRIVATE).sign(
+    Acting(uuid.UUID(int=0), "merchant", "change", "decoy-request", uuid.UUID(int=0)),
+    "decoy",
+    datetime.fromtimestamp(0, UTC),
+    uuid.UUID(int=0),
+)
