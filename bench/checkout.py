@@ -28,11 +28,11 @@ CLIENTS = 32
 _PER_SECOND = 3000
 _BARE_KEY = "bare-key"
 _INSERT_BARE = """
-INSERT INTO bare.shop_codes (code, expires_at, percent, use_limit)
-SELECT c, now() + interval '2 days', 100, 1 FROM unnest($1::text[]) AS c
+INSERT INTO bare.shop_codes (code, id, expires_at, percent, use_limit)
+SELECT c, gen_random_uuid(), now() + interval '2 days', 1000, 1 FROM unnest($1::text[]) AS c
 """
 _REDEEMED = {
-    "bare": "SELECT id::text FROM bare.shop_redemptions WHERE voided_at IS NULL ORDER BY created_at DESC LIMIT $1",
+    "bare": "SELECT id::text FROM bare.shop_redemptions WHERE voided_at IS NULL ORDER BY decided_at DESC LIMIT $1",
     "ours": "SELECT id::text FROM redemption.redemptions WHERE voided_at IS NULL ORDER BY decided_at DESC LIMIT $1",
 }
 

@@ -2,7 +2,8 @@
 
 It does the work of the product with the same libraries, and has no rules: a key is recognised, an order's and a code's
 row are locked, what decides is read in a new statement, and the outcome is written with its event, which is published
-with a confirm. It shows what the work itself costs.
+with a confirm. Rows go into tables of the product's columns and indexes, and events and answers have the product's
+members, since all of them are promised. It shows what the work itself costs.
 
 usage: python -m bench.bare.checkout DATABASE_URL PORT AMQP_URL
 """
@@ -13,7 +14,8 @@ import signal
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
@@ -27,63 +29,91 @@ from shared.events.envelope import OutboxEvent
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS bare;
-DROP TABLE IF EXISTS bare.shop_keys, bare.shop_codes, bare.shop_orders, bare.shop_redemptions, bare.shop_holds,
-    bare.shop_events, bare.shop_outbox;
+DROP TABLE IF EXISTS bare.shop_keys, bare.shop_codes, bare.shop_counters, bare.shop_orders, bare.shop_redemptions,
+    bare.shop_holds, bare.shop_events, bare.shop_outbox;
 CREATE TABLE bare.shop_keys (key_hash bytea PRIMARY KEY);
 CREATE TABLE bare.shop_codes (
-    code text PRIMARY KEY, expires_at timestamptz NOT NULL, percent int NOT NULL, uses int NOT NULL DEFAULT 0,
-    use_limit int NOT NULL, held_until timestamptz);
-CREATE TABLE bare.shop_orders (order_ref text PRIMARY KEY, hold_id uuid);
-CREATE TABLE bare.shop_redemptions (
-    id uuid PRIMARY KEY, order_ref text NOT NULL, code text NOT NULL, discount int, created_at timestamptz NOT NULL,
-    voided_at timestamptz);
-CREATE UNIQUE INDEX ON bare.shop_redemptions (order_ref, code) WHERE voided_at IS NULL;
-CREATE INDEX ON bare.shop_redemptions (code);
-CREATE TABLE bare.shop_holds (
-    id uuid PRIMARY KEY, order_ref text NOT NULL, code text NOT NULL, expires_at timestamptz NOT NULL);
-CREATE INDEX ON bare.shop_holds (code);
-CREATE TABLE bare.shop_events (id uuid PRIMARY KEY, body bytea NOT NULL, created_at timestamptz NOT NULL);
-CREATE TABLE bare.shop_outbox (event_id uuid PRIMARY KEY, leased_until timestamptz NOT NULL);
+    code text PRIMARY KEY, id uuid NOT NULL, expires_at timestamptz NOT NULL, percent int NOT NULL,
+    use_limit int NOT NULL);
+CREATE TABLE bare.shop_counters (LIKE redemption.code_counters INCLUDING DEFAULTS INCLUDING INDEXES)
+    WITH (fillfactor = 60);
+CREATE TABLE bare.shop_orders (LIKE redemption.orders INCLUDING DEFAULTS INCLUDING INDEXES);
+CREATE TABLE bare.shop_redemptions (LIKE redemption.redemptions INCLUDING DEFAULTS INCLUDING INDEXES);
+CREATE TABLE bare.shop_holds (LIKE redemption.holds INCLUDING DEFAULTS INCLUDING INDEXES);
+CREATE TABLE bare.shop_events (LIKE redemption.events INCLUDING DEFAULTS INCLUDING INDEXES);
+CREATE TABLE bare.shop_outbox (LIKE redemption.outbox INCLUDING DEFAULTS INCLUDING INDEXES);
 """
 FIND_KEY = "SELECT 1 FROM bare.shop_keys WHERE key_hash = $1"
 LOCK = """
-WITH o AS (INSERT INTO bare.shop_orders (order_ref) SELECT * FROM unnest($1::text[]) AS o (ref) ORDER BY ref
-           ON CONFLICT (order_ref) DO UPDATE SET hold_id = shop_orders.hold_id RETURNING 1)
-SELECT code FROM bare.shop_codes WHERE code = ANY ($2) AND (SELECT count(*) FROM o) >= 0 ORDER BY code FOR NO KEY UPDATE
+WITH o AS (INSERT INTO bare.shop_orders (program_id, order_ref, created_at)
+           SELECT $1, ref, now() FROM unnest($2::text[]) AS o (ref) ORDER BY ref
+           ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = shop_orders.created_at WHERE false
+           RETURNING 1)
+INSERT INTO bare.shop_counters (code_id)
+SELECT c.id FROM bare.shop_codes c WHERE c.code = ANY ($3) AND (SELECT count(*) FROM o) >= 0 ORDER BY c.id
+ON CONFLICT (code_id) DO UPDATE SET uses = shop_counters.uses WHERE false
 """
 READ = """
-SELECT c.code, c.expires_at > now() AND c.uses < c.use_limit AS is_good, c.percent,
-       (SELECT count(*) FROM bare.shop_holds h WHERE h.code = c.code AND h.expires_at > now()) AS held
-FROM bare.shop_codes c WHERE c.code = ANY ($1)
+SELECT c.code, c.id, c.expires_at, c.percent, c.expires_at > now() AND coalesce(n.uses, 0) < c.use_limit AS is_good,
+       CASE WHEN n.held_until > now() THEN (
+           SELECT count(*) FROM bare.shop_holds h WHERE h.code_id = c.id AND h.expires_at > now()) ELSE 0 END AS held
+FROM unnest($1::text[]) AS w (code) JOIN bare.shop_codes c USING (code)
+LEFT JOIN bare.shop_counters n ON n.code_id = c.id
 """
 REDEEM = """
-WITH r AS (INSERT INTO bare.shop_redemptions (id, order_ref, code, discount, created_at)
-           SELECT *, now() FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[])),
-     event AS (INSERT INTO bare.shop_events (id, body, created_at)
-               SELECT *, now() FROM unnest($5::uuid[], $6::bytea[])),
+WITH r AS (INSERT INTO bare.shop_redemptions (
+               id, order_ref, canonical, code, code_id, discount_minor, percent_hundredths, release_until, terms,
+               occurred_at, confirmed_at, decided_at, program_id, coupon_id, discount_type, currency, subtotal_minor,
+               release_policy, is_counted, clock, is_mailbox_kept)
+           SELECT r.*, now(), now(), now(), $8, $8, 'percent', 'USD', 5000, 'until_expiry', true, 'api', true
+           FROM unnest($1::uuid[], $2::text[], $3::text[], $3::text[], $4::uuid[], $5::bigint[], $6::int[],
+                       $7::timestamptz[], $12::json[]) AS r),
+     event AS (INSERT INTO bare.shop_events (id, type, body)
+               SELECT e.id, $9, e.body FROM unnest($10::uuid[], $11::bytea[]) AS e (id, body)),
      pending AS (INSERT INTO bare.shop_outbox (event_id, leased_until)
-                 SELECT id, now() + interval '10 s' FROM unnest($5::uuid[]) AS e (id))
-UPDATE bare.shop_codes SET uses = uses + 1 WHERE code = ANY ($3)
+                 SELECT id, now() + interval '10 s' FROM unnest($10::uuid[]) AS e (id))
+UPDATE bare.shop_counters SET uses = uses + 1, version = version + 1, use_limit = 1 WHERE code_id = ANY ($4)
 """
 HOLD = """
-WITH h AS (INSERT INTO bare.shop_holds (id, order_ref, code, expires_at)
-           SELECT *, now() + interval '15 min' FROM unnest($1::uuid[], $2::text[], $3::text[])),
-     o AS (UPDATE bare.shop_orders o SET hold_id = u.id FROM unnest($1::uuid[], $2::text[]) AS u (id, ref)
-           WHERE o.order_ref = u.ref)
-UPDATE bare.shop_codes SET held_until = now() + interval '15 min' WHERE code = ANY ($3)
+WITH h AS (INSERT INTO bare.shop_holds (
+               order_ref, canonical, code, code_id, discount_minor, program_id, coupon_id, currency, expires_at)
+           SELECT h.*, $6, $6, 'USD', now() + interval '15 min'
+           FROM unnest($2::text[], $3::text[], $3::text[], $4::uuid[], $5::bigint[]) AS h),
+     o AS (UPDATE bare.shop_orders o
+           SET reservation_id = u.id, reserved_at = now(), reserved_until = now() + interval '15 min',
+               touched_at = now()
+           FROM unnest($1::uuid[], $2::text[]) AS u (id, ref) WHERE o.program_id = $6 AND o.order_ref = u.ref)
+UPDATE bare.shop_counters SET held_until = now() + interval '15 min' WHERE code_id = ANY ($4)
 """
 FIND = "SELECT order_ref, code FROM bare.shop_redemptions WHERE id = $1"
+READ_REDEEMED = """
+SELECT id, order_ref, code, code_id, discount_minor, percent_hundredths, release_until, occurred_at, currency, terms
+FROM bare.shop_redemptions WHERE id = ANY ($1)
+"""
 VOID = """
-WITH r AS (UPDATE bare.shop_redemptions SET voided_at = now() WHERE id = ANY ($1::uuid[])),
-     event AS (INSERT INTO bare.shop_events (id, body, created_at)
-               SELECT *, now() FROM unnest($3::uuid[], $4::bytea[])),
+WITH r AS (UPDATE bare.shop_redemptions
+           SET voided_at = now(), void_reason = 'fraud', is_counted = false, confirmed_at = now(), purchases = '[]'
+           WHERE id = ANY ($1::uuid[])),
+     event AS (INSERT INTO bare.shop_events (id, type, body)
+               SELECT e.id, $3, e.body FROM unnest($4::uuid[], $5::bytea[]) AS e (id, body)),
      pending AS (INSERT INTO bare.shop_outbox (event_id, leased_until)
-                 SELECT id, now() + interval '10 s' FROM unnest($3::uuid[]) AS e (id))
-UPDATE bare.shop_codes SET uses = uses - 1 WHERE code = ANY ($2)
+                 SELECT id, now() + interval '10 s' FROM unnest($4::uuid[]) AS e (id))
+UPDATE bare.shop_counters SET uses = uses - 1, version = version + 1 WHERE code_id = ANY ($2)
 """
 CLEAR = "DELETE FROM bare.shop_outbox WHERE event_id = ANY ($1)"
 GATHER_SECONDS = 0.1
-Ask = tuple[uuid.UUID, str, str]
+PROGRAM = COUPON = uuid.UUID("0190a000-0000-7000-8000-000000000001")
+SUBTOTAL = 5000
+HOLD_FOR = timedelta(minutes=15)
+
+
+class Ask(NamedTuple):
+    """What one request wants, and the id of what it makes or takes back."""
+
+    kind: str
+    id: uuid.UUID
+    order_ref: str
+    code: str
 
 
 class Shop:
@@ -91,13 +121,14 @@ class Shop:
 
     def __init__(self, pool: Any, publisher: Publisher) -> None:
         self.pool, self.publisher = pool, publisher
-        self.waiting: list[tuple[str, Ask, asyncio.Future[bool]]] = []
+        self.waiting: list[tuple[Ask, asyncio.Future[Any]]] = []
         self.wake = asyncio.Event()
         self.events: list[OutboxEvent] = []
 
-    async def ask(self, kind: str, ask: Ask) -> bool:
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.waiting.append((kind, ask, answer))
+    async def ask(self, ask: Ask) -> Any:
+        """Return what the answer shows, or None if the code is no good."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting.append((ask, answer))
         self.wake.set()
         return await answer
 
@@ -112,32 +143,97 @@ class Shop:
                     continue
                 made: list[OutboxEvent] = []
                 async with connection.transaction():
-                    good = await self._decide(connection, group, made)
+                    shown = await self._decide(connection, [ask for ask, _ in group], made)
                 self.events += made
-                for (_, _, answer), is_good in zip(group, good, strict=True):
-                    answer.set_result(is_good)
+                for ask, answer in group:
+                    answer.set_result(shown.get(ask.id))
 
-    async def _decide(self, connection: Any, group: Sequence[Any], made: list[OutboxEvent]) -> list[bool]:
-        asks: list[Ask] = [ask for _, ask, _ in group]
-        await connection.fetch(LOCK, sorted({ask[1] for ask in asks}), [ask[2] for ask in asks])
-        rows = {row["code"]: row for row in await connection.fetch(READ, [ask[2] for ask in asks])}
-        good = [kind == "void" or (ask[2] in rows and rows[ask[2]]["is_good"]) for kind, ask, _ in group]
-        for kind in ("redeem", "hold", "void"):
-            chosen = [ask for (each, ask, _), is_good in zip(group, good, strict=True) if each == kind and is_good]
-            if not chosen:
-                continue
-            ids, refs, codes = ([ask[column] for ask in chosen] for column in range(3))
-            if kind == "hold":
-                await connection.execute(HOLD, ids, refs, codes)
-                continue
-            events = [_event(kind, ask) for ask in chosen]
-            made += events
-            told = [event.id for event in events], [event.body for event in events]
-            if kind == "redeem":
-                await connection.execute(REDEEM, ids, refs, codes, [rows[code]["percent"] for code in codes], *told)
-            else:
-                await connection.execute(VOID, ids, codes, *told)
-        return good
+    async def _decide(self, connection: Any, asks: Sequence[Ask], made: list[OutboxEvent]) -> dict[uuid.UUID, Any]:
+        codes = [ask.code for ask in asks]
+        await connection.execute(LOCK, PROGRAM, sorted({ask.order_ref for ask in asks}), codes)
+        rows = {row["code"]: row for row in await connection.fetch(READ, codes)}
+        chosen = [ask for ask in asks if ask.kind == "void" or (ask.code in rows and rows[ask.code]["is_good"])]
+        shown: dict[uuid.UUID, Any] = {}
+        for kind, write in (("redeem", self._redeem), ("hold", self._hold), ("void", self._void)):
+            if of_kind := [ask for ask in chosen if ask.kind == kind]:
+                shown |= await write(connection, of_kind, rows, made)
+        return shown
+
+    async def _redeem(self, connection: Any, asks: Sequence[Ask], rows: Any, made: list[OutboxEvent]) -> dict[Any, Any]:
+        now, codes = datetime.now(UTC), [rows[ask.code] for ask in asks]
+        terms = [_terms(code) for code in codes]
+        shown = {ask.id: _redemption(ask, code, each, now) for ask, code, each in zip(asks, codes, terms, strict=True)}
+        events = [_event("code.redeemed", shown[ask.id], {"times_redeemed": 1, "order": None}) for ask in asks]
+        made += events
+        await connection.execute(
+            REDEEM,
+            [ask.id for ask in asks],
+            [ask.order_ref for ask in asks],
+            [ask.code for ask in asks],
+            [code["id"] for code in codes],
+            [SUBTOTAL * code["percent"] // 10_000 for code in codes],
+            [code["percent"] for code in codes],
+            [code["expires_at"] for code in codes],
+            PROGRAM,
+            "code.redeemed",
+            [event.id for event in events],
+            [event.body for event in events],
+            [orjson.dumps(each).decode() for each in terms],
+        )
+        return {ask.id: {"order_ref": ask.order_ref, "redemptions": [shown[ask.id]], "notice": None} for ask in asks}
+
+    async def _hold(self, connection: Any, asks: Sequence[Ask], rows: Any, _: list[OutboxEvent]) -> dict[Any, Any]:
+        now, codes = datetime.now(UTC), [rows[ask.code] for ask in asks]
+        discounts = [SUBTOTAL * code["percent"] // 10_000 for code in codes]
+        await connection.execute(
+            HOLD,
+            [ask.id for ask in asks],
+            [ask.order_ref for ask in asks],
+            [ask.code for ask in asks],
+            [code["id"] for code in codes],
+            discounts,
+            PROGRAM,
+        )
+        return {
+            ask.id: {
+                "id": ask.id,
+                "order_ref": ask.order_ref,
+                "status": "live",
+                "codes": [
+                    {
+                        "code": ask.code,
+                        "code_id": str(code["id"]),
+                        "coupon_id": COUPON,
+                        "discount_minor": discount,
+                        "currency": "USD",
+                        "lines": None,
+                    }
+                ],
+                "reserved_at": now,
+                "expires_at": now + HOLD_FOR,
+                "is_test": False,
+            }
+            for ask, code, discount in zip(asks, codes, discounts, strict=True)
+        }
+
+    async def _void(self, connection: Any, asks: Sequence[Ask], rows: Any, made: list[OutboxEvent]) -> dict[Any, Any]:
+        now = datetime.now(UTC)
+        found = {row["id"]: row for row in await connection.fetch(READ_REDEEMED, [ask.id for ask in asks])}
+        shown = {}
+        for ask in asks:
+            row = found[ask.id]
+            shown[ask.id] = _redemption(ask, rows[ask.code], orjson.loads(row["terms"]), row["occurred_at"], now)
+        events = [_event("code.redemption_voided", shown[ask.id], {"is_released": True}) for ask in asks]
+        made += events
+        await connection.execute(
+            VOID,
+            [ask.id for ask in asks],
+            [rows[ask.code]["id"] for ask in asks],
+            "code.redemption_voided",
+            [event.id for event in events],
+            [event.body for event in events],
+        )
+        return shown
 
     async def publish(self) -> None:
         """Publish what has gathered, and clear what is confirmed."""
@@ -148,11 +244,70 @@ class Shop:
                 await self.pool.execute(CLEAR, list(await self.publisher.publish_many(batch)))
 
 
-def _event(kind: str, ask: Ask) -> OutboxEvent:
+def _terms(code: Any) -> dict[str, Any]:
+    return {
+        "coupon_uuid_code": "bare",
+        "coupon_name": "Bare",
+        "duration_type": "once",
+        "duration_value": None,
+        "starts_at": None,
+        "expires_at": code["expires_at"],
+        "redemption_limit": 1,
+        "coupon_starts_at": None,
+        "coupon_expires_at": None,
+        "coupon_redemption_limit": None,
+    }
+
+
+def _discount(percent: int) -> dict[str, Any]:
+    return {
+        "type": "percent",
+        "percent_hundredths": percent,
+        "amount_minor": None,
+        "currency": "USD",
+        "applied_minor": SUBTOTAL * percent // 10_000,
+        "lines": None,
+    }
+
+
+def _redemption(
+    ask: Ask, code: Any, terms: dict[str, Any], occurred_at: datetime, voided_at: datetime | None = None
+) -> dict[str, Any]:
+    return {
+        "id": ask.id,
+        "status": "redeemed" if voided_at is None else "voided",
+        "code": ask.code,
+        "code_id": str(code["id"]),
+        "coupon_id": COUPON,
+        "partner_id": None,
+        "order_ref": ask.order_ref,
+        "customer_id": None,
+        "discount": _discount(code["percent"]),
+        "discount_ends_at": None,
+        "commission": None,
+        "occurred_at": occurred_at,
+        "voided_at": voided_at,
+        "void_reason": None if voided_at is None else "fraud",
+        "is_counted": voided_at is None,
+        "is_self_referral": False,
+        "terms": terms,
+        "is_test": False,
+    }
+
+
+def _event(type_: str, shown: dict[str, Any], counts: dict[str, Any]) -> OutboxEvent:
     id_ = uuid_utils.compat.uuid7()
-    type_ = "code.redeemed" if kind == "redeem" else "code.redemption_voided"
-    data = {"redemption_id": ask[0], "order_ref": ask[1], "code": ask[2], "program_id": ask[0], "occurred_at": None}
-    body = {"specversion": "1.0", "id": id_, "source": "/bare", "type": type_, "data": data}
+    data = {**shown, "program_id": PROGRAM, "times_redeemed_version": 1, "attributes": {}, **counts}
+    body = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": "/bare",
+        "type": type_,
+        "time": shown["occurred_at"],
+        "datacontenttype": "application/json",
+        "dataschema": f"urn:bare:{type_}",
+        "data": data,
+    }
     return OutboxEvent(id_, type_, orjson.dumps(body))
 
 
@@ -176,27 +331,23 @@ def routes(shop: Shop, known: set[bytes]) -> list[web.RouteDef]:
         async def handle(request: web.Request) -> web.Response:
             await recognise(request)
             body = orjson.loads(await request.read())
-            ask = (uuid_utils.compat.uuid7(), body["order_ref"], body["codes"][0])
-            if not await shop.ask(kind, ask):
-                return answer(409, {})
-            uses = {"id": ask[0], "code": ask[2], "order_ref": ask[1]}
-            return answer(201, {"order_ref": ask[1], "redemptions": [uses], "id": ask[0]})
+            shown = await shop.ask(Ask(kind, uuid_utils.compat.uuid7(), body["order_ref"], body["codes"][0]))
+            return answer(409, {}) if shown is None else answer(201, shown)
 
         return handle
 
     async def validate(request: web.Request) -> web.Response:
         await recognise(request)
         body = orjson.loads(await request.read())
-        rows = await shop.pool.fetch(READ, body["codes"])
-        return answer(200, {"valid": bool(rows) and all(r["is_good"] and not r["held"] for r in rows)})
+        rows = {row["code"]: row for row in await shop.pool.fetch(READ, body["codes"])}
+        return answer(200, _verdicts(body["codes"], rows))
 
     async def void(request: web.Request) -> web.Response:
         await recognise(request)
         await request.read()
         id_ = uuid.UUID(request.match_info["id"])
         row = await shop.pool.fetchrow(FIND, id_)
-        await shop.ask("void", (id_, row["order_ref"], row["code"]))
-        return answer(200, {"id": id_, "code": row["code"], "order_ref": row["order_ref"]})
+        return answer(200, await shop.ask(Ask("void", id_, row["order_ref"], row["code"])))
 
     return [
         web.post("/v1/redemptions", asking("redeem")),
@@ -204,6 +355,26 @@ def routes(shop: Shop, known: set[bytes]) -> list[web.RouteDef]:
         web.post("/v1/validations", validate),
         web.post("/v1/redemptions/{id}/void", void),
     ]
+
+
+def _verdicts(codes: Sequence[str], rows: Any) -> dict[str, Any]:
+    verdicts = [
+        {
+            "code": code,
+            "valid": code in rows and rows[code]["is_good"] and not rows[code]["held"],
+            "reason": None,
+            "detail": None,
+            "blocked_by": None,
+            "code_id": str(rows[code]["id"]) if code in rows else None,
+            "coupon_id": COUPON,
+            "partner_id": None,
+            "discount": _discount(rows[code]["percent"]) if code in rows else None,
+        }
+        for code in codes
+    ]
+    order = {"currency": "USD", "subtotal": SUBTOTAL, "discount": 0, "total": SUBTOTAL}
+    is_valid = all(verdict["valid"] for verdict in verdicts)
+    return {"valid": is_valid, "codes": verdicts, "order": order, "are_histories_counted": True}
 
 
 async def _no_reset(_: Any) -> None:
@@ -231,6 +402,8 @@ async def main(database_url: str, port: int, amqp_url: str) -> None:
         print("ready", flush=True)
         await stop.wait()
         for worker in workers:
+            if worker.done():
+                worker.result()
             worker.cancel()
         await runner.cleanup()
 
