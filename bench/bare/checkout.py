@@ -85,7 +85,7 @@ WITH h AS (INSERT INTO bare.shop_holds (
            FROM unnest($1::uuid[], $2::text[]) AS u (id, ref) WHERE o.program_id = $6 AND o.order_ref = u.ref)
 UPDATE bare.shop_counters SET held_until = now() + interval '15 min' WHERE code_id = ANY ($4)
 """
-FIND = "SELECT order_ref, code FROM bare.shop_redemptions WHERE id = $1"
+FIND = "SELECT id, order_ref, code FROM bare.shop_redemptions WHERE id = ANY ($1)"
 READ_REDEEMED = """
 SELECT id, order_ref, code, code_id, discount_minor, percent_hundredths, release_until, occurred_at, currency, terms
 FROM bare.shop_redemptions WHERE id = ANY ($1)
@@ -101,7 +101,7 @@ WITH r AS (UPDATE bare.shop_redemptions
 UPDATE bare.shop_counters SET uses = uses - 1, version = version + 1 WHERE code_id = ANY ($2)
 """
 CLEAR = "DELETE FROM bare.shop_outbox WHERE event_id = ANY ($1)"
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.25
 PROGRAM = COUPON = uuid.UUID("0190a000-0000-7000-8000-000000000001")
 SUBTOTAL = 5000
 HOLD_FOR = timedelta(minutes=15)
@@ -124,6 +124,8 @@ class Shop:
         self.waiting: list[tuple[Ask, asyncio.Future[Any]]] = []
         self.wake = asyncio.Event()
         self.events: list[OutboxEvent] = []
+        self.to_publish = asyncio.Event()
+        self.confirmed: list[uuid.UUID] = []
 
     async def ask(self, ask: Ask) -> Any:
         """Return what the answer shows, or None if the code is no good."""
@@ -145,10 +147,19 @@ class Shop:
                 async with connection.transaction():
                     shown = await self._decide(connection, [ask for ask, _ in group], made)
                 self.events += made
+                self.to_publish.set()
                 for ask, answer in group:
                     answer.set_result(shown.get(ask.id))
 
     async def _decide(self, connection: Any, asks: Sequence[Ask], made: list[OutboxEvent]) -> dict[uuid.UUID, Any]:
+        if voids := [ask.id for ask in asks if ask.kind == "void"]:
+            found = {row["id"]: row for row in await connection.fetch(FIND, voids)}
+            asks = [
+                ask._replace(order_ref=found[ask.id]["order_ref"], code=found[ask.id]["code"])
+                if ask.kind == "void"
+                else ask
+                for ask in asks
+            ]
         codes = [ask.code for ask in asks]
         await connection.execute(LOCK, PROGRAM, sorted({ask.order_ref for ask in asks}), codes)
         rows = {row["code"]: row for row in await connection.fetch(READ, codes)}
@@ -236,12 +247,21 @@ class Shop:
         return shown
 
     async def publish(self) -> None:
-        """Publish what has gathered, and clear what is confirmed."""
+        """Publish what was committed at once, since partners wait for it."""
+        while True:
+            self.to_publish.clear()
+            if not self.events:
+                await self.to_publish.wait()
+            batch, self.events = self.events[:500], self.events[500:]
+            self.confirmed += await self.publisher.publish_many(batch)
+
+    async def clear(self) -> None:
+        """Clear what has been confirmed meanwhile."""
         while True:
             await asyncio.sleep(GATHER_SECONDS)
-            while self.events:
-                batch, self.events = self.events[:500], self.events[500:]
-                await self.pool.execute(CLEAR, list(await self.publisher.publish_many(batch)))
+            if self.confirmed:
+                ids, self.confirmed = self.confirmed, []
+                await self.pool.execute(CLEAR, ids)
 
 
 def _terms(code: Any) -> dict[str, Any]:
@@ -345,9 +365,7 @@ def routes(shop: Shop, known: set[bytes]) -> list[web.RouteDef]:
     async def void(request: web.Request) -> web.Response:
         await recognise(request)
         await request.read()
-        id_ = uuid.UUID(request.match_info["id"])
-        row = await shop.pool.fetchrow(FIND, id_)
-        return answer(200, await shop.ask(Ask("void", id_, row["order_ref"], row["code"])))
+        return answer(200, await shop.ask(Ask("void", uuid.UUID(request.match_info["id"]), "", "")))
 
     return [
         web.post("/v1/redemptions", asking("redeem")),
@@ -389,7 +407,7 @@ async def main(database_url: str, port: int, amqp_url: str) -> None:
         asyncpg.create_pool(database_url, min_size=8, max_size=8, reset=_no_reset, server_settings=settings) as pool,
     ):
         shop = Shop(pool, publisher)
-        workers = [asyncio.create_task(shop.work()), asyncio.create_task(shop.publish())]
+        workers = [asyncio.create_task(part) for part in (shop.work(), shop.publish(), shop.clear())]
         app = web.Application()
         app.add_routes(routes(shop, set()))
         runner = web.AppRunner(app, access_log=None)
