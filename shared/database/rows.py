@@ -145,7 +145,7 @@ def sparse(column: list[Any]) -> list[Any]:
 
     Each NULL costs nearly as much as a value, and many columns hold nothing for most groups of rows.
     """
-    return [] if column.count(None) == len(column) else column
+    return [] if column and column[0] is None and column.count(None) == len(column) else column
 
 
 def _refuse(names: AbstractSet[str], what: str, record: type[Any]) -> None:

@@ -47,6 +47,7 @@ from shared.web.problems import (
 )
 from shared.web.request import OPERATOR, Operator, Principal, Request
 from shared.web.responses import (
+    data_answer,
     data_response,
     idempotency_in_progress,
     idempotency_key_reused,
@@ -103,6 +104,7 @@ __all__ = [
     "answered_once",
     "api_key_required",
     "build_application",
+    "data_answer",
     "data_response",
     "decode_cursor",
     "encode_cursor",

@@ -17,7 +17,7 @@ T = TypeVar("T")
 def answered_once(
     request: Request,
     owner_id: uuid.UUID,
-    render: Callable[[T], web.Response],
+    render: Callable[[T], web.Response | Answer],
     *,
     has_secret: bool = False,
     acted: Callable[[T], bool] | None = None,
@@ -44,7 +44,9 @@ def _idempotent(request: Request, owner_id: uuid.UUID) -> IdempotentRequest | No
     return IdempotentRequest(owner_id, f"{request.http.method} {path}", request.idempotency_key, request.fingerprint)
 
 
-def _answer(response: web.Response) -> Answer:
+def _answer(response: web.Response | Answer) -> Answer:
+    if isinstance(response, Answer):
+        return response
     body = response.body
     if not isinstance(body, bytes):
         raise TypeError("an answer that may be kept is made of bytes")

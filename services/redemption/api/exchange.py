@@ -6,7 +6,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from services.redemption.api.use_cases import USE_CASES, UseCases
-from shared.idempotency import Once
+from shared.idempotency import Answer, Once
 from shared.web import Request, answered_once, invalid_field
 
 T = TypeVar("T")
@@ -17,7 +17,9 @@ def use_cases(request: Request) -> UseCases:
     return request.dependency(USE_CASES)
 
 
-def once(request: Request, render: Callable[[T], web.Response], *, acted: Callable[[T], bool] | None = None) -> Once[T]:
+def once(
+    request: Request, render: Callable[[T], web.Response | Answer], *, acted: Callable[[T], bool] | None = None
+) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept."""
     return answered_once(request, request.program_id, render, acted=acted)
 

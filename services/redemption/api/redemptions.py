@@ -30,13 +30,14 @@ from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.judgement import Refused
 from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.purchase import Buyer, Cancellation, VoidRequest, effective_time
+from services.redemption.domain.purchase import Buyer, Cancellation, VoidById, effective_time
 from services.redemption.domain.voiding import Cancelled
 from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import purchase_of
 from shared.events.checkout import MinorUnits
-from shared.idempotency import Once
+from shared.events.envelope import trusted
+from shared.idempotency import Answer, Once
 from shared.ids import derived_id
 from shared.web import (
     Data,
@@ -50,6 +51,7 @@ from shared.web import (
     ResponseModel,
     Route,
     Text,
+    data_answer,
     data_response,
     decode_cursor,
     encode_cursor,
@@ -166,8 +168,8 @@ async def redeem(request: Request) -> web.StreamResponse:
     return respond(request, await cases.decide(ask, made))
 
 
-def _rendering_redeemed(request: Request, body: RedemptionBody) -> Callable[[Outcome], web.Response]:
-    def render(outcome: Outcome) -> web.Response:
+def _rendering_redeemed(request: Request, body: RedemptionBody) -> Callable[[Outcome], web.Response | Answer]:
+    def render(outcome: Outcome) -> web.Response | Answer:
         if isinstance(outcome, Refused):
             return request.render(refused(outcome, body.codes))
         if isinstance(outcome, RedeemedLate):
@@ -175,8 +177,13 @@ def _rendering_redeemed(request: Request, body: RedemptionBody) -> Callable[[Out
         if not isinstance(outcome, Redeemed):
             raise TypeError("a purchase is redeemed or refused")
         redeemed = [*outcome.repeated, *(use.redemption for use in outcome.uses)]
-        data = RedeemedData(order_ref=body.order_ref, redemptions=[redemption_data(r) for r in redeemed])
-        return data_response(data, 201 if outcome.uses else 200)
+        data = trusted(
+            RedeemedData,
+            order_ref=body.order_ref,
+            redemptions=[redemption_data(r) for r in redeemed],
+            notice=None,
+        )
+        return data_answer(data, 201 if outcome.uses else 200)
 
     return render
 
@@ -185,18 +192,17 @@ async def void(request: Request) -> web.StreamResponse:
     """Take one redemption back."""
     body = request.body(VoidBody)
     cases = use_cases(request)
-    found = await cases.read_redemptions.one(request.program_id, request.path_id("redemption_id"))
+    redemption_id = request.path_id("redemption_id")
 
-    def render(outcome: Outcome) -> web.Response:
+    def render(outcome: Outcome) -> web.Response | Answer:
         if not isinstance(outcome, Cancelled):
             raise TypeError("a void has one kind of outcome")
-        return data_response(redemption_data(outcome.redemptions[0]))
+        return data_answer(redemption_data(outcome.redemptions[0]))
 
     made: Once[Outcome] = once(request, render)
-    ask = VoidRequest(
-        program_id=found.program_id,
-        order_ref=found.order_ref,
-        redemption_id=found.id,
+    ask = VoidById(
+        program_id=request.program_id,
+        redemption_id=redemption_id,
         occurred_at=cases.clock(),
         reason=body.reason,
         release=body.release,
@@ -212,11 +218,11 @@ async def void_order(request: Request) -> web.StreamResponse:
     reference = order_ref(request)
     refund_id = _refund_id(request, body, reference)
 
-    def render(outcome: Outcome) -> web.Response:
+    def render(outcome: Outcome) -> web.Response | Answer:
         if not isinstance(outcome, Cancelled):
             raise TypeError("a void has one kind of outcome")
         shown = [redemption_data(redemption) for redemption in outcome.redemptions]
-        return data_response(RedeemedData(order_ref=reference, redemptions=shown, notice=outcome.notice))
+        return data_answer(RedeemedData(order_ref=reference, redemptions=shown, notice=outcome.notice))
 
     made: Once[Outcome] = once(request, render)
     ask = Cancellation(

@@ -29,8 +29,20 @@ from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reserving import Reserved
 from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome
 from services.redemption.usecases.purchases import purchase_of
-from shared.idempotency import Once
-from shared.web import Data, Int, Moment, Request, RequestModel, ResponseModel, Route, data_response, respond
+from shared.events.envelope import trusted
+from shared.idempotency import Answer, Once
+from shared.web import (
+    Data,
+    Int,
+    Moment,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    data_answer,
+    data_response,
+    respond,
+)
 
 LONGEST_SECONDS: Final = int(LONGEST_HOLD.total_seconds())
 
@@ -88,12 +100,12 @@ async def reserve(request: Request) -> web.StreamResponse:
         clock=OWN_CLOCK,
     )
 
-    def render(outcome: Outcome) -> web.Response:
+    def render(outcome: Outcome) -> web.Response | Answer:
         if isinstance(outcome, Refused):
             return request.render(refused(outcome, body.codes))
         if not isinstance(outcome, Reserved):
             raise TypeError("a reservation is granted or refused")
-        return data_response(
+        return data_answer(
             reservation_data(outcome.reservation, test=request.is_test), 200 if outcome.is_extended else 201
         )
 
@@ -116,12 +128,14 @@ async def release(request: Request) -> web.StreamResponse:
 
 def reservation_data(reservation: Reservation, *, test: bool) -> ReservationData:
     """Return a reservation as it is shown."""
-    return ReservationData(
+    return trusted(
+        ReservationData,
         id=reservation.id,
         order_ref=reservation.order_ref,
         status="live" if reservation.is_live else "expired",
         codes=[
-            HeldCodeData(
+            trusted(
+                HeldCodeData,
                 code=held.code,
                 code_id=held.code_id,
                 coupon_id=held.coupon_id,

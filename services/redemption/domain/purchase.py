@@ -1,5 +1,6 @@
 """What is asked about an order: to redeem its codes, to hold them for a while, to take it back."""
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,12 +142,12 @@ class Purchase:
 
     def redemption_id(self, canonical: str) -> uuid.UUID:
         """Return the id of the redemption of one code by this event: the same however often it is decided."""
-        return uuid.uuid5(_REDEMPTIONS, "\x1f".join((str(self.program_id), self.source, self.event_id, canonical)))
+        return _derived(str(self.program_id), self.source, self.event_id, canonical)
 
     @property
     def rejection_id(self) -> uuid.UUID:
         """The id of the refusal of this event."""
-        return uuid.uuid5(_REDEMPTIONS, "\x1f".join((str(self.program_id), self.source, self.event_id)))
+        return _derived(str(self.program_id), self.source, self.event_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,36 @@ class VoidRequest:
         return self.program_id, self.order_ref
 
 
+@dataclass(frozen=True, slots=True)
+class VoidById:
+    """One redemption is to be taken back; its order is still to be found."""
+
+    program_id: uuid.UUID
+    redemption_id: uuid.UUID
+    occurred_at: datetime
+    reason: str | None = None
+    release: bool | None = None
+    traceparent: str | None = None
+
+    def within(self, order_ref: str) -> VoidRequest:
+        """Return the same with the order that the redemption is of."""
+        return VoidRequest(
+            program_id=self.program_id,
+            order_ref=order_ref,
+            redemption_id=self.redemption_id,
+            occurred_at=self.occurred_at,
+            reason=self.reason,
+            release=self.release,
+            traceparent=self.traceparent,
+        )
+
+
 def effective_time(claimed_at: datetime, first_received_at: datetime) -> datetime:
     """Return the time of a purchase: as its sender claims it, within the 24 hours before we first received it."""
     return min(max(claimed_at, first_received_at - LATEST_REPORT), first_received_at)
+
+
+def _derived(*parts: str) -> uuid.UUID:
+    # As uuid.uuid5 makes it, in half the time.
+    named = hashlib.sha1(_REDEMPTIONS.bytes + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
+    return uuid.UUID(bytes=named[:16], version=5)

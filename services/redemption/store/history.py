@@ -75,6 +75,12 @@ CROSS JOIN LATERAL (
     WHERE o.reservation_id = w.reservation_id AND o.reservation_id IS NOT NULL OFFSET 0) o
 WHERE o.program_id = w.program_id
 """
+FIND_ORDERS_OF = """
+SELECT w.program_id, w.id, r.order_ref
+FROM unnest($1::uuid[], $2::uuid[]) AS w (program_id, id)
+CROSS JOIN LATERAL (SELECT r.program_id, r.order_ref FROM redemptions r WHERE r.id = w.id OFFSET 0) r
+WHERE r.program_id = w.program_id
+"""
 # ORDER BY makes the index the way to the first code: a scan would not end early for a program that has none.
 FIND_PROGRAMS = """
 SELECT p.id FROM unnest($1::uuid[]) AS p (id)
@@ -167,6 +173,14 @@ async def find_reservations(
     """Return under which order references reservations were made, by (program, reservation)."""
     rows = await connection.fetch(FIND_RESERVATIONS, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
     return {(row["program_id"], row["reservation_id"]): row["order_ref"] for row in rows}
+
+
+async def find_orders_of(
+    connection: Connection, redemptions: Sequence[tuple[uuid.UUID, uuid.UUID]]
+) -> dict[tuple[uuid.UUID, uuid.UUID], str]:
+    """Return of which orders redemptions are, by (program, redemption); that never changes."""
+    rows = await connection.fetch(FIND_ORDERS_OF, [each[0] for each in redemptions], [each[1] for each in redemptions])
+    return {(row["program_id"], row["id"]): row["order_ref"] for row in rows}
 
 
 async def read_timezone(connection: Connection, program_id: uuid.UUID) -> str:

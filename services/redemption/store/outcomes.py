@@ -81,21 +81,27 @@ ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, u
 FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])"
 # What was touched is looked at again when that is long ago; see `store.retention`.
 WRITE_ORDERS = Statement("""
-INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
-                    reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides,
-                    cancel_releases)
-SELECT u.program_id, u.order_ref, $now, $now, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
-       u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock, u.cancelled_besides,
-       u.cancel_releases
-FROM @u(program_id uuid, order_ref text, cancelled_at timestamptz, cancel_reason text, has_refunds boolean,
-        reservation_id uuid, reserved_at timestamptz, reserved_until timestamptz, cancel_claimed_at timestamptz,
-        cancel_clock text, cancelled_besides json, cancel_releases boolean)
-ON CONFLICT (program_id, order_ref) DO UPDATE
-SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason, has_refunds = excluded.has_refunds,
-    reservation_id = excluded.reservation_id, reserved_at = excluded.reserved_at,
-    reserved_until = excluded.reserved_until, touched_at = excluded.touched_at,
-    cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock,
-    cancelled_besides = excluded.cancelled_besides, cancel_releases = excluded.cancel_releases
+WITH written AS (
+    INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
+                        reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides,
+                        cancel_releases)
+    SELECT u.program_id, u.order_ref, $now, $now, u.cancelled_at, u.cancel_reason, u.has_refunds, u.reservation_id,
+           u.reserved_at, u.reserved_until, u.cancel_claimed_at, u.cancel_clock, u.cancelled_besides,
+           u.cancel_releases
+    FROM @u(program_id uuid, order_ref text, cancelled_at timestamptz, cancel_reason text, has_refunds boolean,
+            reservation_id uuid, reserved_at timestamptz, reserved_until timestamptz, cancel_claimed_at timestamptz,
+            cancel_clock text, cancelled_besides json, cancel_releases boolean)
+    ON CONFLICT (program_id, order_ref) DO UPDATE
+    SET cancelled_at = excluded.cancelled_at, cancel_reason = excluded.cancel_reason,
+        has_refunds = excluded.has_refunds, reservation_id = excluded.reservation_id,
+        reserved_at = excluded.reserved_at, reserved_until = excluded.reserved_until, touched_at = excluded.touched_at,
+        cancel_claimed_at = excluded.cancel_claimed_at, cancel_clock = excluded.cancel_clock,
+        cancelled_besides = excluded.cancelled_besides, cancel_releases = excluded.cancel_releases
+)
+INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, coupon_id, customer_key,
+                   discount_minor, currency, lines, mailbox_key)
+SELECT * FROM @h(program_id uuid, order_ref text, expires_at timestamptz, canonical text, code text, code_id uuid,
+                 coupon_id uuid, customer_key text, discount_minor bigint, currency text, lines json, mailbox_key text)
 """)
 # The two arrays are no join, as for holds.
 DELETE_IDLE_ORDERS = """
@@ -109,12 +115,6 @@ DELETE FROM holds h USING unnest($1::uuid[], $2::text[]) AS o (program_id, order
 WHERE h.program_id = ANY ($1::uuid[]) AND h.order_ref = ANY ($2::text[])
   AND h.program_id = o.program_id AND h.order_ref = o.order_ref
 """
-INSERT_HOLDS = Statement("""
-INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, coupon_id, customer_key,
-                   discount_minor, currency, lines, mailbox_key)
-SELECT * FROM @h(program_id uuid, order_ref text, expires_at timestamptz, canonical text, code text, code_id uuid,
-                 coupon_id uuid, customer_key text, discount_minor bigint, currency text, lines json, mailbox_key text)
-""")
 INSERT_REFUNDS = Statement("""
 INSERT INTO refunds (id, program_id, order_ref, amount_minor, reason, occurred_at, claimed_at, clock, releases,
                      recorded_at)
@@ -230,33 +230,41 @@ async def write_limits(
     )
 
 
-async def write_orders(connection: Connection, orders: Mapping[OrderKey, OrderBook], now: datetime) -> None:
-    """Write what became of locked orders: cancellations, refunds and reservations with what they hold."""
-    await connection.execute(*WRITE_ORDERS(u=_order_columns(orders), now=now))
-    await connection.execute(DELETE_HOLDS, [key[0] for key in orders], [key[1] for key in orders])
+async def write_orders(
+    connection: Connection, orders: Mapping[OrderKey, OrderBook], fresh: Collection[OrderKey], now: datetime
+) -> None:
+    """Write what became of locked orders: cancellations, refunds and reservations with what they hold.
+
+    `fresh` are those that have held nothing before.
+    """
+    if old := [key for key in orders if key not in fresh]:
+        await connection.execute(DELETE_HOLDS, [key[0] for key in old], [key[1] for key in old])
     holds = [(key, book.reserved_until, held) for key, book in orders.items() for held in book.held]
-    if holds:
-        kept = {
-            "program_id": [key[0] for key, _, _ in holds],
-            "order_ref": [key[1] for key, _, _ in holds],
-            "expires_at": [until for _, until, _ in holds],
-        }
-        await connection.execute(*INSERT_HOLDS(h={**kept, **_HOLDS.columns([held for _, _, held in holds])}))
+    kept = {
+        "program_id": [key[0] for key, _, _ in holds],
+        "order_ref": [key[1] for key, _, _ in holds],
+        "expires_at": [until for _, until, _ in holds],
+    }
+    held = {**kept, **_HOLDS.columns([each for _, _, each in holds])}
+    await connection.execute(*WRITE_ORDERS(u=_order_columns(orders), h=held, now=now))
 
 
 def _order_columns(orders: Mapping[OrderKey, OrderBook]) -> dict[str, list[Any]]:
     books = list(orders.values())
     cancelled = [book.cancelled for book in books]
-    return {
-        **_ORDERS.columns(books),
-        "program_id": [key[0] for key in orders],
-        "order_ref": [key[1] for key in orders],
+    others: dict[str, list[Any]] = {
         "has_refunds": [bool(book.refunds) for book in books],
         "cancelled_at": [moment and moment.known_at for moment in cancelled],
         "cancel_claimed_at": [moment and moment.claimed_at for moment in cancelled],
         "cancel_clock": [moment and moment.clock for moment in cancelled],
         "cancelled_besides": [backs_text(book.cancellations[1:]) if book.cancellations[1:] else None for book in books],
         "cancel_releases": [book.cancellations[0].releases if book.cancellations else None for book in books],
+    }
+    return {
+        **_ORDERS.columns(books),
+        "program_id": [key[0] for key in orders],
+        "order_ref": [key[1] for key in orders],
+        **{name: sparse(column) for name, column in others.items()},
     }
 
 
@@ -276,5 +284,5 @@ _COUPON_COUNTS: Final = Values(INSERT_REDEMPTIONS.tables["k"], CouponCountRow)
 _EVENTS: Final = Values(INSERT_REDEMPTIONS.tables["e"], OutboxEvent)
 _CHANGED: Final = Values(UPDATE_REDEMPTIONS.tables["u"], Redemption)
 _ORDERS: Final = Values(("cancel_reason", "reservation_id", "reserved_at", "reserved_until"), OrderBook)
-_HOLDS: Final = Values(INSERT_HOLDS.tables["h"], HeldCode, "program_id", "order_ref", "expires_at")
+_HOLDS: Final = Values(WRITE_ORDERS.tables["h"], HeldCode, "program_id", "order_ref", "expires_at")
 _REFUNDS: Final = Values(INSERT_REFUNDS.tables["r"], RefundRow)

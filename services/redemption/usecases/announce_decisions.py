@@ -15,7 +15,7 @@ from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequest
 from services.redemption.domain.rejections import Door
 from services.redemption.domain.reserving import Reserved
-from services.redemption.domain.settling import Changes
+from services.redemption.domain.settling import NO_CHANGES, Changes
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.uses import Use, Voided
 from services.redemption.domain.voiding import Cancelled
@@ -115,8 +115,9 @@ def write_turned_away(purchase: Purchase, refused: Refused, door: Door, written:
 
 def _write_besides(purchase: Purchase, decision: Redeemed | RedeemedLate, now: datetime, written: Written) -> None:
     """Add what a purchase changed of its order's earlier codes, and its codes that dropped out."""
-    cause, traceparent = purchase.rejection_id, purchase.traceparent
-    _write_changes(decision.changes, cause, purchase.occurred_at, traceparent, now, written)
+    if decision.changes != NO_CHANGES:
+        cause, traceparent = purchase.rejection_id, purchase.traceparent
+        _write_changes(decision.changes, cause, purchase.occurred_at, traceparent, now, written)
     for refused in decision.skipped:
         _write_skipped(purchase, refused, now, written)
 

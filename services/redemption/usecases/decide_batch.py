@@ -5,7 +5,7 @@ A statement that waits for a row lock re-reads that row alone, so nothing that d
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -84,14 +84,15 @@ async def decide_batch(
     if locked.counted_customers:
         await share_customers(connection, customers_in(purchases) | past)
     purchases, aliases = await recognise(connection, purchases, digests, past)
-    asks = _with_purchases(asks, purchases)
+    if aliases:
+        asks = _with_purchases(asks, purchases)
     customers = customers_of(purchases, locked, aliases) | past_customers(history, locked, several, aliases)
     if customers:
         await lock_customers(connection, customers)
     books, shelf = await open_books(connection, purchases, customers, locked, history, now=now, aliases=aliases)
     written = Written()
     outcomes = [_decide(ask, books, now, written) for ask in asks]
-    await _write(connection, books, shelf, written, now)
+    await _write(connection, books, shelf, written, locked.fresh_orders, now)
     if idle := _idle(locked, books, written):
         await delete_idle_orders(connection, idle)
     return Decided(outcomes, written)
@@ -148,7 +149,7 @@ async def _lock(
     history = await _history(connection, orders, first, now)
     code_ids = {r.code_id for order in taken_back if order in history for r in history[order].redemptions}
     code_ids |= _changeable(history)
-    locked = await lock(connection, orders, strings_of(purchases), now, list(code_ids))
+    locked = await lock(connection, (), strings_of(purchases), now, list(code_ids))
     return replace(locked, fresh_orders=first.fresh_orders), history
 
 
@@ -229,7 +230,9 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
     return decision
 
 
-async def _write(connection: Connection, books: Books, shelf: Shelf, written: Written, now: datetime) -> None:
+async def _write(
+    connection: Connection, books: Books, shelf: Shelf, written: Written, fresh: Collection[OrderKey], now: datetime
+) -> None:
     made = {redemption.id for redemption in written.redemptions} if books.changed else set()
     # What is voided makes room first: the same order may redeem the same code anew in the same batch.
     if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
@@ -251,7 +254,7 @@ async def _write(connection: Connection, books: Books, shelf: Shelf, written: Wr
         await insert_events(connection, written.events)
     await _write_limits(connection, books, shelf, [row.id for row in coupons])
     if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
-        await write_orders(connection, moved, now)
+        await write_orders(connection, moved, fresh, now)
     if written.refunds:
         await insert_refunds(connection, written.refunds, now)
     if written.rejections:

@@ -6,26 +6,36 @@ from datetime import datetime
 from typing import TypeAlias
 
 from services.redemption.domain.customers import Digests
+from services.redemption.domain.errors import Missing
+from services.redemption.domain.purchase import VoidById
+from services.redemption.store.history import find_orders_of
 from services.redemption.usecases.announce_decisions import Written
 from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch, report
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping, Results, Work
 
+Request: TypeAlias = Ask | VoidById
+
 
 @dataclass(frozen=True, slots=True)
-class DecideRequests(Work[Ask, Outcome, Written]):
+class DecideRequests(Work[Request, Outcome, Written]):
     """Decides a group in the order in which its requests came."""
 
     hand_over: Callable[[Sequence[OutboxEvent]], None]
     digests: Digests
 
     async def decide(
-        self, connection: Connection, asks: Sequence[Ask], now: datetime, *, is_again: bool
+        self, connection: Connection, asks: Sequence[Request], now: datetime, *, is_again: bool
     ) -> Results[Outcome, Written]:
-        """Decide all of them; raises TermsChanged."""
-        decided = await decide_batch(connection, asks, now, self.digests, is_again=is_again)
-        return Results(decided.outcomes, decided.written)
+        """Decide all of them; what is to void no redemption of its program is Missing. Raises TermsChanged."""
+        placed = await _place_voids(connection, asks)
+        found = [ask for ask in placed if ask is not None]
+        if not found:
+            return Results([Missing() for _ in asks], Written())
+        decided = await decide_batch(connection, found, now, self.digests, is_again=is_again)
+        outcomes = iter(decided.outcomes)
+        return Results([Missing() if ask is None else next(outcomes) for ask in placed], decided.written)
 
     def committed(self, written: Written) -> None:
         """Hand the events over, count and log."""
@@ -33,4 +43,19 @@ class DecideRequests(Work[Ask, Outcome, Written]):
         report(written)
 
 
-Requests: TypeAlias = Grouping[Ask, Outcome, Written]
+async def _place_voids(connection: Connection, asks: Sequence[Request]) -> list[Ask | None]:
+    """Find the orders of redemptions that are to be voided by their ids; None stands for what there is not."""
+    wanted = [(ask.program_id, ask.redemption_id) for ask in asks if isinstance(ask, VoidById)]
+    found = await find_orders_of(connection, wanted) if wanted else {}
+    placed: list[Ask | None] = []
+    for ask in asks:
+        if not isinstance(ask, VoidById):
+            placed.append(ask)
+        elif (order_ref := found.get((ask.program_id, ask.redemption_id))) is not None:
+            placed.append(ask.within(order_ref))
+        else:
+            placed.append(None)
+    return placed
+
+
+Requests: TypeAlias = Grouping[Request, Outcome, Written]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -120,3 +121,28 @@ async def test_64_requests_of_16_keys_have_one_effect_and_one_answer_each(
         assert sum("Idempotent-Replayed" not in reply.headers for reply in replies) <= 16
         assert await admin.fetchval(USES) == (turn + 1) * 8
         assert await admin.fetchval(KEPT) == (turn + 1) * 16
+
+
+async def test_a_void_of_what_is_not_there_is_404_and_leaves_its_neighbours_alone(
+    replicas: list[Shop], merchant: Merchant
+) -> None:
+    """The orders of what is to be voided are found for the whole group, so one that has none must not fail the rest."""
+    shop, _ = replicas
+    coupon = await merchant.coupon(shop.program_id, percent=1000)
+    for text in ("ONE", "TWO"):
+        await merchant.code(shop.program_id, coupon, text, limit=1)
+    stands = (await shop.redeem("ONE", ref="order-1")).data["redemptions"][0]["id"]
+    elsewhere = await merchant.program()
+    await merchant.code(elsewhere, await merchant.coupon(elsewhere, percent=1000), "FOREIGN", limit=1)
+    other_key = await merchant.key(elsewhere, "checkout")
+    taken = await shop.send("POST", "/v1/redemptions", {"codes": ["FOREIGN"], "order_ref": "order-1"}, key=other_key)
+    foreign = taken.data["redemptions"][0]["id"]
+    asked = [
+        shop.send("POST", f"/v1/redemptions/{id_}/void", {}, idempotency=f"void-{id_}")
+        for id_ in (stands, uuid.uuid4(), foreign)
+    ]
+    voided, *missing, redeemed = await asyncio.gather(*asked, shop.redeem("TWO", ref="order-2"))
+    assert (voided.status, voided.data["order_ref"], redeemed.status) == (200, "order-1", 201)
+    assert [(reply.status, reply.body["code"]) for reply in missing] == [(404, "not_found")] * 2
+    again = await shop.send("POST", f"/v1/redemptions/{stands}/void", {}, idempotency=f"void-{stands}")
+    assert (again.raw, again.headers["Idempotent-Replayed"]) == (voided.raw, "true")

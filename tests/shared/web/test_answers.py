@@ -1,14 +1,27 @@
 """What comes back: the families' shapes, headers, request ids, streams, and what happens when a handler fails."""
 
 import asyncio
+import uuid
+from datetime import UTC, datetime
 
 import aiohttp
+import orjson
 import pytest
 import structlog
 from multidict import CIMultiDict
+from pydantic import Field
 from structlog.testing import capture_logs
 
-from shared.web import decode_cursor, encode_cursor
+from shared.idempotency import Answer
+from shared.web import (
+    Moment,
+    ResponseModel,
+    TenantId,
+    data_answer,
+    data_response,
+    decode_cursor,
+    encode_cursor,
+)
 from tests.shared.web.conftest import Client
 from tests.shared.web.routes import Kept
 
@@ -164,3 +177,26 @@ async def test_stream_that_breaks_is_not_taken_for_whole(client: Client) -> None
 
 def test_cursor_gives_back_what_was_put_in() -> None:
     assert decode_cursor(encode_cursor("a/ü", 7), str, int) == ("a/ü", 7)
+
+
+class _Part(ResponseModel):
+    made_at: Moment
+    owner_id: TenantId
+    by_name: str = Field(alias="byName")
+
+
+class _Whole(ResponseModel):
+    text: str
+    amount: float | None
+    parts: list[_Part]
+
+
+def test_a_model_is_written_alike_alone_among_others_and_to_be_kept() -> None:
+    """A model that is the whole answer is written by a way of its own, which must differ in nothing."""
+    part = _Part(made_at=datetime(2026, 3, 1, 12, tzinfo=UTC), owner_id=uuid.UUID(int=7), byName='Zoë \u2028 "x"')
+    whole = _Whole(text="é\t\x1f", amount=0.1, parts=[part])
+    alone, listed = data_response(whole, 201).body, data_response([whole]).body
+    assert isinstance(alone, bytes)
+    assert alone == orjson.dumps({"data": whole.model_dump(mode="json", by_alias=True)})
+    assert listed == b'{"data":[' + alone[len(b'{"data":') : -1] + b"]}"
+    assert data_answer(whole, 201) == Answer(201, alone)
