@@ -25,7 +25,7 @@ from services.redemption.api.redemptions import RedemptionBody
 from services.redemption.domain.guesses import guesser
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.terms import CodeTerms
-from services.redemption.store.terms import Shelf
+from services.redemption.store.terms import CountedTerms
 from services.redemption.usecases.open_books import _moments
 from services.redemption.usecases.purchases import wanted_codes
 from services.webhooks.api.context import versions
@@ -303,7 +303,7 @@ def test_the_periods_of_a_batch() -> None:
     def act(n: int) -> Callable[[], object]:
         program_id, coupons = uuid4(), [uuid4() for _ in range(n)]
         state = SimpleNamespace(counts_periods=True, knows_periods=True, terms=SimpleNamespace(timezone="UTC"))
-        shelf = cast("Shelf", SimpleNamespace(coupons=dict.fromkeys(coupons, state)))
+        counted = cast("CountedTerms", SimpleNamespace(coupons=dict.fromkeys(coupons, state)))
         purchases = [
             Purchase(program_id, "", "", "", wanted_codes([str(nth)]), NOW + timedelta(hours=nth), None, None)
             for nth in range(n)
@@ -313,7 +313,7 @@ def test_the_periods_of_a_batch() -> None:
             (program_id, purchase.codes[0].canonical or ""): [each]
             for purchase, each in zip(purchases, terms, strict=True)
         }
-        return lambda: _moments(purchases, candidates, shelf, {})
+        return lambda: _moments(purchases, candidates, counted, {})
 
     at_most_doubles(act)
 

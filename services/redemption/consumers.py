@@ -8,8 +8,7 @@ from typing import Final
 
 from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.purchase import Cancellation, effective_time
-from services.redemption.usecases.announce_decisions import CompletedCheckout
-from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
 from services.redemption.usecases.take_in_checkouts import CheckoutEvent, TakeInCheckouts
 from shared.broker.messages import Received, Reject
 from shared.broker.reading import settle

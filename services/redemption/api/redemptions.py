@@ -32,9 +32,8 @@ from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Buyer, Cancellation, VoidById, effective_time
 from services.redemption.domain.voiding import Cancelled
-from services.redemption.usecases.announce_decisions import CompletedCheckout
 from services.redemption.usecases.decide_batch import Outcome
-from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
 from shared.events.checkout import MinorUnits
 from shared.events.envelope import trusted
 from shared.idempotency import Answer, Once

@@ -27,7 +27,8 @@ from services.redemption.domain.lines import taken_of
 from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reserving import Reserved
-from services.redemption.usecases.decide_batch import LONGEST_HOLD, Outcome
+from services.redemption.usecases.close_books import LONGEST_HOLD
+from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import purchase_of
 from shared.events.envelope import trusted
 from shared.idempotency import Answer, Once

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, Redemption
 from services.redemption.domain.judgement import Refused, basket_of, fault_of_repeat, judge, meant, unknown
+from services.redemption.domain.limits import release
 from services.redemption.domain.purchase import Purchase, WantedCode
 from services.redemption.domain.reasons import TAKEN_BACK
 from services.redemption.domain.settlement import frees
 from services.redemption.domain.settling import NO_CHANGES, Changes, settle_order
 from services.redemption.domain.standing import Standing, is_cancelled, is_limited, known_of
-from services.redemption.domain.uses import Choice, Use, count, mark_voided, record, release, use_of
+from services.redemption.domain.uses import Choice, Use, count, mark_voided, record, use_of
 
 
 @dataclass(frozen=True, slots=True)

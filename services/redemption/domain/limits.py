@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from services.redemption.domain.basket import Basket
-from services.redemption.domain.books import Books, Count, HeldCode
+from services.redemption.domain.books import Books, Count, HeldCode, OrderBook
 from services.redemption.domain.customers import is_one
 from services.redemption.domain.reasons import Fault
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms
@@ -41,6 +41,17 @@ def hold(held: Iterable[HeldCode], books: Books, *, sign: int = 1) -> None:
         budget = books.budgets.get(each.coupon_id)
         if budget is not None and budget.currency == each.currency:
             budget.held_minor += sign * (each.discount_minor or 0)
+
+
+def release(book: OrderBook, books: Books) -> None:
+    """End the reservation of an order; what it held is free."""
+    if book.reservation_id is None:
+        return
+    if book.is_holding:
+        hold(book.held, books, sign=-1)
+    book.is_holding, book.held = False, ()
+    book.reservation_id = book.reserved_at = book.reserved_until = None
+    book.is_moved = True
 
 
 def counts_of_hold(held: HeldCode, books: Books) -> Iterator[Count]:

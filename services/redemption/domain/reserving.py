@@ -5,12 +5,11 @@ from datetime import datetime
 
 from services.redemption.domain.books import Books, HeldCode, Reservation
 from services.redemption.domain.judgement import Refused, basket_of, bought, fault_of_repeat, judge, meant, unknown
-from services.redemption.domain.limits import hold
+from services.redemption.domain.limits import hold, release
 from services.redemption.domain.purchase import HoldRequest
 from services.redemption.domain.reasons import TAKEN_BACK
 from services.redemption.domain.settlement import Bought
 from services.redemption.domain.standing import is_limited, is_taken_back, known_of
-from services.redemption.domain.uses import release
 from services.redemption.domain.validity import fault_of_end
 
 

@@ -12,7 +12,7 @@ from services.redemption.domain.basket import Basket, OrderCode
 from services.redemption.domain.books import Books, OrderBook, Redemption
 from services.redemption.domain.combination import exclusion, fault_of_currencies
 from services.redemption.domain.commission import Earning, earn
-from services.redemption.domain.limits import fault_of_limits
+from services.redemption.domain.limits import fault_of_limits, release
 from services.redemption.domain.lines import lines_of, taken_of
 from services.redemption.domain.moments import OWN_CLOCK, Moment, is_later, text_of
 from services.redemption.domain.pot import Pot
@@ -26,7 +26,6 @@ from services.redemption.domain.uses import (
     count,
     give_back,
     mark_voided,
-    release,
     use_of,
     void,
     voided_of,

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from services.redemption.domain.books import Books, OrderBook, Redemption
-from services.redemption.domain.limits import hold
 from services.redemption.domain.lines import Taken, prices_text
 from services.redemption.domain.moments import Moment, text_of
 from services.redemption.domain.purchase import Purchase
@@ -151,17 +150,6 @@ def mark_voided(redemption: Redemption, order: OrderBook, moment: datetime, by: 
     redemption.confirm(by)
     redemption.void_reason = reason
     redemption.is_voided_alone = False
-
-
-def release(book: OrderBook, books: Books) -> None:
-    """End the reservation of an order; what it held is free."""
-    if book.reservation_id is None:
-        return
-    if book.is_holding:
-        hold(book.held, books, sign=-1)
-    book.is_holding, book.held = False, ()
-    book.reservation_id = book.reserved_at = book.reserved_until = None
-    book.is_moved = True
 
 
 def give_back(redemption: Redemption, books: Books) -> None:

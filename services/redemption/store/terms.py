@@ -95,7 +95,7 @@ class CouponState:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class CountedTerms:
     """Terms and counts of all locked codes. `code_holds` and `coupon_holds` are those that may be held by orders."""
 
     terms: list[CodeTerms] = field(default_factory=list)
@@ -106,26 +106,26 @@ class Shelf:
     coupon_holds: set[uuid.UUID] = field(default_factory=set)
 
 
-async def read_terms(connection: Connection, locked: Locked, now: datetime) -> Shelf:
+async def read_terms(connection: Connection, locked: Locked, now: datetime) -> CountedTerms:
     """Read terms and counts as they are under the locks; raises TermsChanged if those do not suffice."""
-    shelf = Shelf()
+    counted = CountedTerms()
     with_customers = {coupon for coupons in locked.counted_customers.values() for coupon in coupons}
     for row in await connection.fetch(READ_TERMS, locked.code_ids, list(locked.counted_coupons), now):
         # Most codes share what restricts none.
         restrictions = UNRESTRICTED if _restricted(row) == _PLAIN else _restrictions(row)
         terms = _terms(row, restrictions=restrictions)
-        shelf.terms.append(terms)
-        shelf.code_counts[terms.code_id] = Count(row["code_uses"], row["code_version"])
+        counted.terms.append(terms)
+        counted.code_counts[terms.code_id] = Count(row["code_uses"], row["code_version"])
         if row["is_code_held"]:
-            shelf.code_holds.append(terms.code_id)
+            counted.code_holds.append(terms.code_id)
         if terms.coupon_id in locked.counted_coupons:
-            _shelve_coupon(shelf, terms, row)
+            _add_coupon(counted, terms, row)
         elif row["has_coupon_count"] or _is_counted(terms) or terms.coupon_id not in locked.uncounted_coupons:
             raise TermsChanged
         counts_customers = row["has_customers"] or terms.restrictions.customer_limit is not None
         if counts_customers and terms.coupon_id not in with_customers:
             raise TermsChanged
-    return shelf
+    return counted
 
 
 def _is_counted(terms: CodeTerms) -> bool:
@@ -133,14 +133,14 @@ def _is_counted(terms: CodeTerms) -> bool:
     return terms.coupon_limit is not None or bool(rules.period_limits) or rules.budget_minor is not None
 
 
-def _shelve_coupon(shelf: Shelf, terms: CodeTerms, row: Any) -> None:
-    if terms.coupon_id in shelf.coupon_counts:
+def _add_coupon(counted: CountedTerms, terms: CodeTerms, row: Any) -> None:
+    if terms.coupon_id in counted.coupon_counts:
         return
     state = _coupon_state(row, terms=terms)
-    shelf.coupon_counts[terms.coupon_id] = Count(row["coupon_uses"], row["coupon_version"])
-    shelf.coupons[terms.coupon_id] = state
+    counted.coupon_counts[terms.coupon_id] = Count(row["coupon_uses"], row["coupon_version"])
+    counted.coupons[terms.coupon_id] = state
     if row["is_coupon_held"] or state.is_first_count:
-        shelf.coupon_holds.add(terms.coupon_id)
+        counted.coupon_holds.add(terms.coupon_id)
 
 
 _coupon_state: Final = Rows(CouponState, "terms")

@@ -5,10 +5,10 @@ A statement that waits for a row lock re-reads that row alone, so nothing that d
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from datetime import datetime
+from typing import TypeAlias
 
 from services.redemption.domain.books import Books, OrderBook
 from services.redemption.domain.customers import Digests
@@ -20,27 +20,9 @@ from services.redemption.domain.voiding import Cancelled, cancel, void_one
 from services.redemption.store.customers import share_customers
 from services.redemption.store.history import find_reservations, read_orders
 from services.redemption.store.locks import Locked, lock, lock_customers
-from services.redemption.store.outcomes import (
-    CodeCountRow,
-    CouponCountRow,
-    delete_idle_orders,
-    insert_redemptions,
-    insert_refunds,
-    update_redemptions,
-    write_limits,
-    write_orders,
-)
-from services.redemption.store.rejections import insert_rejections
-from services.redemption.store.terms import Shelf, TermsChanged
-from services.redemption.usecases.announce_decisions import (
-    CompletedCheckout,
-    Written,
-    write_cancelled,
-    write_late,
-    write_redeemed,
-    write_refused,
-    write_turned_away,
-)
+from services.redemption.store.outcomes import delete_idle_orders
+from services.redemption.store.terms import TermsChanged
+from services.redemption.usecases.close_books import close_books
 from services.redemption.usecases.open_books import (
     customers_of,
     names_of_past,
@@ -48,16 +30,18 @@ from services.redemption.usecases.open_books import (
     past_customers,
     strings_of,
 )
+from services.redemption.usecases.purchases import Ask, CompletedCheckout
 from services.redemption.usecases.recognise_erased import customers_in, recognise, without_past
-from shared.database.outbox import insert_events
+from services.redemption.usecases.record_decisions import (
+    Written,
+    write_cancelled,
+    write_late,
+    write_redeemed,
+    write_refused,
+    write_turned_away,
+)
 from shared.database.pool import Connection
-from shared.log import get_logger
-from shared.metrics import REDEMPTIONS, REDEMPTIONS_REJECTED, REDEMPTIONS_VOIDED, RESERVATIONS
-from shared.trace import trace_facts
 
-LONGEST_HOLD: Final = timedelta(days=7)
-
-Ask: TypeAlias = CompletedCheckout | HoldRequest | Cancellation | VoidRequest
 Outcome: TypeAlias = Redeemed | RedeemedLate | Refused | Reserved | Cancelled
 
 
@@ -89,10 +73,10 @@ async def decide_batch(
     customers = customers_of(purchases, locked, aliases) | past_customers(history, locked, several, aliases)
     if customers:
         await lock_customers(connection, customers)
-    books, shelf = await open_books(connection, purchases, customers, locked, history, now=now, aliases=aliases)
+    books, counted = await open_books(connection, purchases, customers, locked, history, now=now, aliases=aliases)
     written = Written()
     outcomes = [_decide(ask, books, now, written) for ask in asks]
-    await _write(connection, books, shelf, written, locked.fresh_orders, now)
+    await close_books(connection, books, counted, written, locked.fresh_orders, now)
     if idle := _idle(locked, books, written):
         await delete_idle_orders(connection, idle)
     return Decided(outcomes, written)
@@ -230,37 +214,6 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
     return decision
 
 
-async def _write(
-    connection: Connection, books: Books, shelf: Shelf, written: Written, fresh: Collection[OrderKey], now: datetime
-) -> None:
-    made = {redemption.id for redemption in written.redemptions} if books.changed else set()
-    # What is voided makes room first: the same order may redeem the same code anew in the same batch.
-    if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
-        await update_redemptions(connection, changed)
-    held = _held_until(written)
-    coupons = _coupon_rows(books, shelf, held, now)
-    codes = _code_rows(books, shelf, held)
-    if written.redemptions or codes:
-        await insert_redemptions(
-            connection,
-            written.redemptions,
-            codes,
-            coupons=coupons,
-            events=written.events,
-            attributes=written.attributes,
-            decided_at=now,
-        )
-    else:
-        await insert_events(connection, written.events)
-    await _write_limits(connection, books, shelf, [row.id for row in coupons])
-    if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
-        await write_orders(connection, moved, fresh, now)
-    if written.refunds:
-        await insert_refunds(connection, written.refunds, now)
-    if written.rejections:
-        await insert_rejections(connection, written.rejections, now)
-
-
 def _idle(locked: Locked, books: Books, written: Written) -> list[OrderKey]:
     """Return the orders whose rows were made for the lock alone: nothing is to be known of them later."""
     redeemed = {(redemption.program_id, redemption.order_ref) for redemption in written.redemptions}
@@ -269,106 +222,3 @@ def _idle(locked: Locked, books: Books, written: Written) -> list[OrderKey]:
         for order in locked.fresh_orders - redeemed
         if (book := books.orders.get(order)) is None or not book.is_moved
     ]
-
-
-def _held_until(written: Written) -> dict[uuid.UUID, datetime]:
-    """Return until when codes and coupons may be held because of this batch."""
-    held: dict[uuid.UUID, datetime] = {}
-    for reserved in written.reserved:
-        until = reserved.reservation.expires_at
-        for each in reserved.reservation.held:
-            for key in (each.code_id, each.coupon_id):
-                held[key] = max(until, held.get(key, until))
-    return held
-
-
-def _code_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime]) -> list[CodeCountRow]:
-    limits = {terms.code_id: terms.code_limit for terms in shelf.terms}
-    return [
-        CodeCountRow(
-            id=key,
-            uses=count.uses,
-            version=count.version,
-            use_limit=limits[key] if count.is_raised else None,
-            held_until=held.get(key),
-        )
-        for key, count in books.code_counts.items()
-        if count.is_moved or key in held
-    ]
-
-
-def _coupon_rows(books: Books, shelf: Shelf, held: dict[uuid.UUID, datetime], now: datetime) -> list[CouponCountRow]:
-    rows = []
-    for key, count in books.coupon_counts.items():
-        if not count.is_moved and key not in held:
-            continue
-        state, budget = shelf.coupons[key], books.budgets.get(key)
-        until = now + LONGEST_HOLD if state.is_first_count else held.get(key)
-        rules = state.terms.restrictions
-        is_spent = budget is not None and budget.is_raised and budget.currency == rules.budget_currency
-        rows.append(
-            CouponCountRow(
-                id=key,
-                uses=count.uses,
-                version=count.version,
-                use_limit=state.terms.coupon_limit if count.is_raised else None,
-                held_until=until,
-                has_periods=state.counts_periods,
-                period_zone=state.terms.timezone if state.counts_periods else None,
-                spent_minor=budget.spent_minor if budget else None,
-                spent_currency=budget.currency if budget else None,
-                spend_limit=rules.budget_minor if is_spent else None,
-            )
-        )
-    return rows
-
-
-async def _write_limits(connection: Connection, books: Books, shelf: Shelf, coupons: Sequence[uuid.UUID]) -> None:
-    if not books.customer_counts and not books.period_counts:
-        return
-    rules = {terms.coupon_id: terms.restrictions for terms in shelf.terms}
-    customers = [
-        (key, count, rules[key[0]].customer_limit if count.is_raised else None)
-        for key, count in books.customer_counts.items()
-        if count.is_moved and key[2] is None
-    ]
-    periods = [
-        (key, count, rules[key[0]].period_limits.get(key[1]) if count.is_raised else None)
-        for key, count in books.period_counts.items()
-        if count.is_moved
-    ]
-    moved = [key for key in coupons if shelf.coupons[key].counts_periods and not shelf.coupons[key].knows_periods]
-    await write_limits(connection, moved, customers, periods)
-
-
-def report(written: Written) -> None:
-    """Count and log what was committed."""
-    REDEMPTIONS.inc(sum(redemption.is_counted for redemption in written.redemptions))
-    RESERVATIONS.inc(len(written.reserved))
-    for void in written.voids:
-        REDEMPTIONS_VOIDED.labels(str(void.is_released).lower()).inc()
-    for ask, said in written.unheeded:
-        get_logger().info(
-            "nothing_taken_back",
-            program_id=str(ask.program_id),
-            order_ref=ask.order_ref,
-            occurred_at=ask.happened.claimed_at.isoformat(),
-            notice=said,
-            **trace_facts(ask.traceparent),
-        )
-    for purchase, refused in written.refused:
-        REDEMPTIONS_REJECTED.labels(refused.reason).inc()
-        get_logger().info("order_refused", **_facts(purchase, refused))
-    for purchase, skipped in written.skipped:
-        REDEMPTIONS_REJECTED.labels(skipped.reason).inc()
-        get_logger().info("code_skipped", **_facts(purchase, skipped))
-
-
-def _facts(purchase: Purchase, refused: Refused) -> dict[str, Any]:
-    return {
-        "program_id": str(purchase.program_id),
-        "order_ref": purchase.order_ref,
-        "event_id": purchase.event_id,
-        "reason": refused.reason,
-        **trace_facts(purchase.traceparent),
-    }

@@ -9,8 +9,9 @@ from services.redemption.domain.customers import Digests
 from services.redemption.domain.errors import Missing
 from services.redemption.domain.purchase import VoidById
 from services.redemption.store.history import find_orders_of
-from services.redemption.usecases.announce_decisions import Written
-from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch, report
+from services.redemption.usecases.decide_batch import Outcome, decide_batch
+from services.redemption.usecases.purchases import Ask
+from services.redemption.usecases.record_decisions import Written, report
 from shared.database.pool import Connection
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping, Results, Work

@@ -11,7 +11,7 @@ from services.redemption.domain.terms import CodeTerms
 from services.redemption.store.counts import add_held, count_customers, count_spent, read_periods
 from services.redemption.store.history import find_programs
 from services.redemption.store.locks import Locked
-from services.redemption.store.terms import Shelf, read_terms
+from services.redemption.store.terms import CountedTerms, read_terms
 from shared.database.pool import Connection
 from shared.erasing import ID_KEY, MAILBOX_KEY
 
@@ -99,33 +99,33 @@ async def open_books(
     now: datetime,
     aliases: Aliases,
     reads_all: bool = False,
-) -> tuple[Books, Shelf]:
+) -> tuple[Books, CountedTerms]:
     """Return the books on what is locked; raises TermsChanged if the locks do not suffice.
 
     With `reads_all` every statement is run, needed or not: then the statements tell nothing of what was found.
     """
-    shelf = await read_terms(connection, locked, now) if locked.code_ids or reads_all else Shelf()
+    counted = await read_terms(connection, locked, now) if locked.code_ids or reads_all else CountedTerms()
     candidates: dict[Strings, list[CodeTerms]] = {}
-    for terms in shelf.terms:
+    for terms in counted.terms:
         candidates.setdefault((terms.program_id, terms.canonical), []).append(terms)
-    known = {terms.program_id for terms in shelf.terms}
+    known = {terms.program_id for terms in counted.terms}
     doubtful = {purchase.program_id for purchase in purchases} - known
     if doubtful or reads_all:
         known |= await find_programs(connection, list(doubtful))
-    limited = {terms.coupon_id for terms in shelf.terms if terms.restrictions.customer_limit is not None}
-    counted = [customer for customer in customers if customer[0] in limited]
-    customer_counts = await count_customers(connection, counted, now, aliases) if counted or reads_all else {}
-    moments = _moments(purchases, candidates, shelf, history)
+    limited = {terms.coupon_id for terms in counted.terms if terms.restrictions.customer_limit is not None}
+    of_limited = [customer for customer in customers if customer[0] in limited]
+    customer_counts = await count_customers(connection, of_limited, now, aliases) if of_limited or reads_all else {}
+    moments = _moments(purchases, candidates, counted, history)
     period_counts, period_starts = await read_periods(connection, moments) if moments or reads_all else ({}, {})
-    budgets = await _budgets(connection, shelf, reads_all=reads_all) if shelf.coupons or reads_all else {}
-    if shelf.code_holds or shelf.coupon_holds or reads_all:
-        codes = {code_id: shelf.code_counts[code_id] for code_id in shelf.code_holds}
-        coupons = {coupon_id: shelf.coupon_counts[coupon_id] for coupon_id in shelf.coupon_holds}
+    budgets = await _budgets(connection, counted, reads_all=reads_all) if counted.coupons or reads_all else {}
+    if counted.code_holds or counted.coupon_holds or reads_all:
+        codes = {code_id: counted.code_counts[code_id] for code_id in counted.code_holds}
+        coupons = {coupon_id: counted.coupon_counts[coupon_id] for coupon_id in counted.coupon_holds}
         await add_held(connection, codes, coupons, budgets, now, reads_all=reads_all)
     books = Books(
         candidates=candidates,
-        code_counts=shelf.code_counts,
-        coupon_counts=shelf.coupon_counts,
+        code_counts=counted.code_counts,
+        coupon_counts=counted.coupon_counts,
         orders=history,
         known_programs=known,
         customer_counts=customer_counts,
@@ -134,17 +134,19 @@ async def open_books(
         budgets=budgets,
         aliases=aliases,
     )
-    return books, shelf
+    return books, counted
 
 
 def _moments(
     purchases: Sequence[Purchase],
     candidates: Mapping[Strings, Sequence[CodeTerms]],
-    shelf: Shelf,
+    counted: CountedTerms,
     history: Mapping[OrderKey, OrderBook],
 ) -> list[tuple[uuid.UUID, datetime, str, bool]]:
     zones = {
-        key: (state.terms.timezone, state.knows_periods) for key, state in shelf.coupons.items() if state.counts_periods
+        key: (state.terms.timezone, state.knows_periods)
+        for key, state in counted.coupons.items()
+        if state.counts_periods
     }
     if not zones:
         return []
@@ -168,10 +170,10 @@ def _moments(
     return moments
 
 
-async def _budgets(connection: Connection, shelf: Shelf, *, reads_all: bool) -> dict[uuid.UUID, Budget]:
+async def _budgets(connection: Connection, counted: CountedTerms, *, reads_all: bool) -> dict[uuid.UUID, Budget]:
     budgets: dict[uuid.UUID, Budget] = {}
     uncounted: list[tuple[uuid.UUID, str]] = []
-    for coupon_id, state in shelf.coupons.items():
+    for coupon_id, state in counted.coupons.items():
         currency = state.terms.restrictions.budget_currency or state.spent_currency
         if currency is None:
             continue

@@ -1,12 +1,38 @@
-"""Makes a purchase of what a checkout says, whichever way it came."""
+"""What checkouts ask, whichever way it came, and the purchase that is made of what they say."""
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
-from services.redemption.domain.purchase import NOBODY, Buyer, Line, Purchase, WantedCode
+from services.redemption.domain.details import NO_ATTRIBUTES, Attributes
+from services.redemption.domain.purchase import (
+    NOBODY,
+    Buyer,
+    Cancellation,
+    HoldRequest,
+    Line,
+    Purchase,
+    VoidRequest,
+    WantedCode,
+)
 from shared.canonical import canonical_code
 from shared.events.checkout import Customer, Order
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedCheckout:
+    """An order that was paid, with what is only passed on; whoever is answered hears of a refusal by no event."""
+
+    purchase: Purchase
+    customer: Customer | None
+    order: Order | None
+    attributes: Attributes = NO_ATTRIBUTES
+    is_answered: bool = False
+
+
+Ask: TypeAlias = CompletedCheckout | HoldRequest | Cancellation | VoidRequest
 
 
 def purchase_of(

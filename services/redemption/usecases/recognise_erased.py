@@ -9,7 +9,7 @@ from services.redemption.domain.customers import Aliases, Digests, Erased, erase
 from services.redemption.domain.details import Attributes
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.customers import find_erased, mark_erased
-from services.redemption.usecases.announce_decisions import CompletedCheckout
+from services.redemption.usecases.purchases import CompletedCheckout
 from shared.database.pool import Connection
 from shared.events.checkout import Item
 

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from services.redemption.domain.customers import Digests
 from services.redemption.domain.purchase import Cancellation
-from services.redemption.usecases.announce_decisions import CompletedCheckout
-from services.redemption.usecases.decide_batch import Decided, decide_batch, report
+from services.redemption.usecases.decide_batch import Decided, decide_batch
+from services.redemption.usecases.purchases import CompletedCheckout
+from services.redemption.usecases.record_decisions import report
 from shared.clock import Clock
 from shared.database import inbox
 from shared.database.inbox import InboxEntry, Verdict

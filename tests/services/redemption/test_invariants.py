@@ -19,9 +19,8 @@ from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Buyer, Cancellation, HoldRequest, VoidRequest
 from services.redemption.domain.reserving import Reserved
 from services.redemption.store.terms import TermsChanged
-from services.redemption.usecases.announce_decisions import CompletedCheckout
-from services.redemption.usecases.decide_batch import Ask, Outcome, decide_batch
-from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.decide_batch import Outcome, decide_batch
+from services.redemption.usecases.purchases import Ask, CompletedCheckout, purchase_of
 from shared.events.checkout import Customer, Order
 from shared.ids import new_id
 from tests.conftest import NewDatabase

@@ -12,8 +12,7 @@ from services.redemption.domain.decision import Redeemed
 from services.redemption.domain.moments import OWN_CLOCK
 from services.redemption.domain.purchase import Cancellation, HoldRequest, VoidRequest
 from services.redemption.domain.reserving import Reserved
-from services.redemption.usecases.announce_decisions import CompletedCheckout
-from services.redemption.usecases.purchases import purchase_of
+from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
 from shared.events.checkout import Order
 from shared.ids import new_id
 from tests.conftest import NewDatabase
