@@ -3,7 +3,7 @@
 
 FROM python:3.13-slim AS dependencies
 COPY requirements.txt /tmp/requirements.txt
-# The environment has no pip of its own, so nothing that installs packages reaches the final image with it.
+# The environment has no pip of its own, so no package installer reaches the final image.
 RUN python -m venv --without-pip /opt/mintwire \
  && python -m pip --python /opt/mintwire/bin/python install \
         --no-cache-dir --no-compile --disable-pip-version-check --only-binary :all: \
@@ -13,7 +13,7 @@ RUN python -m venv --without-pip /opt/mintwire \
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Mintwire" \
       org.opencontainers.image.description="Promo codes for partners: mint, redeem exactly once, tell the partner by a signed webhook."
-# The installer of the base image goes, for nothing is installed at run time. The user's id is fixed and numeric, so
+# The installer of the base image is removed, because nothing is installed at run time. The user id is fixed and numeric, so
 # that an orchestrator can see that it is not root.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/pip* \
  && groupadd --system --gid 10001 mintwire \
@@ -24,7 +24,7 @@ WORKDIR /app
 COPY shared shared
 COPY services services
 COPY mintwire mintwire
-# Compiled now, because the file system is read-only later.
+# Compiled now, because the file system is read-only at run time.
 RUN /opt/mintwire/bin/python -m compileall -q .
 ENV PATH=/opt/mintwire/bin:$PATH \
     PYTHONUNBUFFERED=1 \

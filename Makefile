@@ -1,4 +1,4 @@
-# What a person types. On a fresh Debian or Ubuntu machine `make run` needs Python 3.11 or newer, and make.
+# The commands for people. On a fresh Debian or Ubuntu machine `make run` needs Python 3.11 or newer, and make.
 
 BIN := .venv/bin
 MINTWIRE := $(BIN)/python -m mintwire
@@ -11,7 +11,7 @@ RACE_ARGUMENTS ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
-run: local ## Start the whole system on this machine, play the main job, stay up until Ctrl-C
+run: local ## Start the whole system on this machine, run the demo, stay up until Ctrl-C
 	@$(MINTWIRE) stack up
 
 up: local ## Start the whole system in the background
@@ -20,10 +20,10 @@ up: local ## Start the whole system in the background
 down: local ## Stop what `make up` started, and whatever a killed run left behind
 	@$(MINTWIRE) stack down
 
-status: local ## Show what runs
+status: local ## Show what is running
 	@$(MINTWIRE) stack status
 
-clean: local ## Remove all data of the stopped system: databases, queues, keys, logs
+clean: local ## Delete all data of the stopped system: databases, queues, keys, logs
 	@$(MINTWIRE) stack clean
 
 test: lint types ## Run every check and all tests, against real PostgreSQL and RabbitMQ
@@ -36,24 +36,24 @@ lint: dev ## Check style, formatting, import contracts and the compose file
 	$(BIN)/lint-imports
 	$(BIN)/docker-compose config -q
 
-format: dev ## Format the code and mend what can be mended by itself
+format: dev ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 types: dev ## Check types
 	$(BIN)/mypy
 
-bench: dev ## Measure speed beside bare programs of the same libraries
+bench: dev ## Measure speed against bare programs with the same libraries
 	$(BIN)/python -m bench
 
 race: dev ## Race buyers for codes on replicas of the redemption service; RACE_ARGUMENTS="--runs 20 --codes 1000 --racers 64" for long
 	$(BIN)/python -m bench.race $(RACE_ARGUMENTS)
 
-compose-check: dev ## Do to the compose stack what people do to it, on fresh engines of Debian 12 and 13; root, an hour
+compose-check: dev ## Use the compose stack as people do, on fresh engines of Debian 12 and 13; needs root, takes an hour
 	@for engine in classic modern; do COMPOSE_REAL_ENGINE=$$engine scripts/compose-up-for-real.sh check || exit 1; \
 	    COMPOSE_REAL_ENGINE=$$engine scripts/compose-up-for-real.sh down || exit 1; done
 
-proof: compose-check ## All that takes too long for `make test`: twenty races, and the compose stack; root, an hour and a half
+proof: compose-check ## All checks that are too slow for `make test`: twenty races, and the compose stack; needs root, takes 90 minutes
 	$(BIN)/python -m bench.race --runs 20
 
 lock: dev ## Lock the dependencies again, with hashes, after a change to requirements*.in

@@ -1,1 +1,1 @@
-"""Load scripts: every figure is a ratio to a bare program of the same libraries in the same run."""
+"""Load scripts: every figure is a ratio to a bare program with the same libraries in the same run."""

@@ -1,9 +1,9 @@
 """Runs the benchmarks: `python -m bench [SCENARIO...] [--rounds N] [--seconds S]`; results go to bench/results/.
 
-The mixed day is played once, whatever the rounds.
+The mixed day runs once, whatever the number of rounds.
 
-Of redemption single shapes, of webhooks single parts can be measured; the file keeps the others as they were, and with
-`--append` the rounds of redemption that were measured before.
+Single shapes of redemption and single parts of webhooks can be measured; the file keeps the others as they were, and
+with `--append` also earlier rounds of redemption.
 """
 
 import argparse
@@ -24,16 +24,18 @@ _HTTP_SECONDS = 3.0
 
 
 def main() -> None:
-    """Run the scenarios asked for, write a JSON file each, print a table."""
+    """Run the requested scenarios, write a JSON file for each, print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; all if none is named")
+    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="the scenarios to run; by default, all")
     parser.add_argument("--rounds", type=int, default=5, help="alternations of bare and ours (default 5)")
     parser.add_argument(
         "--seconds", type=float, help="length of one load over HTTP (default 3), and of the mixed day (default 300)"
     )
-    parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="checkout events that lie ready")
-    parser.add_argument("--shape", action="append", choices=redeem.SHAPES, help="of redemption; all if none is named")
-    parser.add_argument("--append", action="store_true", help="of redemption: keep the rounds measured before")
+    parser.add_argument("--backlog", type=int, default=redeem.BACKLOG, help="number of prepared checkout events")
+    parser.add_argument(
+        "--shape", action="append", choices=redeem.SHAPES, help="the shapes of redemption; by default, all"
+    )
+    parser.add_argument("--append", action="store_true", help="redemption: keep earlier rounds")
     parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
     with environment() as env:
@@ -56,7 +58,7 @@ def main() -> None:
                 _write(scenario, result, _facts(1))
                 mixed.show(result)
                 continue
-            # Parts of webhooks are measured at different times; each says its own.
+            # Parts of webhooks are measured at different times; each records its own.
             _write(scenario, result, {} if scenario == "webhooks" else _facts(wanted.rounds))
             _print(scenario, result)
 
@@ -73,7 +75,7 @@ def _write(scenario: str, result: dict[str, Any], facts: dict[str, Any]) -> None
 
 
 def _earlier(scenario: str) -> dict[str, Any]:
-    """Return what was measured before."""
+    """Return earlier results."""
     path = RESULTS / f"{scenario}.json"
     return json.loads(path.read_text())["result"] if path.exists() else {}
 

@@ -1,7 +1,7 @@
 """Codes in bulk: a batch's job beside bare loads of finished rows into the same table, and an import with bad lines.
 
 usage: python -m bench.bulk [batch] [import] [--rows N] [--rounds N]; writes bench/results/bulk.json, each scenario its
-part. Nothing else should run on the machine meanwhile.
+own part. Run nothing else on the machine meanwhile.
 """
 
 import argparse
@@ -44,7 +44,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (id, code, canonical)
 
 
 class Peak:
-    """The most memory that a process held while the block ran, in MB."""
+    """The peak memory of a process during the block, in MB."""
 
     def __init__(self, program: Program) -> None:
         self._process = psutil.Process(program.process.pid)
@@ -78,7 +78,7 @@ class Merchant:
         self.coupon_id = made["data"]["id"]
 
     def finished(self, job_id: str) -> dict[str, Any]:
-        """Wait until a job is over and return it."""
+        """Wait until a job has finished and return it."""
         while True:
             job: dict[str, Any] = call("GET", f"{self.base}/v1/jobs/{job_id}", self.key)["data"]
             if job["state"] in ("done", "failed", "cancelled"):
@@ -87,7 +87,7 @@ class Merchant:
 
 
 async def bare_load(url: str, merchant: Merchant, count: int, way: str) -> float:
-    """Load finished rows, ten thousand a transaction, and return the seconds that the database took."""
+    """Load finished rows, ten thousand per transaction, and return the seconds that the database took."""
     connection = await asyncpg.connect(url)
     pattern, now, batch_id = CodePattern(), datetime.now(UTC), new_id()
     fixed = [uuid.UUID(each) for each in (merchant.program_id, merchant.coupon_id, merchant.key_id)]
@@ -160,7 +160,7 @@ def batches(env: Environment, rounds: int, count: int) -> dict[str, Any]:
 
 
 def write_file(path: Path, count: int) -> int:
-    """Write a CSV file in which one line in a hundred is bad, and return how many are."""
+    """Write a CSV file with one invalid line in a hundred, and return their number."""
     bad = 0
     with path.open("w") as file:
         file.write("code,expires_at,customer_id\n")
@@ -174,7 +174,7 @@ def write_file(path: Path, count: int) -> int:
 
 
 def imports(env: Environment, rounds: int, count: int) -> dict[str, Any]:
-    """Import a file with bad lines, into the emptied table."""
+    """Import a file with invalid lines, into the emptied table."""
     path = env.logs / "import.csv"
     bad = write_file(path, count)
     rows = []
@@ -225,9 +225,9 @@ def _write(scenario: str, result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the scenarios asked for, write the file, print a table."""
+    """Run the requested scenarios, write the file, print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.bulk", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="which to run; both if none is named")
+    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="the scenarios to run; by default, both")
     parser.add_argument("--rows", type=int, default=1_000_000, help="codes or lines (default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=1, help="how often (default once)")
     wanted = parser.parse_args()

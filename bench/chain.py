@@ -1,7 +1,7 @@
 """The whole chain, from publishing `checkout.completed` to the receiver's 2xx, beside a bare chain on equal queues.
 
-At saturation a backlog is filled while the consumers are paused; at a fixed rate the load is open: events are published
-at their moment, whether or not earlier ones have come through.
+At saturation a backlog is filled while the consumers are paused. At a fixed rate the load is open: events are published
+on time, whether or not earlier ones have arrived.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ FROM unnest($3::text[]) AS c, codes.coupons k WHERE k.program_id = $1 AND k.is_p
 
 
 class Side:
-    """One of the two chains: its running programs and how its codes are made and its events read."""
+    """One of the two chains: its running programs, and how its codes are created and its events written."""
 
     def __init__(self, name: str, env: Environment, programs: dict[str, Program], receiver: Program) -> None:
         self.name, self.env, self.programs, self.receiver = name, env, programs, receiver
@@ -43,7 +43,7 @@ class Side:
         self.program_id = self.partner_id = uuid.UUID(int=0)
 
     async def make_codes(self, count: int) -> list[str]:
-        """Make codes ready to be redeemed, straight into the table: minting is measured elsewhere."""
+        """Insert redeemable codes directly into the table: minting is measured elsewhere."""
         codes = [f"BENCH-{uuid.uuid4().hex[:16].upper()}" for _ in range(count)]
         expires_at = datetime.now(UTC) + _LIFETIME
         connection = await asyncpg.connect(self.env.database_url)
@@ -61,7 +61,7 @@ class Side:
         return codes
 
     def event(self, code: str) -> bytes:
-        """Return the checkout event for a code, with the present moment in it."""
+        """Return the checkout event for a code, with the current time in it."""
         attributes = {"card_id": repr(time.monotonic()), "recipient_name": "Sarah", "occasion": "mother"}
         if self.name == "bare":
             return json.dumps({"event_id": str(uuid.uuid4()), "code": code, **attributes}).encode()
@@ -134,7 +134,7 @@ class Publisher:
             await asyncio.gather(*(self.publish(code) for code in codes[start : start + 100]))
 
     async def at_rate(self, codes: Sequence[str], per_second: int) -> None:
-        """Publish each at its moment."""
+        """Publish each event on time."""
         started, tasks = time.monotonic(), []
         for number, code in enumerate(codes):
             delay = started + number / per_second - time.monotonic()
@@ -145,7 +145,7 @@ class Publisher:
 
 
 async def saturate(side: Side) -> dict[str, Any]:
-    """Let a backlog through; the rate is that of the arrivals at the receiver."""
+    """Process a backlog; the rate is that of the arrivals at the receiver."""
     codes = await side.make_codes(BACKLOG)
     for program in side.programs.values():
         program.pause()
@@ -179,12 +179,12 @@ async def _publish(side: Side, work: Any) -> None:
 
 
 async def _received(side: Side, count: int) -> dict[str, Any]:
-    """Wait until the receiver has so many, and check that it has each once and none else."""
+    """Wait until the receiver has this many, and check that it has each exactly once."""
     until = time.monotonic() + 90
     report = side.receiver.report()
     while report["count"] < count:
         if time.monotonic() > until:
-            raise SystemExit(f"{side.name}: {report['count']} of {count} webhooks came.")
+            raise SystemExit(f"{side.name}: {report['count']} of {count} webhooks arrived.")
         await asyncio.sleep(0.5)
         report = side.receiver.report()
     if not report["count"] == report["distinct"] == count:

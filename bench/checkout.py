@@ -1,4 +1,4 @@
-"""What shops and partners ask over HTTP: each door beside a bare program of the same work, and keyed beside not.
+"""Requests of shops and partners over HTTP: each beside a bare program with the same work, with and without keys.
 
 In the shapes `keyed …` the column `bare` is the product without Idempotency-Key and `ours` the product with one.
 """
@@ -24,7 +24,7 @@ from bench.mint import PARTNERS, product_keys
 from bench.redeem import our_side
 
 CLIENTS = 32
-# More than a load sends in its time; what is left over is as good as any other for the next one.
+# More than a load sends in its time; the rest is used by the next one.
 _PER_SECOND = 3000
 _BARE_KEY = "bare-key"
 _INSERT_BARE = """
@@ -38,7 +38,7 @@ _REDEEMED = {
 
 
 def request(path: str, headers: str, body: object = None, *, has_key: bool = False) -> bytes:
-    """Return a POST as it goes over the wire."""
+    """Return a POST as sent over the network."""
     raw = b"" if body is None else json.dumps(body).encode()
     key = f"Idempotency-Key: {uuid.uuid4()}\r\n" if has_key else ""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}{key}Content-Length: {len(raw)}\r\n\r\n"
@@ -47,7 +47,7 @@ def request(path: str, headers: str, body: object = None, *, has_key: bool = Fal
 
 @dataclass
 class Door:
-    """One of the two servers of checkouts, and how its codes are made."""
+    """One of the two checkout servers, and how its codes are created."""
 
     name: str
     env: Environment
@@ -58,39 +58,39 @@ class Door:
 
     @property
     def headers(self) -> str:
-        """The headers that every request has."""
+        """The headers of every request."""
         return f"Authorization: Bearer {self.key}\r\nContent-Type: application/json\r\n"
 
     def stock(self, seconds: float) -> None:
-        """Have codes for a load of this length."""
+        """Prepare codes for a load of this length."""
         wanted = int(seconds * _PER_SECOND)
         if len(self.left) < wanted:
             self.left += self.make(wanted)
 
     def codes(self) -> Iterator[str]:
-        """Take codes that nobody has used."""
+        """Take unused codes."""
         while self.left:
             yield self.left.pop()
 
     def redeeming(self, path: str, *, has_key: bool = False) -> Iterator[bytes]:
-        """Ask for orders of their own, at `/v1/redemptions` or `/v1/reservations`."""
+        """Build requests with separate orders, to `/v1/redemptions` or `/v1/reservations`."""
         order = {"currency": "USD", "subtotal": 5000}
         for code in self.codes():
             yield request(path, self.headers, {"codes": [code], "order_ref": code, "order": order}, has_key=has_key)
 
     def validating(self) -> Iterator[bytes]:
-        """Ask about codes again and again."""
+        """Build requests that validate the same codes repeatedly."""
         order = {"currency": "USD", "subtotal": 5000}
         for code in itertools.cycle(self.left[:500]):
             yield request("/v1/validations", self.headers, {"codes": [code], "order": order})
 
     def voiding(self, ids: Iterable[str]) -> Iterator[bytes]:
-        """Take redemptions back."""
+        """Build requests that void redemptions."""
         for id_ in ids:
             yield request(f"/v1/redemptions/{id_}/void", self.headers, {"reason": "fraud"})
 
     def redeemed(self, count: int) -> list[str]:
-        """Return the ids of redemptions that stand."""
+        """Return the ids of redemptions that are not voided."""
         rows = asyncio.run(_query(self.env, _REDEEMED[self.name], count))
         return [row["id"] for row in rows]
 
@@ -145,7 +145,7 @@ def run(env: Environment, rounds: int, seconds: float) -> dict[str, Any]:
     with doors(env) as sides:
         for turn in range(rounds + 1):
             for name, row in _round(sides, seconds if turn else 0.5):
-                # The first turn only warms up.
+                # The first round is a warm-up.
                 raw.setdefault(name, []).extend([row] if turn else [])
     with env.service("codes"):
         keys = product_keys(env)

@@ -1,6 +1,6 @@
-"""Where the CPU time goes: microseconds per mint and per redeemed order, by process, for the bare programs and ours.
+"""CPU time by process: microseconds per mint and per redeemed order, for the bare programs and ours.
 
-usage: python -m bench.cpu; writes bench/results/cpu.json. Nothing else should run on the machine meanwhile.
+usage: python -m bench.cpu; writes bench/results/cpu.json. Run nothing else on the machine meanwhile.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the database asks of the disk, and how fast the disk is by itself."""
+"""The database's use of the disk, and the speed of the disk by itself."""
 
 import os
 import time
@@ -21,7 +21,7 @@ SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_databas
 
 @dataclass(frozen=True)
 class Counts:
-    """What the database's statistics count at one moment; each server process tells of its own a second late."""
+    """The database's statistics at one moment; each server process reports its own a second late."""
 
     taken_at: float
     values: dict[str, int]
@@ -44,7 +44,7 @@ class Counts:
 
 
 def fsync_loop(folder: Path, seconds: float = _LOOP_SECONDS) -> dict[str, float]:
-    """Append a page and have it on the disk, again and again, with nobody beside; latencies are in milliseconds."""
+    """Append and sync pages in a loop, with no other load; latencies are in milliseconds."""
     path = folder / "fsync-loop"
     latencies = []
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)

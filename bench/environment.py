@@ -43,18 +43,18 @@ def free_port() -> int:
 
 
 def records(logs: Path) -> Path:
-    """Return the folder that says which programs with logs in a folder run."""
+    """Return the folder with the records of the programs whose logs are in a folder."""
     return logs / "running"
 
 
 @contextlib.contextmanager
 def watched(servers: Path, logs: Path = LOGS) -> Iterator[None]:
-    """Have the servers of one folder and the programs of another ended, should this process not come to do it."""
+    """End the servers of one folder and the programs of another, even if this process is killed."""
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "bench.watchdog", servers, logs],
         cwd=ROOT,
         stdin=subprocess.PIPE,
-        # Ctrl-C is for us, who then end everything ourselves.
+        # Ctrl-C is for this process, which then ends everything itself.
         start_new_session=True,
     )
     try:
@@ -64,7 +64,7 @@ def watched(servers: Path, logs: Path = LOGS) -> Iterator[None]:
 
 
 class Program:
-    """A child process that says `ready` on its first line, or answers /readyz."""
+    """A child process that prints `ready` on its first line, or answers /readyz."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str] | None = None, *, log: Path) -> None:
         self.log = log
@@ -95,16 +95,16 @@ class Program:
         return report
 
     def forget(self) -> None:
-        """Tell a receiver to forget what came; a signal sent after it is handled after it."""
+        """Reset the counts of a receiver; signals are handled in order."""
         self.process.send_signal(signal.SIGUSR2)
         time.sleep(0.05)
 
     def pause(self) -> None:
-        """Stop the process where it is."""
+        """Suspend the process."""
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let a paused process go on."""
+        """Resume a suspended process."""
         self.process.send_signal(signal.SIGCONT)
 
     def cpu_seconds(self) -> float:
@@ -193,7 +193,7 @@ class Environment:
         return {f"{prefix}_{name}": value for name, value in settings.items()}
 
     def migrate(self) -> None:
-        """Bring the database and the broker to the state that the services need."""
+        """Migrate the database and declare the broker's topology."""
         for service in SERVICES:
             subprocess.run(
                 [sys.executable, "-m", f"services.{service}", "migrate"],
@@ -204,10 +204,10 @@ class Environment:
             )
 
     def age(self) -> None:
-        """Bring the database's log to the state of a server that has run for a while: its files are used again.
+        """Fill the database's write-ahead log, as on a server that has run for a while and reuses its files.
 
-        A fresh server makes each file of 16 MiB anew when it is needed, which held up whoever wrote to it for 15 to
-        40 ms, more often the more is written; that would measure the age of the server.
+        A new server creates each file of 16 MiB when it is needed, which delayed writers for 15 to 40 ms, more often
+        the more is written; that would measure the age of the server.
         """
 
         async def work() -> None:
@@ -257,7 +257,7 @@ class Environment:
 
 @contextlib.contextmanager
 def environment() -> Iterator[Environment]:
-    """Start the servers in a fresh folder and stop them at the end."""
+    """Start the servers in a new folder and stop them at the end."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     servers = Servers(FOLDER)

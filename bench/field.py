@@ -1,4 +1,4 @@
-"""A field to measure webhooks in: the running service, a program, partners with an endpoint each, their receivers."""
+"""The setup to measure webhooks: the running service, a program, partners with an endpoint each, their receivers."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
 
 PENDING = "SELECT count(*) FROM webhooks.delivery_queue"
-# Those of one lot by the primary key: counting all of them fifty times a second would load the server for us alone.
+# Counts one lot by the primary key: counting all rows fifty times a second would itself load the server.
 ATTEMPTS = "SELECT count(*) FROM webhooks.attempts WHERE delivery_id > $1"
 _ROUTING_KEY = CodeRedeemedV1.type
 
@@ -34,7 +34,7 @@ class Field:
         self.key = ""
 
     def prepare(self, count: int) -> None:
-        """Make the program and its partners; the codes service runs for as long as that takes."""
+        """Create the program and its partners; the codes service runs only during that."""
         with self.env.service("codes"):
             base = self.env.urls["codes"]
             self.program_id = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
@@ -46,7 +46,7 @@ class Field:
                 self.partners.append(uuid.UUID(partner))
 
     def subscribe(self, number: int, port: int, **members: Any) -> None:
-        """Give a partner an endpoint."""
+        """Create an endpoint for a partner."""
         wanted = {
             "url": f"http://127.0.0.1:{port}/hook",
             "event_types": [_ROUTING_KEY],
@@ -57,13 +57,13 @@ class Field:
         self.endpoints.append(made["data"]["id"])
 
     def unsubscribe(self) -> None:
-        """Archive all endpoints; what is pending for them is canceled."""
+        """Archive all endpoints, which cancels their pending deliveries."""
         for endpoint in self.endpoints:
             call("DELETE", f"{self.env.urls['webhooks']}/v1/webhooks/endpoints/{endpoint}", self.key)
         self.endpoints.clear()
 
     def event(self, number: int) -> aio_pika.Message:
-        """Return a redeemed code of a partner, with the present moment in it."""
+        """Return a `code.redeemed` event of a partner, with the current time in it."""
         now = datetime.now(UTC)
         data = {
             "redemption_id": str(new_id()),
@@ -119,7 +119,7 @@ class Publisher:
             await asyncio.gather(*(self.one(number) for number in numbers[start : start + 200]))
 
     async def at_rate(self, numbers: Sequence[int], per_second: int) -> None:
-        """Publish each at its moment, whether or not earlier ones have come through."""
+        """Publish each event on time, whether or not earlier ones have arrived."""
         started, tasks = time.monotonic(), []
         for place, number in enumerate(numbers):
             delay = started + place / per_second - time.monotonic()
@@ -131,7 +131,7 @@ class Publisher:
 
 @contextlib.asynccontextmanager
 async def publishing(made: Field) -> Any:
-    """Connect as the one who publishes."""
+    """Connect as the publisher."""
     connection = await aio_pika.connect(made.env.amqp_url)
     async with connection:
         channel = await connection.channel()
@@ -139,7 +139,7 @@ async def publishing(made: Field) -> Any:
 
 
 async def counted(made: Field, statement: str, wanted: int, *arguments: object) -> None:
-    """Wait until a count is what is wanted."""
+    """Wait until a count reaches a value."""
     connection = await asyncpg.connect(made.env.database_url)
     until = time.monotonic() + 90
     while await connection.fetchval(statement, *arguments) != wanted:
@@ -150,7 +150,7 @@ async def counted(made: Field, statement: str, wanted: int, *arguments: object) 
 
 
 async def wait_in_table(made: Field, numbers: Sequence[int]) -> None:
-    """Have events of these partners wait for their endpoints, and then let all of these go on at once."""
+    """Let events of these partners wait for their paused endpoints, then resume all of them at once."""
     connection = await asyncpg.connect(made.env.database_url)
     await connection.execute("UPDATE webhooks.endpoints SET status = 'paused', version = version + 1")
     async with publishing(made) as publisher:
@@ -162,12 +162,12 @@ async def wait_in_table(made: Field, numbers: Sequence[int]) -> None:
 
 
 async def arrived(made: Field, count: int) -> dict[str, Any]:
-    """Wait until this many webhooks came to the receiver of the field; return what it says of them, and forget them."""
+    """Wait until the receiver has this many webhooks; return its report, and reset it."""
     until = time.monotonic() + 60
     report = made.receiver.report()
     while report["count"] < count:
         if time.monotonic() > until:
-            raise SystemExit(f"{report['count']} of {count} webhooks came.")
+            raise SystemExit(f"{report['count']} of {count} webhooks arrived.")
         await asyncio.sleep(0.2)
         report = made.receiver.report()
     made.receiver.forget()

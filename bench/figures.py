@@ -1,4 +1,4 @@
-"""Work at a fixed rate, and the figures that describe how it went."""
+"""Runs work at a fixed rate, and summarises the results."""
 
 import asyncio
 import math
@@ -14,12 +14,12 @@ from shared.faults import TransientFault
 
 PATIENCE_SECONDS = 5.0
 _PERCENTS = {"p50_ms": 50.0, "p99_ms": 99.0, "p999_ms": 99.9}
-# One piece of work: does it and returns what was wrong with it, or None.
+# One piece of work; returns what went wrong, or None.
 Work = Callable[[], Awaitable[str | None]]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest value that so many percent of the values are not above; not a number if there is none."""
+    """Return the smallest value that at least this percentage of the values do not exceed; NaN without values."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
@@ -27,15 +27,15 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 @dataclass
 class Seen:
-    """What came of work: seconds from the moment that each was due, and the failures by their reason."""
+    """The results: seconds from the time that each piece was due, and the failures by reason."""
 
     latencies: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     late: list[float] = field(default_factory=list)
-    """By how many seconds this program itself began the work late; where that is much, it measures itself."""
+    """How many seconds late this program started the work; if that is much, it measures itself."""
 
     def summary(self) -> dict[str, Any]:
-        """Return counts, and percentiles in milliseconds; None where nothing succeeded."""
+        """Return counts, and percentiles in milliseconds; None if nothing succeeded."""
         found = {name: percentile(self.latencies, percent) for name, percent in _PERCENTS.items()}
         return {
             "count": len(self.latencies) + self.failures.total(),
@@ -47,16 +47,16 @@ class Seen:
 
 
 async def at_rate(work: Work, per_second: float, seconds: float, *, patience_seconds: float = PATIENCE_SECONDS) -> Seen:
-    """Begin the work at fixed moments, whether or not earlier work is done.
+    """Start work at fixed times, whether or not earlier work is done.
 
-    A latency counts from the moment that the work was due: all that would have begun in a stall have waited through it.
+    Latency counts from the time that the work was due, so work due during a stall includes the stall.
     """
     seen = Seen()
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         for number in range(round(per_second * seconds)):
             due = began + number / per_second
-            # Also where it is late, or the answers to what was begun before would wait for all that is still to begin.
+            # Even if it is late, or the responses to earlier work would wait until all work has started.
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             tasks.create_task(_timed(work, due, seen, patience_seconds))
     return seen

@@ -1,4 +1,4 @@
-"""A closed-loop HTTP load: each of N connections sends its next request when the last is answered. Bounded in time."""
+"""A closed-loop HTTP load: each of N connections sends its next request after each response. Bounded in time."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ from typing import cast
 
 @dataclass
 class Load:
-    """What the connections saw: latencies in seconds, and answers by status."""
+    """The results: latencies in seconds, and responses by status."""
 
     seconds: float
     latencies: list[float] = field(default_factory=list)
@@ -19,7 +19,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers of success per second."""
+        """Successful responses per second."""
         return (self.statuses[200] + self.statuses[201]) / self.seconds
 
     def percentile(self, percent: float) -> float:
@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def run_load(port: int, keys: Sequence[str], *, connections: int, seconds: float) -> Load:
-    """POST generate with the given partner keys in turn, from so many connections at once, for so long."""
+    """POST generate with the given partner keys in turn, over several connections, for a time."""
     requests = itertools.cycle(
         [
             f"POST /api/partners/codes/generate HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Partner-Key: {key}\r\n"
@@ -81,7 +81,7 @@ async def run_load(port: int, keys: Sequence[str], *, connections: int, seconds:
 
 
 async def send_all(port: int, requests: Iterable[bytes], *, connections: int, seconds: float) -> Load:
-    """Send a row of requests from this many connections at once, for this long or until it ends."""
+    """Send requests over this many connections, for this long or until there are no more."""
     loop = asyncio.get_running_loop()
     row = iter(requests)
     load = Load(seconds)

@@ -33,11 +33,11 @@ KEYS = HERE / "keys.json"
 RESULT = ROOT / "bench" / "results" / "lookups.json"
 SIZES = {"small": 10_000, "large": 10_000_000}
 COUPONS, PARTNERS = 20, 20
-# Of each thing that is asked for by name there are so many, whatever the number of codes.
+# The number of objects that can be looked up by name, whatever the number of codes.
 NAMED = 200
 
-# Ids as UUIDv7 would be, one code a millisecond up to now; the codes themselves are random. One coupon and one partner
-# have a handful of codes only, and the first ones have as many as all others together.
+# Ids like UUIDv7, one code per millisecond up to now; the codes themselves are random. One coupon and one partner
+# have only a handful of codes, and the first ones have as many as all others together.
 FILL = """
 INSERT INTO codes.promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, external_id,
                                    is_limited_to_customer, customer_id, is_auto_generated, expires_at, redemption_limit,
@@ -64,7 +64,7 @@ class Sized(Environment):
     def __init__(self, servers: Servers, name: str, passwords: dict[str, str]) -> None:
         super().__init__(servers)
         self.name = name
-        # Roles belong to the whole server, so both databases know them by the same passwords.
+        # Roles belong to the whole server, so both databases use the same passwords.
         self._passwords = passwords
 
     @property
@@ -75,7 +75,7 @@ class Sized(Environment):
 
 @contextmanager
 def sized() -> Iterator[dict[str, Sized]]:
-    """Start the servers on what is there."""
+    """Start the servers on the existing data."""
     with watched(HERE), Servers(HERE) as servers:
         asyncio.run(_create_databases(servers.database_url))
         passwords = {service: secrets.token_urlsafe(16) for service in SERVICES}
@@ -95,7 +95,7 @@ async def _create_databases(url: str) -> None:
 
 
 def prepare() -> None:
-    """Make both databases from nothing."""
+    """Create both databases from scratch."""
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir(parents=True)
     with sized() as envs:
@@ -124,7 +124,7 @@ def _prepared(env: Sized, size: int) -> dict[str, Any]:
 
 
 async def _fill(url: str, size: int, program: str, coupons: list[str], partners: list[str]) -> None:
-    """Write the codes without indexes, build those, and leave the table as one that has been in use for a while."""
+    """Insert the codes without indexes, then build the indexes and vacuum, as in a table that has been in use."""
     connection = await asyncpg.connect(url, command_timeout=1200)
     indexes = await connection.fetch(LISTED_INDEXES)
     for index in indexes:
@@ -145,7 +145,7 @@ async def _fill(url: str, size: int, program: str, coupons: list[str], partners:
 
 
 class Client:
-    """One kept connection to a codes service."""
+    """A persistent connection to a codes service."""
 
     def __init__(self, env: Sized, told: dict[str, Any]) -> None:
         self.told = told
@@ -155,7 +155,7 @@ class Client:
         self.random = random.Random(1)  # noqa: S311 - which codes are asked for, the same in each run
 
     def seconds(self, path: str) -> float:
-        """Return how long a GET took; anything but 200 ends the run."""
+        """Return how long a GET took; any status but 200 ends the run."""
         headers = {"Authorization": f"Bearer {self.told['manage']}"}
         if path.startswith("/api/partners"):
             headers = {"X-Partner-Key": self.told["keys"][0]}
@@ -177,7 +177,7 @@ async def _samples(url: str) -> list[tuple[str, str]]:
 
 
 def path(operation: str, client: Client) -> str:
-    """Return the path of one request of an operation, about some code, coupon or partner."""
+    """Return the path of one request of an operation, for a random code, coupon or partner."""
     code_id, code = client.random.choice(client.samples)
     told, codes, query = client.told, "/v1/promotion-codes", "/api/v1/promotional-codes"
     coupon, partner = (client.random.choice(told[kind]) for kind in ("coupons", "partners"))

@@ -1,4 +1,4 @@
-"""CPU time that programs and both servers use."""
+"""The CPU time of programs and both servers."""
 
 import time
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from bench.environment import Environment, Program
 
 
 class Meter:
-    """CPU seconds used by programs and by both servers since it was made."""
+    """CPU seconds used by programs and by both servers since creation."""
 
     def __init__(self, env: Environment, programs: Mapping[str, Program]) -> None:
         postgres, rabbitmq = env.servers.postgres.record, env.servers.rabbitmq.record
@@ -24,7 +24,7 @@ class Meter:
         return {name: _tree_seconds(pid) for name, pid in self._roots.items()}
 
     def microseconds_per(self, count: int) -> dict[str, int]:
-        """Return what each used per piece of work."""
+        """Return the CPU time of each per piece of work."""
         now = self._read()
         return {name: round((now[name] - before) / count * 1e6) for name, before in self._before.items()}
 

@@ -1,6 +1,6 @@
 """Minting by single HTTP requests, beside bare servers that mint in one statement per request or per group.
 
-The last three shapes stand beside a bare server that also writes and publishes what a mint of the product leaves.
+The last three shapes are compared with a bare server that also writes and publishes everything that a mint leaves.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from bench.environment import BENCH_PROGRAM, OPERATOR_TOKEN, Environment, Progra
 from bench.load import Load, run_load
 
 PARTNERS = 100
-# Connections, partners, and the bare way that it is held against.
+# Connections, partners, and the bare mode to compare with.
 SHAPES = (
     ("one client", 1, 1, "one"),
     ("32 clients, one partner", 32, 1, "group"),
@@ -32,7 +32,7 @@ _WAYS = ("one", "group", "whole")
 
 
 def product_keys(env: Environment) -> list[str]:
-    """Make a program with partners, quotas and keys with a high rate limit; return the keys."""
+    """Create a program with partners, quotas and keys with a high rate limit; return the keys."""
     base = env.urls["codes"]
     program = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
     manage = call("POST", f"{base}/v1/programs/{program}/keys", OPERATOR_TOKEN, {})["data"]["key"]
@@ -47,7 +47,7 @@ def product_keys(env: Environment) -> list[str]:
 
 
 async def prepare_bare(env: Environment) -> list[str]:
-    """Make the bare tables with as many partners; return their keys."""
+    """Create the bare tables with the same number of partners; return their keys."""
     connection = await asyncpg.connect(env.database_url)
     await connection.execute(bare.SCHEMA)
     keys = [f"bare-key-{number:060d}" for number in range(PARTNERS)]

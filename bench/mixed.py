@@ -1,8 +1,8 @@
-"""A mixed day: all that is asked of the system at once at fixed rates, beside each of it alone.
+"""A mixed day: all kinds of load at once at fixed rates, compared with each kind alone.
 
 Checkouts by event, mints and redemptions with and without an `Idempotency-Key`, holds, lookups; and webhooks to three
-receivers, of which one is slow and one fails now and then. It tells what each caller sees, what share of a core each
-process takes, and what the database asks of the disk. The broker writes to the same disk, uncounted.
+receivers, of which one is slow and one fails sometimes. It reports what each caller sees, the share of a core that each
+process uses, and the database's use of the disk. The broker writes to the same disk, which is not counted.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from shared.broker.publisher import Publisher
 from shared.broker.wire import Outcome, Outgoing
 
 SECONDS: Final = 300.0
-# A second: of mints and redemptions seven in ten have a key.
+# Per second; seven in ten mints and redemptions have a key.
 RATES: Final = {
     "checkout event": 150.0,
     "mint": 48.0,
@@ -40,9 +40,9 @@ RATES: Final = {
 }
 RECEIVERS: Final = {"fast": (), "slow": ("--slow", "0.2"), "failing": ("--failing", "0.05")}
 _ALONE_SHARE, _LEAST_ALONE_SECONDS, _WARM_SECONDS = 1 / 30, 2.0, 2.0
-# As pools of callers are bounded; to wait for one counts as waiting for the answer.
+# Callers' connection pools are bounded; waiting for a connection counts as waiting for the response.
 _CONNECTIONS = 200
-# For the last webhooks, retries of the failing receiver not included.
+# Time for the last webhooks, without retries of the failing receiver.
 _SETTLE_SECONDS = 30.0
 _LIFETIME = timedelta(hours=48)
 _QUOTA = 100_000_000
@@ -57,7 +57,7 @@ _PENDING = "SELECT count(*) FROM webhooks.delivery_queue"
 
 @dataclass
 class Day:
-    """The program of the day, its two partners and their codes, and each kind of work as one call of it."""
+    """The program, its two partners and their codes, and each kind of work as a call."""
 
     env: Environment
     program_id: str = ""
@@ -67,7 +67,7 @@ class Day:
     _codes: Iterator[str] = field(default_factory=lambda: iter(()))
 
     def prepare(self, ports: dict[str, int]) -> None:
-        """Make the program, its partners, and the endpoints: one for each partner, and the program's own that fails."""
+        """Create the program, its partners, and the endpoints: one per partner, and the program's own, which fails."""
         base = self.env.urls["codes"]
         self.program_id = call("POST", f"{base}/v1/programs", OPERATOR_TOKEN, BENCH_PROGRAM)["data"]["id"]
         self.key = call("POST", f"{base}/v1/programs/{self.program_id}/keys", OPERATOR_TOKEN, {})["data"]["key"]
@@ -86,7 +86,7 @@ class Day:
         call("POST", f"{self.env.urls['webhooks']}/v1/webhooks/endpoints", self.key, wanted)
 
     async def make_codes(self, count: int) -> None:
-        """Make codes that are ready to be redeemed, of both partners in turn; minting them is work of its own."""
+        """Create redeemable codes of both partners in turn; minting them is a separate kind of work."""
         connection = await asyncpg.connect(self.env.database_url)
         made = []
         for partner in self.partners:
@@ -159,7 +159,7 @@ class Day:
 
 
 def run(env: Environment, seconds: float = SECONDS) -> dict[str, Any]:
-    """Play each kind of work alone and then all of it together for so long; return what was seen."""
+    """Run each kind of work alone and then all together for this time; return the results."""
     alone = max(_LEAST_ALONE_SECONDS, seconds * _ALONE_SHARE)
     loop = fsync_loop(FOLDER)
     ports = {name: free_port() for name in RECEIVERS}
@@ -213,10 +213,10 @@ async def _clients(day: Day) -> AsyncIterator[dict[str, Work]]:
 
 
 async def _settled(day: Day) -> int:
-    """Wait until no webhook is pending, for a while; return how many still are."""
+    """Wait a while until no webhook is pending; return how many still are."""
     connection = await asyncpg.connect(day.env.database_url)
     until = time.monotonic() + _SETTLE_SECONDS
-    # What was confirmed last may not have come to be a webhook yet.
+    # The events confirmed last may not have become webhooks yet.
     await asyncio.sleep(1)
     while (pending := await connection.fetchval(_PENDING)) and time.monotonic() < until:  # noqa: ASYNC110 - the event is in another process
         await asyncio.sleep(0.5)
@@ -233,7 +233,7 @@ def _stamped() -> dict[str, str]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print what was seen, for people."""
+    """Print the results for people."""
     print(f"\nmixed, {result['seconds']:g} s    per s     count    failed    p50 ms    p99 ms  p99.9 ms  alone p99 ms")
     for kind, seen in result["requests"].items():
         figures = [seen["p50_ms"], seen["p99_ms"], seen["p999_ms"], seen["alone"]["p99_ms"]]
@@ -246,7 +246,7 @@ def show(result: dict[str, Any]) -> None:
         told = "".join(f"{'-' if each is None else f'{each:.1f}':>10}" for each in figures)
         print(f"{f'webhook, {name}':<18}{'':>9}{came['count']:>10}{came['refused']:>10}{told}")
     late = max(seen["began_late_p99_ms"] for seen in result["requests"].values())
-    print(f"this load began its requests up to {late:.1f} ms late (p99); much of that, and it has measured itself")
+    print(f"this load started its requests up to {late:.1f} ms late (p99); if that is much, it has measured itself")
     print(f"webhooks still pending: {result['webhooks_pending']}")
     print("percent of a core: " + ", ".join(f"{name} {used}" for name, used in result["percent_of_a_core"].items()))
     print("disk, per second: " + ", ".join(f"{name} {rate}" for name, rate in result["disk_per_s"].items()))

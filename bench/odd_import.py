@@ -1,4 +1,4 @@
-"""An import of lines as merchants have them: 2 % of each oddity, and every line accounted for within a bound of memory.
+"""An import with lines as merchants write them: 2 % of each oddity, every line accounted for, in bounded memory.
 
 usage: python -m bench.odd_import [--rows N]; writes bench/results/odd_import.json.
 """
@@ -29,7 +29,7 @@ HEADER: Final = (
     "Coupon Code;ACTIVE;Redemption limit;Ends;;Notes;opening uses;minimum order value;Minimum-Order-Currency"
 )
 NAMES: Final = "map=Coupon%20Code=code,Ends=expires_at&ignore_unknown_columns=true"
-# Lines by what is odd in them, and what becomes of them: `created`, `passed over`, or the reason of a refusal.
+# Lines by their oddity, and the expected result: `created`, `passed over`, or the reason of a refusal.
 ODDITIES: Final[dict[str, tuple[Callable[[int], str], str]]] = {
     "begins with #": (lambda n: f"#{n} OFF;yes;5;2031-06-30;;;;;", "created"),
     "empty row": (lambda _: ";;;;;;;;", _PASSED_OVER),
@@ -55,7 +55,7 @@ ODDITIES: Final[dict[str, tuple[Callable[[int], str], str]]] = {
 
 
 def write_file(path: Path, count: int) -> Counter[str]:
-    """Write `count` lines, each oddity once in fifty, and return how many are to come out how."""
+    """Write `count` lines, each oddity once in fifty, and return the expected counts by result."""
     kinds = list(ODDITIES.values())
     expected: Counter[str] = Counter({"created": 1})
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -69,7 +69,7 @@ def write_file(path: Path, count: int) -> Counter[str]:
 
 
 def measure(env: Environment, count: int) -> dict[str, float]:
-    """Import the file; ends with a message where a line is not accounted for or the memory is beyond the bound."""
+    """Import the file; exits with a message if a line is not accounted for or memory exceeds the bound."""
     path = env.logs / "odd.csv"
     expected = write_file(path, count)
     with env.service("codes") as program:
@@ -89,7 +89,7 @@ def measure(env: Environment, count: int) -> dict[str, float]:
 
 
 def _finished(merchant: Merchant, job_id: str) -> dict[str, Any]:
-    """Wait until the job is over and return it; on a machine that is busy an answer may be that the service is too."""
+    """Wait until the job has finished and return it; on a busy machine the service may refuse a request."""
     url = f"{merchant.base}/v1/jobs/{job_id}"
     while True:
         time.sleep(1)

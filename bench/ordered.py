@@ -1,6 +1,6 @@
-"""Order: how fast an ordered endpoint is beside a bare program that sends one after the other; and who pays for it.
+"""Ordering: the speed of an ordered endpoint beside a bare program that sends one at a time, and the cost to others.
 
-For `key` and for what stands beside a strict endpoint, `bare` is the same service with endpoints that want no order.
+For `key` and for endpoints beside a strict one, `bare` is the same service with unordered endpoints.
 """
 
 import random
@@ -31,7 +31,7 @@ def run(env: Environment, rounds: int) -> dict[str, Any]:
         env.bare("bench.receiver", str(strict_port)) as receiver,
         env.bare("bench.bare.ordered", env.database_url, str(ORDERED), str(strict_port)) as bare,
     ):
-        # Connections are made and plans are prepared by a first, smaller lot.
+        # A first, smaller lot opens connections and prepares plans.
         _spread(made, ports, "none", 1_000)
         for _ in range(rounds):
             rows[strict].append({"bare": bare.report(), "ours": _one_by_one(made, receiver, strict_port)})
@@ -43,7 +43,7 @@ def run(env: Environment, rounds: int) -> dict[str, Any]:
 
 
 def _spread(made: Field, ports: Sequence[int], ordering: str, count: int, strict: int = 0) -> dict[str, Any]:
-    """Return how fast this many came to endpoints with this order, while others wait for the strict one."""
+    """Return how fast this many arrive at endpoints with this ordering, while others wait for the strict one."""
     numbers = [number % ENDPOINTS for number in range(count)] + [ENDPOINTS] * strict
     random.Random(0).shuffle(numbers)  # noqa: S311 - the same order in each run
 
@@ -62,7 +62,7 @@ def _spread(made: Field, ports: Sequence[int], ordering: str, count: int, strict
 
 
 def _one_by_one(made: Field, receiver: Program, port: int) -> dict[str, Any]:
-    """Return how fast one strict endpoint gets what waits for it, until the last attempt is written."""
+    """Return how fast a strict endpoint gets its waiting deliveries, until the last attempt is written."""
 
     async def measure() -> dict[str, Any]:
         first = new_id()

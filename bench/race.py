@@ -1,7 +1,7 @@
-"""Races for codes: buyers over HTTP and over AMQP at once, on replicas of the redemption service, and who won.
+"""Races for codes: buyers over HTTP and AMQP at once, on replicas of the redemption service, and the winners.
 
-The verdict does not ask the service: it reads its ledger in the database and the events that it published, and holds
-both against what each buyer was told.
+The verdict does not trust the service: it reads its ledger in the database and the events that it published, and
+compares both with what each buyer was answered.
 
 usage: python -m bench.race [--runs N] [--codes N] [--racers N] [--replicas N] [--append]
 """
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "race.json"
 CAP, CROWD, VOIDS = 100, 150, 100
 _QUEUE = "bench.race"
 _DEADLINE_SECONDS = 120
-# Codes that are raced for at the same time; the next lot starts when every buyer over HTTP has an answer.
+# Codes raced for at the same time; the next lot starts when every buyer over HTTP has a response.
 _LOT = 10
 _INSERT_COUPON = """
 INSERT INTO codes.coupons (id, program_id, uuid_code, name, discount_type, percent_hundredths, duration_type,
@@ -49,14 +49,14 @@ _INSERT_CODES = """
 INSERT INTO codes.promotion_codes (id, program_id, coupon_id, code, canonical, redemption_limit, created_at, updated_at)
 SELECT gen_random_uuid(), $1, $2, c, c, $4, now(), now() FROM unnest($3::text[]) AS c
 """
-# What the ledger says: the orders that hold a code, and the counter of each code beside the rows that it counts.
+# The ledger: the orders that hold a code, and the counter of each code beside the rows that it counts.
 _HOLDERS = """
 SELECT r.canonical, r.order_ref FROM redemption.redemptions r
 WHERE r.program_id = $1 AND r.canonical = ANY ($2::text[]) AND r.voided_at IS NULL
 """
-# The service waits out a deadlock and starts again, so that nobody is told of it; the server counts it.
+# The service retries after a deadlock, so no response shows it; the server counts it.
 _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-# A session tells what it has counted about a second later.
+# A session reports its counts about a second later.
 _COUNTED_SECONDS = 2.0
 _COUNTERS = """
 SELECT c.canonical, n.uses FROM codes.promotion_codes c JOIN redemption.code_counters n ON n.code_id = c.id
@@ -72,7 +72,7 @@ SELECT (SELECT count(*) FROM redemption.inbox) AS taken, (SELECT count(*) FROM r
 
 @dataclass(frozen=True)
 class Buyer:
-    """One order that wants one code, and the way it comes."""
+    """An order that wants a code, and the channel it uses."""
 
     order_ref: str
     code: str
@@ -80,8 +80,8 @@ class Buyer:
 
 
 @dataclass
-class Told:
-    """What was said about each order: answers over HTTP, and events."""
+class Results:
+    """The results of each order: responses over HTTP, and events."""
 
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     redeemed: Counter[str] = field(default_factory=Counter)
@@ -91,18 +91,18 @@ class Told:
 
 
 class Track:
-    """The replicas, a program, and the ways in and out."""
+    """The replicas, a program, and the connections to them."""
 
     def __init__(self, env: Environment, urls: Sequence[str], program_id: uuid.UUID, key: str) -> None:
         self.env, self.program_id, self.key = env, program_id, key
         self.replica = itertools.cycle(urls)
-        self.told = Told()
+        self.results = Results()
         self.published = 0
         self.heard: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Connect: a queue that hears everything the service says, a publisher, an HTTP client, the database."""
+        """Connect: a queue with all events of the service, a publisher, an HTTP client, the database."""
         headers = {"Authorization": f"Bearer {self.key}"}
         async with (
             await aio_pika.connect(self.env.amqp_url) as connection,
@@ -132,16 +132,16 @@ class Track:
             "code.redemption_rejected": "rejected",
             "code.redemption_voided": "voided",
         }
-        # An event may come twice, as itself; what must not be is two events about one thing.
+        # The same event may arrive twice, but there must not be two events about one thing.
         if event["id"] not in self.heard and type_ in heard:
-            getattr(self.told, heard[type_])[data["order_ref"]] += 1
+            getattr(self.results, heard[type_])[data["order_ref"]] += 1
             if type_ == "code.redemption_rejected":
-                self.told.reasons[data["reason"]] += 1
+                self.results.reasons[data["reason"]] += 1
         self.heard.add(event["id"])
         await message.ack()
 
     async def settle(self) -> None:
-        """Wait until every checkout event is taken in, and every event that this brought is published and here."""
+        """Wait until every checkout event is processed, and every resulting event has arrived."""
         until = time.monotonic() + _DEADLINE_SECONDS
         while True:
             row = await self.database.fetchrow(_SETTLED)
@@ -153,7 +153,7 @@ class Track:
             await asyncio.sleep(0.05)
 
     async def make_codes(self, count: int, *, limit: int | None, coupon_limit: int | None = None) -> list[str]:
-        """Make codes of a coupon of their own."""
+        """Create codes of a new coupon."""
         coupon_id = uuid.uuid4()
         codes = [f"R{uuid.uuid4().hex[:12].upper()}" for _ in range(count)]
         await self.database.execute(_INSERT_COUPON, coupon_id, self.program_id, coupon_id.hex, coupon_limit)
@@ -161,7 +161,7 @@ class Track:
         return codes
 
     async def race(self, buyers: Sequence[Buyer]) -> None:
-        """Let all of them ask at once; returns when everyone over HTTP has an answer and the events are published."""
+        """Let all buyers ask at once; returns when everyone over HTTP has a response and the events are published."""
         over_http = [buyer for buyer in buyers if buyer.is_over_http]
         others = [buyer for buyer in buyers if not buyer.is_over_http]
         random.shuffle(over_http)
@@ -171,13 +171,13 @@ class Track:
     async def _buy(self, buyer: Buyer) -> None:
         body = {"order_ref": buyer.order_ref, "codes": [buyer.code]}
         async with self.http.post(f"{next(self.replica)}/v1/redemptions", json=body) as answer:
-            self.told.answers[buyer.order_ref] = (answer.status, (await answer.json()).get("code", ""))
+            self.results.answers[buyer.order_ref] = (answer.status, (await answer.json()).get("code", ""))
 
     async def _publish(self, buyers: Sequence[Buyer]) -> None:
         await self.send([("checkout.completed", {"order_ref": b.order_ref, "codes": [b.code]}) for b in buyers])
 
     async def send(self, events: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Publish checkout events, and insist on every confirm."""
+        """Publish checkout events, and require every confirm."""
         messages = []
         for type_, data in events:
             event_id = uuid.uuid4().hex
@@ -194,8 +194,10 @@ class Track:
             raise SystemExit("Not every checkout event was confirmed.")
 
 
-def faults_of(told: Told, buyers: Sequence[Buyer], holders: dict[str, list[str]], winners_wanted: int) -> list[str]:
-    """Return what is wrong with a race: what each buyer was told, beside who holds a code in the ledger."""
+def faults_of(
+    results: Results, buyers: Sequence[Buyer], holders: dict[str, list[str]], winners_wanted: int
+) -> list[str]:
+    """Return the faults of a race: the result of each buyer compared with the ledger."""
     faults: list[str] = []
     holding = {order_ref for orders in holders.values() for order_ref in orders}
     if sum(len(orders) for orders in holders.values()) != winners_wanted:
@@ -203,20 +205,20 @@ def faults_of(told: Told, buyers: Sequence[Buyer], holders: dict[str, list[str]]
     for buyer in buyers:
         ref = buyer.order_ref
         has_won = ref in holding
-        if told.redeemed[ref] != has_won:
-            faults.append(f"{ref}: {told.redeemed[ref]} code.redeemed, and in the ledger {has_won}")
+        if results.redeemed[ref] != has_won:
+            faults.append(f"{ref}: {results.redeemed[ref]} code.redeemed, and in the ledger {has_won}")
         if buyer.is_over_http:
-            status, code = told.answers.get(ref, (0, ""))
+            status, code = results.answers.get(ref, (0, ""))
             if (status, bool(code)) != ((201, False) if has_won else (409, True)):
                 faults.append(f"{ref}: answered {status} {code}, and in the ledger {has_won}")
-        elif told.rejected[ref] != (not has_won):
-            faults.append(f"{ref}: {told.rejected[ref]} code.redemption_rejected, and in the ledger {has_won}")
+        elif results.rejected[ref] != (not has_won):
+            faults.append(f"{ref}: {results.rejected[ref]} code.redemption_rejected, and in the ledger {has_won}")
     return faults
 
 
 async def contest(track: Track, codes: Sequence[str], racers_per_code: int, winners_wanted: int) -> dict[str, Any]:
-    """Race for codes, every other buyer over HTTP, and return the numbers with all that is wrong."""
-    track.told = told = Told()
+    """Race for codes, every other buyer over HTTP, and return the numbers and the faults."""
+    track.results = results = Results()
     started = time.monotonic()
     everybody: list[Buyer] = []
     for first in range(0, len(codes), _LOT):
@@ -231,46 +233,46 @@ async def contest(track: Track, codes: Sequence[str], racers_per_code: int, winn
     holders: dict[str, list[str]] = defaultdict(list)
     for row in await track.database.fetch(_HOLDERS, track.program_id, list(codes)):
         holders[row["canonical"]].append(row["order_ref"])
-    faults = faults_of(told, everybody, holders, winners_wanted)
+    faults = faults_of(results, everybody, holders, winners_wanted)
     for row in await track.database.fetch(_COUNTERS, track.program_id, list(codes)):
         if row["uses"] != len(holders[row["canonical"]]):
             faults.append(f"{row['canonical']}: counted {row['uses']}, held by {len(holders[row['canonical']])}")
     return {
         "buyers": len(everybody),
         "winners": sum(len(orders) for orders in holders.values()),
-        "winners_over_http": sum(status == 201 for status, _ in told.answers.values()),
-        "refused_over_http": dict(Counter(code for status, code in told.answers.values() if status == 409)),
-        "refused_by_event": dict(told.reasons),
+        "winners_over_http": sum(status == 201 for status, _ in results.answers.values()),
+        "refused_over_http": dict(Counter(code for status, code in results.answers.values() if status == 409)),
+        "refused_by_event": dict(results.reasons),
         "seconds": round(time.monotonic() - started, 2),
         "faults": faults,
     }
 
 
 async def singles(track: Track, codes: int, racers: int) -> dict[str, Any]:
-    """Many for each single-use code: one gets it."""
+    """Many buyers for each single-use code: one gets it."""
     return await contest(track, await track.make_codes(codes, limit=1), racers, codes)
 
 
 async def capped_code(track: Track, crowd: int) -> dict[str, Any]:
-    """A crowd for one code with a limit: exactly so many get it, and nobody is refused while uses remain."""
+    """Many buyers for a code with a limit: exactly that many get it, and nobody is refused while uses remain."""
     return await contest(track, await track.make_codes(1, limit=CAP), crowd, min(CAP, crowd))
 
 
 async def capped_coupon(track: Track, crowd: int) -> dict[str, Any]:
-    """A crowd with a code each, of one coupon with a limit."""
+    """Many buyers with a code each, of a coupon with a limit."""
     return await contest(track, await track.make_codes(crowd, limit=1, coupon_limit=CAP), 1, CAP)
 
 
 async def voids(track: Track) -> dict[str, Any]:
-    """Many void one redemption at once, by its id, by its order and by event: the use is given back once."""
-    track.told = told = Told()
+    """Many void a redemption at once, by its id, its order and by event: the use is released once."""
+    track.results = results = Results()
     started = time.monotonic()
     [code] = await track.make_codes(1, limit=5)
     await contest(track, [code], 2, 2)
     body = {"order_ref": f"{code}-void", "codes": [code]}
     async with track.http.post(f"{next(track.replica)}/v1/redemptions", json=body) as answer:
         redemption = (await answer.json())["data"]["redemptions"][0]["id"]
-    track.told = told = Told()
+    track.results = results = Results()
     ref = f"{code}-void"
 
     async def void(number: int) -> int:
@@ -288,13 +290,13 @@ async def voids(track: Track) -> dict[str, Any]:
     faults = []
     if set(statuses) != {200}:
         faults.append(f"answered {dict(Counter(statuses))}")
-    if told.voided[ref] != 1:
-        faults.append(f"{told.voided[ref]} code.redemption_voided")
+    if results.voided[ref] != 1:
+        faults.append(f"{results.voided[ref]} code.redemption_voided")
     if rows[0]["uses"] != 2:
         faults.append(f"counted {rows[0]['uses']}, not 2")
     return {
         "buyers": VOIDS,
-        "winners": told.voided[ref],
+        "winners": results.voided[ref],
         "seconds": round(time.monotonic() - started, 2),
         "faults": faults,
     }
@@ -302,13 +304,13 @@ async def voids(track: Track) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def replicas(env: Environment, count: int) -> Iterator[list[str]]:
-    """Run so many processes of the redemption service on one database and broker."""
+    """Run this many processes of the redemption service on one database and broker."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(env.replica("redemption")) for _ in range(count)]
 
 
 async def run(env: Environment, urls: Sequence[str], program_id: uuid.UUID, key: str, wanted: Any) -> dict[str, Any]:
-    """Run every race as often as wanted."""
+    """Run every race the requested number of times."""
     races: dict[str, Callable[[Track], Any]] = {
         f"{wanted.codes} single-use codes, {wanted.racers} buyers each": lambda track: singles(
             track, wanted.codes, wanted.racers
@@ -331,7 +333,7 @@ async def run(env: Environment, urls: Sequence[str], program_id: uuid.UUID, key:
 
 
 def main() -> int:
-    """Race, print a table, write the results; the exit status is 1 if anything was wrong."""
+    """Race, print a table, write the results; the exit status is 1 if there was any fault."""
     parser = argparse.ArgumentParser(prog="python -m bench.race", description=__doc__)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--codes", type=int, default=100, help="single-use codes a run (default 100)")

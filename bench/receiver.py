@@ -1,10 +1,10 @@
-"""The cheapest webhook receiver that Python offers; answers 204 to every POST and keeps when each body came.
+"""The cheapest webhook receiver that Python offers; answers 204 to every POST and records when each body arrived.
 
-A body carries the moment of its checkout event in `card_id` (seconds of the monotonic clock). On SIGUSR1 it prints one
-JSON line: count, distinct codes, first and last arrival, latencies. On SIGUSR2 it forgets what came.
+A body carries the time of its checkout event in `card_id` (seconds of the monotonic clock). On SIGUSR1 it prints one
+JSON line: count, distinct codes, first and last arrival, latencies. On SIGUSR2 it resets.
 
-With `--hang` it takes connections and never answers; with `--slow` it answers so many seconds later; with `--failing`
-this share of the answers is a 500, and what was answered so counts as refused and not as come.
+With `--hang` it accepts connections and never answers; with `--slow` it answers after a delay; with `--failing`
+this share of the responses is a 500, which counts as refused and not as arrived.
 
 usage: python -m bench.receiver [--hang | --slow SECONDS | --failing SHARE] PORT...
 """
@@ -34,7 +34,7 @@ class Receiver(asyncio.Protocol):
 
     @classmethod
     def forget(cls) -> None:
-        """Forget what came."""
+        """Reset."""
         cls.arrivals.clear()
         cls.refused = 0
 
@@ -73,7 +73,7 @@ class Receiver(asyncio.Protocol):
 
 
 def report() -> None:
-    """Print what came."""
+    """Print the report."""
     arrivals = list(Receiver.arrivals)
     latencies = sorted(arrived - sent for arrived, sent, _ in arrivals)
 

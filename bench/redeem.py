@@ -1,7 +1,7 @@
 """The redemption service alone, from `checkout.completed` to `code.redeemed`, beside a bare micro-batch consumer.
 
-A backlog lies in the queue before the consumer starts; at a fixed rate each event is published at its moment. Both
-sides publish to as many queues of the same kind, and counts must match, or a figure means nothing.
+A backlog is in the queue before the consumer starts; at a fixed rate each event is published on time. Both
+sides publish to the same number and kind of queues, and counts must match, or a figure means nothing.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ _COUNT = {
 
 @dataclass
 class Side:
-    """One of the two consumers, and how its codes are made and its events read."""
+    """One of the two consumers, and how its codes are created and its events written."""
 
     name: str
     env: Environment
@@ -72,7 +72,7 @@ class Side:
                 yield program
 
     async def make_codes(self, count: int) -> list[str]:
-        """Make codes ready to be redeemed, straight into the table: minting is measured elsewhere."""
+        """Insert redeemable codes directly into the table: minting is measured elsewhere."""
         codes = [f"B{uuid.uuid4().hex[:16].upper()}" for _ in range(count)]
         expires_at = datetime.now(UTC) + _LIFETIME
         connection = await asyncpg.connect(self.env.database_url)
@@ -87,7 +87,7 @@ class Side:
         return codes
 
     def event(self, code: str) -> bytes:
-        """Return the checkout event for a code, with the present moment in it."""
+        """Return the checkout event for a code, with the current time in it."""
         attributes = {"card_id": repr(time.monotonic()), "recipient_name": "Sarah", "occasion": "mother"}
         if self.name == "bare":
             return json.dumps({"event_id": str(uuid.uuid4()), "code": code, **attributes}).encode()
@@ -102,7 +102,7 @@ class Side:
 
 
 def bare_side(env: Environment) -> Side:
-    """Make the bare tables and queues afresh."""
+    """Create new bare tables and queues."""
 
     async def prepare() -> None:
         connection = await asyncpg.connect(env.database_url)
@@ -115,7 +115,7 @@ def bare_side(env: Environment) -> Side:
 
 
 def our_side(env: Environment, *, coupon_limit: int | None = None) -> Side:
-    """Make a program of its own; with a limit, every use of its codes counts in one row."""
+    """Create a new program; with a limit, every use of its codes counts in one row."""
     with env.service("codes"):
         base = f"{env.urls['codes']}/v1/programs"
         program = call("POST", base, OPERATOR_TOKEN, {"name": "Bench", "link_url": "https://shop.example"})["data"][
@@ -134,7 +134,7 @@ def our_side(env: Environment, *, coupon_limit: int | None = None) -> Side:
 
 
 async def publish(side: Side, codes: Sequence[str]) -> None:
-    """Publish all, a window at a time, and insist on every confirm."""
+    """Publish all, a window at a time, and require every confirm."""
     async with Publisher(side.env.amqp_url, side.exchange) as publisher:
         await publisher.wait_ready(10)
         for start in range(0, len(codes), _WINDOW):
@@ -145,7 +145,7 @@ async def publish(side: Side, codes: Sequence[str]) -> None:
 
 @contextlib.asynccontextmanager
 async def redeemed_queue(side: Side) -> AsyncIterator[Any]:
-    """Declare a queue that gets what the side publishes, empty; drop it at the end."""
+    """Declare an empty queue for what the side publishes; delete it at the end."""
     connection = await aio_pika.connect(side.env.amqp_url)
     async with connection:
         channel = await connection.channel()
@@ -162,7 +162,7 @@ async def redeemed_queue(side: Side) -> AsyncIterator[Any]:
 
 
 async def drain(side: Side, backlog: int) -> dict[str, Any]:
-    """Let a backlog through, and return how many `code.redeemed` a second were published from the first to the last."""
+    """Process a backlog, and return how many `code.redeemed` per second were published from the first to the last."""
     codes = await side.make_codes(backlog)
     before = await _count(side)
     await publish(side, codes)
@@ -172,7 +172,7 @@ async def drain(side: Side, backlog: int) -> dict[str, Any]:
             until = time.monotonic() + _DEADLINE_SECONDS
             while not marks or marks[-1][1] < backlog:
                 if time.monotonic() > until:
-                    raise SystemExit(f"{side.name}: {marks[-1:]} of {backlog} came through.")
+                    raise SystemExit(f"{side.name}: {marks[-1:]} of {backlog} arrived.")
                 await asyncio.sleep(0.05)
                 count = (await queue.declare()).message_count
                 if count and (not marks or count > marks[-1][1]):
@@ -191,7 +191,7 @@ async def at_rate(side: Side, rate: int) -> dict[str, Any]:
 
 
 async def validate_beside(side: Side, rate: int) -> dict[str, Any]:
-    """Ask for validations at a fixed rate, while checkouts come at theirs."""
+    """Send validations at a fixed rate, while checkouts arrive at theirs."""
     latencies: list[float] = []
     wanted = await side.make_codes(VALIDATIONS_RATE * SECONDS_AT_RATE)
     async with redeemed_queue(side) as queue:
@@ -289,7 +289,7 @@ def _at_rate(env: Environment, _: int) -> dict[str, Any]:
 
 
 def _hot_coupon(env: Environment, backlog: int) -> dict[str, Any]:
-    """Ours against ours: what one hot row costs."""
+    """Ours against ours: the cost of one hot row."""
     free, limited = our_side(env), our_side(env, coupon_limit=1_000_000_000)
     return {"bare": uvloop.run(drain(free, backlog)), "ours": uvloop.run(drain(limited, backlog))}
 

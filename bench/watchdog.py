@@ -1,7 +1,7 @@
-"""Ends the servers and programs of a benchmark whose own process is gone, however that went.
+"""Ends the servers and programs of a benchmark whose own process is gone, for whatever reason.
 
-`python -m bench.watchdog SERVERS LOGS` reads its input, which the benchmark holds open, to the end; then it ends what
-still runs by the records in these folders. After a benchmark that has ended by itself nothing does.
+`python -m bench.watchdog SERVERS LOGS` reads its input, which the benchmark holds open, to the end; then it ends
+everything still running by the records in these folders. After a benchmark that ended by itself there is nothing.
 """
 
 import sys
@@ -15,7 +15,7 @@ _GRACE_SECONDS = 5.0
 
 
 def main(servers: Path, logs: Path) -> None:
-    """Wait until nobody holds the input any more, then end what is left."""
+    """Wait until the input is closed, then end what is left."""
     sys.stdin.read()
     for path in records(logs).glob("*.json"):
         if record := processes.load(path):

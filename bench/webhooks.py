@@ -1,7 +1,7 @@
-"""Delivery: how fast beside a bare sender, how well fenced off from receivers that hang, and what a claim costs.
+"""Delivery: the speed beside a bare sender, the isolation from receivers that hang, and the cost of a claim.
 
-For isolation `bare` is the same service in the same run with all receivers well, and the measure is the time from
-publishing an event to its first try. For claims `bare` is a table of a thousand deliveries.
+For isolation `bare` is the same service in the same run with healthy receivers, and the measure is the time from
+publishing an event to its first attempt. For claims `bare` is a table of a thousand deliveries.
 """
 
 import statistics
@@ -23,7 +23,7 @@ from services.webhooks.store import claims
 from shared.ids import new_id
 
 SENDING_ENDPOINTS = 20
-# Enough for two seconds, so that the last group's results, for which nothing is sent meanwhile, do not count for much.
+# Enough for two seconds, so that writing the last group's results, during which nothing is sent, matters little.
 DELIVERIES = 15_000
 ISOLATED_ENDPOINTS = 100
 QUEUED = 10_000
@@ -32,7 +32,7 @@ SECONDS = 8
 # Deliveries in the table, and how many of them are due.
 TABLES = ((1_000, 1_000), (1_000_000, 1_000), (1_000_000, 1_000_000))
 CLAIMS = 40
-# So many deliveries for each of a hundred endpoints, all of them due; ids rise with time, as they do in life.
+# This many due deliveries for each of a hundred endpoints; ids rise with time, as in production.
 _FILL = (
     "TRUNCATE endpoints, endpoint_keys, messages, deliveries, delivery_queue, attempts CASCADE",
     """
@@ -73,7 +73,7 @@ def throughput(env: Environment, rounds: int) -> dict[str, Any]:
     ):
         for number, port in enumerate(ports):
             made.subscribe(number, port)
-        # Connections are made and plans are prepared by a first, smaller lot.
+        # A first, smaller lot opens connections and prepares plans.
         uvloop.run(_from_the_queue(made, 500))
         for _ in range(rounds):
             for shape, measure in (
@@ -106,7 +106,7 @@ async def _from_the_queue(made: Field, count: int) -> dict[str, Any]:
 
 
 async def _sent(made: Field, count: int, first: uuid.UUID) -> dict[str, Any]:
-    """Wait until everything was sent and every attempt is written; the rate is that of the whole."""
+    """Wait until everything is sent and every attempt is written; the rate includes both."""
     await counted(made, ATTEMPTS, count, first)
     finished = time.monotonic()
     report = made.receiver.report()
@@ -117,7 +117,7 @@ async def _sent(made: Field, count: int, first: uuid.UUID) -> dict[str, Any]:
 
 
 def isolation(env: Environment, rounds: int, hang: int) -> dict[str, Any]:
-    """Publish at a fixed rate to all endpoints, with none and with so many of them hanging behind a backlog."""
+    """Publish at a fixed rate to all endpoints, with none and with several of them hanging behind a backlog."""
     quick, hanging = free_port(), free_port()
     rows: list[dict[str, Any]] = []
     with (
@@ -132,23 +132,23 @@ def isolation(env: Environment, rounds: int, hang: int) -> dict[str, Any]:
                     made.subscribe(number, hanging if number < sick else quick)
                 row[side] = uvloop.run(_latencies(made, sick))
                 made.unsubscribe()
-                # What hangs does so until its timeout.
+                # A hanging attempt lasts until its timeout.
                 uvloop.run(counted(made, PENDING, 0))
             rows.append(row)
     return {f"{hang} of {ISOLATED_ENDPOINTS} hang": summary(rows, "p50_ms", "p99_ms")}
 
 
 async def _latencies(made: Field, sick: int) -> dict[str, Any]:
-    """Return the latencies of those that are well."""
+    """Return the latencies of the healthy endpoints."""
     well = list(range(sick, ISOLATED_ENDPOINTS))
     async with publishing(made) as publisher:
-        # The first message makes the connection and loads the endpoint, for all of them at once.
+        # The first message opens the connection and loads the endpoint, for all of them at once.
         await publisher.at_rate(well, PER_SECOND)
         await arrived(made, len(well))
         if sick:
             await publisher.many([number % sick for number in range(QUEUED)])
             await counted(made, PENDING, QUEUED)
-        # What so many new rows bring with them is not what is measured.
+        # The side effects of this many new rows are not part of the measurement.
         await _settle(made)
         everybody = [number % ISOLATED_ENDPOINTS for number in range(PER_SECOND * SECONDS)]
         await publisher.at_rate(everybody, PER_SECOND)
@@ -164,7 +164,7 @@ async def _settle(made: Field) -> None:
 
 
 def claiming(env: Environment, rounds: int) -> dict[str, Any]:
-    """Claim from a table of few deliveries, of many, and of many that are all due; each claim is undone."""
+    """Claim from a table of few deliveries, of many, and of many that are all due; each claim is rolled back."""
     few, many, due = (uvloop.run(_claim_from(env, *table, rounds)) for table in TABLES)
     return {
         name: summary([{"bare": bare, "ours": ours} for bare, ours in zip(few, measured, strict=True)], "claim_ms")
@@ -173,7 +173,7 @@ def claiming(env: Environment, rounds: int) -> dict[str, Any]:
 
 
 async def _claim_from(env: Environment, size: int, due: int, rounds: int) -> list[dict[str, float]]:
-    """Fill the table once, and return the median of so many claims for each round."""
+    """Fill the table once, and return the median of several claims for each round."""
     connection = await asyncpg.connect(env.database_url)
     await connection.execute("SET search_path TO webhooks")
     for statement, arguments in zip(_FILL, ((), (), (size // 100,), (size // 100,), (due,), ()), strict=True):
@@ -222,7 +222,7 @@ PARTS: dict[str, Callable[[Environment, int], dict[str, Any]]] = {
 
 
 def run(env: Environment, rounds: int, parts: Sequence[str]) -> dict[str, Any]:
-    """Measure the parts asked for and return medians, ratios and the raw rounds by shape, each with its time."""
+    """Measure the requested parts and return medians, ratios and the raw rounds by shape, each with its time."""
     result: dict[str, Any] = {}
     for part in parts:
         measured = PARTS[part](env, rounds)

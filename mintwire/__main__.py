@@ -20,46 +20,46 @@ from mintwire.terminal import (
     write_error,
 )
 
-# What their docstrings say before the parameters.
+# The part of their docstrings before the parameters.
 _DOCTOR: Final = """\
-Check every part, one line each; exit code 1 when anything is wrong, with how to mend it.
+Check every part, one line each; exit code 1 if anything is wrong, with how to fix it.
 
 Example: mintwire doctor --fix"""
 _IMPORT: Final = """\
 Import coupons and codes from another shop's export; what cannot be carried over is reported line by line.
 
-Codes begin with the uses that they had there. Run it again as often as you like: nothing is made twice.
+Codes keep the number of uses they had there. Run it as often as you like: nothing is created twice.
 
 Example: mintwire import discounts_export.csv --from shopify --dry-run"""
-# Name to where it is and what it is for. A module is imported by the first who asks for more than its name: what most
-# of them stand on takes longer to import than most commands take.
+# Name to module and purpose. A module is imported only when more than its name is needed: the packages that most
+# of them depend on take longer to import than most commands take to run.
 _COMMANDS: Final = {
     "stack": ("stack:app", "Run the whole system on this machine."),
     "program": ("programs:app", "Create, change and list programs (merchants)."),
     "partner": ("partners:app", "Create, change, approve, suspend and archive partners."),
-    "key": ("keys:app", "Create, rotate, limit and revoke API keys; at most two are alive per purpose."),
-    "quota": ("quotas:app", "Grant codes to a partner and see what is left."),
+    "key": ("keys:app", "Create, rotate, limit and revoke API keys; at most two are active per purpose."),
+    "quota": ("quotas:app", "Grant codes to a partner and show what is left."),
     "coupon": ("coupons:app", "Create coupons, the terms that codes share, and change them."),
-    "code": ("codes:app", "Generate codes and look at them, as the partner or as the program."),
-    "batch": ("batches:app", "Make many codes of a coupon at once, and fetch them."),
-    "job": ("jobs:app", "Look at batches, imports and bulk actions, and stop them."),
-    "checkout": ("checkouts:app", "Play the shop: complete an order with codes."),
-    "customer": ("customers:app", "Export what is known of a customer, and erase it."),
-    "order": ("order_records:app", "See what became of an order, and what was refused."),
+    "code": ("codes:app", "Generate and show codes, as the partner or as the program."),
+    "batch": ("batches:app", "Create many codes of a coupon at once, and download them."),
+    "job": ("jobs:app", "Show and cancel batches, imports and bulk actions."),
+    "checkout": ("checkouts:app", "Act as the shop: complete an order with codes."),
+    "customer": ("customers:app", "Export or erase a customer's data."),
+    "order": ("order_records:app", "Show orders and refused requests."),
     "webhook": (
         "webhooks:app",
-        "Listen for webhooks, make, try and change endpoints, look into deliveries, send again.",
+        "Listen for webhooks, manage endpoints, inspect and resend deliveries.",
     ),
-    "dead": ("dead_queues:app", "Messages that no service could take: list, show, replay, purge."),
-    "events": ("events:app", "Publish events of the services' history again."),
-    "audit": ("audit:app", "See who changed what."),
+    "dead": ("dead_queues:app", "List, show, replay and purge messages that no service could process."),
+    "events": ("events:app", "Republish events from the services' history."),
+    "audit": ("audit:app", "Show who changed what."),
     "doctor": ("doctor:doctor", _DOCTOR),
     "import": ("shop_imports:import_", _IMPORT),
 }
 
 app = App(
     name="mintwire",
-    help="Promo codes for partners: mint, redeem exactly once, tell the partner by webhook.",
+    help="Promo codes for partners: mint them, redeem each exactly once, and notify the partner by webhook.",
     version=VERSION,
     exit_on_error=False,
 )

@@ -1,4 +1,4 @@
-"""Where goes what libraries log while the command talks to the broker: errors to standard error, the rest nowhere."""
+"""Routes the logs of libraries while the command talks to the broker: errors to standard error, the rest nowhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 
 @contextmanager
 def library_log_on_stderr() -> Iterator[None]:
-    """Keep the libraries' log off standard output, which belongs to the answer."""
+    """Keep the logs of libraries off standard output, which is for the result."""
     before = structlog.get_config()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),

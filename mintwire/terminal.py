@@ -1,7 +1,7 @@
-"""The streams of the command: what others wrote cannot steer a terminal, and a reader that has gone makes no noise.
+"""The command's streams: quoted text cannot control a terminal, and a closed pipe causes no traceback.
 
-Control characters and those that turn the direction of text are shown as escapes. What comes of a service, a message
-or a file goes out through here and in no other way.
+Control characters and those that change the direction of text are shown as escapes. All text from a service, a message
+or a file is printed through this module only.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ _UNSEEN: Final = re.compile(
 )
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LINE_END: Final = "\n"
-# The exit codes: a refusal of the other side, a call that the command cannot make sense of, and that of what a command
-# has set in motion no word came in time; it may still come.
+# The exit codes: a refusal by the service, an invalid use of the command, and no result in time of what the command
+# has started; it may still arrive.
 REFUSED: Final = 1
 MISUSED: Final = 2
 NOTHING_HEARD: Final = 3
-# As the shell counts it for a program that the signal SIGPIPE has ended.
+# The shell's exit code for a program ended by SIGPIPE.
 CLOSED_EXIT_CODE: Final = 141
 
 
 class OutputFailed(Exception):
-    """What the command writes cannot be written; the message says why."""
+    """The output cannot be written; the message says why."""
 
 
 class OutputClosed(OutputFailed):
-    """Nobody reads what the command writes any more."""
+    """The reader of the output has gone."""
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, with every character in it that cannot be seen as an escape."""
+    """Return a text on one line, with every invisible character as an escape."""
     return _UNSEEN.sub(_escape, text)
 
 
 def json_text(value: object, indent: int | None = 2) -> str:
-    """Return JSON in which every character that cannot be seen is written as JSON escapes it."""
+    """Return JSON in which every invisible character is a JSON escape."""
     return _UNSEEN.sub(_json_escape, json.dumps(value, indent=indent, ensure_ascii=False))
 
 
@@ -56,12 +56,12 @@ def write_line(text: str) -> None:
 
 
 def write_text(text: str) -> None:
-    """Write lines of our own making to standard output; what is quoted in them has to be printable already."""
+    """Write our own lines to standard output; text quoted in them must already be printable."""
     _write(sys.stdout, _lines(text))
 
 
 def write_json(value: object, indent: int | None = 2) -> None:
-    """Write JSON to standard output; what its encoding lacks is written as JSON escapes it."""
+    """Write JSON to standard output; characters missing from its encoding are written as JSON escapes."""
     text = json_text(value, indent)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -71,20 +71,20 @@ def write_json(value: object, indent: int | None = 2) -> None:
 
 
 def end_if_output_is_closed() -> None:
-    """Raise OutputClosed if the reader of standard output has gone; who writes seldom would learn of it late."""
+    """Raise OutputClosed if the reader of standard output has gone; a rare write would notice it late."""
     try:
         descriptor = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):
         return
     poll = select.poll()
-    # What is an error of the other side is reported without being asked for.
+    # An error of the other side is reported without being requested.
     poll.register(descriptor, 0)
     if any(event & select.POLLERR for _, event in poll.poll(0)):
         raise OutputClosed
 
 
 class FileOutput:
-    """Standard output for a file's bytes as they are; a terminal gets them as lines that cannot steer it."""
+    """Standard output for the bytes of a file; a terminal gets them as lines that cannot control it."""
 
     def __init__(self) -> None:
         self._decoder = getincrementaldecoder("utf-8")(errors="replace")
@@ -99,22 +99,22 @@ class FileOutput:
             _write(sys.stdout.buffer, piece)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """There is nothing to flush."""
 
 
 def write_error(text: str) -> None:
-    """Write lines of our own making to standard error; what is quoted in them has to be printable already."""
+    """Write our own lines to standard error; text quoted in them must already be printable."""
     _write(sys.stderr, _lines(text))
 
 
 def redraw(text: str, *, is_last: bool = False) -> None:
-    """Write over the line of before on standard error, if that is a terminal."""
+    """Overwrite the last line on standard error, if that is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         _write(sys.stderr, f"\r{printable(text)}" + ("\n" if is_last else ""))
 
 
 def discard_output() -> None:
-    """Let what is still in the buffers go nowhere, or the interpreter complains of it at its end."""
+    """Discard what is still buffered, or the interpreter reports an error at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -1,4 +1,4 @@
-"""Makes the OpenAPI document of every service from its routes, exactly as the service serves it."""
+"""Generates the OpenAPI document of every service from its routes, exactly as the service serves it."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ SERVICES = ("codes", "redemption", "webhooks")
 
 
 def openapi_documents() -> dict[Path, str]:
-    """Return the document of each service, laid out for reading: file to content."""
+    """Return the document of each service, formatted for reading: file to content."""
     return {OPENAPI_FOLDER / f"{service}.json": _document(service) for service in SERVICES}
 
 
@@ -37,4 +37,4 @@ async def _nobody(_key: str) -> Credential | None:
 
 
 async def _never() -> Report:
-    return Report({"service": "only its document is made"})
+    return Report({"service": "only its document is generated"})

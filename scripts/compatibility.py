@@ -1,15 +1,15 @@
-"""What would break who relies on a published JSON Schema: only optional members and values of a list may be added."""
+"""Finds breaking changes to a published JSON Schema: only optional members and enumeration values may be added."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-# Words for people; validators do not read them.
+# Annotations for people; validators ignore them.
 _WORDS: Final = frozenset({"title", "description", "examples"})
 _REFERENCE: Final = "#/$defs/"
 
 
 def breaks(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return each change that the published schema `before` does not allow, with where it is."""
+    """Return each change that the published schema `before` does not allow, with its place."""
     return list(_breaks(before, after, before, after, "data"))
 
 

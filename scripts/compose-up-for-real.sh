@@ -4,14 +4,14 @@
 #
 #   scripts/compose-up-for-real.sh engine      start the engine and make the base images, where missing
 #   scripts/compose-up-for-real.sh up          engine, then: docker compose up -d --build --wait
-#   scripts/compose-up-for-real.sh check       engine, then all that people do to a stack: see scripts/compose_check.py
+#   scripts/compose-up-for-real.sh check       engine, then everything that people do to a stack: see scripts/compose_check.py
 #   scripts/compose-up-for-real.sh restart     stop the engine under its containers, and start it again
 #   scripts/compose-up-for-real.sh compose …   any docker compose command against that stack
 #   scripts/compose-up-for-real.sh down        remove the stack and its data, stop the engine, tidy up
 #
-# COMPOSE_REAL_ENGINE says which engine: `classic` (the default) is that of Debian 12 with the classic builder, `modern` that
+# COMPOSE_REAL_ENGINE selects the engine: `classic` (the default) is that of Debian 12 with the classic builder, `modern` that
 # of Debian 13 with the containerd image store and BuildKit, as a new installation of Docker has them.
-# COMPOSE_REAL_SOURCE is the tree whose compose file is meant (this one), COMPOSE_REAL_FOLDER where the engine keeps its
+# COMPOSE_REAL_SOURCE is the tree with the compose file (by default, this one), COMPOSE_REAL_FOLDER where the engine keeps its
 # data (by default a folder in the temporary files; never inside the repository, which is the build context).
 # Needs root, and the Debian packages docker.io, debootstrap and iptables.
 set -euo pipefail
@@ -55,7 +55,7 @@ root() {
     [ -z "${SSL_CERT_FILE:-}" ] || cp "$SSL_CERT_FILE" "$folder/root/etc/ssl/certs/ca-certificates.crt"
 }
 
-# Debian 13's engine runs on Debian 12 but for runc; buildx has to be newer than both have.
+# Debian 13's engine runs on Debian 12 except for runc; buildx must be newer than in both.
 modern_programs() {
     [ -x "$home/config/cli-plugins/docker-buildx" ] && return
     say "fetching Debian 13's engine and a recent buildx"
@@ -84,7 +84,7 @@ start_engine() {
     say "starting the $kind engine in $home"
     rm -f "$home/docker.pid"
     [ -e "$home/daemon.json" ] || echo '{}' >"$home/daemon.json"
-    # As no child of the check, which would have to reap it when it stops.
+    # Not as a child of the check, which would have to reap it when it stops.
     PATH=$home/bin:$PATH setsid --fork dockerd --host "$DOCKER_HOST" --config-file "$home/daemon.json" --data-root "$home/data" \
         --exec-root "$home/exec" --pidfile "$home/docker.pid" --iptables=false --ip6tables=false --ip-forward=false \
         >>"$home/dockerd.log" 2>&1 </dev/null

@@ -1,7 +1,7 @@
-"""Does to a compose stack what people do to it, from the first build to the last `down`, and buys through it all along.
+"""Uses a compose stack as people do, from the first build to the last `down`, while buying through it all the time.
 
 Run by `scripts/compose-up-for-real.sh check`, on an engine of its own. It works on a copy of the tree, removes the
-stack and the image that it finds, and ends with a sentence at the first thing that is not as it should be.
+stack and the image that it finds, and stops with a message at the first failure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SENT = (
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """Copy what compose and the build read, so that it can be changed."""
+    """Copy the files that compose and the build read, so that they can be changed."""
     for name in _SENT:
         path = REPOSITORY / name
         if path.is_dir():
@@ -48,7 +48,7 @@ def copy_of_the_tree(folder: Path) -> Path:
 
 
 def first_builds(stack: Stack) -> None:
-    """The first build works each time, the command before any `up`, and a second `up` changes nothing."""
+    """Check that each first build works, the command runs before any `up`, and a second `up` changes nothing."""
     stack.forget_image()
     said = stack.compose("run", "--rm", "mintwire", "--help")
     if "mintwire" not in said.lower():
@@ -61,12 +61,12 @@ def first_builds(stack: Stack) -> None:
         before = stack.ids()
         stack.compose("up", "-d", "--wait")
         if stack.ids() != before:
-            sys.exit("`up` right after the first build makes containers anew")
+            sys.exit("`up` right after the first build recreates containers")
         say(f"first build {number + 1} of {BUILDS}: up, and a second `up` changes nothing")
 
 
 def scale(stack: Stack) -> None:
-    """More replicas take part, and go again without a lost request."""
+    """Check that more replicas take part, and leave again without a lost request."""
     with Traffic(stack) as traffic:
         stack.compose("up", "-d", "--wait", "--scale", "codes=2", "--scale", "redemption=3", "--scale", "webhooks=2")
         until("each replica of codes answers", lambda: traffic.replicas_that_minted() == 2)
@@ -77,13 +77,13 @@ def scale(stack: Stack) -> None:
 
 
 def kill_each(stack: Stack) -> None:
-    """Kill each part by its process, as a crash would; the engine starts it again, and nothing is lost."""
+    """Kill the process of each part, like a crash; the engine restarts it, and nothing is lost."""
     for name in (*SERVICES, "proxy", "receiver", "rabbitmq", "postgres"):
         with Traffic(stack) as traffic:
             before = stack.pids(name)
             for pid in before:
                 os.kill(pid, 9)
-            until(f"{name} is started again", partial(_is_new, stack, name, before))
+            until(f"{name} is restarted", partial(_is_new, stack, name, before))
             stack.wait_until_healthy()
         traffic.settle()
         say(f"{name} killed under load: {traffic.summary()}")
@@ -95,7 +95,7 @@ def _is_new(stack: Stack, name: str, old: list[int]) -> bool:
 
 
 def restart_all(stack: Stack) -> None:
-    """Restart each service by compose, and twice the engine under them."""
+    """Restart each service with compose, and the engine twice."""
     for name in (*SERVICES, "proxy", "receiver", "rabbitmq", "postgres"):
         stack.compose("restart", name)
         stack.wait_until_healthy()
@@ -109,7 +109,7 @@ def restart_all(stack: Stack) -> None:
 
 
 def upgrade(stack: Stack) -> None:
-    """Build changed source over a running stack: its data stays, and the demo finds what it made."""
+    """Build changed source over a running stack: its data stays, and the demo finds what it created."""
     demo = stack.demo()
     notice = stack.source / "shared" / "__init__.py"
     notice.write_text(notice.read_text() + "# Another version.\n")
@@ -117,7 +117,7 @@ def upgrade(stack: Stack) -> None:
         stack.compose("up", "-d", "--build", "--wait")
     traffic.settle()
     if stack.demo()["partner"] != demo["partner"]:
-        sys.exit("the upgrade made another demo")
+        sys.exit("the upgrade created another demo")
     buy(stack)
     say(f"upgraded under load: {traffic.summary()}")
 
@@ -134,26 +134,29 @@ def stop_and_start(stack: Stack) -> None:
     stack.compose("down")
     stack.compose("up", "-d", "--wait")
     if stack.demo()["partner"] != demo["partner"]:
-        sys.exit("`down` and `up` made another demo")
+        sys.exit("`down` and `up` created another demo")
     buy(stack)
     say(f"services stopped in {took:.1f} s with exit codes 0; `down`, `up`: bought")
 
 
 def other_key(stack: Stack, key: str) -> None:
-    """To another key for the secrets of endpoints: alone it opens none; before the old one it takes its place."""
+    """Change the key for the secrets of endpoints: alone it decrypts none; before the old one it replaces it."""
     old = stack.compose("exec", "-T", "webhooks", "printenv", "WEBHOOKS_SECRET_KEY").strip()
     _write_env(stack, {"WEBHOOKS_SECRET_KEY": key})
     stack.refused("up", "-d", "--wait")
     stack.must_say("webhooks", '"variable":"WEBHOOKS_SECRET_KEY"')
-    say("a key that opens no secret: webhooks is not ready, with a line that names WEBHOOKS_SECRET_KEY")
+    say("a key that decrypts no secret: webhooks is not ready, with a line that names WEBHOOKS_SECRET_KEY")
     _write_env(stack, {"WEBHOOKS_SECRET_KEY": f"{key},{old}"})
     stack.compose("up", "-d", "--wait")
-    until("all is sealed anew", lambda: "secrets_resealed" in stack.compose("logs", "--no-log-prefix", "webhooks"))
-    say("the old key behind the new one: up, and all is sealed anew")
+    until(
+        "everything is encrypted again",
+        lambda: "secrets_resealed" in stack.compose("logs", "--no-log-prefix", "webhooks"),
+    )
+    say("the old key behind the new one: up, and everything is encrypted again")
 
 
 def other_passwords(stack: Stack) -> None:
-    """To production on the same volumes: what does not fit ends in a sentence with its variable, what fits works."""
+    """Switch to production on the same volumes: wrong settings end in a message that names them."""
     variables = ["POSTGRES_PASSWORD", "CODES_OPERATOR_TOKEN"]
     variables += [f"{name.upper()}_DATABASE_PASSWORD" for name in SERVICES]
     variables += [f"{name.upper()}_BROKER_PASSWORD" for name in (*SERVICES, "checkout", "operator")]
@@ -173,12 +176,12 @@ def other_passwords(stack: Stack) -> None:
     stack.overlay("deploy/production.yml")
     stack.refused("up", "-d", "--build", "--wait", "rabbitmq")
     stack.must_say("rabbitmq", "The file that RABBITMQ_DEFINITIONS names is empty")
-    say("an empty file of definitions is refused with a sentence")
+    say("an empty file of definitions is refused with a message")
     definitions.write_text(made)
     stack.compose("up", "-d", "--wait", "--force-recreate", "rabbitmq")
     stack.refused("up", "-d", "--wait")
     stack.must_say("migrate", "POSTGRES_PASSWORD in .env")
-    say("another password than the database's is refused with a sentence that names POSTGRES_PASSWORD")
+    say("another password than the database's is refused with a message that names POSTGRES_PASSWORD")
     stack.compose(
         "exec", "-T", "postgres", "psql", "-qU", "mintwire", "-c", f"ALTER ROLE mintwire PASSWORD '{HARD_PASSWORD}'"
     )
@@ -187,7 +190,7 @@ def other_passwords(stack: Stack) -> None:
     _write_env(stack, own | {"CODES_BROKER_PASSWORD": "other"})
     stack.refused("up", "-d", "--wait")
     stack.must_say("migrate", "CODES_BROKER_PASSWORD in .env")
-    say("another password than the broker's is refused with a sentence that names CODES_BROKER_PASSWORD")
+    say("another password than the broker's is refused with a message that names CODES_BROKER_PASSWORD")
     (stack.source / ".env").unlink()
     stack.overlay("")
 
@@ -197,7 +200,7 @@ def _write_env(stack: Stack, variables: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Go through it all."""
+    """Run all checks."""
     with tempfile.TemporaryDirectory(prefix="mintwire-compose-check-") as folder:
         stack = Stack(copy_of_the_tree(Path(folder)))
         stack.compose("down", "--volumes", "--remove-orphans")
@@ -207,7 +210,7 @@ def main() -> None:
         findings = json.loads(stack.compose("run", "--rm", "-T", "mintwire", "doctor", "--json"))
         if not findings["is_ok"]:
             sys.exit(f"doctor: {[check for check in findings['checks'] if not check['is_ok']]}")
-        say(f"doctor: {len(findings['checks'])} findings, all well")
+        say(f"doctor: {len(findings['checks'])} findings, all passed")
         scale(stack)
         kill_each(stack)
         restart_all(stack)
@@ -218,7 +221,7 @@ def main() -> None:
         stack.compose("up", "-d", "--wait")
         buy(stack)
         stack.compose("down", "--volumes", "--remove-orphans")
-        say("`down -v`, `up`, `down -v`; all as it should be")
+        say("`down -v`, `up`, `down -v`; all checks passed")
 
 
 if __name__ == "__main__":

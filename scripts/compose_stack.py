@@ -1,4 +1,4 @@
-"""A compose stack on the private engine of `scripts/compose-up-for-real.sh`, as the check looks at it from outside."""
+"""A compose stack on the private engine of `scripts/compose-up-for-real.sh`, as the check sees it from outside."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Stack:
         self._environment = {**os.environ, "COMPOSE_REAL_SOURCE": str(source)}
 
     def overlay(self, file: str) -> None:
-        """Use this file, too, from now on; none if it is empty."""
+        """Also use this file from now on; none if it is empty."""
         self._environment["COMPOSE_REAL_OVERLAY"] = file
 
     def compose(self, *arguments: str) -> str:
@@ -53,14 +53,14 @@ class Stack:
         return done.stdout
 
     def refused(self, *arguments: str) -> str:
-        """Run a docker compose command that has to fail, and return all that it prints."""
+        """Run a docker compose command that must fail, and return its output."""
         done = self._run("compose", *arguments)
         if not done.returncode:
             sys.exit(f"docker compose {' '.join(arguments)} should have failed")
         return done.stdout + done.stderr
 
     def must_say(self, service: str, text: str) -> None:
-        """The log of a service holds this text."""
+        """Fail unless the log of a service contains this text."""
         said = self.compose("logs", "--no-log-prefix", "--tail", "30", service)
         if text not in said:
             sys.exit(f"{service} does not say {text!r}:\n{said}")
@@ -78,7 +78,7 @@ class Stack:
         self._docker("image", "prune", "--force")
 
     def demo(self) -> dict[str, Any]:
-        """Return what the demo made."""
+        """Return what the demo created."""
         found: dict[str, Any] = json.loads(self.kept("demo.json"))
         return found
 
@@ -91,18 +91,18 @@ class Stack:
         return {line["Name"]: line["ID"] for line in self._listed()}
 
     def exit_codes(self, services: Iterable[str]) -> dict[str, int]:
-        """Return how the containers of these services ended."""
+        """Return the exit codes of the containers of these services."""
         wanted = set(services)
         return {line["Name"]: line["ExitCode"] for line in self._listed() if line["Service"] in wanted}
 
     def pids(self, service: str) -> list[int]:
-        """Return the first process of each running container of a service, as the machine knows it."""
+        """Return the first process of each running container of a service, by its pid on the machine."""
         ids = self.compose("ps", "--quiet", service).split()
         shown = self._docker("inspect", "--format", "{{.State.Pid}}", *ids) if ids else ""
         return [int(pid) for pid in shown.split() if pid != "0"]
 
     def wait_until_healthy(self) -> None:
-        """Wait until everything that should run does, and is healthy."""
+        """Wait until everything that should run is running and healthy."""
         until(f"everything is healthy: {self._unwell()}", lambda: not self._unwell())
 
     def _unwell(self) -> list[str]:

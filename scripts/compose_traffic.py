@@ -1,7 +1,7 @@
-"""Buys through a running compose stack from outside: mints by HTTP, checks out by events, looks at the webhooks.
+"""Buys through a running compose stack from outside: mints over HTTP, checks out by events, checks the webhooks.
 
-Each code is minted with an Idempotency-Key and each event published with its id until it is taken, as the guides tell
-partners and checkouts to do; then nothing may be lost and nothing told twice. Passwords are the published ones.
+Each code is minted with an Idempotency-Key and each event published with its id until it is accepted, as the guides
+tell partners and checkouts to do; then nothing may be lost and no webhook sent twice. Passwords are the published ones.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from shared.ids import new_id
 CODES = f"http://127.0.0.1:{os.environ.get('CODES_PORT', '8001')}"
 BROKER = f"127.0.0.1:{os.environ.get('RABBITMQ_PORT', '5672')}"
 CHECKOUT_BROKER = f"amqp://checkout:{development_password('checkout')}@{BROKER}/{VHOST}"
-# Slower than the demo's key may mint.
+# Slower than the rate limit of the demo's key.
 _PAUSE_SECONDS = 0.7
 _TIMEOUT_SECONDS = 10
 
 
 def buy(stack: Stack) -> None:
-    """Mint a code, check out with it, and see its one webhook arrive, signed."""
+    """Mint a code, check out with it, and wait for its single, signed webhook."""
     demo = stack.demo()
     code = None
     while code is None:
@@ -51,7 +51,7 @@ def buy(stack: Stack) -> None:
 
 
 def mint(key: str, idempotency_key: str) -> str | None:
-    """Mint a code; None where no answer came that says so. Any refusal but 503, 502 and 429 ends the check."""
+    """Mint a code; None without a conclusive response. Any refusal except 503, 502 and 429 ends the check."""
     request = urllib.request.Request(  # noqa: S310 - http, to this machine
         f"{CODES}/api/partners/codes/generate",
         method="POST",
@@ -82,7 +82,7 @@ def completed(program_id: str, code: str) -> OutboxEvent:
 
 
 def publish(event: OutboxEvent, exchange: str = EXCHANGE_CHECKOUT) -> bool:
-    """Publish as the checkout's broker user; whether the broker confirmed it."""
+    """Publish as the checkout's broker user; return whether the broker confirmed it."""
 
     async def send() -> set[uuid.UUID]:
         async with asyncio.timeout(_TIMEOUT_SECONDS), Publisher(CHECKOUT_BROKER, exchange) as publisher:
@@ -101,7 +101,7 @@ def webhooks(stack: Stack, codes: set[str]) -> list[dict[str, Any]]:
 
 
 def refuse_foreign_topics() -> None:
-    """The checkout's broker user may not publish as one of the services."""
+    """Check that the checkout's broker user may not publish as a service."""
     forged = OutboxEvent(new_id(), "code.redeemed", b"{}")
     for exchange in (EXCHANGE_CHECKOUT, EXCHANGE_CODES):
         if publish(forged, exchange):
@@ -136,18 +136,18 @@ class Traffic:
         return len({line.split("|")[0] for line in logs if "/api/partners/codes/generate" in line})
 
     def settle(self) -> None:
-        """Wait until each code has its webhook; then no code may have been told of by two messages."""
+        """Wait until each code has its webhook; no code may have two messages."""
         if not self._codes:
             sys.exit("nothing was bought meanwhile")
-        until("each webhook arrives", lambda: self._told() >= set(self._codes))
+        until("each webhook arrives", lambda: self._messages_about() >= set(self._codes))
         names = {(line["headers"]["webhook-id"], json.loads(line["body"])["code"]) for line in self._lines()}
         twice = [code for code, count in Counter(code for _, code in names).items() if count > 1]
         if twice:
-            sys.exit(f"told twice: {twice}")
+            sys.exit(f"sent twice: {twice}")
 
     def summary(self) -> str:
-        """Return what was bought, and how often something had to be tried again."""
-        return f"{len(self._codes)} bought, each told once, {self._tries['again']} tries repeated"
+        """Return what was bought, and how often something had to be retried."""
+        return f"{len(self._codes)} bought, each with one webhook, {self._tries['again']} retries"
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -161,12 +161,12 @@ class Traffic:
     def _insist(self, act: Any) -> Any:
         while (done := act()) is None:
             self._tries["again"] += 1
-            # A thread that has to end may not end with half a purchase, so it goes on here.
+            # A thread that has to end must not stop in the middle of a purchase, so it continues here.
             threading.Event().wait(_PAUSE_SECONDS)
         return done
 
     def _lines(self) -> list[dict[str, Any]]:
         return webhooks(self._stack, self._codes)
 
-    def _told(self) -> set[str]:
+    def _messages_about(self) -> set[str]:
         return {json.loads(line["body"])["code"] for line in self._lines()}

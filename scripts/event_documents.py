@@ -1,4 +1,4 @@
-"""Makes the JSON Schema of every published event and the AsyncAPI document from the models and the topology."""
+"""Generates the JSON Schema of every published event and the AsyncAPI document from the models and the topology."""
 
 import inspect
 import json
@@ -29,7 +29,7 @@ def schema_name(model: type[EventData]) -> str:
 def event_schemas() -> dict[str, str]:
     """Return the JSON Schema of the `data` of every published event: file name to content.
 
-    What we send is described as sent (every member is there), what a checkout sends as accepted.
+    Our events are described as sent (with every member), a checkout's as accepted.
     """
     return {
         schema_name(model): _json(_schema(exchange, model))
@@ -48,7 +48,7 @@ def asyncapi() -> str:
             "version": project_version(),
             "description": (
                 "CloudEvents 1.0 in structured JSON mode over AMQP 0-9-1. Events arrive at least once and in no "
-                "promised order: keep the ids you have seen. Members you do not know are to be ignored."
+                "guaranteed order: keep the ids you have seen. Ignore members that you do not know."
             ),
             "license": {"name": "MIT"},
         },
@@ -132,11 +132,11 @@ def _operation(exchange: str, model: type[EventData]) -> dict[str, Any]:
 
 
 def _traceparent(exchange: str) -> dict[str, Any]:
-    """Return the attribute of the Distributed Tracing extension for events that have it or may have it."""
+    """Return the attribute of the Distributed Tracing extension, for events that have or may have it."""
     if exchange == "checkout":
         return {"traceparent": {**_TEXT, "description": f"{_TRACE} the checkout belongs to; ignored if not valid."}}
     if exchange == "redemption":
-        text = f"{_TRACE} the checkout's event or request named by which this came about, if it did."
+        text = f"{_TRACE} the checkout's event or request named that caused this event, if any."
         return {"traceparent": {**_TEXT, "description": text}}
     return {}
 

@@ -1,4 +1,4 @@
-"""Makes an example of every published event from its schema: the same name has the same value everywhere."""
+"""Generates an example of every published event from its schema: the same name has the same value everywhere."""
 
 import copy
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "currency": "USD",
     "customer_id": "customer-7",
     "delivery_id": "0195a0c4-9d30-7e5f-a13b-4e6f708192a3",
-    "detail": "The code has been used as often as it may be (1).",
+    "detail": "The code has reached its limit of uses (1).",
     "discount_type": "percent",
     "duration_type": "once",
     "duration_value": None,
@@ -62,7 +62,7 @@ _BY_TYPE: Final[Mapping[str, Any]] = {"string": "text", "integer": 1, "number": 
 
 
 def envelope_example(model: type[EventData], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole event of this type, of live mode; `schema` is that of its data."""
+    """Return a complete event of this type in live mode; `schema` is that of its data."""
     data = _example("", schema, schema.get("$defs", {}))
     data.pop("is_test", None)
     return {

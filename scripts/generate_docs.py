@@ -10,7 +10,7 @@ from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, ROOT, asyncapi
 
 
 def main() -> int:
-    """Write what is new or changed; return 1 if a published event would change for those who receive it."""
+    """Write new and changed documents; return 1 if a published event would change for its consumers."""
     refused = _write_schemas()
     _write({ASYNCAPI_FILE: asyncapi(), **openapi_documents()})
     for name, faults in refused.items():

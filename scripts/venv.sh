@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv and installs a hash-locked requirements file into it, only when something changed.
+# Creates .venv and installs a hash-locked requirements file into it, only if something has changed.
 # Usage: scripts/venv.sh requirements-local.txt
 set -eu
 requirements=$1
@@ -12,7 +12,7 @@ is_new_enough() {
 find_python() {
     for name in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
         path=$(command -v "$name" 2>/dev/null) || continue
-        # A name may be a shim for a version that is not there.
+        # A name may be a shim for a version that is not installed.
         if is_new_enough "$path"; then
             echo "$path"
             return
@@ -44,7 +44,7 @@ install_venv() {
     $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$package"
 }
 
-# An environment copied or moved from elsewhere, or half made, does not count as one.
+# An environment that was copied, moved or left incomplete does not count.
 if ! is_new_enough .venv/bin/python || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     python=$(find_python)
     can_make_environments "$python" || install_venv "$python"

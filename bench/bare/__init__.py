@@ -1,1 +1,1 @@
-"""Bare programs: the same work on the same servers and libraries, with nothing that a product needs beside it."""
+"""Bare programs: the same work on the same servers and libraries, without anything else that a product needs."""

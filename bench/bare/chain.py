@@ -59,7 +59,7 @@ AT_ONCE = 100
 
 
 class Batches:
-    """Collects what a queue delivers; `take` waits for something and returns all that is there."""
+    """Collects the deliveries of a queue; `take` waits for at least one and returns all."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -79,7 +79,7 @@ class Batches:
 
 
 async def redeem(pool: Any, connection: Any) -> None:
-    """Redeem what arrives in one statement, publish what it returned, mark that in the next statement."""
+    """Redeem arriving messages in one statement, publish the result, and mark it in the next statement."""
     batches = await consume(connection, CHECKOUT)
     channel = await connection.channel()
     exchange = await channel.get_exchange(EXCHANGE, ensure=False)
@@ -105,7 +105,7 @@ async def redeem(pool: Any, connection: Any) -> None:
 
 
 async def usage(pool: Any, connection: Any) -> None:
-    """Count the uses of what was redeemed."""
+    """Count the uses of redeemed codes."""
     batches = await consume(connection, CODES)
     while True:
         batch = await batches.take()
@@ -114,7 +114,7 @@ async def usage(pool: Any, connection: Any) -> None:
 
 
 async def hooks(pool: Any, connection: Any, url: str) -> None:
-    """POST each event, store the attempts in groups, acknowledge what is stored."""
+    """POST each event, store the attempts in groups, acknowledge stored ones."""
     channel = await connection.channel()
     await channel.set_qos(500)
     queue = await channel.get_queue(HOOKS, ensure=False)
@@ -156,7 +156,7 @@ async def hooks(pool: Any, connection: Any, url: str) -> None:
 
 
 async def consume(connection: Any, name: str) -> Batches:
-    """Start to collect from a queue."""
+    """Start collecting from a queue."""
     channel = await connection.channel()
     await channel.set_qos(1000)
     queue = await channel.get_queue(name, ensure=False)
@@ -166,7 +166,7 @@ async def consume(connection: Any, name: str) -> Batches:
 
 
 async def declare(amqp_url: str) -> None:
-    """Declare the bare chain's queues afresh, of the same kind as the product's."""
+    """Declare new queues for the bare chain, of the same kind as the product's."""
     connection = await aio_pika.connect(amqp_url)
     async with connection:
         channel = await connection.channel()

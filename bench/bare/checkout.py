@@ -1,9 +1,9 @@
-"""A bare aiohttp server that redeems, holds, validates and voids, in groups: what arrives meanwhile goes together.
+"""A bare aiohttp server that redeems, holds, validates and voids, in groups: requests that arrive meanwhile share one.
 
-It does the work of the product with the same libraries, and has no rules: a key is recognised, an order's and a code's
-row are locked, what decides is read in a new statement, and the outcome is written with its event, which is published
-with a confirm. Rows go into tables of the product's columns and indexes, and events and answers have the product's
-members, since all of them are promised. It shows what the work itself costs.
+It does the work of the product with the same libraries, without its rules: a key is recognised, an order's and a code's
+row are locked, the terms are read in a new statement, and the outcome is written with its event, which is published
+with a confirm. Its tables have the product's columns and indexes, and its events and responses the product's members,
+since all of them are promised. It shows the cost of the work itself.
 
 usage: python -m bench.bare.checkout DATABASE_URL PORT AMQP_URL
 """
@@ -117,7 +117,7 @@ class Ask(NamedTuple):
 
 
 class Shop:
-    """Works through what waits, kind by kind, one transaction after the other."""
+    """Processes waiting requests, kind by kind, one transaction after the other."""
 
     def __init__(self, pool: Any, publisher: Publisher) -> None:
         self.pool, self.publisher = pool, publisher
@@ -247,7 +247,7 @@ class Shop:
         return shown
 
     async def publish(self) -> None:
-        """Publish what was committed at once, since partners wait for it."""
+        """Publish committed events at once, because partners wait for them."""
         while True:
             self.to_publish.clear()
             if not self.events:
@@ -256,7 +256,7 @@ class Shop:
             self.confirmed += await self.publisher.publish_many(batch)
 
     async def clear(self) -> None:
-        """Clear what has been confirmed meanwhile."""
+        """Clear confirmed events."""
         while True:
             await asyncio.sleep(GATHER_SECONDS)
             if self.confirmed:
@@ -335,7 +335,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def routes(shop: Shop, known: set[bytes]) -> list[web.RouteDef]:
-    """Return the four doors; each recognises the key, parses the body and answers as JSON."""
+    """Return the four routes; each recognises the key, parses the body and responds with JSON."""
 
     async def recognise(request: web.Request) -> None:
         key = hashlib.sha256(request.headers["Authorization"].encode()).digest()

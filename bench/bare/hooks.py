@@ -1,6 +1,6 @@
-"""The bare sender: signs bodies and POSTs them, a hundred at a time, with nothing kept of it.
+"""The bare sender: signs bodies and POSTs them, a hundred at a time, storing nothing.
 
-On SIGUSR1 it sends so many to its endpoints in turn and prints one JSON line with the rate.
+On SIGUSR1 it sends COUNT to its endpoints in turn and prints one JSON line with the rate.
 
 usage: python -m bench.bare.hooks COUNT PORT...
 """
@@ -21,7 +21,7 @@ SECRET = b"bare-secret-of-32-bytes-in-total"
 
 
 async def send(count: int, ports: list[int]) -> None:
-    """Send so many and say how fast it went."""
+    """Send this many and return the rate."""
     urls = [f"http://127.0.0.1:{port}/hook" for port in ports]
     numbers = iter(range(count))
 
@@ -59,7 +59,7 @@ async def send(count: int, ports: list[int]) -> None:
 
 
 async def main(count: int, ports: list[int]) -> None:
-    """Send whenever asked, until SIGTERM."""
+    """Send on every SIGUSR1, until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop, go = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

@@ -1,8 +1,8 @@
 """A bare aiohttp server that mints: key lookup, quota and insert, in one statement per request or per group.
 
-The way `whole` adds to the group what else a mint of the product leaves behind: the window of the key's rate limit, the
+The mode `whole` adds everything else that a mint of the product writes: the window of the key's rate limit, the
 ledger row, the event with its outbox row, published with a confirm to the product's own exchange. It has no rules and
-no more HTTP than the others, so it shows what the work itself costs.
+no more HTTP than the others, so it shows the cost of the work itself.
 
 usage: python -m bench.bare.mint DATABASE_URL PORT one|group
        python -m bench.bare.mint DATABASE_URL PORT whole AMQP_URL
@@ -104,7 +104,7 @@ GATHER_SECONDS = 0.1
 
 
 class Minter:
-    """Mints; grouped, whatever arrives while a statement is out forms the next one."""
+    """Mints; when grouped, requests that arrive during a statement form the next one."""
 
     def __init__(self, pool: Any, publisher: Publisher | None = None) -> None:
         self.pool = pool
@@ -155,7 +155,7 @@ class Minter:
         return [row for row in rows if row[1] is None]
 
     async def publish(self) -> None:
-        """Publish what has gathered, and clear what is confirmed."""
+        """Publish collected events, and clear confirmed ones."""
         assert self.publisher is not None
         while True:
             await asyncio.sleep(GATHER_SECONDS)
@@ -178,7 +178,7 @@ async def main(database_url: str, port: int, way: str, amqp_url: str = "") -> No
 
 async def serve(database_url: str, port: int, way: str, publisher: Publisher | None) -> None:
     """Serve until SIGTERM."""
-    # As the product has it: to plan so long a statement each time would cost as much as to run it.
+    # As in the product: planning so long a statement each time would cost as much as running it.
     settings = {"plan_cache_mode": "force_generic_plan"} if way == "whole" else {}
     pool = await asyncpg.create_pool(database_url, min_size=8, max_size=8, reset=_no_reset, server_settings=settings)
     minter = Minter(pool, publisher)

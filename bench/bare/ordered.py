@@ -1,4 +1,4 @@
-"""The bare ordered sender: takes the next row, signs and POSTs it, and commits its end before it looks at another.
+"""The bare ordered sender: takes the next row, signs and POSTs it, and commits its end before it takes another.
 
 Its table is filled before the clock starts. On SIGUSR1 it sends this many to its endpoint and prints one JSON line with
 the rate.
@@ -43,7 +43,7 @@ INSERT INTO attempts SELECT position, now(), $2 FROM finished
 
 
 async def send(connection: Any, count: int, url: str) -> None:
-    """Send this many and say how fast it went."""
+    """Send this many and return the rate."""
     await connection.execute(_TABLES)
     await connection.execute(_FILL, count)
     await connection.execute("VACUUM ANALYZE queue")
@@ -67,7 +67,7 @@ async def send(connection: Any, count: int, url: str) -> None:
 
 
 async def main(database_url: str, count: int, port: int) -> None:
-    """Send whenever asked, until SIGTERM."""
+    """Send on every SIGUSR1, until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop, go = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

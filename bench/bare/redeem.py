@@ -1,4 +1,4 @@
-"""The bare redemption consumer: what has arrived goes into one statement, a relay publishes the outbox in batches.
+"""The bare redemption consumer: arrived messages go into one statement, a relay publishes the outbox in batches.
 
 usage: python -m bench.bare.redeem DATABASE_URL AMQP_URL
 """
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 async def redeem(pool: Any, connection: Any, written: asyncio.Event) -> None:
-    """Redeem what arrives, one statement at a time; acknowledge what is committed."""
+    """Redeem arriving messages, one statement at a time; acknowledge committed ones."""
     batches = await consume(connection, CHECKOUT)
     async with pool.acquire() as database:
         while True:
@@ -34,12 +34,12 @@ async def redeem(pool: Any, connection: Any, written: asyncio.Event) -> None:
 
 
 async def relay(pool: Any, connection: Any, written: asyncio.Event) -> None:
-    """Publish what is in the outbox, up to 500 at once, and mark what is confirmed."""
+    """Publish the outbox, up to 500 at once, and mark confirmed events."""
     channel = await connection.channel()
     exchange = await channel.get_exchange(EXCHANGE, ensure=False)
     async with pool.acquire() as database:
         while True:
-            # Cleared before looking: cleared afterwards, it would lose what was written meanwhile.
+            # Cleared before the query: cleared afterwards, it would miss what was written meanwhile.
             written.clear()
             async with database.transaction():
                 rows = await database.fetch(TAKE, AT_ONCE)

@@ -24,22 +24,22 @@ async def list_(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List changes, newest first: who, what, from and to.
+    """List changes, newest first: who changed what, from which value to which.
 
     Example: mintwire audit list --action coupon.updated
 
     Parameters
     ----------
     object_
-        Id of what was changed.
+        The id of the changed object.
     key
-        Id of the API key that made the change.
+        The id of the API key that made the change.
     account
-        Id of the account that made the change.
+        The id of the account that made the change.
     action
-        Such as `coupon.updated`.
+        An action, such as `coupon.updated`.
     since
-        A time with an offset.
+        Changes at or after this time, with an offset.
     """
     target = read_target()
     who = {"key_id": key, "account_id": account}

@@ -41,30 +41,30 @@ async def create(
     wait: jobs.Wait = True,
     as_json: AsJSON = False,
 ) -> int:
-    """Make codes of a coupon, named by its id or its uuid_code.
+    """Create codes of a coupon, given by its id or its uuid_code.
 
-    Up to 1,000 are printed; more are made by a job, whose progress is shown; `mintwire batch download` fetches them.
+    Up to 1,000 are printed. More are created by a job whose progress is shown; `mintwire batch download` fetches them.
 
     Example: mintwire batch create spring-2026 --count 100000 --pattern SPRING-####-####-#### --redemption-limit 1
 
     Parameters
     ----------
     pattern
-        Each # is a random symbol. Instead of it: length, prefix and suffix.
+        The pattern of a code: each # is a random symbol. Alternatively, use length, prefix and suffix.
     length
-        How many symbols are random, 12 by default.
+        The number of random symbols, 12 by default.
     alphabet
-        The symbols to choose from; by default 32 without look-alikes.
+        The symbols to choose from; by default, 32 without look-alikes.
     check_symbol
-        Add a last symbol by which typing errors are found.
+        Append a check symbol that detects typing errors.
     partner
         The id of the partner that the codes belong to.
     expires_at
         A time with an offset, such as 2026-12-31T23:59:59Z.
     allow_weak
-        Make the codes even if they could be found by trying.
+        Create the codes even if they could be guessed.
     idempotency_key
-        The same key again makes no further codes.
+        A repeat with the same key creates no more codes.
     """
     target = read_target()
     body = given(

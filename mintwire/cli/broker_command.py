@@ -1,4 +1,4 @@
-"""Commands that talk to the broker. The broker's client takes long to import, so only they import it."""
+"""Commands that talk to the broker. Its client takes long to import, so only they import it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 def broker_command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitable[None]]:
-    """Make a coroutine into a command, as `command` does; what the broker refuses is a refusal too."""
+    """Turn a coroutine into a command, as `command` does; errors of the broker are reported in the same way."""
 
     @command
     @wraps(function)

@@ -1,4 +1,4 @@
-"""The rest of `mintwire checkout`: what a shop asks over HTTP, and how it takes orders back by event."""
+"""The rest of `mintwire checkout`: a shop's requests over HTTP, and cancellations and refunds by event."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ async def validate(
     key: str | None = None,
     as_json: AsJSON = False,
 ) -> int:
-    """Ask what codes would take off an order; nothing changes. Exit code 0: all are valid. 1: not all.
+    """Show what codes would take off an order, without redeeming them. Exit code 1 unless all are valid.
 
-    What the order has reserved does not stand in its way.
+    The order's own reservation does not count against it.
 
     Example: mintwire checkout validate DEMO-1A0A48C0 --currency USD --subtotal 2900
 
     Parameters
     ----------
     key
-        Another key than the program's, such as a publishable one, which is told no reasons.
+        A key to use instead of the program's, such as a publishable one, which gets no reasons.
     """
     target = read_target()
     order = order or Order()
@@ -68,14 +68,14 @@ async def reserve(
     ttl_seconds: int | None = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Keep codes for an order while it is being paid; for the same order again it extends.
+    """Reserve codes for an order while it is being paid; repeat it for the same order to extend the reservation.
 
     Example: mintwire checkout reserve DEMO-1A0A48C0 --order-ref order-1 --ttl-seconds 900
 
     Parameters
     ----------
     ttl_seconds
-        For how long: 15 minutes if not given, 7 days at most.
+        How long to reserve them; by default 15 minutes, at most 7 days.
     """
     target = read_target()
     order = order or Order()
@@ -86,7 +86,7 @@ async def reserve(
 
 @command
 async def release(reservation_id: str, *, as_json: AsJSON = False) -> None:
-    """End a reservation; what it kept is free for others.
+    """Release a reservation; its uses are available to others again.
 
     Example: mintwire checkout release 0192…
     """
@@ -104,7 +104,7 @@ async def redeem(
     order: Order | None = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Redeem an order's codes over HTTP, by the same rules as `complete` by event; the same order again is the same.
+    """Redeem an order's codes over HTTP, by the same rules as `complete`; a repeat for the same order changes nothing.
 
     Example: mintwire checkout redeem DEMO-1A0A48C0 --order-ref order-1
     """
@@ -123,16 +123,16 @@ async def redeem(
 async def void(
     redemption_id: str, *, reason: str | None = None, keep_use: bool = False, as_json: AsJSON = False
 ) -> None:
-    """Take one redemption back; again changes nothing.
+    """Void a redemption; a repeat changes nothing.
 
     Example: mintwire checkout void 0192… --reason fraud
 
     Parameters
     ----------
     reason
-        A note that is kept and told.
+        A note that is stored and sent with the event.
     keep_use
-        Do not let the use become free again.
+        Keep the use taken.
     """
     target = read_target()
     body = given(reason=reason, release=False if keep_use else None)
@@ -151,22 +151,22 @@ async def cancel(
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
-    """Publish `checkout.cancelled` for an order, and wait for what is voided. Exit code 3: nothing heard in time.
+    """Publish `checkout.cancelled` for an order, and wait for the voids. Exit code 3: none arrived in time.
 
     Example: mintwire checkout cancel order-1 --reason "payment failed"
 
     Parameters
     ----------
     reason
-        A note that is kept and told.
+        A note that is stored and sent with the event.
     keep_use
-        Do not let the uses become free again.
+        Keep the uses taken.
     program
-        The program's id, if it is not the configured one.
+        The id of the program; by default, the configured one.
     test
-        The order is one of test mode, and redeems test codes only.
+        Send the order in test mode: it redeems test codes only.
     timeout
-        Seconds to wait.
+        How many seconds to wait.
     """
     members = {"order_ref": order_ref, "reason": reason, "release": False if keep_use else None, **mode_of(test)}
     return await _take_back(CheckoutCancelledV1, members, program, timeout, as_json)
@@ -184,24 +184,24 @@ async def refund(
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
-    """Publish `checkout.refunded` for an order, and wait for what is voided. Exit code 3: nothing heard in time.
+    """Publish `checkout.refunded` for an order, and wait for the voids. Exit code 3: none arrived in time.
 
     Example: mintwire checkout refund order-1 --amount 500
 
     Parameters
     ----------
     amount
-        In minor units, if only a part was paid back; that is recorded and voids nothing, so nothing is waited for.
+        The refunded part in minor units; a partial refund is recorded and voids nothing, so the command does not wait.
     reason
-        A note that is kept and told.
+        A note that is stored and sent with the event.
     keep_use
-        Do not let the uses become free again.
+        Keep the uses taken.
     program
-        The program's id, if it is not the configured one.
+        The id of the program; by default, the configured one.
     test
-        The order is one of test mode, and redeems test codes only.
+        Send the order in test mode: it redeems test codes only.
     timeout
-        Seconds to wait.
+        How many seconds to wait.
     """
     members = {"order_ref": order_ref, "reason": reason, "amount": amount, "release": False if keep_use else None}
     members |= mode_of(test)
@@ -221,7 +221,7 @@ async def _take_back(
         raise Misused(describe(error, members)) from None
     event = data.to_event(new_id(), utc_now())
     voided: list[CodeRedemptionVoidedV1] = []
-    # The look starts first, for the answer may be quicker than the confirm.
+    # Listening starts first, because the answer may arrive before the confirm.
     async with watching(target.amqp_url, EXCHANGE_REDEMPTION, (CodeRedemptionVoidedV1.type,)) as heard:
         async with Publisher(target.amqp_url, EXCHANGE_CHECKOUT, name="mintwire checkout") as publisher:
             await publisher.publish_one(event.type, event.body, message_id=str(event.id))
@@ -232,7 +232,7 @@ async def _take_back(
                 break
             if found := _of_order(body, data):
                 voided += found
-                # An order's codes are voided together, so the others are as good as here.
+                # An order's codes are voided together, so the others arrive with the first.
                 deadline = min(deadline, asyncio.get_running_loop().time() + _OTHERS_SECONDS)
     return _report(data, event.id, voided, timeout_seconds, as_json)
 
@@ -241,7 +241,7 @@ def _of_order(body: bytes, data: TakenBack) -> list[CodeRedemptionVoidedV1]:
     try:
         found = decode_data(decode_envelope(body), CodeRedemptionVoidedV1)
     except InvalidEvent as error:
-        tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
+        tell(f"an event on the exchange {EXCHANGE_REDEMPTION} is not valid: {error}")
         return []
     is_ours = (found.program_id, found.order_ref) == (data.program_id, data.order_ref)
     return [found] if is_ours and found.is_test == (data.mode == "test") else []
@@ -255,18 +255,19 @@ def _report(
     as_json: bool,
 ) -> int:
     if as_json:
-        told = [json.loads(each.model_dump_json()) for each in voided]
-        write_json({"order_ref": data.order_ref, "event_id": str(event_id), "voided": told})
+        rows = [json.loads(each.model_dump_json()) for each in voided]
+        write_json({"order_ref": data.order_ref, "event_id": str(event_id), "voided": rows})
     else:
         write_line(f"order     {data.order_ref}")
         write_line(f"event     {event_id}")
         for each in voided:
-            use = "its use is free again" if each.is_released else "its use stays taken"
+            use = "its use is available again" if each.is_released else "its use stays taken"
             write_line(f"voided    {each.code}  {use}")
     if not timeout_seconds or voided:
         return 0
     tell(
-        f"the broker has the event; nothing was voided in {timeout_seconds:g} s: the order has redeemed nothing, or "
-        "was taken back before; what it redeems late of purchases before now will be voided. Else: mintwire doctor"
+        f"the broker has the event; nothing was voided within {timeout_seconds:g} s: the order has redeemed nothing, "
+        "or was already cancelled or refunded; codes that it redeems late, for purchases before now, will be voided. "
+        "Otherwise run: mintwire doctor"
     )
     return NOTHING_HEARD

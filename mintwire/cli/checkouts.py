@@ -1,4 +1,4 @@
-"""`mintwire checkout`: plays the shop, with a real event on the broker, and tells what became of it."""
+"""`mintwire checkout`: acts as the shop, with a real event on the broker, and shows the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for each in checkout_calls.COMMANDS:
 
 @dataclass
 class Outcome:
-    """What was heard of an order; each code is expected once, by its canonical form."""
+    """The events received about an order; each code is expected once, in its canonical form."""
 
     data: CheckoutCompletedV1
     event_id: uuid.UUID
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def unheard(self) -> list[str]:
-        """The codes of which nothing was heard; a refusal is of the whole order."""
+        """The codes without an event; a refusal applies to the whole order."""
         if self.rejected is not None:
             return []
         heard = {_canonical(event.code) for event in self.redeemed} | {_canonical(left.code) for left in self.skipped}
@@ -57,13 +57,13 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """What came of it in one word."""
+        """The result in one word."""
         if self.rejected is not None:
             return "rejected"
         return "nothing_heard" if self.unheard else "redeemed"
 
     def hear(self, body: bytes) -> None:
-        """Take one event of the redemption service; those of other orders are left aside."""
+        """Take in one event of the redemption service, ignoring those of other orders."""
         try:
             envelope = decode_envelope(body)
             if envelope.type == CodeRedeemedV1.type:
@@ -79,7 +79,7 @@ class Outcome:
                 if self._is_ours(rejected):
                     self.rejected = rejected
         except InvalidEvent as error:
-            tell(f"an event on the exchange {EXCHANGE_REDEMPTION} cannot be understood: {error}")
+            tell(f"an event on the exchange {EXCHANGE_REDEMPTION} is not valid: {error}")
 
     def _is_ours(self, event: CodeRedeemedV1 | CodeRedemptionSkippedV1 | CodeRedemptionRejectedV1) -> bool:
         is_ours = (event.program_id, event.order_ref) == (self.data.program_id, self.data.order_ref)
@@ -98,25 +98,25 @@ async def complete(
     timeout: float = 10.0,  # noqa: ASYNC109 - it is an option of the command
     as_json: AsJSON = False,
 ) -> int:
-    """Publish `checkout.completed` for an order with these codes, and wait for what comes of it.
+    """Publish `checkout.completed` for an order with these codes, and wait for the result.
 
-    Exit code 0: all codes redeemed, but for those that the order's others left nothing to do. 1: refused, with the
-    reason. 3: nothing heard in time.
+    Exit code 0: all codes were redeemed, except those that the order's other codes left without effect. 1: refused,
+    with the reason. 3: no event arrived in time.
 
     Example: mintwire checkout complete DEMO-1A0A48C0 --currency USD --subtotal 2900 --attribute recipient_name=Sarah
 
     Parameters
     ----------
     program
-        The program's id, if it is not the configured one.
+        The id of the program; by default, the configured one.
     test
-        The order is one of test mode, and redeems test codes only.
+        Send the order in test mode: it redeems test codes only.
     attribute
-        NAME=VALUE, may be given several times; the webhook shows some of them.
+        NAME=VALUE; may be given several times. The webhook shows some of them.
     event_id
-        A UUID; the same again is the same event.
+        A UUID; a repeat with the same id is the same event.
     timeout
-        Seconds to wait.
+        How many seconds to wait.
     """
     target = read_target()
     order = order or Order()
@@ -124,7 +124,7 @@ async def complete(
     data = _data(members | order.body(codes, order.named()))
     outcome = Outcome(data, event_id or new_id())
     heard_types = (CodeRedeemedV1.type, CodeRedemptionSkippedV1.type, CodeRedemptionRejectedV1.type)
-    # The look starts first, for the answer may be quicker than the confirm.
+    # Listening starts first, because the answer may arrive before the confirm.
     async with watching(target.amqp_url, EXCHANGE_REDEMPTION, heard_types) as heard:
         await _publish(target.amqp_url, outcome)
         await _listen(heard, outcome, timeout)
@@ -143,7 +143,7 @@ def _attributes(texts: Sequence[str]) -> dict[str, str] | None:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise Misused(f"--attribute is NAME=VALUE, not {text!r}")
+            raise Misused(f"--attribute must be NAME=VALUE, not {text!r}")
         attributes[name] = value
     return attributes or None
 
@@ -208,10 +208,10 @@ def _discount(event: CodeRedeemedV1) -> str:
 def _where_to_look(outcome: Outcome, timeout_seconds: float) -> str:
     return "\n".join(
         [
-            f"the broker has the event; nothing was heard of {', '.join(outcome.unheard)} in {timeout_seconds:g} s:",
-            "  if this order redeemed it before, that is right: a repetition changes nothing and says nothing;",
-            f"  else look whether it is dead: mintwire dead show {QUEUE_REDEMPTION_CHECKOUT} {outcome.event_id}",
-            "  or whether something does not run: mintwire doctor",
+            f"the broker has the event, but none arrived about {', '.join(outcome.unheard)} in {timeout_seconds:g} s:",
+            "  if this order had already redeemed it, this is expected: a repeat changes nothing and emits nothing;",
+            f"  otherwise check for a dead letter: mintwire dead show {QUEUE_REDEMPTION_CHECKOUT} {outcome.event_id}",
+            "  or whether something is not running: mintwire doctor",
         ]
     )
 

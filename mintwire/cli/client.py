@@ -1,4 +1,4 @@
-"""The command's HTTP client: one call, an answer or a refusal told in the service's own words."""
+"""The command's HTTP client: one call, and its response or the service's own error message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONNECT_SECONDS = 5.0
 
 
 class CallFailed(Exception):
-    """The service refused or could not be reached; the message is for people."""
+    """The service refused the request or could not be reached; the message is for the user."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class CallFailed(Exception):
 
 
 class Asked(TypedDict, total=False):
-    """What a call sends, and how many seconds it waits; members of `query` that are None are left out."""
+    """The parts of a request and its timeout; members of `query` that are None are left out."""
 
     key: str
     partner_key: str
@@ -37,7 +37,7 @@ class Asked(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answered, refusals included."""
+    """A response of a service, including refusals."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,24 +46,24 @@ class Answer:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list, and the cursor of the next one."""
+    """A page of a list, and the cursor of the next page."""
 
     rows: list[dict[str, Any]]
     next_cursor: str | None
 
 
 def address(base: str, *parts: str) -> str:
-    """Return the URL of a path below a service's base; the parts are escaped."""
+    """Return the URL of a path below a service's base URL; the parts are escaped."""
     return "/".join((base.rstrip("/"), *(quote(part, safe="") for part in parts)))
 
 
 def given(**members: object) -> dict[str, object]:
-    """Return a body of the members that were given, those that are not None."""
+    """Return a body of the given members, leaving out those that are None."""
     return {name: value for name, value in members.items() if value is not None}
 
 
 async def ask(method: str, url: str, **asked: Unpack[Asked]) -> Answer:
-    """Call a service and return its answer, whatever it is; raises `CallFailed` when there is none."""
+    """Call a service and return its response, whatever it is; raises `CallFailed` if there is none."""
     headers = {"Accept": "application/json", **asked.get("headers", {})}
     if "key" in asked:
         headers["Authorization"] = f"Bearer {asked['key']}"
@@ -81,7 +81,7 @@ async def ask(method: str, url: str, **asked: Unpack[Asked]) -> Answer:
         ):
             return Answer(response.status, response.headers, _decoded(await response.read()))
     except TimeoutError as error:
-        raise CallFailed(f"{url} does not answer within {seconds:g} s") from error
+        raise CallFailed(f"{url} did not answer within {seconds:g} s") from error
     except (aiohttp.ClientError, ValueError) as error:
         raise CallFailed(f"{url} cannot be reached: {str(error) or type(error).__name__}") from error
 
@@ -97,7 +97,7 @@ async def call(method: str, url: str, **asked: Unpack[Asked]) -> dict[str, Any]:
 
 
 async def fetch(method: str, url: str, **asked: Unpack[Asked]) -> dict[str, Any]:
-    """Call a service and return the one thing that it answers with, its `data`."""
+    """Call a service and return the `data` of its response."""
     data: dict[str, Any] = _member(await call(method, url, **asked), "data", dict, url)
     return data
 
@@ -110,7 +110,7 @@ async def fetch_page(url: str, member: str = "data", **asked: Unpack[Asked]) -> 
 
 
 def refusal(answer: Answer) -> str:
-    """Tell a refusal in the service's own words, with the fields at fault on lines of their own."""
+    """Return a refusal in the service's own words, with the invalid fields on lines of their own."""
     value = answer.value
     if not isinstance(value, dict):
         return f"answered {answer.status}"
@@ -129,7 +129,7 @@ def _member(answer: Mapping[str, Any], name: str, kind: type, url: str) -> Any:
 
 
 def _not_ours(url: str) -> str:
-    return f"{url} answered something else than a service of Mintwire would; is it the right address?"
+    return f"{url} did not answer like a service of Mintwire; is the address correct?"
 
 
 def _decoded(raw: bytes) -> Any:

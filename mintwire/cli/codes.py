@@ -19,7 +19,7 @@ app.command(promotion_codes.archive)
 app.command(many_codes.import_, name="import")
 app.command(many_codes.export)
 app.command(many_codes.bulk)
-AsProgram = Annotated[bool, Parameter(negative=(), help="As the program: codes of all its partners and coupons.")]
+AsProgram = Annotated[bool, Parameter(negative=(), help="Act as the program: codes of all its partners and coupons.")]
 
 
 @app.command
@@ -31,35 +31,35 @@ async def generate(
     idempotency_key: str | None = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Generate codes; each counts against the partner's quota.
+    """Generate codes. Each counts against the partner's quota.
 
     Example: mintwire code generate --count 5
 
     Parameters
     ----------
     count
-        How many, 100 at most. Of several, those made before a refusal are shown.
+        How many codes, at most 100. If one is refused, those generated before it are shown.
     reference
-        Your own name for the code: asking again with it shows the same code and charges nothing.
+        Your own name for the code: a repeat with it returns the same code and is not charged.
     idempotency_key
-        The same key again gives the same code again instead of another; of several codes each has it with its number.
+        A repeat with the same key returns the same code. With several codes, each gets the key with its number.
     """
     target = read_target()
     if count == 1:
         show(await _generated(target, idempotency_key, reference), as_json)
         return
     if reference is not None:
-        raise Misused("--reference names one code; leave out --count")
+        raise Misused("--reference names a single code; leave out --count")
     keys = [f"{idempotency_key}-{number}" if idempotency_key else None for number in range(1, count + 1)]
     made: list[dict[str, Any]] = []
     try:
-        # One after the other, so that a refusal ends it.
+        # One after the other, so that a refusal stops the command.
         for each in keys:
-            made.append(await _generated(target, each))  # noqa: PERF401 - what was made before a refusal must be kept
+            made.append(await _generated(target, each))  # noqa: PERF401 - codes generated before a refusal must be kept
     except CallFailed as refused:
-        raise CallFailed(f"{len(made)} of {count} codes made; then: {refused}", refused.status) from refused
+        raise CallFailed(f"{len(made)} of {count} codes generated; then: {refused}", refused.status) from refused
     finally:
-        # Codes that were made are paid for, so they are shown whatever came after.
+        # Generated codes are charged, so they are shown whatever follows.
         show_many(made, ("code", "url", "expires_at"), as_json)
 
 
@@ -79,7 +79,7 @@ async def list_(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List the partner's codes, or as the program those that fit, newest first.
+    """List the partner's codes, or the program's that match, newest first.
 
     Example: mintwire code list --status redeemed
 
@@ -88,19 +88,19 @@ async def list_(
     Parameters
     ----------
     status
-        Of the partner's, only those that are `active`, `redeemed`, `expired` or `inactive`.
+        As the partner: `active`, `redeemed`, `expired` or `inactive`.
     reference
-        Of the partner's, the one that was generated with it.
+        As the partner: the code generated with this reference.
     coupon
-        As the program: of this coupon, by its `uuid_code` or id.
+        As the program: codes of this coupon, by its `uuid_code` or id.
     partner
-        As the program: of this partner, by id or e-mail address.
+        As the program: codes of this partner, by id or e-mail address.
     customer
-        As the program: for this customer only.
+        As the program: codes limited to this customer.
     external_id
-        As the program: the one that others call so.
+        As the program: the code with this external id.
     active
-        As the program: only those that are active, or are not.
+        As the program: only active, or only inactive codes.
     """
     target = read_target()
     wanted = {"coupon_id": coupon, "customer_id": customer, "external_id": external_id}
@@ -108,7 +108,7 @@ async def list_(
     wanted |= {"active": None if active is None else str(active).lower()}
     if program or any(value is not None for value in wanted.values()):
         if status is not None:
-            raise Misused("--status is for the partner's own list; as the program say --active or --no-active")
+            raise Misused("--status is for the partner's own list; as the program use --active or --no-active")
         if reference is not None:
             raise Misused("--reference is for the partner's own list")
         await promotion_codes.list_codes(target, {**wanted, "limit": limit, "cursor": cursor}, as_json)
@@ -121,7 +121,7 @@ async def list_(
 @app.command(name="show")
 @command
 async def show_(code: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """Show one of the partner's codes, or as the program any of its own, however it is spelled.
+    """Show one of the partner's codes, or any of the program's, in any spelling.
 
     Example: mintwire code show demo-1a0a48c0
     """

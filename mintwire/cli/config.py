@@ -1,4 +1,4 @@
-"""Whom the command talks to and as whom: environment variables first, then the running stack's `stack.json`."""
+"""The command's services and keys: environment variables first, then the `stack.json` of the running stack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from mintwire.stack.config import DEFAULT_FOLDER, how_to_start
 from shared.raw_url import with_password
 
-# Variable, and where `stack.json` has the same.
+# Variables, and the path of the same value in `stack.json`.
 VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "codes_url": ("MINTWIRE_CODES_URL", ("services", "codes")),
     "redemption_url": ("MINTWIRE_REDEMPTION_URL", ("services", "redemption")),
@@ -24,44 +24,44 @@ VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "program_key": ("MINTWIRE_PROGRAM_KEY", ("program", "api_key")),
     "partner_key": ("MINTWIRE_PARTNER_KEY", ("partner", "api_key")),
 }
-# Put into the broker's URL, escaped; a password may have characters that no URL may have.
+# Inserted into the broker's URL, escaped; a password may have characters that a URL may not.
 BESIDE_THE_BROKER_URL = "MINTWIRE_BROKER_PASSWORD"
 _SCHEMES = {"amqp_url": ("amqp://", "amqps://")}
 _HTTP = ("http://", "https://")
-# As `…_INBOX_RETENTION_DAYS` of the services.
+# Like `…_INBOX_RETENTION_DAYS` of the services.
 _INBOX_RETENTION_DAYS = "36"
 
 
 class NotConfigured(Exception):
-    """A command needs something that neither the environment nor a running stack tells."""
+    """A command needs a setting that neither the environment nor a running stack provides."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the command was told; asking for something that nobody told raises `NotConfigured`."""
+    """The settings of the command; reading a missing one raises `NotConfigured`."""
 
     values: Mapping[str, str]
     stack_file: Path
     is_stack_up: bool
 
     def __getattr__(self, name: str) -> str:
-        """Return one of the values by its name."""
+        """Return a setting by its name."""
         try:
             return self.values[name]
         except KeyError:
             if name not in VARIABLES:
                 raise AttributeError(name) from None
-            state = "does not tell it" if self.is_stack_up else "is not there"
+            state = "does not have it" if self.is_stack_up else "is not there"
             raise NotConfigured(
                 f"set {VARIABLES[name][0]}, or start the local stack ({how_to_start()}): {self.stack_file} {state}"
             ) from None
 
     def get(self, name: str) -> str | None:
-        """Return one of the values, or None."""
+        """Return a setting, or None."""
         return self.values.get(name)
 
     def missing(self) -> list[str]:
-        """Return the variables of what nobody told; a broker may be without its management, which `doctor` says."""
+        """Return the variables of missing settings, except for the broker's management API, which is optional."""
         return [
             variable
             for name, (variable, _) in VARIABLES.items()
@@ -70,15 +70,15 @@ class Target:
 
 
 def inbox_retention_days() -> int:
-    """Return for how many days the services remember what they have taken in."""
+    """Return how many days the services remember processed events."""
     text = os.environ.get("MINTWIRE_INBOX_RETENTION_DAYS") or _INBOX_RETENTION_DAYS
     if not (text.isascii() and text.isdigit() and len(text) < 5):
-        raise NotConfigured("MINTWIRE_INBOX_RETENTION_DAYS has to be a number of days")
+        raise NotConfigured("MINTWIRE_INBOX_RETENTION_DAYS must be a number of days")
     return int(text)
 
 
 def read_target() -> Target:
-    """Read the environment and, where it is silent, the running stack."""
+    """Read the environment, and the running stack for what is not set there."""
     stack_file = Path(os.environ.get("STACK_DIR") or DEFAULT_FOLDER).expanduser().absolute() / "stack.json"
     stack = _read_stack(stack_file)
     values = {}
@@ -91,8 +91,8 @@ def read_target() -> Target:
         if not found:
             continue
         if name.endswith("_url") and not str(found).startswith(_SCHEMES.get(name, _HTTP)):
-            # What it says instead is not repeated: it may hold a password.
-            raise NotConfigured(f"{variable} has to begin with {' or '.join(_SCHEMES.get(name, _HTTP))}")
+            # The value is not repeated: it may contain a password.
+            raise NotConfigured(f"{variable} must begin with {' or '.join(_SCHEMES.get(name, _HTTP))}")
         values[name] = str(found)
     if (password := os.environ.get(BESIDE_THE_BROKER_URL)) and "amqp_url" in values:
         values["amqp_url"] = with_password(values["amqp_url"], password)
@@ -107,5 +107,5 @@ def _read_stack(stack_file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise NotConfigured(f"{stack_file} cannot be read: {error}") from error
     if not isinstance(stack, dict):
-        raise NotConfigured(f"{stack_file} is not what a stack writes")
+        raise NotConfigured(f"{stack_file} was not written by a stack")
     return stack

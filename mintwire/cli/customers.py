@@ -1,4 +1,4 @@
-"""`mintwire customer`: what is known of a customer as one file, and its erasure."""
+"""`mintwire customer`: export or erase a customer's data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SERVICES = ("redemption", "codes", "webhooks")
 
 CustomerId = Annotated[str | None, Parameter(help="The customer's id, as the checkout sends it.")]
 Email = Annotated[str | None, Parameter(help="The customer's e-mail address.")]
-Wait = Annotated[bool, Parameter(help="Wait until every service has done its part.")]
+Wait = Annotated[bool, Parameter(help="Wait until every service has finished.")]
 
 
 @app.command
@@ -29,12 +29,12 @@ Wait = Annotated[bool, Parameter(help="Wait until every service has done its par
 async def export(
     *, customer_id: CustomerId = None, email: Email = None, output: Output = None, as_json: FileAsJSON = False
 ) -> None:
-    """Gather what all services keep about a customer and download it as NDJSON.
+    """Collect what all services store about a customer and download it as NDJSON.
 
     Example: mintwire customer export --customer-id c-4711 --output c-4711.ndjson
     """
     if as_json and output is None:
-        raise Misused("--json tells of the file that --output names")
+        raise Misused("--json describes the file given by --output")
     job = await _waited(await _start("export", customer_id, email))
     await _save(job["id"], output, as_json)
 
@@ -45,16 +45,16 @@ async def erase(
     *,
     customer_id: CustomerId = None,
     email: Email = None,
-    yes: Annotated[bool, Parameter(negative=(), help="Erase it; this cannot be undone.")] = False,
+    yes: Annotated[bool, Parameter(negative=(), help="Confirm the erasure; it cannot be undone.")] = False,
     wait: Wait = True,
     as_json: AsJSON = False,
 ) -> None:
-    """Replace a customer's ids and mailboxes by digests, everywhere; limits go on counting.
+    """Replace a customer's ids and mailboxes by digests everywhere; limits keep counting.
 
     Example: mintwire customer erase --email jane@example.com --yes
     """
     if not yes:
-        raise Misused("nothing is erased without --yes; `mintwire customer export` shows what there is")
+        raise Misused("nothing is erased without --yes; `mintwire customer export` shows the data")
     job = await _start("erase", customer_id, email)
     _show(await _waited(job) if wait else job, as_json)
 
@@ -75,7 +75,7 @@ async def list_(*, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = F
 @app.command
 @command
 async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) -> None:
-    """Show what each service has done of an export or an erasure.
+    """Show the progress of an export or an erasure, by service.
 
     Example: mintwire customer status 0192…
     """
@@ -87,32 +87,32 @@ async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) ->
 @app.command
 @command
 async def download(job_id: str, *, output: Output = None, as_json: FileAsJSON = False) -> None:
-    """Download what an export has found; an incomplete file is an error.
+    """Download the result of an export; an incomplete file is an error.
 
     Example: mintwire customer download 0192… --output customer.ndjson
     """
     if as_json and output is None:
-        raise Misused("--json tells of the file that --output names")
+        raise Misused("--json describes the file given by --output")
     await _save(job_id, output, as_json)
 
 
 async def _start(kind: str, customer_id: str | None, email: str | None) -> dict[str, Any]:
     if customer_id is None and email is None:
-        raise Misused("name the customer with --customer-id, with --email, or with both")
+        raise Misused("give --customer-id, --email, or both")
     target = read_target()
     body = given(customer_id=customer_id, email=email)
     return await fetch("POST", address(_customers(target), kind), key=target.program_key, body=body)
 
 
 async def _waited(job: dict[str, Any]) -> dict[str, Any]:
-    """Wait until a job is no longer running and return it; interrupted, the job goes on."""
+    """Wait until a job has finished and return it; if interrupted, the job continues."""
     target = read_target()
     try:
         while job["state"] == "running":
             await asyncio.sleep(_POLL_SECONDS)
             job = await fetch("GET", address(_jobs(target), job["id"]), key=target.program_key)
     except asyncio.CancelledError:
-        tell(f"the job goes on; look after it with `mintwire customer status {job['id']}`")
+        tell(f"the job continues; check it with `mintwire customer status {job['id']}`")
         raise
     return job
 

@@ -1,4 +1,4 @@
-"""`mintwire dead`: the broker's dead queues and `unrouted`, where messages lie that no service took."""
+"""`mintwire dead`: the broker's dead queues and `unrouted`, which hold messages that no service processed."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _SECONDS = 10.0
 
 app = App(name="dead")
 
-All = Annotated[bool, Parameter(name="--all", negative=(), help="All of the queue.")]
-Reason = Annotated[str | None, Parameter(help="Only those that died for this reason.")]
+All = Annotated[bool, Parameter(name="--all", negative=(), help="All messages of the queue.")]
+Reason = Annotated[str | None, Parameter(help="Only messages with this reason.")]
 
 
 @app.command(name="list")
 @broker_command
 async def list_(queue: str | None = None, *, reason: Reason = None, limit: int = 100, as_json: AsJSON = False) -> None:
-    """Count the dead messages behind every queue, or list those behind one, oldest first.
+    """Count the dead messages of every queue, or list those of one, oldest first.
 
-    A dead queue has room for so many; what its service keeps beside it comes back as it empties.
+    A dead queue has limited room; what its service keeps in its database returns as the queue empties.
 
     Example: mintwire dead list redemption.checkout --reason invalid_json
 
     Parameters
     ----------
     queue
-        `redemption.checkout`, `codes.redemptions`, `webhooks.events`, or `unrouted` for what no queue was bound for.
+        `redemption.checkout`, `codes.redemptions`, `webhooks.events`, or `unrouted` for messages without a queue.
     limit
-        How many to list.
+        Maximum number of messages.
     """
     target = read_target()
     url = target.amqp_url
@@ -58,14 +58,14 @@ async def list_(queue: str | None = None, *, reason: Reason = None, limit: int =
 @app.command(name="show")
 @broker_command
 async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
-    """Show one dead message with its headers and body; it stays where it is.
+    """Show a dead message with its headers and body, without removing it.
 
     Example: mintwire dead show redemption.checkout 0192…
 
     Parameters
     ----------
     key
-        Its message id, as `dead list` shows it.
+        The message id, as `dead list` shows it.
     """
     message = await dead.show(read_target().amqp_url, _known(queue), key)
     if message is None:
@@ -84,23 +84,23 @@ async def replay(
     force: Annotated[bool, Parameter(negative=())] = False,
     as_json: AsJSON = False,
 ) -> int:
-    """Give dead messages to their queue again, once the cause is mended; each keeps the time of its first receipt.
+    """Put dead messages back into their queue once the cause is fixed; each keeps the time of its first receipt.
 
     Example: mintwire dead replay redemption.checkout --reason handler_error
 
     Parameters
     ----------
     keys
-        Which, as `dead list` shows them; or `--all`, or `--reason`.
+        The ids, as `dead list` shows them; or use `--all` or `--reason`.
     force
-        Also those older than what the service remembers: it may do what it has done already, or what was cancelled.
+        Include messages older than the service remembers: it may repeat what it has done, or do what was cancelled.
     """
     name, choice = _known(queue), _choice(keys, all_, reason)
     known_since = None if force else utc_now() - timedelta(days=inbox_retention_days())
     try:
         count = await dead.replay(read_target().amqp_url, name, choice=choice, known_since=known_since)
     except dead.Forgotten as refusal:
-        tell(f"{refusal} `--force` replays them all the same")
+        tell(f"{refusal} `--force` replays them anyway")
         return REFUSED
     show({"queue": name, "replayed": count}, as_json)
     return _unless_found(keys, count)
@@ -116,33 +116,33 @@ async def purge(
     yes: Annotated[bool, Parameter(negative=())] = False,
     as_json: AsJSON = False,
 ) -> int:
-    """Remove dead messages for good; they are gone then.
+    """Delete dead messages for good.
 
     Example: mintwire dead purge redemption.checkout --reason invalid_json --yes
 
     Parameters
     ----------
     keys
-        Which, as `dead list` shows them; or `--all`, or `--reason`.
+        The ids, as `dead list` shows them; or use `--all` or `--reason`.
     yes
-        Say that you mean it.
+        Confirm the deletion.
     """
     name, choice = _known(queue), _choice(keys, all_, reason)
     if not yes:
-        raise Misused("nothing is removed without --yes; `mintwire dead list` shows what there is")
+        raise Misused("nothing is deleted without --yes; `mintwire dead list` shows the messages")
     count = await dead.purge(read_target().amqp_url, name, choice=choice)
     show({"queue": name, "purged": count}, as_json)
     return _unless_found(keys, count)
 
 
 async def _kept(target: Target, queue: str) -> int | None:
-    """How many letters lie in a service's database; None where nobody can tell."""
+    """Return the number of letters in a service's database; None if it is unknown."""
     if not target.get("operator_token") or not target.get(f"{owner_of(queue)}_url"):
         return None
     try:
         return await kept_letters(target, queue, _SECONDS)
     except CallFailed as failed:
-        tell(f"{owner_of(queue)} does not say what it keeps: {failed}")
+        tell(f"{owner_of(queue)} did not report its kept letters: {failed}")
         return None
 
 
@@ -157,7 +157,7 @@ def _choice(keys: Sequence[str], is_all: bool, reason: str | None) -> Choice:
     if bool(keys) + is_all > 1:
         raise Misused("give either keys or --all")
     if not keys and not is_all and reason is None:
-        raise Misused("say which: keys, --reason or --all")
+        raise Misused("give keys, --reason or --all")
     return chosen(set(keys) if keys else None, reason)
 
 

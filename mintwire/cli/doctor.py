@@ -1,4 +1,4 @@
-"""`mintwire doctor`: looks at every part and says what is wrong and how to mend it."""
+"""`mintwire doctor`: checks every part, and shows what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SERVICES = ("codes", "redemption", "webhooks")
 
 @broker_command
 async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_json: AsJSON = False) -> int:
-    """Check every part, one line each; exit code 1 when anything is wrong, with how to mend it.
+    """Check every part, one line each; exit code 1 if anything is wrong, with how to fix it.
 
     Example: mintwire doctor --fix
 
@@ -38,7 +38,7 @@ async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_jso
         write_json({"is_ok": all(finding.is_ok for finding in findings), "checks": [asdict(each) for each in findings]})
     else:
         for finding in findings:
-            remedy = f"; mend: {finding.remedy}" if finding.remedy else ""
+            remedy = f"; fix: {finding.remedy}" if finding.remedy else ""
             detail = " ".join(finding.detail.split())
             write_line(f"{'ok   ' if finding.is_ok else 'wrong'}  {finding.check}: {detail}{remedy}")
     return 0 if all(finding.is_ok for finding in findings) else 1
@@ -50,7 +50,7 @@ async def _findings(target: Target, *, is_fixing: bool) -> list[Finding]:
 
 
 async def _services(target: Target) -> list[Finding]:
-    """Look at the services, and try the keys at those that there is a use in asking."""
+    """Check the services, and try the keys at those that can answer."""
     known = [name for name in _SERVICES if f"{name}_url" in target.values]
     looked = await asyncio.gather(
         *(look_at(name, target.values[f"{name}_url"], log_of(target, name)) for name in known)
@@ -67,7 +67,7 @@ async def _broker(target: Target, *, is_fixing: bool) -> list[Finding]:
 
 
 def _told(target: Target) -> Finding:
-    check = "where everything is"
+    check = "configuration"
     if missing := target.missing():
-        return wrong(check, f"nobody tells {', '.join(missing)}", f"{how_to_start()}, or set these variables")
-    return fine(check, str(target.stack_file) if target.is_stack_up else "the environment tells")
+        return wrong(check, f"not configured: {', '.join(missing)}", f"{how_to_start()}, or set these variables")
+    return fine(check, str(target.stack_file) if target.is_stack_up else "from the environment")

@@ -1,4 +1,4 @@
-"""The services' histories of events as one, in the order in which the events were made."""
+"""The services' histories of events merged into one, in the order of the events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.events.envelope import OutboxEvent
 
 _PAGE = 250
 _PATIENCE_SECONDS = 60.0
-# A service that was never there is told of sooner.
+# A service that was never there is reported sooner.
 _FIRST_PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0
 _CHECKOUT = "checkout"
@@ -27,7 +27,7 @@ _CHECKOUT = "checkout"
 
 @dataclass(frozen=True)
 class Published:
-    """An event, the service that published it, whose name is its exchange's, and when."""
+    """An event, when it was published, and the service that did, which is also the name of the exchange."""
 
     service: str
     event: OutboxEvent
@@ -35,7 +35,7 @@ class Published:
 
 
 def services_of(event_type: str | None) -> list[str]:
-    """Return the services that publish this type, or types of this group; all of them without one."""
+    """Return the services that publish this type or group; all of them without one."""
     own = {service: [each.type for each in models] for service, models in PUBLISHED.items() if service != _CHECKOUT}
     if event_type is None:
         return list(own)
@@ -54,13 +54,13 @@ def services_of(event_type: str | None) -> list[str]:
 async def published(
     target: Target, services: Sequence[str], query: Mapping[str, object | None]
 ) -> AsyncIterator[Published]:
-    """Go through what fits in all histories, oldest first; a service that restarts meanwhile is waited for."""
+    """Yield the matching events of all histories, oldest first; waits for a service that restarts meanwhile."""
     streams = [_Stream(target, service, query) for service in services]
     while True:
         heads = [(head, stream) for stream in streams if (head := await stream.head()) is not None]
         if not heads:
             return
-        # Of one form, they sort as the times that they are.
+        # All have the same form, so they sort as times.
         first, stream = min(heads, key=lambda each: each[0].created_at)
         stream.take()
         yield first

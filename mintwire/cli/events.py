@@ -1,4 +1,4 @@
-"""`mintwire events`: publishes again what the services have published, after a lost binding or a wiped broker."""
+"""`mintwire events`: republishes what the services have published, after a lost binding or a wiped broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = App(name="events")
 
 _BATCH = 100
 _EVERYTHING = "#"
-# Those that our services publish to; a checkout keeps no history here.
+# The exchanges that our services publish to; checkouts keep no history here.
 _FROM_CHECKOUTS = {each.queue for each in BINDINGS if each.exchange == EXCHANGE_CHECKOUT}
 _OWN_QUEUES = tuple(queue for queue in WORK_QUEUES if queue not in _FROM_CHECKOUTS)
 
@@ -38,28 +38,28 @@ async def republish(
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Publish events again as they were, with the same ids: consumers that have had them pass them over.
+    """Republish events unchanged, with the same ids: consumers that have processed them skip them.
 
-    Interrupted, it says from when to go on; to begin again does no harm.
+    If interrupted, it prints where to continue; starting again does no harm.
 
     Example: mintwire events republish --type code.redeemed --since 2026-03-18T00:00:00Z --to webhooks.events
 
     Parameters
     ----------
     since
-        Only those made from this time on, RFC 3339.
+        Events at or after this time, RFC 3339.
     until
-        And up to this time; now by default.
+        Events up to this time; by default, now.
     type_
-        Only those of this type, or of a group such as code.*
+        Events of this type, or of a group such as code.*
     program
-        Only those of this program.
+        Events of this program.
     to
-        Only to this queue, of what it is bound for; by default to every queue, as at the first time.
+        Send them only to this queue, if it is bound to them; by default, to every queue as the first time.
     rate
-        How many a second at most, so that new events need not wait behind old ones.
+        Maximum number per second, so that new events do not wait behind old ones.
     dry_run
-        Only count them.
+        Only count the events.
     """
     target, services, is_wanted = read_target(), services_of(type_), _wanted_by(to)
     if rate < 1:
@@ -85,11 +85,11 @@ async def republish(
 
 
 def _wanted_by(queue: str | None) -> Callable[[Published], bool]:
-    """Return what tells whether a queue is bound for an event: sent past the exchange, it would get any."""
+    """Return a test whether a queue is bound to an event: sent past the exchange, it would get any."""
     if queue is None:
         return lambda _: True
     if queue not in _OWN_QUEUES:
         own = " or ".join(_OWN_QUEUES)
-        raise Misused(f"--to takes {own}; what checkouts publish, only they can publish again")
+        raise Misused(f"--to takes {own}; checkouts must republish their own events")
     bound = {(each.exchange, each.routing_key) for each in BINDINGS if each.queue == queue}
     return lambda each: not bound.isdisjoint({(each.service, each.event.type), (each.service, _EVERYTHING)})

@@ -1,4 +1,4 @@
-"""`mintwire job`: batches, imports and bulk actions under way and finished."""
+"""`mintwire job`: batches, imports and bulk actions, running and finished."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FINISHED = frozenset({"done", "failed", "cancelled"})
 _POLL_SECONDS = 0.5
 _BAR_WIDTH = 30
 
-FileFormat = Annotated[Literal["csv", "ndjson"], Parameter(name="--format", help="How the file is written.")]
-Output = Annotated[Path | None, Parameter(help="The file to write; standard output by default.")]
+FileFormat = Annotated[Literal["csv", "ndjson"], Parameter(name="--format", help="The format of the file.")]
+Output = Annotated[Path | None, Parameter(help="The file to write; by default, standard output.")]
 FileAsJSON = Annotated[
     bool,
-    Parameter(name="--json", negative=(), help="With `--output`: print the file's name and its count of rows."),
+    Parameter(name="--json", negative=(), help="With `--output`: print the name of the file and its number of rows."),
 ]
-Wait = Annotated[bool, Parameter(help="Wait until it is over, with a progress bar on a terminal.")]
+Wait = Annotated[bool, Parameter(help="Wait until it has finished, with a progress bar on a terminal.")]
 
 
 @app.command(name="list")
@@ -55,7 +55,7 @@ async def list_(
 @app.command
 @command
 async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) -> int:
-    """Show how far a job is. Ends with 1 if it failed.
+    """Show the progress of a job. Exit code 1 if it failed.
 
     Example: mintwire job status 0192… --wait
     """
@@ -67,7 +67,7 @@ async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) ->
 @app.command
 @command
 async def cancel(job_id: str, *, as_json: AsJSON = False) -> None:
-    """Stop a job; what it has done stays done.
+    """Cancel a job; what it has already done remains.
 
     Example: mintwire job cancel 0192…
     """
@@ -80,7 +80,7 @@ async def cancel(job_id: str, *, as_json: AsJSON = False) -> None:
 async def download(
     job_id: str, *, output: Output = None, file_format: FileFormat = "csv", as_json: FileAsJSON = False
 ) -> None:
-    """Download the codes that a job has made; an incomplete file is an error.
+    """Download the codes that a job has created; an incomplete file is an error.
 
     Example: mintwire job download 0192… --output codes.csv
     """
@@ -92,7 +92,7 @@ async def download(
 async def errors(
     job_id: str, *, output: Output = None, file_format: FileFormat = "csv", as_json: FileAsJSON = False
 ) -> None:
-    """Download the lines that a job has refused, each with its number, code and reason.
+    """Download the lines that a job has refused, with number, code and reason.
 
     Example: mintwire job errors 0192… --output refused.csv
     """
@@ -100,21 +100,21 @@ async def errors(
 
 
 async def waited(target: Target, job: dict[str, Any]) -> dict[str, Any]:
-    """Wait until a job is over and return it; interrupted, the job goes on."""
+    """Wait until a job has finished and return it; if interrupted, the job continues."""
     try:
         while job["state"] not in FINISHED:
             redraw(progress(job))
             await asyncio.sleep(_POLL_SECONDS)
             job = await fetch("GET", address(_jobs(target), job["id"]), key=target.program_key)
     except asyncio.CancelledError:
-        tell(f"the job goes on; look after it with `mintwire job status {job['id']}`")
+        tell(f"the job continues; check it with `mintwire job status {job['id']}`")
         raise
     redraw(progress(job), is_last=True)
     return job
 
 
 def progress(job: dict[str, Any]) -> str:
-    """Draw how far a job is, on one line."""
+    """Return the progress of a job on one line."""
     processed, requested = job["processed"], job["requested"]
     if not requested:
         return f"{job['state']}: {processed:,}"
@@ -124,7 +124,7 @@ def progress(job: dict[str, Any]) -> str:
 
 
 def finish(job: dict[str, Any], as_json: bool) -> int:
-    """Print a job and return the exit code that it deserves."""
+    """Print a job and return the exit code."""
     show(job, as_json)
     if job["refused"]:
         tell(f"{job['refused']:,} were refused; see `mintwire job errors {job['id']}`")
@@ -132,9 +132,9 @@ def finish(job: dict[str, Any], as_json: bool) -> int:
 
 
 async def save(url: str, output: Path | None, query: Mapping[str, object | None], what: str, as_json: bool) -> None:
-    """Download a file, and tell how many rows it has: beside the output, or as JSON where the file goes elsewhere."""
+    """Download a file and report its rows: on standard error, or as JSON if the file is written elsewhere."""
     if as_json and output is None:
-        raise Misused("--json tells of the file that --output names")
+        raise Misused("--json describes the file given by --output")
     count = await download_file(url, output, read_target().program_key, query)
     if as_json:
         show({"file": str(output), "rows": count}, as_json)

@@ -12,11 +12,11 @@ from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, s
 
 app = App(name="key")
 
-Partner = Annotated[str | None, Parameter(help="The partner whose key it is.")]
-Program = Annotated[str | None, Parameter(help="The program whose key it is; needs the operator's token.")]
+Partner = Annotated[str | None, Parameter(help="The partner that owns the key.")]
+Program = Annotated[str | None, Parameter(help="The program that owns the key; requires the operator's token.")]
 Mode = Annotated[
     Literal["live", "test"] | None,
-    Parameter(help="`test` for a key that sees and makes only test objects; by default the mode of the key that asks."),
+    Parameter(help="`test` for a key that sees and creates only test objects; by default, the mode of your own key."),
 ]
 
 _COLUMNS = ("id", "mode", "name", "purpose", "scopes", "rate_limit_per_minute", "made_by", "created_at", "revoked_at")
@@ -35,7 +35,7 @@ async def create(
     mode: Mode = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Create a key; its text is shown this once.
+    """Create a key; its text is shown only once.
 
     Example: mintwire key create --partner 0192… --scope codes:generate --scope codes:read
 
@@ -44,9 +44,9 @@ async def create(
     name
         A note for people.
     scope
-        May be given several times; by default all of the owner's that the key that asks can grant.
+        May be given several times; by default, all scopes of the owner that your own key can grant.
     purpose
-        Keys of different purposes are counted apart.
+        Keys of different purposes are counted separately.
     publishable
         A program's key for browsers, which may only validate.
     """
@@ -67,14 +67,14 @@ async def list_(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List keys, revoked ones too; their texts are not known any more.
+    """List keys, including revoked ones, without their texts.
 
     Example: mintwire key list --partner 0192…
 
     Parameters
     ----------
     made_by
-        The id of a key: list what it made instead, whoever owns it, such as after a leak.
+        The id of a key: list the keys it has created instead, whoever owns them, such as after a leak.
     """
     target = read_target()
     query = {"made_by": made_by, "mode": mode, "limit": limit, "cursor": cursor}
@@ -91,7 +91,7 @@ async def list_(
 @app.command
 @command
 async def rotate(key_id: str, *, partner: Partner = None, program: Program = None, as_json: AsJSON = False) -> None:
-    """Make a second key like this one; both work until the old one is revoked.
+    """Create a second key like this one; both work until the old one is revoked.
 
     Example: mintwire key rotate 0192… --partner 0192…
     """
@@ -102,7 +102,7 @@ async def rotate(key_id: str, *, partner: Partner = None, program: Program = Non
 @app.command
 @command
 async def revoke(key_id: str, *, partner: Partner = None, program: Program = None, as_json: AsJSON = False) -> None:
-    """End a key, everywhere within five seconds.
+    """Revoke a key; it stops working everywhere within five seconds.
 
     Example: mintwire key revoke 0192… --partner 0192…
     """
@@ -115,7 +115,7 @@ async def revoke(key_id: str, *, partner: Partner = None, program: Program = Non
 async def limit(
     key_id: str, per_minute: str, *, partner: Partner = None, program: Program = None, as_json: AsJSON = False
 ) -> None:
-    """Set how many codes a key may generate in a minute.
+    """Set how many codes a key may generate per minute.
 
     Example: mintwire key limit 0192… 1000 --partner 0192…
 
@@ -125,7 +125,7 @@ async def limit(
         A number, or `none`.
     """
     if per_minute != "none" and not per_minute.isdecimal():
-        raise Misused("the limit is a whole number, or `none`")
+        raise Misused("the limit must be a whole number or `none`")
     wanted = None if per_minute == "none" else int(per_minute)
     url, key = _keys(read_target(), partner, program)
     show(await fetch("PATCH", address(url, key_id), key=key, body={"rate_limit_per_minute": wanted}), as_json)
@@ -133,7 +133,7 @@ async def limit(
 
 def _keys(target: Target, partner: str | None, program: str | None) -> tuple[str, str]:
     if (partner is None) == (program is None):
-        raise Misused("name the owner by either --partner or --program")
+        raise Misused("give either --partner or --program")
     if partner is not None:
         return address(target.codes_url, "v1", "partners", partner, "keys"), target.program_key
     return address(target.codes_url, "v1", "programs", program or "", "keys"), target.operator_token

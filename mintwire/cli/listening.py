@@ -1,7 +1,7 @@
-"""The listener of `mintwire webhook listen`: asks for messages, verifies and prints each, and forwards it if told so.
+"""The listener of `mintwire webhook listen`: polls for messages, verifies and prints each, and forwards it if asked to.
 
-Verified with the independent library `standardwebhooks`. Nothing has to reach this machine: it only asks. Where it has
-come to is kept by the service under the listener's name, so there is nothing on this machine that could get lost.
+It verifies with the independent library `standardwebhooks`. This machine needs no public address, because it polls. The
+service keeps its position under the listener's name, so nothing on this machine can get lost.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _WAIT_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=5)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
-# What of each answer is reported, as JSON: the results of all messages that one question brought fit into the next one.
+# How much of each response is reported, as JSON: the results of all messages of one request fit into the next one.
 _MOST_AT_ONCE = 20
 _ANSWER_BYTES = 2_800
 
 
 def usual_name(forward_to: str | None, event_types: list[str] | None, format_: str) -> str:
-    """Return the name of who listens on this machine for the same things and forwards them to the same place."""
+    """Return the default name: the same on this machine for the same filter, format and target."""
     host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:100] or "host"
     asked = json.dumps([forward_to, sorted(set(event_types or ())), format_])
     return f"{host}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 
 class Listener:
-    """One listener of the webhooks API; with `forget` it is closed at the end, else the next start goes on."""
+    """A listener of the webhooks API; with `forget` it is closed at the end, otherwise the next start resumes it."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class Listener:
         self._received = 0
 
     async def listen(self, name: str, event_types: list[str] | None, format_: str, *, from_now: bool) -> None:
-        """Take what has waited and what comes until told to stop, or until the count is reached."""
+        """Receive waiting and new messages until stopped, or until the count is reached."""
         body = given(name=name, event_types=event_types, format=format_, from_now=from_now)
         listener = await fetch("POST", self._url, key=self._key, body=body)
         target = f" and forwards to {self._forward_to}" if self._forward_to else ""
-        tell(f"listener {listener['id']} is open{target}; it signs with {listener['secret']}; Ctrl-C ends it")
+        tell(f"listener {listener['id']} is open{target}; it signs with {listener['secret']}; Ctrl-C stops it")
         if listener["is_resumed"]:
-            tell(f"{name} goes on where it stopped; {listener['waiting']} have waited")
+            tell(f"{name} resumes where it stopped; {listener['waiting']} are waiting")
         try:
             async with aiohttp.ClientSession(timeout=_FORWARD_TIMEOUT, trust_env=False) as session:
                 await self._take(address(self._url, listener["id"], "next"), Webhook(listener["secret"]), session)
@@ -77,13 +77,13 @@ class Listener:
             if self._forget:
                 await self._close(listener["id"])
             else:
-                tell(f"{name} stopped; {self._received} received; what comes now waits three days for the next start")
+                tell(f"{name} stopped; {self._received} received; new messages wait for the next start for three days")
 
     async def _take(self, url: str, webhook: Webhook, session: aiohttp.ClientSession) -> None:
         results: list[dict[str, Any]] = []
         pause = FIRST_PAUSE
         while True:
-            # The last question only reports, so that nothing comes again that was handled.
+            # The last request only reports, so that no handled message comes again.
             wait_seconds, limit = (0, 0) if self._stop.is_set() else (_WAIT_SECONDS, self._left())
             question = {"results": results, "wait_seconds": wait_seconds, "limit": limit}
             try:
@@ -91,7 +91,7 @@ class Listener:
             except CallFailed as failed:
                 if failed.status not in WORTH_ASKING_AGAIN or self._stop.is_set():
                     raise
-                tell(f"{failed}; asking again in {pause:g} s")
+                tell(f"{failed}; retrying in {pause:g} s")
                 await wait_for_stop(self._stop, pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
@@ -103,7 +103,7 @@ class Listener:
                 return
 
     async def _until_stopped(self, url: str, question: dict[str, Any]) -> list[dict[str, Any]]:
-        """Ask; a question that waits is given up when told to stop, or when nobody reads."""
+        """Send a request; abandon it when stopped, or when the output is closed."""
         asking = asyncio.create_task(call("POST", url, key=self._key, body=question))
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -125,7 +125,7 @@ class Listener:
         try:
             webhook.verify(handed["body"], headers)
         except (WebhookVerificationError, ValueError) as refused:
-            tell(f"{handed['message_id']} does not verify: {refused}")
+            tell(f"{handed['message_id']} failed verification: {refused}")
             result: dict[str, Any] = {"status": 401}
         else:
             result = {"status": 204} if self._forward_to is None else await self._forward(handed, session)
@@ -136,7 +136,7 @@ class Listener:
         return {"delivery_id": handed["delivery_id"], "token": handed["token"], **result}
 
     async def _forward(self, handed: dict[str, Any], session: aiohttp.ClientSession) -> dict[str, Any]:
-        """POST a message as a webhook would be, and return what came of it."""
+        """POST a message like a webhook, and return the result."""
         began = time.perf_counter()
         result: dict[str, Any] = {}
         try:
@@ -168,7 +168,7 @@ class Listener:
             write_json(line, indent=None)
             return
         came_of_it = "" if forwarded is None else f" -> {forwarded} in {result['duration_ms']} ms"
-        again = " (again: it was handed out before)" if handed["is_repeated"] else ""
+        again = " (repeated: it was handed out before)" if handed["is_repeated"] else ""
         write_line(f"{head['webhook_id']} {handed['event_type']}{again}{came_of_it}")
         for text in json_text(webhook).split("\n"):
             write_line(f"  {text}")
@@ -177,7 +177,7 @@ class Listener:
         try:
             await fetch("DELETE", address(self._url, listener_id), key=self._key)
         except CallFailed as failed:
-            tell(f"the listener {listener_id} could not be closed: {failed}; it closes itself in three days")
+            tell(f"the listener {listener_id} could not be closed: {failed}; it closes by itself after three days")
         else:
             tell(f"listener {listener_id} closed; {self._received} received")
 
@@ -186,7 +186,7 @@ class Listener:
 
 
 def _reported(text: str) -> str:
-    """Return the beginning of an answer that is short enough however its characters are written in JSON."""
+    """Return the beginning of a response, short enough however JSON escapes its characters."""
     size = 0
     for place, character in enumerate(text):
         size += len(json.dumps(character)) - 2

@@ -1,4 +1,4 @@
-"""`mintwire code import`, `export` and `bulk`: what a program does with many codes."""
+"""`mintwire code import`, `export` and `bulk`: many codes at once, as the program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Active = Annotated[bool | None, Parameter(negative="--inactive", help="Only acti
 CodeIds = Annotated[list[str] | None, Parameter(negative=(), help="A code's id; may be given several times.")]
 CouponRef = Annotated[str | None, Parameter(help="Only codes of this coupon, by its id or uuid_code.")]
 Partner = Annotated[str | None, Parameter(help="Only codes of this partner.")]
-Batch = Annotated[str | None, Parameter(help="Only codes that this job made.")]
+Batch = Annotated[str | None, Parameter(help="Only codes that this job created.")]
 
 
 @command
@@ -38,7 +38,7 @@ async def import_(
     wait: jobs.Wait = True,
     as_json: AsJSON = False,
 ) -> int:
-    """Import codes of a coupon from a CSV or NDJSON file; bad lines are reported, the others taken in.
+    """Import codes of a coupon from a CSV or NDJSON file. Invalid lines are reported, the others imported.
 
     Example: mintwire code import codes.csv --coupon spring-2026 --on-conflict skip
 
@@ -47,23 +47,23 @@ async def import_(
     coupon
         The coupon's id or uuid_code.
     on_conflict
-        A code that exists: refuse the line, skip it, or update the code.
+        If a code exists: refuse the line, skip it, or update the code.
     dry_run
-        Only count and report.
+        Check and report without importing.
     map_
-        A column's name in the file and ours, such as `Ende=expires_at`; may be given several times.
+        The name of a column in the file and ours, such as `Ende=expires_at`; may be given several times.
     ignore_unknown_columns
-        Pass over columns that are not known.
+        Ignore unknown columns.
     file_format
-        By default as the file's name ends.
+        The format; by default, from the file's extension.
     """
     kind = file_format or _SUFFIXES.get(file.suffix.lower())
     if kind is None:
-        raise Misused(f"is {file} CSV or NDJSON? say it with --format")
+        raise Misused(f"is {file} CSV or NDJSON? Use --format")
     target = read_target()
     url = address(target.codes_url, "v1", "coupons", coupon, "promotion-codes", "import")
     if any("," in pair for pair in map_ or ()):
-        raise Misused("--map takes one pair theirs=ours, and no name with a comma in it; give it several times")
+        raise Misused("--map takes a single pair theirs=ours without commas; give it several times")
     query = {
         "on_conflict": on_conflict,
         "dry_run": str(dry_run).lower(),
@@ -120,20 +120,20 @@ async def bulk(
     wait: jobs.Wait = True,
     as_json: AsJSON = False,
 ) -> int:
-    """Change many codes: those that fit all that is asked for, or those named by their ids.
+    """Change many codes: those that match all filters, or those given by their ids.
 
     Example: mintwire code bulk extend --coupon spring-2026 --extend-by-days 14 --dry-run
 
     Parameters
     ----------
     expires_at
-        For `extend`: the later time, with an offset.
+        For `extend`: the new expiry, with an offset.
     extend_by_days
-        For `extend`: added to each code's own time.
+        For `extend`: the number of days to add to each code's own expiry.
     to_partner
-        For `assign`: the id of the partner whose they become.
+        For `assign`: the id of the new partner.
     dry_run
-        Only count the codes that are meant.
+        Count the matching codes without changing them.
     """
     target = read_target()
     wanted = given(coupon_id=coupon, partner_id=partner, batch_id=batch, customer_id=customer, active=active)

@@ -1,4 +1,4 @@
-"""Members of a request that a command takes besides its own options: `--set NAME=VALUE`, as often as needed."""
+"""Members of a request besides a command's own options: `--set NAME=VALUE`, as often as needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Set = Annotated[
     Parameter(
         name="--set",
         negative=(),
-        help="Any other member of the API, as NAME=VALUE; VALUE is JSON, or text if it is none. Again for more.",
+        help="Any other member of the API, as NAME=VALUE; VALUE is JSON, or else text. May be given several times.",
     ),
 ]
 Many = Parameter(negative=())
@@ -23,12 +23,12 @@ Flag = Parameter(negative=())
 
 
 def assigned(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Return the members that `--set` names; raises `Misused`."""
+    """Return the members given by `--set`; raises `Misused`."""
     members = {}
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise Misused(f"--set takes NAME=VALUE, and {pair!r} is none")
+            raise Misused(f"--set takes NAME=VALUE, not {pair!r}")
         members[name] = _value(text)
     return members
 

@@ -1,4 +1,4 @@
-"""`mintwire order`: what became of an order, and what was refused to whom."""
+"""`mintwire order`: orders and refused requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LISTS = ("lines", "refunds", "redemptions", "rejections")
 @app.command(name="show")
 @command
 async def show_(order_ref: str, *, as_json: AsJSON = False) -> None:
-    """Show an order: its codes and money, what was taken back, and what was refused to it.
+    """Show an order: its codes, amounts, voids and refusals.
 
     Example: mintwire order show order-1
     """
@@ -53,7 +53,7 @@ async def rejections(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List refused tries, the latest first: by event, and by redemptions and reservations over HTTP.
+    """List refused requests, the latest first: by event, and redemptions and reservations over HTTP.
 
     Example: mintwire order rejections --reason code_unknown
 
@@ -64,9 +64,9 @@ async def rejections(
     code
         The refused code, in any spelling.
     reason
-        Such as `code_expired`.
+        A reason, such as `code_expired`.
     partner
-        Id of the partner whose code it is.
+        The id of the code's partner.
     door
         `event`, `redemption` or `reservation`.
     since

@@ -1,4 +1,4 @@
-"""How commands print: JSON for programs, short lines for people; and how they end when something is refused."""
+"""How commands print: JSON for programs, short lines for people; and how they end after a refusal."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ P = ParamSpec("P")
 
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
 
-Limit = Annotated[int, Parameter(help="How many to list, 250 at most.")]
-Cursor = Annotated[str | None, Parameter(help="Where the page before ended.")]
+Limit = Annotated[int, Parameter(help="Maximum number of items, at most 250.")]
+Cursor = Annotated[str | None, Parameter(help="The cursor from the previous page.")]
 
 
 class Misused(Exception):
-    """The command was asked for what it cannot mean; the message says what would do."""
+    """The command was used incorrectly; the message says how to use it."""
 
 
 def command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitable[None]]:
-    """Make a coroutine into a command: expected refusals become words on standard error, and exit code 1, or 2."""
+    """Turn a coroutine into a command: expected errors become a message on standard error and exit code 1 or 2."""
 
     @wraps(function)
     async def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -45,12 +45,12 @@ def command(function: Callable[P, Awaitable[int | None]]) -> Callable[P, Awaitab
 
 
 def tell(text: str) -> None:
-    """Say something beside the output, on standard error."""
+    """Print a message on standard error."""
     write_error(f"mintwire: {text}")
 
 
 def show(value: Mapping[str, Any], as_json: bool) -> None:
-    """Print one thing."""
+    """Print one object."""
     if as_json:
         write_json(value)
         return
@@ -71,14 +71,14 @@ def show_many(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json
 
 
 def show_page(page: Page, columns: Sequence[str], as_json: bool) -> None:
-    """Print a page of a list; how to get the next one is told on standard error."""
+    """Print a page of a list, and on standard error how to get the next one."""
     show_many(page.rows, columns, as_json)
     if page.next_cursor:
-        tell(f"there are more; go on with --cursor {page.next_cursor}")
+        tell(f"there are more; continue with --cursor {page.next_cursor}")
 
 
 def plain(value: object) -> str:
-    """Render a member of an answer on one line."""
+    """Render a member of a response on one line."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""How many dead letters a service keeps in its database because their queue has no room for them."""
+"""The number of dead letters that a service keeps in its database because their queue has no room."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def owner_of(queue: str) -> str:
 
 
 async def kept_letters(target: Target, queue: str, seconds: float) -> int:
-    """Ask the service of a queue, with the operator's token; it counts up to ten thousand."""
+    """Return the number from the service of a queue, counted up to ten thousand; needs the operator's token."""
     service = owner_of(queue)
     url = address(getattr(target, f"{service}_url"), "v1", "operator", service, "dead-letters")
     return int((await fetch("GET", url, key=target.operator_token, seconds=seconds))["kept"])

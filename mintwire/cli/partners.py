@@ -34,19 +34,19 @@ async def create(
     Parameters
     ----------
     name
-        First and last name together, if these are given instead.
+        The name; by default, first and last name together.
     first_name
-        Of the person, for codes that carry it.
+        The first name, for codes that include it.
     last_name
-        Of the person.
+        The last name.
     email
-        Unique within the program.
+        The e-mail address, unique within the program.
     prefix
-        What its codes begin with; made from the name if not given.
+        The prefix of its codes; by default, derived from the name.
     active
         Approve it at once.
     support_email
-        The address that the partner is to write to.
+        The e-mail address for the partner's questions.
     """
     target = read_target()
     status = "active" if active else None
@@ -82,24 +82,24 @@ async def update(
     set_: Set = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Change what is said about a partner.
+    """Change a partner.
 
     Example: mintwire partner update 0192… --email new@flowers.example
 
     Parameters
     ----------
     first_name
-        Of the person, for codes that carry it.
+        The first name, for codes that include it.
     last_name
-        Of the person.
+        The last name.
     email
-        Unique within the program.
+        The e-mail address, unique within the program.
     prefix
-        What its new codes begin with.
+        The prefix of its new codes.
     support_email
-        The address that the partner is to write to.
+        The e-mail address for the partner's questions.
     quota_low_threshold
-        With so many codes left or fewer, `quota.low` is said.
+        `quota.low` is emitted when this many codes remain.
     """
     target = read_target()
     body = given(name=name, first_name=first_name, last_name=last_name, email=email, prefix=prefix)
@@ -111,7 +111,7 @@ async def update(
 @app.command
 @command
 async def archive(partner_id: str, *, as_json: AsJSON = False) -> None:
-    """Archive a partner: its keys are revoked, its codes refused, its names free again.
+    """Archive a partner: its keys are revoked, its codes refused, and its names can be used again.
 
     Example: mintwire partner archive 0192…
     """
@@ -133,7 +133,7 @@ async def approve(partner_id: str, *, as_json: AsJSON = False) -> None:
 @app.command
 @command
 async def suspend(partner_id: str, *, as_json: AsJSON = False) -> None:
-    """Stop a partner from minting, and its codes from being redeemed.
+    """Stop a partner from minting and its codes from being redeemed.
 
     Example: mintwire partner suspend 0192…
     """
@@ -152,7 +152,7 @@ async def list_(
     Parameters
     ----------
     status
-        Only those that are `pending`, `active` or `suspended`.
+        Partners that are `pending`, `active` or `suspended`.
     """
     target = read_target()
     query = {"status": status, "limit": limit, "cursor": cursor}

@@ -1,4 +1,4 @@
-"""`mintwire program`: the merchants of this installation, by the operator's token."""
+"""`mintwire program`: the merchants of this installation; requires the operator's token."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ async def create(
     allow_self_referral: bool | None = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Create a program with its partner coupon and a first key of all its scopes, which is shown this once.
+    """Create a program with its partner coupon and a first key with all scopes, which is shown only once.
 
     Example: mintwire program create "Acme Cards" --link-url https://acme.example/
 
     Parameters
     ----------
     link_url
-        Address to which `?promo=CODE` is added in the links of codes.
+        The address of the shop; links of codes add `?promo=CODE` to it.
     currency
-        ISO 4217, USD by default.
+        The currency (ISO 4217), by default USD.
     timezone
-        IANA name, UTC by default.
+        The time zone (IANA name), by default UTC.
     support_email
-        Address shown to partners.
+        The e-mail address shown to partners.
     max_codes_per_order
-        How many codes one order may use, 1 to 10; 10 by default.
+        Maximum number of codes per order, 1 to 10; by default 10.
     commission_cap_percent
-        What the partners of one order earn together at most, of what was paid; 100 by default.
+        Maximum commission of all partners of an order together, in percent of what was paid; by default 100.
     allow_self_referral
-        Whether partners may buy with their own codes, as they may by default.
+        Whether partners may buy with their own codes; by default, yes.
     """
     target = read_target()
     body = given(
@@ -65,7 +65,7 @@ async def create(
     try:
         key = await fetch("POST", address(programs, program["id"], "keys"), key=target.operator_token)
     except CallFailed:
-        tell(f"the program {program['id']} is made, but without a key: mintwire key create --program {program['id']}")
+        tell(f"the program {program['id']} was created without a key: mintwire key create --program {program['id']}")
         raise
     show({**program, "api_key": key["key"]}, as_json)
 
@@ -84,24 +84,24 @@ async def update(
     setting: Set = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Change a program's settings: your own with the program's key, or with `--program` any as the operator.
+    """Change a program's settings: your own with the program's key, or any with `--program` as the operator.
 
     Example: mintwire program update --support-email help@acme.example
 
     Parameters
     ----------
     program
-        Id of the program to change as the operator, who alone changes name, currency and what `--set` names.
+        The id of the program to change as the operator, who alone can change name, currency and `--set` members.
     link_url
-        Address to which `?promo=CODE` is added in the links of codes.
+        The address of the shop; links of codes add `?promo=CODE` to it.
     currency
-        ISO 4217.
+        The currency (ISO 4217).
     timezone
-        IANA name; what a new one shifts is told.
+        The time zone (IANA name); the command prints what a new one shifts.
     support_email
-        Address shown to partners.
+        The e-mail address shown to partners.
     webhook_attribute
-        A checkout attribute in the default webhook body; again for more, in this order.
+        A checkout attribute for the default webhook body; may be given several times, in order.
     """
     target = read_target()
     body = given(name=name, link_url=link_url, currency=currency, timezone=timezone, support_email=support_email)

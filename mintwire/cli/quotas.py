@@ -14,14 +14,14 @@ app = App(name="quota")
 @app.command
 @command
 async def grant(partner_id: str, amount: int, *, reason: str | None = None, as_json: AsJSON = False) -> None:
-    """Add to what a partner may mint, and show what is left.
+    """Grant codes to a partner, and show what is left.
 
     Example: mintwire quota grant 0192… 1000 --reason "spring campaign"
 
     Parameters
     ----------
     amount
-        How many codes more.
+        The number of additional codes.
     reason
         A note for the ledger.
     """
@@ -33,7 +33,7 @@ async def grant(partner_id: str, amount: int, *, reason: str | None = None, as_j
 @app.command(name="show")
 @command
 async def show_(partner_id: str, *, as_json: AsJSON = False) -> None:
-    """Show what a partner was granted, has minted, and has left.
+    """Show how many codes a partner was granted, has minted, and has left.
 
     Example: mintwire quota show 0192…
     """

@@ -1,4 +1,4 @@
-"""Publishes events of the history with the operator's rights: confirmed, paced, and with a place to go on from."""
+"""Republishes events of the history with the operator's rights: confirmed, paced, and resumable."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from shared.broker.topology import replay_exchange
 from shared.events.envelope import OutboxEvent
 
 _PATIENCE_SECONDS = 60.0
-# A broker that was never there is told of sooner.
+# A broker that was never there is reported sooner.
 _FIRST_PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.5
 _TELL_SECONDS = 5.0
 
 
 class Republishing:
-    """Sends batches to the exchanges that the events came from, or to one queue; left early, it says how far it was."""
+    """Sends batches to the events' own exchanges, or to one queue; if left early, it prints where to continue."""
 
     def __init__(self, url: str, queue: str | None, rate: int) -> None:
         self._url = url
@@ -46,12 +46,12 @@ class Republishing:
     ) -> None:
         await self._stack.aclose()
         if exc is not None and self._waiting:
-            tell(f"{self._progress()}; go on with --since {self._waiting[0].created_at}")
+            tell(f"{self._progress()}; continue with --since {self._waiting[0].created_at}")
 
     async def publish(self, batch: Sequence[Published]) -> None:
-        """Publish a batch until all of it is confirmed, and take as long as the rate says.
+        """Publish a batch until all of it is confirmed, at the configured rate.
 
-        Raises `BrokerUnavailable` when for a minute nothing was confirmed, or for ten seconds at the very beginning.
+        Raises `BrokerUnavailable` if nothing was confirmed for a minute, or for ten seconds at the beginning.
         """
         started = time.monotonic()
         self._waiting = batch
@@ -63,7 +63,7 @@ class Republishing:
             if confirmed:
                 patient_until = time.monotonic() + _PATIENCE_SECONDS
             elif time.monotonic() > patient_until:
-                raise BrokerUnavailable(f"The broker confirms nothing: {len(self._waiting)} events wait.")
+                raise BrokerUnavailable(f"The broker does not confirm: {len(self._waiting)} events wait.")
             if self._waiting:
                 await asyncio.sleep(_PAUSE_SECONDS)
         self._waiting = batch[-1:]
@@ -92,4 +92,4 @@ class Republishing:
             tell(f"{self._progress()}, up to those made at {self._waiting[-1].created_at}")
 
     def _progress(self) -> str:
-        return f"{self.counts.total():,} events published again"
+        return f"{self.counts.total():,} events republished"

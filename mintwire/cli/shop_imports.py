@@ -1,7 +1,7 @@
-"""`mintwire import`: coupons and codes from the file that another shop exports, with the uses that they had there.
+"""`mintwire import`: coupons and codes from another shop's export, with their numbers of uses.
 
-Made of what the API offers: coupons under names that their terms give, then their codes by imports that leave alone
-what is there. So a second run makes nothing twice, and one after a kill makes the rest.
+It uses only the API: coupons with names derived from their terms, then their codes by imports that skip existing
+ones. So a second run creates nothing twice, and a run after a crash creates the rest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _KEPT = frozenset({"code_kept", "unchanged"})
 
 @dataclass
 class _Report:
-    """What became of a file; `lines` are those of which there is something to say."""
+    """The result for a file; `lines` are those with a remark."""
 
     dry_run: bool
     coupons_created: int = 0
@@ -66,18 +66,18 @@ async def import_(
 ) -> int:
     """Import coupons and codes from another shop's export; what cannot be carried over is reported line by line.
 
-    Codes begin with the uses that they had there. Run it again as often as you like: nothing is made twice.
+    Codes keep the number of uses they had there. Run it as often as you like: nothing is created twice.
 
     Example: mintwire import discounts_export.csv --from shopify --dry-run
 
     Parameters
     ----------
     file
-        The CSV file as the shop exports it.
+        The CSV file exported by the shop.
     shop
         The shop that it comes from.
     dry_run
-        Only read, check and report.
+        Check and report without importing.
     """
     plan = _plan(file, shop)
     target = read_target()
@@ -96,7 +96,7 @@ async def import_(
 def _plan(file: Path, shop: str) -> Plan:
     module = _SHOPS[shop]
     try:
-        # What is no text is found row by row.
+        # Invalid text is reported row by row.
         encoding, errors = _encoding(file)
         with file.open(encoding=encoding, errors=errors, newline="") as lines:
             return make_plan(shop, read_rows(lines, module.REQUIRED), module.read_row)
@@ -109,14 +109,14 @@ def _plan(file: Path, shop: str) -> Plan:
 
 
 def _encoding(file: Path) -> tuple[str, str]:
-    """Return how a file is written, as Excel's Unicode text or in UTF-8, and how what is none is read."""
+    """Return the encoding of a file, Excel's Unicode text or UTF-8, and the error handler for invalid text."""
     with file.open("rb") as begun:
         is_utf_16 = begun.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return ("utf-16", "surrogatepass") if is_utf_16 else ("utf-8", "surrogateescape")
 
 
 async def _carry_over(target: Target, coupon: PlannedCoupon, report: _Report) -> bool:
-    """Make a coupon and its codes as far as they are not there; False if the job failed.
+    """Create a coupon and its codes unless they exist; return False if the job failed.
 
     A coupon that is left without any code is archived again.
     """
@@ -142,7 +142,7 @@ async def _carry_over(target: Target, coupon: PlannedCoupon, report: _Report) ->
 
 
 async def _is_left_out(target: Target, coupon: PlannedCoupon, report: _Report, *, is_new: bool) -> bool:
-    """Whether a coupon has no code, however that came: all were refused, now or in a run that was cut off."""
+    """Return whether a coupon has no code: all were refused, now or in an interrupted run."""
     if report.dry_run:
         return is_new
     codes = address(target.codes_url, "v1", "promotion-codes")
@@ -157,7 +157,7 @@ async def _is_left_out(target: Target, coupon: PlannedCoupon, report: _Report, *
 
 
 async def _uploaded(url: str, path: Path, key: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Upload a file; where somebody makes the same codes at this moment the service asks to try again."""
+    """Upload a file, retrying while another request creates the same codes."""
     for tries_left in reversed(range(_TRIES)):
         try:
             return await upload(url, path, key, "text/csv", query)
@@ -169,9 +169,9 @@ async def _uploaded(url: str, path: Path, key: str, query: Mapping[str, str]) ->
 
 
 async def _coupon(target: Target, coupon: PlannedCoupon, report: _Report) -> str | None:
-    """Return the coupon to import codes of; None where there is none, with its codes refused if it cannot be made.
+    """Return the coupon for the codes; None if there is none, refusing its codes if it cannot be created.
 
-    A dry run checks the codes beside another coupon where theirs is not there yet.
+    A dry run checks the codes with another coupon if theirs does not exist yet.
     """
     at = address(target.codes_url, "v1", "coupons")
     found = await ask("GET", address(at, coupon.uuid_code), key=target.program_key)
@@ -192,7 +192,7 @@ async def _coupon(target: Target, coupon: PlannedCoupon, report: _Report) -> str
     elif "uuid_code" not in made.value["errors"]:
         reason = " ".join(text for texts in made.value["errors"].values() for text in texts)
         for line, code in coupon.codes.items():
-            report.refuse(line, code.code, f"its coupon cannot be made: {reason}")
+            report.refuse(line, code.code, f"its coupon cannot be created: {reason}")
         return None
     return coupon.uuid_code
 
@@ -203,24 +203,24 @@ def _write(path: Path, codes: Sequence[ShopCode]) -> None:
         writer.writerow(_COLUMNS)
         for code in codes:
             cells = {**code.members, "code": code.code, "opening_uses": str(code.uses)}
-            # One line each, so that the service's line numbers lead back to the file's.
+            # One line each, so that the service's line numbers map to those of the file.
             writer.writerow([" ".join(cells.get(column, "").split()) for column in _COLUMNS])
 
 
 async def _report_lines(target: Target, job_id: str, lines: Sequence[int], path: Path, report: _Report) -> None:
-    """Add what the service says of lines, under their numbers in the shop's file."""
+    """Add the service's remarks on lines, under their numbers in the shop's file."""
     url = address(target.codes_url, "v1", "jobs", job_id, "errors")
     await download(url, path, target.program_key, {"format": "ndjson"})
-    for said in _said(path):
-        line = lines[int(said["line"]) - 2]
-        is_kept = said["reason"] in _KEPT
+    for remark in _remarks(path):
+        line = lines[int(remark["line"]) - 2]
+        is_kept = remark["reason"] in _KEPT
         report.kept += is_kept
         report.refused += not is_kept
-        report.lines.append(Remark(line, said["code"] or "", said["detail"], is_refused=not is_kept))
+        report.lines.append(Remark(line, remark["code"] or "", remark["detail"], is_refused=not is_kept))
 
 
-def _said(path: Path) -> list[Mapping[str, Any]]:
-    # The last line is the file's own trailer.
+def _remarks(path: Path) -> list[Mapping[str, Any]]:
+    # The last line is the trailer of the file.
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()[:-1]]
 
 
@@ -234,10 +234,10 @@ def _show(report: _Report, as_json: bool) -> None:
     ]
     if rows:
         show_many(rows, ("line", "code", "was", "reason"), as_json)
-    made = "would be made" if report.dry_run else "made"
+    made = "would be created" if report.dry_run else "created"
     tell(
         f"{made}: {report.coupons_created:,} coupons, {report.created:,} codes; "
-        f"{report.kept:,} were there, {report.refused:,} refused"
+        f"{report.kept:,} existed, {report.refused:,} refused"
     )
     if report.coupons_without_codes:
-        tell(f"left out, for no code of theirs could be made: {report.coupons_without_codes:,} coupons")
+        tell(f"left out, because none of their codes could be created: {report.coupons_without_codes:,} coupons")

@@ -31,7 +31,7 @@ def up(
 ) -> None:
     """Start everything and stay up until Ctrl-C.
 
-    With `--detach` a stack that is up already is left as it is.
+    With `--detach`, a stack that is already up stays as it is.
 
     STACK_DIR names another folder than `.run`; DATABASE_URL and AMQP_URL name servers to use instead of private ones.
 
@@ -42,15 +42,15 @@ def up(
     detach
         Return once the stack is up and leave it running; `stack down` stops it.
     demo
-        Play the main job once the stack is up.
+        Run the demo once the stack is up.
     as_json
-        With `--detach`: print what `stack.json` tells, and the progress on standard error.
+        With `--detach`: print the content of `stack.json`, and the progress on standard error.
     in_background
-        What `--detach` starts says by this that no terminal belongs to it.
+        Internal: set by `--detach` for the process that it starts without a terminal.
     """
     settings = read_settings()
     if as_json and not detach:
-        tell("--json goes with --detach")
+        tell("--json requires --detach")
         sys.exit(MISUSED)
     with _told(), library_log_on_stderr():
         if detach:
@@ -64,7 +64,7 @@ def up(
 
 @app.command
 def down(*, as_json: AsJSON = False) -> None:
-    """Stop the stack, and whatever a killed one left behind.
+    """Stop the stack and whatever a killed one left behind.
 
     Example: mintwire stack down
     """
@@ -78,7 +78,7 @@ def down(*, as_json: AsJSON = False) -> None:
 
 @app.command
 def status(*, as_json: AsJSON = False) -> None:
-    """Show what runs; exit code 1 when the stack is not up.
+    """Show what is running; exit code 1 if the stack is not up.
 
     Example: mintwire stack status --json
     """
@@ -98,7 +98,7 @@ def status(*, as_json: AsJSON = False) -> None:
 
 @app.command
 def clean(*, as_json: AsJSON = False) -> None:
-    """Remove all data of the stopped stack: databases, queues, keys and logs.
+    """Delete all data of the stopped stack: databases, queues, keys and logs.
 
     Example: mintwire stack clean
     """
@@ -111,10 +111,10 @@ def clean(*, as_json: AsJSON = False) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell what stops the stack in words instead of a traceback."""
+    """Print errors of the stack as a message instead of a traceback."""
     if is_in_container():
-        # Its folder is the demo's volume here, and what runs is not its own.
-        tell("a container has no stack of its own: use `docker compose up`, `ps`, `down` and `down -v` on its host")
+        # Here its folder would be the demo's volume, and it does not own the running processes.
+        tell("a container cannot run a stack: use `docker compose up`, `ps`, `down` and `down -v` on its host")
         sys.exit(REFUSED)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`mintwire webhook tail`: asks for the newest deliveries again and again, and prints what is new about each."""
+"""`mintwire webhook tail`: polls for the newest deliveries, and prints what is new about each."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mintwire.cli.waiting import FIRST_PAUSE, LONGEST_PAUSE, WORTH_ASKING_AGAIN,
 from mintwire.terminal import end_if_output_is_closed, write_json, write_line
 
 POLL_SECONDS: Final = 1.0
-# A question takes so many pages at most: what comes faster than that is not shown.
+# Maximum number of pages per poll: deliveries that arrive faster are not shown.
 _PAGE, _MOST_PAGES = 250, 8
-# How many deliveries are remembered, so that a change of theirs is known for one.
+# How many deliveries are remembered, to recognise a change.
 _REMEMBERED: Final = 4 * _PAGE * _MOST_PAGES
-# Two processes of the service may commit in another order than that of their ids.
+# Two processes of the service may commit in a different order from that of their ids.
 _OVERLAP: Final = timedelta(minutes=1)
 
 Row = dict[str, Any]
 
 
 class Tail:
-    """The deliveries that a key may see, live; `lines` of those that are there come first."""
+    """The deliveries that a key may see, live, starting with the latest `lines`."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Tail:
         self._since: str | None = None
 
     async def follow(self) -> None:
-        """Print until told to stop, until the count is reached, or until nobody reads. Raises CallFailed."""
+        """Print until stopped, until the count is reached, or until the output is closed. Raises CallFailed."""
         rows = await self._newest(self._lines)
         for row in rows[self._lines :]:
             self._note(row)
         self._show(rows[: self._lines])
         if not self._stop.is_set():
-            tell("deliveries are shown as they come; Ctrl-C ends it")
+            tell("showing deliveries as they arrive; Ctrl-C stops it")
         pause = POLL_SECONDS
         while not self._stop.is_set():
             end_if_output_is_closed()
@@ -66,13 +66,13 @@ class Tail:
                 if failed.status not in WORTH_ASKING_AGAIN:
                     raise
                 pause = FIRST_PAUSE if pause == POLL_SECONDS else min(2 * pause, LONGEST_PAUSE)
-                tell(f"{failed}; asking again in {pause:g} s")
+                tell(f"{failed}; retrying in {pause:g} s")
                 continue
             pause = POLL_SECONDS
             self._show(rows)
 
     async def _newest(self, enough: int | None = None) -> list[Row]:
-        """Return the newest deliveries, back to one that is known already, or until there are enough."""
+        """Return the newest deliveries, back to a known one, or until there are enough."""
         rows, cursor = list[Row](), None
         for _ in range(_MOST_PAGES):
             query = {**self._query, "since": self._since, "limit": _PAGE, "cursor": cursor}
@@ -84,7 +84,7 @@ class Tail:
                 break
         else:
             if enough is None and rows:
-                tell("more deliveries came than can be shown; name an endpoint, a type or a status")
+                tell("more deliveries arrived than can be shown; filter by endpoint, type or status")
         if self._since is None and rows:
             newest = datetime.fromisoformat(rows[0]["created_at"])
             self._since = (newest - _OVERLAP).isoformat().replace("+00:00", "Z")
@@ -107,7 +107,7 @@ class Tail:
                     self._stop.set()
 
     def _note(self, row: Row) -> bool:
-        """Remember how a delivery stands, and say whether that is new; that it is being sent just now is no news."""
+        """Remember the state of a delivery, and return whether it is new; being in flight does not count."""
         status = "pending" if row["status"] == "in_flight" else row["status"]
         stands = (status, row["attempts_made"])
         is_new = self._seen.get(row["id"]) != stands

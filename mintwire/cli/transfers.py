@@ -1,4 +1,4 @@
-"""Files to and from a service: streamed both ways, and an export that is not whole is an error."""
+"""Files to and from a service: streamed both ways; an incomplete export is an error."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mintwire.terminal import FileOutput
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=120)
 _PIECE_BYTES = 256 * 1024
 _CSV_TRAILER = re.compile(rb"# count=(\d+) sha256=([0-9a-f]{64})\n")
-_NOT_WHOLE = "the file did not arrive whole; try again"
+_NOT_WHOLE = "the file is incomplete; try again"
 
 
 async def upload(url: str, path: Path, key: str, content_type: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Send a file and return what the service answers with, its `data`; raises CallFailed on any refusal."""
+    """Send a file and return the `data` of the response; raises CallFailed on any refusal."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": content_type}
     try:
         with path.open("rb") as file:
@@ -48,9 +48,9 @@ async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
 
 
 async def download(url: str, output: Path | None, key: str, query: Mapping[str, object | None]) -> int:
-    """Write a file, or to standard output, and return how many rows it has.
+    """Write a file, or to standard output, and return the number of rows.
 
-    Raises CallFailed for a refusal, and for a file of which the end or a part is missing; what came is then left.
+    Raises CallFailed for a refusal and for an incomplete file; the part that arrived is kept.
     """
     given = {name: str(value) for name, value in query.items() if value is not None}
     headers = {"Authorization": f"Bearer {key}"}
@@ -82,7 +82,7 @@ async def _checked(chunks: AsyncIterator[bytes], file: _File) -> int:
     digest, last = hashlib.sha256(), b""
     async for chunk in chunks:
         file.write(chunk)
-        # What may be the last line is held back from the digest, which covers all before it.
+        # A possible last line is held back from the digest, which covers everything before it.
         whole, newline, rest = (last + chunk).rpartition(b"\n")
         body = whole + newline
         if rest:

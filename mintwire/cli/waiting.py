@@ -1,4 +1,4 @@
-"""What the commands share that go on until they are told to stop: the signals, and when they ask a service again."""
+"""What long-running commands share: stopping on signals, and when to ask a service again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-# What the service itself may be out of; everything else will not get better by asking again.
+# Temporary errors of a service; repeating the request helps with no other.
 WORTH_ASKING_AGAIN = (None, 429, 500, 502, 503, 504)
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[asyncio.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process."""
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one ends the process."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -36,7 +36,7 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
 
 
 async def wait_for_stop(stop: asyncio.Event, seconds: float) -> None:
-    """Wait until told to stop, but no longer than this."""
+    """Wait until stopped, but no longer than this."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

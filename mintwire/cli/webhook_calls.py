@@ -1,4 +1,4 @@
-"""What the webhook commands have in common: options, whose key they use, and where they call."""
+"""What the webhook commands share: options, the key and the URL."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from mintwire.cli.config import Target
 from mintwire.cli.output import Misused
 
 AsProgram = Annotated[
-    bool, Parameter(name="--program", negative=(), help="As the program, whose key sees all its partners' endpoints.")
+    bool,
+    Parameter(
+        name="--program", negative=(), help="Act as the program, whose key sees the endpoints of all its partners."
+    ),
 ]
 Format = Literal["flat", "standard", "thin", "cloudevents"]
 EventType = Annotated[
     list[str] | None,
-    Parameter(negative=(), help="A type or a group such as code.*; may be given several times; all by default."),
+    Parameter(
+        negative=(), help="An event type, or a group such as code.*; may be given several times. By default, all."
+    ),
 ]
 
 
@@ -32,7 +37,7 @@ def key_of(target: Target, is_program: bool) -> str:
 
 
 def read_file(name: str) -> str:
-    """Return the text of a file that a command is given. Raises Misused."""
+    """Return the text of a file. Raises Misused."""
     try:
         return Path(name).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:

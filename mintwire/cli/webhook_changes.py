@@ -1,4 +1,4 @@
-"""`mintwire webhook`: an endpoint shown, changed, held back, switched off and on, and taken away."""
+"""`mintwire webhook`: shows, changes, pauses, disables, enables and deletes an endpoint."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ async def change(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Change what you name of an endpoint, and show it as it is then.
+    """Change settings of an endpoint, and show it.
 
-    What may be empty is emptied by `--set`, such as `--set client_certificate=null`.
+    `--set` clears optional members, such as `--set client_certificate=null`.
 
     Example: mintwire webhook change 0192… --url https://shop.example/new --rate-limit-per-second 20
 
@@ -49,23 +49,23 @@ async def change(
     Parameters
     ----------
     url
-        Where webhooks are sent from now on.
+        The new URL.
     event_type
-        The types that it gets from now on, all of them; may be given several times.
+        The complete new list of event types; may be given several times.
     format_
-        How the bodies of messages from now on are written.
+        The format of new messages.
     signing
-        By which algorithm messages are signed.
+        The algorithm that messages are signed with.
     no_rate_limit
-        Take the limit per second away.
+        Remove the limit per second.
     """
     members = members or EndpointMembers()
     if no_rate_limit and members.rate_limit_per_second is not None:
-        raise Misused("name either --rate-limit-per-second or --no-rate-limit")
+        raise Misused("give either --rate-limit-per-second or --no-rate-limit")
     body = given(url=url, event_types=event_type, format=format_, signing=signing)
     body |= ({"rate_limit_per_second": None} if no_rate_limit else {}) | members.body()
     if not body:
-        raise Misused("say what is to be changed; `mintwire webhook change --help` lists it")
+        raise Misused("give at least one change; `mintwire webhook change --help` lists them")
     await _act("PATCH", endpoint_id, (), body, program, as_json)
 
 
@@ -73,21 +73,21 @@ async def change(
 async def pause(
     endpoint_id: str, *, until: str | None = None, program: AsProgram = False, as_json: AsJSON = False
 ) -> None:
-    """Hold an endpoint's deliveries back; they wait, and go out once it is resumed.
+    """Pause an endpoint: its deliveries wait until it is resumed.
 
     Example: mintwire webhook pause 0192… --until 2030-07-31T06:00:00Z
 
     Parameters
     ----------
     until
-        When it resumes by itself, RFC 3339.
+        When the pause ends by itself, RFC 3339.
     """
     await _act("POST", endpoint_id, ("pause",), given(until=until), program, as_json)
 
 
 @command
 async def resume(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """End an endpoint's pause; what has waited goes out.
+    """Resume a paused endpoint; waiting deliveries are sent.
 
     Example: mintwire webhook resume 0192…
     """
@@ -96,7 +96,7 @@ async def resume(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSO
 
 @command
 async def disable(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """Switch an endpoint off: it takes no more deliveries, and what is pending becomes dead letters.
+    """Disable an endpoint: it gets no more deliveries, and pending ones become dead letters.
 
     Example: mintwire webhook disable 0192…
     """
@@ -105,9 +105,9 @@ async def disable(endpoint_id: str, *, program: AsProgram = False, as_json: AsJS
 
 @command
 async def enable(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """Switch an endpoint on again, with a clean record.
+    """Enable a disabled endpoint and reset its failure record.
 
-    What it has missed meanwhile is sent by `mintwire webhook replay`.
+    `mintwire webhook replay` sends what it has missed.
 
     Example: mintwire webhook enable 0192…
     """
@@ -116,7 +116,7 @@ async def enable(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSO
 
 @command
 async def delete(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """Take an endpoint away for good and cancel what is pending for it; its deliveries stay readable.
+    """Archive an endpoint for good and cancel its pending deliveries; its deliveries stay readable.
 
     Example: mintwire webhook delete 0192…
     """
@@ -124,7 +124,7 @@ async def delete(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSO
 
 
 def add_to(app: App) -> None:
-    """Add the commands to `mintwire webhook`; partners, coupons and codes have the second words for the same acts."""
+    """Add the commands to `mintwire webhook`, with the names that partners, coupons and codes use as aliases."""
     app.command(show_endpoint, name="show")
     app.command(change, name=("change", "update"))
     for each in (pause, resume, disable, enable):

@@ -1,4 +1,4 @@
-"""`mintwire webhook dead`: deliveries that were given up, replayed or purged."""
+"""`mintwire webhook dead`: lists, replays and purges dead deliveries."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mintwire.cli.webhook_calls import AsProgram, key_of, path
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Which dead deliveries are meant.
+    """Filters for dead deliveries.
 
     Parameters
     ----------
     endpoint
-        Only those to this endpoint.
+        Deliveries to this endpoint.
     event_type
-        Only those of this type, or of a group such as code.*
+        Deliveries of this event type, or of a group such as code.*
     since
-        Only those from this time on, RFC 3339.
+        Deliveries that died at or after this time, RFC 3339.
     reason
-        Only those that were given up for this reason.
+        Deliveries given up for this reason.
     """
 
     endpoint: str | None = None
@@ -36,11 +36,11 @@ class Filters:
     reason: str | None = None
 
     def members(self) -> dict[str, object]:
-        """Return those that are given, as the API names them."""
+        """Return the given filters, as the API names them."""
         return given(endpoint_id=self.endpoint, event_type=self.event_type, since=self.since, reason=self.reason)
 
 
-app = App(name="dead", help="Deliveries that used up their attempts.")
+app = App(name="dead", help="List, replay and purge dead deliveries.")
 
 
 @app.command(name="list")
@@ -72,23 +72,23 @@ async def replay_dead(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Make dead deliveries due again, once the receiver works.
+    """Replay dead deliveries, once the receiver works.
 
     Example: mintwire webhook dead replay --all --endpoint 0192…
 
     Parameters
     ----------
     deliveries
-        Which, as `webhook dead list` shows them; or `--all`.
+        The ids, as `webhook dead list` shows them; or use `--all`.
     all_
-        All of them, or of those that the filters mean, which go with this; up to 10,000 at a time.
+        All that match the filters, or all without filters; up to 10,000 at a time.
     """
     target = read_target()
     chosen = (filters or Filters()).members()
     if bool(deliveries) == all_:
-        raise Misused("say which: deliveries, or --all")
+        raise Misused("give deliveries or --all")
     if deliveries and chosen:
-        raise Misused("filters go with --all")
+        raise Misused("filters require --all")
     url, key = path(target, "dead-letters"), key_of(target, program)
     if all_:
         show(await fetch("POST", address(url, "replay"), key=key, body=chosen), as_json)
@@ -110,17 +110,17 @@ async def purge_dead(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Give dead deliveries up for good, up to 10,000 at a time.
+    """Purge dead deliveries for good, up to 10,000 at a time.
 
     Example: mintwire webhook dead purge --reason endpoint_gone
 
     Parameters
     ----------
     all_
-        All of them; otherwise there has to be a filter.
+        All of them; otherwise give a filter.
     """
     chosen = (filters or Filters()).members()
     if bool(chosen) == all_:
-        raise Misused("say which: filters, or --all")
+        raise Misused("give filters or --all")
     target = read_target()
     show(await fetch("POST", path(target, "dead-letters", "purge"), key=key_of(target, program), body=chosen), as_json)

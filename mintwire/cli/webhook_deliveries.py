@@ -1,4 +1,4 @@
-"""`mintwire webhook`: messages, their deliveries and attempts, looked into and sent again."""
+"""`mintwire webhook`: shows and resends messages, deliveries and attempts."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ async def deliveries(
     Parameters
     ----------
     endpoint
-        Only those to this endpoint.
+        Deliveries to this endpoint.
     status
-        Only those that stand like this.
+        Deliveries with this status.
     event_type
-        Only those of this type, or of a group such as code.*
+        An event type, or a group such as code.*
     message
-        Only those of this message, what receivers see as webhook-id.
+        Deliveries of this message, by the webhook-id that receivers see.
     code
-        Only those about this promo code, in any spelling.
+        Deliveries about this promo code, in any spelling.
     since
-        Only those made from this time on, RFC 3339.
+        Created at or after this time, RFC 3339.
     """
     target = read_target()
     query = {
@@ -84,26 +84,26 @@ async def tail(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Show deliveries live until Ctrl-C: each as it comes, and again with every attempt that is made.
+    """Show deliveries live until Ctrl-C: each as it is created, and again after every attempt.
 
-    With the partner's key those of the partner, with `--program` those of all endpoints of the program.
+    By default, shows those of the partner; with `--program`, those of all endpoints of the program.
 
     Example: mintwire webhook tail --endpoint 0192… --count 1
 
     Parameters
     ----------
     endpoint
-        Only those to this endpoint.
+        Deliveries to this endpoint.
     status
-        Only those that stand like this.
+        Deliveries with this status.
     event_type
-        Only those of this type, or of a group such as code.*
+        An event type, or a group such as code.*
     code
-        Only those about this promo code, in any spelling.
+        Deliveries about this promo code, in any spelling.
     lines
-        How many of those that are there to begin with.
+        How many existing deliveries to show first.
     count
-        Stop after so many lines.
+        Stop after this many lines.
     """
     target = read_target()
     query = {"endpoint_id": endpoint, "status": status, "event_type": event_type, "code": code}
@@ -114,7 +114,7 @@ async def tail(
 
 @command
 async def attempts(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """List the attempts of a delivery: when, how long, what the receiver answered, and what to do about it.
+    """List the attempts of a delivery: time, duration, response of the receiver, and advice.
 
     Example: mintwire webhook attempts 0192…
     """
@@ -130,7 +130,7 @@ async def attempts(delivery_id: str, *, program: AsProgram = False, as_json: AsJ
 
 @command
 async def retry(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> int:
-    """Send a delivery now, once, and show how it went; exit code 1 when it failed.
+    """Send a delivery now, once, and show the result; exit code 1 if it failed.
 
     Example: mintwire webhook retry 0192…
     """
@@ -142,7 +142,7 @@ async def retry(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON
 
 @command
 async def cancel(delivery_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """Give a pending delivery up; nothing more is sent of it.
+    """Cancel a pending delivery.
 
     Example: mintwire webhook cancel 0192…
     """
@@ -164,24 +164,24 @@ async def replay(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Send again to an endpoint what failed, what it has missed, or all; wait until that is due and show the count.
+    """Replay failed, missed or all messages to an endpoint; wait until they are due and show the counts.
 
     Example: mintwire webhook replay 0192… --since 2026-03-18T00:00:00Z --dry-run
 
     Parameters
     ----------
     since
-        Of what came in from this time on, RFC 3339.
+        Events received at or after this time, RFC 3339.
     which
-        Dead letters; what never was on its way there; or everything.
+        Dead letters, messages without a delivery, or everything.
     until
-        And before this time; by default now.
+        Events received before this time; by default, now.
     dry_run
-        Only count.
+        Count without sending.
     rate
-        How many a second.
+        Number of deliveries made due per second.
     no_wait
-        Show the job and leave it to itself.
+        Show the job without waiting for it.
     """
     target = read_target()
     key = key_of(target, program)
@@ -213,18 +213,18 @@ async def messages(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List messages, newest first: what was to be told, wherever it was sent.
+    """List messages, newest first, independent of where they were sent.
 
     Example: mintwire webhook messages --event-type code.redeemed
 
     Parameters
     ----------
     event_type
-        Only those of this type, or of a group such as code.*
+        An event type, or a group such as code.*
     since
-        Only those made from this time on, RFC 3339.
+        Created at or after this time, RFC 3339.
     until
-        And before this time.
+        Created before this time.
     """
     target = read_target()
     query = {"event_type": event_type, "since": since, "until": until, "limit": limit, "cursor": cursor}
@@ -240,16 +240,16 @@ async def resend(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Send a message again, to all whom it was on its way to or to the endpoints that you name.
+    """Send a message again, to the endpoints that had it or to those given.
 
     Example: mintwire webhook resend msg_0192… --endpoint 0192…
 
     Parameters
     ----------
     message_id
-        What receivers see as webhook-id.
+        The webhook-id that receivers see.
     endpoint
-        Only to this endpoint; may be given several times.
+        Send it only to this endpoint; may be given several times.
     """
     target = read_target()
     url, body = path(target, "messages", message_id, "resend"), given(endpoint_ids=endpoint)

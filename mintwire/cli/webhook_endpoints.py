@@ -1,4 +1,4 @@
-"""`mintwire webhook`: endpoints made, tried and looked at."""
+"""`mintwire webhook`: creates, tests and shows endpoints."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ async def endpoints(
     Parameters
     ----------
     status
-        Only those that stand like this.
+        Endpoints with this status.
     event_type
-        Only those that get events of this type, by its name or otherwise.
+        Endpoints subscribed to this event type, by name or otherwise.
     uid
-        Only the one of this name of your own.
+        The endpoint with this name of yours.
     """
     target = read_target()
     query = {"status": status, "event_type": event_type, "uid": uid, "limit": limit, "cursor": cursor}
@@ -47,14 +47,14 @@ async def endpoints(
 async def send_test(
     endpoint_id: str, *, event_type: str | None = None, program: AsProgram = False, as_json: AsJSON = False
 ) -> int:
-    """Send a test webhook to an endpoint and show how it went; exit code 1 when it failed.
+    """Send a test webhook to an endpoint and show the result; exit code 1 if it failed.
 
     Example: mintwire webhook test 0192… --event-type code.redeemed
 
     Parameters
     ----------
     event_type
-        The type whose example is sent; a plain test without it.
+        The event type whose example is sent; by default, a plain test.
     """
     target = read_target()
     url = path(target, "endpoints", endpoint_id, "test")
@@ -76,7 +76,7 @@ async def create(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Make an endpoint and show its secret, this once.
+    """Create an endpoint and show its secret, which is shown only once.
 
     Example: mintwire webhook create https://shop.example/hooks --event-type code.redeemed
 
@@ -85,13 +85,13 @@ async def create(
     Parameters
     ----------
     url
-        Where webhooks are sent: https, or in development http to this machine.
+        Where webhooks are sent: https, or in development also http to this machine.
     format_
-        How the bodies are written.
+        The format of the bodies.
     signing
-        By which algorithm messages are signed.
+        The algorithm that messages are signed with.
     partner
-        With `--program`: the partner whose endpoint it is to be.
+        With `--program`: the partner that owns the endpoint.
     """
     target = read_target()
     body = given(url=url, event_types=event_type, format=format_, signing=signing, partner_id=partner)
@@ -109,16 +109,16 @@ async def stats(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Show what became of an endpoint's deliveries, of the last day unless said otherwise.
+    """Show statistics of an endpoint's deliveries; by default, of the last 24 hours.
 
     Example: mintwire webhook stats 0192… --since 2026-03-18T00:00:00Z
 
     Parameters
     ----------
     since
-        Of deliveries made from this time on, RFC 3339.
+        Deliveries created at or after this time, RFC 3339.
     until
-        And before this time.
+        Deliveries created before this time.
     """
     target = read_target()
     query = {"since": since, "until": until}

@@ -1,4 +1,4 @@
-"""`mintwire webhook`: the signing keys of an endpoint listed, rotated and revoked."""
+"""`mintwire webhook`: lists, rotates and revokes the signing keys of an endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = ("id", "algorithm", "public_key", "created_at", "expires_at")
 
 @command
 async def keys(endpoint_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """List the live signing keys of an endpoint, the newest first, without their secrets.
+    """List the active signing keys of an endpoint without their secrets, the newest first.
 
     Example: mintwire webhook keys 0192…
     """
@@ -35,16 +35,16 @@ async def rotate(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Give an endpoint a new signing key and show it, this once; the old one signs beside it for a while.
+    """Rotate an endpoint's signing key and show the new one, once; the old one also signs for a while.
 
     Example: mintwire webhook rotate 0192… --grace-seconds 3600
 
     Parameters
     ----------
     grace_seconds
-        For how long the old key signs too.
+        How many seconds the old key also signs.
     algorithm
-        Which key; all that sign by default.
+        The algorithm to rotate; by default, every one that signs.
     """
     target = read_target()
     body = given(grace_period_seconds=grace_seconds, algorithm=algorithm)
@@ -55,14 +55,14 @@ async def rotate(
 
 @command
 async def revoke(endpoint_id: str, key_id: str, *, program: AsProgram = False, as_json: AsJSON = False) -> None:
-    """End one of an endpoint's signing keys at once, and list those that are left; the last one that signs stays.
+    """Revoke a signing key of an endpoint at once, and list the remaining ones; the last one cannot be revoked.
 
     Example: mintwire webhook revoke 0192… 0193…
 
     Parameters
     ----------
     key_id
-        As `mintwire webhook keys` shows it.
+        The id, as `mintwire webhook keys` shows it.
     """
     target = read_target()
     url = path(target, "endpoints", endpoint_id, "keys", key_id)

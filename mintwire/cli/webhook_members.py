@@ -1,4 +1,4 @@
-"""Members of an endpoint that can be set at its creation and at any time later, as options of both commands."""
+"""The settings of an endpoint, as options of the commands that create and change it."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _Count = Annotated[int | None, Parameter(validator=Number(gte=1))]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EndpointMembers:
-    """What an endpoint can be told.
+    """The settings of an endpoint.
 
     Parameters
     ----------
     uid
-        Your own name for it.
+        Your own name for the endpoint.
     timeout_seconds
-        How long it may take to answer.
+        How long the receiver may take to respond.
     max_in_flight
-        How many POSTs may be under way at once.
+        Maximum number of concurrent POSTs.
     rate_limit_per_second
-        How many POSTs may begin in a second.
+        Maximum number of POSTs started per second.
     ordering
-        `key`: in order per key; `strict`: one after the other.
+        `none`: as they come; `key`: in order per ordering key; `strict`: one at a time.
     on_exhausted
-        Whether a dead letter holds up what is behind it in order.
+        What a dead letter does to an ordered queue: `skip` it or `block`.
     client_certificate
-        The file, in PEM, of the certificate by which the receiver knows us.
+        The file with the client certificate to present to the receiver, in PEM.
     client_key
-        The file of its private key, in PEM and without a password.
+        The file with its private key, in PEM, without a passphrase.
     ca_bundle
-        The file, in PEM, of the authorities that are trusted to vouch for the receiver, instead of the public ones.
+        The file with the authorities to trust for the receiver instead of the public ones, in PEM.
     """
 
     description: str | None = None
@@ -56,7 +56,7 @@ class EndpointMembers:
     set_: Set = None
 
     def body(self) -> dict[str, object]:
-        """Return what the API takes of those that were given. Raises Misused."""
+        """Return the given settings as the API takes them. Raises Misused."""
         members = given(
             description=self.description,
             uid=self.uid,
@@ -70,7 +70,7 @@ class EndpointMembers:
 
     def _tls(self) -> dict[str, object]:
         if (self.client_certificate is None) != (self.client_key is None):
-            raise Misused("--client-certificate and --client-key go together")
+            raise Misused("give --client-certificate and --client-key together")
         members: dict[str, object] = {} if self.ca_bundle is None else {"ca_bundle": read_file(self.ca_bundle)}
         if self.client_certificate is not None and self.client_key is not None:
             pair = {"certificate": read_file(self.client_certificate), "key": read_file(self.client_key)}

@@ -1,4 +1,4 @@
-"""`mintwire webhook message`: one message published, shown, or stripped of what it said."""
+"""`mintwire webhook message`: publishes, shows and redacts a message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Misused, command, show
 from mintwire.cli.webhook_calls import AsProgram, key_of, path
 
-app = App(name="message", help="Events of your own told by webhook, and single messages.")
+app = App(name="message", help="Publish your own events; show and redact messages.")
 
 
 @app.command
@@ -31,28 +31,28 @@ async def send(
     retention_days: Annotated[int | None, Parameter(validator=Number(gte=5, lte=90))] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Publish an event of a type of your own, to the program's endpoints and those of the partner that you name.
+    """Publish an event of your own type, to the program's endpoints and those of a given partner.
 
     Example: mintwire webhook message send custom.card.sent --payload '{"card_id": "a1b2c3d4"}' --event-id card-4711
 
     Parameters
     ----------
     event_type
-        A name of your own after `custom.`
+        Your own name after `custom.`
     payload
-        What there is to tell, as a JSON object.
+        The content of the event, as a JSON object.
     file
-        Or the file that has it, such as /dev/stdin.
+        Alternatively, a file with the content, such as /dev/stdin.
     event_id
-        Your own id of the event; with it a repeat is harmless.
+        Your own id of the event; it makes a repeat harmless.
     partner
-        The partner whom it is for, beside the program.
+        A partner who receives the event too.
     ordering_key
-        What it is to be in order with.
+        Events with the same key are delivered in order.
     occurred_at
-        When it happened, RFC 3339; by default now.
+        When the event happened, RFC 3339; by default, now.
     retention_days
-        For how many days it is kept.
+        How many days the message is stored.
     """
     members = given(
         event_type=event_type,
@@ -77,7 +77,7 @@ async def show_message(message_id: str, *, program: AsProgram = False, as_json: 
     Parameters
     ----------
     message_id
-        What receivers see as webhook-id.
+        The webhook-id that receivers see.
     """
     target = read_target()
     show(await fetch("GET", path(target, "messages", message_id), key=key_of(target, program)), as_json)
@@ -86,14 +86,14 @@ async def show_message(message_id: str, *, program: AsProgram = False, as_json: 
 @app.command
 @command
 async def redact(message_id: str, *, as_json: AsJSON = False) -> None:
-    """Forget what a message said, as the program; what waits to be sent of it is canceled.
+    """Redact the content of a message, as the program, and cancel its pending deliveries.
 
     Example: mintwire webhook message redact msg_0192…
 
     Parameters
     ----------
     message_id
-        What receivers see as webhook-id.
+        The webhook-id that receivers see.
     """
     target = read_target()
     url = path(target, "messages", message_id, "content")
@@ -102,11 +102,11 @@ async def redact(message_id: str, *, as_json: AsJSON = False) -> None:
 
 def _payload(text: str | None, file: Path | None) -> dict[str, Any]:
     if (text is None) == (file is None):
-        raise Misused("say what there is to tell: --payload or --file")
+        raise Misused("give the content: --payload or --file")
     try:
         value = json.loads(text or "" if file is None else file.read_bytes().decode())
     except (OSError, ValueError) as error:
         raise Misused(f"the payload cannot be read: {error}") from error
     if not isinstance(value, dict):
-        raise Misused("the payload has to be a JSON object")
+        raise Misused("the payload must be a JSON object")
     return value

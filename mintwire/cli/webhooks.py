@@ -1,4 +1,4 @@
-"""`mintwire webhook`: webhooks listened for and verified; endpoints, deliveries and the dead stand beside it."""
+"""`mintwire webhook`: listens for webhooks and verifies them; other modules add the rest."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ async def listen(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Get webhooks live on this machine until Ctrl-C: each is verified, printed, and forwarded if you say where.
+    """Receive webhooks live on this machine until Ctrl-C: each is verified, printed and optionally forwarded.
 
-    Nothing has to reach this machine: the command asks the webhooks service, and goes on after a lost connection. What
-    comes while it does not run waits for its next start, up to three days; the service keeps the place, by name.
+    This machine needs no public address: the command polls the webhooks service, and continues after a lost connection.
+    Messages that arrive while it is not running wait for its next start, up to three days.
 
     Example: mintwire webhook listen --forward-to http://127.0.0.1:3000/webhooks --event-type code.redeemed
 
     Parameters
     ----------
     forward_to
-        The URL of your own receiver, such as one that you are writing. What it answers is shown and recorded.
+        The URL of your own receiver, such as one that you are developing. Its responses are shown and recorded.
     format_
-        How the bodies are written.
+        The format of the bodies.
     count
-        Stop after so many.
+        Stop after this many messages.
     name
-        Under which name the place is kept; by default one for this machine and what is asked for. Two that run at once
-        under one name share what comes.
+        The name of the listener; by default, derived from this machine and the options. Two that run at once under the
+        same name share the messages.
     from_now
-        Begin with what comes from now on; what has waited is canceled.
+        Start with new messages; waiting ones are canceled.
     forget
-        Close the listener at the end, so that nothing waits for it.
+        Close the listener at the end, so that no messages wait for it.
     """
     if forward_to is not None and not forward_to.startswith(("http://", "https://")):
-        raise Misused("--forward-to needs a URL that begins with http:// or https://")
+        raise Misused("--forward-to must be a URL that begins with http:// or https://")
     target = read_target()
     url, key = path(target, "listeners"), key_of(target, program)
     with stopped_by_signals() as stop:
@@ -93,7 +93,7 @@ async def verify(
     program: AsProgram = False,
     as_json: AsJSON = False,
 ) -> int:
-    """Verify a webhook as a receiver has to, and say what is wrong with it; exit code 1 when it does not verify.
+    """Verify a webhook as a receiver does, and explain what is wrong; exit code 1 if it fails.
 
     Example: mintwire webhook verify body.json --webhook-id msg_… --timestamp 17… --signature v1,… --endpoint 0192…
 
@@ -108,14 +108,14 @@ async def verify(
     signature
         The header webhook-signature.
     endpoint
-        Verify with the live keys of this endpoint.
+        Verify with the active keys of this endpoint.
     secret
-        Or with this key: whsec_ or whpk_.
+        Verify with this key: whsec_ or whpk_.
     tolerance_seconds
-        How old it may be.
+        The maximum age.
     """
     if (endpoint is None) == (secret is None):
-        raise Misused("say with which key: --endpoint or --secret")
+        raise Misused("give a key: --endpoint or --secret")
     text = read_file(body)
     target = read_target()
     headers = {"webhook-id": webhook_id, "webhook-timestamp": timestamp, "webhook-signature": signature}

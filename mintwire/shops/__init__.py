@@ -1,4 +1,4 @@
-"""Other shops' files of discounts, read into coupons and codes of ours; pure, each shop in a module of its own.
+"""Parses other shops' exports of discounts into our coupons and codes; pure, one module per shop.
 
-What a shop's terms say and ours cannot is refused, so that no code takes off more here than it did there.
+Terms that ours cannot express are refused, so that no code takes off more here than it did there.
 """

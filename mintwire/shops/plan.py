@@ -1,4 +1,4 @@
-"""What becomes of a shop's file: one coupon per set of terms, its codes, and what cannot be carried over."""
+"""The plan for a shop's file: one coupon per set of terms, its codes, and what cannot be imported."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from shared.canonical import canonical_code, checked_code
 
 @dataclass(frozen=True)
 class ShopCode:
-    """A row as a code of ours: the terms of its coupon, and its own members, both in the words of our API.
+    """A row as one of our codes: the terms of its coupon, and its own members, both as in our API.
 
-    `coupon_uses` are those of the shop's own coupon, where it counts them apart from its codes'.
+    `coupon_uses` are those of the shop's own coupon, if the shop counts them separately from its codes'.
     """
 
     code: str
@@ -30,7 +30,7 @@ class ShopCode:
 
 @dataclass(frozen=True)
 class Remark:
-    """What is to be said of a line; `is_refused` if no code was made of it."""
+    """A remark on a line; `is_refused` if no code was created from it."""
 
     line: int
     code: str
@@ -40,7 +40,7 @@ class Remark:
 
 @dataclass
 class PlannedCoupon:
-    """A coupon to be made, and its codes by their lines."""
+    """A coupon to create, and its codes by their lines."""
 
     uuid_code: str
     terms: Mapping[str, Any]
@@ -48,7 +48,7 @@ class PlannedCoupon:
 
     @property
     def body(self) -> dict[str, Any]:
-        """What creates the coupon."""
+        """The request that creates the coupon."""
         counted = [code.coupon_uses for code in self.codes.values() if code.coupon_uses is not None]
         uses = max(counted) if counted else sum(code.uses for code in self.codes.values())
         return {"uuid_code": self.uuid_code, **self.terms, "opening_uses": uses}
@@ -56,14 +56,14 @@ class PlannedCoupon:
 
 @dataclass
 class Plan:
-    """All that a file asks for."""
+    """Everything that a file requests."""
 
     coupons: dict[str, PlannedCoupon] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
 
 
 def make_plan(shop: str, rows: Iterable[Row], read: Callable[[Row], ShopCode]) -> Plan:
-    """Sort a file's rows into coupons; the same terms get the same `uuid_code` in every file."""
+    """Group the rows of a file into coupons; the same terms get the same `uuid_code` in every file."""
     plan = Plan()
     lines: dict[str, int] = {}
     for row in rows:
@@ -88,7 +88,7 @@ def _add(plan: Plan, shop: str, line: int, code: ShopCode, lines: dict[str, int]
     _check_amount(code.terms)
     named = json.dumps(code.terms, sort_keys=True)
     if "redemptions_per_customer" in code.terms:
-        # Shops count a customer's uses of each code, we those of a coupon's codes together.
+        # Shops count a customer's uses per code, we count them over all codes of a coupon.
         named += canonical_code(code.code)
     digest = hashlib.sha256(named.encode()).hexdigest()
     uuid_code = f"{shop}-{digest[:16]}"
@@ -96,7 +96,7 @@ def _add(plan: Plan, shop: str, line: int, code: ShopCode, lines: dict[str, int]
 
 
 def _check_amount(terms: Mapping[str, Any]) -> None:
-    """Refuse what no coupon can take off, so that a dry run says it too."""
+    """Refuse discounts that no coupon can have, so that a dry run reports them too."""
     amount = terms["coupon_discount_amount"]
     if amount < 0:
         raise NotCarried("it takes off less than nothing")

@@ -1,4 +1,4 @@
-"""The rows of a shop's file: cells by their column's name, in whatever case and with whatever between its words."""
+"""The rows of a shop's file: cells by the name of their column, ignoring case and separators between words."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from itertools import chain
 _NOT_IN_NAMES = re.compile(r"\(utc\)|[^a-z0-9]")
 _BETWEEN_ITEMS = re.compile(r"[,|]")
 _LIMIT = Decimal(10) ** 12
-# With up to two places behind it a comma sets these apart; 1,000 could be either.
+# With up to two digits behind it a comma is a decimal separator; 1,000 could be either.
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,12},[0-9]{1,2}", re.ASCII)
-# The line by which Excel is told what sets cells apart.
+# The line that tells Excel the separator of cells.
 _SEPARATOR = re.compile(r'"?[Ss][Ee][Pp]=([,;\t|])"?[,;\t|\s]*', re.ASCII)
 _EMPTY = ' \t\r\n,;|"'
 _TRUE, _FALSE = frozenset({"1", "yes", "true", "y", "on"}), frozenset({"", "0", "no", "false", "n", "off"})
@@ -25,7 +25,7 @@ class NotCarried(Exception):
 
 
 class NotAnExport(Exception):
-    """A file is not what the shop exports; the message says what is missing."""
+    """A file is not an export of the shop; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,23 @@ class Row:
     names: Mapping[str, str]
 
     def check(self) -> None:
-        """Raise NotCarried for a row that could not be read."""
+        """Raise NotCarried for a row that could not be parsed."""
         if problem := self.cells.get(""):
             raise NotCarried(problem)
 
     def text(self, *columns: str) -> str:
-        """Return the first cell of these columns that is not empty."""
+        """Return the first non-empty cell of these columns."""
         return next((cell for column in columns if (cell := self.cells.get(column, "").strip())), "")
 
     def flag(self, *columns: str) -> bool:
-        """Return whether a cell says yes; empty is no."""
+        """Return whether a cell means yes; empty means no."""
         text = self.text(*columns).lower()
         if text not in _TRUE | _FALSE:
             raise NotCarried(f"{self.names.get(columns[0], columns[0])} must be yes or no, not {text[:30]!r}")
         return text in _TRUE
 
     def number(self, *columns: str) -> Decimal | None:
-        """Return a number; None where the cell is empty."""
+        """Return a number; None for an empty cell."""
         text = self.text(*columns)
         if _DECIMAL_COMMA.fullmatch(text):
             text = text.replace(",", ".")
@@ -66,14 +66,14 @@ class Row:
         return number
 
     def count(self, *columns: str) -> int | None:
-        """Return a whole number; None where the cell is empty or 0, which shops write for no limit."""
+        """Return a whole number; None for an empty cell or 0, which shops write for no limit."""
         number = self.number(*columns)
         if number is not None and (number < 0 or number != number.to_integral_value()):
             raise NotCarried(f"{self._named(columns)} must be a whole number")
         return int(number) if number else None
 
     def list(self, *columns: str) -> list[str]:
-        """Return what is set apart by commas or bars."""
+        """Return the items separated by commas or bars."""
         return [each.strip() for each in _BETWEEN_ITEMS.split(self.text(*columns)) if each.strip()]
 
     def _named(self, columns: tuple[str, ...]) -> str:
@@ -81,15 +81,15 @@ class Row:
 
 
 def folded(name: str) -> str:
-    """Return a column's name without case, blanks, marks and the `meta:` of WordPress."""
+    """Return the name of a column without case, blanks, marks and the `meta:` of WordPress."""
     return _NOT_IN_NAMES.sub("", name.strip().lower().removeprefix("meta:"))
 
 
 def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Row]:
-    """Read the rows of a file from its lines, ends included; empty rows and Excel's `sep=` are passed over.
+    """Read the rows of a file from its lines, including line ends; empty rows and Excel's `sep=` are skipped.
 
-    Raises NotAnExport where there is no header or a required column is missing. A row that is no text or has too many
-    or too few cells has none but `""`, which says why: one that was cut off has lost its limits.
+    Raises NotAnExport without a header or a required column. A row that is not valid text or has too many or too few
+    cells has only the cell `""`, which says why: a truncated row has lost its limits.
     """
     lines = iter(lines)
     passed_over, first, delimiter = _header_of(lines)
@@ -108,7 +108,7 @@ def read_rows(lines: Iterable[str], required: Iterable[str] = ()) -> Iterator[Ro
 
 
 def _header_of(lines: Iterator[str]) -> tuple[int, str, str]:
-    """Return how many lines stand before the header, its first line, and what sets cells apart."""
+    """Return the number of lines before the header, its first line, and the separator of cells."""
     delimiter = ""
     for passed_over, line in enumerate(lines):
         first = line.removeprefix("\ufeff")

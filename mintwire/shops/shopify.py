@@ -9,10 +9,10 @@ from mintwire.shops.rows import NotCarried, Row
 
 REQUIRED = ("name", "value", "valuetype")
 _AMOUNT = re.compile(r"[0-9]+(?:[.,][0-9]{1,2})?")
-# All that are carried over are discounts of orders; shipping is discounted by none here.
+# Only discounts on orders are imported; none of ours applies to shipping.
 _COMBINES, _COMBINES_WITH_PRODUCTS = "combineswithorderdiscounts", "combineswithproductdiscounts"
-_PRODUCTS_REMARK = "it combines with discounts of products there, and with no other code here"
-_ONCE_REMARK = "once per customer: who has used it before is not in the file, so each customer may use it once more"
+_PRODUCTS_REMARK = "it combines with product discounts there, but with no other code here"
+_ONCE_REMARK = "once per customer: the file does not say who has used it, so each customer may use it once more"
 
 
 def read_row(row: Row) -> ShopCode:
@@ -20,9 +20,9 @@ def read_row(row: Row) -> ShopCode:
     remarks = []
     terms: dict[str, object] = {"coupon_duration_type": "once", **_discount(row), **_minimum(row)}
     if row.text("customerselection").lower() not in ("", "all", "all customers", "everyone"):
-        raise NotCarried("it is for chosen customers, whom the file does not name")
+        raise NotCarried("it is limited to certain customers, whom the file does not name")
     limit = row.count("usagelimitpercode")
-    # A code that can be used once is used once per customer.
+    # A code that can be used only once is also limited to once per customer.
     if row.flag("appliesoncepercustomer") and limit != 1:
         terms["redemptions_per_customer"] = 1
         remarks.append(_ONCE_REMARK)
@@ -45,11 +45,11 @@ def read_row(row: Row) -> ShopCode:
 def _discount(row: Row) -> dict[str, object]:
     kind, value_type, described = row.text("discountclass").lower(), row.text("valuetype").lower(), row.text("type")
     if kind == "shipping" or "shipping" in described.lower():
-        raise NotCarried("free shipping takes nothing off the goods")
+        raise NotCarried("free shipping takes nothing off the items")
     if "buy" in described.lower() or "app" in described.lower().split() or value_type == "app":
-        raise NotCarried(f"{described or 'a discount of an app'} has terms that the file does not tell")
+        raise NotCarried(f"{described or 'a discount of an app'} has terms that are not in the file")
     if kind in ("product", "multiple"):
-        raise NotCarried("it is for some products, which the file does not name; make it with product_ids")
+        raise NotCarried("it is limited to certain products, which the file does not name; create it with product_ids")
     value = row.number("value")
     if not value:
         raise NotCarried("it takes nothing off")

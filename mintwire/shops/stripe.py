@@ -1,6 +1,6 @@
 """Stripe's promotion codes with their coupons, or its coupons alone, whose ids are then the codes that customers type.
 
-The columns are named as the API's fields or as the dashboard shows them; times without an offset are in UTC.
+Columns are named like the fields of the API or as the dashboard shows them; times without an offset are UTC.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _NAIVE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})
 def read_row(row: Row) -> ShopCode:
     """Return the code of a row; raises NotCarried."""
     if row.text("livemode").lower() in ("false", "0", "no"):
-        raise NotCarried("it is of Stripe's test mode")
-    # With a code of its own a row is a promotion code, and what is named alike is the code's, not the coupon's.
+        raise NotCarried("it is from Stripe's test mode")
+    # A row with a code is a promotion code, and members with the same name are the code's, not the coupon's.
     is_promotion_code = bool(row.text("code", "promotioncode"))
     coupon = "coupon" if is_promotion_code else ""
     terms: dict[str, object] = {**_discount(row), **_duration(row), "combination": "other_coupons"}
@@ -72,7 +72,7 @@ def _duration(row: Row) -> dict[str, object]:
     if kind == "repeating" and months:
         return {"coupon_duration_type": "months", "coupon_duration_value": months}
     if kind == "repeating":
-        raise NotCarried("it is granted for some months, but the file does not say how many")
+        raise NotCarried("it applies for several months, but the file does not say how many")
     raise NotCarried(f"the duration {kind[:30]!r} is not known")
 
 
@@ -85,7 +85,7 @@ def _minimum(row: Row) -> dict[str, str]:
 
 
 def _major(row: Row, currency: str, *columns: str) -> Decimal:
-    """Return an amount in whole units: under the API's own names (`amount_off`) it is in the smallest ones."""
+    """Return an amount in whole units; under the API's own names (`amount_off`) it is in the smallest units."""
     amount = row.number(*columns) or Decimal(0)
     is_of_api = any("_" in row.names.get(column, "") for column in columns)
     return amount.scaleb(-PLACES[currency]) if is_of_api else amount

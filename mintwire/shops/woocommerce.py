@@ -1,4 +1,4 @@
-"""WooCommerce's coupons, as its export plugins and its REST API name the columns; codes there are known in any case."""
+"""WooCommerce's coupons, as its export plugins and its REST API name the columns; its codes ignore case."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ REQUIRED = ("discounttype",)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PERCENT = frozenset({"percent", "percent_product", "percentage discount"})
 _STATIC = frozenset({"fixed_cart", "fixed cart discount"})
-_PER_CUSTOMER_REMARK = "limit per customer: who has used it before is not carried over, so each customer begins anew"
-# What narrows a coupon there and cannot be said here.
+_PER_CUSTOMER_REMARK = "limit per customer: earlier uses are not imported, so each customer starts again at zero"
+# Restrictions that coupons have there but not here.
 _NARROWER = (
-    (("maximumamount",), "it is for orders up to an amount"),
-    (("limitusagetoxitems",), "it is for a number of items of an order"),
-    (("productcategories",), "it is for categories of products"),
-    (("excludeproductcategories", "excludedproductcategories"), "it leaves out categories of products"),
-    (("customeremail", "emailrestrictions", "allowedemails"), "it is for some e-mail addresses"),
+    (("maximumamount",), "it is limited to orders up to an amount"),
+    (("limitusagetoxitems",), "it is limited to a number of items per order"),
+    (("productcategories",), "it is limited to product categories"),
+    (("excludeproductcategories", "excludedproductcategories"), "it excludes product categories"),
+    (("customeremail", "emailrestrictions", "allowedemails"), "it is limited to certain e-mail addresses"),
 )
 
 
@@ -26,7 +26,7 @@ def read_row(row: Row) -> ShopCode:
     """Return the code of a row; raises NotCarried."""
     status = row.text("poststatus", "status").lower() or "publish"
     if status == "trash":
-        raise NotCarried("it is in the bin")
+        raise NotCarried("it is in the trash")
     _check_terms(row)
     remarks = []
     terms: dict[str, object] = {"coupon_duration_type": "once", **_discount(row)}
@@ -37,13 +37,13 @@ def read_row(row: Row) -> ShopCode:
     if excluded := row.list("excludeproductids", "excludedproductids"):
         terms["excluded_product_ids"] = excluded
     limit, per_customer = row.count("usagelimit"), row.count("usagelimitperuser")
-    # What all together cannot exceed nobody can.
+    # A limit that all customers together cannot exceed needs no limit per customer.
     if per_customer is not None and (limit is None or limit > per_customer):
         terms["redemptions_per_customer"] = per_customer
         remarks.append(_PER_CUSTOMER_REMARK)
     terms["combination"] = "none" if row.flag("individualuse") else "other_coupons"
     if row.flag("freeshipping"):
-        remarks.append("free shipping is not carried over; the discount is")
+        remarks.append("free shipping is not imported; the discount is")
     members = {
         "active": "true" if status in ("publish", "future") else "false",
         "expires_at": _expiry(row.text("dateexpires", "expirydate", "couponexpirydate")),
@@ -58,7 +58,7 @@ def _check_terms(row: Row) -> None:
         if row.text(*columns) not in ("", "0", "0.00", "a:0:{}", "[]"):
             raise NotCarried(reason)
     if row.flag("excludesaleitems"):
-        raise NotCarried("it leaves out items on sale")
+        raise NotCarried("it excludes sale items")
 
 
 def _discount(row: Row) -> dict[str, object]:
@@ -69,9 +69,9 @@ def _discount(row: Row) -> dict[str, object]:
         return {"coupon_discount_type": "percent", "coupon_discount_amount": float(amount)}
     if kind in _STATIC:
         return {"coupon_discount_type": "static", "coupon_discount_amount": float(amount)}
-    raise NotCarried(f"the discount type {kind[:30]!r} takes an amount off in another way")
+    raise NotCarried(f"the discount type {kind[:30]!r} works differently from ours")
 
 
 def _expiry(text: str) -> str:
-    # There a coupon ends as its last day begins; here a bare date means that day's end.
+    # There a coupon ends at the start of its last day; here a bare date means the end of that day.
     return f"{text} 00:00:00" if _DATE.fullmatch(text) else text

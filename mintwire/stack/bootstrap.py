@@ -1,4 +1,4 @@
-"""Makes the demo's program, partner, keys and endpoint by the HTTP APIs, once; later runs find them again."""
+"""Creates the demo's program, partner, keys and endpoint through the HTTP APIs, once; later runs find them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=15)
 async def bootstrap(
     folder: StackFolder, services: Mapping[str, str], operator_token: str, receiver_url: str
 ) -> dict[str, Any]:
-    """Return the demo's members of `stack.json`, making what is missing."""
+    """Return the demo's members of `stack.json`, creating what is missing."""
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         api = _API(session, services, operator_token)
         demo = folder.read(DEMO_FILE)
@@ -52,7 +52,7 @@ class _API:
         self._operator = {"Authorization": f"Bearer {operator_token}"}
 
     async def knows(self, demo: Mapping[str, Any]) -> bool:
-        """Tell whether the demo of an earlier run is still there; the database may be another one by now."""
+        """Return whether the demo of an earlier run still exists; the database may be a different one."""
         if "program" not in demo:
             return False
         path = f"/v1/programs/{demo['program']['id']}"
@@ -60,7 +60,7 @@ class _API:
         return status == HTTPStatus.OK
 
     async def make_program(self) -> dict[str, Any]:
-        """Make a program with a key of all its scopes, and an active partner with quota and a key of all of its."""
+        """Create a program and an active partner with quota, each with a key of all its scopes."""
         program = await self._post(
             "codes", "/v1/programs", self._operator, {"name": "Mintwire demo", "link_url": "https://shop.example/"}
         )
@@ -79,7 +79,7 @@ class _API:
         }
 
     async def endpoint(self, demo: Mapping[str, Any], url: str) -> dict[str, Any]:
-        """Return the partner's endpoint at the receiver, made or pointed there as needed."""
+        """Return the partner's endpoint at the receiver, created or updated as needed."""
         key = _bearer(demo["partner"]["api_key"])
         known = demo.get("receiver")
         if known is not None:

@@ -1,7 +1,7 @@
 """The compose file's broker definitions: users with hashed passwords, permissions, vhost, policies.
 
 `python -m mintwire.stack.compose_definitions` takes `<USER>_BROKER_PASSWORD` for every user, or the published
-development passwords when none is set. It refuses a mixture: a forgotten user would keep a password known to all; with
+development passwords if none is set. It refuses a mixture, because a forgotten user would keep a public password; with
 `--own` it refuses the published ones altogether.
 """
 
@@ -44,7 +44,7 @@ def compose_definitions(hashes: Mapping[str, str]) -> dict[str, object]:
 
 
 def development_hashes() -> dict[str, str]:
-    """Return the published passwords' hashes, the same each time so that the committed file can be compared."""
+    """Return the hashes of the published passwords, always the same so that the committed file can be compared."""
     return {
         user: hashed_password(development_password(user), hashlib.sha256(user.encode()).digest()[:4])
         for user in PERMISSIONS
@@ -52,11 +52,11 @@ def development_hashes() -> dict[str, str]:
 
 
 def hashes_from(environment: Mapping[str, str], *, are_own: bool = False) -> dict[str, str]:
-    """Return the hashes of all users' passwords in the environment, or the published ones when it has none.
+    """Return the password hashes of all users from the environment, or the published ones if it has none.
 
     `are_own` refuses the published ones.
 
-    Raises ValueError naming the variables that are missing beside others that are there.
+    Raises ValueError with the missing variables if only some are set.
     """
     variables = {user: f"{user.upper()}_BROKER_PASSWORD" for user in PERMISSIONS}
     missing = [variable for variable in variables.values() if not environment.get(variable)]

@@ -1,4 +1,4 @@
-"""The compose file's one-shot `demo`: makes the demo program by the HTTP APIs and prints what to try next.
+"""The compose file's one-shot `demo`: creates the demo program through the HTTP APIs and prints what to try next.
 
 It keeps the keys in STACK_DIR, a volume shared with the demo receiver, and finds them there the next time.
 """
@@ -18,20 +18,20 @@ from mintwire.stack.folder import SERVICES, StackFolder
 
 
 async def make_demo(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Make the demo's program, partner, keys and endpoint where they are missing; return what the reader is told.
+    """Create the demo's program, partner, keys and endpoint unless they exist; return the text to print.
 
-    `<SERVICE>_URL` is where a service is reached from here; `<SERVICE>_PUBLIC_URL` is where the reader finds it.
+    `<SERVICE>_URL` is the address of a service from here; `<SERVICE>_PUBLIC_URL` is its address for the reader.
     """
     folder = StackFolder(Path(environment["STACK_DIR"]))
     services = {name: environment[f"{name.upper()}_URL"] for name in SERVICES}
     demo = await bootstrap(folder, services, environment["CODES_OPERATOR_TOKEN"], environment["RECEIVER_URL"])
-    # Read by the command, which runs in the same network.
+    # For the command, which runs in the same network.
     folder.write(folder.stack_file.name, {"services": services, **demo})
     return {"services": {name: environment[f"{name.upper()}_PUBLIC_URL"] for name in SERVICES}, **demo}
 
 
 def what_to_try(stack: Mapping[str, Any]) -> str:
-    """Return the lines that lead a reader once through the main job."""
+    """Return the lines that guide a reader through the main flow."""
     services, program, partner = stack["services"], stack["program"], stack["partner"]
     return f"""
 Mintwire is up.
@@ -42,7 +42,7 @@ Mintwire is up.
 1. A partner mints a code:
    curl -X POST {services["codes"]}/api/partners/codes/generate -H "X-Partner-Key: {partner["api_key"]}"
 
-2. The shop completes an order with it, by an event on RabbitMQ (put the code in):
+2. The shop completes an order with it, by an event on RabbitMQ (insert the code):
    docker compose run --rm mintwire checkout complete CODE --attribute recipient_name=Sarah
 
 3. The partner's receiver gets the signed webhook and verifies it:
@@ -54,7 +54,7 @@ More: docker compose run --rm mintwire --help
 
 
 def main() -> None:
-    """Make the demo and print what to try."""
+    """Create the demo and print what to try."""
     try:
         stack = asyncio.run(make_demo(os.environ))
     except StackError as problem:

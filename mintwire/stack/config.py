@@ -1,4 +1,4 @@
-"""What the local stack is told by its environment; the only place of the command's stack that reads it."""
+"""The local stack's settings; the only module of the stack that reads the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_FOLDER = ROOT / ".run"
 
 @dataclass(frozen=True)
 class StackSettings:
-    """Where a stack lives, and the servers it was given instead of private ones."""
+    """The folder of a stack, and the given servers, if any, to use instead of private ones."""
 
     folder: Path
     database_url: str | None
@@ -33,10 +33,10 @@ def read_settings() -> StackSettings:
 
 
 def is_in_container() -> bool:
-    """Say whether this runs in Mintwire's image, where Docker Compose starts and stops things and a stack cannot."""
+    """Return whether this runs in Mintwire's image, where Docker Compose manages processes and a stack cannot."""
     return "MINTWIRE_IN_CONTAINER" in os.environ
 
 
 def how_to_start(*services: str) -> str:
-    """Return the command that starts the system or some of its services, as a hint for where this runs."""
+    """Return the command that starts the system, or given services, in this environment."""
     return f"`{' '.join(('docker compose up -d', *services))}`" if is_in_container() else "`mintwire stack up`"

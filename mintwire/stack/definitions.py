@@ -1,4 +1,4 @@
-"""Turns the topology's permissions and policies into the definitions that a private broker starts with."""
+"""Turns the topology's permissions and policies into the definitions of a private broker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def broker_definitions(vhosts: Iterable[str], passwords: Mapping[str, str]) -> d
                 "name": user,
                 "password_hash": hashed_password(passwords[user]),
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
-                # Lets the operator look at bindings and set policies, in the vhosts below only.
+                # Lets the operator list bindings and set policies, in the vhosts below only.
                 "tags": "policymaker" if user == "operator" else "",
             }
             for user in PERMISSIONS
@@ -36,7 +36,7 @@ def broker_definitions(vhosts: Iterable[str], passwords: Mapping[str, str]) -> d
 
 
 def stored_passwords(path: Path) -> dict[str, str]:
-    """Return a random password per broker user, made at the first time and kept for its owner only."""
+    """Return a random password per broker user, created on the first run and readable by the owner only."""
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     passwords = {user: kept.get(user) or secrets.token_urlsafe(24) for user in PERMISSIONS}
     if passwords != kept:

@@ -1,4 +1,4 @@
-"""Plays the main job once before the reader's eyes: mint a code, check out with it, see the signed webhook arrive."""
+"""Demonstrates the main flow once: mint a code, check out with it, receive the signed webhook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends a stack from outside, looks at it, and removes what it left; it touches only what its records name."""
+"""Stops a stack from outside, shows its status, and removes its data; it touches only what its records name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mintwire.stack.plan import leftovers
 from mintwire.stack.supervisor import Say
 from mintwire.stack.units import is_ready
 
-# As long as every unit in turn may take, with some to spare.
+# The sum of what each unit may take, and some more.
 _STOP_SECONDS = 180.0
 _DETACHED_LOG = "stack"
 
 
 def down(settings: StackSettings) -> list[str]:
-    """Stop the stack and whatever an ended supervisor left behind; return the names of what was stopped."""
+    """Stop the stack and whatever an ended supervisor left behind; return the names of the stopped units."""
     folder = StackFolder(settings.folder)
     stopped = []
     if record := processes.load(folder.supervisor_file):
@@ -34,14 +34,14 @@ def down(settings: StackSettings) -> list[str]:
     for unit in leftovers(folder):
         if unit.is_running():
             stopped.append(unit.name)
-        # Also when it is down: a broker's name registry may have outlived it.
+        # Even if it is down: the broker's name registry may have outlived it.
         unit.stop()
     folder.stack_file.unlink(missing_ok=True)
     return stopped
 
 
 def clean(settings: StackSettings) -> None:
-    """Remove everything that the stack keeps; raises `StackInUse` while it is up."""
+    """Delete all data of the stack; raises `StackInUse` while it is up."""
     folder = StackFolder(settings.folder)
     if processes.load(folder.supervisor_file):
         raise StackInUse(f"The stack in {folder.path} is up; run `stack down` first")
@@ -75,9 +75,9 @@ def status(settings: StackSettings) -> dict[str, Any]:
 
 
 def up_detached(settings: StackSettings, arguments: Sequence[str], say: Say) -> dict[str, Any]:
-    """Start a supervisor in the background, show what it says until the stack is up, and leave it there.
+    """Start a supervisor in the background, and show its output until the stack is up.
 
-    Where one is up already, or on its way, that one is left as it is. Returns what `stack.json` tells.
+    A stack that is already up or starting stays as it is. Returns the content of `stack.json`.
     """
     folder = StackFolder(settings.folder)
     folder.prepare()
@@ -97,22 +97,22 @@ def up_detached(settings: StackSettings, arguments: Sequence[str], say: Say) -> 
         time.sleep(0.1)
     _show(log, start, say)
     if child.poll() is not None:
-        # Somebody else may have been quicker, by no more than a moment.
+        # Another process may have been a moment quicker.
         if (supervisor := processes.load(folder.supervisor_file)) is not None:
             return _joined(folder, supervisor, say)
         raise ServerFailed(f"The stack did not come up; its log: {log}")
-    # It is meant to outlive us.
+    # It is meant to outlive this process.
     child.returncode = 0
     return folder.read(folder.stack_file.name)
 
 
 def _joined(folder: StackFolder, supervisor: processes.ProcessRecord, say: Say) -> dict[str, Any]:
-    """Wait until the stack that somebody else has started is up."""
+    """Wait until a stack started by another process is up."""
     while processes.is_running(supervisor) and not _is_settled(folder, supervisor.pid):
         time.sleep(0.1)
     if not processes.is_running(supervisor):
         raise ServerFailed(f"The stack that was starting in {folder.path} did not come up; see {folder.path / 'logs'}")
-    say(f"Mintwire is up already in {folder.path}.")
+    say(f"Mintwire is already up in {folder.path}.")
     say(how_to_stop(folder, is_in_background=True))
     return folder.read(folder.stack_file.name)
 
@@ -122,7 +122,7 @@ def _is_settled(folder: StackFolder, pid: int) -> bool:
 
 
 def _show(log: Path, start: int, say: Say) -> int:
-    """Say the lines that were written since, as far as they are whole."""
+    """Print the complete lines that were written since."""
     with log.open("rb") as file:
         file.seek(start)
         lines, end, _ = file.read().rpartition(b"\n")
@@ -132,6 +132,6 @@ def _show(log: Path, start: int, say: Say) -> int:
 
 
 def _given_or_private(stack: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the servers are, without the secrets in their URLs."""
+    """Return the addresses of the servers without the secrets in their URLs."""
     named = {"database": stack.get("database_url"), "broker": stack.get("amqp_url")}
     return {name: urlsplit(url).netloc.rpartition("@")[2] for name, url in named.items() if url}

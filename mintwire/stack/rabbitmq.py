@@ -1,6 +1,6 @@
 """A private RabbitMQ from the system package's own programs, on free loopback ports.
 
-It refuses to touch the machine's default broker: own node name registry, cookie, data and log folders.
+It never touches the machine's default broker: it has its own node name registry, cookie, data and logs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
-# RabbitMQ 3.10 with its management waits for five more seconds after everything is on disk.
+# RabbitMQ 3.10 with management waits for five more seconds after everything is on disk.
 _HURRIED_STOP_SECONDS = 2.0
 _ATTEMPTS = 3
 
 
 class RabbitMQServer:
-    """One private broker; every method may be called again after a crash of either side."""
+    """A private broker; every method may be called again after a crash of either side."""
 
     name = "rabbitmq"
 
@@ -53,7 +53,7 @@ class RabbitMQServer:
 
     @property
     def port(self) -> int:
-        """The loopback port, the same over restarts as long as nobody else takes it."""
+        """The loopback port, which stays the same unless another process takes it."""
         return int((self._folder / "port").read_text())
 
     @property
@@ -63,12 +63,12 @@ class RabbitMQServer:
 
     @property
     def log(self) -> Path:
-        """What the broker prints; its own log files are in the folder `logs` beside it."""
+        """The broker's output; its own log files are in the folder `logs` next to it."""
         return self._folder / "log"
 
     @property
     def record(self) -> processes.ProcessRecord | None:
-        """The running broker process, whoever started it."""
+        """The running broker process, even if another process started it."""
         return processes.load(self._record_path("process"))
 
     def url(self, user: str, password: str, vhost: str) -> str:
@@ -76,13 +76,13 @@ class RabbitMQServer:
         return f"amqp://{quote(user)}:{quote(password, safe='')}@{ports.HOST}:{self.port}/{quote(vhost, safe='')}"
 
     def management_url(self, user: str, password: str) -> str:
-        """Return the management API's URL for one user, who needs a tag in the definitions to be let in."""
+        """Return the management API's URL for a user, who needs a tag in the definitions."""
         return f"http://{quote(user)}:{quote(password, safe='')}@{ports.HOST}:{self.management_port}"
 
     def start(self) -> None:
-        """Start the broker with its definitions; a leftover of an earlier run is ended first."""
+        """Start the broker with its definitions; stops a leftover of an earlier run first."""
         if not self._program.exists():
-            raise MissingSoftware("RabbitMQ is missing: install rabbitmq-server, or give AMQP_URL")
+            raise MissingSoftware("RabbitMQ is missing: install rabbitmq-server, or set AMQP_URL")
         self.stop()
         if self._is_durable:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class RabbitMQServer:
             self._configure()
             if self._launch():
                 return
-            # A port may have been taken between the look and the start; anything else fails again.
+            # A port may have been taken between the check and the start; any other error fails again.
             self.stop()
             if attempt == _ATTEMPTS - 1:
                 raise ServerFailed(f"RabbitMQ did not start; the end of its log:\n{processes.tail(self.log)}")
@@ -108,11 +108,11 @@ class RabbitMQServer:
             child.poll()
 
     def is_running(self) -> bool:
-        """Tell whether the broker's process is there."""
+        """Return whether the broker's process is running."""
         return self.record is not None
 
     def is_answering(self) -> bool:
-        """Tell whether the broker greets an AMQP client."""
+        """Return whether the broker greets an AMQP client."""
         try:
             with socket.create_connection((ports.HOST, self.port), timeout=2) as connection:
                 connection.sendall(_PROTOCOL_HEADER)
@@ -131,14 +131,14 @@ class RabbitMQServer:
         port = self._choose_port("port")
         management_port = self._choose_port("management-port", taken=[port])
         processes.write_private(self._folder / "definitions.json", json.dumps(self._definitions, indent=1))
-        # Erlang's own cookie comes from the clock, and whoever guesses it runs code in the broker.
+        # Erlang derives its own cookie from the clock, and anyone who guesses it can run code in the broker.
         processes.write_private(self._folder / ".erlang.cookie", secrets.token_hex(32))
         (self._folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
         settings = {
             "listeners.tcp.1": f"{ports.HOST}:{port}",
             "management.tcp.ip": ports.HOST,
             "management.tcp.port": str(management_port),
-            # Of the management only the lists are wanted: no figures are gathered, which would cost all the time.
+            # Only the lists of the management API are used: collecting statistics would cost CPU all the time.
             "management.disable_stats": "true",
             "management_agent.disable_metrics_collector": "true",
             "load_definitions": str(self._folder / "definitions.json"),
@@ -163,7 +163,7 @@ class RabbitMQServer:
         epmd_port = ports.free_port(taken=own)
         distribution_port = ports.free_port(taken=[*own, epmd_port])
         environment = self._environment(epmd_port, distribution_port)
-        # Started here and in the foreground: the one that Erlang would start by itself belongs to nobody
+        # Started here and in the foreground: the one that Erlang starts by itself has no owner
         # and stays behind.
         self._spawn("epmd", [_epmd(), "-port", str(epmd_port), "-address", ports.HOST], environment)
         if not _wait(lambda: ports.accepts(epmd_port), 10):
@@ -187,12 +187,12 @@ class RabbitMQServer:
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
-            # The Erlang cookie is looked for here.
+            # Erlang looks for its cookie here.
             "HOME": str(folder),
-            # The script then becomes the broker instead of waiting for it: one process, whose signals and
-            # whose death are the broker's own.
+            # The script then becomes the broker instead of waiting for it: a single process, whose signals and
+            # death are the broker's own.
             "RUNNING_UNDER_SYSTEMD": "true",
-            # The data carries the node's name, so it must not change with the port.
+            # The data contains the node's name, so it must not change with the port.
             "RABBITMQ_NODENAME": "mintwire@localhost",
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
@@ -212,7 +212,7 @@ class RabbitMQServer:
 
 
 def hashed_password(password: str, salt: bytes | None = None) -> str:
-    """Return the password as the broker's definitions want it: SHA-256 with four bytes of salt, random by default."""
+    """Return the password hash for the broker's definitions: SHA-256 with four bytes of salt, random by default."""
     salt = salt or secrets.token_bytes(4)
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
@@ -220,7 +220,7 @@ def hashed_password(password: str, salt: bytes | None = None) -> str:
 def _epmd() -> str:
     found = shutil.which("epmd")
     if found is None:
-        raise MissingSoftware("Erlang's epmd is missing: install rabbitmq-server, or give AMQP_URL")
+        raise MissingSoftware("Erlang's epmd is missing: install rabbitmq-server, or set AMQP_URL")
     return found
 
 

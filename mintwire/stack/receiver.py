@@ -1,8 +1,8 @@
-"""A demo receiver: verifies webhooks with the independent library `standardwebhooks` and writes down each verified one.
+"""A demo receiver: verifies webhooks with the independent library `standardwebhooks` and logs each verified one.
 
 `python -m mintwire.stack.receiver PORT SECRET_FILE LOG_FILE [HOST]`; without HOST it listens on 127.0.0.1. The log has
-one JSON object per line with `headers`, `body` (the text as signed) and `time`. What cannot be verified is answered
-401 and not written down.
+one JSON object per line with `headers`, `body` (the text as signed) and `time`. Webhooks that fail verification get
+a 401 and are not logged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Receiver:
         self._log_file = log_file
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Verify one webhook and write it down before it is acknowledged."""
+        """Verify a webhook and log it before acknowledging it."""
         body = await request.text()
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:

@@ -1,4 +1,4 @@
-"""Starts a private PostgreSQL and a private RabbitMQ in a folder; the stack, the tests and the benchmarks use it.
+"""Starts a private PostgreSQL and RabbitMQ in a folder, for the stack, the tests and the benchmarks.
 
 `python -m mintwire.stack.servers FOLDER` starts both, prints their URLs as JSON and stays up until a signal.
 """
@@ -24,9 +24,9 @@ from shared.broker.topology import VHOST
 
 
 class Servers:
-    """Both private servers of one folder, as a context manager or by `start` and `stop`.
+    """Both private servers of a folder, as a context manager or by `start` and `stop`.
 
-    Without durability they survive a kill but not a power cut, and are much quicker: for tests.
+    Without durability they survive a kill but not a power failure, and are much faster: for tests.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Servers:
         return self.postgres.url
 
     def broker_url(self, user: str, vhost: str = VHOST) -> str:
-        """Return one broker user's AMQP URL."""
+        """Return the AMQP URL of a broker user."""
         return self.rabbitmq.url(user, self._passwords[user], vhost)
 
     @property
@@ -58,7 +58,7 @@ class Servers:
         return self.rabbitmq.management_url("operator", self._passwords["operator"])
 
     def start(self) -> None:
-        """Start both at once; when one fails the other is stopped again."""
+        """Start both at once; if one fails, stop the other."""
         ensure_rabbitmq()
         is_up = False
         try:
@@ -71,13 +71,13 @@ class Servers:
                 self.stop()
 
     def stop(self) -> None:
-        """Stop both, whoever started them."""
+        """Stop both, even if another process started them."""
         with ThreadPoolExecutor(2) as pool:
             for stopped in [pool.submit(self.rabbitmq.stop), pool.submit(self.postgres.stop)]:
                 stopped.result()
 
     def remove(self) -> None:
-        """Remove all data of both; they must be down."""
+        """Delete all data of both; they must be down."""
         places.remove(self.folder / "postgres")
         places.remove(self.folder / "rabbitmq")
 

@@ -1,4 +1,4 @@
-"""Keeps units running: restarts one that dies and says so, and stops all of them in reverse order."""
+"""Keeps units running: restarts and reports one that dies, and stops all of them in reverse order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 _LOOK_SECONDS = 0.1
 _FIRST_DELAY_SECONDS = 0.2
 _MOST_DELAY_SECONDS = 5.0
-# A unit that ran this long is not in a loop of crashes.
+# A unit that ran this long is not in a crash loop.
 _STEADY_SECONDS = 10.0
 
 
@@ -33,12 +33,12 @@ class Supervisor:
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self, unit: Unit) -> None:
-        """Start a unit; from now on it is stopped with the others."""
+        """Start a unit, and register it to be stopped with the others."""
         self._units.append(unit)
         await step(unit.start)
 
     async def wait_answering(self, unit: Unit, timeout_seconds: float) -> None:
-        """Wait until a started unit serves; raises `ServerFailed` when it dies or takes too long."""
+        """Wait until a started unit is ready; raises `ServerFailed` if it dies or takes too long."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while not await step(unit.is_answering):
             is_late = asyncio.get_running_loop().time() > deadline
@@ -48,12 +48,12 @@ class Supervisor:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def discard(self, unit: Unit) -> None:
-        """Stop a unit that will not be used after all."""
+        """Stop a unit that is not needed after all."""
         self._units.remove(unit)
         await step(unit.stop)
 
     def watch(self) -> None:
-        """Restart, from now on, every unit that dies."""
+        """Restart every unit that dies, from now on."""
         self._watches = [asyncio.create_task(self._watch(unit), name=unit.name) for unit in self._units]
 
     async def stop(self) -> None:
@@ -66,7 +66,7 @@ class Supervisor:
             self._say(f"  {unit.name:<12} stopped")
 
     def kill(self) -> None:
-        """End every process of every unit at once, for somebody who asked twice."""
+        """Kill every process of every unit at once, after a second signal."""
         for unit in self._units:
             if record := unit.record:
                 with suppress(ProcessLookupError):
@@ -92,13 +92,13 @@ class Supervisor:
         try:
             await step(unit.start)
         except (StackError, OSError) as error:
-            self._say(f"! {unit.name} did not start again: {error}")
+            self._say(f"! {unit.name} did not restart: {error}")
         else:
-            self._say(f"! {unit.name} is started again")
+            self._say(f"! {unit.name} restarted")
 
 
 async def step(act: Callable[[], Result]) -> Result:
-    """Run a blocking act in a thread, and let it finish even when we are cancelled: it may just start a process."""
+    """Run a blocking function in a thread, and let it finish even if cancelled: it may be starting a process."""
     running = asyncio.ensure_future(asyncio.to_thread(act))
     try:
         return await asyncio.shield(running)

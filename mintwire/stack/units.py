@@ -1,4 +1,4 @@
-"""What a supervisor runs: a thing that starts, stops, and can be seen to run; here the Python processes among them."""
+"""What a supervisor runs: units that start, stop and report whether they run; this module has the Python processes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mintwire.stack import ports, processes
 from mintwire.stack.config import ROOT
 from mintwire.stack.folder import StackFolder
 
-# A service finishes what is in hand within 20 s of SIGTERM; killing it sooner would be our fault.
+# A service finishes its work within 20 s of SIGTERM and must not be killed sooner.
 _STOP_SECONDS = 25.0
 
 
 class Unit(Protocol):
-    """One process or server; every method may be called again after a crash of either side."""
+    """A process or server; every method may be called again after a crash of either side."""
 
     name: str
 
     @property
     def log(self) -> Path:
-        """Where it writes."""
+        """Its log file."""
 
     @property
     def record(self) -> processes.ProcessRecord | None:
-        """Its running process, whoever started it."""
+        """Its running process, even if another process started it."""
 
     @property
     def port(self) -> int:
@@ -38,17 +38,17 @@ class Unit(Protocol):
         """Start it; a server is usable when this returns."""
 
     def stop(self) -> None:
-        """Stop it cleanly, and hard if that fails; does nothing when it is down."""
+        """Stop it cleanly, or else kill it; does nothing if it is down."""
 
     def is_running(self) -> bool:
-        """Tell whether its process is there."""
+        """Return whether its process is running."""
 
     def is_answering(self) -> bool:
-        """Tell whether it serves."""
+        """Return whether it is ready."""
 
 
 class ModuleProcess:
-    """A child that runs one of our own modules and tells by `/readyz` whether it serves."""
+    """A child process that runs one of our modules; `/readyz` tells whether it is ready."""
 
     def __init__(
         self, name: str, arguments: list[str], environment: Mapping[str, str], folder: StackFolder, port: int
@@ -62,12 +62,12 @@ class ModuleProcess:
 
     @property
     def log(self) -> Path:
-        """Where it writes."""
+        """Its log file."""
         return self._folder.log(self.name)
 
     @property
     def record(self) -> processes.ProcessRecord | None:
-        """Its running process, whoever started it."""
+        """Its running process, even if another process started it."""
         return processes.load(self._folder.record(self.name))
 
     @property
@@ -76,7 +76,7 @@ class ModuleProcess:
         return f"http://{ports.HOST}:{self.port}"
 
     def start(self) -> None:
-        """Start the process without waiting until it serves; a leftover of an earlier run is ended first."""
+        """Start the process without waiting until it is ready; stops a leftover of an earlier run first."""
         self.stop()
         self._child = processes.spawn(
             self._command,
@@ -94,13 +94,13 @@ class ModuleProcess:
             self._child.poll()
 
     def is_running(self) -> bool:
-        """Tell whether the process is there."""
+        """Return whether the process is running."""
         if self._child is not None:
             self._child.poll()
         return self.record is not None
 
     def is_answering(self) -> bool:
-        """Tell whether this very process says that it is ready."""
+        """Return whether this very process reports that it is ready."""
         record = self.record
         return record is not None and ports.is_listener(record.pid, self.port) and is_ready(self.port)
 

@@ -1,4 +1,4 @@
-"""Brings a stack up, keeps it up, and takes it down: the order of things, told to the reader as they happen."""
+"""Starts a stack, keeps it up, and stops it: the order of the steps, and the progress messages."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PORT_ATTEMPTS = 5
 
 
 async def up(settings: StackSettings, *, is_played: bool, is_in_background: bool, say: Say) -> None:
-    """Run the stack until SIGTERM, SIGINT or SIGHUP; a second one of the first two ends everything at once.
+    """Run the stack until SIGTERM, SIGINT or SIGHUP; a second SIGTERM or SIGINT ends everything at once.
 
-    Nobody who listens any more is a reason to stop as well; then this raises `OutputFailed` once all is stopped.
+    A closed output is a reason to stop as well; then this raises `OutputFailed` once everything has stopped.
     """
     folder = StackFolder(settings.folder)
     folder.prepare()
@@ -44,7 +44,7 @@ async def up(settings: StackSettings, *, is_played: bool, is_in_background: bool
         try:
             if await _unless(stop, run.bring_up()) and (not is_played or await _unless(stop, run.play())):
                 run.tell_what_next(is_in_background=is_in_background)
-                # Whoever started us in the background waits for this.
+                # The process that started this one in the background waits for it.
                 folder.write(SETTLED_FILE, {"pid": os.getpid()})
                 await stop.wait()
         finally:
@@ -57,9 +57,9 @@ async def up(settings: StackSettings, *, is_played: bool, is_in_background: bool
 
 
 class _Voice:
-    """Says things for as long as they can be said; after that it is quiet, and has the stack stopped.
+    """Prints messages as long as the output works; after that it is silent and stops the stack.
 
-    A closed terminal must not keep anything from being stopped: each line that is said then fails.
+    A closed terminal, at which every line fails, must not keep anything from being stopped.
     """
 
     def __init__(self, say: Say, stop: asyncio.Event) -> None:
@@ -78,7 +78,7 @@ class _Voice:
 
 
 class _Run:
-    """One run of one stack."""
+    """A run of a stack."""
 
     def __init__(self, plan: StackPlan, supervisor: Supervisor, say: Say) -> None:
         self._plan = plan
@@ -87,7 +87,7 @@ class _Run:
         self._stack: dict[str, Any] = {}
 
     async def bring_up(self) -> None:
-        """Start everything in order and tell the world by `stack.json`."""
+        """Start everything in order and publish the settings in `stack.json`."""
         self._say(f"Starting Mintwire in {self._plan.folder.path}")
         for leftover in leftovers(self._plan.folder):
             await step(leftover.stop)
@@ -113,14 +113,14 @@ class _Run:
         self._plan.folder.write(self._plan.folder.stack_file.name, self._stack)
 
     async def play(self) -> None:
-        """Play the main job; a failure is told and leaves the stack up for a look at it."""
+        """Run the demo; a failure is reported and leaves the stack up for inspection."""
         try:
             await play(self._stack, self._plan.broker_url("checkout"), self._say)
         except ServerFailed as failed:
             self._say(f"\n! The demo failed: {failed}\n  The logs are in {self._plan.folder.path / 'logs'}")
 
     def tell_what_next(self, *, is_in_background: bool) -> None:
-        """Print the links, the lines to try, and how to stop it."""
+        """Print the links, the commands to try, and how to stop it."""
         self._say(what_next(self._stack, self._plan.folder))
         self._say(how_to_stop(self._plan.folder, is_in_background=is_in_background))
 
@@ -130,10 +130,10 @@ class _Run:
         self._ready(server.name, server.port, began)
 
     async def _start_modules(self) -> list[ModuleProcess]:
-        """Start the receiver and the services side by side, and wait until each serves.
+        """Start the receiver and the services concurrently, and wait until each is ready.
 
-        Only codes waits for redemption, whose address is among its settings: a port that was free when it was chosen
-        may be another stack's by the time that it is used.
+        Only codes waits for redemption, whose address is one of its settings: a port that was free when it was chosen
+        may belong to another stack by the time it is used.
         """
         began = time.monotonic()
         taken: list[int] = []
@@ -153,7 +153,7 @@ class _Run:
         return module
 
     async def _serving(self, module: ModuleProcess, taken: list[int]) -> ModuleProcess:
-        """Wait until the module serves, on another port if somebody was quicker on its first."""
+        """Wait until the module is ready, on another port if the first one was taken meanwhile."""
         for _ in range(_PORT_ATTEMPTS):
             try:
                 await self._supervisor.wait_answering(module, _READY_SECONDS)
@@ -189,13 +189,13 @@ def _stop_on_signals(stop: asyncio.Event, supervisor: Supervisor) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    # A terminal that is closed may say so more than once, and means no hurry; `nohup` has it ignored.
+    # A closed terminal may send it more than once, and is not urgent; `nohup` ignores it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, stop.set)
 
 
 async def _unless(stop: asyncio.Event, act: Coroutine[Any, Any, None]) -> bool:
-    """Run the act unless or until `stop` is set; tell whether it was finished."""
+    """Run the action unless or until `stop` is set; return whether it finished."""
     acting, stopping = asyncio.create_task(act), asyncio.create_task(stop.wait())
     await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -208,7 +208,7 @@ async def _unless(stop: asyncio.Event, act: Coroutine[Any, Any, None]) -> bool:
 
 
 async def _all(acts: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run the acts side by side and wait for the end of each, also when one fails or we are cancelled."""
+    """Run the actions concurrently and wait for all of them, even if one fails or this is cancelled."""
     for result in await asyncio.gather(*acts, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

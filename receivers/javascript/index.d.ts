@@ -12,13 +12,13 @@ export interface Message {
   readonly id: string;
   readonly type: string;
   readonly timestamp: number;
-  /** Of two messages the one with the larger number is the newer fact; null if the sender has not said it. */
+  /** The message with the larger number has the newer facts; null if the sender did not include it. */
   readonly sequence: number | null;
   readonly data: Readonly<Record<string, unknown>>;
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** Where handled messages are remembered; `begin` must be atomic. */
+/** Remembers handled messages; `begin` must be atomic. */
 export interface Seen {
   begin(id: string): Known | Promise<Known>;
   finish(id: string): void | Promise<void>;
@@ -33,7 +33,7 @@ export class MemorySeen implements Seen {
 }
 
 export class Receiver {
-  /** Throws where a key is missing, empty or none. */
+  /** Throws if a key is missing, empty or malformed. */
   constructor(keys: string | string[], options?: { seen?: Seen; toleranceSeconds?: number; now?: () => number });
   /** Throws `Refused`, and `TypeError` for a body that was parsed or is missing. */
   read(headers: Headers | Record<string, unknown>, body: string | ArrayBuffer | ArrayBufferView): Message;

@@ -1,18 +1,18 @@
-// For those who receive Mintwire's webhooks: verify them, parse them, handle each message once. Signatures are those of
-// Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519). Nothing here talks to a network.
+// Receives Mintwire's webhooks: verify them, parse them, handle each message once. Signatures follow
+// Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519). It makes no network requests.
 import { createHmac, createPublicKey, timingSafeEqual, verify as verifySignature } from 'node:crypto';
 
 const TOLERANCE_SECONDS = 300;
 const SECRET = 'whsec_';
 const PUBLIC = 'whpk_';
 const SHORTEST_SECRET = 24;
-// Keys overlap while they are rotated, ten at most; each further signature would cost another look at the whole body.
+// At most ten keys overlap during rotations; each further signature would cost another pass over the whole body.
 const MOST_SIGNATURES = 10;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 // The fixed head of a DER document that holds nothing but a raw ed25519 key.
 const ED25519_HEAD = Buffer.from('302a300506032b6570032100', 'hex');
 
-/** The request is not a webhook of ours, or not a fresh one; answer it with 400 and do nothing else. */
+/** The request is not a valid, recent webhook of ours; answer with 400 and do nothing else. */
 export class Refused extends Error {
   constructor(reason) {
     super(reason);
@@ -21,7 +21,7 @@ export class Refused extends Error {
   }
 }
 
-/** The same message is being handled right now. Answer 503: if that fails, the message comes again. */
+/** The same message is being handled right now. Answer 503: if that handling fails, the message arrives again. */
 export class UnderWay extends Error {
   constructor() {
     super('the message is being handled');
@@ -29,12 +29,12 @@ export class UnderWay extends Error {
   }
 }
 
-/** Remembers in this process, for as long as attempts may come, and so many at most. */
+/** Remembers messages in this process while attempts may arrive, up to a maximum number. */
 export class MemorySeen {
   #most;
   #keepMilliseconds;
   #now;
-  // In the order of their arrival; null while the work is under way.
+  // In the order of arrival; null while the work is in progress.
   #seen = new Map();
 
   constructor({ most = 100_000, keepSeconds = 100 * 3600, now = () => performance.now() } = {}) {
@@ -71,7 +71,7 @@ export class MemorySeen {
   }
 }
 
-/** Verifies, parses and deduplicates. Give the old and the new key while you rotate. */
+/** Verifies, parses and deduplicates. Pass the old and the new key during a rotation. */
 export class Receiver {
   #keys;
   #seen;
@@ -87,8 +87,8 @@ export class Receiver {
   }
 
   /**
-   * Return the message of a request: its headers and its raw body, before any parser. Throws `Refused`, and `TypeError`
-   * where your own code hands over something else than what was received.
+   * Return the message of a request, given its headers and its raw, unparsed body. Throws `Refused`, or `TypeError` if
+   * your own code passes something other than what was received.
    */
   read(headers, body) {
     const raw = rawBody(body);
@@ -100,7 +100,7 @@ export class Receiver {
     if (!/^[0-9]{1,12}$/.test(stamp)) throw new Refused('bad_timestamp');
     const signed = Buffer.concat([Buffer.from(`${id}.${stamp}.`), raw]);
     if (!signatures.split(' ', MOST_SIGNATURES).some((each) => this.#isSigned(signed, each))) throw new Refused('no_match');
-    // Looked at last, so that only whoever holds a key learns what this clock says.
+    // Checked last, so that only the holder of a key can learn the time of this clock.
     const age = this.#now() - Number(stamp);
     if (age > this.#toleranceSeconds) throw new Refused('too_old');
     if (-age > this.#toleranceSeconds) throw new Refused('too_new');
@@ -108,8 +108,8 @@ export class Receiver {
   }
 
   /**
-   * Do the work unless it was done before, and say whether it was done now. Throws `UnderWay`, and what the work throws:
-   * answer that with 500, and the message comes again.
+   * Do the work unless it was already done, and return whether it was done now. Throws `UnderWay`, and what the work throws:
+   * answer that with 500, and the message arrives again.
    */
   async handleOnce(message, work) {
     const known = await this.#seen.begin(message.id);
@@ -148,7 +148,7 @@ function parse(id, timestamp, sequence, raw) {
   return { id, type, timestamp, sequence: numberOf(body, sequence), data: dataOf(body), body };
 }
 
-// The number that a body says, since only the body is signed; a flat one leaves it to the header.
+// The sequence number in the body, because only the body is signed; a flat body leaves it to the header.
 function numberOf(body, header) {
   const said = String('event' in body ? header : (body.sequence ?? header));
   return /^[0-9]{1,19}$/.test(said) ? Number(said) : null;
@@ -164,12 +164,12 @@ function dataOf(body) {
   return rest;
 }
 
-// What the receiver's own code hands over: a mistake there is told as one, and is no fault of the sender.
+// Checks the arguments from the receiver's own code: a mistake there is reported as such, not as a bad webhook.
 function keyText(key) {
-  if (key === undefined || key === null) throw new TypeError(`the secret is missing (${key}); is the variable set that it is read from?`);
-  if (typeof key !== 'string') throw new TypeError(`a key is a string such as whsec_…, not ${typeof key}`);
-  if (key.trim() === '') throw new Error('the secret is empty; is the variable set that it is read from?');
-  if (key !== key.trim()) throw new Error('the secret has white space around it, such as the line end of a file');
+  if (key === undefined || key === null) throw new TypeError(`the secret is missing (${key}); is its variable set?`);
+  if (typeof key !== 'string') throw new TypeError(`a key must be a string such as whsec_…, not ${typeof key}`);
+  if (key.trim() === '') throw new Error('the secret is empty; is its variable set?');
+  if (key !== key.trim()) throw new Error('the secret has white space around it, such as a line end from a file');
   return key;
 }
 
@@ -177,24 +177,24 @@ function rawBody(body) {
   if (typeof body === 'string' || body instanceof ArrayBuffer) return Buffer.from(body);
   if (ArrayBuffer.isView(body)) return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const wanted =
-    "the body has to be raw, as it was received, because that is signed; in Express `express.raw({ type: '*/*' })`, " +
+    "the body must be raw, as received, because that is signed; in Express `express.raw({ type: '*/*' })`, " +
     'with fetch `await request.text()` or `await request.arrayBuffer()`, in Node the chunks of the request';
   if (body === undefined || body === null) throw new TypeError(`there is no body (${body}); ${wanted}`);
-  if (typeof body?.then === 'function') throw new TypeError(`the body is a promise, to be awaited first; ${wanted}`);
+  if (typeof body?.then === 'function') throw new TypeError(`the body is a promise: await it first; ${wanted}`);
   if (typeof body !== 'object') throw new TypeError(`the body is a ${typeof body}; ${wanted}`);
   const kind = Array.isArray(body) ? 'array' : 'object';
-  throw new TypeError(`the body is an ${kind}: it was parsed, and JSON can be written in many ways; ${wanted}`);
+  throw new TypeError(`the body is an ${kind}: it was parsed, and the same JSON can be written in many ways; ${wanted}`);
 }
 
 function readKey(text) {
   if (text.startsWith(PUBLIC)) {
     const raw = decode(text, PUBLIC);
-    if (raw.length !== 32) throw new Error('a public key has 32 bytes');
+    if (raw.length !== 32) throw new Error('a public key must have 32 bytes');
     const key = createPublicKey({ key: Buffer.concat([ED25519_HEAD, raw]), format: 'der', type: 'spki' });
     return { version: 'v1a', check: (signed, given) => verifySignature(null, signed, key, given) };
   }
   const key = decode(text, SECRET);
-  if (key.length < SHORTEST_SECRET) throw new Error(`a secret has at least ${SHORTEST_SECRET} bytes`);
+  if (key.length < SHORTEST_SECRET) throw new Error(`a secret must have at least ${SHORTEST_SECRET} bytes`);
   return {
     version: 'v1',
     check: (signed, given) => {
@@ -206,19 +206,19 @@ function readKey(text) {
 
 function decode(text, prefix) {
   const encoded = text.slice(prefix.length);
-  if (!text.startsWith(prefix)) throw new Error(`a key starts with ${SECRET} or ${PUBLIC}`);
-  if (!BASE64.test(encoded)) throw new Error(`after ${prefix} a key is base64`);
+  if (!text.startsWith(prefix)) throw new Error(`a key must start with ${SECRET} or ${PUBLIC}`);
+  if (!BASE64.test(encoded)) throw new Error(`after ${prefix} a key must be base64`);
   return Buffer.from(encoded, 'base64');
 }
 
-// Node gives an object, `fetch` a Headers; names come in either case.
+// Node passes an object, `fetch` a Headers; names come in either case.
 function lowerCased(headers) {
   if (typeof headers !== 'object' || headers === null) {
     const what = headers === undefined || headers === null ? `missing (${headers})` : `a ${typeof headers}`;
-    throw new TypeError(`the headers are ${what}; give your framework's own, such as \`request.headers\``);
+    throw new TypeError(`the headers are ${what}; pass your framework's own, such as \`request.headers\``);
   }
   if (Array.isArray(headers)) return named(headers);
-  // Only a function: a header may have this name too.
+  // Only if it is a function: a header may have this name too.
   return named(typeof headers.entries === 'function' ? headers.entries() : Object.entries(headers));
 }
 

@@ -48,13 +48,13 @@ async def test_mistakes_of_the_receiver_s_own_code_are_told_as_that() -> None:
     for way in ("text", "buffer", "arrayBuffer", "dataView", "pairs", "ofThatName", "map", "fetchHeaders"):
         assert told.pop(way) is None
     wanted = {
-        "undefinedSecret": ("TypeError", "the secret is missing (undefined); is the variable set"),
+        "undefinedSecret": ("TypeError", "the secret is missing (undefined); is its variable set"),
         "nullSecret": ("TypeError", "the secret is missing (null)"),
         "oneMissing": ("TypeError", "the secret is missing (undefined)"),
-        "emptySecret": ("Error", "the secret is empty; is the variable set"),
+        "emptySecret": ("Error", "the secret is empty; is its variable set"),
         "lineEnd": ("Error", "the secret has white space around it"),
         "noKeys": ("Error", "a receiver needs at least one key"),
-        "bytesSecret": ("TypeError", "a key is a string such as whsec_…, not object"),
+        "bytesSecret": ("TypeError", "a key must be a string such as whsec_…, not object"),
         "parsed": ("TypeError", "the body is an object: it was parsed"),
         "parsedArray": ("TypeError", "the body is an array: it was parsed"),
         "noBody": ("TypeError", "there is no body (undefined)"),
@@ -63,7 +63,7 @@ async def test_mistakes_of_the_receiver_s_own_code_are_told_as_that() -> None:
         "noHeaders": ("TypeError", "the headers are missing (undefined)"),
         "nullHeaders": ("TypeError", "the headers are missing (null)"),
         "textHeaders": ("TypeError", "the headers are a string"),
-        "promise": ("TypeError", "the body is a promise, to be awaited first"),
+        "promise": ("TypeError", "the body is a promise: await it first"),
     }
     assert {name: (kind, words[: len(wanted[name][1])]) for name, (kind, words) in told.items()} == wanted
     assert all("express.raw" in told[name][1] for name in ("parsed", "parsedArray", "noBody", "nullBody", "promise"))

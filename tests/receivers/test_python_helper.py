@@ -81,11 +81,11 @@ def test_a_key_that_is_none_is_said_at_once(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "error", "words"),
     [
-        (None, TypeError, r"the secret is missing \(None\); is the variable set"),
-        ("", ValueError, "the secret is empty; is the variable set"),
+        (None, TypeError, r"the secret is missing \(None\); is its variable set"),
+        ("", ValueError, "the secret is empty; is its variable set"),
         (" \n", ValueError, "the secret is empty"),
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", ValueError, "white space around it, such as the line end"),
-        (b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", TypeError, "a key is a str such as whsec_…, not bytes"),
+        (b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", TypeError, "a key must be a str such as whsec_…, not bytes"),
         (["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], TypeError, r"one by one: Receiver\(\*keys\)"),
     ],
 )
@@ -150,7 +150,7 @@ def test_work_that_would_have_to_be_awaited_is_not_noted_as_done() -> None:
         done.append(message.id)
 
     for wrong in (work, partial(work)):
-        with pytest.raises(TypeError, match="has to be awaited"):
+        with pytest.raises(TypeError, match="must be awaited"):
             receiver.handle_once(MESSAGE, wrong)
     assert receiver.handle_once(MESSAGE, lambda message: done.append(message.id))
 

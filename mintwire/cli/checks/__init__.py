@@ -1,1 +1,1 @@
-"""What `mintwire doctor` looks at: the services, the broker, the keys, and what lies dead."""
+"""What `mintwire doctor` checks: the services, the broker, the keys, and dead letters."""

@@ -1,4 +1,4 @@
-"""Whether the broker answers, has everything declared, and moves what it holds."""
+"""Whether the broker answers, has everything declared, and delivers its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DECLARE = "`mintwire doctor --fix`, or any service's `migrate`, declares what i
 
 
 async def check_broker(url: str, management_url: str | None, *, is_fixing: bool) -> list[Finding]:
-    """Look at the broker with the operator's rights; `is_fixing` declares what is missing first."""
+    """Check the broker with the operator's rights; `is_fixing` first declares what is missing."""
     findings = await _over_amqp(url, is_fixing=is_fixing)
     if not findings[0].is_ok:
         return findings
@@ -53,7 +53,7 @@ async def _declared(url: str) -> Finding:
         await topology.declare(url)
     except BrokerRefused as refused:
         return wrong(
-            check, str(refused), "remove that by hand once it is empty, or with another broker's rights; then repeat"
+            check, str(refused), "delete it by hand once it is empty, or with the rights of another user; then repeat"
         )
     return fine(check, "done")
 
@@ -72,7 +72,7 @@ def _consumers(queue: str, work: Depth) -> Finding:
     if work.consumers:
         return fine(check, f"consumers {work.consumers}")
     service = queue.partition(".")[0]
-    return wrong(check, "nobody consumes it", f"start {service}; it consumes again by itself once it is ready")
+    return wrong(check, "it has no consumer", f"start {service}; it resumes consuming once it is ready")
 
 
 def _waiting(queue: str, work: Depth) -> Finding:
@@ -80,7 +80,7 @@ def _waiting(queue: str, work: Depth) -> Finding:
     if work.messages <= MOST_WAITING:
         return fine(check, f"messages waiting {work.messages}")
     service = queue.partition(".")[0]
-    return wrong(check, f"messages waiting {work.messages}", f"see {service}'s log and metrics; start more of it")
+    return wrong(check, f"messages waiting {work.messages}", f"see {service}'s log and metrics; start more replicas")
 
 
 def _dead(queue: str, count: int) -> Finding:
@@ -88,7 +88,7 @@ def _dead(queue: str, count: int) -> Finding:
     if not count:
         return fine(check, "messages 0")
     remedy = (
-        f"`mintwire dead list {queue}` tells why; then `mintwire dead replay {queue} --all`, "
+        f"`mintwire dead list {queue}` shows why; then `mintwire dead replay {queue} --all`, "
         f"or `mintwire dead purge {queue} --all --yes`"
     )
     return wrong(check, f"messages {count}", remedy)
@@ -101,7 +101,7 @@ def _unrouted(found: Mapping[str, Depth | None]) -> list[Finding]:
     check = f"{QUEUE_UNROUTED} is empty"
     if not depth.messages:
         return [fine(check, "messages 0")]
-    # Events that no queue is bound for; most of all this happens when a binding was lost.
-    remedy = f"`mintwire doctor --fix` restores bindings; `mintwire dead list {QUEUE_UNROUTED}` shows what came in vain"
-    full = ", and it is full: more of them wait in the outboxes" if depth.messages >= UNROUTED_MAX_LENGTH else ""
+    # Events that no queue is bound to, most often because a binding was lost.
+    remedy = f"`mintwire doctor --fix` restores bindings; `mintwire dead list {QUEUE_UNROUTED}` shows the messages"
+    full = ", and it is full: more events wait in the outboxes" if depth.messages >= UNROUTED_MAX_LENGTH else ""
     return [wrong(check, f"messages {depth.messages}{full}", remedy)]

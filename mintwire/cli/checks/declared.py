@@ -1,4 +1,4 @@
-"""What AMQP does not let us see of the broker: alarms, and whether it has all that the topology says, as it says."""
+"""Checks of the broker that AMQP does not allow: alarms, and whether it matches the topology."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.broker.topology import BINDINGS, EXCHANGES, QUEUES
 
 _UNSEEN = wrong(
     "broker bindings",
-    "not looked at: AMQP does not list them, and nothing tells where the management API is",
+    "not checked: AMQP does not list them, and the management API is not configured",
     "enable the plugin rabbitmq_management and set MINTWIRE_MANAGEMENT_URL, such as http://operator:password@host:15672",
 )
 _FIX = "`mintwire doctor --fix`"
@@ -22,7 +22,7 @@ _FIX = "`mintwire doctor --fix`"
 
 @dataclass(frozen=True)
 class Found:
-    """What the broker has, as its management API lists it."""
+    """What exists on the broker, as its management API lists it."""
 
     exchanges: list[dict[str, Any]]
     queues: list[dict[str, Any]]
@@ -49,8 +49,8 @@ def _alarms(alarms: Sequence[tuple[str, str]]) -> Finding:
     check = "broker alarms"
     if not alarms:
         return fine(check, "none")
-    # The services' own doors work meanwhile.
-    remedy = "give those nodes memory or disk; until then the broker takes no message, and events wait in the outbox"
+    # The services' HTTP APIs work meanwhile.
+    remedy = "give those nodes memory or disk; until then the broker accepts no messages, and events wait in the outbox"
     return wrong(check, ", ".join(f"{resource} on {node}" for resource, node in alarms), remedy)
 
 
@@ -80,7 +80,7 @@ def _bindings(found: Found) -> Iterator[Finding]:
     if not missing:
         yield fine(check, "complete")
         return
-    # A consumer binds its queue again by itself, so what is still missing a minute later has a reason.
+    # Consumers bind their queues again by themselves, so a binding still missing a minute later has a reason.
     remedy = f"{_FIX} binds them; then `mintwire events republish` sends what was missed"
     yield wrong(check, f"missing: {', '.join(map(str, missing))}", remedy)
 
@@ -90,7 +90,11 @@ def _policies(found: Found) -> Iterator[Finding]:
     faults = [fault for policy in POLICIES for fault in _policy_faults(policy, known.get(policy.name), found.queues)]
     check = "broker policies"
     if faults:
-        yield wrong(check, "; ".join(faults), f"{_FIX} sets ours; one of yours that outranks it has to go or to yield")
+        yield wrong(
+            check,
+            "; ".join(faults),
+            f"{_FIX} sets ours; remove a policy of yours that outranks it, or lower its priority",
+        )
     else:
         yield fine(check, "complete")
 
@@ -107,7 +111,7 @@ def _policy_faults(policy: Policy, known: Mapping[str, Any] | None, queues: list
 
 
 def _settings(found: Found) -> Iterator[Finding]:
-    """Say what exists under our names otherwise; declaring cannot mend that."""
+    """Report what exists under our names with other settings, which declaring cannot fix."""
     exchanges = {each["name"]: (each["type"], each["durable"], each["arguments"]) for each in found.exchanges}
     queues = {each["name"]: (each["durable"], each["arguments"]) for each in found.queues}
     differing = [

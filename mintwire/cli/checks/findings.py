@@ -1,16 +1,16 @@
-"""What a check found."""
+"""The result of a check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What is in order answers at once; what hangs is not to hold the rest.
+# A healthy part answers at once; one that hangs must not hold up the rest.
 MOST_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: in order or not, what was seen, and where it is wrong how to mend it."""
+    """The result of one check: whether it passed, what was found, and how to fix what is wrong."""
 
     check: str
     is_ok: bool
@@ -19,10 +19,10 @@ class Finding:
 
 
 def fine(check: str, detail: str) -> Finding:
-    """Return a check that found everything in order."""
+    """Return a passed check."""
     return Finding(check, True, detail)
 
 
 def wrong(check: str, detail: str, remedy: str) -> Finding:
-    """Return a check that found something to mend."""
+    """Return a failed check."""
     return Finding(check, False, detail, remedy)

@@ -1,4 +1,4 @@
-"""Whether the keys that the command was told are good, and whether webhooks lie dead."""
+"""Whether the command's keys are valid, and whether there are dead webhooks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _OPERATOR, _PROGRAM, _PARTNER = "operator's token", "program's key", "partner's 
 _CHECKOUT, _PATH, _DEAD_LETTERS = "program's key at checkout", "codes reaches redemption", "no webhook is dead"
 
 
-# What one check does with a key; raises `CallFailed`.
+# The call that checks a key; raises `CallFailed`.
 Act = Callable[[Target], Awaitable[Finding]]
 
 
 @dataclass(frozen=True)
 class _Check:
-    """One key tried at one service by a call that changes nothing; `remedy` is for a key that the service refuses."""
+    """A key checked at a service by a read-only call; `remedy` applies if the service refuses the key."""
 
     name: str
     service: str
@@ -34,19 +34,19 @@ class _Check:
 
 
 async def check_keys(target: Target, astray: Mapping[str, str]) -> list[Finding]:
-    """Try every key that is known; `astray` names services that there is no use in asking, with the reason."""
+    """Check every configured key; `astray` names services that cannot be asked, with the reason."""
     known = [each for each in _CHECKS if f"{each.service}_url" in target.values and each.key in target.values]
     return await asyncio.gather(*(_tried(target, each, astray) for each in known))
 
 
 async def _tried(target: Target, check: _Check, astray: Mapping[str, str]) -> Finding:
-    first = f"see to {check.service} first"
+    first = f"fix {check.service} first"
     if (reason := astray.get(check.service)) is not None:
-        return wrong(check.name, f"not tried: {reason}", first)
+        return wrong(check.name, f"not checked: {reason}", first)
     try:
         return await check.act(target)
     except CallFailed as failed:
-        # Of a key that nobody judged nothing is known: then the service is to be mended, not the key.
+        # If no service has judged a key, the service has to be fixed, not the key.
         is_judged = failed.status is not None and failed.status < 500
         return wrong(check.name, str(failed), check.remedy if is_judged else first)
 
@@ -75,12 +75,12 @@ async def _checkout(target: Target) -> Finding:
 async def _path(target: Target) -> Finding:
     url = address(target.codes_url, "v1", "redemption-path")
     found = await fetch("GET", url, key=target.program_key, seconds=MOST_SECONDS)
-    # A key without the scope was taken to the right place all the same.
+    # A key without the scope has still reached the right service.
     if found.get("state") in ("ok", "scope_missing"):
         return fine(_PATH, str(found.get("message")))
-    remedy = "correct CODES_REDEMPTION_URL, which tells codes where redemption is, and restart codes"
+    remedy = "correct CODES_REDEMPTION_URL, the address of redemption, and restart codes"
     if not is_in_container():
-        remedy += "; a local stack is put right by `mintwire stack down` and `mintwire stack up`"
+        remedy += "; for a local stack run `mintwire stack down` and `mintwire stack up`"
     if found.get("state") in ("unreachable", "unavailable"):
         remedy = f"start redemption; if it serves already, {remedy}"
     return wrong(_PATH, str(found.get("message")), remedy)
@@ -91,20 +91,22 @@ async def _dead_letters(target: Target) -> Finding:
     page = await fetch_page(url, key=target.program_key, query={"limit": _MOST_COUNTED}, seconds=MOST_SECONDS)
     if not page.rows:
         return fine(_DEAD_LETTERS, "dead letters 0")
-    remedy = "`mintwire webhook dead list --program` tells why; `mintwire webhook dead replay --program --all` repeats"
+    remedy = (
+        "`mintwire webhook dead list --program` shows why; `mintwire webhook dead replay --program --all` replays them"
+    )
     count = f"dead letters {len(page.rows)}{' or more' if page.next_cursor else ''}"
     return wrong(_DEAD_LETTERS, count, remedy)
 
 
 def _overflow(queue: str) -> _Check:
-    """Return the check that a dead queue has room, so that none of its letters lie in the database."""
+    """Return the check that a dead queue has room, so that none of its letters are in the database."""
     name, service = f"{dead_queue(queue)} has room", owner_of(queue)
 
     async def act(target: Target) -> Finding:
         kept = await kept_letters(target, queue, MOST_SECONDS)
         if not kept:
             return fine(name, "letters in the database 0")
-        remedy = f"replay or purge what `mintwire dead list {queue}` shows: the others come back as the queue empties"
+        remedy = f"replay or purge what `mintwire dead list {queue}` shows: the others return as the queue empties"
         return wrong(name, f"letters in the database, counted up to 10,000: {kept:,}", remedy)
 
     variable = f"{service.upper()}_OPERATOR_TOKEN"
@@ -112,7 +114,7 @@ def _overflow(queue: str) -> _Check:
 
 
 async def _first(base: str, things: str, key: str) -> None:
-    """Read the first page of a list, as short as can be."""
+    """Read a first page of minimal size."""
     await fetch_page(address(base, "v1", things), key=key, query={"limit": 1}, seconds=MOST_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The broker's management API, as far as the command needs it: what is in the vhost, our policies there, and alarms."""
+"""The broker's management API, as far as the command needs it: the contents of the vhost, our policies, and alarms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.broker.policies import Policy
 
 @dataclass(frozen=True, repr=False)
 class Management:
-    """One user's view of one vhost; raises `CallFailed` when the API refuses or is not there."""
+    """One user's view of one vhost; raises `CallFailed` if the API refuses or is unreachable."""
 
     base: str
     authorization: str
@@ -24,7 +24,7 @@ class Management:
 
     @classmethod
     def of(cls, management_url: str, amqp_url: str) -> Management:
-        """Take the vhost from the broker's URL, and the user too where the API's URL names none."""
+        """Take the vhost from the broker's URL, and the user too if the API's URL has none."""
         api, broker = urlsplit(management_url), urlsplit(amqp_url)
         user = api if api.username else broker
         place = api._replace(netloc=api.netloc.rpartition("@")[2]).geturl()
@@ -38,20 +38,20 @@ class Management:
         """Return everything of one kind in the vhost: `exchanges`, `queues`, `bindings`, `policies`."""
         found = await self._ask("GET", what, query={"columns": ",".join(columns)} if columns else {})
         if not isinstance(found, list):
-            raise CallFailed(f"{self.base} answered something else than a broker's management API would")
+            raise CallFailed(f"{self.base} did not answer like a broker's management API")
         return found
 
     async def put_policy(self, policy: Policy) -> None:
-        """Set one of our policies, whatever bore its name before."""
+        """Set one of our policies, replacing any with the same name."""
         await self._ask("PUT", "policies", policy.name, body=policy.body)
 
     async def alarms(self) -> Sequence[tuple[str, str]]:
-        """Return what runs short and on which node, for each alarm in effect anywhere in the cluster."""
+        """Return the resource and the node of each alarm in the cluster."""
         url = address(self.base, "health", "checks", "alarms")
         answer = await ask("GET", url, headers=self._headers, seconds=MOST_SECONDS)
         if answer.status == 200:
             return []
-        # With alarms it answers 503 and names them; so may something else that is wrong, without naming any.
+        # With alarms it answers 503 and lists them; other errors may answer 503 without a list.
         named = answer.value.get("alarms") if isinstance(answer.value, dict) else None
         if not isinstance(named, list):
             raise CallFailed(f"GET {url}: {_reason(answer.value) or refusal(answer)}", answer.status)

@@ -1,4 +1,4 @@
-"""Whether the local stack's processes stay up, and which log tells of a service."""
+"""Whether the local stack's processes stay up, and where the log of a service is."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mintwire.stack import processes
 from mintwire.stack.folder import RECEIVER, SERVICES, StackFolder
 from shared.clock import Clock, format_milliseconds, utc_now
 
-# One death is a mishap; two of them within this time are a loop.
+# One crash is an accident; two within this time are a loop.
 _LATELY = timedelta(minutes=10)
 _NAMES = (*SERVICES, RECEIVER, "rabbitmq", "postgres")
 _CHECK = "the stack's processes stay up"
 
 
 def check_processes(target: Target, now: Clock = utc_now) -> list[Finding]:
-    """Look for crashes that the supervisor of the local stack has noted; without a local stack there is nothing."""
+    """Check for crashes recorded by the supervisor of the local stack, if there is one."""
     if not target.is_stack_up:
         return []
     folder = StackFolder(target.stack_file.parent)
@@ -29,7 +29,7 @@ def check_processes(target: Target, now: Clock = utc_now) -> list[Finding]:
 
 
 def log_of(target: Target, name: str) -> str:
-    """Return where to read what a service says."""
+    """Return where to find the log of a service."""
     folder = StackFolder(target.stack_file.parent)
     is_local = target.is_stack_up and folder.read(target.stack_file.name).get("services", {}).get(name) == target.get(
         f"{name}_url"

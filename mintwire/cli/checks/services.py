@@ -1,4 +1,4 @@
-"""Whether each service lives, is ready, and has our time."""
+"""Whether each service is alive and ready, and its clock agrees with ours."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from shared.times import in_utc
 
 MOST_APART_SECONDS = 5.0
 
-# Of details that are no periodic tasks.
+# Remedies for details that are not periodic tasks.
 _REMEDIES = {
-    "publishing": "give the broker memory or disk; until then events wait in the outbox, and nothing is lost",
-    "secrets": "configure the key that sealed them as well, or have the owners rotate their signing keys or set `auth` "
-    "again; the log names each (`secret_unreadable`)",
+    "publishing": "give the broker memory or disk; until then events wait in the outbox and nothing is lost",
+    "secrets": "configure the key that encrypted them as well, or have the owners rotate their signing keys or set "
+    "`auth` again;  the log names each (`secret_not_decrypted`)",
 }
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found at the URL of a service; `astray` says why there is no use in asking it anything more."""
+    """What was found at the URL of a service; `astray` says why it cannot be asked anything more."""
 
     name: str
     findings: list[Finding]
     astray: str | None = None
-    # Which service answers there instead.
+    # The service that answers there instead.
     other: str | None = None
 
 
 async def look_at(name: str, url: str, log: str = "its log", now: Clock = utc_now) -> Looked:
-    """Ask a service whether it lives and is ready, and compare its clock with ours; `log` is where it writes."""
+    """Check whether a service is alive and ready, and compare its clock with ours; `log` is where its log is."""
     asked_at = now()
     try:
         alive = await ask("GET", address(url, "livez"), seconds=MOST_SECONDS)
@@ -53,7 +53,7 @@ async def look_at(name: str, url: str, log: str = "its log", now: Clock = utc_no
 
 
 def told_astray(looked: Sequence[Looked]) -> list[Finding]:
-    """Tell of URLs that lead to another service than their name says; two of them may just be swapped."""
+    """Report URLs that lead to a different service from their name; two of them may be swapped."""
     others = {look.name: look.other for look in looked if look.other is not None}
     findings = []
     for name, other in others.items():
@@ -76,9 +76,7 @@ def _findings(name: str, url: str, alive: Answer, ready: Answer, log: str, ours:
     return [
         fine(f"{name} lives", url)
         if alive.status == 200
-        else wrong(
-            f"{name} lives", f"{url}/livez answered {alive.status}", "restart it, and give it more of a processor"
-        ),
+        else wrong(f"{name} lives", f"{url}/livez answered {alive.status}", "restart it, and give it more CPU"),
         _readiness(name, ready.status, ready.value, log),
         *_details(name, ready.value, log),
         _clock(name, alive.headers, ours),
@@ -89,33 +87,35 @@ def _readiness(name: str, status: int, value: object, log: str) -> Finding:
     check = f"{name} is ready"
     parts = value.get("parts") if isinstance(value, dict) else None
     if not isinstance(parts, dict):
-        return wrong(check, f"/readyz answered {status}, unlike a service of Mintwire", "correct its URL")
+        return wrong(
+            check, f"/readyz answered {status}, which is not how a service of Mintwire answers", "correct its URL"
+        )
     detail = ", ".join(f"{part} {state}" for part, state in parts.items())
     if status == 200:
         return fine(check, detail)
     broken = ", ".join(part for part, state in parts.items() if state != "ok")
-    return wrong(check, detail, f"see to its {broken} (`mintwire doctor --fix` declares queues). More: {log}")
+    return wrong(check, detail, f"check its {broken} (`mintwire doctor --fix` declares queues). More: {log}")
 
 
 def _details(name: str, value: object, log: str) -> list[Finding]:
-    """What does not make a service unready, and yet is to be mended: above all its periodic tasks."""
+    """Return problems that do not make a service unready, above all those of its periodic tasks."""
     details = value.get("details") if isinstance(value, dict) else None
     if not isinstance(details, dict):
         return []
     broken = {detail: state for detail, state in details.items() if state != "ok"}
     if not broken:
         return [fine(f"{name} maintenance", f"tasks {len(details)}")]
-    remedy = f"look for `maintenance_failed` in what it says, see docs/operations.md: {log}"
+    remedy = f"look for `maintenance_failed` in its log, see docs/operations.md: {log}"
     return [wrong(f"{name} {detail}", str(state), _REMEDIES.get(detail, remedy)) for detail, state in broken.items()]
 
 
 def _clock(name: str, headers: Mapping[str, str], ours: datetime) -> Finding:
-    check = f"{name} has our time"
+    check = f"{name} has the same time"
     try:
         theirs = parsedate_to_datetime(headers.get("Date", ""))
     except (ValueError, TypeError, IndexError, OverflowError):
-        return wrong(check, "its answers bear no date", "correct its URL")
-    # One that names no zone means UTC. The header has whole seconds, cut off: on average it is half a second behind.
+        return wrong(check, "its responses have no date", "correct its URL")
+    # A date without a zone means UTC. The header is truncated to whole seconds: on average half a second behind.
     theirs = in_utc(theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
     apart = abs((theirs - ours).total_seconds() + 0.5)
     if apart > MOST_APART_SECONDS:

@@ -1,6 +1,6 @@
-"""For those who receive Mintwire's webhooks: verify them, parse them, handle each message once.
+"""Receives Mintwire's webhooks: verify them, parse them, handle each message once.
 
-Signatures are those of Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519). Nothing here talks to a network.
+Signatures follow Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519). It makes no network requests.
 """
 
 from mintwire_receiver.messages import Message, parse

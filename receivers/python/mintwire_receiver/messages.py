@@ -1,4 +1,4 @@
-"""Reads a verified body, whichever of the endpoint's formats it has: flat, standard, thin or cloudevents."""
+"""Parses a verified body in any format of the endpoint: flat, standard, thin or cloudevents."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from mintwire_receiver.signatures import Refused
 
 _OUTER = ("type", "timestamp", "sequence", "data")
-# More digits than any number has are no number.
+# More digits than any sequence number has.
 _LONGEST = 19
 
 
 @dataclass(frozen=True)
 class Message:
-    """One webhook. `id` is the same in every attempt; `data` holds what the event says, `body` all of it as sent.
+    """A webhook. `id` is the same in every attempt; `data` is the content of the event, `body` everything as sent.
 
-    `sequence` counts the messages of a partner in the order of their events, so that a later attempt of an older
-    message does not overwrite newer facts; None if the sender has not said it.
+    `sequence` numbers the messages of a partner in the order of their events, so that a later attempt of an older
+    message does not overwrite newer facts; None if the sender did not include it.
     """
 
     id: str
@@ -31,7 +31,7 @@ class Message:
 
 
 def parse(message_id: str, timestamp: int, sequence: str | None, raw: bytes) -> Message:
-    """Read a body that has been verified. Raises `Refused`."""
+    """Parse a verified body. Raises `Refused`."""
     try:
         body = json.loads(raw)
     except ValueError:
@@ -45,7 +45,7 @@ def parse(message_id: str, timestamp: int, sequence: str | None, raw: bytes) -> 
 
 
 def _number(body: dict[str, Any], header: str | None) -> int | None:
-    """Return the number that a body says, since only the body is signed; a flat one leaves it to the header."""
+    """Return the sequence number in the body, because only the body is signed; a flat body leaves it to the header."""
     text = str(header if "event" in body else body.get("sequence", header))
     return int(text) if len(text) <= _LONGEST and text.isascii() and text.isdigit() else None
 

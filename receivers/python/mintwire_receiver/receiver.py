@@ -1,11 +1,11 @@
-"""The one object that a receiver makes: it holds the keys, reads requests, and sees that work is done once."""
+"""The main object of a receiver: it holds the keys, reads requests, and makes sure that work is done once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from mintwire_receiver.given import lower_cased, raw_body, refuse_awaitable
+from mintwire_receiver.arguments import lower_cased, raw_body, refuse_awaitable
 from mintwire_receiver.messages import Message, parse
 from mintwire_receiver.seen import MemorySeen, Seen, UnderWay
 from mintwire_receiver.signatures import TOLERANCE_SECONDS, read_key, verify
@@ -14,7 +14,7 @@ from mintwire_receiver.signatures import TOLERANCE_SECONDS, read_key, verify
 class Receiver:
     """Verifies, parses and deduplicates.
 
-    `keys` are `whsec_` secrets and `whpk_` public keys; give the old and the new one while you rotate.
+    `keys` are `whsec_` secrets and `whpk_` public keys; pass the old and the new one during a rotation.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Receiver:
     def read(
         self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes | bytearray | memoryview
     ) -> Message:
-        """Return the message of a request: its headers and its raw body, before any parser.
+        """Return the message of a request, given its headers and its raw, unparsed body.
 
-        Raises `Refused`, and `TypeError` where your own code hands over something else than what was received.
+        Raises `Refused`, or `TypeError` if your own code passes something other than what was received.
         """
         raw = raw_body(body)
         named = lower_cased(headers)
@@ -44,10 +44,10 @@ class Receiver:
         return parse(message_id, timestamp, named.get("webhook-sequence"), raw)
 
     def handle_once(self, message: Message, work: Callable[[Message], object]) -> bool:
-        """Do the work unless it was done before, and say whether it was done now. Raises `UnderWay`.
+        """Do the work unless it was already done, and return whether it was done now. Raises `UnderWay`.
 
-        Work that raises is not done: answer 500, and the message comes again. It is an ordinary function; what would
-        have to be awaited is refused, for it would be noted as done without having run.
+        Work that raises does not count as done: answer 500, and the message arrives again. It must be an ordinary
+        function; an awaitable is refused, because it would count as done without having run.
         """
         known = self._seen.begin(message.id)
         if known == "under_way":

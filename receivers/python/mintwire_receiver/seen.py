@@ -1,4 +1,4 @@
-"""Remembers which messages were handled: a webhook arrives at least once, and its work should be done once."""
+"""Remembers which messages were handled: a webhook arrives at least once, but its work should be done only once."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ Known = Literal["new", "under_way", "handled"]
 
 
 class UnderWay(Exception):
-    """The same message is being handled right now. Answer 503: if that fails, the message comes again."""
+    """The same message is being handled right now. Answer 503: if that handling fails, the message arrives again."""
 
 
 class Seen(Protocol):
-    """Where handled messages are remembered. Write your own over your database to keep them over restarts."""
+    """Remembers handled messages. Implement it with your database to remember them across restarts."""
 
     def begin(self, message_id: str) -> Known:
-        """Note that handling begins, if the message is new, and say what it was until now; atomic."""
+        """Record that handling begins, if the message is new, and return its state until now; atomic."""
 
     def finish(self, message_id: str) -> None:
-        """Note that the message was handled."""
+        """Record that the message was handled."""
 
     def forget(self, message_id: str) -> None:
-        """Note that handling failed: the next attempt is new."""
+        """Record that handling failed: the next attempt is new."""
 
 
 class MemorySeen:
-    """Remembers in this process, for four days and a bit (as long as attempts may come) and so many at most."""
+    """Remembers messages in this process for just over four days (while attempts may arrive), up to a maximum."""
 
     def __init__(
         self, most: int = 100_000, keep_seconds: float = 100 * 3600, clock: Callable[[], float] = time.monotonic
@@ -37,11 +37,11 @@ class MemorySeen:
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        # In the order of their arrival; None while the work is under way.
+        # In the order of arrival; None while the work is in progress.
         self._seen: dict[str, float | None] = {}
 
     def begin(self, message_id: str) -> Known:
-        """As `Seen` says."""
+        """See `Seen`."""
         with self._lock:
             self._drop_old()
             if message_id not in self._seen:
@@ -50,13 +50,13 @@ class MemorySeen:
             return "under_way" if self._seen[message_id] is None else "handled"
 
     def finish(self, message_id: str) -> None:
-        """As `Seen` says."""
+        """See `Seen`."""
         with self._lock:
             self._seen.pop(message_id, None)
             self._seen[message_id] = self._clock()
 
     def forget(self, message_id: str) -> None:
-        """As `Seen` says."""
+        """See `Seen`."""
         with self._lock:
             self._seen.pop(message_id, None)
 

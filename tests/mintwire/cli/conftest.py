@@ -26,7 +26,7 @@ DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left: its exit code, its output and what it said beside it."""
+    """The result of a command: its exit code, its output and its error output."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ class Finished:
 
 
 class Mintwire:
-    """Runs the command with an environment of the test's own."""
+    """Runs the command with the test's own environment."""
 
     def __init__(self, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         self.environment = environment
@@ -64,7 +64,7 @@ class Mintwire:
         return finished
 
     def tell(self) -> None:
-        """Put into this process's environment what the command is told."""
+        """Set the command's settings in this process's environment."""
         for name in [name for name in os.environ if name.startswith("MINTWIRE_") and name != "MINTWIRE_TEST_RUN"]:
             self._monkeypatch.delenv(name)
         for name, value in self.environment.items():
@@ -76,7 +76,7 @@ class Mintwire:
 
     @asynccontextmanager
     async def started(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Start it as a process; it is killed at the end if it still runs."""
+        """Start it as a process, and kill it at the end if it is still running."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mintwire", *arguments),
             cwd=ROOT,
@@ -112,7 +112,7 @@ async def services(new_migrated_database: NewDatabase, broker_urls: dict[str, st
 
 @pytest.fixture
 def environment(services: RunningServices, servers: RunningServers, tmp_path: Path) -> dict[str, str]:
-    """What the command is told; no stack is up where it looks."""
+    """The settings of the command; no stack is up where it looks for one."""
     return {
         "STACK_DIR": str(tmp_path / "no-stack"),
         **{f"MINTWIRE_{name.upper()}_URL": url for name, url in services.urls.items()},
@@ -124,18 +124,18 @@ def environment(services: RunningServices, servers: RunningServers, tmp_path: Pa
 
 @pytest.fixture
 def bare(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Mintwire:
-    """The command as the operator; nothing is told of any program."""
+    """The command as the operator, without any program's settings."""
     return Mintwire(environment, monkeypatch, capsys)
 
 
 @pytest.fixture
 async def merchant(bare: Mintwire) -> Merchant:
-    """A program and a partner, made by the command."""
+    """A program and a partner, created by the command."""
     return await make_merchant(bare)
 
 
 async def make_merchant(bare: Mintwire) -> Merchant:
-    """Make a program and a partner, and tell the command of them."""
+    """Create a program and a partner, and configure the command for them."""
     program = await bare.json("program", "create", "Acme Cards", "--link-url", "https://acme.example/")
     bare.environment |= {"MINTWIRE_PROGRAM_ID": program["id"], "MINTWIRE_PROGRAM_KEY": program["api_key"]}
     partner = await bare.json("partner", "create", "Flower Shop", "--prefix", "FLOWER", "--active")
@@ -147,13 +147,13 @@ async def make_merchant(bare: Mintwire) -> Merchant:
 
 @pytest.fixture
 def mintwire(bare: Mintwire, merchant: Merchant) -> Mintwire:
-    """The command, told everything."""
+    """The command, fully configured."""
     assert merchant.partner_key == bare.environment["MINTWIRE_PARTNER_KEY"]
     return bare
 
 
 async def until(condition: Callable[[], Awaitable[object]], what: str = "the condition") -> None:
-    """Wait for a condition with a deadline; one that is costly to look at is looked at for half of the time."""
+    """Wait for a condition with a deadline; a condition that is costly to check is checked half of the time."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             began = time.monotonic()

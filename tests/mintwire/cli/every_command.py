@@ -1,7 +1,4 @@
-"""Every command of the tree with its example, and what has to be there for that example to be run as it is written.
-
-A command that is added is found here by itself; if its example names things (`0192…`), say in `NEEDS` which.
-"""
+"""Every command with its example, and what must exist for that example to run as written."""
 
 import inspect
 import itertools
@@ -38,7 +35,7 @@ class Command:
 
 
 def commands() -> Iterator[Command]:
-    """Walk the tree; a command that has two names comes once."""
+    """Walk the tree; a command with two names appears once."""
     seen: set[object] = set()
     for words, function in _walk(app, ()):
         if function not in seen:
@@ -72,14 +69,14 @@ def _command(words: tuple[str, ...], function: Any) -> Command:
 
 
 class World:
-    """What the examples need, made by the command itself when it is first asked for."""
+    """What the examples need, created by the command itself on first use."""
 
     def __init__(self, run: Mintwire, receiver: Receiver, folder: Path) -> None:
         self.run, self.receiver, self.folder = run, receiver, folder
         self._has_dead = False
 
     async def tidy(self) -> None:
-        """Take away what other tests of the folder would stumble over."""
+        """Remove what would disturb other tests of the folder."""
         if self._has_dead:
             await self.run("dead", "purge", QUEUE, "--all", "--yes")
 
@@ -133,7 +130,7 @@ class World:
         return str(made["redemptions"][0]["id"])
 
     async def delivery(self, status: str) -> str:
-        """Return a delivery to an endpoint of its own: one that has succeeded, or one that waits."""
+        """Return a delivery to a new endpoint: one that has succeeded, or one that waits."""
         endpoint = await self.endpoint(status="paused" if status == "paused" else "active")
         await self.redeemed()
         found: list[Any] = []
@@ -146,13 +143,13 @@ class World:
         return str(found[0]["id"])
 
     async def message(self) -> tuple[str, str]:
-        """Return a message that was sent, and the endpoint that it went to."""
+        """Return a message that was sent, and its endpoint."""
         delivery = await self.delivery("succeeded")
         [found] = [each for each in await self.run.json("webhook", "deliveries") if each["id"] == delivery]
         return str(found["message_id"]), str(found["endpoint_id"])
 
     async def delivered(self) -> str:
-        """Return an endpoint that something was delivered to."""
+        """Return an endpoint with a delivery."""
         return (await self.message())[1]
 
     async def sent(self) -> str:
@@ -167,7 +164,7 @@ class World:
         await self.run("checkout", "redeem", "NO-SUCH-CODE", "--order-ref", order_ref, code=None)
 
     async def exported(self) -> str:
-        """Return a customer's export that is done."""
+        """Return a finished export of a customer."""
         file = str(self.folder / "export.ndjson")
         made = await self.run.json("customer", "export", "--customer-id", f"c-{next(_NUMBERS)}", "--output", file)
         return str(made["job_id"])
@@ -185,7 +182,7 @@ class World:
         return key
 
     async def received(self) -> tuple[str, ...]:
-        """Return what `webhook verify` takes of a webhook that came, with its body in the file of the example."""
+        """Return the arguments of `webhook verify` for a received webhook, with its body in the example's file."""
         before = len(self.receiver.posts)
         endpoint = await self.endpoint()
         await self.run("webhook", "test", endpoint)
@@ -199,7 +196,7 @@ Prepare = Callable[[World], Awaitable[tuple[str, ...]]]
 
 
 def ids(*makes: Callable[[World], Awaitable[str]]) -> Prepare:
-    """Make what stands for the ids of an example, in their order."""
+    """Create the objects that the ids of an example stand for, in order."""
 
     async def prepare(world: World) -> tuple[str, ...]:
         return tuple([await make(world) for make in makes])
@@ -208,7 +205,7 @@ def ids(*makes: Callable[[World], Awaitable[str]]) -> Prepare:
 
 
 def fresh(text: str) -> Callable[[World], Awaitable[str]]:
-    """Return a name that nothing has yet, for what there may be once only."""
+    """Return a new name, for objects whose names must be unique."""
 
     async def name(_: World) -> str:
         return text.format(next(_NUMBERS))
@@ -217,7 +214,7 @@ def fresh(text: str) -> Callable[[World], Awaitable[str]]:
 
 
 def first(*acts: Callable[[World], Awaitable[object]]) -> Prepare:
-    """Do something first, for an example that names no ids."""
+    """Prepare something for an example that names no ids."""
 
     async def prepare(world: World) -> tuple[str, ...]:
         for act in acts:
@@ -315,7 +312,7 @@ OPEN = re.compile(r"msg_…|17…|v1,…|(?:msg_)?\d{4}…")
 
 
 async def arguments_of(command: Command, world: World) -> tuple[str, ...]:
-    """Return the example's arguments with what it leaves open filled in."""
+    """Return the example's arguments with its placeholders filled in."""
     prepare = NEEDS.get(command.name)
     values = iter(await prepare(world) if prepare is not None else ())
     filled = []
@@ -329,7 +326,7 @@ async def arguments_of(command: Command, world: World) -> tuple[str, ...]:
 
 
 def made_up(command: Command) -> tuple[str, ...]:
-    """Return the example's arguments with ids that nothing has."""
+    """Return the example's arguments with unknown ids."""
     return tuple(_made_up(each) if OPEN.fullmatch(each) else each for each in command.example)
 
 
@@ -338,7 +335,7 @@ def _made_up(value: str) -> str:
 
 
 def is_json(text: str) -> bool:
-    """Say whether a text is one JSON value."""
+    """Return whether a text is one JSON value."""
     try:
         json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Programs, partners, keys and quotas by the command: made, listed, changed, and refused in words."""
+"""Programs, partners, keys and quotas by the command: created, listed, changed, and refused with a message."""
 
 import pytest
 
@@ -108,7 +108,7 @@ async def test_a_key_has_one_owner(mintwire: Mintwire, owner: tuple[str, ...]) -
 
 async def test_a_limit_is_a_number(mintwire: Mintwire, merchant: Merchant) -> None:
     refused = await mintwire("key", "limit", "id", "many", "--partner", merchant.partner_id, code=2)
-    assert "whole number, or `none`" in refused.err
+    assert "whole number or `none`" in refused.err
 
 
 async def test_quota_is_granted_shown_and_accounted_for(mintwire: Mintwire, merchant: Merchant) -> None:

@@ -111,7 +111,7 @@ def test_progress_is_one_line() -> None:
 
 
 class TestDownloads:
-    """A file that was cut off must not pass for a shorter one."""
+    """A truncated file must not pass for a shorter one."""
 
     BODY = b"code\nA1\nB1\n"
     WHOLE = BODY + b"# count=2 sha256=c3b0c8b0aa2f5a4a5b8c9d8a9f58f0a5a4a5b8c9d8a9f58f0a5a4a5b8c9d8a9f\n"
@@ -135,7 +135,7 @@ class TestDownloads:
 
     @pytest.mark.parametrize("data", [b"", b"code\n", BODY, WHOLE, b'{"code":"A1"}\n', b"[]\n"])
     async def test_one_that_is_not_whole_is_refused(self, data: bytes, tmp_path: Path) -> None:
-        with pytest.raises(CallFailed, match="whole"):
+        with pytest.raises(CallFailed, match="incomplete"):
             await self.checked(data, 4, tmp_path / "file")
 
 

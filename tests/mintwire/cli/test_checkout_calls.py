@@ -1,4 +1,4 @@
-"""What a shop asks by the command over HTTP, and orders taken back by event."""
+"""A shop's requests over HTTP by the command, and orders cancelled and refunded by event."""
 
 from tests.mintwire.cli.conftest import Merchant, Mintwire
 
@@ -34,7 +34,7 @@ async def test_a_cancelled_order_gives_its_codes_back_and_tells_of_each(mintwire
     assert {event["code"] for event in cancelled["voided"]} == set(codes)
     assert all(event["is_released"] and event["reason"] == "payment failed" for event in cancelled["voided"])
     again = await mintwire("checkout", "cancel", "order-1", "--timeout", "0.5", code=3)
-    assert "taken back before" in again.err
+    assert "already cancelled or refunded" in again.err
 
 
 async def test_a_refund_of_a_part_is_published_and_voids_nothing(mintwire: Mintwire) -> None:

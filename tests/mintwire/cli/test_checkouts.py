@@ -1,4 +1,4 @@
-"""A checkout by the command: a real event goes out, and what came of it decides the exit code."""
+"""A checkout by the command: a real event is published, and its result decides the exit code."""
 
 from mintwire.stack import ports
 from shared.ids import new_id
@@ -55,7 +55,7 @@ async def test_a_repetition_is_heard_as_nothing_and_told_so(mintwire: Mintwire) 
     order = ("--order-ref", "order-1", "--event-id", event_id)
     await mintwire("checkout", "complete", code, *order)
     again = await mintwire("checkout", "complete", code, "--order-ref", "order-1", "--timeout", "1", code=3)
-    assert "a repetition changes nothing" in again.err
+    assert "a repeat changes nothing" in again.err
     assert "mintwire dead show redemption.checkout" in again.err
 
 

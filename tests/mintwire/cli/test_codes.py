@@ -1,4 +1,4 @@
-"""Codes by the command, as the partner: made once per idempotency key, shown whatever comes after, found again."""
+"""Codes by the command, as the partner: generated once per idempotency key, shown even after a refusal, found again."""
 
 import pytest
 
@@ -26,10 +26,10 @@ async def test_several_codes_differ_and_are_the_same_again_under_one_key(mintwir
 
 
 async def test_codes_made_before_a_refusal_are_shown(mintwire: Mintwire, merchant: Merchant) -> None:
-    """They are charged to the quota, so nobody must lose them."""
+    """They are charged to the quota, so they must not get lost."""
     refused = await mintwire("code", "generate", "--count", "12", "--json", code=1)
     assert len(refused.json) == 10
-    assert "10 of 12 codes made; then:" in refused.err
+    assert "10 of 12 codes generated; then:" in refused.err
     assert "403" in refused.err
     assert (await mintwire.json("quota", "show", merchant.partner_id))["remaining"] == 0
 

@@ -1,4 +1,4 @@
-"""The command as a whole: how it is called, what it says of itself, and where it takes its addresses and keys from."""
+"""The command as a whole: how it is called, its help, and where its addresses and keys come from."""
 
 import inspect
 import json
@@ -26,7 +26,7 @@ COMMANDS = tuple(names())
 def run(
     *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "mintwire")
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a person would, with nothing told by the environment."""
+    """Run the command as a person would, with an empty environment."""
     told = {name: value for name, value in os.environ.items() if not name.startswith("MINTWIRE_")}
     return subprocess.run(
         [*program, *arguments],
@@ -44,7 +44,7 @@ def test_the_version_is_the_project_s() -> None:
 
 
 def test_a_misuse_ends_with_2_and_words() -> None:
-    """Another code than a refusal's: a script can tell its own mistake from the service's answer."""
+    """A code different from a refusal's: a script can tell its own mistake from the service's response."""
     misuses = [
         *(("checkout", "complete"), ("no-such-command",), ("quota", "grant", "id", "many"), ("webhook", "test")),
         *(("stack", "up", "--json"), ("webhook", "dead", "purge"), ("code", "list", "--nonsense")),
@@ -68,7 +68,7 @@ def test_a_misuse_ends_with_2_and_words() -> None:
     ],
 )
 def test_a_command_imports_what_it_needs_and_no_more(arguments: tuple[str, ...], packages: set[str]) -> None:
-    """What the other commands stand on takes many times as long to import as this one takes."""
+    """The packages of other commands take many times longer to import than this command takes to run."""
     program = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); "
     program += "from mintwire.__main__ import main; main()"
     *_, imported = run(*arguments, program=(sys.executable, "-c", program)).stdout.splitlines()
@@ -76,7 +76,7 @@ def test_a_command_imports_what_it_needs_and_no_more(arguments: tuple[str, ...],
 
 
 def test_the_list_of_commands_says_what_each_says_itself() -> None:
-    """Their modules are not imported for the list, so it has these words twice."""
+    """Their modules are not imported for the list, so the list repeats their texts."""
     for name in ("doctor", "import"):
         said = inspect.getdoc(app[name].default_command) or ""
         assert said.partition("\n\nParameters")[0] == app[name].help
@@ -97,7 +97,7 @@ def test_the_pages_name_commands_that_are_there() -> None:
 
 
 def _listed(table: str) -> Iterator[str]:
-    """Yield the commands of a table whose rows are like "| `key create`, `list` | …": the group stands once."""
+    """Yield the commands of a table whose rows are like "| `key create`, `list` | …": the group is named once."""
     for row in table.splitlines()[2:]:
         first, *others = re.findall(r"`([^`]+)`", row.split("|")[1])
         words = [word for word in first.split() if word.islower() and word.isalpha()]
@@ -114,12 +114,12 @@ async def test_a_service_that_is_away_is_told_in_words(mintwire: Mintwire) -> No
 
 async def test_another_server_is_not_taken_for_ours(mintwire: Mintwire) -> None:
     mintwire.environment["MINTWIRE_CODES_URL"] = mintwire.environment["MINTWIRE_WEBHOOKS_URL"] + "/openapi.json?"
-    assert "is it the right address?" in (await mintwire("partner", "list", code=1)).err
+    assert "is the address correct?" in (await mintwire("partner", "list", code=1)).err
 
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a stack, with nothing told by the environment."""
+    """The file of a stack, with an empty environment."""
     for name in list(os.environ):
         if name.startswith("MINTWIRE_"):
             monkeypatch.delenv(name)
@@ -141,7 +141,7 @@ def test_the_environment_goes_before_the_stack(stack: Path, monkeypatch: pytest.
         "MINTWIRE_OPERATOR_TOKEN",
         "MINTWIRE_PARTNER_KEY",
     ]
-    with pytest.raises(NotConfigured, match=r"set MINTWIRE_PARTNER_KEY.*does not tell it"):
+    with pytest.raises(NotConfigured, match=r"set MINTWIRE_PARTNER_KEY.*does not have it"):
         _ = target.partner_key
 
 
@@ -156,6 +156,6 @@ def test_an_address_of_another_kind_is_refused_without_being_repeated(
     stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINTWIRE_AMQP_URL", "http://operator:secret-word@broker")
-    with pytest.raises(NotConfigured, match="has to begin with amqp://") as refused:
+    with pytest.raises(NotConfigured, match="must begin with amqp://") as refused:
         read_target()
     assert "secret-word" not in str(refused.value)

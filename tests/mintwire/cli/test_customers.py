@@ -1,4 +1,4 @@
-"""A customer who came in by every door is exported whole, and once erased found in no table, no queue and no log."""
+"""A customer known through every channel is exported completely, and once erased is in no table, queue or log."""
 
 import json
 import os
@@ -32,7 +32,7 @@ JOIN webhooks.endpoints e ON e.id = d.endpoint_id WHERE e.program_id = $1::text:
 
 
 class Canary:
-    """A customer of whom every name is found nowhere else."""
+    """A customer whose names appear nowhere else."""
 
     def __init__(self) -> None:
         mark = new_id().hex[-12:]
@@ -53,7 +53,7 @@ async def admin(services: RunningServices) -> "AsyncIterator[asyncpg.Connection[
 
 
 async def in_queues(url: str, canary: Canary) -> list[str]:
-    """Return the dead queues, and `unrouted`, in which the customer stands."""
+    """Return the dead queues, and `unrouted`, that contain the customer."""
     return [
         queue
         for queue in dead.QUEUES
@@ -63,13 +63,13 @@ async def in_queues(url: str, canary: Canary) -> list[str]:
 
 
 def logs(services: RunningServices) -> str:
-    """Return all that the services have logged."""
+    """Return everything that the services have logged."""
     files = [service.log.fileno() for service in services.services.values()]
     return "".join(os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace") for file in files)
 
 
 async def echo(post: Post) -> web.StreamResponse:
-    """Answer with what was sent, as some receivers do."""
+    """Answer with the request body, as some receivers do."""
     said = json.dumps(json.loads(post.body))
     return web.Response(body=post.body, headers={"X-Received": said[:1_000]})
 
@@ -77,7 +77,7 @@ async def echo(post: Post) -> web.StreamResponse:
 async def bring_in(
     mintwire: Mintwire, merchant: Merchant, services: RunningServices, receiver: Receiver, canary: Canary
 ) -> None:
-    """Let the customer buy, hold, ask, be refused and be paid back; and be told of in webhooks and dead letters."""
+    """Let the customer buy, reserve, validate, be refused and be refunded, and appear in webhooks and dead letters."""
     codes, redemption, webhooks = (services.urls[name] for name in ("codes", "redemption", "webhooks"))
     key = merchant.program_key
     coupon = {
@@ -105,7 +105,7 @@ async def bring_in(
         for format_ in FORMATS:
             body = {"url": receiver.url, "event_types": types, "format": format_}
             await call("POST", f"{webhooks}/v1/webhooks/endpoints", key=owner, body=body)
-    # Nobody is there, so that its deliveries stay due.
+    # There is no receiver, so its deliveries stay due.
     body = {"url": "http://127.0.0.1:9/hook", "event_types": TYPES, "format": "standard"}
     await call("POST", f"{webhooks}/v1/webhooks/endpoints", key=key, body=body)
 
@@ -186,7 +186,7 @@ async def test_a_customer_who_came_by_every_door(
     assert await in_queues(url, canary) == []
     assert canary.texts[0] not in logs(services).lower()
 
-    # What was published stays harmless when it comes again, and so do the dead letters.
+    # Published events stay harmless when they arrive again, and so do the dead letters.
     since = "2020-01-01T00:00:00Z"
     await mintwire("events", "republish", "--since", since, "--program", merchant.program_id)
     await mintwire("dead", "replay", "redemption.checkout", "no-codes")
@@ -203,7 +203,8 @@ async def test_a_customer_who_came_by_every_door(
     again = await mintwire.json("customer", "export", "--customer-id", canary.id, "--output", str(file))
     assert again["rows"] == 0
 
-    # Limits hold: two of three uses are taken, one by a purchase and one by a reservation; her own code stays hers.
+    # Limits hold: two of three uses are taken, one by a purchase and one by a reservation; the customer's own code
+    # stays theirs.
     redemption, key = services.urls["redemption"], merchant.program_key
     order = {"codes": ["OFTEN-1"], "customer": canary.customer}
     statuses = [
@@ -216,7 +217,7 @@ async def test_a_customer_who_came_by_every_door(
     refused = await ask("POST", f"{redemption}/v1/redemptions", key=key, body=others)
     assert refused.value["code"] == "customer_mismatch"
     assert (await ask("POST", f"{redemption}/v1/redemptions", key=key, body=hers)).status == 409
-    # Once more, for what was bought since.
+    # Once more, for purchases since.
     await mintwire("customer", "erase", "--customer-id", canary.id, "--yes")
     assert await found_in(admin, canary.texts) == []
 

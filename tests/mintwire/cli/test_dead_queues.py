@@ -1,4 +1,4 @@
-"""The broker's dead queues by the command: looked into, given back, purged only when meant."""
+"""The broker's dead queues by the command: listed, replayed, and purged only when confirmed."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,10 +17,7 @@ QUEUE = "redemption.checkout"
 
 @pytest.fixture
 async def dead(bare: Mintwire) -> AsyncIterator[Mintwire]:
-    """Two messages that redemption cannot understand, with the keys `broken-1` and `broken-2`, and no other.
-
-    The services are those of all tests of the command that run in this process; others leave letters too.
-    """
+    """Two messages that redemption cannot parse, with the keys `broken-1` and `broken-2`, and no other."""
     await bare("dead", "purge", QUEUE, "--all", "--yes")
     async with Publisher(bare.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
         await publisher.publish_one("checkout.completed", b"no json", message_id="broken-1")
@@ -102,7 +99,7 @@ async def test_what_is_not_there_is_told(dead: Mintwire) -> None:
 
 
 async def test_a_choice_has_to_be_made(bare: Mintwire) -> None:
-    assert "say which" in (await bare("dead", "replay", QUEUE, code=2)).err
+    assert "give keys, --reason or --all" in (await bare("dead", "replay", QUEUE, code=2)).err
     assert "either keys or --all" in (await bare("dead", "purge", QUEUE, "a", "--all", code=2)).err
     assert "redemption.checkout" in (await bare("dead", "list", "no.queue", code=2)).err
 
@@ -118,7 +115,7 @@ async def test_unrouted_events_are_looked_into_too(bare: Mintwire) -> None:
 async def test_letters_that_have_no_room_are_counted_and_come_back(
     dead: Mintwire, services: RunningServices, merchant: Merchant
 ) -> None:
-    """They lie in the service's database, where the command cannot look."""
+    """They are in the service's database, where the command cannot look."""
     assert {row["kept"] for row in await dead.json("dead", "list")} == {0, None}
     properties = {"message_id": "kept-1", "type": None, "content_type": None, "headers": {"x-mintwire-reason": "bad"}}
     letter = KeptLetter(json.dumps(properties).encode(), b"", b"{}")

@@ -1,4 +1,4 @@
-"""The doctor: everything is looked at; each thing that is broken is named with its remedy, and the rest stays fine."""
+"""The doctor: everything is checked; each fault is reported with its remedy, and the rest stays fine."""
 
 import re
 import socket
@@ -32,11 +32,11 @@ from tests.services.webhooks.receiver import running_receiver
 
 WORK_QUEUES = ("redemption.checkout", "codes.redemptions", "webhooks.events")
 EVERYTHING = {
-    "where everything is",
+    "configuration",
     *(
         f"{service} {fact}"
         for service in ("codes", "redemption", "webhooks")
-        for fact in ("lives", "is ready", "maintenance", "has our time")
+        for fact in ("lives", "is ready", "maintenance", "has the same time")
     ),
     *("broker answers", "broker topology", "unrouted is empty"),
     *("broker's management answers", "broker alarms", "broker bindings", "broker policies", "broker settings"),
@@ -48,7 +48,7 @@ EVERYTHING = {
 
 
 class Outranking(Policy):
-    """A policy that goes before ours."""
+    """A policy with a higher priority than ours."""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def management(mintwire: Mintwire) -> Management:
 
 
 def broken(examined: Any) -> dict[str, Any]:
-    """Return what is wrong, by check; each wrong thing has a remedy and no other has."""
+    """Return the failed checks; each failed one has a remedy and no other has."""
     assert all((check["remedy"] is None) == check["is_ok"] for check in examined["checks"])
     wrong = {check["check"]: check for check in examined["checks"] if not check["is_ok"]}
     assert examined["is_ok"] == (not wrong)
@@ -107,9 +107,9 @@ async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed
         wrong = broken(await mintwire.json("doctor", code=1))
     keys = {"operator's token", "program's key", "partner's key", "codes reaches redemption"}
     judged = {*keys, "codes.redemptions.dead has room"}
-    assert set(wrong) == {"where everything is", "codes lives", *judged}
-    assert "does not answer within 0.2 s" in wrong["codes lives"]["detail"]
-    assert {wrong[key]["remedy"] for key in judged} == {"see to codes first"}
+    assert set(wrong) == {"configuration", "codes lives", *judged}
+    assert "did not answer within 0.2 s" in wrong["codes lives"]["detail"]
+    assert {wrong[key]["remedy"] for key in judged} == {"fix codes first"}
 
 
 @pytest.mark.parametrize(("status", "is_blamed"), [(None, False), (500, False), (503, False), (401, True), (403, True)])
@@ -119,7 +119,7 @@ async def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_b
 
     check = key_checks._Check("a key", "codes", "program_key", refuse, "make another")
     finding = await key_checks._tried(Target({}, Path("stack.json"), is_stack_up=False), check, {})
-    assert finding.remedy == ("make another" if is_blamed else "see to codes first")
+    assert finding.remedy == ("make another" if is_blamed else "fix codes first")
 
 
 async def test_a_missing_queue_is_found_and_declared(mintwire: Mintwire, services: RunningServices) -> None:
@@ -131,7 +131,7 @@ async def test_a_missing_queue_is_found_and_declared(mintwire: Mintwire, service
     await until(is_unready, "webhooks to miss its queue")
     shown = await mintwire("doctor", code=1)
     line = next(line for line in shown.out.splitlines() if line.startswith("wrong  broker topology"))
-    assert "missing: queue webhooks.events; mend: `mintwire doctor --fix`" in line
+    assert "missing: queue webhooks.events; fix: `mintwire doctor --fix`" in line
     assert "broker topology" not in broken(await fix(mintwire))
     await services["webhooks"].ready()
     assert broken(await mintwire.json("doctor")) == {}
@@ -179,7 +179,7 @@ async def test_a_thing_that_exists_otherwise_cannot_be_declared(mintwire: Mintwi
 async def test_policies_that_are_missing_changed_or_outranked_are_named_and_set(
     mintwire: Mintwire, management: Management
 ) -> None:
-    """Without its limit a dead queue grows until the disk is full; a policy of somebody's own may hide ours."""
+    """Without its limit a dead queue grows until the disk is full; another policy may override ours."""
     dead, unrouted = POLICIES
     await management.put_policy(replace(dead, max_length=5))
     await management._ask("DELETE", "policies", unrouted.name)
@@ -294,8 +294,8 @@ async def test_dead_webhooks_are_found(mintwire: Mintwire) -> None:
 async def test_what_nobody_told_is_found(mintwire: Mintwire) -> None:
     mintwire.environment = without(mintwire.environment, "MINTWIRE_WEBHOOKS_URL", "MINTWIRE_PARTNER_KEY")
     wrong = broken(await mintwire.json("doctor", code=1))
-    assert set(wrong) == {"where everything is"}
-    assert "MINTWIRE_WEBHOOKS_URL, MINTWIRE_PARTNER_KEY" in wrong["where everything is"]["detail"]
+    assert set(wrong) == {"configuration"}
+    assert "MINTWIRE_WEBHOOKS_URL, MINTWIRE_PARTNER_KEY" in wrong["configuration"]["detail"]
 
 
 @pytest.mark.parametrize("seconds", [-30, 30])
@@ -303,7 +303,7 @@ async def test_a_clock_that_is_off_is_found(services: RunningServices, seconds: 
     findings = (
         await look_at("codes", services["codes"].url, now=lambda: utc_now() + timedelta(seconds=seconds))
     ).findings
-    assert [finding.check for finding in findings if not finding.is_ok] == ["codes has our time"]
+    assert [finding.check for finding in findings if not finding.is_ok] == ["codes has the same time"]
 
 
 async def test_another_server_is_not_taken_for_a_service(services: RunningServices) -> None:
@@ -314,7 +314,7 @@ async def test_another_server_is_not_taken_for_a_service(services: RunningServic
 
 
 async def test_swapped_addresses_are_recognised(mintwire: Mintwire) -> None:
-    """Each answers and is ready, so nothing but its name tells; the keys are not to blame."""
+    """Each answers and is ready, so only the name reveals it; the keys are not to blame."""
     environment = mintwire.environment
     environment["MINTWIRE_CODES_URL"], environment["MINTWIRE_WEBHOOKS_URL"] = (
         environment["MINTWIRE_WEBHOOKS_URL"],
@@ -327,7 +327,7 @@ async def test_swapped_addresses_are_recognised(mintwire: Mintwire) -> None:
     keys = {"operator's token", "program's key", "partner's key", "codes reaches redemption", "no webhook is dead"}
     keys |= {"codes.redemptions.dead has room", "webhooks.events.dead has room"}
     assert set(wrong) == {"codes lives", "webhooks lives", *keys}
-    assert {wrong[key]["remedy"] for key in keys} == {"see to codes first", "see to webhooks first"}
+    assert {wrong[key]["remedy"] for key in keys} == {"fix codes first", "fix webhooks first"}
 
 
 async def test_an_address_that_leads_to_another_service_is_told(mintwire: Mintwire) -> None:
@@ -342,7 +342,7 @@ async def test_an_address_that_leads_to_another_service_is_told(mintwire: Mintwi
 async def test_a_codes_that_asks_a_stranger_to_redeem_is_found(
     mintwire: Mintwire, services: RunningServices, status: int, words: str
 ) -> None:
-    """Each service is fine by itself, and so is each key; only the way between the two leads elsewhere."""
+    """Each service and each key is fine by itself; only the address between the two is wrong."""
     async with (
         answering(status, b"{}") as stranger,
         running_services(
@@ -357,7 +357,7 @@ async def test_a_codes_that_asks_a_stranger_to_redeem_is_found(
 
 
 class TestLocalStack:
-    """What the supervisor of a stack on this machine has noted."""
+    """What the supervisor of a stack on this machine has recorded."""
 
     NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -401,12 +401,12 @@ class TestLocalStack:
 
 
 async def fix(mintwire: Mintwire) -> Any:
-    """Let the doctor mend; its exit code is left aside, for services may take a moment more to see it."""
+    """Let the doctor fix; its exit code is ignored, because services may need a moment more to notice."""
     return (await mintwire("doctor", "--fix", "--json", code=None)).json
 
 
 async def on_channel(mintwire: Mintwire, act: Callable[[aiormq.abc.AbstractChannel], Any]) -> None:
-    """Do something to the broker with the operator's rights."""
+    """Change something on the broker with the operator's rights."""
     connection = await aiormq.connect(mintwire.environment["MINTWIRE_AMQP_URL"])
     try:
         await act(await connection.channel())

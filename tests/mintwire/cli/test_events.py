@@ -1,4 +1,4 @@
-"""What was published is published again: nobody who missed it stays without, and nobody gets it twice."""
+"""Republished events reach every consumer that missed them, and none twice."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.services.webhooks.receiver import Receiver, running_receiver
 
 @asynccontextmanager
 async def endpoint(mintwire: Mintwire) -> AsyncIterator[Receiver]:
-    """A receiver that hears of the partner's redemptions."""
+    """A receiver that gets the partner's redemptions."""
     async with running_receiver() as receiver:
         url = f"{mintwire.environment['MINTWIRE_WEBHOOKS_URL']}/v1/webhooks/endpoints"
         body = {"url": receiver.url, "event_types": ["code.redeemed"]}
@@ -60,7 +60,7 @@ async def drained(mintwire: Mintwire, *queues: str) -> None:
 
 
 async def unbound(mintwire: Mintwire, services: RunningServices) -> None:
-    """Take the binding by which webhooks hear of redemptions away; a consumer that runs would bind again."""
+    """Remove the binding that brings redemptions to webhooks; a running consumer would bind again."""
     assert await services["webhooks"].stop() == 0
     await on_channel(mintwire, lambda channel: channel.queue_unbind("webhooks.events", "redemption", "#"))
 
@@ -110,7 +110,7 @@ async def test_after_a_lost_binding_the_missed_webhooks_come_and_none_twice(
 async def test_a_wiped_broker_is_declared_again_and_filled_from_the_history(
     mintwire: Mintwire, services: RunningServices
 ) -> None:
-    """All that the queues held is gone; what was published is in the history, and what was not is in the outbox."""
+    """The contents of the queues are gone; published events are in the history, unpublished ones in the outbox."""
     since = format_milliseconds(utc_now())
     async with endpoint(mintwire) as receiver:
         await drained(mintwire, "webhooks.events", "codes.redemptions")
@@ -147,7 +147,7 @@ async def test_a_wiped_broker_is_declared_again_and_filled_from_the_history(
 
 
 async def wipe(channel: aiormq.abc.AbstractChannel) -> None:
-    """Lose all that the broker has of ours."""
+    """Delete everything of ours on the broker."""
     for queue in topology.QUEUES:
         await channel.queue_delete(queue.name)
     for exchange in topology.EXCHANGES:
@@ -155,7 +155,7 @@ async def wipe(channel: aiormq.abc.AbstractChannel) -> None:
 
 
 async def test_one_queue_alone_gets_what_it_is_bound_for(mintwire: Mintwire, services: RunningServices) -> None:
-    """Past the exchange a queue would get any event, and dead-letter what it does not know."""
+    """Past the exchange a queue would get any event, and dead-letter those it does not know."""
     since = format_milliseconds(utc_now())
     await redeem(mintwire, 2)
     await drained(mintwire, "webhooks.events", "codes.redemptions")
@@ -184,7 +184,7 @@ async def test_an_interrupted_run_says_from_when_to_go_on(mintwire: Mintwire, se
         assert process.stderr is not None
         said = (await process.stderr.read()).decode()
     assert "Traceback" not in said, said
-    place = said.partition(" events published again; go on with --since ")[2].split()[0]
+    place = said.partition(" events republished; continue with --since ")[2].split()[0]
     assert since < place
     # Whether the last confirms came before the signal is left to chance; from there on it is complete.
     left = (await mintwire.json("events", "republish", "--since", place, *chosen))["published"]

@@ -1,4 +1,4 @@
-"""What holds for every command alike: help, an example that works, `--json`, and its errors in words."""
+"""What holds for every command: help, a working example, `--json`, and readable errors."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ SEEN: dict[str, Any] = {}
 
 @pytest.fixture
 async def world(bare: Mintwire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A program and a partner for all examples, made once; each example makes what it needs besides."""
+    """A program and a partner for all examples, created once; each example creates the rest that it needs."""
     monkeypatch.chdir(tmp_path)
     if "environment" not in SEEN:
         merchant = await make_merchant(bare)
@@ -78,7 +78,7 @@ async def test_its_example_works_in_json(name: str, world: World) -> None:
 async def test_a_reader_that_is_gone_ends_it_quietly(
     name: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever it does is done; of a file that it writes there is nothing to be read."""
+    """The action is still carried out, but nothing can be read from its output."""
     arguments = await arguments_of(ALL[name], world)
     world.run.tell()
     capsys.readouterr()

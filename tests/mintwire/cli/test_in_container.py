@@ -1,4 +1,4 @@
-"""In a container the command hints at Docker Compose, and has no stack of its own to start, look at or wipe."""
+"""In a container the command points to Docker Compose, and has no stack to start, inspect or delete."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ def run(folder: Path, *arguments: str, in_container: bool) -> subprocess.Complet
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "clean"])
 def test_a_stack_is_refused_with_a_sentence_and_nothing_is_touched(command: str, tmp_path: Path) -> None:
-    """`stack clean` wiped the demo's keys under the running system."""
+    """`stack clean` once deleted the demo's keys under the running system."""
     kept = tmp_path / "demo.json"
     kept.write_text("{}")
     done = run(tmp_path, "stack", command, in_container=True)
     assert done.returncode == 1
-    assert "a container has no stack of its own: use `docker compose up`" in done.stderr
+    assert "a container cannot run a stack: use `docker compose up`" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
 

@@ -1,4 +1,4 @@
-"""What the listener reports of answers fits into its next question, whatever the answers are made of."""
+"""The results reported by the listener fit into its next request, whatever characters the responses have."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""What the command writes: nothing that others wrote steers a terminal, JSON stays JSON, and a closed pipe is quiet."""
+"""The command's output: quoted text cannot control a terminal, JSON stays JSON, and a closed pipe is quiet."""
 
 import ast
 import json
@@ -31,7 +31,7 @@ def is_unseen(character: str) -> bool:
 
 
 def test_no_character_that_cannot_be_seen_is_printed() -> None:
-    """A list of characters forgets some; this goes through all of them."""
+    """A list of characters would miss some; this checks all of them."""
     for character in map(chr, range(sys.maxunicode + 1)):
         shown = printable(character)
         assert not any(map(is_unseen, shown)), hex(ord(character))
@@ -50,7 +50,7 @@ def test_json_with_escapes_says_the_same() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the stream would escape in its own way, JSON does not know."""
+    """Escapes that the stream would use are not valid JSON."""
     value = {"é\ufffd": HOSTILE}
     raw = BytesIO()
     monkeypatch.setattr(sys, "stdout", TextIOWrapper(raw, encoding=encoding, errors="backslashreplace"))
@@ -78,7 +78,7 @@ def test_refusals_are_told_without_their_escapes(capsys: pytest.CaptureFixture[s
 
 
 async def test_names_from_a_service_cannot_steer_the_terminal(mintwire: Mintwire) -> None:
-    """From end to end: a partner's name, in a table, in a list of members and as JSON."""
+    """End to end: a partner's name, in a table, in a list of members and as JSON."""
     hostile = "Evil\x1b]0;owned\a \u202emoc.rotut"
     made = await mintwire.json("partner", "create", hostile, "--prefix", "EVIL")
     assert made["name"] == hostile
@@ -92,7 +92,7 @@ async def test_names_from_a_service_cannot_steer_the_terminal(mintwire: Mintwire
 
 
 def test_commands_write_through_one_door() -> None:
-    """A plain `print` would bring both faults back: escapes that steer, and tracebacks at a closed pipe."""
+    """A plain `print` would bring both faults back: control sequences, and tracebacks at a closed pipe."""
     found = []
     for path in (ROOT / "mintwire" / "cli").rglob("*.py"):
         names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
@@ -102,7 +102,7 @@ def test_commands_write_through_one_door() -> None:
 
 
 def test_a_file_goes_to_a_pipe_as_it_is_and_to_a_terminal_as_text(tmp_path: Path) -> None:
-    """A code's customer may have a name that steers a terminal; what is piped into a file has to stay whole."""
+    """A code's customer may have a name that controls a terminal; output piped into a file must stay unchanged."""
     content = "code,customer_name\nA1,Ev\x1b[2Jil é\n".encode()
     program = "import sys; from mintwire.terminal import FileOutput; f = FileOutput()\n"
     program += f"for n in range({len(content)}): f.write({content!r}[n:n+1])"
@@ -175,7 +175,7 @@ def broken_pipe() -> Iterator[TextIO]:
 
 
 def run_into(output: TextIO, arguments: tuple[str, ...], stream: str, folder: Path) -> tuple[int, str]:
-    """Run the command with one stream going somewhere, and return its exit code and what it said on the other."""
+    """Run the command with one stream redirected, and return its exit code and the text on the other."""
     is_out = stream == "stdout"
     finished = subprocess.run(
         [sys.executable, "-m", "mintwire", *arguments],

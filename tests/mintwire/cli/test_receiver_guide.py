@@ -1,4 +1,4 @@
-"""The guide for receivers, sample by sample: each is run as it stands there, against services that run."""
+"""The guide for receivers, sample by sample: each runs as written, against running services."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ CURL = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n'
 
 
 def samples() -> tuple[list[str], list[str]]:
-    """Return the samples for a shell that come to an end, and those that do not."""
+    """Return the shell samples that end by themselves, and those that do not."""
     found = [block.text for block in markdown.blocks("sh") if block.path == GUIDE]
     endless = [text for text in found if any(each in text for each in ENDLESS)]
     return [text for text in found if text not in endless], endless
@@ -43,7 +43,7 @@ async def dead_delivery(mintwire: Mintwire, receiver: Receiver, endpoint: str) -
 
 
 def folder_of_receiver(folder: Path) -> None:
-    """What the guide takes for granted in the folder where its samples are run."""
+    """Create the folder that the guide assumes for its samples."""
     (folder / "bin").mkdir()
     (folder / "bin/mintwire").write_text(f'#!/bin/sh\nexec {shlex.quote(str(ROOT / "bin/mintwire"))} "$@"\n')
     (folder / "bin/mintwire").chmod(0o755)
@@ -82,7 +82,7 @@ async def test_its_samples_work_as_they_stand_there(mintwire: Mintwire, merchant
 
 
 async def begins(text: str, folder: Path, environment: dict[str, str]) -> None:
-    """Start what goes on until it is stopped, wait until it says so, and stop it."""
+    """Start a long-running sample, wait until it is ready, and stop it."""
     run = await asyncio.create_subprocess_exec(
         *("bash", "-euc", f"exec {text}"),
         cwd=folder,
@@ -91,7 +91,7 @@ async def begins(text: str, folder: Path, environment: dict[str, str]) -> None:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        assert "Ctrl-C ends it" in await said(run.stderr)
+        assert "Ctrl-C stops it" in await said(run.stderr)
     finally:
         run.send_signal(signal.SIGINT)
         await run.communicate()

@@ -1,4 +1,4 @@
-"""`mintwire import`: other shops' files end with the counts and limits that they had there, however often read."""
+"""`mintwire import`: imported codes keep their counts and limits, however often a file is imported."""
 
 import asyncio
 from collections import Counter
@@ -50,7 +50,7 @@ async def test_a_file_is_carried_over_once_however_often_it_is_read(
     said = Counter(each["line"] for each in again["lines"] if each["is_refused"] or "was left" in each["reason"])
     assert said == Counter(range(2, len(lines) + 1))
     told = await mintwire("import", str(FILES / f"{shop}.csv"), "--from", shop)
-    assert f"{created} were there, {refused} refused" in told.err
+    assert f"{created} existed, {refused} refused" in told.err
 
 
 class TestAtTheRedemptionDoor:
@@ -81,7 +81,7 @@ class TestAtTheRedemptionDoor:
 
 
 async def test_after_a_kill_half_way_the_rest_is_made(mintwire: Mintwire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between a coupon and its codes, and between one coupon and the next."""
+    """Killed between a coupon and its codes, and between one coupon and the next."""
     calls = 0
 
     async def dies(*arguments: Any) -> Any:
@@ -112,7 +112,7 @@ async def test_two_at_once_make_each_once(mintwire: Mintwire) -> None:
 
 
 async def test_a_coupon_of_which_all_codes_are_refused_is_not_left_behind(mintwire: Mintwire, tmp_path: Path) -> None:
-    """Neither in a run that makes it nor in one that finds it, after a kill."""
+    """Neither by the run that creates it nor by a run that finds it after a kill."""
     file = tmp_path / "codes.csv"
     file.write_text(
         "Name,Value,Value Type,Start,End\n"
@@ -127,11 +127,11 @@ async def test_a_coupon_of_which_all_codes_are_refused_is_not_left_behind(mintwi
     names = [each["uuid_code"] for each in await mintwire.json("coupon", "list")]
     assert len([name for name in names if name.startswith("shopify-")]) == 1
     said = await mintwire("import", str(file), "--from", "shopify")
-    assert "left out, for no code of theirs could be made: 1 coupons" in said.err
+    assert "left out, because none of their codes could be created: 1 coupons" in said.err
 
 
 async def test_excel_s_unicode_text_is_read(mintwire: Mintwire, tmp_path: Path) -> None:
-    """In UTF-16, with tabs; a row that is none is named, and a file that is cut off is refused whole."""
+    """In UTF-16, with tabs; an invalid row is reported, and a truncated file is refused as a whole."""
     text = "Name\tValue\tValue Type\r\nГОДЪ5\t-5\tpercentage\r\nÄ\ud800\t-5\tpercentage\r\n"
     file = tmp_path / "codes.txt"
     raw = ("\ufeff" + text).encode("utf-16-le", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Endpoints by the command: shown, changed, held back, switched off and on, their keys, and taken away."""
+"""Endpoints by the command: shown, changed, paused, disabled and enabled, their keys, and deleted."""
 
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ async def test_an_endpoint_is_shown_and_changed_member_by_member(mintwire: Mintw
 
 
 async def test_certificates_are_taken_from_files(mintwire: Mintwire, endpoint: str, tmp_path: Path) -> None:
-    """A receiver that asks for a client certificate would fail between the creation and the first change."""
+    """A receiver that requires a client certificate would fail between creation and the first change."""
     authority = issue("Shop CA", is_authority=True)
     client = issue("mintwire", authority)
     for name, text in (("ca.pem", authority.pem), ("client.pem", client.pem), ("client.key", client.key_pem)):
@@ -74,7 +74,7 @@ async def test_certificates_are_taken_from_files(mintwire: Mintwire, endpoint: s
     taken = await mintwire.json("webhook", "change", endpoint, "--set", "client_certificate=null")
     assert (taken["client_certificate"], len(taken["ca_bundle"])) == (None, 1)
     for words in (("change", endpoint), ("create", URL)):
-        assert "go together" in (await mintwire("webhook", *words, *pair[:2], code=2)).err
+        assert "together" in (await mintwire("webhook", *words, *pair[:2], code=2)).err
     missing = ("--ca-bundle", str(tmp_path / "nothing.pem"))
     assert "cannot be read" in (await mintwire("webhook", "change", endpoint, *missing, code=2)).err
     swapped = (pair[0], pair[1], pair[2], pair[1])
@@ -105,9 +105,9 @@ async def test_an_endpoint_is_told_at_creation_what_a_change_can_tell_it(mintwir
 
 
 async def test_a_change_says_what(mintwire: Mintwire, endpoint: str) -> None:
-    assert "say what is to be changed" in (await mintwire("webhook", "change", endpoint, code=2)).err
+    assert "give at least one change" in (await mintwire("webhook", "change", endpoint, code=2)).err
     both = ("--rate-limit-per-second", "5", "--no-rate-limit")
-    assert "name either" in (await mintwire("webhook", "change", endpoint, *both, code=2)).err
+    assert "give either" in (await mintwire("webhook", "change", endpoint, *both, code=2)).err
     refused = await mintwire("webhook", "change", endpoint, "--url", "ftp://shop.example", code=1)
     assert "422" in refused.err
     assert "  url: " in refused.err

@@ -1,4 +1,4 @@
-"""Webhooks by the command: heard on this machine and verified, tried, and replayed after their death."""
+"""Webhooks by the command: received and verified on this machine, tested, and replayed from dead letters."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ async def opened(process: asyncio.subprocess.Process) -> tuple[str, str]:
 
 
 async def ended(process: asyncio.subprocess.Process) -> str:
-    """Wait for its end and return what else it said."""
+    """Wait for its end and return the rest of its output."""
     async with asyncio.timeout(60):
         _, err = await process.communicate()
     assert process.returncode == 0, err
@@ -52,7 +52,7 @@ async def test_a_redeemed_code_is_heard_and_verified(mintwire: Mintwire) -> None
 
 
 async def test_what_is_heard_is_forwarded_as_a_webhook_and_its_answer_recorded(mintwire: Mintwire) -> None:
-    """The receiver is one that the service itself could never reach: only the command knows where it is."""
+    """The service itself could never reach this receiver: only the command knows where it is."""
     async with running_receiver() as receiver:
         receiver.status = 202
         arguments = ("webhook", "listen", "--forward-to", receiver.url, "--event-type", "code.redeemed", "--count", "2")
@@ -101,7 +101,7 @@ async def redeemed(mintwire: Mintwire) -> str:
 
 
 async def test_the_next_start_goes_on_where_the_last_one_stopped(mintwire: Mintwire) -> None:
-    """Unless it is told to begin anew, and then what has waited is gone."""
+    """Unless it is told to start over, and then the waiting messages are gone."""
     arguments = ("webhook", "listen", "--event-type", "code.redeemed", "--json", "--name", "here")
 
     async def is_waiting() -> bool:
@@ -111,13 +111,13 @@ async def test_the_next_start_goes_on_where_the_last_one_stopped(mintwire: Mintw
         listener, _ = await opened(process)
         first = await redeemed(mintwire)
         assert json.loads(await said(process.stdout))["body"]["code"] == first
-        assert "waits three days" in await ended(process)
+        assert "for three days" in await ended(process)
     missed = await redeemed(mintwire)
     await until(is_waiting, "what came meanwhile")
     async with mintwire.started(*arguments, "--count", "1") as process:
         again, _ = await opened(process)
         assert again == listener
-        assert "here goes on where it stopped; 1 have waited" in await said(process.stderr)
+        assert "here resumes where it stopped; 1 are waiting" in await said(process.stderr)
         heard = json.loads(await said(process.stdout))
         assert (heard["body"]["code"], heard["repeated"]) == (missed, False)
         await ended(process)
@@ -125,7 +125,7 @@ async def test_the_next_start_goes_on_where_the_last_one_stopped(mintwire: Mintw
     await until(is_waiting, "what came meanwhile")
     async with mintwire.started(*arguments, "--from-now", "--count", "1", "--forget") as process:
         await opened(process)
-        assert "0 have waited" in await said(process.stderr)
+        assert "0 are waiting" in await said(process.stderr)
         last = await redeemed(mintwire)
         assert json.loads(await said(process.stdout))["body"]["code"] == last
         assert f"listener {listener} closed; 1 received" in await ended(process)
@@ -158,7 +158,7 @@ async def test_an_endpoint_is_made_rotated_and_its_webhooks_verified(mintwire: M
     assert "body_changed" in wrong.out
     refused = await mintwire("webhook", "verify", str(tmp_path / "nothing"), *told, "--endpoint", "x", code=2)
     assert "cannot be read" in refused.err
-    assert "with which key" in (await mintwire("webhook", "verify", "body", *told, code=2)).err
+    assert "give a key" in (await mintwire("webhook", "verify", "body", *told, code=2)).err
 
 
 async def test_what_failed_is_counted_and_replayed_as_a_job(mintwire: Mintwire) -> None:
@@ -177,7 +177,7 @@ async def test_what_failed_is_counted_and_replayed_as_a_job(mintwire: Mintwire) 
         assert (counted["status"], counted["matched"], counted["enqueued"]) == ("completed", 1, 0)
         receiver.status = 204
         [dead] = await mintwire.json("webhook", "deliveries", "--status", "dead")
-        assert "The receiver said that it is gone" in (await mintwire("webhook", "attempts", dead["id"])).out
+        assert "The receiver answered 410 Gone" in (await mintwire("webhook", "attempts", dead["id"])).out
         assert (await mintwire.json("webhook", "retry", dead["id"]))["trigger"] == "manual"
         done = await mintwire.json(*job, "--which", "all")
         assert (done["status"], done["enqueued"]) == ("completed", 1)
@@ -254,15 +254,15 @@ async def test_a_message_is_sent_again_and_the_endpoint_summed_up(mintwire: Mint
 
 
 async def test_a_purge_says_which(mintwire: Mintwire) -> None:
-    assert "say which" in (await mintwire("webhook", "dead", "purge", code=2)).err
-    assert "say which" in (await mintwire("webhook", "dead", "purge", "--all", "--reason", "x", code=2)).err
+    assert "give filters or --all" in (await mintwire("webhook", "dead", "purge", code=2)).err
+    assert "give filters or --all" in (await mintwire("webhook", "dead", "purge", "--all", "--reason", "x", code=2)).err
     assert await mintwire.json("webhook", "dead", "purge", "--all") == {"purged": 0, "is_whole": True}
 
 
 async def test_a_replay_says_which(mintwire: Mintwire) -> None:
-    assert "say which" in (await mintwire("webhook", "dead", "replay", code=2)).err
-    assert "say which" in (await mintwire("webhook", "dead", "replay", "a", "--all", code=2)).err
-    assert "go with --all" in (await mintwire("webhook", "dead", "replay", "a", "--endpoint", "b", code=2)).err
+    assert "give deliveries or --all" in (await mintwire("webhook", "dead", "replay", code=2)).err
+    assert "give deliveries or --all" in (await mintwire("webhook", "dead", "replay", "a", "--all", code=2)).err
+    assert "require --all" in (await mintwire("webhook", "dead", "replay", "a", "--endpoint", "b", code=2)).err
 
 
 async def is_empty(mintwire: Mintwire) -> bool:
@@ -320,7 +320,7 @@ async def test_deliveries_are_shown_live_with_what_becomes_of_them(mintwire: Min
     "arguments", [("tail", "--endpoint", "01920000-0000-7000-8000-000000000000"), ("listen",)], ids=" ".join
 )
 async def test_what_nobody_reads_ends_by_itself(mintwire: Mintwire, arguments: tuple[str, ...]) -> None:
-    """Where nothing is delivered, nothing is written, and so it would never learn that its reader has gone."""
+    """Without deliveries nothing is written, so it would never notice that its reader has gone."""
     async with mintwire.started("webhook", *arguments) as process:
         transport: Any = process._transport  # type: ignore[attr-defined]
         transport.get_pipe_transport(1).close()

@@ -1,4 +1,4 @@
-"""Each shop's own file: which coupons and codes it becomes, and what is said of the rest."""
+"""Each shop's export: which coupons and codes it becomes, and the remarks on the rest."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_woocommerce() -> None:
     assert sorted(codes) == ["entwurf", "herbst25", "minus10", "schuhe"]
     assert codes["herbst25"].members == {
         "active": "true",
-        # There it ends as the day begins.
+        # There it ends at the start of the day.
         "expires_at": "2031-11-30 00:00:00",
         "redemption_limit": "50",
     }
@@ -134,7 +134,7 @@ def test_stripe_s_coupons_alone_are_codes_and_the_api_s_amounts_are_in_the_small
 
 @pytest.mark.parametrize(("shop", "module"), SHOPS)
 def test_the_same_terms_have_the_same_name_in_every_file(shop: str, module: ModuleType) -> None:
-    """A second run must find the coupons of the first, in whatever order the rows come."""
+    """A second run must find the coupons of the first, whatever the order of rows."""
     with (FILES / f"{shop}.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = file.readlines()
     again = plan_of(shop, module, [header, *reversed(rows)])
@@ -154,7 +154,7 @@ def test_files_are_read_however_they_were_saved(shop: str, module: ModuleType, c
 
 
 def test_amounts_may_have_a_decimal_comma() -> None:
-    """As shops write them where people do; 1,000 could be two things."""
+    """As shops in some countries write them; 1,000 could be two things."""
     lines = [
         "code;discount_type;amount;minimum_amount\n",
         "A1;fixed_cart;12,50;1000,5\n",
@@ -172,7 +172,7 @@ def test_amounts_may_have_a_decimal_comma() -> None:
 
 
 def test_what_shopify_combines_with_orders_discounts_has_other_terms_than_what_it_does_not() -> None:
-    """All that are carried over are discounts of orders."""
+    """Only discounts on orders are imported."""
     lines = [
         (
             "Name,Value,Value Type,Combines with Order Discounts,Combines with Product Discounts,"
@@ -219,7 +219,7 @@ def test_a_row_that_was_cut_off_makes_no_code_without_limits() -> None:
 
 
 def test_limits_per_customer_are_those_of_each_code() -> None:
-    """In one coupon a customer's use of one code would be in the way of all the others."""
+    """In a single coupon a customer's use of one code would block all the others."""
     lines = [
         "code,discount_type,amount,usage_limit,usage_limit_per_user\n",
         "A1,percent,5,,1\n",
@@ -242,7 +242,7 @@ def test_limits_per_customer_are_those_of_each_code() -> None:
 
 
 def test_what_no_coupon_takes_off_is_refused_before_anything_is_made() -> None:
-    """Else a dry run promised it."""
+    """Otherwise a dry run would promise it."""
     amounts = ("100", "12.35", "100.5", "12.345", "-5")
     lines = ["code,discount_type,amount\n", *(f"A{amount},percent,{amount}\n" for amount in amounts)]
     assert list(refused(plan_of("woocommerce", woocommerce, lines))) == [4, 5, 6]
@@ -256,7 +256,7 @@ def test_a_duration_without_its_months_is_named() -> None:
 @pytest.mark.parametrize(("shop", "module"), SHOPS)
 @given(data=st.data())
 def test_any_row_becomes_a_code_or_a_reason(shop: str, module: Any, data: st.DataObject) -> None:
-    """A traceback would end the import of all the others."""
+    """A traceback would end the import of all other rows."""
     with (FILES / f"{shop}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(read_rows(file))
     row = data.draw(st.sampled_from(rows))

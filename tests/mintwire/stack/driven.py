@@ -1,4 +1,4 @@
-"""One stack as a person drives it, by the command, and ways to look at it."""
+"""A stack driven by the command, as a person would, and ways to inspect it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack in a folder of its own, driven by the command as a person drives it."""
+    """A stack in its own folder, driven by the command as a person would."""
 
     folder: Path
     given: tuple[tuple[str, str], ...] = ()
@@ -40,19 +40,19 @@ class Stack:
         )
 
     def up(self, *arguments: str) -> str:
-        """Bring it up in the background and return what it said."""
+        """Bring it up in the background and return the output."""
         finished = self.run("up", "--detach", *arguments)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `stack.json` tells."""
+        """The content of `stack.json`."""
         facts: dict[str, Any] = json.loads((self.folder / "stack.json").read_text())
         return facts
 
     def status(self) -> dict[str, Any]:
-        """What `stack status` tells."""
+        """The output of `stack status`."""
         return ending.status(StackSettings(self.folder, None, None, {}))
 
     def states(self) -> dict[str, str]:
@@ -60,11 +60,11 @@ class Stack:
         return {process["name"]: process["state"] for process in self.status()["processes"]}
 
     def pids(self) -> dict[str, int]:
-        """Pid by process, of those that run."""
+        """Pid by process, of the running ones."""
         return {process["name"]: process["pid"] for process in self.status()["processes"] if process["pid"]}
 
     def processes(self) -> list[psutil.Process]:
-        """Return every process that has anything to do with this folder."""
+        """Return every process that uses this folder."""
         return [
             process
             for process in psutil.process_iter(["cmdline", "cwd"])
@@ -72,7 +72,7 @@ class Stack:
         ]
 
     async def main_job(self) -> list[str]:
-        """Mint, check out and see the webhook; return what was said."""
+        """Mint, check out and wait for the webhook; return the output."""
         said: list[str] = []
         await play(self.facts, self.facts["amqp_url"], said.append)
         return said

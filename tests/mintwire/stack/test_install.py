@@ -1,4 +1,4 @@
-"""Installing RabbitMQ starts no system service and leaves no policy behind; where it may not, it says what to do."""
+"""Installing RabbitMQ starts no system service and leaves no policy behind; without permission, it says what to do."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from mintwire.stack.errors import MissingSoftware
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without RabbitMQ whose apt-get writes down how it was called and whether starts were refused."""
+    """A machine without RabbitMQ whose apt-get records how it was called and whether service starts were refused."""
     policy, program = tmp_path / "policy-rc.d", tmp_path / "rabbitmq-server"
     apt = tmp_path / "bin" / "apt-get"
     apt.parent.mkdir()

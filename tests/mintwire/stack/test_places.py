@@ -1,4 +1,4 @@
-"""A folder that the database's account cannot reach is replaced by one outside, and both go together."""
+"""A folder that the database's account cannot reach is replaced by one outside, and both are deleted together."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_removing_takes_the_place_outside_too(tmp_path: Path, outside: Path) -> 
 
 
 def test_a_link_to_elsewhere_is_refused_and_what_it_points_to_is_kept(tmp_path: Path, outside: Path) -> None:
-    """Following a planted link would hand our data, or the removal, to a place of somebody else's choice."""
+    """Following a planted link would write our data, or delete files, at a place of an attacker's choice."""
     precious = tmp_path / "precious"
     precious.mkdir()
     link = tmp_path / "postgres"

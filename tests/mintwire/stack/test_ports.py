@@ -1,4 +1,4 @@
-"""Free ports are free, and whose a listener is can be told."""
+"""Free ports are free, and the owner of a listener is known."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ def test_a_free_preferred_port_is_chosen_unless_taken() -> None:
 
 
 def test_the_owner_of_a_listener_is_known(listener: int) -> None:
-    """Two stacks that start at once must not take the other's service for their own."""
+    """Two stacks that start at once must not take each other's service for their own."""
     assert ports.is_listener(os.getpid(), listener)
     assert not ports.is_listener(os.getppid(), listener)
     assert not ports.is_listener(os.getpid(), ports.free_port())

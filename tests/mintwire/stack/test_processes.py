@@ -1,4 +1,4 @@
-"""Only what the stack started is ever ended, and it is ended."""
+"""Only processes that the stack started are ever ended, and they are ended."""
 
 import dataclasses
 import os
@@ -49,7 +49,7 @@ def test_it_has_a_session_of_its_own_so_ctrl_c_does_not_reach_it(started: subpro
 
 
 def test_a_reused_pid_is_not_ours(started: subprocess.Popen[bytes], record_file: Path) -> None:
-    """A pid file of yesterday must not end somebody else's process."""
+    """A pid file from yesterday must not end someone else's process."""
     true = processes.record_of(started.pid)
     assert true is not None
     processes.save(record_file, dataclasses.replace(true, started_at_ticks=true.started_at_ticks - 1))

@@ -1,4 +1,4 @@
-"""The demo receiver writes down what it could verify, and nothing else."""
+"""The demo receiver logs webhooks that it could verify, and nothing else."""
 
 import asyncio
 import base64

@@ -26,7 +26,7 @@ from tests.mintwire.stack.driven import Stack, wait_until
 
 @pytest.fixture(scope="module")
 def own(test_run: Path) -> Iterator[Servers]:
-    """Servers of this module alone, for it kills them."""
+    """Servers for this module only, because it kills them."""
     servers = Servers(test_run / "own-servers")
     with servers:
         yield servers
@@ -129,7 +129,7 @@ class TestRabbitMQ:
         assert message.body == b"kept"
 
     async def test_its_cookie_is_random_and_no_other_opens_it(self, own: Servers) -> None:
-        """By the cookie Erlang's own tools run anything in the broker; the one that Erlang makes can be guessed."""
+        """With the cookie Erlang's own tools run anything in the broker; the one that Erlang creates can be guessed."""
         cookie = own.folder / "rabbitmq" / ".erlang.cookie"
         before = cookie.read_text()
         assert re.fullmatch(r"[0-9a-f]{64}", before)
@@ -146,13 +146,13 @@ class TestRabbitMQ:
 
 
 class TestStacksOnGivenServers:
-    """The last of this file, for it fills the servers with all that a stack makes."""
+    """The last of this file, because it fills the servers with everything that a stack creates."""
 
     @pytest.mark.timeout(240)
     async def test_two_stacks_share_a_server_and_start_nothing_but_their_services(
         self, own: Servers, test_run: Path
     ) -> None:
-        """The services' roles are one for the whole server: a second stack must not change their passwords."""
+        """The services' roles belong to the whole server: a second stack must not change their passwords."""
         connection = await asyncpg.connect(own.database_url)
         await connection.execute("CREATE DATABASE second")
         await connection.close()
@@ -181,12 +181,12 @@ def given_stack(folder: Path, own: Servers, database_url: str) -> Stack:
 
 
 def is_up_again(stack: Stack) -> bool:
-    """Tell whether all but the servers, which are not the stack's, are ready."""
+    """Return whether everything but the servers, which are not the stack's, is ready."""
     return {state for name, state in stack.states().items() if name not in {"postgres", "rabbitmq"}} == {"ready"}
 
 
 async def said_by_node(own: Servers, cookie: str) -> str:
-    """Call the broker's node as Erlang's tools do: `pong` from one that takes the cookie."""
+    """Call the broker's node as Erlang's tools do: `pong` if it accepts the cookie."""
     environment = own.rabbitmq._environment(0, 0)
     registry = processes.load(own.folder / "rabbitmq" / "epmd.json")
     assert registry is not None

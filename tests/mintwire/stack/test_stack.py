@@ -1,4 +1,4 @@
-"""The stack comes up with one command, survives kills, keeps what it made, and leaves nothing behind."""
+"""The stack comes up with one command, survives kills, keeps its data, and leaves nothing behind."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def stack(test_run: Path) -> Iterator[Stack]:
     """A running stack with servers of its own."""
     stack = Stack(test_run / "stack")
     stack.folder.mkdir()
-    # As if it had run before: at the usual ports it would meet whatever else runs on this machine.
+    # As if it had run before: the default ports may be used by something else on this machine.
     chosen: dict[str, int] = {}
     for name in ("codes", "redemption", "webhooks", "receiver"):
         chosen[name] = ports.free_port(taken=chosen.values())
@@ -55,7 +55,7 @@ def stack(test_run: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def another(test_run: Path) -> Iterator[Stack]:
-    """A stack in another folder, removed at the end with what it had to put elsewhere."""
+    """A stack in another folder, deleted at the end with its places outside."""
     another = Stack(test_run / "another-stack")
     yield another
     another.run("down")
@@ -63,7 +63,7 @@ def another(test_run: Path) -> Iterator[Stack]:
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:
-    """Read what is shown on a terminal until it has the words."""
+    """Read from a terminal until the words appear."""
     shown = b""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while wanted not in shown:
@@ -128,10 +128,10 @@ class TestAStackThatIsUp:
             assert json.loads(finished.stdout)
 
     def test_starting_it_again_in_the_background_changes_nothing(self, stack: Stack) -> None:
-        """`make up` twice is once; a script that makes sure that it runs must not fail because it does."""
+        """A script that makes sure that the stack is up must not fail because it already is."""
         before, facts = stack.pids(), stack.facts
         said = stack.up()
-        assert f"Mintwire is up already in {stack.folder}." in said
+        assert f"Mintwire is already up in {stack.folder}." in said
         assert f"`STACK_DIR={stack.folder} bin/mintwire stack down` stops it." in said.splitlines()[-1]
         assert json.loads(stack.up("--json")) == facts
         assert (stack.pids(), stack.facts) == (before, facts)
@@ -139,7 +139,7 @@ class TestAStackThatIsUp:
     def test_the_last_line_of_a_start_says_how_to_stop_it(self, stack: Stack) -> None:
         log = (stack.folder / "logs" / "stack.log").read_text()
         assert log.splitlines()[-1] == (
-            f"It goes on in the background; `STACK_DIR={stack.folder} bin/mintwire stack down` stops it."
+            f"It runs in the background; `STACK_DIR={stack.folder} bin/mintwire stack down` stops it."
         )
 
     def test_a_second_one_in_the_same_folder_is_refused(self, stack: Stack) -> None:
@@ -164,7 +164,7 @@ class TestAStackThatIsUp:
 
 
 class TestAnotherStack:
-    """What becomes of one stack is no concern of the other's."""
+    """One stack must not affect another."""
 
     def test_an_interrupt_while_it_starts_leaves_nothing_of_it_behind(self, stack: Stack, another: Stack) -> None:
         supervisor = subprocess.Popen(
@@ -180,7 +180,7 @@ class TestAnotherStack:
         assert is_all_ready(stack)
 
     def test_closing_its_terminal_stops_it(self, stack: Stack, another: Stack) -> None:
-        """Each line that it would say fails by then, which must not keep anything from being stopped."""
+        """Every line that it would print fails then, which must not keep anything from being stopped."""
         terminal, inner = pty.openpty()
         supervisor = subprocess.Popen(
             [sys.executable, "-c", WITH_TERMINAL, "-m", "mintwire", "stack", "up", "--no-demo"],
@@ -192,7 +192,7 @@ class TestAnotherStack:
             start_new_session=True,
         )
         os.close(inner)
-        shown = read_until(terminal, b"Ctrl-C stops all of it")
+        shown = read_until(terminal, b"Ctrl-C stops everything")
         assert b"so does `STACK_DIR=" in shown
         assert another.processes()
         os.close(terminal)
@@ -227,7 +227,7 @@ class TestAnotherStack:
 
 
 class TestAStackThatGoes:
-    """In this order: each leaves the stack as the next one wants it."""
+    """In this order: each leaves the stack as the next one needs it."""
 
     def test_a_killed_supervisor_s_leftovers_are_ended_and_all_is_kept(self, stack: Stack) -> None:
         facts, pids = stack.facts, stack.pids()

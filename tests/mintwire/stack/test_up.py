@@ -1,4 +1,4 @@
-"""What a start decides by itself: who starts when, at which port, and what a lost listener means."""
+"""The decisions of a start: which part starts when, on which port, and what a closed output means."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ BROKER = "amqp://operator:secret@127.0.0.1:1/mintwire"
 
 
 class RacingSupervisor(Supervisor):
-    """Starts nothing; the first port of a service is taken by another stack between its choice and its use."""
+    """Starts nothing; another stack takes the first port of a service between its choice and its use."""
 
     def __init__(self, thief: str) -> None:
         super().__init__(lambda _: None, lambda _: None)
@@ -52,7 +52,7 @@ def plan(tmp_path: Path) -> StackPlan:
 async def test_codes_is_told_where_redemption_serves_in_the_end(
     plan: StackPlan, thief: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside another stack a port may go between its choice and its use; codes must not ask who has it then."""
+    """With another stack around, a port may be taken between its choice and its use; codes must not call the thief."""
     supervisor = RacingSupervisor(thief)
     monkeypatch.setattr(ports, "is_free", lambda port: port not in supervisor.lost)
     monkeypatch.setattr(ModuleProcess, "is_running", lambda _: False)

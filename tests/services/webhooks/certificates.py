@@ -1,4 +1,4 @@
-"""Authorities and certificates of a test's own."""
+"""Authorities and certificates created for tests."""
 
 import datetime as dt
 import ipaddress
@@ -38,14 +38,14 @@ class Issued:
 
     @property
     def pair(self) -> dict[str, str]:
-        """As the API takes it."""
+        """The certificate and its key as the API takes them."""
         return {"certificate": self.pem, "key": self.key_pem}
 
 
 def issue(
     name: str, by: Issued | None = None, *, ends: dt.datetime | None = None, is_authority: bool = False
 ) -> Issued:
-    """Make a certificate; one that nobody issues is its own issuer."""
+    """Issue a certificate; without an issuer it is self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)

@@ -1,4 +1,4 @@
-"""The webhook service on a real socket, a database of its own and a receiver, with a clock that the test holds."""
+"""The webhook service on a real socket with a database of its own, a receiver, and a clock that the test controls."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ class HeldClock:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, read to its end."""
+    """A response, read to its end."""
 
     status: int
     headers: Mapping[str, str]
@@ -101,13 +101,13 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
 
 
 def value(metric: Gauge | Counter) -> float:
-    """What a metric stands at."""
+    """Return the current value of a metric."""
     [gathered] = metric.collect()
     return gathered.samples[0].value
 
 
 def code_redeemed(merchant: Merchant, code: str = "ACME-1A0A48C0", **changes: Any) -> OutboxEvent:
-    """A `code.redeemed` as the redemption service makes it."""
+    """Return a `code.redeemed` event as the redemption service emits it."""
     members: dict[str, Any] = {
         "redemption_id": new_id(),
         "program_id": merchant.program_id,
@@ -153,16 +153,13 @@ def code_redeemed(merchant: Merchant, code: str = "ACME-1A0A48C0", **changes: An
 
 
 def received(event: OutboxEvent) -> Received:
-    """An event as it comes from the queue."""
+    """Return an event as it arrives from the queue."""
     return Received(event.body, {}, str(event.id), event.type, utc_now())
 
 
 @dataclass
 class Service:
-    """One process of the service, without its broker; what it would publish is in `handed_over`.
-
-    What it would tell of the acts of owners, and of replays, is in `acts`.
-    """
+    """One process of the service, without its broker; events that it would publish are in `handed_over`."""
 
     http: TestClient[web.Request, web.Application]
     pool: Pool
@@ -197,7 +194,7 @@ class Service:
             return Reply(response.status, response.headers.copy(), await response.json(content_type=None))
 
     async def pages(self, path: str, key: str, query: str = "") -> list[Any]:
-        """Return a whole list, page by page, however short they are."""
+        """Return a whole list, page by page, however short the pages are."""
         found, cursor = [], ""
         for _ in range(200):
             page = await self.send("GET", f"{path}?limit=2{query}{cursor}", key)
@@ -221,7 +218,7 @@ class Service:
         return [dict(row) for row in await self.admin.fetch(sql, *values)]
 
     async def settled(self, count: int, status: str = "succeeded") -> None:
-        """Wait until so many deliveries have the status."""
+        """Wait until this many deliveries have the status."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 rows = await self.query("SELECT count(*) FROM webhooks.deliveries WHERE status = $1", status)
@@ -230,7 +227,7 @@ class Service:
                 await asyncio.sleep(0.01)
 
     async def attempted(self, count: int) -> None:
-        """Wait until so many attempts are written."""
+        """Wait until this many attempts are written."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 rows = await self.query("SELECT count(*) FROM webhooks.attempts")
@@ -239,33 +236,30 @@ class Service:
                 await asyncio.sleep(0.01)
 
     async def claimed_again(self) -> None:
-        """Wait until a claim was made that began after this moment: whatever may go out is on its way then."""
+        """Wait for a claim that started after this moment: everything that may be sent is in flight then."""
         for _ in range(2):
             before = self.dispatcher.claiming.claimed_at
             self.dispatcher.sending.wake()
             await until(lambda before=before: self.dispatcher.claiming.claimed_at != before)  # type: ignore[misc]
 
     async def stays_idle(self) -> None:
-        """Let it look for what may go out, and hold that it has found nothing.
-
-        What it had before is counted out only after the commit that the database shows already.
-        """
+        """Let it look for work, and check that it has found none."""
         await until(lambda: not self.dispatcher.sending.count, "nothing held")
         await self.claimed_again()
         assert not self.dispatcher.sending.count
 
     async def said(self, count: int) -> list[OutboxEvent]:
-        """Wait for so many events: they are handed over after the commit that the database shows already."""
+        """Wait for this many events: they are handed over after the commit that the database already shows."""
         await until(lambda: len(self.handed_over) >= count)
         return list(self.handed_over)
 
     async def heard(self, type_: str, count: int = 1) -> list[Any]:
-        """Wait for so many events of a type, as with `said`; the data of all that are there then."""
+        """Wait for this many events of a type, as with `said`; return the data of all of them."""
         await until(lambda: len(self.events(type_)) >= count, f"{count} {type_}")
         return self.events(type_)
 
     def events(self, type_: str) -> list[Any]:
-        """The data of what it has said so far."""
+        """Return the data of the events emitted so far."""
         return [json.loads(event.body)["data"] for event in self.handed_over if event.type == type_]
 
 
@@ -279,10 +273,7 @@ async def running_service(
     replays: bool = True,
     lookup: Lookup = look_up,
 ) -> AsyncIterator[Service]:
-    """Run the service; with `sends` off its dispatcher only takes what is given to it and sends nothing.
-
-    With `replays` off nobody works on replays but the test; `lookup` stands for the system's resolver.
-    """
+    """Run the service; with `sends` off its dispatcher only takes deliveries and sends nothing."""
     handed_over: list[OutboxEvent] = []
     acts: list[OutboxEvent] = []
 
@@ -371,20 +362,20 @@ async def _run(dispatcher: Dispatcher | None, worker: RunReplays | None, hub: Li
 
 
 async def look_after_endpoints(maintenance: MaintainEndpoints) -> None:
-    """Do what is done every few seconds."""
+    """Run the periodic maintenance once."""
     await maintenance.resume_endpoints()
     await maintenance.expire_listeners()
     await maintenance.count_endpoints()
 
 
 async def purge(maintenance: MaintainEndpoints, rows_at_once: int = 500) -> None:
-    """Remove all that is old enough."""
+    """Remove everything that is old enough."""
     for removal in maintenance.removals():
         await replace(removal, rows_at_once=rows_at_once)()
 
 
 async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: datetime) -> Merchant:
-    """Write a program and a partner with keys, as the codes service would."""
+    """Create a program and a partner with keys, as the codes service would."""
     program_id = new_id()
     await admin.execute(
         "INSERT INTO codes.programs (id, name, link_url, created_at, updated_at)"
@@ -399,7 +390,7 @@ async def make_merchant(admin: "asyncpg.Connection[asyncpg.Record]", now: dateti
 async def make_partner(
     admin: "asyncpg.Connection[asyncpg.Record]", program_id: uuid.UUID, program_key: str, name: str, now: datetime
 ) -> Merchant:
-    """Write a partner of a program with a key."""
+    """Create a partner of a program with a key."""
     partner_id = new_id()
     await admin.execute(
         "INSERT INTO codes.partners (id, program_id, name, status, code_prefix, created_at, updated_at)"
@@ -421,7 +412,7 @@ async def make_key(
     now: datetime,
     purpose: str = "default",
 ) -> str:
-    """Write a key of a program or a partner, as the codes service would, and return its text."""
+    """Create a key of a program or a partner, as the codes service would, and return its text."""
     made = api_keys.generate("secret", new_id())
     await admin.execute(
         "INSERT INTO codes.api_keys (id, program_id, partner_id, kind, purpose, slot, scopes, digest, created_at)"
@@ -439,7 +430,7 @@ async def make_key(
 
 @pytest.fixture(autouse=True)
 def _quick_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the service looks for every few seconds it looks for at once."""
+    """Run tasks that are due every few seconds at once."""
     monkeypatch.setattr(dispatching, "UPKEEP_SECONDS", 0.2)
 
 

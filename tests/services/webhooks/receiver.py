@@ -1,4 +1,4 @@
-"""A receiver on a real socket: records what comes in and answers as the test says."""
+"""A receiver on a real socket: records requests and responds as the test says."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,7 +30,7 @@ class Post:
 
 @dataclass
 class Receiver:
-    """Answers 204 unless a status, or an answer of its own, is set."""
+    """Answers 204 unless a status, or a response of its own, is set."""
 
     url: str = ""
     posts: list[Post] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Receiver:
             self.under_way -= 1
 
     def hang(self, status: int = 204) -> asyncio.Event:
-        """Answer nothing until the event that is returned is set, and then with the status."""
+        """Answer nothing until the returned event is set, and then with the status."""
         release = asyncio.Event()
 
         async def wait(_: Post) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Works on the oldest replay to its end without keeping its pace: a process of its own, to be killed at any moment."""
+"""Runs the oldest replay to its end without its pace, in a process of its own that can be killed at any moment."""
 
 import asyncio
 import sys

@@ -58,7 +58,7 @@ def always(raw: bytes) -> Callable[[FaultServer], Behave]:
 def once(
     act: Callable[[FaultServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> Callable[[FaultServer], Behave]:
-    """Read one request and then do as the test says."""
+    """Read one request and then run `act`."""
 
     def behave(server: FaultServer) -> Behave:
         async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Which URLs and addresses are let through; every other form leads inside some network and is refused."""
+"""Which URLs and addresses are allowed; every other form leads into some network and is refused."""
 
 import pytest
 
@@ -166,7 +166,7 @@ def test_a_named_host_leads_nowhere_else(address: str) -> None:
 
 
 async def test_a_named_host_that_resolves_to_something_else_is_refused() -> None:
-    """The name is trusted, what its name server says is not: metadata services answer by http too."""
+    """The name is trusted, but not what its name server answers: metadata services answer by http too."""
     names = NameService(lambda name: [(2, "169.254.169.254" if name == "receiver" else "10.0.0.7")])
     urls = URLChecker(names, is_development=True, development_hosts=NAMED)
     try:

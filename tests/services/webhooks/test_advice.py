@@ -1,4 +1,4 @@
-"""What to do about each failure is said by code and in words, by the API too."""
+"""Each failure has advice, as a code and a sentence, in the API too."""
 
 from typing import get_args
 
@@ -42,7 +42,7 @@ def test_what_to_do(status: int | None, error_code: ErrorCode | None, code: Advi
 
 
 def test_every_failure_has_advice_and_every_advice_a_failure() -> None:
-    """A code without a sentence would be a crash in the middle of a list."""
+    """A code without a sentence would crash in the middle of a list."""
     found = [advise(None, each) for each in get_args(ErrorCode)]
     found += [advise(status, None) for status in range(100, 600) if not 200 <= status < 300]
     assert {each and each.code for each in found} == set(get_args(AdviceCode)) == set(TEXTS)

@@ -1,4 +1,4 @@
-"""By what receivers know us: sent as they want it, sealed where it is kept, and shown to nobody."""
+"""Authentication of requests to receivers: sent in the form they want, sealed at rest, and never shown."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ KINDS: list[tuple[dict[str, str], tuple[str, str], dict[str, str | None]]] = [
 
 
 async def test_each_kind_arrives_and_none_is_shown(service: Service, merchant: Merchant, receiver: Receiver) -> None:
-    """An endpoint is changed from one kind to the next, so that nothing of the one before is left."""
+    """The endpoint changes from one kind to the next: nothing of the previous one may remain."""
     key = merchant.partner_key
     made = await service.endpoint(key, receiver.url, auth={"type": "basic", "username": "us", "password": SECRET})
     path = f"/endpoints/{made['id']}"

@@ -1,4 +1,4 @@
-"""No list, count or clean-up looks at more than a bounded number of rows, however many there are."""
+"""No list, count or cleanup looks at more than a bounded number of rows, however many there are."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -138,7 +138,7 @@ SELECT int4send(n), '', '', '', now() FROM generate_series(1, $1::int) AS n
 
 @pytest.fixture
 async def crowd(service: Service, merchant: Merchant, database: Database) -> AsyncIterator[dict[str, Any]]:
-    """A program with sixty endpoints and much of everything; one with thousands of endpoints; and a small one."""
+    """A program with sixty endpoints and many rows of everything; one with thousands of endpoints; and a small one."""
     url, key = "https://example.com/", merchant.program_key
     sixty = [uuid.UUID((await service.endpoint(key, url, status="paused"))["id"]) for _ in range(60)]
     busy, waiting = sixty[0], uuid.UUID((await service.endpoint(key, url))["id"])
@@ -180,7 +180,7 @@ async def crowd(service: Service, merchant: Merchant, database: Database) -> Asy
 
 
 def named(store: ModuleType, name: str, *values: Mapping[str, Any], **more: Any) -> tuple[str, tuple[Any, ...]]:
-    """Return a statement with its values in their order."""
+    """Return a statement with its values in order."""
     _, *arguments = getattr(store, name)(**{key: value for each in values for key, value in each.items()}, **more)
     return f"{store.__name__.rpartition('.')[2]}_{name}", tuple(arguments)
 
@@ -232,7 +232,7 @@ def _of_owner(owner: tuple[Any, Any], replay_id: uuid.UUID, now: datetime) -> It
 
 
 def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return each list in its ways, with plenty, and with filters that leave all out."""
+    """Return each list in its variants, with many rows, and with filters that exclude all."""
     found: list[tuple[str, tuple[Any, ...]]] = []
     now = datetime.now(UTC)
     middle = uuid.UUID(f"{2 * MANY:012x}70008{2 * MANY:015x}")
@@ -285,7 +285,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
 
 
 async def test_every_list_looks_at_a_bounded_number_of_rows(crowd: dict[str, Any]) -> None:
-    """By plans for just these parameters and by plans that are kept for any."""
+    """With plans for exactly these parameters and with cached generic plans."""
     plans: Plans = crowd["plans"]
     tried = set()
     for mode in MODES:

@@ -1,4 +1,4 @@
-"""What fails again and again is left alone for a while, and then tried with one delivery at a time."""
+"""An endpoint that keeps failing gets nothing for a while, and is then probed with one delivery at a time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from tests.services.webhooks.test_maintenance import maintenance_of
 
 
 def outcomes(breaker: Breaker, course: str, seconds_apart: float = 0.1) -> int | None:
-    """Note a course of outcomes (`+` and `-`); return at which of them the breaker opened."""
+    """Note a course of outcomes (`+` and `-`); return those at which the breaker opened."""
     for number, each in enumerate(course):
         if breaker.note(number * seconds_apart, has_succeeded=each == "+"):
             return number
@@ -88,7 +88,7 @@ async def test_after_five_failures_nothing_goes_out_for_half_a_minute_and_no_att
 
 
 async def resume_times(service: Service, endpoint_id: str, key: str) -> set[Any]:
-    """What every door says that shows when the endpoint is sent to again."""
+    """Return what every route shows about when the endpoint is sent to again."""
     path = f"/endpoints/{endpoint_id}"
     shown = [await service.send("GET", each, key) for each in (path, f"{path}/health")]
     changed = await service.send("PATCH", path, key, {"description": "x"})
@@ -100,7 +100,7 @@ async def resume_times(service: Service, endpoint_id: str, key: str) -> set[Any]
 async def test_once_it_is_sent_to_again_no_door_says_when_that_will_be(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """A time that has passed reads as if the receiver were still left alone."""
+    """A time in the past would read as if nothing were sent to the receiver yet."""
     key = merchant.partner_key
     endpoint_id = await failed_five_times(service, merchant, receiver)
     assert None not in await resume_times(service, endpoint_id, key)
@@ -112,7 +112,7 @@ async def test_once_it_is_sent_to_again_no_door_says_when_that_will_be(
 async def test_resume_at_is_empty_once_resumed(
     service: Service, merchant: Merchant, receiver: Receiver, door: str
 ) -> None:
-    """By hand, by the clock, by the end of a pause, by enabling: whoever resumes it, no door shows a time."""
+    """However it was resumed (manually, by the clock, at the end of a pause, by enabling), no route shows a time."""
     key = merchant.partner_key
     endpoint_id = await failed_five_times(service, merchant, receiver)
     path = f"/endpoints/{endpoint_id}"
@@ -169,7 +169,7 @@ async def test_a_probe_that_fails_opens_it_for_twice_as_long(
 async def test_one_that_flaps_is_left_alone_for_half_a_minute_each_time_and_gets_everything_in_the_end(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """A success, a failure, a success: half of it failing opens the breaker, a probe that succeeds closes it."""
+    """Success, failure, success: half failing opens the breaker, a successful probe closes it."""
 
     async def flap(_: Post) -> web.StreamResponse:
         return web.Response(status=500 if len(receiver.posts) % 2 == 0 else 204)
@@ -247,7 +247,7 @@ async def test_a_receiver_that_says_when_to_come_back_is_not_broken(
 
 
 def test_a_success_that_is_news_of_an_endpoints_health_takes_nothing_from_it() -> None:
-    """Whoever answers keeps its place before those who have proved nothing, and is not slow for an older POST."""
+    """A receiver that answers keeps its priority over unproven ones, and an older POST does not make it slow."""
     now = datetime(2026, 3, 18, tzinfo=UTC)
     pipe = Pipe(new_id(), 10)
     delivery = HeldDelivery(

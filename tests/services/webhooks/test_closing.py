@@ -1,4 +1,4 @@
-"""What is pending for an endpoint that is disabled becomes dead letters at once, so that a replay finds all of it."""
+"""Pending deliveries of a disabled endpoint become dead letters at once, so that a replay finds all of them."""
 
 import asyncio
 from datetime import timedelta
@@ -26,7 +26,7 @@ def closer(service: Service) -> CloseEndpoints:
 
 
 async def pending(service: Service, merchant: Merchant, receiver: Receiver, count: int, **members: Any) -> str:
-    """Make an endpoint for which so many deliveries wait for their next attempt, and return its path."""
+    """Create an endpoint with this many deliveries waiting for their next attempt, and return its path."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, **members)
     receiver.status = 500
     # Few enough at a time that no breaker opens.
@@ -54,7 +54,7 @@ async def is_closing(service: Service) -> bool:
 
 
 async def test_by_hand_it_is_done_in_the_answer(service: Service, merchant: Merchant, receiver: Receiver) -> None:
-    """They waited for their next attempt, up to a day, and a replay of what failed passed them over meanwhile."""
+    """They waited for their next attempt, up to a day, and a replay of failed deliveries missed them meanwhile."""
     path = await pending(service, merchant, receiver, 3)
     assert (await service.send("POST", f"{path}/disable", merchant.partner_key)).status == 200
     assert await statuses(service) == {"dead": 3}
@@ -96,7 +96,7 @@ async def test_whoever_disables_it_the_rest_follows_in_chunks(
 
 
 async def copies(service: Service, count: int) -> None:
-    """Have so many more wait, copied from one that does."""
+    """Add this many waiting deliveries, copied from one."""
     for _ in range(count):
         await service.query(
             """
@@ -133,7 +133,7 @@ async def disabled_by_an_answer(service: Service, merchant: Merchant, receiver: 
 async def test_a_process_that_dies_between_chunks_leaves_the_rest_to_the_next_one(
     service: Service, merchant: Merchant, receiver: Receiver, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each chunk is whole or not there: dead letters, events and the queue say the same at any moment."""
+    """Each chunk is atomic: dead letters, events and the queue agree at any moment."""
     path = await pending(service, merchant, receiver, 4)
     await copies(service, 9)
     await service.send("POST", f"{path}/disable", merchant.partner_key)
@@ -255,7 +255,7 @@ async def test_enabling_in_between_keeps_what_is_left(
 async def test_a_line_is_given_up_whole_and_replayed_in_its_order(
     service: Service, merchant: Merchant, receiver: Receiver, ordering: str
 ) -> None:
-    """All but the first of a line are due at no time: nothing but this ever made dead letters of them."""
+    """All but the first delivery of a line have no due time, so no other task would ever make them dead letters."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, ordering=ordering)
     path, code_id = f"/endpoints/{endpoint['id']}", new_id()
     receiver.status = 500

@@ -1,4 +1,4 @@
-"""Deliveries are found by the promo code that they are about, each owner's own."""
+"""Deliveries are found by the promo code they are about, within each owner's own."""
 
 import json
 from typing import Any
@@ -61,7 +61,7 @@ async def test_deliveries_are_found_by_code_in_any_spelling(
 async def test_codes_of_other_scripts_and_with_marks_are_found(
     service: Service, merchant: Merchant, receiver: Receiver, code: str, typed: str
 ) -> None:
-    """The body that is signed names the code as it is shown, and the filter finds it as it is typed."""
+    """The signed body has the code as displayed, and the filter must find it as typed."""
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant, code))
     await service.settled(1)

@@ -1,4 +1,4 @@
-"""Webhooks' part of a customer's export and erasure: messages in every form, what came back, what comes late."""
+"""The webhooks part of a customer's export and erasure: messages in every form, responses, and late events."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def hers(merchant: Merchant) -> OutboxEvent:
 
 
 def erased(event: OutboxEvent) -> bytes:
-    """Return the event as redemption keeps it once its customer is erased."""
+    """Return the event as redemption stores it once its customer is erased."""
     body = Erasing(DIGESTS, is_about=True).body(event.body)
     assert body is not None
     return body
@@ -55,7 +55,7 @@ async def endpoints(service: Service, merchant: Merchant, url: str) -> None:
 
 
 async def finish(service: Service, parts: CustomerParts) -> None:
-    """Do the part, then let redemption forget the names, as it does in the end."""
+    """Run the part, then let redemption forget the names, as it does at the end."""
     await parts()
     await service.admin.execute("UPDATE redemption.customer_jobs SET state = 'done', keys = '{}', finished_at = now()")
 
@@ -115,7 +115,7 @@ async def test_what_is_due_goes_out_erased_under_its_id_and_verifies(
 async def test_what_was_missed_is_told_erased_and_its_late_copy_is_dropped(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
-    """An event that lies in the queue, or among the dead, while its customer is erased."""
+    """An event may wait in the queue, or be a dead letter, while its customer is erased."""
     await service.endpoint(merchant.program_key, receiver.url, format="standard")
     event = hers(merchant)
     await ready_for_others(service.admin, merchant.program_id, "erase", DIGESTS, {event.id: erased(event)})
@@ -153,7 +153,7 @@ async def test_a_program_s_own_messages_are_looked_through(
 async def test_own_messages_of_any_shape_and_what_others_orders_note_lose_the_customer(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
-    """Nobody knows how a program calls its members, nor whom the order of another is a present for."""
+    """Nobody knows how a program names its members, nor for whom another customer's order is a present."""
     for format_ in FORMATS:
         await service.endpoint(merchant.program_key, receiver.url, event_types=["*"], format=format_)
     payload = {
@@ -184,7 +184,7 @@ async def test_own_messages_of_any_shape_and_what_others_orders_note_lose_the_cu
 async def test_an_answer_that_comes_after_the_erasure_is_not_kept(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
-    """What is under way names the customer; and a receiver that knows her may say so whenever it is asked."""
+    """Deliveries in flight name the customer, and a receiver that knows the name may repeat it at any time."""
     release = asyncio.Event()
 
     async def echo(post: Post) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Dead letters: listed, replayed one by one or many, by their owners only."""
+"""Dead letters: listed and replayed, one or many, by their owners only."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.services.webhooks.receiver import Receiver
 
 
 async def make_dead(service: Service, merchant: Merchant, receiver: Receiver, count: int) -> str:
-    """Leave so many dead letters behind at an endpoint that is active again."""
+    """Leave this many dead letters at an endpoint that is active again."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     await service.send("PATCH", f"/endpoints/{endpoint['id']}", merchant.partner_key, {"status": "paused"})
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(count)))
@@ -203,7 +203,7 @@ async def test_a_replay_with_an_idempotency_key_happens_once(
 async def test_a_receivers_fault_is_told_by_an_event_and_only_ours_are_rejected(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
 ) -> None:
-    """What is rejected lands in the broker's dead queue, which somebody of ours has to look into."""
+    """Rejected messages land in the broker's dead queue, which an operator has to look into."""
     await service.endpoint(merchant.partner_key, receiver.url)
     watching = ["webhook.delivery_dead", "webhook.endpoint_disabled"]
     await service.endpoint(merchant.program_key, second_receiver.url, event_types=watching)

@@ -1,4 +1,4 @@
-"""The signature debugger names what receivers do wrong, from wrong signatures that outside libraries have made."""
+"""The signature debugger names receivers' mistakes, given wrong signatures made with independent libraries."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def in_base64(secret: str | bytes, content: str) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """An endpoint with two messages, and a secret that has ended; all that a receiver may mix up."""
+    """An endpoint with two messages and an expired secret: everything that a receiver may mix up."""
 
     endpoint_id: str
     secret: str
@@ -69,7 +69,7 @@ class Scene:
     def signed(
         self, sign: Sign, *, over: str | None = None, body: str | None = None, secret: str | bytes | None = None
     ) -> dict[str, Any]:
-        """Return what is given to the debugger: a signature over one text, beside another."""
+        """Return the input of the debugger: a signature over one text, sent with another."""
         text = self.body if over is None else over
         signature = sign(self.secret if secret is None else secret, self.post.id, self.timestamp, text)
         return self.asked(signature, self.body if body is None else body)
@@ -159,7 +159,7 @@ ROWS_BY_HAND: dict[str, Callable[[Scene], list[dict[str, Any]]]] = {
 async def test_every_row_is_found_from_a_wrong_signature(
     service: Service, merchant: Merchant, scene: Scene, sign: Sign
 ) -> None:
-    """Whoever writes a receiver would read "another key" whatever their mistake is."""
+    """Otherwise the developer of a receiver would read "another key" for every mistake."""
     asked = {name: row(scene, sign) for name, row in ROWS.items()}
     if sign is by_hmac:
         asked |= {name: row(scene) for name, row in ROWS_BY_HAND.items()}
@@ -194,7 +194,7 @@ async def test_a_right_signature_is_right_and_the_stored_body_is_compared(
 async def test_a_message_of_another_endpoint_is_not_compared(
     service: Service, merchant: Merchant, scene: Scene, second_receiver: Receiver
 ) -> None:
-    """Else the debugger would tell a partner which messages somebody else was sent."""
+    """Otherwise the debugger would reveal to a partner which messages other owners got."""
     other = await service.endpoint(merchant.program_key, second_receiver.url)
     asked = scene.asked("v1,AAAA", scene.body) | {"endpoint_id": other["id"]}
     answer = await service.send("POST", "/verify-signature", merchant.program_key, asked)
@@ -202,7 +202,7 @@ async def test_a_message_of_another_endpoint_is_not_compared(
 
 
 async def test_few_ended_keys_are_kept(service: Service, merchant: Merchant, scene: Scene) -> None:
-    """Without a bound, whoever rotates in a loop makes every look at the endpoint slower."""
+    """Without a bound, rotating in a loop would slow down every request for the endpoint."""
     for _ in range(15):
         path = f"/endpoints/{scene.endpoint_id}/keys/rotate"
         rotated = await service.send("POST", path, merchant.partner_key, {"grace_period_seconds": 0})

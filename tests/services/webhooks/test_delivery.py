@@ -1,4 +1,4 @@
-"""From an event that comes in to a signed webhook that goes out, with retries, rest, pauses and ends."""
+"""From an incoming event to an outgoing signed webhook, with retries, rests, pauses and ends."""
 
 import json
 
@@ -270,7 +270,7 @@ async def test_an_overloaded_endpoint_rests_as_a_whole_and_no_attempt_is_burnt(
 async def test_a_clock_that_jumps_loses_nothing(
     service: Service, merchant: Merchant, receiver: Receiver, hours: int
 ) -> None:
-    """What is new goes out at once all the same; what was scheduled comes when the clock says so, and once."""
+    """New deliveries are still sent at once; scheduled ones when the clock says so, and once."""
     await service.endpoint(merchant.partner_key, receiver.url)
     receiver.status = 500
     await service.consume(code_redeemed(merchant, "OLD"))

@@ -27,13 +27,13 @@ from tests.services.webhooks.receiver import Post, Receiver
 
 
 async def claim(service: Service, limit: int = 100) -> list[HeldDelivery]:
-    """Claim as a process does that then does nothing with it."""
+    """Claim as a process that then does nothing with the result."""
     return await service.queue.claim(limit, MOST_BYTES, [], 100)
 
 
 @asynccontextmanager
 async def quiet_service(database: Database, clock: HeldClock) -> AsyncIterator[Service]:
-    """A process that takes events in and leaves them lying due."""
+    """A process that takes events in and leaves the deliveries due in the table."""
     async with running_service(database, clock, sends=False) as service:
         service.dispatcher.sending.is_stopping = True
         yield service
@@ -62,7 +62,7 @@ async def test_a_leased_delivery_is_claimed_by_nobody_until_its_lease_runs_out(
 async def test_a_result_that_comes_after_the_lease_was_lost_changes_nothing(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """The stale worker's failure must neither reschedule nor count what another worker has delivered."""
+    """The stale worker's failure must neither reschedule nor count a delivery that another worker has delivered."""
     release = receiver.hang(500)
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))
@@ -183,7 +183,7 @@ async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_
 async def test_a_stopping_process_does_not_wait_for_a_database_that_takes_nothing(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """It would be killed at its deadline, and count as one that has failed."""
+    """It would be killed at its deadline, and count as failed."""
     await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=2)
     release = receiver.hang()
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
@@ -257,7 +257,7 @@ async def test_a_410_for_an_old_url_does_not_disable_the_new_one(
 
 
 async def large_bodies(service: Service, merchant: Merchant, url: str, body_bytes: int) -> None:
-    """Let twenty messages lie due for fifty endpoints; the bodies are made so large afterwards."""
+    """Make twenty messages due for fifty endpoints, then enlarge their bodies."""
     for _ in range(50):
         await service.endpoint(merchant.program_key, url)
     await service.consume(*(code_redeemed(merchant, f"C{number}") for number in range(20)))
@@ -267,7 +267,7 @@ async def large_bodies(service: Service, merchant: Merchant, url: str, body_byte
 async def test_large_bodies_wait_in_the_table_and_not_in_memory(
     database: Database, clock: HeldClock, receiver: Receiver
 ) -> None:
-    """A thousand of 200 KiB are due at once at a receiver that hangs: what waits in the process is bounded by bytes."""
+    """A thousand bodies of 200 KiB are due at a receiver that hangs: the process may hold only a bounded size."""
     body_bytes, most, arrived = 200 * 1024, 0, set[tuple[str, str]]()
     async with quiet_service(database, clock) as quiet:
         merchant = await make_merchant(quiet.admin, clock())

@@ -1,4 +1,4 @@
-"""The endpoints API: what is accepted, what is shown, and to whom."""
+"""The endpoints API: what is accepted, what is shown, and to which keys."""
 
 import asyncio
 import base64
@@ -190,10 +190,7 @@ async def test_a_rotation_is_a_new_version(service: Service, merchant: Merchant)
 
 
 async def test_each_answer_to_a_change_has_the_new_state_and_its_etag(service: Service, merchant: Merchant) -> None:
-    """With a state or an ETag of before, whoever goes on from the answer is refused with 412, or overwrites blindly.
-
-    A door that does not read If-Match lets whoever comes second rotate a key or switch an endpoint on blindly.
-    """
+    """With an old state or ETag the client's next change would be refused with 412, or overwrite blindly."""
     key = merchant.partner_key
     created = await service.send("POST", "/endpoints", key, {"url": URL, "signing": "both"})
     path, tag = f"/endpoints/{created.data['id']}", created.headers["ETag"]
@@ -336,7 +333,7 @@ async def test_one_idempotency_key_makes_one_endpoint(service: Service, merchant
 
 
 async def test_a_kept_secret_is_given_to_the_key_that_asked_alone(service: Service, merchant: Merchant) -> None:
-    """It is shown once; another key of the same owner that repeats the request must not read it."""
+    """A secret is shown once; another key of the same owner that repeats the request must not read it."""
     body = {"url": URL, "event_types": ["code.redeemed"]}
     first = await service.send("POST", "/endpoints", merchant.partner_key, body, idempotency="one")
     program_id, partner_id = merchant.program_id, merchant.partner_id

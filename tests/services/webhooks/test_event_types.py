@@ -1,4 +1,4 @@
-"""Event types chosen by name, by group and all at once: who gets what, and what the lists find of it."""
+"""Event types chosen by name, by group and all at once: which endpoints get which, and what the lists show."""
 
 import asyncio
 import json
@@ -86,7 +86,7 @@ def test_what_no_event_could_ever_be_is_refused(chosen: str) -> None:
 
 
 def test_partners_choose_among_their_own_types() -> None:
-    """A group that has nothing for partners is most likely a mistake of theirs."""
+    """A group without types for partners is most likely a mistake."""
     ours = {name.partition(".")[0] for name in PROGRAM_TYPES - {"test"}}
     for word in ours:
         group = f"{word}.*"
@@ -101,7 +101,7 @@ def test_partners_choose_among_their_own_types() -> None:
 async def test_an_endpoint_gets_the_types_of_its_groups(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Reports about deliveries come with their own group, and with no other."""
+    """Reports about deliveries belong to their own group only."""
     key = merchant.partner_key
     for chosen in (["code.*"], ["codes.*", "quota.low"], ["*"], ["webhook.*"]):
         made = await service.endpoint(key, receiver.url, event_types=chosen, format="standard")
@@ -156,7 +156,7 @@ async def test_a_group_can_be_changed_to_and_a_wrong_one_names_the_field(service
 async def test_lists_are_filtered_by_groups(
     service: Service, merchant: Merchant, chosen: str, expected: list[str]
 ) -> None:
-    """And by nothing else that a pattern of the database might mean."""
+    """And not by anything else that the database would accept as a pattern."""
     key = merchant.partner_key
     await service.endpoint(key, URL, event_types=["*"], status="paused")
     await service.consume(code_redeemed(merchant), codes_generated(merchant, service), quota_low(merchant, service))
@@ -193,7 +193,7 @@ async def test_dead_letters_and_replays_are_chosen_by_groups(
 async def test_what_was_missed_of_a_group_is_sent_and_nothing_else(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """One endpoint has made the messages that the other, which was off, has missed."""
+    """One endpoint created the messages that the other, disabled one has missed."""
     key = merchant.partner_key
     await service.endpoint(key, URL, event_types=["*"], status="paused")
     made = await service.endpoint(key, receiver.url, event_types=["code.*", "quota.*"], status="disabled")

@@ -1,4 +1,4 @@
-"""Every way to write an address inside, at every place where one can be brought in: create, update, test, deliver."""
+"""Every way to write an internal address, at every entry point: create, change, test, deliver."""
 
 import socket
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ async def test_none_can_be_registered_or_moved_to_and_all_refusals_of_hosts_read
 async def test_none_is_dialled_by_a_test_or_a_delivery_though_it_stands_in_the_table(
     service: Service, merchant: Merchant
 ) -> None:
-    """As after a change of the rules, or of a table by hand."""
+    """As after a change of the rules, or a manual change of the table."""
     endpoints = [await service.endpoint(merchant.program_key, f"https://h{n}.example.com/") for n in range(len(URLS))]
     for endpoint, url in zip(endpoints, URLS, strict=True):
         await service.query(
@@ -145,7 +145,7 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 async def test_a_name_server_that_changes_its_answers_gains_nothing(turns: int, dialled: list[str]) -> None:
-    """Public while the URL is vetted and at some dials, then inside; and the other way round in one answer."""
+    """Public when the URL is checked and at some dials, then internal; also both in one answer."""
     answers: list[Sequence[tuple[int, str]]] = [[(socket.AF_INET, "93.184.216.34")]] * turns
     inside: Sequence[tuple[int, str]] = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "93.184.216.34")]
     asked = []

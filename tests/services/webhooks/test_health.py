@@ -1,4 +1,4 @@
-"""What happens to an endpoint at which nothing succeeds for days: warnings, the end, and the way back."""
+"""An endpoint without any success for days: warnings, disabling, and the way back."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -177,7 +177,7 @@ async def test_a_success_now_and_then_keeps_it_alive(service: Service, merchant:
 async def test_one_that_flaps_for_a_week_is_neither_warned_nor_disabled(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Every success sets the clock back, whatever fails beside it."""
+    """Every success resets the clock, however many attempts fail in between."""
 
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     for turn in range(7):

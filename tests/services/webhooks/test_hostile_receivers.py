@@ -1,4 +1,4 @@
-"""Receivers that answer without end, or what is no answer: bounded in bytes, time and memory."""
+"""Receivers that respond endlessly, or with something that is not HTTP: bounded in bytes, time and memory."""
 
 import asyncio
 import gzip
@@ -59,7 +59,7 @@ async def test_what_is_not_http_is_an_invalid_answer(raw: bytes) -> None:
 
 @asynccontextmanager
 async def measured_memory() -> AsyncIterator[None]:
-    """Hold what happens inside against the bound on memory that is set for all hostile receivers together."""
+    """Check that the block stays within the memory bound set for all hostile receivers together."""
     process = psutil.Process()
     before = most = process.memory_info().rss
     done = asyncio.Event()

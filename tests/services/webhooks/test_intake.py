@@ -1,4 +1,4 @@
-"""Events that two processes take in at the same moment, as after a consumer was cut off with them in hand."""
+"""Events that two processes take in at the same moment, as after a consumer lost its connection while handling them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _SEQUENCES = "SELECT sequence FROM webhooks.deliveries ORDER BY sequence"
 
 
 def meet(monkeypatch: pytest.MonkeyPatch, parties: int) -> list[int]:
-    """Let the first look of each process see nothing of the other; return the list that counts all looks."""
+    """Let the first lookup of each process see nothing of the other; return the list that counts all lookups."""
     find, looks, barrier = intake.find, [0], asyncio.Barrier(parties)
 
     async def find_together(*arguments: Any) -> Any:
@@ -98,7 +98,7 @@ async def test_a_process_that_is_always_too_late_waits_and_keeps_no_room(
 async def test_events_are_looked_up_by_the_index_however_small_the_inbox_was_at_first(
     database: Database, statement: str
 ) -> None:
-    """A plan is kept; one that is made in a database that was just migrated has to be good for a full one."""
+    """Plans are cached; one made in a newly migrated database must still be good for a full one."""
     admin = await asyncpg.connect(database.admin)
     try:
         await admin.execute("SET search_path TO webhooks; SET plan_cache_mode = force_generic_plan")

@@ -1,4 +1,4 @@
-"""Receivers and name servers that are slow, stuck or broken: the others get everything at once all the same."""
+"""Receivers and name servers that are slow, stuck or broken must not delay the others."""
 
 import asyncio
 import socket
@@ -33,12 +33,12 @@ SLOW_SECONDS = 1.2
 
 
 def let_through(service: Service, url: str) -> None:
-    """Let a URL lead to this machine that would not be dialled otherwise."""
+    """Allow a URL that leads to this machine and would not be dialled otherwise."""
     service.urls.checked[url] = CheckedURL(URL(url), "localhost", "loopback")
 
 
 async def consume_many(service: Service, merchant: Merchant, batches: int) -> None:
-    """Take twenty events in with each batch."""
+    """Take in batches of twenty events."""
     for batch in range(batches):
         await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(20)))
 
@@ -47,7 +47,7 @@ async def consume_many(service: Service, merchant: Merchant, batches: int) -> No
 async def test_receivers_that_hang_do_not_hold_up_the_others(
     service: Service, merchant: Merchant, receiver: Receiver, sick: int
 ) -> None:
-    """One of eleven endpoints never answers, or half of them do not."""
+    """One of eleven endpoints never answers, or half of them."""
     async with running_receiver() as hanging:
         release = hanging.hang()
         for number in range(10 + sick):
@@ -79,7 +79,7 @@ async def misbehave(how: str, reader: asyncio.StreamReader, writer: asyncio.Stre
 
 @asynccontextmanager
 async def failing_receiver(how: str) -> AsyncIterator[str]:
-    """Serve a receiver that never gives a good answer; yields its URL."""
+    """Run a receiver that never gives a good response; yields its URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,7 +128,7 @@ async def test_receivers_that_fail_in_any_way_do_not_hold_up_the_others(
 async def test_receivers_that_take_almost_all_their_time_do_not_hold_up_the_others(
     service: Service, merchant: Merchant, receiver: Receiver, sick: int
 ) -> None:
-    """They work, and have shown it; yet what they have in flight is long in coming back, and all of it succeeds."""
+    """They work, and have shown it, but their attempts take long, and all of them succeed."""
     release = asyncio.Event()
     async with running_receiver() as slow:
 
@@ -154,7 +154,7 @@ async def test_receivers_that_take_almost_all_their_time_do_not_hold_up_the_othe
 
 
 def test_who_takes_long_before_saying_yes_has_no_priority() -> None:
-    """Otherwise those who do could fill every slot again and again, for a second each time."""
+    """Otherwise slow receivers could fill every slot again and again, for a second each time."""
     pipe = Pipe(new_id(), 10)
     now = HeldClock()()
     pipe.add(
@@ -242,7 +242,7 @@ async def test_more_receivers_that_hang_than_there_are_slots_do_not_hold_up_the_
 async def test_retries_of_many_do_not_hold_up_what_is_new(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
 ) -> None:
-    """Retries that all hang leave slots to first tries at a receiver that works."""
+    """Retries that all hang must leave slots to first attempts at a working receiver."""
     endpoints = [await service.endpoint(merchant.program_key, receiver.url) for _ in range(40)]
     receiver.status = 500
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))

@@ -1,4 +1,4 @@
-"""Signing keys: two algorithms, rotation with overlap, early revocation, and sealing keys that can be changed."""
+"""Signing keys: two algorithms, rotation with overlap, early revocation, and replaceable sealing keys."""
 
 import base64
 from typing import Any
@@ -17,7 +17,7 @@ VECTOR_PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 
 
 def verify_asymmetric(post: Post, public: str) -> None:
-    """Check a `v1a` signature with nothing of ours."""
+    """Verify a `v1a` signature with an independent library."""
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix("whpk_")))
     content = f"{post.id}.{post.headers['webhook-timestamp']}.".encode() + post.body
     given = [part.removeprefix("v1a,") for part in post.headers["webhook-signature"].split() if part.startswith("v1a")]
@@ -124,7 +124,7 @@ async def test_a_revoked_key_signs_nothing_more(service: Service, merchant: Merc
 
 
 async def test_where_the_newest_key_is_revoked_the_one_before_lives_on(service: Service, merchant: Merchant) -> None:
-    """It was to end with the grace period: nothing would be left to sign with."""
+    """It was to expire after the grace period: then there would be no key to sign with."""
     endpoint = await service.endpoint(merchant.partner_key, "https://example.com/")
     await rotate(service, merchant, endpoint, grace_period_seconds=60)
     path = f"/endpoints/{endpoint['id']}/keys"

@@ -1,4 +1,4 @@
-"""Listeners: messages handed live to whoever asks, signed as always, and handed again where no result came."""
+"""Listeners: messages handed to clients that poll, signed as always, and handed out again without a result."""
 
 import asyncio
 import json
@@ -76,7 +76,7 @@ async def test_a_question_waits_for_what_comes(service: Service, merchant: Merch
 async def test_of_large_messages_as_many_come_at_once_as_fit_into_an_answer(
     service: Service, merchant: Merchant
 ) -> None:
-    """A hundred at once would hold up everybody for a second; one that is larger than an answer comes alone."""
+    """A hundred at once would hold up everyone for a second; one larger than a response comes alone."""
     key = merchant.program_key
     listener = (await service.send("POST", "/listeners", key, {"event_types": ["custom.*"]})).data
     letters = MAX_PAYLOAD_BYTES - 20
@@ -158,7 +158,7 @@ async def reopened(service: Service, merchant: Merchant, **members: Any) -> Any:
 
 
 async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service, merchant: Merchant) -> None:
-    """Nothing is lost that came meanwhile, and nothing comes again whose result was reported."""
+    """Messages that arrived meanwhile are not lost, and those with a reported result do not come again."""
     first = await opened(service, merchant, name="laptop")
     assert (first["name"], first["is_resumed"], first["waiting"]) == ("laptop", False, 0)
     await service.consume(code_redeemed(merchant, "A"), code_redeemed(merchant, "B"))
@@ -189,7 +189,7 @@ async def test_a_listener_with_a_name_goes_on_where_it_stopped(service: Service,
 
 
 async def test_a_listener_opened_from_now_on_gets_nothing_of_before(service: Service, merchant: Merchant) -> None:
-    """Neither what has waited nor what was handed out to whoever listened before."""
+    """Neither waiting messages nor those handed out to the previous client."""
     first = await opened(service, merchant, name="laptop")
     await service.consume(code_redeemed(merchant, "A"), code_redeemed(merchant, "B"))
     [late] = (await ask(service, merchant, first, limit=1)).data

@@ -1,4 +1,4 @@
-"""Lists of deliveries and messages: each thing once however the pages fall, and never more looked at than a bound."""
+"""Lists of deliveries and messages: each item once wherever pages end, and a bounded number of rows read."""
 
 import json
 import uuid
@@ -49,7 +49,7 @@ FROM generate_series(1, $3::int) AS n CROSS JOIN (VALUES ('flat'), ('standard'))
 async def test_every_delivery_is_listed_once_however_the_pages_fall(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
-    """Three endpoints with unlike numbers of deliveries: what one has looked at must not hide what another has not."""
+    """Three endpoints with different numbers of deliveries: rows read of one must not hide unread rows of another."""
     monkeypatch.setattr(delivery_lists, "SCANNED_PER_PAGE", scanned)
     key = merchant.program_key
     for n in range(4):
@@ -78,7 +78,7 @@ async def test_every_delivery_is_listed_once_however_the_pages_fall(
 async def test_what_waits_is_listed_once_however_much_lies_in_the_queue(
     database: Database, clock: HeldClock, monkeypatch: pytest.MonkeyPatch, sorted_: int
 ) -> None:
-    """Four endpoints with unlike numbers of deliveries, leased ones among them, one of the endpoints paused."""
+    """Four endpoints with different numbers of deliveries, some of them leased, and one endpoint paused."""
     monkeypatch.setattr(delivery_lists, "SORTED_PER_ENDPOINT", sorted_)
     async with running_service(database, clock, sends=False) as service:
         merchant = await make_merchant(service.admin, clock())
@@ -102,7 +102,7 @@ async def test_what_waits_is_listed_once_however_much_lies_in_the_queue(
 async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
     service: Service, merchant: Merchant, database: Database
 ) -> None:
-    """By the plans that are made for an owner and by those that are kept for all, and whatever others have."""
+    """With plans for one owner and with cached ones, whatever other owners have."""
     endpoint = uuid.UUID((await service.endpoint(merchant.partner_key, "https://example.com/", status="paused"))["id"])
     stranger = await make_merchant(service.admin, service.clock())
     crowd = uuid.UUID((await service.endpoint(stranger.partner_key, "https://example.com/", status="paused"))["id"])
@@ -140,7 +140,7 @@ async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
 async def test_what_waits_is_found_among_what_waits_for_others(
     service: Service, merchant: Merchant, database: Database, waiting: int
 ) -> None:
-    """A little or much, with twice as much of somebody else's, newer all of it."""
+    """A few or many, among twice as many newer ones of other owners."""
     key = merchant.partner_key
     paused, active = [
         uuid.UUID((await service.endpoint(key, "https://example.com/", status=status))["id"])
@@ -176,10 +176,7 @@ def owned(program: uuid.UUID, partner: uuid.UUID | None, endpoint: uuid.UUID | N
 
 
 async def looked_at(connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: Any) -> float:
-    """Return how many deliveries and messages the statement reads, by the plan that has run.
-
-    It is prepared, for what is explained with its arguments is always planned for just these.
-    """
+    """Return how many deliveries and messages the statement reads, from its executed plan."""
     texts = [None if each is None else str(each) for each in arguments]
     values = await connection.fetchval("SELECT string_agg(quote_nullable(t), ', ') FROM unnest($1::text[]) AS t", texts)
     await connection.execute(f"PREPARE wanted AS {statement}")

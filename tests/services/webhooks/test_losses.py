@@ -1,4 +1,4 @@
-"""What is lost and what comes twice when the service dies at any step of a delivery, or the broker loses all it has."""
+"""What is lost and what is repeated when the service dies at any step of a delivery, or the broker loses its data."""
 
 import asyncio
 import shutil
@@ -54,7 +54,7 @@ async def admin(database: Database) -> AsyncIterator[Admin]:
 
 
 async def counted(admin: Admin, statement: str, wanted: int, seconds: float = 30.0) -> None:
-    """Wait until a count is what is wanted."""
+    """Wait until a count reaches a value."""
     async with asyncio.timeout(seconds):
         while await admin.fetchval(statement) != wanted:  # noqa: ASYNC110 - written by other processes
             await asyncio.sleep(0.02)
@@ -62,7 +62,7 @@ async def counted(admin: Admin, statement: str, wanted: int, seconds: float = 30
 
 @asynccontextmanager
 async def locked(database: Database, statement: str) -> AsyncIterator[None]:
-    """Hold a lock in which the service gets stuck; its sessions end before the lock does, as if cut off with it."""
+    """Hold a lock that blocks the service; its sessions end before the lock does, as if its connection was lost."""
     holder = await asyncpg.connect(database.admin)
     try:
         async with holder.transaction():
@@ -74,7 +74,7 @@ async def locked(database: Database, statement: str) -> AsyncIterator[None]:
 
 
 async def kill(process: asyncio.subprocess.Process, admin: Admin) -> None:
-    """End the process where it stands, and let the time of its leases pass."""
+    """Kill the process, and let its leases expire."""
     process.kill()
     await process.wait()
     await admin.execute("UPDATE webhooks.delivery_queue SET visible_at = now() WHERE token IS NOT NULL")
@@ -144,7 +144,7 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
 async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
     database: Database, clean_broker: dict[str, str], admin: Admin, receiver: Receiver, unused_tcp_port: int
 ) -> None:
-    """The process dies after it has committed an event and before the broker has heard so: it comes again."""
+    """The process dies after it has committed an event and before it has acknowledged it: the broker redelivers it."""
     merchant = await make_merchant(admin, utc_now())
     async with running_process(database, clean_broker, unused_tcp_port) as process:
         await create_endpoint(unused_tcp_port, merchant, receiver.url)
@@ -175,7 +175,7 @@ async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
 
 
 async def waiting(broker: dict[str, str]) -> int:
-    """Return how many events lie in the queue that nobody has in hand."""
+    """Return how many events in the queue no consumer holds."""
     depth = (await depths(broker["operator"], [topology.QUEUE_WEBHOOKS_EVENTS]))[topology.QUEUE_WEBHOOKS_EVENTS]
     assert depth is not None
     return depth.messages
@@ -183,7 +183,7 @@ async def waiting(broker: dict[str, str]) -> int:
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[RabbitMQServer]:
-    """A broker of this test's own, to be stopped and emptied."""
+    """A separate broker that can be stopped and emptied."""
     server = RabbitMQServer(tmp_path / "broker", broker_definitions([VHOST], BROKER_PASSWORDS))
     server.start()
     yield server
@@ -191,7 +191,7 @@ def own_broker(tmp_path: Path) -> Iterator[RabbitMQServer]:
 
 
 async def wipe(server: RabbitMQServer, folder: Path) -> None:
-    """Start a stopped broker again without anything it ever held."""
+    """Start a stopped broker again without any of its data."""
     shutil.rmtree(folder / "data")
     await asyncio.to_thread(server.start)
     await topology.declare(server.url("operator", BROKER_PASSWORDS["operator"], VHOST))
@@ -210,7 +210,7 @@ async def test_a_broker_that_stops_and_comes_back_empty_delays_only_what_is_new(
     unused_tcp_port: int,
     tmp_path: Path,
 ) -> None:
-    """Retries go on without it, and what it was not told of stays in the outbox of whoever has to say it."""
+    """Retries continue without the broker, and unpublished events stay in the outbox of their service."""
     urls = {user: own_broker.url(user, BROKER_PASSWORDS[user], VHOST) for user in PERMISSIONS}
     await topology.declare(urls["operator"])
     merchant = await make_merchant(admin, utc_now())

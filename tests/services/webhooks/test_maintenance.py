@@ -1,4 +1,4 @@
-"""What time brings about: pauses end, and what is old is removed while what is needed stays."""
+"""Periodic maintenance: pauses end, and old rows are removed while needed ones stay."""
 
 import uuid
 from datetime import timedelta
@@ -116,7 +116,7 @@ async def test_what_waits_to_be_sent_keeps_its_message(
 
 
 async def test_what_stays_is_passed_over_by_steps_that_are_smaller(service: Service, merchant: Merchant) -> None:
-    """All that a step looks at may have to stay: the next one goes on behind it, and the last finds what is to go."""
+    """All rows of a step may have to stay: the next one continues behind it, and the last finds the removable ones."""
     await service.endpoint(merchant.partner_key, "https://example.com/", status="paused")
     await service.consume(*(code_redeemed(merchant, f"S{n}") for n in range(5)))
     await service.admin.execute("UPDATE webhooks.delivery_queue SET ends_at = '2999-01-01'")

@@ -1,4 +1,4 @@
-"""Formats, what partners see of them, messages shown in full and redacted, the catalogue, the signature debugger."""
+"""Formats, what partners see, messages shown in full and redacted, the catalog, the signature debugger."""
 
 import base64
 import hmac
@@ -62,7 +62,7 @@ async def test_a_cloudevent_is_named_as_the_event_was(service: Service, merchant
 async def test_partners_learn_nothing_of_customer_and_basket(
     service: Service, merchant: Merchant, receiver: Receiver, format_: str
 ) -> None:
-    """Both get the same event in the same format, and yet not the same body."""
+    """Both get the same event in the same format, but not the same body."""
     program = await service.endpoint(merchant.program_key, receiver.url, format=format_)
     post = await sent(service, merchant, receiver, format_)
     await service.settled(2)
@@ -106,7 +106,7 @@ async def test_the_test_event_comes_in_the_endpoints_format(
 
 
 async def test_bytes_are_sent_as_they_were_signed(service: Service, merchant: Merchant, receiver: Receiver) -> None:
-    """Order of keys, letters beyond ASCII, and numbers that a float cannot hold stay what they are."""
+    """The order of members, non-ASCII letters, and numbers that a float cannot hold must not change."""
     made = await service.endpoint(merchant.program_key, receiver.url, format="standard")
     await service.consume(
         code_redeemed(merchant, attributes={"z": "\u2028é漢", "a": "1e400"}, times_redeemed=2**53 + 1)

@@ -1,4 +1,4 @@
-"""Messages listed page by page, and sent again to all whom they were on their way to or to those who are named."""
+"""Messages listed page by page, and sent again to the endpoints that had them or to named ones."""
 
 import asyncio
 from typing import Any
@@ -60,7 +60,7 @@ async def test_messages_are_chosen_by_type_and_time(service: Service, merchant: 
 
 
 async def test_a_partner_lists_no_message_that_it_may_not_see(service: Service, merchant: Merchant) -> None:
-    """The program gets the customer with it, and the partner has no endpoint of its own."""
+    """The program's message contains the customer, and the partner has no endpoint of its own."""
     await service.endpoint(merchant.program_key, "https://example.com/", status="paused", format="standard")
     await service.consume(code_redeemed(merchant))
     assert len(await service.pages("/messages", merchant.program_key)) == 1

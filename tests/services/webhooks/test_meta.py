@@ -1,4 +1,4 @@
-"""The rules as the service tells them are those that it goes by."""
+"""The published rules are the ones that the service follows."""
 
 import pytest
 from pydantic import ValidationError

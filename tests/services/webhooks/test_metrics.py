@@ -1,7 +1,4 @@
-"""What `/metrics` tells of deliveries: attempts by answer and trigger, the time of the whole way, who is not sent to.
-
-The counters are the process's own: every test compares what they say before and after.
-"""
+"""What `/metrics` shows of deliveries: attempts by answer and trigger, end-to-end time, endpoints held back."""
 
 import asyncio
 import socket
@@ -53,7 +50,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 async def read(service: Service) -> Samples:
-    """All samples as Prometheus gets them."""
+    """Return all samples as Prometheus gets them."""
     async with service.http.get("/metrics") as response:
         assert response.status == 200
         text = await response.text()
@@ -69,7 +66,7 @@ async def value(service: Service, name: str, **labels: str) -> float:
 
 
 async def until_says(service: Service, condition: Callable[[Samples], bool]) -> None:
-    """Wait until the metrics are as they should be: what is counted is counted after the commit."""
+    """Wait until the metrics have a value: they are counted after the commit."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not condition(await read(service)):  # noqa: ASYNC110 - metrics have no event to wait on
             await asyncio.sleep(0.01)
@@ -80,12 +77,12 @@ def said(samples: Samples, name: str, **labels: str) -> float:
 
 
 def by_label(samples: Samples, name: str, label: str) -> dict[str, float]:
-    """The values of a metric that are not 0, by its only label."""
+    """Return the values of a metric that are not 0, by its only label."""
     return {dict(labels)[label]: number for (each, labels), number in samples.items() if each == name and number}
 
 
 def attempts(after: Samples, before: Samples) -> dict[tuple[str, str], float]:
-    """How many attempts were counted since, by answer and trigger."""
+    """Return how many attempts were counted since, by answer and trigger."""
     counted = {}
     for (name, labels), number in after.items():
         if name == ATTEMPTS and number > before.get((name, labels), 0.0):
@@ -113,7 +110,7 @@ def _look_up(name: str) -> Sequence[tuple[int, str]]:
 async def test_where_no_answer_came_they_are_counted_by_the_error_code(
     database: Database, clock: HeldClock, receiver: Receiver, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A receiver that hangs, a port where nobody listens, and a name that leads to an inner network."""
+    """A receiver that hangs, a port without a listener, and a name that leads into an internal network."""
     monkeypatch.setattr(client, "timeout_of", lambda _: ClientTimeout(total=0.3))
     release = receiver.hang()
     async with running_service(database, clock, lookup=_look_up) as service:
@@ -159,7 +156,7 @@ async def test_attempts_are_counted_by_what_made_them(service: Service, merchant
 
 
 async def arrived(service: Service, before: Samples, tries: str) -> float:
-    """Wait until one more has arrived and return how many seconds that is said to have taken."""
+    """Wait until one more has arrived and return the recorded seconds."""
     await until_says(
         service, lambda now: said(now, f"{WAY}_count", tries=tries) == said(before, f"{WAY}_count", tries=tries) + 1
     )
@@ -169,7 +166,7 @@ async def arrived(service: Service, before: Samples, tries: str) -> float:
 async def test_the_way_is_measured_from_what_happened_to_its_arrival(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Also where the delivery lay in the table and was claimed."""
+    """Also if the delivery waited in the table and was claimed."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     before = await read(service)
     await service.consume(code_redeemed(merchant, occurred_at=service.clock() - timedelta(seconds=100)))
@@ -231,7 +228,7 @@ async def test_what_somebody_sends_by_hand_says_nothing_about_the_way(
 
 
 async def endpoints_say(service: Service) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Count anew, and return the endpoints by state, by breaker and by the reason of their pause."""
+    """Count again, and return the endpoints by state, by breaker and by the reason of their pause."""
     await look_after_endpoints(maintenance_of(service))
     now = await read(service)
     return (
@@ -376,7 +373,7 @@ async def test_results_that_cannot_be_written_are_seen(
 async def test_every_label_has_a_bounded_set_of_values(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """No id, no name, nothing that a receiver or a tenant may choose."""
+    """No id, no name, nothing that a receiver or a tenant chooses: each would be a new series."""
 
     def unknown(samples: Samples) -> list[Any]:
         return [

@@ -1,4 +1,4 @@
-"""Test mode: endpoints of one mode get events of that mode only, and no route shows anything of the other."""
+"""Test mode: endpoints get events of their own mode only, and no route shows anything of the other mode."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ FORMATS = ("flat", "standard", "cloudevents", "thin")
 
 
 async def in_test_mode(service: Service, merchant: Merchant) -> Merchant:
-    """Return the same program and partner with keys of test mode."""
+    """Return the same program and partner with keys in test mode."""
     program, partner = tenant_in_test_mode(merchant.program_id), tenant_in_test_mode(merchant.partner_id)
     program_key = await make_key(service.admin, program, None, ["manage", "webhooks"], service.clock())
     partner_key = await make_key(service.admin, program, partner, ["webhooks"], service.clock())
@@ -95,7 +95,7 @@ async def test_partners_are_named_by_their_usual_id_wherever_one_is_asked_for(
 
 
 def example(model: type[ServiceEvent], merchant: Merchant) -> ServiceEvent:
-    """Return data of any type as our services make it, about a tenant."""
+    """Return data of any type as our services emit it, for a tenant."""
     data = describe_events.example_of(model)
     owners: dict[str, Any] = {"program_id": merchant.program_id, "partner_id": merchant.partner_id}
     made = {**data, **{name: owners[name] for name in owners.keys() & model.model_fields.keys()}}

@@ -1,4 +1,4 @@
-"""Name servers that do not answer: the names of others do not wait for them."""
+"""Name servers that do not answer must not delay other names."""
 
 import asyncio
 import socket
@@ -35,7 +35,7 @@ async def test_slow_name_servers_do_not_hold_up_other_names() -> None:
 
 @pytest.mark.parametrize("suffix", ["example", "co.uk"])
 async def test_one_domain_takes_only_so_many_threads(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs a domain runs its name server; the names of others do not wait for it."""
+    """The owner of a domain runs its name server; other names must not wait for it."""
     monkeypatch.setattr(names_module, "DNS_SECONDS", 60)
     release = threading.Event()
     under_way = most = 0
@@ -84,7 +84,7 @@ async def test_a_name_that_takes_too_long_is_given_up(monkeypatch: pytest.Monkey
 
 
 class ManyNameServers:
-    """Answers every name at once, but hangs over those that begin with `sick` as long as it is a tarpit."""
+    """Answers every name at once, but hangs on those that begin with `sick` while `tarpit` is set."""
 
     def __init__(self) -> None:
         self.is_tarpit = True
@@ -102,7 +102,7 @@ class ManyNameServers:
 async def test_hundreds_of_names_that_hang_leave_threads_to_the_others(
     monkeypatch: pytest.MonkeyPatch, has_known_them: bool
 ) -> None:
-    """They are asked for again and again, on more domains than one could count, and come back when they answer."""
+    """They are resolved again and again, on more domains than one could count, and recover once they answer."""
     monkeypatch.setattr(names_module, "DNS_SECONDS", 30.0)
     name_servers = ManyNameServers()
     names = NameService(name_servers)

@@ -1,4 +1,4 @@
-"""Order, where an endpoint wants it; the numbers that tell it where it does not; and rates."""
+"""Ordered delivery; numbers that show the order without it; and rate limits."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def codes(posts: Sequence[Post]) -> list[str]:
 
 
 async def consume_lines(service: Service, merchant: Merchant, *numbers: int) -> None:
-    """Take in three lines of events, one of each line after the other."""
+    """Take in three lines of events, alternating between them."""
     for number in numbers:
         await service.consume(
             *(code_redeemed(merchant, f"L{line}-{number}", code_id=CODE_IDS[line]) for line in range(3))
@@ -80,7 +80,7 @@ async def test_order_holds_over_processes(
 async def test_both_take_in_and_finish_at_once_and_nobody_is_forgotten(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Whoever is added while his predecessor goes must be called up by one of the two."""
+    """A delivery added while its predecessor leaves must be called up by one of the two transactions."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering="key")
     async with running_service(database, clock) as other:
         for batch in range(10):
@@ -95,7 +95,7 @@ async def test_both_take_in_and_finish_at_once_and_nobody_is_forgotten(
 
 
 async def die_first(service: Service, merchant: Merchant, receiver: Receiver, on_exhausted: str) -> None:
-    """Let the first of a line of three die."""
+    """Let the first delivery of a line of three die."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict", on_exhausted=on_exhausted)
     receiver.status, receiver.headers = 500, {"webhook-delivery": "abort-message"}
     release = receiver.hang(500)

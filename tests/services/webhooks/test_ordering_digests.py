@@ -1,4 +1,4 @@
-"""What a program names to be in order with is kept as a digest, beside what processes of the release before write."""
+"""A program's ordering keys are stored as digests, compatible with processes of the previous release."""
 
 import json
 import uuid
@@ -29,7 +29,7 @@ VALUES ($1, $2, $3, 'exhausted', now(), $4, 1)
 
 
 def plain(_: uuid.UUID, subject: str) -> str:
-    """Return what the release before kept."""
+    """Return what the previous release stored."""
     return subject
 
 
@@ -41,7 +41,7 @@ async def publish(service: Service, merchant: Merchant, number: int) -> None:
 async def test_two_releases_keep_one_line_in_order(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one process after the other is replaced, no message overtakes one that another release has taken in."""
+    """While processes are replaced one by one, no message overtakes one that another release has taken in."""
     await service.endpoint(merchant.program_key, receiver.url, event_types=["custom.*"], ordering="key")
     release = receiver.hang()
     for number in range(6):

@@ -1,4 +1,4 @@
-"""`rate_limit_per_second` caps the POSTs that begin in any second, over all replicas and whatever makes them."""
+"""`rate_limit_per_second` caps the POSTs that start in any second, over all replicas and all kinds of attempts."""
 
 import asyncio
 import uuid
@@ -41,7 +41,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class RunningClock(HeldClock):
-    """The real time: a limit per second is kept by that, whatever else a test holds."""
+    """The real time: a limit per second depends on it, whatever else the test controls."""
 
     def __call__(self) -> datetime:
         return utc_now()
@@ -53,7 +53,7 @@ def clock() -> HeldClock:
 
 
 def most_within(times: Sequence[datetime], window: timedelta = WINDOW) -> int:
-    """Return how many fall into the fullest window, wherever it begins."""
+    """Return how many times are in the fullest window, wherever it begins."""
     ordered, first, most = sorted(times), 0, 0
     for last, time in enumerate(ordered):
         while time - ordered[first] >= window:
@@ -75,7 +75,7 @@ def test_the_fullest_window_is_found_wherever_it_begins() -> None:
     ),
 )
 def test_no_second_holds_more_whoever_claims_in_which_order_for_how_long(rate: int, claims: list[Any]) -> None:
-    """A claim may have asked before another one that got the lock first, and its POSTs begin anywhere in its span."""
+    """A claim may have started before another that got the lock first, and its POSTs start anywhere in its span."""
     spans: list[tuple[datetime, int]] = []
     begun: list[datetime] = []
     now = START
@@ -101,11 +101,7 @@ def test_a_process_that_was_late_takes_longer_spans_for_a_while() -> None:
 async def test_three_replicas_together_never_begin_more_than_an_endpoint_allows_in_a_second(
     database: Database, receiver: Receiver
 ) -> None:
-    """Checked in every second there is: by the recorded beginnings of attempts, and by the receiver's own log.
-
-    How long a POST is on its way is not the sender's: of the arrivals those count that took no longer than the
-    allowance, in windows that are shorter by it.
-    """
+    """Checked in every second, by the recorded starts of attempts and by the receiver's own log."""
     arrivals: dict[str, datetime] = {}
 
     async def note(post: Post) -> web.StreamResponse:
@@ -147,7 +143,7 @@ async def test_three_replicas_together_never_begin_more_than_an_endpoint_allows_
 
 
 async def claim_by(connection: Connection, now: datetime) -> list[HeldDelivery]:
-    """Claim in a transaction that goes on."""
+    """Claim in a transaction that stays open."""
     return await claims.claim(
         connection,
         now=now,
@@ -169,7 +165,7 @@ async def claim(service: Service, begin_within: float) -> list[HeldDelivery]:
 
 
 async def test_claims_at_the_same_moment_share_one_limit(database: Database, clock: HeldClock) -> None:
-    """Each counted for itself what was left before the others took it: twice the limit went out, or more."""
+    """Each counted what was left before the others took it: twice the limit was sent, or more."""
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(running_service(database, clock, sends=False)) for _ in range(3)]
         merchant = await make_merchant(replicas[0].admin, clock())
@@ -195,7 +191,7 @@ async def test_claims_at_the_same_moment_share_one_limit(database: Database, clo
 async def test_what_misses_its_turn_goes_back_unsent_and_burns_no_attempt(
     database: Database, clock: HeldClock, receiver: Receiver
 ) -> None:
-    """Sent all the same, it would fall into a second that is full; and a slow machine would never send at all."""
+    """Sent anyway, it would fall into a full second; and a slow machine must still be able to send."""
     async with running_service(database, clock, sends=False) as service:
         merchant = await make_merchant(service.admin, clock())
         await service.endpoint(merchant.partner_key, receiver.url, rate_limit_per_second=100)

@@ -1,4 +1,4 @@
-"""What partners may see of events: walked through by every type, format and member, and by every way that they look."""
+"""What partners may see of events: every type, format and member, and every route that shows them."""
 
 import json
 import re
@@ -51,7 +51,7 @@ CANARY = "canary"
 
 
 class Canaries:
-    """Data of a model in which every value is one of a kind, with a member at each level that no model has."""
+    """Data of a model in which every value is unique, with an unknown member at each level."""
 
     def __init__(self, type_: str) -> None:
         self.by_path: dict[tuple[str, ...], str] = {}
@@ -99,12 +99,12 @@ class Canaries:
         return self.by_path[path]
 
     def seen_in(self, raw: bytes) -> set[tuple[str, ...]]:
-        """Return the paths of the values that stand in some bytes."""
+        """Return the paths of the values that appear in some bytes."""
         return {path for path, canary in self.by_path.items() if canary.encode() in raw}
 
 
 def written(type_: str, data: dict[str, Any], kept: str) -> bytes:
-    """Return all that is kept of an event in a form."""
+    """Return everything stored of an event in a form."""
     event = IncomingEvent(
         event_id="id",
         source="/mintwire/test",
@@ -139,7 +139,7 @@ def test_the_guide_names_what_partners_do_not_see() -> None:
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("type_", sorted(PARTNER_MODELS))
 def test_partners_see_what_is_listed_and_nothing_else(type_: str, format_: Format) -> None:
-    """A member that is added to an event, at any depth, stays unseen until it is listed; so do other attributes."""
+    """A member added to an event, at any depth, stays hidden until it is listed; so do other attributes."""
     canaries = Canaries(type_)
     raw = written(type_, canaries.data, message_format(format_, new_id()))
     assert canaries.seen_in(raw) == set(expected(type_, canaries, format_))
@@ -158,7 +158,7 @@ def test_programs_see_all_of_their_events(type_: str, format_: Format) -> None:
 
 
 def test_a_list_says_nothing_of_values_that_become_objects() -> None:
-    """What was a text in one version and has members in another was never looked at by whoever listed it."""
+    """A text that becomes an object in a later version was never reviewed by the author of the list."""
     raw = written("quota.low", {"threshold": {"inside": CANARY}, "codes_remaining": [[CANARY]]}, "standard-partner")
     assert CANARY.encode() not in raw
 
@@ -173,7 +173,7 @@ def test_a_partner_s_example_and_schema_fit_what_it_gets(type_: str) -> None:
 
 
 def event_of(type_: str, merchant: Merchant) -> OutboxEvent:
-    """An event of which everything that is not the partner's is a canary."""
+    """Return an event in which everything that is not the partner's is a canary."""
     data = example_of(MODELS[type_])
     data |= {"program_id": str(merchant.program_id), "partner_id": str(merchant.partner_id), "new_text": CANARY}
     hidden: dict[str, Any] = {
@@ -241,7 +241,7 @@ async def deliveries(service: Service) -> list[dict[str, Any]]:
 async def test_programs_see_by_api_what_their_partners_do_not(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Whatever form there is of a message, the program is shown the one that says most."""
+    """Whatever forms a message has, the program is shown the most complete one."""
     for format_ in ("flat", "standard"):
         await service.endpoint(merchant.partner_key, receiver.url, event_types=["*"], format=format_)
     program = await service.endpoint(merchant.program_key, receiver.url, event_types=["*"], format="flat")
@@ -290,7 +290,7 @@ async def test_what_a_program_publishes_is_shown_whole_to_the_partner_that_it_na
 async def test_an_event_of_a_type_without_a_list_reaches_no_partner(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Such as one of a newer version of another service."""
+    """Such as one from a newer version of another service."""
     for key in (merchant.partner_key, merchant.program_key):
         await service.endpoint(key, receiver.url, event_types=["*"])
     listener = (await service.send("POST", "/listeners", merchant.partner_key, {"event_types": ["*"]})).data

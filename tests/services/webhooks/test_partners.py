@@ -1,4 +1,4 @@
-"""What becomes of a partner's endpoints and listeners when the codes service suspends or archives it."""
+"""A partner's endpoints and listeners when the codes service suspends or archives it."""
 
 import asyncio
 from typing import Any
@@ -48,7 +48,7 @@ async def statuses(service: Service) -> list[str]:
 async def test_an_archived_partner_s_endpoints_are_archived_with_it(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """What is under way comes to its end by its own result, what waits is canceled, and nothing new is begun."""
+    """Attempts in progress end with their own result, waiting deliveries are canceled, and no new ones start."""
     programs = await service.endpoint(merchant.program_key, URL, status="paused")
     neighbour = await make_partner(
         service.admin, merchant.program_id, merchant.program_key, "Neighbour", service.clock()
@@ -85,7 +85,7 @@ async def test_an_archived_partner_s_endpoints_are_archived_with_it(
 
 
 async def test_an_endpoint_made_at_the_very_moment_is_found_too(service: Service, merchant: Merchant) -> None:
-    """Its maker was let in before the partner's end was committed, and commits after we have looked."""
+    """Its request was accepted before the partner's archival was committed, and commits after the check."""
     made = await service.endpoint(merchant.partner_key, URL)
     await set_status(service, merchant, "archived")
     follow = following(service)
@@ -99,7 +99,7 @@ async def test_an_endpoint_made_at_the_very_moment_is_found_too(service: Service
 async def test_a_new_process_finds_what_was_archived_while_none_ran(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Page by page, also where partners were archived at the same moment."""
+    """Page by page, also if partners were archived at the same moment."""
     monkeypatch.setattr(follow_partners, "_PAGE", 2)
     partners = [merchant] + [
         await make_partner(service.admin, merchant.program_id, merchant.program_key, f"P{n}", service.clock())

@@ -1,4 +1,4 @@
-"""The service as a process of its own: from the queue to the receiver, killed, restarted and stopped politely."""
+"""The service as a process of its own: from the queue to the receiver, killed, restarted and stopped."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ START_SECONDS = 60.0
 async def running_process(
     database: Database, broker: dict[str, str], port: int, key: bytes = b"w" * 32, status: int = 200
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start the service and wait until it says whether it is ready; what is left of it at the end is killed."""
+    """Start the service and wait until it reports whether it is ready; kill it at the end."""
     environment = os.environ | {
         "WEBHOOKS_DATABASE_URL": database.webhooks,
         "WEBHOOKS_AMQP_URL": broker["webhooks"],
@@ -46,7 +46,7 @@ async def running_process(
 
 
 async def ready(port: int, status: int = 200) -> None:
-    """Wait until the service says that it is ready, or that it is not although its other parts are."""
+    """Wait until the service reports that it is ready, or not ready although its other parts are."""
     async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as http:
         while True:
             try:
@@ -135,7 +135,7 @@ async def test_with_the_wrong_secret_key_it_serves_what_it_can_and_says_that_it_
     receiver: Receiver,
     unused_tcp_port: int,
 ) -> None:
-    """It once started in good health with 284 secrets that it could not read, and died of the first it needed."""
+    """It once started as healthy with 284 secrets that it could not decrypt, and died of the first one it needed."""
     merchant = await make_merchant(admin, utc_now())
     async with running_process(database, clean_broker, unused_tcp_port):
         secret = await create_endpoint(unused_tcp_port, merchant, receiver.url)

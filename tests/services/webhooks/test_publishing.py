@@ -1,4 +1,4 @@
-"""What a program publishes itself: once per event id, to whom it names, on the same way as every other message."""
+"""Events that a program publishes: once per event id, to the partner they name, like every other message."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ async def test_an_event_of_its_own_reaches_the_program_and_the_partner_that_it_n
 async def test_bodies_are_written_in_every_format(
     service: Service, merchant: Merchant, receiver: Receiver, by_partner: bool
 ) -> None:
-    """Nothing of a payload is kept from the partner that is named, whatever its members are called."""
+    """No part of a payload is hidden from the named partner, whatever its members are called."""
     key = merchant.partner_key if by_partner else merchant.program_key
     for format_ in ("flat", "standard", "thin", "cloudevents"):
         await service.endpoint(key, receiver.url, event_types=["*"], format=format_)
@@ -102,7 +102,7 @@ async def test_bodies_are_written_in_every_format(
 
 
 async def test_the_same_event_again_is_the_message_that_is_there(service: Service, merchant: Merchant) -> None:
-    """In whatever order its members come; another body under the same id is no repeat, and changes nothing."""
+    """The order of members does not matter; another body under the same id is not a repeat, and changes nothing."""
     key = merchant.program_key
     await service.endpoint(key, URL, event_types=["custom.*"], status="paused")
     first = await publish(service, key, event_id="e-1")
@@ -151,7 +151,7 @@ async def test_of_twins_at_the_same_moment_one_is_new(service: Service, merchant
 
 
 async def test_an_idempotency_key_repeats_the_answer(service: Service, merchant: Merchant) -> None:
-    """Without an event id it is what makes a repeat harmless."""
+    """Without an event id it is the only thing that makes a repeat harmless."""
     body = {"event_type": TYPE, "payload": PAYLOAD}
     answers = [
         await service.send("POST", "/messages", merchant.program_key, body, idempotency="once") for _ in range(2)
@@ -278,7 +278,7 @@ async def test_what_has_one_ordering_key_goes_out_in_order(
 async def test_each_is_kept_as_long_as_it_was_asked_to_be(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept longer than others does not keep those from going."""
+    """A message that is kept longer must not keep others from being removed."""
     monkeypatch.setattr(remove_old, "BREATH_SECONDS", 0)
     key = merchant.program_key
     endpoint = await service.endpoint(key, URL, event_types=["*"])
@@ -323,7 +323,7 @@ async def test_a_redacted_one_is_not_published_again(service: Service, merchant:
 
 
 async def test_it_survives_a_write_that_fails(service: Service, merchant: Merchant) -> None:
-    """Nothing of it is there until all of it is, and then its id is free for the next try."""
+    """Either all of it is written or nothing, and then its id is free for the next attempt."""
     await service.admin.execute("ALTER TABLE webhooks.custom_messages ADD CONSTRAINT broken CHECK (event_id <> 'e-1')")
     assert (await publish(service, merchant.program_key, event_id="e-1")).status == 500
     assert await ids(service) == set()

@@ -1,4 +1,4 @@
-"""Messages that programs publish at once: one transaction, and each as if it had come alone."""
+"""Messages that programs publish concurrently: one transaction, and each as if it had come alone."""
 
 import asyncio
 from collections import Counter
@@ -50,7 +50,7 @@ async def test_each_of_a_group_is_answered_as_if_it_had_come_alone(service: Serv
 
 
 async def test_of_64_requests_of_16_keys_each_key_publishes_one_message(service: Service, merchant: Merchant) -> None:
-    """Without an event id nothing but the key keeps a repeat from being another message."""
+    """Without an event id only the key keeps a repeat from becoming another message."""
     await service.endpoint(merchant.program_key, URL, event_types=["custom.*"], status="paused")
 
     async def until_answered(key: str) -> Reply:

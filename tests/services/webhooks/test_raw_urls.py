@@ -1,4 +1,4 @@
-"""Each URL goes over the wire byte for byte as it was registered: receivers sign it, route by it, and log it."""
+"""Each URL is requested byte for byte as registered: receivers sign it, route by it, and log it."""
 
 import asyncio
 from typing import Any
@@ -39,7 +39,7 @@ FORMS = [
 
 
 def sent(request: bytes) -> str:
-    """The target of a request as it came, always with a path: HTTP has none without one."""
+    """Return the target of a request as received, always with a path: HTTP requires one."""
     method, target, version = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
     assert (method, version) == ("POST", "HTTP/1.1")
     return target
@@ -66,7 +66,7 @@ async def test_the_sender_writes_each_form_as_it_stands() -> None:
 
 
 async def test_each_form_is_kept_shown_and_delivered_as_it_was_registered(service: Service, merchant: Merchant) -> None:
-    """By event, by test and by retry; and a change of the URL is as exact as its first registration."""
+    """By event, test and retry; and a changed URL is as exact as the first one."""
     async with misbehaving(always(OK)) as server:
         base, key = base_of(server), merchant.partner_key
         endpoints = [await service.endpoint(key, base + form) for form in FORMS]
@@ -162,7 +162,7 @@ async def test_what_http_cannot_carry_as_it_is_written_is_refused(
     "form", ["/a\r\nX-Evil: 1", "/a HTTP/1.1", "/a\tb", "/a\nb", "/a\x00", "/a\x7f", "/\\evil", "/a#b"]
 )
 async def test_no_url_writes_a_header_or_a_second_request(service: Service, merchant: Merchant, form: str) -> None:
-    """Nobody encodes what is sent as it stands, so what ends a line must not get there."""
+    """The URL is sent unencoded, so it must not contain a line end."""
     async with misbehaving(always(OK)) as server, sending() as sender:
         url = base_of(server) + form
         refused = await service.send("POST", "/endpoints", merchant.partner_key, {"url": url})

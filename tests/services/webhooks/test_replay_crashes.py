@@ -1,4 +1,4 @@
-"""A replay of a hundred thousand dead letters whose workers are killed and cut off again and again."""
+"""A replay of a hundred thousand dead letters whose workers are killed and disconnected again and again."""
 
 import asyncio
 import sys
@@ -61,7 +61,7 @@ _REPLAYED = "SELECT count(*) FROM webhooks.deliveries WHERE replay_id IS NOT NUL
 
 @asynccontextmanager
 async def dying(service: Service, database: Database) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker and kill it at the end; its lease runs out."""
+    """Run a worker and kill it at the end; its lease expires."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.services.webhooks.replayer", database.webhooks),
         # It complains when it is cut off.
@@ -79,7 +79,7 @@ async def dying(service: Service, database: Database) -> AsyncIterator[asyncio.s
 
 
 async def progress(service: Service, key: str, replay: Any, at_least: int = 0) -> Any:
-    """Wait until so many are enqueued, and return how it stands."""
+    """Wait until this many are enqueued, and return the replay."""
     async with asyncio.timeout(60):
         while True:
             rows = await service.query("SELECT enqueued FROM webhooks.replays")
@@ -110,7 +110,7 @@ async def many_dead(service: Service, program_id: uuid.UUID, partner_id: uuid.UU
 async def test_each_of_a_hundred_thousand_is_replayed_once_however_often_the_worker_dies(
     database: Database, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed anywhere, killed while a step is half written, and cut off from the database."""
+    """Killed anywhere, killed in the middle of a step, and disconnected from the database."""
     # All of its deliveries are counted.
     monkeypatch.setattr(replays, "COUNTED", 1_000_000)
     async with running_service(database, clock, sends=False, replays=False) as service:
@@ -160,7 +160,7 @@ async def test_each_of_a_hundred_thousand_is_replayed_once_however_often_the_wor
 
 
 async def _is_consistent(service: Service, key: str, replay: Any) -> Any:
-    """Hold what a job says of itself against what it has done; then let that be sent, and die again."""
+    """Compare what a replay reports with what it has done; then let the deliveries be sent, and die again."""
     told = await progress(service, key, replay)
     assert told["enqueued"] == (await service.query(_REPLAYED))[0]["count"]
     assert told["matched"] == told["enqueued"] + told["skipped"]

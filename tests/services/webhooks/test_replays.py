@@ -1,4 +1,4 @@
-"""Replays as jobs: what they mean, their pace, and that they go on behind a crash or end where they are canceled."""
+"""Replays as jobs: what they select, their pace, and that they continue after a crash or end when canceled."""
 
 import asyncio
 import secrets
@@ -38,7 +38,7 @@ async def begin(service: Service, key: str, endpoint: Any, which: str, **members
 
 
 async def ended(service: Service, key: str, replay: Any, status: str = "completed") -> Any:
-    """Wait until a replay has come to its end and nothing of it waits."""
+    """Wait until a replay has finished and none of its deliveries waits."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             shown = (await service.send("GET", f"/replays/{replay['id']}", key)).data
@@ -48,7 +48,7 @@ async def ended(service: Service, key: str, replay: Any, status: str = "complete
 
 
 async def dead_ones(service: Service, merchant: Merchant, receiver: Receiver, count: int) -> Any:
-    """Return an endpoint, active again, with so many dead letters."""
+    """Return an endpoint, active again, with this many dead letters."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(count)))
     await service.admin.execute(
@@ -135,7 +135,7 @@ async def test_what_was_redacted_is_skipped_and_counted(
 
 
 async def claimed(service: Service) -> Replay:
-    """Take the oldest job over, as a worker does."""
+    """Take over the oldest replay, as a worker does."""
     now = service.clock()
     async with service.pool.connection() as connection:
         found = await replays.claim(connection, secrets.randbits(62), now + LEASE, now)
@@ -144,7 +144,7 @@ async def claimed(service: Service) -> Replay:
 
 
 async def test_after_a_crash_another_goes_on_behind_what_was_done(database: Database, clock: HeldClock) -> None:
-    """The lease has to run out first; then nothing is sent twice and nothing is left out."""
+    """After the lease has expired, nothing is sent twice and nothing is left out."""
     async with running_service(database, clock, sends=False, replays=False) as service:
         merchant = await make_merchant(service.admin, clock())
         endpoint = await dead_ones(service, merchant, Receiver("https://example.com/"), 10)
@@ -180,7 +180,7 @@ async def test_a_canceled_replay_takes_no_further_step(database: Database, clock
 
 
 async def test_a_step_is_half_a_seconds_worth(database: Database, clock: HeldClock) -> None:
-    """What becomes due in a second is never more than the rate: the worker sleeps for what a step has enqueued."""
+    """The rate is never exceeded: the worker sleeps in proportion to what a step has enqueued."""
     async with running_service(database, clock, sends=False, replays=False) as service:
         merchant = await make_merchant(service.admin, clock())
         endpoint = await dead_ones(service, merchant, Receiver("https://example.com/"), 3)
@@ -190,7 +190,7 @@ async def test_a_step_is_half_a_seconds_worth(database: Database, clock: HeldClo
 
 
 async def test_no_more_becomes_due_than_the_rate_allows(database: Database, clock: HeldClock) -> None:
-    """Steps of half a second's worth, and never less than half a second from one to the next."""
+    """Steps of half a second's worth, and at least half a second between them."""
     async with running_service(database, clock, sends=False, replays=False) as service:
         merchant = await make_merchant(service.admin, clock())
         endpoint = await dead_ones(service, merchant, Receiver("https://example.com/"), 35)
@@ -212,7 +212,7 @@ async def test_no_more_becomes_due_than_the_rate_allows(database: Database, cloc
 async def test_a_dry_run_counts_what_a_real_one_does(
     service: Service, merchant: Merchant, receiver: Receiver, which: str
 ) -> None:
-    """For each kind, with other types of events beside it and messages without content among it."""
+    """For each kind, with other event types and messages without content in between."""
     endpoint = await dead_ones(service, merchant, receiver, 7)
     other = await service.endpoint(merchant.partner_key, receiver.url, status="paused", event_types=["*"])
     await service.send("POST", f"/endpoints/{endpoint['id']}/disable", merchant.partner_key)
@@ -279,7 +279,7 @@ async def test_replays_are_listed_and_limited_in_number(database: Database, cloc
 
 
 async def test_one_owner_s_replays_leave_the_others_theirs(database: Database, clock: HeldClock) -> None:
-    """A partner begins as many as it may: its program and another partner can still begin some."""
+    """A partner starts its maximum: its program and another partner can still start some."""
     async with running_service(database, clock, sends=False, replays=False) as service:
         merchant = await make_merchant(service.admin, clock())
         other = await make_partner(service.admin, merchant.program_id, merchant.program_key, "Other", clock())
@@ -297,7 +297,7 @@ async def test_one_owner_s_replays_leave_the_others_theirs(database: Database, c
 async def test_slow_replays_of_one_owner_hold_up_nobody_else_s(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """A partner that has its dead letters sent again one by one, by as many replays as it may have."""
+    """A partner replays its dead letters one by one, with its maximum number of replays."""
     slow = await dead_ones(service, merchant, receiver, 500)
     for _ in range(MAX_LIVE_REPLAYS):
         await begin(service, merchant.partner_key, slow, "failed", rate_per_second=1)

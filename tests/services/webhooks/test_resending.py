@@ -1,4 +1,4 @@
-"""One delivery by hand: sent again whatever its state, canceled, looked into, and redacted."""
+"""A single delivery: sent manually whatever its state, canceled, inspected, and redacted."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ from tests.services.webhooks.receiver import Receiver
 
 
 async def delivered(service: Service, merchant: Merchant, receiver: Receiver, **members: Any) -> tuple[Any, Any]:
-    """Return an endpoint and the one delivery to it, once it was tried or lies there."""
+    """Return an endpoint and its only delivery, once it was attempted or waits in the queue."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, **members)
     await service.consume(code_redeemed(merchant))
     if members.get("status") != "paused":

@@ -1,4 +1,4 @@
-"""PostgreSQL is stopped or killed while deliveries are being claimed, sent and written down: nothing is lost by it."""
+"""PostgreSQL is stopped or killed while deliveries are claimed, sent and recorded: nothing is lost."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ _NUMBERS = "SELECT array_agg(number ORDER BY number) AS n FROM webhooks.attempts
 
 @dataclass(frozen=True)
 class Proxied(Database):
-    """A database to which the services go by a proxy, and the superuser directly."""
+    """A database that the services reach through a proxy, and the superuser directly."""
 
     port: int
 
@@ -56,7 +56,7 @@ class Proxied(Database):
 
 @pytest.fixture
 def own_postgres(test_run: Path, servers: RunningServers, vhost: str) -> Iterator[PostgresServer]:
-    """A migrated server of this test's own. What it has committed survives a kill."""
+    """A separate migrated server. Committed data survives a kill."""
     server = PostgresServer(test_run / "restarts" / "postgres")
     server.start()
     try:
@@ -71,7 +71,7 @@ def own_postgres(test_run: Path, servers: RunningServers, vhost: str) -> Iterato
 
 
 class Restarts:
-    """The service before a server that goes away and comes back."""
+    """The service with a server that goes away and comes back."""
 
     def __init__(self, server: PostgresServer, proxy: Proxy, service: Service) -> None:
         self.server = server
@@ -79,26 +79,26 @@ class Restarts:
         self.service = service
 
     async def down(self, how: signal.Signals) -> None:
-        """End the server: at once, or with its farewell to each session."""
+        """End the server: abruptly, or cleanly with a message to each session."""
         if how is signal.SIGKILL:
             assert self.server.record is not None
             os.kill(self.server.record.pid, signal.SIGKILL)
         await asyncio.to_thread(self.server.stop)
 
     async def up(self) -> None:
-        """Let it come back, and nothing stand between it and the service."""
+        """Let it come back, reachable again for the service."""
         self.proxy.heal()
         await asyncio.to_thread(self.server.start)
         self.service.admin = await asyncpg.connect(self.server.url)
 
     async def counted(self, statement: str, wanted: int) -> None:
-        """Wait until a count is at least what is wanted."""
+        """Wait until a count is at least a value."""
         async with asyncio.timeout(30):
             while (await self.service.query(statement))[0]["count"] < wanted:  # noqa: ASYNC110 - written by others
                 await asyncio.sleep(0.01)
 
     async def ended(self, rounds: int) -> None:
-        """Wait until everything has come to its end."""
+        """Wait until every delivery has ended."""
         async with asyncio.timeout(30):
             while True:
                 rows = await self.service.query(_ENDED)
@@ -142,7 +142,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
         assert (await service.send("POST", f"/endpoints/{endpoint['id']}/pause", merchant.partner_key)).status == 200
 
     async def resume() -> None:
-        """As another process would, beside the connections of this one."""
+        """Resume as another process would, outside the connections of this one."""
         await service.admin.execute("UPDATE webhooks.endpoints SET status = 'active', version = version + 1")
         service.dispatcher.sending.wake()
 

@@ -1,4 +1,4 @@
-"""Partners' bodies from before there were lists of what they may see: made anew once, beside all that goes on."""
+"""Partners' bodies from before the lists of visible members: rewritten once, beside live traffic."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def subscribe(service: Service, merchant: Merchant, url: str, **members: A
 
 
 async def age(service: Service) -> list[dict[str, Any]]:
-    """Make of what is kept what an earlier version would have kept, and return what was there."""
+    """Turn the stored rows into what an earlier version would have stored, and return the originals."""
     before = await service.query(MESSAGES)
     by_key = {(row["id"], row["format"]): row for row in before}
     for (id_, format_), row in by_key.items():
@@ -61,7 +61,7 @@ def said(rows: Iterable[dict[str, Any]]) -> dict[tuple[Any, str], tuple[Any, Any
 
 
 async def canaries(service: Service) -> set[str]:
-    """Return the forms in which the canary stands."""
+    """Return the forms that contain the canary."""
     rows = await service.query(MESSAGES)
     return {row["format"] for row in rows if CANARY.encode() in (row["body"] or b"") + (row["content"] or b"")}
 
@@ -69,7 +69,7 @@ async def canaries(service: Service) -> set[str]:
 async def test_what_was_kept_becomes_what_is_kept_today(
     service: Service, merchant: Merchant, receiver: Receiver, restate: RestateBodies
 ) -> None:
-    """To the byte, under the same ids; and programs keep what they have, in their deliveries too."""
+    """To the byte, under the same ids; programs keep theirs, in their deliveries too."""
     await subscribe(service, merchant, receiver.url, status="paused")
     await service.consume(*(event_of(type_, merchant) for type_ in TYPES), code_redeemed(merchant))
     [redeemed] = await service.query(
@@ -95,7 +95,7 @@ async def test_what_was_kept_becomes_what_is_kept_today(
 async def test_a_delivery_under_way_goes_on_with_what_is_kept_then(
     service: Service, merchant: Merchant, receiver: Receiver, restate: RestateBodies
 ) -> None:
-    """Under the same id, and signed: a receiver that has it already knows it for a repeat."""
+    """Under the same id, and signed: a receiver that already has it recognises a repeat."""
     receiver.status = 500
     endpoints: dict[int, str] = {}
     for key, format_ in (
@@ -138,7 +138,7 @@ async def test_partners_see_no_more_than_they_may_before_it_has_run(
 
 
 class Died(Exception):
-    """Stands for the end of the process."""
+    """Stands for the death of the process."""
 
 
 @pytest.mark.parametrize("step", ["hold", "hand_to_programs", "restate"])
@@ -173,7 +173,7 @@ async def test_whoever_dies_in_between_leaves_it_to_the_next(
 async def test_processes_share_the_work_beside_live_deliveries(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each body is made anew once, and every delivery arrives once, whole and signed."""
+    """Each body is rewritten once, and every delivery arrives once, complete and signed."""
     monkeypatch.setattr("services.webhooks.usecases.restate_bodies._BATCH", 7)
     secrets: dict[int, Any] = {}
     for key in (merchant.partner_key, merchant.program_key):
@@ -205,7 +205,7 @@ async def test_processes_share_the_work_beside_live_deliveries(
 async def test_what_somebody_holds_is_left_to_the_next_time(
     service: Service, merchant: Merchant, restate: RestateBodies
 ) -> None:
-    """It waits for nobody: who waits and holds at once may wait in a circle with a delivery."""
+    """It never waits: waiting while holding locks could deadlock with a delivery."""
     for key in (merchant.partner_key, merchant.program_key):
         await service.endpoint(key, "https://example.com/", event_types=["*"], status="paused")
     await service.consume(*(event_of("code.redemption_voided", merchant) for _ in range(4)))
@@ -249,7 +249,7 @@ async def test_damaged_and_redacted_bodies_hold_nobody_up(
 async def test_older_flat_bodies_are_still_the_program_s_too(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver, restate: RestateBodies
 ) -> None:
-    """An endpoint that the program adds later gets what it has missed, of the types that were not made anew too."""
+    """An endpoint that the program adds later gets what it has missed, also of types that were not rewritten."""
     await service.endpoint(merchant.partner_key, receiver.url, event_types=["*"])
     await service.endpoint(merchant.program_key, receiver.url, event_types=["*"], status="paused")
     await service.consume(code_redeemed(merchant), event_of("code.redemption_voided", merchant))
@@ -274,7 +274,7 @@ async def test_older_flat_bodies_are_still_the_program_s_too(
 
 
 async def test_looking_for_what_is_left_costs_nothing(service: Service, merchant: Merchant) -> None:
-    """It is done for as long as the service is there, among millions of messages."""
+    """It runs as long as the service does, among millions of messages."""
     await service.admin.execute(
         "INSERT INTO webhooks.messages (id, format, program_id, partner_id, event_type, occurred_at, body, created_at)"
         " SELECT gen_random_uuid(), 'flat', $1, $2, 'code.redeemed', now(), '{}', now() FROM generate_series(1, 5000)",

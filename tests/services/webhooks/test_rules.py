@@ -1,4 +1,4 @@
-"""The pure rules: signatures, the schedule, bodies, subscriptions, and what follows from an answer."""
+"""The pure rules: signatures, the schedule, bodies, subscriptions, and the consequences of a response."""
 
 import base64
 import json
@@ -153,7 +153,7 @@ def test_retry_after_is_taken_as_given_within_a_day(value: str, seconds: int) ->
     ],
 )
 def test_a_huge_retry_after_is_cut_to_a_day(value: str) -> None:
-    """Ignored, it would mean five seconds to a receiver that has asked for as much rest as it could write."""
+    """Ignoring it would mean five seconds for a receiver that asked for the longest rest it could express."""
     assert schedule.retry_after(value, NOW) == schedule.LONGEST_RETRY_AFTER
     decision = decide(Answer(NOW, 1, 429, None, "", value), 1, END, NOW, 1, 0.5)
     assert decision.resume_at == decision.due_at == NOW + timedelta(hours=24)

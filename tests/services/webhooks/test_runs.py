@@ -1,4 +1,4 @@
-"""Runs of an ordered endpoint: what follows in a line is leased with its first, and sent only while each succeeds."""
+"""Runs of an ordered endpoint: followers are leased with the first delivery, and sent only while each succeeds."""
 
 import json
 from collections import deque
@@ -33,7 +33,7 @@ ROOM = 100
 async def waiting(
     database: Database, clock: HeldClock, url: str, count: int = 6, **members: object
 ) -> AsyncIterator[Service]:
-    """The only process, which sends nothing, with a line that waits for an ordered endpoint."""
+    """A single process that sends nothing, with a line waiting for an ordered endpoint."""
     async with running_service(database, clock, sends=False) as service:
         service.dispatcher.sending.is_stopping = True
         merchant = await make_merchant(service.admin, clock())
@@ -43,7 +43,7 @@ async def waiting(
 
 
 async def claim(service: Service, *, limit: int = 500, limit_bytes: int = MOST_BYTES, room: int = ROOM) -> list[str]:
-    """Claim, and return the codes of the only head and of what follows it."""
+    """Claim, and return the codes of the only head and of its followers."""
     [head] = await claimed(service, limit=limit, limit_bytes=limit_bytes, room=room)
     return codes(head, *head.followers)
 
@@ -59,7 +59,7 @@ def codes(*held: HeldDelivery | Post) -> list[str]:
 
 
 async def record(service: Service, held: HeldDelivery, status: int, control: str | None = None) -> None:
-    """Write the answer of a receiver, as the dispatcher does, and then be gone."""
+    """Write a receiver's response, as the dispatcher does, and then vanish."""
     target = (await service.queue.targets([held.endpoint_id]))[held.endpoint_id]
     now = service.clock()
     answer = Answer(now, 1, status, None, None, control=control)
@@ -71,7 +71,7 @@ async def record(service: Service, held: HeldDelivery, status: int, control: str
 
 
 async def due(service: Service) -> list[str]:
-    """What any process may claim now, whatever its place: these rows are due."""
+    """Return what any process may claim now, whatever its place: the due rows."""
     rows = await service.query(
         "SELECT convert_from(m.body, 'UTF8') AS body FROM webhooks.delivery_queue q"
         " JOIN webhooks.messages m ON m.id = q.message_id AND m.format = q.format"
@@ -144,7 +144,7 @@ class TestAClaim:
     async def test_takes_no_run_of_what_has_a_limit_per_second(
         self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        """Each of a run would need its token, and its time to begin in."""
+        """Each delivery of a run would need its own token and start time."""
         async with waiting(database, clock, receiver.url, rate_limit_per_second=50) as service:
             # The first look makes the row in which what is sent is counted.
             assert await claimed(service) == []
@@ -155,7 +155,7 @@ class TestAProcessThatDies:
     async def test_leaves_its_line_to_be_gone_on_with_from_its_first(
         self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
-        """All leases of the run end at the same moment: whoever is not the first must not be taken for it."""
+        """All leases of the run expire at the same moment: a follower must not be taken for the first."""
         async with waiting(database, clock, receiver.url) as service:
             [head] = await claimed(service)
             await record(service, head, 204)

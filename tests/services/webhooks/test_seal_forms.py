@@ -1,4 +1,4 @@
-"""What the first form has sealed is sealed anew, whoever dies on the way; then that form is opened no more."""
+"""Secrets sealed in the first form are sealed again, even across crashes; then that form is no longer accepted."""
 
 import asyncio
 import os
@@ -28,13 +28,13 @@ OTHER_KEY = b"o" * 32
 
 
 def first_form(plain: bytes, context: bytes, key: bytes = SECRET_KEY) -> bytes:
-    """Seal as the releases before did."""
+    """Seal as earlier releases did."""
     nonce = os.urandom(12)
     return sealing._mark(key) + nonce + AESGCM(key).encrypt(nonce, plain, context)
 
 
 async def set_back(service: Service, key: bytes = SECRET_KEY) -> None:
-    """Seal everything in the first form, as if a release before had written it."""
+    """Seal everything in the first form, as if an earlier release had written it."""
     seal = Seal(SECRET_KEY)
     async with service.pool.connection() as connection:
         for each in await sealed.list_page(connection, uuid.UUID(int=0), 100):
@@ -57,7 +57,7 @@ async def left(service: Service) -> int:
 
 
 def process(service: Service, *keys: bytes) -> CheckSecrets:
-    """A process that has just been started."""
+    """A process that has just started."""
     return CheckSecrets(service.pool, service.clock, Seal(*(keys or (SECRET_KEY,))), service.handed_over.extend)
 
 
@@ -109,7 +109,7 @@ async def test_everything_is_sealed_anew_and_the_form_is_closed(
 
 
 async def test_until_the_first_look_nothing_of_it_is_judged(service: Service, made: list[Any]) -> None:
-    """Else a process that has not read yet whether the form is closed would hold back all that is not sealed anew."""
+    """Otherwise a process that does not know yet whether the form is closed would hold back unconverted secrets."""
     await set_back(service)
     started = process(service)
     with pytest.raises(TransientFault):
@@ -121,7 +121,7 @@ async def test_until_the_first_look_nothing_of_it_is_judged(service: Service, ma
 async def test_while_a_process_of_a_release_before_runs_its_form_is_kept_and_written(
     service: Service, merchant: Merchant, database: Database, made: list[Any]
 ) -> None:
-    """It knows no other form, and would die of it. Its connections have no name."""
+    """It knows no other form and would fail. Its connections have no name."""
     await set_back(service)
     started = process(service)
     service.secrets.seal.accepts_first_form = None
@@ -145,7 +145,7 @@ async def test_while_a_process_of_a_release_before_runs_its_form_is_kept_and_wri
 async def test_what_is_written_in_the_first_form_is_committed_before_that_is_closed(
     service: Service, merchant: Merchant, database: Database, receiver: Receiver
 ) -> None:
-    """Else a secret that was on its way while the last old process ended would open nowhere."""
+    """Otherwise a secret written while the last old process ended could never be decrypted."""
     seal, started = Seal(SECRET_KEY), process(service)
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     before = await asyncpg.connect(database.webhooks)
@@ -221,7 +221,7 @@ async def test_a_secret_that_was_set_meanwhile_stays_as_it_was_set(
 
 
 async def test_what_no_key_opens_keeps_the_form_open_until_the_key_is_back(service: Service, made: list[Any]) -> None:
-    """With the wrong key nothing may be lost."""
+    """Nothing may be lost because of a wrong key."""
     await set_back(service, OTHER_KEY)
     wrong = process(service)
     await wrong()
@@ -246,7 +246,7 @@ async def test_what_is_damaged_does_not_keep_the_form_open(service: Service, mad
 
 class TestClosed:
     async def test_nothing_of_it_is_opened_any_more(self, service: Service, made: list[Any]) -> None:
-        """From an old copy of the database, a signing secret as what authenticates us."""
+        """From an old copy of the database, a signing secret could be moved into the place of credentials."""
         running, endpoint_id = process(service), uuid.UUID(made[0]["id"])
         await running()
         old = first_form(b"whsec", endpoint_id.bytes)

@@ -1,4 +1,4 @@
-"""A secret that cannot be opened holds back its endpoint alone, loudly; one that was moved does not open."""
+"""A secret that cannot be decrypted holds back only its endpoint, visibly; one that was moved is not decrypted."""
 
 import uuid
 from typing import Any
@@ -58,7 +58,7 @@ NEW_KEY = b"n" * 32
 
 
 def checker(service: Service, seal: Seal) -> CheckSecrets:
-    """As another process would check, with keys of its own."""
+    """Check as another process would, with its own keys."""
     return CheckSecrets(service.pool, service.clock, seal, service.handed_over.extend)
 
 
@@ -140,7 +140,7 @@ class TestOneThatCannotBeOpened:
     async def test_what_was_taken_away_whole_holds_back_too(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
-        """A receiver must not get what is not signed, or not authenticated, because a row is damaged."""
+        """A receiver must not get unsigned or unauthenticated requests because a row is damaged."""
         for sql in (
             "DELETE FROM webhooks.endpoint_keys WHERE endpoint_id = $1",
             "UPDATE webhooks.endpoints SET sealed_auth = NULL WHERE id = $1",
@@ -169,7 +169,7 @@ class TestOneThatCannotBeOpened:
     async def test_an_older_key_that_cannot_be_opened_is_left_out(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
-        """Else a rotation would help only when its grace period is over."""
+        """Otherwise a rotation would help only after its grace period."""
         endpoint = await service.endpoint(merchant.partner_key, receiver.url)
         await flip(service, endpoint)
         rotated = await service.send(
@@ -226,7 +226,7 @@ class TestMoved:
     async def test_a_secret_opens_nowhere_but_in_its_place(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
-        """A signing secret in the column of what authenticates us was sent in clear, as a bearer token."""
+        """A signing secret moved into the column of credentials was once sent in clear, as a bearer token."""
         for _ in range(2):
             one = await service.endpoint(merchant.partner_key, receiver.url, signing="both", auth=BEARER)
         seal = Seal(SECRET_KEY)
@@ -259,7 +259,7 @@ class TestMoved:
 
 class TestKeys:
     async def test_sealing_keys_are_changed_one_after_the_other(self, service: Service, merchant: Merchant) -> None:
-        """First the new one beside the old, then everything sealed anew, then without the old: nothing is lost."""
+        """First both keys, then everything sealed again, then without the old key: nothing is lost."""
         endpoint = await service.endpoint(
             merchant.partner_key, "https://example.com/", signing="both", auth=BEARER, status="paused"
         )
@@ -304,7 +304,7 @@ class TestKeys:
     async def test_one_damaged_secret_alone_does_not_make_the_key_wrong(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
-        """Else its owner could not reach the service to rotate it."""
+        """Otherwise its owner could not reach the service to rotate it."""
         await flip(service, await service.endpoint(merchant.partner_key, receiver.url))
         await service.secrets()
         assert service.secrets.is_ready
@@ -313,7 +313,7 @@ class TestKeys:
     async def test_processes_that_disagree_tell_the_owner_once_an_hour(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
-        """A process that was started without the newest key finds unreadable what the others open."""
+        """A process started without the newest key cannot decrypt what the others can."""
         first = await service.endpoint(merchant.partner_key, receiver.url)
         both, old = checker(service, Seal(NEW_KEY, SECRET_KEY)), service.secrets
         told = []

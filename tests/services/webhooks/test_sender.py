@@ -1,4 +1,4 @@
-"""One attempt against receivers that fail, and against addresses that must not be dialled."""
+"""One attempt at receivers that fail, and at addresses that must not be dialled."""
 
 import asyncio
 import socket
@@ -206,7 +206,7 @@ async def test_a_name_that_does_not_resolve_reads_like_a_refused_one() -> None:
 
 
 async def test_a_name_that_changes_its_mind_is_refused_at_the_second_dial() -> None:
-    """A name server that answers publicly while the URL is vetted and privately when it is dialled."""
+    """A name server that answers publicly when the URL is checked and privately when it is dialled."""
     turns = [[(socket.AF_INET, "93.184.216.34")], [(socket.AF_INET, "127.0.0.1")]]
     names = NameService(lambda _: turns.pop(0))
     urls = URLChecker(names, is_development=True)
@@ -243,7 +243,7 @@ async def test_production_does_not_dial_loopback() -> None:
 
 @pytest.mark.parametrize("reach", ["public", "loopback"])
 async def test_the_socket_factory_is_the_last_line(reach: Reach) -> None:
-    """Even if a URL or a resolver let an address through, no socket is opened for it."""
+    """Even if a URL or a resolver allowed an address, no socket is opened for it."""
     open_socket = vetting_socket_factory(reach)
     for family, address in ((socket.AF_INET, "10.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")):
         with pytest.raises(AddressRefused):
@@ -251,7 +251,7 @@ async def test_the_socket_factory_is_the_last_line(reach: Reach) -> None:
 
 
 async def test_a_tls_handshake_that_stalls_costs_the_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address is let through for once; nothing is ever answered to the handshake."""
+    """The address is allowed for once; nothing ever answers the handshake."""
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.2)
     client.timeout_of.cache_clear()
 

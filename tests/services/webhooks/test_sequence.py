@@ -1,4 +1,4 @@
-"""The number of a message in header and body: the same, or in neither, whichever way the body goes out."""
+"""The number of a message: the same in header and body, or in neither, whichever way it is sent."""
 
 import json
 import random
@@ -19,7 +19,7 @@ every_format = pytest.mark.parametrize("format_", ["standard", "thin", "cloudeve
 
 
 def number(post: Post) -> int | None:
-    """Return the number that header and body say; fail if they disagree."""
+    """Return the number in header and body; fail if they disagree."""
     body, header = json.loads(post.body), post.headers.get("webhook-sequence")
     if header is None:
         assert "sequence" not in body
@@ -29,7 +29,7 @@ def number(post: Post) -> int | None:
 
 
 async def numbers(service: Service, posts: Iterable[Post]) -> list[int | None]:
-    """Return what posts say, after it was made sure that each of them is, byte for byte, what is kept."""
+    """Return the numbers of posts, after checking that each is, byte for byte, what is stored."""
     rows = await service.query("SELECT id, body FROM webhooks.messages")
     kept = {(f"msg_{row['id'].hex}", row["body"]) for row in rows}
     assert {(post.id, post.body) for post in posts} <= kept
@@ -40,7 +40,7 @@ async def numbers(service: Service, posts: Iterable[Post]) -> list[int | None]:
 async def test_every_attempt_has_the_number_and_the_bytes_of_the_first(
     service: Service, merchant: Merchant, receiver: Receiver, format_: str
 ) -> None:
-    """Sent from memory, tried again, sent by hand, sent again as a message, and replayed."""
+    """Sent from memory, retried, sent manually, resent as a message, and replayed."""
     key = merchant.partner_key
     made = await service.endpoint(key, receiver.url, format=format_)
     receiver.status = 500
@@ -81,7 +81,7 @@ async def test_who_takes_over_from_a_dead_process_sends_the_same(
 async def test_an_endpoint_that_comes_later_gets_what_the_others_got(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver, format_: str
 ) -> None:
-    """By a replay of what it has missed, and as one of the endpoints that a message is sent to again."""
+    """By a replay of missed messages, and by resending a message to it."""
     key = merchant.program_key
     await service.endpoint(key, receiver.url, format=format_)
     await service.consume(code_redeemed(merchant, "C0"), code_redeemed(merchant, "C1"))
@@ -101,7 +101,7 @@ async def test_an_endpoint_that_comes_later_gets_what_the_others_got(
 async def test_what_was_only_kept_has_the_number_of_its_owner_if_that_got_one(
     service: Service, merchant: Merchant, receiver: Receiver, format_: str, has_other: bool
 ) -> None:
-    """A disabled endpoint is sent nothing; another one of the owner's may have been."""
+    """A disabled endpoint gets nothing; another one of the owner's may have got the message."""
     key = merchant.partner_key
     made = await service.endpoint(key, receiver.url, format=format_)
     await service.query("UPDATE webhooks.endpoints SET status = 'disabled', disabled_reason = 'gone'")
@@ -129,7 +129,7 @@ async def test_an_event_that_comes_again_after_it_was_forgotten_keeps_its_number
     was_sent: bool,
     in_order: bool,
 ) -> None:
-    """The body is there already, and says what it said: in memory and in the queue goes out what is kept."""
+    """The body already exists and does not change: what is sent from memory and queue is what is stored."""
     key, event = merchant.program_key, code_redeemed(merchant)
     made = await service.endpoint(key, receiver.url, format=format_)
     if not was_sent:
@@ -158,7 +158,7 @@ async def test_a_test_has_no_number(service: Service, merchant: Merchant, receiv
 async def test_header_and_body_agree_whatever_happens(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver, seed: int
 ) -> None:
-    """Two processes, endpoints of two owners in all formats, some in order; the flat ones show nothing."""
+    """Two processes, endpoints of two owners in all formats, some ordered; flat bodies show no number."""
     chance = random.Random(seed)  # noqa: S311 - it has to repeat itself
     for key in (merchant.program_key, merchant.partner_key):
         for format_ in ("flat", "standard", "thin", "cloudevents"):

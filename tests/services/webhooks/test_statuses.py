@@ -1,4 +1,4 @@
-"""What a delivery that is not at its end is shown as: pending, in flight, or paused; nothing is written for that."""
+"""The shown status of a delivery that has not ended: pending, in flight, or paused; none of these is stored."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ ALL = ("pending", "in_flight", "paused", "succeeded", "failed", "dead", "cancele
 
 
 async def shown(service: Service, key: str) -> str:
-    """The status of the only delivery, the same wherever it is shown, and found by it and by no other."""
+    """Return the status of the only delivery, checking that every route and filter agrees on it."""
     [delivery] = (await service.send("GET", "/deliveries", key)).data
     status: str = delivery["status"]
     assert (await service.send("GET", f"/deliveries/{delivery['id']}", key)).data["status"] == status
@@ -33,7 +33,7 @@ async def shown(service: Service, key: str) -> str:
 
 
 async def counted(service: Service, endpoint: Any, key: str) -> dict[str, int]:
-    """What the endpoint's stats say of deliveries, without what there are none of."""
+    """Return the endpoint's delivery statistics without zeros."""
     found = (await service.send("GET", f"/endpoints/{endpoint['id']}/stats", key)).data["deliveries"]
     assert list(found) == list(ALL)
     return {status: number for status, number in found.items() if number}
@@ -101,7 +101,7 @@ async def test_what_is_under_way_when_its_endpoint_is_paused_is_in_flight_until_
 async def test_one_whose_process_has_died_is_pending_once_its_lease_is_over(
     database: Database, clock: HeldClock, receiver: Receiver
 ) -> None:
-    """Born leased, and taken by nobody else."""
+    """Created with a lease, and not taken over by any process."""
     async with running_service(database, clock, sends=False) as service:
         merchant = await make_merchant(service.admin, clock())
         endpoint = await service.endpoint(merchant.partner_key, receiver.url)
@@ -115,7 +115,7 @@ async def test_one_whose_process_has_died_is_pending_once_its_lease_is_over(
 async def test_what_a_listener_has_not_fetched_is_pending_and_then_in_flight(
     service: Service, merchant: Merchant
 ) -> None:
-    """A listener counts as no paused endpoint, though the dispatcher passes it over like one."""
+    """A listener does not count as paused, although the dispatcher skips it like a paused endpoint."""
     key = merchant.partner_key
     opened = await service.send("POST", "/listeners", key, {"event_types": ["code.redeemed"]})
     await service.consume(code_redeemed(merchant))
@@ -125,7 +125,7 @@ async def test_what_a_listener_has_not_fetched_is_pending_and_then_in_flight(
 
 
 async def test_who_waits_for_its_turn_is_pending(service: Service, merchant: Merchant, receiver: Receiver) -> None:
-    """At the latest when the one before it takes long: until then it may have been taken along with that."""
+    """At the latest when the one before it takes long: until then it may have been leased together with it."""
     key = merchant.partner_key
     await service.endpoint(key, receiver.url, ordering="strict")
     release = receiver.hang()

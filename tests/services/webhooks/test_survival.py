@@ -1,4 +1,4 @@
-"""What one endpoint or one damaged row does to the periodic tasks: nothing that another one notices."""
+"""One endpoint or one damaged row must not disturb the periodic tasks of others."""
 
 import asyncio
 import uuid
@@ -32,7 +32,7 @@ def failing(dispatcher: Dispatcher) -> dict[str, str]:
 
 
 async def block_a_line(service: Service, merchant: Merchant) -> None:
-    """Leave a delivery in the queue that is due at infinity: the one before it has died, and holds the line up."""
+    """Leave a delivery in the queue that is due at infinity: the one before it is dead and blocks the line."""
     await service.endpoint(
         merchant.program_key,
         DEAD_PORT,
@@ -51,7 +51,7 @@ async def block_a_line(service: Service, merchant: Merchant) -> None:
 
 
 async def test_a_line_that_is_held_up_for_good_counts_as_no_backlog(service: Service, merchant: Merchant) -> None:
-    """The driver returns infinity as a naive time; comparing it took the process down, and the next one too."""
+    """The driver returns infinity as a naive time; comparing it crashed the process, and every next one."""
     await block_a_line(service, merchant)
     assert await service.queue.measure() == Backlog(timedelta(0), 0)
     assert failing(service.dispatcher) == {}
@@ -60,7 +60,7 @@ async def test_a_line_that_is_held_up_for_good_counts_as_no_backlog(service: Ser
 async def test_an_endpoint_that_rests_for_ever_counts_as_no_backlog(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Nothing of ours writes that; somebody by hand may."""
+    """None of our code writes that, but a person may."""
     await service.endpoint(merchant.program_key, receiver.url, event_types=["custom.*"])
     await service.query("UPDATE webhooks.endpoints SET resume_at = 'infinity'")
     await publish(service, merchant.program_key, event_id="e-1")
@@ -104,7 +104,7 @@ async def test_a_task_that_fails_is_named_and_the_others_go_on(
 async def test_an_endpoint_that_cannot_be_loaded_keeps_no_other_waiting(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its deliveries wait in the table, and go out by themselves once it can be loaded again."""
+    """Its deliveries wait in the table, and are sent once it can be loaded again."""
     bad = await service.endpoint(merchant.partner_key, receiver.url, event_types=["code.redeemed"])
     load = DeliveryQueue.targets
 
@@ -148,7 +148,7 @@ async def test_a_delivery_that_cannot_be_built_keeps_no_other_waiting(
 async def test_a_result_that_cannot_be_written_keeps_no_other_from_being_written(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a receiver has written is left out of it; if that does not help, the delivery is sent once more later."""
+    """The receiver's response is left out; if that does not help, the delivery is sent once more later."""
     writer = service.dispatcher.writer
     record = writer.record
 

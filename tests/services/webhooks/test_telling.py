@@ -1,4 +1,4 @@
-"""What is told of endpoints, deliveries and replays: once each, to other endpoints only, never in a circle."""
+"""Events about endpoints, deliveries and replays: once each, to other endpoints only, never in a circle."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ URL = "https://example.com/hooks"
 
 
 def told(service: Service) -> list[tuple[str, Any]]:
-    """What was told of acts since the last question."""
+    """Return the events about endpoints since the last call."""
     found = [(event.type, json.loads(event.body)["data"]) for event in service.acts]
     service.acts.clear()
     return found

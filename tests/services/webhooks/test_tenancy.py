@@ -1,4 +1,4 @@
-"""Whose is whose: for every route a foreign object answers exactly like a missing one, and lists show nothing of it."""
+"""Tenancy: on every route a foreign object answers exactly like a missing one, and lists show nothing of it."""
 
 import json
 import re
@@ -24,7 +24,7 @@ SINCE = "2020-01-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Things:
-    """One of each, as their ids stand in paths."""
+    """One object of each kind, as their ids appear in paths."""
 
     endpoint_id: str
     key_id: str
@@ -71,7 +71,7 @@ ELSEWHERE: dict[tuple[str, str, str], Callable[[str], tuple[str, Any]]] = {
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What each request has asked of the database, by its id: who runs the same for both takes as long for both."""
+    """Record each request's SQL by its id: the same statements for both cases take the same time."""
     asked: dict[str, list[str]] = defaultdict(list)
     for name in ("execute", "executemany", "fetch", "fetchrow", "fetchval"):
         original = getattr(asyncpg.Connection, name)
@@ -86,7 +86,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 async def make_things(service: Service, merchant: Merchant, receiver: Receiver, *, is_programs: bool = False) -> Things:
-    """Make one of each by the partner's key, or by the program's and about no partner."""
+    """Create one object of each kind with the partner's key, or with the program's and without a partner."""
     key = merchant.program_key if is_programs else merchant.partner_key
     receiver.status = 500
     before = (await service.query("SELECT count(*) FROM webhooks.attempts"))[0]["count"]
@@ -118,7 +118,7 @@ def missing() -> Things:
 
 
 def without_request(reply: Reply, asked: Things | str) -> tuple[int, Any, dict[str, str]]:
-    """Return all of an answer but for what is of its request, the names that it asked for included, and its moment."""
+    """Return a response without what depends on the request, including the names in it, and the time."""
     text = json.dumps({name: value for name, value in reply.body.items() if name != "request_id"})
     for name in [asked] if isinstance(asked, str) else astuple(asked):
         text = text.replace(name, "asked for")
@@ -157,7 +157,7 @@ def account_of(service: Service, merchant: Merchant, role: Role) -> Callable[[],
 async def test_a_foreign_object_answers_like_a_missing_one_on_every_route(
     service: Service, merchant: Merchant, receiver: Receiver, statements: dict[str, list[str]], *, is_programs: bool
 ) -> None:
-    """To the last header, and by the same statements: neither the answer nor its time tells that something is there."""
+    """To the last header, and with the same statements: neither the response nor its timing reveals existence."""
     things = await make_things(service, merchant, receiver, is_programs=is_programs)
     stranger = await make_merchant(service.admin, service.clock())
     sibling = await make_partner(service.admin, merchant.program_id, merchant.program_key, "Other", service.clock())
@@ -213,7 +213,7 @@ async def test_what_a_query_or_a_body_names_is_foreign_too(
 
 
 async def test_no_route_that_takes_an_id_is_forgotten(service: Service) -> None:
-    """The document has every route of the router; so whatever it says takes an id has to be asked above."""
+    """The API document has every route, so every route in it that takes an id must be tested above."""
     async with service.http.get("/openapi.json") as response:
         document = await response.json()
     prefix, taken = "/v1/webhooks", set()
@@ -234,7 +234,7 @@ async def test_no_route_that_takes_an_id_is_forgotten(service: Service) -> None:
 
 
 def _members(schema: Any, schemas: Any) -> Iterator[str]:
-    """Find the names of all members in a schema, at any depth."""
+    """Return the names of all members in a schema, at any depth."""
     if isinstance(schema, list):
         for each in schema:
             yield from _members(each, schemas)

@@ -1,4 +1,4 @@
-"""mTLS: a receiver that asks for a client certificate gets it, and one of its own authority is trusted for itself."""
+"""Mutual TLS: receivers that ask for a client certificate get it; a private authority is trusted per endpoint."""
 
 import asyncio
 import socket
@@ -56,7 +56,7 @@ def server_context(*, wants: Issued | None) -> ssl.SSLContext:
 
 @dataclass
 class SecureReceiver(Receiver):
-    """One that notes who has called."""
+    """A receiver that records client certificates."""
 
     peers: tuple[Any, ...] = ()
 
@@ -68,7 +68,7 @@ class SecureReceiver(Receiver):
 
 @asynccontextmanager
 async def secure_receiver(*, wants: Issued | None = AUTHORITY) -> AsyncIterator[SecureReceiver]:
-    """Serve TLS on a loopback port; with `wants` only for who has a certificate of that authority."""
+    """Serve TLS on a loopback port; with `wants`, only to clients with a certificate of that authority."""
     receiver = SecureReceiver()
     app = web.Application()
     app.router.add_post("/hook", receiver.serve)
@@ -89,7 +89,7 @@ def look_up_here(_: str) -> Sequence[tuple[int, str]]:
 
 @pytest.fixture
 async def service(database: Database, clock: HeldClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    """A service for which a public name leads to this machine, at any port."""
+    """A service for which a public name leads to this machine, on any port."""
     monkeypatch.setattr("services.webhooks.domain.addresses.HTTPS_PORTS", range(1, 65536))
     for module in ("guard", "urls"):
         monkeypatch.setattr(f"services.webhooks.sender.{module}.is_dialable", lambda *_: True)
@@ -132,7 +132,7 @@ async def test_a_receiver_that_wants_a_certificate_gets_it(service: Service, mer
 
 
 async def test_each_endpoint_has_its_own_way_to_the_same_receiver(service: Service, merchant: Merchant) -> None:
-    """A kept connection of one endpoint must not carry what is another's."""
+    """A reused connection of one endpoint must not carry another's deliveries."""
     key, other = merchant.partner_key, issue("somebody else", AUTHORITY)
     async with secure_receiver() as receiver:
         for issued in (CLIENT, other):
@@ -183,7 +183,7 @@ async def test_the_key_is_sealed_in_its_place_and_shown_to_nobody(service: Servi
 async def test_the_key_is_sealed_anew_with_a_new_key(
     service: Service, merchant: Merchant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else an old sealing key that was taken away would take the certificates' keys along."""
+    """Otherwise the certificates' keys would be lost with the removed sealing key."""
     await service.endpoint(merchant.partner_key, f"https://{HOST}/", client_certificate=CLIENT.pair)
     renewed: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""The trace that brought a message about goes out with every attempt, whoever makes it and however late."""
+"""The trace that caused a message is sent with every attempt, whoever makes it and however late."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def trace(number: int) -> str:
 
 
 def traced(event: OutboxEvent, traceparent: str) -> OutboxEvent:
-    """An event with the attribute of the Distributed Tracing extension."""
+    """Return an event with the attribute of the Distributed Tracing extension."""
     attribute = f'"traceparent":"{traceparent}","data":'.encode()
     return OutboxEvent(event.id, event.type, event.body.replace(b'"data":', attribute, 1))
 
@@ -50,7 +50,7 @@ def traces(posts: Sequence[Post]) -> list[str | None]:
 
 
 async def publish(service: Service, merchant: Merchant, *traceparents: str, **members: Any) -> Any:
-    """Publish an event of the program's own in a trace."""
+    """Publish one of the program's own events in a trace."""
     body = {"event_type": "custom.card.sent", "payload": {"n": 1}, **members}
     key = ("Authorization", f"Bearer {merchant.program_key}")
     headers = CIMultiDict([key, *(("traceparent", each) for each in traceparents)])
@@ -91,7 +91,7 @@ async def test_it_leads_from_the_checkout_to_each_attempt_at_the_partner(
 
 
 async def test_a_process_that_claims_it_sends_it_too(database: Database, clock: HeldClock, receiver: Receiver) -> None:
-    """The one that took the event in ends before anything is sent."""
+    """The process that took the event in ends before anything is sent."""
     async with running_service(database, clock, sends=False) as first:
         first.dispatcher.sending.is_stopping = True
         merchant = await make_merchant(first.admin, clock())
@@ -166,7 +166,7 @@ async def test_of_the_bodies_only_that_of_cloudevents_has_it(
 async def test_an_event_that_is_read_the_general_way_has_it_too(
     service: Service, merchant: Merchant, receiver: Receiver, is_known: bool
 ) -> None:
-    """Only `code.redeemed` of the version that we know is read the fast way."""
+    """Only `code.redeemed` in the known version is parsed the fast way."""
     await service.endpoint(merchant.program_key, receiver.url, event_types=["*"])
     event = code_redeemed(merchant)
     if not is_known:

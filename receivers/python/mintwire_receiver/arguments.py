@@ -1,4 +1,4 @@
-"""What the receiver's own code hands over: a mistake there is told as one, and is no fault of the sender."""
+"""Checks the arguments from the receiver's own code: a mistake there is reported as such, not as a bad webhook."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import inspect
 from collections.abc import Iterable, Mapping
 
 _RAW = (
-    "the body has to be the raw bytes as they were received, because those are signed; "
+    "the body must be the raw bytes as received, because those are signed; "
     "in Flask `request.get_data()`, in Django `request.body`, in Starlette and FastAPI `await request.body()`, "
     "in aiohttp `await request.read()`"
 )
 
 
 def key_text(key: object) -> str:
-    """Return a key that is a text and not empty."""
+    """Return a key that is a non-empty text."""
     if isinstance(key, str):
         if not key.strip():
-            raise ValueError("the secret is empty; is the variable set that it is read from?")
+            raise ValueError("the secret is empty; is its variable set?")
         if key != key.strip():
-            raise ValueError("the secret has white space around it, such as the line end of a file")
+            raise ValueError("the secret has white space around it, such as a line end from a file")
         return key
     if key is None:
-        raise TypeError("the secret is missing (None); is the variable set that it is read from?")
+        raise TypeError("the secret is missing (None); is its variable set?")
     if isinstance(key, (list, tuple, set, frozenset)):
-        raise TypeError("give several keys one by one: Receiver(*keys)")
-    raise TypeError(f"a key is a str such as whsec_…, not {type(key).__name__}")
+        raise TypeError("pass several keys one by one: Receiver(*keys)")
+    raise TypeError(f"a key must be a str such as whsec_…, not {type(key).__name__}")
 
 
 def raw_body(body: object) -> bytes:
-    """Return the bytes of a body that nobody has read in another way before."""
+    """Return the bytes of a raw body."""
     if isinstance(body, bytes):
         return body
     if isinstance(body, (bytearray, memoryview)):
@@ -39,27 +39,27 @@ def raw_body(body: object) -> bytes:
         raise TypeError(f"there is no body (None); {_RAW}")
     if isinstance(body, (dict, list)):
         raise TypeError(
-            f"the body is a {type(body).__name__}: it was parsed, and JSON can be written in many ways; {_RAW}"
+            f"the body is a {type(body).__name__}: it was parsed, and the same JSON can be written in many ways; {_RAW}"
         )
     raise TypeError(f"the body is a {type(body).__name__}; {_RAW}")
 
 
 def lower_cased(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by their names in small letters."""
+    """Return headers by their names in lower case."""
     if headers is None or isinstance(headers, (str, bytes)):
         what = "missing (None)" if headers is None else f"a {type(headers).__name__}"
-        raise TypeError(f"the headers are {what}; give your framework's own mapping, such as `request.headers`")
+        raise TypeError(f"the headers are {what}; pass your framework's own mapping, such as `request.headers`")
     named = dict(headers)
     if any(isinstance(part, bytes) for pair in named.items() for part in pair):
         raise TypeError(
-            "the headers are bytes: decode names and values as latin-1, or take your framework's own mapping"
+            "the headers are bytes: decode names and values as latin-1, or pass your framework's own mapping"
         )
     return {name.lower(): value for name, value in named.items()}
 
 
 def refuse_awaitable(result: object) -> None:
-    """Refuse work that only begins once somebody awaits it."""
+    """Refuse work that only starts when it is awaited."""
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
-        raise TypeError("the work has to be awaited, which nobody here does; give an ordinary function")
+        raise TypeError("the work must be awaited, which is not supported here; pass an ordinary function")
