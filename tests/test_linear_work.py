@@ -322,6 +322,6 @@ def test_the_periods_of_a_batch() -> None:
 def test_headers_of_receivers_answers(value: str) -> None:
     def act(n: int) -> Callable[[], object]:
         headers = CIMultiDictProxy(CIMultiDict({f"X-{nth}": value * n for nth in range(n)}))
-        return lambda: client._kept(cast("ClientResponse", SimpleNamespace(headers=headers)))
+        return lambda: client._kept_headers(cast("ClientResponse", SimpleNamespace(headers=headers)))
 
     at_most_doubles(act)

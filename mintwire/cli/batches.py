@@ -85,7 +85,7 @@ async def create(
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     made = await fetch("POST", url, key=target.program_key, body=body, headers=headers)
     if made["codes"] is None:
-        return jobs.finish(await jobs.waited(target, made["job"]) if wait else made["job"], as_json)
+        return jobs.finish(await jobs.wait_for(target, made["job"]) if wait else made["job"], as_json)
     if as_json:
         write_json(made)
     else:

@@ -35,7 +35,7 @@ async def export(
     """
     if as_json and output is None:
         raise Misused("--json describes the file given by --output")
-    job = await _waited(await _start("export", customer_id, email))
+    job = await _wait_for(await _start("export", customer_id, email))
     await _save(job["id"], output, as_json)
 
 
@@ -56,7 +56,7 @@ async def erase(
     if not yes:
         raise Misused("nothing is erased without --yes; `mintwire customer export` shows the data")
     job = await _start("erase", customer_id, email)
-    _show(await _waited(job) if wait else job, as_json)
+    _show(await _wait_for(job) if wait else job, as_json)
 
 
 @app.command(name="list")
@@ -81,7 +81,7 @@ async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) ->
     """
     target = read_target()
     job = await fetch("GET", address(_jobs(target), job_id), key=target.program_key)
-    _show(await _waited(job) if wait else job, as_json)
+    _show(await _wait_for(job) if wait else job, as_json)
 
 
 @app.command
@@ -104,7 +104,7 @@ async def _start(kind: str, customer_id: str | None, email: str | None) -> dict[
     return await fetch("POST", address(_customers(target), kind), key=target.program_key, body=body)
 
 
-async def _waited(job: dict[str, Any]) -> dict[str, Any]:
+async def _wait_for(job: dict[str, Any]) -> dict[str, Any]:
     """Wait until a job has finished and return it; if interrupted, the job continues."""
     target = read_target()
     try:

@@ -13,7 +13,7 @@ from mintwire.cli.checks.broker import check_broker
 from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.checks.keys import check_keys
 from mintwire.cli.checks.processes import check_processes, log_of
-from mintwire.cli.checks.services import look_at, told_astray
+from mintwire.cli.checks.services import check_addresses, look_at
 from mintwire.cli.config import Target, read_target
 from mintwire.cli.output import AsJSON
 from mintwire.stack.config import how_to_start
@@ -46,7 +46,7 @@ async def doctor(*, fix: Annotated[bool, Parameter(negative=())] = False, as_jso
 
 async def _findings(target: Target, *, is_fixing: bool) -> list[Finding]:
     services, broker = await asyncio.gather(_services(target), _broker(target, is_fixing=is_fixing))
-    return [_told(target), *check_processes(target), *services, *broker]
+    return [_configuration(target), *check_processes(target), *services, *broker]
 
 
 async def _services(target: Target) -> list[Finding]:
@@ -57,7 +57,7 @@ async def _services(target: Target) -> list[Finding]:
     )
     findings = [finding for look in looked for finding in look.findings]
     astray = {look.name: look.astray for look in looked if look.astray is not None}
-    return [*told_astray(looked), *findings, *await check_keys(target, astray)]
+    return [*check_addresses(looked), *findings, *await check_keys(target, astray)]
 
 
 async def _broker(target: Target, *, is_fixing: bool) -> list[Finding]:
@@ -66,7 +66,7 @@ async def _broker(target: Target, *, is_fixing: bool) -> list[Finding]:
     return await check_broker(target.amqp_url, target.get("management_url"), is_fixing=is_fixing)
 
 
-def _told(target: Target) -> Finding:
+def _configuration(target: Target) -> Finding:
     check = "configuration"
     if missing := target.missing():
         return wrong(check, f"not configured: {', '.join(missing)}", f"{how_to_start()}, or set these variables")

@@ -61,7 +61,7 @@ async def status(job_id: str, *, wait: Wait = False, as_json: AsJSON = False) ->
     """
     target = read_target()
     job = await fetch("GET", address(_jobs(target), job_id), key=target.program_key)
-    return finish(await waited(target, job) if wait else job, as_json)
+    return finish(await wait_for(target, job) if wait else job, as_json)
 
 
 @app.command
@@ -99,7 +99,7 @@ async def errors(
     await save(_url(job_id, "errors"), output, {"format": file_format}, "refused lines", as_json)
 
 
-async def waited(target: Target, job: dict[str, Any]) -> dict[str, Any]:
+async def wait_for(target: Target, job: dict[str, Any]) -> dict[str, Any]:
     """Wait until a job has finished and return it; if interrupted, the job continues."""
     try:
         while job["state"] not in FINISHED:

@@ -71,7 +71,7 @@ async def import_(
         **({"map": ",".join(map_)} if map_ else {}),
     }
     job = await upload(url, file, target.program_key, _CONTENT_TYPES[kind], query)
-    return jobs.finish(await jobs.waited(target, job) if wait else job, as_json)
+    return jobs.finish(await jobs.wait_for(target, job) if wait else job, as_json)
 
 
 @command
@@ -151,4 +151,4 @@ async def bulk(
     if dry_run:
         show(made, as_json)
         return 0
-    return jobs.finish(await jobs.waited(target, made) if wait else made, as_json)
+    return jobs.finish(await jobs.wait_for(target, made) if wait else made, as_json)

@@ -67,7 +67,7 @@ class Republishing:
             if self._waiting:
                 await asyncio.sleep(_PAUSE_SECONDS)
         self._waiting = batch[-1:]
-        self._tell_now_and_then()
+        self._report_progress()
         await asyncio.sleep(max(0.0, len(batch) / self._rate - (time.monotonic() - started)))
 
     async def _send(self, batch: Iterable[Published]) -> set[uuid.UUID]:
@@ -86,7 +86,7 @@ class Republishing:
             self._publishers[exchange] = await self._stack.enter_async_context(publisher)
         return self._publishers[exchange]
 
-    def _tell_now_and_then(self) -> None:
+    def _report_progress(self) -> None:
         if self._waiting and time.monotonic() - self._told_at > _TELL_SECONDS:
             self._told_at = time.monotonic()
             tell(f"{self._progress()}, up to those made at {self._waiting[-1].created_at}")

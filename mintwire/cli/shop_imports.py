@@ -130,7 +130,7 @@ async def _carry_over(target: Target, coupon: PlannedCoupon, report: _Report) ->
     with tempfile.TemporaryDirectory(prefix="mintwire-") as folder:
         path = Path(folder) / "codes.csv"
         _write(path, list(coupon.codes.values()))
-        job = await jobs.waited(target, await _uploaded(url, path, target.program_key, query))
+        job = await jobs.wait_for(target, await _upload(url, path, target.program_key, query))
         report.created += job["created"]
         await _report_lines(target, job["id"], list(coupon.codes), Path(folder) / "lines.ndjson", report)
     if job["state"] == "failed":
@@ -156,7 +156,7 @@ async def _is_left_out(target: Target, coupon: PlannedCoupon, report: _Report, *
     return True
 
 
-async def _uploaded(url: str, path: Path, key: str, query: Mapping[str, str]) -> dict[str, Any]:
+async def _upload(url: str, path: Path, key: str, query: Mapping[str, str]) -> dict[str, Any]:
     """Upload a file, retrying while another request creates the same codes."""
     for tries_left in reversed(range(_TRIES)):
         try:

@@ -52,7 +52,7 @@ def up(
     if as_json and not detach:
         tell("--json requires --detach")
         sys.exit(MISUSED)
-    with _told(), library_log_on_stderr():
+    with _reporting_errors(), library_log_on_stderr():
         if detach:
             say = write_error if as_json else write_text
             stack = ending.up_detached(settings, [] if demo else ["--no-demo"], say)
@@ -68,7 +68,7 @@ def down(*, as_json: AsJSON = False) -> None:
 
     Example: mintwire stack down
     """
-    with _told():
+    with _reporting_errors():
         stopped = ending.down(read_settings())
     if as_json:
         write_json({"stopped": stopped})
@@ -82,7 +82,7 @@ def status(*, as_json: AsJSON = False) -> None:
 
     Example: mintwire stack status --json
     """
-    with _told():
+    with _reporting_errors():
         described = ending.status(read_settings())
     if as_json:
         write_json(described)
@@ -103,14 +103,14 @@ def clean(*, as_json: AsJSON = False) -> None:
     Example: mintwire stack clean
     """
     settings = read_settings()
-    with _told():
+    with _reporting_errors():
         ending.clean(settings)
     if as_json:
         write_json({"removed": str(settings.folder)})
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _reporting_errors() -> Iterator[None]:
     """Print errors of the stack as a message instead of a traceback."""
     if is_in_container():
         # Here its folder would be the demo's volume, and it does not own the running processes.

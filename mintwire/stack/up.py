@@ -43,7 +43,7 @@ async def up(settings: StackSettings, *, is_played: bool, is_in_background: bool
         run = _Run(StackPlan(settings), supervisor, voice)
         try:
             if await _unless(stop, run.bring_up()) and (not is_played or await _unless(stop, run.play())):
-                run.tell_what_next(is_in_background=is_in_background)
+                run.print_next_steps(is_in_background=is_in_background)
                 # The process that started this one in the background waits for it.
                 folder.write(SETTLED_FILE, {"pid": os.getpid()})
                 await stop.wait()
@@ -119,7 +119,7 @@ class _Run:
         except ServerFailed as failed:
             self._say(f"\n! The demo failed: {failed}\n  The logs are in {self._plan.folder.path / 'logs'}")
 
-    def tell_what_next(self, *, is_in_background: bool) -> None:
+    def print_next_steps(self, *, is_in_background: bool) -> None:
         """Print the links, the commands to try, and how to stop it."""
         self._say(what_next(self._stack, self._plan.folder))
         self._say(how_to_stop(self._plan.folder, is_in_background=is_in_background))

@@ -25,6 +25,7 @@ from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.customer_parts import CustomerMessages
 from services.webhooks.usecases.debug_signature import DebugSignature
 from services.webhooks.usecases.delivery_queue import DeliveryQueue
+from services.webhooks.usecases.endpoint_events import HandOver
 from services.webhooks.usecases.follow_partners import FOLLOW_SECONDS, FollowPartners
 from services.webhooks.usecases.handle_dead_letters import HandleDeadLetters
 from services.webhooks.usecases.handle_delivery import HandleDelivery
@@ -42,7 +43,6 @@ from services.webhooks.usecases.run_replays import RunReplays
 from services.webhooks.usecases.send_test import SendTest
 from services.webhooks.usecases.take_in_events import TakeInEvents
 from services.webhooks.usecases.take_turns import TakeTurn
-from services.webhooks.usecases.tell_of_endpoints import HandOver
 from services.webhooks.usecases.warn_of_certificates import INTERVAL_SECONDS as WARN_SECONDS
 from services.webhooks.usecases.warn_of_certificates import WarnOfCertificates
 from shared import metrics
@@ -96,7 +96,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         relay = OutboxRelay(publisher, OutboxTable(batches))
         seal = Seal(*decode_secret_keys(settings.secret_key))
         secrets = CheckSecrets(database, utc_now, seal, relay.hand_over)
-        queue = DeliveryQueue(database, batches, utc_now, seal, secrets.hear, relay.hand_over)
+        queue = DeliveryQueue(database, batches, utc_now, seal, secrets.observe, relay.hand_over)
         dispatcher = Dispatcher(queue, sender.post, utc_now, max_in_flight=settings.max_in_flight)
         courier = dispatcher.sending
         take_in = TakeInEvents(batches, courier, utc_now)

@@ -36,10 +36,10 @@ class _Check:
 async def check_keys(target: Target, astray: Mapping[str, str]) -> list[Finding]:
     """Check every configured key; `astray` names services that cannot be asked, with the reason."""
     known = [each for each in _CHECKS if f"{each.service}_url" in target.values and each.key in target.values]
-    return await asyncio.gather(*(_tried(target, each, astray) for each in known))
+    return await asyncio.gather(*(_check(target, each, astray) for each in known))
 
 
-async def _tried(target: Target, check: _Check, astray: Mapping[str, str]) -> Finding:
+async def _check(target: Target, check: _Check, astray: Mapping[str, str]) -> Finding:
     first = f"fix {check.service} first"
     if (reason := astray.get(check.service)) is not None:
         return wrong(check.name, f"not checked: {reason}", first)

@@ -52,7 +52,7 @@ async def look_at(name: str, url: str, log: str = "its log", now: Clock = utc_no
     return Looked(name, _findings(name, url, alive, ready, log, asked_at + (answered_at - asked_at) / 2))
 
 
-def told_astray(looked: Sequence[Looked]) -> list[Finding]:
+def check_addresses(looked: Sequence[Looked]) -> list[Finding]:
     """Report URLs that lead to a different service from their name; two of them may be swapped."""
     others = {look.name: look.other for look in looked if look.other is not None}
     findings = []

@@ -170,7 +170,7 @@ async def show(request: Request) -> web.StreamResponse:
         ),
         disabling=DisablingData(
             after_seconds=round(health.DISABLE_AFTER.total_seconds()),
-            failures_apart_seconds=round(health.APART.total_seconds()),
+            failures_apart_seconds=round(health.MIN_FAILING.total_seconds()),
             warnings_percent=list(health.WARNING_LEVELS),
         ),
         signing=[

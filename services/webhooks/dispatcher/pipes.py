@@ -157,7 +157,7 @@ class Pipe:
         """Return whether the table may know a different end of the rest period by now: the owner may have ended it."""
         return monotonic_now - self.rest_noted_at > REST_IS_WRITTEN_SECONDS
 
-    def hear_of_breaker(self, trips: int, now: datetime, monotonic_now: float) -> None:
+    def note_breaker(self, trips: int, now: datetime, monotonic_now: float) -> None:
         """Take from a claim that the endpoint may be sent to, and whether that is a probe."""
         if self.is_resting(now) and self.may_be_outdated(monotonic_now):
             self.rests_until = None

@@ -85,7 +85,7 @@ class Sending(Holdings):
         now, monotonic_now = self._clock(), monotonic()
         for delivery in held:
             pipe = self.add(delivery)
-            pipe.hear_of_breaker(delivery.breaker_trips, now, monotonic_now)
+            pipe.note_breaker(delivery.breaker_trips, now, monotonic_now)
             if pipe.target is None or pipe.target.endpoint.version < delivery.endpoint_version:
                 pipe.needs_target = True
             self._look_at_target(pipe)

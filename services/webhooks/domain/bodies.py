@@ -64,7 +64,7 @@ def visible_data(event_type: str, data: Mapping[str, Any], form: str) -> Mapping
     return shown_to_partners(event_type, data)
 
 
-def restated(event_type: str, form: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def restate_body(event_type: str, form: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a partner's body from before the lists of visible members as it would be written today."""
     if event_type not in RESTATED_TYPES or plain_format(form) == "thin":
         return body
@@ -75,7 +75,7 @@ def restated(event_type: str, form: str, body: Mapping[str, Any]) -> Mapping[str
     return {name: seen[name] for name in body if name in seen}
 
 
-def restated_content(event_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+def restate_content(event_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the content that such a thin message refers to as it would be stored today."""
     return shown_to_partners(event_type, content) if event_type in RESTATED_TYPES else content
 

@@ -72,7 +72,7 @@ class Sent:
     is_known: bool
     body: bytes | None = None
 
-    def compared(self, body: bytes) -> StoredBody:
+    def compare(self, body: bytes) -> StoredBody:
         """Return how a body compares with the one that was sent."""
         if not self.is_known:
             return "unknown"
@@ -142,7 +142,7 @@ def examine(
     sent: Sent | None = None,
 ) -> Finding:
     """Verify a message as received; `ended` are expired keys."""
-    stored_body = None if sent is None else sent.compared(body)
+    stored_body = None if sent is None else sent.compare(body)
     lowered = {name.lower(): value.strip() for name, value in headers.items()}
     values = [lowered.get(f"webhook-{each}") for each in ("id", "timestamp", "signature")]
     message_id, timestamp, signature = values
@@ -159,14 +159,14 @@ def examine(
     verifier = _match(verifiers, message, message.content(body))
     if verifier is not None:
         # The signature is correct for this body, but the body may not be what was sent.
-        problems += _unlike(sent, body)
+        problems += _body_difference(sent, body)
         return Finding(not problems, verifier.name, tuple(problems), stored_body)
     if _is_in_hex(verifiers, signature, message):
         problems.append("signature_in_hex")
     elif not message.given:
         problems.append("signature_malformed")
     else:
-        problems += _likely(verifiers, ended, message, sent)
+        problems += _likely_problems(verifiers, ended, message, sent)
     return Finding(False, None, tuple(problems), stored_body)
 
 
@@ -199,14 +199,14 @@ def _match(verifiers: Sequence[Verifier], message: _Signed, content: bytes) -> V
     return None
 
 
-def _likely(
+def _likely_problems(
     verifiers: Sequence[Verifier], ended: Sequence[Verifier], message: _Signed, sent: Sent | None
 ) -> list[Problem]:
     """Return the likely problems of a message whose signature is wrong."""
     if not {verifier.version for verifier in (*verifiers, *ended)} & {version for version, _ in message.given}:
         return ["no_signature_for_key"]
     if sent is not None and sent.body is not None and _match(verifiers, message, message.content(sent.body)):
-        return _unlike(sent, message.body)
+        return _body_difference(sent, message.body)
     if _match(ended, message, message.content(message.body)):
         return ["old_key"]
     if _match(_literal((*verifiers, *ended)), message, message.content(message.body)):
@@ -216,10 +216,10 @@ def _likely(
             return [change]
     if any(_match(verifiers, message, part) for part in message.parts()):
         return ["content_incomplete"]
-    return _unlike(sent, message.body) or (["message_unknown"] if sent and not sent.is_known else ["no_match"])
+    return _body_difference(sent, message.body) or (["message_unknown"] if sent and not sent.is_known else ["no_match"])
 
 
-def _unlike(sent: Sent | None, body: bytes) -> list[Problem]:
+def _body_difference(sent: Sent | None, body: bytes) -> list[Problem]:
     """Return how a body differs from what was sent, as far as that is known."""
     found = None if sent is None or sent.body is None else difference(body, sent.body)
     return [] if found is None else [found]

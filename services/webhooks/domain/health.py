@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 DISABLE_AFTER: Final = timedelta(days=5)
-APART: Final = timedelta(hours=12)
+MIN_FAILING: Final = timedelta(hours=12)
 # In percent of the time after which the endpoint is disabled.
 WARNING_LEVELS: Final = (50, 90)
 # The minimum time between two writes of the last success and the last failure.
@@ -59,7 +59,7 @@ def after_failure(health: Health, at: datetime) -> Finding:
     if since is None:
         return Finding(replace(health, failing_since=at, last_failure_at=at))
     noted = replace(health, last_failure_at=at) if _is_old(health.last_failure_at, at) else health
-    is_persistent = health.last_failure_at is not None and health.last_failure_at - since >= APART
+    is_persistent = health.last_failure_at is not None and health.last_failure_at - since >= MIN_FAILING
     if not is_persistent:
         return Finding(noted)
     if at - since >= DISABLE_AFTER:

@@ -121,8 +121,8 @@ class Sender:
             tls_ms=None if dial.tls is None else _milliseconds(dial.tls),
             ttfb_ms=None if answered is None else _milliseconds(answered - (dial.ready_at or started)),
             remote_ip=None if is_blocked else dial.address,
-            request_headers=_masked(headers, outgoing),
-            response_headers=None if response is None else _kept(response),
+            request_headers=_mask_headers(headers, outgoing),
+            response_headers=None if response is None else _kept_headers(response),
             control=None if response is None else response.headers.get("webhook-delivery"),
         )
 
@@ -246,7 +246,7 @@ def timeout_of(seconds: float) -> ClientTimeout:
     return ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
 
 
-def _masked(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:
+def _mask_headers(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:
     """Return the headers as they may be stored and shown: without what would let a reader impersonate us."""
     shown = dict(headers)
     shown["webhook-signature"] = " ".join(
@@ -257,7 +257,7 @@ def _masked(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]:
     return shown
 
 
-def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
+def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     """Return the beginning of the response headers as text that the database accepts."""
     kept: dict[str, str] = {}
     for name, value in response.headers.items():

@@ -8,7 +8,15 @@ from typing import Any
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.shown_deliveries import DeadLetter, DeadLetterFilter, DeadLetterPage
 from services.webhooks.store.deliveries import to_delivery
-from services.webhooks.store.pages import FIRST_ID, LAST_ID, MOST_ENDPOINTS, SCANNED_PER_PAGE, SOURCES, cut, whose
+from services.webhooks.store.pages import (
+    FIRST_ID,
+    LAST_ID,
+    MOST_ENDPOINTS,
+    SCANNED_PER_PAGE,
+    SOURCES,
+    cut,
+    endpoint_choice,
+)
 from shared.database.filters import like
 from shared.database.pool import Connection
 from shared.database.rows import Statement
@@ -163,7 +171,7 @@ async def fetch_dead(
     is_whole = chosen.event_type is None and chosen.since is None and chosen.reason is None
     return await connection.fetch(
         *LIST_DEAD(
-            **whose(owner, chosen.endpoint_id),
+            **endpoint_choice(owner, chosen.endpoint_id),
             **span,
             type=like(chosen.event_type),
             since=chosen.since,
@@ -198,7 +206,7 @@ async def walk(
     """Return up to `limit` matching dead letters of the owner's endpoints, the oldest first; there may be fewer."""
     rows = await connection.fetch(
         *WALK(
-            **whose(owner, chosen.endpoint_id),
+            **endpoint_choice(owner, chosen.endpoint_id),
             after=after,
             type=like(chosen.event_type),
             since=chosen.since,

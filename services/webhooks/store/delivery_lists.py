@@ -12,7 +12,15 @@ from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.shown_deliveries import DeadLetterFilter, DeliveryFilter, DeliveryPage
 from services.webhooks.store.dead_letter_lists import fetch_dead
 from services.webhooks.store.deliveries import to_delivery
-from services.webhooks.store.pages import FIRST_ID, LAST_ID, MOST_ENDPOINTS, SCANNED_PER_PAGE, SOURCES, cut, whose
+from services.webhooks.store.pages import (
+    FIRST_ID,
+    LAST_ID,
+    MOST_ENDPOINTS,
+    SCANNED_PER_PAGE,
+    SOURCES,
+    cut,
+    endpoint_choice,
+)
 from services.webhooks.store.queue_lists import (
     LIST_IN_FLIGHT,
     LIST_WAITING,
@@ -194,7 +202,7 @@ async def _rows(
         letters = DeadLetterFilter(chosen.endpoint_id, chosen.event_type)
         return await fetch_dead(connection, owner, letters, span, limit, with_archived=True)
     wanted = {
-        **whose(owner, chosen.endpoint_id),
+        **endpoint_choice(owner, chosen.endpoint_id),
         **span,
         "status": chosen.status,
         "type": like(chosen.event_type),

@@ -146,7 +146,7 @@ async def finish(
     await connection.execute(*FINISH(listener_id=listener_id, r=columns, now=now, erased=ERASED))
 
 
-async def named(connection: Connection, owner_id: uuid.UUID, uid: str) -> uuid.UUID | None:
+async def find_named(connection: Connection, owner_id: uuid.UUID, uid: str) -> uuid.UUID | None:
     """Return the live listener with this name."""
     found: uuid.UUID | None = await connection.fetchval(FIND_NAMED, owner_id, uid)
     return found

@@ -15,7 +15,7 @@ FIRST_ID: Final = uuid.UUID(int=0)
 LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 
-def whose(owner: Owner, endpoint_id: uuid.UUID | None) -> dict[str, uuid.UUID | None]:
+def endpoint_choice(owner: Owner, endpoint_id: uuid.UUID | None) -> dict[str, uuid.UUID | None]:
     """Return the condition that selects endpoints: those of an owner, or one of them."""
     return {"program": owner.program_id, "partner": owner.partner_id, "endpoint": endpoint_id}
 

@@ -152,7 +152,9 @@ async def cancel_waiting(connection: Connection, endpoint_id: uuid.UUID, now: da
     return affected(await connection.execute(CANCEL_WAITING, endpoint_id, now, limit))
 
 
-async def archived(connection: Connection, after: uuid.UUID, limit: int) -> tuple[list[uuid.UUID], uuid.UUID | None]:
+async def find_archived(
+    connection: Connection, after: uuid.UUID, limit: int
+) -> tuple[list[uuid.UUID], uuid.UUID | None]:
     """Look at `limit` endpoints with live work; return the archived ones, and the next position; None at the end."""
     rows = await connection.fetch(FIND_ARCHIVED, after, limit)
     found = [row["endpoint_id"] for row in rows if row["is_archived"]]

@@ -85,13 +85,13 @@ async def list_live(connection: Connection, endpoint_id: uuid.UUID, now: datetim
     return [_key(row) for row in await connection.fetch(LIST_KEYS, endpoint_id, now)]
 
 
-async def opened(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
+async def list_opened(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
     """Return the active keys of an endpoint, decrypted, the newest first."""
     rows = await connection.fetch(LIVE_KEYS, endpoint.id, now)
     return [_opened(row, seal, endpoint) for row in rows]
 
 
-async def ended(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
+async def list_ended(connection: Connection, seal: Seal, endpoint: Endpoint, now: datetime) -> list[OpenedKey]:
     """Return the stored expired keys of an endpoint, decrypted, the newest first."""
     rows = await connection.fetch(ENDED_KEYS, endpoint.id, now, MOST_ENDED)
     return [_opened(row, seal, endpoint) for row in rows]

@@ -22,12 +22,12 @@ from services.webhooks.domain.signature import algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import certificates, endpoints, queue, signing_keys
-from services.webhooks.usecases import tell_of_endpoints
+from services.webhooks.usecases import endpoint_events
 from services.webhooks.usecases.close_endpoints import give_up_waiting
 from services.webhooks.usecases.create_endpoint import check_partner, check_types, vet_url
 from services.webhooks.usecases.delivery_queue import Renew
+from services.webhooks.usecases.endpoint_events import HandOver
 from services.webhooks.usecases.read_certificates import bundle_of, certificate_of
-from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database
@@ -79,7 +79,7 @@ class ChangeEndpoint:
                 breaker: Breaker = "half_open" if endpoint.status == "disabled" else "closed"
                 changed = replace(changed, breaker=breaker, failing_since=None)
             version = await endpoints.update(connection, changed)
-            events = list(tell_of_endpoints.compared(endpoint, changed, changes, now))
+            events = list(endpoint_events.change_events(endpoint, changed, changes, now))
             if changed.status == "disabled":
                 events += (await give_up_waiting(connection, endpoint_id, now))[1]
             await outbox.insert_events(connection, events)
@@ -158,7 +158,7 @@ class ArchiveEndpoint:
             version = await endpoints.archive(connection, endpoint_id, now)
             # Attempts in progress keep their result; a delivery created concurrently is canceled when it is claimed.
             await queue.cancel_waiting(connection, endpoint_id, now, CANCELED_AT_ONCE)
-            events = [] if is_listener else [tell_of_endpoints.archived(endpoint, now)]
+            events = [] if is_listener else [endpoint_events.archived_event(endpoint, now)]
             await outbox.insert_events(connection, events)
         self.renew(endpoint_id)
         self.hand_over(events)
@@ -177,7 +177,7 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
         members["event_types"] = check_types(members["event_types"], endpoint.partner_id)
     if "headers" in members:
         check_headers(members["headers"])
-        _check_apart(members["headers"], members.get("auth", endpoint.auth))
+        _check_headers_without_auth(members["headers"], members.get("auth", endpoint.auth))
     if members.get("schedule") is not None:
         members["schedule"] = check_schedule(members["schedule"])
     if (auth := members.get("auth")) is not None:
@@ -193,7 +193,7 @@ def _changed(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> E
     return replace(as_of(endpoint, now), **members, updated_at=now)
 
 
-def _check_apart(headers: Mapping[str, str], auth: Auth | ShownAuth | None) -> None:
+def _check_headers_without_auth(headers: Mapping[str, str], auth: Auth | ShownAuth | None) -> None:
     if auth is not None and auth.type == "header" and (auth.name or "").lower() in {name.lower() for name in headers}:
         raise InvalidField("headers", "must not include the header set by auth")
 

@@ -18,8 +18,8 @@ from typing import Final, get_args
 from services.webhooks.domain.secrets import SecretKind, missing_secret
 from services.webhooks.store import sealed
 from services.webhooks.store.sealed import SealedEndpoint
-from services.webhooks.usecases import tell_of_endpoints as tell
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases import endpoint_events
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.idempotency import check_answers
@@ -74,7 +74,7 @@ class CheckSecrets:
         """`ok`, or a summary of what cannot be decrypted."""
         return self._state
 
-    def hear(self, endpoint_id: uuid.UUID, missing: SecretKind | None) -> None:
+    def observe(self, endpoint_id: uuid.UUID, missing: SecretKind | None) -> None:
         """Take in what another part has found about an endpoint; a change is checked at once."""
         if missing != self._missing.get(endpoint_id):
             self._wake.set()
@@ -164,7 +164,7 @@ class CheckSecrets:
             get_logger().error("secret_key_mismatched", variable="WEBHOOKS_SECRET_KEY", hint=_WRONG_KEY)
         self._has_wrong_key = found.check.has_wrong_key
         self.is_ready = not self._has_wrong_key
-        self._state = _described(found, answers)
+        self._state = _describe(found, answers)
         _log(before, self._missing, found.endpoints)
         await self._note(found)
 
@@ -179,8 +179,12 @@ class CheckSecrets:
             lost = await sealed.mark_unreadable(connection, versions, now, QUIET)
             mended = await sealed.mark_readable(connection, found.mended, now)
             # Listeners get the error when they ask for messages.
-            events = [tell.secret_unreadable(each, missing[each.id][0], now) for each in lost if not each.is_listener]
-            events += [tell.secret_readable(each, now) for each in mended if not each.is_listener]
+            events = [
+                endpoint_events.secret_unreadable_event(each, missing[each.id][0], now)
+                for each in lost
+                if not each.is_listener
+            ]
+            events += [endpoint_events.secret_readable_event(each, now) for each in mended if not each.is_listener]
             await outbox.insert_events(connection, events)
         self.hand_over(events)
 
@@ -196,7 +200,7 @@ def _log(before: Mapping[uuid.UUID, SecretKind], missing: Mapping[uuid.UUID, Sec
         log.info("secret_decrypted", endpoint_id=str(endpoint_id))
 
 
-def _described(found: _Round, answers: SealCheck) -> str:
+def _describe(found: _Round, answers: SealCheck) -> str:
     parts = []
     if found.missing:
         parts.append(f"{len(found.missing)} of {found.endpoints} endpoints have a secret that cannot be decrypted")

@@ -16,7 +16,7 @@ from services.webhooks.domain.names import message_name
 from services.webhooks.store import closing
 from services.webhooks.store.closing import Closing, GivenUp
 from services.webhooks.store.retention import FIRST_ID
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database

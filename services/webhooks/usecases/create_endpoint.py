@@ -24,10 +24,10 @@ from services.webhooks.domain.signature import MadeKey, Signing, algorithms
 from services.webhooks.sender.signing import new_key, public_text, read_key, secret_text
 from services.webhooks.sender.urls import URLChecker
 from services.webhooks.store import certificates, endpoints, partners, signing_keys
-from services.webhooks.usecases import tell_of_endpoints
+from services.webhooks.usecases import endpoint_events
+from services.webhooks.usecases.endpoint_events import HandOver
 from services.webhooks.usecases.read_certificates import bundle_of, certificate_of
 from services.webhooks.usecases.subscribable import PARTNER_TYPES, PROGRAM_TYPES
-from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
@@ -80,7 +80,7 @@ class CreateEndpoint:
             for made in keys:
                 await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
             found = await endpoints.find(connection, owner, endpoint.id)
-            events.append(tell_of_endpoints.created(endpoint, now))
+            events.append(endpoint_events.created_event(endpoint, now))
             await outbox.insert_events(connection, events)
             return shown_once(found or endpoint, keys)
 

@@ -101,7 +101,7 @@ async def erase_messages(connection: Connection, job: CustomerJob, position: Seq
     events = await events_of(connection, job, position)
     is_whole = {_message_id(job, event): event.is_whole for event in events}
     found = await customers.lock_messages(connection, job.program_id, list(is_whole))
-    erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=is_whole[kept.id])) is not None]
+    erased = [each for kept in found if (each := _erase(job.erasing, kept, is_whole=is_whole[kept.id])) is not None]
     await customers.erase_messages(connection, job, erased)
     # Including those whose content is no longer stored.
     whole = {message_id for message_id, is_theirs in is_whole.items() if is_theirs}
@@ -113,7 +113,7 @@ async def erase_messages(connection: Connection, job: CustomerJob, position: Seq
 async def erase_own(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Search the next messages that the program has published itself, and erase those that name the customer."""
     places, found = await _own(connection, job, position)
-    erased = [each for kept in found if (each := _erased(job.erasing, kept, is_whole=False)) is not None]
+    erased = [each for kept in found if (each := _erase(job.erasing, kept, is_whole=False)) is not None]
     await customers.erase_messages(connection, job, erased)
     await customers.erase_responses(connection, {each.id for each in erased})
     return Chunk(_place(places), {"custom_messages": len(erased)})
@@ -129,7 +129,7 @@ async def export_messages(connection: Connection, job: CustomerJob, position: Se
 async def export_own(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Search the next messages that the program has published itself, and export those about the customer."""
     places, found = await _own(connection, job, position)
-    named = [kept for kept in found if _erased(job.erasing, kept, is_whole=False) is not None]
+    named = [kept for kept in found if _erase(job.erasing, kept, is_whole=False) is not None]
     return await _shown(connection, named, _place(places))
 
 
@@ -151,7 +151,7 @@ async def _shown(connection: Connection, found: Sequence[Kept], position: list[s
     return Chunk(position, {"messages": len(found), "attempts": len(attempts)}, lines)
 
 
-def _erased(erasing: Erasing, kept: Kept, *, is_whole: bool) -> Kept | None:
+def _erase(erasing: Erasing, kept: Kept, *, is_whole: bool) -> Kept | None:
     """Return a message without the customer; None if it stays as it is.
 
     Partners' forms do not name the customer, but they contain its attributes; the flat form has them among its own

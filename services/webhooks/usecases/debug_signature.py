@@ -42,27 +42,27 @@ class DebugSignature:
         now = self.clock()
         seconds = int(now.timestamp())
         if isinstance(key, str):
-            return await asyncio.to_thread(examine, headers, body, [_given(key)], seconds, tolerance)
+            return await asyncio.to_thread(examine, headers, body, [_given_verifier(key)], seconds, tolerance)
         async with self.database.connection() as connection:
             endpoint = await endpoints.find(connection, owner, key)
             if endpoint is None:
                 raise EndpointMissing(f"There is no endpoint with id {key}.")
             live, ended = await self._keys(connection, endpoint, now)
-            sent = await _sent(connection, endpoint.id, headers)
+            sent = await _sent_message(connection, endpoint.id, headers)
         # For a large body with many signatures this is much work, and other requests must not wait for it.
         return await asyncio.to_thread(examine, headers, body, live, seconds, tolerance, ended=ended, sent=sent)
 
     async def _keys(
         self, connection: Connection, endpoint: Endpoint, now: datetime
     ) -> tuple[list[Verifier], list[Verifier]]:
-        keys = await signing_keys.opened(connection, self.seal, endpoint, now)
+        keys = await signing_keys.list_opened(connection, self.seal, endpoint, now)
         live = _verifiers(keys)
         if keys and not live:
             raise SecretUnreadable
-        return live, _verifiers(await signing_keys.ended(connection, self.seal, endpoint, now))
+        return live, _verifiers(await signing_keys.list_ended(connection, self.seal, endpoint, now))
 
 
-async def _sent(connection: Connection, endpoint_id: uuid.UUID, headers: Mapping[str, str]) -> Sent:
+async def _sent_message(connection: Connection, endpoint_id: uuid.UUID, headers: Mapping[str, str]) -> Sent:
     message_id = message_id_of(message_name_in(headers))
     found = None if message_id is None else await messages.sent_to(connection, endpoint_id, message_id)
     return Sent(is_known=False) if found is None else found
@@ -72,7 +72,7 @@ def _verifiers(keys: Iterable[OpenedKey]) -> list[Verifier]:
     return [_verifier(str(each.id), each.key) for each in keys if each.key is not None]
 
 
-def _given(text: str) -> Verifier:
+def _given_verifier(text: str) -> Verifier:
     try:
         if text.startswith(PUBLIC_PREFIX):
             return _public_verifier("given", decode(text, PUBLIC_PREFIX))

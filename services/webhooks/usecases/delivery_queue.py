@@ -18,7 +18,7 @@ from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.store import claims, endpoints, queue, targets
 from services.webhooks.usecases import record_results
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.sealing import Seal

@@ -13,8 +13,8 @@ from services.webhooks.domain.bodies import (
     SHORT_WHEN_FLAT,
     is_for_partners,
     plain_format,
-    restated,
-    restated_content,
+    restate_body,
+    restate_content,
 )
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryUnderWay, MessageMissing
@@ -80,11 +80,11 @@ def _rank(form: Message) -> tuple[bool, bool, bool, int]:
 def _data(form: Message, *, is_for_partner: bool) -> Mapping[str, Any] | None:
     if form.content is not None:
         content: dict[str, Any] = orjson.loads(form.content)
-        return restated_content(form.event_type, content) if is_for_partner else content
+        return restate_content(form.event_type, content) if is_for_partner else content
     if form.body is None:
         return None
     body: Mapping[str, Any] = orjson.loads(form.body)
     if is_for_partner:
-        body = restated(form.event_type, form.format, body)
+        body = restate_body(form.event_type, form.format, body)
     data: Mapping[str, Any] = body if plain_format(form.format) == FLAT else body["data"]
     return data

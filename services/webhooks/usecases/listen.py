@@ -161,7 +161,7 @@ class Listen:
     async def _resume(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened | None:
         """Reopen the listener with that name, with the new settings; it keeps its signing keys."""
         owner_id = whose.partner_id or whose.program_id
-        found = None if draft.name is None else await listeners.named(connection, owner_id, _NAMES + draft.name)
+        found = None if draft.name is None else await listeners.find_named(connection, owner_id, _NAMES + draft.name)
         listener = None if found is None else await endpoints.lock(connection, whose, found, is_listener=True)
         if listener is None:
             return None
@@ -178,7 +178,7 @@ class Listen:
 
     async def _keys_again(self, connection: Connection, listener: Endpoint, now: datetime) -> ShownEndpoint:
         """Return a listener with its keys; creates one for each algorithm without a readable key."""
-        opened = await signing_keys.opened(connection, self.seal, listener, now)
+        opened = await signing_keys.list_opened(connection, self.seal, listener, now)
         live = {each.algorithm: each.key for each in opened if each.key is not None}
         for algorithm in algorithms(listener.signing):
             if algorithm not in live:

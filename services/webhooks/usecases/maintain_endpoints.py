@@ -10,11 +10,11 @@ from services.webhooks.domain.endpoints import Breaker, Census, PauseReason
 from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue
 from services.webhooks.store.retention import FIRST_ID
-from services.webhooks.usecases import remove_old, tell_of_endpoints
+from services.webhooks.usecases import endpoint_events, remove_old
 from services.webhooks.usecases.close_endpoints import CLOSE_SECONDS, CloseEndpoints
 from services.webhooks.usecases.delivery_queue import Renew
+from services.webhooks.usecases.endpoint_events import HandOver
 from services.webhooks.usecases.remove_old import RemoveMessages, Walk
-from services.webhooks.usecases.tell_of_endpoints import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Database
@@ -56,7 +56,7 @@ class MaintainEndpoints:
         now = self.clock()
         async with self.database.transaction() as connection:
             resumed = await endpoints.resume_paused(connection, now, _BATCH)
-            events = [tell_of_endpoints.resumed(each, now) for each in resumed]
+            events = [endpoint_events.resumed_event(each, now) for each in resumed]
             await outbox.insert_events(connection, events)
         self.hand_over(events)
         for each in resumed:
@@ -75,7 +75,7 @@ class MaintainEndpoints:
         after: uuid.UUID | None = FIRST_ID
         while after is not None:
             async with self.database.connection() as connection:
-                found, after = await queue.archived(connection, after, _BATCH)
+                found, after = await queue.find_archived(connection, after, _BATCH)
             await for_each(found, self._cancel)
 
     async def count_endpoints(self) -> None:

@@ -10,11 +10,11 @@ from services.webhooks.domain.errors import EndpointMissing, InvalidField, KeyUn
 from services.webhooks.domain.signature import MAX_LIVE_KEYS, Algorithm, MadeKey, ShownKey, algorithms
 from services.webhooks.sender.signing import new_key
 from services.webhooks.store import endpoints, signing_keys
-from services.webhooks.usecases import tell_of_endpoints
+from services.webhooks.usecases import endpoint_events
 from services.webhooks.usecases.change_endpoint import check_version
 from services.webhooks.usecases.create_endpoint import read_own_key, shown_once
 from services.webhooks.usecases.delivery_queue import Renew
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.idempotency import AnswerOnce
@@ -76,7 +76,7 @@ class ManageKeys:
                 if await signing_keys.count_live(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
                     raise TooManyKeys(MAX_LIVE_KEYS)
                 await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
-            events.append(tell_of_endpoints.updated(endpoint, ["keys"], now))
+            events.append(endpoint_events.updated_event(endpoint, ["keys"], now))
             await outbox.insert_events(connection, events)
             return shown_once(await _again(connection, owner, endpoint, now), keys)
 
@@ -112,7 +112,7 @@ class ManageKeys:
                 await signing_keys.prolong(connection, endpoint_id, alike[1].id)
             await signing_keys.delete(connection, endpoint_id, key_id, now)
             left = await signing_keys.list_live(connection, endpoint_id, now)
-            events = [tell_of_endpoints.updated(endpoint, ["keys"], now)]
+            events = [endpoint_events.updated_event(endpoint, ["keys"], now)]
             await outbox.insert_events(connection, events)
             endpoint = await _again(connection, owner, endpoint, now)
         self.renew(endpoint_id)

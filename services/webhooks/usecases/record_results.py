@@ -12,7 +12,7 @@ from services.webhooks.domain.names import message_name
 from services.webhooks.domain.standing import FAILING, Judgement, judge
 from services.webhooks.store import queue, results
 from services.webhooks.usecases.close_endpoints import give_up_waiting
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.database import outbox
 from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
@@ -103,11 +103,11 @@ def _has_consequences(settled: Settlement) -> bool:
         or settled.decision.status == "dead"
         or settled.decision.disabled_reason is not None
         or settled.held.ordering_key is not None
-        or _is_told_of(settled)
+        or _has_delivery_event(settled)
     )
 
 
-def _is_told_of(settled: Settlement) -> bool:
+def _has_delivery_event(settled: Settlement) -> bool:
     """Return whether the delivery itself has an event: it keeps failing, or did so and has arrived."""
     if is_operational(settled.held.event_type):
         return False
@@ -128,7 +128,7 @@ async def _write_consequences(
         for s in dead
         if not is_operational(s.held.event_type)
     ]
-    events += [_course_event(s, recorded[s.held.delivery_id], now) for s in settlements if _is_told_of(s)]
+    events += [_delivery_event(s, recorded[s.held.delivery_id], now) for s in settlements if _has_delivery_event(s)]
     await outbox.insert_events(connection, events)
     WEBHOOKS_DEAD.inc(len(dead))
     return events
@@ -162,7 +162,7 @@ async def _judge(connection: Connection, settlements: Sequence[Settlement], now:
     for each in judged.values():
         if each.disabling is not None:
             WEBHOOK_ENDPOINTS_DISABLED.labels(each.disabling[0]).inc()
-    return [event for each in judged.values() for event in _told(each, now)] + dead
+    return [event for each in judged.values() for event in _standing_events(each, now)] + dead
 
 
 def _is_put_back(settled: Settlement) -> bool:
@@ -170,7 +170,7 @@ def _is_put_back(settled: Settlement) -> bool:
     return settled.decision.status == "pending" and settled.held.trigger == "automatic"
 
 
-def _told(judged: Judgement, now: datetime) -> Iterator[OutboxEvent]:
+def _standing_events(judged: Judgement, now: datetime) -> Iterator[OutboxEvent]:
     if judged.warning is not None and not is_operational(judged.warning[1].held.event_type):
         level, settled = judged.warning
         yield _failing_event(settled, level, judged.standing.health, now)
@@ -199,7 +199,7 @@ def _dead_event(
     ).to_event(new_id(), now)
 
 
-def _course_event(settled: Settlement, attempts: int, now: datetime) -> OutboxEvent:
+def _delivery_event(settled: Settlement, attempts: int, now: datetime) -> OutboxEvent:
     endpoint, held, answer = settled.target.endpoint, settled.held, settled.answer
     which: dict[str, Any] = {
         "program_id": endpoint.program_id,

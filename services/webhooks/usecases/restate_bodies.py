@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from services.webhooks.domain.bodies import restated, restated_content
+from services.webhooks.domain.bodies import restate_body, restate_content
 from services.webhooks.store import restating
 from services.webhooks.store.restating import Restated, Stored
 from shared.database.pool import Database
@@ -53,19 +53,21 @@ class RestateBodies:
         async with self.database.transaction() as connection:
             found = await restating.hold(connection, chosen)
             busy = await restating.hand_to_programs(connection, [each.id for each in found if each.format == "flat"])
-            made = [_made_anew(each) for each in found if each.format != "flat" or each.id not in busy]
+            made = [_rewrite(each) for each in found if each.format != "flat" or each.id not in busy]
             await restating.restate(connection, made)
         WEBHOOKS_RESTATED.inc(len(made))
         return len(made)
 
 
-def _made_anew(stored: Stored) -> Restated:
+def _rewrite(stored: Stored) -> Restated:
     """Return the body to store; a damaged body stays as it is and does not stop the others."""
     try:
-        body = None if stored.body is None else restated(stored.event_type, stored.format, orjson.loads(stored.body))
+        body = (
+            None if stored.body is None else restate_body(stored.event_type, stored.format, orjson.loads(stored.body))
+        )
         content = None
         if stored.content is not None:
-            content = restated_content(stored.event_type, orjson.loads(stored.content))
+            content = restate_content(stored.event_type, orjson.loads(stored.content))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         get_logger().error("body_not_restated", message_id=str(stored.id), format=stored.format, reason=str(error))
         return Restated(stored.id, stored.format, stored.body, stored.content, _UNREADABLE)

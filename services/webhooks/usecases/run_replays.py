@@ -15,7 +15,7 @@ from services.webhooks.domain.replays import Replay, Step
 from services.webhooks.domain.schedule import LIFETIME
 from services.webhooks.store import endpoints, replays
 from services.webhooks.usecases.delivery_queue import Wake
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Connection, Database

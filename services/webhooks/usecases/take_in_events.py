@@ -62,7 +62,7 @@ class TakeInEvents:
         except BaseException:
             self.courier.cancel(d.endpoint_id for d in batch.deliveries if d.token is not None)
             raise
-        self.courier.accept(batch.held(now + LIFETIME, lease_ends))
+        self.courier.accept(batch.held_deliveries(now + LIFETIME, lease_ends))
         if any(delivery.token is None for delivery in batch.deliveries):
             self.courier.wake()
         return await known_as_erased(self.database, entries, verdicts)
@@ -113,7 +113,7 @@ class Batch:
             await self._insert(connection, entries, now)
             await queue.release_heads(connection, lines, now)
 
-    def held(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
+    def held_deliveries(self, ends_at: datetime, lease_ends: float) -> list[HeldDelivery]:
         """Return the deliveries that were created with a lease."""
         held = []
         for delivery in self.deliveries:

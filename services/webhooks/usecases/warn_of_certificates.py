@@ -5,8 +5,8 @@ from typing import Final
 
 from services.webhooks.domain.certificates import next_warning
 from services.webhooks.store import certificates
-from services.webhooks.usecases import tell_of_endpoints
-from services.webhooks.usecases.tell_of_endpoints import HandOver
+from services.webhooks.usecases import endpoint_events
+from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Database
@@ -30,7 +30,7 @@ class WarnOfCertificates:
         async with self.database.transaction() as connection:
             found = await certificates.lock_expiring(connection, now, _BATCH)
             await certificates.set_warnings(connection, {each.id: next_warning(each.expires_at, now) for each in found})
-            events = [tell_of_endpoints.certificate_expiring(each, now) for each in found]
+            events = [endpoint_events.certificate_expiring_event(each, now) for each in found]
             await outbox.insert_events(connection, events)
         self.hand_over(events)
         for each in found:

@@ -118,7 +118,7 @@ async def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_b
         raise CallFailed("refused", status)
 
     check = key_checks._Check("a key", "codes", "program_key", refuse, "make another")
-    finding = await key_checks._tried(Target({}, Path("stack.json"), is_stack_up=False), check, {})
+    finding = await key_checks._check(Target({}, Path("stack.json"), is_stack_up=False), check, {})
     assert finding.remedy == ("make another" if is_blamed else "fix codes first")
 
 

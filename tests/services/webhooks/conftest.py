@@ -291,7 +291,7 @@ async def running_service(
         # As after the first look at an empty database.
         seal.accepts_first_form = False
         secrets = CheckSecrets(pool, clock, seal, hand_over)
-        queue = DeliveryQueue(pool, pool, clock, seal, secrets.hear, hand_over)
+        queue = DeliveryQueue(pool, pool, clock, seal, secrets.observe, hand_over)
         dispatcher = Dispatcher(queue, sender.post, clock, max_in_flight=max_in_flight)
         courier = dispatcher.sending
         answer_once = AnswerOnce(pool, clock, seal)

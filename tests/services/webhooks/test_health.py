@@ -8,7 +8,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.webhooks.domain.health import APART, DISABLE_AFTER, Finding, Health, after_failure, after_success
+from services.webhooks.domain.health import DISABLE_AFTER, MIN_FAILING, Finding, Health, after_failure, after_success
 from tests.databases import Database
 from tests.services.webhooks.conftest import (
     DEADLINE_SECONDS,
@@ -83,7 +83,7 @@ def test_each_warning_comes_at_most_once_and_the_end_never_before_its_time(hours
         if finding.is_to_be_disabled:
             at = START + timedelta(hours=hour)
             assert finding.health.failing_since is not None
-            assert at - finding.health.failing_since >= DISABLE_AFTER > APART
+            assert at - finding.health.failing_since >= DISABLE_AFTER > MIN_FAILING
 
 
 async def failing_for(service: Service, merchant: Merchant, *hours: int) -> None:

@@ -29,54 +29,54 @@ class HandOver(Protocol):
         """Never blocks."""
 
 
-def resumed(endpoint: Resumed, now: datetime) -> OutboxEvent:
+def resumed_event(endpoint: Resumed, now: datetime) -> OutboxEvent:
     """Return the event for a pause that has ended."""
-    return WebhookEndpointEnabledV1(**_whose(endpoint, now), was="paused").to_event(new_id(), now)
+    return WebhookEndpointEnabledV1(**_owner_members(endpoint, now), was="paused").to_event(new_id(), now)
 
 
-def secret_unreadable(endpoint: Marked, kind: SecretKind, now: datetime) -> OutboxEvent:
+def secret_unreadable_event(endpoint: Marked, kind: SecretKind, now: datetime) -> OutboxEvent:
     """Return the event for an endpoint that cannot be sent to because one of its secrets cannot be decrypted."""
-    return WebhookSecretUnreadableV1(**_whose(endpoint, now), secret=kind).to_event(new_id(), now)
+    return WebhookSecretUnreadableV1(**_owner_members(endpoint, now), secret=kind).to_event(new_id(), now)
 
 
-def secret_readable(endpoint: Marked, now: datetime) -> OutboxEvent:
+def secret_readable_event(endpoint: Marked, now: datetime) -> OutboxEvent:
     """Return the event for an endpoint whose secrets can be decrypted again."""
-    return WebhookSecretReadableV1(**_whose(endpoint, now)).to_event(new_id(), now)
+    return WebhookSecretReadableV1(**_owner_members(endpoint, now)).to_event(new_id(), now)
 
 
-def certificate_expiring(endpoint: ExpiringCertificate, now: datetime) -> OutboxEvent:
+def certificate_expiring_event(endpoint: ExpiringCertificate, now: datetime) -> OutboxEvent:
     """Return the event for an endpoint whose client certificate expires soon."""
     return WebhookCertificateExpiringV1(
-        **_whose(endpoint, now),
+        **_owner_members(endpoint, now),
         expires_at=endpoint.expires_at,
         days_left=endpoint.days_left(now),
         fingerprint_sha256=endpoint.fingerprint_sha256,
     ).to_event(new_id(), now)
 
 
-def created(endpoint: Endpoint, now: datetime) -> OutboxEvent:
+def created_event(endpoint: Endpoint, now: datetime) -> OutboxEvent:
     """Return the event for a new endpoint."""
     return WebhookEndpointCreatedV1(
-        **_whose(endpoint, now), event_types=list(endpoint.event_types), status=endpoint.status
+        **_owner_members(endpoint, now), event_types=list(endpoint.event_types), status=endpoint.status
     ).to_event(new_id(), now)
 
 
-def archived(endpoint: Endpoint, now: datetime) -> OutboxEvent:
+def archived_event(endpoint: Endpoint, now: datetime) -> OutboxEvent:
     """Return the event for an archived endpoint."""
-    return WebhookEndpointArchivedV1(**_whose(endpoint, now)).to_event(new_id(), now)
+    return WebhookEndpointArchivedV1(**_owner_members(endpoint, now)).to_event(new_id(), now)
 
 
-def updated(endpoint: Endpoint, changed: Collection[str], now: datetime) -> OutboxEvent:
+def updated_event(endpoint: Endpoint, changed: Collection[str], now: datetime) -> OutboxEvent:
     """Return the event for a change of the named members."""
-    return WebhookEndpointUpdatedV1(**_whose(endpoint, now), changed=sorted(changed)).to_event(new_id(), now)
+    return WebhookEndpointUpdatedV1(**_owner_members(endpoint, now), changed=sorted(changed)).to_event(new_id(), now)
 
 
-def compared(before: Endpoint, after: Endpoint, given: Collection[str], now: datetime) -> Iterator[OutboxEvent]:
+def change_events(before: Endpoint, after: Endpoint, given: Collection[str], now: datetime) -> Iterator[OutboxEvent]:
     """Yield the events for a change, given the members in the request."""
     # The credentials are not shown, so a new secret cannot be told from the old one.
     differ = {name for name in given if name == "auth" or getattr(before, name) != getattr(after, name)}
     if others := differ - {"status", "paused_until"}:
-        yield updated(after, others, now)
+        yield updated_event(after, others, now)
     if not differ & {"status", "paused_until"}:
         return
     if after.status == "disabled":
@@ -88,12 +88,14 @@ def compared(before: Endpoint, after: Endpoint, given: Collection[str], now: dat
             disabled_at=now,
         ).to_event(new_id(), now)
     elif after.status == "paused":
-        yield WebhookEndpointPausedV1(**_whose(after, now), paused_until=after.paused_until).to_event(new_id(), now)
+        yield WebhookEndpointPausedV1(**_owner_members(after, now), paused_until=after.paused_until).to_event(
+            new_id(), now
+        )
     elif before.status != "active":
-        yield WebhookEndpointEnabledV1(**_whose(after, now), was=before.status).to_event(new_id(), now)
+        yield WebhookEndpointEnabledV1(**_owner_members(after, now), was=before.status).to_event(new_id(), now)
 
 
-def _whose(endpoint: Endpoint | Resumed | Marked | ExpiringCertificate, now: datetime) -> dict[str, Any]:
+def _owner_members(endpoint: Endpoint | Resumed | Marked | ExpiringCertificate, now: datetime) -> dict[str, Any]:
     return {
         "program_id": endpoint.program_id,
         "partner_id": endpoint.partner_id,
