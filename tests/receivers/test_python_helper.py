@@ -84,7 +84,7 @@ def test_a_key_that_is_none_is_said_at_once(key: str) -> None:
         (None, TypeError, r"the secret is missing \(None\); is its variable set"),
         ("", ValueError, "the secret is empty; is its variable set"),
         (" \n", ValueError, "the secret is empty"),
-        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", ValueError, "white space around it, such as the line end"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", ValueError, "white space around it, such as a line end"),
         (b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", TypeError, "a key must be a str such as whsec_…, not bytes"),
         (["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], TypeError, r"one by one: Receiver\(\*keys\)"),
     ],
