@@ -7,6 +7,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from shared.strict_json import Unreadable
+
 _DECIMAL: Final = re.compile(r"Decimal\('([^']*)'\)")
 
 _TEXTS: Final[Mapping[str, str]] = {
@@ -88,7 +90,9 @@ def _path(detail: ErrorDetails, given: Any) -> str:
 
 def _sentence(subject: str, detail: ErrorDetails, noun: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    if (special := _SPECIAL.get(kind)) is not None:
+    if isinstance(detail["input"], Unreadable):
+        said = detail["input"].rule
+    elif (special := _SPECIAL.get(kind)) is not None:
         said = special(detail, noun)
     elif (template := _TEXTS.get(kind)) is not None:
         said = template.format(**{name: _value(value) for name, value in context.items()})

@@ -7,7 +7,8 @@ Python's decoders let duplicate keys, NaN and lone surrogates pass; here each ha
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn
 
 _DEEPEST: Final = 32
@@ -29,19 +30,37 @@ _SYNTAX: Final[Mapping[str, str]] = {
 }
 _BAD_ESCAPE: Final = "a backslash is followed by what is no escape"
 _LONGEST_NAME: Final = 80
+# Python reads no integer with more digits.
+_MOST_DIGITS: Final = 4_300
 
 
 class StrictJSONError(ValueError):
     """The bytes are not a JSON text that we accept.
 
     `reason` is a stable code, `rule` says what must be and where it is not, to follow a subject; `detail` has one.
+    Where one member of the text is at fault, `member` is its path and `fault` what must be of it.
     """
 
-    def __init__(self, reason: str, rule: str) -> None:
+    def __init__(self, reason: str, rule: str, member: str = "", fault: str = "") -> None:
         super().__init__(rule)
         self.reason = reason
         self.rule = rule
         self.detail = f"The body {rule}."
+        self.member = member
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What stands for a detail that is JSON and cannot be kept; `rule` says what it must be, to follow a subject."""
+
+    reason: str
+    rule: str
+
+
+_NUL: Final = Unreadable("nul_character", "must not contain NUL characters")
+_HALF: Final = Unreadable("invalid_utf8", "must not contain half of a surrogate pair")
+_FAR: Final = Unreadable("not_finite", "must not contain numbers out of range")
 
 
 def integral(value: Any) -> Any:
@@ -49,10 +68,11 @@ def integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, unbounded: tuple[str, ...] = ()) -> Any:
+def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, details: tuple[str, ...] | None = None) -> Any:
     """Decode one JSON text.
 
-    `unbounded` leads to a member in which a number may be out of range, such as 1e400; it is read as infinity there.
+    `details` leads to a member, or without names to everything, in which what cannot be kept is `Unreadable` and no
+    error: numbers out of range, texts with a NUL or half of a surrogate pair, and what stands under such a name.
 
     Raises `StrictJSONError` with reason `too_large`, `invalid_utf8`, `nul_character`, `too_deep`, `duplicate_key`,
     `not_finite` or `invalid_json`.
@@ -69,10 +89,14 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, unbounded: t
         rule = f"must be valid JSON; at line {error.lineno}, column {error.colno} {said}"
         raise StrictJSONError("invalid_json", rule) from None
     except ValueError:
-        return _acceptable(text, unbounded)
-    if _SUSPICIOUS.search(raw):
-        _acceptable(text, unbounded)
-    return value
+        return _readable(_KEEPING_DECODER.decode(text), "", details)
+    return _readable(_KEEPING_DECODER.decode(text), "", details) if _SUSPICIOUS.search(raw) else value
+
+
+def without_unreadable(raw: bytes, value: Any) -> bytes:
+    """Return the bytes of a text that was decoded to `value`, with an empty object for what is unreadable in it."""
+    is_suspicious = _SUSPICIOUS.search(raw) is not None or len(raw) > _MOST_DIGITS
+    return json.dumps(value, default=lambda _: {}).encode() if is_suspicious else raw
 
 
 def _text_of(raw: bytes) -> str:
@@ -152,54 +176,60 @@ def _kept_int(text: str) -> Any:
         return _Number(text, is_constant=False)
 
 
-def _acceptable(text: str, unbounded: tuple[str, ...]) -> Any:
-    """Return the value, with numbers out of range as infinity where they may be; raises for what comes first else."""
-    members = _KEEPING_DECODER.decode(text)
-    for reason, rule in _faults(members, "", unbounded or None):
-        raise StrictJSONError(reason, rule)
-    return _plain(members)
+def _readable(value: Any, path: str, details: tuple[str, ...] | None) -> Any:
+    """Return a value as plain data; raises for what comes first that is unreadable, or no JSON of ours.
 
-
-def _faults(value: Any, path: str, unbounded: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong, in order; `unbounded` leads on from here: empty where numbers are free, None to nowhere."""
-    where = path or "the top"
+    `details` leads on from here to where what is unreadable is no error: empty for here, None for nowhere.
+    """
     if isinstance(value, str):
-        yield from _faults_of_text(value, where)
-    elif isinstance(value, _Number):
+        found = _fault_of_text(value)
+        return value if found is None else _unreadable(found, f"one stands in {path or 'the top'}", path, details)
+    if isinstance(value, _Number):
         if value.is_constant:
-            yield "not_finite", f"must not contain {value.text}; it stands at {where}"
-        elif unbounded != ():
-            yield "not_finite", f"must not contain numbers out of range; {value.text[:40]} stands at {where}"
-    elif isinstance(value, _Members):
-        seen: set[str] = set()
-        for name, member in value:
-            yield from _faults_of_text(name, f"a name in {where}")
-            inner = f"{path}.{name[:_LONGEST_NAME]}" if path else name[:_LONGEST_NAME]
-            if name in seen:
-                yield "duplicate_key", f"must not name a member twice; {inner} is named twice"
-            seen.add(name)
-            rest = unbounded[1:] if unbounded and unbounded[0] == name else None
-            yield from _faults(member, inner, () if unbounded == () else rest)
-    elif isinstance(value, list):
-        for nth, member in enumerate(value):
-            yield from _faults(member, f"{path}.{nth}" if path else str(nth), () if unbounded == () else None)
+            raise StrictJSONError("not_finite", f"must not contain {value.text}; it stands at {path or 'the top'}")
+        return _unreadable(_FAR, f"{value.text[:40]} stands at {path or 'the top'}", path, details)
+    if isinstance(value, _Members):
+        return _readable_members(value, path, details)
+    if isinstance(value, list):
+        # No name leads into a list.
+        inside = () if details == () else None
+        return [_readable(member, f"{path}.{nth}" if path else str(nth), inside) for nth, member in enumerate(value)]
+    return value
 
 
-def _faults_of_text(text: str, where: str) -> Iterator[tuple[str, str]]:
+def _readable_members(members: _Members, path: str, details: tuple[str, ...] | None) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    seen: set[str] = set()
+    for name, member in members:
+        shown = name.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+        inner = f"{path}.{shown[:_LONGEST_NAME]}" if path else shown[:_LONGEST_NAME]
+        found = _fault_of_text(name)
+        if found is not None:
+            made.setdefault(shown, _unreadable(found, f"one stands in a name in {path or 'the top'}", inner, details))
+            continue
+        if name in seen:
+            raise StrictJSONError("duplicate_key", f"must not name a member twice; {inner} is named twice")
+        seen.add(name)
+        rest = details[1:] if details and details[0] == name else None
+        made[name] = _readable(member, inner, () if details == () else rest)
+    return made
+
+
+def _unreadable(found: Unreadable, where: str, path: str, details: tuple[str, ...] | None) -> Unreadable:
+    """Return what is unreadable if that is a detail; raises otherwise."""
+    if details == ():
+        return found
+    raise StrictJSONError(found.reason, f"{found.rule}; {where}", path, found.rule)
+
+
+def _fault_of_text(text: str) -> Unreadable | None:
     if "\x00" in text:
-        yield "nul_character", f"must not contain NUL characters; one stands in {where}"
+        return _NUL
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        yield "invalid_utf8", f"must not contain half of a surrogate pair; one stands in {where}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, _Members):
-        return {name: _plain(member) for name, member in value}
-    if isinstance(value, _Number):
-        return float(value.text)
-    return [_plain(member) for member in value] if isinstance(value, list) else value
+        return _HALF
+    return None
 
 
 # Made once: json.loads would build a decoder for every text.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from services.redemption.domain.details import keep_attributes
+from services.redemption.domain.details import keep_attributes, keep_details, keep_reason
 from services.redemption.domain.purchase import Cancellation, effective_time
 from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
 from services.redemption.usecases.take_in_checkouts import CheckoutEvent, TakeInCheckouts
@@ -17,10 +17,6 @@ from shared.events.envelope import Envelope, InvalidEvent, decode_data, decode_e
 from shared.ids import derived_id
 
 _UNDERSTOOD: Final = f"{CheckoutCompletedV1.type}, {CheckoutCancelledV1.type}, {CheckoutRefundedV1.type}"
-
-
-# No purchase is refused for a number there: one that cannot be kept is left out, and named.
-_DETAILS: Final = ("data", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,8 @@ class CheckoutConsumer:
 
 def read_checkout(received: Received) -> CheckoutEvent:
     """Read one event of a checkout; raises InvalidEvent with the reason."""
-    envelope = decode_envelope(received.body, unbounded=_DETAILS)
+    # What is no detail is read strictly all the same, by the models.
+    envelope = decode_envelope(received.body, details=())
     moment = effective_time(envelope.time, received.first_received_at)
     traceparent = envelope.traceparent or received.traceparent
     ask: CompletedCheckout | Cancellation
@@ -51,7 +48,8 @@ def read_checkout(received: Received) -> CheckoutEvent:
 
 
 def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) -> CompletedCheckout:
-    data = decode_data(envelope, CheckoutCompletedV1)
+    kept, left_out = keep_details(envelope.data)
+    data = decode_data(envelope.with_data(kept), CheckoutCompletedV1)
     purchase = purchase_of(
         data.tenant,
         envelope.source,
@@ -66,12 +64,12 @@ def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) ->
         claimed_at=envelope.time,
         clock=envelope.source,
     )
-    return CompletedCheckout(purchase, data.customer, data.order, keep_attributes(data.attributes))
+    return CompletedCheckout(purchase, data.customer, data.order, keep_attributes(data.attributes), left_out=left_out)
 
 
 def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -> Cancellation:
     data: CheckoutCancelledV1 | CheckoutRefundedV1
-    amount = None
+    envelope, amount = envelope.with_data(keep_reason(envelope.data)), None
     if envelope.type == CheckoutCancelledV1.type:
         # A cancelled order is cancelled whole, whatever amount is named.
         data = decode_data(envelope, CheckoutCancelledV1)

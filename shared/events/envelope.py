@@ -18,7 +18,7 @@ from pydantic import (
 from shared.clock import format_microseconds
 from shared.field_texts import field_errors
 from shared.modes import in_mode, is_test
-from shared.strict_json import StrictJSONError, loads
+from shared.strict_json import StrictJSONError, Unreadable, loads
 from shared.times import in_utc, parse_time
 from shared.trace import valid_traceparent
 
@@ -131,6 +131,10 @@ class Envelope(BaseModel):
     traceparent: Traceparent = None
     data: dict[str, Any]
 
+    def with_data(self, data: dict[str, Any]) -> "Envelope":
+        """Return the same event with other data."""
+        return self.model_copy(update={"data": data})
+
 
 class InvalidEvent(Exception):
     """The bytes cannot be understood as an event; `reason` is a stable code for the dead queue."""
@@ -141,13 +145,13 @@ class InvalidEvent(Exception):
         self.detail = detail
 
 
-def decode_envelope(raw: bytes, *, unbounded: tuple[str, ...] = ()) -> Envelope:
-    """Read the envelope from bytes; numbers may be out of range in the member to which `unbounded` leads.
+def decode_envelope(raw: bytes, *, details: tuple[str, ...] | None = None) -> Envelope:
+    """Read the envelope from bytes; what cannot be kept is `Unreadable` in the member to which `details` leads.
 
     Raises `InvalidEvent` with a reason of the JSON decoder, or `unsupported_version` or `invalid_envelope`.
     """
     try:
-        value = loads(raw, max_bytes=MAX_EVENT_BYTES, unbounded=unbounded)
+        value = loads(raw, max_bytes=MAX_EVENT_BYTES, details=details)
     except StrictJSONError as error:
         raise InvalidEvent(error.reason, error.detail) from None
     if not isinstance(value, dict):
@@ -157,7 +161,7 @@ def decode_envelope(raw: bytes, *, unbounded: tuple[str, ...] = ()) -> Envelope:
     try:
         return Envelope.model_validate(value)
     except ValidationError as error:
-        raise InvalidEvent("invalid_envelope", describe(error, value)) from None
+        raise _invalid("invalid_envelope", error, value) from None
 
 
 def decode_data(envelope: Envelope, model: type[Data]) -> Data:
@@ -174,7 +178,14 @@ def decode_data(envelope: Envelope, model: type[Data]) -> Data:
     try:
         return model.model_validate(envelope.data)
     except ValidationError as error:
-        raise InvalidEvent("invalid_data", describe(error, envelope.data, "data")) from None
+        raise _invalid("invalid_data", error, envelope.data, "data") from None
+
+
+def _invalid(reason: str, error: ValidationError, given: Any, prefix: str = "") -> InvalidEvent:
+    """Say what is wrong; where something could not be read in the first place, that is the reason."""
+    faults = [fault["input"] for fault in error.errors(include_url=False, include_context=False)]
+    unreadable = next((each for each in faults if isinstance(each, Unreadable)), None)
+    return InvalidEvent(reason if unreadable is None else unreadable.reason, describe(error, given, prefix))
 
 
 def describe(error: ValidationError, given: Any, prefix: str = "") -> str:

@@ -124,6 +124,9 @@ class CodeRedeemedV1(ServiceEvent):
     attributes: Attributes
     is_self_referral: bool = Field(False, description="Whether the code's own partner is the buyer.")
     attributes_left_out: list[str] = Field([], description="Names of the checkout's attributes that could not be kept.")
+    details_left_out: list[str] = Field(
+        [], description="Names of the checkout's other details that could not be read, such as `customer.email`."
+    )
     attribute_names: list[str]
     occurred_at: EventTime
     codes_remaining: int | None

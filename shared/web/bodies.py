@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from shared import strict_json
 from shared.field_texts import field_errors
 from shared.web.models import QUERY, RequestModel
-from shared.web.problems import HTTPProblem, invalid_fields
+from shared.web.problems import HTTPProblem, invalid_field, invalid_fields
 
 BODY_SECONDS: Final = 30.0
 JSON_TYPES: Final = ("application/json",)
@@ -95,15 +95,17 @@ async def _collect(content: StreamReader, limit: int) -> bytes:
 
 def parse_body(raw: bytes, model: type[BaseModel], limit: int) -> BaseModel:
     """Decode a JSON body strictly and check it against its model."""
+    details = model.details if issubclass(model, RequestModel) else None
     try:
-        unbounded = model.unbounded if issubclass(model, RequestModel) else ()
-        decoded = strict_json.loads(raw, max_bytes=limit, unbounded=unbounded)
+        decoded = strict_json.loads(raw, max_bytes=limit, details=details)
     except strict_json.StrictJSONError as error:
+        if error.member:
+            raise invalid_field(error.member, f"The {error.member} field {error.fault}.") from None
         status = 413 if error.reason == "too_large" else 400
         raise HTTPProblem(status, error.reason, error.detail) from None
     try:
         # From the bytes and not from `decoded`: only then do strict models read times and UUIDs from strings.
-        return model.model_validate_json(raw)
+        return model.model_validate_json(raw if details is None else strict_json.without_unreadable(raw, decoded))
     except ValidationError as error:
         raise invalid_fields(field_errors(error, decoded)) from None
 

@@ -50,10 +50,10 @@ _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzin
 class RequestModel(BaseModel):
     """A JSON request body, or an object inside one: strict types, unknown members refused.
 
-    `unbounded` leads to a member in which numbers may be out of range.
+    `details` leads to a member in which nothing that is JSON is an error: what cannot be kept is an empty object there.
     """
 
-    unbounded: ClassVar[tuple[str, ...]] = ()
+    details: ClassVar[tuple[str, ...] | None] = None
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 

@@ -21,7 +21,7 @@ from tests.services.redemption.conftest import Decider, Reply, Shop, data, open_
 from tests.services.redemption.merchant import Merchant, checkout, taken_back
 
 ORDER_REF: Final = "order-1"
-_FIELD: Final = re.compile(r"data\.([\w.]+): ")
+_FIELD: Final = re.compile(r"data\.([\w.]+) member")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,12 +22,15 @@ from tests.running import running_services
 NOWHERE = str(uuid.UUID(int=7, version=4))
 # What nothing is called, where that is no UUID.
 NOTHING = {"coupon": "no-such", "code": "NOSUCH1", "order_ref": "no-such", "name": "no.such", "number": "7"}
-# Bodies that no JSON text of ours is, and where their fault is.
-BAD_BODIES = {
-    b'{"a": {"b": NaN}}': "a.b",
+# Bodies that are JSON, and a member that cannot be kept.
+BAD_MEMBERS = {
     b'{"a": [1e999]}': "a.0",
     b'{"a": {"b": "x\\u0000"}}': "a.b",
     b'{"a": ["\\ud800"]}': "a.0",
+}
+# Bodies that no JSON text of ours is, and where their fault is.
+BAD_BODIES = {
+    b'{"a": {"b": NaN}}': "a.b",
     b'{"a": {"b": 1, "b": 2}}': "a.b",
     b'{"a": 1,\n "b" 2}': "line 2, column 6",
     b'{"a": "\xff"}': "line 1, column 8",
@@ -94,6 +97,8 @@ class Refusals(Walk):
         elif "400" in operation["responses"]:
             for body, where in BAD_BODIES.items():
                 yield {"headers": as_json, "data": body, "where": where, "only": 400}
+            for body, where in BAD_MEMBERS.items():
+                yield {"headers": as_json, "data": body, "where": where, "only": 422}
 
     async def refusal(
         self,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.strict_json import StrictJSONError, loads
+from shared.strict_json import StrictJSONError, Unreadable, loads, without_unreadable
 
 LIMIT = 6000
 
@@ -111,9 +111,56 @@ def test_any_bytes_are_decoded_or_refused_with_a_reason(raw: bytes) -> None:
 def test_numbers_out_of_range_are_taken_in_one_member_at_most(raw: bytes, is_taken: bool) -> None:
     """An amount would be read as infinity, or a paid order refused for a detail."""
     if is_taken:
-        assert loads(raw, max_bytes=1_000, unbounded=("data", "attributes"))
+        assert loads(raw, max_bytes=1_000, details=("data", "attributes"))
     else:
         with pytest.raises(StrictJSONError):
-            loads(raw, max_bytes=1_000, unbounded=("data", "attributes"))
+            loads(raw, max_bytes=1_000, details=("data", "attributes"))
     with pytest.raises(StrictJSONError):
         loads(raw, max_bytes=1_000)
+
+
+NUL = Unreadable("nul_character", "must not contain NUL characters")
+HALF = Unreadable("invalid_utf8", "must not contain half of a surrogate pair")
+FAR = Unreadable("not_finite", "must not contain numbers out of range")
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (
+            b'{"a": "\\u0000", "b": ["\\ud800", 1e400], "c": "\\ud83d\\ude00"}',
+            {"a": NUL, "b": [HALF, FAR], "c": "\U0001f600"},
+        ),
+        (b'{"a\\u0000": {"b": 1}, "\\ud800": 2}', {"a\ufffd": NUL, "?": HALF}),
+        (b'{"a": 1' + b"0" * 5_000 + b"}", {"a": FAR}),
+        (b'"\\u0000"', NUL),
+    ],
+)
+def test_what_cannot_be_kept_among_details_is_named_as_such(raw: bytes, value: object) -> None:
+    assert loads(raw, max_bytes=10_000, details=()) == value
+    with pytest.raises(StrictJSONError):
+        loads(raw, max_bytes=10_000)
+
+
+@pytest.mark.parametrize(
+    ("raw", "member"),
+    [
+        (b'{"a": {"b": [1, "\\u0000"]}}', "a.b.1"),
+        (b'{"a": {"b\\ud800": 1}}', "a.b?"),
+        (b'{"a": 1, "b": 1e400}', "b"),
+        (b'"\\u0000"', ""),
+        (b'{"a": NaN}', ""),
+    ],
+)
+def test_what_cannot_be_kept_is_named_by_its_member(raw: bytes, member: str) -> None:
+    """Whoever asks would be left to look for it."""
+    with pytest.raises(StrictJSONError) as caught:
+        loads(raw, max_bytes=1_000)
+    assert caught.value.member == member
+
+
+@pytest.mark.parametrize("raw", [b'{"a": "\\u0000"}', b'{"a": "\\ud800"}', b'{"a": 1' + b"0" * 5_000 + b"}"])
+def test_the_bytes_without_what_cannot_be_kept_are_json_for_every_reader(raw: bytes) -> None:
+    value = loads(raw, max_bytes=10_000, details=())
+    assert json.loads(without_unreadable(raw, value)) == {"a": {}}
+    assert without_unreadable(b"[1]", [1]) == b"[1]"

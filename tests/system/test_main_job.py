@@ -178,7 +178,7 @@ BAD_EVENTS = {
     "an order without code": (completed(str(uuid.uuid4()), []).body, "invalid_data"),
     "duplicate keys": (b'{"specversion": "1.0", "specversion": "1.0"}', "duplicate_key"),
     "NaN": (b'{"specversion": NaN}', "not_finite"),
-    "NUL": (completed(str(uuid.uuid4()), ["A"]).body.replace(b"Sarah", b"Sa\\u0000rah"), "nul_character"),
+    "NUL": (completed(str(uuid.uuid4()), ["A\0"]).body, "nul_character"),
     "invalid UTF-8": (b'{"specversion": "\xff"}', "invalid_utf8"),
     "300 KiB": (b'"' + b"a" * 300 * 1024 + b'"', "too_large"),
 }

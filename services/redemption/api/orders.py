@@ -38,7 +38,8 @@ class OrderMoney(ResponseModel):
 class OrderData(ResponseModel):
     """An order: its codes and money, its redemptions, what was taken back of it, and what was refused to it.
 
-    `notice` says so where a cancellation or refund is known that took nothing back of what stands.
+    `notice` says so where a cancellation or refund is known that took nothing back: what stands is later, or was paid
+    back in part, or nothing of the order is known yet.
     """
 
     order_ref: str

@@ -64,7 +64,7 @@ from shared.web import (
 class RedemptionBody(RequestModel):
     """An order that was paid with codes."""
 
-    unbounded = ("attributes",)
+    details = ("attributes",)
     codes: Codes
     order_ref: Reference
     customer: CustomerBody | None = None

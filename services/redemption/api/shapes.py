@@ -8,6 +8,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from services.redemption.domain.books import Redemption
+from services.redemption.domain.details import ADDRESS, flag, is_address, is_blank
 from services.redemption.domain.lines import Taken, taken_of
 from services.redemption.domain.terms import CodeTerms
 from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, not_blank, number_as_text
@@ -45,12 +46,41 @@ Attributes = Annotated[
 ]
 
 
-class CustomerBody(RequestModel):
-    """Who buys. Uses per customer are counted by the id, or else by the e-mail address."""
+def _none_if_blank(value: Any) -> Any:
+    return None if is_blank(value) else value
 
-    id: Reference | None = None
-    email: Annotated[str, StringConstraints(max_length=320)] | None = None
-    is_first_order: bool | None = None
+
+def _address(value: str) -> str:
+    if not is_address(value):
+        raise ValueError("must be an e-mail address")
+    return value
+
+
+# What shops write for guests, and for goods without a number.
+_REFERENCE_OR_EMPTY: Final = {
+    "anyOf": [{"type": "string", "maxLength": 255}, {"type": "integer"}, {"type": "null"}],
+    "default": None,
+}
+CustomerId = Annotated[Reference | None, BeforeValidator(_none_if_blank), WithJsonSchema(_REFERENCE_OR_EMPTY)]
+EmailAddress = Annotated[
+    str,
+    StringConstraints(max_length=320),
+    AfterValidator(_address),
+    WithJsonSchema({"type": "string", "maxLength": 320, "pattern": ADDRESS}),
+]
+Flag = Annotated[
+    bool,
+    BeforeValidator(flag),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}]}),
+]
+
+
+class CustomerBody(RequestModel):
+    """Who buys. Uses per customer are counted by the id and by the mailbox; an empty one is as good as none."""
+
+    id: CustomerId = None
+    email: EmailAddress | None = None
+    is_first_order: Flag | None = None
 
 
 class ItemBody(RequestModel):
@@ -58,7 +88,7 @@ class ItemBody(RequestModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
 
-    product_id: ProductId | None = None
+    product_id: Annotated[ProductId | None, BeforeValidator(_none_if_blank), WithJsonSchema(_REFERENCE_OR_EMPTY)] = None
     amount: MinorUnits | None = Field(None, description="What the line costs in all, in minor units.")
 
 

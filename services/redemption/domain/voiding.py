@@ -19,15 +19,23 @@ from services.redemption.domain.uses import Voided, void
 MOST_REFUNDS: Final = 1_000
 _FULL: Final = "The order has had a thousand refunds, so this one is not recorded and took nothing back."
 _OLDER: Final = "The order was bought after it was taken back, by the times of the events, so the purchase stands."
+_AWAITED: Final = "Nothing of the order is known yet; purchases that were made before are recorded as taken back."
+_KEPT: Final = (
+    "Nothing of the order is known yet; the refund is recorded and counts for purchases that were made before."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What a cancellation came to: the voids, all redemptions of the order, and the refund to be recorded."""
+    """What a cancellation came to: the voids, all redemptions of the order, and the refund to be recorded.
+
+    `is_part` says that less than the whole order was taken back, also where that was recorded before.
+    """
 
     redemptions: tuple[Redemption, ...]
     changes: Changes = NO_CHANGES
     refund: Refund | None = None
+    is_part: bool = False
     is_full: bool = False
 
     @property
@@ -43,10 +51,10 @@ class Cancelled:
         if self.voids:
             return None
         if not self.redemptions:
-            return "Nothing of the order is known yet; purchases that were made before are recorded as taken back."
+            return _KEPT if self.is_part else _AWAITED
         if all(redemption.voided_at is not None for redemption in self.redemptions):
             return None
-        if self.refund is not None:
+        if self.is_part:
             return "The refund is recorded and took nothing back: less went back since the purchase than was paid."
         return _OLDER
 
@@ -62,7 +70,7 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
     if (known := next((refund for refund in order.refunds if refund.id == cancellation.id), None)) is not None:
         if known.amount_minor != cancellation.amount_minor:
             raise RefundReused
-        return Cancelled(tuple(order.redemptions))
+        return Cancelled(tuple(order.redemptions), is_part=cancellation.release is not True)
     if cancellation.amount_minor is not None and len(order.refunds) >= MOST_REFUNDS:
         return Cancelled(tuple(order.redemptions), is_full=True)
     refund = None
@@ -80,7 +88,8 @@ def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
         order.cancel(back, cancellation.reason)
         release_until(cancellation.happened, order, books)
     changes = settle_order(order, books, by=cancellation)
-    return Cancelled(tuple(order.redemptions), changes, refund)
+    is_part = refund is not None and cancellation.release is not True
+    return Cancelled(tuple(order.redemptions), changes, refund, is_part=is_part)
 
 
 def void_one(request: VoidRequest, books: Books) -> Cancelled:
@@ -102,7 +111,9 @@ def void_one(request: VoidRequest, books: Books) -> Cancelled:
 
 
 def notice(order: OrderBook) -> str | None:
-    """Return what to say of an order that was taken back and of which something stands all the same."""
+    """Return what to say of an order that was taken back, but of which something stands, or nothing is known yet."""
+    if not order.redemptions and order.is_taken_back:
+        return _AWAITED if order.cancelled is not None else _KEPT
     standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
     if not standing:
         return None

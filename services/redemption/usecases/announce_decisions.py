@@ -38,6 +38,7 @@ class PassedOn(NamedTuple):
     order: Order | None
     attributes: Attributes
     traceparent: str | None
+    left_out: tuple[str, ...] = ()
 
 
 def rejected_event(purchase: Purchase, refused: Refused, now: datetime) -> OutboxEvent:
@@ -124,6 +125,7 @@ def redeemed_event(passed_on: PassedOn, use: Use, terms: Terms, now: datetime) -
         attributes=passed_on.attributes.kept,
         attributes_left_out=list(passed_on.attributes.left_out),
         is_self_referral=redemption.is_self_referral,
+        details_left_out=list(passed_on.left_out),
         attribute_names=list(use.terms.attribute_names),
         occurred_at=redemption.occurred_at,
         codes_remaining=use.terms.quota_remaining,

@@ -210,7 +210,7 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
             if checkout.is_answered:
                 write_turned_away(checkout.purchase, decision, "redemption", written)
             else:
-                write_refused(checkout.purchase, decision, now, written)
+                write_refused(checkout, decision, now, written)
     return decision
 
 

@@ -23,13 +23,17 @@ from shared.events.checkout import Customer, Order
 
 @dataclass(frozen=True, slots=True)
 class CompletedCheckout:
-    """An order that was paid, with what is only passed on; whoever is answered hears of a refusal by no event."""
+    """An order that was paid, with what is only passed on; whoever is answered hears of a refusal by no event.
+
+    `left_out` names the details that could not be read.
+    """
 
     purchase: Purchase
     customer: Customer | None
     order: Order | None
     attributes: Attributes = NO_ATTRIBUTES
     is_answered: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 Ask: TypeAlias = CompletedCheckout | HoldRequest | Cancellation | VoidRequest

@@ -1,7 +1,7 @@
 """Notes what decisions write, request by request: their rows, and the events about them; reports it once committed."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -62,7 +62,9 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
         redemption, terms = use.redemption, terms_of(use.terms)
         redemption.terms = terms_text(terms)
         written.redemptions.append(redemption)
-        passed_on = PassedOn(checkout.customer, checkout.order, checkout.attributes, checkout.purchase.traceparent)
+        passed_on = PassedOn(
+            checkout.customer, checkout.order, checkout.attributes, checkout.purchase.traceparent, checkout.left_out
+        )
         written.events.append(redeemed_event(passed_on, use, terms, now))
         written.events.extend(exhausted_events(use, checkout.purchase.traceparent, now))
     _keep_attributes(checkout, decision, written)
@@ -129,8 +131,12 @@ def _write_changes(
     written.events.extend(commission_events(changes.earnings, cause, moment, traceparent, now))
 
 
-def write_refused(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
-    """Add the row and the event of an order whose codes are refused."""
+def write_refused(checkout: CompletedCheckout, refused: Refused, now: datetime, written: Written) -> None:
+    """Add the row and the event of an order whose codes are refused; what a code misses may be what was left out."""
+    purchase = checkout.purchase
+    if checkout.left_out:
+        detail = f"{refused.detail} What could not be read was left out: {', '.join(checkout.left_out)}."
+        refused = replace(refused, detail=detail)
     written.rejections.append(_rejection(purchase.rejection_id, purchase, refused, "event"))
     written.events.append(rejected_event(purchase, refused, now))
 

@@ -75,6 +75,7 @@ class TestARedemption:
             "order": order,
             "attributes": {"card_id": "card-1", "n": 3},
             "attributes_left_out": [],
+            "details_left_out": [],
             "is_self_referral": False,
             "attribute_names": ["card_id"],
             "occurred_at": "2026-03-18T12:00:00Z",

@@ -155,7 +155,8 @@ class TestWhatTakesNothingBack:
 
     async def test_is_said_to_who_asks(self, shop: Shop, merchant: Merchant) -> None:
         await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=2000), "ONCE")
-        assert "Nothing of the order is known yet" in (await shop.void_order("unknown")).data["notice"]
+        assert "recorded as taken back" in (await shop.void_order("unknown")).data["notice"]
+        assert "recorded as taken back" in (await shop.send("GET", "/v1/orders/unknown")).data["notice"]
         await shop.redeem("ONCE", order=USD)
         part = await shop.void_order(amount=500, refund_ref="1")
         assert "less went back" in part.data["notice"]
@@ -163,6 +164,23 @@ class TestWhatTakesNothingBack:
         assert ([each["amount"] for each in seen["refunds"]], "less than was paid" in seen["notice"]) == ([500], True)
         assert (await shop.void_order()).data["notice"] is None
         assert (await shop.send("GET", "/v1/orders/order-1")).data["notice"] is None
+
+    async def test_that_a_refund_of_an_order_that_is_not_known_yet_is_kept(
+        self, shop: Shop, merchant: Merchant
+    ) -> None:
+        """It said that the purchase would be taken back, of which a part was paid back."""
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=1_000), "TEN")
+        for _ in range(2):
+            part = await shop.void_order(amount=500, refund_ref="re-1")
+            assert "the refund is recorded" in part.data["notice"]
+        assert "the refund is recorded" in (await shop.send("GET", "/v1/orders/order-1")).data["notice"]
+        sold: dict[str, Any] = {
+            "order": {"currency": "EUR", "subtotal": 1_000},
+            "occurred_at": (NOW - timedelta(hours=1)).isoformat(),
+        }
+        assert (await shop.redeem("TEN", **sold)).status == 201
+        again = await shop.void_order(amount=500, refund_ref="re-1")
+        assert "less went back" in again.data["notice"]
 
     async def test_an_order_of_which_nothing_is_known_is_not_shown(self, shop: Shop) -> None:
         assert (await shop.send("GET", "/v1/orders/nobody")).status == 404

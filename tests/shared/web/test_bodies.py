@@ -25,8 +25,8 @@ async def _post(client: Client, raw: bytes, path: str = "/v1/things", **headers:
         (b'{"name": "a", "name": "b"}', 400, "duplicate_key"),
         (b'{"amount": NaN}', 400, "not_finite"),
         (b'{"name": "\xff"}', 400, "invalid_utf8"),
-        (b'{"name": "\\ud800"}', 400, "invalid_utf8"),
-        (b'{"name": "\\u0000"}', 400, "nul_character"),
+        (b'"\\ud800"', 400, "invalid_utf8"),
+        (b'"\\u0000"', 400, "nul_character"),
         (b"[" * 40 + b"]" * 40, 400, "too_deep"),
         (b'{"name": "' + b"a" * 70_000 + b'"}', 413, "too_large"),
     ],
@@ -34,6 +34,23 @@ async def _post(client: Client, raw: bytes, path: str = "/v1/things", **headers:
 async def test_bad_json_is_refused_with_its_reason(client: Client, raw: bytes, status: int, code: str) -> None:
     got_status, body = await _post(client, raw)
     assert (got_status, body["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("raw", "errors"),
+    [
+        (b'{"name": "\\ud800"}', {"name": ["The name field must not contain half of a surrogate pair."]}),
+        (b'{"name": "\\u0000"}', {"name": ["The name field must not contain NUL characters."]}),
+        (
+            b'{"name": "a", "amount": 1e400}',
+            {"amount": ["The amount field must not contain numbers out of range."]},
+        ),
+    ],
+)
+async def test_a_member_that_cannot_be_read_is_named(client: Client, raw: bytes, errors: dict[str, list[str]]) -> None:
+    """A 400 that named no field left its sender to look for it."""
+    status, body = await _post(client, raw)
+    assert (status, body["code"], body["errors"]) == (422, "invalid_fields", errors)
 
 
 async def test_chunked_body_without_a_length_is_held_to_the_limit_too(client: Client) -> None:
