@@ -201,7 +201,7 @@ def _read_key(jwk: Any, number: int) -> tuple[str, _Key]:
 def _check_signature(token: str, key: Ed25519PublicKey) -> bytes | None:
     try:
         payload: bytes = _JWS.decode(token, key, algorithms=[ALGORITHM])
-    except jwt.InvalidTokenError:
+    except jwt.PyJWTError:
         return None
     return payload
 

@@ -41,6 +41,7 @@ from services.webhooks.sender.urls import URLChecker
 from shared import api_keys
 from shared.broker.tables import Headers, without
 from shared.canonical import canonical_code
+from shared.clock import utc_now
 from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import decode_data, decode_envelope
 from shared.strict_json import loads
@@ -50,6 +51,7 @@ from shared.web.authentication import Gate
 from shared.web.bodies import idempotency_key, media_type, parse_body, parse_query
 from shared.web.endpoint import _traceparent
 from shared.web.routes import Route
+from tests.accounts import DASHBOARD
 from tests.work import CountedBytes, add_steps, steps_of
 
 SIZE = 120
@@ -217,6 +219,7 @@ _HEADER_DOORS: tuple[Callable[[web.Request], object], ...] = (
     _presented,
     _traceparent,
     lambda http: versions(Request(http, "id", "management")),
+    lambda http: DASHBOARD.keys.read(http.headers.get("Authorization", ""), "codes", utc_now()),
     lambda http: guesser("::1", ",".join(http.headers.getall("X-Forwarded-For", ())), 1),
 )
 

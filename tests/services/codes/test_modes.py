@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from services.codes.api.routes import ROUTES
+from tests.accounts import DASHBOARD
 from tests.databases import Database
 from tests.modes import leaks, modes_in, tenant_in_test_mode
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
@@ -81,7 +82,10 @@ def seen(reply: Reply) -> str:
     return reply.raw.decode() + str(dict(reply.headers))
 
 
-async def test_on_every_route_what_the_other_mode_made_is_missing(service: Service, modes: dict[bool, Mode]) -> None:
+@pytest.mark.parametrize("by", ["key", "account"])
+async def test_on_every_route_what_the_other_mode_made_is_missing(
+    service: Service, modes: dict[bool, Mode], by: str
+) -> None:
     """With the same program and partner in the path: only the mode of the key tells the objects apart."""
     checked = 0
     for test, mine in modes.items():
@@ -89,7 +93,15 @@ async def test_on_every_route_what_the_other_mode_made_is_missing(service: Servi
         for route in ROUTES:
             if not re.search(r"\{(code|coupon|job_id|key_id)", route.path) or route.security == "operator":
                 continue
-            key = mine.partner.key if route.security == "partner_key" else mine.program.key
+            is_partner_s = route.security == "partner_key"
+            key = mine.partner.key if is_partner_s else mine.program.key
+            if by == "account":
+                key = DASHBOARD.token(
+                    *("codes", service.clock(), "partner" if is_partner_s else "merchant"),
+                    program_id=mine.ids["program_id"],
+                    partner_id=mine.ids["partner_id"] if is_partner_s else None,
+                    mode="test" if test else "live",
+                )
             if "{key_id}" in route.path and not test:
                 # Live keys manage test keys too.
                 continue

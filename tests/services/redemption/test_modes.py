@@ -11,7 +11,9 @@ import pytest
 from services.redemption.api.routes import ROUTES
 from shared.events.catalogue import PUBLISHED
 from shared.ids import new_id
+from shared.modes import Mode
 from shared.web import Route
+from tests.accounts import DASHBOARD
 from tests.modes import leaks, modes_in, tenant_in_test_mode
 from tests.services.redemption.conftest import Decider, Reply, Shop, open_shop
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
@@ -200,7 +202,12 @@ def filled(route: Route, ids: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)[^}]*\}", lambda match: ids[match[1]], route.path)
 
 
-async def test_on_every_route_what_the_other_mode_made_is_missing(sides: Sides) -> None:
+@pytest.mark.parametrize("by", ["key", "account"])
+async def test_on_every_route_what_the_other_mode_made_is_missing(sides: Sides, by: str) -> None:
+    if by == "account":
+        for test in (False, True):
+            mode: Mode = "test" if test else "live"
+            sides.keys[test] = DASHBOARD.token("redemption", sides.decider.now, program_id=sides.program, mode=mode)
     made = {test: await make(sides, test) for test in (False, True)}
     checked = 0
     for test in (False, True):
