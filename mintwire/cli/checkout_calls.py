@@ -16,9 +16,9 @@ from mintwire.cli.config import read_target
 from mintwire.cli.orders import Codes, Order, Test, mode_of
 from mintwire.cli.output import AsJSON, Misused, command, show, show_many, tell
 from mintwire.terminal import NOTHING_HEARD, write_json, write_line
+from shared.broker.operator.watch import watching
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION
-from shared.broker.watch import watching
 from shared.clock import utc_now
 from shared.events.checkout import CheckoutCancelledV1, CheckoutRefundedV1
 from shared.events.envelope import InvalidEvent, decode_data, decode_envelope, describe

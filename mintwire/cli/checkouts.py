@@ -18,9 +18,9 @@ from mintwire.cli.config import read_target
 from mintwire.cli.orders import Codes, Order, Test, mode_of
 from mintwire.cli.output import AsJSON, Misused, tell
 from mintwire.terminal import NOTHING_HEARD, printable, write_json, write_line
+from shared.broker.operator.watch import Heard, watching
 from shared.broker.publisher import Publisher
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_REDEMPTION, QUEUE_REDEMPTION_CHECKOUT
-from shared.broker.watch import Heard, watching
 from shared.canonical import canonical_code
 from shared.clock import utc_now
 from shared.events.checkout import CheckoutCompletedV1

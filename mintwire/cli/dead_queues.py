@@ -15,8 +15,8 @@ from mintwire.cli.config import Target, inbox_retention_days, read_target
 from mintwire.cli.output import AsJSON, Misused, show, show_many, tell
 from mintwire.cli.overflow import kept_letters, owner_of
 from mintwire.terminal import REFUSED
-from shared.broker import dead
-from shared.broker.dead import Choice, DeadMessage, chosen
+from shared.broker.operator import dead
+from shared.broker.operator.dead import Choice, DeadMessage, chosen
 from shared.clock import format_milliseconds, utc_now
 
 _SECONDS = 10.0

@@ -13,9 +13,9 @@ from typing import Final
 import aiormq.abc
 
 from shared.broker.connection import BrokerUnavailable, Connection, connect, translated
-from shared.broker.dead import DeadQueue
 from shared.broker.frames import Delivered
 from shared.broker.letters import DeadMessage
+from shared.broker.operator.dead import DeadQueue
 from shared.broker.topology import dead_queue
 from shared.log import get_logger
 from shared.metrics import BROKER_DEAD_MESSAGES

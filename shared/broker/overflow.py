@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from shared.broker import dead
 from shared.broker.connection import BrokerUnavailable
-from shared.broker.dead import DeadMessage
 from shared.broker.frames import Delivered
 from shared.broker.messages import (
     DETAIL_CHARACTERS,
@@ -25,6 +23,8 @@ from shared.broker.messages import (
     HEADER_ROUTING_KEY,
     copied,
 )
+from shared.broker.operator import dead
+from shared.broker.operator.dead import DeadMessage
 from shared.broker.policies import DEAD_MAX_LENGTH
 from shared.broker.publisher import Publisher
 from shared.broker.topology import dead_exchange

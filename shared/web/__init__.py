@@ -40,8 +40,6 @@ from shared.web.problems import (
     invalid_fields,
     live_key_required,
     not_found,
-    partner_inactive,
-    quota_exhausted,
     render_problem,
     scope_missing,
 )
@@ -121,8 +119,6 @@ __all__ = [
     "page_after",
     "page_of",
     "page_response",
-    "partner_inactive",
-    "quota_exhausted",
     "rate_limit_headers",
     "rate_limited",
     "render_problem",

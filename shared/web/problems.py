@@ -20,14 +20,6 @@ BEARER_CHALLENGE: Final = "Bearer"
 # The scheme is ours, as no registered one names a header of its own.
 PARTNER_KEY_CHALLENGE: Final = f'ApiKey header="{PARTNER_KEY_HEADER}"'
 
-# The partner API's own refusals, in exactly these words.
-SEED_TEXTS: Final[Mapping[str, str]] = {
-    "invalid_api_key": "Invalid API key",
-    "partner_inactive": "Partner account is not active",
-    "quota_exhausted": "No codes remaining",
-}
-
-
 NO_SUCH_OBJECT: Final = "There is no such object."
 # What the parameters of paths name that are not just ids.
 _THINGS: Final[Mapping[str, str]] = {
@@ -85,16 +77,6 @@ def invalid_api_key(challenge: str | None = None) -> HTTPProblem:
     """
     headers = None if challenge is None else {"WWW-Authenticate": challenge}
     return HTTPProblem(401, "invalid_api_key", "Invalid API key", headers=headers)
-
-
-def partner_inactive() -> HTTPProblem:
-    """Return the refusal for a partner that is pending or suspended."""
-    return HTTPProblem(403, "partner_inactive", SEED_TEXTS["partner_inactive"])
-
-
-def quota_exhausted() -> HTTPProblem:
-    """Return the refusal for a partner without codes remaining."""
-    return HTTPProblem(403, "quota_exhausted", SEED_TEXTS["quota_exhausted"])
 
 
 def scope_missing(needed: Sequence[str] = ()) -> HTTPProblem:
@@ -156,8 +138,7 @@ def render_problem(family: Family, problem: HTTPProblem, request_id: str) -> web
 
 
 def _partner_body(problem: HTTPProblem) -> dict[str, Any]:
-    text = SEED_TEXTS.get(problem.code, problem.detail)
-    body: dict[str, Any] = {"ok": False, "error": text, "error_code": problem.code}
+    body: dict[str, Any] = {"ok": False, "error": problem.detail, "error_code": problem.code}
     if problem.errors:
         body["errors"] = problem.errors
     return body

@@ -19,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.event_documents import event_schemas
 from scripts.event_examples import envelope_example
-from shared.broker import dead, given_up
-from shared.broker.depths import depths
+from shared.broker import given_up
+from shared.broker.operator import dead
+from shared.broker.operator.depths import depths
 from shared.broker.publisher import Publisher
 from shared.broker.topology import BINDINGS, dead_queue, replay_exchange
 from shared.events.catalogue import PUBLISHED

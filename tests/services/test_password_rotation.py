@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from mintwire.stack.postgres import PostgresServer
-from shared.broker.depths import depths
+from shared.broker.operator.depths import depths
 from shared.broker.topology import WORK_QUEUES, dead_queue
 from tests.databases import SERVICES, Database, migrate, migrate_environment
 from tests.docs import markdown

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from mintwire.stack.folder import SERVICES
-from shared.broker.depths import depths
+from shared.broker.operator.depths import depths
 from shared.broker.topology import WORK_QUEUES, dead_queue
 from tests.rabbitmq import Resource, alarm
 from tests.system.bystanders import bystanders

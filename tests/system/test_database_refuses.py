@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from mintwire.stack.folder import SERVICES
-from shared.broker.depths import depths
+from shared.broker.operator.depths import depths
 from shared.broker.topology import WORK_QUEUES, dead_queue
 from tests.system.bystanders import bystanders
 from tests.system.signs import Signs

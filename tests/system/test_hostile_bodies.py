@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.broker import dead
+from shared.broker.operator import dead
 from shared.broker.topology import QUEUE_REDEMPTION_CHECKOUT
 from tests.system.bystanders import bystanders
 from tests.system.signs import Signs

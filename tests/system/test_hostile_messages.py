@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiormq
 import pytest
 
-from shared.broker import dead
+from shared.broker.operator import dead
 from shared.broker.topology import EXCHANGE_CHECKOUT, EXCHANGE_CODES, EXCHANGE_REDEMPTION, WORK_QUEUES
 from tests import amqp
 from tests.amqp import RawMessage

@@ -17,10 +17,10 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from mintwire.stack import ports
 from mintwire.stack.units import is_ready
-from shared.broker import dead
+from shared.broker.operator import dead
+from shared.broker.operator.watch import watching
 from shared.broker.publisher import Publisher
 from shared.broker.topology import QUEUE_REDEMPTION_CHECKOUT
-from shared.broker.watch import watching
 from tests.servers import ROOT
 from tests.system.stack import Partner, Receiver, Stack, completed, publish_all, until
 

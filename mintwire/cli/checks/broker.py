@@ -10,7 +10,7 @@ from mintwire.cli.checks.management import Management
 from mintwire.stack.config import how_to_start
 from shared.broker import topology
 from shared.broker.connection import BrokerRefused, BrokerUnavailable
-from shared.broker.depths import Depth, depths
+from shared.broker.operator.depths import Depth, depths
 from shared.broker.topology import QUEUE_UNROUTED, UNROUTED_MAX_LENGTH, WORK_QUEUES, dead_queue
 
 MOST_WAITING = 10_000

@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.webhooks.domain import errors
-from shared.web import HTTPProblem, invalid_field, not_found, partner_inactive
+from shared.web import HTTPProblem, invalid_field, not_found
 
 _MISSING: Final = (
     errors.EndpointMissing,
@@ -39,7 +39,7 @@ def translate(error: Exception) -> HTTPProblem | None:
     if isinstance(error, errors.InvalidField):
         return invalid_field(error.field, f"The {error.field} field {error.text}.")
     if isinstance(error, errors.PartnerInactive):
-        return partner_inactive()
+        return HTTPProblem(403, "partner_inactive", "Partner account is not active")
     if isinstance(error, errors.UIDTaken):
         return HTTPProblem(409, "uid_taken", str(error), {"uid": [str(error)]})
     if isinstance(error, errors.PayloadTooLarge):

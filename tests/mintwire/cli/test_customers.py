@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from mintwire.cli.client import ask, call
-from shared.broker import dead
+from shared.broker.operator import dead
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
 from shared.ids import new_id

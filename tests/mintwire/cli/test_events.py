@@ -12,8 +12,8 @@ import pytest
 
 from mintwire.cli.client import fetch
 from shared.broker import topology
-from shared.broker.depths import depths
-from shared.broker.watch import watching
+from shared.broker.operator.depths import depths
+from shared.broker.operator.watch import watching
 from shared.clock import format_milliseconds, utc_now
 from tests.mintwire.cli.conftest import Merchant, Mintwire, until
 from tests.mintwire.cli.test_doctor import broken, on_channel

@@ -10,8 +10,8 @@ import pytest
 
 from services.redemption.consumers import CheckoutConsumer
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
-from shared.broker import dead
 from shared.broker.consumer import BatchConsumer
+from shared.broker.operator import dead
 from shared.broker.topology import EXCHANGE_CHECKOUT, QUEUE_REDEMPTION_CHECKOUT, dead_queue, replay_exchange
 from shared.clock import utc_now
 from shared.database.pool import Database as Pool

@@ -15,7 +15,7 @@ import pytest
 from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
 from shared.broker import topology
-from shared.broker.depths import depths
+from shared.broker.operator.depths import depths
 from shared.broker.permissions import PERMISSIONS
 from shared.broker.publisher import Publisher
 from shared.broker.relay import OutboxRelay

@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
-from shared.broker import dead, topology
+from shared.broker import topology
 from shared.broker.consumer import BatchConsumer, Reject
+from shared.broker.operator import dead
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
 from tests.rabbitmq import Resource, alarm

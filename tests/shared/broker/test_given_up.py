@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from shared.broker import dead
 from shared.broker.consumer import BatchConsumer, Reject
 from shared.broker.given_up import CountGivenUp
+from shared.broker.operator import dead
 from shared.clock import utc_now
 from tests.shared.broker.tools import Broker, Handler, running, until
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from shared.broker import dead
 from shared.broker.consumer import BatchConsumer, Reject
 from shared.broker.frames import Delivered
 from shared.broker.letters import DeadMessage, Version
+from shared.broker.operator import dead
 from shared.broker.tables import Headers
 from shared.clock import utc_now
 from tests import amqp

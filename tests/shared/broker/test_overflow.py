@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mintwire.cli.checks.management import Management
-from shared.broker import dead
 from shared.broker.consumer import BatchConsumer, Reject
+from shared.broker.operator import dead
 from shared.broker.overflow import Overflow
 from shared.clock import utc_now
 from shared.database import pool as database_pool

@@ -10,9 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.broker import burial as burial_module
-from shared.broker import dead, lines, topology
+from shared.broker import lines, topology
 from shared.broker.consumer import BatchConsumer, Received, Reject
 from shared.broker.messages import Delivery
+from shared.broker.operator import dead
 from shared.broker.publisher import Publisher
 from shared.clock import utc_now
 from tests import amqp

@@ -1,9 +1,10 @@
 """What no queue was bound for is kept in `unrouted`, can be looked at, and is published again as it first was."""
 
-from shared.broker import dead, topology
-from shared.broker.depths import Depth, depths
+from shared.broker import topology
+from shared.broker.operator import dead
+from shared.broker.operator.depths import Depth, depths
+from shared.broker.operator.watch import watching
 from shared.broker.publisher import Publisher
-from shared.broker.watch import watching
 from tests.shared.broker.tools import Broker
 
 UNROUTED = topology.QUEUE_UNROUTED

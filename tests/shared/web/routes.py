@@ -27,7 +27,6 @@ from shared.web import (
     json_response,
     not_found,
     page_response,
-    quota_exhausted,
     rate_limit_headers,
     rate_limited,
     replayed_response,
@@ -128,7 +127,7 @@ async def _raise(request: Request) -> web.StreamResponse:
     errors: dict[str, Exception] = {
         "crash": RuntimeError("secret detail"),
         "stock": OutOfStock("There is nothing left."),
-        "quota": quota_exhausted(),
+        "quota": HTTPProblem(403, "quota_exhausted", "No codes remaining"),
         "limit": rate_limited(100, 42),
         "reused": idempotency_key_reused(),
     }

@@ -28,8 +28,6 @@ from shared.web import (
     encode_cursor,
     invalid_api_key,
     json_response,
-    partner_inactive,
-    quota_exhausted,
     rate_limit_headers,
     rate_limited,
     respond,
@@ -147,7 +145,7 @@ def _problem(refused: Refused) -> HTTPProblem:
         case "invalid_key":
             return invalid_api_key()
         case "partner_not_active":
-            return partner_inactive()
+            return HTTPProblem(403, "partner_inactive", "Partner account is not active")
         case "coupon_inactive":
             return HTTPProblem(403, "coupon_inactive", "Codes are not being issued at present")
         case "link_url_missing":
@@ -157,7 +155,7 @@ def _problem(refused: Refused) -> HTTPProblem:
                 "The merchant has not set link_url, so a code would lead nowhere; nothing is used",
             )
         case "no_codes_remaining":
-            return quota_exhausted()
+            return HTTPProblem(403, "quota_exhausted", "No codes remaining")
         case "rate_limited":
             rate = refused.rate
             if rate is None:

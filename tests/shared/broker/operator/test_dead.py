@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from shared.broker import dead, topology
+from shared.broker import topology
 from shared.broker.connection import BrokerUnavailable
 from shared.broker.consumer import BatchConsumer, Received, Reject
+from shared.broker.operator import dead
 from shared.clock import utc_now
 from tests.amqp import RawMessage
 from tests.shared.broker.tools import Broker, Handler, client, running, until

@@ -1,0 +1,1 @@
+"""What an operator does with the broker, with rights of its own: dead letters, depths of queues, watching."""
