@@ -201,7 +201,7 @@ def _description(route: Route) -> str:
     parts = [route.description] if route.description else []
     if route.scopes:
         named = " or ".join(f"`{scope}`" for scope in route.scopes)
-        parts.append(f"The API key needs the scope {named}.")
+        parts.append(f"The API key or account needs the scope {named}.")
     if route.grade is not None and _takes_accounts(route):
         parts.append(f"An account needs the grade `{route.grade}`.")
     return "\n\n".join(parts)
@@ -281,9 +281,11 @@ def _response(route: Route, status: int, answer: type[BaseModel] | str, schemas:
 def _usual_refusals(route: Route) -> dict[int, str]:
     found = {500: "Something went wrong on our side", 503: "Try again in a moment"}
     if route.security != "none":
-        found |= {401: "The API key is missing or not valid", 403: "The API key may not do this"}
+        found |= {401: "The API key is missing or not valid", 403: "The API key or account may not do this"}
     if route.security == "operator":
         found[403] = "An API key, where only the operator's token will do (`operator_only`)"
+    if not route.is_for_lookers and _takes_accounts(route):
+        found[403] += ", or it is an account that may only look (`look_only`)"
     if route.live_only:
         found[403] += ", or it is a test key (`live_key_required`)"
     if body_model(route) is not None or route.raw_body:

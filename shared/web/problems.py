@@ -80,9 +80,9 @@ def invalid_api_key(challenge: str | None = None) -> HTTPProblem:
 
 
 def scope_missing(needed: Sequence[str] = ()) -> HTTPProblem:
-    """Return the refusal for a key that lacks each of the scopes that would suffice."""
+    """Return the refusal for a key or an account that lacks each of the scopes that would suffice."""
     wanted = f" It needs the scope {' or '.join(needed)}." if needed else ""
-    return HTTPProblem(403, "scope_missing", f"This API key may not do this.{wanted}")
+    return HTTPProblem(403, "scope_missing", f"This API key or account may not do this.{wanted}")
 
 
 def live_key_required() -> HTTPProblem:

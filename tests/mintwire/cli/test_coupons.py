@@ -1,5 +1,7 @@
 """Coupons, the program's codes, partners and the audit log by the command."""
 
+import uuid
+
 from tests.mintwire.cli.conftest import Merchant, Mintwire
 
 
@@ -83,3 +85,5 @@ async def test_a_partner_is_changed_and_archived(mintwire: Mintwire, merchant: M
     told = await mintwire.json("audit", "list", "--object", made["id"])
     assert [entry["action"] for entry in told] == ["partner.archived", "partner.updated", "partner.created"]
     assert "partner.updated" in (await mintwire("audit", "list", "--action", "partner.updated")).out
+    for by in ("--key", "--account"):
+        assert await mintwire.json("audit", "list", by, str(uuid.uuid4())) == []

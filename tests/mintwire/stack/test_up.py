@@ -65,6 +65,15 @@ async def test_codes_is_told_where_redemption_serves_in_the_end(
     assert environment["CODES_REDEMPTION_URL"] == f"http://127.0.0.1:{at['redemption']}"
 
 
+def test_the_keys_of_a_dashboard_are_handed_on_to_the_service_that_they_are_given_for(tmp_path: Path) -> None:
+    StackFolder(tmp_path).prepare()
+    given = {"CODES_ACCOUNT_KEYS": '{"keys": []}'}
+    plan = StackPlan(StackSettings(tmp_path, DATABASE, BROKER, given))
+    handed_on = {name: plan.service_environment(name, 8001) for name in ("codes", "redemption")}
+    assert handed_on["codes"].items() >= given.items()
+    assert not any(name.endswith("_ACCOUNT_KEYS") for name in handed_on["redemption"])
+
+
 def test_a_voice_that_is_lost_stops_the_stack_and_keeps_nothing_from_stopping() -> None:
     stop, said = asyncio.Event(), list[str]()
 

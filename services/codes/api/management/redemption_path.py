@@ -38,7 +38,8 @@ ROUTES: Final = (
         path="/v1/redemption-path",
         handler=show,
         summary="Try the way from this service to the redemption service, with this key",
-        description="A change that redeems (`redeem`, `transaction_key`) takes that way. Trying it changes nothing.",
+        description="A change that redeems (`redeem`, `transaction_key`) takes that way. Trying it changes nothing. "
+        "Accounts cannot take it, nor try it (`api_key_required`): their tokens are for one service only.",
         tag="redeeming",
         security="bearer",
         scope=("manage", "checkout"),
