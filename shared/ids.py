@@ -1,6 +1,5 @@
-"""Identifiers: UUIDv7 for what we create (RFC 9562), UUIDv5 for what must come out the same on a repeat, and others."""
+"""Identifiers of what we create: UUIDv7 (RFC 9562), and names of requests."""
 
-import hashlib
 import itertools
 import os
 import uuid
@@ -24,13 +23,6 @@ def new_id() -> uuid.UUID:
 def new_request_id() -> str:
     """Return a name for one request, for log lines and answers; unique, not secret."""
     return f"{_PROCESS}{next(_numbers):08x}"
-
-
-def derived_id(namespace: uuid.UUID, *parts: str) -> uuid.UUID:
-    """Return the same UUIDv5 for the same namespace and parts; parts are joined unambiguously."""
-    # As uuid.uuid5 makes it, in half the time.
-    named = hashlib.sha1(namespace.bytes + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
-    return uuid.UUID(bytes=named[:16], version=5)
 
 
 def earliest_id(moment: datetime) -> uuid.UUID:

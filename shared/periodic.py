@@ -16,10 +16,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final, TypeVar
 
-from shared.clock import Clock, format_milliseconds, utc_now
+from shared.clock import Clock, utc_now
 from shared.faults import TransientFault
 from shared.log import get_logger
 from shared.metrics import MAINTENANCE_FAILURES
+from shared.times import format_milliseconds
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""How times are read: one pure reader for events, requests, files and headers."""
+"""How times are read, by one reader for events, requests, files and headers, and the two ways in which we write one."""
 
 import re
 from datetime import UTC, datetime
@@ -37,6 +37,16 @@ def parse_time(text: str) -> datetime | None:
     if not is_leap:
         return moment
     return moment.replace(microsecond=999_999) if (moment.hour, moment.minute) == (23, 59) else None
+
+
+def format_milliseconds(moment: datetime) -> str:
+    """Render an aware time as RFC 3339 in UTC with milliseconds and `Z`, as the partner API writes it."""
+    return _converted(moment).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def format_microseconds(moment: datetime) -> str:
+    """Render an aware time as RFC 3339 in UTC with microseconds and `Z`, as the coupon API writes it."""
+    return _converted(moment).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _converted(moment: datetime) -> datetime:

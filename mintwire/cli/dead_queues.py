@@ -17,7 +17,8 @@ from mintwire.cli.overflow import kept_letters, owner_of
 from mintwire.terminal import REFUSED
 from shared.broker.operator import dead
 from shared.broker.operator.dead import Choice, DeadMessage, chosen
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 
 _SECONDS = 10.0
 

@@ -14,7 +14,8 @@ from mintwire.cli.event_history import Published, published, services_of
 from mintwire.cli.output import AsJSON, Misused, show
 from mintwire.cli.republishing import Republishing
 from shared.broker.topology import BINDINGS, EXCHANGE_CHECKOUT, WORK_QUEUES
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 
 app = App(name="events")
 

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from mintwire.stack import places, processes
 from mintwire.stack.errors import StackInUse
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 
 SERVICES = ("codes", "redemption", "webhooks")
 RECEIVER = "receiver"

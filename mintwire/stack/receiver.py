@@ -19,7 +19,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from mintwire.stack import ports
 from mintwire.terminal import printable
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 
 PATH = "/webhooks"
 _MAX_BODY_BYTES = 1024 * 1024

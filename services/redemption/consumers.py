@@ -12,9 +12,9 @@ from services.redemption.usecases.purchases import CompletedCheckout, purchase_o
 from services.redemption.usecases.take_in_checkouts import CheckoutEvent, TakeInCheckouts
 from shared.broker.messages import Received, Reject
 from shared.broker.reading import settle
+from shared.derived_ids import derived_id
 from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
 from shared.events.envelope import Envelope, InvalidEvent, decode_data, decode_envelope
-from shared.ids import derived_id
 
 _UNDERSTOOD: Final = f"{CheckoutCompletedV1.type}, {CheckoutCancelledV1.type}, {CheckoutRefundedV1.type}"
 

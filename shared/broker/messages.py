@@ -8,9 +8,8 @@ from typing import Any, Final, overload
 from shared.broker.frames import Delivered
 from shared.broker.tables import NO_HEADERS, without
 from shared.broker.wire import Outgoing
-from shared.clock import format_microseconds
 from shared.ids import new_id
-from shared.times import parse_time
+from shared.times import format_microseconds, parse_time
 from shared.trace import TRACEPARENT, valid_traceparent
 
 HEADER_REASON: Final = "x-mintwire-reason"

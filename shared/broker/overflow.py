@@ -29,11 +29,11 @@ from shared.broker.policies import DEAD_MAX_LENGTH
 from shared.broker.publisher import Publisher
 from shared.broker.topology import dead_exchange
 from shared.broker.wire import Outcome, Outgoing
-from shared.clock import format_microseconds
 from shared.events.overflow import KeptLetter
 from shared.log import get_logger
 from shared.metrics import DEAD_LETTERS_KEPT, DEAD_LETTERS_MOVED
 from shared.periodic import Periodic
+from shared.times import format_microseconds
 
 INTERVAL_SECONDS: Final = 30.0
 MOST_IN_QUEUE: Final = DEAD_MAX_LENGTH * 9 // 10

@@ -15,11 +15,10 @@ from pydantic import (
     ValidationError,
 )
 
-from shared.clock import format_microseconds
 from shared.field_texts import field_errors
 from shared.modes import in_mode, is_test
 from shared.strict_json import StrictJSONError, Unreadable, loads
-from shared.times import in_utc, parse_time
+from shared.times import format_microseconds, in_utc, parse_time
 from shared.trace import valid_traceparent
 
 CONTENT_TYPE = "application/cloudevents+json"

@@ -29,10 +29,9 @@ from pydantic_core.core_schema import (
     with_info_before_validator_function,
 )
 
-from shared.clock import format_microseconds, format_milliseconds
 from shared.modes import shown_id
 from shared.strict_json import integral
-from shared.times import parse_time
+from shared.times import format_microseconds, format_milliseconds, parse_time
 
 T = TypeVar("T")
 

@@ -68,7 +68,10 @@ _IMPURE_MODULES = frozenset(
 )
 # What of `shared` is as pure as the domain itself.
 PURE_SHARED = frozenset(
-    {f"shared.{name}" for name in ("canonical", "currencies", "erasing", "mailboxes", "modes", "strict_json", "times")}
+    f"shared.{name}"
+    for name in (
+        *("canonical", "currencies", "derived_ids", "erasing", "mailboxes", "modes", "reasons", "strict_json", "times"),
+    )
 )
 MOST_POSITIONAL = 6
 _CLOCKS = frozenset({"now", "utcnow", "today"})

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import format_microseconds, format_milliseconds
-from shared.times import EARLIEST, LATEST, in_utc, parse_time
+from shared.times import EARLIEST, LATEST, format_microseconds, format_milliseconds, in_utc, parse_time
 
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 

@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import derived_id
+from shared.derived_ids import derived_id
 
 NAMESPACE = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
 

@@ -5,7 +5,8 @@ import uuid
 import pytest
 
 from shared import api_keys
-from shared.ids import derived_id, new_id
+from shared.derived_ids import derived_id
+from shared.ids import new_id
 from shared.modes import in_mode, is_test, mode_of, shown_id, shown_id_or_none
 
 IDS = [new_id(), uuid.uuid4(), derived_id(uuid.NAMESPACE_DNS, "x"), uuid.UUID(int=0), uuid.UUID(int=7)]

@@ -9,7 +9,8 @@ import pytest
 
 from mintwire.cli.checks.management import Management
 from shared.broker.consumer import BIND_INTERVAL_SECONDS
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 from tests.system.bystanders import bystanders
 from tests.system.signs import Signs
 from tests.system.stack import Stack

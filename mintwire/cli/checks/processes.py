@@ -8,7 +8,8 @@ from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.config import Target
 from mintwire.stack import processes
 from mintwire.stack.folder import RECEIVER, SERVICES, StackFolder
-from shared.clock import Clock, format_milliseconds, utc_now
+from shared.clock import Clock, utc_now
+from shared.times import format_milliseconds
 
 # One crash is an accident; two within this time are a loop.
 _LATELY = timedelta(minutes=10)

@@ -10,7 +10,6 @@ import orjson
 
 from services.codes.store.minting import MintRequest, MintRow
 from shared.accounts import is_account_id
-from shared.clock import format_microseconds
 from shared.database.idempotency import KeptAnswer, answer_columns
 from shared.database.outbox import LEASE_SECONDS
 from shared.database.pool import Connection
@@ -19,6 +18,7 @@ from shared.events.codes import CodesGeneratedV1
 from shared.events.envelope import OutboxEvent, envelope_head
 from shared.modes import is_test, shown_id
 from shared.starting_over import StartOver
+from shared.times import format_microseconds
 
 # The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
 # no event about its quota is due (`usecases.announcements` has the rule), so all are minted. Locks and decides as

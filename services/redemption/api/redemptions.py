@@ -34,10 +34,10 @@ from services.redemption.domain.purchase import Buyer, Cancellation, VoidById, e
 from services.redemption.domain.voiding import Cancelled
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
+from shared.derived_ids import derived_id
 from shared.events.checkout import MinorUnits
 from shared.events.envelope import trusted
 from shared.idempotency import Answer, Once
-from shared.ids import derived_id
 from shared.web import (
     Data,
     Instant,

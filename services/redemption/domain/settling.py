@@ -30,6 +30,7 @@ from services.redemption.domain.uses import (
     void,
     voided_of,
 )
+from shared.derived_ids import derived_id
 
 # Part of the ids of redemptions that were revived.
 _REVIVED: Final = uuid.UUID("0192f0a5-0c1e-7d52-8a34-52d7b6f9c3e8")
@@ -233,7 +234,7 @@ def _again(like: Redemption, episode: Episode, happened: Moment, terms: CodeTerm
     at = like.occurred_at if is_same else first.known_at
     made = replace(
         like,
-        id=uuid.uuid5(_REVIVED, f"{like.id} {(like.voided_at or at).isoformat()} {at.isoformat()}"),
+        id=derived_id(_REVIVED, f"{like.id} {(like.voided_at or at).isoformat()} {at.isoformat()}"),
         voided_at=None,
         void_reason=None,
         is_voided_alone=None,

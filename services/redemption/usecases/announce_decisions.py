@@ -14,6 +14,7 @@ from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.domain.uses import Use, Voided
+from shared.derived_ids import derived_id
 from shared.events.checkout import Customer, Order
 from shared.events.envelope import MAX_EVENT_BYTES, OutboxEvent, trusted
 from shared.events.redemption import (
@@ -28,7 +29,6 @@ from shared.events.redemption import (
     Discount,
     Terms,
 )
-from shared.ids import derived_id
 
 
 class PassedOn(NamedTuple):

@@ -25,9 +25,9 @@ from shared.database.customer_parts import (
     lock_history,
 )
 from shared.database.pool import Connection
+from shared.derived_ids import derived_id
 from shared.erasing import MAILBOX_KEY, CustomerJob, Erasing
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionVoidedV1
-from shared.ids import derived_id
 
 _FIRST_ID = uuid.UUID(int=0)
 _LINES_AT_ONCE = 1_000

@@ -11,9 +11,9 @@ from services.redemption.store.customers import read_events
 from services.redemption.store.mailboxes import fill, lock_unfilled
 from shared.database.pool import Connection, Database
 from shared.database.purging import BREATH_SECONDS, in_batches
+from shared.derived_ids import derived_id
 from shared.erasing import ERASED, ID_KEY, MAILBOX_KEY
 from shared.events.redemption import CodeRedeemedV1
-from shared.ids import derived_id
 from shared.mailboxes import mailbox
 
 INTERVAL_SECONDS: Final = 60.0

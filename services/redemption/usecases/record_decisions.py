@@ -31,10 +31,10 @@ from services.redemption.usecases.announce_decisions import (
     voided_event,
 )
 from services.redemption.usecases.purchases import CompletedCheckout
+from shared.derived_ids import derived_id
 from shared.events.checkout import Customer, Order
 from shared.events.envelope import OutboxEvent
 from shared.events.redemption import Terms
-from shared.ids import derived_id
 from shared.log import get_logger
 from shared.metrics import REDEMPTIONS, REDEMPTIONS_REJECTED, REDEMPTIONS_VOIDED, RESERVATIONS
 from shared.trace import trace_facts

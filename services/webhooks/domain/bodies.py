@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.partner_view import shown_to_partners
+from shared.times import format_milliseconds
 
 DEFAULT_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
 # Our own members; an attribute of the same name never replaces them.
@@ -86,24 +87,24 @@ def flat_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime
     if event_type == SHORT_WHEN_FLAT:
         body["code"] = data.get("code")
         body |= _attributes(data)
-        body["timestamp"] = milliseconds(occurred_at)
+        body["timestamp"] = format_milliseconds(occurred_at)
         body["codes_remaining"] = data.get("codes_remaining")
     else:
         seen = visible_data(event_type, data, form)
         body |= {name: value for name, value in seen.items() if name not in _FRAME}
-        body["timestamp"] = milliseconds(occurred_at)
+        body["timestamp"] = format_milliseconds(occurred_at)
     return body
 
 
 def standard_members(event_type: str, data: Mapping[str, Any], occurred_at: datetime) -> Halves:
     """Return the members of an event's body as Standard Webhooks recommends it."""
-    return {"type": event_type, "timestamp": milliseconds(occurred_at)}, {"data": data}
+    return {"type": event_type, "timestamp": format_milliseconds(occurred_at)}, {"data": data}
 
 
 def thin_members(event_type: str, occurred_at: datetime, message_name: str) -> Halves:
     """Return the members of a body that only refers to the message; `url` is relative to the address of the API."""
     reference = {"id": message_name, "url": f"{MESSAGES_PATH}/{message_name}"}
-    return {"type": event_type, "timestamp": milliseconds(occurred_at)}, {"data": reference}
+    return {"type": event_type, "timestamp": format_milliseconds(occurred_at)}, {"data": reference}
 
 
 def cloudevents_members(
@@ -120,7 +121,7 @@ def cloudevents_members(
         "id": event_id,
         "source": source,
         "type": event_type,
-        "time": milliseconds(occurred_at),
+        "time": format_milliseconds(occurred_at),
     }, {
         "datacontenttype": "application/json",
         **({} if traceparent is None else {"traceparent": traceparent}),
@@ -142,14 +143,9 @@ def members_of_test(partner_id: str | None, program_name: str, now: datetime) ->
     return {
         "event": "test",
         "partner_id": partner_id,
-        "timestamp": milliseconds(now),
+        "timestamp": format_milliseconds(now),
         "message": f"Test webhook from {program_name}",
     }
-
-
-def milliseconds(moment: datetime) -> str:
-    """Render an aware time as RFC 3339 in UTC with milliseconds and `Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _attributes(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from services.webhooks.domain.certificates import (
 )
 from services.webhooks.domain.endpoints import Endpoint
 from services.webhooks.store.sealed import client_key_place
-from shared.clock import format_microseconds
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
 from shared.database.seal_forms import sealed
 from shared.database.sealing import Seal, SealBroken
+from shared.times import format_microseconds
 
 SET_CERTIFICATE = Statement("""
 UPDATE endpoints

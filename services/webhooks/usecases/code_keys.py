@@ -4,7 +4,7 @@ import uuid
 from typing import Final
 
 from shared.canonical import canonical_code
-from shared.ids import derived_id
+from shared.derived_ids import derived_id
 
 # Part of every stored key: with another namespace older deliveries would not be found.
 _CODES: Final = uuid.UUID("0d2a6f0e-5c1b-5a9e-9a53-2f6f7a4b8c13")

@@ -25,7 +25,8 @@ from shared.clock import Clock
 from shared.database.customer_parts import known_as_erased
 from shared.database.inbox import Arrivals, InboxEntry, Verdict
 from shared.database.pool import Connection, Database
-from shared.ids import derived_id, new_id
+from shared.derived_ids import derived_id
+from shared.ids import new_id
 from shared.starting_over import until_it_stands
 
 # Part of every message id ever sent: with another namespace a redelivered event would become another message.

@@ -22,7 +22,7 @@ from shared.broker.messages import HEADER_FIRST_RECEIVED_AT, HEADER_ROUTING_KEY,
 from shared.broker.publisher import Publisher
 from shared.broker.topology import QUEUE_UNROUTED, WORK_QUEUES, dead_queue, replay_exchange
 from shared.broker.wire import Outcome, Outgoing
-from shared.clock import format_microseconds, format_milliseconds
+from shared.times import format_microseconds, format_milliseconds
 
 __all__ = ["QUEUES", "Choice", "DeadMessage", "Forgotten", "chosen", "count", "list_dead", "purge", "replay", "show"]
 

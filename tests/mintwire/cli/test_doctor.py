@@ -24,7 +24,8 @@ from mintwire.stack import ports
 from mintwire.stack.folder import DEATHS_FILE, StackFolder
 from shared.broker.policies import POLICIES, Policy
 from shared.broker.publisher import Publisher
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 from tests.mintwire.cli.conftest import Merchant, Mintwire, until, without
 from tests.running import RunningServices, running_services
 from tests.services.codes.test_redeeming import answering

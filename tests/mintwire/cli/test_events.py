@@ -14,7 +14,8 @@ from mintwire.cli.client import fetch
 from shared.broker import topology
 from shared.broker.operator.depths import depths
 from shared.broker.operator.watch import watching
-from shared.clock import format_milliseconds, utc_now
+from shared.clock import utc_now
+from shared.times import format_milliseconds
 from tests.mintwire.cli.conftest import Merchant, Mintwire, until
 from tests.mintwire.cli.test_doctor import broken, on_channel
 from tests.running import RunningServices

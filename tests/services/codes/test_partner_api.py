@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from shared.clock import format_milliseconds
+from shared.times import format_milliseconds
 from tests.services.codes.conftest import Owner, Reply, Service
 
 REDEEM = "UPDATE promotion_codes SET times_redeemed = 1, last_redeemed_at = $2 WHERE code = $1"

@@ -17,7 +17,7 @@ from services.redemption.domain.limits import hold
 from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.terms import UNRESTRICTED, CodeTerms, Restrictions
-from shared.events.redemption import SkipReason
+from shared.reasons import SkipReason
 from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_code, purchase
 
 COUPONS = st.lists(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from services.codes.api.management.jobs import asked_of
 from services.codes.api.management.words import CODE_MEMBERS, COUPON_MEMBERS, PROGRAM_MEMBERS
 from services.codes.domain.money import major_units, percent
-from shared.clock import format_microseconds
+from shared.times import format_microseconds
 
 _SIDES: Final = ("from", "to")
 _WORDS: Final[Mapping[str, Mapping[str, str]]] = {

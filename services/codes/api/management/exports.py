@@ -30,8 +30,8 @@ from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
-from shared.clock import format_microseconds
 from shared.modes import shown_id_or_none
+from shared.times import format_microseconds
 from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response, window
 
 CONTENT_TYPES: Final[dict[FileFormat, str]] = {

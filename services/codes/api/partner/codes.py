@@ -14,8 +14,8 @@ from services.codes.domain.codes import IssuedCode
 from services.codes.domain.errors import Missing
 from services.codes.domain.minting import Minted, MintOutcome, RateState, Refused, code_link
 from services.codes.usecases.generate_code import Wanted
-from shared.clock import format_milliseconds
 from shared.idempotency import Once
+from shared.times import format_milliseconds
 from shared.web import (
     HTTPProblem,
     MillisecondMoment,
