@@ -74,7 +74,7 @@ async def list_(
     Parameters
     ----------
     made_by
-        The id of a key: list the keys it has created instead, whoever owns them, such as after a leak.
+        The id of a key: list the keys it has created instead, of any owner, such as after a leak.
     """
     target = read_target()
     query = {"made_by": made_by, "mode": mode, "limit": limit, "cursor": cursor}

@@ -65,7 +65,7 @@ class PostgresServer:
 
     @property
     def record(self) -> processes.ProcessRecord | None:
-        """The running server process, whoever started it."""
+        """The running server process, even if another process started it."""
         return processes.load(self._link / "process.json")
 
     def start(self) -> None:

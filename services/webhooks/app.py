@@ -1,4 +1,4 @@
-"""The composition root: opens what the service needs, wires it, and runs its parts until told to stop."""
+"""The composition root: opens what the service needs, wires it, and runs its parts until stopped."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -130,7 +130,7 @@ class Holdings:
             self._wait(pipe, following)
 
     def leave(self, pipe: Pipe, delivery: HeldDelivery) -> None:
-        """Stop counting the followers of a delivery that will not be sent: whoever records its end returns them."""
+        """Stop counting the followers of a delivery; they are not sent, but returned when its end is recorded."""
         self._count_followers(pipe, delivery, -1)
 
     def give_back_followers(self, pipe: Pipe, delivery: HeldDelivery) -> None:

@@ -114,7 +114,7 @@ class Advice:
 
 def advise(status: int | None, error_code: ErrorCode | None) -> Advice | None:
     """Return the advice for the result of an attempt; None if there is nothing to do."""
-    # A status decides, whatever became of the rest of the answer.
+    # A status decides, even if the rest of the response failed.
     if status is None and error_code is not None:
         code = _OF_ERRORS[error_code]
     elif status is None or 200 <= status < 300:

@@ -73,7 +73,7 @@ def updated_event(endpoint: Endpoint, changed: Collection[str], now: datetime) -
 
 def change_events(before: Endpoint, after: Endpoint, given: Collection[str], now: datetime) -> Iterator[OutboxEvent]:
     """Yield the events for a change, given the members in the request."""
-    # The credentials are not shown, so a new secret cannot be told from the old one.
+    # The credentials are not shown, so a new secret cannot be distinguished from the old one.
     differ = {name for name in given if name == "auth" or getattr(before, name) != getattr(after, name)}
     if others := differ - {"status", "paused_until"}:
         yield updated_event(after, others, now)

@@ -29,7 +29,7 @@ from shared.periodic import Failing, Periodic
 LEASE: Final = timedelta(seconds=30)
 POLL_SECONDS: Final = 2.0
 # Concurrent steps over all replays: replays take turns, so a long one does not hold up the others. A slow replay mostly
-# sleeps, so many more are taken up; no owner has more than a tenth of them (MAX_LIVE_REPLAYS).
+# sleeps, so far more are taken up; no owner has more than a tenth of them (MAX_LIVE_REPLAYS).
 MAX_AT_ONCE: Final = 8
 MAX_TAKEN_UP: Final = 200
 # How many messages of a program one step searches for missing ones.

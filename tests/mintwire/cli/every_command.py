@@ -305,7 +305,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "partner create": {"FLOWER": fresh("FLOWER{}"), "hi@flowers.example": fresh("hi{}@flowers.example")},
     "partner update": {"new@flowers.example": fresh("new{}@flowers.example")},
 }
-# Of a program, so that a partner's key does not see it.
+# Owned by a program, so that a partner's key does not see it.
 MORE = {"webhook message show": ("--program",)}
 # What a made-up value stands for, where the example abbreviates it.
 OPEN = re.compile(r"msg_…|17…|v1,…|(?:msg_)?\d{4}…")

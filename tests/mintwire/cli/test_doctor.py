@@ -240,7 +240,7 @@ async def test_dead_messages_and_events_for_nobody_are_found(mintwire: Mintwire)
         return set(broken(await mintwire.json("doctor", code=1))) == found
 
     await until(are_found, "both to be found")
-    # What the doctor says to do can be done as it is said.
+    # The doctor's remedy works as written.
     remedy = broken(await mintwire.json("doctor", code=1))["redemption.checkout.dead is empty"]["remedy"]
     offered = re.findall(r"`mintwire ([^`]+)`", remedy)
     assert [command.split()[:2] for command in offered] == [["dead", "list"], ["dead", "replay"], ["dead", "purge"]]

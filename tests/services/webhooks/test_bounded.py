@@ -62,7 +62,7 @@ STATEMENTS = {
     and not (store is delivery_lists and name in vars(queue_lists))
     and (name.startswith(_HELD) or name in _HELD_TOO)
 }
-# Of one message, one endpoint or one listener, which have few.
+# Statements about one message, endpoint or listener, which have few rows.
 _FEW = {
     "messages_CANCEL_WAITING",
     "messages_COUNT_UNDER_WAY",

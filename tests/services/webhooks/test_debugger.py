@@ -182,7 +182,7 @@ async def test_a_right_signature_is_right_and_the_stored_body_is_compared(
     assert await stored(right) == (True, "same")
     assert await stored({**right, "body": json.dumps(scene.parsed)}) == (False, "respelled")
     assert await stored({**right, "body": "{}"}) == (False, "other")
-    # Of a test by the receiver's own hand there is nothing to compare with, and nothing wrong with it.
+    # A message that the receiver made up itself has nothing to compare with, and nothing wrong with it.
     own = scene.asked(by_hmac(scene.secret, "msg_own", scene.timestamp, "{}"), "{}", "msg_own")
     assert await stored(own) == (True, "unknown")
     given = {name: value for name, value in right.items() if name != "endpoint_id"}

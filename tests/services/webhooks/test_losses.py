@@ -148,7 +148,7 @@ async def test_an_event_whose_acknowledgement_is_lost_is_sent_once(
     merchant = await make_merchant(admin, utc_now())
     async with running_process(database, clean_broker, unused_tcp_port) as process:
         await create_endpoint(unused_tcp_port, merchant, receiver.url)
-        # What is told of the endpoint is taken in and acknowledged before anything is lost.
+        # The events about the endpoint are processed and acknowledged before anything is lost.
         await counted(admin, _TAKEN_IN, 1)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 20) == 0

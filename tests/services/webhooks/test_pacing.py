@@ -180,7 +180,7 @@ async def test_claims_at_the_same_moment_share_one_limit(database: Database, clo
         claimed = await asyncio.gather(*(claim(each, 60) for _ in range(5) for each in replicas))
         assert sum(map(len, claimed)) == 0
         assert await claim(replicas[1], 60) == []
-        # Of what is shorter than a second nothing counts any more once it is over.
+        # Once a window shorter than a second is over, nothing of it counts.
         await replicas[0].query("UPDATE webhooks.endpoint_rates SET span_ends = ARRAY[now() - interval '1 s']")
         await replicas[0].query("UPDATE webhooks.endpoint_rates SET span_counts = ARRAY[7]")
         assert len(await claim(replicas[1], 60)) == 7

@@ -35,7 +35,7 @@ WITH made AS (
 INSERT INTO webhooks.dead_letters (delivery_id, endpoint_id, event_type, reason, died_at)
 SELECT id, $6, 'code.redeemed', 'expired', $5 FROM made
 """
-# What is due is sent and dies again, as behind a receiver that still fails: who began anew would find it once more.
+# What is due is sent and dies again, as behind a receiver that still fails: a worker that started over would find it once more.
 _DIE_AGAIN = """
 WITH gone AS (
     DELETE FROM webhooks.delivery_queue RETURNING delivery_id, endpoint_id, event_type
@@ -85,7 +85,7 @@ async def progress(service: Service, key: str, replay: Any, at_least: int = 0) -
             rows = await service.query("SELECT enqueued FROM webhooks.replays")
             if rows[0]["enqueued"] >= at_least:
                 shown = await service.send("GET", f"/replays/{replay['id']}", key)
-                # Whoever was kept waiting by a lock of this test is told to come again.
+                # Requests that waited for a lock of this test are asked to retry.
                 if shown.status != 503:
                     return shown.data
             await asyncio.sleep(0.005)

@@ -288,7 +288,7 @@ async def test_one_owner_s_replays_leave_the_others_theirs(database: Database, c
             await begin(service, merchant.partner_key, endpoint, "all")
         for key in (merchant.program_key, other.partner_key):
             await begin(service, key, await service.endpoint(key, "https://example.com/"), "all")
-        # Whoever asks for it, it counts for whom it is.
+        # Whichever key creates it, it counts for the owner of the endpoint.
         body = {"endpoint_id": endpoint["id"], "which": "all", "since": SINCE}
         refused = await service.send("POST", "/replays", merchant.program_key, body)
         assert (refused.status, refused.body["code"]) == (409, "too_many_replays")

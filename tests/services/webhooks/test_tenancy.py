@@ -141,7 +141,7 @@ async def ask(service: Service, route: tuple[str, str], things: Things, key: Key
 
 
 def account_of(service: Service, merchant: Merchant, role: Role) -> Callable[[], str]:
-    """Return what signs for an account of a merchant or of a partner, for each request anew."""
+    """Return what signs for an account of a merchant or of a partner, once per request."""
     account_id = uuid.uuid4()
     partner_id = merchant.partner_id if role == "partner" else None
     return lambda: DASHBOARD.token(

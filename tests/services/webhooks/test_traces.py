@@ -1,4 +1,4 @@
-"""The trace that caused a message is sent with every attempt, whoever makes it and however late."""
+"""The trace that caused a message is sent with every attempt, whatever causes it and however late."""
 
 import json
 from collections.abc import Sequence
