@@ -35,7 +35,7 @@ WITH made AS (
 INSERT INTO webhooks.dead_letters (delivery_id, endpoint_id, event_type, reason, died_at)
 SELECT id, $6, 'code.redeemed', 'expired', $5 FROM made
 """
-# What is due is sent and dies again, as behind a receiver that still fails: a worker that started over would find it once more.
+# What is due is sent and dies again, as behind a receiver that still fails: a worker that restarted would find it again.
 _DIE_AGAIN = """
 WITH gone AS (
     DELETE FROM webhooks.delivery_queue RETURNING delivery_id, endpoint_id, event_type
