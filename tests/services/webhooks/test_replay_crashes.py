@@ -35,7 +35,7 @@ WITH made AS (
 INSERT INTO webhooks.dead_letters (delivery_id, endpoint_id, event_type, reason, died_at)
 SELECT id, $6, 'code.redeemed', 'expired', $5 FROM made
 """
-# What is due is sent and dies again, as behind a receiver that still fails: a worker that restarted would find it again.
+# Due deliveries are sent and die again, as with a failing receiver: a worker that started over would find them again.
 _DIE_AGAIN = """
 WITH gone AS (
     DELETE FROM webhooks.delivery_queue RETURNING delivery_id, endpoint_id, event_type
