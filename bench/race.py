@@ -36,7 +36,9 @@ from shared.broker.wire import Outcome, Outgoing
 
 RESULTS = Path(__file__).parent / "results" / "race.json"
 CAP, CROWD, VOIDS = 100, 150, 100
+KEYS, TWINS, KILLS = 16, 4, 3
 _QUEUE = "bench.race"
+_CHANCE = random.Random()  # noqa: S311 - when to ask and when to kill is no secret
 _DEADLINE_SECONDS = 120
 # Codes raced for at the same time; the next lot starts when every buyer over HTTP has a response.
 _LOT = 10
@@ -58,6 +60,10 @@ WHERE r.program_id = $1 AND r.canonical = ANY ($2::text[]) AND r.voided_at IS NU
 _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 # A session reports its counts about a second later.
 _COUNTED_SECONDS = 2.0
+_END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE usename = 'mintwire_redemption' AND datname = current_database()
+"""
 _COUNTERS = """
 SELECT c.canonical, n.uses FROM codes.promotion_codes c JOIN redemption.code_counters n ON n.code_id = c.id
 WHERE c.program_id = $1 AND c.canonical = ANY ($2::text[])
@@ -302,6 +308,50 @@ async def voids(track: Track) -> dict[str, Any]:
     }
 
 
+async def keyed(track: Track, kills: int) -> dict[str, Any]:
+    """Ask under each key several times at once, again until there is an answer: each key one use and one answer.
+
+    Meanwhile all database sessions of the service are ended so many times, some of them after a commit that nobody
+    has heard of.
+    """
+    track.results = results = Results()
+    started = time.monotonic()
+    codes = await track.make_codes(KEYS, limit=1)
+    answers: dict[str, set[tuple[int, bytes]]] = defaultdict(set)
+
+    async def ask(code: str) -> None:
+        while True:
+            body, headers = {"order_ref": f"{code}-keyed", "codes": [code]}, {"Idempotency-Key": code}
+            async with track.http.post(f"{next(track.replica)}/v1/redemptions", json=body, headers=headers) as reply:
+                raw = await reply.read()
+            if reply.status != 503 and b"idempotency_in_progress" not in raw:
+                answers[code].add((reply.status, raw))
+                return
+            await asyncio.sleep(_CHANCE.uniform(0, 0.02))
+
+    async def kill() -> None:
+        for _ in range(kills):
+            await asyncio.sleep(_CHANCE.uniform(0, 0.03))
+            await track.database.execute(_END_SESSIONS)
+
+    await asyncio.gather(kill(), *(ask(code) for code in codes * TWINS))
+    await track.settle()
+    faults = [f"{code}: {len(each)} answers" for code, each in answers.items() if len(each) != 1]
+    faults += [f"{code}: answered {status}" for code, each in answers.items() for status, _ in each if status != 201]
+    holders = Counter(row["canonical"] for row in await track.database.fetch(_HOLDERS, track.program_id, codes))
+    uses = {row["canonical"]: row["uses"] for row in await track.database.fetch(_COUNTERS, track.program_id, codes)}
+    for code in codes:
+        found = holders[code], uses.get(code), results.redeemed[f"{code}-keyed"]
+        if found != (1, 1, 1):
+            faults.append(f"{code}: held, counted and announced {found} times")
+    return {
+        "buyers": KEYS * TWINS,
+        "winners": holders.total(),
+        "seconds": round(time.monotonic() - started, 2),
+        "faults": faults,
+    }
+
+
 @contextlib.contextmanager
 def replicas(env: Environment, count: int) -> Iterator[list[str]]:
     """Run this many processes of the redemption service on one database and broker."""
@@ -319,6 +369,8 @@ async def run(env: Environment, urls: Sequence[str], program_id: uuid.UUID, key:
         f"one code, {CAP} uses, {CAP} buyers": lambda track: capped_code(track, CAP),
         f"one coupon, {CAP} uses, {CROWD} codes": lambda track: capped_coupon(track, CROWD),
         f"one redemption, {VOIDS} voids": voids,
+        f"{KEYS} keys, {TWINS} requests each": lambda track: keyed(track, 0),
+        f"{KEYS} keys, {TWINS} requests each, sessions killed": lambda track: keyed(track, KILLS),
     }
     results: dict[str, Any] = {name: [] for name in races}
     track = Track(env, urls, program_id, key)

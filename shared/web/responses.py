@@ -26,13 +26,18 @@ def json_response(
     return _json_bytes(orjson.dumps(payload), status, headers)
 
 
+def json_answer(payload: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
+    """Return JSON as an answer to be kept: a response would be made only to be taken apart."""
+    return Answer(200, orjson.dumps(payload), headers or {})
+
+
 def data_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer with `{"data": ...}`; models may be anywhere inside."""
     return _json_bytes(_data_bytes(data), status, headers)
 
 
 def data_answer(data: Any, status: int = 200) -> Answer:
-    """Return the same as an answer to be kept: a response would be made only to be taken apart."""
+    """Return the same as an answer to be kept."""
     return Answer(status, _data_bytes(data))
 
 

@@ -14,7 +14,7 @@ from services.codes.domain.access import Actor
 from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import CodesError
 from services.codes.domain.given import Given, Record
-from shared.idempotency import Once
+from shared.idempotency import Answer, Once
 from shared.web import Operator, Request, RequestModel, answered_once
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def actor(request: Request) -> Actor:
     return Actor(principal.program_id, principal.actor, principal.key_id, principal.scopes, is_account)
 
 
-def once(request: Request, render: Callable[[T], web.Response], *, has_secret: bool = False) -> Once[T]:
+def once(request: Request, render: Callable[[T], web.Response | Answer], *, has_secret: bool = False) -> Once[T]:
     """Return how this request is answered, and under which key, if any, the answer is kept.
 
     An answer with a secret is kept for the key or the account that asked: another one may not be allowed what that

@@ -14,7 +14,7 @@ from services.codes.domain.codes import IssuedCode
 from services.codes.domain.errors import Missing
 from services.codes.domain.minting import Minted, MintOutcome, RateState, Refused, code_link
 from services.codes.usecases.generate_code import Wanted
-from shared.idempotency import Once
+from shared.idempotency import Answer, Once
 from shared.times import format_milliseconds
 from shared.web import (
     HTTPProblem,
@@ -27,6 +27,7 @@ from shared.web import (
     Text,
     encode_cursor,
     invalid_api_key,
+    json_answer,
     json_response,
     rate_limit_headers,
     rate_limited,
@@ -119,25 +120,36 @@ async def generate(request: Request) -> web.StreamResponse:
     wanted = Wanted(request.credential, request.body(Generation).reference)
     if request.idempotency_key is None:
         return _render(request, await use_cases(request).generate_code.outcome(wanted))
-    made: Once[MintOutcome] = once(request, lambda outcome: _render(request, outcome))
+    made: Once[MintOutcome] = once(request, lambda outcome: _answer(request, outcome))
     return respond(request, await use_cases(request).generate_code(wanted, made))
 
 
 def _render(request: Request, outcome: MintOutcome) -> web.Response:
     headers = _rate_headers(outcome.rate)
     if isinstance(outcome, Minted):
-        body = {
-            "ok": True,
-            "code": outcome.code,
-            "url": outcome.link,
-            "expires_at": format_milliseconds(outcome.expires_at) if outcome.expires_at else None,
-        }
-        if outcome.reference is not None:
-            body |= {"reference": outcome.reference, "codes_remaining": outcome.remaining}
-        return json_response(body, headers=headers)
+        return json_response(_shown(outcome), headers=headers)
     response = request.render(_problem(outcome))
     response.headers.update(headers)
     return response
+
+
+def _answer(request: Request, outcome: MintOutcome) -> web.Response | Answer:
+    # Written twice for a code that one statement minted: to be kept with it, and with where its key stands then.
+    if isinstance(outcome, Minted):
+        return json_answer(_shown(outcome), headers=_rate_headers(outcome.rate))
+    return _render(request, outcome)
+
+
+def _shown(minted: Minted) -> dict[str, Any]:
+    body = {
+        "ok": True,
+        "code": minted.code,
+        "url": minted.link,
+        "expires_at": format_milliseconds(minted.expires_at) if minted.expires_at else None,
+    }
+    if minted.reference is not None:
+        body |= {"reference": minted.reference, "codes_remaining": minted.remaining}
+    return body
 
 
 def _problem(refused: Refused) -> HTTPProblem:
