@@ -309,10 +309,10 @@ async def voids(track: Track) -> dict[str, Any]:
 
 
 async def keyed(track: Track, kills: int) -> dict[str, Any]:
-    """Ask under each key several times at once, again until there is an answer: each key one use and one answer.
+    """Ask under each key several times at once, retrying until there is a response: one use and one response per key.
 
-    Meanwhile all database sessions of the service are ended so many times, some of them after a commit that nobody
-    has heard of.
+    Meanwhile all database sessions of the service are ended `kills` times, some of them after a commit whose
+    confirmation is lost.
     """
     track.results = results = Results()
     started = time.monotonic()

@@ -21,6 +21,7 @@ _PLAIN = (
     "bench/",
     "deploy/",
     "docker-compose.yml",
+    "docs/architecture.md",
     "docs/guides/",
     "docs/operations.md",
     "docs/threat-model.md",
