@@ -82,6 +82,9 @@ Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Remaining = Annotated[Int, Field(ge=0, le=MAX_MINOR)]
 Amount = Annotated[Number, Field(ge=0)]
 Percent = Annotated[Number, Field(ge=0, le=100)]
+# Null and absent are one: what has a currency keeps it.
+OF_PROGRAM: Final = "If absent or null, as it is; at first the program's."
+OF_COUPON: Final = "If absent or null, as it is; at first the coupon's, or else the program's."
 # A percentage that becomes hundredths of a percent as it is read.
 Hundredths = Annotated[Percent, AfterValidator(hundredths)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]

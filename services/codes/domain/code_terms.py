@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from services.codes.domain.code_forms import CodeStructure
+from services.codes.domain.coupons import Coupon
 from services.codes.domain.days import as_end, as_start
 from services.codes.domain.faults import Faults
 from services.codes.domain.given import Given
@@ -57,8 +58,14 @@ class CodeDraft:
     structure: CodeStructure = field(default_factory=CodeStructure)
 
 
-def changed_code(before: PromotionCode, given: Given[CodeTerms], settings: ProgramSettings) -> PromotionCode:
-    """Return a code with what a request gives; raises InvalidTerms with all that is wrong."""
+def changed_code(
+    before: PromotionCode, given: Given[CodeTerms], coupon: Coupon, settings: ProgramSettings
+) -> PromotionCode:
+    """Return a code of a coupon with what a request gives; raises InvalidTerms with all that is wrong.
+
+    As with coupons, a minimum without a currency keeps the one that it has, and a new one has the coupon's.
+    """
+    given = given.without_nulls("minimum_currency")
     terms = _consistent(given.over(_terms_of(before)), before, given.names)
     faults = Faults()
     for switch, member, named in _SWITCHES:
@@ -66,7 +73,8 @@ def changed_code(before: PromotionCode, given: Given[CodeTerms], settings: Progr
         faults.switched(named, getattr(terms, member), switch, is_on=getattr(terms, switch), is_given=is_strict)
     if terms.is_limited_to_partner and terms.partner_id is None and terms.partner_email is None:
         faults.add("is_limited_to_partner", "must be false for a code without {a partner}")
-    minimum_minor, minimum_currency = faults.money("minimum", terms.minimum, terms.minimum_currency, settings.currency)
+    currency = coupon.currency or settings.currency
+    minimum_minor, minimum_currency = faults.money("minimum", terms.minimum, terms.minimum_currency, currency)
     after = replace(
         before,
         **_alike(terms),

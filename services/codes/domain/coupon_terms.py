@@ -56,8 +56,13 @@ class CouponDraft:
 
 
 def changed_coupon(before: Coupon, given: Given[CouponTerms], settings: ProgramSettings) -> Coupon:
-    """Return a coupon with the terms that a request gives; raises InvalidTerms with all that is wrong."""
+    """Return a coupon with the terms that a request gives; raises InvalidTerms with all that is wrong.
+
+    An amount without a currency keeps the one that it has; a new one has the coupon's, or else the program's.
+    """
+    given = given.without_nulls("currency", "minimum_currency", "budget_currency")
     terms = _consistent(given.over(_terms_of(before)), before, given.names)
+    currency = terms.currency or settings.currency
     faults = Faults()
     for switch, member in _SWITCHES:
         is_given = member in given.names
@@ -65,9 +70,9 @@ def changed_coupon(before: Coupon, given: Given[CouponTerms], settings: ProgramS
     _check_duration(faults, terms)
     if "has_products" in given.names:
         _check_products(faults, terms)
-    minimum_minor, minimum_currency = faults.money("minimum", terms.minimum, terms.minimum_currency, settings.currency)
-    budget_minor, budget_currency = faults.money("budget", terms.budget, terms.budget_currency, settings.currency)
-    after = _discounted(replace(before, **_alike(terms)), terms, settings, faults)
+    minimum_minor, minimum_currency = faults.money("minimum", terms.minimum, terms.minimum_currency, currency)
+    budget_minor, budget_currency = faults.money("budget", terms.budget, terms.budget_currency, currency)
+    after = _discounted(replace(before, **_alike(terms)), terms, currency, faults)
     after = replace(
         after,
         name=terms.name or before.uuid_code,
@@ -146,8 +151,8 @@ def _check_products(faults: Faults, terms: CouponTerms) -> None:
         faults.add("product_ids", "must be empty unless {has_products} is true")
 
 
-def _discounted(coupon: Coupon, terms: CouponTerms, settings: ProgramSettings, faults: Faults) -> Coupon:
-    currency, is_percent = terms.currency or settings.currency, terms.discount_type == "percent"
+def _discounted(coupon: Coupon, terms: CouponTerms, currency: str, faults: Faults) -> Coupon:
+    is_percent = terms.discount_type == "percent"
     if terms.discount is None:
         faults.add("percent_hundredths" if is_percent else "amount_minor", "is required")
     if is_percent:

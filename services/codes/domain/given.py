@@ -36,6 +36,10 @@ class Given(Generic[T]):
         """Return the same with some members left out."""
         return Given(self.values, self.names.difference(names))
 
+    def without_nulls(self, *names: str) -> "Given[T]":
+        """Return the same without those of some members that are null, where null says no more than nothing."""
+        return self.without(*(name for name in names if getattr(self.values, name) is None))
+
 
 def merged(before: Metadata, news: Metadata) -> Metadata:
     """Return metadata with the news merged in; null removes a member."""

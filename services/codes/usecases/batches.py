@@ -171,7 +171,7 @@ class CreateBatch:
                 created_at=now,
                 updated_at=now,
             )
-            code = changed_code(bare, draft.terms, program.settings)
+            code = changed_code(bare, draft.terms, found, program.settings)
             check_window(code, found)
             terms = batch_terms(code)
             await _check(connection, program_id, draft, terms.partner_id)

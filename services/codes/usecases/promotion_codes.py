@@ -104,7 +104,7 @@ class CodeMaker:
             created_at=self.now,
             updated_at=self.now,
         )
-        code = changed_code(bare, draft.terms, self.program.settings)
+        code = changed_code(bare, draft.terms, self.coupon, self.program.settings)
         check_window(code, self.coupon)
         partner = await self._partner(code.partner_id, draft.terms.values.partner_email)
         code = await self._written(replace(code, partner_id=partner.id if partner else None), draft.structure, partner)
@@ -175,10 +175,10 @@ class ChangePromotionCode:
             code = await lock_code(connection, program_id, ref)
             if program is None or code.archived_at is not None:
                 raise Missing(str(ref))
-            after = changed_code(code, changes, program.settings)
+            (coupon,) = await coupons.read_coupons(connection, program_id, [code.coupon_id])
+            after = changed_code(code, changes, coupon, program.settings)
             check_code_terms(code, after)
             if (code.starts_at, code.expires_at) != (after.starts_at, after.expires_at):
-                (coupon,) = await coupons.read_coupons(connection, program_id, [code.coupon_id])
                 check_window(after, coupon)
             if told := difference(code, after):
                 await _check_partner(connection, code, after)

@@ -319,6 +319,35 @@ async def test_coupons_are_made_found_changed_and_archived(service: Service, pro
     assert (await service.send("GET", f"{COUPONS}?id={fixed['id']}", program.key)).status == 404
 
 
+async def test_amounts_have_the_coupon_s_currency_and_null_leaves_it_at_both_doors(
+    service: Service, program: Owner
+) -> None:
+    """The program's is USD: who leaves the currency out means the one that the discount has."""
+    terms = {
+        "coupon_discount_type": "static",
+        "coupon_discount_amount": 5,
+        "coupon_discount_currency": "EUR",
+        "coupon_duration_type": "once",
+        "minimum_order_value": 50,
+        "budget_amount": 900,
+    }
+    made = (await service.send("POST", "/v1/coupons", program.key, {**terms, "uuid_code": "euros"})).data
+    assert (made["minimum_order_currency"], made["budget_currency"]) == ("EUR", "EUR")
+    code = await create(service, program, "euros", code="A", minimumAmount=20)
+    assert code["minimumAmountCurrency"] == "EUR"
+    members = {"coupon_uuid": "euros", "code": "B", "minimum_order_status": True, "minimum_order_value": 20}
+    other = await service.send("POST", "/v1/promotion-codes", program.key, members)
+    assert (other.status, other.data["minimum_order_currency"]) == (201, "EUR"), other.body
+    nulls = {"coupon_discount_currency": None, "minimum_order_currency": None, "budget_currency": None}
+    kept = await service.send("PATCH", "/v1/coupons/euros", program.key, nulls)
+    assert [kept.data[name] for name in nulls] == ["EUR"] * 3
+    asked = await service.send("PUT", COUPONS, program.key, {"couponId": "euros", "currency": None})
+    assert (asked.status, asked.body["currency"]) == (200, "EUR")
+    change = {"promotionalCodeId": code["id"], "minimumAmount": 30, "minimumAmountCurrency": None}
+    changed = await service.send("PUT", CODES, program.key, change)
+    assert (changed.body["minimumAmount"], changed.body["minimumAmountCurrency"]) == (30, "EUR")
+
+
 async def test_what_a_coupon_cannot_be_is_named(service: Service, program: Owner) -> None:
     impossible: list[tuple[str, dict[str, Any]]] = [
         ("percentOff", {"percentOff": None}),

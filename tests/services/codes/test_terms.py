@@ -101,7 +101,7 @@ def coupon(**members: Any) -> Coupon:
 
 
 def code(before: PromotionCode = CODE, **members: Any) -> PromotionCode:
-    return changed_code(before, Given(CodeTerms(**members), frozenset(members)), SETTINGS)
+    return changed_code(before, Given(CodeTerms(**members), frozenset(members)), COUPON, SETTINGS)
 
 
 def test_what_is_not_given_stays() -> None:
@@ -128,6 +128,31 @@ def test_bare_dates_are_days_of_the_program_and_money_is_in_its_currency() -> No
     assert made.starts_at == datetime(2026, 2, 28, 23, tzinfo=UTC)
     assert made.expires_at == datetime(2026, 3, 2, 22, 59, 59, 999_999, tzinfo=UTC)
     assert (made.minimum_minor, made.minimum_currency) == (950, "EUR")
+
+
+def test_an_amount_without_a_currency_keeps_its_own_and_a_new_one_has_the_coupon_s() -> None:
+    """A minimum in the program's currency is one that no order in the coupon's currency can be compared with."""
+    yen = replace(COUPON, currency="JPY", amount_minor=1000, amounts_by_currency={})
+
+    def changed(before: Coupon, **members: Any) -> Coupon:
+        return changed_coupon(before, Given(CouponTerms(**members), frozenset(members)), SETTINGS)
+
+    made = changed(yen, minimum=Decimal(5000), budget=Decimal(90_000))
+    assert (made.minimum_minor, made.minimum_currency) == (5000, "JPY")
+    assert (made.budget_minor, made.budget_currency) == (90_000, "JPY")
+    of_dollars = replace(yen, minimum_minor=500, minimum_currency="USD", budget_minor=900, budget_currency="USD")
+    # Null says no more than nothing, for each currency.
+    nulls: dict[str, None] = dict.fromkeys(("currency", "minimum_currency", "budget_currency"))
+    kept = changed(of_dollars, minimum=Decimal(6), budget=Decimal(10), **nulls)
+    assert (kept.currency, kept.minimum_currency, kept.budget_currency) == ("JPY", "USD", "USD")
+    assert (kept.minimum_minor, kept.budget_minor) == (600, 1000)
+    bare = changed(of_dollars, minimum=None, budget=None, **nulls)
+    assert (bare.minimum_currency, bare.budget_currency) == (None, None)
+    given = Given(CodeTerms(minimum=Decimal(7), has_minimum=True), frozenset({"minimum", "has_minimum"}))
+    of_code = changed_code(CODE, given, yen, SETTINGS)
+    assert (of_code.minimum_minor, of_code.minimum_currency) == (7, "JPY")
+    again = Given(CodeTerms(minimum=Decimal(8), has_minimum=True), given.names | {"minimum_currency"})
+    assert changed_code(of_code, again, COUPON, SETTINGS).minimum_currency == "JPY"
 
 
 def test_another_currency_takes_the_amount_along() -> None:

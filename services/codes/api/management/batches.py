@@ -6,7 +6,15 @@ from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
 from services.codes.api.exchange import actor, given, naming, once, partner_in, use_cases
-from services.codes.api.fields import Alphabet, Amount, Count, Currency, Hundredths, Metadata
+from services.codes.api.fields import (
+    OF_COUPON,
+    Alphabet,
+    Amount,
+    Count,
+    Currency,
+    Hundredths,
+    Metadata,
+)
 from services.codes.api.management.jobs import JobData, job_data, job_url
 from services.codes.api.management.words import BATCH_WORDS
 from services.codes.domain.batches import MAX_COUNT, MAX_INLINE, BatchDraft
@@ -76,7 +84,7 @@ class BatchCreation(RequestModel):
     redemption_limit: Count | None = Field(None, description="Uses per code; the coupon's own limit if absent.")
     first_time_order: bool = False
     minimum_order_value: Amount | None = None
-    minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
+    minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
     commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
     metadata: Metadata = Field(default_factory=dict)
     allow_weak: bool = Field(False, description="Make the codes even if they could be found by trying.")

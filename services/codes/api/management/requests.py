@@ -9,6 +9,8 @@ from pydantic.json_schema import JsonSchemaValue
 from services.codes.api.exchange import given, partner_in
 from services.codes.api.fields import (
     CODE_SCHEMA,
+    OF_COUPON,
+    OF_PROGRAM,
     Amount,
     AmountsByCurrency,
     CodeText,
@@ -89,7 +91,7 @@ class CodeMembers(RequestModel):
     coupon_specific_subscribers: Annotated[list[Any], Field(max_length=0)] | None = None
     minimum_order_status: bool = Field(default_factory=bool)
     minimum_order_value: Amount | None = None
-    minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
+    minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
     expiration_date_status: bool = Field(default_factory=bool)
     expiration_date_value: InstantOrDate | None = None
     redemption_times_status: bool = Field(default_factory=bool)
@@ -177,7 +179,7 @@ class _CouponFields(RequestModel):
     sync: Sync | None = None
     external_id: ExternalId | None = Field(None, description="What others call it; unique within the program.")
     coupon_discount_currency: Currency | None = Field(
-        None, description="Of the static amount and of the greatest discount; the program's if absent."
+        None, description=f"Of the static amount and of the greatest discount. {OF_PROGRAM}"
     )
     coupon_discount_max_amount: Amount | None = Field(None, description="What a percentage takes off at most.")
     coupon_discount_amounts: AmountsByCurrency = Field(
@@ -190,10 +192,10 @@ class _CouponFields(RequestModel):
     redemptions_per_week: Count | None = Field(None, description="Weeks begin on Monday.")
     redemptions_per_month: Count | None = None
     budget_amount: Amount | None = Field(None, description="What all uses together take off at most.")
-    budget_currency: Currency | None = Field(None, description="The program's if absent.")
+    budget_currency: Currency | None = Field(None, description=OF_COUPON)
     first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
     minimum_order_value: Amount | None = None
-    minimum_order_currency: Currency | None = Field(None, description="The program's if absent.")
+    minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
     minimum_applies_to: Literal["eligible", "order"] = Field(
         default_factory=lambda: "eligible",
         description="What the minimum of a coupon for some products counts: these products, or the whole order.",

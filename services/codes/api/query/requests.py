@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from services.codes.api.exchange import given, partner_in
 from services.codes.api.fields import (
+    OF_COUPON,
+    OF_PROGRAM,
     Amount,
     CodeText,
     Count,
@@ -47,7 +49,7 @@ class _CodeFields(CamelRequest):
     max_redemptions: Count | None = None
     first_time_order: bool = Field(default_factory=bool)
     minimum_amount: Amount | None = None
-    minimum_amount_currency: Currency | None = Field(None, description="The program's if absent.")
+    minimum_amount_currency: Currency | None = Field(None, description=OF_COUPON)
     limit_to_customers: bool = Field(default_factory=bool, description="Only the customer of customerId may use it.")
     customer_id: ExternalId | None = None
     limit_to_affiliate: bool = Field(default_factory=bool, description="Only its affiliate may use it.")
@@ -102,7 +104,7 @@ class _CouponFields(CamelRequest):
     coupon_type: Literal["PERCENTAGE", "FIXED"] | None = Field(None, description="Told by percentOff or amountOff.")
     percent_off: Percent | None = None
     amount_off: Amount | None = None
-    currency: Currency | None = Field(None, description="The program's if absent.")
+    currency: Currency | None = Field(None, description=OF_PROGRAM)
     duration: Literal["once", "forever", "repeating"] = Field(default_factory=lambda: "once")
     duration_in_months: Annotated[Int, Field(ge=1, le=MAX_MONTHS)] | None = Field(
         None, description="Required when it is repeating."
@@ -199,6 +201,4 @@ def coupon_changes(body: _CouponFields) -> Given[CouponTerms]:
     if (kind := body.kind) is not None:
         others["discount_type"] = "percent" if kind == "PERCENTAGE" else "static"
         others["discount"] = body.percent_off if kind == "PERCENTAGE" else body.amount_off
-    made = given(CouponTerms, body, COUPON_WORDS, **others)
-    # Null says no more than nothing here.
-    return made.without(*(name for name in ("discount_type", "currency") if getattr(made.values, name) is None))
+    return given(CouponTerms, body, COUPON_WORDS, **others).without_nulls("discount_type")
