@@ -22,6 +22,6 @@ def leaks(*texts: object) -> list[str]:
 def modes_in(value: object) -> set[bool]:
     """Return what all `is_test` members of an answer say, at any depth."""
     if isinstance(value, dict):
-        own = {value["is_test"]} if "is_test" in value else set()
+        own = {value["is_test"]} if isinstance(value.get("is_test"), bool) else set()
         return own.union(*(modes_in(each) for each in value.values()))
     return set().union(*(modes_in(each) for each in value)) if isinstance(value, list) else set()

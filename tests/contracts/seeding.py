@@ -10,7 +10,7 @@ from tests.running import RunningServices
 
 COUPON = "spring-25"
 CODE = "SPRING-CODE-1"
-ORDER_REF = "order-1"
+ORDER_REF = "seeded-order"
 _COUPON = {
     "uuid_code": COUPON,
     "coupon_discount_type": "percent",
