@@ -127,6 +127,9 @@ class Walk:
                 self.faults.append(f"{asked}: {answer.status}, not 422")
             return
         self.refused += 1
+        # Clients of the coupon API read these two, in languages that ask for their types.
+        if not isinstance(said.get("message", said.get("error")), str):
+            self.faults.append(f"{asked}: no message in {said}")
         if not said.get("errors"):
             self.faults.append(f"{asked}: no errors in {said}")
             return
@@ -134,6 +137,7 @@ class Walk:
         if is_unknown and not {name, name.replace(".0.nonsense", ".nonsense")} & said["errors"].keys():
             self.faults.append(f"{asked}: {name} is not among {list(said['errors'])}")
         for field, texts in said["errors"].items():
+            assert isinstance(texts, list), asked
             for text in texts:
                 self.check(asked, path, field, text)
 

@@ -1,6 +1,7 @@
 """`mintwire import`: imported codes keep their counts and limits, however often a file is imported."""
 
 import asyncio
+import csv
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,27 @@ async def test_a_file_is_carried_over_once_however_often_it_is_read(
     assert said == Counter(range(2, len(lines) + 1))
     told = await mintwire("import", str(FILES / f"{shop}.csv"), "--from", shop)
     assert f"{created} existed, {refused} refused" in told.err
+
+
+# What each shop calls a code, its uses so far and its limit.
+COLUMNS = {
+    "shopify": ("Name", "Times Used In Total", "Usage Limit Per Code"),
+    "woocommerce": ("post_title", "usage_count", "usage_limit"),
+    "stripe": ("Code", "Times Redeemed", "Max Redemptions"),
+}
+
+
+@pytest.mark.parametrize("shop", COLUMNS)
+async def test_each_code_ends_with_the_count_and_the_limit_of_its_line(mintwire: Mintwire, shop: str) -> None:
+    code, uses, limit = COLUMNS[shop]
+    with (FILES / f"{shop}.csv").open(encoding="utf-8", newline="") as file:
+        there = {row[code]: (int(row[uses] or 0), int(row[limit] or 0) or None) for row in csv.DictReader(file)}
+    await carry_over(mintwire, shop)
+    here = await codes_of(mintwire)
+    assert {each: (row["times_redeemed"], row["redemption_times_value"]) for each, row in here.items()} == {
+        each: there[each] for each in here
+    }
+    assert sum(uses > 0 for uses, _ in (there[each] for each in here)) >= 2
 
 
 class TestAtTheRedemptionDoor:

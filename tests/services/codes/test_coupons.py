@@ -67,6 +67,8 @@ async def test_the_documented_request_gives_the_documented_answer(service: Servi
         "updated_at": now,
         "deleted_at": None,
     }
+    # A client reads JSON under exactly this type, and hands over text under any other.
+    assert made.headers["Content-Type"] == "application/json"
     assert list(made.body) == [
         *("data", "status", "message"),
         *("synchronization_enabled", "synchronization_successful", "synchronization_message"),
