@@ -70,7 +70,7 @@ class ServiceSettings(BaseSettings):
     admin_database_url: SecretStr | None = None
     amqp_url: SecretStr
     admin_amqp_url: SecretStr | None = None
-    # Without one there is no operators' API.
+    # Without one the operators' API is for accounts only.
     operator_token: SecretStr | None = Field(default=None, min_length=16)
     # A JWK Set: who may state which accounts act. Without it only keys and the operator's token are let in.
     account_keys: str = ""

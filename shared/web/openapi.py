@@ -283,7 +283,7 @@ def _usual_refusals(route: Route) -> dict[int, str]:
     if route.security != "none":
         found |= {401: "The API key is missing or not valid", 403: "The API key or account may not do this"}
     if route.security == "operator":
-        found[403] = "An API key, where only the operator's token will do (`operator_only`)"
+        found[403] = "Only the operator may do this (`operator_only`)"
     if not route.is_for_lookers and _takes_accounts(route):
         found[403] += ", or it is an account that may only look (`look_only`)"
     if route.live_only:

@@ -1,4 +1,4 @@
-"""The operators' API that every service has, `/v1/operator/{service}/…`: for the operator's token only.
+"""The operators' API that every service has, `/v1/operator/{service}/…`: for the operator only, by token or account.
 
 It knows no database: what it shows comes in as protocols, which `app` fills in.
 """
@@ -37,7 +37,7 @@ class CountsLetters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Operating:
-    """What the operators' API of a service needs. Without a token it accepts nobody."""
+    """What the operators' API of a service needs. Without a token only accounts are let in."""
 
     token: str | None
     history: ReadsHistory

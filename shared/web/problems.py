@@ -91,7 +91,7 @@ def live_key_required() -> HTTPProblem:
 
 
 def operator_only() -> HTTPProblem:
-    """Return the refusal for an API key, however good, where only the operator's token is."""
+    """Return the refusal for a key or an account, however good, where only the operator may act."""
     return HTTPProblem(403, "operator_only", "Only the operator may do this.")
 
 

@@ -22,7 +22,7 @@ Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 class Route:
     """One method on one path template.
 
-    `scope` is one scope or several of which one suffices. `operator_allowed` lets the operator's token in beside
+    `scope` is one scope or several of which one suffices. `operator_allowed` lets the operator in beside
     API keys; `live_only` keeps test keys out, where what would change is shared by both modes. A route that changes
     state and has no `body` accepts none or `{}`; with `body_required` off, a missing body is read as `{}`. `raw_body`
     names media types that are handed over unparsed as `request.raw_body`; with `is_streamed` the handler reads them

@@ -19,7 +19,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class CreateProgram:
-    """Only the operator's token leads here."""
+    """Only the operator is let in here."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
