@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared import strict_json
 from shared.accounts import Account, Grade, Role, is_account_id
+from shared.known_ids import NOBODY
 from shared.modes import Mode, is_test
 
 TYPE: Final = "at+jwt"
@@ -281,8 +282,8 @@ def _json_of(raw: bytes) -> dict[str, Any] | None:
 _DECOY_PRIVATE: Final = Ed25519PrivateKey.generate()
 _DECOY_KEY: Final = _DECOY_PRIVATE.public_key()
 _DECOY: Final = Signer("decoy", "decoy", _DECOY_PRIVATE).sign(
-    Acting(uuid.UUID(int=0), "merchant", "change", "decoy-request", uuid.UUID(int=0)),
+    Acting(NOBODY, "merchant", "change", "decoy-request", NOBODY),
     "decoy",
     datetime.fromtimestamp(0, UTC),
-    uuid.UUID(int=0),
+    NOBODY,
 )

@@ -23,6 +23,7 @@ from shared.database.pool import Connection, Database, affected
 from shared.database.rows import Rows
 from shared.erasing import CustomerJob, JobKind
 from shared.events.overflow import KeptLetter
+from shared.known_ids import FIRST_ID
 from shared.log import get_logger
 from shared.modes import mode_of, shown_id
 from shared.periodic import for_each
@@ -199,7 +200,7 @@ async def events_of(
     connection: Connection, job: CustomerJob, position: Sequence[Any], limit: int = CHUNK
 ) -> list[NamedEvent]:
     """Return the next events of redemption that name the customer."""
-    after = uuid.UUID(position[0]) if position else uuid.UUID(int=0)
+    after = uuid.UUID(position[0]) if position else FIRST_ID
     return [NamedEvent(**row) for row in await connection.fetch(LIST_EVENTS, job.id, after, limit)]
 
 

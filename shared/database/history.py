@@ -8,10 +8,10 @@ from shared.database.filters import like
 from shared.database.pool import Connection, Database
 from shared.events.envelope import InvalidEvent, OutboxEvent, decode_envelope
 from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
+from shared.known_ids import FIRST_ID
 
 ROWS_AT_ONCE: Final = 1_000
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-_FIRST: Final = uuid.UUID(int=0)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ class History:
     async def page(self, wanted: HistoryFilter, after: Place | None, limit: int) -> HistoryPage:
         """Return up to `limit` events that fit among the next thousand rows; fewer, or none, is not yet the end."""
         # What was written at the very time is among them: no id sorts before the first.
-        start = after or (wanted.since or _BEGINNING, _FIRST)
+        start = after or (wanted.since or _BEGINNING, FIRST_ID)
         async with self._database.connection() as connection:
             last = await connection.fetchrow(SLICE_END, *start, wanted.until or _END, ROWS_AT_ONCE)
             if last is None:

@@ -24,6 +24,7 @@ from shared.idempotency import (
     Once,
     identity,
 )
+from shared.known_ids import FIRST_ID
 
 T = TypeVar("T")
 Work = Callable[[Connection, datetime], Awaitable[T]]
@@ -206,7 +207,7 @@ async def purge_answers(connection: Connection, before: datetime, limit: int) ->
 
 async def check_answers(database: Database, check: SealCheck) -> None:
     """Look at every kept sealed answer, and rewrite those that need to be sealed again."""
-    after: tuple[uuid.UUID, str, str] = (uuid.UUID(int=0), "", "")
+    after: tuple[uuid.UUID, str, str] = (FIRST_ID, "", "")
     while True:
         async with database.connection() as connection:
             rows = await connection.fetch(LIST_SEALED_ANSWERS, *after, _SEALED_AT_ONCE)

@@ -13,6 +13,7 @@ from yarl import URL
 
 from shared.accounts import Account
 from shared.api_keys import Credential
+from shared.known_ids import NOBODY
 from shared.modes import in_mode, is_test
 from shared.web.bodies import body_chunks, media_type
 from shared.web.problems import Family, HTTPProblem, not_found, render_problem
@@ -157,7 +158,7 @@ class Request:
 
         No caller knows the id of a test tenant, so one that names it means nothing that there is.
         """
-        return uuid.UUID(int=0) if is_test(owner_id) else in_mode(owner_id, test=self.is_test)
+        return NOBODY if is_test(owner_id) else in_mode(owner_id, test=self.is_test)
 
     def path_id(self, name: str) -> uuid.UUID:
         """Return a path parameter as an id; a malformed id matches nothing, so it raises the 404."""

@@ -70,7 +70,8 @@ _IMPURE_MODULES = frozenset(
 PURE_SHARED = frozenset(
     f"shared.{name}"
     for name in (
-        *("canonical", "currencies", "derived_ids", "erasing", "mailboxes", "modes", "reasons", "strict_json", "times"),
+        *("canonical", "currencies", "derived_ids", "erasing", "known_ids", "mailboxes", "modes", "reasons"),
+        *("strict_json", "times"),
     )
 )
 MOST_POSITIONAL = 6

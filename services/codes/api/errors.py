@@ -36,7 +36,7 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.JobFinished: _Refusal(409, "job_finished"),
     errors.UUIDCodeTaken: _Refusal(422, "uuid_code_taken", "uuid_code"),
     errors.CodeTaken: _Refusal(422, "code_taken", "code"),
-    errors.ExternalIdTaken: _Refusal(422, "external_id_taken", "external_id"),
+    errors.ExternalIDTaken: _Refusal(422, "external_id_taken", "external_id"),
     errors.PartnerCouponNeeded: _Refusal(409, "partner_coupon_needed"),
     errors.TooManyCodes: _Refusal(409, "too_many_codes"),
     errors.NoFreeCode: _Refusal(409, "no_free_code"),

@@ -15,14 +15,14 @@ from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import CodesError
 from services.codes.domain.given import Given, Record
 from shared.idempotency import Answer, Once
+from shared.known_ids import NOBODY
 from shared.web import Operator, Request, RequestModel, answered_once
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Record)
 
-# A text that is no id belongs to nobody, so it is looked for as an id that nobody has.
-NOBODY: Final = uuid.UUID(int=0)
-_OPERATOR_ID: Final = uuid.UUID(int=0)
+# By what the operator's kept answers are known, who has no id.
+_OPERATOR_ID: Final = NOBODY
 
 
 def use_cases(request: Request) -> UseCases:
@@ -56,6 +56,7 @@ def once(request: Request, render: Callable[[T], web.Response | Answer], *, has_
 
 def partner_in(request: Request, text: str) -> uuid.UUID:
     """Return whom a request means by the text of a partner's id."""
+    # A malformed id matches nothing.
     return request.tenant(id_in(text) or NOBODY)
 
 

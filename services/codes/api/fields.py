@@ -88,7 +88,7 @@ OF_COUPON: Final = "If absent or null, as it is; at first the coupon's, or else 
 # A percentage that becomes hundredths of a percent as it is read.
 Hundredths = Annotated[Percent, AfterValidator(hundredths)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
-ExternalId = Annotated[Text, Field(min_length=1)]
+ExternalID = Annotated[Text, Field(min_length=1)]
 UUIDCode = Annotated[
     Text,
     Field(min_length=1, pattern="^[A-Za-z0-9_-]+$"),

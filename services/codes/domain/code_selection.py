@@ -68,9 +68,6 @@ class Place:
     after: uuid.UUID
 
 
-FIRST_ID = uuid.UUID(int=0)
-
-
 def selection_spec(selection: CodeSelection) -> Document:
     """Return a selection as it is kept with a job."""
     return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in asdict(selection).items()}

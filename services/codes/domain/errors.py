@@ -19,7 +19,7 @@ CodesError
 ├── UnknownTimezone          the database does not count days by it
 ├── UUIDCodeTaken
 ├── CodeTaken
-├── ExternalIdTaken
+├── ExternalIDTaken
 ├── InvalidTerms             terms that cannot be, or do not go together
 ├── TermsFrozen              a redemption has relied on them
 ├── NoSuchCoupon             a code is to belong to a coupon that is not there
@@ -207,7 +207,7 @@ class CodeTaken(CodesError):
         super().__init__(f"Another code of this program reads the same as {code}.")
 
 
-class ExternalIdTaken(CodesError):
+class ExternalIDTaken(CodesError):
     """Another one of this program has this external id."""
 
     rule = "is taken; another one of this program has it"

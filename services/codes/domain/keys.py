@@ -64,7 +64,7 @@ class KeyTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
+class APIKey:
     """A key as stored; `made_by_key_id` is the key that made it, None for the operator."""
 
     id: uuid.UUID
@@ -84,7 +84,7 @@ class ApiKey:
 class ShownKey:
     """A key just made, with the text that is shown once."""
 
-    key: ApiKey
+    key: APIKey
     text: str
 
     def __repr__(self) -> str:

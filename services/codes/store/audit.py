@@ -10,10 +10,10 @@ import orjson
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import AuditEntry, AuditFilter
-from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.ids import new_id
+from shared.known_ids import LAST_ID
 from shared.modes import in_mode
 
 # As in the lists of codes, a page looks at a bounded number of entries and can be short before the end.

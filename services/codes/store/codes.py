@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Final
 
 from services.codes.domain.codes import CodeStatus, IssuedCode
-from services.codes.store.pages import LAST_ID, MOST_COUPONS
+from services.codes.store.pages import MOST_COUPONS
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
+from shared.known_ids import LAST_ID
 
 # A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.

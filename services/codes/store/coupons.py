@@ -10,11 +10,12 @@ import asyncpg
 import orjson
 
 from services.codes.domain.coupons import Coupon, CouponFilter, CouponRef
-from services.codes.domain.errors import ExternalIdTaken, UUIDCodeTaken
+from services.codes.domain.errors import ExternalIDTaken, UUIDCodeTaken
 from services.codes.domain.pages import Page
-from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
+from services.codes.store.pages import SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 INSERT_COUPON = Statement("""
 INSERT INTO coupons (id, program_id, created_at, updated_at, uuid_code, external_id, name, is_active, discount_type,
@@ -111,13 +112,13 @@ ORDER BY coupon_id, id OFFSET $2 LIMIT 1
 
 
 async def insert_coupon(connection: Connection, coupon: Coupon) -> None:
-    """Write a coupon; raises UUIDCodeTaken or ExternalIdTaken."""
+    """Write a coupon; raises UUIDCodeTaken or ExternalIDTaken."""
     with _translated():
         await connection.execute(*INSERT_COUPON(**_INSERTED.of(coupon)))
 
 
 async def update_coupon(connection: Connection, coupon: Coupon) -> None:
-    """Write what may change of a coupon; the row must be locked. Raises ExternalIdTaken."""
+    """Write what may change of a coupon; the row must be locked. Raises ExternalIDTaken."""
     with _translated():
         await connection.execute(*UPDATE_COUPON(**_UPDATED.of(coupon)))
 
@@ -219,7 +220,7 @@ def _translated() -> Iterator[None]:
         if error.constraint_name == "coupons_uuid_code_live":
             raise UUIDCodeTaken from error
         if error.constraint_name == "coupons_external_id_live":
-            raise ExternalIdTaken from error
+            raise ExternalIDTaken from error
         raise
 
 

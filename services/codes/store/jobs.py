@@ -10,9 +10,10 @@ import orjson
 
 from services.codes.domain.jobs import Job, JobKind, JobState, RefusedLine, Step, Tally
 from services.codes.domain.pages import Page
-from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
+from services.codes.store.pages import SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection, affected
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 INSERT_JOB = Statement("""
 INSERT INTO jobs (id, program_id, kind, state, coupon_id, spec, requested, created, processed, actor, key_id,

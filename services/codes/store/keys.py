@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from services.codes.domain.given import Given
-from services.codes.domain.keys import ApiKey, KeyDraft, KeyOwner, KeyTerms
-from services.codes.store.pages import LAST_ID
+from services.codes.domain.keys import APIKey, KeyDraft, KeyOwner, KeyTerms
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 # The owner's row is locked, so the free slot found here stays free; the unique index stands behind it.
 INSERT_KEY = Statement("""
@@ -105,7 +105,7 @@ async def insert_account(
     )
 
 
-async def insert_key(connection: Connection, key: ApiKey, digest: bytes) -> bool:
+async def insert_key(connection: Connection, key: APIKey, digest: bytes) -> bool:
     """Write a key; False if two of its owner, kind and purpose are alive. The owner's row must be locked."""
     found = await connection.fetchval(
         *INSERT_KEY(**_KEY_VALUES.of(key), **_OWNER.of(key.owner), **_TERMS.of(key.terms), digest=digest)
@@ -113,13 +113,13 @@ async def insert_key(connection: Connection, key: ApiKey, digest: bytes) -> bool
     return found is not None
 
 
-async def find_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner) -> ApiKey | None:
+async def find_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner) -> APIKey | None:
     """Read one key of an owner, revoked ones too."""
     row = await connection.fetchrow(FIND_KEY, key_id, owner.program_id, owner.partner_id)
     return _key(row) if row else None
 
 
-async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | None, limit: int) -> list[ApiKey]:
+async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | None, limit: int) -> list[APIKey]:
     """Read up to `limit` keys of an owner, newest first, older than `after`."""
     rows = await connection.fetch(LIST_KEYS, owner.program_id, owner.partner_id, after or LAST_ID, limit)
     return [_key(row) for row in rows]
@@ -127,7 +127,7 @@ async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | 
 
 async def list_made(
     connection: Connection, maker_id: uuid.UUID, program_id: uuid.UUID | None, after: uuid.UUID | None, limit: int
-) -> list[ApiKey]:
+) -> list[APIKey]:
     """Read up to `limit` keys that a key made, of a program or of any, newest first, older than `after`.
 
     Those of a live program in both modes, those of its test tenant in that one.
@@ -149,7 +149,7 @@ async def hold_key(connection: Connection, key_id: uuid.UUID) -> bool:
 
 async def change_key(
     connection: Connection, key_id: uuid.UUID, owner: KeyOwner, changes: Given[KeyDraft]
-) -> ApiKey | None:
+) -> APIKey | None:
     """Change the name or the rate limit of a live key, whichever is given."""
     row = await connection.fetchrow(
         *CHANGE_KEY(
@@ -164,19 +164,19 @@ async def change_key(
     return _key(row) if row else None
 
 
-async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner, now: datetime) -> ApiKey | None:
+async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner, now: datetime) -> APIKey | None:
     """Revoke a key for good; doing so again keeps the first time."""
     row = await connection.fetchrow(REVOKE_KEY, key_id, owner.program_id, owner.partner_id, now)
     return _key(row) if row else None
 
 
-def _key(row: Any) -> ApiKey:
+def _key(row: Any) -> APIKey:
     return _KEY(row, owner=_owner(row), terms=_terms(row))
 
 
-_KEY: Final = Rows(ApiKey, "owner", "terms")
+_KEY: Final = Rows(APIKey, "owner", "terms")
 _owner: Final = Rows(KeyOwner)
 _terms: Final = Rows(KeyTerms, scopes=tuple)
-_KEY_VALUES: Final = Values(("id", "created_at", "made_by_key_id"), ApiKey)
+_KEY_VALUES: Final = Values(("id", "created_at", "made_by_key_id"), APIKey)
 _OWNER: Final = Values([each.name for each in fields(KeyOwner)], KeyOwner)
 _TERMS: Final = Values([each.name for each in fields(KeyTerms)], KeyTerms)

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from services.codes.domain.pages import Page
 
-LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 SCANNED_PER_PAGE: Final = 1_000
 # Of how many coupons a partner's codes are looked for one by one.
 MOST_COUPONS: Final = 50

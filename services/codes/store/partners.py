@@ -13,9 +13,10 @@ from services.codes.domain.errors import EmailTaken, PrefixTaken
 from services.codes.domain.pages import Page
 from services.codes.domain.partners import Partner, PartnerStatus
 from services.codes.domain.quota import Quota
-from services.codes.store.pages import LAST_ID, SCANNED_PER_PAGE, page_of_ids
+from services.codes.store.pages import SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 from shared.mailboxes import canonical_email
 
 # Prefixes are compared as codes are: O reads as 0, I and L as 1.

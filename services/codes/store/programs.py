@@ -8,9 +8,9 @@ from typing import Any, Final
 import asyncpg
 
 from services.codes.domain.programs import Program, ProgramSettings
-from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 INSERT_PROGRAM = Statement("""
 INSERT INTO programs (id, name, currency, timezone, link_url, support_email, code_length, code_alphabet,

@@ -10,12 +10,13 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from services.codes.domain.errors import CodeTaken, ExternalIdTaken
+from services.codes.domain.errors import CodeTaken, ExternalIDTaken
 from services.codes.domain.pages import Page
 from services.codes.domain.promotion_codes import PromotionCode
-from services.codes.store.pages import LAST_ID, MOST_COUPONS, SCANNED_PER_PAGE, page_of_ids
+from services.codes.store.pages import MOST_COUPONS, SCANNED_PER_PAGE, page_of_ids
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 # A string that is taken is no error here: a generated one is made anew.
 INSERT_CODE = Statement("""
@@ -181,14 +182,14 @@ class Part:
 
 
 async def insert_code(connection: Connection, code: PromotionCode) -> bool:
-    """Write a code; False if its string is taken. Raises ExternalIdTaken."""
+    """Write a code; False if its string is taken. Raises ExternalIDTaken."""
     with _translated(code):
         found = await connection.fetchval(*INSERT_CODE(**_INSERTED.of(code)))
     return found is not None
 
 
 async def update_code(connection: Connection, code: PromotionCode) -> None:
-    """Write what may change of a code; the row must be locked. Raises CodeTaken or ExternalIdTaken."""
+    """Write what may change of a code; the row must be locked. Raises CodeTaken or ExternalIDTaken."""
     with _translated(code):
         await connection.execute(*UPDATE_CODE(**_UPDATED.of(code)))
 
@@ -272,7 +273,7 @@ def _translated(code: PromotionCode) -> Iterator[None]:
         if error.constraint_name == "promotion_codes_live":
             raise CodeTaken(code.code) from error
         if error.constraint_name == "promotion_codes_external_id_live":
-            raise ExternalIdTaken from error
+            raise ExternalIDTaken from error
         raise
 
 

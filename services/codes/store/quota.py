@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Final
 
 from services.codes.domain.quota import LedgerEntry, Quota
-from services.codes.store.pages import LAST_ID
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 MOVE_QUOTA = Statement("""
 WITH entry AS (

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.codes.domain.code_selection import FIRST_ID, CodeSelection, SelectedCode
+from services.codes.domain.code_selection import CodeSelection, SelectedCode
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import FIRST_ID
 
 # The ways not taken and the parameters that are null drop out of a plan made for them; a plan for any parameters would
 # have to keep them all.

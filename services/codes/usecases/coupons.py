@@ -44,7 +44,7 @@ class CreateCoupon:
     ) -> Answer:
         """Create the coupon.
 
-        Raises ProviderNotConnected, InvalidTerms, UUIDCodeTaken, ExternalIdTaken, CodeTaken, NoSuchPartner or
+        Raises ProviderNotConnected, InvalidTerms, UUIDCodeTaken, ExternalIDTaken, CodeTaken, NoSuchPartner or
         NoFreeCode.
         """
         events: list[OutboxEvent] = []
@@ -100,7 +100,7 @@ class ChangeCoupon:
     ) -> ShownCoupon:
         """Apply the changes to a live coupon.
 
-        Raises Missing, ProviderNotConnected, InvalidTerms, TermsFrozen or ExternalIdTaken.
+        Raises Missing, ProviderNotConnected, InvalidTerms, TermsFrozen or ExternalIDTaken.
         """
         now = self.clock()
         events: list[OutboxEvent] = []

@@ -27,9 +27,9 @@ from shared.database.customer_parts import (
 )
 from shared.database.pool import Connection
 from shared.erasing import ERASED, CustomerJob
+from shared.known_ids import FIRST_ID
 
 SERVICE: Final = "codes"
-_FIRST_ID: Final = uuid.UUID(int=0)
 _SLICE: Final = 1_000
 _SIDES: Final = ("from", "to")
 
@@ -61,7 +61,7 @@ async def erase_codes(connection: Connection, job: CustomerJob, _: Sequence[Any]
     """Replace the customer of the next codes: by its digest the code goes on to be the customer's."""
     if await _is_awaited(connection, job):
         return Chunk([], must_wait=True)
-    ids = await customers.find_codes(connection, job.program_id, list(job.ids), _FIRST_ID, CHUNK)
+    ids = await customers.find_codes(connection, job.program_id, list(job.ids), FIRST_ID, CHUNK)
     if not ids:
         return Chunk()
     erasing, theirs = job.erasing.about().free(), job.ids
@@ -109,7 +109,7 @@ async def erase_live_notes(connection: Connection, job: CustomerJob, position: S
 
 async def erase_archived_notes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Take the customer out of what is noted of the next archived codes."""
-    after = (str(position[0]), uuid.UUID(position[1])) if position else ("", _FIRST_ID)
+    after = (str(position[0]), uuid.UUID(position[1])) if position else ("", FIRST_ID)
     found = await customers.read_archived_notes(connection, job.program_id, after, _SLICE)
     count = await _erase_notes(connection, job, {id_: metadata for _, id_, metadata in found})
     following = [found[-1][0], str(found[-1][1])] if len(found) == _SLICE else None
@@ -224,4 +224,4 @@ def erased_spec(job: CustomerJob, spec: Any) -> Any:
 
 
 def _after(position: Sequence[Any]) -> uuid.UUID:
-    return uuid.UUID(position[0]) if position else _FIRST_ID
+    return uuid.UUID(position[0]) if position else FIRST_ID

@@ -23,7 +23,7 @@ from services.codes.domain.errors import (
 from services.codes.domain.given import Given
 from services.codes.domain.keys import (
     PARTNER_RATE_LIMIT,
-    ApiKey,
+    APIKey,
     KeyDraft,
     KeyKind,
     KeyOwner,
@@ -126,7 +126,7 @@ async def add_key(
     if actor.key_id is not None and not actor.is_account and not await keys.hold_key(connection, actor.key_id):
         raise MakerRevoked
     made = api_keys.generate(terms.kind, key_id, mode_of(owner.program_id))
-    key = ApiKey(id=made.key_id, owner=owner, terms=terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
+    key = APIKey(id=made.key_id, owner=owner, terms=terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
     if not await keys.insert_key(connection, key, made.digest):
         raise TooManyLiveKeys
     told = {**creation(key), "mode": {"to": key.mode}}
@@ -192,13 +192,13 @@ class ReadKeys:
 
     database: Database
 
-    async def __call__(self, actor: Actor, ref: OwnerRef, after: uuid.UUID | None, limit: int) -> list[ApiKey]:
+    async def __call__(self, actor: Actor, ref: OwnerRef, after: uuid.UUID | None, limit: int) -> list[APIKey]:
         """Return up to `limit` keys, newest first, older than `after`; raises Missing."""
         async with self.database.connection() as connection:
             owner = await find_owner(connection, actor, ref)
             return await keys.list_keys(connection, owner, after, limit)
 
-    async def made_by(self, actor: Actor, maker_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> list[ApiKey]:
+    async def made_by(self, actor: Actor, maker_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> list[APIKey]:
         """Return keys that a key made, whoever owns them, as far as the actor reaches."""
         async with self.database.connection() as connection:
             return await keys.list_made(connection, maker_id, actor.program_id, after, limit)
@@ -211,7 +211,7 @@ class ChangeKey:
     database: Database
     clock: Clock
 
-    async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Given[KeyDraft]) -> ApiKey:
+    async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Given[KeyDraft]) -> APIKey:
         """Apply `name` and `rate_limit_per_minute` where given; raises Missing, KeyRevoked or OperatorOnly."""
         async with self.database.transaction() as connection:
             owner = await lock_owner(connection, actor, await owner_of_key(connection, ref, key_id))
@@ -258,7 +258,7 @@ class RevokeKey:
     database: Database
     clock: Clock
 
-    async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID) -> ApiKey:
+    async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID) -> APIKey:
         """Revoke the key; again changes nothing. Raises Missing."""
         now = self.clock()
         async with self.database.transaction() as connection:

@@ -51,7 +51,7 @@ class CreatePromotionCode:
     ) -> Answer:
         """Create the code.
 
-        Raises NoSuchCoupon, InvalidTerms, NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode.
+        Raises NoSuchCoupon, InvalidTerms, NoSuchPartner, CodeTaken, ExternalIDTaken or NoFreeCode.
         """
 
         async def work(connection: Connection, now: datetime) -> ShownCode:
@@ -93,7 +93,7 @@ class CodeMaker:
         return made
 
     async def __call__(self, draft: CodeDraft, code_id: uuid.UUID | None = None) -> ShownCode:
-        """Write one code; raises InvalidTerms, NoSuchPartner, CodeTaken, ExternalIdTaken or NoFreeCode."""
+        """Write one code; raises InvalidTerms, NoSuchPartner, CodeTaken, ExternalIDTaken or NoFreeCode."""
         bare = PromotionCode(
             id=code_id or self.new_id(),
             program_id=self.program.id,
@@ -166,7 +166,7 @@ class ChangePromotionCode:
     async def __call__(self, actor: Actor, program_id: uuid.UUID, ref: CodeRef, changes: Given[CodeTerms]) -> ShownCode:
         """Apply the changes to a live code.
 
-        Raises Missing, InvalidTerms, TermsFrozen, CodeTaken, ExternalIdTaken or NoSuchPartner.
+        Raises Missing, InvalidTerms, TermsFrozen, CodeTaken, ExternalIDTaken or NoSuchPartner.
         """
         now = self.clock()
         events: list[OutboxEvent] = []

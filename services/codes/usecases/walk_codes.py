@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
+from services.codes.domain.code_selection import CodeSelection, Place
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.days import as_start
 from services.codes.domain.errors import Missing
 from services.codes.store import coupons, partners, programs, selected_codes
 from shared.database.pool import Connection
+from shared.known_ids import FIRST_ID
 
 SCANNED_PER_PAGE: Final = 1_000
 

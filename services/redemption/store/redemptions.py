@@ -9,14 +9,13 @@ from services.redemption.domain.books import HeldCode, Redemption, Reservation
 from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
 from shared.database.pool import Connection, affected
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import FIRST_ID, LAST_ID
 
 # How many redemptions a page looks at if not all of them are wanted, and how many codes of one string it is made of.
 SCANNED_PER_PAGE: Final = 2_000
 MOST_CODES: Final = 100
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-_FIRST_ID: Final = uuid.UUID(int=0)
-_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 READ_REDEMPTIONS = """
 SELECT id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id, customer_key,
@@ -279,7 +278,7 @@ def _is_all(wanted: RedemptionFilter, way: str) -> bool:
 
 
 def _before(wanted: RedemptionFilter, last: Place | None) -> Place:
-    end = (_LAST, _LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, _FIRST_ID)
+    end = (_LAST, LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, FIRST_ID)
     return end if last is None else min(last, end)
 
 

@@ -11,13 +11,12 @@ from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter, RejectionPage
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import FIRST_ID, LAST_ID
 
 # How many refused tries a page looks at if not all of them are wanted.
 SCANNED_PER_PAGE: Final = 2_000
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-_FIRST_ID: Final = uuid.UUID(int=0)
-_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 # A row is of one order, whose row is locked: two groups never write the same one at the same time.
 INSERT_REJECTIONS = Statement("""
@@ -113,7 +112,7 @@ async def list_rejections(
 ) -> RejectionPage:
     """Return up to `limit` refused tries after the last one of the page before, the latest first."""
     way = _way(wanted)
-    end = (_LAST, _LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, _FIRST_ID)
+    end = (_LAST, LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, FIRST_ID)
     before, before_id = end if last is None else min(last, end)
     rows = await connection.fetch(
         *LIST_REJECTIONS(

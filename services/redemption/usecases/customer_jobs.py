@@ -17,11 +17,11 @@ from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection, Database
 from shared.erasing import ID_KEY, MAILBOX_KEY, JobKind
 from shared.idempotency import Answer, Once
+from shared.known_ids import LAST_ID
 from shared.log import get_logger
 
 list_own_jobs: Final = customer_jobs.list_own_jobs
 _LINES_AT_ONCE: Final = 500
-_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class ReadCustomerJobs:
     ) -> tuple[list[ShownJob], uuid.UUID | None]:
         """Return up to `limit` jobs, newest first, and the last one's id if there are more."""
         async with self.database.connection() as connection:
-            found = await customer_jobs.list_jobs(connection, program_id, after or _LAST_ID, limit + 1)
+            found = await customer_jobs.list_jobs(connection, program_id, after or LAST_ID, limit + 1)
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     async def one(self, program_id: uuid.UUID, job_id: uuid.UUID) -> ShownJob:

@@ -28,8 +28,8 @@ from shared.database.pool import Connection
 from shared.derived_ids import derived_id
 from shared.erasing import MAILBOX_KEY, CustomerJob, Erasing
 from shared.events.redemption import CodeRedeemedV1, CodeRedemptionVoidedV1
+from shared.known_ids import FIRST_ID
 
-_FIRST_ID = uuid.UUID(int=0)
 _LINES_AT_ONCE = 1_000
 _BEGINNING: Final = datetime.fromtimestamp(0, UTC)
 
@@ -70,7 +70,7 @@ class EraseCustomer:
         # Those of which the mailbox is not known yet would not be found by it.
         if await fill_mailboxes(connection, CHUNK):
             return Chunk(["more"])
-        found = await customers.find_redemptions(connection, job.program_id, job.keys, _FIRST_ID, CHUNK)
+        found = await customers.find_redemptions(connection, job.program_id, job.keys, FIRST_ID, CHUNK)
         if not found:
             return Chunk()
         ids = [id_ for id_, _ in found]
@@ -142,7 +142,7 @@ class EraseCustomer:
 
 async def erase_others(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Take the customer out of what is said of the next redemptions of others."""
-    after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1])) if position else (_BEGINNING, _FIRST_ID)
+    after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1])) if position else (_BEGINNING, FIRST_ID)
     found = await customers.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
     erasing = job.erasing.free()
     if named := sorted({each.order_ref for each in found if _without(erasing, each) != each}):
@@ -169,7 +169,7 @@ async def erase_reasons(connection: Connection, job: CustomerJob, position: Sequ
 
 async def erase_history(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Take the customer out of the next events, about whomever they are; the other services look at the same."""
-    after = uuid.UUID(position[0]) if position else _FIRST_ID
+    after = uuid.UUID(position[0]) if position else FIRST_ID
     await lock_history(connection)
     found = await customers.read_history(connection, after, _LINES_AT_ONCE)
     erased = {

@@ -11,6 +11,7 @@ from services.redemption.usecases.erase_customer import event_ids
 from shared.database.customer_parts import CHUNK, Chunk, export_answers, line_of
 from shared.database.pool import Connection
 from shared.erasing import CustomerJob
+from shared.known_ids import FIRST_ID
 
 SERVICE = "redemption"
 # A customer has few of them, and they end.
@@ -19,7 +20,7 @@ _MOST_HOLDS = 1_000
 
 async def export_redemptions(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Write down the next redemptions, their orders, and what the history says of them."""
-    after = uuid.UUID(position[0]) if position else uuid.UUID(int=0)
+    after = uuid.UUID(position[0]) if position else FIRST_ID
     found = await customers.find_redemptions(connection, job.program_id, job.keys, after, CHUNK)
     ids = [id_ for id_, _ in found]
     order_refs = sorted({order_ref for _, order_ref in found})

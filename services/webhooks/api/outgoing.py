@@ -1,6 +1,5 @@
 """The `webhooks` section of the API document: what receivers get, by event type and format."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,9 +8,10 @@ from pydantic.json_schema import models_json_schema
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.event_types import TEST
 from services.webhooks.usecases.describe_events import MODELS, EventType, event_types
+from shared.known_ids import NOBODY
 from shared.web import Webhooks
 
-_PROGRAM: Final = Owner(uuid.UUID(int=0), None)
+_PROGRAM: Final = Owner(NOBODY, None)
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "description": "The value of `webhook-sequence`; absent without it."}
 _SORTABLE_NUMBER: Final = {

@@ -9,8 +9,6 @@ from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.shown_deliveries import DeadLetter, DeadLetterFilter, DeadLetterPage
 from services.webhooks.store.deliveries import to_delivery
 from services.webhooks.store.pages import (
-    FIRST_ID,
-    LAST_ID,
     MOST_ENDPOINTS,
     SCANNED_PER_PAGE,
     SOURCES,
@@ -20,6 +18,7 @@ from services.webhooks.store.pages import (
 from shared.database.filters import like
 from shared.database.pool import Connection
 from shared.database.rows import Statement
+from shared.known_ids import FIRST_ID, LAST_ID
 
 # Like the list of deliveries; dead letters of archived endpoints are only in the list of deliveries.
 LIST_DEAD = Statement("""

@@ -13,8 +13,6 @@ from services.webhooks.domain.shown_deliveries import DeadLetterFilter, Delivery
 from services.webhooks.store.dead_letter_lists import fetch_dead
 from services.webhooks.store.deliveries import to_delivery
 from services.webhooks.store.pages import (
-    FIRST_ID,
-    LAST_ID,
     MOST_ENDPOINTS,
     SCANNED_PER_PAGE,
     SOURCES,
@@ -32,6 +30,7 @@ from shared.database.filters import like
 from shared.database.pool import Connection
 from shared.database.rows import Statement
 from shared.ids import earliest_id
+from shared.known_ids import FIRST_ID, LAST_ID
 
 # The owner's endpoints, then the newest row of each: a page is made of the sources whose newest rows are the newest.
 # Each source contributes an equal share of the rows looked at, but at least a page. Rows older than the last one looked

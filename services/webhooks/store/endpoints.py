@@ -20,11 +20,11 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.database.seal_forms import sealed
 from shared.database.sealing import Seal
+from shared.known_ids import LAST_ID
 
 SCANNED_PER_PAGE: Final = 1_000
 # Every process counts every few seconds.
 MOST_COUNTED: Final = 20_000
-_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 INSERT_ENDPOINT = Statement("""
 INSERT INTO endpoints (id, program_id, partner_id, url, event_types, format, signing, description, metadata, headers,
@@ -189,7 +189,7 @@ async def list_page(
             program=owner.program_id,
             partner=owner.partner_id,
             status=status,
-            before=before or _LAST_ID,
+            before=before or LAST_ID,
             limit=limit + 1,
             types=None if event_type is None else list(choices_with(event_type)),
             uid=uid,

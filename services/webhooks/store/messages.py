@@ -12,13 +12,13 @@ from services.webhooks.domain.messages import ListedMessage, Message, MessageFil
 from shared.database.filters import like
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import FIRST_ID, LAST_ID
 
 # A page looks at a bounded number of forms, so that a rare type costs no more among millions of messages than among a
 # hundred; a page can therefore be short, or even empty, without being the last.
 SCANNED_PER_PAGE: Final = 2000
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 # All forms of a message are created together, so they are adjacent. The last row, a marker, says whether there may be
 # more.
@@ -151,7 +151,7 @@ async def list_page(
     limit: int,
 ) -> MessagePage:
     """Return messages of the program, or those that a partner may see, the newest first."""
-    end = (chosen.until or _LAST, _LAST_ID if chosen.until is None else uuid.UUID(int=0))
+    end = (chosen.until or _LAST, LAST_ID if chosen.until is None else FIRST_ID)
     until, until_id = end if before is None else min(before, end)
     wanted = {
         "program": owner.program_id,

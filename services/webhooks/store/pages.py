@@ -11,8 +11,6 @@ SCANNED_PER_PAGE: Final = 2000
 MOST_ENDPOINTS: Final = 1000
 # How many endpoints, those with the newest rows, one page is made of.
 SOURCES: Final = 50
-FIRST_ID: Final = uuid.UUID(int=0)
-LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 
 def endpoint_choice(owner: Owner, endpoint_id: uuid.UUID | None) -> dict[str, uuid.UUID | None]:

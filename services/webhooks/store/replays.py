@@ -10,12 +10,12 @@ from services.webhooks.domain.replays import Replay, ReplayPage, ReplayProgress,
 from shared.database.filters import like_any
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import LAST_ID
 
 # How many deliveries of one replay are counted; those of a page share it equally.
 COUNTED: Final = 10_000
 SCANNED_PER_PAGE: Final = 1_000
 SCANNED_PER_STEP: Final = 2_000
-_LAST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 INSERT_REPLAY = Statement("""
 INSERT INTO replays (id, program_id, partner_id, endpoint_id, which, event_types, since, until, is_dry_run,
@@ -208,7 +208,7 @@ async def list_page(
     is_all = owner.partner_id is None and endpoint_id is None
     bound = limit + 1 if is_all else max(SCANNED_PER_PAGE, limit + 1)
     whose = (owner.program_id, owner.partner_id)
-    listed = await connection.fetch(LIST_REPLAYS, *whose, endpoint_id, before or _LAST_ID, limit + 1, bound)
+    listed = await connection.fetch(LIST_REPLAYS, *whose, endpoint_id, before or LAST_ID, limit + 1, bound)
     ids = sorted((row["id"] for row in listed if not row["is_mark"]), reverse=True)
     mark = next((row["id"] for row in listed if row["is_mark"]), None)
     rows = await connection.fetch(READ_REPLAYS, *whose, ids[:limit], COUNTED // limit)

@@ -140,7 +140,6 @@ DELETE FROM endpoint_keys WHERE id = ANY (ARRAY(
     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
 """
 
-FIRST_ID: Final = uuid.UUID(int=0)
 FIRST: Final = datetime.fromtimestamp(0, UTC)
 
 

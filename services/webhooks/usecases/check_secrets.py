@@ -26,6 +26,7 @@ from shared.database.idempotency import check_answers
 from shared.database.pool import Database
 from shared.database.seal_forms import SealForms
 from shared.database.sealing import Looked, Seal, SealCheck
+from shared.known_ids import FIRST_ID
 from shared.log import get_logger
 from shared.metrics import SECRETS_UNREADABLE
 from shared.periodic import ElementsFailed, Periodic, together_or_each
@@ -96,7 +97,7 @@ class CheckSecrets:
             raise ElementsFailed(found.failed)
 
     async def _look_at_endpoints(self, check: SealCheck) -> _Round:
-        found, after = _Round(check), uuid.UUID(int=0)
+        found, after = _Round(check), FIRST_ID
         while True:
             async with self.database.connection() as connection:
                 page = await sealed.list_page(connection, after, _PAGE)

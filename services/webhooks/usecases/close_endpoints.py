@@ -15,7 +15,6 @@ from services.webhooks.domain.event_types import is_operational
 from services.webhooks.domain.names import message_name
 from services.webhooks.store import closing
 from services.webhooks.store.closing import Closing, GivenUp
-from services.webhooks.store.retention import FIRST_ID
 from services.webhooks.usecases.endpoint_events import HandOver
 from shared.clock import Clock
 from shared.database import outbox
@@ -24,6 +23,7 @@ from shared.database.purging import in_batches
 from shared.events.envelope import OutboxEvent
 from shared.events.webhooks import WebhookDeliveryDeadV1
 from shared.ids import new_id
+from shared.known_ids import FIRST_ID
 from shared.metrics import WEBHOOKS_DEAD
 from shared.periodic import for_each
 

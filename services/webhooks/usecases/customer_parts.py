@@ -33,10 +33,11 @@ from shared.database.customer_parts import (
 from shared.database.pool import Connection, Database
 from shared.erasing import CustomerJob, Erasing
 from shared.events.redemption import SOURCE
+from shared.known_ids import FIRST_ID
 
 SERVICE: Final = "webhooks"
 _SLICE: Final = 1_000
-_FIRST: Final = (datetime.fromtimestamp(0, UTC), uuid.UUID(int=0), "")
+_FIRST: Final = (datetime.fromtimestamp(0, UTC), FIRST_ID, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.sealing import Seal
 from shared.ids import earliest_id
+from shared.known_ids import FIRST_ID
 
 # How much may be leased for one endpoint by all processes, as a multiple of its cap; most of it waits for its turn.
 _AHEAD: Final = 10
@@ -160,7 +161,7 @@ class DeliveryQueue:
         Returns whether there was any.
         """
         has_called = False
-        after: tuple[uuid.UUID, str] | None = (uuid.UUID(int=0), "")
+        after: tuple[uuid.UUID, str] | None = (FIRST_ID, "")
         while after is not None:
             async with self.database.connection() as connection:
                 lines, after = await queue.waiting_lines(connection, after, _LINES_AT_ONCE)

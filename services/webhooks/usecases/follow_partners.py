@@ -4,7 +4,6 @@ It reads the published view instead of listening for an event, so nothing can be
 created at that very moment is found too.
 """
 
-import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,6 +15,7 @@ from services.webhooks.store.partners import ArchivedPartner
 from services.webhooks.usecases.change_endpoint import ArchiveEndpoint
 from shared.clock import Clock
 from shared.database.pool import Database
+from shared.known_ids import FIRST_ID
 from shared.periodic import for_each
 
 FOLLOW_SECONDS: Final = 5.0
@@ -24,7 +24,6 @@ _PAGE: Final = 50
 # How far back each run looks again, for archivals that were committed late and endpoints created meanwhile.
 _OVERLAP: Final = timedelta(minutes=10)
 _BEGINNING: Final = datetime.fromtimestamp(0, UTC)
-_FIRST_ID: Final = uuid.UUID(int=0)
 
 
 class FollowPartners:
@@ -50,7 +49,7 @@ class FollowPartners:
 
     async def _owned(self) -> list[Owned]:
         found: list[Owned] = []
-        last = ArchivedPartner(self._since, _FIRST_ID)
+        last = ArchivedPartner(self._since, FIRST_ID)
         while True:
             async with self._database.connection() as connection:
                 page = await partners.list_archived(connection, last, _PAGE)

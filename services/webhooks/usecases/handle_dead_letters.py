@@ -15,6 +15,7 @@ from services.webhooks.usecases.delivery_queue import Wake
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection
 from shared.idempotency import Answer, Once
+from shared.known_ids import FIRST_ID
 
 MAX_REPLAYED: Final = 10_000
 # A request ends after this many slices.
@@ -110,7 +111,7 @@ async def _handle(
     """
     # Checked before the walk: deliveries that become dead letters behind it match too.
     is_closing = await closing.is_under_way(connection, owner, chosen.endpoint_id)
-    count, after = 0, uuid.UUID(int=0)
+    count, after = 0, FIRST_ID
     for _ in range(MOST_SLICES):
         part = await dead_letter_lists.walk(connection, owner, chosen, after, _AT_ONCE, with_archived=with_archived)
         if part.ids:

@@ -9,7 +9,6 @@ from services.webhooks.domain.certificates import Within
 from services.webhooks.domain.endpoints import Breaker, Census, PauseReason
 from services.webhooks.domain.retention import Retention
 from services.webhooks.store import endpoints, listeners, queue
-from services.webhooks.store.retention import FIRST_ID
 from services.webhooks.usecases import endpoint_events, remove_old
 from services.webhooks.usecases.close_endpoints import CLOSE_SECONDS, CloseEndpoints
 from services.webhooks.usecases.delivery_queue import Renew
@@ -19,6 +18,7 @@ from shared.clock import Clock
 from shared.database import outbox
 from shared.database.pool import Database
 from shared.database.purging import BREATH_SECONDS, INTERVAL_SECONDS, Removal, in_batches
+from shared.known_ids import FIRST_ID
 from shared.metrics import WEBHOOK_BREAKERS, WEBHOOK_CERTIFICATES, WEBHOOK_ENDPOINTS, WEBHOOK_PAUSES
 from shared.periodic import Periodic, for_each
 

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from services.webhooks.domain.retention import ENDED_KEYS_KEPT, Retention
 from services.webhooks.store import retention
-from services.webhooks.store.retention import FIRST, FIRST_ID, Step
+from services.webhooks.store.retention import FIRST, Step
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.database.purging import Removal, in_batches
+from shared.known_ids import FIRST_ID
 from shared.metrics import ROWS_REMOVED
 from shared.periodic import for_each
 

@@ -16,13 +16,14 @@ from services.webhooks.domain.bodies import restate_body, restate_content
 from services.webhooks.store import restating
 from services.webhooks.store.restating import Restated, Stored
 from shared.database.pool import Database
+from shared.known_ids import FIRST_ID
 from shared.log import get_logger
 from shared.metrics import WEBHOOKS_RESTATED
 
 LISTS_VERSION: Final = 1
 _UNREADABLE: Final = 0
 _BATCH: Final = 100
-_FIRST: Final = (uuid.UUID(int=0), "")
+_FIRST: Final = (FIRST_ID, "")
 
 
 @dataclass(frozen=True, slots=True)

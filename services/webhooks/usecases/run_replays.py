@@ -23,6 +23,7 @@ from shared.events.envelope import OutboxEvent
 from shared.events.webhooks import WebhookReplayCompletedV1
 from shared.faults import TransientFault
 from shared.ids import earliest_id, new_id
+from shared.known_ids import FIRST_ID
 from shared.log import get_logger
 from shared.periodic import Failing, Periodic
 
@@ -35,7 +36,6 @@ MAX_TAKEN_UP: Final = 200
 # How many messages of a program one step searches for missing ones.
 _SLICE: Final = 5000
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_FIRST: Final = uuid.UUID(int=0)
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class RunReplays:
 
     async def _missing(self, connection: Connection, replay: Replay, endpoint: Endpoint, now: datetime) -> Step:
         """Create deliveries of messages that were never sent to the endpoint."""
-        after = (replay.position_at or replay.since, replay.position_id or _FIRST)
+        after = (replay.position_at or replay.since, replay.position_id or FIRST_ID)
         end = await replays.slice_end(connection, replay, after, _SLICE)
         if end is None:
             return Step(0, 0, 0, None)

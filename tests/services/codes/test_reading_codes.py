@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.codes.domain.code_selection import FIRST_ID, CodeSelection, Place
+from services.codes.domain.code_selection import CodeSelection, Place
 from services.codes.domain.codes import CodeStatus
 from services.codes.store import audit, batches, codes, coupons, promotion_codes, selected_codes
 from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
@@ -17,6 +17,7 @@ from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
 from services.codes.usecases import walk_codes
 from shared.database.idempotency import FIND_ANSWERS
 from shared.database.rows import Statement
+from shared.known_ids import FIRST_ID
 from tests.databases import Database
 from tests.services.codes.conftest import Owner, Service
 

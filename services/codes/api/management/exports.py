@@ -23,13 +23,14 @@ from services.codes.domain.code_files import (
     ndjson_line,
     ndjson_trailer,
 )
-from services.codes.domain.code_selection import FIRST_ID, CodeSelection, SelectedCode
+from services.codes.domain.code_selection import CodeSelection, SelectedCode
 from services.codes.domain.coupons import id_in
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
+from shared.known_ids import FIRST_ID
 from shared.modes import shown_id_or_none
 from shared.times import format_microseconds
 from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response, window

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from services.codes.api.exchange import actor, given, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
-from services.codes.domain.keys import ApiKey, KeyDraft, OwnerRef, ShownKey
+from services.codes.domain.keys import APIKey, KeyDraft, OwnerRef, ShownKey
 from shared.modes import Mode
 from shared.web import (
     Data,
@@ -91,7 +91,7 @@ class ShownKeyData(KeyData):
     key: str
 
 
-def _data(key: ApiKey) -> KeyData:
+def _data(key: APIKey) -> KeyData:
     return KeyData(
         id=key.id,
         program_id=key.owner.program_id,

@@ -16,7 +16,7 @@ from services.codes.api.fields import (
     CodeText,
     Count,
     Currency,
-    ExternalId,
+    ExternalID,
     Hundredths,
     Metadata,
     Name,
@@ -71,8 +71,8 @@ class SpecificPartner(RequestModel):
 class SpecificCustomer(RequestModel):
     """The one customer who may use the code."""
 
-    id: ExternalId
-    customer_full_name: ExternalId | None = None
+    id: ExternalID
+    customer_full_name: ExternalID | None = None
 
 
 class CodeMembers(RequestModel):
@@ -97,7 +97,7 @@ class CodeMembers(RequestModel):
     redemption_times_status: bool = Field(default_factory=bool)
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
-    external_id: ExternalId | None = Field(None, description="What others call it; unique within the program.")
+    external_id: ExternalID | None = Field(None, description="What others call it; unique within the program.")
     starts_at: InstantOrDate | None = None
     partner_only: bool = Field(default_factory=bool, description="Whether only its partner may use it.")
     commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
@@ -177,7 +177,7 @@ class _CouponFields(RequestModel):
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
     sync: Sync | None = None
-    external_id: ExternalId | None = Field(None, description="What others call it; unique within the program.")
+    external_id: ExternalID | None = Field(None, description="What others call it; unique within the program.")
     coupon_discount_currency: Currency | None = Field(
         None, description=f"Of the static amount and of the greatest discount. {OF_PROGRAM}"
     )

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import NOBODY, actor, naming, once, partner_in, use_cases
+from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryEmail
 from services.codes.api.query.answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query.pages import CamelPage, CamelResponse, array
@@ -23,6 +23,7 @@ from services.codes.domain.coupons import CouponRef, id_in
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
 from shared.idempotency import Once
+from shared.known_ids import NOBODY
 from shared.web import Request, Route, Text, json_response, not_found, respond
 
 

@@ -13,7 +13,7 @@ from services.codes.api.fields import (
     Count,
     Currency,
     Email,
-    ExternalId,
+    ExternalID,
     Name,
     Percent,
     ProductIds,
@@ -51,7 +51,7 @@ class _CodeFields(CamelRequest):
     minimum_amount: Amount | None = None
     minimum_amount_currency: Currency | None = Field(None, description=OF_COUPON)
     limit_to_customers: bool = Field(default_factory=bool, description="Only the customer of customerId may use it.")
-    customer_id: ExternalId | None = None
+    customer_id: ExternalID | None = None
     limit_to_affiliate: bool = Field(default_factory=bool, description="Only its affiliate may use it.")
 
 
@@ -61,7 +61,7 @@ class PromotionalCodeCreation(_CodeFields):
     coupon_id: Annotated[Text, Field(min_length=1)] = Field(description="The coupon's id or `uuid_code`.")
     affiliate_id: Text | None = None
     affiliate_email: Email | None = None
-    external_id: ExternalId | None = None
+    external_id: ExternalID | None = None
     active: bool = True
     is_auto_generated: bool = Field(default_factory=bool, description="True if the code is left out.")
     code_structure: CodeStructure | None = None
@@ -99,7 +99,7 @@ class PromotionalCodeDeletion(CamelRequest):
 
 class _CouponFields(CamelRequest):
     name: Name = Field(default_factory=str)
-    external_id: ExternalId | None = None
+    external_id: ExternalID | None = None
     active: bool = Field(default_factory=bool)
     coupon_type: Literal["PERCENTAGE", "FIXED"] | None = Field(None, description="Told by percentOff or amountOff.")
     percent_off: Percent | None = None
