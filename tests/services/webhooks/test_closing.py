@@ -163,6 +163,7 @@ async def test_a_process_that_dies_between_chunks_leaves_the_rest_to_the_next_on
 async def test_a_replay_waits_until_all_that_was_pending_is_found(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """The replay would miss the dead letters that are created a moment later."""
     path = await pending(service, merchant, receiver, 4)
     await service.send("POST", f"{path}/pause", merchant.partner_key)
     await service.consume(*(code_redeemed(merchant, f"P{number}") for number in range(6)))
@@ -230,6 +231,7 @@ async def test_one_that_is_sent_by_hand_meanwhile_is_given_up_when_that_fails(
 async def test_what_is_replayed_to_a_disabled_endpoint_stays(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """A replay to a disabled endpoint would be given up before it is sent."""
     path = await pending(service, merchant, receiver, 2)
     await service.send("POST", f"{path}/disable", merchant.partner_key)
     replayed = await service.send("POST", "/dead-letters/replay", merchant.partner_key, {"endpoint_id": path[11:]})
@@ -243,6 +245,7 @@ async def test_what_is_replayed_to_a_disabled_endpoint_stays(
 async def test_enabling_in_between_keeps_what_is_left(
     service: Service, merchant: Merchant, receiver: Receiver, clock: HeldClock
 ) -> None:
+    """Deliveries of an active endpoint would become dead letters."""
     path = await pending(service, merchant, receiver, 4)
     await copies(service, 3)
     await service.send("POST", f"{path}/disable", merchant.partner_key)

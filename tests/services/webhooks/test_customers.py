@@ -68,6 +68,7 @@ async def bodies(service: Service) -> dict[str, Any]:
 async def test_every_form_loses_the_customer_and_keeps_the_rest(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
+    """An erased customer would live on in one of the stored formats."""
     await endpoints(service, merchant, receiver.url)
     event = hers(merchant)
     await service.consume(event, code_redeemed(merchant, "OTHER-1"))
@@ -93,6 +94,7 @@ async def test_every_form_loses_the_customer_and_keeps_the_rest(
 async def test_what_is_due_goes_out_erased_under_its_id_and_verifies(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
+    """The name would still leave the system after the erasure, or the webhook would not verify."""
     made = await service.endpoint(merchant.program_key, receiver.url, format="standard")
     receiver.status = 500
     event = hers(merchant)
@@ -218,6 +220,8 @@ async def test_an_answer_that_comes_after_the_erasure_is_not_kept(
 async def test_what_receivers_answered_is_erased_in_headers_too_and_of_messages_that_are_gone(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
+    """Receivers echo what they were sent, and attempts are kept longer than messages may be."""
+
     async def echo(post: Post) -> web.StreamResponse:
         return web.Response(body=post.body, headers={"X-Customer": CANARY})
 
@@ -272,6 +276,7 @@ async def test_the_mailbox_beside_another_s_id_goes_alone(
 async def test_a_foreign_program_s_messages_stay(
     service: Service, merchant: Merchant, receiver: Receiver, parts: CustomerParts
 ) -> None:
+    """The same e-mail address is a customer of another program too, which has asked for nothing."""
     await service.endpoint(merchant.program_key, receiver.url, format="standard")
     event = hers(merchant)
     await service.consume(event)

@@ -16,6 +16,7 @@ from tests.services.webhooks.receiver import Post, Receiver
 async def test_a_redeemed_code_reaches_the_partner_signed_with_exactly_the_documented_body(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Partners parse exactly this body; any other member, order or signature breaks their receivers."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     assert await service.consume(code_redeemed(merchant)) == [None]
     await until(lambda: receiver.posts)
@@ -35,6 +36,7 @@ async def test_a_redeemed_code_reaches_the_partner_signed_with_exactly_the_docum
 async def test_an_event_that_comes_again_is_not_sent_again(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """The broker delivers at least once; a partner would book a redemption twice."""
     await service.endpoint(merchant.partner_key, receiver.url)
     event = code_redeemed(merchant)
     assert await service.consume(event, event) == [None, None]
@@ -80,6 +82,7 @@ async def test_what_cannot_be_understood_is_rejected_alone(
 async def test_events_reach_the_endpoints_of_the_partner_and_of_the_program_and_nobody_else(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
 ) -> None:
+    """Any other endpoint would learn another tenant's sales."""
     stranger = await make_merchant(service.admin, service.clock())
     await service.endpoint(stranger.partner_key, second_receiver.url, event_types=["*"])
     await service.endpoint(stranger.program_key, second_receiver.url, event_types=["*"])
@@ -235,6 +238,7 @@ async def test_what_was_pending_for_a_disabled_endpoint_becomes_a_dead_letter(
 async def test_a_failing_report_makes_no_further_report(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
 ) -> None:
+    """Two endpoints that report on each other would produce events without end."""
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.endpoint(
         merchant.program_key, second_receiver.url, event_types=["webhook.delivery_dead", "webhook.endpoint_disabled"]
@@ -251,6 +255,7 @@ async def test_a_failing_report_makes_no_further_report(
 async def test_an_overloaded_endpoint_rests_as_a_whole_and_no_attempt_is_burnt(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Each waiting delivery would use up its attempts against a receiver that asked for a pause."""
     await service.endpoint(merchant.partner_key, receiver.url)
     receiver.status, receiver.headers = 429, {"Retry-After": "3600"}
     await service.consume(code_redeemed(merchant, "A"))
@@ -300,6 +305,7 @@ async def test_a_pause_holds_everything_back_and_a_resume_sends_it(
 async def test_a_pause_acts_before_the_next_send_of_what_is_already_held(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """A paused endpoint would still get everything that was already claimed."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
     release = receiver.hang()
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(5)))

@@ -42,6 +42,7 @@ async def quiet_service(database: Database, clock: HeldClock) -> AsyncIterator[S
 async def test_a_leased_delivery_is_claimed_by_nobody_until_its_lease_runs_out(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Two processes would POST the same delivery at the same moment."""
     release = receiver.hang()
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))
@@ -82,6 +83,7 @@ async def test_a_result_that_comes_after_the_lease_was_lost_changes_nothing(
 async def test_a_process_that_died_between_claim_and_result_leaves_nothing_behind(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Its deliveries would stay leased for ever."""
     await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(20)))
     await service.dispatcher.stop()
@@ -97,6 +99,7 @@ async def test_a_process_that_died_between_claim_and_result_leaves_nothing_behin
 async def test_many_processes_send_each_delivery_once(
     database: Database, clock: HeldClock, merchant: Merchant, service: Service, receiver: Receiver
 ) -> None:
+    """Replicas would multiply webhooks instead of sharing them."""
     await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.endpoint(merchant.program_key, receiver.url, status="paused")
     events = [code_redeemed(merchant, f"C{n}") for n in range(300)]
@@ -116,6 +119,7 @@ async def test_many_processes_send_each_delivery_once(
 async def test_events_taken_in_by_two_processes_at_once_are_sent_once(
     database: Database, clock: HeldClock, merchant: Merchant, service: Service, receiver: Receiver
 ) -> None:
+    """After a lost connection the broker redelivers to another process while the first is still working."""
     await service.endpoint(merchant.partner_key, receiver.url)
     events = [code_redeemed(merchant, f"C{n}") for n in range(100)]
     async with running_service(database, clock) as other:
@@ -127,6 +131,7 @@ async def test_events_taken_in_by_two_processes_at_once_are_sent_once(
 async def test_no_endpoint_has_more_in_flight_than_it_allows(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """A small receiver would be overrun by as many POSTs as there are replicas."""
     await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=3)
     for batch in range(4):
         await service.consume(*(code_redeemed(merchant, f"C{batch}-{n}") for n in range(50)))
@@ -137,6 +142,7 @@ async def test_no_endpoint_has_more_in_flight_than_it_allows(
 async def test_no_process_has_more_in_flight_than_it_allows(
     database: Database, clock: HeldClock, merchant: Merchant, service: Service, receiver: Receiver
 ) -> None:
+    """A backlog would exhaust the sockets and the memory of the process."""
     await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(100)))
     await service.dispatcher.stop()
@@ -150,6 +156,7 @@ async def test_no_process_has_more_in_flight_than_it_allows(
 async def test_a_busy_endpoint_does_not_keep_a_claim_for_itself(
     database: Database, clock: HeldClock, merchant: Merchant, service: Service
 ) -> None:
+    """An endpoint with a long backlog would delay the webhooks of all others."""
     async with quiet_service(database, clock) as quiet:
         await service.dispatcher.stop()
         busy = await service.endpoint(merchant.partner_key, "https://busy.example.com/")
@@ -164,6 +171,7 @@ async def test_a_busy_endpoint_does_not_keep_a_claim_for_itself(
 async def test_a_stopping_process_finishes_what_is_in_flight_and_gives_back_the_rest(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Every deployment would delay deliveries until their leases expire, or send them twice."""
     await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=2)
     release = receiver.hang()
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(10)))
@@ -206,6 +214,7 @@ async def test_a_stopping_process_does_not_wait_for_a_database_that_takes_nothin
 async def test_results_wait_for_a_database_that_is_away(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Webhooks that have arrived would be sent again after every failover."""
     release = receiver.hang()
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))
@@ -222,6 +231,7 @@ async def test_results_wait_for_a_database_that_is_away(
 async def test_a_change_made_by_another_process_is_noticed(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """A paused or redirected endpoint would still get webhooks from the other replicas."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=1)
     release = receiver.hang()
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(4)))
@@ -242,6 +252,7 @@ async def test_a_change_made_by_another_process_is_noticed(
 async def test_a_410_for_an_old_url_does_not_disable_the_new_one(
     service: Service, merchant: Merchant, receiver: Receiver, second_receiver: Receiver
 ) -> None:
+    """An owner who moves a receiver would lose the new endpoint to a late response of the old one."""
     release = receiver.hang(410)
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))

@@ -85,6 +85,7 @@ def test_there_are_enough_of_them() -> None:
 async def test_none_can_be_registered_or_moved_to_and_all_refusals_of_hosts_read_alike(
     service: Service, merchant: Merchant, receiver: object
 ) -> None:
+    """Any difference between refusals would tell what exists inside the network."""
     good = await service.endpoint(merchant.partner_key, "https://hooks.example.com/")
     texts: dict[str, set[str]] = {}
     for url in URLS:
@@ -181,6 +182,7 @@ async def test_a_name_server_that_changes_its_answers_gains_nothing(turns: int, 
 async def test_a_redirect_inside_is_a_failure_and_not_followed(
     service: Service, merchant: Merchant, receiver: object
 ) -> None:
+    """A public receiver could redirect the signed request to an internal address."""
     raw = b"HTTP/1.1 307 Temporary\r\nLocation: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n"
     async with misbehaving(always(raw)) as server:
         await service.endpoint(merchant.partner_key, server.url)

@@ -15,6 +15,8 @@ from tests.services.webhooks.sending import OK, always, answer_of, once, post, s
 
 
 async def test_of_a_huge_body_only_the_beginning_is_read() -> None:
+    """One receiver could fill the memory of the process with its response."""
+
     async def pour(_: FaultServer, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 10000000000\r\n\r\n")
         while True:
@@ -30,6 +32,7 @@ async def test_of_a_huge_body_only_the_beginning_is_read() -> None:
 
 
 async def test_a_gzip_bomb_is_not_unpacked() -> None:
+    """A few kilobytes would become gigabytes in memory."""
     bomb = gzip.compress(b"\x00" * 50_000_000)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     async with misbehaving(always(head + bomb)) as server:
@@ -107,6 +110,7 @@ def pour(head: bytes, more: bytes) -> Callable[[FaultServer], Behave]:
 async def test_an_endless_answer_ends_early_and_takes_no_memory(
     head: bytes, more: bytes, status: int | None, error_code: str | None
 ) -> None:
+    """A response without end would hold a slot, and memory, for ever."""
     async with misbehaving(pour(head, more)) as server, sending() as sender, measured_memory():
         for _ in range(3):
             answer = await post(sender, server.url, total_seconds=20)
@@ -132,6 +136,7 @@ async def test_many_hostile_receivers_at_once_take_no_memory() -> None:
 
 
 async def test_after_a_hostile_answer_the_next_one_has_a_connection_of_its_own() -> None:
+    """The rest of one response would be taken for the response to the next webhook."""
     behaved = [pour(b"HTTP/1.1 200 OK\r\n\r\n", b"c" * 65536), always(OK)]
 
     def behave(server: FaultServer) -> Behave:
@@ -158,6 +163,8 @@ async def test_half_a_head_and_then_the_end_is_a_lost_connection() -> None:
 
 
 async def test_half_a_body_and_then_the_end_does_not_undo_the_status() -> None:
+    """A webhook that was accepted with 2xx would be sent again."""
+
     async def half(_: FaultServer, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         await writer.drain()

@@ -42,6 +42,7 @@ async def test_what_two_take_in_at_once_is_one_delivery_each(
     monkeypatch: pytest.MonkeyPatch,
     ordering: str,
 ) -> None:
+    """The same event would reach a receiver twice under different ids, which it cannot recognise."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering=ordering)
     events = [code_redeemed(merchant, f"C{number}") for number in range(5)]
     async with running_service(database, clock) as other:
@@ -64,6 +65,7 @@ async def test_another_body_at_the_same_moment_is_a_conflict(
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whichever body came first would silently win."""
     await service.endpoint(merchant.partner_key, receiver.url)
     event = code_redeemed(merchant, "C1")
     changed = type(event)(event.id, event.type, event.body.replace(b'"C1"', b'"C2"'))

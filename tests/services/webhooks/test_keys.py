@@ -75,6 +75,7 @@ async def test_a_caller_may_bring_a_pair(service: Service, merchant: Merchant, r
 async def test_old_and_new_key_verify_until_the_grace_period_is_over(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Receivers that update their secret later would reject every webhook in between."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, signing="both")
     rotated = await rotate(service, merchant, endpoint, grace_period_seconds=600)
     await service.consume(code_redeemed(merchant))
@@ -106,6 +107,7 @@ async def test_one_algorithm_is_rotated_alone(service: Service, merchant: Mercha
 
 
 async def test_a_revoked_key_signs_nothing_more(service: Service, merchant: Merchant, receiver: Receiver) -> None:
+    """Revoking is the remedy for a leaked key."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url)
     path = f"/endpoints/{endpoint['id']}/keys"
     [old] = (await service.send("GET", path, merchant.partner_key)).data

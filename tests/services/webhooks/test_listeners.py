@@ -98,6 +98,7 @@ async def test_of_large_messages_as_many_come_at_once_as_fit_into_an_answer(
 async def test_without_a_result_it_comes_again_and_a_late_result_counts_for_nothing(
     service: Service, merchant: Merchant
 ) -> None:
+    """A client that crashed would lose its messages, or a stale one would settle those of its successor."""
     listener = await opened(service, merchant)
     await service.consume(code_redeemed(merchant))
     [first] = (await ask(service, merchant, listener)).data

@@ -84,6 +84,7 @@ async def kill(process: asyncio.subprocess.Process, admin: Admin) -> None:
 async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
     database: Database, clean_broker: dict[str, str], admin: Admin, receiver: Receiver, unused_tcp_port: int
 ) -> None:
+    """A partner would never learn of a redemption, and nothing would show that a webhook is missing."""
     merchant = await make_merchant(admin, utc_now())
 
     async def one(code: str) -> None:

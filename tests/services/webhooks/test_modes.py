@@ -38,6 +38,7 @@ async def twins(service: Service, merchant: Merchant) -> dict[bool, Merchant]:
 async def test_on_every_route_what_the_other_mode_made_is_missing(
     service: Service, twins: dict[bool, Merchant], receiver: Receiver, test: bool
 ) -> None:
+    """A test key, which lies around on developers' machines, would read live data."""
     things = await make_things(service, twins[not test], receiver)
     for key in (twins[test].program_key, twins[test].partner_key):
         for route in NAMING:
@@ -106,6 +107,7 @@ def example(model: type[ServiceEvent], merchant: Merchant) -> ServiceEvent:
 async def test_every_event_type_reaches_its_own_mode_alone_and_says_so(
     service: Service, twins: dict[bool, Merchant], receiver: Receiver, model: type[ServiceEvent]
 ) -> None:
+    """A test redemption would be booked as real money by a live receiver."""
     usual_program, usual_partner = str(twins[False].program_id), str(twins[False].partner_id)
     owners = {}
     for test, mine in twins.items():

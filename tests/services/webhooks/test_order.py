@@ -57,6 +57,7 @@ async def test_what_is_about_the_same_goes_out_in_order_and_the_rest_beside_it(
 
 
 async def test_strict_order_has_one_in_flight(service: Service, merchant: Merchant, receiver: Receiver) -> None:
+    """A receiver that asked for strict order would have to sort concurrent requests itself."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(20)))
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(20, 40)))
@@ -68,6 +69,7 @@ async def test_strict_order_has_one_in_flight(service: Service, merchant: Mercha
 async def test_order_holds_over_processes(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Replicas would overtake each other."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict")
     async with running_service(database, clock) as other:
         for number in range(10):
@@ -138,6 +140,7 @@ async def test_what_is_exhausted_holds_up_the_line_until_it_was_replayed(
 async def test_a_process_that_dies_with_the_first_of_a_line_does_not_end_the_line(
     database: Database, clock: HeldClock, service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Everything behind it would wait for ever."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict", status="paused")
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))
     await service.dispatcher.stop()
@@ -150,6 +153,7 @@ async def test_a_process_that_dies_with_the_first_of_a_line_does_not_end_the_lin
 
 
 async def test_a_line_ends_with_its_time(service: Service, merchant: Merchant, receiver: Receiver) -> None:
+    """A line behind a receiver that is gone would grow without end."""
     await service.endpoint(merchant.partner_key, receiver.url, ordering="strict", on_exhausted="block")
     receiver.status = 500
     await service.consume(*(code_redeemed(merchant, f"C{n}") for n in range(3)))

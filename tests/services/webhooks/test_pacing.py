@@ -212,6 +212,7 @@ async def test_what_misses_its_turn_goes_back_unsent_and_burns_no_attempt(
 async def test_a_new_limit_holds_for_what_waits_already(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """An owner who sets a limit because the receiver is overrun would see no effect on the backlog."""
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, max_in_flight=5)
     release = receiver.hang()
     await service.consume(*(code_redeemed(merchant) for _ in range(12)))
@@ -231,6 +232,7 @@ async def test_a_new_limit_holds_for_what_waits_already(
 async def test_what_is_sent_by_hand_counts_too(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Manual retries would break the limit that the receiver relies on."""
     key = merchant.partner_key
     endpoint = await service.endpoint(key, receiver.url, rate_limit_per_second=3)
     await service.consume(*(code_redeemed(merchant) for _ in range(3)))

@@ -126,6 +126,7 @@ def expected(type_: str, canaries: Canaries, format_: str) -> Iterator[tuple[str
 
 
 def test_every_type_that_says_whose_it_is_has_a_list() -> None:
+    """A new type without a list would silently never reach partners."""
     assert set(SHOWN) == {*PARTNER_MODELS, TEST}
 
 
@@ -165,6 +166,7 @@ def test_a_list_says_nothing_of_values_that_become_objects() -> None:
 
 @pytest.mark.parametrize("type_", sorted(PARTNER_MODELS))
 def test_a_partner_s_example_and_schema_fit_what_it_gets(type_: str) -> None:
+    """A partner would build against members that it never receives."""
     described = event_type(Owner(new_id(), new_id()), type_)
     assert described is not None
     for data in (described.example, described.bodies["standard"]["data"]):

@@ -141,6 +141,7 @@ async def test_what_is_kept_for_long_is_known_by_its_id_though_the_inbox_has_for
 
 
 async def test_of_twins_at_the_same_moment_one_is_new(service: Service, merchant: Merchant) -> None:
+    """A program that retries on a timeout would send its message twice."""
     key = merchant.program_key
     await service.endpoint(key, URL, event_types=["custom.*"], status="paused")
     answers = await asyncio.gather(*(publish(service, key, event_id="e-1") for _ in range(5)))
@@ -168,6 +169,7 @@ async def test_a_path_allows_what_all_its_routes_take(service: Service, merchant
 
 
 async def test_only_programs_publish_and_only_to_partners_of_theirs(service: Service, merchant: Merchant) -> None:
+    """A partner could send messages signed by us to others."""
     refused = await publish(service, merchant.partner_key)
     assert (refused.status, refused.body["code"]) == (403, "scope_missing")
     other = await make_merchant(service.admin, service.clock())
@@ -313,6 +315,7 @@ async def test_what_waits_is_kept_beyond_its_time(service: Service, merchant: Me
 
 
 async def test_a_redacted_one_is_not_published_again(service: Service, merchant: Merchant) -> None:
+    """A repeat of the request would bring redacted content back."""
     key = merchant.program_key
     made = (await publish(service, key, event_id="e-1")).data
     assert (await service.send("DELETE", f"/messages/{made['id']}/content", key)).status == 200

@@ -123,6 +123,7 @@ async def test_a_replay_and_a_retry_go_to_the_same_bytes(service: Service, merch
 
 
 async def test_a_redirect_to_another_form_is_not_followed() -> None:
+    """The receiver verifies the URL that it registered, not the one it redirects to."""
     raw = b"HTTP/1.1 308 Moved\r\nLocation: /hook\r\nContent-Length: 0\r\n\r\n"
     async with misbehaving(always(raw)) as server, sending() as sender:
         answer = await post(sender, base_of(server) + "/hook%2F?")

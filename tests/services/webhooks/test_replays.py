@@ -165,6 +165,7 @@ async def test_after_a_crash_another_goes_on_behind_what_was_done(database: Data
 
 
 async def test_a_canceled_replay_takes_no_further_step(database: Database, clock: HeldClock) -> None:
+    """Cancelling is the only way to stop a replay that was started by mistake."""
     async with running_service(database, clock, sends=False, replays=False) as service:
         merchant = await make_merchant(service.admin, clock())
         endpoint = await dead_ones(service, merchant, Receiver("https://example.com/"), 6)
@@ -310,6 +311,7 @@ async def test_slow_replays_of_one_owner_hold_up_nobody_else_s(
 
 
 async def test_one_idempotency_key_begins_one_replay(service: Service, merchant: Merchant) -> None:
+    """A retried request would send everything twice."""
     endpoint = await service.endpoint(merchant.partner_key, "https://example.com/")
     body = {"endpoint_id": endpoint["id"], "which": "all", "since": SINCE}
     first = await service.send("POST", "/replays", merchant.partner_key, body, idempotency="one")

@@ -75,6 +75,7 @@ async def test_a_dead_letter_of_a_disabled_endpoint_is_sent_by_hand(
 async def test_what_is_being_sent_is_not_sent_twice_at_once(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """A double click would POST the same delivery twice at the same moment."""
     release = receiver.hang()
     await service.endpoint(merchant.partner_key, receiver.url)
     await service.consume(code_redeemed(merchant))

@@ -133,6 +133,7 @@ async def take_in(service: Service, merchant: Merchant, name: str) -> None:
 async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_end(
     restarts: Restarts, receiver: Receiver, clock: HeldClock
 ) -> None:
+    """A failover of the database would lose webhooks, or leave them in flight for ever."""
     service, proxy = restarts.service, restarts.proxy
     merchant = await make_merchant(service.admin, clock())
     receiver.answer = answer

@@ -123,6 +123,7 @@ class TestAClaim:
     async def test_leaves_no_gap_where_somebody_else_has_one_in_hand(
         self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
+        """A delivery behind the gap would overtake the one in it."""
         async with (
             waiting(database, clock, receiver.url) as service,
             service.pool.transaction() as other,
@@ -194,6 +195,7 @@ class TestAProcessThatDies:
     async def test_cannot_write_results_of_a_run_that_another_has_taken_over(
         self, database: Database, clock: HeldClock, receiver: Receiver
     ) -> None:
+        """A stale worker would mark deliveries that another is about to send."""
         async with waiting(database, clock, receiver.url) as service:
             [late] = await claimed(service)
             clock.advance(seconds=LEASE_SECONDS + 1)
@@ -237,6 +239,8 @@ async def test_a_run_is_sent_one_after_the_other_and_counted_out(
 async def test_a_failure_ends_the_run_and_what_followed_comes_after_the_retry(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """The rest of the run would overtake the failed delivery."""
+
     async def answer(post: Post) -> web.StreamResponse:
         has_failed = [each.id for each in receiver.posts].count(post.id) == 1 and b'"C3"' in post.body
         return web.Response(status=500 if has_failed else 204)

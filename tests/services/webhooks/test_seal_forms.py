@@ -86,6 +86,7 @@ async def made(service: Service, merchant: Merchant, receiver: Receiver) -> list
 async def test_everything_is_sealed_anew_and_the_form_is_closed(
     service: Service, merchant: Merchant, receiver: Receiver, made: list[Any]
 ) -> None:
+    """As long as the first form is accepted, a sealed text can be moved to another place and still be decrypted."""
     body = {"url": "https://example.com/", "event_types": ["*"], "status": "paused"}
     kept = await service.send("POST", "/endpoints", merchant.partner_key, body, idempotency="a")
     [row] = await service.query("SELECT owner_id, route, key FROM webhooks.idempotency_keys")
@@ -203,6 +204,7 @@ async def test_several_processes_at_once_do_no_harm(service: Service, made: list
 async def test_a_secret_that_was_set_meanwhile_stays_as_it_was_set(
     service: Service, merchant: Merchant, made: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The old secret would come back after a rotation."""
     await set_back(service)
     renew = sealed.renew_auth
 
@@ -256,6 +258,7 @@ class TestClosed:
             assert (await target(service, made[0], each.seal)).missing == "auth"
 
     async def test_the_service_s_role_cannot_take_it_back(self, service: Service, database: Database) -> None:
+        """An attacker with the service's database password could reopen the form."""
         await process(service)()
         assert await is_closed(service)
         connection = await asyncpg.connect(database.webhooks)

@@ -86,6 +86,7 @@ class TestOneThatCannotBeOpened:
     async def test_it_holds_back_its_endpoint_alone_until_the_owner_rotates(
         self, service: Service, merchant: Merchant, receiver: Receiver, byte: int
     ) -> None:
+        """One damaged row would stop the webhooks of all tenants."""
         bad = await service.endpoint(merchant.partner_key, receiver.url)
         good = await service.endpoint(merchant.partner_key, receiver.url)
         watching = await service.endpoint(merchant.partner_key, receiver.url, event_types=["webhook.*"])
@@ -195,6 +196,7 @@ class TestOneThatCannotBeOpened:
     async def test_by_hand_it_is_refused_with_the_reason(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
+        """The owner would see a failing receiver and look for the fault there."""
         bad = await service.endpoint(merchant.partner_key, receiver.url)
         await service.consume(code_redeemed(merchant))
         await service.settled(1)
@@ -240,6 +242,7 @@ class TestMoved:
             await transaction.rollback()
 
     async def test_an_answer_opens_for_its_own_request_only(self, service: Service, merchant: Merchant) -> None:
+        """A kept answer with a secret, moved to another key in the table, would be handed to its owner."""
         body = {"url": "https://example.com/", "event_types": ["*"]}
         made = [
             await service.send("POST", "/endpoints", merchant.partner_key, body, idempotency=key) for key in ("a", "b")
@@ -282,6 +285,7 @@ class TestKeys:
     async def test_a_process_with_the_wrong_key_is_not_ready_and_blames_no_endpoint(
         self, service: Service, merchant: Merchant, receiver: Receiver
     ) -> None:
+        """A wrong setting in one replica would notify every owner of a broken secret."""
         for _ in range(3):
             await service.endpoint(merchant.partner_key, receiver.url)
         wrong = checker(service, Seal(NEW_KEY))
@@ -331,6 +335,7 @@ class TestKeys:
     async def test_what_is_changed_while_it_is_looked_at_is_not_told_of(
         self, service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """An owner who has just rotated would be notified of the secret that is gone."""
         bad = await service.endpoint(merchant.partner_key, receiver.url)
         await flip(service, bad)
         mark = sealed.mark_unreadable

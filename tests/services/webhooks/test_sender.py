@@ -23,6 +23,7 @@ from tests.services.webhooks.sending import OK, always, answer_of, once, post, s
 
 
 async def test_the_bytes_go_over_the_wire_as_they_are() -> None:
+    """A body that is encoded again differs from the signed one, and no receiver could verify it."""
     async with misbehaving(always(OK)) as server:
         answer = await answer_of(server)
         assert (answer.status, answer.error_code, answer.response) == (200, None, "ok")
@@ -42,6 +43,8 @@ async def test_connections_are_kept_and_used_again() -> None:
 
 
 async def test_a_kept_connection_that_dies_silently_is_tried_once_more_as_the_same_attempt() -> None:
+    """Every receiver that closes idle connections would fail the first webhook after a pause."""
+
     def behave(server: FaultServer) -> Behave:
         async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await server.read(reader)
@@ -58,6 +61,8 @@ async def test_a_kept_connection_that_dies_silently_is_tried_once_more_as_the_sa
 
 
 async def test_a_fresh_connection_that_dies_is_not_tried_again() -> None:
+    """The receiver may have processed the request: sending it twice must be left to the schedule."""
+
     async def hang_up(_: FaultServer, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -75,6 +80,8 @@ async def test_a_reset_is_a_lost_connection() -> None:
 
 
 async def test_a_receiver_that_hangs_costs_the_total_timeout() -> None:
+    """Without a total timeout a receiver could hold a slot for ever."""
+
     async def hang(_: FaultServer, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -85,6 +92,8 @@ async def test_a_receiver_that_hangs_costs_the_total_timeout() -> None:
 
 
 async def test_a_head_that_drips_costs_the_total_timeout() -> None:
+    """A timeout per read never expires if a byte arrives every second."""
+
     async def drip(_: FaultServer, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 1000:
             writer.write(bytes([byte]))
@@ -150,12 +159,14 @@ async def test_a_refused_connection_says_so() -> None:
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A proxy would dial addresses that were never checked."""
     monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with misbehaving(always(OK)) as server:
         assert (await answer_of(server)).status == 200
 
 
 async def test_passwords_and_cookies_of_others_are_not_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One receiver's cookies, or credentials from a netrc file, would reach another."""
     (tmp_path / "netrc").write_text("default login root password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Length: 0\r\n\r\n"
@@ -169,6 +180,7 @@ async def test_passwords_and_cookies_of_others_are_not_sent(monkeypatch: pytest.
 
 
 async def test_nothing_is_sent_inside_a_transaction() -> None:
+    """A slow receiver would hold database locks and connections."""
     async with sending() as sender:
         token = INSIDE_TRANSACTION.set(True)
         try:
@@ -192,12 +204,15 @@ async def test_nothing_is_sent_inside_a_transaction() -> None:
     ],
 )
 async def test_a_name_is_refused_as_a_whole_if_any_answer_leads_inside(answers: Sequence[tuple[int, str]]) -> None:
+    """The client would fall back from the public address to the internal one."""
     async with sending(lookup=lambda _: answers) as sender:
         answer = await post(sender, "https://hooks.example.com/")
         assert (answer.status, answer.error_code) == (None, "blocked_address")
 
 
 async def test_a_name_that_does_not_resolve_reads_like_a_refused_one() -> None:
+    """Different errors would let a tenant map the internal network."""
+
     def lookup(_: str) -> Sequence[tuple[int, str]]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
@@ -231,11 +246,13 @@ async def test_a_name_that_changes_its_mind_is_refused_at_the_second_dial() -> N
     ],
 )
 async def test_urls_that_were_registered_under_other_rules_are_not_dialled(url: str) -> None:
+    """Stricter rules would not apply to existing endpoints."""
     async with sending() as sender:
         assert (await post(sender, url)).error_code == "blocked_address"
 
 
 async def test_production_does_not_dial_loopback() -> None:
+    """A tenant could send requests to services on this machine."""
     async with misbehaving(always(OK)) as server, sending(is_development=False) as sender:
         assert (await post(sender, server.url)).error_code == "blocked_address"
         assert server.connections == 0
@@ -302,6 +319,7 @@ async def test_an_attempt_says_where_its_time_went_and_shows_no_secret() -> None
 
 
 async def test_headers_of_an_answer_can_be_stored_whatever_they_hold() -> None:
+    """One invalid byte would keep the result, and the whole group with it, from being written."""
     raw = (
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: session=1\r\nX-Odd: \xff\xfe\r\n"
         b"X-Long: " + b"l" * 5000 + b"\r\n\r\n"

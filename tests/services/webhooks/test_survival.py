@@ -69,6 +69,7 @@ async def test_an_endpoint_that_rests_for_ever_counts_as_no_backlog(
 
 
 async def test_every_task_copes_with_a_line_that_is_held_up(service: Service, merchant: Merchant) -> None:
+    """A single blocked line once stopped the periodic tasks of every process."""
     await block_a_line(service, merchant)
     for task in [*service.dispatcher.tasks, *maintenance_of(service).tasks()]:
         await task.act()
@@ -129,6 +130,7 @@ async def test_an_endpoint_that_cannot_be_loaded_keeps_no_other_waiting(
 async def test_a_delivery_that_cannot_be_built_keeps_no_other_waiting(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One damaged row would stop all deliveries claimed with it."""
     await service.endpoint(merchant.partner_key, receiver.url)
     outgoing = Target.outgoing
 
@@ -199,6 +201,7 @@ async def test_a_delivery_that_cannot_be_ended_keeps_no_other_from_its_end(
 async def test_a_message_that_has_lost_its_body_stops_nothing(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Claims would return it again and again, ahead of everything else."""
     await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(code_redeemed(merchant, "A"), code_redeemed(merchant, "B"))
     await service.query(

@@ -188,6 +188,7 @@ async def test_a_foreign_object_answers_like_a_missing_one_on_every_route(
 async def test_what_a_query_or_a_body_names_is_foreign_too(
     service: Service, merchant: Merchant, receiver: Receiver, statements: dict[str, list[str]]
 ) -> None:
+    """Ids in queries and bodies would be a way around the check of the path."""
     foreign = await make_things(service, merchant, receiver)
     stranger = await make_merchant(service.admin, service.clock())
     for key, is_programs in ((stranger.program_key, True), (stranger.partner_key, False)):
@@ -260,6 +261,7 @@ async def test_the_owner_and_the_program_of_the_owner_are_answered_on_every_rout
 async def test_one_partner_sees_nothing_of_another_of_the_same_program(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """Partners of one program compete with each other."""
     things = await make_things(service, merchant, receiver)
     program_endpoint = await service.endpoint(merchant.program_key, receiver.url)
     for route in NAMING:
@@ -273,6 +275,7 @@ async def test_one_partner_sees_nothing_of_another_of_the_same_program(
 async def test_lists_show_nothing_of_others(
     service: Service, merchant: Merchant, receiver: Receiver, path: str
 ) -> None:
+    """A list without its owner's condition would show every tenant's deliveries."""
     things = await make_things(service, merchant, receiver)
     stranger = await make_merchant(service.admin, service.clock())
     for key in (stranger.program_key, stranger.partner_key):
@@ -284,6 +287,7 @@ async def test_lists_show_nothing_of_others(
 async def test_a_message_is_sent_to_nobody_elses_endpoint(
     service: Service, merchant: Merchant, receiver: Receiver
 ) -> None:
+    """A program could make another tenant's receiver accept its messages as genuine."""
     things = await make_things(service, merchant, receiver)
     stranger = await make_merchant(service.admin, service.clock())
     others = await service.endpoint(stranger.program_key, receiver.url)

@@ -150,6 +150,7 @@ async def test_each_endpoint_has_its_own_way_to_the_same_receiver(service: Servi
 
 
 async def test_the_key_is_sealed_in_its_place_and_shown_to_nobody(service: Service, merchant: Merchant) -> None:
+    """A private key in a response, a log or a copy of the database would impersonate us at the receiver."""
     key = merchant.partner_key
     async with secure_receiver() as receiver:
         members = {"client_certificate": CLIENT.pair, "ca_bundle": AUTHORITY.pem}
