@@ -68,6 +68,9 @@ def keep_details(data: Mapping[str, object]) -> Details:
     kept, left_out = dict(data), list[str]()
     if "customer" in kept:
         kept["customer"] = _customer(kept["customer"], left_out)
+    if kept.get("order") == []:
+        # As some senders write an empty object.
+        kept["order"] = None
     if isinstance(order := kept.get("order"), Mapping) and isinstance(items := order.get("items"), list):
         kept["order"] = {**order, "items": [_item(item, f"order.items.{n}", left_out) for n, item in enumerate(items)]}
     if not is_text(reservation := kept.get("reservation_id")):

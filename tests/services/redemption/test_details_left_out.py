@@ -87,6 +87,12 @@ async def test_members_that_are_not_known_are_ignored_whatever_they_hold(
     assert (redeemed["event"], redeemed["details_left_out"]) == ("code.redeemed", [])
 
 
+async def test_an_empty_list_is_an_empty_object_in_an_event(shop: Shop, decider: Decider, code: str) -> None:
+    """As some languages write it; the paid order was lost."""
+    (event,) = await decider.take(checkout(shop.program_id, code, order=[], customer=[], attributes=[]))
+    assert (event["event"], event["order"], event["customer"]) == ("code.redeemed", None, None)
+
+
 @pytest.mark.parametrize("customer", [{"id": ""}, {"id": " "}, {"id": "", "email": ""}, {"id": None}, []])
 async def test_an_empty_id_is_nobodys_at_every_door(shop: Shop, decider: Decider, code: str, customer: Any) -> None:
     """As shops write it for guests, who would all be one customer, or none could pay."""

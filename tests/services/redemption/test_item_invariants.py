@@ -68,11 +68,22 @@ def largest_remainders(amount: int, weights: list[int]) -> list[int]:
 
 @dataclass
 class Cart:
-    """One order: what each code that stands takes off which line, the last of which is what no line tells of."""
+    """One order: what each code that stands takes off which line, the last of which is what no line tells of.
+
+    `listed` is the order in which the request lists the lines, by code that in which its own did.
+    """
 
     lines: tuple[Line, ...] | None
     subtotal: int
     taken: dict[str, list[int]] = field(default_factory=dict)
+    listed: list[int] = field(default_factory=list)
+    listed_by: dict[str, list[int]] = field(default_factory=dict)
+
+    def turn(self, by: int) -> None:
+        """List the lines in another order from now on."""
+        places = list(range(len(self.lines or ())))
+        by %= max(1, len(places))
+        self.listed = places[by:] + places[:by]
 
     @property
     def prices(self) -> list[int]:
@@ -84,11 +95,11 @@ class Cart:
 
     def judge(self, code: str, taken: dict[str, list[int]]) -> list[int] | str:
         """Return what a code takes off each line, or why it cannot be used."""
-        terms, places = CODES[code], list(range(len(self.prices)))
+        terms, places = CODES[code], [*self.listed, len(self.prices) - 1]
         if terms.products:
             if self.lines is None:
                 return "order_items_required"
-            places = [n for n, (product, _) in enumerate(self.lines) if product in terms.products]
+            places = [n for n in self.listed if self.lines[n][0] in terms.products]
             if not places:
                 return "product_not_eligible"
             if any(self.lines[n][1] is None for n in places):
@@ -142,9 +153,10 @@ class Filling(OnDatabase):
                 await self.merchant.restrict_coupon(coupon, product_ids=list(terms.products))
             await self.merchant.code(self.program, coupon, code, limit=None)
 
-    @rule(number=OrderNumbers, codes=Wanted, is_reported=st.booleans())
-    def redeem(self, number: int, codes: list[str], *, is_reported: bool) -> None:
+    @rule(number=OrderNumbers, codes=Wanted, is_reported=st.booleans(), turn=st.integers(0, 2))
+    def redeem(self, number: int, codes: list[str], turn: int, *, is_reported: bool) -> None:
         cart = self.carts[number]
+        cart.turn(turn)
         expected = cart.ask(codes, is_reported=is_reported)
         outcome = self._ask(CompletedCheckout(self._purchase(number, codes), None, None, is_answered=not is_reported))
         if isinstance(expected, str):
@@ -155,12 +167,14 @@ class Filling(OnDatabase):
         assert [use.redemption.code for use in outcome.uses] == list(new)
         assert [refused.code for refused in outcome.skipped] == dropped
         cart.taken |= new
+        cart.listed_by |= dict.fromkeys(new, cart.listed)
         self.redeemed += len(new)
         self.skipped += len(dropped)
 
-    @rule(number=OrderNumbers, codes=Wanted)
-    def hold(self, number: int, codes: list[str]) -> None:
+    @rule(number=OrderNumbers, codes=Wanted, turn=st.integers(0, 2))
+    def hold(self, number: int, codes: list[str], turn: int) -> None:
         cart = self.carts[number]
+        cart.turn(turn)
         codes = [code for code in codes if code not in cart.taken]
         if not codes:
             return
@@ -193,8 +207,9 @@ class Filling(OnDatabase):
         lines, subtotal = ORDERS[number]
         items: Any = None
         if lines is not None:
+            listed = [lines[place] for place in self.carts[number].listed]
             items = [
-                {"product_id": p} if amount is None else {"product_id": p, "amount": amount} for p, amount in lines
+                {"product_id": p} if amount is None else {"product_id": p, "amount": amount} for p, amount in listed
             ]
         order = Order(currency="USD", subtotal=subtotal, items=items)
         ref, event_id = f"order-{number}", str(new_id())
@@ -229,7 +244,7 @@ class Filling(OnDatabase):
                 discount, lines = found[f"order-{number}", code]
                 assert discount == sum(parts)
                 if cart.lines is not None:
-                    told = {line: minor for line, _, minor in json.loads(lines)}
+                    told = {cart.listed_by[code][line]: minor for line, _, minor in json.loads(lines)}
                     assert told == {line: part for line, part in enumerate(parts[:-1]) if part}
         state: Any = self.runner.run(self.admin.fetchrow(STATE))
         assert dict(state) == {
