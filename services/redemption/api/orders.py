@@ -52,6 +52,10 @@ class OrderData(ResponseModel):
     attributes: dict[str, Any] | None = Field(
         description="Those of the latest purchase that brought any, as far as they are passed on."
     )
+    left_out: list[str] = Field(
+        description="What the latest purchase that had such details said and could not be kept: `customer.email`, "
+        "`attributes.card_id`."
+    )
     cancelled_at: Moment | None
     cancel_reason: str | None
     refunds: list[RefundData]
@@ -93,6 +97,7 @@ def _data(reference: str, shown: ShownOrder, *, test: bool) -> OrderData:
             for line, product, minor in totals.lines
         ],
         attributes=None if shown.attributes is None else dict(shown.attributes),
+        left_out=list(shown.left_out),
         cancelled_at=order.cancelled.claimed_at if order.cancelled else None,
         cancel_reason=order.cancel_reason,
         refunds=[

@@ -4,7 +4,7 @@ What is money, or says which order it is, is left as it came: it is read strictl
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 MAX_ATTRIBUTES: Final = 50
@@ -36,6 +36,8 @@ class Details(NamedTuple):
 
 
 NO_ATTRIBUTES: Final = Attributes({})
+# Of what is no object nothing is kept.
+NONE_OF_THEM: Final = Attributes({}, ("attributes",))
 
 
 def keep_attributes(given: object) -> Attributes:
@@ -48,7 +50,7 @@ def keep_attributes(given: object) -> Attributes:
     if given is None or given == []:
         return NO_ATTRIBUTES
     if not isinstance(given, Mapping):
-        return Attributes({}, ("attributes",))
+        return NONE_OF_THEM
     kept: dict[str, Attribute] = {}
     left_out = []
     for name, value in given.items():
@@ -57,6 +59,12 @@ def keep_attributes(given: object) -> Attributes:
         else:
             left_out.append(name[:_MAX_NAME])
     return Attributes(kept, tuple(left_out[:MAX_ATTRIBUTES]))
+
+
+def names_left_out(details: Sequence[str], attributes: Attributes) -> list[str]:
+    """Return all names of what a purchase could not bring, as one list."""
+    names = attributes.left_out
+    return [*details, *(names if attributes == NONE_OF_THEM else (f"attributes.{name}" for name in names))]
 
 
 def keep_details(data: Mapping[str, object]) -> Details:

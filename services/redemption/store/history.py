@@ -60,12 +60,13 @@ CROSS JOIN LATERAL (
     FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
 ORDER BY r.occurred_at, r.id
 """
-# The latest purchase that had any.
-READ_ATTRIBUTES = """
-SELECT attributes FROM (
-    SELECT attributes, decided_at, id FROM redemptions
-    WHERE program_id = $1 AND order_ref = $2 AND attributes IS NOT NULL OFFSET 0) of_order
-ORDER BY decided_at DESC, id DESC LIMIT 1
+# Of the latest purchase that brought any, and of the latest of which something was left out.
+READ_DETAILS = """
+WITH of_order AS MATERIALIZED (
+    SELECT r.attributes, r.left_out, r.decided_at, r.id FROM redemptions r
+    WHERE r.program_id = $1 AND r.order_ref = $2 AND (r.attributes IS NOT NULL OR r.left_out IS NOT NULL))
+SELECT (SELECT attributes FROM of_order WHERE attributes IS NOT NULL ORDER BY decided_at DESC, id DESC LIMIT 1),
+       (SELECT left_out FROM of_order WHERE left_out IS NOT NULL ORDER BY decided_at DESC, id DESC LIMIT 1)
 """
 FIND_RESERVATIONS = """
 SELECT o.program_id, o.reservation_id, o.order_ref
@@ -161,10 +162,10 @@ def _moment(known_at: datetime, claimed_at: datetime | None, clock: str | None) 
     return Moment(claimed_at or known_at, known_at, clock)
 
 
-async def read_attributes(connection: Connection, order: OrderKey) -> str | None:
-    """Return the attributes that the latest purchase of an order brought, as JSON."""
-    found: str | None = await connection.fetchval(READ_ATTRIBUTES, *order)
-    return found
+async def read_details(connection: Connection, order: OrderKey) -> tuple[str | None, str | None]:
+    """Return the attributes of an order's latest purchase that brought any, and what was left out of one, as JSON."""
+    found = await connection.fetchrow(READ_DETAILS, *order)
+    return (None, None) if found is None else (found["attributes"], found["left_out"])
 
 
 async def find_reservations(

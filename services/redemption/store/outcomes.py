@@ -47,7 +47,7 @@ INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, co
                          release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
                          claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
                          is_self_referral, mailbox_key, purchases, is_voided_alone, prices, attributes,
-                         decided_at, is_mailbox_kept)
+                         left_out, decided_at, is_mailbox_kept)
 SELECT r.*, $decided_at, true
 FROM @r(id uuid, program_id uuid, order_ref text, canonical text, code text, code_id uuid, coupon_id uuid,
         partner_id uuid, customer_id text, customer_key text, discount_type text, percent_hundredths int,
@@ -56,7 +56,7 @@ FROM @r(id uuid, program_id uuid, order_ref text, canonical text, code text, cod
         occurred_at timestamptz, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz,
         void_reason text, terms json, claimed_at timestamptz, clock text, lines json, combination text,
         commission_cap_hundredths int, commission_version int, is_self_referral boolean, mailbox_key text,
-        purchases json, is_voided_alone boolean, prices json, attributes json)
+        purchases json, is_voided_alone boolean, prices json, attributes json, left_out json)
 """)
 UPDATE_REDEMPTIONS = Statement("""
 UPDATE redemptions r
@@ -174,14 +174,19 @@ async def insert_redemptions(
     coupons: Sequence[CouponCountRow],
     events: Sequence[OutboxEvent],
     attributes: Mapping[uuid.UUID, str],
+    left_out: Mapping[uuid.UUID, str],
     decided_at: datetime,
 ) -> None:
     """Write redemptions, the counters that moved, which must be locked, and the events of all that is decided.
 
-    `attributes` are those of purchases, as JSON, by the redemption that they are kept with. The events are written
-    here, since nearly every batch redeems something: one round trip less for it.
+    `attributes` are those of purchases, and `left_out` the names of what they could not bring, as JSON, by the
+    redemption that they are kept with. The events are written here, since nearly every batch redeems something: one
+    round trip less for it.
     """
-    kept = {"attributes": sparse([attributes.get(redemption.id) for redemption in redemptions])}
+    kept = {
+        "attributes": sparse([attributes.get(redemption.id) for redemption in redemptions]),
+        "left_out": sparse([left_out.get(redemption.id) for redemption in redemptions]),
+    }
     await connection.execute(
         *INSERT_REDEMPTIONS(
             r={**_REDEMPTIONS.columns(redemptions), **kept},
@@ -278,7 +283,7 @@ async def insert_refunds(connection: Connection, rows: Sequence[RefundRow], reco
     await connection.execute(*INSERT_REFUNDS(r=_REFUNDS.columns(rows), recorded_at=recorded_at))
 
 
-_REDEMPTIONS: Final = Values(INSERT_REDEMPTIONS.tables["r"], Redemption, "attributes")
+_REDEMPTIONS: Final = Values(INSERT_REDEMPTIONS.tables["r"], Redemption, "attributes", "left_out")
 _CODE_COUNTS: Final = Values(INSERT_REDEMPTIONS.tables["c"], CodeCountRow)
 _COUPON_COUNTS: Final = Values(INSERT_REDEMPTIONS.tables["k"], CouponCountRow)
 _EVENTS: Final = Values(INSERT_REDEMPTIONS.tables["e"], OutboxEvent)

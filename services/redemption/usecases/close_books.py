@@ -49,6 +49,7 @@ async def close_books(
             coupons=coupons,
             events=written.events,
             attributes=written.attributes,
+            left_out=written.left_out,
             decided_at=now,
         )
     else:

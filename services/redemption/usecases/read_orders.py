@@ -2,14 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from services.redemption.domain.books import OrderBook
 from services.redemption.domain.errors import Missing
 from services.redemption.domain.rejections import RejectionFilter, RejectionPage
-from services.redemption.store.history import read_attributes, read_orders
+from services.redemption.store.history import read_details, read_orders
 from services.redemption.store.rejections import list_rejections
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -19,10 +19,11 @@ _MOST_REJECTIONS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ShownOrder:
-    """An order, the attributes of its latest purchase, and the latest of its refused tries."""
+    """An order, the attributes of its latest purchase, what was left out, and the latest of its refused tries."""
 
     book: OrderBook
     attributes: Mapping[str, Any] | None
+    left_out: Sequence[str]
     rejections: RejectionPage
 
 
@@ -39,9 +40,14 @@ class ReadOrder:
         wanted = RejectionFilter(program_id=program_id, order_ref=order_ref)
         async with self.database.connection() as connection:
             found = await read_orders(connection, [key], self.clock())
-            attributes = await read_attributes(connection, key) if found else None
+            attributes, left_out = await read_details(connection, key) if found else (None, None)
             rejections = await list_rejections(connection, wanted, None, _MOST_REJECTIONS)
         if not found and not rejections.rejections:
             raise Missing
         book = found.get(key, OrderBook())
-        return ShownOrder(book, None if attributes is None else json.loads(attributes), rejections)
+        return ShownOrder(
+            book,
+            None if attributes is None else json.loads(attributes),
+            [] if left_out is None else json.loads(left_out),
+            rejections,
+        )

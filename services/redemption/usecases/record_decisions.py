@@ -9,7 +9,7 @@ import orjson
 
 from services.redemption.domain.books import Redemption
 from services.redemption.domain.decision import Redeemed, RedeemedLate
-from services.redemption.domain.details import NO_ATTRIBUTES
+from services.redemption.domain.details import NO_ATTRIBUTES, names_left_out
 from services.redemption.domain.judgement import Refused
 from services.redemption.domain.purchase import Cancellation, Purchase, VoidRequest
 from services.redemption.domain.rejections import Door
@@ -51,6 +51,7 @@ class Written:
     rejections: list[RejectionRow] = field(default_factory=list)
     events: list[OutboxEvent] = field(default_factory=list)
     attributes: dict[uuid.UUID, str] = field(default_factory=dict)
+    left_out: dict[uuid.UUID, str] = field(default_factory=dict)
     refused: list[tuple[Purchase, Refused]] = field(default_factory=list)
     unheeded: list[tuple[Cancellation, str]] = field(default_factory=list)
     skipped: list[tuple[Purchase, Refused]] = field(default_factory=list)
@@ -87,8 +88,13 @@ def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetim
 
 
 def _keep_attributes(checkout: CompletedCheckout, decision: Redeemed | RedeemedLate, written: Written) -> None:
-    if decision.uses and checkout.attributes.kept:
-        written.attributes[decision.uses[0].redemption.id] = orjson.dumps(checkout.attributes.kept).decode()
+    if not decision.uses:
+        return
+    key = decision.uses[0].redemption.id
+    if checkout.attributes.kept:
+        written.attributes[key] = orjson.dumps(checkout.attributes.kept).decode()
+    if names := names_left_out(checkout.left_out, checkout.attributes):
+        written.left_out[key] = orjson.dumps(names).decode()
 
 
 def write_turned_away(purchase: Purchase, refused: Refused, door: Door, written: Written) -> None:

@@ -56,6 +56,7 @@ async def test_a_paid_order_counts_without_a_detail_and_names_it(
     (event,) = await decider.take(checkout(shop.program_id, code, **{"order": ORDER, **sent}))
     assert (event["event"], event["details_left_out"]) == ("code.redeemed", left_out)
     assert event["discount"]["applied_minor"] == 100
+    assert (await shop.send("GET", "/v1/orders/order-1")).data["left_out"] == left_out
 
 
 @pytest.mark.parametrize("name", DETAILS)
@@ -75,6 +76,9 @@ async def test_attributes_that_cannot_be_read_are_left_out_at_either_door(
     sent: dict[str, Any] = {"attributes": {"bad": value, "good": 1, "na\0me": 2}}
     await decider.take(checkout(shop.program_id, code, ref="1", **sent))
     assert (await shop.redeem(code, ref="2", **sent)).status == 201
+    for ref in ("1", "2"):
+        shown = (await shop.send("GET", f"/v1/orders/{ref}")).data
+        assert (shown["attributes"], shown["left_out"]) == ({"good": 1}, ["attributes.bad", "attributes.na\ufffdme"])
     for event in shop.announced():
         assert (event["attributes"], event["attributes_left_out"]) == ({"good": 1}, ["bad", "na\ufffdme"])
 
