@@ -14,7 +14,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, Misused, command, show
 from mintwire.cli.webhook_calls import AsProgram, key_of, path
 
-app = App(name="message", help="Publish your own events; show and redact messages.")
+app = App(name="message", help="Publish custom events; show and redact messages.")
 
 
 @app.command
@@ -31,7 +31,7 @@ async def send(
     retention_days: Annotated[int | None, Parameter(validator=Number(gte=5, lte=90))] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Publish an event of your own type, to the program's endpoints and those of a given partner.
+    """Publish a custom event, to the program's endpoints and those of a given partner.
 
     Example: mintwire webhook message send custom.card.sent --payload '{"card_id": "a1b2c3d4"}' --event-id card-4711
 

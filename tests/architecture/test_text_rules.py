@@ -14,6 +14,7 @@ _BINARY = {".png", ".gif", ".jpg", ".ico", ".woff2", ".gz"}
 _VENDORED = ("/static/", "/vendor/")
 # Where prose was gone through for native English and stays so. Add a path once it is clean.
 _PLAIN = (
+    ".env.example",
     "CONTRIBUTING.md",
     "Dockerfile",
     "Makefile",
@@ -32,7 +33,7 @@ _PLAIN = (
     "tests/mintwire/",
     "tests/services/webhooks/",
 )
-_PROSE = {".py", ".md", ".sh", ".yml", ".cfg", ".conf", ".js", ".ts", ""}
+_PROSE = {".example", ".py", ".md", ".sh", ".yml", ".cfg", ".conf", ".js", ".ts", ""}
 
 
 def _texts(*suffixes: str) -> Iterator[tuple[str, str]]:

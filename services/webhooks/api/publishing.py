@@ -138,7 +138,7 @@ def _published(request: Request, found: Published) -> web.Response:
     tag="messages",
 )
 async def publish(request: Request) -> web.StreamResponse:
-    """Publish an event of your own type."""
+    """Publish a custom event."""
     refuse_partners(request)
     body = request.body(MessageCreation)
     partner_id = partner_in(request, body.partner_id)
