@@ -24,6 +24,8 @@ from bench.bulk import Merchant, Peak
 from bench.environment import Environment, call, environment
 
 MOST_MEGABYTES: Final = 150
+# As in a file that was put together from several.
+_ENDS: Final = ("\r\n", "\n", "\r")
 _PASSED_OVER: Final = "passed over"
 HEADER: Final = (
     "Coupon Code;ACTIVE;Redemption limit;Ends;;Notes;opening uses;minimum order value;Minimum-Order-Currency"
@@ -55,7 +57,7 @@ ODDITIES: Final[dict[str, tuple[Callable[[int], str], str]]] = {
 
 
 def write_file(path: Path, count: int) -> Counter[str]:
-    """Write `count` lines, each oddity once in fifty, and return the expected counts by result."""
+    """Write `count` lines with ends of all kinds, each oddity once in fifty; return the expected counts by result."""
     kinds = list(ODDITIES.values())
     expected: Counter[str] = Counter({"created": 1})
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -63,7 +65,7 @@ def write_file(path: Path, count: int) -> Counter[str]:
         for n in range(count - 1):
             place = n % 50
             made, outcome = kinds[place] if place < len(kinds) else ((lambda n: f"P-{n:07};true;3;;;;;;"), "created")
-            file.write(made(n) + "\r\n")
+            file.write(made(n) + _ENDS[n % len(_ENDS)])
             expected[outcome] += 1
     return expected
 
