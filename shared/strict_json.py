@@ -29,7 +29,9 @@ _SYNTAX: Final[Mapping[str, str]] = {
     "Extra data": "something follows the end",
 }
 _BAD_ESCAPE: Final = "a backslash is followed by what is no escape"
-_LONGEST_NAME: Final = 80
+# The names that a path shows. Others would be no step of it, and one may be a person's address, which a dead letter
+# would keep beside its body.
+_PLAIN_NAME: Final = re.compile(r"[\w-]{1,80}", re.ASCII)
 # Python reads no integer with more digits.
 _MOST_DIGITS: Final = 4_300
 
@@ -202,7 +204,8 @@ def _readable_members(members: _Members, path: str, details: tuple[str, ...] | N
     seen: set[str] = set()
     for name, member in members:
         shown = name.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-        inner = f"{path}.{shown[:_LONGEST_NAME]}" if path else shown[:_LONGEST_NAME]
+        step = name if _PLAIN_NAME.fullmatch(name) else "*"
+        inner = f"{path}.{step}" if path else step
         found = _fault_of_text(name)
         if found is not None:
             made.setdefault(shown, _unreadable(found, f"one stands in a name in {path or 'the top'}", inner, details))
