@@ -128,30 +128,12 @@ class Listener:
             tell(f"{handed['message_id']} failed verification: {refused}")
             result: dict[str, Any] = {"status": 401}
         else:
-            result = {"status": 204} if self._forward_to is None else await self._forward(handed, session)
+            result = {"status": 204} if self._forward_to is None else await forward(handed, self._forward_to, session)
         self._print(handed, headers, result)
         self._received += 1
         if self._received == self._count:
             self._stop.set()
         return {"delivery_id": handed["delivery_id"], "token": handed["token"], **result}
-
-    async def _forward(self, handed: dict[str, Any], session: aiohttp.ClientSession) -> dict[str, Any]:
-        """POST a message like a webhook, and return the result."""
-        began = time.perf_counter()
-        result: dict[str, Any] = {}
-        try:
-            url = as_written(self._forward_to or "")
-            async with session.post(
-                url, data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
-            ) as response:
-                text = (await response.content.read(_ANSWER_BYTES)).decode(errors="replace")
-                result = {"status": response.status, "response": _reported(text.replace("\x00", "\ufffd"))}
-        except TimeoutError:
-            result = {"error": "timeout"}
-        except (aiohttp.ClientError, ValueError) as error:
-            tell(f"{self._forward_to} cannot be reached: {error or type(error).__name__}")
-            result = {"error": "connect_failed"}
-        return {**result, "duration_ms": round((time.perf_counter() - began) * 1000)}
 
     def _print(self, handed: dict[str, Any], headers: dict[str, str], result: dict[str, Any]) -> None:
         webhook = json.loads(handed["body"])
@@ -193,3 +175,22 @@ def _reported(text: str) -> str:
         if size > _ANSWER_BYTES:
             return text[:place]
     return text
+
+
+async def forward(handed: dict[str, Any], to: str, session: aiohttp.ClientSession) -> dict[str, Any]:
+    """POST a message to an address like a webhook, and return the result."""
+    began = time.perf_counter()
+    result: dict[str, Any] = {}
+    try:
+        url = as_written(to)
+        async with session.post(
+            url, data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
+        ) as response:
+            text = (await response.content.read(_ANSWER_BYTES)).decode(errors="replace")
+            result = {"status": response.status, "response": _reported(text.replace("\x00", "\ufffd"))}
+    except TimeoutError:
+        result = {"error": "timeout"}
+    except (aiohttp.ClientError, ValueError) as error:
+        tell(f"{to} cannot be reached: {error or type(error).__name__}")
+        result = {"error": "connect_failed"}
+    return {**result, "duration_ms": round((time.perf_counter() - began) * 1000)}

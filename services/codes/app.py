@@ -54,7 +54,8 @@ from shared.database import pool, retention
 from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
-from shared.database.customer_parts import CustomerParts, letters_outside
+from shared.database.customer_parts import CustomerParts
+from shared.database.erased_letters import letters_outside
 from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable

@@ -50,8 +50,8 @@ class Seal:
     def __init__(self, *keys: bytes) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"A sealing key has {KEY_BYTES} bytes.")
-        self._ciphers = {_mark(key): AESGCM(key) for key in keys}
-        self._mark = _mark(keys[0])
+        self._ciphers = {mark_of(key): AESGCM(key) for key in keys}
+        self._mark = mark_of(keys[0])
         self.head = FORM + self._mark
         """The prefix of sealed texts that need not be sealed again."""
         self.accepts_first_form: bool | None = None
@@ -145,5 +145,6 @@ def is_first_form(sealed: bytes) -> bool:
     return not sealed.startswith(FORM)
 
 
-def _mark(key: bytes) -> bytes:
+def mark_of(key: bytes) -> bytes:
+    """Return the mark of a key, by which a sealed text says what opens it."""
     return hashlib.sha256(b"mintwire sealing key" + key).digest()[:MARK_BYTES]

@@ -18,13 +18,12 @@ from shared.database.customer_parts import (
     Step,
     Steps,
     erase_answers,
-    erase_kept_letters,
-    erased_event,
     export_answers,
     line_of,
     lock_history,
     remove_withdrawn,
 )
+from shared.database.erased_letters import erase_kept_letters, erased_event
 from shared.database.pool import Connection
 from shared.erasing import ERASED, CustomerJob
 from shared.known_ids import FIRST_ID

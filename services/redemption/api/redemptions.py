@@ -1,4 +1,4 @@
-"""`/v1/redemptions` and `/v1/orders`: codes redeemed by orders, looked up, and taken back."""
+"""`/v1/redemptions`: codes redeemed by orders, and looked up."""
 
 import uuid
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import Field
 
 from services.redemption.api.errors import LISTED, order_cancelled, refused
-from services.redemption.api.exchange import once, order_ref, use_cases
+from services.redemption.api.exchange import once, use_cases
 from services.redemption.api.shapes import (
     UNKNOWN_REFUSED,
     Attributes,
@@ -18,6 +18,7 @@ from services.redemption.api.shapes import (
     CustomerBody,
     OrderBody,
     OrderFilter,
+    RedeemedData,
     RedemptionData,
     Reference,
     RequiredText,
@@ -30,12 +31,9 @@ from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.judgement import Refused
 from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.purchase import Buyer, Cancellation, VoidById, effective_time
-from services.redemption.domain.voiding import Cancelled
+from services.redemption.domain.purchase import Buyer, effective_time
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
-from shared.derived_ids import derived_id
-from shared.events.checkout import MinorUnits
 from shared.events.envelope import trusted
 from shared.idempotency import Answer, Once
 from shared.web import (
@@ -47,7 +45,6 @@ from shared.web import (
     QueryAddress,
     Request,
     RequestModel,
-    ResponseModel,
     Route,
     Text,
     data_answer,
@@ -82,41 +79,11 @@ class RedemptionBody(RequestModel):
     )
 
 
-class VoidBody(RequestModel):
-    """Why a redemption is taken back; `release` false keeps its use from becoming free again."""
-
-    reason: RequiredText | None = None
-    release: bool | None = None
-
-
-class OrderVoidBody(VoidBody):
-    """Why an order is taken back."""
-
-    amount: MinorUnits | None = Field(
-        None,
-        description="What was paid back, in minor units, if it was a part. A part is recorded and voids nothing, until "
-        "the parts together are all that was paid, or `release` is true.",
-    )
-    refund_ref: Reference | None = Field(
-        None,
-        description="Your name for this refund, of which the order has no two: a repeat counts once. An `amount` needs "
-        "it, or an Idempotency-Key.",
-    )
-
-
 class CountedRedemption(RedemptionData):
     """A redemption, and how often its code and its coupon are used by now."""
 
     times_redeemed: int
     coupon_times_redeemed: int | None = Field(description="Null where the coupon never had a limit.")
-
-
-class RedeemedData(ResponseModel):
-    """An order's codes, redeemed now or by an earlier request about the same order."""
-
-    order_ref: str
-    redemptions: list[RedemptionData]
-    notice: str | None = Field(None, description="Said where an order was to be taken back and nothing was.")
 
 
 class RedemptionQuery(PageQuery):
@@ -187,57 +154,6 @@ def _rendering_redeemed(request: Request, body: RedemptionBody) -> Callable[[Out
     return render
 
 
-async def void(request: Request) -> web.StreamResponse:
-    """Take one redemption back."""
-    body = request.body(VoidBody)
-    cases = use_cases(request)
-    redemption_id = request.path_id("redemption_id")
-
-    def render(outcome: Outcome) -> web.Response | Answer:
-        if not isinstance(outcome, Cancelled):
-            raise TypeError("a void has one kind of outcome")
-        return data_answer(redemption_data(outcome.redemptions[0]))
-
-    made: Once[Outcome] = once(request, render)
-    ask = VoidById(
-        program_id=request.program_id,
-        redemption_id=redemption_id,
-        occurred_at=cases.clock(),
-        reason=body.reason,
-        release=body.release,
-        traceparent=request.traceparent,
-    )
-    return respond(request, await cases.decide(ask, made))
-
-
-async def void_order(request: Request) -> web.StreamResponse:
-    """Take an order back, also one that is not known yet."""
-    body = request.body(OrderVoidBody)
-    cases = use_cases(request)
-    reference = order_ref(request)
-    refund_id = _refund_id(request, body, reference)
-
-    def render(outcome: Outcome) -> web.Response | Answer:
-        if not isinstance(outcome, Cancelled):
-            raise TypeError("a void has one kind of outcome")
-        shown = [redemption_data(redemption) for redemption in outcome.redemptions]
-        return data_answer(RedeemedData(order_ref=reference, redemptions=shown, notice=outcome.notice))
-
-    made: Once[Outcome] = once(request, render)
-    ask = Cancellation(
-        id=refund_id or cases.new_id(),
-        program_id=request.program_id,
-        order_ref=reference,
-        occurred_at=cases.clock(),
-        reason=body.reason,
-        amount_minor=body.amount,
-        release=body.release,
-        traceparent=request.traceparent,
-        clock=OWN_CLOCK,
-    )
-    return respond(request, await cases.decide(ask, made))
-
-
 async def get(request: Request) -> web.StreamResponse:
     """Show one redemption."""
     read = use_cases(request).read_redemptions
@@ -273,20 +189,6 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     page = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit)
     shown = [redemption_data(redemption) for redemption in page.redemptions]
     return page_response(shown, None if page.next_after is None else encode_cursor(*page.next_after))
-
-
-def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UUID | None:
-    """Return the id by which a repeat of the refund is known; None where it has no name, or is none of a part."""
-    if body.refund_ref is not None:
-        if body.amount is None:
-            raise invalid_field("refund_ref", "The refund_ref field must be left out unless amount is given.")
-        return derived_id(request.program_id, "refund", order_ref, body.refund_ref)
-    if body.amount is not None and request.idempotency_key is None:
-        raise invalid_field(
-            "refund_ref",
-            "The refund_ref field is required beside amount, or else an Idempotency-Key: a repeat would add up.",
-        )
-    return None
 
 
 _route = partial(Route, tag="checkout", security="bearer", scope="checkout", family="management")
@@ -333,35 +235,5 @@ ROUTES: Final = (
         summary="Show a redemption",
         scope=("checkout", "manage"),
         responses={200: Data[CountedRedemption], 404: "No such redemption"},
-    ),
-    _route(
-        method="POST",
-        path="/v1/redemptions/{redemption_id}/void",
-        handler=void,
-        summary="Take a redemption back",
-        body=VoidBody,
-        body_required=False,
-        idempotent=True,
-        is_traced=True,
-        responses={200: Data[RedemptionData], 404: "No such redemption"},
-        description="It is voided once; every further request answers the same. Whether the use is free again depends "
-        "on the coupon's release policy.",
-        examples={"request": {"reason": "fraud"}},
-    ),
-    _route(
-        method="POST",
-        path="/v1/orders/{order_ref}/void",
-        handler=void_order,
-        summary="Take an order back",
-        body=OrderVoidBody,
-        body_required=False,
-        idempotent=True,
-        is_traced=True,
-        responses={
-            200: Data[RedeemedData],
-            409: "The refund_ref was used before for another amount (`refund_ref_reused`)",
-        },
-        description="Voids what the order redeemed so far, and what is still to be heard of purchases made before now.",
-        examples={"request": {"reason": "refund", "amount": 500, "refund_ref": "re-1"}},
     ),
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.redemption.api import customers, orders, redemptions, rejections, reservations, validations
+from services.redemption.api import customers, orders, redemptions, rejections, reservations, validations, voids
 from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
@@ -10,6 +10,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *validations.ROUTES,
     *reservations.ROUTES,
     *redemptions.ROUTES,
+    *voids.ROUTES,
     *orders.ROUTES,
     *rejections.ROUTES,
     *customers.ROUTES,

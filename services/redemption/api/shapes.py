@@ -150,6 +150,14 @@ class RedemptionData(ResponseModel):
     is_test: bool
 
 
+class RedeemedData(ResponseModel):
+    """An order's codes, redeemed now or by an earlier request about the same order."""
+
+    order_ref: str
+    redemptions: list[RedemptionData]
+    notice: str | None = Field(None, description="Said where an order was to be taken back and nothing was.")
+
+
 def customer_of(body: CustomerBody | None) -> Customer | None:
     """Return the customer as events have him."""
     return None if body is None else Customer(id=body.id, email=body.email, is_first_order=body.is_first_order)

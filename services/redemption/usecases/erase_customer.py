@@ -11,19 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.redemption.domain.customers import Digests
-from services.redemption.store import customer_jobs, customers
-from services.redemption.store.customers import Named, Told
+from services.redemption.store import customer_jobs, customers, erasures
+from services.redemption.store.customers import Named
+from services.redemption.store.erasures import Told
 from services.redemption.usecases.fill_mailboxes import fill_mailboxes
-from shared.database.customer_parts import (
-    CHUNK,
-    Chunk,
-    Outside,
-    Step,
-    erase_answers,
-    erase_kept_letters,
-    erased_event,
-    lock_history,
-)
+from shared.database.customer_parts import CHUNK, Chunk, Outside, Step, erase_answers, lock_history
+from shared.database.erased_letters import erase_kept_letters, erased_event
 from shared.database.pool import Connection
 from shared.derived_ids import derived_id
 from shared.erasing import MAILBOX_KEY, CustomerJob, Erasing
@@ -80,7 +73,7 @@ class EraseCustomer:
             made = [self.digests(job.program_id, key) for key in strays]
             await customers.mark_erased(connection, job.program_id, made, job.created_at)
             return Chunk(["more"])
-        await customers.lock_orders(connection, job.program_id, sorted({order_ref for _, order_ref in found}))
+        await erasures.lock_orders(connection, job.program_id, sorted({order_ref for _, order_ref in found}))
         erased: list[tuple[Named, bool]] = []
         events: dict[uuid.UUID, tuple[Erasing, bool]] = {}
         for named in await customers.read_names(connection, ids):
@@ -89,17 +82,17 @@ class EraseCustomer:
             names = [digests.get(name, name) if name else None for name in (named.customer_key, named.mailbox_key)]
             erased.append((replace(named, customer_key=names[0], mailbox_key=names[1]), is_whole))
         count = await self._erase_events(connection, job, events)
-        await customers.erase_redemptions(connection, job.program_id, erased)
+        await erasures.erase_redemptions(connection, job.program_id, erased)
         return Chunk(["more"], {"redemptions": len(erased), "events": count})
 
     async def holds(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
         """Erase the next holds."""
-        count = await customers.erase_holds(connection, job.program_id, _pairs(job), CHUNK)
+        count = await erasures.erase_holds(connection, job.program_id, _pairs(job), CHUNK)
         return Chunk(["more"] if count else None, {"reservations": count})
 
     async def counters(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
         """Put the next counters under the digests."""
-        count = await customers.erase_counters(connection, job.program_id, _pairs(job), CHUNK)
+        count = await erasures.erase_counters(connection, job.program_id, _pairs(job), CHUNK)
         return Chunk(["more"] if count else None, {"counters": count})
 
     async def exports(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
@@ -136,34 +129,34 @@ class EraseCustomer:
             if (erased := events[event_id][0].body(body)) is not None:
                 bodies[event_id] = erased
         if bodies:
-            await customers.erase_events(connection, bodies)
+            await erasures.erase_events(connection, bodies)
         return len(bodies)
 
 
 async def erase_others(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Take the customer out of what is said of the next redemptions of others."""
     after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1])) if position else (_BEGINNING, FIRST_ID)
-    found = await customers.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
+    found = await erasures.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
     erasing = job.erasing.free()
     if named := sorted({each.order_ref for each in found if _without(erasing, each) != each}):
         # As it is now: another erasure may have been at it.
-        await customers.lock_orders(connection, job.program_id, named)
-        found = await customers.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
+        await erasures.lock_orders(connection, job.program_id, named)
+        found = await erasures.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
     erased = [changed for each in found if (changed := _without(erasing, each)) != each and each.order_ref in named]
     if erased:
-        await customers.erase_others(connection, erased)
+        await erasures.erase_others(connection, erased)
     following = [found[-1].occurred_at.isoformat(), str(found[-1].id)] if len(found) == _LINES_AT_ONCE else None
     return Chunk(following, {"redemptions_of_others": len(erased)})
 
 
 async def erase_reasons(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
     """Take the reasons away that name the customer, of the next orders."""
-    found = await customers.read_reasons(connection, job.program_id, position[0] if position else "", _LINES_AT_ONCE)
+    found = await erasures.read_reasons(connection, job.program_id, position[0] if position else "", _LINES_AT_ONCE)
     erasing = job.erasing.free()
     named = [order_ref for order_ref, reasons in found if any(erasing.text(reason) != reason for reason in reasons)]
     if named:
-        await customers.lock_orders(connection, job.program_id, named)
-        await customers.erase_reasons(connection, job.program_id, named)
+        await erasures.lock_orders(connection, job.program_id, named)
+        await erasures.erase_reasons(connection, job.program_id, named)
     return Chunk([found[-1][0]] if len(found) == _LINES_AT_ONCE else None, {"orders": len(named)})
 
 
@@ -171,13 +164,13 @@ async def erase_history(connection: Connection, job: CustomerJob, position: Sequ
     """Take the customer out of the next events, about whomever they are; the other services look at the same."""
     after = uuid.UUID(position[0]) if position else FIRST_ID
     await lock_history(connection)
-    found = await customers.read_history(connection, after, _LINES_AT_ONCE)
+    found = await erasures.read_history(connection, after, _LINES_AT_ONCE)
     erased = {
         id_: changed for id_, body in found if body is not None and (changed := erased_event(job, body)) is not None
     }
     if erased:
         await customers.add_events(connection, job.id, dict.fromkeys(erased, False))
-        await customers.erase_events(connection, erased)
+        await erasures.erase_events(connection, erased)
     return Chunk([str(found[-1][0])] if len(found) == _LINES_AT_ONCE else None, {"events": len(erased)})
 
 

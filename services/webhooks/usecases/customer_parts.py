@@ -24,12 +24,12 @@ from shared.database.customer_parts import (
     Step,
     Steps,
     erase_answers,
-    erase_kept_letters,
     events_of,
     export_answers,
     line_of,
     remove_withdrawn,
 )
+from shared.database.erased_letters import erase_kept_letters
 from shared.database.pool import Connection, Database
 from shared.erasing import CustomerJob, Erasing
 from shared.events.redemption import SOURCE

@@ -47,7 +47,7 @@ async def set_back(service: Service, key: bytes = SECRET_KEY) -> None:
         whose = row["owner_id"], row["route"], row["key"]
         plain = Seal(SECRET_KEY).open(row["body"], idempotency.answer_place(*whose))
         nonce = os.urandom(12)
-        sealed = sealing._mark(key) + nonce + AESGCM(key).encrypt(nonce, plain, identity(*whose))
+        sealed = sealing.mark_of(key) + nonce + AESGCM(key).encrypt(nonce, plain, identity(*whose))
         await write(service, row, sealed)
 
 

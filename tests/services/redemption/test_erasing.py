@@ -16,7 +16,8 @@ from services.redemption.consumers import CheckoutConsumer
 from services.redemption.domain.customers import Digests
 from services.redemption.usecases.customer_jobs import RunCustomerJobs
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
-from shared.database.customer_parts import Chunk, Outside, Step, erased_letter
+from shared.database.customer_parts import Chunk, Outside, Step
+from shared.database.erased_letters import erased_letter
 from shared.database.pool import Connection
 from shared.database.pool import Database as Pool
 from shared.erasing import CustomerJob

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mintwire.cli.listening import Listener
+from mintwire.cli.listening import forward
 from tests.services.webhooks.conftest import Merchant, Service, code_redeemed, until
 from tests.services.webhooks.faults import Behave, FaultServer, misbehaving
 from tests.services.webhooks.sending import always, post, sending
@@ -178,7 +178,6 @@ async def test_the_listener_forwards_to_each_form_as_it_stands() -> None:
     async with misbehaving(always(OK)) as server, aiohttp.ClientSession() as session:
         for form in FORMS:
             url = base_of(server) + form
-            listener = Listener("", "", None, asyncio.Event(), as_json=True, forward_to=url, forget=False)
-            result = await listener._forward(handed, session)
+            result = await forward(handed, url, session)
             assert result["status"] == 200, form
         assert [sent(request) for request in server.requests] == [expected(form) for form in FORMS]

@@ -30,7 +30,7 @@ OTHER_KEY = b"o" * 32
 def first_form(plain: bytes, context: bytes, key: bytes = SECRET_KEY) -> bytes:
     """Seal as earlier releases did."""
     nonce = os.urandom(12)
-    return sealing._mark(key) + nonce + AESGCM(key).encrypt(nonce, plain, context)
+    return sealing.mark_of(key) + nonce + AESGCM(key).encrypt(nonce, plain, context)
 
 
 async def set_back(service: Service, key: bytes = SECRET_KEY) -> None:
