@@ -39,7 +39,7 @@ async def test_all_who_were_due_in_a_stall_have_waited_through_it() -> None:
 
     seen = await at_rate(stalls_once, 100, 1)
     assert len(seen.latencies) == 100
-    # Those that were due in the first half of the stall, at the least, waited for its second half.
+    # At least those that were due in the first half of the stall waited for its second half.
     assert sum(latency > 0.25 for latency in seen.latencies) >= 25
     assert sum(late > 0.25 for late in seen.late) >= 25
 
@@ -65,7 +65,7 @@ async def test_failures_are_counted_by_their_reason_and_not_as_latencies() -> No
 async def test_the_commits_of_others_are_counted(database: Database) -> None:
     before = await Counts.read(database.admin)
     for _ in range(5):
-        # Each ends a session, and a session tells what it has counted when it ends at the latest.
+        # Each ends a session, and a session reports its counts at the latest when it ends.
         await Counts.read(database.admin)
     after = await Counts.read(database.admin)
     rates = after.per_second_since(before)

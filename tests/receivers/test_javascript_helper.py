@@ -74,7 +74,7 @@ async def test_helper_and_library_agree_and_work_is_done_once(test_run: Path) ->
     shutil.copytree(PROGRAMS, folder)
     await run(NODE, NPM, "ci", "--ignore-scripts", folder=folder)
     good, bad = [signed(), signed(sequence=None)], spoiled()
-    # The number is that of the body, which is signed, where that says one; in a flat body the word may be anybody's.
+    # The number comes from the body, which is signed, if it has one; in a flat body the member may be anything.
     numbered = [
         ({"type": "test", "sequence": 7, "data": {}}, 7),
         ({"type": "test", "sequence": "0000000000000000007", "data": {}}, 7),

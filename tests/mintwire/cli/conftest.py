@@ -55,7 +55,7 @@ class Mintwire:
         except SystemExit as exit_:
             ended = exit_.code
         except CycloptsError:
-            # As the command's `main` ends then.
+            # As the command's `main` ends.
             ended = 2
         out, err = self._capsys.readouterr()
         finished = Finished(int(ended or 0), out, err)

@@ -61,7 +61,7 @@ def _walk(group: App, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 
 def _command(words: tuple[str, ...], function: Any) -> Command:
     text = " ".join((inspect.getdoc(function) or "").split("Parameters\n---")[0].split())
-    # One that belongs to two groups shows itself in one of them.
+    # A command in two groups appears in one of them.
     example = re.search(rf"Example: mintwire \w+ {words[-1]}|Example: mintwire {' '.join(words)}", text)
     assert example is not None, f"mintwire {' '.join(words)} shows no example"
     line = text[example.start() :].removeprefix("Example: mintwire ").split("Example:")[0]
@@ -237,7 +237,8 @@ async def _endpoint_and_old_key(world: World) -> tuple[str, ...]:
 
 
 async def _paid(world: World) -> str:
-    # Each its own: what is bought within a minute of an event that took the order back counts as taken back with it.
+    # A separate code each: a purchase within a minute of the event that cancelled the order counts as cancelled with
+    # it.
     order = f"paid-{next(_NUMBERS)}"
     await world.run("checkout", "redeem", await world.generated(), "--order-ref", order)
     return order
@@ -296,7 +297,7 @@ NEEDS: dict[str, Prepare] = {
     "dead show": ids(World.dead),
     **dict.fromkeys(("customer status", "customer download"), ids(World.exported)),
 }
-# What an example leaves open, and what would take a test too long.
+# Values that an example leaves open, or that would take a test too long.
 WORDS: dict[str, dict[str, Any]] = {
     "batch create": {"100000": "1500"},
     "code show": {"demo-1a0a48c0": World.generated},
@@ -307,7 +308,7 @@ WORDS: dict[str, dict[str, Any]] = {
 }
 # Owned by a program, so that a partner's key does not see it.
 MORE = {"webhook message show": ("--program",)}
-# What a made-up value stands for, where the example abbreviates it.
+# The real values for those that the example abbreviates.
 OPEN = re.compile(r"msg_…|17…|v1,…|(?:msg_)?\d{4}…")
 
 

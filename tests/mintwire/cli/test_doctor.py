@@ -142,7 +142,7 @@ async def test_a_lost_binding_is_restored_and_what_missed_it_replayed(
     mintwire: Mintwire, services: RunningServices
 ) -> None:
     code = (await mintwire.json("code", "generate"))["code"]
-    # While it runs it would bind its queue again by itself.
+    # A running consumer would bind its queue again by itself.
     assert await services["redemption"].stop() == 0
     await on_channel(
         mintwire, lambda channel: channel.queue_unbind("redemption.checkout", "checkout", "checkout.completed")
@@ -217,7 +217,7 @@ async def test_a_management_api_that_refuses_or_is_away_is_found(mintwire: Mintw
         shown = await mintwire("doctor", "--json", code=1)
         assert set(broken(shown.json)) == {"broker's management answers"}
         assert "secret-word" not in shown.out + shown.err
-    # Without a user in it, it takes the broker's.
+    # Without a user of its own, it uses the broker URL's.
     mintwire.environment["MINTWIRE_MANAGEMENT_URL"] = f"http://{place}/"
     assert broken(await mintwire.json("doctor")) == {}
 
@@ -271,7 +271,7 @@ async def test_a_revoked_key_is_found(mintwire: Mintwire, merchant: Merchant) ->
         wrong = broken((await mintwire("doctor", "--json", code=None)).json)
         return set(wrong) == {"partner's key"} and "key create --partner" in wrong["partner's key"]["remedy"]
 
-    # A key that was read is believed for five seconds.
+    # A key is cached for five seconds.
     await until(is_found, "the revocation to act")
 
 

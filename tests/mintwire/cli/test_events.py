@@ -84,7 +84,7 @@ async def test_after_a_lost_binding_the_missed_webhooks_come_and_none_twice(
         assert wrong["broker bindings"]["detail"] == "missing: webhooks.events to redemption by #"
         assert "mintwire events republish" in wrong["broker bindings"]["remedy"]
         assert "unrouted is empty" not in wrong
-        # The consumer binds its queue again as it connects.
+        # The consumer binds its queue again when it connects.
         await started(services, "webhooks")
 
         async def is_whole() -> bool:
@@ -126,7 +126,7 @@ async def test_a_wiped_broker_is_declared_again_and_filled_from_the_history(
 
         await until(is_waiting, "the events to be in the queue that is wiped")
         await on_channel(mintwire, wipe)
-        # Redemptions go on meanwhile.
+        # Redemptions continue meanwhile.
         await mintwire("checkout", "redeem", sorted(codes)[3])
         wrong = broken(await mintwire.json("doctor", code=1))
         assert "exchange redemption" in wrong["broker topology"]["detail"]
@@ -187,7 +187,7 @@ async def test_an_interrupted_run_says_from_when_to_go_on(mintwire: Mintwire, se
     assert "Traceback" not in said, said
     place = said.partition(" events republished; continue with --since ")[2].split()[0]
     assert since < place
-    # Whether the last confirms came before the signal is left to chance; from there on it is complete.
+    # Whether the last confirms arrived before the signal is a matter of chance; from there on it is complete.
     left = (await mintwire.json("events", "republish", "--since", place, *chosen))["published"]
     assert 1 <= left <= 6
     await drained(mintwire, "webhooks.events", "codes.redemptions")

@@ -16,16 +16,16 @@ from tests.mintwire.cli.test_output import broken_pipe
 from tests.services.webhooks.receiver import running_receiver
 
 ALL = {command.name: command for command in commands()}
-# It starts and stops whole systems, and is played by tests/mintwire/stack; here there is none.
+# They start and stop whole systems; tests/mintwire/stack runs them.
 STACK = {name for name in ALL if name.startswith("stack ")}
-# It goes on until it is stopped: tests/mintwire/cli/test_webhooks.py.
+# They run until they are stopped: tests/mintwire/cli/test_webhooks.py.
 ENDLESS = {"webhook listen"}
 EXAMPLES = sorted(ALL.keys() - STACK - ENDLESS)
-# What there is to say against a system that others use too is no failure of the example.
+# Findings about a system that others use too do not make the example fail.
 MAY_FIND_FAULT = {"doctor"}
-# Needs nobody's key.
+# They need no key.
 OPEN = {"webhook rules"}
-# Talks to the broker, whose account is in its URL.
+# They talk to the broker, whose account is in its URL.
 BY_BROKER = {name for name in ALL if name.startswith("dead ")} | {
     *("checkout complete", "checkout cancel", "checkout refund")
 }

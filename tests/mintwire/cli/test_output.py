@@ -21,7 +21,7 @@ from mintwire.terminal import FileOutput, OutputClosed, json_text, printable, wr
 from tests.mintwire.cli.conftest import Mintwire
 from tests.servers import ROOT
 
-# Clears the screen, moves the cursor, turns the line round, rings, ends a line; both forms of the control sequence.
+# Clear the screen, move the cursor, reverse the line, ring, end a line; both forms of the control sequence.
 HOSTILE = "\x1b[2J\x9b1A\u202egnp.exe\u2066\a\r\nok: all is well\u2028\x7f\U000e0041"
 JOINERS = "\u200c\u200d"
 
@@ -169,7 +169,7 @@ def broken_pipe() -> Iterator[TextIO]:
     os.close(reading)
     file = os.fdopen(writing, "w")
     yield file
-    # What it could not write is still in it.
+    # The unwritten rest is still in the buffer.
     with suppress(BrokenPipeError):
         file.close()
 

@@ -15,9 +15,9 @@ from tests.services.webhooks.certificates import issue
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
 GUIDE = "docs/guides/webhook-receiver.md"
-# They go on until they are stopped.
+# They run until they are stopped.
 ENDLESS = ("webhook listen", "webhook tail")
-# Whatever the service refuses fails the sample.
+# Anything that the service refuses fails the sample.
 CURL = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n'
 
 

@@ -45,7 +45,7 @@ async def test_a_file_is_carried_over_once_however_often_it_is_read(
     again = await carry_over(mintwire, shop)
     assert (again["coupons_created"], again["created"], again["kept"], again["refused"]) == (0, 0, created, refused)
     assert await codes_of(mintwire) == before
-    # Each line of the file but its header is accounted for.
+    # Every line of the file except the header is accounted for.
     lines = (FILES / f"{shop}.csv").read_text("utf-8").splitlines()
     assert len(lines) - 1 == again["kept"] + again["refused"]
     said = Counter(each["line"] for each in again["lines"] if each["is_refused"] or "was left" in each["reason"])
@@ -54,7 +54,7 @@ async def test_a_file_is_carried_over_once_however_often_it_is_read(
     assert f"{created} existed, {refused} refused" in told.err
 
 
-# What each shop calls a code, its uses so far and its limit.
+# The columns of each shop for a code, its uses so far and its limit.
 COLUMNS = {
     "shopify": ("Name", "Times Used In Total", "Usage Limit Per Code"),
     "woocommerce": ("post_title", "usage_count", "usage_limit"),

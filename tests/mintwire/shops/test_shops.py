@@ -93,7 +93,7 @@ def test_stripe() -> None:
     codes = by_code(plan)
     assert list(codes) == ["LAUNCH50", "LAUNCHVIP", "THANKS", "QUARTER"]
     launch, thanks, quarter = plan.coupons.values()
-    # The coupon counts for itself: 18 uses of 20, whatever its codes say.
+    # The coupon has its own count: 18 uses of 20, whatever its codes have.
     assert launch.body | {"uuid_code": ""} == {
         "uuid_code": "",
         "coupon_discount_type": "percent",

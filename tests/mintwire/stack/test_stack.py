@@ -25,7 +25,7 @@ from mintwire.stack.guide import what_next
 from tests.mintwire.stack.driven import DEADLINE_SECONDS, Stack, is_all_ready, wait_until
 from tests.servers import ROOT
 
-# Makes its standard input the terminal that belongs to it, and becomes Python with the other arguments.
+# Makes its standard input the controlling terminal, and becomes Python with the other arguments.
 WITH_TERMINAL = """
 import fcntl, os, signal, sys, termios
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # It may be ignored by whoever runs the tests.

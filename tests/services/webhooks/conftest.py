@@ -49,7 +49,7 @@ from tests.databases import Database
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
 SECRET_KEY = b"w" * 32
-# Nobody waits so long unless something is wrong; a machine with much else to do is nothing wrong.
+# Nothing takes this long unless something is wrong; a busy machine is not.
 DEADLINE_SECONDS = 30.0
 KEPT = Retention(timedelta(days=30), timedelta(days=30), timedelta(days=90))
 
@@ -288,7 +288,7 @@ async def running_service(
         open_sender(clock, is_development=True, lookup=lookup) as (sender, urls),
     ):
         seal = Seal(SECRET_KEY)
-        # As after the first look at an empty database.
+        # As after the first check of an empty database.
         seal.accepts_first_form = False
         secrets = CheckSecrets(pool, clock, seal, hand_over)
         queue = DeliveryQueue(pool, pool, clock, seal, secrets.observe, hand_over)
@@ -341,7 +341,7 @@ async def running_service(
                     acts=acts,
                 )
                 yield made
-                # A test that restarts the server has opened another one.
+                # A test that restarts the server has opened a new one.
                 admin = made.admin
         finally:
             running.cancel()

@@ -31,7 +31,7 @@ from tests.services.webhooks.receiver import Receiver
         (None, "blocked_address", "use_public_address"),
         (None, "tls_failed", "check_certificate"),
         (None, "timeout", "answer_sooner"),
-        # The status had come, and then the answer broke off.
+        # The status had arrived, and then the response broke off.
         (200, "connection_lost", None),
         (503, "connection_lost", "check_availability"),
     ],

@@ -6,7 +6,7 @@ from tests.services.webhooks.conftest import Merchant, Service
 from tests.services.webhooks.receiver import Receiver
 
 SECRET = "very-secret"
-# What is asked for, the header that is sent, and what is shown of it.
+# The requested auth, the header that is sent, and what is shown of it.
 KINDS: list[tuple[dict[str, str], tuple[str, str], dict[str, str | None]]] = [
     (
         {"type": "authorization", "scheme": "Token", "token": SECRET},

@@ -34,7 +34,7 @@ from tests.services.webhooks.conftest import Merchant, Service, make_merchant
 MANY = 30_000
 PAGE, BOUND = 51, 2_000
 _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
-# That of every delivery.
+# The statement for every delivery.
 _CODE_KEY = uuid.UUID(f"{1:012x}70008{1:015x}")
 _LAST, _FIRST = datetime(9999, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 STORES = (
@@ -292,7 +292,7 @@ async def test_every_list_looks_at_a_bounded_number_of_rows(crowd: dict[str, Any
         await plans.prepare(mode)
         for name, arguments in cases(crowd):
             rows = await plans.looked_at(name, *arguments)
-            # Twenty endpoints of which all that waits is sorted, or as much again of two or three other tables.
+            # Sorting all that waits for twenty endpoints, or as much again from two or three other tables.
             assert rows <= 20 * 501 + 2 * BOUND, (mode, name, arguments, rows)
             tried.add(name)
     assert tried | _FEW == set(STATEMENTS)

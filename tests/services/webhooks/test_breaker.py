@@ -123,7 +123,7 @@ async def test_resume_at_is_empty_once_resumed(
         answer = await service.send("POST", f"{path}/{door}", key)
         assert answer.data["resume_at"] is None
     elif door == "pause_ends":
-        # As an older version may have left it: paused, and the rest not forgotten.
+        # As an older version may have left it: paused, with a rest that was not cleared.
         await service.query(
             "UPDATE webhooks.endpoints SET status = 'paused', paused_until = $1, version = version + 1", service.clock()
         )
@@ -181,7 +181,7 @@ async def test_one_that_flaps_is_left_alone_for_half_a_minute_each_time_and_gets
     await service.stays_idle()
     assert (len(receiver.posts), await breaker_of(service)) == (20, ("open", 1))
     service.clock.advance(seconds=31)
-    # The probe, and what opens it again: having been closed, for no longer than before.
+    # The probe, and the failure that opens it again: after it was closed, the pause does not grow.
     await service.attempted(1 + 20 + 21)
     await service.stays_idle()
     assert (len(receiver.posts), await breaker_of(service)) == (42, ("open", 1))

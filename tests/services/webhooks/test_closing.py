@@ -83,7 +83,7 @@ async def test_whoever_disables_it_the_rest_follows_in_chunks(
     else:
         await disabled_by_an_answer(service, merchant, receiver, door)
     first = await statuses(service)
-    # What has failed long enough is put back first, and belongs to the chunk.
+    # Deliveries that failed for long enough are put back first, and belong to the chunk.
     assert first["pending"] == (8 if door == "failing" else 7), first
     await closer(service)()
     after = await statuses(service)

@@ -18,7 +18,7 @@ async def of_code(service: Service, key: str, code: str, query: str = "", path: 
 async def test_deliveries_are_found_by_code_in_any_spelling(
     service: Service, merchant: Merchant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So few rows are looked at for a page that most pages end before the list does.
+    # So few rows are read for a page that most pages end before the list does.
     monkeypatch.setattr(delivery_lists, "SCANNED_PER_PAGE", 2)
     own = await service.endpoint(merchant.partner_key, receiver.url)
     programs = await service.endpoint(merchant.program_key, receiver.url)

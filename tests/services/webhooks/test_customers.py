@@ -124,7 +124,7 @@ async def test_what_was_missed_is_told_erased_and_its_late_copy_is_dropped(
     await finish(service, parts)
     await service.settled(1)
     assert json.loads(receiver.posts[0].body)["data"]["customer"]["id"] == DIGEST
-    # As it was and as it is, in whatever order: no conflict, and nothing is sent again.
+    # The original and the erased event, in either order: no conflict, and nothing is sent again.
     again = replace(event, body=erased(event))
     assert await service.consume(event) == [None]
     assert await service.consume(again, event, again) == [None] * 3

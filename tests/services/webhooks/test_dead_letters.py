@@ -216,7 +216,7 @@ async def test_a_receivers_fault_is_told_by_an_event_and_only_ours_are_rejected(
     assert await service.consume(told) == [None]
     await service.settled(2, "dead")
     assert json.loads(second_receiver.posts[0].body)["reason"] == "endpoint_gone"
-    # A failing operational delivery makes no further one.
+    # A failing operational delivery emits no further event.
     assert len(service.events("webhook.delivery_dead")) == 1
     spoiled = replace(code_redeemed(merchant), body=b"{}")
     [rejected] = await service.consume(spoiled)

@@ -140,7 +140,7 @@ ROWS: dict[str, Callable[[Scene, Sign], list[dict[str, Any]]]] = {
     ],
     "no_match": lambda scene, sign: [scene.signed(sign, secret=b"somebody else's key"), scene.signed(sign, over="1")],
 }
-# What no library does by itself.
+# Mistakes that no library makes by itself.
 ROWS_BY_HAND: dict[str, Callable[[Scene], list[dict[str, Any]]]] = {
     "content_incomplete": lambda scene: [
         scene.asked("v1," + in_base64(scene.secret, content), scene.body)

@@ -170,7 +170,7 @@ async def test_after_ten_attempts_it_is_a_dead_letter_and_said_so_once(
     assert len(said) == 1
     assert (said[0]["delivery_id"], said[0]["endpoint_id"]) == (letters[0]["id"], endpoint["id"])
     assert (said[0]["attempts"], said[0]["last_status"], said[0]["event_type"]) == (10, 500, "code.redeemed")
-    # The fourth failure and three days without a success were worth a word each; all wait for the relay.
+    # The fourth failure and three days without a success each emit an event; all wait for the relay.
     expected = ["webhook.delivery_failing", "webhook.endpoint_failing", "webhook.delivery_dead"]
     assert [event.type for event in service.handed_over] == expected
     stored = await service.query("SELECT e.type FROM webhooks.outbox o JOIN webhooks.events e ON e.id = o.event_id")
@@ -182,7 +182,7 @@ async def test_a_delivery_ends_after_96_hours_even_while_its_endpoint_is_paused(
 ) -> None:
     endpoint = await service.endpoint(merchant.partner_key, receiver.url, status="paused")
     await service.consume(code_redeemed(merchant))
-    # Ids bear the real time, which has gone on since the clock was held.
+    # Ids contain the real time, which has moved on since the clock was stopped.
     service.clock.advance(hours=96, minutes=5)
     await service.settled(1, "dead")
     letters = (await service.send("GET", "/dead-letters", merchant.partner_key)).data

@@ -325,5 +325,5 @@ async def test_a_claim_takes_bodies_up_to_a_sum_and_one_at_least(
         # One of each endpoint in turn.
         assert len(taken) == len({held.endpoint_id for held in taken}) == 50
         assert len(await claim(500, 10**9, [], 100)) == 500
-        # What was chosen and not taken is leased by nobody.
+        # Deliveries that were chosen but not taken are not leased.
         assert len(await claim(500, 10**9, [], 100)) == 448

@@ -139,7 +139,7 @@ async def test_an_endpoint_is_found_by_the_owners_own_name_for_it(service: Servi
     changed = await service.send("PATCH", f"/endpoints/{other['id']}", merchant.partner_key, {"uid": "shop-1"})
     for refused in (taken, changed):
         assert (refused.status, refused.body["code"], list(refused.body["errors"])) == (409, "uid_taken", ["uid"])
-    # The names of a program's own endpoints are another set, and what is archived or taken away is free again.
+    # The program's own endpoints have names of their own, and the name of an archived or deleted one is free again.
     assert (await service.endpoint(merchant.program_key, URL, uid="shop-1"))["partner_id"] is None
     await service.send("PATCH", f"/endpoints/{made['id']}", merchant.partner_key, {"uid": None})
     again = await service.send("PATCH", f"/endpoints/{other['id']}", merchant.partner_key, {"uid": "shop-1"})

@@ -49,11 +49,11 @@ async def test_what_two_take_in_at_once_is_one_delivery_each(
         looks = meet(monkeypatch, 2)
         outcomes = await asyncio.gather(service.consume(*events[:4]), other.consume(*events[1:]))
         await service.settled(5)
-    # One of the two was too late, and looked again.
+    # One of the two was too late, and looked up again.
     assert looks == [3]
     assert list(outcomes) == [[None] * 4, [None] * 4]
     assert len({post.id for post in receiver.posts}) == len(receiver.posts) == 5
-    # The one that was too late has used up no numbers and kept no room.
+    # The late one has used no numbers and reserved no room.
     assert [row["sequence"] for row in await service.query(_SEQUENCES)] == [1, 2, 3, 4, 5]
 
 

@@ -28,7 +28,7 @@ from tests.services.webhooks.conftest import (
 )
 from tests.services.webhooks.receiver import Post, Receiver, running_receiver
 
-# By then a receiver is slow, and one that works is no longer prompt.
+# After this time a receiver counts as slow, and a working one no longer as prompt.
 SLOW_SECONDS = 1.2
 
 
@@ -62,7 +62,7 @@ async def test_receivers_that_hang_do_not_hold_up_the_others(
 
 async def misbehave(how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     if how == "stalls":
-        # The beginning of a TLS handshake is taken and never answered.
+        # The start of a TLS handshake is accepted and never answered.
         while await reader.read(65536):
             pass
     while how != "resets":
@@ -93,7 +93,7 @@ async def failing_receiver(how: str) -> AsyncIterator[str]:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    # Who is bound and does not listen refuses, and keeps the port from others.
+    # A socket that is bound but does not listen refuses connections, and keeps the port from others.
     listening = socket.create_server(("127.0.0.1", 0)) if how != "refuses" else socket.socket()
     if how == "refuses":
         listening.bind(("127.0.0.1", 0))

@@ -231,7 +231,7 @@ async def test_of_listeners_opened_at_once_by_one_name_there_is_one_and_each_own
     for_partner = {"name": "laptop", "partner_id": str(merchant.partner_id)}
     as_partner = await service.send("POST", "/listeners", merchant.program_key, for_partner)
     assert (as_partner.status, as_partner.data["id"]) == (200, answers[0].data["id"])
-    # An endpoint of the same name is another thing.
+    # An endpoint with the same name is a different object.
     assert (await service.endpoint(merchant.partner_key, "https://example.com/", uid="laptop"))["uid"] == "laptop"
 
 

@@ -92,7 +92,7 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
 
     async with running_process(database, clean_broker, unused_tcp_port) as process:
         await create_endpoint(unused_tcp_port, merchant, receiver.url)
-        # Taken from the queue, not written yet.
+        # Taken from the queue, not yet written.
         async with locked(database, "LOCK TABLE webhooks.deliveries IN SHARE MODE"):
             await one("TAKEN")
             await counted(admin, _WAITING, 1)
@@ -101,7 +101,7 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
 
     async with running_process(database, clean_broker, unused_tcp_port) as process:
         await counted(admin, _SUCCEEDED, 1)
-        # Written and leased, not sent yet: the keys to sign with cannot be read.
+        # Written and leased, not yet sent: the signing keys cannot be read.
         async with locked(database, "LOCK TABLE webhooks.endpoint_keys IN ACCESS EXCLUSIVE MODE"):
             await admin.execute("UPDATE webhooks.endpoints SET version = version + 1")
             await one("LEASED")
@@ -112,7 +112,7 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
 
     async with running_process(database, clean_broker, unused_tcp_port) as process:
         await counted(admin, _SUCCEEDED, 2)
-        # Sent, not answered yet.
+        # Sent, not yet answered.
         release = receiver.hang()
         await one("SENT")
         await until(lambda: receiver.under_way == 1)
@@ -122,7 +122,7 @@ async def test_a_process_that_dies_at_any_step_of_a_delivery_loses_nothing(
 
     async with running_process(database, clean_broker, unused_tcp_port) as process:
         await counted(admin, _SUCCEEDED, 3)
-        # Answered, not written down yet.
+        # Answered, result not yet written.
         async with locked(database, "LOCK TABLE webhooks.attempts IN SHARE MODE"):
             await one("ANSWERED")
             await until(lambda: len(receiver.posts) == 5)

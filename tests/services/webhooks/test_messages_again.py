@@ -101,7 +101,7 @@ async def test_repeats_and_requests_at_once_make_it_due_once(
     replies = await asyncio.gather(*(resend(service, merchant.partner_key, message["id"], old, new) for _ in range(6)))
     assert {reply.status for reply in replies} == {202}
     assert len({str([each["delivery_id"] for each in reply.data]) for reply in replies}) == 1
-    # The old one was pending all the time; the new one was made by one of them.
+    # The old one was pending all the time; the new one was created by one of the requests.
     assert sum(each["is_due"] for reply in replies for each in reply.data) == 1
     assert len(await service.query("SELECT * FROM webhooks.delivery_queue")) == 2
     assert len(await service.query("SELECT * FROM webhooks.deliveries")) == 2

@@ -34,7 +34,7 @@ WAY = "mintwire_webhook_delivery_seconds"
 HELD, IN_FLIGHT, DUE = "mintwire_webhooks_held", "mintwire_webhooks_in_flight", "mintwire_webhooks_due"
 UNWRITTEN = "mintwire_webhooks_unwritten"
 CLASSES = frozenset(f"{digit}xx" for digit in range(10))
-# Every label that a metric of webhooks has, with all that it may say.
+# Every label of the metrics of webhooks, with all its possible values.
 LABELS: Mapping[str, frozenset[str]] = {
     "answer": CLASSES | frozenset(get_args(ErrorCode)),
     "trigger": frozenset({"automatic", "manual", "replay", "test"}),
@@ -218,7 +218,7 @@ async def test_what_somebody_sends_by_hand_says_nothing_about_the_way(
     await service.settled(1)
     await service.send("POST", f"/deliveries/{delivery['id']}/retry", merchant.partner_key)
     await service.send("POST", f"/endpoints/{endpoint['id']}/test", merchant.partner_key)
-    # One that counts, so that what was counted before it is to be seen.
+    # A counted one, so that everything counted before it is visible.
     before_last = await read(service)
     await service.consume(code_redeemed(merchant, "COUNTS"))
     await arrived(service, before_last, "first")

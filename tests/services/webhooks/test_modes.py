@@ -115,7 +115,7 @@ async def test_every_event_type_reaches_its_own_mode_alone_and_says_so(
             for key in (mine.program_key, mine.partner_key):
                 made = {"url": receiver.url, "event_types": [model.type], "format": format_}
                 reply = await service.send("POST", "/endpoints", key, made)
-                # Some types are none of a partner's business.
+                # Partners do not get some types.
                 assert reply.status == 201 or (reply.status == 422 and key == mine.partner_key), reply.body
                 if reply.status == 201:
                     owners[reply.data["id"]] = test
@@ -138,7 +138,7 @@ async def test_every_event_type_reaches_its_own_mode_alone_and_says_so(
         for row in rows:
             text = bytes(row["body"]).decode() + bytes(row["content"] or b"").decode()
             assert not TENANT_ID.search(text)
-            # The documented body of a redemption stays as it is documented.
+            # The documented body of a redemption does not change.
             is_short = model.type == "code.redeemed" and row["format"].startswith("flat")
             assert ('"is_test":true' in text) is (test and not is_short), (row["format"], text)
 
@@ -183,7 +183,7 @@ async def test_what_a_program_publishes_reaches_its_own_mode_under_its_usual_nam
     ids = set()
     for test, mine in twins.items():
         reply = await service.send("POST", "/messages", mine.program_key, sent)
-        # The same id is another event in the other mode.
+        # The same id is a different event in the other mode.
         assert (reply.status, reply.data["is_test"], reply.data["deliveries"]) == (201, test, 1)
         ids.add(reply.data["id"])
     assert len(ids) == 2

@@ -27,7 +27,7 @@ async def test_slow_name_servers_do_not_hold_up_other_names() -> None:
         slow = [asyncio.create_task(post(sender, f"https://slow{n % 10}.example.com/")) for n in range(60)]
         await until(lambda: len(hanging) == 10)
         answer = await post(sender, "https://quick.example.com/")
-        # Its address is refused, not its name given up; meanwhile all the others hang.
+        # Its address is refused, although its name resolves; meanwhile all the others hang.
         assert (answer.error_code, resolved) == ("blocked_address", {"quick.example.com"})
         release.set()
         assert {(await each).error_code for each in slow} == {"blocked_address"}
@@ -117,12 +117,12 @@ async def test_hundreds_of_names_that_hang_leave_threads_to_the_others(
             asked = [asyncio.create_task(names.addresses(name)) for name in sick]
             if turn == 0:
                 await until(lambda: len(name_servers.hanging) == 400)
-            # Within the time that a look-up may take, or it would raise.
+            # Within the time limit of a lookup, or it would raise.
             for name in ("works.example", f"new{turn}.example"):
                 assert await names.addresses(name) == [(socket.AF_INET, "10.0.0.1")]
             answers = await asyncio.gather(*asked, return_exceptions=True)
             assert {type(answer) for answer in answers} == {TimeoutError}
-        # The first time they took what they wanted; since then they wait for a thread among themselves.
+        # The first time they took as many threads as they wanted; since then they wait for the few threads that hanging names share.
         assert len(name_servers.hanging) == 400
         name_servers.is_tarpit = False
         name_servers.release.set()

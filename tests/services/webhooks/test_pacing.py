@@ -34,8 +34,8 @@ from tests.services.webhooks.receiver import Post, Receiver
 
 CAPS = [1, 2, 3, 4, 5, 5, 6, 8, 10, 12, 15, 20, 20, 25, 30, 35, 40, 50, 60, 80]
 MESSAGES = 2_000
-# What begins within a span begins at its start but for a late loop, and the next span comes a whole second after its
-# end. So what is on its way no longer than a span arrives no denser than it was sent.
+# POSTs of a span start at its beginning, except for a late event loop, and the next span comes a whole second after its
+# end. So POSTs that arrive within the length of a span are no denser than they were sent.
 ALLOWANCE = timedelta(seconds=BEGIN_SECONDS)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -125,14 +125,14 @@ async def test_three_replicas_together_never_begin_more_than_an_endpoint_allows_
         for first in range(0, MESSAGES, 100):
             await replicas[first // 100 % 3].consume(*events[first : first + 100])
         for count in range(MESSAGES // 4, MESSAGES + 1, MESSAGES // 4):
-            # A deadline for each quarter: on a busy machine a whole one would be none.
+            # A deadline per quarter: on a busy machine a single one would be too loose.
             await until(lambda count=count: len(arrivals) >= count, f"{count} arrivals")  # type: ignore[misc]
         await replicas[0].settled(MESSAGES)
         rows = await replicas[0].query(
             "SELECT d.endpoint_id, d.message_id, a.started_at FROM webhooks.attempts a"
             " JOIN webhooks.deliveries d ON d.id = a.delivery_id"
         )
-    # A result that a stalled database would not take is sent once more.
+    # A result that a stalled database did not accept is sent once more.
     assert len(rows) >= MESSAGES
     for endpoint_id, cap in caps.items():
         sent = {row["message_id"].hex: row["started_at"] for row in rows if row["endpoint_id"] == endpoint_id}
@@ -174,7 +174,7 @@ async def test_claims_at_the_same_moment_share_one_limit(database: Database, clo
         assert await claim(replicas[0], 60) == []
         async with replicas[0].pool.transaction() as connection:
             assert len(await claim_by(connection, clock())) == 7
-            # The row is locked, and so nothing is known of what is left.
+            # The row is locked, so nothing is known of what is left.
             async with asyncio.timeout(DEADLINE_SECONDS):
                 assert await claim(replicas[1], 60) == []
         claimed = await asyncio.gather(*(claim(each, 60) for _ in range(5) for each in replicas))
@@ -245,7 +245,7 @@ async def test_what_is_sent_by_hand_counts_too(
     assert len(rows) == 7
     assert most_within([row["started_at"] for row in rows]) <= 3
     monkeypatch.setattr(take_turns, "LONGEST_WAIT_SECONDS", 0.0)
-    # At once and more than any three seconds hold: one by one a busy machine may take a second for each.
+    # At once, and more than three seconds allow: one by one a busy machine may take a second for each.
     answers = await asyncio.gather(*(service.send("POST", door, key) for door in (test, retry) * 6))
     refused = next(answer for answer in answers if answer.status == 429)
     assert (refused.status, refused.body["code"]) == (429, "endpoint_rate_limited")

@@ -27,7 +27,7 @@ from tests.services.webhooks.receiver import Receiver
 NOW = datetime(2026, 3, 16, 20, 15, tzinfo=UTC)
 FORMATS: tuple[Format, ...] = get_args(Format)
 PARTNER_MODELS = {name: model for name, model in MODELS.items() if "partner_id" in model.model_fields}
-# What is not the partner's to see. A new member of an event belongs here or on the list of what partners see.
+# Members that partners must not see. A new member of an event belongs here or on the list of what partners see.
 HIDDEN = {
     "code.redeemed": {
         *(
@@ -44,7 +44,7 @@ HIDDEN = {
     "code.redemption_skipped": {"detail", "blocked_by"},
     "code.redemption_voided": {"customer_id", "reason", "coupon_times_redeemed", "coupon_times_redeemed_version"},
 }
-# The documented example has these and no others.
+# The documented example has exactly these.
 SHORT = {"partner_id", "code", "codes_remaining", "attributes"}
 CHOSEN = ("card_id", "recipient_name", "occasion")
 CANARY = "canary"

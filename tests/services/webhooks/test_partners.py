@@ -69,7 +69,8 @@ async def test_an_archived_partner_s_endpoints_are_archived_with_it(
     release.set()
     await service.settled(1)
 
-    # Three at the program's endpoint wait on; of the others one is through, and at most one more was held with it.
+    # Three deliveries to the program's endpoint still wait; of the others one is done, and at most one more was held
+    # with it.
     await service.settled(8, "canceled")
     assert sorted(await statuses(service)) == ["canceled"] * 8 + ["pending"] * 3 + ["succeeded"]
     for gone in (sending, paused):
@@ -150,7 +151,7 @@ async def test_a_partner_that_is_not_welcome_has_nothing_sent_to_new_places(
     for method, where, body in tries:
         refused = await service.send(method, where, merchant.partner_key, body, idempotency=f"{method}{where}{body}")
         assert (refused.status, refused.body["code"]) == (403, "partner_inactive"), where
-    # What is there can still be looked at and switched off.
+    # Existing endpoints can still be read and disabled.
     assert (await service.send("PATCH", path, merchant.partner_key, {"description": "old"})).status == 200
     assert (await service.send("POST", f"{path}/disable", merchant.partner_key)).status == 200
     assert (await service.send("DELETE", path, merchant.partner_key)).status == 200

@@ -119,11 +119,11 @@ async def test_a_killed_process_loses_nothing_and_doubles_at_most_what_was_in_fl
         await process.wait()
     sent = len(receiver.posts)
     written = await admin.fetchval("SELECT count(*) FROM webhooks.deliveries WHERE status = 'succeeded'")
-    # The dead process's leases would run out by themselves before a minute is over.
+    # The dead process's leases would expire by themselves within a minute.
     await admin.execute("UPDATE webhooks.delivery_queue SET visible_at = now()")
     async with running_process(database, clean_broker, unused_tcp_port):
         await until(lambda: len({post.id for post in receiver.posts}) == 500, "every message to arrive")
-    # Only what had been sent and not yet been written down may come twice.
+    # Only webhooks that were sent but not yet recorded may be repeated.
     assert len(receiver.posts) - 500 <= sent - written
     assert len({post.body for post in receiver.posts}) == 500
 
@@ -159,7 +159,7 @@ async def test_with_the_wrong_secret_key_it_serves_what_it_can_and_says_that_it_
         assert process.returncode is None
         assert receiver.posts == []
     assert await admin.fetchval("SELECT count(*) FROM webhooks.events WHERE type LIKE 'webhook.secret%'") == 0
-    # It was killed, and what it had just looked at would come again within a minute.
+    # It was killed, and its last claims would come back within a minute.
     await admin.execute("UPDATE webhooks.delivery_queue SET visible_at = now()")
     async with running_process(database, clean_broker, unused_tcp_port):
         await until(lambda: len(receiver.posts) == 20, "every message to arrive")

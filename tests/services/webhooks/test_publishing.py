@@ -26,7 +26,7 @@ from tests.services.webhooks.receiver import Receiver
 TYPE = "custom.card.sent"
 PAYLOAD = {"z": 1, "card_id": "a1b2c3d4", "recipient_name": "Zoë", "customer": {"id": "c-1"}, "order": [1.5, None]}
 URL = "https://example.com/hooks"
-# Beside the letters of its only member.
+# In addition to the characters of its only member.
 BRACKETS = len(orjson.dumps({"text": ""}))
 
 
@@ -134,7 +134,7 @@ async def test_what_is_kept_for_long_is_known_by_its_id_though_the_inbox_has_for
     assert (again.status, again.data) == (200, first.data)
     refused = await publish(service, key, event_id="e-1", retention_days=90, payload={})
     assert (refused.status, refused.body["code"]) == (409, "event_id_conflict")
-    # As an earlier release has kept it.
+    # As an earlier release stored it.
     await service.admin.execute("UPDATE webhooks.custom_messages SET body_sha256 = NULL")
     assert (await publish(service, key, event_id="e-1", retention_days=90)).status == 200
     assert len((await service.send("GET", "/deliveries", key)).data) == 1

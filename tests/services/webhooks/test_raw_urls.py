@@ -12,7 +12,8 @@ from tests.services.webhooks.faults import Behave, FaultServer, misbehaving
 from tests.services.webhooks.sending import always, post, sending
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-# What stands behind the host: encoded and not, in either case, with dots, empty parts and characters that no URL has.
+# The part after the host: encoded and not, in either case, with dots, empty parts and characters that URLs do not
+# allow.
 FORMS = [
     *("/", "/hook", "/hook/", "/hook//", "//hook", "//a//b", "/a/./b", "/./", "/.", "/..", "/a/../b", "/../../etc"),
     *("/a/%2e%2e/b", "/%2E", "/...", "/%2F", "/%2f", "/a%2Fb%2fc", "/%41", "/%61%7e", "/~user", "/%7Euser", "/%20"),
@@ -153,7 +154,7 @@ async def test_what_http_cannot_carry_as_it_is_written_is_refused(
     refused = await service.send("POST", "/endpoints", merchant.partner_key, {"url": f"https://example.com{form}"})
     assert (refused.status, list(refused.body["errors"])) == (422, ["url"])
     assert "percent-encoded" in refused.body["errors"]["url"][0]
-    # One that was registered before is sent to as it always was.
+    # A URL registered earlier is sent to as before.
     async with misbehaving(always(OK)) as server, sending() as sender:
         assert (await post(sender, f"{base_of(server)}/ü?Zoë")).status == 200
         assert sent(server.requests[0]) == "/%C3%BC?Zo%C3%AB"
@@ -167,7 +168,7 @@ async def test_no_url_writes_a_header_or_a_second_request(service: Service, merc
     async with misbehaving(always(OK)) as server, sending() as sender:
         url = base_of(server) + form
         refused = await service.send("POST", "/endpoints", merchant.partner_key, {"url": url})
-        # A NUL is refused wherever it stands in a request.
+        # A NUL is refused anywhere in a request.
         assert refused.status == (400 if "\x00" in form else 422), refused.body
         assert (await post(sender, url)).error_code == "blocked_address"
         assert server.requests == []

@@ -17,7 +17,7 @@ from tests.services.webhooks.test_losses import locked
 from tests.services.webhooks.test_replays import begin, claimed
 
 LETTERS, REDACTED = 100_000, 1_000
-# An hour ago, so that ids and times lie well inside what is replayed. Every hundredth message is redacted.
+# An hour ago, so that ids and times are well inside the replayed range. Every hundredth message is redacted.
 _MAKE_DEAD = """
 WITH made AS (
     SELECT n, (lpad(to_hex($1::bigint), 12, '0') || lpad(to_hex(n), 20, '0'))::uuid AS id
@@ -64,7 +64,7 @@ async def dying(service: Service, database: Database) -> AsyncIterator[asyncio.s
     """Run a worker and kill it at the end; its lease expires."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.services.webhooks.replayer", database.webhooks),
-        # It complains when it is cut off.
+        # It reports an error when it is disconnected.
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
@@ -73,7 +73,7 @@ async def dying(service: Service, database: Database) -> AsyncIterator[asyncio.s
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        # A commit that it had sent off still counts.
+        # A commit that it had already sent still counts.
         await _count_becomes(service, _AT_WORK, 0)
         await service.admin.execute(_END_LEASE)
 

@@ -29,7 +29,7 @@ SINCE = "2020-01-01T00:00:00Z"
 
 
 async def begin(service: Service, key: str, endpoint: Any, which: str, **members: Any) -> Any:
-    # A replay ends before now, and the clock of the test stands still while ids are made by the machine's.
+    # A replay ends before now; the clock of the test stands still while ids use the machine's.
     service.clock.advance(seconds=60)
     body = {"endpoint_id": endpoint["id"], "which": which, "since": SINCE, **members}
     begun = await service.send("POST", "/replays", key, body)
@@ -205,7 +205,7 @@ async def test_no_more_becomes_due_than_the_rate_allows(database: Database, cloc
         )
         assert [each["count"] for each in due] == [10, 10, 10, 5]
         pauses = [(later["at"] - earlier["at"]).total_seconds() for earlier, later in pairwise(due)]
-        # A step sleeps on the loop's clock and is dated by the machine's.
+        # A step sleeps by the loop's clock and is dated by the machine's.
         assert min(pauses) > 0.49
 
 

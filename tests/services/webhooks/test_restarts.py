@@ -32,7 +32,7 @@ from tests.services.webhooks.conftest import (
 )
 from tests.services.webhooks.receiver import Post, Receiver
 
-# More than an endpoint has in flight at first, so that some wait behind them.
+# More than an endpoint may have in flight at first, so that some wait behind them.
 GOOD, BAD = 12, 2
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity
@@ -159,7 +159,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await restarts.up()
     await restarts.ended(1)
 
-    # Claimed and committed, and the answer is lost: nobody knows of these leases, and they run out.
+    # Claimed and committed, but the response is lost: nobody knows of these leases, and they expire.
     await pause()
     await take_in(service, merchant, "CLAIMED")
     await service.admin.execute("UPDATE webhooks.delivery_queue SET visible_at = visible_at + interval '1 minute'")
@@ -175,7 +175,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await restarts.up()
     await restarts.ended(2)
 
-    # Sent, and answered while nothing can be written down.
+    # Sent, and answered while nothing can be written.
     release = asyncio.Event()
 
     async def wait(post: Post) -> web.StreamResponse:
@@ -191,7 +191,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await restarts.up()
     await restarts.ended(3)
 
-    # Written down and committed, and nobody hears that it is: it is written again, and changes nothing.
+    # Written and committed, but the confirmation is lost: it is written again, and changes nothing.
     fenced = value(WEBHOOKS_FENCED)
     release.clear()
     await take_in(service, merchant, "WRITTEN")
@@ -204,7 +204,7 @@ async def test_whatever_is_under_way_when_the_database_goes_away_comes_to_its_en
     await restarts.ended(4)
     await until(lambda: value(WEBHOOKS_FENCED) > fenced)
 
-    # No attempt was made twice: what was not written down was kept, and what was not kept had not been sent.
+    # No attempt was made twice: unwritten results were kept, and deliveries without a kept result had not been sent.
     assert set(Counter((post.id, post.body) for post in receiver.posts).values()) == {1}
     assert len({post.id for post in receiver.posts}) == len({post.body for post in receiver.posts}) == 4 * (GOOD + BAD)
     assert [row["n"] for row in await service.query(_NUMBERS)] == [[1]] * (4 * (GOOD + BAD))

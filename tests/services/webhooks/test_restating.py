@@ -190,7 +190,7 @@ async def test_processes_share_the_work_beside_live_deliveries(
         assert (await service.send("POST", path, key)).status == 200
     tasks = [RestateBodies(service.pool, breath_seconds=0.01) for _ in range(3)]
     counts = await asyncio.gather(*(each() for each in tasks))
-    # What a delivery held just then is left to the next time.
+    # Rows held by a delivery at that moment are left for the next time.
     counts.append(await tasks[0]())
     assert sum(counts) == 80
     await service.settled(160)

@@ -278,7 +278,7 @@ def test_other_events_are_flat_too() -> None:
 def test_what_the_redemption_service_says_may_be_subscribed_to() -> None:
     said = {"code.redeemed", "code.redemption_rejected", "code.redemption_voided", "code.exhausted", "coupon.exhausted"}
     assert said <= PROGRAM_TYPES
-    # A coupon is the program's; a partner hears of its own codes.
+    # Coupons belong to the program; a partner gets events about its own codes only.
     assert said - PARTNER_TYPES == {"coupon.exhausted"}
 
 

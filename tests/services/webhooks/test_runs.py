@@ -65,7 +65,7 @@ async def record(service: Service, held: HeldDelivery, status: int, control: str
     answer = Answer(now, 1, status, None, None, control=control)
     decision = decide(answer, held.step, held.ends_at, now, 0, 0.5)
     if decision.status == "succeeded":
-        # What follows is another's to bring along.
+        # After a success its followers go on with the delivery after it.
         held = replace(held, followers=deque())
     await service.queue.settle([Settlement(held, target, answer, decision)])
 
@@ -100,7 +100,7 @@ class TestAClaim:
     ) -> None:
         async with waiting(database, clock, receiver.url) as service:
             assert await claim(service, **limits) == [f"C{n}" for n in range(count)]
-            # What it left belongs to nobody, and waits for its turn.
+            # The rest of the run is unleased, and waits for its turn.
             assert await due(service) == []
 
     async def test_takes_bodies_up_to_a_sum(self, database: Database, clock: HeldClock, receiver: Receiver) -> None:
@@ -147,7 +147,7 @@ class TestAClaim:
     ) -> None:
         """Each delivery of a run would need its own token and start time."""
         async with waiting(database, clock, receiver.url, rate_limit_per_second=50) as service:
-            # The first look makes the row in which what is sent is counted.
+            # The first claim creates the row in which sent deliveries are counted.
             assert await claimed(service) == []
             assert await claim(service) == ["C0"]
 

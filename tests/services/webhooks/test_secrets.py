@@ -323,7 +323,7 @@ class TestKeys:
         told = []
         for minutes in (10, 10, 61, 10):
             await both()
-            # One that the old process can open: else it would know that the fault is its own.
+            # A secret that the old process can decrypt: otherwise it would know that the fault is its own.
             await service.endpoint(merchant.partner_key, receiver.url)
             await old()
             told.append(

@@ -40,11 +40,11 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/webhooks/endpoints/{endpoint_id}/keys/rotate"): {},
     ("POST", "/v1/webhooks/listeners/{listener_id}/next"): {"wait_seconds": 0},
 }
-# What needs nobody's key, or names nothing of anybody.
+# Routes that need no key, or name no tenant's object.
 OPEN = {"/.well-known/webhook-keys.json", "/v1/webhooks/event-types/{name}"}
 NAMING = [(route.method, route.path) for route in ROUTES if "{" in route.path and route.path not in OPEN]
-# What takes an id elsewhere than in its path, as method, path and member: what goes behind the path, and the body. A
-# test holds it against the API's document.
+# Routes that take an id outside their path, as method, path and member: the query suffix, and the body. A test compares
+# it with the API's document.
 ELSEWHERE: dict[tuple[str, str, str], Callable[[str], tuple[str, Any]]] = {
     ("POST", "/endpoints", "partner_id"): lambda id_: ("", {"url": "https://example.com/", "partner_id": id_}),
     ("POST", "/listeners", "partner_id"): lambda id_: ("", {"event_types": ["code.redeemed"], "partner_id": id_}),
@@ -206,7 +206,7 @@ async def test_what_a_query_or_a_body_names_is_foreign_too(
             told, expected = (statements[reply.headers["X-Request-ID"]] for reply in replies)
             assert told == expected, (method, path, member)
             assert replies[0].status in (200, 404) or member == "partner_id", (method, path, member)
-            # Messages are published in groups, whose statements belong to no request.
+            # Messages are published in groups, whose statements belong to no single request.
             assert told or key == stranger.partner_key or path == "/messages", (method, path, member)
             assert foreign.endpoint_id not in str(answers[0])
     letters = await service.query("SELECT count(*) FROM webhooks.deliveries WHERE status <> 'pending'")

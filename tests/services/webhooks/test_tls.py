@@ -34,7 +34,7 @@ from tests.services.webhooks.conftest import (
 from tests.services.webhooks.receiver import Receiver
 from tests.services.webhooks.test_maintenance import maintenance_of
 
-# A receiver tells us after the handshake, and closes; what we write into that can make its word get lost.
+# A receiver reports it after the handshake, and closes; what is written then may hide its message.
 REFUSED = ("tls_failed", "connection_lost")
 HOST = "shop.example.com"
 AUTHORITY = issue("Shop CA", is_authority=True)
@@ -107,11 +107,11 @@ async def test_a_receiver_that_wants_a_certificate_gets_it(service: Service, mer
         endpoint = await service.endpoint(key, receiver.url)
         path = f"/endpoints/{endpoint['id']}"
         failed = await tried(service, merchant, endpoint)
-        # Nobody vouches for its authority.
+        # Its authority is unknown.
         assert (failed["error_code"], failed["advice"]["code"]) == ("tls_failed", "check_certificate")
         changed = await service.send("PATCH", path, key, {"ca_bundle": AUTHORITY.pem})
         assert [each["subject"] for each in changed.data["ca_bundle"]] == ["CN=Shop CA"]
-        # It is trusted now, but does not know us.
+        # It is trusted now, but it does not know our certificate.
         assert (await tried(service, merchant, endpoint))["error_code"] in REFUSED
         changed = await service.send("PATCH", path, key, {"client_certificate": CLIENT.pair})
         assert changed.status == 200, changed.body
@@ -124,7 +124,7 @@ async def test_a_receiver_that_wants_a_certificate_gets_it(service: Service, mer
         for peer in receiver.peers:
             assert (("commonName", "mintwire at shop"),) in peer["subject"]
         assert len(receiver.peers) == 2
-        # One connection serves both.
+        # One connection carries both.
         assert len(receiver.connections) == 1
         taken = await service.send("PATCH", path, key, {"client_certificate": None})
         assert taken.data["client_certificate"] is None
@@ -165,7 +165,7 @@ async def test_the_key_is_sealed_in_its_place_and_shown_to_nobody(service: Servi
         assert secret not in str({**row, "sealed_client_key": row["sealed_client_key"].decode("latin-1")})
         await service.secrets()
         assert service.secrets.state == "ok"
-        # The sealed key of another certificate, as somebody who can write to the database would move it here.
+        # The sealed key of another certificate, moved here by someone who can write to the database.
         other = await service.endpoint(key, receiver.url, client_certificate=issue("other", AUTHORITY).pair)
         await service.query(
             "UPDATE webhooks.endpoints e SET sealed_client_key = o.sealed_client_key FROM webhooks.endpoints o"
