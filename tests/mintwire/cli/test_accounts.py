@@ -33,6 +33,7 @@ async def test_a_refused_program_names_the_field(bare: Mintwire) -> None:
 
 
 async def test_a_wrong_token_is_refused_and_not_repeated(bare: Mintwire) -> None:
+    """Terminals are recorded and shared; a token in an error message is a leaked token."""
     bare.environment["MINTWIRE_OPERATOR_TOKEN"] = "wrong-token-that-nobody-should-see"
     refused = await bare("program", "list", code=1)
     assert "401" in refused.err

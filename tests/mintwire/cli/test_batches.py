@@ -94,6 +94,7 @@ async def test_a_file_of_unknown_kind_or_that_is_not_there_is_refused(
 
 
 async def test_interrupted_the_job_is_done_all_the_same(mintwire: Mintwire, coupon: str) -> None:
+    """Ctrl-C while watching must not leave half of a batch."""
     async with mintwire.started("batch", "create", coupon, "--count", "60000", "--no-wait", "--json") as process:
         out, _ = await process.communicate()
     job = json.loads(out)

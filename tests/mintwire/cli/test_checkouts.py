@@ -68,6 +68,7 @@ async def test_what_is_not_an_event_is_refused_before_it_is_sent(mintwire: Mintw
 
 
 async def test_a_broker_that_is_away_is_told_without_the_password(mintwire: Mintwire) -> None:
+    """The broker's URL contains the password, and the driver's errors contain the URL."""
     port = ports.free_port()
     mintwire.environment["MINTWIRE_AMQP_URL"] = f"amqp://operator:secret-word@127.0.0.1:{port}/mintwire"
     refused = await mintwire("checkout", "complete", "X", code=1)
@@ -76,6 +77,7 @@ async def test_a_broker_that_is_away_is_told_without_the_password(mintwire: Mint
 
 
 async def test_a_refused_login_is_told_without_the_password(mintwire: Mintwire) -> None:
+    """The broker's URL contains the password, and the driver's errors contain the URL."""
     url = mintwire.environment["MINTWIRE_AMQP_URL"]
     mintwire.environment["MINTWIRE_AMQP_URL"] = url.replace("operator-test", "secret-word")
     refused = await mintwire("checkout", "complete", "X", code=1)

@@ -113,6 +113,7 @@ async def test_a_service_that_is_away_is_told_in_words(mintwire: Mintwire) -> No
 
 
 async def test_another_server_is_not_taken_for_ours(mintwire: Mintwire) -> None:
+    """Any HTTP server that answers 200 would pass for a service."""
     mintwire.environment["MINTWIRE_CODES_URL"] = mintwire.environment["MINTWIRE_WEBHOOKS_URL"] + "/openapi.json?"
     assert "is the address correct?" in (await mintwire("partner", "list", code=1)).err
 
@@ -128,6 +129,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_environment_goes_before_the_stack(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command meant for production would silently act on the local stack."""
     services = {"codes": "http://127.0.0.1:1", "webhooks": "http://127.0.0.1:3"}
     stack.write_text(json.dumps({"services": services, "program": {"id": "p", "api_key": "k"}}))
     monkeypatch.setenv("MINTWIRE_CODES_URL", "https://codes.example")
@@ -155,6 +157,7 @@ def test_a_broken_stack_file_is_told(stack: Path, text: str) -> None:
 def test_an_address_of_another_kind_is_refused_without_being_repeated(
     stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A password pasted into the wrong variable would be printed."""
     monkeypatch.setenv("MINTWIRE_AMQP_URL", "http://operator:secret-word@broker")
     with pytest.raises(NotConfigured, match="must begin with amqp://") as refused:
         read_target()

@@ -155,6 +155,7 @@ async def test_a_customer_who_came_by_every_door(
     admin: "asyncpg.Connection[asyncpg.Record]",
     tmp_path: Path,
 ) -> None:
+    """Personal data that the export misses is also what the erasure misses."""
     canary, url = Canary(), mintwire.environment["MINTWIRE_AMQP_URL"]
     async with running_receiver() as receiver:
         await bring_in(mintwire, merchant, services, receiver, canary)
@@ -223,10 +224,12 @@ async def test_a_customer_who_came_by_every_door(
 
 
 async def test_nothing_is_erased_without_a_yes_and_a_name(mintwire: Mintwire) -> None:
+    """An erasure cannot be undone."""
     assert "--yes" in (await mintwire("customer", "erase", "--email", "a@b.example", code=2)).err
     assert "--customer-id" in (await mintwire("customer", "export", code=2)).err
 
 
 async def test_a_partner_s_key_erases_nobody(mintwire: Mintwire, merchant: Merchant) -> None:
+    """Customers belong to the program."""
     mintwire.environment["MINTWIRE_PROGRAM_KEY"] = merchant.partner_key
     assert "scope_missing" in (await mintwire("customer", "erase", "--email", "a@b.example", "--yes", code=1)).err

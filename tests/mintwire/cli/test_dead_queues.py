@@ -55,6 +55,7 @@ async def test_a_body_that_is_no_text_is_shown_in_base64(dead: Mintwire) -> None
 
 
 async def test_what_is_replayed_unmended_dies_again(dead: Mintwire) -> None:
+    """A replay before the fix must not lose the message."""
     before = {each["key"]: each["first_received_at"] for each in await dead.json("dead", "list", QUEUE)}
     assert await dead.json("dead", "replay", QUEUE, "broken-1") == {"queue": QUEUE, "replayed": 1}
     await until(lambda: has(dead, 2))
@@ -72,6 +73,7 @@ async def test_what_is_replayed_unmended_dies_again(dead: Mintwire) -> None:
 async def test_what_is_older_than_the_service_remembers_is_replayed_by_force_only(
     dead: Mintwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A forgotten event would be processed a second time: a code redeemed twice."""
     monkeypatch.setitem(dead.environment, "MINTWIRE_INBOX_RETENTION_DAYS", "0")
     refused = await dead("dead", "replay", QUEUE, "--all", code=1)
     assert "0 replayed; 2 first came before" in refused.err
@@ -84,6 +86,7 @@ async def test_what_is_older_than_the_service_remembers_is_replayed_by_force_onl
 
 
 async def test_a_purge_is_meant(dead: Mintwire) -> None:
+    """A purged message is lost for good."""
     refused = await dead("dead", "purge", QUEUE, "--all", code=2)
     assert "--yes" in refused.err
     assert await has(dead, 2)

@@ -70,6 +70,7 @@ def broken(examined: Any) -> dict[str, Any]:
 
 
 async def test_a_sound_system_is_found_sound(mintwire: Mintwire) -> None:
+    """A doctor that reports healthy parts is soon ignored."""
     examined = await mintwire.json("doctor")
     assert broken(examined) == {}
     assert {check["check"] for check in examined["checks"]} == EVERYTHING
@@ -115,6 +116,8 @@ async def test_a_service_that_hangs_holds_nothing_up_and_its_keys_are_not_blamed
 
 @pytest.mark.parametrize(("status", "is_blamed"), [(None, False), (500, False), (503, False), (401, True), (403, True)])
 async def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_blamed: bool) -> None:
+    """An operator would rotate a valid key while the service is down."""
+
     async def refuse(_: Target) -> Finding:
         raise CallFailed("refused", status)
 
@@ -252,6 +255,7 @@ async def test_dead_messages_and_events_for_nobody_are_found(mintwire: Mintwire)
 
 
 async def test_bad_keys_are_found_and_not_repeated(mintwire: Mintwire, merchant: Merchant) -> None:
+    """The output of the doctor is pasted into tickets."""
     for name in ("OPERATOR_TOKEN", "PROGRAM_KEY", "PARTNER_KEY"):
         mintwire.environment[f"MINTWIRE_{name}"] = "secret-word-that-is-no-key"
     shown = await mintwire("doctor", "--json", code=1)

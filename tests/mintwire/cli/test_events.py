@@ -74,6 +74,7 @@ async def started(services: RunningServices, name: str) -> None:
 async def test_after_a_lost_binding_the_missed_webhooks_come_and_none_twice(
     mintwire: Mintwire, merchant: Merchant, services: RunningServices
 ) -> None:
+    """Events published while a binding was missing reach no queue, and nothing else brings them back."""
     since = format_milliseconds(utc_now())
     async with endpoint(mintwire) as receiver:
         early = await redeem(mintwire, 2)
@@ -212,6 +213,7 @@ async def test_what_cannot_be_meant_is_refused_in_words(bare: Mintwire, argument
 
 
 async def test_without_the_token_there_is_no_history(bare: Mintwire, merchant: Merchant) -> None:
+    """The history has every tenant's events."""
     keys = (("wrong-token-of-an-operator", "401, invalid_api_key"), (merchant.program_key, "403, operator_only"))
     for token, said in keys:
         bare.environment["MINTWIRE_OPERATOR_TOKEN"] = token

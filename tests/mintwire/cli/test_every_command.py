@@ -62,6 +62,7 @@ def test_it_can_answer_in_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_its_example_works(name: str, world: World) -> None:
+    """An example that fails is the first thing that a newcomer tries."""
     finished = await world.run(*await arguments_of(ALL[name], world), code=None)
     assert finished.code == 0 or name in MAY_FIND_FAULT, finished
 
@@ -97,6 +98,7 @@ async def test_a_reader_that_is_gone_ends_it_quietly(
 
 @pytest.mark.parametrize("name", sorted(ALL.keys() - STACK))
 async def test_with_everything_down_it_says_what_cannot_be_reached(name: str, world: World) -> None:
+    """A traceback says neither which service is down nor how to start it."""
     command = ALL[name]
     (world.folder / "codes.csv").write_text("code\nA1\n")
     (world.folder / "body.json").write_text("{}")

@@ -146,6 +146,7 @@ class TestClosedPipes:
         assert code in (1, 2, 141)
 
     def test_a_full_disk_is_told(self, tmp_path: Path) -> None:
+        """A truncated export would look complete."""
         with Path("/dev/full").open("w") as full:
             code, said = run_into(full, ("stack", "status"), "stdout", tmp_path)
         assert (code, said) == (1, "mintwire: the output cannot be written: No space left on device\n")

@@ -35,6 +35,7 @@ async def codes_of(mintwire: Mintwire) -> dict[str, Any]:
 async def test_a_file_is_carried_over_once_however_often_it_is_read(
     mintwire: Mintwire, shop: str, coupons: int, created: int, refused: int
 ) -> None:
+    """A second run would double every code."""
     tried = await carry_over(mintwire, shop, "--dry-run")
     assert (tried["coupons_created"], tried["created"], tried["refused"]) == (coupons, created, refused)
     assert await codes_of(mintwire) == {}
@@ -64,6 +65,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("shop", COLUMNS)
 async def test_each_code_ends_with_the_count_and_the_limit_of_its_line(mintwire: Mintwire, shop: str) -> None:
+    """A used-up code would be valid again."""
     code, uses, limit = COLUMNS[shop]
     with (FILES / f"{shop}.csv").open(encoding="utf-8", newline="") as file:
         there = {row[code]: (int(row[uses] or 0), int(row[limit] or 0) or None) for row in csv.DictReader(file)}
@@ -124,6 +126,7 @@ async def test_after_a_kill_half_way_the_rest_is_made(mintwire: Mintwire, monkey
 
 
 async def test_two_at_once_make_each_once(mintwire: Mintwire) -> None:
+    """Two imports of the same file would create each coupon twice."""
     async with (
         mintwire.started("import", str(FILES / "stripe.csv"), "--from", "stripe") as one,
         mintwire.started("import", str(FILES / "stripe.csv"), "--from", "stripe") as other,

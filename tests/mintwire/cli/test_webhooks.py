@@ -85,6 +85,7 @@ async def test_a_receiver_that_is_not_there_is_told_and_the_next_one_is_forwarde
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_end_by_signal_closes_the_listener(mintwire: Mintwire, number: signal.Signals) -> None:
+    """An abandoned listener would keep collecting messages."""
     async with mintwire.started("webhook", "listen", "--program", "--forget") as process:
         listener, _ = await opened(process)
         process.send_signal(number)

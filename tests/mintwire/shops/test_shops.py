@@ -212,6 +212,7 @@ def test_rows_that_cannot_be_read_are_named() -> None:
 
 
 def test_a_row_that_was_cut_off_makes_no_code_without_limits() -> None:
+    """A truncated row lacks its limits: the code would be valid without them."""
     lines = ["code,discount_type,amount,usage_limit,date_expires,\n", "A1,percent,5,1,\n", "A2,percent,5\n"]
     plan = plan_of("woocommerce", woocommerce, lines)
     assert list(by_code(plan)) == ["A1"]

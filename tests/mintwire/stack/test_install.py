@@ -39,6 +39,7 @@ def test_while_it_installs_starts_are_refused_and_afterwards_all_is_as_before(ma
 
 
 def test_a_policy_that_was_there_is_kept(machine: Path) -> None:
+    """The policy of the machine's administrator would be lost."""
     theirs = "#!/bin/sh\nexit 101\n"
     (machine / "policy-rc.d").write_text(theirs)
     install.ensure_rabbitmq()
@@ -46,6 +47,7 @@ def test_a_policy_that_was_there_is_kept(machine: Path) -> None:
 
 
 def test_a_failed_install_leaves_no_policy_behind_and_says_what_to_do(machine: Path) -> None:
+    """A leftover policy would keep every later package from starting its service."""
     (machine / "bin" / "apt-get").write_text("#!/bin/sh\nexit 100\n")
     with pytest.raises(MissingSoftware, match=r"apt-get update.*failed.*docker compose up"):
         install.ensure_rabbitmq()

@@ -52,6 +52,7 @@ def test_a_link_to_elsewhere_is_refused_and_what_it_points_to_is_kept(tmp_path: 
 
 
 def test_a_name_planted_in_the_shared_place_is_refused(tmp_path: Path, outside: Path) -> None:
+    """Another user of the machine could own the database's folder."""
     wanted = closed(tmp_path)
     places.outside_folder(wanted, outside).symlink_to(tmp_path)
     with pytest.raises(StackError):

@@ -93,5 +93,6 @@ def test_a_broken_record_is_no_record(record_file: Path) -> None:
 
 
 def test_records_and_logs_are_private(started: subprocess.Popen[bytes], tmp_path: Path, record_file: Path) -> None:
+    """Logs of servers may contain passwords."""
     for path in (record_file, tmp_path / "log"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -66,6 +66,7 @@ async def test_a_signed_webhook_is_written_down_as_it_came(receiver: ModuleProce
 
 
 async def test_a_forged_webhook_is_refused_and_not_written_down(receiver: ModuleProcess, tmp_path: Path) -> None:
+    """The demo receiver is the model that partners copy."""
     folder = StackFolder(tmp_path)
     folder.receiver_secret.write_text(SECRET)
     other = "whsec_" + base64.b64encode(b"another secret of thirty-two byt").decode()

@@ -72,6 +72,7 @@ class TestPostgres:
         await connection.close()
 
     def test_its_password_and_data_are_private(self, own: Servers) -> None:
+        """Other users of the machine could read every secret."""
         folder = own.folder / "postgres"
         assert stat.S_IMODE((folder / "password").stat().st_mode) == 0o600
         assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
@@ -79,6 +80,7 @@ class TestPostgres:
 
 class TestRabbitMQ:
     async def test_a_stranger_is_refused_and_there_is_no_guest(self, own: Servers) -> None:
+        """RabbitMQ's default guest may do anything."""
         address = f"127.0.0.1:{own.rabbitmq.port}/{topology.VHOST}"
         for user in ("guest:guest", "operator:wrong"):
             with pytest.raises(aiormq.exceptions.ProbableAuthenticationError):

@@ -98,6 +98,7 @@ class TestAStackThatIsUp:
         assert set(facts["receiver"]) == {"url", "secret", "log"}
 
     def test_no_secret_can_be_read_by_others(self, stack: Stack) -> None:
+        """Other users of the machine could act as the operator."""
         facts = stack.facts
         secrets = [facts["operator_token"], facts["partner"]["api_key"], facts["receiver"]["secret"]]
         secrets += [urlsplit(facts[name]).password for name in ("database_url", "amqp_url", "management_url")]
@@ -107,6 +108,7 @@ class TestAStackThatIsUp:
                 assert not [secret for secret in secrets if secret.encode() in text], path
 
     def test_nothing_of_it_listens_beyond_loopback(self, stack: Stack) -> None:
+        """A development stack would be reachable from the network."""
         hosts = set()
         for process in stack.processes():
             hosts |= {c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
@@ -152,6 +154,7 @@ class TestAStackThatIsUp:
         "names", [["codes", "redemption", "webhooks", "receiver"], ["postgres"], ["rabbitmq"]], ids=str
     )
     async def test_what_is_killed_comes_back_and_the_main_job_works(self, stack: Stack, names: list[str]) -> None:
+        """A crash of one part must neither end the stack nor lose what it was doing."""
         before, facts = stack.pids(), stack.facts
         for name in names:
             os.kill(before[name], signal.SIGKILL)
@@ -167,6 +170,7 @@ class TestAnotherStack:
     """One stack must not affect another."""
 
     def test_an_interrupt_while_it_starts_leaves_nothing_of_it_behind(self, stack: Stack, another: Stack) -> None:
+        """Leftover servers would hold the ports and the data of the next start."""
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "mintwire", "stack", "up"],
             env={**os.environ, "STACK_DIR": str(another.folder)},
@@ -255,6 +259,7 @@ class TestAStackThatGoes:
         assert set(stack.states().values()) == {"down"}
 
     def test_clean_removes_what_the_stack_made_and_nothing_else(self, stack: Stack) -> None:
+        """STACK_DIR may point at a folder with other files."""
         own = stack.folder / "notes.txt"
         own.write_text("mine")
         finished = stack.run("clean", "--json")

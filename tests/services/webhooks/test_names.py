@@ -122,7 +122,7 @@ async def test_hundreds_of_names_that_hang_leave_threads_to_the_others(
                 assert await names.addresses(name) == [(socket.AF_INET, "10.0.0.1")]
             answers = await asyncio.gather(*asked, return_exceptions=True)
             assert {type(answer) for answer in answers} == {TimeoutError}
-        # The first time they took as many threads as they wanted; since then they wait for the few threads that hanging names share.
+        # At first they took as many threads as they wanted; since then they wait for the few that hanging names share.
         assert len(name_servers.hanging) == 400
         name_servers.is_tarpit = False
         name_servers.release.set()
