@@ -29,9 +29,10 @@ _SYNTAX: Final[Mapping[str, str]] = {
     "Extra data": "something follows the end",
 }
 _BAD_ESCAPE: Final = "a backslash is followed by what is no escape"
-# The names that a path shows. Others would be no step of it, and one may be a person's address, which a dead letter
-# would keep beside its body.
-_PLAIN_NAME: Final = re.compile(r"[\w-]{1,80}", re.ASCII)
+# A path shows names without these: one with a dot would be no step of it, and an address is a person's, which a dead
+# letter would keep beside its body.
+_NO_STEP: Final = re.compile(r"[@.]")
+_LONGEST_STEP: Final = 80
 # Python reads no integer with more digits.
 _MOST_DIGITS: Final = 4_300
 
@@ -204,7 +205,7 @@ def _readable_members(members: _Members, path: str, details: tuple[str, ...] | N
     seen: set[str] = set()
     for name, member in members:
         shown = name.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-        step = name if _PLAIN_NAME.fullmatch(name) else "*"
+        step = name[:_LONGEST_STEP] if name.isprintable() and not _NO_STEP.search(name) else "*"
         inner = f"{path}.{step}" if path else step
         found = _fault_of_text(name)
         if found is not None:
