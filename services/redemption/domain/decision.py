@@ -63,7 +63,7 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
                 repeated.append(known)
                 if known.voided_at is not None:
                     gone.append(wanted)
-                elif (fault := fault_of_repeat(known, purchase, order)) is not None:
+                elif not is_reported and (fault := fault_of_repeat(known, purchase, order)) is not None:
                     return Refused(wanted.text, meant(wanted.canonical, purchase, books), *fault)
                 continue
         terms = meant(wanted.canonical, purchase, books)

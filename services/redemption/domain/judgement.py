@@ -113,9 +113,10 @@ def _appraisal_of_known(
 
 
 def fault_of_repeat(known: Redemption, purchase: Purchase, order: OrderBook | None) -> Fault | None:
-    """Return why a purchase is no repeat of one that stands: it says another currency.
+    """Return why who asks means no repeat of a purchase that stands: it says another currency.
 
-    One that was cancelled before it was heard of adds nothing up.
+    One that was cancelled before it was heard of adds nothing up; nor does one that an event reports again, of which
+    only its time is noted, since what takes the first one back may not have been heard of yet.
     """
     if is_cancelled(order, purchase.happened):
         return None

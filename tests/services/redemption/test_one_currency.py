@@ -1,6 +1,7 @@
 """An order has one currency: amounts of two must never be added up, whichever way and in whatever order they come."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -108,3 +109,20 @@ async def test_requests_at_one_moment_agree_on_one(shop: Shop, decider: Decider)
     redeemed = [event for event in shop.announced() if event["event"] == "code.redeemed"]
     assert sorted(event["code"] for event in redeemed) == ["ONE", "TWO"]
     assert len({event["discount"]["currency"] for event in redeemed}) == 1
+
+
+@pytest.mark.parametrize("arrival", list(itertools.permutations(("euros", "cancellation", "yen"))))
+async def test_a_purchase_in_another_currency_after_a_cancellation_stands_in_any_order_of_arrival(
+    shop: Shop, merchant: Merchant, decider: Decider, arrival: tuple[str, ...]
+) -> None:
+    """It was refused while the euros stood, and the cancellation that was heard of then left nothing of the order."""
+    await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=1_000), "ONE", limit=1)
+    events = {
+        "euros": checkout(shop.program_id, "ONE", order=EUR, time=decider.now - timedelta(hours=3)),
+        "cancellation": taken_back(shop.program_id, time=decider.now - timedelta(hours=2)),
+        "yen": checkout(shop.program_id, "ONE", order=JPY, time=decider.now - timedelta(hours=1)),
+    }
+    for name in arrival:
+        await decider.take(events[name])
+    codes, totals = await shown(shop)
+    assert (codes, totals["discount_minor"]) == (["ONE"], 100)
