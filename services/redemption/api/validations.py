@@ -25,6 +25,7 @@ from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.reasons import Reason
 from services.redemption.usecases.purchases import purchase_of
 from services.redemption.usecases.validate_publicly import Asker
+from shared.events.envelope import trusted
 from shared.web import Data, Request, RequestModel, ResponseModel, Route, TenantId, data_response
 
 
@@ -72,7 +73,6 @@ class ValidationData(ResponseModel):
     )
 
 
-_NO_IDS: Final = {"code_id": None, "coupon_id": None, "partner_id": None}
 _REFUSED: Final = ValidationData(
     valid=False,
     codes=[],
@@ -108,42 +108,44 @@ async def _validate_publicly(request: Request, body: ValidationBody, purchase: P
     appraisals = await use_cases(request).validate_publicly(asker, purchase)
     if appraisals is None:
         return data_response(_REFUSED)
-    data = _data(body, appraisals)
-    # Ids are the merchant's own affair.
-    codes = [code.model_copy(update=_NO_IDS) for code in data.codes]
-    return data_response(data.model_copy(update={"codes": codes, "are_histories_counted": False}))
+    return data_response(_data(body, appraisals, is_public=True))
 
 
-def _data(body: ValidationBody, appraisals: Sequence[Appraisal]) -> ValidationData:
+def _data(body: ValidationBody, appraisals: Sequence[Appraisal], *, is_public: bool = False) -> ValidationData:
     currency = body.order.currency if body.order else None
     subtotal = body.order.subtotal if body.order else None
     discounts = [appraisal.discount_minor for appraisal in appraisals if appraisal.fault is None]
     known = [discount for discount in discounts if discount is not None]
     discount = sum(known) if subtotal is not None and len(known) == len(discounts) else None
-    return ValidationData(
+    return trusted(
+        ValidationData,
         valid=all(appraisal.fault is None for appraisal in appraisals),
-        codes=[_verdict(appraisal, currency) for appraisal in appraisals],
-        order=OrderTotals(
+        codes=[_verdict(appraisal, currency, is_public=is_public) for appraisal in appraisals],
+        order=trusted(
+            OrderTotals,
             currency=currency,
             subtotal=subtotal,
             discount=discount,
             total=None if subtotal is None or discount is None else subtotal - discount,
         ),
-        are_histories_counted=True,
+        are_histories_counted=not is_public,
     )
 
 
-def _verdict(appraisal: Appraisal, currency: str | None) -> CodeVerdict:
+def _verdict(appraisal: Appraisal, currency: str | None, *, is_public: bool) -> CodeVerdict:
     terms, fault, taken = appraisal.terms, appraisal.fault, appraisal.taken
-    return CodeVerdict(
+    # Ids are the merchant's own affair.
+    ids = None if is_public else terms
+    return trusted(
+        CodeVerdict,
         code=appraisal.code,
         valid=fault is None,
         reason=fault.reason if fault else None,
         detail=fault.detail if fault else None,
         blocked_by=fault.blocked_by if fault else None,
-        code_id=terms.code_id if terms else None,
-        coupon_id=terms.coupon_id if terms else None,
-        partner_id=terms.partner_id if terms else None,
+        code_id=ids.code_id if ids else None,
+        coupon_id=ids.coupon_id if ids else None,
+        partner_id=ids.partner_id if ids else None,
         discount=discount_data(terms, currency, taken) if terms and taken else None,
     )
 

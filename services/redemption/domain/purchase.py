@@ -100,7 +100,8 @@ class Line:
     amount_minor: int | None
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, for the reason that `CodeTerms` has.
+@dataclass(slots=True)
 class Purchase:
     """One order with its codes, paid or about to be; no two codes have the same canonical form.
 

@@ -55,7 +55,8 @@ class Restrictions:
 UNRESTRICTED = Restrictions()
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: made for each code of each request, a frozen one would take four times as long for nothing else.
+@dataclass(slots=True)
 class CodeTerms:
     """A code with its coupon, partner and program as they are now."""
 
