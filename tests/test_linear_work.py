@@ -138,7 +138,7 @@ TEXTS: dict[str, Callable[[str], object]] = {
     "a webhook's URL": lambda text: _checker.check("https://" + text),
     "a webhook's headers": lambda text: check_headers({f"X-{nth}": text for nth in range(20)}),
     "a wish for a later attempt": lambda text: retry_after(text, NOW),
-    "an answer that is reported": listening._reported,
+    "an answer that is reported": listening.reported_text,
 }
 SPELLINGS = ("a", "0", " ", "-", ".", ",", ":", "=", "\x00", "é", "ﷺ", "\u0301\u0323", "Mon, ", "1.", "%41", '"', "\\")
 
@@ -325,6 +325,6 @@ def test_the_periods_of_a_batch() -> None:
 def test_headers_of_receivers_answers(value: str) -> None:
     def act(n: int) -> Callable[[], object]:
         headers = CIMultiDictProxy(CIMultiDict({f"X-{nth}": value * n for nth in range(n)}))
-        return lambda: client._kept_headers(cast("ClientResponse", SimpleNamespace(headers=headers)))
+        return lambda: client.kept_headers(cast("ClientResponse", SimpleNamespace(headers=headers)))
 
     at_most_doubles(act)

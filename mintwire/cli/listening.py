@@ -167,7 +167,7 @@ class Listener:
         return _MOST_AT_ONCE if self._count is None else min(_MOST_AT_ONCE, self._count - self._received)
 
 
-def _reported(text: str) -> str:
+def reported_text(text: str) -> str:
     """Return the beginning of a response, short enough however JSON escapes its characters."""
     size = 0
     for place, character in enumerate(text):
@@ -187,7 +187,7 @@ async def forward(handed: dict[str, Any], to: str, session: aiohttp.ClientSessio
             url, data=handed["body"].encode(), headers=handed["headers"], allow_redirects=False
         ) as response:
             text = (await response.content.read(_ANSWER_BYTES)).decode(errors="replace")
-            result = {"status": response.status, "response": _reported(text.replace("\x00", "\ufffd"))}
+            result = {"status": response.status, "response": reported_text(text.replace("\x00", "\ufffd"))}
     except TimeoutError:
         result = {"error": "timeout"}
     except (aiohttp.ClientError, ValueError) as error:

@@ -64,7 +64,7 @@ async def download(url: str, output: Path | None, key: str, query: Mapping[str, 
                     answer = Answer(response.status, response.headers, await response.json(content_type=None))
                     raise CallFailed(refusal(answer), answer.status)
                 file: _File = files.enter_context(output.open("wb")) if output else FileOutput()
-                return await _checked(response.content.iter_chunked(_PIECE_BYTES), file)
+                return await write_checked(response.content.iter_chunked(_PIECE_BYTES), file)
         except aiohttp.ClientPayloadError as error:
             raise CallFailed(_NOT_WHOLE) from error
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -78,7 +78,8 @@ class _File(Protocol):
     def flush(self) -> None: ...
 
 
-async def _checked(chunks: AsyncIterator[bytes], file: _File) -> int:
+async def write_checked(chunks: AsyncIterator[bytes], file: _File) -> int:
+    """Write a download to a file, and return how many codes its last line counts; raises CallFailed if it is cut."""
     digest, last = hashlib.sha256(), b""
     async for chunk in chunks:
         file.write(chunk)

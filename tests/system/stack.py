@@ -226,14 +226,14 @@ class Receiver:
     verified: list[tuple[str, dict[str, Any], bytes]] = field(default_factory=list)
     arrived_at: dict[str, float] = field(default_factory=dict)
     refused: int = 0
-    _webhook: Webhook | None = None
+    webhook: Webhook | None = None
 
     async def hook(self, request: web.Request) -> web.Response:
         """Answer one webhook."""
         body = await request.read()
-        assert self._webhook is not None
+        assert self.webhook is not None
         try:
-            self._webhook.verify(body, {name.lower(): value for name, value in request.headers.items()})
+            self.webhook.verify(body, {name.lower(): value for name, value in request.headers.items()})
         except Exception:  # noqa: BLE001 - whatever the library raises, the webhook is not verified
             self.refused += 1
             return web.Response(status=401)
@@ -265,7 +265,7 @@ class Receiver:
             wanted = {"url": receiver.url, "event_types": ["code.redeemed"]}
             endpoint = await partner.stack.made(endpoints, key=partner.key, body=wanted)
             receiver.endpoint_id = endpoint["id"]
-            receiver._webhook = Webhook(endpoint["secret"])
+            receiver.webhook = Webhook(endpoint["secret"])
             yield receiver
             await partner.stack.call("DELETE", f"{endpoints}/{receiver.endpoint_id}", key=partner.key)
         finally:

@@ -129,7 +129,7 @@ async def test_a_secret_that_cannot_be_opened_holds_back_its_endpoint_alone(stac
         assert receiver.verified == []
         rotate = webhooks(stack, f"/endpoints/{receiver.endpoint_id}/keys/rotate")
         rotated = await stack.made(rotate, key=partner.key, body={})
-        receiver._webhook = Webhook(rotated["secret"])
+        receiver.webhook = Webhook(rotated["secret"])
         await until(lambda: sorted(receiver.codes) == sorted(codes), "what was held back")
         assert stack.pid("webhooks") == pid
         await signs.doctor_is_content()

@@ -23,7 +23,7 @@ Act = Callable[[Target], Awaitable[Finding]]
 
 
 @dataclass(frozen=True)
-class _Check:
+class KeyCheck:
     """A key checked at a service by a read-only call; `remedy` applies if the service refuses the key."""
 
     name: str
@@ -36,10 +36,11 @@ class _Check:
 async def check_keys(target: Target, astray: Mapping[str, str]) -> list[Finding]:
     """Check every configured key; `astray` names services that cannot be asked, with the reason."""
     known = [each for each in _CHECKS if f"{each.service}_url" in target.values and each.key in target.values]
-    return await asyncio.gather(*(_check(target, each, astray) for each in known))
+    return await asyncio.gather(*(check_key(target, each, astray) for each in known))
 
 
-async def _check(target: Target, check: _Check, astray: Mapping[str, str]) -> Finding:
+async def check_key(target: Target, check: KeyCheck, astray: Mapping[str, str]) -> Finding:
+    """Check one key; only a service that judged it blames it."""
     first = f"fix {check.service} first"
     if (reason := astray.get(check.service)) is not None:
         return wrong(check.name, f"not checked: {reason}", first)
@@ -98,7 +99,7 @@ async def _dead_letters(target: Target) -> Finding:
     return wrong(_DEAD_LETTERS, count, remedy)
 
 
-def _overflow(queue: str) -> _Check:
+def _overflow(queue: str) -> KeyCheck:
     """Return the check that a dead queue has room, so that none of its letters are in the database."""
     name, service = f"{dead_queue(queue)} has room", owner_of(queue)
 
@@ -110,7 +111,7 @@ def _overflow(queue: str) -> _Check:
         return wrong(name, f"letters in the database, counted up to 10,000: {kept:,}", remedy)
 
     variable = f"{service.upper()}_OPERATOR_TOKEN"
-    return _Check(name, service, "operator_token", act, f"give {service} the token that the command has ({variable})")
+    return KeyCheck(name, service, "operator_token", act, f"give {service} the token that the command has ({variable})")
 
 
 async def _first(base: str, things: str, key: str) -> None:
@@ -120,18 +121,18 @@ async def _first(base: str, things: str, key: str) -> None:
 
 _ANOTHER = "make another: `mintwire key create"
 _CHECKS = (
-    _Check(
+    KeyCheck(
         _OPERATOR,
         "codes",
         "operator_token",
         _operator,
         "give the command the CODES_OPERATOR_TOKEN that codes was started with",
     ),
-    _Check(_PROGRAM, "codes", "program_key", _program, f"{_ANOTHER} --program ID`, with scope `manage`"),
-    _Check(_PARTNER, "codes", "partner_key", _partner, f"{_ANOTHER} --partner ID`, with scope `codes:read`"),
-    _Check(_CHECKOUT, "redemption", "program_key", _checkout, f"{_ANOTHER} --program ID`, with scope `checkout`"),
-    _Check(_PATH, "codes", "program_key", _path, f"{_ANOTHER} --program ID`, with scope `manage` or `checkout`"),
-    _Check(
+    KeyCheck(_PROGRAM, "codes", "program_key", _program, f"{_ANOTHER} --program ID`, with scope `manage`"),
+    KeyCheck(_PARTNER, "codes", "partner_key", _partner, f"{_ANOTHER} --partner ID`, with scope `codes:read`"),
+    KeyCheck(_CHECKOUT, "redemption", "program_key", _checkout, f"{_ANOTHER} --program ID`, with scope `checkout`"),
+    KeyCheck(_PATH, "codes", "program_key", _path, f"{_ANOTHER} --program ID`, with scope `manage` or `checkout`"),
+    KeyCheck(
         _DEAD_LETTERS,
         "webhooks",
         "program_key",

@@ -36,14 +36,14 @@ class Management:
 
     async def list(self, what: str, *columns: str) -> list[dict[str, Any]]:
         """Return everything of one kind in the vhost: `exchanges`, `queues`, `bindings`, `policies`."""
-        found = await self._ask("GET", what, query={"columns": ",".join(columns)} if columns else {})
+        found = await self.ask("GET", what, query={"columns": ",".join(columns)} if columns else {})
         if not isinstance(found, list):
             raise CallFailed(f"{self.base} did not answer like a broker's management API")
         return found
 
     async def put_policy(self, policy: Policy) -> None:
         """Set one of our policies, replacing any with the same name."""
-        await self._ask("PUT", "policies", policy.name, body=policy.body)
+        await self.ask("PUT", "policies", policy.name, body=policy.body)
 
     async def alarms(self) -> Sequence[tuple[str, str]]:
         """Return the resource and the node of each alarm in the cluster."""
@@ -61,7 +61,8 @@ class Management:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": self.authorization}
 
-    async def _ask(self, method: str, what: str, *name: str, **asked: Any) -> Any:
+    async def ask(self, method: str, what: str, *name: str, **asked: Any) -> Any:
+        """Call the management API about something of this virtual host, and return its answer."""
         url = address(self.base, what, self.vhost, *name)
         answer = await ask(method, url, headers=self._headers, seconds=MOST_SECONDS, **asked)
         if answer.status >= 400:

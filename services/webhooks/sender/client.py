@@ -122,7 +122,7 @@ class Sender:
             ttfb_ms=None if answered is None else _milliseconds(answered - (dial.ready_at or started)),
             remote_ip=None if is_blocked else dial.address,
             request_headers=_mask_headers(headers, outgoing),
-            response_headers=None if response is None else _kept_headers(response),
+            response_headers=None if response is None else kept_headers(response),
             control=None if response is None else response.headers.get("webhook-delivery"),
         )
 
@@ -257,7 +257,7 @@ def _mask_headers(headers: dict[str, str], outgoing: Outgoing) -> dict[str, str]
     return shown
 
 
-def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+def kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     """Return the beginning of the response headers as text that the database accepts."""
     kept: dict[str, str] = {}
     for name, value in response.headers.items():

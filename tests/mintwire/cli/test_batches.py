@@ -123,7 +123,7 @@ class TestDownloads:
                 yield data[start : start + size]
 
         with path.open("wb") as file:
-            return await transfers._checked(chunks(), file)
+            return await transfers.write_checked(chunks(), file)
 
     @pytest.mark.parametrize("size", [1, 2, 5, 7, 11, 1_000])
     async def test_a_whole_one_is_accepted_however_it_is_cut(self, size: int, tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ async def test_a_key_is_blamed_only_where_it_was_judged(status: int | None, is_b
     async def refuse(_: Target) -> Finding:
         raise CallFailed("refused", status)
 
-    check = key_checks._Check("a key", "codes", "program_key", refuse, "make another")
-    finding = await key_checks._check(Target({}, Path("stack.json"), is_stack_up=False), check, {})
+    check = key_checks.KeyCheck("a key", "codes", "program_key", refuse, "make another")
+    finding = await key_checks.check_key(Target({}, Path("stack.json"), is_stack_up=False), check, {})
     assert finding.remedy == ("make another" if is_blamed else "fix codes first")
 
 
@@ -186,7 +186,7 @@ async def test_policies_that_are_missing_changed_or_outranked_are_named_and_set(
     """Without its limit a dead queue grows until the disk is full; another policy may override ours."""
     dead, unrouted = POLICIES
     await management.put_policy(replace(dead, max_length=5))
-    await management._ask("DELETE", "policies", unrouted.name)
+    await management.ask("DELETE", "policies", unrouted.name)
     wrong = broken(await mintwire.json("doctor", code=1))
     assert set(wrong) == {"broker policies"}
     detail = wrong["broker policies"]["detail"]
@@ -200,7 +200,7 @@ async def test_policies_that_are_missing_changed_or_outranked_are_named_and_set(
         assert set(wrong) == {"broker policies"}
         assert wrong["broker policies"]["detail"] == f"unrouted follows somebody-s-own in place of {unrouted.name}"
     finally:
-        await management._ask("DELETE", "policies", other.name)
+        await management.ask("DELETE", "policies", other.name)
     assert broken(await mintwire.json("doctor")) == {}
 
 
