@@ -35,6 +35,7 @@ HIDDEN = {
             "order",
             "attribute_names",
             "attributes_left_out",
+            "details_left_out",
             "is_self_referral",
             "coupon_times_redeemed",
             "coupon_times_redeemed_version",
