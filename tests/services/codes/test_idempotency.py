@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.database import retention
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
-from tests.services.codes.test_coupons import SHORTEST
+from tests.services.codes.coupon_requests import SHORTEST
 
 KEPT = "SELECT route, status, body, is_encrypted FROM idempotency_keys ORDER BY route"
 ADVISORY_LOCKS = """
