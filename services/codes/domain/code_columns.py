@@ -40,13 +40,20 @@ _YEARS: Final = range(1970, 9999)
 Value = str | bool | int | datetime | date | Decimal | Mapping[str, Any] | None
 
 
+def _as_text(value: Any) -> Any:
+    # Shops number their codes and customers, so a whole number is taken for the text that it is written by.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _text(value: Any) -> str:
+    value = _as_text(value)
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT:
         raise ValueError(f"must be a text of 1 to {MAX_TEXT} characters")
     return value
 
 
 def _code(value: Any) -> str:
+    value = _as_text(value)
     if not isinstance(value, str):
         raise ValueError("must be a text")  # noqa: TRY004 - the text goes to whoever wrote the file
     return checked_code(value)

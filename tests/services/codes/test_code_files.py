@@ -204,11 +204,12 @@ class TestReading:
             (b'{"code": "A", "colour": "red"}', "unknown_column"),
             (b'{"external_id": "A"}', "missing_code"),
             (b'{"code": null}', "missing_code"),
-            (b'{"code": 5}', "invalid_value"),
+            (b'{"code": 5.5}', "invalid_value"),
+            (b'{"code": true}', "invalid_value"),
             (b'{"code": "  "}', "missing_code"),
             (b'{"code": "A", "active": 2}', "invalid_value"),
             (b'{"code": "A", "active": []}', "invalid_value"),
-            (b'{"code": "A", "partner_id": 5}', "invalid_value"),
+            (b'{"code": "A", "customer_id": 5.0}', "invalid_value"),
             (b'{"code": "A", "redemption_limit": true}', "invalid_value"),
             (b'{"code": "A", "redemption_limit": 0}', "invalid_value"),
             (b'{"code": "A", "redemption_limit": "5.5"}', "invalid_value"),
@@ -406,6 +407,7 @@ class TestDialects:
             *((flag, "active", flag) for flag in (True, False)),
             (1, "active", True),
             (0, "partner_only", False),
+            (4711, "customer_id", "4711"),
             (5, "redemption_limit", 5),
             (5.0, "redemption_limit", 5),
             (1772357400, "expires_at", datetime(2026, 3, 1, 9, 30, tzinfo=UTC)),
@@ -418,6 +420,7 @@ class TestDialects:
     ) -> None:
         line = json.dumps({"code": "A1", name: given, "external_id": "", "starts_at": " "}).encode()
         assert read_ndjson_line(line) == {"code": "A1", name: value}
+        assert read_ndjson_line(b'{"code": 4711}') == {"code": "4711"}
 
     @pytest.mark.parametrize(
         ("cell", "name"),
