@@ -108,7 +108,7 @@ def expected_refusal(route: Route, role: Role, grade: Grade, scopes: frozenset[s
 async def walk_table(
     routes: Iterable[Route], ask: Callable[[Route, str], Awaitable[Any]], token: Callable[[Role, Grade], str]
 ) -> Counter[str]:
-    """Ask every route as every role and grade, hold the answer against the table, and count what came of it.
+    """Ask every route as every role and grade, hold the answer against the table, and count the results.
 
     `ask` returns a reply with `status` and `body`; the ids that it fills in are of nothing.
     """

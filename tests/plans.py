@@ -20,7 +20,7 @@ class Plans:
         self._is_prepared = False
 
     async def prepare(self, mode: str) -> None:
-        """Prepare all of them anew, to be planned in this mode."""
+        """Prepare all of them again, to be planned in this mode."""
         await self._connection.execute(f"SET plan_cache_mode = {mode}")
         for name, statement in self._statements.items():
             if self._is_prepared:

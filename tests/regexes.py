@@ -11,7 +11,7 @@ from typing import Any
 
 Text = str | bytes
 Span = tuple[int, int]
-# Beyond so many it is not a question of doubling any more.
+# Beyond this many it is no longer a question of doubling.
 MOST_STEPS = 2_000_000
 _MOST_SAMPLES = 8
 

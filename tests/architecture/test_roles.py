@@ -19,7 +19,7 @@ PUBLISHED = {
         ERASED_EVENTS,
         *CUSTOMER_PARTS,
     },
-    # Of `redeemable_v1` two columns only: see the test about them.
+    # Only two columns of `redeemable_v1`: see the test about them.
     "webhooks": {
         *(("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
         ("codes.tenant_v1", "SELECT"),

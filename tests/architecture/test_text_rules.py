@@ -30,8 +30,14 @@ _PLAIN = (
     "receivers/",
     "scripts/",
     "services/webhooks/",
+    "tests/bench/",
+    "tests/contracts/",
+    "tests/deploy/",
+    "tests/docs/",
     "tests/mintwire/",
+    "tests/receivers/",
     "tests/services/webhooks/",
+    "tests/system/",
 )
 _PROSE = {".example", ".py", ".md", ".sh", ".yml", ".cfg", ".conf", ".js", ".ts", ""}
 

@@ -94,7 +94,7 @@ async def _is_read(
 
 
 async def _prepared(connection: "asyncpg.Connection[asyncpg.Record]", nth: int, text: str) -> str:
-    """Prepare a statement and return what explains it, which checks the rights of whoever asks."""
+    """Prepare a statement and return its explanation, which checks the rights of the caller."""
     parameters = (await connection.prepare(text)).get_parameters()
     await connection.execute(f"PREPARE read_{nth} AS {text}")
     nothing = f" ({', '.join(['NULL'] * len(parameters))})" if parameters else ""

@@ -26,7 +26,7 @@ _FIELD: Final = re.compile(r"data\.([\w.]+) member")
 
 @dataclass(frozen=True, kw_only=True)
 class Coupon:
-    """A coupon and its codes, by default 10 % off; `columns` are further columns of its row, `says` tells of them."""
+    """A coupon and its codes, by default 10 % off; `columns` are further columns of its row, `says` describes them."""
 
     codes: tuple[str, ...]
     percent: int | None = 1_000

@@ -46,14 +46,14 @@ class Sent:
 def hostile_messages(
     events: Sequence[Mapping[str, Any]], ways: Mapping[str, Sequence[str]], replays: str, count: int, number: int
 ) -> list[Sent]:
-    """Return so many messages about these events, the same for the same seed `number`.
+    """Return this many messages about these events, the same for the same seed `number`.
 
     They go by these exchanges under their routing keys, and by the way of replays under any. The parts of a kind come
     equally often.
     """
     keys = [(exchange, key.encode()) for exchange, found in ways.items() for key in found]
     ways_in = st.one_of(st.sampled_from(keys), st.sampled_from(keys), st.tuples(st.just(replays), _short(255)))
-    # Whole messages are put together of parts made before: to make each of them anew takes many times as long.
+    # Whole messages are combined from prepared parts: creating each from scratch takes many times as long.
     headers, properties = _heads(number)
     bodies = [*_distinct(_bodies(events), 1000, number), b"[" + b"1," * 131_072 + b"1]"]
     found_ways = _distinct(ways_in, 200, number)

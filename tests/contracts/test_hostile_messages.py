@@ -40,7 +40,7 @@ BATCH = 250
 SEED = "HOSTILE_SEED"
 # Once for all queues, so that what the same number makes is made once.
 NUMBER = int(os.environ.get(SEED, "0")) or random.SystemRandom().randrange(1, 2**32)
-# So many of the letters the command itself purges; the others are purged as it does it, and looked at on the way.
+# The command itself purges this many letters; the others are purged in the same way, and inspected before.
 PURGED_BY_COMMAND = 300
 
 
@@ -101,7 +101,7 @@ class Watched:
 
 
 async def until_settled(watched: Watched, url: str, count: int) -> None:
-    """Wait until so many messages are done or dead, by the consumer or, where they expired, by the broker.
+    """Wait until this many messages are done or dead, by the consumer or, where they expired, by the broker.
 
     They are counted and not looked at: to look at thousands of letters costs more than all else here.
     """
@@ -201,7 +201,7 @@ async def test_a_consumer_survives_every_message(
         started = time.monotonic()
         await send(url, messages)
         await until_settled(watched, url, MESSAGES)
-        print(f"{target.queue}: {time.monotonic() - started:.1f} s")  # noqa: T201 - for whoever looks
+        print(f"{target.queue}: {time.monotonic() - started:.1f} s")  # noqa: T201 - for the reader of the output
         await good_message_works(url, target, database)
         # No connection was lost over any of them.
         assert await watched.metric("mintwire_consumer_reconnects_total") == 0
@@ -215,7 +215,7 @@ async def can_be_mended(watched: Watched, url: str, target: Target, database: Da
     assert len(listed) == lying
     assert all(letter["reason"] and letter["detail"] for letter in listed)
     reasons = Counter(letter["reason"] for letter in listed)
-    print(dict(reasons))  # noqa: T201 - for whoever looks
+    print(dict(reasons))  # noqa: T201 - for the reader of the output
     # The sender's faults are named as such, and none is taken for ours.
     assert not {"handler_error", "rejected", "delivery_limit", "unknown"} & set(reasons)
     assert {"invalid_json", "invalid_envelope", "invalid_data", "expired"} <= set(reasons)

@@ -32,7 +32,7 @@ TABLES = """
 SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
-# What goes with its event, its delivery or its letter, by whoever publishes or sends it; no removal by age.
+# Rows that go with their event, delivery or letter, when it is published or sent; they are not removed by age.
 _WORK = {"sweep_outbox", "claim_deliveries", "dead_overflow"}
 _NAME = re.compile(r"`([^`]+)`")
 

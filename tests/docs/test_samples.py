@@ -1,4 +1,4 @@
-"""The Python samples do what is said of them: an event arrives, true is told from forged, a key is one that we take."""
+"""The Python samples work as described: an event arrives, forged webhooks are detected, a key is accepted."""
 
 import asyncio
 import os

@@ -139,7 +139,7 @@ class Customers:
 
 
 async def open_shop(http: aiohttp.ClientSession, codes: RunningService, count: int) -> tuple[str, str, list[str]]:
-    """Make a program and a partner, with a key each, and so many codes."""
+    """Create a program and a partner, with a key each, and this many codes."""
 
     async def made(path: str, headers: dict[str, str], body: object = None) -> Any:
         async with http.post(codes.url + path, headers=headers, json=body) as response:

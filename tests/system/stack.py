@@ -173,7 +173,7 @@ class Partner:
         )
 
     async def codes(self, count: int) -> list[str]:
-        """Mint so many codes."""
+        """Mint this many codes."""
         answers = []
         for start in range(0, count, 100):
             answers += await asyncio.gather(*(self.generate() for _ in range(min(100, count - start))))

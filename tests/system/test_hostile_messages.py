@@ -1,4 +1,4 @@
-"""Messages made to end whoever takes them in hand cost their sender a dead letter, and nobody else anything."""
+"""Messages made to end their consumer cost their sender a dead letter, and affect nobody else."""
 
 import asyncio
 import uuid
@@ -57,7 +57,7 @@ async def signs(stack: Stack) -> AsyncIterator[Signs]:
 
 
 async def publish(stack: Stack, queue: str) -> int:
-    """Send them with the rights of whoever may publish to this queue; return how many."""
+    """Send them with the rights of a user that may publish to this queue; return how many."""
     user, exchange, routing_key = WAYS[queue]
     connection = await aiormq.connect(stack.plan.broker_url(user))
     try:
