@@ -94,7 +94,7 @@ def test_the_broker_does_not_start_without_users(services: dict[str, Any], tmp_p
 
 
 def test_one_service_builds_the_image_and_no_other_asks_a_registry_for_it(services: dict[str, Any]) -> None:
-    """With several builds of one tag all but one fail when they export it; and no registry has an image of that name."""
+    """With several builds of one tag all but one fail at export; and no registry has an image of that name."""
     assert [name for name in services if "build" in services[name]] == ["image"]
     assert services["image"]["pull_policy"] == "missing"
     assert {services[name]["pull_policy"] for name in OURS if name != "image"} == {"never"}
