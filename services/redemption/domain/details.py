@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 MAX_ATTRIBUTES: Final = 50
 _MAX_NAME, _MAX_TEXT = 100, 500
 _LONGEST_ID, _LONGEST_EMAIL = 255, 320
+_MOST_ITEMS: Final = 500
 # How many details that were left out are named.
 _MOST_NAMES: Final = 50
 # Whole numbers that every reader of our events keeps exactly.
@@ -79,8 +80,8 @@ def keep_details(data: Mapping[str, object]) -> Details:
     if kept.get("order") == []:
         # As some senders write an empty object.
         kept["order"] = None
-    if isinstance(order := kept.get("order"), Mapping) and isinstance(items := order.get("items"), list):
-        kept["order"] = {**order, "items": [_item(item, f"order.items.{n}", left_out) for n, item in enumerate(items)]}
+    if isinstance(order := kept.get("order"), Mapping) and (items := order.get("items")) is not None:
+        kept["order"] = {**order, "items": _items(items, left_out)}
     if not is_text(reservation := kept.get("reservation_id")):
         del kept["reservation_id"]
         if not is_blank(reservation):
@@ -149,6 +150,13 @@ def _customer(given: object, left_out: list[str]) -> object:
             kept[name] = None
             left_out.append(f"customer.{name}")
     return kept
+
+
+def _items(given: object, left_out: list[str]) -> list[Mapping[str, object]] | None:
+    if not isinstance(given, list) or len(given) > _MOST_ITEMS:
+        left_out.append("order.items")
+        return None
+    return [_item(item, f"order.items.{place}", left_out) for place, item in enumerate(given)]
 
 
 def _item(given: object, path: str, left_out: list[str]) -> Mapping[str, object]:

@@ -28,6 +28,8 @@ DETAILS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "one deep in an item": (with_item(meta={"a": ["\0"]}), ["order.items.0.meta"]),
     "an item that is text": ({"order": {**ORDER, "items": ["X", *ORDER["items"]]}}, ["order.items.0"]),
     "an item that is nothing": ({"order": {**ORDER, "items": [None]}}, ["order.items.0"]),
+    "items that are none": ({"order": {**ORDER, "items": "X"}}, ["order.items"]),
+    "more items than are read": ({"order": {**ORDER, "items": [{"product_id": "X"}] * 501}}, ["order.items"]),
     "a product of no kind": (with_item(product_id=True), ["order.items.0.product_id"]),
     "an address that is too long": ({"customer": {"email": f"{'x' * 320}@a.example"}}, ["customer.email"]),
     "an address that is none": ({"customer": {"email": "n/a"}}, ["customer.email"]),
@@ -125,6 +127,17 @@ async def test_a_code_that_needs_what_was_left_out_is_refused_and_says_so(
     assert [row["detail"] for row in shown["rejections"]] == [event["detail"]]
 
 
+async def test_a_code_for_some_products_needs_items_that_can_be_read(
+    shop: Shop, merchant: Merchant, decider: Decider
+) -> None:
+    coupon = await merchant.coupon(shop.program_id)
+    await merchant.restrict_coupon(coupon, product_ids=["X"])
+    await merchant.code(shop.program_id, coupon, "SOME", limit=None)
+    (event,) = await decider.take(checkout(shop.program_id, "SOME", order={**ORDER, "items": "X"}))
+    assert (event["event"], event["reason"]) == ("code.redemption_rejected", "order_items_required")
+    assert event["detail"].endswith("What could not be read was left out: order.items.")
+
+
 async def test_what_is_left_of_the_customer_still_counts(shop: Shop, merchant: Merchant, decider: Decider) -> None:
     coupon = await merchant.coupon(shop.program_id)
     await merchant.restrict_coupon(coupon, customer_redemption_limit=1)
@@ -141,7 +154,6 @@ async def test_what_is_left_of_the_customer_still_counts(shop: Shop, merchant: M
     [
         {**ORDER, "subtotal": "1000"},
         {**ORDER, "currency": "\0"},
-        {**ORDER, "items": "X"},
         with_item(amount="\0")["order"],
     ],
 )
