@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.database.filters import like
 from shared.database.pool import Connection, Database
+from shared.database.rows import Statement
 from shared.events.envelope import InvalidEvent, OutboxEvent, decode_envelope
 from shared.events.history import HistoryFilter, HistoryPage, PastEvent, Place
 from shared.known_ids import FIRST_ID
@@ -24,18 +25,19 @@ FROM (
 ORDER BY created_at DESC, id DESC
 LIMIT 1
 """
-READ_SLICE = """
+READ_SLICE = Statement("""
 SELECT id, type, body, created_at
 FROM (
     SELECT id, type, body, created_at,
            sum(octet_length(body)) OVER (ORDER BY created_at, id) - octet_length(body) AS bytes_before
     FROM events
-    WHERE created_at >= $1 AND created_at <= $3 AND (created_at, id) > ($1, $2) AND (created_at, id) <= ($3, $4)
-      AND ($5::text IS NULL OR type LIKE $5)) found
-WHERE bytes_before < $6
+    WHERE created_at >= $after AND created_at <= $last
+      AND (created_at, id) > ($after, $after_id) AND (created_at, id) <= ($last, $last_id)
+      AND ($type::text IS NULL OR type LIKE $type)) found
+WHERE bytes_before < $bytes
 ORDER BY created_at, id
-LIMIT $7
-"""
+LIMIT $limit
+""")
 
 
 class History:
@@ -63,7 +65,17 @@ class History:
 
 
 async def _slice(connection: Connection, after: Place, last: Place, type_: str | None, limit: int) -> list[PastEvent]:
-    rows = await connection.fetch(READ_SLICE, *after, *last, like(type_), BYTES_AT_ONCE, limit)
+    rows = await connection.fetch(
+        *READ_SLICE(
+            after=after[0],
+            after_id=after[1],
+            last=last[0],
+            last_id=last[1],
+            type=like(type_),
+            bytes=BYTES_AT_ONCE,
+            limit=limit,
+        )
+    )
     return [PastEvent(OutboxEvent(row["id"], row["type"], row["body"]), row["created_at"]) for row in rows]
 
 

@@ -4,10 +4,12 @@ import json
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from services.redemption.domain.books import Budget, Count, PeriodKey, quarter
 from services.redemption.domain.customers import Aliases, CustomerKey
 from shared.database.pool import Connection
+from shared.database.rows import Statement
 
 COUNT_HELD_CODES = """
 SELECT c.id, (SELECT count(*)::int FROM holds h WHERE h.code_id = c.id AND h.expires_at > $2) AS held
@@ -22,7 +24,7 @@ CROSS JOIN LATERAL (
 """
 # A customer has few redemptions and fewer holds; the locks on its counters keep them from changing. By one key are
 # counted those that bear it as the first or, being a mailbox, as the second one; by two those that bear both.
-COUNT_CUSTOMERS = """
+COUNT_CUSTOMERS = Statement("""
 SELECT c.coupon_id, c.customer_key, c.mailbox_key,
        (SELECT count(*)::int FROM redemptions r
         WHERE r.coupon_id = c.coupon_id AND r.customer_key = c.customer_key AND r.customer_key IS NOT NULL
@@ -32,14 +34,14 @@ SELECT c.coupon_id, c.customer_key, c.mailbox_key,
             AND r.mailbox_key IS NOT NULL AND r.is_counted) AS uses,
        (SELECT count(*)::int FROM holds h
         WHERE h.coupon_id = c.coupon_id AND h.customer_key = c.customer_key AND h.customer_key IS NOT NULL
-          AND h.expires_at > $4 AND (c.mailbox_key IS NULL OR h.mailbox_key = c.mailbox_key))
+          AND h.expires_at > $now AND (c.mailbox_key IS NULL OR h.mailbox_key = c.mailbox_key))
        + (SELECT count(*)::int FROM holds h
           WHERE c.mailbox_key IS NULL AND h.coupon_id = c.coupon_id AND h.mailbox_key = c.customer_key
-            AND h.mailbox_key IS NOT NULL AND h.expires_at > $4) AS held
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS c (coupon_id, customer_key, mailbox_key)
-"""
+            AND h.mailbox_key IS NOT NULL AND h.expires_at > $now) AS held
+FROM @c(coupon_id uuid, customer_key text, mailbox_key text)
+""")
 # The same where some of them were erased: rows bear what stands for the customer, and rows since the erasure its name.
-COUNT_ERASED_CUSTOMERS = """
+COUNT_ERASED_CUSTOMERS = Statement("""
 SELECT c.coupon_id, c.customer_key, c.mailbox_key,
        (SELECT count(*)::int FROM redemptions r
         WHERE r.coupon_id = c.coupon_id AND r.customer_key = ANY (c.names) AND r.customer_key IS NOT NULL
@@ -49,24 +51,23 @@ SELECT c.coupon_id, c.customer_key, c.mailbox_key,
             AND r.mailbox_key IS NOT NULL AND r.is_counted) AS uses,
        (SELECT count(*)::int FROM holds h
         WHERE h.coupon_id = c.coupon_id AND h.customer_key = ANY (c.names) AND h.customer_key IS NOT NULL
-          AND h.expires_at > $4 AND (c.mailbox_key IS NULL OR h.mailbox_key = ANY (c.mailboxes)))
+          AND h.expires_at > $now AND (c.mailbox_key IS NULL OR h.mailbox_key = ANY (c.mailboxes)))
        + (SELECT count(*)::int FROM holds h
           WHERE c.mailbox_key IS NULL AND h.coupon_id = c.coupon_id AND h.mailbox_key = ANY (c.names)
-            AND h.mailbox_key IS NOT NULL AND h.expires_at > $4) AS held
+            AND h.mailbox_key IS NOT NULL AND h.expires_at > $now) AS held
 FROM (
     SELECT u.coupon_id, u.customer_key, u.mailbox_key,
            ARRAY(SELECT jsonb_array_elements_text(u.names)) AS names,
            ARRAY(SELECT jsonb_array_elements_text(u.mailboxes)) AS mailboxes
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $5::jsonb[], $6::jsonb[])
-        AS u (coupon_id, customer_key, mailbox_key, names, mailboxes)
+    FROM @u(coupon_id uuid, customer_key text, mailbox_key text, names jsonb, mailboxes jsonb)
     OFFSET 0) c
-"""
+""")
 # A period that has no counter yet, or one by another time zone, is counted from the redemptions.
-READ_PERIODS = """
+READ_PERIODS = Statement("""
 WITH wanted AS MATERIALIZED (
     SELECT m.coupon_id, m.moment, m.is_known, p.period, date_trunc(p.period, m.moment, m.timezone) AS starts_at,
            (date_trunc(p.period, m.moment AT TIME ZONE m.timezone) + p.length) AT TIME ZONE m.timezone AS ends_at
-    FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::boolean[]) AS m (coupon_id, moment, timezone, is_known)
+    FROM @m(coupon_id uuid, moment timestamptz, timezone text, is_known boolean)
     CROSS JOIN (VALUES ('day', interval '1 day'), ('week', interval '7 days'), ('month', interval '1 month'))
         AS p (period, length)
 )
@@ -79,7 +80,7 @@ LEFT JOIN LATERAL (
     SELECT n.uses FROM period_counters n
     WHERE n.coupon_id = w.coupon_id AND n.period = w.period AND n.starts_at = w.starts_at AND w.is_known
     OFFSET 0) n ON true
-"""
+""")
 COUNT_SPENT = """
 SELECT b.coupon_id, (
     SELECT coalesce(sum(r.discount_minor), 0)::bigint FROM redemptions r
@@ -114,13 +115,24 @@ async def count_customers(
     connection: Connection, customers: Collection[CustomerKey], now: datetime, aliases: Aliases
 ) -> dict[CustomerKey, Count]:
     """Return how often customers have used coupons, and hold them."""
-    columns = [list(column) for column in zip(*customers, strict=True)] or [[], [], []]
+    keys: dict[str, list[Any]] = {
+        "coupon_id": [customer[0] for customer in customers],
+        "customer_key": [customer[1] for customer in customers],
+        "mailbox_key": [customer[2] for customer in customers],
+    }
     if aliases:
-        names = [[json.dumps(aliases.names.get(key, [key])) for key in column] for column in columns[1:]]
-        rows = await connection.fetch(COUNT_ERASED_CUSTOMERS, *columns, now, *names)
+
+        def names(known_as: Sequence[Any]) -> list[str]:
+            return [json.dumps(aliases.names.get(key, [key])) for key in known_as]
+
+        named = {"names": names(keys["customer_key"]), "mailboxes": names(keys["mailbox_key"])}
+        rows = await connection.fetch(*COUNT_ERASED_CUSTOMERS(u={**keys, **named}, now=now))
     else:
-        rows = await connection.fetch(COUNT_CUSTOMERS, *columns, now)
-    return {tuple(row)[:3]: Count(row["uses"], 0, held=row["held"]) for row in rows}
+        rows = await connection.fetch(*COUNT_CUSTOMERS(c=keys, now=now))
+    return {
+        (row["coupon_id"], row["customer_key"], row["mailbox_key"]): Count(row["uses"], 0, held=row["held"])
+        for row in rows
+    }
 
 
 async def read_periods(
@@ -133,11 +145,16 @@ async def read_periods(
     wanted = sorted({(coupon_id, quarter(moment), *zone) for coupon_id, moment, *zone in moments})
     counts: dict[PeriodKey, Count] = {}
     starts: dict[tuple[uuid.UUID, datetime], dict[str, datetime]] = {}
-    columns = [list(column) for column in zip(*wanted, strict=True)] or [[], [], [], []]
-    for row in await connection.fetch(READ_PERIODS, *columns):
-        coupon_id, moment, period, starts_at, uses = row
-        counts.setdefault((coupon_id, period, starts_at), Count(uses, 0))
-        starts.setdefault((coupon_id, moment), {})[period] = starts_at
+    asked = {
+        "coupon_id": [each[0] for each in wanted],
+        "moment": [each[1] for each in wanted],
+        "timezone": [each[2] for each in wanted],
+        "is_known": [each[3] for each in wanted],
+    }
+    for row in await connection.fetch(*READ_PERIODS(m=asked)):
+        coupon_id, period, starts_at = row["coupon_id"], row["period"], row["starts_at"]
+        counts.setdefault((coupon_id, period, starts_at), Count(row["uses"], 0))
+        starts.setdefault((coupon_id, row["moment"]), {})[period] = starts_at
     return counts, starts
 
 

@@ -236,6 +236,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     found: list[tuple[str, tuple[Any, ...]]] = []
     now = datetime.now(UTC)
     middle = uuid.UUID(f"{2 * MANY:012x}70008{2 * MANY:015x}")
+    piece = {"last": now + timedelta(seconds=1_000), "type": None, "bytes": 1_000, "limit": 1_000}
     for owner in of["owners"]:
         for endpoint in (None, of["busy"], of["waiting"], of["own"]):
             for before in (_LAST_ID, middle):
@@ -264,7 +265,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         ("listeners_LIST_STALE", (now,)),
         ("history_SLICE_END", (_FIRST, _FIRST_ID, _LAST, 1_000)),
         ("history_SLICE_END", (now + timedelta(hours=4), middle, _LAST, 1_000)),
-        ("history_READ_SLICE", (now, _FIRST_ID, now + timedelta(seconds=1_000), middle, None, 1_000, 1_000)),
+        named(history, "READ_SLICE", piece, after=now, after_id=_FIRST_ID, last_id=middle),
         ("overflow_COUNT_LETTERS", (10_000,)),
         ("partners_LIST_ARCHIVED", (_FIRST, _FIRST_ID, 50)),
         ("partners_LIST_OWNED", ([of["partner"]],)),
