@@ -146,3 +146,5 @@ async def test_a_void_of_what_is_not_there_is_404_and_leaves_its_neighbours_alon
     assert [(reply.status, reply.body["code"]) for reply in missing] == [(404, "not_found")] * 2
     again = await shop.send("POST", f"/v1/redemptions/{stands}/void", {}, idempotency=f"void-{stands}")
     assert (again.raw, again.headers["Idempotent-Replayed"]) == (voided.raw, "true")
+    reused = await shop.send("POST", f"/v1/redemptions/{uuid.uuid4()}/void", {}, idempotency=f"void-{stands}")
+    assert (reused.status, reused.body["code"]) == (422, "idempotency_key_reused")
