@@ -60,6 +60,19 @@ class Decider:
         return [data(event) for event in self.handed_over[before:]]
 
 
+async def state(admin: "asyncpg.Connection[asyncpg.Record]") -> dict[str, Any]:
+    """Count what the decisions left behind."""
+    row = await admin.fetchrow("""
+        SELECT (SELECT count(*) FROM redemption.redemptions) AS redemptions,
+               (SELECT count(*) FROM redemption.rejections) AS rejections,
+               (SELECT count(*) FROM redemption.events) AS events, (SELECT count(*) FROM redemption.outbox) AS outbox,
+               (SELECT count(*) FROM redemption.inbox) AS inbox, (SELECT count(*) FROM redemption.orders) AS orders,
+               (SELECT coalesce(sum(uses), 0) FROM redemption.code_counters) AS uses
+    """)
+    assert row is not None
+    return dict(row)
+
+
 async def waiting(admin: "asyncpg.Connection[asyncpg.Record]", sessions: int) -> None:
     """Return once so many sessions of the service wait for a lock."""
     async with asyncio.timeout(30):
