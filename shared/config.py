@@ -1,6 +1,7 @@
 """What every service is configured with. Each service adds its own members and its own prefix."""
 
 import base64
+from datetime import timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
@@ -116,6 +117,11 @@ class ServiceSettings(BaseSettings):
         if self.environment == "production" and (names := self.published_defaults()):
             listed = ", ".join(names)
             raise ValueError(f"In production these settings need values of their own: {listed}.")
+
+    @property
+    def inbox_kept(self) -> timedelta:
+        """How long the service remembers which messages it has processed."""
+        return timedelta(days=self.inbox_retention_days)
 
     def operator_token_text(self) -> str | None:
         """Return the operator's token, if there is one."""

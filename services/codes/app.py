@@ -56,7 +56,6 @@ from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts
 from shared.database.erased_letters import letters_outside
-from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
@@ -66,6 +65,7 @@ from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
+from shared.operating import build_operating
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
@@ -124,7 +124,14 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             CredentialReader(database, utc_now),
             AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE),
             Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks, secrets]),
-            Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
+            build_operating(
+                database,
+                utc_now,
+                amqp_url,
+                topology.QUEUE_CODES_REDEMPTIONS,
+                token=settings.operator_token_text(),
+                inbox_kept=settings.inbox_kept,
+            ),
             settings.public_url,
         )
         async with use_cases.generate_code.running(), serve_http(app, settings.host, settings.port) as server:
@@ -146,7 +153,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
 def build_removals(database: Database, settings: CodesSettings, clock: Clock = utc_now) -> list[Removal]:
     """Wire what removes old rows, table by table; does no I/O."""
     events_kept = timedelta(days=settings.event_retention_days)
-    inbox_kept = timedelta(days=settings.inbox_retention_days)
+    inbox_kept = settings.inbox_kept
     audit_kept = timedelta(days=settings.audit_retention_days)
     return [
         *retention.removals(database, clock, events_kept, inbox_kept),

@@ -49,7 +49,6 @@ from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, Outside, Steps
 from shared.database.erased_letters import letters_outside
-from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
@@ -58,6 +57,7 @@ from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
+from shared.operating import build_operating
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
@@ -100,7 +100,14 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
         ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
-        operating = Operating(settings.operator_token_text(), History(database), OverflowTable(database))
+        operating = build_operating(
+            database,
+            utc_now,
+            amqp_url,
+            topology.QUEUE_REDEMPTION_CHECKOUT,
+            token=settings.operator_token_text(),
+            inbox_kept=settings.inbox_kept,
+        )
         accounts = AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE)
         app = build_app(use_cases, CredentialReader(database, utc_now), accounts, ready, operating)
         async with (
@@ -127,7 +134,7 @@ def build_removals(
 ) -> list[Removal | ForgetOrders]:
     """Wire what removes old rows, table by table; does no I/O."""
     events_kept = timedelta(days=settings.event_retention_days)
-    inbox_kept = timedelta(days=settings.inbox_retention_days)
+    inbox_kept = settings.inbox_kept
     rejections_kept = timedelta(days=settings.rejection_retention_days)
     return [
         *retention.removals(database, clock, events_kept, inbox_kept),

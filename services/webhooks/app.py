@@ -60,7 +60,6 @@ from shared.database.credentials import CredentialReader
 from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts
 from shared.database.erased_letters import letters_outside
-from shared.database.history import History
 from shared.database.idempotency import AnswerOnce, KeptAnswers
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
@@ -69,6 +68,7 @@ from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
 from shared.grouping import Grouping
 from shared.ids import new_id
+from shared.operating import build_operating
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
@@ -121,7 +121,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             database,
             utc_now,
             timedelta(days=settings.event_retention_days),
-            timedelta(days=settings.inbox_retention_days),
+            settings.inbox_kept,
         )
         tasks = [
             *maintenance.tasks(),
@@ -163,7 +163,14 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                     "no stored secret can be decrypted: another WEBHOOKS_SECRET_KEY encrypted them",
                 ),
             ),
-            Operating(settings.operator_token_text(), History(database), OverflowTable(database)),
+            build_operating(
+                database,
+                utc_now,
+                amqp_url,
+                topology.QUEUE_WEBHOOKS_EVENTS,
+                token=settings.operator_token_text(),
+                inbox_kept=settings.inbox_kept,
+            ),
         )
         async with use_cases.publish_message.running(), serve_http(app, settings.host, settings.port) as server:
 

@@ -1,4 +1,4 @@
-"""What every service keeps for a while: events, its inbox, kept answers, and customers' exports."""
+"""What every service keeps for a while: events, its inbox, kept answers, customers' exports, what operators did."""
 
 from datetime import timedelta
 from typing import Final
@@ -7,6 +7,7 @@ from shared.clock import Clock
 from shared.database.customer_parts import purge_lines, purge_parts
 from shared.database.idempotency import KEPT_FOR, purge_answers
 from shared.database.inbox import purge_inbox
+from shared.database.operator_log import purge_entries
 from shared.database.outbox import purge_events
 from shared.database.pool import Database
 from shared.database.purging import Removal
@@ -14,6 +15,7 @@ from shared.database.purging import Removal
 # How long a customer's export can be downloaded. Parts outlive their jobs, or they would be done again.
 CUSTOMER_LINES_KEPT: Final = timedelta(days=7)
 CUSTOMER_PARTS_KEPT: Final = timedelta(days=731)
+OPERATOR_LOG_KEPT: Final = timedelta(days=730)
 
 
 def removals(database: Database, clock: Clock, events_kept: timedelta, inbox_kept: timedelta) -> list[Removal]:
@@ -24,4 +26,5 @@ def removals(database: Database, clock: Clock, events_kept: timedelta, inbox_kep
         Removal("idempotency_keys", database, clock, KEPT_FOR, purge_answers),
         Removal("customer_lines", database, clock, CUSTOMER_LINES_KEPT, purge_lines),
         Removal("customer_parts", database, clock, CUSTOMER_PARTS_KEPT, purge_parts),
+        Removal("operator_log", database, clock, OPERATOR_LOG_KEPT, purge_entries),
     ]

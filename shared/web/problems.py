@@ -28,6 +28,8 @@ _THINGS: Final[Mapping[str, str]] = {
     "order_ref": "order",
     "number": "attempt",
     "name": "event type",
+    "queue": "queue",
+    "dead_letter": "dead letter with key",
 }
 _MOST_SHOWN: Final = 100
 

@@ -14,12 +14,15 @@ from tests.architecture.sql_rules import statements
 from tests.databases import SERVICES, Database
 
 _MIGRATIONS = "shared/database/migrations.py"
+# Every service's `app` wires its operators' API by it.
+_WIRING = "shared/operating.py"
 
 
 def files_of(service: str) -> list[PythonFile]:
-    """Return the service's own store, and the modules of shared.database that it imports."""
+    """Return the service's own store, and the modules of shared.database that it imports, or what it is wired by."""
     own = python_files(f"services/{service}")
-    used = {name for file in own for name in _shared_modules(file)}
+    wiring = [file for file in python_files("shared") if file.path == _WIRING]
+    used = {name for file in (*own, *wiring) for name in _shared_modules(file)}
     return [
         *(file for file in own if is_store(file.path)),
         *(file for file in _shared_files() if Path(file.path).stem in used),

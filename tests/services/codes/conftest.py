@@ -19,16 +19,14 @@ from services.codes.usecases.run_jobs import RunJobs
 from shared.clock import utc_now
 from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
-from shared.database.history import History
-from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
-from shared.web.operator import Operating
 from tests.accounts import DASHBOARD
 from tests.databases import Database
+from tests.operating import operating
 from tests.services.codes.mints import World, made_world
 
 OPERATOR_TOKEN = "operator-token-for-tests"
@@ -170,7 +168,7 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
             CredentialReader(pool, clock),
             AccountReader(pool, clock, DASHBOARD.keys, "codes"),
             ready,
-            Operating(OPERATOR_TOKEN, History(pool), OverflowTable(pool)),
+            operating("codes", pool, clock, token=OPERATOR_TOKEN),
         )
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
             yield Service(http, pool, clock, use_cases, app, handed_over, runner)

@@ -16,14 +16,12 @@ from services.redemption import app as redemption
 from services.redemption.domain.customers import Digests
 from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
-from shared.database.history import History
-from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
-from shared.web.operator import Operating
 from tests.accounts import DASHBOARD
 from tests.databases import Database
+from tests.operating import operating
 from tests.services.codes.conftest import HeldClock, Owner, Reply, Service, running_service
 
 COUPON = {
@@ -68,7 +66,7 @@ async def pair(database: Database, clock: HeldClock) -> AsyncIterator[Pair]:
             CredentialReader(pool, clock),
             AccountReader(pool, clock, DASHBOARD.keys, "redemption"),
             ready,
-            Operating(None, History(pool), OverflowTable(pool)),
+            operating("redemption", pool, clock),
         )
         async with cases.decide.running(), TestServer(app) as server:
             url = str(server.make_url(""))

@@ -21,14 +21,12 @@ from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.broker.consumer import Received, Reject
 from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
-from shared.database.history import History
-from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
 from shared.web.health import Report
-from shared.web.operator import Operating
 from tests.accounts import DASHBOARD
 from tests.databases import Database
+from tests.operating import NO_BROKER, operating
 from tests.services.redemption.merchant import NOW, Merchant
 
 DIGESTS = Digests(b"d" * 32)
@@ -143,9 +141,16 @@ class Shop:
 
 @asynccontextmanager
 async def open_shop(
-    pool: Pool, program_id: uuid.UUID, key: str, decider: Decider, *, trusted_proxies: int = 0
+    pool: Pool,
+    program_id: uuid.UUID,
+    key: str,
+    decider: Decider,
+    *,
+    trusted_proxies: int = 0,
+    operator_token: str | None = None,
+    amqp_url: str = NO_BROKER,
 ) -> AsyncIterator[Shop]:
-    """Run the HTTP side of the service without its broker."""
+    """Run the HTTP side of the service, without its broker unless one is named."""
 
     async def ready() -> Report:
         return Report({"database": "ok"})
@@ -158,7 +163,7 @@ async def open_shop(
         CredentialReader(pool, lambda: decider.now),
         AccountReader(pool, lambda: decider.now, DASHBOARD.keys, "redemption"),
         ready,
-        Operating(None, History(pool), OverflowTable(pool)),
+        operating("redemption", pool, lambda: decider.now, token=operator_token, amqp_url=amqp_url),
     )
     async with cases.decide.running(), cases.validate_codes.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)

@@ -33,9 +33,7 @@ from shared.broker.messages import Received, Reject
 from shared.clock import utc_now
 from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
-from shared.database.history import History
 from shared.database.idempotency import AnswerOnce
-from shared.database.overflow import OverflowTable
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.database.sealing import Seal
@@ -43,9 +41,9 @@ from shared.events.envelope import OutboxEvent
 from shared.events.redemption import CodeRedeemedV1
 from shared.ids import new_id
 from shared.web.health import Report
-from shared.web.operator import Operating
 from tests.accounts import DASHBOARD
 from tests.databases import Database
+from tests.operating import operating
 from tests.services.webhooks.receiver import Receiver, running_receiver
 
 SECRET_KEY = b"w" * 32
@@ -317,7 +315,7 @@ async def running_service(
             CredentialReader(pool, clock),
             AccountReader(pool, clock, DASHBOARD.keys, "webhooks"),
             ready,
-            Operating(None, History(pool), OverflowTable(pool)),
+            operating("webhooks", pool, clock),
         )
         take_in = TakeInEvents(pool, courier, clock)
         admin = await asyncpg.connect(database.admin)

@@ -1,0 +1,2 @@
+GRANT SELECT, INSERT ON operator_log TO mintwire_redemption;
+GRANT EXECUTE ON FUNCTION purge_operator_log(uuid, timestamptz, integer) TO mintwire_redemption;

@@ -1,0 +1,153 @@
+"""A service's own queues, for its operators' API: how full they are, and its dead letters, with the service's rights.
+
+Whatever one request does is bounded: of a dead queue no more than its first messages are taken in hand, and one request
+of a process waits for another. Each act is in the log before it is begun, and its outcome after it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from shared.broker.connection import BrokerRefused
+from shared.broker.operator import dead
+from shared.broker.operator.dead import DeadMessage
+from shared.broker.operator.depths import depths
+from shared.broker.topology import dead_queue
+from shared.clock import Clock
+from shared.events.operating import (
+    Act,
+    DeadLetter,
+    LetterChoice,
+    LetterPage,
+    PurgedLetters,
+    QueueDepth,
+    ReplayedLetters,
+)
+from shared.faults import TransientFault
+
+MOST_LOOKED_AT: Final = 10_000
+"""How many messages of a dead queue a request goes through; what lies behind them comes nearer as these go."""
+
+_WAIT_SECONDS: Final = 10.0
+
+
+class RecordsActs(Protocol):
+    """The log of what operators do."""
+
+    async def record(self, act: Act, action: str, target: str, details: Mapping[str, Any]) -> None:
+        """Write one entry."""
+
+
+class QueueUnavailable(TransientFault):
+    """The queue is missing or refused, or others look into it."""
+
+
+class OwnQueues:
+    """The queue that a service consumes, and the dead queue behind it.
+
+    Letters that first came more than `inbox_kept` ago are replayed only if that is forced: the service has forgotten
+    what it did then.
+    """
+
+    def __init__(self, url: str, queue: str, log: RecordsActs, inbox_kept: timedelta, clock: Clock) -> None:
+        self.queue = queue
+        self._url = url
+        self._log = log
+        self._inbox_kept = inbox_kept
+        self._clock = clock
+        self._in_use = asyncio.Lock()
+
+    async def depths(self) -> list[QueueDepth]:
+        """Count what waits in the queue and in its dead queue, and their consumers."""
+        found = await depths(self._url, (self.queue, dead_queue(self.queue)))
+        return [
+            QueueDepth(name=name, messages=None, consumers=None)
+            if depth is None
+            else QueueDepth(name=name, messages=depth.messages, consumers=depth.consumers)
+            for name, depth in found.items()
+        ]
+
+    async def page(self, choice: LetterChoice, skip: int, limit: int) -> LetterPage:
+        """Return up to `limit` dead letters after the first `skip`, oldest first, and leave them where they are."""
+        async with self._alone():
+            found = await dead.look(
+                self._url, self.queue, limit=limit, skip=skip, most=MOST_LOOKED_AT, choice=_chosen(choice)
+            )
+        return LetterPage(letters=[_letter(each) for each in found.messages], next_skip=found.next_skip)
+
+    async def show(self, key: str, act: Act) -> DeadLetter | None:
+        """Return one dead letter and leave it where it is."""
+        await self._log.record(act, "letter.shown", self.queue, {"key": key})
+        async with self._alone():
+            found = await dead.look(self._url, self.queue, limit=1, most=MOST_LOOKED_AT, choice=dead.chosen([key]))
+        return _letter(found.messages[0]) if found.messages else None
+
+    async def replay(self, choice: LetterChoice, limit: int, act: Act, *, is_forced: bool) -> ReplayedLetters:
+        """Put up to `limit` dead letters back into the queue."""
+        await self._log.record(act, "letters.replay_started", self.queue, {**_shown(choice, limit), "force": is_forced})
+        async with self._alone():
+            done = await dead.replay_some(
+                self._url,
+                self.queue,
+                choice=_chosen(choice),
+                limit=limit,
+                most=MOST_LOOKED_AT,
+                known_since=None if is_forced else self._clock() - self._inbox_kept,
+            )
+        await self._log.record(act, "letters.replayed", self.queue, asdict(done))
+        return done
+
+    async def purge(self, choice: LetterChoice, limit: int, act: Act) -> PurgedLetters:
+        """Remove up to `limit` dead letters for good."""
+        await self._log.record(act, "letters.purge_started", self.queue, _shown(choice, limit))
+        async with self._alone():
+            done = await dead.purge_some(
+                self._url, self.queue, choice=_chosen(choice), limit=limit, most=MOST_LOOKED_AT
+            )
+        await self._log.record(act, "letters.purged", self.queue, asdict(done))
+        return done
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Keep requests from taking each other's messages in hand, which would change the order and what they see."""
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._in_use.acquire()
+        except TimeoutError:
+            raise QueueUnavailable(f"Others look at the dead letters of {self.queue}.") from None
+        try:
+            yield
+        except BrokerRefused as refused:
+            raise QueueUnavailable(f"The broker refuses: {refused}") from refused
+        finally:
+            self._in_use.release()
+
+
+def _chosen(choice: LetterChoice) -> dead.Choice:
+    return dead.chosen(choice.keys, choice.reason)
+
+
+def _shown(choice: LetterChoice, limit: int) -> dict[str, Any]:
+    keys = None if choice.keys is None else sorted(choice.keys)
+    return {"keys": keys, "reason": choice.reason, "limit": limit}
+
+
+def _letter(message: DeadMessage) -> DeadLetter:
+    return DeadLetter(
+        key=message.key,
+        reason=message.reason,
+        detail=message.detail,
+        routing_key=message.routing_key,
+        first_received_at=message.first_received_at,
+        died_at=message.died_at,
+        headers={name: header_words(value) for name, value in message.headers.items()},
+        body=message.body,
+    )
+
+
+def header_words(value: object) -> str:
+    """Return a header's value for people."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,85 @@
+"""What operators see of a service and do to it, as its database and the broker's side hand it to the operators' API."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorEntry:
+    """Something that an operator did, or began to do: to what, and with which numbers."""
+
+    id: uuid.UUID
+    actor: str
+    action: str
+    target: str
+    justification: str | None
+    details: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Who asks, and why, where a reason was given."""
+
+    actor: str
+    justification: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """What a queue holds that no consumer has in hand; None where it is missing or must not be looked at."""
+
+    name: str
+    messages: int | None
+    consumers: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterChoice:
+    """Which dead letters are meant; without keys and reason, all."""
+
+    keys: frozenset[str] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A dead letter as people see it."""
+
+    key: str
+    reason: str
+    detail: str
+    routing_key: str
+    first_received_at: datetime | None
+    died_at: datetime | None
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterPage:
+    """Some dead letters, oldest first, and how many of the queue to skip for the next ones; None at the end."""
+
+    letters: list[DeadLetter]
+    next_skip: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedLetters:
+    """What a replay came to; not `is_whole` if there may be more."""
+
+    replayed: int
+    unconfirmed: int
+    too_old: int
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgedLetters:
+    """What a purge came to; not `is_whole` if there may be more."""
+
+    purged: int
+    is_whole: bool

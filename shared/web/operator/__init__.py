@@ -1,0 +1,17 @@
+"""The operators' API that every service has, `/v1/operator/{service}/…`: for the operator only, by token or account."""
+
+from dataclasses import replace
+
+from shared.web.operator import history, log, queues
+from shared.web.operator.context import OPERATING, Operating
+from shared.web.routes import Route
+
+__all__ = ["OPERATING", "Operating", "operator_routes"]
+
+
+def operator_routes(service: str) -> tuple[Route, ...]:
+    """Return the routes for one service; each service has its own, so that all of them can live behind one origin."""
+    parts = (history, queues, log)
+    return tuple(
+        replace(route, path=f"/v1/operator/{service}{route.path}") for part in parts for route in part.ROUTES.all
+    )

@@ -1,0 +1,85 @@
+"""What the operators' API of a service needs. It knows neither database nor broker: `app` fills these in."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+
+from shared.events.history import HistoryFilter, HistoryPage, Place
+from shared.events.operating import (
+    Act,
+    DeadLetter,
+    LetterChoice,
+    LetterPage,
+    OperatorEntry,
+    PurgedLetters,
+    QueueDepth,
+    ReplayedLetters,
+)
+from shared.web.request import Operator, Request
+
+
+class ReadsHistory(Protocol):
+    """The history of a service's own events."""
+
+    async def page(self, wanted: HistoryFilter, after: Place | None, limit: int) -> HistoryPage:
+        """Return the next page of the events that fit."""
+
+
+class CountsLetters(Protocol):
+    """The dead letters that the service keeps because their queue has no room for them."""
+
+    async def count(self) -> int:
+        """Return how many there are, counted up to ten thousand."""
+
+
+class OperatesQueues(Protocol):
+    """The queue of a service, and the dead queue behind it."""
+
+    queue: str
+
+    async def depths(self) -> list[QueueDepth]:
+        """Count what waits in each, and their consumers."""
+
+    async def page(self, choice: LetterChoice, skip: int, limit: int) -> LetterPage:
+        """Return some dead letters and leave them where they are."""
+
+    async def show(self, key: str, act: Act) -> DeadLetter | None:
+        """Return one dead letter and leave it where it is."""
+
+    async def replay(self, choice: LetterChoice, limit: int, act: Act, *, is_forced: bool) -> ReplayedLetters:
+        """Put dead letters back into the queue."""
+
+    async def purge(self, choice: LetterChoice, limit: int, act: Act) -> PurgedLetters:
+        """Remove dead letters for good."""
+
+
+class ReadsLog(Protocol):
+    """What operators did."""
+
+    async def page(self, after: uuid.UUID | None, limit: int) -> list[OperatorEntry]:
+        """Return entries, newest first, older than `after`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operating:
+    """What the operators' API of a service needs. Without a token only accounts are let in."""
+
+    token: str | None
+    history: ReadsHistory
+    overflow: CountsLetters
+    queues: OperatesQueues
+    log: ReadsLog
+
+
+OPERATING: Final = web.AppKey("operating", Operating)
+COMMON: Final[dict[str, Any]] = {"tag": "operator", "security": "operator", "family": "management"}
+
+
+def act_of(request: Request, justification: str | None = None) -> Act:
+    """Return who asks, and why."""
+    principal = request.principal
+    if not isinstance(principal, Operator):
+        raise TypeError("only the operator is let in here")
+    return Act(actor=principal.actor, justification=justification)

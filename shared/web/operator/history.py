@@ -1,0 +1,69 @@
+"""`/v1/operator/{service}/events`: the history of what the service has published."""
+
+import base64
+import uuid
+from datetime import datetime
+from typing import Final, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from shared.events.history import HistoryFilter, PastEvent
+from shared.web.models import Instant, Moment, ResponseModel, Text, window
+from shared.web.operator.context import COMMON, OPERATING
+from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
+from shared.web.problems import invalid_field
+from shared.web.request import Request
+from shared.web.responses import page_response
+from shared.web.routes import Routes
+
+
+class HistoryQuery(PageQuery):
+    """Which events to list; all given members must match."""
+
+    type: Text | None = Field(None, description="A type, or a group such as code.*")
+    program_id: Text | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    _in_order = window("since", "until")
+    bodies: Literal["true", "false"] = Field("true", description="`false` leaves them out, for who only counts.")
+
+
+class EventData(ResponseModel):
+    """An event; its body byte for byte as it was published."""
+
+    id: uuid.UUID
+    type: str
+    created_at: Moment
+    body_base64: str | None
+
+
+ROUTES: Final = Routes("", **COMMON)
+
+
+@ROUTES.get("/events", Page[EventData], query=HistoryQuery)
+async def list_events(request: Request) -> web.StreamResponse:
+    """List events that the service has published, oldest first.
+
+    Goes back as far as the history is kept. A page may be short or empty before the end; go on while there is a
+    `meta.next_cursor`. `mintwire events republish` publishes what it finds here again.
+    """
+    query = request.query(HistoryQuery)
+    wanted = HistoryFilter(query.type, _program_id(query.program_id), query.since, query.until)
+    after = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
+    page = await request.dependency(OPERATING).history.page(wanted, after, query.limit)
+    cursor = encode_cursor(*page.next_after) if page.next_after else None
+    return page_response([_data(each, has_body=query.bodies == "true") for each in page.events], cursor)
+
+
+def _program_id(text: str | None) -> uuid.UUID | None:
+    try:
+        return None if text is None else uuid.UUID(text)
+    except ValueError:
+        raise invalid_field("program_id", "The program_id parameter must be the id of a program.") from None
+
+
+def _data(past: PastEvent, *, has_body: bool) -> EventData:
+    event = past.event
+    body = base64.b64encode(event.body).decode() if has_body else None
+    return EventData(id=event.id, type=event.type, created_at=past.created_at, body_base64=body)
