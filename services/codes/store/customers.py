@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.database.pool import Connection
+from shared.database.rows import Statement
 
 # The two halves fit the two partial indexes.
 FIND_CODES = """
@@ -23,11 +24,11 @@ LOCK_CODES = """
 SELECT c.id, c.customer_id, c.metadata FROM promotion_codes c
 WHERE c.id = ANY ($1::uuid[]) ORDER BY c.id FOR NO KEY UPDATE
 """
-ERASE_CODES = """
+ERASE_CODES = Statement("""
 UPDATE promotion_codes c SET customer_id = n.customer_id, customer_name = NULL, metadata = n.metadata
-FROM unnest($1::uuid[], $2::text[], $3::jsonb[]) AS n (id, customer_id, metadata)
-WHERE c.id = ANY ($1::uuid[]) AND c.id = n.id
-"""
+FROM @n(id uuid, customer_id text, metadata jsonb)
+WHERE c.id = ANY ($n.id::uuid[]) AND c.id = n.id
+""")
 SHOW_CODES = "SELECT to_jsonb(c) AS shown FROM promotion_codes c WHERE c.id = ANY ($1::uuid[]) ORDER BY c.id"
 # A slice of the log: which of its entries may name a customer, and whether those with a name alone are about this one,
 # whose the code was at that time.
@@ -111,8 +112,15 @@ async def lock_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[t
 
 async def erase_codes(connection: Connection, codes: Sequence[tuple[uuid.UUID, str | None, Any]]) -> None:
     """Write codes with other customers, and without their names."""
-    columns = zip(*((id_, customer, json.dumps(metadata)) for id_, customer, metadata in codes), strict=True)
-    await connection.execute(ERASE_CODES, *(list(column) for column in columns))
+    await connection.execute(
+        *ERASE_CODES(
+            n={
+                "id": [code_id for code_id, _, _ in codes],
+                "customer_id": [customer_id for _, customer_id, _ in codes],
+                "metadata": [json.dumps(metadata) for _, _, metadata in codes],
+            }
+        )
+    )
 
 
 async def show_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Any]:

@@ -36,7 +36,7 @@ class CouponsQuery(CamelPage):
 class DeletedCoupon(CamelResponse):
     """The coupon that was archived."""
 
-    id: str
+    id: uuid.UUID
     name: str
 
 
@@ -103,7 +103,7 @@ async def archive(request: Request) -> web.StreamResponse:
     """Archive a coupon and its codes."""
     ref = CouponRef(request.body(QueryCouponDeletion).coupon_id)
     coupon = await use_cases(request).archive_coupon(actor(request), request.program_id, ref)
-    deleted = DeletedCoupon(id=str(coupon.id), name=coupon.name)
+    deleted = DeletedCoupon(id=coupon.id, name=coupon.name)
     return json_response(CouponDeletion(message="Coupon deleted successfully.", deleted_coupon=deleted))
 
 

@@ -48,7 +48,7 @@ class PromotionalCodesQuery(CamelPage):
 class DeletedCode(CamelResponse):
     """The code that was archived."""
 
-    id: str
+    id: uuid.UUID
     code: str
 
 
@@ -115,7 +115,7 @@ async def archive(request: Request) -> web.StreamResponse:
     """Archive a code."""
     ref = _by_id(request.body(PromotionalCodeDeletion).promotional_code_id)
     code = await use_cases(request).archive_promotion_code(actor(request), request.program_id, ref)
-    deleted = DeletedCode(id=str(code.id), code=code.code)
+    deleted = DeletedCode(id=code.id, code=code.code)
     return json_response(CodeDeletion(message="Promotional code deleted successfully.", deleted_code=deleted))
 
 
