@@ -13,8 +13,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeVar
 
 from shared.clock import Clock, utc_now
 from shared.faults import TransientFault
@@ -37,6 +38,24 @@ class ElementsFailed(Exception):
     def __init__(self, errors: Sequence[Exception]) -> None:
         super().__init__(f"{len(errors)} elements failed")
         self.errors = errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """How a task does: when it last ran and how that ended, when it runs again, and since when it fails.
+
+    `next_at` is None while it runs and before its first run; something it waits for may call it earlier.
+    """
+
+    name: str
+    interval_seconds: float
+    last_started_at: datetime | None
+    last_ended_at: datetime | None
+    last_result: Literal["worked", "failed"] | None
+    next_at: datetime | None
+    failing_since: datetime | None
+    failures: int
+    kinds: list[str]
 
 
 class Periodic:
@@ -65,6 +84,9 @@ class Periodic:
         self._failures = 0
         self._failing_since: datetime | None = None
         self._kinds: set[str] = set()
+        self._started_at: datetime | None = None
+        self._ended_at: datetime | None = None
+        self._next_at: datetime | None = None
         # The series is there before the first failure, so that a rate over it sees that one too.
         self._count = MAINTENANCE_FAILURES.labels(name)
 
@@ -80,12 +102,32 @@ class Periodic:
             return "ok"
         return f"failing since {format_milliseconds(self._failing_since)}: {', '.join(sorted(self._kinds))}"
 
+    def report(self) -> TaskReport:
+        """Return how the task does; kinds of exception, never their text."""
+        result: Literal["worked", "failed"] = "worked" if self._failing_since is None else "failed"
+        return TaskReport(
+            name=self.name,
+            interval_seconds=self._interval_seconds,
+            last_started_at=self._started_at,
+            last_ended_at=self._ended_at,
+            last_result=None if self._ended_at is None else result,
+            next_at=self._next_at,
+            failing_since=self._failing_since,
+            failures=self._failures,
+            kinds=sorted(self._kinds),
+        )
+
     async def run(self) -> None:
         """Call the task again and again until cancelled."""
         while True:
             # Cleared before acting: what arrives meanwhile calls it again.
             self._wake.clear()
-            if (backoff := await self._call()) is not None:
+            self._started_at, self._next_at = self._clock(), None
+            backoff = await self._call()
+            self._ended_at = self._clock()
+            pause = self._interval_seconds if backoff is None else backoff
+            self._next_at = self._ended_at + timedelta(seconds=pause)
+            if backoff is not None:
                 await asyncio.sleep(backoff)
             else:
                 await self._rest()

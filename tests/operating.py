@@ -6,7 +6,8 @@ from datetime import timedelta
 from shared.broker import topology
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.operating import build_operating
+from shared.operating import Own, build_operating
+from shared.periodic import Periodic
 from shared.web import Route
 from shared.web.operator import Operating
 
@@ -20,10 +21,18 @@ NO_BROKER = "amqp://nobody:nothing@127.0.0.1:9/mintwire"
 
 
 def operating(
-    service: str, pool: Database, clock: Clock, *, token: str | None = None, amqp_url: str = NO_BROKER
+    service: str,
+    pool: Database,
+    clock: Clock,
+    *,
+    token: str | None = None,
+    amqp_url: str = NO_BROKER,
+    tasks: Sequence[Periodic] = (),
 ) -> Operating:
     """Wire it as `app` does."""
-    return build_operating(pool, clock, amqp_url, QUEUES[service], token=token, inbox_kept=timedelta(days=36))
+    return build_operating(
+        pool, clock, amqp_url, Own(queue=QUEUES[service], tasks=tasks), token=token, inbox_kept=timedelta(days=36)
+    )
 
 
 def operator_routes_of(routes: Sequence[Route]) -> list[Route]:

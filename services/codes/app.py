@@ -65,7 +65,7 @@ from shared.database.sealing import Seal
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
-from shared.operating import build_operating
+from shared.operating import Own, build_operating
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
@@ -119,16 +119,17 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customer_steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
+        periodic = [*consumer.tasks, *relay.tasks, *tasks]
         app = build_app(
             use_cases,
             CredentialReader(database, utc_now),
             AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE),
-            Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks, secrets]),
+            Parts(database, publisher, consumer, [*periodic, secrets]),
             build_operating(
                 database,
                 utc_now,
                 amqp_url,
-                topology.QUEUE_CODES_REDEMPTIONS,
+                Own(queue=topology.QUEUE_CODES_REDEMPTIONS, tasks=periodic),
                 token=settings.operator_token_text(),
                 inbox_kept=settings.inbox_kept,
             ),

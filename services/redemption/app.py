@@ -57,7 +57,7 @@ from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
-from shared.operating import build_operating
+from shared.operating import Own, build_operating
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
@@ -99,12 +99,13 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
-        ready = Parts(database, publisher, consumer, [*consumer.tasks, *relay.tasks, *tasks])
+        periodic = [*consumer.tasks, *relay.tasks, *tasks]
+        ready = Parts(database, publisher, consumer, periodic)
         operating = build_operating(
             database,
             utc_now,
             amqp_url,
-            topology.QUEUE_REDEMPTION_CHECKOUT,
+            Own(queue=topology.QUEUE_REDEMPTION_CHECKOUT, tasks=periodic),
             token=settings.operator_token_text(),
             inbox_kept=settings.inbox_kept,
         )

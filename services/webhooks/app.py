@@ -66,9 +66,10 @@ from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
+from shared.events.operating import DueWork
 from shared.grouping import Grouping
 from shared.ids import new_id
-from shared.operating import build_operating
+from shared.operating import Own, build_operating
 from shared.periodic import Periodic
 from shared.process import serve_http, supervise
 from shared.readiness import Parts
@@ -134,6 +135,12 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customers.steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
         ]
+        periodic = [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks]
+
+        async def due_deliveries() -> DueWork:
+            backlog = await queue.measure()
+            return DueWork(count=backlog.due, oldest_seconds=backlog.age.total_seconds())
+
         use_cases = build_use_cases(
             database=database,
             batches=batches,
@@ -156,7 +163,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 database,
                 publisher,
                 consumer,
-                [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks, secrets],
+                [*periodic, secrets],
                 dispatcher=(dispatcher.claiming, "no recent claim of due deliveries"),
                 secrets=(
                     secrets,
@@ -167,7 +174,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 database,
                 utc_now,
                 amqp_url,
-                topology.QUEUE_WEBHOOKS_EVENTS,
+                Own(queue=topology.QUEUE_WEBHOOKS_EVENTS, tasks=periodic, due=due_deliveries),
                 token=settings.operator_token_text(),
                 inbox_kept=settings.inbox_kept,
             ),

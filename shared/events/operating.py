@@ -83,3 +83,20 @@ class PurgedLetters:
 
     purged: int
     is_whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    """The events that no broker has confirmed yet, counted up to a bound, and since when the oldest counted waits."""
+
+    waiting: int
+    refused: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueWork:
+    """Work that is due and that no process has in hand, and how long the oldest has waited."""
+
+    count: int
+    oldest_seconds: float

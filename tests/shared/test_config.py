@@ -66,5 +66,5 @@ def test_development_hosts_are_refused_in_production(monkeypatch: pytest.MonkeyP
     "hosts", ["http://receiver", "receiver:8009", "a b", "*", "*.local", "127.1", "0x7f.1", "-a", "a."]
 )
 def test_what_is_no_host_is_refused(hosts: str) -> None:
-    with pytest.raises(ValueError, match="is no host"):
+    with pytest.raises(ValueError, match="is not a host"):
         split_hosts(hosts)

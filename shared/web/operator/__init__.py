@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from shared.web.operator import history, log, queues
-from shared.web.operator.context import OPERATING, Operating
+from shared.web.operator import health, history, log, outbox, queues
+from shared.web.operator.context import OPERATING, Operating, Replica
 from shared.web.routes import Route
 
-__all__ = ["OPERATING", "Operating", "operator_routes"]
+__all__ = ["OPERATING", "Operating", "Replica", "operator_routes"]
 
 
 def operator_routes(service: str) -> tuple[Route, ...]:
     """Return the routes for one service; each service has its own, so that all of them can live behind one origin."""
-    parts = (history, queues, log)
+    parts = (health, queues, outbox, history, log)
     return tuple(
         replace(route, path=f"/v1/operator/{service}{route.path}") for part in parts for route in part.ROUTES.all
     )

@@ -1,7 +1,9 @@
 """What the operators' API of a service needs. It knows neither database nor broker: `app` fills these in."""
 
 import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -10,13 +12,16 @@ from shared.events.history import HistoryFilter, HistoryPage, Place
 from shared.events.operating import (
     Act,
     DeadLetter,
+    DueWork,
     LetterChoice,
     LetterPage,
     OperatorEntry,
+    OutboxState,
     PurgedLetters,
     QueueDepth,
     ReplayedLetters,
 )
+from shared.periodic import Periodic
 from shared.web.request import Operator, Request
 
 
@@ -62,6 +67,27 @@ class ReadsLog(Protocol):
         """Return entries, newest first, older than `after`."""
 
 
+class WatchesOutbox(Protocol):
+    """The events that no broker has confirmed yet."""
+
+    async def state(self) -> OutboxState:
+        """Return what waits."""
+
+    async def retry(self, act: Act) -> int:
+        """Make refused events due at once; return how many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """This process: its name, since when it runs, and what it can say of itself beside `/readyz`."""
+
+    name: str
+    since: datetime
+    tasks: Sequence[Periodic]
+    schema: Callable[[], Awaitable[str | None]]
+    due: Callable[[], Awaitable[DueWork]] | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operating:
     """What the operators' API of a service needs. Without a token only accounts are let in."""
@@ -70,7 +96,9 @@ class Operating:
     history: ReadsHistory
     overflow: CountsLetters
     queues: OperatesQueues
+    outbox: WatchesOutbox
     log: ReadsLog
+    replica: Replica
 
 
 OPERATING: Final = web.AppKey("operating", Operating)

@@ -7,7 +7,7 @@ from tests.shared.web.openapi_contract import check_document
 async def test_router_and_document_agree(service: Service) -> None:
     document = check_document(service.app)
     generate = document["paths"]["/api/partners/codes/generate"]["post"]
-    assert generate["security"] == [{"partnerKey": []}]
+    assert generate["security"] == [{"partnerKey": []}, {"account": []}]
     assert {"200", "401", "403", "429"} <= set(generate["responses"])
 
 

@@ -23,7 +23,8 @@ from shared.database.accounts import AccountReader
 from shared.database.credentials import CredentialReader
 from shared.database.pool import Database as Pool
 from shared.events.envelope import OutboxEvent
-from shared.web.health import Report
+from shared.periodic import Periodic
+from shared.web.health import Ready, Report
 from tests.accounts import DASHBOARD
 from tests.databases import Database
 from tests.operating import NO_BROKER, operating
@@ -139,6 +140,10 @@ class Shop:
         return [data(event) for event in self.decider.handed_over]
 
 
+async def is_ready() -> Report:
+    return Report({"database": "ok"})
+
+
 @asynccontextmanager
 async def open_shop(
     pool: Pool,
@@ -149,11 +154,10 @@ async def open_shop(
     trusted_proxies: int = 0,
     operator_token: str | None = None,
     amqp_url: str = NO_BROKER,
+    tasks: Sequence[Periodic] = (),
+    ready: Ready = is_ready,
 ) -> AsyncIterator[Shop]:
     """Run the HTTP side of the service, without its broker unless one is named."""
-
-    async def ready() -> Report:
-        return Report({"database": "ok"})
 
     cases = build_use_cases(
         pool, lambda: decider.now, decider.handed_over.extend, DIGESTS, lambda: None, trusted_proxies
@@ -163,7 +167,7 @@ async def open_shop(
         CredentialReader(pool, lambda: decider.now),
         AccountReader(pool, lambda: decider.now, DASHBOARD.keys, "redemption"),
         ready,
-        operating("redemption", pool, lambda: decider.now, token=operator_token, amqp_url=amqp_url),
+        operating("redemption", pool, lambda: decider.now, token=operator_token, amqp_url=amqp_url, tasks=tasks),
     )
     async with cases.decide.running(), cases.validate_codes.running(), TestClient(TestServer(app)) as http:
         yield Shop(http, app, program_id, key, decider)

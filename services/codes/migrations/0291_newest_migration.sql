@@ -1,0 +1,1 @@
+GRANT EXECUTE ON FUNCTION newest_migration() TO mintwire_codes;
