@@ -66,9 +66,24 @@ _HALF: Final = Unreadable("invalid_utf8", "must not contain half of a surrogate 
 _FAR: Final = Unreadable("not_finite", "must not contain numbers out of range")
 
 
+# Up to here a float is the number that was written.
+_MOST_EXACT: Final = 2**53 - 1
+
+
 def integral(value: Any) -> Any:
     """Return a float without a fraction as the integer that it is for JSON Schema; anything else as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def number_as_text(value: Any) -> Any:
+    """Return a whole number as the text that it is written by, and anything else as it is.
+
+    Shops number their orders, customers, products and codes.
+    """
+    is_exact = isinstance(value, float) and value.is_integer() and abs(value) <= _MOST_EXACT
+    if is_exact or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(int(value))
+    return value
 
 
 def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, details: tuple[str, ...] | None = None) -> Any:

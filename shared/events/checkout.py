@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from shared.currencies import checked_currency
 from shared.events.envelope import EventData, ShortText
 from shared.modes import Mode, in_mode, is_test
-from shared.strict_json import integral
+from shared.strict_json import integral, number_as_text
 
 
 def _currency(value: object) -> object:
@@ -50,14 +50,6 @@ def _short_scalar(value: object) -> object:
         raise ValueError("must be a text, a number, a boolean or null")  # noqa: TRY004 - pydantic reads ValueError
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         raise ValueError("must be a number from -2^63 to 2^64 - 1")
-    return value
-
-
-def number_as_text(value: object) -> object:
-    """Return a whole number as the text that it is written by, and anything else as it is."""
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_MINOR_UNITS
-    if is_whole or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(int(value))  # type: ignore[call-overload]
     return value
 
 
@@ -151,7 +143,7 @@ class CheckoutCompletedV1(_Checkout):
     version: ClassVar[int] = 1
     source: ClassVar[str] = "checkout"
 
-    codes: Annotated[list[ShortText], Field(min_length=1, max_length=10)]
+    codes: Annotated[list[Annotated[ShortText, BeforeValidator(number_as_text)]], Field(min_length=1, max_length=10)]
     customer: Customer | None = None
     order: Order | None = None
     reservation_id: ShortText | None = None

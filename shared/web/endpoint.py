@@ -25,6 +25,7 @@ from shared.web.bodies import (
     idempotency_key,
     parse_body,
     parse_query,
+    parse_query_body,
     read_body,
     refuse_query,
 )
@@ -68,6 +69,7 @@ class Endpoint:
         self._takes_body = self._model is not None or (bool(route.raw_body) and not route.is_streamed)
         self._body_required = route.body_required and (route.body is not None or bool(route.raw_body))
         self._accepted = route.raw_body or JSON_TYPES
+        self._takes_query_body = takes_query_body(route)
         self._empty = None if self._body_required or self._model is None else _empty(self._model)
         self._translate = translate
         self._observe = HTTP_SECONDS.labels(route.path).observe
@@ -113,13 +115,18 @@ class Endpoint:
             request.idempotency_key = idempotency_key(http)
         if route.query is not None:
             request.parsed_query = parse_query(http, route.query)
-        elif http.query_string and not self._is_probe:
+        elif http.query_string and not self._is_probe and not self._takes_query_body:
             refuse_query(http)
         if self._takes_body:
             await self._take_body(request)
 
     async def _take_body(self, request: Request) -> None:
         raw = request.raw_body = await read_body(request.http, self._accepted, self._limit)
+        if self._takes_query_body and self._model is not None and request.http.query_string:
+            if raw:
+                refuse_query(request.http)
+            request.parsed_body = parse_query_body(request.http, self._model, self._limit)
+            return
         if not raw and self._body_required:
             raise HTTPProblem(400, "body_required", "This request needs a body.")
         if self._model is None:
@@ -183,6 +190,11 @@ def body_model(route: Route) -> type[BaseModel] | None:
     if route.body is not None:
         return route.body
     return NoBody if route.method in _CHANGING and not route.raw_body else None
+
+
+def takes_query_body(route: Route) -> bool:
+    """Whether the query string may say what the body says: many clients and proxies drop the body of a DELETE."""
+    return route.method == "DELETE" and route.body is not None and route.query is None
 
 
 def _empty(model: type[BaseModel]) -> BaseModel | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.accounts import SCOPES
-from shared.web.endpoint import body_model
+from shared.web.endpoint import body_model, takes_query_body
 from shared.web.models import NoBody
 from shared.web.openapi_parts import (
     COMMON_HEADERS,
@@ -202,6 +202,11 @@ def _description(route: Route) -> str:
     if route.scopes:
         named = " or ".join(f"`{scope}`" for scope in route.scopes)
         parts.append(f"The API key or account needs the scope {named}.")
+    if takes_query_body(route):
+        parts.append(
+            "Clients that send no body with DELETE may say the same in the query string, as `a[b]=c` for the member "
+            "`b` of the object `a`."
+        )
     if route.grade is not None and _takes_accounts(route):
         parts.append(f"An account needs the grade `{route.grade}`.")
     return "\n\n".join(parts)

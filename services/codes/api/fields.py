@@ -17,6 +17,7 @@ from services.codes.domain.programs import (
 )
 from shared.canonical import MAX_STORED_LENGTH, checked_code
 from shared.currencies import checked_currency
+from shared.strict_json import number_as_text
 from shared.web import Int, LongText, Number, QueryAddress, Spelled, Text
 
 # Read once, at import: a look into the time zone files would block the loop. Two names mean no place, and four are to
@@ -88,11 +89,28 @@ OF_COUPON: Final = "If absent or null, as it is; at first the coupon's, or else 
 # A percentage that becomes hundredths of a percent as it is read.
 Hundredths = Annotated[Percent, AfterValidator(hundredths)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
-ExternalID = Annotated[Text, Field(min_length=1)]
+_TEXT_OR_NUMBER: Final = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}
+# What others name: their numbers are taken for the texts that they are written by.
+ExternalID = Annotated[
+    Text, Field(min_length=1), BeforeValidator(number_as_text), WithJsonSchema(_TEXT_OR_NUMBER, mode="validation")
+]
+Reference = Annotated[
+    Name, Field(min_length=1), BeforeValidator(number_as_text), WithJsonSchema(_TEXT_OR_NUMBER, mode="validation")
+]
 UUIDCode = Annotated[
     Text,
+    BeforeValidator(number_as_text),
     Field(min_length=1, pattern="^[A-Za-z0-9_-]+$"),
     Spelled("must consist of the letters A to Z and a to z, digits, - and _"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9_-]+$"},
+                {"type": "integer"},
+            ]
+        },
+        mode="validation",
+    ),
 ]
 # As near as a pattern can come that all dialects read alike; what it lets through, `checked_code` judges.
 CODE_SCHEMA: Final = {
@@ -101,8 +119,9 @@ CODE_SCHEMA: Final = {
     "maxLength": MAX_STORED_LENGTH,
     "pattern": r"""^[^\x00-\x1f"$'()*,/:-@\[-^`{-\x9f]+$""",
 }
-CodeText = Annotated[str, AfterValidator(checked_code), WithJsonSchema(CODE_SCHEMA)]
-ProductIds = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=1000), AfterValidator(_once_each)]
+CODE_OR_NUMBER: Final[dict[str, Any]] = {"anyOf": [CODE_SCHEMA, {"type": "integer"}]}
+CodeText = Annotated[str, BeforeValidator(number_as_text), AfterValidator(checked_code), WithJsonSchema(CODE_OR_NUMBER)]
+ProductIds = Annotated[list[ExternalID], Field(max_length=1000), AfterValidator(_once_each)]
 _SCALAR: Final = {"type": ["string", "number", "boolean", "null"], "maxLength": 500}
 _MetadataValue = Annotated[Any, AfterValidator(_scalar), WithJsonSchema(_SCALAR)]
 Metadata = Annotated[

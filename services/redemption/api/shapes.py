@@ -11,23 +11,23 @@ from services.redemption.domain.books import Redemption
 from services.redemption.domain.details import ADDRESS, flag, is_address, is_blank
 from services.redemption.domain.lines import Taken, taken_of
 from services.redemption.domain.terms import CodeTerms
-from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, not_blank, number_as_text
+from shared.events.checkout import Currency, Customer, Item, MinorUnits, Order, ProductId, not_blank
 from shared.events.envelope import trusted
 from shared.events.redemption import Terms
 from shared.modes import is_test
+from shared.strict_json import number_as_text
 from shared.web import Moment, RequestModel, ResponseModel, TenantId, Text
 
 _TIMES_OF_TERMS: Final = ("starts_at", "expires_at", "coupon_starts_at", "coupon_expires_at")
 RequiredText = Annotated[Text, Field(min_length=1)]
-# Shops number their orders and customers, so a number is taken for the text that it is written by.
+_TEXT_OR_NUMBER: Final = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}
+# Shops number their orders, customers and codes, so a number is taken for the text that it is written by.
 Reference = Annotated[
-    RequiredText,
-    BeforeValidator(number_as_text),
-    AfterValidator(not_blank),
-    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}),
+    RequiredText, BeforeValidator(number_as_text), AfterValidator(not_blank), WithJsonSchema(_TEXT_OR_NUMBER)
 ]
 OrderFilter = Annotated[Text, AfterValidator(not_blank)]
-Codes = Annotated[list[RequiredText], Field(min_length=1, max_length=10)]
+GivenCode = Annotated[RequiredText, BeforeValidator(number_as_text), WithJsonSchema(_TEXT_OR_NUMBER)]
+Codes = Annotated[list[GivenCode], Field(min_length=1, max_length=10)]
 # Whoever asks hears of a typing mistake; an event reports a purchase that was paid, which no detail may end.
 UNKNOWN_REFUSED: Final = (
     "Unknown members are refused (422), also in `order` and `customer`; the event `checkout.completed` ignores them."

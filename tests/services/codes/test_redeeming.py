@@ -122,6 +122,15 @@ async def test_the_trace_of_the_change_is_that_of_the_redemption(pair: Pair, pat
     assert {event["traceparent"] for event in events} == {traceparent}
 
 
+async def test_an_order_s_number_is_its_key(pair: Pair) -> None:
+    """The order that checkouts may name by a number was refused here."""
+    asked: dict[str, Any] = {"code": "SPRING-A", "redeem": True}
+    first = await pair.put("promotion-codes", **asked, transaction_key=4711)
+    again = await pair.put("promotion-codes", **asked, transaction_key="4711")
+    assert (first.body["redemption"]["transaction_key"], first.body["redemption"]["applied"]) == ("4711", True)
+    assert again.body["redemption"] == {**first.body["redemption"], "is_repeat": True}
+
+
 async def test_what_the_engine_refuses_is_told_with_its_reason(pair: Pair) -> None:
     await pair.put("promotion-codes", code="SPRING-A", redeem=True, transaction_key="order-1")
     refused = await pair.put("promotion-codes", code="SPRING-A", redeem=True, transaction_key="order-2")

@@ -218,7 +218,7 @@ async def test_a_code_that_goes_to_another_partner_leaves_its_name_behind(
     assert (await mint(service, partner, "order-1")).body["code"] not in (mine, theirs)
 
 
-@pytest.mark.parametrize("reference", ["", " \t", "x" * 256, 7, ["a"], {}])
+@pytest.mark.parametrize("reference", ["", " \t", "x" * 256, 7.5, True, ["a"], {}])
 async def test_what_cannot_be_a_reference_is_named(service: Service, partner: Owner, reference: Any) -> None:
     refused = await service.send("POST", GENERATE, partner.key, {"reference": reference})
     assert (refused.status, list(refused.body["errors"])) == (422, ["reference"])

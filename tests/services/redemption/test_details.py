@@ -91,6 +91,24 @@ async def test_an_empty_list_is_an_empty_object_at_either_door(shop: Shop, merch
     assert (await shop.redeem("MANY", ref="3", attributes=[1])).status == 422
 
 
+async def test_codes_that_are_numbers_become_text_at_every_door(
+    shop: Shop, merchant: Merchant, decider: Decider
+) -> None:
+    """A code of digits that a shop sent as a number was a dead letter, and a 422."""
+    coupon = await merchant.coupon(shop.program_id)
+    await merchant.code(shop.program_id, coupon, "20241", limit=None)
+    body = json.loads(checkout(shop.program_id, "20241"))
+    body["data"]["codes"] = [20241]
+    (event,) = await decider.take(json.dumps(body).encode())
+    assert event["code"] == "20241"
+    asked = {"codes": [20241]}
+    assert (await shop.send("POST", "/v1/validations", asked)).data["valid"] is True
+    for number, path in enumerate(("/v1/reservations", "/v1/redemptions")):
+        assert (await shop.send("POST", path, {**asked, "order_ref": f"n-{number}"})).status == 201, path
+    refused = await shop.send("POST", "/v1/validations", {"codes": [True]})
+    assert list(refused.body["errors"]) == ["codes.0"]
+
+
 async def test_numbers_of_orders_and_customers_become_text_at_every_door(
     shop: Shop, merchant: Merchant, decider: Decider
 ) -> None:

@@ -4,10 +4,10 @@ from functools import partial
 from typing import Final
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
-from services.codes.api.fields import QueryBool, QueryEmail, UUIDCode, is_true
+from services.codes.api.fields import ExternalID, QueryBool, QueryEmail, UUIDCode, is_true
 from services.codes.api.management.answers import (
     ChangedCodeAnswer,
     Outcome,
@@ -70,7 +70,9 @@ class PromotionCodePage(ResponseModel):
 
 
 class CouponOfCode(RequestModel):
-    """The coupon that the code must belong to."""
+    """The coupon that the code must belong to; clients send all they know of it, and only `uuid_code` is read."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 
     uuid_code: UUIDCode
 
@@ -78,7 +80,7 @@ class CouponOfCode(RequestModel):
 class NamedCode(RequestModel):
     """The code that is meant, in any spelling."""
 
-    code: Text = Field(min_length=1)
+    code: ExternalID
     coupon: CouponOfCode | None = None
 
 

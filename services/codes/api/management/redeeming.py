@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from aiohttp import hdrs
 from pydantic import Field, WithJsonSchema, model_validator
 
-from services.codes.api.fields import Name
+from services.codes.api.fields import Reference
 from services.codes.domain.orders import Applied, RedeemOutcome, Uses
 from shared.web import Request, RequestModel, ResponseModel, api_key_required, field_error
 
@@ -24,7 +24,7 @@ class Redeeming(RequestModel):
     """Members of a change that also redeems."""
 
     redeem: bool = Field(default_factory=bool, description="Redeem it for the order that `transaction_key` names.")
-    transaction_key: Annotated[Name, Field(min_length=1)] | None = Field(
+    transaction_key: Reference | None = Field(
         None, description="The order's reference. The same order redeems a code once, however often this is sent."
     )
 

@@ -3,12 +3,12 @@
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 from services.codes.api.exchange import given, partner_in
 from services.codes.api.fields import (
-    CODE_SCHEMA,
+    CODE_OR_NUMBER,
     OF_COUPON,
     OF_PROGRAM,
     Amount,
@@ -30,6 +30,7 @@ from services.codes.domain.coupon_terms import CouponDraft, CouponTerms
 from services.codes.domain.coupons import MAX_COUNT
 from services.codes.domain.given import Given
 from shared.canonical import checked_code
+from shared.strict_json import number_as_text
 from shared.web import InstantOrDate, Int, Request, RequestModel, Text, field_error
 
 CODE_TEXT: Final = (
@@ -106,7 +107,10 @@ class CodeMembers(RequestModel):
 class PromotionCodeCreation(CodeMembers):
     """A code to be made."""
 
-    coupon_uuid: Annotated[Text, Field(min_length=1)] = Field(description="The coupon's `uuid_code` or id.")
+    coupon_uuid: ExternalID = Field(
+        validation_alias=AliasChoices("coupon_uuid", "coupon_id"),
+        description="The coupon's `uuid_code` or id. Clients that call it `coupon_id` may do so.",
+    )
 
 
 class PromotionCodeChange(CodeMembers):
@@ -116,7 +120,7 @@ class PromotionCodeChange(CodeMembers):
 class NamedCodeChange(CodeMembers, Redeeming):
     """Members to be changed of the code that `code` names, in any spelling."""
 
-    code: Text = Field(min_length=1)
+    code: ExternalID
 
 
 class _StringOrObject:
@@ -124,10 +128,11 @@ class _StringOrObject:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonSchemaValue:
-        return {"anyOf": [CODE_SCHEMA, handler(core)]}
+        return {"anyOf": [*CODE_OR_NUMBER["anyOf"], handler(core)]}
 
 
 def _as_object(value: Any) -> Any:
+    value = number_as_text(value)
     if isinstance(value, str):
         # Found here, so that it is named as it is in an object.
         try:
@@ -254,7 +259,7 @@ class NamedCouponChange(CouponChange, Redeeming):
     """Members to be changed of the coupon that `uuid_code` names."""
 
     uuid_code: UUIDCode
-    code: Annotated[Text, Field(min_length=1)] | None = Field(
+    code: ExternalID | None = Field(
         None, description="Which of its codes to redeem, in any spelling; needed if it has several."
     )
 

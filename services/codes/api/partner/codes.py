@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from pydantic import Field
 
 from services.codes.api.exchange import once, use_cases
-from services.codes.api.fields import Name
+from services.codes.api.fields import Reference
 from services.codes.domain.access import Actor
 from services.codes.domain.codes import IssuedCode
 from services.codes.domain.errors import Missing
@@ -38,7 +38,7 @@ from shared.web import (
 class Generation(RequestModel):
     """What the code is for, if the partner says so."""
 
-    reference: Name | None = Field(
+    reference: Reference | None = Field(
         None,
         description="Your own name for the code, such as an order number. Asking again with the same reference returns "
         "the same code, whatever has become of it, and charges nothing, while your account is active. It is free again "

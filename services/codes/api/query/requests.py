@@ -58,7 +58,7 @@ class _CodeFields(CamelRequest):
 class PromotionalCodeCreation(_CodeFields):
     """A code to be made; one that is left out is generated."""
 
-    coupon_id: Annotated[Text, Field(min_length=1)] = Field(description="The coupon's id or `uuid_code`.")
+    coupon_id: ExternalID = Field(description="The coupon's id or `uuid_code`.")
     affiliate_id: Text | None = None
     affiliate_email: Email | None = None
     external_id: ExternalID | None = None
