@@ -1,6 +1,6 @@
 """Account tokens: JWTs that live for a minute (RFC 9068), by which a dashboard states who acts. Signs and checks them.
 
-Knows no database: whether program and partner exist is found out elsewhere. A refusal never says why.
+Knows no database: whether program and partner exist is checked elsewhere. A refusal never says why.
 """
 
 import base64
@@ -30,14 +30,14 @@ KEYS_PER_ISSUER: Final = 2
 _LONGEST: Final = 2048
 _DEPTH: Final = 2
 
-# Strict where the library is lenient: its decoder skips what is not of the alphabet. 86 characters are 64 bytes, and
-# of the last one only two bits count: with others the same signature would have several texts.
+# Strict where the library is lenient: its decoder skips characters outside the alphabet. 86 characters are 64 bytes,
+# and only two bits of the last one count: otherwise the same signature would have several spellings.
 _FORM: Final = re.compile(r"([A-Za-z0-9_-]{1,512}+)\.[A-Za-z0-9_-]{1,1424}+\.[A-Za-z0-9_-]{85}[AQgw]")
 _JWS: Final = jwt.PyJWS(algorithms=[ALGORITHM])
 _HEADER: Final = frozenset({"alg", "typ", "kid"})
 _PUBLIC: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _ROLES: Final = frozenset(get_args(Role))
-# Whether a token of the role names a program, and a partner.
+# Whether a token with the role names a program, and a partner.
 _NAMES: Final[Mapping[Role, tuple[bool, bool]]] = {
     "partner": (True, True),
     "merchant": (True, False),
@@ -47,10 +47,10 @@ _NAMES: Final[Mapping[Role, tuple[bool, bool]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """What a token states: the account, in which role and grade, for whom, in which mode, and in which request.
+    """The claims of a token: the account, its role and grade, whom it acts for, the mode, and the request.
 
     A partner's account acts for a program and a partner, a merchant's for a program, an operator's for neither. The
-    ids are those that callers know, whatever the mode.
+    ids are those that callers know, in either mode.
     """
 
     account_id: uuid.UUID
@@ -71,7 +71,7 @@ class Signer:
     private_key: Ed25519PrivateKey
 
     def sign(self, acting: Acting, audience: str, now: datetime, token_id: uuid.UUID) -> str:
-        """Return a token that is good for one service, from now on and for a minute."""
+        """Return a token that one service accepts for a minute from now."""
         issued_at = int(now.timestamp())
         claims = {
             "iss": self.issuer,
@@ -119,7 +119,7 @@ class _Claims(BaseModel):
 
 
 class AccountKeys:
-    """The public keys of the dashboards that may state who acts, each with the roles that it may state."""
+    """The public keys of the dashboards that may issue tokens, each with the roles that it may state."""
 
     def __init__(self, keys: Mapping[str, _Key]) -> None:
         self._keys = keys
@@ -131,7 +131,7 @@ class AccountKeys:
     def parse(cls, text: str) -> "AccountKeys":
         """Read a JWK Set (RFC 7517) whose keys also have `iss` and `roles`; nothing means no keys.
 
-        Raises ValueError, which says nothing of what it was given: that may be a private key by mistake.
+        Raises ValueError whose text contains none of the input: that may be a private key by mistake.
         """
         if not text.strip():
             return cls({})
@@ -146,7 +146,7 @@ class AccountKeys:
         for number, each in enumerate(listed):
             key_id, key = _read_key(each, number)
             if key_id in keys:
-                raise ValueError(f"keys.{number}: its kid is that of another key")
+                raise ValueError(f"keys.{number}: another key has the same kid")
             keys[key_id] = key
         issuers = [key.issuer for key in keys.values()]
         if any(issuers.count(issuer) > KEYS_PER_ISSUER for issuer in issuers):
@@ -154,9 +154,9 @@ class AccountKeys:
         return cls(keys)
 
     def read(self, token: str, audience: str, now: datetime) -> tuple[Account, Acting] | None:
-        """Return who acts, or None for whatever is not a live token of a known key for this audience.
+        """Return who acts, or None for anything but a live token of a known key for this audience.
 
-        Every refusal costs one check of a signature, so that its time does not tell how far a forger came.
+        Every refusal costs one signature check, so that timing does not reveal how far a forger came.
         """
         key = self._key_of(token)
         if key is None:
@@ -170,7 +170,7 @@ class AccountKeys:
     def _key_of(self, token: str) -> _Key | None:
         match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
         header = None if match is None else _header(match[1])
-        # What else a header may have (crit, jwk, x5c, jku …) says how to check a token, which is not for it to say.
+        # Other header members (crit, jwk, x5c, jku …) say how to check a token, which a token must not decide.
         if header is None or header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != TYPE:
             return None
         key_id = header["kid"]
@@ -184,7 +184,7 @@ def _read_key(jwk: Any, number: int) -> tuple[str, _Key]:
     if not isinstance(jwk, dict):
         raise fault("must be an object")
     if "d" in jwk:
-        raise fault("is a private key; give the public one, and make a new pair, as this one has left its place")
+        raise fault("is a private key; give the public one, and make a new pair, because this one is exposed")
     if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or jwk.get("use", "sig") != "sig":
         raise fault("must be an Ed25519 key for signatures (kty OKP, crv Ed25519)")
     for name in ("kid", "iss"):
@@ -235,13 +235,13 @@ def _acting(claims: _Claims) -> Acting | None:
     account_id, program_id, partner_id = (_id(text) for text in (claims.sub, claims.program_id, claims.partner_id))
     if account_id is None or not is_account_id(account_id):
         return None
-    # Neither more nor fewer ids than the role has, each readable; and no caller knows the id of a test tenant.
+    # Exactly the ids that the role requires, each readable; and no caller knows the id of a test tenant.
     given = (claims.program_id is not None, claims.partner_id is not None)
     if given != _NAMES[claims.role] or given != (program_id is not None, partner_id is not None):
         return None
     if any(each is not None and is_test(each) for each in (program_id, partner_id)):
         return None
-    # The operator is of live mode, and reaches both by what a request names.
+    # The operator is of live mode, and reaches test mode by parameters.
     if claims.role == "operator" and claims.mode != "live":
         return None
     return Acting(
@@ -278,7 +278,7 @@ def _json_of(raw: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-# What is checked in place of a token that names no known key.
+# The token that is checked in place of one that names no known key.
 _DECOY_PRIVATE: Final = Ed25519PrivateKey.generate()
 _DECOY_KEY: Final = _DECOY_PRIVATE.public_key()
 _DECOY: Final = Signer("decoy", "decoy", _DECOY_PRIVATE).sign(

@@ -1,6 +1,6 @@
-"""Who acts through a dashboard: the account, its role and grade, and what these entitle to. Pure.
+"""Who acts through a dashboard: the account, its role and grade, and the rights that these give. Pure.
 
-Research into who needs what on which page stands behind the table; here it is in terms of the scopes that keys have.
+The rights are expressed in the scopes that keys have.
 """
 
 import uuid
@@ -11,9 +11,9 @@ from typing import Final, Literal
 Role = Literal["partner", "merchant", "operator"]
 Grade = Literal["look", "change"]
 
-# The one place where roles and grades become rights. An operator needs no scope: it goes where the operator's token
-# goes. Who may only look has the scopes of its role on routes that change nothing and give no customer's file away; no
-# route that makes codes is one, so `codes:generate` is left out altogether.
+# The one place where roles and grades become rights. An operator needs no scope: it has the access of the operator's
+# token. A read-only account has the scopes of its role on routes that change nothing and return no customer's data;
+# no route that mints codes is one, so it lacks `codes:generate`.
 SCOPES: Final[Mapping[tuple[Role, Grade], frozenset[str]]] = {
     ("partner", "look"): frozenset({"codes:read", "webhooks"}),
     ("partner", "change"): frozenset({"codes:read", "codes:generate", "webhooks"}),
@@ -39,15 +39,15 @@ class Account:
 
     @property
     def name(self) -> str:
-        """What an audit log calls it."""
+        """Its name in an audit log."""
         return f"account {self.id}"
 
     @property
     def may_change(self) -> bool:
-        """Whether it may do more than look."""
+        """Whether it may do more than read."""
         return self.grade == "change"
 
 
 def is_account_id(some_id: uuid.UUID) -> bool:
-    """Say whether an id is that of an account and not that of a key."""
+    """Return whether an id belongs to an account and not to a key."""
     return some_id.version == 4

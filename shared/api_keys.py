@@ -1,8 +1,8 @@
-"""API keys: how they are made, read and compared, and what a key entitles to. Knows no database.
+"""API keys: how they are generated, parsed and compared, and what they grant. Knows no database.
 
-A key reads `mw_sk_` (secret) or `mw_pk_` (publishable), in test mode `mw_test_sk_` or `mw_test_pk_`, then 22 characters
-of key id, 43 of secret and 6 of checksum, all base 62; the checksum lets a mistyped key be refused without a query and
-lets scanners find leaks. The prefix is for people: the mode of a key is that of the tenant that owns it.
+A key begins with `mw_sk_` (secret) or `mw_pk_` (publishable), in test mode `mw_test_sk_` or `mw_test_pk_`, then 22
+characters of key id, 43 of secret and 6 of checksum, all base 62; the checksum lets a mistyped key be refused without a
+query and lets scanners find leaks. The prefix is for people: the mode of a key is that of the tenant that owns it.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _STARTS: Final = frozenset(_PREFIXES.values())
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made; `text` is shown once and never stored."""
+    """A new key; `text` is shown once and never stored."""
 
     key_id: uuid.UUID
     text: str
@@ -60,8 +60,8 @@ class ParsedKey:
 class Credential:
     """A key in use and its owner, as published by the codes service; `partner_id` is None for a program's key.
 
-    Program and partner are tenants: in test mode those that nothing live belongs to (`shared.modes`). An account that
-    acts for them has a credential too, of which `key_id` is the id of the account.
+    Program and partner are tenants, separate ones in test mode (`shared.modes`). An account that acts for them has a
+    credential too, whose `key_id` is the id of the account.
     """
 
     key_id: uuid.UUID
@@ -79,7 +79,7 @@ class Credential:
 
     @property
     def actor(self) -> str:
-        """What an audit log calls whoever asks."""
+        """The caller's name in an audit log."""
         return f"key {self.key_id}" if self.account is None else self.account.name
 
     @property
@@ -96,7 +96,7 @@ def generate(kind: KeyKind, key_id: uuid.UUID, mode: Mode = "live") -> NewKey:
 
 
 def parse(text: str) -> ParsedKey | None:
-    """Return id and digest of a well-formed key, or None; a None needs no look into the database."""
+    """Return id and digest of a well-formed key, else None, which saves a query."""
     if text[:-_REST] not in _STARTS:
         return None
     stem, check = text[:-_CHECK_LENGTH], text[-_CHECK_LENGTH:]
@@ -112,7 +112,7 @@ def parse(text: str) -> ParsedKey | None:
 
 
 def digest(text: str) -> bytes:
-    """Return what is stored of a key. A plain SHA-256 suffices: the secret has 256 random bits."""
+    """Return the stored form of a key. A plain SHA-256 suffices: the secret has 256 random bits."""
     return hashlib.sha256(text.encode()).digest()
 
 

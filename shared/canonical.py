@@ -1,13 +1,13 @@
-"""The canonical form of a code: what a customer types and what was minted meet here, whatever the spelling.
+"""The canonical form of a code, in which what a customer types equals what was minted, however it is spelled.
 
-The stored display form, for people to read, is checked here too.
+Checks the stored display form too.
 """
 
 import re
 import unicodedata
 from typing import Final
 
-# As typed, and in canonical form: an index entry holds two of these beside an order's name.
+# As typed, and in canonical form: an index entry holds two codes beside an order's name.
 MAX_CODE_LENGTH: Final = 255
 MAX_STORED_LENGTH: Final = 100
 MARKS: Final = "%+.&!#"
@@ -18,29 +18,29 @@ _DROPPED: Final = re.compile(
     r"[\s\-_\u2010-\u2015\u2212\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
-# White space that people see and spreadsheets leave around a code; tabs and line ends are refused.
+# Visible white space that spreadsheets leave around a code; tabs and line ends are refused.
 _BLANKS: Final = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _FOLDED: Final = str.maketrans("OIL", "011")
-# These dropped characters are visible to people.
+# Dropped characters that are visible.
 _SEEN: Final = re.compile(r"[\-_\u2010-\u2015\u2212]")
 _ALLOWED: Final = re.compile(r"[%+.&!#]*[0-9A-Z][0-9A-Z%+.&!#]*", re.ASCII)
-# The rules for ASCII, where nearly all codes are, in one pass.
+# The rules for ASCII, which covers nearly all codes, in one pass.
 _ASCII: Final = {
     number: None if chr(number) in _ASCII_SEPARATORS else chr(number).upper().translate(_FOLDED)
     for number in range(128)
 }
 # The most accents and vowel signs that one letter may have.
 _MOST_ACCENTS: Final = 4
-# Three passes do for all of Unicode 17; a text for which they do not is no code.
+# Three passes suffice for all of Unicode 17; a text that needs more is not a code.
 _PASSES: Final = 8
-# Whole alphabets of these look alike, so one word is written in one of them.
+# These alphabets look alike, so a word must not mix them.
 _LOOKALIKES: Final = ("LATIN", "CYRILLIC", "GREEK")
 
 
 def canonical_code(text: str) -> str:
     """Fold a code as typed into the form that is compared.
 
-    NFKC and case folding; no white space, dashes, `_` or unseen characters; digits of all scripts as ASCII; ASCII
+    NFKC and case folding; no white space, dashes, `_` or invisible characters; digits of all scripts as ASCII; ASCII
     letters upper-case with O=0 and I=L=1. Raises ValueError if it is too long, or if anything but letters, their
     accents, digits and the marks `% + . & ! #` is left, or no letter or digit.
     """
@@ -55,9 +55,9 @@ def canonical_code(text: str) -> str:
 
 
 def checked_code(text: str) -> str:
-    """Return a code as it is stored, blanks around it taken off; raises ValueError for what people could not read.
+    """Return a code as it is stored, without surrounding blanks; raises ValueError if people could not read it.
 
-    What is stored has a canonical form, at most 100 characters, none that is unseen or turns the text round, and no
+    A stored code has a canonical form, at most 100 characters, none that is invisible or reverses the text, and no
     word that mixes Latin, Cyrillic and Greek letters.
     """
     text = text.strip(_BLANKS)
@@ -70,7 +70,7 @@ def checked_code(text: str) -> str:
         category = unicodedata.category(character)
         is_unseen = category != "Zs" and _DROPPED.fullmatch(character) and not _SEEN.fullmatch(character)
         if category[0] == "C" or is_unseen:
-            raise ValueError(f"must not contain U+{ord(character):04X}, a character that is not shown")
+            raise ValueError(f"must not contain U+{ord(character):04X}, an invisible character")
     _check_allowed(text)
     _check_scripts(text)
     return text
@@ -89,11 +89,11 @@ def _check_allowed(text: str) -> None:
 
 
 def _folded(text: str) -> str:
-    """Fold until nothing changes: what one pass drops or folds may let the next compose what stood around it."""
+    """Fold until nothing changes: dropping or folding a character may let its neighbours compose in the next pass."""
     for _ in range(_PASSES):
         before = text
         text = _DROPPED.sub("", unicodedata.normalize("NFKC", text).casefold())
-        # The Turkish alphabet has both an i and one without a dot, which keyboards of others lack.
+        # The Turkish dotless i is missing on other keyboards.
         text = text.replace("\u0131", "i").replace("i\u0307", "i")
         if text == before:
             digits = {ord(each): str(unicodedata.decimal(each)) for each in text if unicodedata.category(each) == "Nd"}
@@ -112,7 +112,7 @@ def _is_allowed(folded: str) -> bool:
         elif category[0] == "L":
             accents = 0
         elif category == "Nd" or character in MARKS:
-            # An accent upon a digit or a mark makes no letter of any script.
+            # An accent on a digit or a mark forms no letter of any script.
             accents = _MOST_ACCENTS
         else:
             return False

@@ -1,4 +1,4 @@
-"""What every service is configured with. Each service adds its own members and its own prefix."""
+"""The settings that every service has. Each service adds its own members and its own prefix."""
 
 import base64
 from datetime import timedelta
@@ -13,7 +13,7 @@ from shared.raw_url import with_password
 # Secrets that the repository publishes for local use; production refuses each of them.
 DEVELOPMENT_MARK = "development-only"
 _SECRET_KEY_BYTES: Final = 32
-# Which password belongs into which URL.
+# The password for each URL.
 _PASSWORDS: Final = {
     "database_url": "database_password",
     "admin_database_url": "admin_database_password",
@@ -35,7 +35,7 @@ def decode_secret_key(value: SecretStr) -> bytes:
 
 
 def decode_secret_keys(value: SecretStr) -> list[bytes]:
-    """Return the keys of a setting that holds several, apart by commas; raises ValueError."""
+    """Return the keys of a comma-separated setting; raises ValueError."""
     return [decode_secret_key(SecretStr(text.strip())) for text in value.get_secret_value().split(",")]
 
 
@@ -49,20 +49,20 @@ def _checked_secret_keys(value: SecretStr) -> SecretStr:
     return value
 
 
-# A key that seals secrets at rest; or several, of which the first one seals and all of them open.
+# A key that encrypts secrets at rest; or several: the first one encrypts, all of them decrypt.
 SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
 SecretKeys = Annotated[SecretStr, AfterValidator(_checked_secret_keys)]
 
 
 class ServiceSettings(BaseSettings):
-    """The settings that all services share; read once, at start, and frozen."""
+    """The settings that all services share, read once at start, and frozen."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
-    # Passwords come before the URLs that contain them. In a URL some characters must be escaped, here none.
+    # Passwords come before the URLs that contain them. They need no escaping here, unlike in a URL.
     database_password: SecretStr | None = None
     admin_database_password: SecretStr | None = None
     broker_password: SecretStr | None = None
@@ -71,14 +71,14 @@ class ServiceSettings(BaseSettings):
     admin_database_url: SecretStr | None = None
     amqp_url: SecretStr
     admin_amqp_url: SecretStr | None = None
-    # Without one the operators' API is for accounts only.
+    # Without a token, the operators' API is for accounts only.
     operator_token: SecretStr | None = Field(default=None, min_length=16)
-    # A JWK Set: who may state which accounts act. Without it only keys and the operator's token are let in.
+    # A JWK Set: the issuers of account tokens. Without it, only keys and the operator's token are accepted.
     account_keys: str = ""
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    # Events of the history can be published again; their consumers must still recognise them then.
+    # Events of the history can be published again; their consumers must still recognise them.
     event_retention_days: int = Field(default=35, ge=1, le=3650)
     inbox_retention_days: int = Field(default=36, ge=35, le=3660)
 
@@ -93,7 +93,7 @@ class ServiceSettings(BaseSettings):
     def _outlasts_the_history(cls, days: int, info: ValidationInfo) -> int:
         history = info.data.get("event_retention_days")
         if history is not None and days <= history:
-            raise ValueError(f"must be a day more than event_retention_days at least, {history + 1}")
+            raise ValueError(f"must be at least one day more than event_retention_days, {history + 1}")
         return days
 
     @field_validator(*_PASSWORDS)
@@ -105,7 +105,7 @@ class ServiceSettings(BaseSettings):
         return SecretStr(with_password(url.get_secret_value(), password.get_secret_value()))
 
     def published_defaults(self) -> list[str]:
-        """Return the names of the settings whose value is one that the repository publishes."""
+        """Return the names of the settings whose value the repository publishes."""
         return [
             name
             for name in type(self).model_fields
@@ -116,7 +116,7 @@ class ServiceSettings(BaseSettings):
         """Raise ValueError in production if a secret still has a value that the repository publishes."""
         if self.environment == "production" and (names := self.published_defaults()):
             listed = ", ".join(names)
-            raise ValueError(f"In production these settings need values of their own: {listed}.")
+            raise ValueError(f"In production, these settings need their own values: {listed}.")
 
     @property
     def inbox_kept(self) -> timedelta:
@@ -128,7 +128,7 @@ class ServiceSettings(BaseSettings):
         return self.operator_token.get_secret_value() if self.operator_token else None
 
     def migration_urls(self) -> dict[str, str]:
-        """Return the URLs that `migrate` needs, by what they lead to; raises ValueError without the operator's."""
+        """Return the URLs of the database and the broker for `migrate`; raises ValueError without the operator's."""
         if self.admin_database_url is None or self.admin_amqp_url is None:
             prefix = self.model_config["env_prefix"]
             raise ValueError(f"Set {prefix}ADMIN_DATABASE_URL and {prefix}ADMIN_AMQP_URL to migrate.")

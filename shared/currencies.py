@@ -1,6 +1,6 @@
-"""The currencies of ISO 4217 in which something can be paid, each with its decimal places.
+"""The currencies of ISO 4217 that can be used for payments, each with its decimal places.
 
-Precious metals, baskets and codes for tests are none of them. A fault is a ValueError whose text follows the field.
+Precious metals, baskets and test codes are excluded. A fault is a ValueError whose text follows the field's name.
 """
 
 from typing import Final

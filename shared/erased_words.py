@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import quote, unquote
 
-# A run of what can stand in an address or an id: each is looked at once, however long the text is.
+# A run of characters of addresses and ids: each is checked once, however long the text is.
 _WORD: Final = re.compile(r"""(?:\\{1,16}u[0-9a-fA-F]{4}|[^\s"'<>(),;:\[\]{}\\/=&?|])+""")
 _ESCAPE: Final = re.compile(r"\\{1,16}u([0-9a-fA-F]{4})")
 _RUN: Final = re.compile(r"[\w.-]+")
-# What may stand around a word and be no part of it.
+# Characters that may surround a word without being part of it.
 _AROUND: Final = ".!*_~`#$^+-…\u201c\u201d\u201e\u2018\u2019«»"
 _SEPARATE: Final = re.compile(r"""[\s"'<>(),;:\[\]{}\\/=&?|]""")
 _TWINS: Final = {"gmail.com": ("gmail.com", "googlemail.com")}
-# How often a text may be encoded over and over.
+# How many layers of encoding are followed.
 _DEEPEST: Final = 4
 _PARTS: Final = 8
 
@@ -22,17 +22,17 @@ Find = Callable[[str], str | None]
 
 
 def words(text: str, find: Find, depth: int = 0) -> str:
-    """Return text in which each word that `find` knows is replaced by what it returns."""
+    """Return text with each word that `find` knows replaced by its result."""
     return _WORD.sub(lambda word: _replaced(word[0], find, depth), text)
 
 
 def is_phrase(name: str) -> bool:
-    """Say whether a name is more than one word, so that `words` does not find it."""
+    """Return whether a name is more than one word, so that `words` does not find it."""
     return _SEPARATE.search(name) is not None
 
 
 def without_phrase(text: str, phrase: str, replacement: str) -> str:
-    """Return text with each occurrence of a phrase replaced that is not a part of a longer word."""
+    """Return text with each occurrence of a phrase replaced, unless it is part of a longer word."""
     before, *rest = text.split(phrase)
     parts = [before]
     for left, right in zip([before, *rest], rest, strict=False):
@@ -46,10 +46,10 @@ def _ends_in_word(text: str) -> bool:
 
 
 def needles(names: Iterable[str]) -> tuple[bytes, ...]:
-    """Return what stands in every text that has one of the names, however spelled, unless the text has escapes."""
+    """Return what every text with one of the names contains, however spelled, unless the text has escapes."""
     found: list[str] = []
     for name in names:
-        # Of an address the domain: what is before it can be spelled in many ways.
+        # The domain of an address: the part before it can be spelled in many ways.
         folded = _folded(name.rpartition("@")[2])
         run = max(_RUN.findall(folded), key=len, default="")
         found += _TWINS.get(run, (run,))
@@ -59,7 +59,7 @@ def needles(names: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def is_folded_in(wanted: tuple[bytes, ...], raw: bytes) -> bool:
-    """Say whether one of the needles may be in a text."""
+    """Return whether one of the needles may be in a text."""
     text = raw.lower() if raw.isascii() else _folded(raw.decode("utf-8", "replace")).encode("utf-8", "replace")
     return any(each in text for each in wanted) or b"%" in text or b"\\u" in text
 
@@ -94,7 +94,7 @@ def _inside(plain: str, find: Find, depth: int) -> str:
 
 
 def _joined(word: str, find: Find) -> str:
-    """Return words joined as in a form, where a plus is a blank, with the last of them replaced."""
+    """Return words joined as in a form, where a plus is a blank, with the last one replaced."""
     parts = word.split("+", _PARTS)
     for at in range(1, len(parts)):
         if (found := find("+".join(parts[at:]).strip(_AROUND))) is not None:

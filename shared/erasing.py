@@ -1,10 +1,10 @@
-"""Takes a customer out of what services keep: JSON of any shape, events, and text that cannot be read as JSON.
+"""Removes a customer from what services store: JSON of any shape, events, and text that is not JSON.
 
-A customer has keys, `id:…` and `email:…` (a mailbox). Each is replaced by its digest. What is said beside the
-customer in the same object and may be personal (attributes, further members of lines, reasons) goes with it.
+A customer has keys, `id:…` and `email:…` (a mailbox). Each is replaced by its digest. Other members of the same
+object that may be personal (attributes, further members of lines, reasons) are removed with it.
 
-A mailbox is found in any text. An id may be any word, so it is found by the names of members, and in what a program has
-written itself (`is_free`: its own messages, metadata, attributes) wherever it stands.
+A mailbox is found in any text. An id may be any word, so it is found by the names of members, and anywhere in what a
+program has written itself (`is_free`: its own messages, metadata, attributes).
 """
 
 import json
@@ -32,7 +32,7 @@ _OF_IDS: Final = ("_ids", "_id", "_numbers", "_number", "ids", "id")
 _OF_NAMES: Final = ("_full_name", "_name")
 _REASONS: Final = frozenset({"reason", "void_reason", "cancel_reason"})
 _FREE: Final = frozenset({"attributes", "metadata", "items"})
-# What is known by these is no person, whatever a program has called it.
+# These do not identify a person, whatever a program has called it.
 _THINGS: Final = frozenset({"order_ref", "code", "codes", "program_id", "partner_id", "type", "source", "event_type"})
 _LINE: Final = ("product_id", "amount")
 _DEEPEST: Final = 4
@@ -52,21 +52,21 @@ class CustomerJob:
 
     @property
     def erasing(self) -> "Erasing":
-        """What finds the customer, and takes it out; an id that is an address stands for its mailbox too."""
+        """What finds the customer and removes it; an id that is an address stands for its mailbox too."""
         digests = dict(zip(self.keys, self.digests, strict=True))
         addresses = {f"{MAILBOX_KEY}{mailbox(id_)}": digest for id_, digest in self.ids.items() if "@" in id_}
         return Erasing({**addresses, **digests})
 
     @property
     def ids(self) -> dict[str, str]:
-        """The customer's ids, with what replaces them."""
+        """The customer's ids, with their replacements."""
         pairs = zip(self.keys, self.digests, strict=True)
         return {key.removeprefix(ID_KEY): digest for key, digest in pairs if key.startswith(ID_KEY)}
 
 
 @dataclass(frozen=True)
 class Erasing:
-    """Finds a customer by its keys and replaces them; with `is_about` the whole is known to be about the customer."""
+    """Finds a customer by its keys and replaces them; with `is_about`, the whole object is about the customer."""
 
     digests: Mapping[str, str]
     is_about: bool = False
@@ -74,15 +74,15 @@ class Erasing:
     depth: int = 0
 
     def about(self) -> "Erasing":
-        """Return what takes out of an object that is about the customer, even if it does not name it."""
+        """Return the eraser for an object that is about the customer, even if it does not name it."""
         return replace(self, is_about=True)
 
     def free(self) -> "Erasing":
-        """Return what takes out of what a program has written itself."""
+        """Return the eraser for what a program has written itself."""
         return self if self.is_free else replace(self, is_free=True)
 
     def body(self, raw: bytes) -> bytes | None:
-        """Return bytes without the customer; None if it is not in them."""
+        """Return bytes without the customer; None if they do not contain it."""
         if not self.is_about and not self.may_be_in(raw):
             return None
         try:
@@ -97,7 +97,7 @@ class Erasing:
         return json.dumps(erased_value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
     def may_be_in(self, raw: bytes) -> bool:
-        """Say whether it is worth reading bytes: quickly, and never wrongly no."""
+        """Return whether bytes may contain the customer: fast, and without false negatives."""
         return is_folded_in(self._needles, raw)
 
     def value(self, value: Any) -> Any:
@@ -105,7 +105,7 @@ class Erasing:
         return self._members(value) if isinstance(value, dict) else self._other(value)
 
     def text(self, text: str) -> str:
-        """Return text without the customer, which may be written in it as in a URL or in JSON."""
+        """Return text without the customer, which may be encoded as in a URL or in JSON."""
         if text[:1] in ("{", "[", '"') and self.depth < _DEEPEST:
             try:
                 inner = json.loads(text, object_pairs_hook=_object)
@@ -138,7 +138,7 @@ class Erasing:
         return [self.value(each) for each in value] if isinstance(value, list) else value
 
     def _members(self, members: dict[str, Any]) -> dict[str, Any]:
-        # An event is about whom its data is about.
+        # An event is about the customer of its data.
         is_about = self.is_about or self._names(members)
         inner = self.about() if is_about and not self.is_about else self
         return {self.text(name): inner.member(name, value) for name, value in members.items()}
@@ -152,7 +152,7 @@ class Erasing:
         )
 
     def _is_customer(self, value: Any) -> bool:
-        """Whether an object is about the customer. One with another's id is not, though it has the same mailbox."""
+        """Whether an object is about the customer. One with another id is not, even if it has the same mailbox."""
         if isinstance(value, list):
             return any(self._is_customer(each) for each in value)
         if not isinstance(value, dict):
@@ -196,7 +196,7 @@ class Erasing:
             if found is not None or (self.is_about and not _is_erased(value.get(name))):
                 erased[name] = found or ERASED
         if self.is_about or self._is_customer(value):
-            # Everything else about a person: a name, a telephone number, an address.
+            # Everything else about a person: a name, a phone number, an address.
             erased |= {
                 name: ERASED
                 for name, each in erased.items()
@@ -215,7 +215,7 @@ class Erasing:
         return self.digests.get(f"{MAILBOX_KEY}{mailbox(text)}") if isinstance(text, str) and text.strip() else None
 
     def _word(self, text: str) -> str | None:
-        """Return what replaces an id that may stand anywhere; digits alone may be any number, and need a name."""
+        """Return the replacement of an id in any text; mere digits may be any number, and need a member's name."""
         return None if text.isdecimal() else self._id(text)
 
     def _found(self, word: str, *, takes_ids: bool) -> str | None:
@@ -224,7 +224,7 @@ class Erasing:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; one that names a member twice would hide what the first of them says."""
+    """Return an object; one with a duplicate member would hide the first value."""
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("a member is named twice")

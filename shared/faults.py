@@ -1,12 +1,12 @@
-"""The faults that a database or broker adapter reports upward, free of any driver.
+"""The faults that a database or broker adapter reports upward, independent of the driver.
 
 Exception
-└── TransientFault    try the same work again later; nothing is known to be wrong with it
+└── TransientFault    try the same work again later; it may be fine
 """
 
 
 class TransientFault(Exception):
-    """The database or the broker is away or asked for a retry (lost connection, deadlock, no connection free)."""
+    """The database or the broker is away or asked for a retry (lost connection, deadlock, no free connection)."""
 
     is_outage = False
-    """Whether a server as a whole does not do its work: another try costs it nothing, and should not wait for long."""
+    """Whether the server as a whole is failing: another try costs it nothing, and should come soon."""

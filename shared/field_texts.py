@@ -54,9 +54,9 @@ _TEXTS: Final[Mapping[str, str]] = {
 
 
 def field_errors(error: ValidationError, given: Any, noun: str = "field", prefix: str = "") -> dict[str, list[str]]:
-    """Return the texts by dotted field; `given` is the decoded body, to tell fields from branches of a union.
+    """Return messages by dotted field name; `given` is the decoded body, to tell fields from branches of a union.
 
-    `prefix` is the path to what was checked, where that is part of a whole.
+    `prefix` is the path to the checked object, if that is part of a larger one.
     """
     found: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
@@ -73,13 +73,13 @@ def _path(detail: ErrorDetails, given: Any) -> str:
     parts: list[str] = []
     here = given
     for part in detail["loc"]:
-        # A list of one may stand for what is in it, where one thing is asked for.
+        # Where one object is expected, a list of one may stand for it.
         if isinstance(part, str) and isinstance(here, list) and len(here) == 1:
             here = here[0]
         try:
             here = here[part]
         except (KeyError, IndexError, TypeError):
-            # A field that is missing or not known is named last; anything else not found is a union's branch.
+            # A missing or unknown field comes last; anything else that is not found is a union's branch.
             if detail["type"] not in ("missing", "extra_forbidden") or part != detail["loc"][-1]:
                 continue
         parts.append(str(part))

@@ -1,8 +1,8 @@
-"""Answers concurrent requests in groups: those that arrive while a transaction is under way share the next one.
+"""Answers concurrent requests in groups: those that arrive during a transaction share the next one.
 
 There is no timer: an idle service answers a request alone and at once, a busy one pays one commit for all that wait.
-Keys join: in the group's one transaction the keys are claimed, what is new is decided, and its answers are kept.
-Nothing is remembered here between groups, so that all replicas keep every promise together.
+Requests with Idempotency-Keys join: the group's one transaction claims the keys, decides what is new, and stores the
+answers. No state survives a group, so any number of replicas keep the same promises.
 """
 
 import asyncio
@@ -30,32 +30,32 @@ W = TypeVar("W")
 A_contra = TypeVar("A_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
-# Each key of a group takes a place in the server's table of locks, which has some thousands for everybody.
+# Each key of a group takes a place in the server's lock table, which has a few thousand in total.
 MAX_GROUP: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Results(Generic[T_co, W]):
-    """One outcome for each request, an exception for one that alone is at fault, and what was written for all."""
+    """One outcome per request, an exception for one that alone is at fault, and what was written for all."""
 
     outcomes: Sequence[T_co | Exception]
     written: W
 
 
 class Work(Protocol[A_contra, T, W]):
-    """What a service does for a group."""
+    """A service's part in a group."""
 
     def kind(self, ask: A_contra) -> Hashable:
-        """Return what requests of one group have in common; those of another kind make a group of their own."""
+        """Return what the requests of a group have in common; others form a group of their own."""
         return None
 
     async def decide_at_once(
         self, connection: Connection, asks: Sequence[A_contra], answers: Sequence[Once[T] | None], now: datetime
     ) -> Results[T, W] | None:
-        """Decide and write all by one statement, which commits by itself; None, with nothing written, if it cannot.
+        """Decide and write all in one statement, which commits by itself; None, with nothing written, if it cannot.
 
-        The statement claims the keys and keeps the answers of those that have an entry in `answers`, none of them with
-        a secret and no two with one key. Raises StartOver like None.
+        The statement claims the keys and stores the answers of requests with an entry in `answers`, none with a secret
+        and no two with the same key. StartOver has the same meaning as None.
         """
         return None
 
@@ -63,21 +63,21 @@ class Work(Protocol[A_contra, T, W]):
     async def decide(
         self, connection: Connection, asks: Sequence[A_contra], now: datetime, *, is_again: bool
     ) -> Results[T, W]:
-        """Decide and write. Raises StartOver, and what is raised for all: then each is tried alone."""
+        """Decide and write. Raises StartOver, or an error for the whole group: then each request is tried alone."""
 
     async def withhold(self, connection: Connection, asks: Sequence[A_contra]) -> Sequence[T | None]:
-        """Return for requests that have kept answers what they get instead for now, or None to give the kept one."""
+        """Return, for requests with stored answers, what they get instead for now, or None for the stored one."""
         return [None] * len(asks)
 
     @abstractmethod
     def committed(self, written: W) -> None:
-        """Announce what was written; it is there for everybody now."""
+        """Announce what was written and is now committed."""
 
 
 @dataclass(slots=True)
 class _Member(Generic[A, T]):
     ask: A
-    # None without a key: then nothing is kept, and the answer is the caller's to write.
+    # None without a key: then nothing is stored, and the caller writes the answer.
     once: Once[T] | None
     result: asyncio.Future[T | Answer]
 
@@ -92,7 +92,7 @@ class _Member(Generic[A, T]):
 
 @dataclass(slots=True)
 class Grouping(Generic[A, T, W]):
-    """Works through requests in groups; `running()` must be entered before the first call."""
+    """Handles requests in groups; `running()` must be entered before the first call."""
 
     name: str
     database: Database
@@ -103,20 +103,20 @@ class Grouping(Generic[A, T, W]):
     _waiting: list[_Member[A, T]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _is_stopping: bool = False
-    # Kept, because asking for the running loop is a system call.
+    # Cached, because asking for the running loop is a system call.
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     async def __call__(self, ask: A, once: Once[T]) -> Answer:
-        """Return the answer to a request, or the one that is kept under its key.
+        """Return the answer to a request, or the one stored under its key.
 
-        Raises what the work has for this request, IdempotencyInProgress, IdempotencyKeyReused, AnswerUnreadable, or
-        TransientFault if the database is away.
+        Raises the exception that the work has for this request, IdempotencyInProgress, IdempotencyKeyReused,
+        AnswerUnreadable, or TransientFault if the database is away.
         """
         result = await self._wait(ask, None if once.request is None else once)
         return result if isinstance(result, Answer) else once.render(result)
 
     async def outcome(self, ask: A) -> T:
-        """Return what came of a request without a key."""
+        """Return the outcome of a request without a key."""
         result = await self._wait(ask, None)
         if isinstance(result, Answer):
             raise TypeError("only a request with a key is answered here")
@@ -131,7 +131,7 @@ class Grouping(Generic[A, T, W]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Work through what waits for as long as the block lasts, and finish what is in hand at its end."""
+        """Handle waiting requests while the block lasts, and finish those in hand at its end."""
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         worker = asyncio.create_task(self._run())
@@ -149,7 +149,7 @@ class Grouping(Generic[A, T, W]):
                 await self._run_connected()
 
     async def _run_connected(self) -> None:
-        """Work with one connection for as long as it lives: lending one for each group costs more than a mint."""
+        """Use one connection for as long as it lives: borrowing one for each group costs more than a mint."""
         group: list[_Member[A, T]] = []
         try:
             async with self.database.connection() as connection:
@@ -162,7 +162,7 @@ class Grouping(Generic[A, T, W]):
                     else:
                         await self._wake.wait()
         except TransientFault as fault:
-            # Without a group in hand no connection was to be had.
+            # Without a group in hand, the error means that no connection was available.
             for member in group or self._next_group():
                 member.end(fault)
 
@@ -227,9 +227,9 @@ class Grouping(Generic[A, T, W]):
     async def _decide(
         self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime, *, is_again: bool
     ) -> tuple[Sequence[T | Answer | Exception], Sequence[W]]:
-        """Claim the keys, decide what is new, and keep its answers; what was answered before is answered so again.
+        """Claim the keys, decide what is new, and store its answers; repeats get their stored answers.
 
-        What was written is missing where nothing was new.
+        The written part is missing if nothing was new.
         """
         results = await self._claim(connection, group, now)
         fresh = [place for place in range(len(group)) if place not in results]
@@ -244,7 +244,7 @@ class Grouping(Generic[A, T, W]):
     async def _claim(
         self, connection: Connection, group: Sequence[_Member[A, T]], now: datetime
     ) -> dict[int, T | Answer | Exception]:
-        """Return what becomes of those that are not to be decided now."""
+        """Return the outcomes of requests that are not to be decided now."""
         keyed = {
             place: member.once.request for place, member in enumerate(group) if member.once and member.once.request
         }
@@ -264,7 +264,7 @@ class Grouping(Generic[A, T, W]):
 def _write_answers(
     group: Sequence[_Member[A, T]], fresh: Sequence[int], results: dict[int, T | Answer | Exception]
 ) -> list[KeptAnswer]:
-    """Write the answers of those with keys, so that what is kept and what happened are one; return what is kept."""
+    """Write the answers to requests with keys in the transaction of their effects; return the stored ones."""
     keep = []
     for place in fresh:
         once, outcome = group[place].once, results[place]

@@ -1,4 +1,4 @@
-"""What makes two requests one: the owner's Idempotency-Key on a route, and the answer that is given twice.
+"""What makes two requests the same: the owner's Idempotency-Key on a route, and the answer that both get.
 
 Exception
 ├── IdempotencyInProgress
@@ -16,15 +16,15 @@ T = TypeVar("T")
 
 
 class IdempotencyInProgress(Exception):
-    """A request with this key is still under way."""
+    """A request with this key is in progress."""
 
 
 class IdempotencyKeyReused(Exception):
-    """This key came before with another request."""
+    """This key was used with a different request."""
 
 
 class AnswerUnreadable(Exception):
-    """The answer to this key was kept sealed, and no configured key opens it; nothing was done again."""
+    """The answer stored for this key is encrypted, and no configured key decrypts it; nothing was done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class IdempotentRequest:
 
     @property
     def identity(self) -> bytes:
-        """What makes two requests one, whatever their bodies."""
+        """What makes two requests the same, whatever their bodies."""
         return identity(self.owner_id, self.route, self.key)
 
     @property
@@ -50,7 +50,7 @@ class IdempotentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it goes out; `headers` belong to the moment and are not kept for a replay."""
+    """An answer to be sent; `headers` belong to the moment and are not stored for a replay."""
 
     status: int
     body: bytes
@@ -62,11 +62,11 @@ class Answer:
 class Once(Generic[T]):
     """How one request is answered. `request` is None without an Idempotency-Key.
 
-    `render` writes the result inside the transaction, so that what is kept and what happened are one. With `has_secret`
-    the answer is kept sealed.
+    `render` writes the result inside the transaction, so that the stored answer and the effect commit together. With
+    `has_secret` the answer is stored encrypted.
 
-    A refusal that did nothing is not kept: its reason may pass, and the same key is then judged again. `acted` says of
-    a result that is rendered as a refusal whether something was done all the same.
+    A refusal that changed nothing is not stored: its reason may pass, and the same key is then judged again. `acted`
+    returns whether a result that is rendered as a refusal changed something all the same.
     """
 
     request: IdempotentRequest | None
@@ -80,5 +80,5 @@ class Once(Generic[T]):
 
 
 def identity(owner_id: uuid.UUID, route: str, key: str) -> bytes:
-    """Return what makes two requests one, as bytes; unambiguous."""
+    """Return what makes two requests the same, as bytes; unambiguous."""
     return b"\x00".join((owner_id.hex.encode(), route.encode(), key.encode()))

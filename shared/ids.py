@@ -1,4 +1,4 @@
-"""Identifiers of what we create: UUIDv7 (RFC 9562), and names of requests."""
+"""Identifiers of our objects: UUIDv7 (RFC 9562), and ids of requests."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ def new_id() -> uuid.UUID:
 
 
 def new_request_id() -> str:
-    """Return a name for one request, for log lines and answers; unique, not secret."""
+    """Return an id for one request, for log lines and answers; unique, not secret."""
     return f"{_PROCESS}{next(_numbers):08x}"
 
 

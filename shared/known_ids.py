@@ -1,4 +1,4 @@
-"""Ids that no object has: the first and the last in order, where lists begin and end, and that of nobody. Pure."""
+"""Ids that no object has: the first and the last in order, where lists begin and end, and the id of nobody. Pure."""
 
 import uuid
 from typing import Final

@@ -27,7 +27,7 @@ _SECRET_KEYS = frozenset(
     }
 )
 
-# The service whose lines go out as JSON at level info; None until then, or where they do not.
+# The service whose lines are written as JSON at level info; None before that, or in other formats.
 _direct: Final[dict[str, str | None]] = {"service": None}
 
 
@@ -46,7 +46,7 @@ def configure(service: str, level: str, form: Literal["json", "console"]) -> Non
         ]
         factory: Any = structlog.BytesLoggerFactory(sys.stdout.buffer)
     else:
-        # The default traceback shows local variables, and with them the recipients' names.
+        # The default traceback shows local variables, which contain recipients' names.
         plain = structlog.dev.plain_traceback
         last = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
         factory = structlog.WriteLoggerFactory(sys.stdout)
@@ -70,8 +70,8 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
 def line_writer(event: str) -> Callable[..., None]:
     """Return a function that writes `event` at level info with the facts given; bound context is left out.
 
-    For the one line that every request leaves: it costs a third of a structlog line, which would be the dearest part
-    of a request. Facts must be free of secrets, for nothing masks them here.
+    For the one line of every request: it costs a third of a structlog line, which would be the most expensive part
+    of a request. Facts must be free of secrets: nothing masks them here.
     """
     service = _direct["service"]
     if service is None:
@@ -94,7 +94,7 @@ def line_writer(event: str) -> Callable[..., None]:
             second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         stamp = f"{second_text}{microseconds % 1_000_000:06d}Z"
         out.write(orjson.dumps({"timestamp": stamp, **head, **facts}, option=orjson.OPT_APPEND_NEWLINE))
-        # Answers that leave in one turn of the event loop share one write; a system call each would cost them dearly.
+        # Lines of one turn of the event loop share one write; a system call each would be expensive.
         if not is_flush_due:
             try:
                 asyncio.get_running_loop().call_soon(flush)
@@ -110,7 +110,8 @@ def _dump(event: Any, **_: Any) -> bytes:
     try:
         return orjson.dumps(event, default=str)
     except TypeError:
-        # Half a surrogate pair or a very large number, which orjson refuses; a line must not fail for what is in it.
+        # Half a surrogate pair or a very large number, which orjson refuses; a line must not fail because of its
+        # content.
         return json.dumps(event, default=str, skipkeys=True).encode()
 
 

@@ -1,7 +1,7 @@
-"""Test and live mode: what a program makes in test mode belongs to a second tenant, whose id has one more bit set.
+"""Test and live mode: what a program creates in test mode belongs to a second tenant, whose id has one more bit set.
 
-A tenant is a program, or a partner, in one mode. Rows and statements know tenants only, so whatever keeps programs
-apart keeps the two modes of one program apart as well. Callers never see the id of a test tenant: requests and answers
+A tenant is a program, or a partner, in one mode. Rows and statements know only tenants, so the isolation of
+programs isolates the two modes of one program as well. Callers never see the id of a test tenant: requests and answers
 name the program or the partner, whose id is that of its live tenant. Pure.
 """
 
@@ -15,7 +15,7 @@ _TEST_BIT: Final = 1 << 62
 
 
 def is_test(tenant_id: uuid.UUID) -> bool:
-    """Say whether an id is that of a test tenant."""
+    """Return whether an id belongs to a test tenant."""
     return bool(tenant_id.int & _TEST_BIT)
 
 
@@ -36,5 +36,5 @@ def shown_id(tenant_id: uuid.UUID) -> str:
 
 
 def shown_id_or_none(tenant_id: uuid.UUID | None) -> str | None:
-    """Return the id of a partner as callers know it; None where there is none."""
+    """Return the id of a partner as callers know it; None if there is none."""
     return None if tenant_id is None else shown_id(tenant_id)

@@ -1,11 +1,11 @@
-"""Periodic tasks: what a service does again and again beside its requests and messages, until the process stops.
+"""Periodic tasks: what a service does repeatedly beside its requests and messages, until the process stops.
 
-A task outlives whatever it raises. A failure is logged once per kind, counted, and followed by a longer pause; others
-go on meanwhile, and `/readyz` shows it by name. A task that works on many things does not stop at the first bad one,
+A task survives every error. A failure is logged once per kind, counted, and followed by a longer pause; other
+tasks continue, and `/readyz` shows it by name. A task that works on many elements does not stop at the first bad one,
 nor is it slowed down by it: see `for_each`, `together_or_each` and `Failing`.
 
 Exception
-└── ElementsFailed    the round was done, but for these elements
+└── ElementsFailed    the round is complete except for these elements
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from shared.times import format_milliseconds
 
 T = TypeVar("T")
 
-# A server that was away may be back at once; a fault in the work itself seldom fixes itself.
+# A server that was away may be back at once; a fault in the work itself rarely fixes itself.
 MOST_OUTAGE_SECONDS: Final = 2.0
 MOST_PAUSE_SECONDS: Final = 30.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
@@ -61,10 +61,9 @@ class TaskReport:
 class Periodic:
     """One task: calls `act`, waits `interval_seconds`, and so on; `wake` ends that wait.
 
-    An `act` that returns True is called again without a wait: it knows that there is more to do. After a failure the
-    task waits for at least as long as usual, longer each time, and `wake` does not shorten it; while a server is away,
-    for no more than two seconds, so that it works again soon after. After `ElementsFailed` it waits as if nothing had
-    happened.
+    An `act` that returns True is called again without a wait: there is more to do. After a failure the task waits at
+    least as long as usual, longer each time, and `wake` does not shorten it; while a server is away, no more than two
+    seconds, so that it recovers soon. After `ElementsFailed` it waits as usual.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Periodic:
         self._started_at: datetime | None = None
         self._ended_at: datetime | None = None
         self._next_at: datetime | None = None
-        # The series is there before the first failure, so that a rate over it sees that one too.
+        # The series exists before the first failure, so that a rate over it includes that one.
         self._count = MAINTENANCE_FAILURES.labels(name)
 
     @property
@@ -97,7 +96,7 @@ class Periodic:
 
     @property
     def state(self) -> str:
-        """`ok`, or since when the task fails and by what kinds of exception; never their text."""
+        """`ok`, or since when the task has been failing and with which kinds of exception; never their text."""
         if self._failing_since is None:
             return "ok"
         return f"failing since {format_milliseconds(self._failing_since)}: {', '.join(sorted(self._kinds))}"
@@ -120,7 +119,7 @@ class Periodic:
     async def run(self) -> None:
         """Call the task again and again until cancelled."""
         while True:
-            # Cleared before acting: what arrives meanwhile calls it again.
+            # Cleared before acting: anything that arrives meanwhile triggers another call.
             self._wake.clear()
             self._started_at, self._next_at = self._clock(), None
             backoff = await self._call()
@@ -133,7 +132,7 @@ class Periodic:
                 await self._rest()
 
     async def _call(self) -> float | None:
-        """Act until there is nothing more to do; after a failure, return the seconds to leave it alone."""
+        """Act until there is nothing more to do; after a failure, return the seconds to wait."""
         try:
             while await self.act() is True:
                 self._worked()
@@ -141,12 +140,12 @@ class Periodic:
             self._failed(failed)
             return None
         except asyncio.CancelledError as error:
-            # The broker's client fails futures with it; only what was asked of this task ends it.
+            # The broker's client fails futures with it; only a cancellation of this task ends it.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             return self._failed(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next call may work and the others must go on
+        except Exception as error:  # noqa: BLE001 - the next call may work and the other tasks must continue
             return self._failed(error)
         self._worked()
         return None
@@ -176,7 +175,7 @@ class Periodic:
     def _backoff(self, first: float, longest: float) -> float:
         first = max(first, _SHORTEST_PAUSE_SECONDS)
         pause = min(longest, first * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS))
-        # Replicas that failed together do not come back together.
+        # Replicas that failed together should not retry together.
         return pause * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
 
     def _worked(self) -> None:
@@ -190,7 +189,7 @@ class Periodic:
 
 
 class Failing:
-    """Remembers which elements of a task fail, so that the task shows it for as long as they do.
+    """Remembers the failing elements of a task, so that the task shows them for as long as they fail.
 
     An element that has not failed again for a while was fixed or removed elsewhere.
     """
@@ -201,15 +200,15 @@ class Failing:
         self._found: dict[Hashable, tuple[Exception, float]] = {}
 
     def note(self, element: Hashable, error: Exception) -> None:
-        """Remember what an element has raised."""
+        """Record the error of an element."""
         self._found[element] = (error, self._monotonic())
 
     def forget(self, element: Hashable) -> None:
-        """Learn that an element works."""
+        """Record that an element works."""
         self._found.pop(element, None)
 
     def raise_if_any(self) -> None:
-        """Raise `ElementsFailed` while there are elements that fail."""
+        """Raise `ElementsFailed` while any element fails."""
         oldest = self._monotonic() - self._remembered_seconds
         self._found = {element: found for element, found in self._found.items() if found[1] > oldest}
         if self._found:
@@ -224,9 +223,9 @@ async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
 
 
 async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]]) -> None:
-    """Act on every element, whatever others raise; in the end raise what they raised as `ElementsFailed`.
+    """Act on every element even if others fail; at the end raise their errors as `ElementsFailed`.
 
-    A TransientFault ends it at once: it says that the server is away, for this element as for the next.
+    A TransientFault ends it at once: the server is away, for this element and the next.
     """
     errors: list[Exception] = []
     for element in elements:
@@ -234,7 +233,7 @@ async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]])
             await act(element)
         except TransientFault:
             raise
-        except Exception as error:  # noqa: BLE001 - it is raised in the end, when the others have had their turn
+        except Exception as error:  # noqa: BLE001 - it is raised at the end, after the others
             errors.append(error)
     if errors:
         raise ElementsFailed(errors)
@@ -243,12 +242,12 @@ async def for_each(elements: Iterable[T], act: Callable[[T], Awaitable[object]])
 async def together_or_each(
     elements: Sequence[T], act: Callable[[Sequence[T]], Awaitable[object]]
 ) -> list[tuple[T, Exception]]:
-    """Act on all elements at once; where that fails, on each alone; return those that fail alone, and by what."""
+    """Act on all elements at once, or on each alone if that fails; return those that fail alone, with their errors."""
     try:
         await act(elements)
     except TransientFault:
         raise
-    except Exception as error:  # noqa: BLE001 - it is returned with the element that it comes of
+    except Exception as error:  # noqa: BLE001 - it is returned with its element
         if len(elements) == 1:
             return [(elements[0], error)]
         return [failed for element in elements for failed in await together_or_each([element], act)]

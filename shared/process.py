@@ -1,4 +1,4 @@
-"""How a service's process lives: its loop and signals, the parts that must all run, and its HTTP server."""
+"""The life of a service's process: its loop and signals, the parts that must all run, and its HTTP server."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ from shared.web.server import Runner
 
 STOP_SECONDS: Final = 20.0
 REQUESTS_SECONDS: Final = 8.0
-# Allocations more than deallocations, before the youngest objects are looked through for cycles. Requests leave none
-# behind, and at Python's default of 700 the looking took a good part of every request.
+# The surplus of allocations over deallocations that triggers a collection of the youngest generation. Requests leave no
+# cycles, and at Python's default of 700 the collections took a good part of every request.
 _COLLECT_AFTER: Final = 50_000
 
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -44,7 +44,7 @@ def run(main: Main, *, stop_seconds: float = STOP_SECONDS) -> None:
 
 
 def _spare_collections() -> None:
-    """Leave what the imports made, which lives as long as the process, out of every later collection."""
+    """Exclude the objects of the imports, which live as long as the process, from every later collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
@@ -77,7 +77,7 @@ async def supervise(
     stop: asyncio.Event,
     finish: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Run all parts until `stop` is set, then `finish` while they still run, then cancel what is left.
+    """Run all parts until `stop` is set, then `finish` while they still run, then cancel the rest.
 
     A part that raises or returns before `stop` takes the others down and is raised from here.
     """
@@ -112,7 +112,7 @@ class HTTPServer:
         self.port = site.port
 
     async def close(self) -> None:
-        """Say not ready, stop listening, let requests finish within the deadline, then clean up."""
+        """Report not ready, stop listening, let requests finish within the deadline, then clean up."""
         async with self._closing:
             if self._is_closed:
                 return

@@ -1,4 +1,4 @@
-"""URLs as text: their path and query are sent exactly as written, and a password is put into one escaped."""
+"""URLs as text: path and query are sent exactly as written, and a password is inserted in escaped form."""
 
 import re
 from typing import Final
@@ -27,17 +27,17 @@ def with_password(url: str, password: str) -> str:
     user, _, host = netloc.rpartition("@")
     name = user.partition(":")[0]
     if not name:
-        raise ValueError("must name a user when the password is given beside it")
+        raise ValueError("must name a user when the password is set separately")
     return urlunsplit((scheme, f"{name}:{quote(password, safe='')}@{host}", *rest))
 
 
 def as_written(text: str) -> URL:
     """Return a URL to be requested as it is written; raises ValueError.
 
-    Only what HTTP cannot carry is encoded, which is what is not ASCII.
+    Only non-ASCII characters, which HTTP cannot carry, are encoded.
     """
     target = _NOT_ASCII.sub(lambda found: quote(found[0]), target_of(text))
-    # All of the target goes in as the path, since a query that is empty would be dropped.
+    # The whole target is passed as the path, since an empty query would be dropped.
     return URL(text).with_path(target, encoded=True)
 
 

@@ -1,4 +1,4 @@
-"""What `/readyz` shows of a service: the parts that it needs to be ready, and details such as its periodic tasks."""
+"""What `/readyz` shows: the parts that a service needs to be ready, and details such as its periodic tasks."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,7 +8,7 @@ from shared.web.health import Report
 
 
 class Part(Protocol):
-    """Something that knows whether it works."""
+    """A part that knows whether it works."""
 
     @property
     def is_ready(self) -> bool:
@@ -16,11 +16,11 @@ class Part(Protocol):
 
 
 class Detail(Protocol):
-    """Something that is shown and does not make a service unready: a periodic task, for one."""
+    """A detail that is shown and never makes a service unready, such as a periodic task."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     @property
     def state(self) -> str:
@@ -28,19 +28,19 @@ class Detail(Protocol):
 
 
 class PublishingPart(Protocol):
-    """A publisher, which the broker may keep from publishing for a while: what it was given waits in the outbox."""
+    """A publisher. The broker may block it for a while; its events then wait in the outbox."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether the broker and the exchange are there."""
+        """Whether the broker and the exchange are available."""
 
     @property
     def blocked_by(self) -> str | None:
-        """Why the broker takes nothing now, in its own words."""
+        """The broker's own reason for accepting nothing now."""
 
 
 class Parts:
-    """Asks each part and detail; `others` are parts with what to say when they do not work."""
+    """Checks each part and detail; `others` are parts with the text to show when they do not work."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Parts:
             "publisher": "ok" if self._publisher.is_connected else "not connected, or the exchange is missing",
         }
         parts = found | {name: "ok" if part.is_ready else reason for name, (part, reason) in self._parts.items()}
-        # Blocked or not, our own doors work, and a balancer that took every replica out would close them.
+        # Our own API works even when blocked; a load balancer that removed every replica would close it.
         blocked_by = self._publisher.blocked_by
         details = {"publishing": "ok" if blocked_by is None else f"blocked: {blocked_by}"}
         return Report(parts, details | {detail.name: detail.state for detail in self._details})

@@ -1,4 +1,4 @@
-"""Why codes are refused, or left out of their order: the stable reasons, as events name them. Pure."""
+"""Why codes are refused or skipped: the stable reasons, as in events. Pure."""
 
 from typing import Literal
 

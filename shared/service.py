@@ -1,4 +1,4 @@
-"""A service as a command, `serve` or `migrate`; a fault that can be expected ends in one line.
+"""A service as a command, `serve` or `migrate`; an expected fault ends in one line.
 
 The exit status is 0 when done, 1 after a failure, 2 for settings or arguments that cannot be used.
 """
@@ -56,7 +56,7 @@ def run_service(
 async def _migrate(name: str, urls: Mapping[str, str], folder: Path) -> None:
     """Bring schema, login role and the broker's topology up to date, with the operator's credentials.
 
-    Tries the service's own log-in to the broker too: it was set elsewhere, and a service could only say so in its log.
+    Also tries the service's own log-in to the broker: it is set elsewhere, and a service could only log a failure.
     """
     prefix = name.upper()
     role = f"mintwire_{name}"

@@ -1,4 +1,4 @@
-"""Work that cannot go on in its transaction is started over in the next one, a few times."""
+"""Restarts work that cannot continue in its transaction in a new one, a few times."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -11,11 +11,11 @@ TRIES: Final = 3
 
 
 class StartOver(Exception):
-    """The work cannot go on in this transaction and has a good chance in the next one."""
+    """The work cannot continue in this transaction and is likely to succeed in the next one."""
 
 
 async def until_it_stands(work: Callable[[bool], Awaitable[T]]) -> T:
-    """Return what work returns that begins a transaction of its own, and is told whether it was started over.
+    """Return the result of work that begins its own transaction; its argument says whether it was started over.
 
     Raises TransientFault if it raises StartOver every time.
     """
@@ -24,4 +24,4 @@ async def until_it_stands(work: Callable[[bool], Awaitable[T]]) -> T:
             return await work(tried > 0)
         except StartOver:
             continue
-    raise TransientFault("What the work stands on changes faster than it can be locked.")
+    raise TransientFault("The rows that the work needs change faster than they can be locked.")

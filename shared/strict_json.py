@@ -1,7 +1,7 @@
-"""One strict JSON decoder for everything that comes from outside, over HTTP or AMQP or in a file.
+"""One strict JSON decoder for everything from outside, over HTTP or AMQP or in a file.
 
-Python's decoders let duplicate keys, NaN and lone surrogates pass; here each has its named refusal
-(RFC 8259, RFC 7493), which says where it is.
+Python's decoders let duplicate keys, NaN and lone surrogates pass; here each has a named refusal
+(RFC 8259, RFC 7493) that says where it is.
 """
 
 import json
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn
 
 _DEEPEST: Final = 32
-# A \u0000 or an unpaired surrogate can hide behind an escape; only then is the slow look needed.
+# An escape can hide a \u0000 or an unpaired surrogate; only then is the slow check needed.
 _SUSPICIOUS: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-# A string is taken to its end or to the end of the body, and never given back: no byte is looked at twice.
+# A string is matched to its end or the end of the body, without backtracking: no byte is read twice.
 _NESTING: Final = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]')
-# What Python's decoder says, for people who do not know it; each stands behind a place.
+# The messages of Python's decoder in plain words; each follows a position.
 _SYNTAX: Final[Mapping[str, str]] = {
     "Expecting value": "a value is missing",
     "Expecting property name enclosed in double quotes": "the name of a member, in double quotes, is missing",
@@ -28,20 +28,20 @@ _SYNTAX: Final[Mapping[str, str]] = {
     "Invalid control character at": "a string has a control character that is not escaped",
     "Extra data": "something follows the end",
 }
-_BAD_ESCAPE: Final = "a backslash is followed by what is no escape"
-# A path shows names without these: one with a dot would be no step of it, and an address is a person's, which a dead
-# letter would keep beside its body.
+_BAD_ESCAPE: Final = "a backslash does not begin a valid escape"
+# A path omits names with these characters: a dot would look like a step, and an address is personal data, which a dead
+# letter would keep outside its body.
 _NO_STEP: Final = re.compile(r"[@.]")
 _LONGEST_STEP: Final = 80
-# Python reads no integer with more digits.
+# Python does not read integers with more digits.
 _MOST_DIGITS: Final = 4_300
 
 
 class StrictJSONError(ValueError):
-    """The bytes are not a JSON text that we accept.
+    """The bytes are not acceptable JSON.
 
-    `reason` is a stable code, `rule` says what must be and where it is not, to follow a subject; `detail` has one.
-    Where one member of the text is at fault, `member` is its path and `fault` what must be of it.
+    `reason` is a stable code. `rule` says what is required and where that fails; it follows a subject, which `detail`
+    includes. If one member is at fault, `member` is its path and `fault` its rule.
     """
 
     def __init__(self, reason: str, rule: str, member: str = "", fault: str = "") -> None:
@@ -55,7 +55,7 @@ class StrictJSONError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What stands for a detail that is JSON and cannot be kept; `rule` says what it must be, to follow a subject."""
+    """The placeholder of a detail that is JSON and cannot be stored; `rule` says what is required of it."""
 
     reason: str
     rule: str
@@ -71,7 +71,7 @@ _MOST_EXACT: Final = 2**53 - 1
 
 
 def integral(value: Any) -> Any:
-    """Return a float without a fraction as the integer that it is for JSON Schema; anything else as it is."""
+    """Return a float without a fraction as an integer, which it is in JSON Schema; anything else unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -89,8 +89,9 @@ def number_as_text(value: Any) -> Any:
 def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, details: tuple[str, ...] | None = None) -> Any:
     """Decode one JSON text.
 
-    `details` leads to a member, or without names to everything, in which what cannot be kept is `Unreadable` and no
-    error: numbers out of range, texts with a NUL or half of a surrogate pair, and what stands under such a name.
+    `details` is the path to a member (empty for the whole text) in which what cannot be stored becomes `Unreadable`
+    instead of an error: numbers out of range, texts with a NUL or half of a surrogate pair, and values under such
+    names.
 
     Raises `StrictJSONError` with reason `too_large`, `invalid_utf8`, `nul_character`, `too_deep`, `duplicate_key`,
     `not_finite` or `invalid_json`.
@@ -112,7 +113,7 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, details: tup
 
 
 def without_unreadable(raw: bytes, value: Any) -> bytes:
-    """Return the bytes of a text that was decoded to `value`, with an empty object for what is unreadable in it."""
+    """Return the bytes of a text that was decoded to `value`, with an empty object for each unreadable part."""
     is_suspicious = _SUSPICIOUS.search(raw) is not None or len(raw) > _MOST_DIGITS
     return json.dumps(value, default=lambda _: {}).encode() if is_suspicious else raw
 
@@ -151,7 +152,7 @@ def _check_depth(raw: bytes, max_depth: int) -> None:
 
 
 class _Unacceptable(ValueError):
-    """What ours must not have, as are integers too long for Python: a decoder that keeps it looks where it is."""
+    """Finds what we refuse, such as integers too long for Python: this decoder keeps it, to locate it."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -173,14 +174,14 @@ def _finite_float(text: str) -> float:
 
 
 class _Number(NamedTuple):
-    """A number or constant that is refused, as written."""
+    """A refused number or constant, as written."""
 
     text: str
     is_constant: bool
 
 
 class _Members(list[tuple[str, Any]]):
-    """The members of an object, those named twice too."""
+    """The members of an object, duplicates included."""
 
 
 def _kept_float(text: str) -> Any:
@@ -195,9 +196,9 @@ def _kept_int(text: str) -> Any:
 
 
 def _readable(value: Any, path: str, details: tuple[str, ...] | None) -> Any:
-    """Return a value as plain data; raises for what comes first that is unreadable, or no JSON of ours.
+    """Return a value as plain data; raises for the first part that is unreadable or not acceptable JSON.
 
-    `details` leads on from here to where what is unreadable is no error: empty for here, None for nowhere.
+    `details` is the path from here to where unreadable parts are accepted: empty for here, None for nowhere.
     """
     if isinstance(value, str):
         found = _fault_of_text(value)
@@ -209,7 +210,7 @@ def _readable(value: Any, path: str, details: tuple[str, ...] | None) -> Any:
     if isinstance(value, _Members):
         return _readable_members(value, path, details)
     if isinstance(value, list):
-        # No name leads into a list.
+        # A path does not lead into a list.
         inside = () if details == () else None
         return [_readable(member, f"{path}.{nth}" if path else str(nth), inside) for nth, member in enumerate(value)]
     return value
@@ -235,7 +236,7 @@ def _readable_members(members: _Members, path: str, details: tuple[str, ...] | N
 
 
 def _unreadable(found: Unreadable, where: str, path: str, details: tuple[str, ...] | None) -> Unreadable:
-    """Return what is unreadable if that is a detail; raises otherwise."""
+    """Return the placeholder for an unreadable part of a detail; raises otherwise."""
     if details == ():
         return found
     raise StrictJSONError(found.reason, f"{found.rule}; {where}", path, found.rule)
@@ -251,7 +252,7 @@ def _fault_of_text(text: str) -> Unreadable | None:
     return None
 
 
-# Made once: json.loads would build a decoder for every text.
+# Created once: json.loads would build a decoder for every text.
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite_float)
 _KEEPING_DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_Members,

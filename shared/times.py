@@ -1,10 +1,10 @@
-"""How times are read, by one reader for events, requests, files and headers, and the two ways in which we write one."""
+"""One reader of times for events, requests, files and headers, and the two formats in which we write them."""
 
 import re
 from datetime import UTC, datetime
 from typing import Final
 
-# Within these every time can be moved by a day and shown in any zone; at the ends of the calendar either overflows.
+# Within these bounds every time can be shifted by a day and shown in any zone; beyond them, either overflows.
 EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
 _RFC3339: Final = re.compile(
@@ -13,18 +13,18 @@ _RFC3339: Final = re.compile(
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return an aware time from outside in UTC, and one at an end of the calendar as the first or last that we use.
+    """Return an aware time from outside in UTC, clamped to the first and last times that we use.
 
-    Any time that a sender may write goes through here before it is compared, moved or shown.
+    Any time from a sender passes through here before it is compared, shifted or shown.
     """
-    # Compared before it is converted: `0001-01-01T00:00:00+14:00` is a time that has no form in UTC.
+    # Compared before it is converted: `0001-01-01T00:00:00+14:00` cannot be expressed in UTC.
     return _converted(min(max(moment, EARLIEST), LATEST))
 
 
 def parse_time(text: str) -> datetime | None:
     """Read an RFC 3339 time, as `in_utc` gives it; None for anything else.
 
-    A leap second, which the calendar of Python lacks, is the last moment of its minute.
+    A leap second, which Python lacks, becomes the last moment of its minute.
     """
     if (found := _RFC3339.fullmatch(text)) is None:
         return None
@@ -50,5 +50,5 @@ def format_microseconds(moment: datetime) -> str:
 
 
 def _converted(moment: datetime) -> datetime:
-    # Nearly all are in UTC already, and converting costs more than the rest.
+    # Nearly all are in UTC already, and conversion costs more than the rest.
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)

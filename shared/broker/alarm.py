@@ -40,13 +40,13 @@ class RejectAlarm:
         return self._pause_seconds > 0
 
     def taken(self, count: int) -> None:
-        """Count messages that the handler judged, for or against."""
+        """Count messages that the handler accepted or rejected."""
         self._count(count, 0)
         if self.is_raised and self._errors <= self._limit.share * self._total:
             self._pause_seconds = 0.0
 
     def failed(self) -> float:
-        """Count one message that the handler could not cope with; return the seconds to pause, 0 for none."""
+        """Count one message on which the handler failed; return the seconds to pause, 0 for none."""
         self._count(1, 1)
         if self.is_raised:
             self._pause_seconds = min(2 * self._pause_seconds, MOST_PAUSE_SECONDS)

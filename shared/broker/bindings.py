@@ -1,13 +1,13 @@
-"""Keeps a consumer's queue bound: a binding that was lost loses events in silence, and AMQP cannot list bindings."""
+"""Keeps a consumer's queue bound: a lost binding loses events silently, and AMQP cannot list bindings."""
 
 from shared.broker.connection import BrokerRefused
 from shared.broker.topology import asking, binding, bindings_of
 
 
 async def bind_again(url: str, queue: str) -> None:
-    """Bind `queue` and its dead queue to what they belong to, which changes nothing where they are bound.
+    """Bind `queue` and its dead queue; changes nothing where they are bound already.
 
-    Raises `BrokerRefused` naming all that were refused, after the others were bound, and `BrokerUnavailable` when the
+    Raises `BrokerRefused`, naming every refused binding, after the others were made, and `BrokerUnavailable` when the
     broker cannot be reached.
     """
     refused = []

@@ -19,7 +19,7 @@ class Blocking:
         self.reason: str | None = None
 
     def note(self, reason: str | None) -> None:
-        """Take the broker's word; None also where the connection has ended."""
+        """Record the broker's reason; None also when the connection has ended."""
         if reason is not None and self.reason is None:
             self._began = time.monotonic()
             self._log.warning("publisher_blocked", reason=reason)

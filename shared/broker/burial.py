@@ -1,6 +1,6 @@
-"""Sends what a consumer rejected to the dead queue, confirmed, with its reason; what cannot be sent is named.
+"""Sends what a consumer rejected to the dead queue, confirmed, with its reason; reports what cannot be sent.
 
-It decides nothing about a message, and no message can make it fail: in the worst case the broker moves it as it came.
+It decides nothing about a message, and no message can make it fail: in the worst case the broker moves it unchanged.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from shared.log import get_logger
 
 DEADLINE_SECONDS: Final = 10.0
 FIRST_PAUSE_SECONDS: Final = 0.1
-# Nearly everything that succeeds has done so within this time; waiting much longer is pointless.
+# Nearly every success comes within this time; waiting much longer is pointless.
 MOST_PAUSE_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 1.0
-# So often a letter is sent alone to a broker that is there, before it is taken for what ends the connection.
+# A letter is sent alone this many times to a reachable broker before it counts as what ends the connection.
 _MOST_TRIES: Final = 5
 
 Pause = Callable[[float], Awaitable[None]]
@@ -30,7 +30,7 @@ Pause = Callable[[float], Awaitable[None]]
 class Burial:
     """The way into the dead queue of one work queue; a context manager, as its publisher is.
 
-    `buried` counts the letters that are in the dead queue by this way.
+    `buried` counts the letters that have reached the dead queue this way.
     """
 
     def __init__(self, url: str, queue: str, on_full: Callable[[], None] | None = None) -> None:
@@ -42,7 +42,7 @@ class Burial:
 
     @property
     def is_open(self) -> bool:
-        """Whether the way is there and may be used, be the broker in alarm or not."""
+        """Whether the dead queue's exchange exists and may be used, whether or not the broker is in alarm."""
         return self._publisher.is_connected
 
     async def __aenter__(self) -> Self:
@@ -55,7 +55,7 @@ class Burial:
         await self._publisher.__aexit__(kind, exc, trace)
 
     async def bury(self, rejected: Sequence[tuple[Delivery, Reject]], now: datetime, pause: Pause) -> list[Delivery]:
-        """Publish dead letters until each is confirmed, and return the messages of which none could be made or sent.
+        """Publish dead letters until each is confirmed, and return the messages whose letter could not be made or sent.
 
         While the broker is away or refuses them, it calls `pause` between its tries, which may raise to give up.
         """
@@ -76,7 +76,7 @@ class Burial:
             if is_there and self._is_hopeless(wave[0], outcomes):
                 unsent.append(letters.pop(0).delivery)
                 continue
-            # From now on one by one: the one that cannot be sent must not hold the others.
+            # From now on one by one: a letter that cannot be sent must not hold up the others.
             letters = letters[1:] + letters[:1] if is_alone else letters
             is_alone = True
             self._log.error("dead_letters_not_confirmed", count=len(letters), pause_seconds=seconds)
@@ -106,7 +106,7 @@ class Burial:
             return sending.result() if sending.done() else {}
         except TransientFault:
             return {}
-        except Exception as exc:  # noqa: BLE001 - as above; nothing of the wave went out
+        except Exception as exc:  # noqa: BLE001 - as above; no part of the wave went out
             self._log.error("dead_letter_not_written", kind=type(exc).__name__, count=len(wave))
             if len(wave) == 1:
                 wave[0].tries = _MOST_TRIES
@@ -115,7 +115,7 @@ class Burial:
     async def _answered(self, sending: "asyncio.Task[dict[str, Outcome]]", pause: Pause) -> None:
         """Wait for the outcomes up to the deadline, which stands still while the broker blocks us.
 
-        What were given up then would be in the dead queue twice: once by this try, and once by the next.
+        A letter given up meanwhile would reach the dead queue twice: by this try and by the next.
         """
         waited = 0.0
         while waited < DEADLINE_SECONDS:
@@ -129,14 +129,14 @@ class Burial:
                 await pause(0)
 
     def _is_hopeless(self, letter: "_Letter", outcomes: Mapping[str, Outcome]) -> bool:
-        """Whether a letter that went alone to a broker that was there is itself what keeps it from being confirmed."""
+        """Whether a letter sent alone to a reachable broker is itself the reason that no confirm came."""
         if outcomes.get(letter.outgoing.message_id, Outcome.UNKNOWN) is Outcome.UNKNOWN:
             letter.tries += 1
         return letter.tries >= _MOST_TRIES
 
 
 class _Letter:
-    """A dead letter on its way, and the message that it is of."""
+    """A dead letter on its way, and its message."""
 
     __slots__ = ("delivery", "outgoing", "tries")
 
@@ -147,7 +147,7 @@ class _Letter:
 
 
 def _distinct(letters: Iterable[_Letter]) -> list[_Letter]:
-    """The first letter of each id: the same must not be under way twice."""
+    """The first letter of each id: no id may be in flight twice."""
     by_id: dict[str, _Letter] = {}
     for letter in letters:
         by_id.setdefault(letter.outgoing.message_id, letter)

@@ -50,13 +50,13 @@ logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 
 
 class BrokerUnavailable(TransientFault):
-    """The broker is away, or went away before it answered."""
+    """The broker is unreachable, or went away before it answered."""
 
     is_outage = True
 
 
 class BrokerLoginRefused(BrokerUnavailable):
-    """The broker refuses the log-in; an operator can mend that while the service tries again."""
+    """The broker refuses the log-in; an operator can fix that while the service keeps trying."""
 
 
 class BrokerRefused(Exception):
@@ -183,7 +183,7 @@ class Connection:
         return tuple(int(part) for part in _NUMBER.findall(text)[:3]) or (0,)
 
     def abort(self) -> None:
-        """Drop the socket now; whatever was under way has an unknown outcome."""
+        """Drop the socket now; anything in progress has an unknown outcome."""
         self._transport.abort()
         if not self._aborted.done():
             self._aborted.set_result(None)
@@ -191,13 +191,13 @@ class Connection:
     async def close(self) -> None:
         """Close politely if that works within two seconds, else drop the socket."""
         try:
-            # arch: allow-broad-except: whatever goes wrong in a farewell, the socket is dropped next
+            # arch: allow-broad-except: whatever goes wrong while closing, the socket is dropped next
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                     await self._client.close()
         except asyncio.CancelledError:
-            # The client fails its futures with it, too. One that was asked of this task must not be lost, or the task
-            # would go on, and whoever waits for its end would wait for ever.
+            # The client fails its futures with it, too. A cancellation of this task must not be lost, or the task
+            # would continue, and a caller that awaits its end would wait forever.
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
         finally:
@@ -226,7 +226,7 @@ class _Transport(TransportFactory):
 
 def _keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Not every platform has all of them; the heartbeat and the probes stand behind.
+    # Not every platform has all of them; the heartbeat and the probes are the fallback.
     for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 15_000)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
@@ -248,7 +248,7 @@ async def connect(url: str, name: str) -> Connection:
         except BaseException as exc:
             transport.abort()
             if client.transport is None:
-                # Closes nothing, but says so: else the client would try to when it is collected, in whatever thread.
+                # Only marks it as closed: otherwise the client would close it when it is collected, in any thread.
                 await client.close()
             if isinstance(exc, OSError) and not isinstance(exc, _LOGIN_REFUSED):
                 raise BrokerUnavailable(
@@ -270,7 +270,7 @@ async def keep_connected(url: str, name: str, session: Callable[[Connection], Aw
     """Connect and run `session`, and again each time one or the other fails; ends only by cancellation.
 
     A session ends by returning or by raising `BrokerUnavailable` or `BrokerRefused`; anything else is a defect and
-    comes out of here.
+    is raised from here.
     """
     log = get_logger()
     attempt = 0
@@ -287,7 +287,7 @@ async def keep_connected(url: str, name: str, session: Callable[[Connection], Aw
 
 async def _one_session(url: str, name: str, session: Callable[[Connection], Awaitable[None]]) -> None:
     connection = await connect(url, name)
-    # The session runs in a task of its own, for the client may cancel whoever waits on it when a connection ends.
+    # The session runs in a task of its own, for the client may cancel the task that awaits it when a connection ends.
     running = asyncio.ensure_future(session(connection))
     try:
         await asyncio.wait({running})

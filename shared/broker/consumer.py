@@ -2,8 +2,8 @@
 
 It decides nothing about a message. What the handler rejects goes to the dead queue, confirmed, before it is
 acknowledged; what fails for a passing reason waits in process; what kills the handler is found by halving the batch,
-and what kills the process by being taken alone. Whatever goes wrong with a message, it ends with that message in the
-dead queue, if need be as the broker has it, and never with the process.
+and what kills the process by being taken alone. Whatever goes wrong with a message, that message ends up in the dead
+queue, unchanged if need be, and the process survives.
 """
 
 import asyncio
@@ -48,10 +48,10 @@ class BatchConsumer:
     """Consumes one queue in batches; `handle` gives one outcome per message, in order, None for done.
 
     Memory is bounded by `prefetch` messages of at most the broker's limit. A batch that is being handled when its
-    channel dies is handled to its end; its messages come again, which the handler must make harmless (inbox).
-    A `TransientFault` out of `handle` pauses and repeats the same messages, without end; so does a handler that
-    takes longer than a minute. With `gather_seconds` the first message of a batch waits that long for company: for
-    work that nobody waits for, which then leaves the machine to what somebody does. `on_full` is called when the dead
+    channel dies is handled to its end; its messages are delivered again, which the handler must make harmless (inbox).
+    A `TransientFault` from `handle` pauses and repeats the same messages, without limit; so does a handler that
+    takes longer than a minute. With `gather_seconds` the first message of a batch waits that long for others: for
+    work that nobody waits for, which then yields the machine to work with a deadline. `on_full` is called when the dead
     queue refuses letters, again and again until there is room.
     """
 
@@ -92,11 +92,11 @@ class BatchConsumer:
             Periodic("bind_queue", BIND_INTERVAL_SECONDS, self._bind, wake=self._connected),
             Periodic("count_given_up", INTERVAL_SECONDS, count_given_up),
         ]
-        """What it does again and again, to be shown; `run` runs it."""
+        """Its periodic tasks, for `/readyz`; `run` runs them."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether messages are coming in, could be dead-lettered, and are not held up by the alarm."""
+        """Whether messages arrive, can be dead-lettered, and are not held up by the alarm."""
         is_consuming = self._intake is not None and self._burial.is_open
         return is_consuming and not self._stopping.is_set() and not self._alarm.is_raised
 
@@ -153,7 +153,7 @@ class BatchConsumer:
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
-            # Cleared before looking: what arrives between the look and the wait wakes us.
+            # Cleared first: what arrives between the check and the wait wakes us.
             self._arrived.clear()
             intake = self._intake
             if intake is None or intake.is_empty:
@@ -171,13 +171,13 @@ class BatchConsumer:
                 self._log.info("batch_given_back", count=len(batch))
 
     async def _take_alone(self, intake: Intake, delivery: Delivery) -> None:
-        """Leave nothing else in hand with a message that may end the process, so that it takes nothing along."""
+        """Keep nothing else in hand with a message that may end the process."""
         self._log.warning("message_taken_alone", message_id=delivery.received.message_id)
         if not await intake.ack_apart():
             raise _GivenBack
 
     async def _settle_surely(self, intake: Intake, batch: Sequence[Delivery]) -> None:
-        """Settle a batch; where our own code fails on it, one by one, and the one that it fails on as it came."""
+        """Settle a batch. If our own code fails on it, settle one by one, and move the failing message unchanged."""
         try:
             await self._settle_batch(intake, batch)
         except _GivenBack:
@@ -223,7 +223,7 @@ class BatchConsumer:
             await self._handle_or_halve(intake, half)
 
     async def _handled(self, batch: Sequence[Delivery]) -> Sequence[Reject | None]:
-        """Call the handler, again after each passing fault, until it has judged every message."""
+        """Call the handler, again after each transient fault, until every message has an outcome."""
         received = [delivery.received for delivery in batch]
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -250,13 +250,13 @@ class BatchConsumer:
                 raise
             raise TransientFault(f"The handler took longer than {HANDLER_DEADLINE_SECONDS:.0f} s.") from None
         except asyncio.CancelledError:
-            # What the handler waited for was cancelled, as clients do when a connection ends; this task was not.
+            # Something that the handler awaited was cancelled, as clients do when a connection ends; this task was not.
             if _is_cancelled():
                 raise
             raise TransientFault("What the handler waited for was cancelled.") from None
 
     async def _fail(self, intake: Intake, delivery: Delivery, exc: BaseException) -> None:
-        """Dead-letter the one message that the handler cannot cope with, and pause if there are many such."""
+        """Dead-letter the one message on which the handler fails, and pause if there are many of these."""
         received = delivery.received
         tell_failure(self._log, "message_handler_failed", exc, routing_key=received.routing_key, **facts_of(received))
         reject = Reject(REASON_HANDLER_ERROR, f"{type(exc).__name__}: {text_of(exc)}")
@@ -298,4 +298,4 @@ def _is_cancelled() -> bool:
 
 
 class _GivenBack(Exception):
-    """The consumer stops, or its channel is gone: what has no outcome yet is left to be delivered again."""
+    """The consumer stops, or its channel is gone: messages without an outcome are delivered again."""

@@ -1,8 +1,8 @@
 """Reads frames off the socket ahead of the client and takes deliveries out of the stream.
 
 The client ends the connection over a property that it cannot decode (a timestamp in microseconds, an id that is not
-UTF-8), gets the message again, and so on for ever. So it sees no property but the id of what was returned or got; here
-what cannot be read is left out. It also costs several times less per delivery.
+UTF-8), gets the message again, and so on forever. So it sees no property but the id of a returned or fetched message;
+here, unreadable properties are left out. This also costs several times less per delivery.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _UNBLOCKED: Final = struct.pack(">HH", 10, 61)
 _DELIVERY_TAG: Final = struct.Struct(">QB")
 _CONTENT: Final = struct.Struct(">HHQH")
 _READ_BYTES: Final = 256 * 1024
-# The properties in the order of the wire, with the flag that says whether one is there.
+# The properties in wire order, with the flag for the presence of each.
 _CONTENT_TYPE: Final = 0x8000
 _CONTENT_ENCODING: Final = 0x4000
 _HEADERS: Final = 0x2000
@@ -45,7 +45,7 @@ _SHORT_BYTES: Final = 255
 
 @dataclass(slots=True)
 class Delivered:
-    """One delivery as the broker sent it, with those of its properties that we use and could read."""
+    """One delivery as the broker sent it, with the properties that we use and could read."""
 
     tag: int
     is_redelivered: bool
@@ -71,12 +71,12 @@ class FrameReader:
         self._getting: dict[int, Delivered] = {}
         self.on_delivery: Callable[[Delivered], None] | None = None
         self.got: Delivered | None = None
-        """The last message that the client got singly: its properties, for the client has the body."""
+        """The last message that the client got singly: its properties, because the client has the body."""
         self.on_blocking: Callable[[str | None], None] | None = None
         """Called with the reason when the broker blocks the connection, and with None when it ends."""
 
     def at_eof(self) -> bool:
-        """Whether nothing will be read any more."""
+        """Whether reading has ended."""
         return self._position == len(self._ready) and (self._is_over or self._reader.at_eof()) and not self._partial
 
     async def readexactly(self, count: int) -> bytes:
@@ -93,7 +93,7 @@ class FrameReader:
         return piece
 
     async def read(self) -> bytes:
-        """Return the bytes at hand."""
+        """Return the available bytes."""
         rest = self._ready[self._position :]
         self._ready, self._position = b"", 0
         return rest
@@ -110,13 +110,13 @@ class FrameReader:
         self._position = 0
 
     def _sort(self, data: bytes) -> tuple[bytes, int]:
-        """Go through whole frames; return those for the client, and how many bytes are done with."""
+        """Process complete frames; return those for the client, and the number of bytes consumed."""
         position, size = 0, len(data)
         mine: list[bytes] = []
         while size - position >= _HEAD_BYTES:
             kind, channel, length = _FRAME_HEAD.unpack_from(data, position)
             if kind not in (_METHOD, _HEADER, _BODY, _HEARTBEAT):
-                # Not AMQP as we know it; the client finds the words for that.
+                # Not AMQP as we know it; the client reports that.
                 mine.append(data[position:])
                 return b"".join(mine), size
             start = position + _HEAD_BYTES
@@ -154,7 +154,7 @@ class FrameReader:
         return True
 
     def _for_client(self, kind: int, channel: int, frame: bytes) -> bytes:
-        """Return a frame as the client shall see it: a content's header without what it need not read."""
+        """Return a frame for the client: a content header without the properties that it need not read."""
         content = frame[_HEAD_BYTES:-1]
         if kind == _METHOD and channel == 0 and self.on_blocking is not None:
             _tell_blocking(content, self.on_blocking)
@@ -171,7 +171,7 @@ class FrameReader:
 
 
 class _Assembly:
-    """A delivery whose content has not come in full."""
+    """A delivery whose content is not complete yet."""
 
     __slots__ = ("delivered", "left", "parts")
 
@@ -205,7 +205,7 @@ def _read_envelope(data: bytes, position: int) -> Delivered:
 def _read_header(delivered: Delivered, content: bytes) -> int:
     """Read the properties that we use, up to the first that cannot be read; return the size of the body."""
     _, _, size, flags = _CONTENT.unpack_from(content)
-    # The broker lets some through that no specification knows; the message is none the worse.
+    # The broker lets unspecified flags through; the message is valid all the same.
     with suppress(IndexError, ValueError):
         _read_properties(delivered, content, flags)
     return int(size)
@@ -219,7 +219,7 @@ def _read_properties(delivered: Delivered, content: bytes, flags: int) -> None:
         _, position = _short_text(content, position)
     if flags & _HEADERS:
         end = position + 4 + int.from_bytes(content[position : position + 4])
-        # A table that is cut off ends where the frame does; it is read as far as it goes.
+        # A truncated table ends with its frame; it is read up to there.
         delivered.headers = Headers(content[position + 4 : end])
         position = end
     position += bool(flags & _DELIVERY_MODE) + bool(flags & _PRIORITY)
@@ -243,7 +243,7 @@ def _bare_header(size: int, message_id: str | None) -> bytes:
 
 
 def _short_text(data: bytes, position: int) -> tuple[str, int]:
-    """Return a short text and where it ends; raises where it is not all there."""
+    """Return a short text and its end; raises if it is truncated."""
     end = position + 1 + data[position]
     if end > len(data):
         raise ValueError("cut off")

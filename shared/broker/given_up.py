@@ -1,7 +1,7 @@
 """Counts what the broker itself moved to a dead queue, by its reason, with the rights of the queue's own service.
 
-What a consumer rejects it counts itself. What expires, or ends its consumers up to the delivery limit, no consumer ever
-hears of; it has to be looked for in the dead queue. Nothing is taken away.
+A consumer counts what it rejects. It never learns of messages that expire, or that end their consumers up to the
+delivery limit; these have to be looked for in the dead queue. Nothing is removed.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from shared.metrics import BROKER_DEAD_MESSAGES
 
 INTERVAL_SECONDS: Final = 30.0
 _TIMEOUT_SECONDS: Final = 5.0
-# How many are taken at once; a full take is reason to look for more.
+# The number fetched at once; a full fetch is a reason to look for more.
 _LOOKED_AT: Final = 500
 
 
 class CountGivenUp:
     """Looks into the dead queue when it holds more than this process has sent, as `buried` counts.
 
-    It looks as a consumer, by which operators' commands see that something is in hand, and wait a moment.
+    It looks as a consumer, so that operators' commands see that messages are in hand, and wait a moment.
     """
 
     def __init__(self, url: str, queue: str, buried: Callable[[], int]) -> None:
@@ -37,17 +37,17 @@ class CountGivenUp:
         self._queue = queue
         self._buried = buried
         self._has_begun = False
-        # What the dead queue held at the last look, and how many this process had sent by then.
+        # The length of the dead queue at the last look, and how many letters this process had sent by then.
         self._seen = self._seen_buried = 0
         self._reasons: Counter[str] = Counter()
         self._log = get_logger().bind(queue=queue)
 
     async def __call__(self) -> None:
-        """Look, if there is a reason to, and set the metric; not at the first call, when a process starts."""
+        """Look if there is a reason to, and set the metric; not on the first call, when a process starts."""
         if not self._has_begun:
             self._has_begun = True
             return
-        # Everything else reports a broker that is away; the next look comes.
+        # Other parts report a broker that is away; the next look follows.
         with suppress(BrokerUnavailable):
             await self._look_if_needed()
 
@@ -69,8 +69,8 @@ class CountGivenUp:
     async def _look(self, connection: Connection, channel: aiormq.abc.AbstractChannel, count: int) -> Counter[str]:
         """Take the first messages, count those that the broker moved, and return all in their order.
 
-        The first comes to a consumer, which shows that somebody looks; the others are got, for what comes to a consumer
-        is given back in any order.
+        The first goes to a consumer, which shows operators that somebody looks; the others are fetched singly, because
+        messages of a consumer are returned in any order.
         """
         reasons: Counter[str] = Counter()
         first: asyncio.Future[Delivered] = asyncio.get_running_loop().create_future()
@@ -95,7 +95,7 @@ class CountGivenUp:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await channel.basic_cancel(answer.consumer_tag or "")
         if first.done():
-            # By itself, for what came to a consumer and what was got is given back in any order.
+            # On its own, because messages of a consumer and fetched ones are returned in any order.
             await found.return_up_to([first.result().tag])
         await found.give_back()
         return +reasons
@@ -109,4 +109,4 @@ class CountGivenUp:
 
 
 async def _never_called(_: aiormq.abc.DeliveredMessage) -> None:
-    """Deliveries are taken out of the stream before the client sees them; it only wants to be given something."""
+    """The client requires a callback, though deliveries are taken out of the stream before it sees them."""

@@ -1,4 +1,4 @@
-"""Where a consumer's messages come in: one channel, its prefetched messages, and its acknowledgements."""
+"""A consumer's incoming messages: one channel, its prefetched messages, and its acknowledgements."""
 
 import asyncio
 from collections import deque
@@ -26,7 +26,7 @@ _MOST_IDLE_PROBES: Final = 2
 
 
 class AckWindow:
-    """Which tags may be acknowledged together, in whatever order they are settled.
+    """Which tags may be acknowledged together, whatever the order in which they are settled.
 
     Tags count 1, 2, 3 on a channel, and acknowledging one with `multiple` covers all below it, so only the end of
     the unbroken run of settled tags may be named; and only one that the broker has not been answered yet.
@@ -39,7 +39,7 @@ class AckWindow:
         """The end of the unbroken run."""
 
     def settle(self, tags: Iterable[int]) -> int | None:
-        """Take settled tags; return the tag to acknowledge up to, or None where there is nothing to acknowledge."""
+        """Add settled tags; return the tag to acknowledge up to, or None if there is nothing to acknowledge."""
         self._settled.update(tag for tag in tags if tag > self.top)
         named = None
         while self.top + 1 in self._settled:
@@ -56,7 +56,7 @@ class AckWindow:
         return tag <= self.top or tag in self._settled
 
     def answered(self, tags: Iterable[int]) -> None:
-        """Take tags that the broker was or will be answered one by one; `settle` takes them too."""
+        """Add tags that are acknowledged one by one; `settle` takes them too."""
         self._answered.update(tags)
 
     def apart(self) -> list[int]:
@@ -69,10 +69,10 @@ class AckWindow:
 class Intake:
     """One channel that consumes one queue, from its opening to its end; a new connection brings a new one.
 
-    What has come back often may be what ended the consumers that had it in hand, and whatever is in hand with it then
-    is counted as delivered in vain too, up to the queue's limit. So a channel begins with one message at a time and
-    takes the whole prefetch once one comes that has not come back often; and where such a one comes all the same, the
-    channel consumes nothing more until everything else is settled, and it is through.
+    A message that was redelivered often may have ended its consumers, and each time the messages in hand with it count
+    as delivered in vain too, up to the queue's limit. So a channel begins with one message at a time and takes the
+    whole prefetch after the first that was not redelivered often. If a suspicious one arrives later, the channel
+    consumes nothing more until everything else is settled, and then that message.
     """
 
     def __init__(self, queue: str, replays: str, prefetch: int, clock: Clock, arrived: Callable[[], None]) -> None:
@@ -88,7 +88,7 @@ class Intake:
         self._cancelled = _future()
         self._turn = _future()
         self._turning = asyncio.Lock()
-        # How many messages the broker may send ahead, 0 while it may send none, and how many it shall.
+        # How many messages the broker may send ahead, 0 for none, and how many it should.
         self._width = self._wanted = 1
         self._tag = ""
         self._received = 0
@@ -97,7 +97,7 @@ class Intake:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing may be taken now."""
+        """Whether the channel must not pass on messages now."""
         return not self._inbox and not self._may_take_suspect
 
     @property
@@ -105,7 +105,7 @@ class Intake:
         return bool(self._suspects) and self._width <= 1
 
     async def open(self, connection: Connection) -> None:
-        """Start to consume; raises `BrokerRefused` when the queue is not there."""
+        """Start to consume; raises `BrokerRefused` if the queue is missing."""
         channel = await connection.channel(confirms=False)
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         connection.on_delivery(self._receive)
@@ -116,7 +116,7 @@ class Intake:
         await self._consume(channel)
 
     async def watch(self, connection: Connection) -> None:
-        """Return when the consumer is lost, by whichever sign: channel, cancellation, silence, or being forgotten."""
+        """Return when the consumer is lost, by any sign: channel, cancellation, silence, or a broker that forgot it."""
         if (channel := self._channel) is None:
             return
         loop = asyncio.get_running_loop()
@@ -139,7 +139,7 @@ class Intake:
             is_idle = self._received == seen == self._window.top
             idle_probes = idle_probes + 1 if waiting and is_idle else 0
             if idle_probes >= _MOST_IDLE_PROBES:
-                raise BrokerUnavailable(f"{self._queue} has messages, and none of them comes.")
+                raise BrokerUnavailable(f"{self._queue} has messages, but delivers none.")
             seen = self._received
         if self._cancelled.done():
             raise BrokerUnavailable(f"The broker cancelled the consumer of {self._queue}.")
@@ -147,7 +147,7 @@ class Intake:
     def take(self, count: int, size: int) -> list[Delivery]:
         """Take available messages in order of arrival, up to a number of messages and about a number of bytes.
 
-        What has come back often is taken alone, when nothing else is in hand.
+        A message that was redelivered often is taken alone, when nothing else is in hand.
         """
         if not self._inbox and self._may_take_suspect:
             return [self._delivery(*self._suspects.popleft())]
@@ -164,7 +164,7 @@ class Intake:
     async def ack(self, deliveries: Sequence[Delivery]) -> bool:
         """Mark messages as settled and acknowledge what may be; return False when the channel is gone.
 
-        Unacknowledged messages come again and are then recognised by their inbox rows.
+        Unacknowledged messages are delivered again and then recognised by their inbox rows.
         """
         top = self._window.settle(delivery.tag for delivery in deliveries)
         if not self._wanted and not self._suspects:
@@ -174,9 +174,9 @@ class Intake:
         return await self._answer(lambda channel: channel.basic_ack(top, multiple=True))
 
     async def ack_apart(self) -> bool:
-        """Acknowledge what is settled behind a message that is not, one by one; return False when the channel is gone.
+        """Acknowledge settled messages behind an open one, one by one; return False when the channel is gone.
 
-        Otherwise what is done would count as delivered in vain if that message ends the process.
+        Otherwise they would count as delivered in vain if the open message ends the process.
         """
         for tag in self._window.apart():
             if not await self._answer(lambda channel, tag=tag: channel.basic_ack(tag)):  # type: ignore[misc]
@@ -184,7 +184,7 @@ class Intake:
         return not self.is_over
 
     async def reject(self, delivery: Delivery) -> bool:
-        """Have the broker move a message to the dead queue as it came; return False when the channel is gone."""
+        """Have the broker move a message to the dead queue unchanged; return False when the channel is gone."""
         self._window.answered([delivery.tag])
         is_moved = await self._answer(lambda channel: channel.basic_reject(delivery.tag, requeue=False))
         return await self.ack([delivery]) and is_moved
@@ -197,7 +197,7 @@ class Intake:
                 self.is_over = True
 
     def end(self) -> None:
-        """The channel is gone: what waits comes again on another one."""
+        """The channel is gone: waiting messages are delivered again on another one."""
         self.is_over = True
         self._inbox.clear()
         self._suspects.clear()
@@ -220,13 +220,13 @@ class Intake:
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await channel.basic_qos(prefetch_count=self._wanted)
-                # Set before, for deliveries are received before the answer to this is.
+                # Set first, because deliveries arrive before the answer to this call.
                 self._width = self._wanted
                 answer = await channel.basic_consume(self._queue, _never_called)
         self._tag = answer.consumer_tag or ""
 
     async def _change_width(self, channel: aiormq.abc.AbstractChannel) -> None:
-        """Let the broker send as much ahead as is wanted; the prefetch is a consumer's, so it takes another one."""
+        """Apply the wanted prefetch; it belongs to a consumer, so this starts another one."""
         self._turn = _future()
         async with self._turning:
             if self._is_stopping or self._wanted == self._width:
@@ -273,4 +273,4 @@ def _future() -> asyncio.Future[None]:
 
 
 async def _never_called(_: aiormq.abc.DeliveredMessage) -> None:
-    """Deliveries are taken out of the stream before the client sees them; it only wants to be given something."""
+    """The client requires a callback, though deliveries are taken out of the stream before it sees them."""

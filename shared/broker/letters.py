@@ -1,7 +1,7 @@
-"""Messages of a dead queue or of `unrouted`, rendered for people: who gave them up, when, why, and what they are.
+"""Messages of a dead queue or of `unrouted`, rendered for people: who gave them up, when, why, and their content.
 
-A consumer's own words are believed on what came by its own exchange only. What the broker moved has nothing but the
-broker's record of the death, and before RabbitMQ 4 a sender can have that name a time of its choice.
+A consumer's headers are trusted only on what came through its own exchange. What the broker moved has only the
+broker's record of the death, and before RabbitMQ 4 a sender can make that name a time of its choice.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ _DEATHS: Final = "x-death"
 _RECORDED: Final = ("count", "reason", "queue", "time")
 _WORDS: Final = {
     "delivery_limit": (
-        f"Delivered {DELIVERY_LIMIT} times and never settled: the process ended each time that it had this message, or "
-        "the connection did."
+        f"Delivered {DELIVERY_LIMIT} times and never settled: each time, the process or the connection ended with "
+        "this message in hand."
     ),
     "rejected": "The consumer could neither settle it nor send it here with its reason; the service's log says why.",
     "maxlen": "Its queue was full.",
@@ -61,7 +61,7 @@ class DeadMessage:
         """Read what the dead queue of `queue` holds, or `unrouted`, at a broker of this version."""
         headers = delivered.headers
         key = delivered.message_id or f"sha256:{hashlib.sha256(delivered.body).hexdigest()[:32]}"
-        # Anybody who may publish can write our headers; only the consumer's way is closed to others.
+        # Any publisher can write our headers; only the consumer's exchange is closed to others.
         if queue != QUEUE_UNROUTED and delivered.exchange == dead_exchange(queue):
             ours: Mapping[str, Any] = headers
             return cls(
@@ -110,8 +110,8 @@ def _detail(delivered: Delivered, death: Mapping[str, Any], queue: str) -> str:
     if reason == "expired":
         lifetime = header_text(death, "original-expiration")
         given = "a lifetime" if lifetime is None else f"a lifetime of {lifetime} ms"
-        return f"Its sender gave it {given}, and that ended before a consumer had settled it."
-    unknown = "Neither a consumer nor the broker says why it is here."
+        return f"Its sender gave it {given}, which ended before a consumer had settled it."
+    unknown = "Neither a consumer nor the broker recorded why it is here."
     return _WORDS.get(reason, f"The broker gave it up: {reason}." if reason else unknown)
 
 
@@ -119,7 +119,7 @@ def _time(death: Mapping[str, Any], broker: Version) -> datetime | None:
     """The time of a death, if it is the broker's own.
 
     RabbitMQ up to 3.12 keeps the time of a record that a sender wrote for the same queue and reason, and sorts its
-    members; its own record has them in another order. 3.13 writes both alike. 4 pays no heed to what a sender wrote.
+    members; its own record has them in another order. 3.13 writes both alike. 4 ignores what a sender wrote.
     """
     if broker < (4,):
         members = [name for name in death if name != "original-expiration"]

@@ -1,4 +1,4 @@
-"""Log lines about a message and its failure; neither can make the line fail and end the consumer."""
+"""Log lines about a message and its failure; no message or exception can make a log line fail."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from shared.trace import trace_facts
 
 
 def tell(log: FilteringBoundLogger, event: str, **facts: Any) -> None:
-    """Log what became of a message."""
+    """Log the outcome of a message."""
     _write(log.info, event, facts)
 
 
@@ -37,14 +37,13 @@ def text_of(exc: BaseException) -> str:
     """Return an exception's text."""
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 - whoever wrote its `__str__` did not think of this message
-        return "its text cannot be made"
+    except Exception:  # noqa: BLE001 - the author of its `__str__` did not think of this message
+        return "it cannot be rendered as text"
 
 
 def refuse_to_end(exc: BaseException) -> None:
-    """Raise again what is meant to end the process or a task; anything else is the message's own fault.
-
-    The panic of an extension module is none, for one.
+    """Raise again what is meant to end the process or a task; anything else is the message's own fault,
+    a panic of an extension module included.
     """
     if isinstance(exc, KeyboardInterrupt | SystemExit | GeneratorExit | asyncio.CancelledError):
         raise exc

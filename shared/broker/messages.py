@@ -1,4 +1,4 @@
-"""What a consumer sees of a message, how it refuses one, and how a refused message is dressed for its dead queue."""
+"""What a consumer sees of a message, how it refuses one, and the headers of a refused message."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ HEADER_ROUTING_KEY: Final = "x-mintwire-routing-key"
 HEADER_DIED_AT: Final = "x-mintwire-died-at"
 DETAIL_CHARACTERS: Final = 500
 OFTEN: Final = 3
-"""From how many deliveries without an outcome on a message is taken alone: it may be what ended its consumers."""
+"""After this many deliveries without an outcome a message is taken alone: it may be what ended its consumers."""
 _DELIVERY_COUNT: Final = "x-delivery-count"
 _SHORT_BYTES: Final = 255
 # All headers must fit into one frame together, or the broker closes the connection; foreign ones come second.
@@ -31,7 +31,7 @@ _ROUTING_HEADERS: Final = frozenset({b"cc", b"bcc"})
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as a handler sees it; a replayed one has the routing key and the first receipt of its first life."""
+    """A message as a handler sees it; a replayed one keeps its original routing key and time of first receipt."""
 
     body: bytes
     headers: Mapping[str, Any]
@@ -41,12 +41,12 @@ class Received:
 
     @property
     def traceparent(self) -> str | None:
-        """The trace context in the headers, where publishers that are instrumented put it."""
+        """The trace context in the headers, where instrumented publishers put it."""
         return valid_traceparent(header_text(self.headers, TRACEPARENT))
 
 
 class Reject(Exception):
-    """The message cannot be taken: `reason` is a stable code, `detail` a sentence for the operator."""
+    """The message is refused: `reason` is a stable code, `detail` a sentence for the operator."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -55,12 +55,12 @@ class Reject(Exception):
 
 
 class Delivery:
-    """A message in hand: what the broker delivered, and what the handler sees of it."""
+    """A message in hand: the broker's delivery, and the message for the handler."""
 
     __slots__ = ("_delivered", "came_often", "received", "tag")
 
     def __init__(self, delivered: Delivered, now: datetime, *, is_replay: bool) -> None:
-        # Anybody who may publish can write our headers; they count only on what came by the way of replays.
+        # Any publisher can write our headers; they count only on replayed messages.
         ours = delivered.headers if is_replay else NO_HEADERS
         self._delivered = delivered
         self.tag = delivered.tag
@@ -87,16 +87,16 @@ class Delivery:
 
 
 def came_often(delivered: Delivered) -> bool:
-    """Whether a message has come so often without an outcome that it may be what ended its consumers.
+    """Whether a message was delivered often enough without an outcome to be what ended its consumers.
 
-    The count is the broker's own on what comes again, and anybody's on what comes for the first time.
+    The count is the broker's own on a redelivery; on a first delivery the sender may have written it.
     """
     count = delivered.headers.get(_DELIVERY_COUNT) if delivered.is_redelivered else None
     return isinstance(count, int) and count >= OFTEN
 
 
 def copied(delivered: Delivered, routing_key: str, own: Mapping[str, str]) -> Outgoing:
-    """A copy of a message to another place, with our headers and those of its sender that are safe to repeat."""
+    """A copy of a message for another exchange, with our headers and those of its sender that are safe to repeat."""
     foreign = without(delivered.headers.raw, _is_unsafe)
     return Outgoing(
         routing_key=_short(routing_key),
@@ -110,7 +110,7 @@ def copied(delivered: Delivered, routing_key: str, own: Mapping[str, str]) -> Ou
 
 
 def first_received_at(headers: Mapping[str, Any], now: datetime) -> datetime:
-    """The time of first receipt that the headers carry, if it can be read and is not later than `now`; else `now`."""
+    """The time of first receipt in the headers, if it is readable and not later than `now`; else `now`."""
     return min(header_time(headers, HEADER_FIRST_RECEIVED_AT) or now, now)
 
 
@@ -133,7 +133,7 @@ def _is_unsafe(name: bytes) -> bool:
 
 
 def _clean(text: str) -> str:
-    """Half of a surrogate pair cannot be written anywhere."""
+    """Half of a surrogate pair cannot be encoded."""
     return text.encode(errors="replace").decode()
 
 
@@ -142,7 +142,7 @@ def _short(text: str) -> str: ...
 @overload
 def _short(text: str | None) -> str | None: ...
 def _short(text: str | None) -> str | None:
-    """Clip to what the protocol holds: a text that was not UTF-8 has grown in reading."""
+    """Clip to the protocol's limit: a text that was not UTF-8 grew when it was decoded."""
     if text is None or len(text) <= _SHORT_BYTES // 4:
         return text
     return text.encode(errors="replace")[:_SHORT_BYTES].decode(errors="ignore")

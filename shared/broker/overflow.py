@@ -1,8 +1,8 @@
-"""Keeps a dead queue below its limit: what it has no room for goes to a table of its service, and comes back later.
+"""Keeps a dead queue below its limit: the surplus moves to a table of the service, and returns later.
 
 A full dead queue refuses letters, and a consumer that cannot send one can do nothing else: this makes room for it.
 Nothing is dropped: a letter leaves one place only when it is in the other, so a crash leaves it in both at worst, and
-consumers know what they have done.
+consumers recognise what they have handled.
 """
 
 import asyncio
@@ -37,35 +37,35 @@ from shared.times import format_microseconds
 
 INTERVAL_SECONDS: Final = 30.0
 MOST_IN_QUEUE: Final = DEAD_MAX_LENGTH * 9 // 10
-# Letters come back when fewer than the first are left, until there are as many as the second.
+# Letters return once fewer than the first number are left, until the second number is reached.
 FEW: Final = 1_000
 ENOUGH: Final = 10_000
 _AT_ONCE: Final = 500
-# See `dead`: so many settlements a channel surely passes on before the next get is answered.
+# See `dead`: a channel surely passes on this many settlements before it answers the next get.
 _LOT: Final = 25
-# What comes back is in memory all at once, and a letter may have a mebibyte.
+# A returning lot is in memory all at once, and a letter may have a mebibyte.
 _BACK_AT_ONCE: Final = 50
 _LEASE_SECONDS: Final = 30.0
 
 
 class KeepsLetters(Protocol):
-    """The table of a service that has the letters which its dead queue has no room for."""
+    """The table of a service for letters that its full dead queue cannot take."""
 
     async def keep(self, letters: Sequence[KeptLetter]) -> None:
-        """Keep letters; repeating it is harmless."""
+        """Store letters; safe to repeat."""
 
     async def claim(self, limit: int, lease_seconds: float) -> list[KeptLetter]:
         """Lease the oldest letters."""
 
     async def forget(self, letters: Sequence[KeptLetter]) -> None:
-        """Remove letters; repeating it is harmless."""
+        """Remove letters; safe to repeat."""
 
     async def count(self) -> int:
-        """Count the kept messages, up to a bound."""
+        """Count the stored letters, up to a bound."""
 
 
 class Overflow:
-    """Looks after the dead queue behind `queue`, as a periodic task that `make_room` wakes."""
+    """Maintains the dead queue behind `queue`, as a periodic task that `make_room` wakes."""
 
     def __init__(
         self,
@@ -90,12 +90,12 @@ class Overflow:
         self.task = Periodic("dead_overflow", INTERVAL_SECONDS, self, wake=self._asked)
 
     def make_room(self) -> None:
-        """Learn that the dead queue refuses letters, which its length need not show: its bytes are limited as well."""
+        """Note that the dead queue refuses letters. Its length need not show it: its bytes are limited as well."""
         self._is_refusing = True
         self._asked.set()
 
     async def __call__(self) -> bool:
-        """Move letters whichever way there is a reason to; return whether there is more to do at once."""
+        """Move letters in whichever direction is due; return whether there is more to do at once."""
         is_refusing, self._is_refusing = self._is_refusing, False
         async with dead.opened(self._url, self._queue) as found:
             surplus = max(found.count - self._most, _AT_ONCE if is_refusing else 0)
@@ -109,9 +109,9 @@ class Overflow:
         return self._is_returning and await self._move_back(self._enough - found.count) > 0
 
     async def rewrite(self, change: Callable[[bytes], bytes | None]) -> int:
-        """Put letters with another body in the place of those that `change` returns one for; return how many.
+        """Replace each letter for which `change` returns a new body; return their number.
 
-        A letter goes once the other is confirmed, so a crash leaves both at worst, and the next time finds the first.
+        A letter goes once the other is confirmed, so a crash leaves both at worst, and the next run finds the first.
         Raises BrokerUnavailable where one could not be confirmed.
         """
         rewritten = 0
@@ -170,7 +170,7 @@ class Overflow:
 
 
 def _letter(delivered: Delivered, message: DeadMessage, queue: str) -> KeptLetter:
-    """Dress a letter as its consumer would have: what the broker moved raw has to lose the headers of its sender."""
+    """Give a letter the headers that its consumer would have: one moved by the broker still has its sender's."""
     own = {
         HEADER_REASON: message.reason,
         HEADER_DETAIL: message.detail[:DETAIL_CHARACTERS],
@@ -181,7 +181,7 @@ def _letter(delivered: Delivered, message: DeadMessage, queue: str) -> KeptLette
         if moment is not None:
             own[name] = format_microseconds(moment)
     copy = copied(delivered, queue, own)
-    # People still find it by its key, which replaces the id if its sender gave none.
+    # Operators still find it by its key, which replaces a missing id.
     message_id = copy.message_id if delivered.message_id else message.key
     properties = {"message_id": message_id, "type": copy.type, "content_type": copy.content_type, "headers": own}
     return KeptLetter(json.dumps(properties).encode(), copy.foreign, copy.body)

@@ -1,4 +1,4 @@
-"""The broker's users and their permissions, as data: each may do its work and nothing besides.
+"""The broker's users and their permissions, as data: each may do its work and nothing else.
 
 They are granted when the broker is set up: see `permission_definitions`, which also creates the passwords.
 """
@@ -24,7 +24,7 @@ from shared.broker.topology import (
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What one broker user may do on a topic exchange: patterns over the keys it publishes with, and binds by."""
+    """The permissions of a broker user on a topic exchange: patterns for the keys that it publishes and binds with."""
 
     write: str
     read: str
@@ -32,7 +32,7 @@ class Topics:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What one broker user may do: anchored patterns over names, and over routing keys by exchange."""
+    """The permissions of a broker user: anchored patterns for names, and for routing keys by exchange."""
 
     configure: str
     write: str
@@ -61,7 +61,7 @@ def _service_permission(exchange: str, queue: str) -> Permission:
 
 
 def one_of(*names: str) -> str:
-    """The pattern that matches these names and no other."""
+    """The pattern that matches exactly these names."""
     return f"^({'|'.join(name.replace('.', '[.]') for name in names)})$"
 
 

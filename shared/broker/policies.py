@@ -11,9 +11,9 @@ from shared.broker.permissions import one_of
 from shared.broker.topology import QUEUE_UNROUTED, UNROUTED_MAX_LENGTH, VHOST, WORK_QUEUES, dead_queue
 
 DEAD_MAX_LENGTH: Final = 100_000
-# Letters may be as large as the broker lets messages be, so their number alone would not bound the disk.
+# Letters can be as large as the broker allows, so a limit on their number alone would not bound the disk.
 MAX_BYTES: Final = 1024**3
-# One policy holds for a queue, the one with the highest priority; those that people write usually have 0.
+# Only the policy with the highest priority applies to a queue; handwritten ones usually have 0.
 PRIORITY: Final = 10
 
 
@@ -29,12 +29,12 @@ class Policy:
     @property
     def definition(self) -> dict[str, Any]:
         """The policy in the broker's terms."""
-        # On a quorum queue this goes before an `x-overflow` among its arguments, as `unrouted` has.
+        # On a quorum queue this overrides an `x-overflow` argument, which `unrouted` has.
         return {"max-length": self.max_length, "max-length-bytes": self.max_bytes, "overflow": "reject-publish"}
 
     @property
     def body(self) -> dict[str, Any]:
-        """The policy as the management API takes and gives it."""
+        """The policy in the form of the management API."""
         return {
             "pattern": one_of(*self.queues),
             "apply-to": "queues",

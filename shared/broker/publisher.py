@@ -1,4 +1,4 @@
-"""Publishing with confirms to one exchange over a supervised connection; a missing confirm is never taken for one.
+"""Publishing to one exchange over a supervised connection; only a confirmed message counts as published.
 
 Exception
 ├── TransientFault
@@ -41,7 +41,7 @@ _SHORT_TEXT_BYTES: Final = 255
 
 
 class PublishRefused(TransientFault):
-    """The broker did not take the message; a queue is full."""
+    """The broker refused the message; a queue is full."""
 
 
 class Unroutable(BrokerRefused):
@@ -83,17 +83,17 @@ class Publisher:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is connected and the exchange is there; the broker may yet not read from us (an alarm)."""
+        """Whether it is connected and the exchange exists; the broker may still not read from us (an alarm)."""
         return self._link is not None and not self._link.connection.is_over
 
     @property
     def blocked_by(self) -> str | None:
-        """Why the broker takes nothing from us now, in its own words; None while it does."""
+        """The broker's own reason for accepting nothing from us; None while it accepts."""
         return self._blocking.reason
 
     @property
     def is_ready(self) -> bool:
-        """Whether a publish made now would go out: connected, the exchange is there, the broker reads from us."""
+        """Whether a publish would go out now: connected, the exchange exists, the broker reads from us."""
         return self._link is not None and self.is_connected and not self._link.connection.is_blocked
 
     async def wait_ready(self, timeout_seconds: float) -> bool:
@@ -109,16 +109,16 @@ class Publisher:
     async def publish_many(self, events: Sequence[OutboxEvent]) -> set[uuid.UUID]:
         """Publish events under their types as routing keys, and return the ids that the broker has confirmed.
 
-        Not in the set is what was returned, refused, or not answered within the deadline, and what another call has
-        under way at the same time; publishing it again later is right, for consumers know an event by its id.
+        Missing from the set are events that were returned, refused, or not answered within the deadline, and those that
+        another call is publishing. It is safe to publish them again: consumers know an event by its id.
         """
         outcomes = await self.publish_events(events)
         return {event_id for event_id, outcome in outcomes.items() if outcome is Outcome.CONFIRMED}
 
     async def publish_events(self, events: Sequence[OutboxEvent]) -> dict[uuid.UUID, Outcome]:
-        """Publish events under their types as routing keys, and return what became of each by its id.
+        """Publish events under their types as routing keys, and return the outcome of each by its id.
 
-        What another call has under way at the same time is left out. While the broker blocks us (an alarm), the
+        Events that another call is publishing are left out. While the broker blocks us (an alarm), the
         deadline stands still.
         """
         by_id = {str(event.id): event for event in events}
@@ -161,9 +161,9 @@ class Publisher:
         return key
 
     async def send(self, messages: Iterable[Outgoing]) -> dict[str, Outcome]:
-        """Publish messages with differing ids and return what became of each by message id.
+        """Publish messages with differing ids and return the outcome of each by message id.
 
-        What another call has under way is left out, and so is not in the answer.
+        Ids that another call is publishing are left out.
         """
         refuse_inside_transaction("A publish")
         outcomes: dict[str, Outcome] = {}
@@ -203,7 +203,7 @@ class Publisher:
         except BrokerUnavailable:
             link.connection.abort()
         except BaseException:
-            # Nothing went out, so nothing is under way.
+            # Nothing went out, so no id is in use.
             link.under_way.difference_update(message.message_id for message in messages)
             raise
 
@@ -254,7 +254,7 @@ class Publisher:
         raise BrokerUnavailable("The connection to the broker closed.")
 
     async def _look(self, channel: aiormq.abc.AbstractChannel) -> None:
-        """See that the broker answers and has our exchange."""
+        """Check that the broker answers and has our exchange."""
         try:
             with translated():
                 async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
@@ -284,7 +284,7 @@ class _Link:
         self._publishing: set[asyncio.Task[None]] = set()
 
     def write_each(self, exchange: str, messages: Sequence[Outgoing], settle: Settle) -> None:
-        """Publish in the client's ordinary way, all at once."""
+        """Publish by the client's ordinary call, all at once."""
         for message in messages:
             task = asyncio.create_task(self._write_one(exchange, message, settle))
             self._publishing.add(task)
@@ -314,8 +314,8 @@ class _Confirms:
         self._under_way.update(message_ids)
 
     def settle(self, message_id: str, outcome: Outcome) -> None:
-        """Take the broker's answer to one message."""
-        # A pending answer keeps its id in use, even when no caller waits for it any more.
+        """Record the broker's answer to one message."""
+        # A pending answer keeps its id in use, even if no caller waits for it any more.
         self._under_way.discard(message_id)
         self.outcomes[message_id] = outcome
         self._left -= 1

@@ -1,6 +1,6 @@
-"""What every handler of events does with a batch: read each message, hand over what is understood, reject the rest.
+"""Reads a batch of messages for any handler of events: parse each one, pass on valid events, reject the rest.
 
-The use case says of each event whether it knows it already, and whether with another body.
+The use case returns for each event whether it is known already, and whether with another body.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,5 +31,7 @@ async def settle(
     verdicts = await take_in(list(events.values())) if events else ()
     for place, verdict in zip(events, verdicts, strict=True):
         if verdict == "conflict":
-            outcomes[place] = Reject("event_id_conflict", "An event with this id and another body came before.")
+            outcomes[place] = Reject(
+                "event_id_conflict", "An event with this id and a different body was received before."
+            )
     return outcomes

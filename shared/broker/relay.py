@@ -1,4 +1,4 @@
-"""The outbox relay: publishes what was just committed, and sweeps up what was left behind, by this process or another.
+"""The outbox relay: publishes newly committed events, and sweeps up those left behind by this process or another.
 
 It knows no database; what it needs of the outbox comes in as `PendingEvents`.
 """
@@ -22,27 +22,27 @@ from shared.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_REFUSED, OUTBOX_SWEPT, 
 from shared.periodic import MOST_OUTAGE_SECONDS, Periodic
 
 BATCH: Final = 500
-# Writing a message takes some 30 us of the loop, and requests that are in a greater hurry wait for the batch.
+# Writing a message takes some 30 us of the loop, and more urgent requests wait for the batch.
 GENTLE_BATCH: Final = 50
 MOST_IN_HAND: Final = 20_000
 SWEEP_INTERVAL_SECONDS: Final = 1.0
 LEASE_SECONDS: Final = 10.0
 FLIGHTS: Final = 2
-# No caller waits for a row to be cleared, and one statement clears all confirmed since.
+# No caller waits for a row to be cleared, so one statement clears all that were confirmed meanwhile.
 CLEAR_INTERVAL_SECONDS: Final = 0.25
-# A full queue, or an event that no queue accepts: a person has to fix that, which takes a while.
+# A full queue, or an event that no queue accepts: a person has to fix it, which takes a while.
 REFUSED_SECONDS: Final = 120.0
 _REFUSALS: Final = frozenset({Outcome.REFUSED, Outcome.RETURNED})
 
 
 class PendingEvents(Protocol):
-    """The unpublished events of a service, as its database keeps them."""
+    """The unpublished events in a service's database."""
 
     async def claim(self, limit: int, lease_seconds: float) -> list[OutboxEvent]:
         """Lease up to `limit` events whose lease has run out."""
 
     async def confirm(self, ids: Sequence[uuid.UUID]) -> None:
-        """Clear events that the broker has confirmed; repeating it is harmless."""
+        """Clear events that the broker has confirmed; safe to repeat."""
 
     async def defer(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
         """Keep these events from being claimed for this long."""
@@ -51,11 +51,11 @@ class PendingEvents(Protocol):
 class OutboxRelay:
     """Publishes events until the broker has confirmed each, and only then clears them.
 
-    While the broker or the database is away it waits; memory is bounded, since what is not taken in hand stays
-    pending and is found by a sweep. An event may be published more than once, never not at all.
+    While the broker or the database is away it waits. Memory is bounded: events that are not in hand stay pending, and
+    a sweep finds them. An event may be published more than once, but never lost.
 
-    With `gather_seconds` an event waits that long for company before it is published, and few go out at a time: for
-    events whose own requests are in a greater hurry than they are.
+    With `gather_seconds` an event waits that long for others before it is published, and few go out at a time: for
+    events that are less urgent than the requests beside them.
     """
 
     def __init__(self, publisher: Publisher, pending: PendingEvents, *, gather_seconds: float = 0.0) -> None:
@@ -66,7 +66,7 @@ class OutboxRelay:
         self._queue: deque[OutboxEvent] = deque()
         self._later: list[OutboxEvent] = []
         self._confirmed: list[uuid.UUID] = []
-        # Every id between taking in hand and clearing, with the time of the former; oldest first.
+        # Every id in hand and not yet cleared, with the time of taking it; oldest first.
         self._in_hand: dict[uuid.UUID, float] = {}
         self._is_draining = False
         self._to_publish = asyncio.Event()
@@ -75,10 +75,10 @@ class OutboxRelay:
         self._empty.set()
         self._log = get_logger()
         self.tasks = [Periodic("sweep_outbox", SWEEP_INTERVAL_SECONDS, self._sweep)]
-        """What it does again and again, to be shown; `run` runs it."""
+        """Its periodic tasks, for `/readyz`; `run` runs them."""
 
     def hand_over(self, events: Iterable[OutboxEvent]) -> None:
-        """Take events whose transaction has just committed; never blocks."""
+        """Take events of a transaction that has just committed; never blocks."""
         self._take(events)
 
     @property
@@ -97,9 +97,9 @@ class OutboxRelay:
                 group.create_task(task.run())
 
     async def drain(self, timeout_seconds: float) -> bool:
-        """Stop sweeping and wait until nothing is in hand; return whether that came true in time.
+        """Stop sweeping and wait until nothing is in hand; return whether that happened in time.
 
-        Call it while `run` still runs, after the last hand-over. What remains is found by another process.
+        Call it while `run` still runs, after the last hand-over. Another process finds what remains.
         """
         self._is_draining = True
         try:
@@ -131,7 +131,7 @@ class OutboxRelay:
             done = [event_id for event_id, outcome in outcomes.items() if outcome is Outcome.CONFIRMED]
             refused = [event_id for event_id, outcome in outcomes.items() if outcome in _REFUSALS]
             if len(done) + len(refused) < len(batch):
-                # They go out again with the next sweep: at once would be a hot loop while the broker is away.
+                # The next sweep publishes them: at once would be a hot loop while the broker is away.
                 settled = {*done, *refused}
                 self._later.extend(event for event in batch if event.id not in settled)
             if done:
@@ -146,7 +146,7 @@ class OutboxRelay:
         self._log.error("events_refused", count=len(refused), again_in_seconds=REFUSED_SECONDS)
         with suppress(TransientFault):
             await self._pending.defer(refused, REFUSED_SECONDS)
-        # Where that failed the lease runs out sooner, and a sweep finds them.
+        # If that fails, the lease runs out sooner, and a sweep finds them.
         for event_id in refused:
             self._in_hand.pop(event_id, None)
         if not self._in_hand:
@@ -154,7 +154,7 @@ class OutboxRelay:
 
     async def _next_batch(self) -> list[OutboxEvent]:
         while True:
-            # Cleared before looking: what arrives between the look and the wait wakes us.
+            # Cleared first: what arrives between the check and the wait wakes us.
             self._to_publish.clear()
             if self._queue:
                 break
@@ -192,7 +192,7 @@ class OutboxRelay:
                 return
 
     async def _sweep(self) -> bool:
-        """Take over what was left behind and say whether there may be more."""
+        """Take over events that were left behind; return whether there may be more."""
         self._try_again()
         OUTBOX_WAITING.set(len(self._in_hand))
         OUTBOX_OLDEST_SECONDS.set(self.oldest_seconds)

@@ -1,7 +1,7 @@
-"""AMQP field tables as any client of any language may have written them: read in one pass, repeated as they came.
+"""AMQP field tables, written by any client in any language: read in one pass, repeated unchanged.
 
-Nothing here raises: what cannot be read ends the reading, and what came before it counts. Where a name appears twice
-the first one counts, for that is the one that RabbitMQ replaces when it sets a header of its own.
+Nothing here raises: unreadable bytes end the reading, and what came before counts. If a name appears twice, the first
+one counts, because that is the one that RabbitMQ replaces when it sets a header of its own.
 """
 
 import struct
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-# A sender's tables may nest as deep as a frame has room; what lies deeper is given as bytes.
+# A sender's tables may nest as deep as a frame allows; deeper ones are returned as bytes.
 _DEEPEST: Final = 16
 _LENGTH: Final = struct.Struct(">I")
 _DECIMAL: Final = struct.Struct(">Bi")
@@ -41,7 +41,7 @@ _TEXT, _BYTES, _TABLE, _ARRAY, _VOID, _TIME, _DECIMALS = b"SxFAVTD"
 
 
 class Headers(Mapping[str, Any]):
-    """A message's headers; each look reads the table, so that holding many messages costs no more than their bytes."""
+    """A message's headers; each access reads the table, so a held message costs no more than its bytes."""
 
     __slots__ = ("raw",)
 
@@ -51,7 +51,7 @@ class Headers(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         wanted = name.encode(errors="replace")
-        # Searching the bytes is so much quicker that nearly no table has to be gone through.
+        # Searching the bytes is much faster, and spares nearly every table from being parsed.
         if wanted in self.raw:
             for key, start, end in _entries(self.raw):
                 if key == wanted:
@@ -65,7 +65,7 @@ class Headers(Mapping[str, Any]):
         return len(list(iter(self)))
 
     def items(self) -> ItemsView[str, Any]:
-        """Return names with values; a look for each name would go through the table as often as it has names."""
+        """Return names with values; looking up each name would read the table once per name."""
         return self.all().items()
 
     def all(self) -> dict[str, Any]:
@@ -77,14 +77,14 @@ NO_HEADERS: Final = Headers()
 
 
 def without(raw: bytes, is_unwanted: Callable[[bytes], bool]) -> bytes:
-    """Return the entries of a table as they came, but for those with an unwanted name."""
+    """Return the entries of a table unchanged, without those that have an unwanted name."""
     return b"".join(
         bytes((len(key),)) + key + raw[start:end] for key, start, end in _entries(raw) if not is_unwanted(key)
     )
 
 
 def _entries(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give each name with the start and the end of its value, the type's letter included."""
+    """Yield each name with the start and the end of its value, the type's letter included."""
     position = 0
     while position < len(raw):
         start = position + 1 + raw[position]
@@ -96,7 +96,7 @@ def _entries(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _end(raw: bytes, start: int) -> int | None:
-    """Return where the value that starts with its type's letter ends; None if it is not all there."""
+    """Return the end of the value that starts with its type's letter; None if it is truncated."""
     if start >= len(raw):
         return None
     kind = raw[start]
@@ -154,7 +154,7 @@ def _text(content: bytes) -> str | bytes:
 
 
 def _time(seconds: int) -> datetime | int:
-    """Return seconds since 1970 as a time, or as they are where no calendar of ours goes (milliseconds, mostly)."""
+    """Return seconds since 1970 as a time, or unchanged if they are beyond our calendar (mostly milliseconds)."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):

@@ -1,6 +1,6 @@
-"""The broker's topology, as data, and the two acts on it: declare and look.
+"""The broker's topology, as data, and its two operations: declare and check.
 
-Services never declare: the migrate step does, with the operator's credentials. Services only look (`missing`).
+Services never declare: the migrate step does, with the operator's credentials. Services only check (`missing`).
 """
 
 import asyncio
@@ -73,17 +73,17 @@ class Binding:
 
 
 def dead_queue(queue: str) -> str:
-    """The queue that keeps what `queue` gave up on."""
+    """The queue for messages that the consumer of `queue` gave up."""
     return f"{queue}.dead"
 
 
 def dead_exchange(queue: str) -> str:
-    """The way by which the consumer of `queue` sends its dead letters; no outside user may write to it."""
+    """The exchange to which the consumer of `queue` sends its dead letters; no outside user may write to it."""
     return f"dead.{queue}"
 
 
 def replay_exchange(queue: str) -> str:
-    """The way by which dead letters come back to `queue`; no outside user may write to it."""
+    """The exchange by which dead letters return to `queue`; no outside user may write to it."""
     return f"replay.{queue}"
 
 
@@ -122,7 +122,7 @@ EXCHANGES: Final = (
     _event_exchange(EXCHANGE_CODES),
     _event_exchange(EXCHANGE_REDEMPTION),
     _event_exchange(EXCHANGE_WEBHOOKS),
-    # Our own headers are trusted only on messages through these: senders of events cannot write to them.
+    # Our own headers are trusted only on messages through these exchanges: senders of events cannot write to them.
     *(Exchange(dead_exchange(name), "fanout") for name in WORK_QUEUES),
     *(Exchange(replay_exchange(name), "fanout") for name in WORK_QUEUES),
 )
@@ -158,9 +158,9 @@ BINDINGS: Final = (
 
 
 def bindings_of(queue: str) -> list[Binding]:
-    """The bindings that the consumer of `queue` renews: those of the queue, and by its own way those of its dead queue.
+    """The bindings that the consumer of `queue` renews: those of the queue, and its dead queue's to its own exchange.
 
-    What goes through `dead` is left out, since reading that exchange would open the letters of other queues. The broker
+    Bindings to `dead` are left out, since reading that exchange would expose the letters of other queues. The broker
     keeps what it cannot route there.
     """
     own = (queue, dead_queue(queue))
@@ -168,13 +168,13 @@ def bindings_of(queue: str) -> list[Binding]:
 
 
 class TopologyConflict(BrokerRefused):
-    """Something exists on the broker under our name with other settings."""
+    """Something on the broker has our name and other settings."""
 
 
 async def declare(url: str) -> None:
     """Declare everything; safe to repeat.
 
-    Raises `TopologyConflict` (one line, naming the things) where something exists with other arguments, after all else
+    Raises `TopologyConflict` (one line, with the names) if something exists with other arguments, after all else
     was declared, and `BrokerUnavailable` when the broker cannot be reached.
     """
     wanted = [(f"exchange {each.name}", _declaring_exchange(each)) for each in EXCHANGES]
@@ -192,10 +192,10 @@ async def declare(url: str) -> None:
 
 
 async def missing(url: str, exchanges: Iterable[str] | None = None, queues: Iterable[str] | None = None) -> list[str]:
-    """What is missing, as lines like `queue redemption.checkout`; looked up without permission to create anything.
+    """What is missing, as lines like `queue redemption.checkout`; needs no permission to create anything.
 
-    Without names the whole topology is meant. A service names what it uses, for RabbitMQ 4.3 and later refuses to tell
-    about things on which a user has no permission at all; such a refusal is listed too. Bindings cannot be seen
+    Without names it checks the whole topology. A service names what it uses, because RabbitMQ 4.3 and later refuses to
+    report on things for which a user has no permission at all; such a refusal is listed too. Bindings cannot be seen
     over AMQP; declaring again restores them.
     """
     looks = [(f"exchange {name}", _looking_at_exchange(name)) for name in exchanges or ()]
@@ -214,7 +214,7 @@ Ask = Callable[[Question], Awaitable[None]]
 
 @asynccontextmanager
 async def asking(url: str, name: str) -> AsyncIterator[Ask]:
-    """Yield a way to ask the broker; a refusal closes the channel, so the next question gets a new one."""
+    """Yield a function that asks the broker; a refusal closes the channel, so the next question gets a new one."""
     connection = await connect(url, name)
     channel: aiormq.abc.AbstractChannel | None = None
 
@@ -255,7 +255,7 @@ def _declaring_queue(queue: Queue) -> Question:
 
 
 def binding(wanted: Binding) -> Question:
-    """The question that binds a queue; where it is bound already nothing changes."""
+    """The question that binds a queue; changes nothing if it is bound already."""
     return lambda channel: channel.queue_bind(wanted.queue, wanted.exchange, wanted.routing_key)
 
 

@@ -1,6 +1,6 @@
 """Many publishes as one write: the frames of a whole batch, and the client's confirm table filled in by hand.
 
-The only place that knows the client's insides; it asks first whether they are the ones it knows (`can_write_many`).
+The only place that knows the client's internals; it first checks that they are as expected (`can_write_many`).
 """
 
 import struct
@@ -19,7 +19,7 @@ from pamqp import commands as spec
 from pamqp import encode
 
 PERSISTENT: Final = 2
-# Through the client a lock, a write, a drain and a timer for each message cost many times as much.
+# The client's lock, write, drain and timer per message cost many times as much.
 _KNOWN_CLIENT: Final = ("7", "2")
 _BASIC: Final = 60
 _PUBLISH: Final = 40
@@ -36,7 +36,7 @@ _HAS_TYPE: Final = 0x0020
 
 
 class Outcome(StrEnum):
-    """What became of a publish."""
+    """The outcome of a publish."""
 
     CONFIRMED = "confirmed"
     RETURNED = "returned"
@@ -75,7 +75,7 @@ Settle = Callable[[str, Outcome], None]
 
 
 def can_write_many(channel: aiormq.abc.AbstractChannel) -> bool:
-    """Whether the client's insides are those that `write_many` was written for."""
+    """Whether the client's internals are those that `write_many` was written for."""
     needed = ("lock", "delivery_tag", "confirmations", "message_id_delivery_tag", "write_queue", "max_content_size")
     return _client_version() == _KNOWN_CLIENT and all(hasattr(channel, name) for name in needed)
 
@@ -120,7 +120,7 @@ async def write_many(
 
 
 class _Confirmation:
-    """Stands where the client expects a future for one publish; a future each would cost as much as the rest."""
+    """Takes the place of the client's future for one publish; a future each would cost as much as the rest."""
 
     __slots__ = ("_channel", "_is_done", "_message_id", "_settle", "_tag")
 

@@ -1,6 +1,6 @@
-"""Finds the tenants that an account acts for in the view that the codes service publishes; hits are kept as keys' are.
+"""Finds the tenants that an account acts for in the view that the codes service publishes; hits are cached as for keys.
 
-A program or a partner that does not exist, or was archived, or does not belong to the other, is like an unknown key.
+A program or a partner that does not exist, was archived, or does not belong to the other counts as an unknown key.
 """
 
 import uuid
@@ -36,7 +36,7 @@ class _Tenant:
 
 
 class AccountReader:
-    """Finds out who acts by an account token for this service: an account with its tenants, or an operator's."""
+    """Resolves an account token for this service to an account with its tenants, or to an operator's account."""
 
     def __init__(self, database: Database, clock: Clock, keys: AccountKeys, service: str) -> None:
         self._database = database
@@ -46,7 +46,7 @@ class AccountReader:
         self._hits: dict[tuple[uuid.UUID, uuid.UUID | None], tuple[_Tenant, float]] = {}
 
     async def find(self, token: str) -> Credential | Account | None:
-        """Return the credential of an account, an operator's account as it is, or None for what is no good."""
+        """Return the credential of an account, an operator's account unchanged, or None for an invalid token."""
         if not self._keys:
             return None
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Looks API keys up in the view that the codes service publishes; hits are kept for five seconds, misses never."""
+"""Looks API keys up in the view that the codes service publishes; hits are cached for five seconds, misses never."""
 
 import hmac
 import uuid
@@ -28,7 +28,7 @@ class _Hit:
 class CredentialReader:
     """Finds the live credential behind a presented key.
 
-    A revocation is effective within five seconds everywhere, since only hits are kept and none longer than that.
+    A revocation takes effect everywhere within five seconds, since only hits are cached, and none for longer.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:

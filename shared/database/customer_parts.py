@@ -1,7 +1,7 @@
 """A service's part of exporting or erasing a customer: steps in order, each a chunk per transaction, until all is done.
 
-The row of a part is locked while a chunk is worked on, and says in the same transaction where the next one begins: a
-process that dies leaves the rest to whoever comes next, and two processes never work on one part at once.
+The row of a part is locked during a chunk, and records in the same transaction where the next one begins: after a
+crash another process continues there, and two processes never work on one part at once.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from shared.log import get_logger
 from shared.modes import shown_id
 from shared.periodic import for_each
 
-# One look along an index that is nearly always empty.
+# One look at an index that is nearly always empty.
 INTERVAL_SECONDS: Final = 1.0
 BREATH_SECONDS: Final = 0.02
 CHUNK: Final = 200
 JOBS_AT_ONCE: Final = 20
 _LINES_AT_ONCE: Final = 1_000
 
-# The ways of the other services to what redemption publishes; redemption itself reads its table.
+# The other services read the jobs in redemption's published views; redemption itself reads its table.
 LIST_JOBS = """
 SELECT j.job_id AS id, j.program_id, j.kind, j.keys, j.digests, j.actor, j.created_at
 FROM redemption.customer_jobs_v1 j
@@ -75,20 +75,20 @@ PURGE_PARTS = """
 DELETE FROM customer_parts WHERE job_id = ANY (ARRAY(
     SELECT job_id FROM customer_parts WHERE done_at < $1 ORDER BY done_at LIMIT $2))
 """
-# Answers that are kept in plain, of the program's own keys.
+# Answers stored in plain text, of the program's own keys.
 LIST_ANSWERS = """
 SELECT route, key, body FROM idempotency_keys
 WHERE owner_id = $1 AND (route, key) > ($2, $3) AND NOT is_encrypted
 ORDER BY route, key LIMIT $4 FOR UPDATE
 """
 WRITE_ANSWER = "UPDATE idempotency_keys SET body = $4 WHERE owner_id = $1 AND route = $2 AND key = $3"
-# A role may not lock events: of two erasures at once the second would write back what the first took out.
+# A role may not lock events: of two concurrent erasures, the second would write back what the first removed.
 LOCK_HISTORY = "SELECT pg_advisory_xact_lock(7236191, hashtext(current_schema()))"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What a chunk of work came to: where the next one begins (None at the step's end), counts by kind, and lines."""
+    """The result of a chunk: where the next one begins (None at the step's end), counts by kind, and lines."""
 
     position: Sequence[Any] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -101,7 +101,7 @@ Step: TypeAlias = Callable[[Connection, CustomerJob, Sequence[Any]], Awaitable[C
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """A step of one chunk that is no work in the database, and so is done outside any transaction."""
+    """A step of one chunk outside the database, and so outside any transaction."""
 
     act: Callable[[CustomerJob], Awaitable[int]]
     what: str
@@ -112,9 +112,9 @@ Steps: TypeAlias = Mapping[JobKind, Sequence[Step | Outside]]
 
 @dataclass(frozen=True, slots=True)
 class CustomerParts:
-    """Does this service's part of every job that is under way; runs in every process.
+    """Does this service's part of every unfinished job; runs in every process.
 
-    Without `list_jobs` the jobs are those that redemption shows.
+    Without `list_jobs`, the jobs are those that redemption publishes.
     """
 
     database: Database
@@ -124,18 +124,18 @@ class CustomerParts:
     breath_seconds: float = BREATH_SECONDS
 
     async def __call__(self) -> None:
-        """Work until nothing is left, or what is left has to wait."""
+        """Work until nothing is left, or the rest has to wait."""
         async with self.database.connection() as connection:
             jobs = await (self.list_jobs or list_shown_jobs)(connection)
         await for_each(jobs, self._work)
 
     async def _work(self, job: CustomerJob) -> None:
         while await self._step(job):  # noqa: ASYNC110 - a pause between pieces of work, not a wait for anything
-            # Between two chunks those who wait for an answer have the database.
+            # Between chunks, requests have the database.
             await asyncio.sleep(self.breath_seconds)
 
     async def _step(self, job: CustomerJob) -> bool:
-        """Do one chunk; return whether there is another to do now."""
+        """Do one chunk; return whether another is due now."""
         now = self.clock()
         async with self.database.connection() as connection:
             await connection.execute(BEGIN_PART, job.id, now)
@@ -147,7 +147,7 @@ class CustomerParts:
         async with self.database.transaction() as connection:
             locked = await connection.fetchrow(LOCK_PART, job.id)
             if locked is None or (locked["step"], locked["position"]) != (part["step"], part["position"]):
-                # Somebody else is at it, or was faster; of the latter more is left.
+                # Another process is working on it, or was faster; in the latter case more is left.
                 return locked is not None
             if not isinstance(step, Outside):
                 done = await step(connection, job, json.loads(locked["position"]))
@@ -172,7 +172,7 @@ class CustomerParts:
 
 
 async def list_shown_jobs(connection: Connection) -> list[CustomerJob]:
-    """Return the jobs that redemption shows and this service has still to do its part of."""
+    """Return the jobs that redemption publishes and whose part in this service is not done."""
     return [job_of(row) for row in await connection.fetch(LIST_JOBS, JOBS_AT_ONCE)]
 
 
@@ -181,7 +181,7 @@ job_of: Final = Rows(CustomerJob, keys=tuple, digests=tuple)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedEvent:
-    """An event that names the customer, wholly about it or not, with its body while the history has it."""
+    """An event that names the customer, entirely about it or not, with its body while the history has it."""
 
     event_id: uuid.UUID
     is_whole: bool
@@ -199,9 +199,9 @@ async def events_of(
 async def known_as_erased(
     database: Database, entries: Sequence[InboxEntry], verdicts: Sequence[Verdict]
 ) -> list[Verdict]:
-    """Return the verdicts on a batch of events; one that was erased comes again with another body, and is no conflict.
+    """Return the verdicts on a batch of events; one that was erased returns with another body without a conflict.
 
-    Only what looks like a conflict is looked up, so that nothing else pays for it.
+    Only apparent conflicts are looked up, so that nothing else pays for it.
     """
     in_doubt = {
         event_id
@@ -233,7 +233,7 @@ async def remove_withdrawn(connection: Connection, job: CustomerJob, _: Sequence
 
 
 async def erase_answers(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of the next answers that are kept for repeats."""
+    """Take the customer out of the next answers that are stored for repeats."""
     rows = await connection.fetch(LIST_ANSWERS, job.program_id, *(position or ("", "")), CHUNK)
     erasing, count = job.erasing, 0
     for row in rows:
@@ -244,7 +244,7 @@ async def erase_answers(connection: Connection, job: CustomerJob, position: Sequ
 
 
 def export_answers(service: str) -> Step:
-    """Return the step that writes down the kept answers which name the customer."""
+    """Return the step that exports the stored answers which name the customer."""
 
     async def export(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
         rows = await connection.fetch(LIST_ANSWERS, job.program_id, *(position or ("", "")), CHUNK)
@@ -265,7 +265,7 @@ def _after_answers(rows: "Sequence[asyncpg.Record]") -> list[str] | None:
 def line_of(service: str, kind: str, data: object) -> bytes:
     """Return a line of an export."""
     if isinstance(data, dict):
-        # As it is shown everywhere else: rows bear the tenant's ids.
+        # As shown everywhere else: rows have the tenant's ids.
         data = {**data, **{name: _shown(data[name]) for name in ("program_id", "partner_id") if name in data}}
     members = {"service": service, "kind": kind, "data": data}
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -284,10 +284,10 @@ async def lock_history(connection: Connection) -> None:
 
 
 async def purge_lines(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` lines of exports that this service had found before a time."""
+    """Remove up to `limit` export lines that this service found before a time."""
     return affected(await connection.execute(PURGE_LINES, before, limit))
 
 
 async def purge_parts(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` parts that were done before a time."""
+    """Remove up to `limit` parts that were finished before a time."""
     return affected(await connection.execute(PURGE_PARTS, before, limit))

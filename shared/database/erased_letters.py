@@ -1,4 +1,4 @@
-"""Dead letters and events of ours without a customer who is erased."""
+"""Takes an erased customer out of dead letters and of our own events."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,7 +33,7 @@ async def erase_kept_letters(connection: Connection, job: CustomerJob, position:
 
 
 def letters_outside(rewrite: Callable[[Callable[[bytes], bytes | None]], Awaitable[int]]) -> Outside:
-    """Return the step that takes the customer out of the letters in the service's dead queue, by what rewrites them."""
+    """Return the step that takes the customer out of the service's dead queue, whose letters `rewrite` replaces."""
 
     async def act(job: CustomerJob) -> int:
         return await rewrite(partial(erased_letter, job))
@@ -44,8 +44,8 @@ def letters_outside(rewrite: Callable[[Callable[[bytes], bytes | None]], Awaitab
 def erased_letter(job: CustomerJob, body: bytes) -> bytes | None:
     """Return a dead letter of the job's program and mode without the customer; None if it stays as it is.
 
-    It counts as the program's if it names the program anywhere: what is dead may be no event at all. One that does not
-    say its mode, or says none that there is, counts as of both.
+    It counts as the program's if it names the program anywhere: a dead letter need not be an event. One without a valid
+    mode counts in both.
     """
     return job.erasing.free().body(body) if _is_of_program(job, body) else None
 
@@ -67,7 +67,7 @@ def _mode_of(body: bytes) -> object:
         event = json.loads(body)
         data = event["data"]
         is_test = data.get("is_test")
-        # One of our own events says its mode by `is_test`; a checkout's must not say that alone.
+        # Our own events state their mode by `is_test`; in a checkout's event that alone does not count.
         default = "test" if is_test is True and not str(event.get("type")).startswith("checkout.") else "live"
         mode = data.get("mode", default)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Translates the driver's errors, in one place: errors to be retried later become a DatabaseFault.
+"""Translates the driver's errors, in one place: errors that may pass become a DatabaseFault.
 
 TransientFault
 └── DatabaseFault    the database is away, only reads, refuses us, or asked for a retry; `kind` says which
@@ -13,12 +13,12 @@ from shared.database.sqlstates import OUTAGES, Kind, rule_of
 from shared.faults import TransientFault
 from shared.metrics import DATABASE_FAULTS
 
-# What the driver raises by itself, without an SQLSTATE: no way to the server, or a connection that is no more.
+# Errors of the driver itself, without an SQLSTATE: the server is unreachable, or the connection is gone.
 _CLIENT_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class DatabaseFault(TransientFault):
-    """The database cannot do it now; nothing is known to be wrong with the statement."""
+    """The database cannot run the statement now; the statement itself may be fine."""
 
     def __init__(self, kind: Kind, error: BaseException) -> None:
         super().__init__(f"{kind}: {type(error).__name__}")
@@ -28,7 +28,7 @@ class DatabaseFault(TransientFault):
 
 @contextmanager
 def transient_faults() -> Iterator[None]:
-    """Turn the driver's errors that are not about the statement itself into DatabaseFault; let all others pass."""
+    """Turn the driver's errors that are not about the statement into DatabaseFault; let all others pass."""
     try:
         yield
     except (asyncpg.PostgresError, *_CLIENT_ERRORS) as error:
@@ -42,7 +42,7 @@ def transient_faults() -> Iterator[None]:
 def kind_of(error: BaseException) -> Kind:
     """Return what an error of the driver means."""
     if isinstance(error, asyncpg.InvalidCachedStatementError):
-        # Its SQLSTATE is that of a statement which the server cannot run; a fresh plan of the same statement will do.
+        # Its SQLSTATE says that the server cannot run the statement, but a fresh plan of the same statement works.
         return "schema_differs"
     if isinstance(error, asyncpg.PostgresError):
         return rule_of(getattr(error, "sqlstate", None)).kind

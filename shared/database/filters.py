@@ -1,4 +1,4 @@
-"""Filters by event type, as SQL's LIKE has them."""
+"""Filters by event type, as patterns of SQL's LIKE."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,4 +1,4 @@
-"""Reads the history of a service's events in slices: a read looks at a bounded number of rows, whatever is wanted."""
+"""Reads the history of a service's events in slices: a read looks at a bounded number of rows, whatever the filter."""
 
 import uuid
 from datetime import UTC, datetime
@@ -47,8 +47,8 @@ class History:
         self._database = database
 
     async def page(self, wanted: HistoryFilter, after: Place | None, limit: int) -> HistoryPage:
-        """Return up to `limit` events that fit among the next thousand rows; fewer, or none, is not yet the end."""
-        # What was written at the very time is among them: no id sorts before the first.
+        """Return up to `limit` matching events among the next thousand rows; fewer, or none, is not the end yet."""
+        # Includes events written at that very time: no id sorts before the first.
         start = after or (wanted.since or _BEGINNING, FIRST_ID)
         async with self._database.connection() as connection:
             last = await connection.fetchrow(SLICE_END, *start, wanted.until or _END, ROWS_AT_ONCE)
@@ -56,7 +56,7 @@ class History:
                 return HistoryPage([], None)
             end = last["created_at"], last["id"]
             found = await _slice(connection, start, end, wanted.type, limit)
-        # If the slice was cut short, the next page continues after what was read of it.
+        # If the slice was cut short, the next page continues after its last row.
         is_cut = len(found) == limit or sum(len(each.event.body) for each in found) >= BYTES_AT_ONCE
         return HistoryPage(
             [each for each in found if wanted.program_id in (None, _program_of(each.event))],
@@ -80,7 +80,7 @@ async def _slice(connection: Connection, after: Place, last: Place, type_: str |
 
 
 def _program_of(event: OutboxEvent) -> uuid.UUID | None:
-    """The program that an event is about; a damaged one is about none."""
+    """The program that an event is about; None for a damaged one."""
     try:
         return uuid.UUID(str(decode_envelope(event.body).data.get("program_id")))
     except (InvalidEvent, ValueError):

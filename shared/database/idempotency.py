@@ -1,7 +1,8 @@
-"""One effect and one answer per Idempotency-Key: answers kept for 72 hours, in the transaction of what they report.
+"""One effect and one answer per Idempotency-Key: answers are stored for 72 hours, in the transaction of their effects.
 
-The order matters: the lock first, then in a new statement (hence a new snapshot) the look for a kept answer. A twin
-never waits; it learns that the first is in progress. The service's schema has the table `idempotency_keys`.
+The order matters: the lock first, then the lookup of a stored answer in a new statement (hence a new snapshot). A
+second request with the key never waits; it learns that the first is in progress. The service's schema has the table
+`idempotency_keys`.
 """
 
 import uuid
@@ -35,7 +36,7 @@ _SEALED_AT_ONCE: Final = 200
 TRY_LOCKS = """
 SELECT nth, pg_try_advisory_xact_lock(lock_id) AS is_ours FROM unnest($1::bigint[]) WITH ORDINALITY AS r (lock_id, nth)
 """
-# OFFSET 0 keeps the lookups one by one, down the primary key.
+# OFFSET 0 forces one lookup at a time by primary key.
 FIND_ANSWERS = """
 SELECT r.nth, k.request_sha256, k.status, k.body, k.is_encrypted
 FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY AS r (owner_id, route, key, nth)
@@ -44,7 +45,7 @@ CROSS JOIN LATERAL (
     WHERE owner_id = r.owner_id AND route = r.route AND key = r.key AND created_at > $4
     OFFSET 0) k
 """
-# A row can only be there if it is too old to count: a younger one would have been the answer.
+# An existing row is too old to count: a newer one would have been the answer.
 SAVE_ANSWERS = Statement("""
 INSERT INTO idempotency_keys (owner_id, route, key, request_sha256, status, body, is_encrypted, created_at)
 SELECT a.*, $now
@@ -68,12 +69,12 @@ UPDATE idempotency_keys SET body = $5 WHERE owner_id = $1 AND route = $2 AND key
 """
 
 
-# What a claim of a key finds: nothing, the kept answer, or why there is none to give.
+# The result of claiming a key: nothing, the stored answer, or why there is none.
 Claim: TypeAlias = Answer | IdempotencyInProgress | IdempotencyKeyReused | AnswerUnreadable | None
 
 
 class KeptAnswer(NamedTuple):
-    """An answer to be kept for a repeat of its request; with a secret, sealed."""
+    """An answer to be stored for repeats of its request, encrypted if it has a secret."""
 
     request: IdempotentRequest
     answer: Answer
@@ -92,9 +93,9 @@ class KeptAnswers:
     async def claim(
         self, connection: Connection, requests: Sequence[IdempotentRequest], now: datetime
     ) -> Sequence[Claim]:
-        """Make this transaction the only one for these requests, as far as it is free to; return what each one finds.
+        """Make this transaction the only one for these requests if they are free; return the result of each claim.
 
-        None stands for a request that is to be done now. Of twins among the requests the first one is.
+        None stands for a request to be handled now: the first one of those with the same key.
         """
         locks = await connection.fetch(TRY_LOCKS, [request.lock_id for request in requests])
         found = await self._find(connection, requests, now)
@@ -112,7 +113,7 @@ class KeptAnswers:
         return claims
 
     async def keep(self, connection: Connection, answers: Sequence[KeptAnswer], now: datetime) -> None:
-        """Keep answers to requests that this transaction has claimed."""
+        """Store answers to requests that this transaction has claimed."""
         if answers:
             written = [await self._sealed_if_secret(connection, kept) for kept in answers]
             await connection.execute(*SAVE_ANSWERS(a=answer_columns(written), now=now))
@@ -156,9 +157,9 @@ class KeptAnswers:
 
 @dataclass(frozen=True, slots=True)
 class AnswerOnce:
-    """Runs work in a transaction of its own and keeps the answer beside its effect: for what comes seldom.
+    """Runs work in a transaction of its own and stores the answer with its effect: for infrequent requests.
 
-    What many ask at once shares its transactions: `shared.grouping`.
+    Frequent requests share transactions: `shared.grouping`.
     """
 
     database: Database
@@ -166,10 +167,10 @@ class AnswerOnce:
     seal: Seal | None
 
     async def __call__(self, once: Once[T], work: Work[T]) -> Answer:
-        """Return the answer of this request or the kept one of its twin.
+        """Return the answer to this request, or the one stored under its key.
 
-        Raises what `work` raises, with nothing done or kept; IdempotencyInProgress, IdempotencyKeyReused,
-        AnswerUnreadable where the kept one cannot be opened, TransientFault.
+        Raises what `work` raises, with nothing done or stored; IdempotencyInProgress, IdempotencyKeyReused,
+        AnswerUnreadable if the stored one cannot be decrypted, TransientFault.
         """
         kept, now = KeptAnswers(self.seal), self.clock()
         async with self.database.transaction() as connection:
@@ -201,12 +202,12 @@ def answer_columns(answers: Sequence[KeptAnswer]) -> dict[str, list[Any]]:
 
 
 async def purge_answers(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` answers that were kept before a time and count no longer."""
+    """Remove up to `limit` expired answers that were stored before a time."""
     return affected(await connection.execute(PURGE_ANSWERS, before, limit))
 
 
 async def check_answers(database: Database, check: SealCheck) -> None:
-    """Look at every kept sealed answer, and rewrite those that need to be sealed again."""
+    """Check every sealed answer, and rewrite those that need to be sealed again."""
     after: tuple[uuid.UUID, str, str] = (FIRST_ID, "", "")
     while True:
         async with database.connection() as connection:
@@ -221,5 +222,5 @@ async def check_answers(database: Database, check: SealCheck) -> None:
 
 
 def answer_place(owner_id: uuid.UUID, route: str, key: str) -> Place:
-    """Return the place that the sealed answer to a request is bound to."""
+    """Return the place to which the sealed answer to a request is bound."""
     return place("answer", owner_id, route, key, first_form=identity(owner_id, route, key))

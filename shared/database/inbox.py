@@ -17,8 +17,8 @@ ORDER BY 1, 2, 3
 ON CONFLICT (program_id, source, event_id) DO NOTHING
 RETURNING program_id, source, event_id
 """
-# OFFSET 0 keeps the lookups one by one: a plan made while the inbox is new would read the whole of it ever after. One
-# made just after the vacuum of an empty inbox still does so, until the server analyses the table, a minute later.
+# OFFSET 0 forces one lookup at a time: a plan made while the inbox is new would read all of it ever after. A plan made
+# just after the vacuum of an empty inbox still does, until the server analyses the table, a minute later.
 FIND_EVENTS = """
 SELECT i.program_id, i.source, i.event_id, i.body_sha256
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS q (program_id, source, event_id), LATERAL (
@@ -34,7 +34,7 @@ Identity: TypeAlias = tuple[uuid.UUID, str, str]
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """The identity of an event as its sender gave it, and the digest of the bytes that came."""
+    """The identity of an event as its sender gave it, and the digest of the received bytes."""
 
     program_id: uuid.UUID
     source: str
@@ -43,12 +43,12 @@ class InboxEntry:
 
     @property
     def identity(self) -> Identity:
-        """What the event is known by."""
+        """The identity of the event."""
         return self.program_id, self.source, self.event_id
 
 
 class Arrivals:
-    """A batch of events as they came; of those with one identity the first counts."""
+    """A batch of events as received; the first one of those with the same identity counts."""
 
     def __init__(self, entries: Sequence[InboxEntry]) -> None:
         self._entries = entries
@@ -58,11 +58,11 @@ class Arrivals:
 
     @property
     def first(self) -> list[int]:
-        """The places in the batch of the events that count."""
+        """The positions of the events that count."""
         return list(self._first.values())
 
     def verdicts(self, known: Mapping[Identity, bytes]) -> list[Verdict]:
-        """Say of each event whether it is fresh, given the digests of those that were here before."""
+        """Return the verdict on each event, given the digests of those received before."""
         return [self._verdict(index, entry, known) for index, entry in enumerate(self._entries)]
 
     def _verdict(self, index: int, entry: InboxEntry, known: Mapping[Identity, bytes]) -> Verdict:
@@ -96,9 +96,9 @@ def digests(rows: "Iterable[asyncpg.Record]") -> dict[Identity, bytes]:
 async def record(
     connection: Connection, entries: Sequence[InboxEntry], received_at: Sequence[datetime]
 ) -> list[Verdict]:
-    """Record events in the transaction of their effects and say of each whether it is fresh.
+    """Record events in the transaction of their effects and return the verdict on each.
 
-    `duplicate` means the same id with the same body was here before, `conflict` the same id with another body.
+    `duplicate` means that the same id was received before with the same body, `conflict` with another body.
     """
     arrivals = Arrivals(entries)
     chosen = [entries[index] for index in arrivals.first]

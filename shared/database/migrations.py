@@ -22,12 +22,12 @@ from shared.log import get_logger
 ROLES = ("mintwire_codes", "mintwire_redemption", "mintwire_webhooks")
 NO_TRANSACTION = "-- no transaction"
 SHARED_FOLDER = Path(__file__).parent / "sql"
-# To a service these pass; here the operator is present, who alone can mend them.
+# To a service these faults are transient; here the operator is present, the only one who can fix them.
 _REFUSALS: Final = frozenset({"read_only", "login_refused", "database_missing", "schema_differs", "permission_missing"})
 _LOCK_KEY = 7_236_001
 _LOCK_WAIT_SECONDS = 120
 
-# A lock is polled for: a blocking wait would hold a snapshot and deadlock with CREATE INDEX CONCURRENTLY.
+# The lock is polled: a blocking wait would hold a snapshot and deadlock with CREATE INDEX CONCURRENTLY.
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS public.mintwire_migrations (
@@ -46,7 +46,7 @@ QUOTE_CREATE_ROLE = "SELECT format('CREATE ROLE %I NOLOGIN', $1::text)"
 QUOTE_SET_LOGIN = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
 QUOTE_GRANT_CONNECT = "SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1::text)"
 QUOTE_REVOKE_PUBLIC = "SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database())"
-# PostgreSQL lets every role connect to every database unless that is taken from PUBLIC, one database at a time.
+# PostgreSQL lets every role connect to every database unless PUBLIC loses that right, database by database.
 FIND_OPEN_DATABASES = """
 SELECT datname AS name, pg_has_role(datdba, 'USAGE') AS is_ours
 FROM pg_database
@@ -61,7 +61,7 @@ SELECT EXISTS (
 """
 QUOTE_REVOKE_CONNECT = "SELECT format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', $1::text)"
 FIND_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = $1"
-# Session settings of the migrating connection: never wait long for a lock that live traffic holds.
+# Session settings of the migrating connection: do not wait long for a lock that live traffic holds.
 SET_TIMEOUTS = "SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '300s', false)"
 
 
@@ -83,7 +83,7 @@ class Migration:
 
 
 def read_migrations(folder: Path, prefix: str) -> list[Migration]:
-    """Read the numbered files of a folder in order; `prefix` tells folders apart in the ledger."""
+    """Read the numbered files of a folder in order; `prefix` distinguishes folders in the ledger."""
     found = []
     for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql")):
         content = path.read_bytes()
@@ -121,7 +121,7 @@ async def _migrate(
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Say in one sentence what the operator has to mend (MigrationError) or to wait for (TransientFault)."""
+    """Raise one sentence on what the operator has to fix (MigrationError) or wait for (TransientFault)."""
     try:
         with transient_faults():
             yield
@@ -192,7 +192,7 @@ async def _confine_roles(connection: "asyncpg.Connection[asyncpg.Record]") -> No
         if has_strangers or not row["is_ours"]:
             left.append(row["name"])
             continue
-        # A database that was dropped meanwhile is no place to go.
+        # The database may have been dropped meanwhile.
         with suppress(asyncpg.InvalidCatalogNameError):
             await _run_shared(connection, await connection.fetchval(QUOTE_REVOKE_CONNECT, row["name"]))
     if left:
@@ -211,7 +211,7 @@ async def _can_log_in(url: str) -> bool:
 
 
 async def _run_shared(connection: "asyncpg.Connection[asyncpg.Record]", statement: str) -> None:
-    """Run a statement on an object of the whole cluster, which another database's migration may touch just now."""
+    """Run a statement on an object of the whole cluster, which another database's migration may be changing."""
     for attempt in range(20):
         try:
             await connection.execute(statement)  # arch: allow-built-sql: quoted by the server

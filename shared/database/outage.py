@@ -1,7 +1,7 @@
 """Notices that the database fails as a whole, and logs it once when it begins and once when it ends.
 
-Nothing waits for this: work is tried whenever it comes up. But a session keeps what it was born with. One opened while
-the database only read stays so, and one tied to a demoted primary stays there; such sessions are replaced.
+Nothing waits for this: work is tried whenever it comes up. But a session keeps its first state: one opened while
+the database was read-only stays so, and one with a demoted primary stays there; such sessions are replaced.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from shared.metrics import DATABASE_FAILING
 
 LOOK_SECONDS: Final = 0.5
 
-# Faults that lie in the session: another one may do better. Where log-ins are refused, on the other hand, the sessions
-# that there are may be the last that work.
+# Faults of the session: a new one may work. When log-ins are refused, on the other hand, the existing sessions may be
+# the last that work.
 _OF_THE_SESSION: Final[frozenset[Kind]] = frozenset({"read_only", "session"})
 _SUSPICIOUS: Final[frozenset[Kind]] = OUTAGES | _OF_THE_SESSION
 
 
 class Outage:
-    """Looks at the database from the first suspicious fault on, until it can be written to.
+    """Checks the database from the first suspicious fault until it accepts writes.
 
-    `look` returns what is in the way; `replace` lets no session be lent again that is open now.
+    `look` returns what prevents them; `replace` retires every session that is open now.
     """
 
     def __init__(self, look: Callable[[], Awaitable[Kind | None]], replace: Callable[[], Awaitable[None]]) -> None:
@@ -33,13 +33,13 @@ class Outage:
         self._watching: asyncio.Task[None] | None = None
 
     async def note(self, kind: Kind) -> None:
-        """Learn of a fault."""
+        """Note a fault."""
         if kind in _SUSPICIOUS and (self._watching is None or self._watching.done()):
             self._watching = asyncio.create_task(self._watch(kind), name="database outage")
             await self._replace_after(kind)
 
     async def close(self) -> None:
-        """Look no longer."""
+        """Stop checking."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
@@ -59,7 +59,7 @@ class Outage:
             _count(known, None)
         if known is not None:
             get_logger().info("database_recovered", kind=known, seconds=round(time.monotonic() - began, 1))
-        # Some may have been opened just before it ended.
+        # Some sessions may have been opened just before it ended.
         await self._replace_after(known or first)
 
     async def _replace_after(self, kind: Kind) -> None:

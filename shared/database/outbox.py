@@ -1,6 +1,6 @@
 """The outbox: events written in the transaction of their change, pending until the broker has confirmed them.
 
-`events` is append-only; `outbox` is narrow and holds what is unpublished. A pending row is born leased to the process
+`events` is append-only; `outbox` is narrow and holds what is unpublished. A pending row starts leased to the process
 that wrote it, which publishes right after its commit; the sweeper takes over rows whose lease has run out.
 """
 
@@ -46,13 +46,13 @@ async def insert_events(connection: Connection, events: Sequence[OutboxEvent]) -
 
 
 async def purge_events(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` published events of the history that were written before a time, a day ago at least."""
+    """Remove up to `limit` published events of the history that were written before a time, at least a day ago."""
     removed: int = await connection.fetchval(PURGE_EVENTS, before, limit)
     return removed
 
 
 class OutboxTable:
-    """What the relay needs of the outbox: claim what was left behind, and clear what is confirmed."""
+    """The relay's view of the outbox: claim events left behind, and clear confirmed ones."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,7 +64,7 @@ class OutboxTable:
         return [OutboxEvent(row["id"], row["type"], row["body"]) for row in rows]
 
     async def defer(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
-        """Keep events from being claimed for so long; repeating it is harmless."""
+        """Keep events from being claimed for this long; safe to repeat."""
         async with self._database.connection() as connection:
             await connection.execute(DEFER_REFUSED, list(ids), seconds)
 

@@ -1,4 +1,4 @@
-"""Keeps the dead letters that their queue has no room for, until they are put back."""
+"""Stores the dead letters that their full queue cannot take, until they are put back."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,8 +8,8 @@ from shared.events.overflow import KeptLetter
 
 COUNTED_AT_MOST: Final = 10_000
 
-# Written in the order of their digests, or two processes with the same letters would wait for each other; told apart by
-# a microsecond, or they would come back in that order.
+# Written in the order of their digests, or two processes with the same letters would deadlock; their times differ by a
+# microsecond, or they would return in the order of the digests.
 KEEP_LETTERS = """
 INSERT INTO dead_overflow (digest, properties, foreign_headers, body, kept_at)
 SELECT digest, properties, foreign_headers, body, statement_timestamp() + place * interval '1 microsecond'
@@ -32,36 +32,36 @@ COUNT_LETTERS = "SELECT count(*) FROM (SELECT FROM dead_overflow LIMIT $1) count
 
 
 class OverflowTable:
-    """What is needed of the table to move letters into it and out of it; every act may be repeated."""
+    """Moves letters into and out of the table; every operation is safe to repeat."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, letters: Sequence[KeptLetter]) -> None:
-        """Keep letters; those that are kept already stay as they are."""
+        """Store letters; those stored already stay unchanged."""
         async with self._database.connection() as connection:
             await keep_letters(connection, letters)
 
     async def claim(self, limit: int, lease_seconds: float) -> list[KeptLetter]:
-        """Lease the oldest letters that nobody has in hand."""
+        """Lease the oldest letters that no process has in hand."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(CLAIM_LETTERS, limit, lease_seconds)
         return [KeptLetter(row["properties"], row["foreign_headers"], row["body"]) for row in rows]
 
     async def forget(self, letters: Sequence[KeptLetter]) -> None:
-        """Remove letters that are in their queue again."""
+        """Remove letters that are back in their queue."""
         async with self._database.connection() as connection:
             await connection.execute(FORGET_LETTERS, [each.digest for each in letters])
 
     async def count(self) -> int:
-        """Return how many there are, counted up to ten thousand."""
+        """Return their number, counted up to ten thousand."""
         async with self._database.connection() as connection:
             counted: int = await connection.fetchval(COUNT_LETTERS, COUNTED_AT_MOST)
         return counted
 
 
 async def keep_letters(connection: Connection, letters: Sequence[KeptLetter]) -> None:
-    """Keep letters; those that are kept already stay as they are."""
+    """Store letters; those stored already stay unchanged."""
     await connection.execute(
         KEEP_LETTERS,
         [each.digest for each in letters],

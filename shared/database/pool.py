@@ -1,4 +1,4 @@
-"""The connection pool and its transactions; errors of the driver come out of them as `transient_faults` has it.
+"""The connection pool and its transactions; `transient_faults` translates the driver's errors.
 
 Every name in SQL is unqualified or a published view: the search path puts a service into its own schema.
 """
@@ -20,7 +20,7 @@ ACQUIRE_TIMEOUT_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 10.0
 RELEASE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 5.0
-# Also true of a standby, and of a primary whose database or role is set to it.
+# Also true on a standby, and on a primary whose database or role has this setting.
 ONLY_READS = "SELECT current_setting('transaction_read_only')::boolean"
 
 # As text: the driver's classes take a parameter in their stubs only.
@@ -72,16 +72,16 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection with an open READ COMMITTED transaction; commits at the end, rolls back on any error.
 
-        Raises TransientFault when all of the work is to be tried again; the outcome of a commit may be unknown then.
+        Raises TransientFault when the work is to be repeated as a whole; the outcome of a commit may then be unknown.
         """
         async with self.connection() as connection, transaction_of(connection):
             yield connection
 
     async def state(self) -> str:
-        """Say `ok` when the database can be written to now, or in words why not."""
+        """Return `ok` if the database accepts writes now, or the reason why not."""
         kind = await self._look()
         if kind in {"unreachable", "shutdown"}:
-            # So fails the first who is lent a connection that was lost; what counts is whether another can be had.
+            # The first use of a lost connection fails like this; what counts is whether another connection works.
             kind = await self._look()
         if kind is None:
             return "ok"
@@ -98,7 +98,7 @@ class Database:
             self._pool.terminate()
 
     async def _look(self) -> Kind | None:
-        """Return what keeps the database from being written to, or None."""
+        """Return what prevents writes to the database, or None."""
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS), self.connection() as connection:
                 return "read_only" if await connection.fetchval(ONLY_READS) else None
@@ -111,7 +111,7 @@ class Database:
         try:
             await self._pool.release(connection, timeout=RELEASE_TIMEOUT_SECONDS)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-            # The connection is in doubt; the pool replaces what is terminated. It may have done so itself by now, and
+            # The connection is in doubt; the pool replaces terminated ones. The pool may have replaced it by now, and
             # says so by an error that must not take the place of the fault.
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
@@ -132,18 +132,17 @@ async def transaction_of(connection: Connection) -> AsyncIterator[None]:
 async def connect(url: str, schema: str, size: int, *, generic_plans: bool = False) -> AsyncIterator[Database]:
     """Open a pool in the given schema for as long as the block lasts.
 
-    A database that is away, refuses us or only reads keeps nobody from entering: its connections are opened when they
-    are needed, and until that works all that needs one ends in a TransientFault. Only a URL that cannot be used is a
-    ValueError.
+    A database that is away, refuses us or is read-only does not prevent entry: connections are opened when they are
+    needed, and until that works, every use ends in a TransientFault. Only an unusable URL is a ValueError.
 
     With `generic_plans` a prepared statement is planned once, not at every call with short arrays (planning costs more
-    than running there): for services all of whose statements look their rows up by key, whatever the parameters.
+    than running there): for services whose statements all find their rows by key, whatever the parameters.
     """
     settings = {**_SERVER_SETTINGS, "search_path": schema, "application_name": f"mintwire {schema}"}
     if generic_plans:
         settings["plan_cache_mode"] = "force_generic_plan"
-        # A plan made while a table was nearly empty would read it whole for each lookup, and would be kept until the
-        # statistics have noticed how the table grew: a burst on a fresh database would crawl for a minute.
+        # A plan made while a table was nearly empty would scan it for each lookup, and would stay until the
+        # statistics catch up with the table: a burst on a fresh database would crawl for a minute.
         settings["enable_seqscan"] = "off"
     database = Database(await _create_pool(url, size, settings))
     try:
@@ -156,7 +155,7 @@ async def connect(url: str, schema: str, size: int, *, generic_plans: bool = Fal
 async def _create_pool(url: str, size: int, settings: dict[str, str]) -> "asyncpg.Pool[asyncpg.Record]":
     return await asyncpg.create_pool(
         url,
-        # With a floor the driver would insist on it at once, and fail where the database does.
+        # With a minimum size the driver would connect at once, and fail if the database is away.
         min_size=0,
         max_size=size,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
@@ -169,7 +168,7 @@ async def _create_pool(url: str, size: int, settings: dict[str, str]) -> "asyncp
 
 
 async def _refuse_unusable(database: Database) -> None:
-    """Use the pool once: to have a connection ready, to say at once what is wrong, and to see that the URL is one."""
+    """Use the pool once: to have a connection ready, to report at once what is wrong, and to check the URL."""
     try:
         async with database.connection():
             return
@@ -183,16 +182,16 @@ async def _refuse_unusable(database: Database) -> None:
 
 
 def affected(status: str) -> int:
-    """Return how many rows a statement has written or removed, by what the server says of it."""
+    """Return how many rows a statement has written or removed, from the server's command tag."""
     return int(status.rpartition(" ")[2])
 
 
 def is_usable(connection: Connection) -> bool:
-    """Say whether a lent connection is still open, as far as is known here."""
+    """Return whether a lent connection is still open, as far as this process knows."""
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:
-        # One that was lost has been taken back by its pool.
+        # The pool has already taken back a lost one.
         return False
 
 

@@ -14,13 +14,13 @@ from shared.database.pool import Connection, Database
 from shared.metrics import ROWS_REMOVED
 
 INTERVAL_SECONDS: Final = 600.0
-# Few enough rows that a statement takes milliseconds; in the pauses requests have the database.
+# Few enough rows that a statement takes milliseconds; requests have the database in the pauses.
 ROWS_AT_ONCE: Final = 1_000
 BREATH_SECONDS: Final = 0.1
 
 
 async def in_batches(remove: Callable[[], Awaitable[int]], full: int, breath_seconds: float = 0.0) -> int:
-    """Remove batch after batch until one is not `full`, with a pause between them; return how much went in all."""
+    """Remove batch after batch until one is not `full`, with a pause between them; return the total removed."""
     removed = 0
     while True:
         batch = await remove()
@@ -33,9 +33,9 @@ async def in_batches(remove: Callable[[], Awaitable[int]], full: int, breath_sec
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Removes the rows of one table that are older than they are kept.
+    """Removes rows of one table that are past their retention.
 
-    `remove` is given a connection, the time before which rows are old, and how many may go; it returns how many went.
+    `remove` takes a connection, the time before which rows are old, and a maximum; it returns how many it removed.
     """
 
     table: str
@@ -46,7 +46,7 @@ class Removal:
     rows_at_once: int = ROWS_AT_ONCE
 
     async def __call__(self) -> int:
-        """Remove old rows, a chunk per transaction, and return how many there were."""
+        """Remove old rows, a chunk per transaction, and return their number."""
         before = self.clock() - self.kept
 
         async def chunk() -> int:

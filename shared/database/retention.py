@@ -1,4 +1,4 @@
-"""What every service keeps for a while: events, its inbox, kept answers, customers' exports, what operators did."""
+"""What every service stores for a limited time: events, its inbox, stored answers, exports, operators' actions."""
 
 from datetime import timedelta
 from typing import Final
@@ -12,14 +12,14 @@ from shared.database.outbox import purge_events
 from shared.database.pool import Database
 from shared.database.purging import Removal
 
-# How long a customer's export can be downloaded. Parts outlive their jobs, or they would be done again.
+# How long a customer's export can be downloaded. Parts outlive their jobs, or they would be repeated.
 CUSTOMER_LINES_KEPT: Final = timedelta(days=7)
 CUSTOMER_PARTS_KEPT: Final = timedelta(days=731)
 OPERATOR_LOG_KEPT: Final = timedelta(days=730)
 
 
 def removals(database: Database, clock: Clock, events_kept: timedelta, inbox_kept: timedelta) -> list[Removal]:
-    """Return what removes them; the inbox has to be kept longer than any history whose events come to it."""
+    """Return the purges; the inbox must be kept longer than any history whose events it receives."""
     return [
         Removal("events", database, clock, events_kept, purge_events),
         Removal("inbox", database, clock, inbox_kept, purge_inbox),

@@ -1,6 +1,6 @@
-"""Statements whose parameters have names, and records that go in and come out by name: nothing counts on an order.
+"""Statements with named parameters, and records written and read by name: nothing depends on an order.
 
-Where the names of a statement and of a record differ, the module that says so cannot be imported.
+If the names of a statement and of a record differ, importing the module fails.
 """
 
 import re
@@ -37,13 +37,13 @@ class Statement:
         named = _TABLE.sub(self._unnested, text)
         self.names = tuple(dict.fromkeys(_NAME.findall(named)))
         if _NUMBER.search(text) or not self.names:
-            raise ValueError(f"The parameters of a statement have names, all of them: {text[:80]}")
+            raise ValueError(f"Every parameter of a statement has a name: {text[:80]}")
         self._set = frozenset(self.names)
         numbers = {name: f"${number}" for number, name in enumerate(self.names, 1)}
         self.text = _NAME.sub(lambda found: numbers[found[1]], named)
 
     def __call__(self, **values: Any) -> list[Any]:
-        """Return what the driver is given: the text, and the values in the order of their numbers.
+        """Return the driver's arguments: the text, and the values in the order of their numbers.
 
         Raises TypeError for a value that is missing or left over.
         """
@@ -63,16 +63,16 @@ class Statement:
 
 
 class Values(Generic[R]):
-    """What a statement takes of records of one type: for each of its `names` the field of that name.
+    """The parameters that a statement takes from records of one type: for each of its `names`, the field of that name.
 
-    `besides` are names that are given otherwise; `converted` says of fields how they become values, unless they are
-    None.
+    `besides` are names that are passed separately; `converted` maps fields to the conversion of their values, unless
+    they are None.
     """
 
     __slots__ = ("_converted", "_names", "_read")
 
     def __init__(self, names: Iterable[str], record: type[R], *besides: str, **converted: Callable[[Any], Any]) -> None:
-        """Raise TypeError for a name that is no field, and for a conversion of what is not taken."""
+        """Raise TypeError for a name that is no field, and for a conversion of a field that is not used."""
         self._names = tuple(name for name in names if name not in besides)
         self._converted = tuple(converted.items())
         self._read = _all_of(attrgetter, self._names)
@@ -100,8 +100,8 @@ class Values(Generic[R]):
 class Rows(Generic[R]):
     """How rows become records of one type: each field is the column of its name.
 
-    `besides` are the fields that no column has; `converted` says of columns how they become fields, unless they are
-    NULL. A long record is made several times faster where it is not `kw_only`, and what is `besides` stands last in it.
+    `besides` are the fields without a column; `converted` maps columns to the conversion of their values, unless they
+    are NULL. A long record is built several times faster if it is not `kw_only` and its `besides` come last.
     """
 
     __slots__ = ("_converted", "_is_placed", "_names", "_read", "_record", "columns")
@@ -115,12 +115,12 @@ class Rows(Generic[R]):
         self.columns = frozenset(self._names)
         self._converted = tuple((self._names.index(name), convert) for name, convert in converted.items())
         self._read = _all_of(itemgetter, self._names)
-        # The places are those of the record itself, so nothing else has to keep them.
+        # The positions are those of the record itself, so nothing else depends on them.
         first = members[: len(self._names)]
         self._is_placed = not any(each.kw_only or each.name in besides for each in first)
 
     def __call__(self, row: Any, **besides: Any) -> R:
-        """Return the record of a row. Raises KeyError for a column that is not there."""
+        """Return the record of a row. Raises KeyError for a missing column."""
         values = self._read(row)
         if self._converted:
             values = list(values)
@@ -133,7 +133,7 @@ class Rows(Generic[R]):
 
 
 def _all_of(getter: Callable[..., Callable[[Any], Any]], names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
-    """Return what reads all of the names; of a single name a getter returns no tuple."""
+    """Return a function that reads all of the names as a tuple; a getter of a single name returns none."""
     if len(names) > 1:
         return getter(*names)
     one = [getter(name) for name in names]
@@ -141,9 +141,9 @@ def _all_of(getter: Callable[..., Callable[[Any], Any]], names: Sequence[str]) -
 
 
 def sparse(column: list[Any]) -> list[Any]:
-    """Return a column, and an empty one if it holds nothing: `unnest` fills up what is shorter with NULL.
+    """Return a column, or an empty one if it has only NULLs: `unnest` pads shorter columns with NULL.
 
-    Each NULL costs nearly as much as a value, and many columns hold nothing for most groups of rows.
+    Each NULL costs nearly as much as a value, and many columns are empty for most groups of rows.
     """
     return [] if column and column[0] is None and column.count(None) == len(column) else column
 

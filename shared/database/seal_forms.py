@@ -1,9 +1,9 @@
-"""Which forms of sealed texts a service writes and opens; what was closed once stays closed.
+"""The forms of sealed texts that a service writes and opens; once closed, a form stays closed.
 
 The service's schema has the table `closed_seal_forms`, which its role can add to and change nothing in. While processes
-run that know only the first form, that is written, so that they can open it; they are told by their database
-connections, to which they gave no name. Once they are gone everything is sealed anew, and when nothing is left of the
-first form it is closed.
+run that know only the first form, it is still written, so that they can open it; they are recognised by their database
+connections, which have no name. Once they are gone, everything is sealed again, and when nothing of the first form is
+left, it is closed.
 """
 
 from typing import Final
@@ -17,7 +17,8 @@ SELECT EXISTS (SELECT 1 FROM closed_seal_forms WHERE form = 1) AS is_closed,
        EXISTS (SELECT 1 FROM pg_stat_activity
                WHERE usename = current_user AND datname = current_database() AND application_name = '') AS has_others
 """
-# Who writes the first form holds the lock until it has committed; who has had it alone sees everything of that form.
+# A writer of the first form holds the shared lock until its commit; after an exclusive lock everything of that form is
+# visible.
 LOCK_WRITING = "SELECT pg_advisory_xact_lock_shared($1)"
 LOCK_ALONE = "SELECT pg_advisory_xact_lock($1)"
 CLOSE_FIRST_FORM = """
@@ -49,17 +50,17 @@ class SealForms:
         self._seal = seal
 
     async def learn(self) -> bool:
-        """Learn whether the first form is opened; return whether nothing of it is written any more."""
+        """Find out whether the first form is open; return whether it is no longer written."""
         async with self._database.transaction() as connection:
             is_closed, has_others = await _state(connection)
             if not is_closed and not has_others:
                 await connection.execute(LOCK_ALONE, _LOCK)
-        # Within a process it is never opened again, whatever becomes of the table.
+        # Within a process it is never opened again, whatever happens to the table.
         self._seal.accepts_first_form = self._seal.accepts_first_form is not False and not is_closed
         return is_closed or not has_others
 
     async def close(self) -> None:
-        """Open no text of the first form any more, in any process."""
+        """Stop opening texts of the first form, in every process."""
         async with self._database.transaction() as connection:
             await connection.execute(LOCK_ALONE, _LOCK)
             await connection.execute(CLOSE_FIRST_FORM)

@@ -1,11 +1,11 @@
-"""Seals what must not be readable in the database (AES-256-GCM), each text bound to its place.
+"""Encrypts what must not be readable in the database (AES-256-GCM), each text bound to its place.
 
-A sealed text begins with its form and the mark of the key that sealed it, so that keys can be changed one after the
-other. Texts of the first form have no form in front and are bound to less; they are opened until that form is closed
+A sealed text begins with its form and the mark of its key, so that keys can be rotated. Texts of the first form have no
+form in front and are bound to less; they are opened until that form is closed
 (`shared.database.seal_forms`).
 
 Exception
-└── SealBroken    no configured key opens this text in this place
+└── SealBroken    no configured key decrypts this text in this place
 """
 
 import hashlib
@@ -32,20 +32,20 @@ class SealBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a sealed text, as texts of either form are bound to it."""
+    """The place of a sealed text, in the binding of either form."""
 
     context: bytes
     first_form: bytes
 
 
 def place(purpose: str, *names: uuid.UUID | str | None, first_form: bytes) -> Place:
-    """Return a place; every text of a purpose has as many names, so that no two places are written alike."""
+    """Return a place; all texts of a purpose have the same number of names, so that no two places look alike."""
     parts = (purpose, *("" if name is None else str(name) for name in names))
     return Place("\x00".join(parts).encode(), first_form)
 
 
 class Seal:
-    """Seals with the first of its keys of 32 bytes and opens what any of them has sealed."""
+    """Encrypts with the first of its keys of 32 bytes and decrypts with any of them."""
 
     def __init__(self, *keys: bytes) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
@@ -64,7 +64,7 @@ class Seal:
         return head + nonce + self._ciphers[self._mark].encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, at: Place) -> bytes:
-        """Return the plain bytes. Raises SealBroken, or TransientFault while it is not known which forms are opened."""
+        """Return the plain bytes. Raises SealBroken, or TransientFault until the open forms are known."""
         if not is_first_form(sealed):
             return self._open(sealed[len(FORM) :], at.context)
         if self.accepts_first_form is None:
@@ -74,7 +74,7 @@ class Seal:
         return self._open(sealed, at.first_form)
 
     def has_key_of(self, sealed: bytes) -> bool:
-        """Say whether the key that a text names is one of ours."""
+        """Return whether the key that a text names is one of ours."""
         mark = sealed[:MARK_BYTES] if is_first_form(sealed) else sealed[len(FORM) : HEAD_BYTES]
         return mark in self._ciphers
 
@@ -90,16 +90,16 @@ class Seal:
 
 
 class Looked(NamedTuple):
-    """Whether a sealed text opens, and what to write in its place."""
+    """Whether a sealed text opens, and its replacement, if it needs one."""
 
     is_readable: bool
     renewed: bytes | None
 
 
 class SealCheck:
-    """One look at many sealed texts: counts, and seals again what an older key or the first form sealed.
+    """One pass over many sealed texts: counts them, and seals those of an older key or the first form again.
 
-    Texts of the first form stay as they are while processes run that know no other (`renews_first_form`).
+    Texts of the first form stay unchanged while processes run that know only that form (`renews_first_form`).
     """
 
     def __init__(self, seal: Seal, *, renews_first_form: bool) -> None:
@@ -108,18 +108,18 @@ class SealCheck:
         self.readable = 0
         self.unreadable = 0
         self.broken = 0
-        """The unreadable ones that name a key of ours: the right key does not open them either."""
+        """The unreadable ones that name a key of ours: even the right key does not open them."""
         self.renewed = 0
         self.waiting = 0
         """Texts of the first form that may still be opened one day: they keep that form from being closed."""
 
     @property
     def has_wrong_key(self) -> bool:
-        """Whether there is something to be opened, and nothing of it is ours."""
+        """Whether there are sealed texts, and none of them has a key of ours."""
         return self.unreadable > 0 and not self.readable and not self.broken
 
     def look(self, sealed: bytes, at: Place) -> Looked:
-        """Look at one text. Raises TransientFault while it is not known which forms are opened."""
+        """Check one text. Raises TransientFault until the open forms are known."""
         is_first = is_first_form(sealed)
         try:
             plain = self._seal.open(sealed, at)
@@ -127,7 +127,7 @@ class SealCheck:
             is_broken = self._seal.has_key_of(sealed)
             self.unreadable += 1
             self.broken += is_broken
-            # A key that is not configured now may come back.
+            # A key that is not configured now may be configured again.
             self.waiting += is_first and not is_broken
             return Looked(False, None)
         self.readable += 1
@@ -141,10 +141,10 @@ class SealCheck:
 
 
 def is_first_form(sealed: bytes) -> bool:
-    """Say whether a text has no form in front."""
+    """Return whether a text has no form in front."""
     return not sealed.startswith(FORM)
 
 
 def mark_of(key: bytes) -> bytes:
-    """Return the mark of a key, by which a sealed text says what opens it."""
+    """Return the mark of a key, by which a sealed text names it."""
     return hashlib.sha256(b"mintwire sealing key" + key).digest()[:MARK_BYTES]

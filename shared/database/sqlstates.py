@@ -1,7 +1,7 @@
-"""What an SQLSTATE of the server means: is the statement itself at fault, or is it to be retried later?
+"""The meaning of the server's SQLSTATEs: is the statement at fault, or should it be retried later?
 
-Only what is about the data or the text of this statement is an error. Everything else is transient, states that nobody
-has thought of included: a message that waits can still be handled, one that was given up as an error is lost.
+Only faults in the data or the text of the statement are errors. Everything else is transient, unknown states included:
+a message that waits can still be handled; one that was given up as an error is lost.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ Kind = Literal[
 """`statement` is an error; all others are transient, and are named so in logs and metrics."""
 
 
-# These may be about the database as a whole, and not only about one statement or connection.
+# These may concern the database as a whole, not only one statement or connection.
 OUTAGES: Final[frozenset[Kind]] = frozenset(
     {"unreachable", "read_only", "login_refused", "database_missing", "shutdown"}
 )
@@ -51,14 +51,14 @@ RULES: Final[Mapping[str, Rule]] = {
     "0Z": Rule("statement", "A function of ours is wrong."),
     "10": Rule("statement", "An argument of an XML query."),
     "20": Rule("statement", "A CASE of a function has no branch for the value."),
-    "21": Rule("statement", "A subquery gave several rows for one, or one row would be updated twice: the data."),
+    "21": Rule("statement", "A subquery returned several rows, or one row would be updated twice: the data."),
     "22": Rule("statement", "A value is malformed or out of range."),
     "23": Rule("statement", "A row breaks a constraint."),
     "27": Rule("statement", "A trigger changed the row that the statement changes."),
     "2B": Rule("statement", "Something else depends on what would be dropped."),
     "2F": Rule("statement", "A function of ours is wrong."),
     "38": Rule("statement", "A function refuses its arguments."),
-    "39": Rule("statement", "A function was given or gave what it may not."),
+    "39": Rule("statement", "A function received or returned an illegal value."),
     "42": Rule("statement", "The text of the statement is wrong."),
     "44": Rule("statement", "A row is outside of the view that it is written through."),
     "54": Rule("statement", "A value is too large for an index, or nested too deeply: the data."),
@@ -78,7 +78,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "42883": Rule("schema_differs", "A function is missing: a process is newer or older than the schema."),
     "42704": Rule("schema_differs", "A type or object is missing: a process is newer or older than the schema."),
     "42P10": Rule("schema_differs", "A unique index is missing: it is being built again."),
-    "42501": Rule("permission_missing", "A grant is missing, as after a restore: an operator mends it."),
+    "42501": Rule("permission_missing", "A grant is missing, as after a restore: an operator fixes it."),
     # This session or this moment, not this statement.
     "25": Rule("session", "The session is in another state than it should be; another session is not."),
     "0B": Rule("session", "The session is in another state than it should be; another session is not."),

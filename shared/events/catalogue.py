@@ -40,7 +40,7 @@ from shared.events.webhooks import (
     WebhookSecretUnreadableV1,
 )
 
-# By the exchange on which they are published.
+# Grouped by the exchange on which they are published.
 PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     "checkout": (CheckoutCompletedV1, CheckoutCancelledV1, CheckoutRefundedV1),
     "codes": (
@@ -80,7 +80,7 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
     ),
 }
 
-# What an endpoint may subscribe to: everything that our own services say.
+# What an endpoint may subscribe to: every event that our own services emit.
 SUBSCRIBABLE: Final[frozenset[str]] = frozenset(
     model.type for exchange, models in PUBLISHED.items() if exchange != "checkout" for model in models
 )

@@ -32,7 +32,7 @@ EventUUID = Annotated[uuid.UUID, Field(strict=False)]
 
 
 def _known_to_callers(program_id: uuid.UUID) -> uuid.UUID:
-    # As over HTTP: who copies the id of a test tenant out of a log line means no live order by it.
+    # As over HTTP: the id of a test tenant, copied from a log line, never means a live order.
     if is_test(program_id):
         raise ValueError("must be the id of a program")
     return program_id
@@ -54,7 +54,7 @@ def _short_scalar(value: object) -> object:
 
 
 def not_blank(text: str) -> str:
-    """Return a text; raises ValueError if people would see nothing of it."""
+    """Return a text; raises ValueError if nothing of it is visible."""
     if not text.strip():
         raise ValueError("must not be blank")
     return text
@@ -68,9 +68,9 @@ Attribute = Annotated[str | int | float | bool | None, BeforeValidator(_short_sc
 Attributes = Annotated[
     dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], Attribute], Field(max_length=50)
 ]
-# What a checkout should send, and taken as it comes: no purchase is refused for a detail that decides nothing.
+# What a checkout should send. Read leniently: no purchase is refused for a detail that decides nothing.
 GivenAttributes = Annotated[Attributes | None, WrapValidator(_unjudged)]
-# Shops number their orders and customers, so a number is taken for the text that it is written by.
+# Shops number their orders and customers, so a number is accepted as its text.
 Reference = Annotated[ShortText, BeforeValidator(number_as_text), AfterValidator(not_blank)]
 ProductId = Annotated[
     str,
@@ -110,14 +110,14 @@ class Order(_Part):
 
 
 def _in_accord(said: bool | None, info: ValidationInfo) -> bool | None:
-    # The member of our own events: one who copied it means the mode by it, and a test order is never taken for live.
+    # A member of our own events: a checkout that copied it means the mode, and a test order must never count as live.
     if said is not None and "mode" in info.data and said != (info.data["mode"] == "test"):
         raise ValueError('does not agree with mode: a test order says "mode": "test", a live one "live" or nothing')
     return said
 
 
 class _Checkout(EventData):
-    """The members of every checkout event: whose order it is, and in which mode it was placed."""
+    """The members of every checkout event: the program of the order, and the mode in which it was placed."""
 
     program_id: ProgramId
     order_ref: Reference
@@ -127,7 +127,7 @@ class _Checkout(EventData):
     is_test: Annotated[bool | None, AfterValidator(_in_accord)] = Field(
         None,
         exclude=True,
-        description="Not needed. True only beside the mode `test`, false only beside `live`; anything else is refused.",
+        description="Optional: true only with the mode `test`, false only with `live`; anything else is refused.",
     )
 
     @property
@@ -151,7 +151,7 @@ class CheckoutCompletedV1(_Checkout):
 
 
 class _TakenBack(_Checkout):
-    """What is said of an order that is taken back."""
+    """The members of an event that takes an order back."""
 
     reason: ShortText | None = None
     amount: MinorUnits | None = None
@@ -159,7 +159,7 @@ class _TakenBack(_Checkout):
 
 
 class CheckoutCancelledV1(_TakenBack):
-    """An order came to nothing; purchases of it that were made before are voided, also those heard of later.
+    """An order was cancelled; its earlier purchases are voided, including those received later.
 
     `release` false keeps the uses from becoming free again.
     """
@@ -170,9 +170,9 @@ class CheckoutCancelledV1(_TakenBack):
 
 
 class CheckoutRefundedV1(_TakenBack):
-    """An order was paid back: all of it, or `amount` in minor units.
+    """An order was refunded: all of it, or `amount` in minor units.
 
-    A part is recorded and voids nothing, until the parts together are all that was paid, or `release` is true.
+    A partial refund is recorded and voids nothing, until the refunds add up to the payment, or `release` is true.
     """
 
     type: ClassVar[str] = "checkout.refunded"

@@ -1,4 +1,4 @@
-"""The CloudEvents 1.0 envelope (structured JSON mode): how an event is made into bytes and read back from them."""
+"""The CloudEvents 1.0 envelope (structured JSON mode): how an event is written to bytes and read from them."""
 
 import uuid
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
 def _event_time(value: object) -> datetime:
-    # As pydantic reads times by itself, a number as text would be one.
+    # Pydantic's own reader would accept a number in a text as a time.
     moment = parse_time(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ValueError("must be an RFC 3339 date and time, such as 2026-03-16T20:15:00Z")
@@ -43,7 +43,7 @@ Traceparent = Annotated[str | None, BeforeValidator(valid_traceparent)]
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
-    """An event as stored and published: its bytes are made once and never again."""
+    """An event as stored and published: its bytes are written only once."""
 
     id: uuid.UUID
     type: str
@@ -51,7 +51,7 @@ class OutboxEvent:
 
 
 class EventData(BaseModel):
-    """The data of one event type and version; members that we do not know are ignored."""
+    """The data of one event type and version; unknown members are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -71,9 +71,9 @@ class EventData(BaseModel):
 
 
 class ServiceEvent(EventData):
-    """What one of our services reports about a program's objects: its tenant in code, program and mode on the wire."""
+    """An event of our services about a program's objects: tenants in code, program and mode on the wire."""
 
-    # Absent where it is false, so that a live event has the same bytes as before there were modes.
+    # Absent if false, so that a live event has the same bytes as before there were modes.
     is_test: bool = Field(
         False, exclude_if=lambda value: not value, description="True for what happened in test mode; absent otherwise."
     )
@@ -104,9 +104,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def trusted(model: type[Model], **values: object) -> Model:
-    """Make a model of right values: all of its fields, none checked. `model_copy` cannot change it.
+    """Build a model from valid values for all of its fields, unchecked. `model_copy` cannot change it.
 
-    It does what `model_construct` does without looking for defaults and aliases, which costs five times as much.
+    Does what `model_construct` does, but skips defaults and aliases, which cost five times as much.
     """
     made = model.__new__(model)
     object.__setattr__(made, "__dict__", values)
@@ -136,7 +136,7 @@ class Envelope(BaseModel):
 
 
 class InvalidEvent(Exception):
-    """The bytes cannot be understood as an event; `reason` is a stable code for the dead queue."""
+    """The bytes are not a valid event; `reason` is a stable code for the dead queue."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -145,7 +145,7 @@ class InvalidEvent(Exception):
 
 
 def decode_envelope(raw: bytes, *, details: tuple[str, ...] | None = None) -> Envelope:
-    """Read the envelope from bytes; what cannot be kept is `Unreadable` in the member to which `details` leads.
+    """Read the envelope from bytes; what cannot be stored is `Unreadable` in the member that `details` names.
 
     Raises `InvalidEvent` with a reason of the JSON decoder, or `unsupported_version` or `invalid_envelope`.
     """
@@ -181,13 +181,13 @@ def decode_data(envelope: Envelope, model: type[Data]) -> Data:
 
 
 def _invalid(reason: str, error: ValidationError, given: Any, prefix: str = "") -> InvalidEvent:
-    """Say what is wrong; where something could not be read in the first place, that is the reason."""
+    """Return the fault; a part that could not be decoded takes precedence."""
     faults = [fault["input"] for fault in error.errors(include_url=False, include_context=False)]
     unreadable = next((each for each in faults if isinstance(each, Unreadable)), None)
     return InvalidEvent(reason if unreadable is None else unreadable.reason, describe(error, given, prefix))
 
 
 def describe(error: ValidationError, given: Any, prefix: str = "") -> str:
-    """Say in plain words what is wrong with the first members at fault, without repeating what they hold."""
+    """Describe the faults of the first invalid members, without repeating their values."""
     found = field_errors(error, given, "member", prefix)
     return " ".join(text for texts in list(found.values())[:5] for text in texts)

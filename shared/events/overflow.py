@@ -1,4 +1,4 @@
-"""A dead letter that its queue has no room for, as a service's database keeps it."""
+"""A dead letter that its full queue could not take, as stored in a service's database."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class KeptLetter:
-    """Everything that a letter needs to be put back; only the broker's side reads the properties and headers."""
+    """Everything needed to put a letter back; only the broker package reads the properties and headers."""
 
     properties: bytes
     foreign_headers: bytes
@@ -14,6 +14,6 @@ class KeptLetter:
 
     @property
     def digest(self) -> bytes:
-        """What a letter is known by: one that is kept twice, because a process died in between, is one."""
+        """The identity of a letter: one stored twice, because a process died in between, is the same letter."""
         lengths = f"{len(self.properties)},{len(self.foreign_headers)}:".encode()
         return hashlib.sha256(lengths + self.properties + self.foreign_headers + self.body).digest()

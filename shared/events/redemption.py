@@ -1,4 +1,4 @@
-"""Events of the redemption service: a code was redeemed, refused, voided, or is used up."""
+"""Events of the redemption service: a code was redeemed, refused, voided, or used up."""
 
 from typing import ClassVar, Literal
 
@@ -16,11 +16,11 @@ class _Part(BaseModel):
 
 
 class Discount(_Part):
-    """What the code took off: `applied_minor` in the order's currency, null if the order has too little information.
+    """The discount of the code: `applied_minor` in the order's currency, null if the order has too little information.
 
-    A percentage (in hundredths of a percent) is of the order's subtotal, or of the lines that the coupon is for,
-    before other codes, rounded half up; a static amount applies if it is in the order's currency. The codes of an
-    order together never take off more than its subtotal, nor more of a line than it costs.
+    A percentage (in hundredths of a percent) applies to the order's subtotal, or to the lines that the coupon is for,
+    before other codes, rounded half up; a static amount applies if it is in the order's currency. The discounts of an
+    order together never exceed its subtotal, nor those of a line its price.
     """
 
     type: Literal["percent", "static"]
@@ -31,9 +31,9 @@ class Discount(_Part):
 
 
 class Commission(_Part):
-    """What the partner earns: a rate in hundredths of a percent of what was paid after discounts, rounded half up.
+    """The partner's commission: a rate in hundredths of a percent of the payment after discounts, rounded half up.
 
-    The program caps what the partners of one order earn together.
+    The program caps the sum of the commissions of one order.
     """
 
     percent_hundredths: int
@@ -42,7 +42,7 @@ class Commission(_Part):
 
 
 class Terms(_Part):
-    """The terms under which the code was redeemed, as of then."""
+    """The terms at the time of the redemption."""
 
     coupon_uuid_code: str
     coupon_name: str
@@ -57,11 +57,11 @@ class Terms(_Part):
 
 
 class CodeRedeemedV1(ServiceEvent):
-    """An order redeemed a code; the event has the count of its uses and the terms as of then.
+    """An order redeemed a code; the event has the count of its uses and its terms at that time.
 
-    Each count after this use has a version; the newer version wins. Uses of a coupon are counted only once it has had
-    a limit; until then its two members are null, and the sum over its codes is its count. Repeat purchases get the
-    discount until `discount_ends_at`: a coupon for `once` ends with the order, one for a `lifetime` never (null).
+    Each count includes this use and has a version; the newer version wins. Uses of a coupon are counted only once it
+    has had a limit; until then its two members are null, and the sum over its codes is its count. Repeat purchases get
+    the discount until `discount_ends_at`: a coupon for `once` ends with the order, one for a `lifetime` never (null).
     `commission` is null without a partner or a rate.
     """
 
@@ -83,7 +83,9 @@ class CodeRedeemedV1(ServiceEvent):
     order: Order | None
     attributes: Attributes
     is_self_referral: bool = Field(False, description="Whether the code's own partner is the buyer.")
-    attributes_left_out: list[str] = Field([], description="Names of the checkout's attributes that could not be kept.")
+    attributes_left_out: list[str] = Field(
+        [], description="Names of the checkout's attributes that could not be stored."
+    )
     details_left_out: list[str] = Field(
         [], description="Names of the checkout's other details that could not be read, such as `customer.email`."
     )
@@ -116,10 +118,10 @@ class CodeRedemptionRejectedV1(ServiceEvent):
 
 
 class CodeRedemptionSkippedV1(ServiceEvent):
-    """A code of a paid order stays unused because only the order's other codes were in its way; the others count.
+    """A code of a paid order stays unused only because of the order's other codes, which count.
 
-    The codes may not be combined, leave nothing to take off, or used up what a limit leaves. `blocked_by` is the code
-    in its way; null if there was nothing to take off in the first place.
+    The codes may not be combined, leave nothing to discount, or have used up a limit. `blocked_by` is the code that
+    prevented this one; null if there was nothing to discount in the first place.
     """
 
     type: ClassVar[str] = "code.redemption_skipped"
@@ -165,8 +167,8 @@ class CodeRedemptionVoidedV1(ServiceEvent):
     """A redemption was voided: its order was cancelled or refunded.
 
     With `is_released` the use is free again; the counts are those after the void. `was_counted` is false if there is no
-    `code.redeemed` to reverse: the cancellation was known before the purchase, or the void was told before and only
-    `is_released` is another now. Discount and commission are the amounts to reverse.
+    `code.redeemed` to reverse: the cancellation was known before the purchase, or the void was already emitted and
+    only `is_released` has changed. Discount and commission are the amounts to reverse.
     """
 
     type: ClassVar[str] = "code.redemption_voided"

@@ -71,7 +71,7 @@ class WebhookRecoveredV1(ServiceEvent):
 
 
 class WebhookEndpointDisabledV1(ServiceEvent):
-    """An endpoint was disabled: its receiver is gone (410) or asked for it, it failed too long, or its owner did it."""
+    """An endpoint was disabled: its receiver is gone (410) or asked for it, it failed for too long, or by its owner."""
 
     type: ClassVar[str] = "webhook.endpoint_disabled"
     version: ClassVar[int] = 1
@@ -141,7 +141,7 @@ class WebhookEndpointArchivedV1(_EndpointEvent):
 
 
 class WebhookSecretUnreadableV1(_EndpointEvent):
-    """A secret of an endpoint cannot be opened: nothing is sent there until it can be, or its owner sets another.
+    """A secret of an endpoint cannot be decrypted: nothing is sent there until it can be, or its owner sets another.
 
     `secret` is `signing_key`, which a rotation replaces, or `auth`.
     """
@@ -153,7 +153,7 @@ class WebhookSecretUnreadableV1(_EndpointEvent):
 
 
 class WebhookSecretReadableV1(_EndpointEvent):
-    """The secrets of an endpoint can be opened again: its waiting deliveries go out."""
+    """The secrets of an endpoint can be decrypted again: its waiting deliveries go out."""
 
     type: ClassVar[str] = "webhook.secret_readable"
     version: ClassVar[int] = 1
@@ -196,7 +196,7 @@ class WebhookDeliveryRecoveredV1(_DeliveryEvent):
 
 
 class WebhookReplayCompletedV1(ServiceEvent):
-    """A replay made due everything that it selected; the job shows the results."""
+    """A replay has scheduled everything that it selected; the job shows the results."""
 
     type: ClassVar[str] = "webhook.replay_completed"
     version: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""Builds a service's web application from its routes: checks around each, refusals for the rest, the infrastructure."""
+"""Builds a service's web application from its routes, with checks, refusals for unknown paths, and probes."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ BODY_LIMIT: Final = 64 * 1024
 ROUTES: Final = web.AppKey("routes", tuple[Route, ...])
 DOCUMENT: Final = web.AppKey("document", Document)
 
-# Protocol limits. No body is ever unpacked (no bombs), and a handler outlives its client (no half-done work).
+# Protocol limits. No body is ever decompressed (no bombs), and a handler outlives its client (no half-done work).
 _PROTOCOL: Final = {
     "access_log": None,
     "auto_decompress": False,
@@ -33,7 +33,7 @@ _PROTOCOL: Final = {
     "max_headers": 64,
     "max_line_size": 8190,
 }
-# A line end too, where one is escaped in the path: what this misses, aiohttp answers by itself, unseen by anybody.
+# Matches escaped line ends too: aiohttp itself answers what this misses, with no log line and no metric.
 _CATCH_ALL: Final = "/{tail:(?s:.*)}"
 _CATCH_ALL_SHOWN: Final = "/{tail}"
 _UNMATCHED: Final = "unmatched"
@@ -58,7 +58,7 @@ def build_application(
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
 
     `authenticate` takes a key's text and returns its live credential or None; `identify` does so for the token of an
-    account, and without it there are no accounts. `translate` is the service's table from
+    account, without it there are no accounts. `translate` is the service's table from
     its own errors to refusals. `ready` maps each part to `ok` or a reason. Links begin with `public_url`.
     """
     app = web.Application(handler_args=_PROTOCOL, client_max_size=0)
@@ -123,7 +123,7 @@ def _infrastructure_route(path: str, handler: Handler, summary: str) -> Route:
 
 
 def _add_catch_all(app: web.Application, body_limit: int) -> None:
-    """Answer what no route matches in the family of its path: the router's own answers would be plain text."""
+    """Answer unmatched requests in the family of their path: the router's own answers would be plain text."""
     by_family = {
         family: Endpoint(_unmatched_route(app, family), None, body_limit, is_probe=True)
         for family in ("partner", "management", "query")
@@ -134,7 +134,7 @@ def _add_catch_all(app: web.Application, body_limit: int) -> None:
 
     _add_route(app, "*", _CATCH_ALL, serve)
     app[UNROUTED] = serve
-    # A promo code may be looked for in `code` where the service has a family in which it is one.
+    # Where the service has the partner API, `code` in a body is a promo code.
     is_mixed = any(route.family != "management" for route in app[ROUTES])
     app[UNREAD] = "query" if is_mixed else "management"
 
@@ -148,7 +148,7 @@ def _unmatched_route(app: web.Application, family: Family) -> Route:
         detail = f"This path accepts {listed}."
         raise HTTPProblem(405, "method_not_allowed", detail, headers={"Allow": listed})
 
-    # Only the path's name in logs and metrics matters; the method is that of the catch-all.
+    # Only the path matters here, as a name in logs and metrics; the method is that of the catch-all.
     return Route(
         method="GET",
         path=_UNMATCHED,
@@ -179,9 +179,9 @@ async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.
     for resource in resources:
         if resource.canonical != _CATCH_ALL_SHOWN:
             found = (await resource.resolve(http))[1]
-            # The router has one path several times where its routes do not stand side by side.
+            # The router lists a path several times if its routes are not adjacent.
             (written_out if isinstance(resource, web.PlainResource) else templates).update(found)
-    # Written out, it is what is meant, even where a template would take the path too.
+    # A literal path wins over a template that matches it too.
     return written_out or templates
 
 

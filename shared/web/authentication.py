@@ -1,4 +1,4 @@
-"""Who asks, and whether the route lets them: keys from either header, the operator's token, accounts, scopes."""
+"""The caller, and whether the route admits it: keys from either header, the operator's token, accounts, scopes."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -22,14 +22,14 @@ from shared.web.request import OPERATOR, Operator, Principal, Request
 from shared.web.routes import Route
 
 Authenticate = Callable[[str], Awaitable[Credential | None]]
-# Takes an account token; an operator's account comes back as it is.
+# Takes an account token; an operator's account is returned unchanged.
 Identify = Callable[[str], Awaitable[Credential | Account | None]]
 
 _VALIDATE: Final = "validate"
 
 
 class Gate:
-    """Lets requests of one route in, or raises the 401 or 403. Refusals say nothing about which part was wrong."""
+    """Admits requests to one route, or raises the 401 or 403. A refusal does not say which part was wrong."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class Gate:
         self._operator_token = operator_token.encode() if operator_token and self._takes_operator else None
 
     async def admit(self, request: Request) -> Principal:
-        """Return who asks. A request of an account bears from then on the id that its token gives it."""
+        """Return the caller. From here on, a request of an account has the id that its token states."""
         http = request.http
         text = self._presented(http)
         if self._is_operator(text):
             return OPERATOR
         credential = await self._authenticate(text)
         if credential is None:
-            # Only now is it looked at as a token, so that requests with a key pay nothing for it.
+            # It is read as a token only now, so that requests with a key pay nothing for it.
             return await self._admit_account(request, text)
         if self._security == "operator":
             raise operator_only()
@@ -92,9 +92,9 @@ class Gate:
         if self._security != "partner_key":
             bearer = _bearer(http)
         elif key is None and (token := _bearer(http)) and "." in token:
-            # The partner API takes its keys in their own header alone, but accounts as every API does.
+            # The partner API takes keys only in their own header, but accounts as every API does.
             bearer = token
-        # Two different keys in one request: it is unclear which is meant.
+        # Two different keys in one request are ambiguous.
         if key and bearer and key != bearer:
             raise invalid_api_key(self._challenge)
         if not (text := key or bearer):
@@ -124,7 +124,7 @@ def _bearer(http: web.Request) -> str | None:
 
 
 def _challenge(route: Route) -> str:
-    """Return what the 401 names: every header in which the route takes a key."""
+    """Return the challenge of the 401: every header in which the route takes a key."""
     if route.security == "partner_key" and not route.operator_allowed:
         return PARTNER_KEY_CHALLENGE
     return f"{BEARER_CHALLENGE}, {PARTNER_KEY_CHALLENGE}" if route.security == "either" else BEARER_CHALLENGE

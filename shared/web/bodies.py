@@ -22,7 +22,7 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 def media_type(http: web.Request) -> str:
     """Return the media type of a request's body without its parameters; empty if it names none.
 
-    aiohttp would read the parameters too, which takes the square of their length, and fails on some of them.
+    aiohttp would parse the parameters too, in time quadratic in their length, and fails on some of them.
     """
     return http.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
@@ -43,7 +43,7 @@ async def read_body(http: web.Request, accepted: Sequence[str], limit: int) -> b
 
 
 async def body_chunks(http: web.Request, accepted: Sequence[str], limit: int) -> AsyncIterator[bytes]:
-    """Yield a body as it comes, for what is too large to be held; refuses what `read_body` refuses."""
+    """Yield a body as it arrives, if it is too large for memory; refuses what `read_body` refuses."""
     headers = http.headers
     if http.content_length is not None and http.content_length > limit:
         raise _too_large(limit)
@@ -62,13 +62,13 @@ async def body_chunks(http: web.Request, accepted: Sequence[str], limit: int) ->
 
 async def _next_chunk(content: StreamReader) -> bytes:
     try:
-        # For each chunk: a large body may take its time, but it must not stall.
+        # Per chunk: a large body may take its time, but it must not stall.
         async with asyncio.timeout(BODY_SECONDS):
             return await content.readany()
     except TimeoutError:
         raise HTTPProblem(408, "request_timeout", "The body did not arrive in time.") from None
     except (ConnectionError, web.RequestPayloadError):
-        raise HTTPProblem(400, "incomplete_body", "The body did not arrive whole.") from None
+        raise HTTPProblem(400, "incomplete_body", "The body arrived incomplete.") from None
 
 
 async def _collect(content: StreamReader, limit: int) -> bytes:
@@ -80,7 +80,7 @@ async def _collect(content: StreamReader, limit: int) -> bytes:
             raise _too_large(limit)
         return whole
     try:
-        # The timer is what a client pays that sends its body in drops, so that it cannot hold a handler for ever.
+        # The timer keeps a client that sends its body in drops from holding a handler forever.
         async with asyncio.timeout(BODY_SECONDS):
             body = bytearray()
             while chunk := await content.readany():
@@ -90,7 +90,7 @@ async def _collect(content: StreamReader, limit: int) -> bytes:
     except TimeoutError:
         raise HTTPProblem(408, "request_timeout", "The body did not arrive in time.") from None
     except (ConnectionError, web.RequestPayloadError):
-        raise HTTPProblem(400, "incomplete_body", "The body did not arrive whole.") from None
+        raise HTTPProblem(400, "incomplete_body", "The body arrived incomplete.") from None
     return bytes(body)
 
 
@@ -105,7 +105,7 @@ def parse_body(raw: bytes, model: type[BaseModel], limit: int) -> BaseModel:
         status = 413 if error.reason == "too_large" else 400
         raise HTTPProblem(status, error.reason, error.detail) from None
     try:
-        # From the bytes and not from `decoded`: only then do strict models read times and UUIDs from strings.
+        # From the bytes and not from `decoded`: strict models read times and UUIDs from strings only in JSON.
         return model.model_validate_json(raw if details is None else strict_json.without_unreadable(raw, decoded))
     except ValidationError as error:
         raise invalid_fields(field_errors(error, decoded)) from None

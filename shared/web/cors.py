@@ -1,4 +1,4 @@
-"""Lets pages of any origin call a route from the browser: such routes take a key that may be seen, and no cookies."""
+"""Lets pages of any origin call a route from the browser: such routes take publishable keys, and no cookies."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ _PREFLIGHT: Final = {
 
 
 def open_to_browsers(serve: Serve) -> Serve:
-    """Return `serve` with the headers that let a page read its answers, refusals included."""
+    """Return `serve` with the headers that let a page read its responses, refusals included."""
 
     async def serve_page(http: web.Request) -> web.StreamResponse:
         response = await serve(http)
@@ -28,7 +28,7 @@ def open_to_browsers(serve: Serve) -> Serve:
 
 
 def preflight(method: str) -> Serve:
-    """Return what answers a browser's question whether a page may send the request at all."""
+    """Return the handler of preflight requests, by which a browser asks whether a page may send the request."""
     headers = {**_ANY_ORIGIN, **_PREFLIGHT, "Access-Control-Allow-Methods": method, "Allow": f"{method}, OPTIONS"}
 
     async def answer(_: web.Request) -> web.StreamResponse:

@@ -54,7 +54,7 @@ async def _init(_request: Request) -> web.StreamResponse:
 
 def _asset(name: str) -> Handler:
     async def serve(_request: Request) -> web.StreamResponse:
-        # The version is part of the path, so what is cached never goes stale.
+        # The version is part of the path, so the cache never goes stale.
         return web.FileResponse(_VENDORED / name, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
     return serve
@@ -62,7 +62,7 @@ def _asset(name: str) -> Handler:
 
 PAGES: Final[tuple[tuple[str, Handler, str], ...]] = (
     ("/docs", _page, "This document as a page"),
-    ("/docs/init.js", _init, "What starts the page"),
+    ("/docs/init.js", _init, "The script that starts the page"),
     (f"{_ASSETS}/swagger-ui-bundle.js", _asset("swagger-ui-bundle.js"), "Swagger UI"),
     (f"{_ASSETS}/swagger-ui.css", _asset("swagger-ui.css"), "Swagger UI's styles"),
 )

@@ -1,4 +1,4 @@
-"""The one layer around every handler: identity, checks, answer in the family's shape, log line, metrics.
+"""The one layer around every handler: identity, checks, response in the family's shape, log line, metrics.
 
 One coroutine instead of a chain of middlewares, because each layer costs every request.
 """
@@ -79,9 +79,9 @@ class Endpoint:
         self._write_line = partial(self._logger.debug, "http_request") if is_probe else line_writer("http_request")
 
     async def serve(self, http: web.Request) -> web.StreamResponse:
-        """Answer one request; every way out passes here, so each leaves one log line and one count.
+        """Answer one request. Every outcome passes here, so each leaves one log line and one count.
 
-        Nothing cancels a handler when its client goes away: aiohttp's handler cancellation stays off.
+        A handler runs to its end when its client goes away: aiohttp's handler cancellation stays off.
         """
         started = time.perf_counter()
         request_id = http.headers.get(REQUEST_ID_HEADER)
@@ -95,7 +95,7 @@ class Endpoint:
             response = await self._handler(request)
         except HTTPProblem as problem:
             response = self._refuse(request, problem)
-        except Exception as error:  # noqa: BLE001 - the process edge: nothing above could still answer
+        except Exception as error:  # noqa: BLE001 - the process edge: nothing above could answer
             response = self._refuse(request, self._problem_of(error))
         headers = response.headers
         headers[REQUEST_ID_HEADER] = request.request_id
@@ -135,7 +135,7 @@ class Endpoint:
             request.parsed_body = self._empty
         else:
             request.parsed_body = parse_body(raw or b"{}", self._model, self._limit)
-            # An object without members says what no body says, so under an Idempotency-Key they are one request.
+            # An empty object means the same as no body, so under an Idempotency-Key they are one request.
             if self._empty is not None and not request.parsed_body.model_fields_set:
                 request.raw_body = b""
 
@@ -186,7 +186,7 @@ class Endpoint:
 
 
 def body_model(route: Route) -> type[BaseModel] | None:
-    """Return what a JSON body of this route is checked against; a route that changes state takes `{}` at least."""
+    """Return the model of this route's JSON body; a route that changes state takes at least `{}`."""
     if route.body is not None:
         return route.body
     return NoBody if route.method in _CHANGING and not route.raw_body else None
@@ -206,7 +206,7 @@ def _empty(model: type[BaseModel]) -> BaseModel | None:
 
 
 def _traceparent(http: web.Request) -> str | None:
-    """Return the trace context of a request; two of them are as good as none."""
+    """Return the trace context of a request; two contexts count as none."""
     sent = http.headers.getall(TRACEPARENT)
     return valid_traceparent(sent[0]) if len(sent) == 1 else None
 

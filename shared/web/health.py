@@ -16,7 +16,7 @@ from shared.web.responses import json_response
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `/readyz` shows, each by name with `ok` or the reason why not: `parts` decide, `details` only inform."""
+    """What `/readyz` shows: `ok` or a reason for each name; `parts` decide, `details` only inform."""
 
     parts: Mapping[str, str]
     details: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class LoopLag:
         LOOP_LAG_SECONDS.set(seconds)
 
     async def measure(self) -> None:
-        """Measure once, which takes a quarter of a second."""
+        """Measure once; this takes a quarter of a second."""
         loop = asyncio.get_running_loop()
         due = loop.time() + _SAMPLE_SECONDS
         await asyncio.sleep(_SAMPLE_SECONDS)
@@ -57,14 +57,14 @@ class LoopLag:
 
 
 class Readiness:
-    """Answers `/readyz`; once draining, the process says so and is never ready again."""
+    """Answers `/readyz`; once draining, the process reports that and is never ready again."""
 
     def __init__(self, ready: Ready) -> None:
         self._ready = ready
         self.is_draining = False
 
     async def report(self) -> Report:
-        """Return every part and detail with `ok` or the reason why not."""
+        """Return `ok` or a reason for every part and detail."""
         try:
             async with asyncio.timeout(READY_SECONDS):
                 report = await self._ready()
@@ -81,7 +81,7 @@ LOOP_LAG: Final = web.AppKey("loop_lag", LoopLag)
 
 
 async def livez(request: Request) -> web.StreamResponse:
-    """Answer 200 while the loop keeps up, and say which service this is."""
+    """Answer 200 while the loop keeps up, with the name of the service."""
     worst = request.dependency(LOOP_LAG).worst_seconds
     is_alive = worst <= LAG_LIMIT_SECONDS
     name = request.dependency(NAME)

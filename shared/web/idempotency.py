@@ -1,4 +1,4 @@
-"""Answers that are given once per Idempotency-Key: how they are written to be kept, and how they are sent."""
+"""One answer per Idempotency-Key: how it is written for storage, and how it is sent."""
 
 import uuid
 from collections.abc import Callable
@@ -22,12 +22,12 @@ def answered_once(
     has_secret: bool = False,
     acted: Callable[[T], bool] | None = None,
 ) -> Once[T]:
-    """Return how this request is answered, and under which key of the owner, if any, the answer is kept."""
+    """Return how this request is answered, and under which of the owner's keys, if any, the answer is stored."""
     return Once(_idempotent(request, owner_id), lambda result: _answer(render(result)), has_secret, acted)
 
 
 def respond(request: Request, answer: Answer) -> web.Response:
-    """Send an answer, fresh or kept."""
+    """Send an answer, new or stored."""
     is_problem = answer.status >= 400 and request.family != "partner"
     content_type = PROBLEM_JSON if is_problem else "application/json"
     if answer.is_replayed:
@@ -49,6 +49,6 @@ def _answer(response: web.Response | Answer) -> Answer:
         return response
     body = response.body
     if not isinstance(body, bytes):
-        raise TypeError("an answer that may be kept is made of bytes")
+        raise TypeError("an answer that may be stored consists of bytes")
     headers = {name: value for name, value in response.headers.items() if name != hdrs.CONTENT_TYPE}
     return Answer(response.status, body, headers)

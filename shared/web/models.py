@@ -37,10 +37,10 @@ T = TypeVar("T")
 
 _BARE_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DIGITS: Final = re.compile(r"-?[0-9]+", re.ASCII)
-# A number with more digits is beyond any bound, and so is this one.
+# A number with more digits exceeds every bound, and so does this one.
 _MOST_DIGITS, _BEYOND = 19, 2**64
 _TIME_FORM: Final = "must be a date and time with an offset, such as 2026-03-18T23:29:28Z"
-# The context in which a query string is checked.
+# The validation context for query strings.
 QUERY: Final = "query"
 _BARE_EARLIEST, _BARE_LATEST = date(1970, 1, 1), date(9998, 12, 31)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzin
 class RequestModel(BaseModel):
     """A JSON request body, or an object inside one: strict types, unknown members refused.
 
-    `details` leads to a member in which nothing that is JSON is an error: what cannot be kept is an empty object there.
+    `details` is the path to a member in which any JSON is accepted: what cannot be stored becomes an empty object.
     """
 
     details: ClassVar[tuple[str, ...] | None] = None
@@ -85,14 +85,14 @@ class NoBody(RequestModel):
 
 
 def field_error(field: str, text: str) -> PydanticCustomError:
-    """Return what a model validator raises to lay a fault at the door of one field."""
+    """Return what a model validator raises to attribute a fault to one field."""
     return PydanticCustomError("field_error", "{text}", {"field": field, "text": text})
 
 
 def window(first: str, last: str) -> Any:
-    """Return a model's validator that refuses a span of time that ends before it begins; `last` bears the fault.
+    """Return a model's validator that refuses a span of time that ends before it begins; `last` gets the fault.
 
-    What a bare date is beside a time only the zone of a program tells, so there a day is left between them.
+    A bare date has its moment only in the program's time zone, so a date beside a time gets a day of tolerance.
     """
 
     def check(model: BaseModel) -> BaseModel:
@@ -120,7 +120,7 @@ def _decimal(value: Any) -> Decimal:
 
 
 def _as_meant(value: Any, info: ValidationInfo) -> Any:
-    """Give a time in a query string its plus back: a raw one before an offset is read as a blank."""
+    """Restore the plus of a time in a query string: a raw one before an offset is read as a blank."""
     if info.context != QUERY or not isinstance(value, str):
         return value
     moment, blank, offset = value.rpartition(" ")
@@ -169,7 +169,7 @@ def _raw_plus(value: Any) -> Any:
 
 
 class _InstantOrDate:
-    """Tells pydantic how to read an `InstantOrDate`; a plain union would name its branches in error paths."""
+    """How pydantic reads an `InstantOrDate`; a plain union would name its branches in error paths."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
@@ -180,14 +180,14 @@ class _InstantOrDate:
     def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: Any) -> JsonSchemaValue:
         return {
             "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}],
-            "description": "A date and time with an offset, or a bare date: as a start the day's first moment, as an "
-            "end its last, where the program is.",
+            "description": "A date and time with an offset, or a bare date: the first moment of that day as a start, "
+            "the last as an end, in the program's time zone.",
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """States in words what the `pattern` of a field requires; the pattern is for documents and machines."""
+    """States in words what a field's `pattern` requires; the pattern itself is for documents and machines."""
 
     rule: str
 
@@ -204,7 +204,7 @@ class Spelled:
 
 
 class _PlainNumber:
-    """Documents a `Number` as JSON has it; pydantic would offer a string beside it."""
+    """Documents a `Number` as a JSON number; pydantic would allow a string too."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> JsonSchemaValue:
@@ -233,7 +233,7 @@ InstantOrDate = Annotated[datetime | date, _InstantOrDate()]
 """An aware time or a bare date; `isinstance(value, datetime)` tells them apart."""
 
 QueryAddress = Annotated[Text, BeforeValidator(_raw_plus)]
-"""An e-mail address in a query string, where a raw `+` would be read as a blank, which no address has."""
+"""An e-mail address in a query string, where a raw `+` is read as a blank, which no address contains."""
 
 Moment = Annotated[
     datetime,
@@ -254,7 +254,7 @@ TenantId = Annotated[
     PlainSerializer(shown_id, return_type=str),
     WithJsonSchema({"type": "string", "format": "uuid"}, mode="serialization"),
 ]
-"""A program or a partner in an answer: the id by which callers know it, whatever the mode."""
+"""A program or a partner in an answer: the id that callers know, in either mode."""
 
 QueryInt = Annotated[int, BeforeValidator(_digits), Field(ge=-(2**63), le=2**63 - 1)]
 """An integer in a query string, written in digits."""

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of a service, written from its routes, so that it cannot say anything else than they do."""
+"""The OpenAPI 3.1 document of a service, generated from its routes, so that it cannot contradict them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,7 +48,7 @@ _REQUIREMENTS: Final[Mapping[Security, list[dict[str, list[str]]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What the service itself sends: path items by name, and the schemas that they refer to."""
+    """The webhooks that the service sends: path items by name, and the schemas that they refer to."""
 
     items: Mapping[str, Any]
     schemas: Schemas
@@ -246,7 +246,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     usual = _usual_refusals(route)
     answers: dict[int, type[BaseModel] | str] = {**usual, **route.responses}
     for status in _ADDED.intersection(usual, route.responses):
-        # What the route says comes on top of what every route of its kind refuses.
+        # The route's own refusals override those of every route of its kind.
         answers[status] = f"{route.responses[status]}. {usual[status]}"
     return {str(status): _response(route, status, answers[status], schemas) for status in sorted(answers)}
 
@@ -290,9 +290,9 @@ def _usual_refusals(route: Route) -> dict[int, str]:
     if route.security == "operator":
         found[403] = "Only the operator may do this (`operator_only`)"
     if not route.is_for_lookers and _takes_accounts(route):
-        found[403] += ", or it is an account that may only look (`look_only`)"
+        found[403] += ", or the account has read-only access (`look_only`)"
     if route.live_only:
-        found[403] += ", or it is a test key (`live_key_required`)"
+        found[403] += ", or this is a test key (`live_key_required`)"
     if body_model(route) is not None or route.raw_body:
         found |= {
             400: "The body is not acceptable JSON",
@@ -300,16 +300,16 @@ def _usual_refusals(route: Route) -> dict[int, str]:
             415: "The body's media type or encoding is not accepted",
         }
     if route.tag != INFRASTRUCTURE:
-        # Of a route that takes no parameters too, for it refuses them.
+        # A route without parameters too, because it refuses any.
         found[422] = "A field cannot be accepted (`invalid_fields`)"
     if route.idempotent:
         found |= {
             400: "The request is malformed",
-            409: "A twin of this request is still under way (`idempotency_in_progress`)",
-            422: f"{found[422]}, or its Idempotency-Key came with another request (`idempotency_key_reused`)",
+            409: "A request with the same Idempotency-Key is in progress (`idempotency_in_progress`)",
+            422: f"{found[422]}, or the Idempotency-Key was used with a different request (`idempotency_key_reused`)",
         }
     if route.is_conditional:
-        found[412] = "It has changed since the version that If-Match names"
+        found[412] = "The object has changed since the version in If-Match"
     if route.rate_limited:
         found[429] = "Too many requests"
     return found

@@ -8,7 +8,7 @@ from shared.web.problems import PARTNER_KEY_CHALLENGE, PARTNER_KEY_HEADER, PROBL
 
 _ERRORS_MAP: Final = {
     "type": "object",
-    "description": "Texts by dotted field.",
+    "description": "Messages by dotted field name.",
     "additionalProperties": {"type": "array", "items": {"type": "string"}},
 }
 
@@ -64,24 +64,24 @@ SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A token of a minute (RFC 9068, EdDSA) in which a dashboard states which account acts, signed "
-        "with a key that the service was given. Its role has the scopes of keys; an account that may only look is "
-        "refused with `look_only` where something changes: at all but GET, unless the route says otherwise.",
+        "description": "A token (RFC 9068, EdDSA), valid for a minute, in which a dashboard states which account acts. "
+        "It is signed with a key that the service knows. A role has the scopes of keys; an account with read-only "
+        "access is refused with `look_only` by every method but GET, unless the route says otherwise.",
     },
 }
 
 COMMON_HEADERS: Final = ("X-Request-Id",)
 HEADERS: Final[Mapping[str, Any]] = {
     "X-Request-Id": {
-        "description": "Names this request in our logs; one that you send is kept.",
+        "description": "The id of this request in our logs; an id that you send is used.",
         "schema": {"type": "string"},
     },
     "WWW-Authenticate": {
-        "description": "Where the key belongs.",
+        "description": "The header that takes the key.",
         "schema": {"type": "string", "examples": ["Bearer", PARTNER_KEY_CHALLENGE]},
     },
     "Link": {
-        "description": "Where the next page is (RFC 8288, `rel` next); absent at the end and in a whole answer.",
+        "description": "The address of the next page (RFC 8288, `rel` next); absent on the last page.",
         "schema": {"type": "string", "examples": ['</api/v1/coupons?limit=2&cursor=WyIwMTk>; rel="next"']},
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
@@ -90,15 +90,15 @@ HEADERS: Final[Mapping[str, Any]] = {
         "schema": {"type": "string", "examples": ['"default";r=99;t=60']},
     },
     "RateLimit-Policy": {
-        "description": "How many requests a window of how many seconds admits.",
+        "description": "The number of requests allowed per window, and the length of the window in seconds.",
         "schema": {"type": "string", "examples": ['"default";q=100;w=60']},
     },
     "ETag": {
-        "description": "The version of what its owner decides about it, for If-Match.",
+        "description": "The version of the object, for If-Match.",
         "schema": {"type": "string"},
     },
     "Idempotent-Replayed": {
-        "description": "Present when the answer is the stored one of an earlier request.",
+        "description": "Present when the response is the stored one of an earlier request.",
         "schema": {"type": "string", "const": "true"},
     },
 }
@@ -106,7 +106,7 @@ IF_MATCH_PARAMETER: Final[Mapping[str, Any]] = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "The ETag of what you have read; if it has changed since, nothing is done and the answer is 412.",
+    "description": "The ETag that you have read. If the object has changed since, nothing is done (412).",
     "schema": {"type": "string", "examples": ['"3"']},
 }
 IDEMPOTENCY_PARAMETER: Final[Mapping[str, Any]] = {
@@ -114,8 +114,8 @@ IDEMPOTENCY_PARAMETER: Final[Mapping[str, Any]] = {
     "in": "header",
     "required": False,
     "description": (
-        "Makes a repeat of this request harmless: the first answer is given again. A refusal that did nothing is not "
-        "kept: once its reason has passed, the same key succeeds."
+        "Makes retries safe: a repeat with the same key returns the first response. A refusal that changed nothing is "
+        "not stored."
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
@@ -124,8 +124,8 @@ TRACEPARENT_PARAMETER: Final[Mapping[str, Any]] = {
     "in": "header",
     "required": False,
     "description": (
-        "The trace (W3C Trace Context) that this request belongs to. The events and webhooks that come of it carry it "
-        "on unchanged; one that is not valid is ignored."
+        "The trace (W3C Trace Context) that this request belongs to. The resulting events and webhooks carry it "
+        "unchanged; an invalid value is ignored."
     ),
     "schema": {"type": "string", "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]},
 }

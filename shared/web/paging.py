@@ -24,10 +24,10 @@ _INT8: Final = range(-(2**63), 2**63)
 
 
 class PageQuery(QueryModel):
-    """What every list accepts."""
+    """The query parameters of every list."""
 
-    limit: QueryInt = Field(50, ge=1, le=250, description="How many items to return at most.")
-    cursor: str | None = Field(None, description="`meta.next_cursor` of the page before.")
+    limit: QueryInt = Field(50, ge=1, le=250, description="Maximum number of items.")
+    cursor: str | None = Field(None, description="`meta.next_cursor` from the previous page.")
 
     @property
     def last_id(self) -> uuid.UUID | None:
@@ -38,7 +38,7 @@ class PageQuery(QueryModel):
 class PageMeta(ResponseModel):
     """Where the next page starts."""
 
-    next_cursor: str | None = Field(description="Cursor of the next page; null at the end.")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 class Page(ResponseModel, Generic[T]):
@@ -50,7 +50,7 @@ class Page(ResponseModel, Generic[T]):
 
 def encode_cursor(*parts: str | int | uuid.UUID | datetime) -> str:
     """Return an opaque cursor that holds the sort key of the last item of a page."""
-    # As texts: the database driver's UUIDs are a class of their own, which orjson does not know.
+    # As text: the database driver has its own class of UUID, which orjson does not know.
     packed = orjson.dumps([part if isinstance(part, int) else _text(part) for part in parts])
     return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
@@ -62,7 +62,7 @@ def decode_cursor(cursor: str, first: type[A], second: type[B], /) -> tuple[A, B
 @overload
 def decode_cursor(cursor: str, /, *kinds: type[Any]) -> tuple[Any, ...]: ...
 def decode_cursor(cursor: str, /, *kinds: type[Any]) -> tuple[Any, ...]:
-    """Return the parts of a cursor, one of each kind; raises the 422 for anything that we did not make."""
+    """Return the parts of a cursor, one of each kind; raises the 422 for anything but our own cursors."""
     try:
         if len(cursor) > _LONGEST_CURSOR:
             raise _bad_cursor()
@@ -118,4 +118,4 @@ def _part(part: Any, kind: type[Any]) -> Any:
 
 
 def _bad_cursor() -> HTTPProblem:
-    return invalid_field("cursor", "The cursor parameter must be one that this list has given out.")
+    return invalid_field("cursor", "The cursor parameter must be one that this list has returned.")

@@ -17,11 +17,11 @@ PROBLEM_TYPE: Final = "urn:mintwire:problem:"
 
 PARTNER_KEY_HEADER: Final = "X-Partner-Key"
 BEARER_CHALLENGE: Final = "Bearer"
-# The scheme is ours, as no registered one names a header of its own.
+# The scheme is our own: no registered scheme names its header.
 PARTNER_KEY_CHALLENGE: Final = f'ApiKey header="{PARTNER_KEY_HEADER}"'
 
 NO_SUCH_OBJECT: Final = "There is no such object."
-# What the parameters of paths name that are not just ids.
+# The objects behind path parameters that are not plain ids.
 _THINGS: Final[Mapping[str, str]] = {
     "coupon": "coupon with id or uuid_code",
     "code": "code",
@@ -35,7 +35,7 @@ _MOST_SHOWN: Final = 100
 
 
 class HTTPProblem(Exception):
-    """A request is refused; `errors` maps dotted fields to texts and belongs to status 422."""
+    """A request is refused; `errors` maps dotted field names to messages and belongs to status 422."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class HTTPProblem(Exception):
 
 
 def not_found(detail: str = NO_SUCH_OBJECT) -> HTTPProblem:
-    """Return the refusal for a missing object, and equally for a foreign one.
+    """Return the refusal for a missing object, and equally for one of another account.
 
-    Where the path names the object, it is named so without a detail.
+    An object that the path names needs no detail: the path parameters describe it.
     """
     return HTTPProblem(404, "not_found", detail)
 
 
 def nothing_at(parameters: Mapping[str, str]) -> HTTPProblem:
-    """Return the refusal for an object that a path names, by the path's parameters: the outermost comes first."""
+    """Return the refusal for an object that a path names, by the path's parameters, outermost first."""
     *owners, found = (_named(name, value) for name, value in parameters.items())
     return not_found(f"There is no {found}{''.join(f' of the {owner}' for owner in reversed(owners))}.")
 
@@ -75,7 +75,7 @@ def _named(name: str, value: str) -> str:
 def invalid_api_key(challenge: str | None = None) -> HTTPProblem:
     """Return the refusal for a missing, malformed, unknown or revoked key.
 
-    `challenge` says which keys the route takes; if it is left out, the API family does.
+    `challenge` names the keys that the route takes; its default depends on the API family.
     """
     headers = None if challenge is None else {"WWW-Authenticate": challenge}
     return HTTPProblem(401, "invalid_api_key", "Invalid API key", headers=headers)
@@ -88,32 +88,34 @@ def scope_missing(needed: Sequence[str] = ()) -> HTTPProblem:
 
 
 def live_key_required() -> HTTPProblem:
-    """Return the refusal for a test key where something would change that live mode shares."""
-    return HTTPProblem(403, "live_key_required", "Test keys cannot change what live mode shares. Use a live API key.")
+    """Return the refusal for a test key where a change would reach live mode."""
+    return HTTPProblem(
+        403, "live_key_required", "Test keys cannot change what test and live mode share. Use a live API key."
+    )
 
 
 def operator_only() -> HTTPProblem:
-    """Return the refusal for a key or an account, however good, where only the operator may act."""
+    """Return the refusal for a valid key or account where only the operator may act."""
     return HTTPProblem(403, "operator_only", "Only the operator may do this.")
 
 
 def look_only() -> HTTPProblem:
-    """Return the refusal for an account that may only look, where something would change or a secret be told."""
-    return HTTPProblem(403, "look_only", "This account may look, but neither change nor start anything.")
+    """Return the refusal for an account with read-only access where something would change or a secret be shown."""
+    return HTTPProblem(403, "look_only", "This account has read-only access: it cannot change or start anything.")
 
 
 def api_key_required() -> HTTPProblem:
-    """Return the refusal for an account where another service has to be asked with the caller's own API key."""
+    """Return the refusal for an account where the call to another service needs the caller's own API key."""
     return HTTPProblem(403, "api_key_required", "Accounts cannot do this. Use an API key.")
 
 
 def internal_error() -> HTTPProblem:
-    """Return the refusal for what should not have happened."""
+    """Return the refusal for an unexpected error."""
     return HTTPProblem(500, "internal_error", "Something went wrong on our side.")
 
 
 def invalid_fields(errors: Mapping[str, Sequence[str]], code: str = "invalid_fields") -> HTTPProblem:
-    """Return the 422 for fields that cannot be accepted; the first text becomes the message."""
+    """Return the 422 for fields that cannot be accepted; the first fault becomes the message."""
     texts = [text for listed in errors.values() for text in listed]
     more = len(texts) - 1
     tail = "" if more < 1 else f" (and {more} more error{'' if more == 1 else 's'})"
@@ -155,10 +157,10 @@ def _problem_body(family: Family, problem: HTTPProblem, request_id: str) -> dict
         "message": problem.detail,
     }
     if family == "query":
-        # Where `code` is a promo code, it is nothing else.
+        # Where `code` holds a promo code, the error code goes elsewhere.
         body |= {"status": problem.status, "error_code": problem.code}
     else:
-        # Without `status`, which RFC 9457 leaves optional: answers of this family have `status: 1` where all went well.
+        # Without `status`, which RFC 9457 leaves optional: in this family `status: 1` means success.
         body["code"] = problem.code
     if problem.errors:
         body["errors"] = problem.errors

@@ -1,4 +1,4 @@
-"""The request as a handler sees it: who asks, the parsed body and query, and what idempotency needs."""
+"""The request as a handler sees it: the caller, the parsed body and query, and what idempotency needs."""
 
 import hashlib
 import uuid
@@ -31,19 +31,19 @@ class Operator:
 
     @property
     def actor(self) -> str:
-        """What an audit log calls whoever asks."""
+        """The caller's name in an audit log."""
         return "operator" if self.account is None else self.account.name
 
 
 OPERATOR: Final = Operator()
 PUBLIC_URL: Final = web.AppKey("public_url", str)
 Principal = Credential | Operator
-# Paths name these by the id that callers know; rows bear their tenant's.
+# Paths contain the ids that callers know; rows contain the ids of tenants.
 _OWNERS: Final = frozenset({"program_id", "partner_id"})
 
 
 class Request:
-    """One authenticated, validated request. `http` is aiohttp's own object, for what is not offered here."""
+    """One authenticated, validated request. `http` is aiohttp's own object, for everything else."""
 
     __slots__ = (
         "family",
@@ -62,7 +62,7 @@ class Request:
         self.http = http
         self.request_id = request_id
         self.family = family
-        # Of the trace that the caller is in, if the request says so in valid words; for what it brings about.
+        # The caller's trace context, if the request has a valid one; events and webhooks carry it on.
         self.traceparent = traceparent
         self.idempotency_key: str | None = None
         self.raw_body = b""
@@ -73,25 +73,25 @@ class Request:
         self.stream: web.StreamResponse | None = None
 
     def adopt(self, account: Account) -> None:
-        """Go by the id that the token of an account gives this request, here and in the log."""
+        """Take over the request id from the token of an account, here and in the log."""
         self.request_id = account.request_id
-        # No more than that is bound: every request binds its own id, and nothing else would end with this one.
+        # Only the id is bound: the next request binds its own, while anything else would outlive this one.
         structlog.contextvars.bind_contextvars(request_id=account.request_id)
 
     def dependency(self, key: web.AppKey[T]) -> T:
-        """Return what the composition root stored under a typed key: a use case, usually."""
+        """Return what the composition root stored under a typed key, usually a use case."""
         return self.http.app[key]
 
     @property
     def principal(self) -> Principal:
-        """Who asks. Only routes with security have one."""
+        """The caller. Only routes with security have one."""
         if self.presented is None:
             raise TypeError("a route without security has no principal")
         return self.presented
 
     @property
     def credential(self) -> Credential:
-        """The API key or the account that asks; for routes that the operator cannot use."""
+        """The calling API key or account; for routes that the operator cannot use."""
         principal = self.principal
         if isinstance(principal, Operator):
             raise TypeError("the operator has no credential")
@@ -99,22 +99,22 @@ class Request:
 
     @property
     def account(self) -> Account | None:
-        """The account that asks, if it is one."""
+        """The calling account, if the caller is one."""
         return self.principal.account
 
     @property
     def is_operator(self) -> bool:
-        """Whether it is the operator who asks, by token or by account."""
+        """Whether the caller is the operator, by token or by account."""
         return isinstance(self.presented, Operator)
 
     @property
     def is_test(self) -> bool:
-        """Whether a key of test mode was presented; the operator's token is of live mode."""
+        """Whether the caller's key is of test mode; the operator's token is of live mode."""
         return isinstance(self.presented, Credential) and self.presented.is_test
 
     @property
     def program_id(self) -> uuid.UUID:
-        """The program that the key belongs to: its tenant in the mode of the key."""
+        """The program of the key: its tenant in the mode of the key."""
         return self.credential.program_id
 
     @property
@@ -139,13 +139,13 @@ class Request:
 
     @property
     def url(self) -> URL:
-        """The path and query that were asked, to lead to its neighbours by `link`."""
+        """The requested path and query, from which `link` makes the addresses of other pages."""
         return self.http.rel_url
 
     def link(self, url: URL) -> str:
-        """Return an address as an answer writes it: under the configured public URL, or else relative.
+        """Return an address for a response: under the configured public URL, or else relative.
 
-        Never by the Host header or by what proxies say of it: those may be forged, and lose the https before a proxy.
+        Never from the Host header or a proxy's forwarding headers: those can be forged, and Host loses the https.
         """
         return f"{self.http.app.get(PUBLIC_URL, '')}{url}"
 
@@ -156,7 +156,7 @@ class Request:
     def tenant(self, owner_id: uuid.UUID) -> uuid.UUID:
         """Return the tenant of a program or partner that the request names, in the mode of the key.
 
-        No caller knows the id of a test tenant, so one that names it means nothing that there is.
+        No caller knows the id of a test tenant, so a request that contains one matches nothing.
         """
         return NOBODY if is_test(owner_id) else in_mode(owner_id, test=self.is_test)
 
@@ -177,7 +177,7 @@ class Request:
         return media_type(self.http)
 
     async def chunks(self, accepted: Sequence[str], limit: int) -> AsyncIterator[bytes]:
-        """Yield the body of a route that is streamed; read to its end, its digest stands for it in the fingerprint."""
+        """Yield the body of a streamed route; after its end, its digest represents it in the fingerprint."""
         digest = hashlib.sha256()
         async for chunk in body_chunks(self.http, accepted, limit):
             digest.update(chunk)
@@ -186,23 +186,23 @@ class Request:
 
     @property
     def body_sha256(self) -> bytes:
-        """The digest of the body's bytes as they came."""
+        """The digest of the body's bytes as received."""
         return hashlib.sha256(self.raw_body).digest()
 
     @property
     def fingerprint(self) -> bytes:
-        """A digest of method, path, query and body: what must be equal when an Idempotency-Key repeats."""
+        """A digest of method, path, query and body: what must be equal when an Idempotency-Key is repeated."""
         head = f"{self.http.method} {self.http.raw_path}\n".encode("utf-8", "surrogateescape")
         return hashlib.sha256(head + self.raw_body).digest()
 
     def render(self, problem: HTTPProblem) -> web.Response:
-        """Write a refusal in this route's family, for answers that are stored before they are sent."""
+        """Render a refusal in this route's family, for answers that are stored before they are sent."""
         return render_problem(self.family, problem, self.request_id)
 
     async def start_stream(self, content_type: str, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
-        """Begin an answer of unknown length; write to what is returned, then return it.
+        """Begin a response of unknown length; write to the returned object, then return it.
 
-        An error after this cuts the connection, so that a client cannot take half an answer for a whole one.
+        An error after this cuts the connection, so that a client cannot take a partial response for a complete one.
         """
         all_headers = standard_headers(self.request_id) | dict(headers or {}) | {"Content-Type": content_type}
         stream = web.StreamResponse(headers=all_headers)

@@ -27,7 +27,7 @@ def json_response(
 
 
 def json_answer(payload: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
-    """Return JSON as an answer to be kept: a response would be made only to be taken apart."""
+    """Return JSON as an answer to be stored: a response would be built only to be taken apart."""
     return Answer(200, orjson.dumps(payload), headers or {})
 
 
@@ -37,7 +37,7 @@ def data_response(data: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def data_answer(data: Any, status: int = 200) -> Answer:
-    """Return the same as an answer to be kept."""
+    """Return the same as an answer to be stored."""
     return Answer(status, _data_bytes(data))
 
 
@@ -61,20 +61,20 @@ def replayed_response(body: bytes, status: int, content_type: str = "application
 
 
 def idempotency_key_reused() -> HTTPProblem:
-    """Return the 422 for a key that came before with another request."""
-    detail = "This Idempotency-Key was used before with another request."
+    """Return the 422 for a key that was used with a different request."""
+    detail = "This Idempotency-Key was used with a different request."
     return HTTPProblem(422, "idempotency_key_reused", detail, {"Idempotency-Key": [detail]})
 
 
 def idempotency_in_progress() -> HTTPProblem:
-    """Return the 409 for a twin that is still under way."""
-    detail = "A request with this Idempotency-Key is still under way."
+    """Return the 409 for a request whose key belongs to one in progress."""
+    detail = "A request with this Idempotency-Key is in progress."
     return HTTPProblem(409, "idempotency_in_progress", detail, headers={"Retry-After": "1"})
 
 
 def answer_unreadable() -> HTTPProblem:
-    """Return the 503 for a repeat whose kept answer cannot be opened; metrics and the log inform the operator."""
-    detail = "The answer to this Idempotency-Key cannot be read at the moment. Nothing was done again."
+    """Return the 503 for a repeat whose stored answer cannot be decrypted; metrics and the log inform the operator."""
+    detail = "The response stored for this Idempotency-Key cannot be read at the moment. Nothing was done again."
     return HTTPProblem(503, "answer_unreadable", detail, headers={"Retry-After": "60"})
 
 
@@ -103,7 +103,7 @@ def _json_bytes(body: bytes, status: int, headers: Mapping[str, str] | None) -> 
 
 def _data_bytes(data: Any) -> bytes:
     if isinstance(data, BaseModel):
-        # By way of Python objects it would cost twice as much.
+        # By way of Python objects this would cost twice as much.
         return b'{"data":' + data.model_dump_json(by_alias=True).encode() + b"}"
     return orjson.dumps({"data": data}, default=_plain)
 

@@ -13,7 +13,7 @@ from shared.web.problems import Family
 from shared.web.request import Request
 
 Security = Literal["partner_key", "bearer", "either", "operator", "none"]
-# The tag of probes and documents, which take anybody and any query.
+# The tag of probes and documents, which are public and accept any query.
 INFRASTRUCTURE: Final = "infrastructure"
 Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 
@@ -22,15 +22,15 @@ Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 class Route:
     """One method on one path template.
 
-    `scope` is one scope or several of which one suffices. `operator_allowed` lets the operator in beside
-    API keys; `live_only` keeps test keys out, where what would change is shared by both modes. A route that changes
+    `scope` is one scope or several of which one suffices. `operator_allowed` admits the operator as well as
+    API keys; `live_only` refuses test keys, where the change would reach both modes. A route that changes
     state and has no `body` accepts none or `{}`; with `body_required` off, a missing body is read as `{}`. `raw_body`
-    names media types that are handed over unparsed as `request.raw_body`; with `is_streamed` the handler reads them
+    lists media types that are passed on unparsed as `request.raw_body`; with `is_streamed` the handler reads them
     itself, by `request.chunks`. `grade` is what an account needs: by default `look` for a GET, `change` for all else.
     `idempotent` reads and documents `Idempotency-Key`, `rate_limited` documents 429 with its headers. `versioned`
     documents `ETag` and, where state changes under a path that names one thing, `If-Match` with its 412.
-    `is_open_to_browsers` lets pages of any origin call it. `is_traced` documents `traceparent`, for routes from which
-    events come that carry it on; read it is on every route. `is_linked` documents `Link`, where the next page is.
+    `is_open_to_browsers` lets pages of any origin call it. `is_traced` documents `traceparent`, for routes whose
+    events carry it on; every route reads it. `is_linked` documents `Link`, the address of the next page.
     `examples` maps a status, or "request", to an example body.
     """
 
@@ -64,24 +64,24 @@ class Route:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the request may name the version that it is meant for."""
+        """Whether the request may name the version that it applies to."""
         return self.versioned and self.method != "GET" and "{" in self.path
 
     @property
     def is_for_lookers(self) -> bool:
-        """Whether it is open to accounts that may only look."""
+        """Whether accounts with read-only access may use it."""
         return self.method == "GET" if self.grade is None else self.grade == "look"
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The scopes of which one suffices; empty when any key will do."""
+        """The scopes of which one suffices; empty if any key will do."""
         if self.scope is None:
             return ()
         return (self.scope,) if isinstance(self.scope, str) else self.scope
 
 
 class Routes:
-    """Routes that have much in common, each said once: above its handler, whose docstring is summary and description.
+    """Routes with shared defaults, each declared above its handler, whose docstring is summary and description.
 
     `shared` are members of `Route` that all of them have, `missing` is the text of the 404 of those whose path names
     something.
@@ -94,19 +94,19 @@ class Routes:
         self.all: list[Route] = []
 
     def get(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
-        """Add a GET of a path below the common one."""
+        """Add a GET for a path below the common one."""
         return self._route("GET", path, answer, **more)
 
     def post(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
-        """Add a POST of a path below the common one."""
+        """Add a POST for a path below the common one."""
         return self._route("POST", path, answer, **more)
 
     def patch(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
-        """Add a PATCH of a path below the common one."""
+        """Add a PATCH for a path below the common one."""
         return self._route("PATCH", path, answer, **more)
 
     def delete(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
-        """Add a DELETE of a path below the common one."""
+        """Add a DELETE for a path below the common one."""
         return self._route("DELETE", path, answer, **more)
 
     def _route(

@@ -1,6 +1,6 @@
 """The HTTP server below the application: answers malformed requests with a fixed body, and logs none of their content.
 
-aiohttp would repeat the line at fault in its answer and in a traceback, and with it the key that it may have held.
+aiohttp would repeat the faulty line, and any key in it, in its answer and in a traceback.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 UNROUTED: Final[web.AppKey[Serve]] = web.AppKey("unrouted")
 """Answers requests for paths that no route can have."""
 UNREAD: Final = web.AppKey("unread", str)
-"""The family in which a request is refused whose path is not known."""
+"""The family of refusals for requests whose path is unknown."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MOST_SLASHES: Final = 16
@@ -28,9 +28,9 @@ _METHOD: Final = "UNKNOWN"
 
 
 async def let_body_come(http: web.Request) -> None:
-    """Tell a client that waits for it to send its body; whatever else it expects is for the answer to meet or not.
+    """Tell a client that waits for permission to send its body; any other expectation is ignored.
 
-    aiohttp would refuse that, and repeat it.
+    aiohttp would refuse it, and repeat it in the answer.
     """
     if http.version >= HttpVersion11 and http.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await http.writer.write(_CONTINUE)
@@ -48,7 +48,7 @@ class _Handler(RequestHandler):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in; whatever the parser raises that it should not ends this connection and nothing else."""
+        """Take bytes in; an unexpected error of the parser ends this connection and nothing else."""
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001 - anybody may write anything to a socket
@@ -62,7 +62,7 @@ class _Handler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what did not get as far as a route; the connection ends with that."""
+        """Answer a request that did not reach a route, and close the connection."""
         request_id = new_request_id()
         if status == HTTPStatus.BAD_REQUEST:
             problem, route = malformed_request(), "malformed"
@@ -71,7 +71,7 @@ class _Handler(RequestHandler):
             problem, route = internal_error(), "unrouted"
             get_logger().error("http_server_failed", request_id=request_id, exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("A part of another answer has been sent.")
+            raise ConnectionError("Part of another answer has already been sent.")
         family = self._manager.family if isinstance(self._manager, _Server) else "management"
         response = render_problem(family, problem, request_id)
         response.headers.update(standard_headers(request_id))
@@ -81,7 +81,7 @@ class _Handler(RequestHandler):
 
 
 def _log_malformed(request_id: str, error: BaseException | None) -> None:
-    # Only the kind of the error: its text contains the unreadable line.
+    # Only the kind of error: its text contains the unreadable line.
     get_logger().info("http_request_malformed", request_id=request_id, reason=type(error).__name__)
 
 
@@ -97,7 +97,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        # There is no other way to set the class of an application's connections.
+        # This is the only way to set the class of an application's connections.
         made.__class__ = _Server
         if isinstance(made, _Server) and self.app.get(UNREAD) == "query":
             made.family = "query"
@@ -107,7 +107,7 @@ class Runner(web.AppRunner):
 
 
 def _before_router(route: Any, unrouted: Serve) -> Any:
-    """Keep from the router what it would answer in plain text, and paths whose every slash costs it a copy of them."""
+    """Keep from the router what it would answer in plain text, and paths with very many slashes, slow to split."""
 
     def serve(http: web.Request) -> Awaitable[web.StreamResponse]:
         path = http.rel_url.raw_path

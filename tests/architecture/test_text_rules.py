@@ -30,6 +30,7 @@ _PLAIN = (
     "receivers/",
     "scripts/",
     "services/webhooks/",
+    "shared/",
     "tests/bench/",
     "tests/contracts/",
     "tests/deploy/",

@@ -226,7 +226,7 @@ def test_a_service_in_production_refuses_the_published_secrets(services: dict[st
         argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode != 0
-    assert "In production these settings need values of their own" in done.stdout + done.stderr
+    assert "In production, these settings need their own values" in done.stdout + done.stderr
     for secret in ("database_password", "broker_password"):
         assert secret in done.stdout + done.stderr
     assert DEVELOPMENT_MARK not in done.stdout + done.stderr  # the refusal repeats no secret

@@ -118,7 +118,7 @@ GOOD = public_jwk(DASHBOARD.signer)
         ('{"keys": {}}', "must be a JWK Set"),
         (key_set({}), "keys.0: must be an Ed25519 key"),
         ('{"keys": [1]}', "keys.0: must be an object"),
-        (key_set(GOOD, GOOD), "keys.1: its kid is that of another key"),
+        (key_set(GOOD, GOOD), "keys.1: another key has the same kid"),
         (key_set({**GOOD, "kty": "oct"}), "keys.0: must be an Ed25519 key"),
         (key_set({**GOOD, "crv": "Ed448"}), "keys.0: must be an Ed25519 key"),
         (key_set({**GOOD, "use": "enc"}), "keys.0: must be an Ed25519 key"),

@@ -1,6 +1,6 @@
-"""Opens the sealed answers that are kept, again and again: a wrong key is known before somebody repeats a request.
+"""Periodically decrypts the stored answers: a wrong key is noticed before anyone repeats a request.
 
-What the first form has sealed is sealed anew on the way; when nothing is left of that form, it is closed.
+Answers sealed in the first form are sealed again on the way; when none is left, that form is closed.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ INTERVAL_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class CheckSecrets:
-    """A periodic task, and a detail of what makes the service ready: it works without, but for repeats."""
+    """A periodic task, and a detail of `/readyz`: without the key everything but repeats works."""
 
     database: Database
     seal: Seal
@@ -31,7 +31,7 @@ class CheckSecrets:
         self.task = Periodic("check_secrets", INTERVAL_SECONDS, self)
 
     async def __call__(self) -> None:
-        """Look at everything once."""
+        """Check everything once."""
         forms = SealForms(self.database, self.seal)
         check = SealCheck(self.seal, renews_first_form=await forms.learn())
         await check_answers(self.database, check)
@@ -44,6 +44,6 @@ class CheckSecrets:
         self.state = "ok"
         if check.unreadable:
             of = check.unreadable + check.readable
-            self.state = f"{check.unreadable} of {of} kept answers cannot be opened"
+            self.state = f"{check.unreadable} of {of} kept answers cannot be decrypted"
             if before == "ok":
-                get_logger().error("answers_unreadable", answers=check.unreadable, of=of)
+                get_logger().error("answers_not_decrypted", answers=check.unreadable, of=of)

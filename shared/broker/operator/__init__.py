@@ -1,1 +1,1 @@
-"""What an operator does with the broker, with rights of its own: dead letters, depths of queues, watching."""
+"""The operator's tools for the broker, which need the operator's rights: dead letters, queue depths, watching."""

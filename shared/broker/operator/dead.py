@@ -1,9 +1,9 @@
 """The dead queues, for operators: count, list, show, replay and purge.
 
-The operator's broker user may do it with every queue, a service's with its own. `unrouted` is looked into like them: it
-has the events that no queue was bound for, and a replay publishes these again on the exchange by which they came.
-Looking changes nothing: what is read is given back, and the queues that people look into have no delivery limit that
-could be reached. A message is known by its key, which is its message id or, where the sender gave none, a digest of its
+The operator's broker user may do this with every queue, a service's user with its own. `unrouted` is treated alike: it
+holds the events that no queue was bound for, and a replay publishes these again on their original exchange. Reading
+changes nothing: messages are returned, and the queues that people read have no delivery limit that could be reached.
+ A message is known by its key, which is its message id or, where the sender gave none, a digest of its
 body.
 """
 
@@ -27,23 +27,23 @@ from shared.times import format_microseconds, format_milliseconds
 __all__ = ["QUEUES", "Choice", "DeadMessage", "DeadQueue", "Forgotten", "chosen", "count", "list_dead", "opened"]
 
 QUEUES: Final = (*WORK_QUEUES, QUEUE_UNROUTED)
-"""The queues that can be asked about: those with a dead queue behind them, and `unrouted` itself."""
+"""The queues that can be inspected: those with a dead queue behind them, and `unrouted` itself."""
 
 
 class Forgotten(Exception):
-    """Some of the messages are older than their consumer's memory, and were left where they are."""
+    """Some messages are older than their consumer's memory, and were left in place."""
 
 
 Choice = Callable[[DeadMessage], bool]
 
 
 def chosen(keys: Collection[str] | None = None, reason: str | None = None) -> Choice:
-    """A choice of messages by key and by reason; without either, all."""
+    """A selection of messages by key and by reason; without either, all."""
     return lambda message: (keys is None or message.key in keys) and reason in (None, message.reason)
 
 
 async def count(url: str) -> dict[str, int]:
-    """How many messages the dead queue behind each queue holds, and how many `unrouted` does."""
+    """The number of messages in the dead queue behind each queue, and in `unrouted`."""
     counts = {}
     for queue in QUEUES:
         async with opened(url, queue) as dead:
@@ -69,9 +69,9 @@ class Looked:
 async def look(
     url: str, queue: str, *, limit: int, skip: int = 0, most: int | None = None, choice: Choice | None = None
 ) -> Looked:
-    """Up to `limit` messages behind `queue` that are chosen, oldest first, after the first `skip` of all.
+    """Up to `limit` selected messages behind `queue`, oldest first, after the first `skip` of all.
 
-    Of no more than `most` of the queue anything is taken in hand; beyond that it looks as if at the end.
+    Takes no more than `most` messages of the queue in hand; beyond that it ends.
     """
     found: list[DeadMessage] = []
     seen = 0
@@ -82,7 +82,7 @@ async def look(
                 found.append(taken.message)
             if len(found) >= limit:
                 break
-        # Without progress it is the end: what is left others have in hand.
+        # No progress means the end: others have the rest in hand.
         return Looked(found, seen if skip < seen < _reach(dead, most) else None)
 
 
@@ -100,9 +100,9 @@ async def replay(
     limit: int | None = None,
     known_since: datetime | None = None,
 ) -> int:
-    """Replay as `replay_some`; return how many, and raise for what stayed.
+    """Replay as `replay_some`; return the number, and raise if some stayed.
 
-    Raises `BrokerUnavailable` when some could not be confirmed, and `Forgotten` for what first came before
+    Raises `BrokerUnavailable` if some could not be confirmed, and `Forgotten` if some were first received before
     `known_since`, once the others are replayed.
     """
     done = await replay_some(url, queue, choice=choice, limit=limit, known_since=known_since)
@@ -113,7 +113,7 @@ async def replay(
     if done.too_old and known_since is not None:
         raise Forgotten(
             f"{done.replayed} replayed; {done.too_old} first came before {format_milliseconds(known_since)} and stay "
-            f"in {kept_in(queue)}: of that time their consumer knows no more what it has done, nor what was cancelled."
+            f"in {kept_in(queue)}: their consumer no longer remembers what it handled then, nor what was cancelled."
         )
     return done.replayed
 
@@ -127,11 +127,11 @@ async def replay_some(
     most: int | None = None,
     known_since: datetime | None = None,
 ) -> ReplayedLetters:
-    """Publish up to `limit` chosen messages of the first `most` to `queue` again, then remove them.
+    """Publish up to `limit` selected messages of the first `most` to `queue` again, then remove them.
 
     Each keeps the time of its first receipt. A message leaves the dead queue only once its copy is confirmed, so a
-    process that dies in between leaves it in both, and none is lost. Repeating is harmless, as consumers know what they
-    have done: since `known_since`, if that is given. What first came before then stays.
+    process that dies in between leaves it in both, and none is lost. Repeating is safe, because consumers remember what
+    they have handled: since `known_since`, if given. Messages first received before then stay.
     """
     replayed, failed, forgotten, seen, is_full = 0, 0, 0, 0, False
     async with _Publishers(url, queue) as publishers, opened(url, queue) as dead:
@@ -146,7 +146,7 @@ async def replay_some(
                 forgotten += 1
                 continue
             copy = copied(taken.delivered, dead.way_back(taken)[1], _kept(taken.message))
-            # The same id must not be under way twice, so its second message waits for the next batch.
+            # No id may be in flight twice, so its second message waits for the next batch.
             if copy.message_id in batch or len(batch) >= BATCH:
                 done = await _replay_batch(publishers, dead, batch)
                 replayed, failed, batch = replayed + done, failed + len(batch) - done, {}
@@ -158,14 +158,14 @@ async def replay_some(
 
 
 async def purge(url: str, queue: str, *, choice: Choice | None = None) -> int:
-    """Remove the chosen messages behind `queue` for good; return how many."""
+    """Remove the selected messages behind `queue` for good; return their number."""
     return (await purge_some(url, queue, choice=choice)).purged
 
 
 async def purge_some(
     url: str, queue: str, *, choice: Choice | None = None, limit: int | None = None, most: int | None = None
 ) -> PurgedLetters:
-    """Remove up to `limit` chosen messages of the first `most` behind `queue` for good."""
+    """Remove up to `limit` selected messages of the first `most` behind `queue` for good."""
     purged, seen, is_full = 0, 0, False
     async with opened(url, queue) as dead:
         async for taken in _within(dead, most):
@@ -210,7 +210,7 @@ async def _replay_batch(publishers: "_Publishers", dead: DeadQueue, batch: Mappi
 
 
 class _Publishers:
-    """A publisher for each exchange that something goes back to, opened at the first need."""
+    """A publisher for each exchange that messages return to, opened when first needed."""
 
     def __init__(self, url: str, queue: str) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""A dead queue, or `unrouted`, held open to look at its messages; what is not removed goes back in its order."""
+"""A dead queue, or `unrouted`, held open to read its messages; those not removed return in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,9 +14,9 @@ from shared.broker.letters import DeadMessage
 from shared.broker.topology import QUEUE_UNROUTED, dead_queue, replay_exchange
 
 _TIMEOUT_SECONDS: Final = 10.0
-# A channel passes on 32 settlements of a quorum queue at a time. What is beyond that waits in the channel for the
-# queue's answer, and a channel that closes meanwhile loses it: the messages would come back. Hence fewer at once, each
-# lot followed by a get, which the queue answers only after what was sent before.
+# A channel passes on 32 settlements of a quorum queue at a time. Any more wait in the channel for the
+# queue's answer, and a channel that closes meanwhile loses them: the messages would return. Hence fewer at once, each
+# lot followed by a get, which the queue answers only after the settlements before it.
 BATCH: Final = 25
 _LOOKS: Final = 40
 _LOOK_SECONDS: Final = 0.05
@@ -25,33 +25,33 @@ _RETURN_SECONDS: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message in hand: as delivered, and as people see it."""
+    """A message in hand: as delivered, and as shown to operators."""
 
     delivered: Delivered
     message: DeadMessage
 
 
 class DeadQueue:
-    """An open dead queue; messages that are taken and not removed go back at the end."""
+    """An open dead queue; messages that are taken and not removed return at the end."""
 
     def __init__(self, connection: Connection, channel: aiormq.abc.AbstractChannel, queue: str, count: int) -> None:
         self._connection = connection
         self._channel = channel
         self._queue = queue
         self._name = kept_in(queue)
-        # In the order of taking; a list would be gone through for each that is removed.
+        # In the order of taking; a list would be searched for each that is removed.
         self._in_hand: dict[int, None] = {}
         self._has_removed = False
         self.count = count
 
     def way_back(self, taken: Taken) -> tuple[str, str]:
-        """The exchange and the routing key by which a replay goes: the queue's own, or as it came."""
+        """The exchange and routing key of a replay: the queue's own, or the original ones."""
         if self._queue == QUEUE_UNROUTED:
             return taken.delivered.exchange, taken.delivered.routing_key
         return replay_exchange(self._queue), self._queue
 
     async def messages(self) -> AsyncIterator[Taken]:
-        """Go once through the messages present at the opening; later ones are left for another time."""
+        """Iterate once over the messages present at the opening; later ones are left alone."""
         for _ in range(self.count):
             message = await self._got()
             if message.delivery_tag is None:
@@ -60,7 +60,7 @@ class DeadQueue:
             yield Taken(delivered, DeadMessage.of(delivered, self._queue, self._connection.broker_version))
 
     async def _got(self) -> aiormq.abc.DeliveredMessage:
-        """Get a message; wait briefly for those that others hold, above all the service while it looks."""
+        """Get a message; wait briefly for those that others hold, usually the service while it looks."""
         for _ in range(_LOOKS):
             message = await self._get()
             if message.delivery_tag is not None:
@@ -77,9 +77,9 @@ class DeadQueue:
         return message
 
     async def give_back(self) -> None:
-        """Put everything not removed back in its order, which the end of the channel would not keep.
+        """Return everything not removed in its order, which closing the channel would not keep.
 
-        Nor does the channel keep it for more than it passes on at a time, so each lot is waited for.
+        The channel keeps it only for as many as it passes on at a time, so each lot is awaited.
         """
         if self._has_removed:
             await self._get()
@@ -88,7 +88,7 @@ class DeadQueue:
             await self.return_up_to(tags[start : start + BATCH])
 
     async def return_up_to(self, tags: Sequence[int]) -> None:
-        """Put messages back, all that are in hand up to the last of them, and wait a moment until they are there."""
+        """Return messages, all that are in hand up to the last of them, and wait until they have arrived."""
         ready = await _ready(self._channel, self._name) + len(tags)
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
@@ -99,7 +99,7 @@ class DeadQueue:
             await asyncio.sleep(_RETURN_SECONDS)
 
     async def remove(self, tag: int) -> None:
-        """Take a message away for good."""
+        """Remove a message for good."""
         with translated():
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._channel.basic_ack(tag)
@@ -109,7 +109,7 @@ class DeadQueue:
 
 @asynccontextmanager
 async def opened(url: str, queue: str) -> AsyncIterator[DeadQueue]:
-    """Open the dead queue behind `queue`, or `unrouted`; at the end what was not removed goes back in its order."""
+    """Open the dead queue behind `queue`, or `unrouted`; at the end, messages not removed return in order."""
     connection = await connect(url, f"dead messages of {queue}")
     try:
         channel = await connection.channel(confirms=False)
@@ -121,9 +121,9 @@ async def opened(url: str, queue: str) -> AsyncIterator[DeadQueue]:
 
 
 async def _settled_count(channel: aiormq.abc.AbstractChannel, name: str) -> int:
-    """How many messages a queue has, once none seem to be on their way back.
+    """The number of messages in a queue, once none seem to be on their way back.
 
-    The service looks as a consumer (`given_up`); what it has in hand is not counted, and comes back piece by piece.
+    The service looks as a consumer (`given_up`); what it has in hand is not counted, and returns piece by piece.
     """
     count = -1
     for _ in range(_LOOKS):
@@ -147,5 +147,5 @@ async def _depth(channel: aiormq.abc.AbstractChannel, name: str) -> tuple[int, i
 
 
 def kept_in(queue: str) -> str:
-    """Return the name of the queue that keeps the dead messages of `queue`."""
+    """Return the name of the queue that holds the dead messages of `queue`."""
     return queue if queue == QUEUE_UNROUTED else dead_queue(queue)

@@ -1,4 +1,4 @@
-"""How many messages wait in each queue and how many consumers it has, without taking any message out."""
+"""The messages waiting in each queue and its consumers, counted without taking any message out."""
 
 import asyncio
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ _ALL: Final = tuple(queue.name for queue in QUEUES)
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a queue holds that no consumer has in hand, and who consumes it."""
+    """The messages of a queue that no consumer has in hand, and its consumers."""
 
     messages: int
     consumers: int
 
 
 async def depths(url: str, queues: Iterable[str] = _ALL) -> dict[str, Depth | None]:
-    """Look at each queue; None is one that is missing or must not be looked at.
+    """Inspect each queue; None stands for one that is missing or not permitted.
 
     Raises `BrokerUnavailable` when the broker cannot be reached.
     """

@@ -1,7 +1,7 @@
-"""A service's own queues, for its operators' API: how full they are, and its dead letters, with the service's rights.
+"""A service's own queues, for its operators' API: their depth, and its dead letters, with the service's rights.
 
-Whatever one request does is bounded: of a dead queue no more than its first messages are taken in hand, and one request
-of a process waits for another. Each act is in the log before it is begun, and its outcome after it.
+The work of a request is bounded: it takes only the first messages of a dead queue in hand, and the requests of a
+process run one at a time. Each action is logged before it starts, and its result afterwards.
 """
 
 import asyncio
@@ -29,26 +29,26 @@ from shared.events.operating import (
 from shared.faults import TransientFault
 
 MOST_LOOKED_AT: Final = 10_000
-"""How many messages of a dead queue a request goes through; what lies behind them comes nearer as these go."""
+"""How many messages of a dead queue a request reads; those behind move up as the first ones go."""
 
 _WAIT_SECONDS: Final = 10.0
 
 
 class RecordsActs(Protocol):
-    """The log of what operators do."""
+    """The log of operators' actions."""
 
     async def record(self, act: Act, action: str, target: str, details: Mapping[str, Any]) -> None:
         """Write one entry."""
 
 
 class QueueUnavailable(TransientFault):
-    """The queue is missing or refused, or others look into it."""
+    """The queue is missing or refused, or others are reading it."""
 
 
 class OwnQueues:
     """The queue that a service consumes, and the dead queue behind it.
 
-    Letters that first came more than `inbox_kept` ago are replayed only if that is forced: the service has forgotten
+    Letters first received more than `inbox_kept` ago are replayed only with `force`: the service has forgotten
     what it did then.
     """
 
@@ -61,7 +61,7 @@ class OwnQueues:
         self._in_use = asyncio.Lock()
 
     async def depths(self) -> list[QueueDepth]:
-        """Count what waits in the queue and in its dead queue, and their consumers."""
+        """Count the messages in the queue and its dead queue, and their consumers."""
         found = await depths(self._url, (self.queue, dead_queue(self.queue)))
         return [
             QueueDepth(name=name, messages=None, consumers=None)
@@ -71,7 +71,7 @@ class OwnQueues:
         ]
 
     async def page(self, choice: LetterChoice, skip: int, limit: int) -> LetterPage:
-        """Return up to `limit` dead letters after the first `skip`, oldest first, and leave them where they are."""
+        """Return up to `limit` dead letters after the first `skip`, oldest first, without removing them."""
         async with self._alone():
             found = await dead.look(
                 self._url, self.queue, limit=limit, skip=skip, most=MOST_LOOKED_AT, choice=_chosen(choice)
@@ -79,7 +79,7 @@ class OwnQueues:
         return LetterPage(letters=[_letter(each) for each in found.messages], next_skip=found.next_skip)
 
     async def show(self, key: str, act: Act) -> DeadLetter | None:
-        """Return one dead letter and leave it where it is."""
+        """Return one dead letter without removing it."""
         await self._log.record(act, "letter.shown", self.queue, {"key": key})
         async with self._alone():
             found = await dead.look(self._url, self.queue, limit=1, most=MOST_LOOKED_AT, choice=dead.chosen([key]))
@@ -112,12 +112,12 @@ class OwnQueues:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """Keep requests from taking each other's messages in hand, which would change the order and what they see."""
+        """Keep requests from taking each other's messages in hand, which would change the order and the results."""
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 await self._in_use.acquire()
         except TimeoutError:
-            raise QueueUnavailable(f"Others look at the dead letters of {self.queue}.") from None
+            raise QueueUnavailable(f"Others are reading the dead letters of {self.queue}.") from None
         try:
             yield
         except BrokerRefused as refused:
@@ -149,5 +149,5 @@ def _letter(message: DeadMessage) -> DeadLetter:
 
 
 def header_words(value: object) -> str:
-    """Return a header's value for people."""
+    """Return a header's value as text for people."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

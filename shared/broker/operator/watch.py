@@ -1,4 +1,4 @@
-"""Looks on at what an exchange carries, through a queue that lives as long as the look; needs the operator's rights."""
+"""Watches what an exchange carries, through a temporary queue; needs the operator's rights."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,10 +15,10 @@ _TIMEOUT_SECONDS = 10.0
 
 @asynccontextmanager
 async def watching(url: str, exchange: str, routing_keys: Sequence[str]) -> AsyncIterator[Heard]:
-    """Give a function that returns the next event's body, or None when the seconds it is given pass without one.
+    """Yield a function that returns the next event's body, or None if none arrives within the seconds it is given.
 
-    Hears the events with these routing keys from the moment that the block is entered, and takes nothing from any
-    other queue. Raises `BrokerUnavailable` or `BrokerRefused` when it cannot look, or can no longer.
+    Receives the events with these routing keys from the moment that the block is entered, and takes nothing from any
+    other queue. Raises `BrokerUnavailable` or `BrokerRefused` if it cannot watch, or no longer can.
     """
     bodies: asyncio.Queue[bytes] = asyncio.Queue()
 

@@ -1,4 +1,4 @@
-"""What the operators' API of a service needs. It knows neither database nor broker: `app` fills these in."""
+"""What the operators' API of a service needs. It knows neither database nor broker: `app` provides both."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,14 +29,14 @@ class ReadsHistory(Protocol):
     """The history of a service's own events."""
 
     async def page(self, wanted: HistoryFilter, after: Place | None, limit: int) -> HistoryPage:
-        """Return the next page of the events that fit."""
+        """Return the next page of matching events."""
 
 
 class CountsLetters(Protocol):
-    """The dead letters that the service keeps because their queue has no room for them."""
+    """The dead letters that the service stores because their queue is full."""
 
     async def count(self) -> int:
-        """Return how many there are, counted up to ten thousand."""
+        """Return their number, counted up to ten thousand."""
 
 
 class OperatesQueues(Protocol):
@@ -45,13 +45,13 @@ class OperatesQueues(Protocol):
     queue: str
 
     async def depths(self) -> list[QueueDepth]:
-        """Count what waits in each, and their consumers."""
+        """Count the messages in each, and their consumers."""
 
     async def page(self, choice: LetterChoice, skip: int, limit: int) -> LetterPage:
-        """Return some dead letters and leave them where they are."""
+        """Return some dead letters without removing them."""
 
     async def show(self, key: str, act: Act) -> DeadLetter | None:
-        """Return one dead letter and leave it where it is."""
+        """Return one dead letter without removing it."""
 
     async def replay(self, choice: LetterChoice, limit: int, act: Act, *, is_forced: bool) -> ReplayedLetters:
         """Put dead letters back into the queue."""
@@ -61,7 +61,7 @@ class OperatesQueues(Protocol):
 
 
 class ReadsLog(Protocol):
-    """What operators did."""
+    """The log of what operators did."""
 
     async def page(self, after: uuid.UUID | None, limit: int) -> list[OperatorEntry]:
         """Return entries, newest first, older than `after`."""
@@ -90,7 +90,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operating:
-    """What the operators' API of a service needs. Without a token only accounts are let in."""
+    """What the operators' API of a service needs. Without a token, only accounts have access."""
 
     token: str | None
     history: ReadsHistory
@@ -106,7 +106,7 @@ COMMON: Final[dict[str, Any]] = {"tag": "operator", "security": "operator", "fam
 
 
 def act_of(request: Request, justification: str | None = None) -> Act:
-    """Return who asks, and why."""
+    """Return the caller and the reason given."""
     principal = request.principal
     if not isinstance(principal, Operator):
         raise TypeError("only the operator is let in here")

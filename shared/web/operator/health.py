@@ -1,4 +1,4 @@
-"""`/v1/operator/{service}/health` and `…/tasks`: how this replica does. It keeps no history."""
+"""`/v1/operator/{service}/health` and `…/tasks`: the state of this replica. It keeps no history."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeVar
@@ -27,10 +27,10 @@ class TaskData(ResponseModel):
     last_started_at: Moment | None
     last_ended_at: Moment | None
     last_result: Literal["worked", "failed"] | None = Field(description="Null before the first run has ended.")
-    next_at: Moment | None = Field(description="Null while it runs. What it waits for may call it earlier.")
+    next_at: Moment | None = Field(description="Null while it runs. An event may start it earlier.")
     failing_since: Moment | None
-    failures: int = Field(description="How often it has failed in a row.")
-    kinds: list[str] = Field(description="By what kinds of exception it fails.")
+    failures: int = Field(description="The number of failures in a row.")
+    kinds: list[str] = Field(description="The kinds of exception with which it fails.")
 
 
 class TasksData(ResponseModel):
@@ -41,28 +41,28 @@ class TasksData(ResponseModel):
 
 
 class DueData(ResponseModel):
-    """Work that is due and that no process has in hand."""
+    """Due work that no process has in hand."""
 
     count: int = Field(description="Counted up to a bound.")
-    oldest_seconds: float = Field(description="How long the oldest has been due.")
+    oldest_seconds: float = Field(description="How long the oldest item has been due.")
 
 
 class HealthData(ResponseModel):
-    """How a replica does, at this moment."""
+    """The present state of a replica."""
 
     service: str
-    replica: str = Field(description="The host and the process.")
+    replica: str = Field(description="The host and the process id.")
     since: Moment = Field(description="When the process started.")
-    version: str = Field(description="Of the code.")
+    version: str = Field(description="The version of the code.")
     schema_version: str | None = Field(
-        description="The migration of the service that was applied last; null if the database does not answer."
+        description="The service's latest applied migration; null if the database does not answer."
     )
     is_ready: bool
-    missing: dict[str, str] = Field(description="The parts that it lacks to be ready, each with the reason.")
-    details: dict[str, str] = Field(description="What else `/readyz` shows, where it is not `ok`.")
+    missing: dict[str, str] = Field(description="The parts that keep it from being ready, each with the reason.")
+    details: dict[str, str] = Field(description="Other details of `/readyz` that are not `ok`.")
     loop_lag_seconds: float = Field(description="The worst lag of the event loop in the last five seconds.")
     outbox: OutboxData | None = Field(description="Null if the database does not answer.")
-    due: DueData | None = Field(description="Due deliveries, of `webhooks`; null elsewhere, or without the database.")
+    due: DueData | None = Field(description="Due deliveries, in `webhooks`; null elsewhere, or without the database.")
     tasks: list[TaskData]
 
 
@@ -78,9 +78,9 @@ async def list_tasks(request: Request) -> web.StreamResponse:
 
 @ROUTES.get("/health", Data[HealthData])
 async def show_health(request: Request) -> web.StreamResponse:
-    """Show how the replica that answers does, at this moment.
+    """Show the present state of the replica that answers.
 
-    Answers 200 whether it is ready or not. For a history, ask every replica repeatedly and keep the answers.
+    Returns 200 whether it is ready or not. For a history, poll every replica and store the responses.
     """
     operating = request.dependency(OPERATING)
     replica = operating.replica
@@ -107,7 +107,7 @@ async def show_health(request: Request) -> web.StreamResponse:
 
 
 async def _unless_away(ask: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what the database says, or None: this has to answer above all when the database does not."""
+    """Return what the database reports, or None: this must answer even when the database does not."""
     try:
         return await ask()
     except TransientFault:

@@ -19,18 +19,18 @@ from shared.web.routes import Routes
 
 
 class HistoryQuery(PageQuery):
-    """Which events to list; all given members must match."""
+    """The events to list; every given filter must match."""
 
     type: Text | None = Field(None, description="A type, or a group such as code.*")
     program_id: Text | None = None
     since: Instant | None = None
     until: Instant | None = None
     _in_order = window("since", "until")
-    bodies: Literal["true", "false"] = Field("true", description="`false` leaves them out, for who only counts.")
+    bodies: Literal["true", "false"] = Field("true", description="`false` omits them, to count only.")
 
 
 class EventData(ResponseModel):
-    """An event; its body byte for byte as it was published."""
+    """An event. Its body is byte for byte what was published."""
 
     id: uuid.UUID
     type: str
@@ -45,8 +45,8 @@ ROUTES: Final = Routes("", **COMMON)
 async def list_events(request: Request) -> web.StreamResponse:
     """List events that the service has published, oldest first.
 
-    Goes back as far as the history is kept. A page may be short or empty before the end; go on while there is a
-    `meta.next_cursor`. `mintwire events republish` publishes what it finds here again.
+    Covers the stored history. A page may be short or empty before the end; continue while there is a
+    `meta.next_cursor`. `mintwire events republish` publishes these events again.
     """
     query = request.query(HistoryQuery)
     wanted = HistoryFilter(query.type, _program_id(query.program_id), query.since, query.until)

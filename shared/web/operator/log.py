@@ -14,14 +14,14 @@ from shared.web.routes import Routes
 
 
 class EntryData(ResponseModel):
-    """Something that an operator did, or began to do."""
+    """An operator's action, begun or completed."""
 
     id: uuid.UUID
     actor: str = Field(description="`operator`, for the operator's token, or `account <id>`.")
     action: str
-    target: str = Field(description="The queue, or what else it was done to.")
+    target: str = Field(description="The queue or other object of the action.")
     justification: str | None
-    details: dict[str, Any] = Field(description="What was asked for, or what it came to.")
+    details: dict[str, Any] = Field(description="What was requested, or the result.")
     created_at: Moment
 
 
@@ -32,7 +32,7 @@ ROUTES: Final = Routes("", **COMMON)
 async def list_entries(request: Request) -> web.StreamResponse:
     """List what operators did to the service by this API, newest first.
 
-    What takes a while has two entries, one before it is begun (`letters.purge_started`) and one with what it came to
+    A longer action has two entries: one before it starts (`letters.purge_started`) and one with its result
     (`letters.purged`). The second is missing if the process died in between. Entries are kept for 730 days.
     """
     query = request.query(PageQuery)

@@ -1,4 +1,4 @@
-"""`/v1/operator/{service}/queues` and `…/dead-letters`: the service's own queues, and what lies in its dead queue."""
+"""`/v1/operator/{service}/queues` and `…/dead-letters`: the service's own queues, and its dead letters."""
 
 import base64
 from typing import Annotated, Any, Final, Self
@@ -25,7 +25,7 @@ class QueueData(ResponseModel):
 
     name: str
     messages: int | None = Field(
-        description="Messages that no consumer has in hand; null if the queue is missing or must not be looked at."
+        description="Messages that no consumer has in hand; null if the queue is missing or access to it is denied."
     )
     consumers: int | None
 
@@ -37,13 +37,13 @@ class QueuesData(ResponseModel):
 
 
 class DeadLettersData(ResponseModel):
-    """What the service keeps of its dead letters, beside its dead queue."""
+    """The dead letters that the service keeps in its database."""
 
-    kept: int = Field(description="Letters for which the dead queue has no room; counted up to 10,000.")
+    kept: int = Field(description="Dead letters stored because the dead queue is full; counted up to 10,000.")
 
 
 class LetterQuery(PageQuery):
-    """Which dead letters to list."""
+    """The dead letters to list."""
 
     reason: Text | None = Field(None, description="Only letters with this reason.")
 
@@ -61,32 +61,32 @@ class LetterData(ResponseModel):
 
 
 class WholeLetterData(LetterData):
-    """A dead letter with its content, byte for byte as it came."""
+    """A dead letter with its content, byte for byte as received."""
 
     headers: dict[str, str]
     body_base64: str
 
 
 class LetterRequest(RequestModel):
-    """One dead letter, and why its content has to be seen."""
+    """One dead letter, and the reason to see its content."""
 
     key: _Key
     justification: Annotated[Text, Field(min_length=3)] = Field(
-        description="Why: it may be about customers. The operators' log keeps it."
+        description="The reason, for the operators' log: the content may be about customers."
     )
 
 
 class ChoiceRequest(RequestModel):
-    """Which dead letters are meant."""
+    """A selection of dead letters."""
 
     keys: Annotated[list[_Key], Field(min_length=1, max_length=250)] | None = None
     reason: Text | None = Field(None, description="Only letters with this reason; all of them without `keys`.")
-    all: bool = Field(False, description="All letters. Without `keys` and `reason` this has to be said.")
+    all: bool = Field(False, description="All letters; required without `keys` and `reason`.")
     limit: Annotated[Int, Field(ge=1, le=MOST_AT_ONCE)] = Field(
-        MOST_AT_ONCE, description="How many letters at most. Ask again while `is_whole` is false."
+        MOST_AT_ONCE, description="Maximum number of letters. Repeat the request while `is_whole` is false."
     )
     justification: Annotated[Text, Field(min_length=3)] | None = Field(
-        None, description="Why; the operators' log keeps it."
+        None, description="The reason, for the operators' log."
     )
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class ChoiceRequest(RequestModel):
 
 
 class ReplayRequest(ChoiceRequest):
-    """Which dead letters to put back into their queue."""
+    """The dead letters to put back into their queue."""
 
     force: bool = Field(
         False,
@@ -114,7 +114,7 @@ class ReplayRequest(ChoiceRequest):
 
 
 class ReplayedData(ResponseModel):
-    """What a replay came to."""
+    """The result of a replay."""
 
     queue: str
     replayed: int
@@ -124,7 +124,7 @@ class ReplayedData(ResponseModel):
 
 
 class PurgedData(ResponseModel):
-    """What a purge came to."""
+    """The result of a purge."""
 
     queue: str
     purged: int
@@ -133,7 +133,7 @@ class PurgedData(ResponseModel):
 
 ROUTES: Final = Routes(
     "",
-    "No such queue, or it is another service's",
+    "No such queue, or it belongs to another service",
     path_descriptions={"queue": "The queue that the service consumes, such as `redemption.checkout`."},
     **COMMON,
 )
@@ -141,16 +141,16 @@ ROUTES: Final = Routes(
 
 @ROUTES.get("/queues", Data[QueuesData])
 async def list_queues(request: Request) -> web.StreamResponse:
-    """Count what waits in the service's queue and in its dead queue, and their consumers."""
+    """Count the messages and consumers of the service's queue and its dead queue."""
     found = await request.dependency(OPERATING).queues.depths()
     return data_response(QueuesData(queues=[QueueData.of(each) for each in found]))
 
 
 @ROUTES.get("/dead-letters", Data[DeadLettersData])
 async def show_dead_letters(request: Request) -> web.StreamResponse:
-    """Count the dead letters that their queue has no room for.
+    """Count the dead letters that are stored because their queue is full.
 
-    They go back into their dead queue as it empties, the oldest first.
+    They return to their dead queue as it empties, oldest first.
     """
     return data_response(DeadLettersData(kept=await request.dependency(OPERATING).overflow.count()))
 
@@ -159,9 +159,9 @@ async def show_dead_letters(request: Request) -> web.StreamResponse:
 async def list_letters(request: Request) -> web.StreamResponse:
     """List the dead letters of a queue without their content, oldest first.
 
-    Looking changes nothing: the letters stay, in their order, and no limit counts how often they are looked at. Only if
-    two processes look at once may their order change. A page goes through the first 10,000 letters at most, and a
-    filtered page may be short or empty before the end.
+    Listing changes nothing: the letters stay in order, and reading them counts towards no limit. Their order may change
+    only if two processes read at once. A page covers the first 10,000 letters at most, and a filtered page may be short
+    or empty before the end.
     """
     queues, query = _queues(request), request.query(LetterQuery)
     skip = 0 if query.cursor is None else max(0, decode_cursor(query.cursor, int)[0])
@@ -173,10 +173,10 @@ async def list_letters(request: Request) -> web.StreamResponse:
 
 @ROUTES.post("/dead-letters/{queue}/show", Data[WholeLetterData], body=LetterRequest)
 async def show_letter(request: Request) -> web.StreamResponse:
-    """Show a dead letter with its content, and leave it where it is.
+    """Show a dead letter with its content, without removing it.
 
-    The operators' log keeps who saw it and why. Accounts need the grade `change`, since the content may be about
-    customers. Looks among the first 10,000 letters.
+    The operators' log records who saw it and why. Accounts need the grade `change`, since the content may be about
+    customers. Searches the first 10,000 letters.
     """
     queues, body = _queues(request), request.body(LetterRequest)
     found = await queues.show(body.key, act_of(request, body.justification))
@@ -191,8 +191,8 @@ async def replay(request: Request) -> web.StreamResponse:
     """Put dead letters back into their queue, once the cause is fixed.
 
     Each keeps the time of its first receipt. A letter is removed once the broker has confirmed its copy. If the process
-    dies in between, the letter is in both, and the service recognises the second one by its id: asking again is
-    harmless.
+    dies in between, the letter is in both, and the service recognises the second one by its id: a repeat is
+    safe.
     """
     queues, body = _queues(request), request.body(ReplayRequest)
     act = act_of(request, body.justification)
@@ -209,7 +209,7 @@ async def purge(request: Request) -> web.StreamResponse:
 
 
 def _queues(request: Request) -> OperatesQueues:
-    """Return the queues of the service, if the path names one with a dead queue; another's is missing here."""
+    """Return the queues of the service, if the path names one with a dead queue; raises the 404 for any other."""
     queues = request.dependency(OPERATING).queues
     if request.path("queue") != queues.queue:
         raise not_found()

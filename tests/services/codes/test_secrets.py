@@ -76,8 +76,8 @@ async def test_a_repeat_whose_answer_cannot_be_opened_does_nothing(service: Serv
     with capture_logs() as logged:
         for _ in range(2):
             await check()
-    assert check.state == "1 of 1 kept answers cannot be opened"
-    assert [line["event"] for line in logged] == ["seal_form_closed", "answers_unreadable"]
+    assert check.state == "1 of 1 kept answers cannot be decrypted"
+    assert [line["event"] for line in logged] == ["seal_form_closed", "answers_not_decrypted"]
     assert unreadable() == 1
     await write(service, row, row["body"])
     await check()
@@ -114,7 +114,7 @@ async def test_with_the_wrong_key_nothing_is_lost(service: Service, program: Own
     await set_back(service)
     wrong = process(service, OTHER_KEY)
     await wrong()
-    assert (wrong.state, await is_closed(service)) == ("1 of 1 kept answers cannot be opened", False)
+    assert (wrong.state, await is_closed(service)) == ("1 of 1 kept answers cannot be decrypted", False)
     right = process(service)
     await right()
     assert (right.state, await is_closed(service)) == ("ok", True)
@@ -128,7 +128,7 @@ async def test_after_that_the_first_form_opens_nothing(service: Service, program
     await set_back(service)
     for each in (check, process(service)):
         await each()
-        assert each.state == "1 of 1 kept answers cannot be opened"
+        assert each.state == "1 of 1 kept answers cannot be decrypted"
 
 
 def test_places_of_different_requests_are_different() -> None:

@@ -87,7 +87,7 @@ async def test_what_came_by_the_brokers_way_has_no_words_of_ours(url: str, broke
     [listed] = await dead.list_dead(url, QUEUE)
     assert (listed.reason, listed.detail, listed.is_moved_by_broker) == (
         "unknown",
-        "Neither a consumer nor the broker says why it is here.",
+        "Neither a consumer nor the broker recorded why it is here.",
         False,
     )
 

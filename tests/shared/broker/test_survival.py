@@ -323,4 +323,4 @@ class TestKillers:
         await broker.holds(QUEUE, 0)
         [message] = await dead.list_dead(url, QUEUE)
         assert (message.body, message.reason, message.is_moved_by_broker) == (BAD, "delivery_limit", True)
-        assert "ended each time" in message.detail
+        assert "with this message in hand" in message.detail

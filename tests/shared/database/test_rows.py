@@ -31,7 +31,7 @@ def test_each_name_has_one_number_wherever_it_stands() -> None:
 
 @pytest.mark.parametrize("text", ["SELECT 1", "SELECT $1", "SELECT $1, $name"])
 def test_a_statement_without_names_or_with_numbers_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="have names"):
+    with pytest.raises(ValueError, match="has a name"):
         Statement(text)
 
 

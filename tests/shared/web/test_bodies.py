@@ -202,8 +202,8 @@ async def test_raw_body_is_handed_over_under_its_own_limit(client: Client) -> No
         ("is_open=perhaps", {"is_open": ["The is_open parameter must be true or false."]}),
         ("tag=%00", {"tag": ["The tag parameter must not contain NUL characters."]}),
         ("colour=red", {"colour": ["The colour parameter is not known; this request has no such parameter."]}),
-        ("cursor=%21", {"cursor": ["The cursor parameter must be one that this list has given out."]}),
-        ("cursor=", {"cursor": ["The cursor parameter must be one that this list has given out."]}),
+        ("cursor=%21", {"cursor": ["The cursor parameter must be one that this list has returned."]}),
+        ("cursor=", {"cursor": ["The cursor parameter must be one that this list has returned."]}),
     ],
 )
 async def test_query_is_refused_in_words_for_people(client: Client, query: str, errors: dict[str, list[str]]) -> None:

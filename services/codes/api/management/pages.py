@@ -25,11 +25,11 @@ REACH: Final = 10_000
 class NumberedQuery(QueryModel):
     """What lists of the coupon API accept."""
 
-    limit: QueryInt = Field(15, ge=1, le=250, description="How many items to return at most.")
+    limit: QueryInt = Field(15, ge=1, le=250, description="Maximum number of items.")
     page: QueryInt | None = Field(
         None, ge=1, le=REACH, description=f"The number of the page, 1 by default, within the first {REACH:,} items."
     )
-    cursor: str | None = Field(None, description="`meta.next_cursor` of the page before, instead of a number.")
+    cursor: str | None = Field(None, description="`meta.next_cursor` from the previous page, instead of a number.")
 
     @model_validator(mode="after")
     def _within_reach(self) -> "NumberedQuery":
@@ -67,7 +67,7 @@ class NumberedMeta(ResponseModel):
     path: str
     per_page: int
     to: int | None
-    next_cursor: str | None = Field(description="Cursor of the next page; null at the end.")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page.")
 
 
 def numbered_page(

@@ -40,9 +40,9 @@ class CamelPage(QueryModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
     limit: QueryInt | None = Field(
-        None, ge=1, le=MOST, description="How many items to return at most, the next ones behind `Link`; all if absent."
+        None, ge=1, le=MOST, description="Maximum number of items, the next ones behind `Link`; all if absent."
     )
-    cursor: str | None = Field(None, description="From the `Link` header of the page before.")
+    cursor: str | None = Field(None, description="From the `Link` header of the previous page.")
 
     @property
     def last_id(self) -> uuid.UUID | None:
