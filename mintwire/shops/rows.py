@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import chain
 
+from shared.cells import could_be_thousands, flag, kept_text, plain_number, plain_percentage
+
 _NOT_IN_NAMES = re.compile(r"\(utc\)|[^a-z0-9]")
 _BETWEEN_ITEMS = re.compile(r"[,|]")
 _LIMIT = Decimal(10) ** 12
-# With up to two digits behind it a comma is a decimal separator; 1,000 could be either.
-_DECIMAL_COMMA = re.compile(r"-?[0-9]{1,12},[0-9]{1,2}", re.ASCII)
+# How WordPress keeps a list: a:2:{i:0;i:12;i:1;s:2:"34";}
+_SERIALIZED = re.compile(r'a:[0-9]+:\{((?:i:[0-9]+;(?:i:[0-9]+|s:[0-9]+:"[^"]*");)*)\}', re.ASCII)
+_SERIALIZED_ITEM = re.compile(r'i:[0-9]+;(?:i:([0-9]+)|s:[0-9]+:"([^"]*)");', re.ASCII)
+_PLAIN_ITEM = re.compile(r"[\w .#-]+")
 # The line that tells Excel the separator of cells.
 _SEPARATOR = re.compile(r'"?[Ss][Ee][Pp]=([,;\t|])"?[,;\t|\s]*', re.ASCII)
 _EMPTY = ' \t\r\n,;|"'
-_TRUE, _FALSE = frozenset({"1", "yes", "true", "y", "on"}), frozenset({"", "0", "no", "false", "n", "off"})
 
 
 class NotCarried(Exception):
@@ -47,37 +50,60 @@ class Row:
 
     def flag(self, *columns: str) -> bool:
         """Return whether a cell means yes; empty means no."""
-        text = self.text(*columns).lower()
-        if text not in _TRUE | _FALSE:
-            raise NotCarried(f"{self.names.get(columns[0], columns[0])} must be yes or no, not {text[:30]!r}")
-        return text in _TRUE
+        text = self.text(*columns)
+        said = flag(text) if text else False
+        if said is None:
+            raise NotCarried(f"{self._named(columns)} must be yes or no, not {text[:30]!r}")
+        return said
 
     def number(self, *columns: str) -> Decimal | None:
         """Return a number; None for an empty cell."""
         text = self.text(*columns)
-        if _DECIMAL_COMMA.fullmatch(text):
-            text = text.replace(",", ".")
+        return self._number(columns, plain_number(text), text)
+
+    def percentage(self, *columns: str) -> Decimal | None:
+        """Return a number that may be written with its sign; None for an empty cell."""
+        text = self.text(*columns)
+        return self._number(columns, plain_percentage(text), text)
+
+    def _number(self, columns: tuple[str, ...], plain: str, written: str) -> Decimal | None:
         try:
-            number = Decimal(text) if text else None
+            number = Decimal(plain) if plain else None
         except InvalidOperation:
             number = Decimal("NaN")
         if number is not None and not (number.is_finite() and abs(number) < _LIMIT):
-            raise NotCarried(f"{self._named(columns)} must be a number, not {text[:30]!r}")
+            raise NotCarried(f"{self._named(columns)} must be a number, not {written[:30]!r}")
         return number
 
     def count(self, *columns: str) -> int | None:
         """Return a whole number; None for an empty cell or 0, which shops write for no limit."""
         number = self.number(*columns)
+        if could_be_thousands(self.text(*columns)):
+            raise NotCarried(f"{self._named(columns)}, {self.text(*columns)[:30]}, could be thousands")
         if number is not None and (number < 0 or number != number.to_integral_value()):
             raise NotCarried(f"{self._named(columns)} must be a whole number")
         return int(number) if number else None
 
     def list(self, *columns: str) -> list[str]:
-        """Return the items separated by commas or bars."""
-        return [each.strip() for each in _BETWEEN_ITEMS.split(self.text(*columns)) if each.strip()]
+        """Return the items separated by commas or bars, or as JSON or PHP write a list."""
+        text = self.text(*columns)
+        items = _list_in(text)
+        # What cannot be read would be the names of products that there are not.
+        if not all(_PLAIN_ITEM.fullmatch(item) for item in items):
+            raise NotCarried(f"{self._named(columns)} must be a list of ids, not {text[:30]!r}")
+        return items
 
     def _named(self, columns: tuple[str, ...]) -> str:
         return next((self.names[column] for column in columns if column in self.names), columns[0])
+
+
+def _list_in(text: str) -> list[str]:
+    if found := _SERIALIZED.fullmatch(text):
+        items = [number or name for number, name in _SERIALIZED_ITEM.findall(found[1])]
+    else:
+        unwrapped = text[1:-1].replace('"', "") if text.startswith("[") and text.endswith("]") else text
+        items = _BETWEEN_ITEMS.split(unwrapped)
+    return [each.strip() for each in items if each.strip()]
 
 
 def folded(name: str) -> str:
@@ -126,4 +152,4 @@ def _row(line: int, cells: list[str], written: list[str], names: Mapping[str, st
     if len(cells) < named or any(cell.strip() for cell in cells[len(written) :]):
         return Row(line, {"": f"the row has {len(cells)} cells, the header {len(written)}"}, names)
     found = zip(written, cells, strict=False)
-    return Row(line, {folded(name): cell for name, cell in reversed(list(found)) if folded(name)}, names)
+    return Row(line, {folded(name): kept_text(cell) for name, cell in reversed(list(found)) if folded(name)}, names)

@@ -50,7 +50,7 @@ def _discount(row: Row) -> dict[str, object]:
         raise NotCarried(f"{described or 'a discount of an app'} has terms that are not in the file")
     if kind in ("product", "multiple"):
         raise NotCarried("it is limited to certain products, which the file does not name; create it with product_ids")
-    value = row.number("value")
+    value = (row.percentage if value_type == "percentage" else row.number)("value")
     if not value:
         raise NotCarried("it takes nothing off")
     if value_type == "percentage":

@@ -49,9 +49,11 @@ def read_row(row: Row) -> ShopCode:
 
 
 def _discount(row: Row) -> dict[str, object]:
-    if percent := row.number("percentoff", "couponpercentoff"):
-        return {"coupon_discount_type": "percent", "coupon_discount_amount": float(percent)}
     columns = ("amountoff", "couponamountoff")
+    if percent := row.percentage("percentoff", "couponpercentoff"):
+        if row.number(*columns):
+            raise NotCarried("it has both a percentage and an amount")
+        return {"coupon_discount_type": "percent", "coupon_discount_amount": float(percent)}
     if not row.number(*columns):
         raise NotCarried("it takes nothing off")
     currency = _currency(row.text("currency", "couponcurrency"))

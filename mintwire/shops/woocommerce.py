@@ -12,6 +12,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PERCENT = frozenset({"percent", "percent_product", "percentage discount"})
 _STATIC = frozenset({"fixed_cart", "fixed cart discount"})
 _PER_CUSTOMER_REMARK = "limit per customer: earlier uses are not imported, so each customer starts again at zero"
+_SCHEDULED_REMARK = "scheduled there, but the file does not say for when: switched off"
 # Restrictions that coupons have there but not here.
 _NARROWER = (
     (("maximumamount",), "it is limited to orders up to an amount"),
@@ -44,8 +45,12 @@ def read_row(row: Row) -> ShopCode:
     terms["combination"] = "none" if row.flag("individualuse") else "other_coupons"
     if row.flag("freeshipping"):
         remarks.append("free shipping is not imported; the discount is")
+    starts = row.text("postdate", "datecreated") if status == "future" else ""
+    if status == "future" and not starts:
+        remarks.append(_SCHEDULED_REMARK)
     members = {
-        "active": "true" if status in ("publish", "future") else "false",
+        "active": "true" if status in ("publish", "published") or starts else "false",
+        "starts_at": starts,
         "expires_at": _expiry(row.text("dateexpires", "expirydate", "couponexpirydate")),
         "redemption_limit": str(limit or ""),
     }
@@ -62,7 +67,8 @@ def _check_terms(row: Row) -> None:
 
 
 def _discount(row: Row) -> dict[str, object]:
-    kind, amount = row.text("discounttype").lower(), row.number("couponamount", "amount")
+    kind = row.text("discounttype").lower()
+    amount = (row.percentage if kind in _PERCENT else row.number)("couponamount", "amount")
     if not amount:
         raise NotCarried("it takes nothing off" + (" but the shipping" if row.flag("freeshipping") else ""))
     if kind in _PERCENT:

@@ -70,7 +70,7 @@ _IMPURE_MODULES = frozenset(
 PURE_SHARED = frozenset(
     f"shared.{name}"
     for name in (
-        *("canonical", "currencies", "derived_ids", "erasing", "known_ids", "mailboxes", "modes", "reasons"),
+        *("canonical", "cells", "currencies", "derived_ids", "erasing", "known_ids", "mailboxes", "modes", "reasons"),
         *("strict_json", "times"),
     )
 )

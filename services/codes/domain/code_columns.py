@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from services.codes.domain.money import MAX_MINOR
+from services.codes.domain.money import MAX_MINOR, decimal_places
 from shared.canonical import checked_code
+from shared.cells import could_be_thousands, flag, plain_number, plain_percentage
 from shared.strict_json import StrictJSONError, loads
 from shared.times import parse_time
 
@@ -20,9 +21,7 @@ MAX_LINE_BYTES: Final = 16 * 1024
 MAX_TEXT: Final = 255
 _MAX_INT: Final = 2**31 - 1
 _MAX_MEMBERS, _MAX_MEMBER_NAME, _MAX_MEMBER_TEXT = 50, 100, 500
-_INTEGER: Final = re.compile(r"([0-9]{1,10})(?:\.0{1,10}|,0{1,2})?", re.ASCII)
-_DECIMAL_COMMA: Final = re.compile(r"[0-9]{1,15},[0-9]{1,2}", re.ASCII)
-_FLAGS: Final = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
+_INTEGER: Final = re.compile(r"([0-9]{1,10})(?:\.0{1,10})?", re.ASCII)
 _TIME_FORM: Final = (
     "must be a date and time, such as 2026-03-18T23:29:28Z or 2026-03-18 23:29, or a date, such as 2026-03-18"
 )
@@ -31,7 +30,7 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # seconds since 1970 of Stripe's API.
 _SHOP_TIME: Final = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)"
-    r"(?P<offset> ?(?:[Zz]|[Uu][Tt][Cc]|[+-]\d\d:?\d\d))?",
+    r"(?P<offset> ?(?:[Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt]|[+-]\d\d:?\d\d))?",
     re.ASCII,
 )
 _SECONDS: Final = re.compile(r"[0-9]{9,10}", re.ASCII)
@@ -67,14 +66,15 @@ def _written(value: Any) -> str:
 
 
 def _flag(value: Any) -> bool:
-    if (flag := _FLAGS.get(_written(value).lower())) is None:
+    if (said := flag(_written(value))) is None:
         raise ValueError("must be true or false, yes or no, 1 or 0")
-    return flag
+    return said
 
 
 def _count(value: Any, least: int = 1) -> int:
-    # A spreadsheet writes 5 as 5.0.
-    found = _INTEGER.fullmatch(_written(value))
+    # A spreadsheet writes 5 as 5.0; 5.000 could be five thousand.
+    text = plain_number(_written(value))
+    found = None if could_be_thousands(text) else _INTEGER.fullmatch(text)
     count = int(found[1]) if found else -1
     if not least <= count <= _MAX_INT:
         raise ValueError(f"must be a whole number from {least} to {_MAX_INT}")
@@ -105,17 +105,21 @@ def _moment_in(text: str) -> datetime | date | None:
             return moment
         if (found := _SHOP_TIME.fullmatch(text)) is None:
             return None
-        offset = (found["offset"] or "").strip().upper().replace("UTC", "Z")
+        offset = (found["offset"] or "").strip().upper().replace("UTC", "Z").replace("GMT", "Z")
         return datetime.fromisoformat(f"{found['day']}T{found['time']}{offset}")
     except (ValueError, OverflowError):
         return None
 
 
 def _amount(value: Any) -> Decimal:
-    text = _written(value)
-    # Where cells are set apart by semicolons, 12,50 is twelve and a half; 1,000 could be either.
-    if _DECIMAL_COMMA.fullmatch(text):
-        text = text.replace(",", ".")
+    return _number(plain_number(_written(value)))
+
+
+def _percentage(value: Any) -> Decimal:
+    return _number(plain_percentage(_written(value)))
+
+
+def _number(text: str) -> Decimal:
     try:
         amount = Decimal(text)
     except InvalidOperation:
@@ -160,7 +164,7 @@ COLUMNS: Final[Mapping[str, Callable[[Any], Value]]] = {
     "customer_name": _text,
     "partner_id": _text,
     "partner_only": _flag,
-    "commission_percent": _amount,
+    "commission_percent": _percentage,
     "metadata": _object,
     "opening_uses": _uses,
 }
@@ -178,6 +182,16 @@ COLUMN_NAMES: Final[Mapping[str, str]] = {
 # What an export has besides: for people and other programs, passed over when it is read.
 SHOWN_COLUMNS: Final = ("id", "coupon", "url", "times_redeemed", "batch_id", "created_at", "updated_at")
 ALL_COLUMNS: Final = (*COLUMNS, *SHOWN_COLUMNS)
+
+
+def check_thousands(values: Mapping[str, Value]) -> None:
+    """Raise ValueError where an amount that was written 1.250 could be of more than a thousand.
+
+    That is clear only from the currency: where it has three decimal places, so may its amounts.
+    """
+    amount, currency = values.get("minimum_order_value"), values.get("minimum_order_currency")
+    if isinstance(amount, Decimal) and could_be_thousands(str(amount)) and decimal_places(str(currency).upper()) != 3:
+        raise ValueError(f"must be written without a separator of thousands; {amount} could be one")
 
 
 def json_value(text: str) -> Any:

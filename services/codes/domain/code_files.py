@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from services.codes.domain.code_columns import ALL_COLUMNS, COLUMNS, MAX_LINE_BYTES, MAX_TEXT, Value, json_value
+from services.codes.domain.code_columns import (
+    ALL_COLUMNS,
+    COLUMNS,
+    MAX_LINE_BYTES,
+    MAX_TEXT,
+    Value,
+    check_thousands,
+    json_value,
+)
+from shared.cells import kept_text
 
 FileFormat = Literal["csv", "ndjson"]
 
@@ -189,7 +198,7 @@ def _is_guarded(text: str) -> bool:
 
 
 def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _is_guarded(cell[1:]) else cell
+    return cell[1:] if cell.startswith("'") and _is_guarded(cell[1:]) else kept_text(cell)
 
 
 def csv_trailer(count: int, sha256: str) -> str:
@@ -299,6 +308,10 @@ def _values(given: Mapping[str, Any]) -> dict[str, Value]:
                 values[name] = read(value)
             except ValueError as error:
                 raise LineRefused("invalid_value", f"{name} {error}.", code) from None
+    try:
+        check_thousands(values)
+    except ValueError as error:
+        raise LineRefused("invalid_value", f"minimum_order_value {error}.", code) from None
     return values
 
 

@@ -69,6 +69,7 @@ def test_woocommerce() -> None:
     assert sorted(codes) == ["entwurf", "herbst25", "minus10", "schuhe"]
     assert codes["herbst25"].members == {
         "active": "true",
+        "starts_at": "",
         # There it ends at the start of the day.
         "expires_at": "2031-11-30 00:00:00",
         "redemption_limit": "50",
@@ -161,12 +162,15 @@ def test_amounts_may_have_a_decimal_comma() -> None:
         "A2;percent;7,5;\n",
         "A3;fixed_cart;1,000;\n",
         "A4;fixed_cart;1.000,00;\n",
+        "A5;fixed_cart;5%;\n",
+        "A6;percent;12,5 %;\n",
     ]
     plan = plan_of("woocommerce", woocommerce, lines)
     codes = by_code(plan)
     assert (codes["A1"].terms["coupon_discount_amount"], codes["A1"].terms["minimum_order_value"]) == (12.5, 1000.5)
     assert codes["A2"].terms["coupon_discount_amount"] == 7.5
-    assert list(refused(plan)) == [4, 5]
+    assert (codes["A4"].terms["coupon_discount_amount"], codes["A6"].terms["coupon_discount_amount"]) == (1000.0, 12.5)
+    assert list(refused(plan)) == [4, 6]
     lines = ["Name;Value;Value Type\n", "B1;-12,50;fixed_amount\n"]
     assert by_code(plan_of("shopify", shopify, lines))["B1"].terms["coupon_discount_amount"] == 12.5
 

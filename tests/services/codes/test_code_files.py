@@ -380,14 +380,19 @@ class TestDialects:
     @pytest.mark.parametrize(
         ("cells", "name", "value"),
         [
-            *((flag, "active", True) for flag in ("yes", "Y", "1", "TRUE", " true ")),
-            *((flag, "active", False) for flag in ("No", "n", "0", "false")),
+            *((flag, "active", True) for flag in ("yes", "Y", "1", "TRUE", " true ", "WAHR", "Oui", "sí")),
+            *((flag, "active", False) for flag in ("No", "n", "0", "false", "FALSCH", "faux", "nein")),
             *((text, "redemption_limit", 5) for text in ("5", "5.0", " 5.00 ", "5,0", "5,00")),
+            *((text, "redemption_limit", 5000) for text in ("5000", "5 000", "5\xa0000", "5,000.00", "5.000,0")),
+            *((text, "commission_percent", Decimal("12.5")) for text in ("12.5", "12,5%", "12.50 %")),
+            *((text, "minimum_order_value", Decimal("1234.5")) for text in ("1,234.50", "1.234,50", "1'234.50")),
+            ("1,234,567.00", "minimum_order_value", Decimal("1234567.00")),
             ("0", "opening_uses", 0),
             ("12,50", "minimum_order_value", Decimal("12.50")),
             ("12.5", "minimum_order_value", Decimal("12.5")),
             # Shopify's, WooCommerce's and Stripe's times; without an offset they are the program's.
             ("2026-03-01 09:30:00 -0500", "starts_at", datetime(2026, 3, 1, 14, 30, tzinfo=UTC)),
+            ("2026-03-01 09:30:00 GMT", "starts_at", datetime(2026, 3, 1, 9, 30, tzinfo=UTC)),
             ("2026-03-01 09:30:00 UTC", "starts_at", datetime(2026, 3, 1, 9, 30, tzinfo=UTC)),
             ("2026-03-01T09:30", "starts_at", datetime(2026, 3, 1, 9, 30)),  # noqa: DTZ001 - it has none
             ("2026-03-01 09:30:15", "starts_at", datetime(2026, 3, 1, 9, 30, 15)),  # noqa: DTZ001 - it has none
@@ -426,8 +431,11 @@ class TestDialects:
         ("cell", "name"),
         [
             *((text, "active") for text in ("2", "maybe", "yes no")),
-            *((text, "redemption_limit") for text in ("5.5", "0", "5e1", "-1", "five", "1,000")),
-            *((text, "minimum_order_value") for text in ("1,000", "1.000,50", "$5")),
+            *((text, "redemption_limit") for text in ("5.5", "0", "5e1", "-1", "five", "1,000", "1.000", "5%")),
+            *(
+                (text, "minimum_order_value")
+                for text in ("1,000", "1.000", "1.250", "1,00.50", "1,000,00", "$5", "10%")
+            ),
             *((text, "expires_at") for text in ("03/01/2026", "01.03.2026", "2026-03-01 25:00", "12345", "tomorrow")),
         ],
     )
@@ -438,6 +446,23 @@ class TestDialects:
         with pytest.raises(LineRefused) as refused:
             read_ndjson_line(json.dumps({"code": "A1", name: cell}).encode())
         assert (refused.value.reason, refused.value.code) == ("invalid_value", "A1")
+
+    def test_three_decimal_places_are_what_the_currency_has(self) -> None:
+        """A minimum of 1.250 was one and a bit where a merchant meant more than a thousand."""
+        header = ("code", "minimum_order_value", "minimum_order_currency")
+        read = read_csv_line(b"A1,1.250,kwd\n", header)
+        assert read is not None
+        assert read["minimum_order_value"] == Decimal("1.250")
+        for currency in (b"EUR", b"JPY", b""):
+            with pytest.raises(LineRefused, match="separator of thousands"):
+                read_csv_line(b"A1,1.250," + currency + b"\n", header)
+
+    @pytest.mark.parametrize("cell", ['="00123"', '"=""00123"""', ' ="00123" '])
+    def test_a_cell_that_is_kept_from_being_a_number_is_its_text(self, cell: str) -> None:
+        assert read_csv_line(f"{cell},Ana,\n".encode(), HEADER) == {"code": "00123", "customer_name": "Ana"}
+        # An export has an apostrophe before what only looks like it.
+        shown = read_csv_line(b'A1,"\'=""Ana""",\n', HEADER)
+        assert shown == {"code": "A1", "customer_name": '="Ana"'}
 
     @pytest.mark.parametrize("line", [b",,\n", b' , ,""\n', csv_trailer(3, "ab" * 32).strip().encode() + b",,\n"])
     def test_rows_of_empty_cells_say_nothing(self, line: bytes) -> None:
