@@ -12,6 +12,7 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
+from mintwire.stack import places
 from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
 from shared.broker import topology
@@ -185,10 +186,11 @@ async def waiting(broker: dict[str, str]) -> int:
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[RabbitMQServer]:
     """A separate broker that can be stopped and emptied."""
-    server = RabbitMQServer(tmp_path / "broker", broker_definitions([VHOST], BROKER_PASSWORDS))
+    server = RabbitMQServer(tmp_path / "broker", broker_definitions([VHOST], BROKER_PASSWORDS), is_durable=False)
     server.start()
     yield server
     server.stop()
+    places.remove(tmp_path / "broker")
 
 
 async def wipe(server: RabbitMQServer, folder: Path) -> None:

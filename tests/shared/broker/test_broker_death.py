@@ -4,12 +4,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from mintwire.stack import places
 from mintwire.stack.definitions import broker_definitions
 from mintwire.stack.rabbitmq import RabbitMQServer
 from shared.broker import topology
@@ -25,10 +25,12 @@ from tests.shared.broker.tools import Broker, Handler, client, event, running, u
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
     """A broker of this module's own, to be killed."""
-    made = RabbitMQServer(Path(tmp_path_factory.mktemp("broker")), broker_definitions(["mintwire"], BROKER_PASSWORDS))
+    folder = tmp_path_factory.mktemp("own") / "broker"
+    made = RabbitMQServer(folder, broker_definitions(["mintwire"], BROKER_PASSWORDS), is_durable=False)
     made.start()
     yield made
     made.stop()
+    places.remove(folder)
 
 
 @pytest.fixture
