@@ -48,16 +48,16 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
 }
 
 _OWN_WORDS: Final[Mapping[str, str]] = {}
-# What a request names may be long, and of any characters.
+# Names in a request may be long, with any characters.
 _MOST_SHOWN: Final = 300
-# After which a job may well be over.
+# After this long a job may have finished.
 _JOB_SECONDS: Final = "10"
 
 
 def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPProblem | None:
-    """Return the refusal for an error of this service; None for what is not one.
+    """Return the refusal for an error of this service; None for any other.
 
-    `words` are those of the request's API family, by ours: names of fields and of their values, and what it calls a
+    `words` maps our names to those of the request's API family: fields, their values, and its word for a
     partner.
     """
     if isinstance(error, errors.Missing):
@@ -83,7 +83,7 @@ def translate(error: Exception, words: Mapping[str, str] = _OWN_WORDS) -> HTTPPr
 
 
 class _Words(dict[str, str]):
-    """Words by ours; a word that is not listed is the same."""
+    """The family's words by ours; a word that is not listed is the same."""
 
     def __missing__(self, word: str) -> str:
         return word
@@ -94,14 +94,14 @@ def _text(field: str, rule: str, words: Mapping[str, str]) -> str:
 
 
 def _field(error: errors.CodesError, member: str, words: Mapping[str, str]) -> str:
-    """Return what the request calls a member, where it stands in the request."""
+    """Return the request's name for a member, with its place in the request."""
     outer, dot, inner = member.partition(".")
     field = words.get(member) or words.get(outer, outer) + dot + inner
     return field if error.place is None else f"promotion_codes.{error.place}.{field}"
 
 
 def _invalid_terms(error: errors.InvalidTerms, words: Mapping[str, str]) -> HTTPProblem:
-    """Return the 422 that names each member at fault as the request does."""
+    """Return the 422 that names each faulty member as the request does."""
     faults: dict[str, list[str]] = {}
     for member, rules in error.faults.items():
         field = _field(error, member, words)
@@ -110,18 +110,18 @@ def _invalid_terms(error: errors.InvalidTerms, words: Mapping[str, str]) -> HTTP
 
 
 def _operator_only(error: errors.OperatorOnly, words: Mapping[str, str]) -> HTTPProblem:
-    """Return the 403, with the fields that are the operator's if others of the request are not."""
+    """Return the 403, with the operator's fields if the request has others too."""
     fields = [words.get(member, member) for member in error.members]
-    faults = {field: [f"The {field} field can be changed by the operator only."] for field in fields}
+    faults = {field: [f"The {field} field can be changed only by the operator."] for field in fields}
     return HTTPProblem(403, "operator_only", str(error), faults or None)
 
 
 def _terms_frozen(error: errors.TermsFrozen, words: Mapping[str, str]) -> HTTPProblem:
-    """Return the 409 that names each member at fault as the request does."""
+    """Return the 409 that names each faulty member as the request does."""
     faults: dict[str, list[str]] = {}
     for rule, members in (
-        ("cannot change any more, because it has been redeemed", error.changed),
-        ("can only be raised, or moved later, because it has been redeemed", error.lowered),
+        ("can no longer change, because it has been redeemed", error.changed),
+        ("can only be raised or moved later, because it has been redeemed", error.lowered),
     ):
         for member in members:
             field = words.get(member, member)

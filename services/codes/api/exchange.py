@@ -1,4 +1,4 @@
-"""What every handler of this service needs of a request: the use cases, who acts, one answer per key."""
+"""What every handler of this service needs from a request: the use cases, the actor, one answer per key."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ from shared.web import Operator, Request, RequestModel, answered_once
 T = TypeVar("T")
 D = TypeVar("D", bound=Record)
 
-# By what the operator's kept answers are known, who has no id.
+# The owner of the operator's stored answers; the operator has no id.
 _OPERATOR_ID: Final = NOBODY
 
 
@@ -31,7 +31,7 @@ def use_cases(request: Request) -> UseCases:
 
 
 def actor(request: Request) -> Actor:
-    """Return who acts: the operator, or a key or an account confined to its program."""
+    """Return the actor: the operator, or a key or an account confined to its program."""
     principal = request.principal
     is_account = principal.account is not None
     if isinstance(principal, Operator):
@@ -41,10 +41,10 @@ def actor(request: Request) -> Actor:
 
 
 def once(request: Request, render: Callable[[T], web.Response | Answer], *, has_secret: bool = False) -> Once[T]:
-    """Return how this request is answered, and under which key, if any, the answer is kept.
+    """Return how this request is answered, and under which key, if any, the answer is stored.
 
-    An answer with a secret is kept for the key or the account that asked: another one may not be allowed what that
-    secret allows.
+    An answer with a secret is stored for the calling key or account: another caller may lack the rights that the
+    secret gives.
     """
     principal = request.principal
     if isinstance(principal, Operator):
@@ -55,13 +55,13 @@ def once(request: Request, render: Callable[[T], web.Response | Answer], *, has_
 
 
 def partner_in(request: Request, text: str) -> uuid.UUID:
-    """Return whom a request means by the text of a partner's id."""
+    """Return the partner that a request names by the text of its id."""
     # A malformed id matches nothing.
     return request.tenant(id_in(text) or NOBODY)
 
 
 def given(kind: type[D], body: RequestModel, words: Mapping[str, str], **others: object) -> Given[D]:
-    """Return the members of a D that a request gives under the names in `words`, and others read from it."""
+    """Return the members of a D that a request gives under the names in `words`, and others derived from it."""
     said = {type(body).model_fields[name].alias or name: getattr(body, name) for name in body.model_fields_set}
     names = {each.name: words.get(each.name, each.name) for each in fields(kind)}
     members: dict[str, Any] = {ours: said[theirs] for ours, theirs in names.items() if theirs in said} | others
@@ -70,9 +70,9 @@ def given(kind: type[D], body: RequestModel, words: Mapping[str, str], **others:
 
 @contextmanager
 def naming(words: Mapping[str, str], of_each: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Refuse in the words that this request knows: names of fields by ours, and what it calls a partner.
+    """Refuse in the words of this request: field names by ours, and its word for a partner.
 
-    `of_each` are the words for one of several codes that it has inside.
+    `of_each` are the words for each of several codes inside it.
     """
     try:
         yield

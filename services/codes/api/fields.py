@@ -20,8 +20,8 @@ from shared.currencies import checked_currency
 from shared.strict_json import number_as_text
 from shared.web import Int, LongText, Number, QueryAddress, Spelled, Text
 
-# Read once, at import: a look into the time zone files would block the loop. Two names mean no place, and four are to
-# the database abbreviations that know no summer time.
+# Read once, at import: reading the time zone files would block the loop. Two names mean no place, and the database
+# takes four for abbreviations without summer time.
 _TIMEZONES = available_timezones() - {"localtime", "Factory", "CET", "MET", "EET", "WET"}
 
 
@@ -42,7 +42,7 @@ def _once_each(texts: list[str]) -> tuple[str, ...]:
 
 
 def _map(value: Any) -> Any:
-    # An empty map leaves us as [], so it may come back as that.
+    # We write an empty map as [], so a client may send that back.
     return {} if value == [] else value
 
 
@@ -58,7 +58,7 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, dict | list):
         raise ValueError("must be a string, a number, true, false or null")  # noqa: TRY004 - pydantic reads ValueError
     if isinstance(value, int) and abs(value) > MAX_MINOR:
-        raise ValueError("must be a number that JSON holds exactly")
+        raise ValueError("must be a number that JSON can hold exactly")
     return value
 
 
@@ -83,10 +83,10 @@ Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Remaining = Annotated[Int, Field(ge=0, le=MAX_MINOR)]
 Amount = Annotated[Number, Field(ge=0)]
 Percent = Annotated[Number, Field(ge=0, le=100)]
-# Null and absent are one: what has a currency keeps it.
-OF_PROGRAM: Final = "If absent or null, as it is; at first the program's."
-OF_COUPON: Final = "If absent or null, as it is; at first the coupon's, or else the program's."
-# A percentage that becomes hundredths of a percent as it is read.
+# Null and absent mean the same: an existing currency stays.
+OF_PROGRAM: Final = "If absent or null, unchanged; for a new coupon, the program's."
+OF_COUPON: Final = "If absent or null, unchanged; at creation, the coupon's, or else the program's."
+# A percentage that is read as hundredths of a percent.
 Hundredths = Annotated[Percent, AfterValidator(hundredths)]
 AmountsByCurrency = Annotated[dict[Currency, Amount], Field(max_length=50), BeforeValidator(_each_once)]
 _TEXT_OR_NUMBER: Final = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}
@@ -112,7 +112,7 @@ UUIDCode = Annotated[
         mode="validation",
     ),
 ]
-# As near as a pattern can come that all dialects read alike; what it lets through, `checked_code` judges.
+# An approximation that every dialect of patterns supports; `checked_code` decides.
 CODE_SCHEMA: Final = {
     "type": "string",
     "minLength": 1,
@@ -137,7 +137,7 @@ Metadata = Annotated[
         }
     ),
 ]
-# In answers: an amount in major units or a percentage; a whole one has no fraction.
+# In answers: an amount in major units or a percentage; a whole number has no fraction.
 Money = Annotated[
     Decimal,
     PlainSerializer(as_number, return_type=int | float),
@@ -146,5 +146,5 @@ Money = Annotated[
 
 
 def is_true(value: QueryBool | None) -> bool | None:
-    """Return what a query parameter says; None if it is not there."""
+    """Return the value of a query parameter; None if it is absent."""
     return None if value is None else value == "true"

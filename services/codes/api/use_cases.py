@@ -31,7 +31,7 @@ from services.codes.usecases.start_import import StartImport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
-    """Everything that this service does for those who ask over HTTP."""
+    """Everything that this service does over HTTP."""
 
     create_program: CreateProgram
     read_programs: ReadPrograms

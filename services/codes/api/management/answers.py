@@ -14,12 +14,12 @@ from services.codes.domain.promotion_codes import PromotionCode, ShownCode, Show
 from shared.modes import is_test, shown_id
 from shared.web import Moment, ResponseModel, TenantId
 
-# Of their own members an empty map is written as an empty list, which is what these clients expect.
+# Among the members that these clients know, an empty map is written as an empty list, as they expect.
 MapOrEmpty = dict[str, Any] | list[Any]
 
 
 class BriefCode(ResponseModel):
-    """A code as it is shown inside its coupon."""
+    """A code inside its coupon."""
 
     code: str
     active: bool
@@ -31,20 +31,20 @@ class BriefCode(ResponseModel):
 
 
 class BriefCodesMeta(ResponseModel):
-    """Whether the coupon has more codes than are shown here."""
+    """Whether the coupon has more codes than those shown here."""
 
     has_more: bool
 
 
 class BriefCodes(ResponseModel):
-    """The newest of a coupon's codes; the list of promotion codes has all."""
+    """The newest codes of a coupon; the list of promotion codes has all of them."""
 
     data: list[BriefCode]
     meta: BriefCodesMeta
 
 
 class BareCoupon(ResponseModel):
-    """A coupon without its codes. Amounts are in major units, limits null where there is none."""
+    """A coupon without its codes. Amounts are in major units; a limit is null if there is none."""
 
     name: str
     uuid_code: str
@@ -85,12 +85,12 @@ class BareCoupon(ResponseModel):
     combination: str
     release_policy: str
     commission_percent: Money | None
-    is_partner_coupon: bool = Field(description="Whether the codes that partners generate belong to it.")
+    is_partner_coupon: bool = Field(description="Whether partner-generated codes belong to it.")
     is_test: bool
 
 
 class CouponData(BareCoupon):
-    """A coupon with the newest of its codes."""
+    """A coupon with its newest codes."""
 
     promotion_codes: BriefCodes
 
@@ -124,23 +124,25 @@ class PromotionCodeData(ResponseModel):
     coupon_id: uuid.UUID
     partner_id: TenantId | None
     external_id: str | None
-    url: str | None = Field(description="Link that applies the code at checkout; null without a program's `link_url`.")
+    url: str | None = Field(
+        description="Link that applies the code at checkout; null if the program has no `link_url`."
+    )
     starts_at: Moment | None
     minimum_order_currency: str | None
     partner_only: bool
     commission_percent: Money | None
     is_auto_generated: bool
-    reference: str | None = Field(description="What its partner called it when it was generated.")
+    reference: str | None = Field(description="The partner's own reference, given when the code was generated.")
     batch_id: uuid.UUID | None
     last_redeemed_at: Moment | None
     created_by_key_id: uuid.UUID | None = Field(
-        description="The API key or the account that made it, or that asked for the job; null for the operator's token."
+        description="The API key or account that created it or its job; null for the operator's token."
     )
     is_test: bool
 
 
 class CouponAnswer(ResponseModel):
-    """A coupon, and what came of pushing it to a payment provider."""
+    """A coupon, and the result of pushing it to a payment provider."""
 
     data: CouponData
     status: Literal[1] = 1
@@ -151,7 +153,7 @@ class CouponAnswer(ResponseModel):
 
 
 class ChangedCouponAnswer(CouponAnswer):
-    """A coupon, and what came of redeeming it, null if that was not asked for."""
+    """A coupon, and the result of redeeming it; null if that was not requested."""
 
     redemption: RedemptionOutcome | None
 
@@ -172,7 +174,7 @@ class PromotionCodeAnswer(ResponseModel):
 
 
 class ChangedCodeAnswer(PromotionCodeAnswer):
-    """A code, and what came of redeeming it, null if that was not asked for."""
+    """A code, and the result of redeeming it; null if that was not requested."""
 
     redemption: RedemptionOutcome | None
 
@@ -192,20 +194,20 @@ class Outcome(ResponseModel):
 
 
 class OutcomeAnswer(ResponseModel):
-    """What was done, nested as the clients of this API know it."""
+    """What was done, nested as clients of this API expect."""
 
     data: Outcome
 
 
 def coupon_data(shown: ShownCoupon, additional_info: MapOrEmpty | None = None) -> CouponData:
-    """Return a coupon with its newest codes, as this API writes it."""
+    """Return a coupon with its newest codes, in the form of this API."""
     members = _coupon(shown.coupon) | {"additional_info": additional_info or []}
     codes = BriefCodes(data=[_brief(code) for code in shown.codes], meta=BriefCodesMeta(has_more=shown.has_more_codes))
     return CouponData(**members, promotion_codes=codes)
 
 
 def promotion_code_data(shown: ShownCode, additional_info: MapOrEmpty | None = None) -> PromotionCodeData:
-    """Return a code with its coupon, as this API writes it."""
+    """Return a code with its coupon, in the form of this API."""
     code, partner = shown.code, shown.partner
     return PromotionCodeData(
         code=code.code,

@@ -1,4 +1,4 @@
-"""`/v1/audit-log`: who changed what, from and to."""
+"""`/v1/audit-log`: who changed what, with old and new values."""
 
 import uuid
 from typing import Any, Final
@@ -29,10 +29,10 @@ from shared.web import (
 
 
 class AuditQuery(PageQuery):
-    """Which entries to list; what is given must all fit."""
+    """The entries to list; every given filter must match."""
 
     object_type: ObjectType | None = None
-    object_id: Text | None = Field(None, description="Of the quota: the partner's id.")
+    object_id: Text | None = Field(None, description="For the quota: the partner's id.")
     key_id: Text | None = Field(None, description="The API key that made the change.")
     account_id: Text | None = Field(None, description="The account that made the change.")
     action: Text | None = Field(None, description="Such as `coupon.updated`.")
@@ -40,19 +40,19 @@ class AuditQuery(PageQuery):
     until: Instant | None = None
     _in_order = window("since", "until")
     program_id: Text | None = Field(
-        None, description="For the operator, who reads all; a key names its own program or none."
+        None, description="For the operator, who can read all programs; a key may name only its own."
     )
 
 
 class AuditData(ResponseModel):
-    """One change: each member of the object with what it was (`from`, absent where something was made) and is (`to`).
+    """One change: each changed member with its old value (`from`, absent at creation) and its new one (`to`).
 
-    Members have the names and values that `/v1` gives them.
+    Members have their names and values of `/v1`.
     """
 
     id: uuid.UUID
     program_id: TenantId
-    actor: str = Field(description="`operator`, or `key` or `account` and its id.")
+    actor: str = Field(description="`operator`, or `key` or `account` with an id.")
     action: str
     object_type: str
     object_id: uuid.UUID
@@ -77,7 +77,7 @@ def _data(entry: AuditEntry) -> AuditData:
 
 def _actor(query: AuditQuery) -> str | None:
     if query.key_id is not None and query.account_id is not None:
-        # Nothing was done by both.
+        # No entry has both as its actor.
         return ""
     if query.account_id is not None:
         return f"account {query.account_id}"
@@ -116,8 +116,8 @@ ROUTES: Final = (
         method="GET",
         path="/v1/audit-log",
         handler=list_all,
-        summary="List who changed what, newest first",
-        description="A page may be short before the end; go on while there is a `meta.next_cursor`. "
+        summary="List changes and who made them, newest first",
+        description="A page may be short before the end; continue while there is a `meta.next_cursor`. "
         "Codes that partners generate are in the quota's ledger.",
         tag="audit log",
         security="bearer",

@@ -1,4 +1,4 @@
-"""The audit log's changes in the words of `/v1`: names, percentages and money as it has them."""
+"""The audit log's changes in the terms of `/v1`: its names, percentages and amounts."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -15,23 +15,23 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "coupon": COUPON_MEMBERS,
     "promotion_code": CODE_MEMBERS,
 }
-# Of each amount the member that says its currency, for entries that do not say it themselves.
+# The member with the currency of each amount, for entries that do not contain it.
 _CURRENCIES: Final = {
     "amount_minor": "currency",
     "max_discount_minor": "currency",
     "minimum_minor": "minimum_currency",
     "budget_minor": "budget_currency",
 }
-# What only we compare by, and what the entry says itself.
+# Members for internal comparison, and those that the entry has elsewhere.
 _HIDDEN: Final = frozenset({"canonical", "program_id"})
-# Members of a key that stand in others of ours.
+# Members of a key that are part of other members of ours.
 _NESTED: Final = frozenset({"terms", "owner"})
 
 
 def api_changes(object_type: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry's changes as the API has the members of that object.
+    """Return an entry's changes with the API's names for the members of that object.
 
-    An amount whose currency is not known any more keeps our name, which says that it is in minor units.
+    An amount whose currency is no longer known keeps our name, which says that it is in minor units.
     """
     words = _WORDS.get(object_type, {})
     shown: dict[str, Any] = {}
@@ -89,7 +89,7 @@ def _value(member: str, value: Any) -> Any:
 
 
 def _merged(known: Mapping[str, Any] | None, made: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one member over another of the same name: a percentage that became an amount was one and is the other."""
+    """Merge two members of the same name: a percentage that became an amount has both."""
     if known is None:
         return dict(made)
     return {side: made.get(side) if made.get(side) is not None else known.get(side) for side in {**known, **made}}

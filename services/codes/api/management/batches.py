@@ -62,20 +62,20 @@ Affix = Annotated[
 
 
 class BatchCreation(RequestModel):
-    """Codes to be made: how many, how they look, and what they have in common."""
+    """The codes to create: how many, their pattern, and their common terms."""
 
     count: Annotated[Int, Field(ge=1, le=MAX_COUNT)]
     pattern: Pattern = Field(
         default_factory=lambda: DEFAULT_PATTERN,
-        description="Each `#` is a random symbol, all else stands for itself: letters A to Z, digits, dashes and `_`, "
-        "which every keyboard has. Instead of it: `length`, `prefix`, `suffix`. Codes with other letters, blanks or "
-        "marks are made one by one or imported.",
+        description="Each `#` is a random symbol; all else is literal: letters A to Z, digits, dashes and `_`, which "
+        "every keyboard has. The alternative is `length`, `prefix` and `suffix`. Codes with other letters, blanks or "
+        "marks are created one by one or imported.",
     )
-    length: Annotated[Int, Field(ge=1, le=MAX_RANDOM)] = Field(12, description="How many symbols are random.")
+    length: Annotated[Int, Field(ge=1, le=MAX_RANDOM)] = Field(12, description="The number of random symbols.")
     prefix: Affix = ""
     suffix: Affix = ""
     alphabet: Alphabet = Field(DEFAULT_ALPHABET, description="The symbols to choose from; no two may look alike.")
-    check_symbol: bool = Field(False, description="Add a last symbol by which typing errors are found offline.")
+    check_symbol: bool = Field(False, description="Append a check symbol, so that typing errors can be found offline.")
     partner_id: Text | None = Field(None, description="The partner that the codes belong to.")
     partner_only: bool = Field(False, description="Only the partner itself may use them.")
     active: bool = True
@@ -87,7 +87,7 @@ class BatchCreation(RequestModel):
     minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
     commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
     metadata: Metadata = Field(default_factory=dict)
-    allow_weak: bool = Field(False, description="Make the codes even if they could be found by trying.")
+    allow_weak: bool = Field(False, description="Create the codes even if they could be guessed.")
 
     @model_validator(mode="after")
     def _hangs_together(self) -> "BatchCreation":
@@ -101,7 +101,7 @@ class BatchCreation(RequestModel):
 
 
 class BatchData(ResponseModel):
-    """A batch: its job, and the codes if they were made at once."""
+    """A batch: its job, and the codes if they were created at once."""
 
     job: JobData
     codes: list[str] | None
@@ -146,8 +146,8 @@ ROUTES: Final = (
         handler=create,
         summary="Create many codes of a coupon",
         description=(
-            f"Up to {MAX_INLINE:,} codes are made at once (201); more by a job (202) that `Location` leads to. "
-            "Before any is made it is checked that the pattern has room for them and that they cannot be guessed."
+            f"Up to {MAX_INLINE:,} codes are created at once (201), more by a job (202), found at `Location`. "
+            "Before that, it is checked that the pattern has room for them and that they cannot be guessed."
         ),
         tag="batches",
         security="bearer",
@@ -161,9 +161,9 @@ ROUTES: Final = (
             202: Data[BatchData],
             404: "No such coupon",
             409: "The coupon is archived (`coupon_archived`)",
-            422: "The pattern has no room for so many codes (`code_space_too_small`), or they could be found by trying "
+            422: "The pattern has no room for this many codes (`code_space_too_small`), or they could be guessed "
             "(`guessable`)",
-            429: "The program has as many jobs under way as may be",
+            429: "The program has the maximum number of unfinished jobs",
         },
         examples={"request": {"count": 100_000, "pattern": "SPRING-####-####-####", "redemption_limit": 1}},
     ),

@@ -42,13 +42,13 @@ Id = Annotated[Text, AfterValidator(_id)]
 
 
 class BulkFilter(RequestModel):
-    """Which live codes are meant; all conditions must hold, and there must be one at least."""
+    """The live codes to change: every condition must match, and at least one is required."""
 
     coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
     partner_id: Id | None = None
     partner_email: Text | None = None
     customer_id: Text | None = None
-    batch_id: Id | None = Field(None, description="The job that made them.")
+    batch_id: Id | None = Field(None, description="The job that created them.")
     active: bool | None = None
     created_from: InstantOrDate | None = None
     expires_from: InstantOrDate | None = None
@@ -57,26 +57,26 @@ class BulkFilter(RequestModel):
 
 
 class BulkChange(RequestModel):
-    """What is done, and to which codes: `ids` or `filter`."""
+    """The action and its codes: `ids` or `filter`."""
 
     action: Literal["deactivate", "activate", "expire", "extend", "assign", "archive"]
     ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_IDS)] | None = None
     filter: BulkFilter | None = None
     expires_at: InstantOrDate | None = Field(
-        None, description="For `extend`: the later time. Codes that expire later or never are left alone."
+        None, description="For `extend`: the new time. Codes that expire later or never are unchanged."
     )
     extend_by_seconds: Annotated[Int, Field(ge=1, le=_TEN_YEARS_SECONDS)] | None = Field(
         None, description="For `extend`, instead of `expires_at`: added to each code's own time."
     )
-    partner_id: Id | None = Field(None, description="For `assign`: whose the codes become.")
-    dry_run: bool = Field(False, description="Only count the codes that are meant.")
+    partner_id: Id | None = Field(None, description="For `assign`: the partner who gets the codes.")
+    dry_run: bool = Field(False, description="Only count the selected codes.")
 
     @model_validator(mode="after")
     def _hangs_together(self) -> "BulkChange":
         if (self.ids is None) == (self.filter is None):
             raise field_error("filter", "or ids must be given, and not both")
         if self.filter is not None and not self.filter.model_dump(exclude_none=True):
-            raise field_error("filter", "must have a condition at least")
+            raise field_error("filter", "must have at least one condition")
         if self.action == "extend" and (self.expires_at is None) == (self.extend_by_seconds is None):
             raise field_error("expires_at", "or extend_by_seconds must be given for extend, and not both")
         if self.action != "extend" and self.expires_at is not None:
@@ -89,7 +89,7 @@ class BulkChange(RequestModel):
 
 
 class BulkCount(ResponseModel):
-    """What a dry run found: where `is_whole` is false, so many at least."""
+    """The result of a dry run: if `is_whole` is false, `matched` is a minimum."""
 
     dry_run: Literal[True] = True
     matched: int
@@ -160,7 +160,7 @@ ROUTES: Final = (
             200: Data[BulkCount],
             202: Data[JobData],
             404: "No such coupon or partner",
-            429: "The program has as many jobs under way as may be",
+            429: "The program has the maximum number of unfinished jobs",
         },
         examples={"request": {"action": "deactivate", "filter": {"coupon_id": "spring-2026"}}},
     ),

@@ -1,4 +1,4 @@
-"""`/v1/coupons`: the terms that codes share, in the dialect that coupon clients know."""
+"""`/v1/coupons`: the terms that codes share, in the dialect of coupon clients."""
 
 from functools import partial
 from typing import Final
@@ -45,7 +45,7 @@ _DELETED: Final = "Coupon deleted from the app successfully."
 
 
 class CouponsQuery(NumberedQuery):
-    """Which coupons to list."""
+    """The coupons to list."""
 
     external_id: Text | None = None
     name: Text | None = None
@@ -62,7 +62,7 @@ class CouponPage(ResponseModel):
 
 
 class NamedCoupon(RequestModel):
-    """The coupon that is meant."""
+    """The coupon to archive."""
 
     uuid_code: UUIDCode
 
@@ -76,7 +76,7 @@ def _ref(request: Request) -> CouponRef:
 
 
 async def create(request: Request) -> web.StreamResponse:
-    """Create a coupon, with codes of it if asked."""
+    """Create a coupon, with codes if requested."""
     body = request.body(CouponCreation)
     codes = [new_code(request, code) for code in body.promotion_codes]
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
@@ -107,7 +107,7 @@ async def change(request: Request) -> web.StreamResponse:
 
 
 async def change_named(request: Request) -> web.StreamResponse:
-    """Change the coupon that the body names, and redeem it if asked."""
+    """Change the coupon that the body names, and redeem it if requested."""
     body = request.body(NamedCouponChange)
     ref = CouponRef(body.uuid_code, is_uuid_code=True)
     if not body.redeem or body.transaction_key is None:
@@ -159,14 +159,14 @@ _REQUEST: Final = {
     "redemption_times_value": 24,
 }
 _ARCHIVING: Final = (
-    "Its codes are archived with it, 10,000 at most at once; redemptions keep what they were. "
-    "The coupon of the codes that partners generate stays."
+    "Its codes are archived with it, at most 10,000 at once; redemptions are unchanged. "
+    "The coupon of partner-generated codes cannot be archived."
 )
-_CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
-_HAS_TO_STAY: Final = "It has to stay (`partner_coupon_needed`), or has too many codes (`too_many_codes`)"
-_NO_FREE_CODE: Final = "No code of the program's form is free (`no_free_code`)"
+_CONFLICT: Final = "A redemption has frozen its terms (`terms_frozen`)"
+_HAS_TO_STAY: Final = "The program needs it (`partner_coupon_needed`), or it has too many codes (`too_many_codes`)"
+_NO_FREE_CODE: Final = "No code in the program's format is available (`no_free_code`)"
 _TAKEN: Final = (
-    "What it shall be called is taken (`uuid_code_taken`, `external_id_taken`, `code_taken`), or the provider is not "
+    "A name is taken (`uuid_code_taken`, `external_id_taken`, `code_taken`), or the provider is not "
     "connected (`provider_not_connected`)"
 )
 
@@ -178,7 +178,7 @@ ROUTES: Final = (
         path="/v1/coupons",
         handler=create,
         summary="Create a coupon",
-        description="Codes that are named in `promotion_codes` are made with it, all or none.",
+        description="The codes in `promotion_codes` are created with it, all or none.",
         body=CouponCreation,
         idempotent=True,
         responses={201: CouponAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
@@ -218,7 +218,7 @@ ROUTES: Final = (
         path="/v1/coupons/{coupon}",
         handler=get,
         summary="Show a coupon",
-        path_descriptions={"coupon": "The coupon's id or `uuid_code`; an archived one is known by its id only."},
+        path_descriptions={"coupon": "The coupon's id or `uuid_code`; an archived coupon is found only by its id."},
         responses={200: ShownCouponAnswer, 404: "No such coupon"},
     ),
     _route(

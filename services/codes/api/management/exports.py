@@ -1,4 +1,4 @@
-"""`/v1/promotion-codes/export` and the files of jobs: streamed, and ending with how much there was and its digest."""
+"""`/v1/promotion-codes/export` and the files of jobs: streamed, and ending with the count and a digest."""
 
 import asyncio
 import hashlib
@@ -42,8 +42,8 @@ CONTENT_TYPES: Final[dict[FileFormat, str]] = {
 _ROWS_IN_A_ROW: Final = 200
 _REPORT_COLUMNS: Final = ("line", "code", "reason", "detail")
 _TRAILER_TEXT: Final = (
-    "The last line tells how many codes there were and the SHA-256 of all bytes before it: in NDJSON "
-    '`{"export":{"count":2,"sha256":"…"}}`, in CSV the comment `# count=2 sha256=…`. A file without it is not whole. '
+    "The last line has the number of codes and the SHA-256 of all bytes before it: in NDJSON "
+    '`{"export":{"count":2,"sha256":"…"}}`, in CSV the comment `# count=2 sha256=…`. A file without it is incomplete. '
     "A cell that a spreadsheet would run as a formula begins with an apostrophe."
 )
 
@@ -51,13 +51,13 @@ Row = dict[str, object]
 
 
 class FileQuery(QueryModel):
-    """How the file is to be written."""
+    """The format of the file."""
 
     format: Literal["csv", "ndjson"] = "csv"
 
 
 class ExportQuery(FileQuery):
-    """Which live codes are exported, all conditions together, and how."""
+    """The live codes to export (every filter must match), and the format."""
 
     code: Text | None = Field(None, description="In any spelling.")
     coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
@@ -65,7 +65,7 @@ class ExportQuery(FileQuery):
     partner_email: QueryEmail | None = None
     external_id: Text | None = None
     customer_id: Text | None = None
-    batch_id: Text | None = Field(None, description="The job that made them.")
+    batch_id: Text | None = Field(None, description="The job that created them.")
     active: QueryBool | None = None
     created_from: InstantOrDate | None = None
     expires_from: InstantOrDate | None = None
@@ -90,7 +90,7 @@ def _selection(request: Request, query: ExportQuery) -> CodeSelection:
 
 
 def _id(text: str | None) -> uuid.UUID | None:
-    # What is no id names nothing, so it is looked for as one that nothing has.
+    # A malformed id matches nothing, so it becomes an id that nothing has.
     return None if text is None else id_in(text) or FIRST_ID
 
 
@@ -102,7 +102,7 @@ def _canonical(text: str) -> str:
 
 
 async def export(request: Request) -> web.StreamResponse:
-    """Export codes, or show the one code that is called like this path."""
+    """Export codes, or show the code with the name of this path."""
     if _is_about_code(request):
         shown = await use_cases(request).read_promotion_codes.one(request.program_id, CodeRef("export", is_code=True))
         return json_response(ShownCodeAnswer(data=promotion_code_data(shown)))
@@ -113,14 +113,14 @@ async def export(request: Request) -> web.StreamResponse:
 
 
 def _is_about_code(request: Request) -> bool:
-    """Tell a client that reads code by code from one that wants a file: it takes JSON alone and names no condition."""
+    """Return whether the client reads a single code: it accepts only JSON and sends no parameter."""
     accepted = request.http.headers.get(hdrs.ACCEPT, "").split(",")
     types = {each.partition(";")[0].strip().lower() for each in accepted}
     return types == {"application/json"} and not request.http.query_string
 
 
 async def result(request: Request) -> web.StreamResponse:
-    """Send the codes that a job has made."""
+    """Send the codes that a job has created."""
     codes = use_cases(request).export_codes
     wanted = await codes.of_job(request.program_id, request.path_id("job_id"))
     return await _stream_codes(request, request.query(FileQuery).format, codes.pages(request.program_id, wanted))
@@ -143,7 +143,7 @@ async def _code_texts(written: "_Rows", pages: AsyncIterator[ExportPage]) -> Asy
     async for page in pages:
         for start in range(0, len(page.codes), _ROWS_IN_A_ROW):
             yield written.rows(_code_rows(page, page.codes[start : start + _ROWS_IN_A_ROW], written.kind))
-            # Mints and other requests go in between.
+            # Mints and other requests run in between.
             await asyncio.sleep(0)
 
 
@@ -170,7 +170,7 @@ class _Rows:
 
 
 async def _stream(request: Request, written: _Rows, texts: AsyncIterator[str]) -> web.StreamResponse:
-    """Send texts as they come, with a head before and the trailer behind them."""
+    """Send texts as they come, with a head before and a trailer after them."""
     name = request.http.path.rpartition("/")[2]
     headers = {"Content-Disposition": f'attachment; filename="{name}.{written.kind}"'}
     stream = await request.start_stream(CONTENT_TYPES[written.kind], headers)
@@ -253,24 +253,24 @@ ROUTES: Final = (
         handler=export,
         summary="Export promotion codes as CSV or NDJSON",
         description=(
-            "Each code that was there when the export began and fits is in the file once. "
+            "Each matching code that existed at the start of the export is in the file once. "
             + _TRAILER_TEXT
-            + " With `Accept: application/json` and no parameters the path means the one code that is called `export`, "
-            "which is answered as at `/v1/promotion-codes/{code}`."
+            + " With `Accept: application/json` and no parameters, the path means the code named `export`, and the "
+            "response is that of `/v1/promotion-codes/{code}`."
         ),
         tag="files",
         query=ExportQuery,
-        responses={200: "The file", 404: "No such coupon or partner, or no code that is called `export`"},
+        responses={200: "The file", 404: "No such coupon or partner, or no code named `export`"},
     ),
     _route(
         method="GET",
         path="/v1/jobs/{job_id}/result",
         grade="change",
         handler=result,
-        summary="Download the codes that a job has made",
-        description="Also while it runs: the codes that there are. " + _TRAILER_TEXT,
+        summary="Download the codes that a job has created",
+        description="Works while the job runs, too, with the codes so far. " + _TRAILER_TEXT,
         query=FileQuery,
-        responses={200: "The file", 404: "No such job, or one that makes no codes"},
+        responses={200: "The file", 404: "No such job, or it creates no codes"},
     ),
     _route(
         method="GET",
@@ -278,7 +278,7 @@ ROUTES: Final = (
         grade="change",
         handler=errors,
         summary="Download the lines that a job has refused",
-        description="One row per line of the file: its number, the code, a reason and a sentence. " + _TRAILER_TEXT,
+        description="One row per refused line: its number, the code, a reason and a sentence. " + _TRAILER_TEXT,
         query=FileQuery,
         responses={200: "The file", 404: "No such job"},
     ),

@@ -20,25 +20,25 @@ _FORMATS: Final[dict[str, FileFormat]] = {"text/csv": "csv", "application/x-ndjs
 
 
 class ImportQuery(QueryModel):
-    """What is done with codes that exist, and whether anything is written."""
+    """What to do with existing codes, and whether to write anything."""
 
     on_conflict: Literal["fail", "skip", "update"] = Field(
         "fail",
-        description="A code that exists: `fail` refuses the line, `skip` leaves the code as it is, `update` changes "
-        "the members that the line names. Other lines are taken in all the same.",
+        description="For an existing code: `fail` refuses the line, `skip` leaves the code unchanged, `update` changes "
+        "the members in the line. Other lines are imported all the same.",
     )
     map: LongText | None = Field(
         None,
         max_length=2000,
-        description="Names of columns that stand for ours: pairs `theirs=ours`, comma-separated, such as "
+        description="Names of your columns for ours: pairs `yours=ours`, comma-separated, such as "
         "`Coupon code=code,Ende=expires_at`.",
     )
-    ignore_unknown_columns: QueryBool = Field("false", description="Pass over columns that are not known.")
-    dry_run: QueryBool = Field("false", description="Only count and report; nothing is written.")
+    ignore_unknown_columns: QueryBool = Field("false", description="Ignore unknown columns.")
+    dry_run: QueryBool = Field("false", description="Only validate and report; nothing is written.")
 
     @property
     def names(self) -> Names:
-        """How the file names its columns."""
+        """The column names of the file."""
         return checked_names(self.map or "", ignores_unknown=self.ignore_unknown_columns == "true")
 
     @model_validator(mode="after")
@@ -81,15 +81,15 @@ ROUTES: Final = (
         handler=create,
         summary="Import promotion codes from CSV or NDJSON",
         description=(
-            f"The file has at most {MAX_UPLOAD_BYTES // 2**20} MiB in UTF-8, or in UTF-16 with a byte order mark, a "
-            f"line at most {MAX_LINE_BYTES // 1024} KiB. Up to {MAX_INLINE_BYTES // 1024} KiB are taken in at once "
-            f"(200), more by a job (202). Columns of CSV, which has a header, and members of NDJSON: "
-            f"{', '.join(COLUMNS)}; `code` is required. Those that only an export has ({', '.join(SHOWN_COLUMNS)}) are "
-            "passed over, as are columns without a name and empty rows. Names may be written in any case, with blanks "
-            "for `_`; cells may be set apart by `;` or tabs, which the header tells, or Excel's `sep=;` above it; "
-            'lines may end in any way, mixed too. NDJSON takes what a cell of CSV may have (`"yes"`, `"5.0"`). '
-            "`opening_uses` are uses elsewhere before: a code that is created begins with that count. A line that is "
-            "refused or skipped is reported at `errors_url` with its number, code and reason; the others are taken in."
+            f"The file can have up to {MAX_UPLOAD_BYTES // 2**20} MiB in UTF-8, or in UTF-16 with a byte order mark, a "
+            f"line up to {MAX_LINE_BYTES // 1024} KiB. Up to {MAX_INLINE_BYTES // 1024} KiB are imported at once "
+            f"(200), more by a job (202). Columns of CSV, which needs a header, and members of NDJSON: "
+            f"{', '.join(COLUMNS)}; `code` is required. Columns of exports only ({', '.join(SHOWN_COLUMNS)}) are "
+            "ignored, as are columns without a name and empty rows. Names are case-insensitive and may have blanks for "
+            "`_`. The separator can be `,`, `;` or a tab, taken from the header or from Excel's `sep=;` above it; line "
+            'endings may be mixed. NDJSON accepts the values of CSV cells (`"yes"`, `"5.0"`). `opening_uses` are '
+            "earlier uses elsewhere: a new code starts with that count. Refused and skipped lines are reported at "
+            "`errors_url` with number, code and reason; the others are imported."
         ),
         tag="files",
         security="bearer",
@@ -104,10 +104,10 @@ ROUTES: Final = (
             200: Data[JobData],
             202: Data[JobData],
             404: "No such coupon",
-            408: "The body stands still",
+            408: "The body stopped arriving",
             409: "The coupon is archived (`coupon_archived`), or the job was cancelled meanwhile (`job_finished`)",
             422: "The file cannot be read (`invalid_file`)",
-            429: "The program has as many jobs under way as may be",
+            429: "The program has the maximum number of unfinished jobs",
         },
     ),
 )

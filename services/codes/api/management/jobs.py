@@ -1,4 +1,4 @@
-"""`/v1/jobs`: batches, imports and bulk actions under way and finished."""
+"""`/v1/jobs`: running and finished batches, imports and bulk actions."""
 
 import uuid
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from shared.web import (
 
 
 class JobData(ResponseModel):
-    """A job and how far it is."""
+    """A job and its progress."""
 
     id: uuid.UUID
     kind: Literal["batch", "import", "bulk"]
@@ -52,26 +52,26 @@ class JobData(ResponseModel):
     kept_until: Moment | None
     is_test: bool
     dry_run: bool = Field(description="Whether it only counts and reports.")
-    action: BulkAction | None = Field(description="Of a bulk action, what it does.")
+    action: BulkAction | None = Field(description="The action, for a bulk job.")
     filter: dict[str, Any] | None = Field(
-        description="Of a bulk action, which codes are meant, as asked for; null where it names them by `ids`."
+        description="The requested filter of a bulk job; null if it names codes by `ids`."
     )
 
 
 class JobQuery(PageQuery):
-    """Which jobs to list."""
+    """The jobs to list."""
 
     kind: Literal["batch", "import", "bulk"] | None = None
     state: Literal["uploading", "queued", "running", "done", "failed", "cancelled"] | None = None
 
 
 def job_url(job: Job) -> str:
-    """Return where a job is found."""
+    """Return the address of a job."""
     return f"/v1/jobs/{job.id}"
 
 
 def job_data(job: Job) -> JobData:
-    """Return a job as it is shown."""
+    """Return a job in the form of this API."""
     tally, asked = job.tally, asked_of(job.spec)
     return JobData(
         id=job.id,
@@ -99,7 +99,7 @@ def job_data(job: Job) -> JobData:
 
 
 def asked_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a job was asked for, by the names that requests have for it; without what was left out."""
+    """Return the request of a job by the names in requests, without absent members."""
     asked: dict[str, Any] = {}
     for name, value in spec.items():
         if name == "selection":
@@ -113,7 +113,7 @@ def asked_of(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _terms(terms: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the terms of a batch's codes as a request has them."""
+    """Return the terms of a batch's codes in the form of a request."""
     shown = {COLUMN_NAMES.get(member, member): term for member, term in terms.items()}
     if (minimum := terms.get("minimum_minor")) is not None:
         shown["minimum_order_value"] = major_units(minimum, terms["minimum_currency"])
@@ -123,7 +123,7 @@ def _terms(terms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filter(selection: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a selection as a request names it; a coupon or partner that was found is named by its id."""
+    """Return a selection in the form of a request; a coupon or partner is named by its id."""
     members = {name: value for name, value in selection.items() if value is not None and name not in _FOUND}
     named = {"coupon_id": selection.get("coupon_id") or selection.get("coupon")}
     if (partner_id := selection.get("partner_id")) is not None:
@@ -134,7 +134,7 @@ def _filter(selection: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**renamed, **named}.items() if value is not None}
 
 
-# What requests call members of ours, and which of a selection are named otherwise, or by ourselves alone.
+# Our members' names in requests, and the members of a selection that are renamed or internal.
 _ASKED: Final = {
     "is_dry_run": "dry_run",
     "is_active": "active",
@@ -180,17 +180,17 @@ ROUTES: Final = (
         method="GET",
         path="/v1/jobs/{job_id}",
         handler=get,
-        summary="Show a job and how far it is",
+        summary="Show a job and its progress",
         responses={200: Data[JobData], 404: "No such job"},
     ),
     _route(
         method="POST",
         path="/v1/jobs/{job_id}/cancel",
         handler=cancel,
-        summary="Cancel a job; what it has done stays done",
+        summary="Cancel a job; finished work stays",
         body=NoBody,
         body_required=False,
         idempotent=True,
-        responses={200: Data[JobData], 404: "No such job", 409: "The job is over (`job_finished`)"},
+        responses={200: Data[JobData], 404: "No such job", 409: "The job has finished (`job_finished`)"},
     ),
 )

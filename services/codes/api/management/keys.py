@@ -1,4 +1,4 @@
-"""API keys of programs and of partners, one set of handlers for both owners; and what keys have made (`/v1/keys`)."""
+"""API keys of programs and of partners, one set of handlers for both owners; and keys by creator (`/v1/keys`)."""
 
 import uuid
 from functools import partial
@@ -28,42 +28,44 @@ from shared.web import (
     respond,
 )
 
-_MODE_TEXT: Final = "By default that of the key that asks, live for the operator; a test key knows test keys only."
+_MODE_TEXT: Final = (
+    "By default the mode of the calling key, or live for the operator; a test key reaches only test keys."
+)
 
 
 class KeyCreation(RequestModel):
-    """A key to be made; without `scopes` it gets all of the owner's that the key that asks can grant."""
+    """A new key; without `scopes` it gets all scopes of its owner that the calling key can grant."""
 
     name: ShortName | None = None
     scopes: list[str] | None = Field(
-        None, max_length=10, description="For a program's secret key, only scopes that the key that asks has itself."
+        None, max_length=10, description="For a program's secret key, only scopes that the calling key has itself."
     )
     kind: Literal["secret", "publishable"] = Field("secret", description="Only programs have publishable keys.")
-    purpose: ShortName = Field("default", description="At most two keys of one purpose are alive.")
+    purpose: ShortName = Field("default", description="At most two live keys can have the same purpose.")
     rate_limit_per_minute: RateLimit | None = Field(
         default_factory=lambda: None,
-        description="Generated codes per minute; null for no limit. A partner's key has 100 if absent.",
+        description="Generated codes per minute; null for no limit. If absent, 100 for a partner's key.",
     )
     mode: Mode | None = Field(None, description=_MODE_TEXT)
 
 
 class KeysQuery(PageQuery):
-    """Which keys to list."""
+    """The keys to list."""
 
     mode: Mode | None = Field(None, description=_MODE_TEXT)
 
 
 class KeyChange(RequestModel):
-    """Members to be changed; the others stay."""
+    """Members to change; the others stay."""
 
     name: ShortName | None = None
-    rate_limit_per_minute: RateLimit | None = Field(None, description="null for no limit.")
+    rate_limit_per_minute: RateLimit | None = Field(None, description="Null for no limit.")
 
 
 class MadeKeysQuery(PageQuery):
-    """Whose keys to list."""
+    """The creator whose keys to list."""
 
-    made_by: uuid.UUID = Field(description="Id of the API key or the account that made them.")
+    made_by: uuid.UUID = Field(description="The id of the API key or account that created them.")
 
 
 class KeyData(ResponseModel):
@@ -80,13 +82,13 @@ class KeyData(ResponseModel):
     created_at: Moment
     revoked_at: Moment | None
     made_by: uuid.UUID | None = Field(
-        description="Id of the API key or the account that made it; null for the operator's token."
+        description="The id of the API key or account that created it; null for the operator's token."
     )
-    mode: Mode = Field(description="A key of test mode sees and makes only what is marked `is_test`.")
+    mode: Mode = Field(description="A test key sees and creates only objects with `is_test`.")
 
 
 class ShownKeyData(KeyData):
-    """A key just made; `key` is its text, shown this once."""
+    """A new key; `key` is its text, shown only this once."""
 
     key: str
 
@@ -113,7 +115,7 @@ def _shown(shown: ShownKey) -> web.Response:
 
 
 def _ref_in(request: Request, mode: Mode | None) -> OwnerRef:
-    """Return the owner that the path names, in the mode that is asked for; raises the 403 of a test key."""
+    """Return the owner that the path names, in the requested mode; raises the 403 of a test key."""
     if mode is None:
         return _ref(request)
     if mode == "live" and request.is_test:
@@ -122,7 +124,7 @@ def _ref_in(request: Request, mode: Mode | None) -> OwnerRef:
 
 
 def _ref(request: Request) -> OwnerRef:
-    """Return the owner that the path names, in the mode of the key that asks."""
+    """Return the owner that the path names, in the mode of the calling key."""
     if "partner_id" in request.http.match_info:
         return OwnerRef(partner_id=request.path_id("partner_id"))
     return OwnerRef(program_id=request.path_id("program_id"))
@@ -153,7 +155,7 @@ async def list_all(request: Request) -> web.StreamResponse:
 
 
 async def list_made(request: Request) -> web.StreamResponse:
-    """List the keys that a key made."""
+    """List the keys that a key created."""
     query = request.query(MadeKeysQuery)
     found = await use_cases(request).read_keys.made_by(actor(request), query.made_by, query.last_id, query.limit + 1)
     return page_of(query, found, _data)
@@ -180,8 +182,8 @@ async def revoke(request: Request) -> web.StreamResponse:
 
 
 _LACKS: Final = (
-    "The key that asks lacks a scope: manage, or one that the new key would have; or it is a test key and asks for a "
-    "live one (`live_key_required`)"
+    "The calling key lacks a scope: manage, or one that the new key would have; or a test key asks for a live key "
+    "(`live_key_required`)"
 )
 
 
@@ -197,9 +199,8 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             handler=create,
             summary=f"Create an API key of a {owner}",
             description=(
-                "The key's text is in this answer and can never be read again. A key with the scope `manage` makes "
-                "keys of partners and publishable keys; a secret key of a program gets no scope that the key that asks "
-                "lacks."
+                "The key's text is in this response and can never be read again. A key with the scope `manage` creates "
+                "partners' keys and publishable keys; a program's secret key gets no scope that the calling key lacks."
             ),
             body=KeyCreation,
             body_required=False,
@@ -208,7 +209,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 201: Data[ShownKeyData],
                 403: _LACKS,
                 404: f"No such {owner}",
-                409: "Two keys of this purpose are alive (`too_many_live_keys`)",
+                409: "Two live keys have this purpose already (`too_many_live_keys`)",
             },
         ),
         _route(
@@ -234,8 +235,8 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             handler=rotate,
             summary=f"Create a second API key like this one of a {owner}",
             description=(
-                "Both are alive until one is revoked. Only a key that has the scopes of a program's secret key can "
-                "rotate that."
+                "Both work until one is revoked. To rotate a program's secret key, the calling key needs all of its "
+                "scopes."
             ),
             body=NoBody,
             body_required=False,
@@ -244,7 +245,7 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
                 201: Data[ShownKeyData],
                 403: _LACKS,
                 404: missing,
-                409: "Two are alive already (`too_many_live_keys`), or this one is revoked (`key_revoked`)",
+                409: "Two live keys have this purpose (`too_many_live_keys`), or this one is revoked (`key_revoked`)",
             },
         ),
         _route(
@@ -253,8 +254,8 @@ def _routes(base: str, owner: str) -> tuple[Route, ...]:
             handler=revoke,
             summary=f"Revoke an API key of a {owner}",
             description=(
-                "Effective everywhere within five seconds. Revoking again changes nothing. The keys that it made stay "
-                "alive; `GET /v1/keys?made_by=` lists them."
+                "Takes effect everywhere within five seconds. Revoking again changes nothing. The keys that it created "
+                "stay live; `GET /v1/keys?made_by=` lists them."
             ),
             responses={200: Data[KeyData], 404: missing},
         ),
@@ -266,8 +267,8 @@ ROUTES: Final = (
         method="GET",
         path="/v1/keys",
         handler=list_made,
-        summary="List the API keys that an API key made, newest first",
-        description="Those of the program and of its partners, revoked ones too.",
+        summary="List the API keys that an API key created, newest first",
+        description="Keys of the program and of its partners, including revoked ones.",
         query=MadeKeysQuery,
         responses={200: Page[KeyData]},
     ),

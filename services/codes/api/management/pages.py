@@ -1,4 +1,4 @@
-"""Lists of the coupon API: pages by number with links, as its clients know them, and a cursor beside."""
+"""Lists of the coupon API: numbered pages with links, as its clients know them, and a cursor as well."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from shared.web import (
     json_response,
 )
 
-# A page by number is found by counting up to it; who goes further goes by the cursor, which costs the same anywhere.
+# A numbered page is found by counting up to it; beyond this limit the cursor, with constant cost, is required.
 REACH: Final = 10_000
 
 
 class NumberedQuery(QueryModel):
-    """What lists of the coupon API accept."""
+    """The query parameters of the coupon API's lists."""
 
     limit: QueryInt = Field(15, ge=1, le=250, description="Maximum number of items.")
     page: QueryInt | None = Field(
@@ -34,14 +34,14 @@ class NumberedQuery(QueryModel):
     @model_validator(mode="after")
     def _within_reach(self) -> "NumberedQuery":
         if self.cursor is not None and self.page is not None:
-            raise field_error("page", "must be left out beside a cursor")
+            raise field_error("page", "must be absent if a cursor is given")
         if self.offset + self.limit > REACH:
-            raise field_error("page", f"ends within the first {REACH} items; go on with meta.next_cursor")
+            raise field_error("page", f"ends within the first {REACH} items; continue with meta.next_cursor")
         return self
 
     @property
     def offset(self) -> int:
-        """How many items lie before the page."""
+        """The number of items before the page."""
         return ((self.page or 1) - 1) * self.limit
 
     @property
@@ -60,7 +60,7 @@ class NumberedLinks(ResponseModel):
 
 
 class NumberedMeta(ResponseModel):
-    """Where the page lies; its numbers are null on a page by cursor."""
+    """The position of the page; the numbers are null on a page by cursor."""
 
     current_page: int | None
     from_: int | None = Field(alias="from")

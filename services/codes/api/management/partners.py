@@ -34,22 +34,22 @@ MAX_NAME: Final = 255
 
 
 class PartnerCreation(RequestModel):
-    """A partner to be made."""
+    """A new partner."""
 
-    name: Name | None = Field(None, description="First and last name together, if absent and these are given.")
-    first_name: Name | None = Field(None, description="Of the person, for codes that carry it.")
+    name: Name | None = Field(None, description="If absent, first and last name together.")
+    first_name: Name | None = Field(None, description="The person's first name, for codes that contain it.")
     last_name: Name | None = None
-    email: Email | None = Field(None, description="Unique within the program, whatever the capitals.")
+    email: Email | None = Field(None, description="Unique within the program, ignoring case.")
     prefix: Prefix | None = Field(
         None,
-        description="Starts each code; derived from the name if absent. No two partners of a program have prefixes "
-        "that read the same: O counts as 0, I and L as 1.",
+        description="The start of each code; derived from the name if absent. Prefixes of a program's partners must "
+        "not look alike: O counts as 0, I and L as 1.",
     )
     status: Literal["pending", "active", "suspended"] = "pending"
     support_email: Email | None = None
     metadata: Metadata = Field(default_factory=dict)
     quota_low_threshold: Remaining | None = Field(
-        None, description="`quota.low` is said when so many codes or fewer are left; null for never."
+        None, description="`quota.low` is emitted when this many codes or fewer remain; null for never."
     )
 
     @model_validator(mode="after")
@@ -67,7 +67,7 @@ class PartnerCreation(RequestModel):
 
 
 class PartnerChange(RequestModel):
-    """Members to be changed; the others stay."""
+    """Members to change; the others stay."""
 
     name: Name = Field(default_factory=str)
     first_name: Name | None = None
@@ -75,12 +75,14 @@ class PartnerChange(RequestModel):
     email: Email | None = None
     prefix: Prefix = Field(default_factory=str)
     support_email: Email | None = None
-    metadata: Metadata = Field(default_factory=dict, description="Merged into what is there; null removes a member.")
+    metadata: Metadata = Field(
+        default_factory=dict, description="Merged into the existing metadata; null removes a member."
+    )
     quota_low_threshold: Remaining | None = None
 
 
 class PartnerQuery(PageQuery):
-    """Which partners to list."""
+    """The partners to list."""
 
     status: Literal["pending", "active", "suspended"] | None = None
     email: QueryEmail | None = None
@@ -161,12 +163,12 @@ async def archive(request: Request) -> web.StreamResponse:
 
 
 async def approve(request: Request) -> web.StreamResponse:
-    """Let a partner mint."""
+    """Allow a partner to mint."""
     return await _set_status(request, "active")
 
 
 async def suspend(request: Request) -> web.StreamResponse:
-    """Keep a partner from minting."""
+    """Stop a partner from minting."""
     return await _set_status(request, "suspended")
 
 
@@ -228,7 +230,7 @@ ROUTES: Final = (
         path="/v1/partners/{partner_id}",
         handler=archive,
         summary="Archive a partner",
-        description="Its keys are revoked and its codes refused; its e-mail address and its prefix are free again.",
+        description="Its keys are revoked and its codes refused; its e-mail address and prefix become available again.",
         live_only=True,
         operator_allowed=True,
         responses={200: Data[PartnerData], 404: "No such partner"},

@@ -1,4 +1,4 @@
-"""`/v1/programs`: the operator makes and changes programs; a program's own key reads its own and changes some of it."""
+"""`/v1/programs`: the operator creates and changes programs; a program's own key reads it and changes some settings."""
 
 from decimal import Decimal
 from functools import partial
@@ -43,34 +43,35 @@ from shared.web import (
 
 
 class ProgramCreation(RequestModel):
-    """A program to be made; what is left out has its default."""
+    """A new program; absent members have their defaults."""
 
     name: Name
     link_url: LinkURL = Field(
         default_factory=str,
-        description="Where a code's link leads; `promo=<code>` is added to its query. Partners cannot mint without it.",
+        description="The target of codes' links; `promo=<code>` is added to its query. Required for partners to mint.",
     )
     currency: Currency = Field("USD", description="ISO 4217 code.")
-    timezone: Timezone = Field("UTC", description="IANA name: days, months and bare dates are counted there.")
+    timezone: Timezone = Field("UTC", description="IANA name; the time zone for days, months and bare dates.")
     support_email: Email | None = None
     code_length: CodeLength = Field(8, description="Characters after the prefix in generated codes.")
     code_alphabet: Alphabet = "0123456789ABCDEF"
-    code_lifetime_seconds: LifetimeSeconds = Field(172_800, description="How long a generated code is valid.")
+    code_lifetime_seconds: LifetimeSeconds = Field(172_800, description="The validity of a generated code.")
     webhook_attributes: WebhookAttributes = Field(
         default_factory=list, description="Checkout attributes in the default webhook body, in this order."
     )
-    max_codes_per_order: CodesPerOrder = Field(10, description="How many codes one order may use.")
+    max_codes_per_order: CodesPerOrder = Field(10, description="The maximum number of codes per order.")
     commission_cap_percent: Hundredths = Field(
         default_factory=lambda: Decimal(100),
-        description="What the partners of one order earn together at most, of what was paid.",
+        description="The maximum commission of all partners of an order together, as a share of the payment.",
     )
     allow_self_referral: bool = Field(
-        True, description="Whether partners may buy with their own codes; false refuses that, or counts it unpaid."
+        True,
+        description="Whether partners may buy with their own codes; if false, such uses are refused or earn nothing.",
     )
 
 
 class ProgramChange(RequestModel):
-    """Settings to be changed; the others stay."""
+    """Settings to change; the others stay."""
 
     name: Name = Field(default_factory=str)
     link_url: LinkURL = Field(default_factory=str)
@@ -107,10 +108,10 @@ class ProgramData(ResponseModel):
 
 
 class ChangedProgramData(ProgramData):
-    """A program just after a change."""
+    """A program after a change."""
 
     shifts: list[str] = Field(
-        description="What a new time zone shifts, and what it leaves; empty if it is the old one."
+        description="What a new time zone shifts and what it does not; empty if it has not changed."
     )
 
 
@@ -125,8 +126,8 @@ def _changed_data(changed: ChangedProgram) -> ChangedProgramData:
 
 def _shifts(before: str, after: str) -> list[str]:
     return [
-        f"Limits per day, week and month count days in {after}; uses of the current ones are counted again by these.",
-        f"Bare dates given from now on are days in {after}, and durations in days, months and years are counted there.",
+        f"Limits per day, week and month count days in {after}; uses in the current ones are counted again by these.",
+        f"New bare dates are days in {after}, and durations in days, months and years are counted there.",
         f"Coupons and codes keep their exact times: the last moment of a day in {before} need not be one in {after}.",
     ]
 
@@ -188,7 +189,7 @@ ROUTES: Final = (
         path="/v1/programs",
         handler=create,
         summary="Create a program",
-        description="Makes the program and its partner coupon (100 % off, once, one use per code).",
+        description="Creates the program and its partner coupon (100 % off, once, one use per code).",
         body=ProgramCreation,
         idempotent=True,
         responses={201: Data[ProgramData]},
@@ -217,8 +218,8 @@ ROUTES: Final = (
         path="/v1/programs/{program_id}",
         handler=change,
         summary="Change a program's settings",
-        description="Codes that exist keep their terms; new codes follow within five seconds. A program's own key "
-        "changes `link_url`, `timezone`, `webhook_attributes` and `support_email`; the others are the operator's.",
+        description="Existing codes keep their terms; new codes follow within five seconds. A program's own key can "
+        "change `link_url`, `timezone`, `webhook_attributes` and `support_email`; the others are for the operator.",
         security="bearer",
         scope="manage",
         operator_allowed=True,
@@ -226,7 +227,7 @@ ROUTES: Final = (
         body=ProgramChange,
         responses={
             200: Data[ChangedProgramData],
-            403: "Some of the fields are the operator's (`operator_only`), or the key lacks the scope",
+            403: "Some fields are only for the operator (`operator_only`), or the key lacks the scope",
             404: "No such program",
         },
         examples={"request": {"support_email": "vip@cinematiccard.com"}},

@@ -1,4 +1,4 @@
-"""`/v1/promotion-codes`: the strings that customers type, in the dialect that coupon clients know."""
+"""`/v1/promotion-codes`: the strings that customers type, in the dialect of coupon clients."""
 
 from functools import partial
 from typing import Final
@@ -47,7 +47,7 @@ _DELETED: Final = "Promotion code deleted from the app successfully."
 
 
 class CodesQuery(NumberedQuery):
-    """Which codes to list; what is given must all fit."""
+    """The codes to list; every given filter must match."""
 
     code: Text | None = Field(None, description="In any spelling.")
     coupon_id: Text | None = Field(None, description="The coupon's id or `uuid_code`.")
@@ -56,7 +56,7 @@ class CodesQuery(NumberedQuery):
     external_id: Text | None = None
     customer_id: Text | None = None
     active: QueryBool | None = Field(
-        None, description="A page may then be short before the end; go on while there is a `meta.next_cursor`."
+        None, description="With it, a page may be short before the end; continue while there is a `meta.next_cursor`."
     )
 
 
@@ -70,7 +70,7 @@ class PromotionCodePage(ResponseModel):
 
 
 class CouponOfCode(RequestModel):
-    """The coupon that the code must belong to; clients send all they know of it, and only `uuid_code` is read."""
+    """The coupon that the code must belong to; clients send the whole coupon, of which only `uuid_code` is read."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -78,7 +78,7 @@ class CouponOfCode(RequestModel):
 
 
 class NamedCode(RequestModel):
-    """The code that is meant, in any spelling."""
+    """The code, in any spelling."""
 
     code: ExternalID
     coupon: CouponOfCode | None = None
@@ -134,7 +134,7 @@ async def change(request: Request) -> web.StreamResponse:
 
 
 async def change_named(request: Request) -> web.StreamResponse:
-    """Change the code that the body names, and redeem it if asked."""
+    """Change the code that the body names, and redeem it if requested."""
     body = request.body(NamedCodeChange)
     forwarded = authorization(request) if body.redeem else ""
     shown = await _changed(request, CodeRef(body.code, is_code=True), code_changes(request, body).without("code"))
@@ -174,9 +174,9 @@ async def archive_named(request: Request) -> web.StreamResponse:
     return json_response(OutcomeAnswer(data=Outcome(message=_DELETED)))
 
 
-_PATH: Final = {"code": "The code in any spelling, or its id; an archived one is known by its id only."}
-_CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
-_NO_FREE_CODE: Final = "No code of the program's form is free (`no_free_code`)"
+_PATH: Final = {"code": "The code in any spelling, or its id; an archived code is found only by its id."}
+_CONFLICT: Final = "A redemption has frozen its terms (`terms_frozen`)"
+_NO_FREE_CODE: Final = "No code in the program's format is available (`no_free_code`)"
 _TAKEN: Final = "The code or the external id is taken (`code_taken`, `external_id_taken`)"
 
 _route = partial(Route, tag="promotion codes", security="bearer", scope="manage", family="management")
@@ -187,7 +187,7 @@ ROUTES: Final = (
         path="/v1/promotion-codes",
         handler=create,
         summary="Create a promotion code",
-        description="A code that is left out is generated.",
+        description="If the code is absent, it is generated.",
         body=PromotionCodeCreation,
         idempotent=True,
         responses={201: PromotionCodeAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
@@ -244,7 +244,7 @@ ROUTES: Final = (
         path="/v1/promotion-codes/{code}",
         handler=archive,
         summary="Archive a promotion code",
-        description="Its string is free again; redemptions keep what they were.",
+        description="Its string becomes available again; redemptions are unchanged.",
         path_descriptions=_PATH,
         responses={200: PromotionCodeAnswer, 404: "No such code"},
     ),

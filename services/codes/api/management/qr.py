@@ -13,12 +13,12 @@ from services.codes.domain.promotion_codes import CodeRef
 from shared.web import HTTPProblem, QueryInt, QueryModel, Request, Route
 
 _CONTENT_TYPES: Final = {"svg": "image/svg+xml", "png": "image/png"}
-# White around it, in modules; readers need it.
+# The white border in modules, which readers need.
 _BORDER: Final = 4
 
 
 class QRQuery(QueryModel):
-    """How the picture is drawn."""
+    """The form of the image."""
 
     format: Literal["svg", "png"] = "svg"
     scale: QueryInt = Field(8, ge=1, le=32, description="Pixels per module.")
@@ -43,7 +43,7 @@ async def show(request: Request) -> web.StreamResponse:
 
 
 def _qr_code(link: str) -> segno.QRCode:
-    """Make the picture at the best level at which the link fits: the longest ones need the least."""
+    """Make the image at the highest error correction at which the link fits; long links need a low one."""
     try:
         return segno.make_qr(link, error="m")
     except segno.DataOverflowError:

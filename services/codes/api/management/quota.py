@@ -1,4 +1,4 @@
-"""`/v1/partners/{partner_id}/quota`: what a partner may still mint, and every movement of it."""
+"""`/v1/partners/{partner_id}/quota`: the codes that a partner may still mint, and every movement."""
 
 import uuid
 from functools import partial
@@ -49,7 +49,7 @@ class QuotaMove(RequestModel):
 
 
 class QuotaData(ResponseModel):
-    """What a partner was given and has used: remaining = granted + adjusted - minted + refunded."""
+    """A partner's quota and its use: remaining = granted + adjusted - minted + refunded."""
 
     granted: int
     adjusted: int
@@ -60,7 +60,7 @@ class QuotaData(ResponseModel):
 
 
 class LedgerData(ResponseModel):
-    """One movement; a mint names the codes that it made."""
+    """One movement; a mint names its codes."""
 
     id: uuid.UUID
     kind: str
@@ -72,7 +72,7 @@ class LedgerData(ResponseModel):
 
 
 def quota_data(quota: Quota, *, test: bool) -> QuotaData:
-    """Return a quota as it is shown."""
+    """Return a quota in the form of this API."""
     return QuotaData(
         granted=quota.granted,
         adjusted=quota.adjusted,
@@ -140,8 +140,8 @@ ROUTES: Final = (
         responses={
             201: Data[QuotaData],
             404: "No such partner",
-            409: "The quota would become negative (`quota_would_be_negative`), or more would be refunded than was "
-            "minted (`refund_exceeds_mints`)",
+            409: "The quota would become negative (`quota_would_be_negative`), or the refund exceeds the "
+            "mints (`refund_exceeds_mints`)",
         },
         examples={"request": {"amount": 50_000, "reason": "Invoice 2026-118"}},
     ),

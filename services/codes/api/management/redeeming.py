@@ -1,4 +1,4 @@
-"""`redeem` and `transaction_key`, the members with which the coupon API redeems, and the answer to them."""
+"""`redeem` and `transaction_key`, the members with which the coupon API redeems, and their results."""
 
 from typing import Annotated, Any, Final
 
@@ -10,22 +10,22 @@ from services.codes.domain.orders import Applied, RedeemOutcome, Uses
 from shared.web import Request, RequestModel, ResponseModel, api_key_required, field_error
 
 REDEEMING: Final = (
-    "With `redeem` and `transaction_key` the redemption engine is asked to redeem it for that order, after the change; "
-    "`redemption` says what was applied, or why not, which `message` says too. `times_redeemed` counts that use, and "
-    "`additional_info` has the latest uses, oldest first, with `meta.has_more` where there are older ones. The API key "
-    "needs the scope `checkout` as well; accounts cannot redeem this way (`api_key_required`). A 503 says nothing "
-    "about whether it was redeemed: send the same again. The "
-    "order's items cannot be told this way: codes of coupons for some products are refused (`order_items_required`)."
+    "With `redeem` and `transaction_key`, it is redeemed for that order after the change. `redemption` has the "
+    "result, or the reason why nothing was redeemed, as has `message`. `times_redeemed` includes that use, and "
+    "`additional_info` has the latest uses, oldest first, with `meta.has_more` if there are older ones. The API key "
+    "needs the scope `checkout` as well; accounts cannot redeem this way (`api_key_required`). After a 503 it may or "
+    "may not have been redeemed: send the same request again. This form has no place for the order's items, so codes "
+    "of coupons for some products are refused (`order_items_required`)."
 )
-MISDIRECTED: Final = "What answers as the redemption service is not this installation's: it has to be put right there"
+MISDIRECTED: Final = "The redemption service found there belongs to another installation: its address must be corrected"
 
 
 class Redeeming(RequestModel):
-    """Members of a change that also redeems."""
+    """The members of a change that also redeems."""
 
     redeem: bool = Field(default_factory=bool, description="Redeem it for the order that `transaction_key` names.")
     transaction_key: Reference | None = Field(
-        None, description="The order's reference. The same order redeems a code once, however often this is sent."
+        None, description="The order's reference. An order redeems a code only once, however often this is sent."
     )
 
     @model_validator(mode="after")
@@ -35,13 +35,13 @@ class Redeeming(RequestModel):
         return self
 
 
-# The redemption service's own texts, passed on as they are.
+# The redemption service's own texts, passed on unchanged.
 _IdText = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 _MomentText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class RedemptionOutcome(ResponseModel):
-    """What came of `redeem`: applied, now or by an earlier request (`is_repeat`), or `reason` and `message` why not."""
+    """The result of `redeem`: applied, now or by an earlier request (`is_repeat`), or the reason why not."""
 
     applied: bool
     transaction_key: str
@@ -53,7 +53,7 @@ class RedemptionOutcome(ResponseModel):
 
 
 def outcome_data(order_ref: str, outcome: RedeemOutcome) -> RedemptionOutcome:
-    """Return an outcome as it is shown."""
+    """Return an outcome in the form of this API."""
     if isinstance(outcome, Applied):
         return RedemptionOutcome(
             applied=True,
@@ -66,12 +66,12 @@ def outcome_data(order_ref: str, outcome: RedeemOutcome) -> RedemptionOutcome:
 
 
 def message_of(outcome: RedeemOutcome, updated: str) -> str:
-    """Return what the answer says: that all went well, or that nothing was redeemed and why."""
+    """Return the message: success, or that nothing was redeemed and why."""
     return updated if isinstance(outcome, Applied) else f"Nothing was redeemed: {outcome.detail}"
 
 
 def uses_data(uses: Uses | None) -> dict[str, Any] | list[Any]:
-    """Return uses as `additional_info` has them."""
+    """Return uses in the form of `additional_info`."""
     if uses is None:
         return []
     return {
@@ -85,7 +85,7 @@ def uses_data(uses: Uses | None) -> dict[str, Any] | list[Any]:
 def authorization(request: Request) -> str:
     """Return the caller's Authorization header, to forward.
 
-    The token of an account is good for one service only, so it is refused: before anything changes.
+    An account's token is valid for one service only, so it is refused before anything changes.
     """
     if request.account is not None:
         raise api_key_required()

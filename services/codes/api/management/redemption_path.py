@@ -13,21 +13,21 @@ _MEANINGS: Final[dict[RedemptionPath, str]] = {
     "ok": "The redemption service takes this key.",
     "scope_missing": "The redemption service knows this key, which lacks the scope checkout.",
     "unreachable": "The redemption service cannot be reached from here, or does not answer in time.",
-    "unavailable": "The redemption service is out of order for the moment.",
-    "unknown_key": "What answers as the redemption service does not know this key: it is another installation's.",
-    "misdirected": "What answers at the address of the redemption service is not that service.",
+    "unavailable": "The redemption service is temporarily out of order.",
+    "unknown_key": "The redemption service found there belongs to another installation: it does not know this key.",
+    "misdirected": "Another service answers at the address of the redemption service.",
 }
 
 
 class RedemptionPathData(ResponseModel):
-    """How the redemption service takes the key, as this service finds it."""
+    """Whether the redemption service accepts the key, as seen from this service."""
 
     state: RedemptionPath
     message: str
 
 
 async def show(request: Request) -> web.StreamResponse:
-    """Try the way to the redemption service; nothing changes."""
+    """Check the connection to the redemption service; nothing changes."""
     state = await use_cases(request).redeem_code.probe(authorization(request))
     return data_response(RedemptionPathData(state=state, message=_MEANINGS[state]))
 
@@ -37,7 +37,7 @@ ROUTES: Final = (
         method="GET",
         path="/v1/redemption-path",
         handler=show,
-        summary="Try the way from this service to the redemption service, with this key",
+        summary="Check the connection from this service to the redemption service, with this key",
         description="A change that redeems (`redeem`, `transaction_key`) takes that way. Trying it changes nothing. "
         "Accounts cannot take it, nor try it (`api_key_required`): their tokens are for one service only.",
         tag="redeeming",

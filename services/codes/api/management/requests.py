@@ -1,4 +1,4 @@
-"""What requests of the coupon API say about coupons and promotion codes."""
+"""Coupons and promotion codes in requests of the coupon API."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -42,14 +42,14 @@ CODE_TEXT: Final = (
 def _single(value: Any) -> Any:
     if isinstance(value, list):
         if len(value) > 1:
-            raise ValueError("must name one; a code is limited to one or to none")
+            raise ValueError("must name exactly one; a code is limited to one or to none")
         return value[0] if value else None
     return value
 
 
 def _false(value: bool) -> bool:
     if value:
-        raise ValueError("must be false; there are no subscribers here, but limit_to_specific_customer")
+        raise ValueError("must be false: subscribers are not supported; use limit_to_specific_customer")
     return value
 
 
@@ -66,7 +66,7 @@ class SpecificPartner(RequestModel):
     """The partner that the code belongs to."""
 
     id: Text
-    full_name: Text | None = Field(None, description="For people; the partner's own name is kept.")
+    full_name: Text | None = Field(None, description="For information; the partner keeps its own name.")
 
 
 class SpecificCustomer(RequestModel):
@@ -77,7 +77,7 @@ class SpecificCustomer(RequestModel):
 
 
 class CodeMembers(RequestModel):
-    """A code, as far as it says more than its coupon."""
+    """The members of a code that add to its coupon."""
 
     code: CodeText | None = Field(None, description=CODE_TEXT)
     active: bool = Field(default_factory=bool)
@@ -87,7 +87,7 @@ class CodeMembers(RequestModel):
     limit_to_specific_customer: bool = Field(default_factory=bool)
     coupon_specific_customers: Annotated[SpecificCustomer | None, BeforeValidator(_single), _OneOrList()] = None
     limit_to_specific_subscriber: Annotated[bool, AfterValidator(_false), WithJsonSchema({"const": False})] = Field(
-        default_factory=bool, description="There are no subscribers here."
+        default_factory=bool, description="Subscribers are not supported."
     )
     coupon_specific_subscribers: Annotated[list[Any], Field(max_length=0)] | None = None
     minimum_order_status: bool = Field(default_factory=bool)
@@ -98,14 +98,14 @@ class CodeMembers(RequestModel):
     redemption_times_status: bool = Field(default_factory=bool)
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
-    external_id: ExternalID | None = Field(None, description="What others call it; unique within the program.")
+    external_id: ExternalID | None = Field(None, description="Your own id for it; unique within the program.")
     starts_at: InstantOrDate | None = None
     partner_only: bool = Field(default_factory=bool, description="Whether only its partner may use it.")
     commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
 
 
 class PromotionCodeCreation(CodeMembers):
-    """A code to be made."""
+    """A new code."""
 
     coupon_uuid: ExternalID = Field(
         validation_alias=AliasChoices("coupon_uuid", "coupon_id"),
@@ -114,17 +114,17 @@ class PromotionCodeCreation(CodeMembers):
 
 
 class PromotionCodeChange(CodeMembers):
-    """Members to be changed; the others stay. Terms are frozen once a redemption is known."""
+    """Members to change; the others stay. Terms are frozen once a redemption exists."""
 
 
 class NamedCodeChange(CodeMembers, Redeeming):
-    """Members to be changed of the code that `code` names, in any spelling."""
+    """Changes to the code that `code` names, in any spelling."""
 
     code: ExternalID
 
 
 class _StringOrObject:
-    """Documents an item that is a code's string or the whole code."""
+    """Documents an item that is a code's string or a code object."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonSchemaValue:
@@ -134,7 +134,7 @@ class _StringOrObject:
 def _as_object(value: Any) -> Any:
     value = number_as_text(value)
     if isinstance(value, str):
-        # Found here, so that it is named as it is in an object.
+        # Checked here, so that the error names it as in an object.
         try:
             return {"code": checked_code(value)}
         except ValueError as error:
@@ -148,12 +148,12 @@ NewCode = Annotated[CodeMembers, BeforeValidator(_as_object), _StringOrObject()]
 
 
 def new_code(request: Request, body: CodeMembers) -> CodeDraft:
-    """Return the code that a request asks for."""
+    """Return the requested code."""
     return CodeDraft(code_changes(request, body))
 
 
 def code_changes(request: Request, body: CodeMembers) -> Given[CodeTerms]:
-    """Return what a request gives of a code."""
+    """Return the members of a code in a request."""
     others: dict[str, object] = {}
     if "coupon_specific_partners" in body.model_fields_set:
         partner = body.coupon_specific_partners
@@ -174,7 +174,7 @@ class Sync(RequestModel):
 
 
 class _CouponFields(RequestModel):
-    name: Name | None = Field(None, description="Customer-facing; the `uuid_code` if absent.")
+    name: Name | None = Field(None, description="Shown to customers; the `uuid_code` if absent.")
     active: bool = Field(default_factory=bool)
     redemption_specific_date_status: bool = Field(default_factory=bool, description="Whether it expires.")
     redemption_specific_date_value: InstantOrDate | None = None
@@ -182,44 +182,46 @@ class _CouponFields(RequestModel):
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
     sync: Sync | None = None
-    external_id: ExternalID | None = Field(None, description="What others call it; unique within the program.")
+    external_id: ExternalID | None = Field(None, description="Your own id for it; unique within the program.")
     coupon_discount_currency: Currency | None = Field(
-        None, description=f"Of the static amount and of the greatest discount. {OF_PROGRAM}"
+        None, description=f"The currency of the static amount and of the maximum discount. {OF_PROGRAM}"
     )
-    coupon_discount_max_amount: Amount | None = Field(None, description="What a percentage takes off at most.")
+    coupon_discount_max_amount: Amount | None = Field(None, description="The maximum discount of a percentage.")
     coupon_discount_amounts: AmountsByCurrency = Field(
-        default_factory=dict, description="A static amount in further currencies."
+        default_factory=dict, description="The static amount in further currencies."
     )
     starts_at: InstantOrDate | None = None
-    redemptions_per_code: Count | None = Field(None, description="Uses of each code that has no limit of its own.")
+    redemptions_per_code: Count | None = Field(None, description="Uses per code, for codes without their own limit.")
     redemptions_per_customer: Count | None = None
-    redemptions_per_day: Count | None = Field(None, description="In the program's time zone, as the next two.")
+    redemptions_per_day: Count | None = Field(
+        None, description="Per day in the program's time zone, as for the next two."
+    )
     redemptions_per_week: Count | None = Field(None, description="Weeks begin on Monday.")
     redemptions_per_month: Count | None = None
-    budget_amount: Amount | None = Field(None, description="What all uses together take off at most.")
+    budget_amount: Amount | None = Field(None, description="The maximum discount of all uses together.")
     budget_currency: Currency | None = Field(None, description=OF_COUPON)
     first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
     minimum_order_value: Amount | None = None
     minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
     minimum_applies_to: Literal["eligible", "order"] = Field(
         default_factory=lambda: "eligible",
-        description="What the minimum of a coupon for some products counts: these products, or the whole order.",
+        description="What the minimum of a coupon for some products applies to: these products, or the order.",
     )
     product_ids: ProductIds = Field(
         default_factory=list,
-        description="Only for these products; empty for all. The order must name its items with their amounts.",
+        description="Only for these products; empty for all. The order must list its items with their amounts.",
     )
     excluded_product_ids: ProductIds = Field(
-        default_factory=list, description="Not for these products, which are taken out of `product_ids`."
+        default_factory=list, description="Not for these products; they are removed from `product_ids`."
     )
     combination: Literal["any", "other_coupons", "none"] = Field(
         default_factory=lambda: "other_coupons",
-        description="Which other codes an order may have beside one of this coupon: any, those of other coupons, none.",
+        description="The other codes that an order may combine with these: any, those of other coupons, none.",
     )
     release_policy: Literal["always", "until_expiry", "never"] = Field(
-        default_factory=lambda: "always", description="Whether a voided redemption gives its use back."
+        default_factory=lambda: "always", description="Whether a voided redemption releases its use."
     )
-    commission_percent: Hundredths | None = Field(None, description="The partner's share, where its code has no other.")
+    commission_percent: Hundredths | None = Field(None, description="The partner's share, unless its code has its own.")
 
     @property
     def provider(self) -> str | None:
@@ -228,24 +230,22 @@ class _CouponFields(RequestModel):
 
 
 class CouponCreation(_CouponFields):
-    """A coupon to be made."""
+    """A new coupon."""
 
     active: bool = True
     uuid_code: UUIDCode | None = Field(None, description="Its unique name; generated if absent.")
     coupon_discount_type: Literal["percent", "static"]
-    coupon_discount_amount: Amount = Field(description="0 to 100 for percent, else an amount.")
+    coupon_discount_amount: Amount = Field(description="0 to 100 for percent, otherwise an amount.")
     coupon_duration_type: Literal["once", "hours", "days", "months", "years", "lifetime"]
     coupon_duration_value: Count | None = Field(None, description="Required for hours, days, months and years.")
     opening_uses: Annotated[Int, Field(ge=0, le=MAX_COUNT)] = Field(
-        0, description="Uses elsewhere before: it begins with this count, for its limit too."
+        0, description="Earlier uses elsewhere: the count, also for the limit, starts here."
     )
-    promotion_codes: list[NewCode] = Field(
-        default_factory=list, max_length=500, description="Codes to be made with it."
-    )
+    promotion_codes: list[NewCode] = Field(default_factory=list, max_length=500, description="Codes to create with it.")
 
 
 class CouponChange(_CouponFields):
-    """Members to be changed; the others stay. Terms are frozen once a redemption is known."""
+    """Members to change; the others stay. Terms are frozen once a redemption exists."""
 
     coupon_discount_type: Literal["percent", "static"] = Field(default_factory=lambda: "percent")
     coupon_discount_amount: Amount = Field(default_factory=Decimal)
@@ -256,11 +256,11 @@ class CouponChange(_CouponFields):
 
 
 class NamedCouponChange(CouponChange, Redeeming):
-    """Members to be changed of the coupon that `uuid_code` names."""
+    """Changes to the coupon that `uuid_code` names."""
 
     uuid_code: UUIDCode
     code: ExternalID | None = Field(
-        None, description="Which of its codes to redeem, in any spelling; needed if it has several."
+        None, description="The code to redeem, in any spelling; required if the coupon has several."
     )
 
     @model_validator(mode="after")
@@ -271,7 +271,7 @@ class NamedCouponChange(CouponChange, Redeeming):
 
 
 def new_coupon(body: CouponCreation) -> CouponDraft:
-    """Return the coupon that a request asks for."""
+    """Return the requested coupon."""
     return CouponDraft(
         terms=given(CouponTerms, body, COUPON_MEMBERS),
         uuid_code=body.uuid_code,
@@ -281,5 +281,5 @@ def new_coupon(body: CouponCreation) -> CouponDraft:
 
 
 def coupon_changes(body: CouponChange) -> Given[CouponTerms]:
-    """Return what a request changes of a coupon."""
+    """Return a request's changes to a coupon."""
     return given(CouponTerms, body, COUPON_MEMBERS)

@@ -1,4 +1,4 @@
-"""What `/v1` calls the members of programs, coupons and codes, for reading, refusals and the audit log.
+"""The names of `/v1` for the members of programs, coupons and codes, for requests, refusals and the audit log.
 
 A member that is not listed has our name.
 """
@@ -53,9 +53,9 @@ CODE_MEMBERS: Final[Mapping[str, str]] = {
     "customer_name": "coupon_specific_customers.customer_full_name",
     "is_limited_to_partner": "partner_only",
 }
-# In a request a partner is named inside another member.
+# In a request, a partner is named inside another member.
 CODE_WORDS: Final[Mapping[str, str]] = {**CODE_MEMBERS, "partner_id": "coupon_specific_partners.id"}
-# All codes of a batch have these.
+# Common to all codes of a batch.
 BATCH_WORDS: Final[Mapping[str, str]] = {
     **_TERMS,
     "redemption_limit": "redemption_limit",

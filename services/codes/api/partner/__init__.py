@@ -1,1 +1,1 @@
-"""The partner API, `/api/partners`: in the shape that partners know."""
+"""The partner API, `/api/partners`, in the shape that partners know."""

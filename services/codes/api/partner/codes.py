@@ -36,43 +36,45 @@ from shared.web import (
 
 
 class Generation(RequestModel):
-    """What the code is for, if the partner says so."""
+    """The partner's reference for the code, if it has one."""
 
     reference: Reference | None = Field(
         None,
-        description="Your own name for the code, such as an order number. Asking again with the same reference returns "
-        "the same code, whatever has become of it, and charges nothing, while your account is active. It is free again "
-        "once the code is archived.",
+        description="Your own name for the code, such as an order number. A repeat with the same reference returns the "
+        "same code, whatever its state, and charges nothing, as long as your account is active. The reference is "
+        "available again once the code is archived.",
     )
 
 
 def _absent_by_default(schema: dict[str, Any]) -> None:
-    """Say of a member only that it may be absent; the default stands for that here."""
+    """Document a member only as optional; the default stands for absence here."""
     del schema["default"]
 
 
 class GeneratedCode(ResponseModel):
-    """A code. Only a request with a `reference` is answered the last two members."""
+    """A code. The last two members are present only if the request has a `reference`."""
 
     ok: Literal[True] = True
     code: str = Field(description="The partner's prefix and random characters.")
     url: str = Field(description="Link that applies the code at checkout.")
-    expires_at: MillisecondMoment | None = Field(description="Null only where the merchant has removed the end since.")
+    expires_at: MillisecondMoment | None = Field(description="Null only if the merchant has removed the expiry since.")
     reference: str = Field("", description="As given.", json_schema_extra=_absent_by_default)
-    codes_remaining: int = Field(0, description="How many codes you have left.", json_schema_extra=_absent_by_default)
+    codes_remaining: int = Field(
+        0, description="The number of codes that you have left.", json_schema_extra=_absent_by_default
+    )
 
 
 class PartnerCode(ResponseModel):
     """A code of the partner and its use."""
 
     code: str
-    url: str | None = Field(description="Null while the merchant has not said where links lead.")
+    url: str | None = Field(description="Null until the merchant has set the address for links.")
     expires_at: MillisecondMoment | None
     status: Literal["active", "redeemed", "expired", "inactive"]
     times_redeemed: int
     last_redeemed_at: MillisecondMoment | None
     created_at: MillisecondMoment
-    reference: str | None = Field(description="What it was called when it was generated.")
+    reference: str | None = Field(description="The reference that was given when it was generated.")
     is_test: bool
 
 
@@ -91,7 +93,7 @@ class PartnerCodes(ResponseModel):
 
 
 class PartnerQuota(ResponseModel):
-    """What the partner was given and has used."""
+    """The partner's quota and its use."""
 
     ok: Literal[True] = True
     granted: int
@@ -99,15 +101,15 @@ class PartnerQuota(ResponseModel):
     minted: int
     refunded: int
     remaining: int
-    codes_remaining: int = Field(description="The same as `remaining`, by the name that webhooks use.")
+    codes_remaining: int = Field(description="The same as `remaining`, with the name used in webhooks.")
     is_test: bool
 
 
 class CodesQuery(PageQuery):
-    """Which codes to list."""
+    """The codes to list."""
 
     status: Literal["active", "redeemed", "expired", "inactive"] | None = Field(
-        None, description="A page may then be short before the end; go on while there is a `next_cursor`."
+        None, description="With it, a page may be short before the end; continue while there is a `next_cursor`."
     )
     reference: Text | None = Field(None, description="The code that was generated with this reference.")
 
@@ -134,7 +136,7 @@ def _render(request: Request, outcome: MintOutcome) -> web.Response:
 
 
 def _answer(request: Request, outcome: MintOutcome) -> web.Response | Answer:
-    # Written twice for a code that one statement minted: to be kept with it, and with where its key stands then.
+    # Written twice for a code that one statement minted: to be stored with it, and with the state of its rate limit.
     if isinstance(outcome, Minted):
         return json_answer(_shown(outcome), headers=_rate_headers(outcome.rate))
     return _render(request, outcome)
@@ -194,20 +196,20 @@ async def list_codes(request: Request) -> web.StreamResponse:
 
 
 async def get_code(request: Request) -> web.StreamResponse:
-    """Show one code, in whatever spelling it is asked for."""
+    """Show one code, in any spelling."""
     try:
         code = await use_cases(request).read_codes.one(request.program_id, request.partner_id, request.path("code"))
     except Missing:
         if request.path("code") != "generate":
             raise
-        # Nobody has called a code so: then the path is that of the mint and nothing else.
+        # There is no code of this name, so the path is only that of the mint.
         detail = "This path accepts POST."
         raise HTTPProblem(405, "method_not_allowed", detail, headers={"Allow": hdrs.METH_POST}) from None
     return json_response({"ok": True, **_code(request, code).model_dump(mode="json")})
 
 
 async def get_quota(request: Request) -> web.StreamResponse:
-    """Show how many codes are left."""
+    """Show the remaining codes."""
     confined = Actor(request.program_id, "partner")
     quota = (await use_cases(request).read_partners.one(confined, request.partner_id)).quota
     return json_response(
@@ -235,8 +237,8 @@ ROUTES: Final = (
         path="/api/partners/codes/generate",
         handler=generate,
         summary="Mint a unique, single-use promo code",
-        description="One code per call. No request body, `{}`, or a `reference` of your own, by which the same code is "
-        "returned again.",
+        description="One code per call. Send no body, `{}`, or your own `reference`, for which a repeat returns the "
+        "same code.",
         scope="codes:generate",
         body=Generation,
         body_required=False,
@@ -245,8 +247,8 @@ ROUTES: Final = (
         responses={
             200: GeneratedCode,
             403: "Partner account is not active, or no codes remaining, or codes are not being issued at present "
-            "(`coupon_inactive`), or the merchant has not said where links lead (`link_url_missing`), or the key lacks "
-            "the scope",
+            "(`coupon_inactive`), or the merchant has not set the address for links (`link_url_missing`), or the key "
+            "lacks the scope",
         },
         examples={
             200: {
@@ -270,14 +272,14 @@ ROUTES: Final = (
         path="/api/partners/codes/{code}",
         handler=get_code,
         summary="Show one of your codes",
-        description="The code in any spelling: capitals, dashes and spaces do not matter.",
+        description="The code in any spelling: case, dashes and spaces are ignored.",
         responses={200: OnePartnerCode, 404: "No such code"},
     ),
     _route(
         method="GET",
         path="/api/partners/quota",
         handler=get_quota,
-        summary="Show how many codes you have left",
+        summary="Show the number of codes that you have left",
         responses={200: PartnerQuota},
     ),
 )

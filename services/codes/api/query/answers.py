@@ -1,4 +1,4 @@
-"""Coupons and promotional codes as the query API writes them: camel case, every member always there."""
+"""Coupons and promotional codes in the form of the query API: camel case, every member always present."""
 
 import uuid
 from datetime import datetime
@@ -79,22 +79,24 @@ class PromotionalCode(BarePromotionalCode):
 
 
 class QueryCoupon(BareQueryCoupon):
-    """A coupon with the newest of its codes, 15 at most."""
+    """A coupon with its newest codes, at most 15."""
 
     promotional_codes: list[BarePromotionalCode]
-    has_more_promotional_codes: bool = Field(description="Whether it has more codes; the query of codes has them all.")
+    has_more_promotional_codes: bool = Field(
+        description="Whether it has more codes; the query of codes returns all of them."
+    )
 
 
 class PromotionalCodes(RootModel[PromotionalCode | list[PromotionalCode]]):
-    """One code where `id`, `code` or `externalId` was given, else an array of codes."""
+    """One code if `id`, `code` or `externalId` is given, otherwise an array of codes."""
 
 
 class QueryCoupons(RootModel[QueryCoupon | list[QueryCoupon]]):
-    """One coupon where `id` or `externalId` was given, else an array of coupons."""
+    """One coupon if `id` or `externalId` is given, otherwise an array of coupons."""
 
 
 def promotional_code(shown: ShownCode, now: datetime) -> PromotionalCode:
-    """Return a code as this API writes it."""
+    """Return a code in the form of this API."""
     partner = shown.partner
     affiliate = None
     if partner is not None:
@@ -107,7 +109,7 @@ def promotional_code(shown: ShownCode, now: datetime) -> PromotionalCode:
 
 
 def query_coupon(shown: ShownCoupon, now: datetime) -> QueryCoupon:
-    """Return a coupon with its newest codes as this API writes it."""
+    """Return a coupon with its newest codes in the form of this API."""
     return QueryCoupon(
         **_coupon(shown.coupon, now),
         promotional_codes=[_code(code) for code in shown.codes],
@@ -116,7 +118,7 @@ def query_coupon(shown: ShownCoupon, now: datetime) -> QueryCoupon:
 
 
 def months_of(coupon: Coupon) -> int | None:
-    """Return a duration in months; None for what is no number of months."""
+    """Return a duration in months; None if it is not a number of months."""
     if coupon.duration_value is None or coupon.duration_type not in ("months", "years"):
         return None
     return coupon.duration_value * (12 if coupon.duration_type == "years" else 1)

@@ -1,4 +1,4 @@
-"""`/api/v1/coupons`: coupons as the query API knows them, in camel case."""
+"""`/api/v1/coupons`: coupons in the query API, in camel case."""
 
 import uuid
 from functools import partial
@@ -26,7 +26,7 @@ from shared.web import Request, Route, Text, json_response, not_found, respond
 
 
 class CouponsQuery(CamelPage):
-    """Which coupons to return; what is given must all fit."""
+    """The coupons to return; every given filter must match."""
 
     id: Text | None = Field(None, description="One coupon, by its id.")
     external_id: Text | None = Field(None, description="One coupon, by its external id.")
@@ -52,7 +52,7 @@ def _answer(shown: ShownCoupon, status: int = 200) -> web.Response:
 
 
 async def query(request: Request) -> web.StreamResponse:
-    """Return one coupon, or those that fit."""
+    """Return one coupon, or all that match."""
     asked = request.query(CouponsQuery)
     if asked.id is not None or asked.external_id is not None:
         return _answer(await _one(request, asked))
@@ -113,7 +113,7 @@ def _by_id(text: str) -> CouponRef:
     return CouponRef(text)
 
 
-_HAS_TO_STAY: Final = "It has to stay (`partner_coupon_needed`), or has too many codes (`too_many_codes`)"
+_HAS_TO_STAY: Final = "The program needs it (`partner_coupon_needed`), or it has too many codes (`too_many_codes`)"
 _TAKEN: Final = "The external id is taken (`external_id_taken`)"
 
 _route = partial(Route, tag="query coupons", security="bearer", scope="manage", family="query")
@@ -124,8 +124,8 @@ ROUTES: Final = (
         path="/api/v1/coupons",
         handler=query,
         summary="Query coupons",
-        description="One object when `id` or `externalId` is given, 404 if there is none; else the whole array, newest "
-        "first. With `limit` it is a page, and while there is more a `Link` header leads to the next one.",
+        description="One object if `id` or `externalId` is given (404 if there is none), otherwise the whole array, "
+        "newest first. With `limit` it is a page; while there are more, a `Link` header leads to the next one.",
         query=CouponsQuery,
         is_linked=True,
         responses={200: QueryCoupons, 404: "No such coupon"},
@@ -149,7 +149,7 @@ ROUTES: Final = (
         responses={
             200: QueryCoupon,
             404: "No such coupon",
-            409: "Its terms are frozen by a redemption (`terms_frozen`)",
+            409: "A redemption has frozen its terms (`terms_frozen`)",
             422: _TAKEN,
         },
     ),

@@ -1,4 +1,4 @@
-"""The bases of the query API's models: members in camel case; and lists as bare arrays, whole or by pages."""
+"""The bases of the query API's models: members in camel case; and lists as bare arrays, complete or in pages."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,12 +35,12 @@ class CamelResponse(ResponseModel):
 
 
 class CamelPage(QueryModel):
-    """A query string in camel case, with what every list accepts."""
+    """A query string in camel case, with the parameters of every list."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
     limit: QueryInt | None = Field(
-        None, ge=1, le=MOST, description="Maximum number of items, the next ones behind `Link`; all if absent."
+        None, ge=1, le=MOST, description="Maximum number of items, with the next page in `Link`; all if absent."
     )
     cursor: str | None = Field(None, description="From the `Link` header of the previous page.")
 
@@ -51,19 +51,19 @@ class CamelPage(QueryModel):
 
     @property
     def is_page(self) -> bool:
-        """Whether a part of the list is asked for, not the whole."""
+        """Whether a page is requested and not the whole list."""
         return self.limit is not None or self.cursor is not None
 
 
-# Reads the items after an id, at most so many, and the id to go on after; None at the end.
+# Reads up to N items after an id, and the id to continue after; None at the end.
 Read = Callable[[uuid.UUID | None, int], Awaitable[tuple[Sequence[ResponseModel], uuid.UUID | None]]]
 
 
 async def array(request: Request, asked: CamelPage, read: Read) -> web.StreamResponse:
-    """Answer with a bare array: the whole, or with `limit` a page whose `Link` header leads to the next one.
+    """Answer with a bare array: the whole list, or with `limit` a page whose `Link` header leads to the next one.
 
-    The whole is sent as it is read, page by page, so that it takes no memory to speak of and no connection waits for
-    the client. What is made meanwhile is not in it.
+    The whole list is sent as it is read, page by page, so that it needs little memory and no connection waits for the
+    client. Items created meanwhile are not in it.
     """
     items, following = await read(asked.last_id, asked.limit or MOST)
     if following is None or asked.is_page:

@@ -1,4 +1,4 @@
-"""`/api/v1/promotional-codes`: codes queried by whom and what they belong to, in camel case."""
+"""`/api/v1/promotional-codes`: codes queried by affiliate, coupon and other filters, in camel case."""
 
 import uuid
 from functools import partial
@@ -28,7 +28,7 @@ from shared.web import Request, Route, Text, json_response, not_found, respond
 
 
 class PromotionalCodesQuery(CamelPage):
-    """Which codes to return; what is given must all fit."""
+    """The codes to return; every given filter must match."""
 
     id: Text | None = Field(None, description="One code, by its id.")
     code: Text | None = Field(None, description="One code, by its string in any spelling.")
@@ -41,7 +41,7 @@ class PromotionalCodesQuery(CamelPage):
 
     @property
     def is_for_one(self) -> bool:
-        """Whether one object is asked for, not an array."""
+        """Whether one object is requested and not an array."""
         return any(name is not None for name in (self.id, self.code, self.external_id))
 
 
@@ -64,7 +64,7 @@ def _answer(shown: ShownCode, status: int = 200) -> web.Response:
 
 
 async def query(request: Request) -> web.StreamResponse:
-    """Return one code, or those that fit."""
+    """Return one code, or all that match."""
     asked = request.query(PromotionalCodesQuery)
     wanted = CodeFilter(
         id=None if asked.id is None else id_in(asked.id) or NOBODY,
@@ -125,7 +125,7 @@ def _by_id(text: str) -> CodeRef:
     return CodeRef(text)
 
 
-_CONFLICT: Final = "Its terms are frozen by a redemption (`terms_frozen`)"
+_CONFLICT: Final = "A redemption has frozen its terms (`terms_frozen`)"
 _TAKEN: Final = "The code or the external id is taken (`code_taken`, `external_id_taken`)"
 
 _route = partial(Route, tag="promotional codes", security="bearer", scope="manage", family="query")
@@ -136,8 +136,8 @@ ROUTES: Final = (
         path="/api/v1/promotional-codes",
         handler=query,
         summary="Query promotional codes",
-        description="One object when `id`, `code` or `externalId` is given, 404 if there is none; else the whole "
-        "array, newest first. With `limit` it is a page, and where there is more a `Link` header leads to the next.",
+        description="One object if `id`, `code` or `externalId` is given (404 if there is none), otherwise the whole "
+        "array, newest first. With `limit` it is a page; while there are more, a `Link` header leads to the next one.",
         query=PromotionalCodesQuery,
         is_linked=True,
         responses={200: PromotionalCodes, 404: "No such code"},
@@ -147,10 +147,10 @@ ROUTES: Final = (
         path="/api/v1/promotional-codes",
         handler=create,
         summary="Create a promotional code",
-        description="A code that is left out is put together as `prefix`, `codeStructure` and random characters say.",
+        description="If the code is absent, it is composed of `prefix`, `codeStructure` and random characters.",
         body=PromotionalCodeCreation,
         idempotent=True,
-        responses={201: PromotionalCode, 409: "No code of this form is free (`no_free_code`)", 422: _TAKEN},
+        responses={201: PromotionalCode, 409: "No code in this format is available (`no_free_code`)", 422: _TAKEN},
         examples={
             "request": {
                 "couponId": "coupon_123",
@@ -172,7 +172,7 @@ ROUTES: Final = (
         path="/api/v1/promotional-codes",
         handler=archive,
         summary="Archive a promotional code",
-        description="Its string is free again. To stop it for a while, make it inactive.",
+        description="Its string becomes available again. To stop it temporarily, make it inactive.",
         body=PromotionalCodeDeletion,
         responses={200: CodeDeletion, 404: "No such code"},
     ),

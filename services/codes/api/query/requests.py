@@ -1,4 +1,4 @@
-"""What requests of the query API say about coupons and promotional codes."""
+"""Coupons and promotional codes in requests of the query API."""
 
 from typing import Annotated, Final, Literal
 
@@ -32,14 +32,14 @@ _DURATIONS: Final = {"once": "once", "forever": "lifetime", "repeating": "months
 
 
 class CodeStructure(CamelRequest):
-    """What a generated code is put together from, in this order."""
+    """The parts of a generated code, in this order."""
 
     first_name: bool = Field(False, description="The affiliate's.")
     last_name: bool = False
-    email: bool = Field(False, description="What stands before the @.")
+    email: bool = Field(False, description="The part before the @.")
     coupon_name: bool = False
-    discount_amount: bool = Field(False, description="With a P for the point: 12P5 for 12.5.")
-    random_chars: bool = Field(False, description="Without them a code that is taken gets a number behind it.")
+    discount_amount: bool = Field(False, description="With a P for the decimal point: 12P5 for 12.5.")
+    random_chars: bool = Field(False, description="Without them, a number is appended if the code is taken.")
 
 
 class _CodeFields(CamelRequest):
@@ -56,14 +56,14 @@ class _CodeFields(CamelRequest):
 
 
 class PromotionalCodeCreation(_CodeFields):
-    """A code to be made; one that is left out is generated."""
+    """A new code; if the code is absent, it is generated."""
 
     coupon_id: ExternalID = Field(description="The coupon's id or `uuid_code`.")
     affiliate_id: Text | None = None
     affiliate_email: Email | None = None
     external_id: ExternalID | None = None
     active: bool = True
-    is_auto_generated: bool = Field(default_factory=bool, description="True if the code is left out.")
+    is_auto_generated: bool = Field(default_factory=bool, description="True if the code is absent.")
     code_structure: CodeStructure | None = None
     prefix: Annotated[
         str,
@@ -86,13 +86,13 @@ class PromotionalCodeCreation(_CodeFields):
 
 
 class PromotionalCodeChange(_CodeFields):
-    """Members to be changed of a code; the others stay."""
+    """Changes to a code; other members stay."""
 
     promotional_code_id: Text
 
 
 class PromotionalCodeDeletion(CamelRequest):
-    """The code that is meant."""
+    """The code to archive."""
 
     promotional_code_id: Text
 
@@ -101,13 +101,15 @@ class _CouponFields(CamelRequest):
     name: Name = Field(default_factory=str)
     external_id: ExternalID | None = None
     active: bool = Field(default_factory=bool)
-    coupon_type: Literal["PERCENTAGE", "FIXED"] | None = Field(None, description="Told by percentOff or amountOff.")
+    coupon_type: Literal["PERCENTAGE", "FIXED"] | None = Field(
+        None, description="Follows from percentOff or amountOff."
+    )
     percent_off: Percent | None = None
     amount_off: Amount | None = None
     currency: Currency | None = Field(None, description=OF_PROGRAM)
     duration: Literal["once", "forever", "repeating"] = Field(default_factory=lambda: "once")
     duration_in_months: Annotated[Int, Field(ge=1, le=MAX_MONTHS)] | None = Field(
-        None, description="Required when it is repeating."
+        None, description="Required if the duration is repeating."
     )
     max_redemptions: Count | None = None
     limit_to_products: bool = Field(default_factory=bool)
@@ -116,7 +118,7 @@ class _CouponFields(CamelRequest):
 
     @property
     def kind(self) -> Literal["PERCENTAGE", "FIXED"] | None:
-        """What kind of discount is given; None for none."""
+        """The kind of the given discount; None without one."""
         if self.coupon_type is not None:
             return self.coupon_type
         if self.percent_off is not None:
@@ -134,7 +136,7 @@ class _CouponFields(CamelRequest):
 
 
 class QueryCouponCreation(_CouponFields):
-    """A coupon to be made."""
+    """A new coupon."""
 
     name: Name
     active: bool = True
@@ -142,19 +144,19 @@ class QueryCouponCreation(_CouponFields):
 
 
 class QueryCouponChange(_CouponFields):
-    """Members to be changed of a coupon; the others stay. Terms are frozen once a redemption is known."""
+    """Changes to a coupon; other members stay. Terms are frozen once a redemption exists."""
 
     coupon_id: Text = Field(description="The coupon's id or `uuid_code`.")
 
 
 class QueryCouponDeletion(CamelRequest):
-    """The coupon that is meant."""
+    """The coupon to archive."""
 
     coupon_id: Text = Field(description="The coupon's id or `uuid_code`.")
 
 
 def new_code(request: Request, body: PromotionalCodeCreation) -> CodeDraft:
-    """Return the code that a request asks for."""
+    """Return the requested code."""
     others: dict[str, object] = {
         "is_auto_generated": body.code is None or body.is_auto_generated,
         "partner_email": body.affiliate_email,
@@ -172,7 +174,7 @@ def new_code(request: Request, body: PromotionalCodeCreation) -> CodeDraft:
 
 
 def code_changes(body: _CodeFields, **others: object) -> Given[CodeTerms]:
-    """Return what a request gives of a code; here no value has a switch beside it."""
+    """Return the members of a code in a request; this API has no switches beside values."""
     switches = {
         "has_expiry": ("expires_at", body.expires_at),
         "has_redemption_limit": ("max_redemptions", body.max_redemptions),
@@ -183,7 +185,7 @@ def code_changes(body: _CodeFields, **others: object) -> Given[CodeTerms]:
 
 
 def coupon_changes(body: _CouponFields) -> Given[CouponTerms]:
-    """Return what a request gives of a coupon, a new one or one to be changed."""
+    """Return the members of a coupon in a request, for creation or change."""
     said = body.model_fields_set
     others: dict[str, object] = {}
     if "redeem_by" in said:

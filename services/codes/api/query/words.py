@@ -1,4 +1,4 @@
-"""What the query API calls the members of coupons and codes, for reading and for refusals."""
+"""The query API's names for the members of coupons and codes, for requests and refusals."""
 
 from collections.abc import Mapping
 from typing import Final
