@@ -28,6 +28,7 @@ from services.redemption.usecases.fill_mailboxes import FillMailboxes
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
+from services.redemption.usecases.read_stats import ReadStats, recount_stats
 from services.redemption.usecases.remove_old import ForgetOrders
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.resolve_days import ResolveDays
@@ -54,6 +55,7 @@ from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS, Removal
+from shared.database.stats import INTERVAL_SECONDS as RECOUNT_SECONDS
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
@@ -96,6 +98,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         tasks = [
             overflow.task,
             Periodic("fill_mailboxes", FILL_SECONDS, FillMailboxes(database)),
+            Periodic("recount_stats", RECOUNT_SECONDS, recount_stats(database)),
             Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
@@ -172,6 +175,7 @@ def build_use_cases(
         read_redemptions=ReadRedemptions(database),
         read_order=ReadOrder(database, clock),
         read_rejections=ReadRejections(database),
+        read_stats=ReadStats(database, clock),
         resolve_days=ResolveDays(database),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),

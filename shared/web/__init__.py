@@ -26,6 +26,7 @@ from shared.web.models import (
     Spelled,
     TenantId,
     Text,
+    Timezone,
     field_error,
     window,
 )
@@ -45,6 +46,7 @@ from shared.web.problems import (
 )
 from shared.web.request import OPERATOR, Operator, Principal, Request
 from shared.web.responses import (
+    csv_response,
     data_answer,
     data_response,
     idempotency_in_progress,
@@ -55,6 +57,7 @@ from shared.web.responses import (
     rate_limit_headers,
     rate_limited,
     replayed_response,
+    wants_csv,
 )
 from shared.web.routes import Handler, Route, Routes, Security
 
@@ -98,11 +101,13 @@ __all__ = [
     "Spelled",
     "TenantId",
     "Text",
+    "Timezone",
     "Translate",
     "Webhooks",
     "answered_once",
     "api_key_required",
     "build_application",
+    "csv_response",
     "data_answer",
     "data_response",
     "decode_cursor",
@@ -127,5 +132,6 @@ __all__ = [
     "replayed_response",
     "respond",
     "scope_missing",
+    "wants_csv",
     "window",
 ]

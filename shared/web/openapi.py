@@ -280,6 +280,8 @@ def _response(route: Route, status: int, answer: type[BaseModel] | str, schemas:
     if media:
         kind = error_content_type(route.family) if status >= 400 else "application/json"
         response["content"] = {kind: media}
+        if route.is_tabular and status == 200:
+            response["content"]["text/csv"] = {"schema": {"type": "string"}}
     return response
 
 

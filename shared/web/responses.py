@@ -1,12 +1,13 @@
 """Answers and their headers: JSON, lists, replays of idempotent answers, and rate limits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import BaseModel
 
+from shared.csv_lines import csv_line
 from shared.idempotency import Answer
 from shared.web.problems import HTTPProblem
 
@@ -47,6 +48,22 @@ def page_response(items: list[Any], next_cursor: str | None, extra: Mapping[str,
     if extra:
         page.update(extra)
     return _json_bytes(orjson.dumps(page, default=_plain), 200, None)
+
+
+def wants_csv(http: web.Request) -> bool:
+    """Say whether the answer is to be a table: `Accept` names `text/csv`, and not JSON beside it."""
+    accepted = http.headers.get(hdrs.ACCEPT, "").split(",")
+    types = {each.partition(";")[0].strip().lower() for each in accepted}
+    return "text/csv" in types and "application/json" not in types
+
+
+def csv_response(name: str, rows: Iterable[Sequence[object]]) -> web.Response:
+    """Answer with a table, whose first row are the names of its columns."""
+    headers = {
+        "Content-Type": "text/csv; charset=utf-8; header=present",
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+    return web.Response(body="".join([csv_line(row) for row in rows]).encode(), headers=headers)
 
 
 def standard_headers(request_id: str) -> dict[str, str]:

@@ -31,6 +31,7 @@ class Route:
     documents `ETag` and, where state changes under a path that names one thing, `If-Match` with its 412.
     `is_open_to_browsers` lets pages of any origin call it. `is_traced` documents `traceparent`, for routes whose
     events carry it on; every route reads it. `is_linked` documents `Link`, the address of the next page.
+    `is_tabular` documents that the answer is also a table in CSV, by `Accept`.
     `examples` maps a status, or "request", to an example body.
     """
 
@@ -58,6 +59,7 @@ class Route:
     is_open_to_browsers: bool = False
     is_traced: bool = False
     is_linked: bool = False
+    is_tabular: bool = False
     description: str = ""
     path_descriptions: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[int | Literal["request"], Any] = field(default_factory=dict)

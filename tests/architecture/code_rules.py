@@ -70,7 +70,8 @@ _IMPURE_MODULES = frozenset(
 PURE_SHARED = frozenset(
     f"shared.{name}"
     for name in (
-        *("canonical", "cells", "currencies", "derived_ids", "erasing", "known_ids", "mailboxes", "modes", "reasons"),
+        *("canonical", "cells", "csv_lines", "currencies", "derived_ids", "erasing", "known_ids", "mailboxes", "modes"),
+        *("reasons", "steps"),
         *("strict_json", "times"),
     )
 )

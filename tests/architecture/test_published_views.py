@@ -12,8 +12,13 @@ COLUMNS = """
 SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod) AS line
 FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 ORDER BY a.attnum
 """
+# What another service may read is published; a view for a service itself is not.
 VIEWS = """
-SELECT schemaname || '.' || viewname AS name FROM pg_views WHERE schemaname IN ('codes', 'redemption', 'webhooks')
+SELECT schemaname || '.' || viewname AS name FROM pg_views v
+WHERE schemaname IN ('codes', 'redemption', 'webhooks') AND EXISTS (
+    SELECT FROM unnest('{codes,redemption,webhooks}'::text[]) AS other (name)
+    WHERE other.name <> v.schemaname
+      AND has_table_privilege('mintwire_' || other.name, format('%I.%I', schemaname, viewname), 'SELECT'))
 """
 
 

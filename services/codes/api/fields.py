@@ -2,7 +2,6 @@
 
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
@@ -20,21 +19,11 @@ from shared.currencies import checked_currency
 from shared.strict_json import number_as_text
 from shared.web import Int, LongText, Number, QueryAddress, Spelled, Text
 
-# Read once, at import: reading the time zone files would block the loop. Two names mean no place, and the database
-# takes four for abbreviations without summer time.
-_TIMEZONES = available_timezones() - {"localtime", "Factory", "CET", "MET", "EET", "WET"}
-
 
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
     return text
-
-
-def _timezone(name: str) -> str:
-    if name not in _TIMEZONES:
-        raise ValueError("must be a name of the IANA time zone database, such as Europe/Berlin")
-    return name
 
 
 def _once_each(texts: list[str]) -> tuple[str, ...]:
@@ -68,7 +57,6 @@ Email = Annotated[Text, AfterValidator(checked_email)]
 QueryEmail = Annotated[QueryAddress, AfterValidator(checked_email)]
 Prefix = Annotated[Text, AfterValidator(checked_prefix)]
 Currency = Annotated[Text, AfterValidator(checked_currency)]
-Timezone = Annotated[Text, AfterValidator(_timezone)]
 LinkURL = Annotated[LongText, StringConstraints(max_length=2000), AfterValidator(checked_link_url)]
 Alphabet = Annotated[Text, AfterValidator(checked_alphabet)]
 CodeLength = Annotated[Int, Field(ge=4, le=64)]

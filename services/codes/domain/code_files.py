@@ -6,7 +6,6 @@ What is written can be read again. A line that cannot be read says why and harms
 import csv
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -21,6 +20,7 @@ from services.codes.domain.code_columns import (
     json_value,
 )
 from shared.cells import kept_text
+from shared.csv_lines import is_guarded
 
 FileFormat = Literal["csv", "ndjson"]
 
@@ -29,11 +29,6 @@ TRAILER: Final = "export"
 CSV_TRAILER: Final = re.compile(r"# count=[0-9]+ sha256=[0-9a-f]{64}", re.ASCII)
 BOM: Final = b"\xef\xbb\xbf"
 
-_QUOTED: Final = re.compile(r'[",\r\n]')
-# A spreadsheet may run a cell that begins so as a formula, whatever the width of the character and whatever stands
-# before it unseen; an apostrophe before it says that it is text.
-_FORMULA: Final = frozenset("=+-@|%\N{MINUS SIGN}")
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BETWEEN_WORDS: Final = re.compile(r"[\s_-]+")
 
@@ -171,34 +166,8 @@ def next_line(data: bytes, start: int, *, is_end: bool) -> int | None:
     return len(data) if is_end else None
 
 
-def csv_line(cells: Sequence[object]) -> str:
-    """Write one record; no cell is a formula to a spreadsheet."""
-    return ",".join([_cell(cell) for cell in cells]) + "\n"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, str):
-        return str(value)
-    text = "'" + value if _is_guarded(value) else value
-    # The writer of the standard library leaves a lone carriage return unquoted, and its reader then refuses it.
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
-
-
-def _is_guarded(text: str) -> bool:
-    first = text[:1]
-    # Nearly all cells, at the cost of one look.
-    if not first or first.isalnum():
-        return False
-    # An apostrophe is guarded too, so that each cell comes back as it was.
-    return first == "'" or unicodedata.normalize("NFKC", first)[0] in _FORMULA or unicodedata.category(first) in _UNSEEN
-
-
 def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _is_guarded(cell[1:]) else kept_text(cell)
+    return cell[1:] if cell.startswith("'") and is_guarded(cell[1:]) else kept_text(cell)
 
 
 def csv_trailer(count: int, sha256: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.redemption.api import customers, orders, redemptions, rejections, reservations, validations, voids
+from services.redemption.api import customers, orders, redemptions, rejections, reservations, stats, validations, voids
 from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
@@ -13,6 +13,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *voids.ROUTES,
     *orders.ROUTES,
     *rejections.ROUTES,
+    *stats.ROUTES,
     *customers.ROUTES,
     *operator_routes("redemption"),
 )

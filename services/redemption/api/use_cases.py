@@ -12,6 +12,7 @@ from services.redemption.usecases.decide_requests import Requests
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
+from services.redemption.usecases.read_stats import ReadStats
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.resolve_days import ResolveDays
 from services.redemption.usecases.validate_codes import Validations
@@ -31,6 +32,7 @@ class UseCases:
     read_redemptions: ReadRedemptions
     read_order: ReadOrder
     read_rejections: ReadRejections
+    read_stats: ReadStats
     resolve_days: ResolveDays
     read_reservation: ReadReservation
     release_reservation: ReleaseReservation

@@ -48,7 +48,7 @@ class ReadRedemptions:
         """
         async with self.database.connection() as connection:
             if coupon is not None:
-                coupon_id = await _coupon_id(connection, wanted.program_id, coupon)
+                coupon_id = await coupon_named(connection, wanted.program_id, coupon)
                 if coupon_id is None:
                     return _NOTHING
                 wanted = replace(wanted, coupon_id=coupon_id)
@@ -62,7 +62,8 @@ class ReadRedemptions:
             return await redemptions.list_redemptions(connection, wanted, last, limit)
 
 
-async def _coupon_id(connection: Connection, program_id: uuid.UUID, named: str) -> uuid.UUID | None:
+async def coupon_named(connection: Connection, program_id: uuid.UUID, named: str) -> uuid.UUID | None:
+    """Return the coupon that is named by its id or a uuid_code; None if there is none."""
     try:
         if len(named) == _ID_LENGTH:
             return uuid.UUID(named)

@@ -168,6 +168,7 @@ def _rejection(key: uuid.UUID, purchase: Purchase, refused: Refused, door: Door)
         canonical=_canonical(purchase, refused),
         code_id=terms.code_id if terms else None,
         partner_id=terms.partner_id if terms else None,
+        coupon_id=terms.coupon_id if terms else None,
         reason=refused.reason,
         detail=refused.detail,
         source=purchase.source,

@@ -21,7 +21,6 @@ from services.codes.domain.code_files import (
     Record,
     checked_header,
     checked_names,
-    csv_line,
     csv_trailer,
     ndjson_line,
     ndjson_trailer,
@@ -30,6 +29,7 @@ from services.codes.domain.code_files import (
     split_records,
 )
 from services.codes.domain.file_openings import AsUTF8, opening_of
+from shared.csv_lines import csv_line
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=60)
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)

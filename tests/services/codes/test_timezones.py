@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services.codes.api.fields import _TIMEZONES
+from shared.web.models import _TIMEZONES
 from tests.databases import Database
 from tests.services.codes.bulk import rows
 from tests.services.codes.conftest import Service
@@ -48,7 +48,7 @@ async def test_an_unchanged_zone_is_not_looked_at(service: Service, database: Da
 
 
 async def test_a_zone_that_only_python_knows_is_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.codes.api.fields._TIMEZONES", _TIMEZONES | {"Mars/Olympus"})
+    monkeypatch.setattr("shared.web.models._TIMEZONES", _TIMEZONES | {"Mars/Olympus"})
     made = await service.send("POST", "/v1/programs", json={"name": "X", "timezone": "Mars/Olympus"})
     assert (made.status, list(made.body["errors"])) == (422, ["timezone"])
     program = await service.program()

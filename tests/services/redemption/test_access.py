@@ -17,6 +17,7 @@ from services.redemption.store import (
     redemptions,
     rejections,
     retention,
+    stats,
     terms,
 )
 from tests.databases import Database
@@ -34,7 +35,7 @@ STATEMENTS = {
     f"{store.__name__.rpartition('.')[2]}.{name}": text
     for store in (
         *(counts, customer_jobs, customers, history, locks, outcomes),
-        *(redemptions, rejections, retention, terms),
+        *(redemptions, rejections, retention, stats, terms),
     )
     for name, text in vars(store).items()
     if name.isupper() and isinstance(text, str)

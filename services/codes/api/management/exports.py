@@ -18,7 +18,6 @@ from services.codes.api.management.answers import ShownCodeAnswer, promotion_cod
 from services.codes.domain.code_columns import ALL_COLUMNS
 from services.codes.domain.code_files import (
     FileFormat,
-    csv_line,
     csv_trailer,
     ndjson_line,
     ndjson_trailer,
@@ -30,6 +29,7 @@ from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
+from shared.csv_lines import csv_line
 from shared.known_ids import FIRST_ID
 from shared.modes import shown_id_or_none
 from shared.times import format_microseconds

@@ -19,7 +19,6 @@ from services.codes.api.fields import (
     LinkURL,
     Money,
     Name,
-    Timezone,
     WebhookAttributes,
 )
 from services.codes.api.management.words import PROGRAM_MEMBERS
@@ -36,6 +35,7 @@ from shared.web import (
     ResponseModel,
     Route,
     TenantId,
+    Timezone,
     data_response,
     page_of,
     respond,

@@ -1,0 +1,223 @@
+"""`/v1/stats/redemptions`: redemptions, discounts, commissions, voids and refusals, over time."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+from aiohttp import web
+from pydantic import Field
+
+from services.redemption.api.exchange import use_cases
+from services.redemption.domain.stats import Figure, GroupBy, Stats, StatsFilter, TooMuch
+from services.redemption.usecases.read_stats import Span
+from shared.modes import shown_id
+from shared.steps import MOST_STEPS, Step, TooManySteps
+from shared.web import (
+    Data,
+    InstantOrDate,
+    Moment,
+    QueryInt,
+    QueryModel,
+    Request,
+    ResponseModel,
+    Routes,
+    Text,
+    Timezone,
+    csv_response,
+    data_response,
+    invalid_field,
+    wants_csv,
+    window,
+)
+
+MOST_GROUPS: Final = 100
+_AMOUNTS: Final = (
+    "redemptions",
+    "discount_minor",
+    "commission_minor",
+    "voids",
+    "voided_discount_minor",
+    "voided_commission_minor",
+)
+
+
+class StatsQuery(QueryModel):
+    """Which figures, in which steps."""
+
+    since: InstantOrDate | None = Field(
+        None,
+        alias="from",
+        description="The first step holds this time; a bare date is its first moment in the zone. "
+        "30 days before `to`, if left out.",
+    )
+    until: InstantOrDate | None = Field(
+        None,
+        alias="to",
+        description="The last step holds what is before this time; a bare date is the end of that "
+        "day in the zone. Now, if left out.",
+    )
+    step: Step = Field(
+        "1d", description=f"How long a step is: an hour and a day are those of the zone. At most {MOST_STEPS:,}."
+    )
+    zone: Timezone | None = Field(None, description="An IANA time zone; the program's, if left out.")
+    partner_id: uuid.UUID | None = None
+    coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
+    group_by: GroupBy | None = Field(
+        None, description="A series for each of the `groups` largest, and one for the rest. By `reason` only refusals."
+    )
+    groups: QueryInt = Field(12, ge=1, le=MOST_GROUPS, description="How many groups have a series of their own.")
+
+    _in_order = window("from", "to")
+
+
+class AmountsData(ResponseModel):
+    """What was redeemed and taken back in one currency; null is what had no amount in any."""
+
+    currency: str | None
+    redemptions: int
+    discount_minor: int
+    commission_minor: int
+    voids: int
+    voided_discount_minor: int
+    voided_commission_minor: int
+
+
+class PointData(ResponseModel):
+    """One step. A redemption counts when it was made, a void when it happened, a refusal when it was first tried."""
+
+    at: Moment
+    redemptions: int = Field(description="All that were made, also those that were voided later.")
+    voids: int
+    refusals: int
+    amounts: list[AmountsData]
+
+
+class SeriesData(ResponseModel):
+    """The steps of one group, without a gap."""
+
+    key: str | None = Field(
+        description="The id or the reason; null for what has none, for the rest, and without `group_by`."
+    )
+    is_rest: bool
+    points: list[PointData]
+
+
+class StatsData(ResponseModel):
+    """Figures in whole steps, from the beginning of the first to the end of the last."""
+
+    since: Moment = Field(serialization_alias="from")
+    until: Moment = Field(serialization_alias="to")
+    step: Step
+    zone: str
+    group_by: GroupBy | None
+    as_of: Moment | None = Field(
+        description="All that was written until then is counted: the time of this answer, or shortly before where very "
+        "much happens. Null while what there was before an upgrade is still being counted."
+    )
+    is_test: bool
+    series: list[SeriesData]
+
+
+_routes = Routes("/v1/stats", tag="stats", security="either", family="management")
+
+
+@_routes.get(
+    "/redemptions",
+    Data[StatsData],
+    scope=("manage", "checkout", "codes:read"),
+    query=StatsQuery,
+    is_tabular=True,
+    refusals={
+        422: "A field cannot be accepted (`invalid_fields`), or there are too many steps or figures (`too_many_points`)"
+    },
+)
+async def redemptions(request: Request) -> web.StreamResponse:
+    """Count redemptions, voids and refusals over time.
+
+    Money is in minor units. Net figures are those of redemptions less those of voids. A partner sees its own figures,
+    and a test key those of test mode. With `Accept: text/csv` the answer is a table with a line per step, group and
+    currency that has any figures. Refusals are in lines without a currency, so that each column adds up.
+    """
+    query = request.query(StatsQuery)
+    own = request.credential.partner_id
+    named = None if query.partner_id is None else request.tenant(query.partner_id)
+    if own is not None and named not in (None, own):
+        # Another partner's figures are those of a partner that does not exist.
+        named = uuid.UUID(int=0)
+    wanted = StatsFilter(
+        program_id=request.program_id,
+        bounds=(),
+        partner_id=named or own,
+        group_by=query.group_by,
+        groups=query.groups,
+    )
+    reader = use_cases(request).read_stats
+    try:
+        wanted, zone = await reader.filter(
+            wanted, Span(since=query.since, until=query.until, step=query.step, zone=query.zone), query.coupon_id
+        )
+        stats = await reader(wanted)
+    except TooManySteps:
+        raise invalid_field("step", f"The span has more than {MOST_STEPS:,} such steps.", "too_many_points") from None
+    except TooMuch:
+        raise invalid_field(
+            "step",
+            "The span has too many figures: use a longer step, fewer groups or a shorter span.",
+            "too_many_points",
+        ) from None
+    if wants_csv(request.http):
+        return csv_response("redemptions.csv", _table(wanted, stats))
+    bounds = wanted.bounds
+    return data_response(
+        StatsData(
+            since=bounds[0],
+            until=bounds[-1],
+            step=query.step,
+            zone=zone,
+            group_by=query.group_by,
+            as_of=stats.as_of,
+            is_test=request.is_test,
+            series=list(_series(wanted, stats)),
+        )
+    )
+
+
+def _series(wanted: StatsFilter, stats: Stats) -> Iterator[SeriesData]:
+    groups = [(key, list(found)) for key, found in groupby(stats.figures, lambda each: (each.is_rest, each.key))]
+    if not groups and wanted.group_by is None:
+        groups = [((False, None), [])]
+    for (is_rest, _), figures in groups:
+        by_step: dict[int, list[Figure]] = {}
+        for figure in figures:
+            by_step.setdefault(figure.step, []).append(figure)
+        points = [_point(at, by_step.get(step, ())) for step, at in enumerate(wanted.bounds[:-1], 1)]
+        yield SeriesData(key=_key(wanted, figures), is_rest=is_rest, points=points)
+
+
+def _point(at: datetime, figures: Sequence[Figure]) -> PointData:
+    return PointData(
+        at=at,
+        redemptions=sum(figure.redemptions for figure in figures),
+        voids=sum(figure.voids for figure in figures),
+        refusals=sum(figure.refusals for figure in figures),
+        amounts=[AmountsData.of(figure) for figure in figures if figure.redemptions or figure.voids],
+    )
+
+
+def _key(wanted: StatsFilter, figures: Sequence[Figure]) -> str | None:
+    key = figures[0].key if figures else None
+    # What groups are called is what callers know, and tenants they do not.
+    return shown_id(uuid.UUID(key)) if key is not None and wanted.group_by == "partner_id" else key
+
+
+def _table(wanted: StatsFilter, stats: Stats) -> Iterator[Sequence[object]]:
+    yield ("at", wanted.group_by or "group", "is_rest", "currency", *_AMOUNTS, "refusals")
+    for figure in stats.figures:
+        at = wanted.bounds[figure.step - 1].strftime("%Y-%m-%dT%H:%M:%SZ")
+        amounts = [getattr(figure, name) for name in _AMOUNTS]
+        yield (at, _key(wanted, [figure]), figure.is_rest, figure.currency, *amounts, figure.refusals)
+
+
+ROUTES: Final = tuple(_routes.all)

@@ -1,0 +1,71 @@
+"""Reads statistics of redemptions, voids and refusals, in steps where the program is."""
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+from services.redemption.domain.listing import first_moment, moment_after
+from services.redemption.domain.stats import MOST_POINTS, Stats, StatsFilter, TooMuch
+from services.redemption.domain.terms import zone_named
+from services.redemption.store.history import read_timezone
+from services.redemption.store.stats import KINDS, read_stats
+from services.redemption.usecases.read_redemptions import coupon_named
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.database.stats import RecountStats
+from shared.steps import Step, bounds_of
+
+_USUAL_DAYS = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From when to when, in which steps, in which zone; what is None is as usual."""
+
+    since: date | None
+    until: date | None
+    step: Step
+    zone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStats:
+    """Reads figures of one program, or of one of its partners."""
+
+    database: Database
+    clock: Clock
+
+    async def filter(self, wanted: StatsFilter, span: Span, coupon: str | None) -> tuple[StatsFilter, str]:
+        """Return what is wanted with its bounds and its coupon, and the zone; raises TooManySteps and TooMuch."""
+        async with self.database.connection() as connection:
+            zone = span.zone or await read_timezone(connection, wanted.program_id)
+            coupon_id = None
+            if coupon is not None:
+                # What names no coupon has no figures.
+                coupon_id = await coupon_named(connection, wanted.program_id, coupon) or uuid.UUID(int=0)
+        until = _moment(span.until, zone, is_end=True) or self.clock()
+        since = _moment(span.since, zone, is_end=False) or until - _USUAL_DAYS
+        bounds = bounds_of(since, until, span.step, zone_named(zone))
+        if wanted.group_by is not None and (len(bounds) - 1) * (wanted.groups + 1) > MOST_POINTS:
+            raise TooMuch
+        return replace(wanted, bounds=bounds, coupon_id=coupon_id), zone
+
+    async def __call__(self, wanted: StatsFilter) -> Stats:
+        """Return figures; raises TooMuch."""
+        async with self.database.connection() as connection:
+            found = await read_stats(connection, wanted, is_live=True)
+            if found is None:
+                found = await read_stats(connection, wanted, is_live=False)
+        figures, as_of = found or ([], None)
+        return Stats(figures, as_of)
+
+
+def recount_stats(database: Database) -> RecountStats:
+    """Return what counts again what was touched."""
+    return RecountStats(database, KINDS)
+
+
+def _moment(value: date | None, zone: str, *, is_end: bool) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    return moment_after(value, zone) if is_end else first_moment(value, zone)

@@ -1,0 +1,68 @@
+"""Steps of statistics: spans of 15 minutes, an hour or a day in a time zone, all of them whole. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Final, Literal
+
+Step = Literal["15m", "1h", "1d"]
+
+QUARTER: Final = timedelta(minutes=15)
+MOST_STEPS: Final = 1_000
+_SHORTEST: Final[dict[Step, timedelta]] = {"15m": QUARTER, "1h": 2 * QUARTER, "1d": timedelta(hours=20)}
+
+
+class TooManySteps(Exception):
+    """A span has more than 1,000 steps."""
+
+
+def quarter_of(moment: datetime) -> datetime:
+    """Return the quarter of an hour that a time lies in; in no time zone of today does a day begin within one."""
+    moment = moment.astimezone(UTC)
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+
+
+def bounds_of(since: datetime, until: datetime, step: Step, zone: tzinfo) -> Sequence[datetime]:
+    """Return where the steps begin that cover a span, and the end of the last, which is one step at least.
+
+    An hour begins where the clocks of the zone show a full one, so an hour in which they change can be longer. Raises
+    TooManySteps.
+    """
+    if (until - since) / _SHORTEST[step] > 3 * MOST_STEPS:
+        raise TooManySteps
+    bounds = [_first(since, step, zone)]
+    while len(bounds) == 1 or bounds[-1] < until:
+        if len(bounds) > MOST_STEPS:
+            raise TooManySteps
+        bounds.append(_next(bounds[-1], step, zone))
+    return bounds
+
+
+def _first(moment: datetime, step: Step, zone: tzinfo) -> datetime:
+    quarter = quarter_of(moment)
+    if step == "1d":
+        return _midnight(moment.astimezone(zone).date(), zone)
+    while step == "1h" and not _is_full(quarter, zone):
+        quarter -= QUARTER
+    return quarter
+
+
+def _next(bound: datetime, step: Step, zone: tzinfo) -> datetime:
+    if step == "1d":
+        # The day after, or where the calendar leaves one out, the next that there is.
+        day = bound.astimezone(zone).date()
+        while (following := _midnight(day := day + timedelta(days=1), zone)) <= bound:
+            pass
+        return following
+    following = bound + QUARTER
+    while step == "1h" and not _is_full(following, zone):
+        following += QUARTER
+    return following
+
+
+def _is_full(quarter: datetime, zone: tzinfo) -> bool:
+    # A zone of long ago may be off by seconds: its hours begin in the quarter in which they do.
+    return quarter.astimezone(zone).minute < 15
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return quarter_of(datetime.combine(day, time.min, zone).astimezone(UTC))

@@ -1,0 +1,275 @@
+"""Statistics are exact at every moment: against the raw tables, whatever happens in whatever order, and who asks."""
+
+import asyncio
+import csv
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import asyncpg
+import pytest
+
+from services.redemption.app import open_database
+from services.redemption.store import retention, stats
+from services.redemption.usecases.read_stats import recount_stats
+from shared.database.pool import Connection
+from shared.database.pool import Database as Pool
+from shared.faults import TransientFault
+from shared.modes import in_mode
+from tests.databases import Database
+from tests.services.redemption.conftest import Decider, Shop, open_shop
+from tests.services.redemption.merchant import NOW, Merchant
+from tests.services.redemption.stats_life import RAW, ZONES, Figures, Life, ask, expected, is_exact, shown
+
+
+@pytest.fixture
+async def life(shop: Shop, merchant: Merchant) -> Life:
+    seed = random.randrange(10**6)  # noqa: S311 - plays a shop
+    sys.stdout.write(f"seed {seed}\n")
+    made = Life(shop, merchant, seed)
+    await made.stock()
+    return made
+
+
+@pytest.mark.parametrize("part", range(3))
+async def test_figures_are_exact_at_every_moment(life: Life, pool: Pool, admin: Any, part: int) -> None:
+    """Whether or not they were counted since, and what was counted once is counted again when it changes."""
+    recount = recount_stats(pool)
+    for _ in range(4):
+        await life.go_on(12)
+        if life.random.random() < 0.6:
+            await recount()
+        await is_exact(life, admin)
+        await is_exact(life, admin, partner_id=life.partners[0])
+        await is_exact(life, admin, coupon_id=life.coupons[0])
+        await is_exact(life, admin, partner_id=life.partners[1], coupon_id=life.coupons[1])
+    await recount()
+    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_touched") == 0
+    await is_exact(life, admin)
+    rows = await admin.fetch(RAW, life.shop.program_id)
+    assert {row["what"] for row in rows} == {"redemption", "void", "refusal"}
+    assert sum(row["commission"] for row in rows) > 0
+
+
+async def test_days_are_whole_where_clocks_change(shop: Shop, merchant: Merchant, pool: Pool, admin: Any) -> None:
+    coupon = await merchant.coupon(shop.program_id)
+    await merchant.code(shop.program_id, coupon, "MANY", limit=None)
+    shop.decider.now = datetime(2026, 3, 28, 18, 0, tzinfo=UTC)
+    for nth in range(60):
+        shop.decider.now += timedelta(minutes=31)
+        await shop.redeem("MANY", ref=f"order-{nth}")
+    await recount_stats(pool)()
+    rows = await admin.fetch(RAW, shop.program_id)
+    for zone in ZONES:
+        data = await ask(shop, zone=zone, step="1d", **{"from": "2026-03-28", "to": "2026-03-30"})
+        assert len(data["series"][0]["points"]) == 3
+        assert shown(data) == expected(rows, data, None)
+
+
+@dataclass
+class Dying:
+    """A database whose sessions end at any moment of a transaction, as with their process."""
+
+    pool: Pool
+    admin: Any
+    random: random.Random
+    deaths: int = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.pool.transaction() as connection:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            dies = asyncio.create_task(self._die(pid, self.random.uniform(0, 0.02)))
+            try:
+                yield connection
+            finally:
+                dies.cancel()
+
+    async def _die(self, pid: int, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.deaths += 1
+        await self.admin.execute("SELECT pg_terminate_backend($1)", pid)
+
+
+async def test_a_count_that_is_killed_at_any_moment_leaves_nothing_out(
+    life: Life, pool: Pool, admin: Any, database: Database
+) -> None:
+    """Two processes count, and die again and again, while everything goes on."""
+    async with AsyncExitStack() as stack:
+        is_over = asyncio.Event()
+        processes = []
+        for _ in range(2):
+            killer = await asyncpg.connect(database.admin)
+            stack.push_async_callback(killer.close)
+            other = await stack.enter_async_context(open_database(database.redemption, 1))
+            processes.append(Dying(other, killer, life.random))
+
+        async def count(process: Dying) -> None:
+            while not is_over.is_set():
+                with suppress(TransientFault):
+                    await recount_stats(cast(Pool, process))()
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            for process in processes:
+                group.create_task(count(process))
+            await life.go_on(80)
+            is_over.set()
+        assert sum(process.deaths for process in processes) > 5
+    await is_exact(life, admin)
+    await recount_stats(pool)()
+    await is_exact(life, admin)
+    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_touched") == 0
+
+
+async def test_one_process_counts_at_a_time_and_the_other_leaves_it_to_it(life: Life, pool: Pool, admin: Any) -> None:
+    await life.go_on(10)
+    async with admin.transaction():
+        await admin.execute("SELECT FROM redemption.stats_kinds FOR UPDATE")
+        assert await recount_stats(pool)() == 0
+    assert await recount_stats(pool)() > 0
+
+
+async def test_an_upgrade_counts_what_there_was(life: Life, pool: Pool, admin: Any) -> None:
+    """As after the migration; and a day later once more what processes of the release before wrote meanwhile."""
+    assert (await ask(life.shop))["as_of"] is None
+    await life.go_on(40)
+    await admin.execute("DELETE FROM redemption.stats_touched")
+    await recount_stats(pool)()
+    await is_exact(life, admin)
+    assert (await ask(life.shop))["as_of"] is not None
+    await life.go_on(20)
+    await admin.execute("DELETE FROM redemption.stats_touched")
+    await admin.execute("UPDATE redemption.stats_walks SET due_at = now()")
+    await recount_stats(pool)()
+    await is_exact(life, admin)
+    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_walks") == 0
+
+
+async def test_a_refusal_stays_until_it_is_counted_and_its_figure_for_good(
+    life: Life, pool: Pool, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for nth in range(6):
+        await life.shop.redeem("NONE", ref=f"order-{nth}")
+    moved = "UPDATE redemption.rejections SET decided_at = now() - interval '50 days'"
+    await admin.execute(moved)
+    rows = await admin.fetch(RAW, life.shop.program_id)
+    before = NOW + timedelta(days=3_000)
+
+    async def purge() -> int:
+        async with pool.transaction() as connection:
+            return await retention.purge_rejections(connection, before, 4)
+
+    assert await purge() == 0, "an upgrade has not found them yet"
+    await recount_stats(pool)()
+    await life.shop.redeem("NONE", ref="another")
+    await admin.execute(moved)
+    await life.shop.redeem("NONE", ref="order-5")
+    assert await purge() == 0, "their quarter is on the list"
+    await recount_stats(pool)()
+    assert await purge() == 4
+    # Refused once more while part of its quarter is gone: nothing is counted from what is left.
+    await life.shop.redeem("NONE", ref="order-5")
+    wanted = {"from": (NOW - timedelta(days=1)).isoformat(), "to": (NOW + timedelta(days=1)).isoformat()}
+    for _ in range(2):
+        data = await ask(life.shop, zone="UTC", **wanted)
+        assert sum(point["refusals"] for point in data["series"][0]["points"]) == len(rows) + 2
+        await recount_stats(pool)()
+    assert await purge() == 3
+
+
+async def test_too_much_to_count_at_once_is_answered_as_of_the_last_count(
+    life: Life, pool: Pool, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recount_stats(pool)()
+    await life.shop.redeem("CODE-0", ref="counted")
+    await recount_stats(pool)()
+    until = (NOW + timedelta(days=1)).isoformat()
+    counted = await ask(life.shop, to=until)
+    await life.shop.redeem("CODE-1", ref="one more")
+    monkeypatch.setattr(stats, "MOST_FACTS", 1)
+    late = await ask(life.shop, to=until)
+    assert late["series"] == counted["series"]
+    assert datetime.fromisoformat(late["as_of"]) < datetime.fromisoformat(counted["as_of"])
+    monkeypatch.setattr(stats, "MOST_FACTS", 2)
+    assert (await ask(life.shop, to=until))["series"] != counted["series"]
+
+
+class TestAsking:
+    async def test_a_partner_sees_its_own_and_a_test_key_test_mode(
+        self, life: Life, pool: Pool, merchant: Merchant, decider: Decider, admin: Any
+    ) -> None:
+        program = life.shop.program_id
+        for nth, code in enumerate(life.codes):
+            await life.shop.redeem(code, ref=f"order-{nth}")
+        until = {"to": (NOW + timedelta(days=1)).isoformat()}
+        own, other = life.partners
+        key = await merchant.key(program, "codes:read")
+        await admin.execute("UPDATE codes.api_keys SET partner_id = $1 WHERE scopes = '{codes:read}'", own)
+
+        async def seen(**query: object) -> int:
+            series = (await ask(life.shop, key, **until, **query))["series"]
+            return sum(point["redemptions"] for each in series for point in each["points"])
+
+        assert await seen() == await seen(partner_id=own) == 2
+        assert await seen(partner_id=other) == 0
+        assert await seen(group_by="partner_id") == 2
+        assert await seen(group_by="coupon_id") == 2
+        assert await seen(coupon_id=life.coupons[0]) == 1
+        stranger = await merchant.program()
+        async with open_shop(pool, stranger, await merchant.key(stranger, "manage"), decider) as shop:
+            assert shown(await ask(shop, **until)) == shown(await ask(shop, partner_id=own, **until)) == Counter()
+        test = in_mode(program, test=True)
+        async with open_shop(pool, test, await merchant.key(program, "checkout"), decider) as shop:
+            await admin.execute("UPDATE codes.api_keys SET program_id = $1 WHERE scopes = '{checkout}'", test)
+            assert shown(await ask(shop, **until)) == Counter()
+
+    async def test_what_is_not_among_the_largest_is_the_rest(self, life: Life) -> None:
+        for nth, code in enumerate(life.codes):
+            for more in range(nth + 1):
+                await life.shop.redeem(code, ref=f"order-{nth}-{more}")
+        until = (NOW + timedelta(days=1)).isoformat()
+        series = (await ask(life.shop, to=until, group_by="partner_id", groups=1))["series"]
+        assert [each["is_rest"] for each in series] == [False, True]
+        totals = [sum(point["redemptions"] for point in each["points"]) for each in series]
+        everything = await ask(life.shop, to=until)
+        assert sum(totals) == sum(point["redemptions"] for point in everything["series"][0]["points"])
+
+    async def test_a_table_says_the_same(self, life: Life) -> None:
+        await life.go_on(20)
+        until = (life.shop.decider.now + timedelta(days=1)).isoformat()
+        path = f"/v1/stats/redemptions?{urlencode({'to': until, 'group_by': 'coupon_id'})}"
+        headers = {"Authorization": f"Bearer {life.shop.key}", "Accept": "text/csv"}
+        async with life.shop.http.get(path, headers=headers) as response:
+            assert response.headers["Content-Type"].startswith("text/csv")
+            rows = list(csv.DictReader(StringIO(await response.text())))
+        found: Figures = Counter()
+        for row in rows:
+            for name, value in row.items():
+                if name in ("redemptions", "voids", "refusals") or name.endswith("_minor"):
+                    found[row["at"][:19], row["coupon_id"] or None, row["currency"] or None, name] += int(value)
+        assert +found == shown(await ask(life.shop, to=until, group_by="coupon_id"))
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [
+            ({"step": "15m"}, "step"),
+            ({"step": "1h", "from": "2026-01-01T00:00:00Z"}, "step"),
+            ({"step": "15m", "from": "2026-03-15", "group_by": "coupon_id", "groups": 100}, "step"),
+            ({"step": "5m"}, "step"),
+            ({"zone": "Mars/Olympus"}, "zone"),
+            ({"from": "2026-03-02", "to": "2026-02-01"}, "to"),
+            ({"group_by": "customer_id"}, "group_by"),
+            ({"groups": 101}, "groups"),
+        ],
+    )
+    async def test_what_cannot_be_answered_is_named(self, shop: Shop, query: dict[str, object], field: str) -> None:
+        answer = await shop.send("GET", f"/v1/stats/redemptions?{urlencode(query)}")
+        assert (answer.status, list(answer.body["errors"])) == (422, [field])
