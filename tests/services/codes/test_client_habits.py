@@ -1,5 +1,6 @@
 """What clients of the coupon API and the query API do that no document asks of them, and that loses nothing."""
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -101,3 +102,27 @@ async def test_a_reference_may_be_a_number(service: Service, partner: Owner) -> 
     answers = [await service.send("POST", path, partner.key, {"reference": each}) for each in (4711, "4711")]
     assert [each.status for each in answers] == [200, 200]
     assert answers[0].body == answers[1].body | {"reference": "4711"}
+
+
+async def test_the_audit_log_is_asked_by_days_where_the_program_is(service: Service, program: Owner) -> None:
+    """A day is the end of the span as a whole, as everywhere else."""
+    zone = {"timezone": "Pacific/Kiritimati"}
+    assert (await service.send("PATCH", f"/v1/programs/{program.id}", program.key, zone)).status == 200
+    await coupon(service, program)
+    today = (service.clock() + timedelta(hours=14)).date()
+    for query, found in (
+        (f"since={today}", 1),
+        (f"since={today + timedelta(days=1)}", 0),
+        (f"until={today}", 1),
+        (f"until={today - timedelta(days=1)}", 0),
+    ):
+        listed_entries = await service.send("GET", f"/v1/audit-log?object_type=coupon&{query}", program.key)
+        assert (listed_entries.status, len(listed_entries.data)) == (200, found), query
+
+
+async def test_a_file_of_tabs_may_say_that_it_is_one(service: Service, program: Owner) -> None:
+    await coupon(service, program)
+    headers = {"Authorization": f"Bearer {program.key}", "Content-Type": "text/tab-separated-values"}
+    url, body = "/v1/coupons/spring/promotion-codes/import", "Code\tActive\nA1\tno\n"
+    async with service.http.post(url, data=body, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["data"]["created"]) == (200, 1)

@@ -12,7 +12,7 @@ from services.codes.domain.audit import AuditEntry, AuditFilter, ObjectType
 from services.codes.domain.coupons import id_in
 from shared.modes import is_test
 from shared.web import (
-    Instant,
+    InstantOrDate,
     Moment,
     Page,
     PageQuery,
@@ -36,8 +36,8 @@ class AuditQuery(PageQuery):
     key_id: Text | None = Field(None, description="The API key that made the change.")
     account_id: Text | None = Field(None, description="The account that made the change.")
     action: Text | None = Field(None, description="Such as `coupon.updated`.")
-    since: Instant | None = None
-    until: Instant | None = None
+    since: InstantOrDate | None = None
+    until: InstantOrDate | None = Field(None, description="Up to this time, or the end of this day.")
     _in_order = window("since", "until")
     program_id: Text | None = Field(
         None, description="For the operator, who can read all programs; a key may name only its own."

@@ -16,7 +16,11 @@ from services.codes.domain.jobs import Job
 from shared.idempotency import Once
 from shared.web import Data, LongText, QueryModel, Request, Route, data_response, field_error, respond
 
-_FORMATS: Final[dict[str, FileFormat]] = {"text/csv": "csv", "application/x-ndjson": "ndjson"}
+_FORMATS: Final[dict[str, FileFormat]] = {
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "application/x-ndjson": "ndjson",
+}
 
 
 class ImportQuery(QueryModel):
