@@ -39,6 +39,7 @@ async def test_delete_takes_the_query_string_for_its_body(service: Service, prog
         ("coupon[uuid_code]=spring", "code"),
         ("code=A&coupon[name]=Spring", "coupon.uuid_code"),
         ("code=A&coupon=spring", "coupon"),
+        ("code=A&coupon[uuid_code]=spring&coupon[colour]=red", "coupon.colour"),
         ("code=A&coupon=spring&coupon[uuid_code]=spring", "coupon[uuid_code]"),
         ("code=A&code=B", "code"),
         ("code=A&force=1", "force"),

@@ -1,15 +1,16 @@
 """`/v1/promotion-codes`: the strings that customers type, in the dialect of coupon clients."""
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
-from pydantic import ConfigDict, Field
+from pydantic import Field, model_validator
 
 from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import ExternalID, QueryBool, QueryEmail, UUIDCode, is_true
 from services.codes.api.management.answers import (
     ChangedCodeAnswer,
+    CouponData,
     Outcome,
     OutcomeAnswer,
     PromotionCodeAnswer,
@@ -69,12 +70,20 @@ class PromotionCodePage(ResponseModel):
     status: int
 
 
+_SHOWN_OF_COUPONS: Final = CouponData.model_fields.keys() - {"uuid_code"}
+
+
 class CouponOfCode(RequestModel):
     """The coupon that the code must belong to; clients send the whole coupon, of which only `uuid_code` is read."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
-
     uuid_code: UUIDCode
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_name(cls, coupon: Any) -> Any:
+        if not isinstance(coupon, dict):
+            return coupon
+        return {name: value for name, value in coupon.items() if name not in _SHOWN_OF_COUPONS}
 
 
 class NamedCode(RequestModel):
