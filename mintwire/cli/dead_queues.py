@@ -1,23 +1,26 @@
-"""`mintwire dead`: the broker's dead queues and `unrouted`, which hold messages that no service processed."""
+"""`mintwire dead`: the broker's dead queues and `unrouted`, which hold messages that no service processed.
+
+It asks the service of each queue, which needs the operator's token, and the broker where the service is down.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from mintwire.cli.broker_command import broker_command
 from mintwire.cli.client import CallFailed
-from mintwire.cli.config import Target, inbox_retention_days, read_target
+from mintwire.cli.config import Target, read_target
+from mintwire.cli.dead_letters import letters_of
 from mintwire.cli.output import AsJSON, Misused, show, show_many, tell
 from mintwire.cli.overflow import kept_letters, owner_of
 from mintwire.terminal import REFUSED
 from shared.broker.operator import dead
-from shared.broker.operator.dead import Choice, DeadMessage, chosen
-from shared.clock import utc_now
+from shared.events.operating import DeadLetter, LetterChoice
 from shared.times import format_milliseconds
 
 _SECONDS = 10.0
@@ -26,6 +29,7 @@ app = App(name="dead")
 
 All = Annotated[bool, Parameter(name="--all", negative=(), help="All messages of the queue.")]
 Reason = Annotated[str | None, Parameter(help="Only messages with this reason.")]
+Why = Annotated[str | None, Parameter(help="Why; the operators' log of the service keeps it.")]
 
 
 @app.command(name="list")
@@ -45,20 +49,21 @@ async def list_(queue: str | None = None, *, reason: Reason = None, limit: int =
         Maximum number of messages.
     """
     target = read_target()
-    url = target.amqp_url
     if queue is None:
-        counts = await dead.count(url)
-        rows = [{"queue": name, "dead": count, "kept": await _kept(target, name)} for name, count in counts.items()]
+        rows = [
+            {"queue": name, "dead": await (await letters_of(target, name)).count(), "kept": await _kept(target, name)}
+            for name in dead.QUEUES
+        ]
         show_many(rows, ("queue", "dead", "kept"), as_json)
         return
-    found = await dead.list_dead(url, _known(queue), limit=limit, choice=chosen(reason=reason))
+    letters = await letters_of(target, _known(queue))
     columns = ("key", "reason", "routing_key", "first_received_at", "died_at", "bytes", "detail")
-    show_many([_summary(message) for message in found], columns, as_json)
+    show_many([_summary(each) for each in await letters.page(reason, limit)], columns, as_json)
 
 
 @app.command(name="show")
 @broker_command
-async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
+async def show_(queue: str, key: str, *, why: Why = None, as_json: AsJSON = False) -> None:
     """Show a dead message with its headers and body, without removing it.
 
     Example: mintwire dead show redemption.checkout 0192…
@@ -68,11 +73,10 @@ async def show_(queue: str, key: str, *, as_json: AsJSON = False) -> None:
     key
         The message id, as `dead list` shows it.
     """
-    message = await dead.show(read_target().amqp_url, _known(queue), key)
+    message = await (await letters_of(read_target(), _known(queue))).show(key, why)
     if message is None:
         raise CallFailed(f"there is no dead message {key} of {_known(queue)}")
-    headers = {name: _text(value) for name, value in message.headers.items()}
-    show({**_summary(message), "headers": headers, **_body(message.body)}, as_json)
+    show({**_summary(message), "headers": dict(message.headers), **_body(message.body)}, as_json)
 
 
 @app.command
@@ -83,6 +87,7 @@ async def replay(
     all_: All = False,
     reason: Reason = None,
     force: Annotated[bool, Parameter(negative=())] = False,
+    why: Why = None,
     as_json: AsJSON = False,
 ) -> int:
     """Put dead messages back into their queue once the cause is fixed; each keeps the time of its first receipt.
@@ -97,9 +102,8 @@ async def replay(
         Include messages older than the service remembers: it may repeat what it has done, or do what was cancelled.
     """
     name, choice = _known(queue), _choice(keys, all_, reason)
-    known_since = None if force else utc_now() - timedelta(days=inbox_retention_days())
     try:
-        count = await dead.replay(read_target().amqp_url, name, choice=choice, known_since=known_since)
+        count = await (await letters_of(read_target(), name)).replay(choice, why, is_forced=force)
     except dead.Forgotten as refusal:
         tell(f"{refusal} `--force` replays them anyway")
         return REFUSED
@@ -115,6 +119,7 @@ async def purge(
     all_: All = False,
     reason: Reason = None,
     yes: Annotated[bool, Parameter(negative=())] = False,
+    why: Why = None,
     as_json: AsJSON = False,
 ) -> int:
     """Delete dead messages for good.
@@ -131,7 +136,7 @@ async def purge(
     name, choice = _known(queue), _choice(keys, all_, reason)
     if not yes:
         raise Misused("nothing is deleted without --yes; `mintwire dead list` shows the messages")
-    count = await dead.purge(read_target().amqp_url, name, choice=choice)
+    count = await (await letters_of(read_target(), name)).purge(choice, why)
     show({"queue": name, "purged": count}, as_json)
     return _unless_found(keys, count)
 
@@ -154,12 +159,12 @@ def _known(name: str) -> str:
     return queue
 
 
-def _choice(keys: Sequence[str], is_all: bool, reason: str | None) -> Choice:
+def _choice(keys: Sequence[str], is_all: bool, reason: str | None) -> LetterChoice:
     if bool(keys) + is_all > 1:
         raise Misused("give either keys or --all")
     if not keys and not is_all and reason is None:
         raise Misused("give keys, --reason or --all")
-    return chosen(set(keys) if keys else None, reason)
+    return LetterChoice(keys=frozenset(keys) if keys else None, reason=reason)
 
 
 def _unless_found(keys: Sequence[str], count: int) -> int:
@@ -169,7 +174,7 @@ def _unless_found(keys: Sequence[str], count: int) -> int:
     return 1
 
 
-def _summary(message: DeadMessage) -> dict[str, Any]:
+def _summary(message: DeadLetter) -> dict[str, Any]:
     return {
         "key": message.key,
         "reason": message.reason,
@@ -177,16 +182,12 @@ def _summary(message: DeadMessage) -> dict[str, Any]:
         "routing_key": message.routing_key,
         "first_received_at": _time(message.first_received_at),
         "died_at": _time(message.died_at),
-        "bytes": len(message.body),
+        "bytes": message.size,
     }
 
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_milliseconds(moment)
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _body(body: bytes) -> dict[str, str]:

@@ -22,6 +22,7 @@ from shared.broker.messages import (
 )
 from shared.broker.tables import Headers
 from shared.broker.topology import DELIVERY_LIMIT, EXCHANGE_DEAD, QUEUE_UNROUTED, dead_exchange
+from shared.events.operating import DeadLetter
 from shared.times import in_utc
 
 REASON_UNKNOWN: Final = "unknown"
@@ -88,6 +89,25 @@ class DeadMessage:
             headers=headers,
             is_moved_by_broker=bool(death),
         )
+
+
+def letter_of(message: DeadMessage) -> DeadLetter:
+    """Return a message as people see it."""
+    return DeadLetter(
+        key=message.key,
+        reason=message.reason,
+        detail=message.detail,
+        routing_key=message.routing_key,
+        first_received_at=message.first_received_at,
+        died_at=message.died_at,
+        size=len(message.body),
+        headers={name: _words(value) for name, value in message.headers.items()},
+        body=message.body,
+    )
+
+
+def _words(value: object) -> str:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _death(headers: Headers, queue: str) -> Mapping[str, Any]:

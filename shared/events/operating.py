@@ -47,7 +47,7 @@ class LetterChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A dead letter as people see it."""
+    """A dead letter as people see it; in a list it may be without headers and body."""
 
     key: str
     reason: str
@@ -55,6 +55,7 @@ class DeadLetter:
     routing_key: str
     first_received_at: datetime | None
     died_at: datetime | None
+    size: int
     headers: Mapping[str, str]
     body: bytes
 
@@ -69,11 +70,12 @@ class LetterPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayedLetters:
-    """What a replay came to; not `is_whole` if there may be more."""
+    """What a replay came to; not `is_whole` if there may be more. `too_old` is what first came before `known_since`."""
 
     replayed: int
     unconfirmed: int
     too_old: int
+    known_since: datetime | None
     is_whole: bool
 
 

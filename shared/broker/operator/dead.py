@@ -44,11 +44,13 @@ def chosen(keys: Collection[str] | None = None, reason: str | None = None) -> Ch
 
 async def count(url: str) -> dict[str, int]:
     """The number of messages in the dead queue behind each queue, and in `unrouted`."""
-    counts = {}
-    for queue in QUEUES:
-        async with opened(url, queue) as dead:
-            counts[queue] = dead.count
-    return counts
+    return {queue: await count_behind(url, queue) for queue in QUEUES}
+
+
+async def count_behind(url: str, queue: str) -> int:
+    """The number of messages in the dead queue behind a queue, or in `unrouted` itself."""
+    async with opened(url, queue) as dead:
+        return dead.count
 
 
 async def list_dead(url: str, queue: str, *, limit: int = 100, choice: Choice | None = None) -> list[DeadMessage]:
@@ -110,12 +112,18 @@ async def replay(
         raise BrokerUnavailable(
             f"{done.replayed} replayed; {done.unconfirmed} were not confirmed and stay in {kept_in(queue)}."
         )
-    if done.too_old and known_since is not None:
-        raise Forgotten(
-            f"{done.replayed} replayed; {done.too_old} first came before {format_milliseconds(known_since)} and stay "
-            f"in {kept_in(queue)}: their consumer no longer remembers what it handled then, nor what was cancelled."
-        )
+    if done.too_old:
+        raise Forgotten(forgotten(done.replayed, done.too_old, done.known_since, queue))
     return done.replayed
+
+
+def forgotten(replayed: int, too_old: int, known_since: datetime | None, queue: str) -> str:
+    """Say in words what a replay has left because its consumer may no longer remember it."""
+    since = "that time" if known_since is None else format_milliseconds(known_since)
+    return (
+        f"{replayed} replayed; {too_old} first came before {since} and stay in {kept_in(queue)}: their "
+        "consumer no longer remembers what it handled then, nor what was cancelled."
+    )
 
 
 async def replay_some(
@@ -133,7 +141,7 @@ async def replay_some(
     process that dies in between leaves it in both, and none is lost. Repeating is safe, because consumers remember what
     they have handled: since `known_since`, if given. Messages first received before then stay.
     """
-    replayed, failed, forgotten, seen, is_full = 0, 0, 0, 0, False
+    replayed, failed, too_old, seen, is_full = 0, 0, 0, 0, False
     async with _Publishers(url, queue) as publishers, opened(url, queue) as dead:
         batch: dict[str, tuple[Taken, Outgoing]] = {}
         async for taken in _within(dead, most):
@@ -143,7 +151,7 @@ async def replay_some(
             if choice is not None and not choice(taken.message):
                 continue
             if known_since is not None and _came_before(taken.message, known_since):
-                forgotten += 1
+                too_old += 1
                 continue
             copy = copied(taken.delivered, dead.way_back(taken)[1], _kept(taken.message))
             # No id may be in flight twice, so its second message waits for the next batch.
@@ -154,7 +162,9 @@ async def replay_some(
         done = await _replay_batch(publishers, dead, batch)
         replayed, failed = replayed + done, failed + len(batch) - done
         is_whole = not is_full and seen >= dead.count
-        return ReplayedLetters(replayed=replayed, unconfirmed=failed, too_old=forgotten, is_whole=is_whole)
+        return ReplayedLetters(
+            replayed=replayed, unconfirmed=failed, too_old=too_old, known_since=known_since, is_whole=is_whole
+        )
 
 
 async def purge(url: str, queue: str, *, choice: Choice | None = None) -> int:

@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from shared.broker.connection import BrokerRefused
+from shared.broker.letters import letter_of
 from shared.broker.operator import dead
-from shared.broker.operator.dead import DeadMessage
-from shared.broker.operator.depths import depths
+from shared.broker.operator.depths import Depth, depths
 from shared.broker.topology import dead_queue
 from shared.clock import Clock
 from shared.events.operating import (
@@ -62,7 +62,12 @@ class OwnQueues:
 
     async def depths(self) -> list[QueueDepth]:
         """Count the messages in the queue and its dead queue, and their consumers."""
-        found = await depths(self._url, (self.queue, dead_queue(self.queue)))
+        names = (self.queue, dead_queue(self.queue))
+        async with self._alone():
+            found = await depths(self._url, names)
+            if (buried := found[names[1]]) is not None:
+                # Messages that another reader has in hand are about to return, and count.
+                found[names[1]] = Depth(await dead.count_behind(self._url, self.queue), buried.consumers)
         return [
             QueueDepth(name=name, messages=None, consumers=None)
             if depth is None
@@ -76,18 +81,19 @@ class OwnQueues:
             found = await dead.look(
                 self._url, self.queue, limit=limit, skip=skip, most=MOST_LOOKED_AT, choice=_chosen(choice)
             )
-        return LetterPage(letters=[_letter(each) for each in found.messages], next_skip=found.next_skip)
+        return LetterPage(letters=[letter_of(each) for each in found.messages], next_skip=found.next_skip)
 
     async def show(self, key: str, act: Act) -> DeadLetter | None:
         """Return one dead letter without removing it."""
         await self._log.record(act, "letter.shown", self.queue, {"key": key})
         async with self._alone():
             found = await dead.look(self._url, self.queue, limit=1, most=MOST_LOOKED_AT, choice=dead.chosen([key]))
-        return _letter(found.messages[0]) if found.messages else None
+        return letter_of(found.messages[0]) if found.messages else None
 
     async def replay(self, choice: LetterChoice, limit: int, act: Act, *, is_forced: bool) -> ReplayedLetters:
         """Put up to `limit` dead letters back into the queue."""
         await self._log.record(act, "letters.replay_started", self.queue, {**_shown(choice, limit), "force": is_forced})
+        known_since = None if is_forced else self._clock() - self._inbox_kept
         async with self._alone():
             done = await dead.replay_some(
                 self._url,
@@ -95,9 +101,10 @@ class OwnQueues:
                 choice=_chosen(choice),
                 limit=limit,
                 most=MOST_LOOKED_AT,
-                known_since=None if is_forced else self._clock() - self._inbox_kept,
+                known_since=known_since,
             )
-        await self._log.record(act, "letters.replayed", self.queue, asdict(done))
+        counts = {name: value for name, value in asdict(done).items() if name != "known_since"}
+        await self._log.record(act, "letters.replayed", self.queue, counts)
         return done
 
     async def purge(self, choice: LetterChoice, limit: int, act: Act) -> PurgedLetters:
@@ -133,21 +140,3 @@ def _chosen(choice: LetterChoice) -> dead.Choice:
 def _shown(choice: LetterChoice, limit: int) -> dict[str, Any]:
     keys = None if choice.keys is None else sorted(choice.keys)
     return {"keys": keys, "reason": choice.reason, "limit": limit}
-
-
-def _letter(message: DeadMessage) -> DeadLetter:
-    return DeadLetter(
-        key=message.key,
-        reason=message.reason,
-        detail=message.detail,
-        routing_key=message.routing_key,
-        first_received_at=message.first_received_at,
-        died_at=message.died_at,
-        headers={name: header_words(value) for name, value in message.headers.items()},
-        body=message.body,
-    )
-
-
-def header_words(value: object) -> str:
-    """Return a header's value as text for people."""
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

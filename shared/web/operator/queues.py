@@ -120,6 +120,7 @@ class ReplayedData(ResponseModel):
     replayed: int
     unconfirmed: int = Field(description="Letters that the broker did not confirm; they stay, and may be in both.")
     too_old: int = Field(description="Letters that the service has forgotten; they stay, unless `force` is given.")
+    known_since: Moment | None = Field(description="What first came before this is too old; null with `force`.")
     is_whole: bool = Field(description="False if there may be more: a bound was reached.")
 
 
@@ -218,4 +219,4 @@ def _queues(request: Request) -> OperatesQueues:
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
     members = ("key", "reason", "detail", "routing_key", "first_received_at", "died_at")
-    return {**{name: getattr(letter, name) for name in members}, "bytes": len(letter.body)}
+    return {**{name: getattr(letter, name) for name in members}, "bytes": letter.size}

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from mintwire.cli import dead_letters
+from mintwire.cli.client import fetch_page
 from shared.broker.publisher import Publisher
 from shared.events.overflow import KeptLetter
 from tests.mintwire.cli.conftest import Merchant, Mintwire, until
@@ -16,7 +18,7 @@ QUEUE = "redemption.checkout"
 
 
 @pytest.fixture
-async def dead(bare: Mintwire) -> AsyncIterator[Mintwire]:
+async def served(bare: Mintwire) -> AsyncIterator[Mintwire]:
     """Two messages that redemption cannot parse, with the keys `broken-1` and `broken-2`, and no other."""
     await bare("dead", "purge", QUEUE, "--all", "--yes")
     async with Publisher(bare.environment["MINTWIRE_AMQP_URL"], "checkout") as publisher:
@@ -25,6 +27,14 @@ async def dead(bare: Mintwire) -> AsyncIterator[Mintwire]:
     await until(lambda: has(bare, 2), "two dead messages")
     yield bare
     await bare("dead", "purge", QUEUE, "--all", "--yes")
+
+
+@pytest.fixture(params=["service", "broker"])
+async def dead(request: pytest.FixtureRequest, served: Mintwire, monkeypatch: pytest.MonkeyPatch) -> Mintwire:
+    """The command with both ways to the letters: by their service, and by the broker where the service is down."""
+    if request.param == "broker":
+        monkeypatch.setitem(served.environment, "MINTWIRE_REDEMPTION_URL", "http://127.0.0.1:9")
+    return served
 
 
 async def has(mintwire: Mintwire, count: int) -> bool:
@@ -71,9 +81,11 @@ async def test_what_is_replayed_unmended_dies_again(dead: Mintwire) -> None:
 
 
 async def test_what_is_older_than_the_service_remembers_is_replayed_by_force_only(
-    dead: Mintwire, monkeypatch: pytest.MonkeyPatch
+    served: Mintwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forgotten event would be processed a second time: a code redeemed twice."""
+    dead = served
+    monkeypatch.setitem(dead.environment, "MINTWIRE_REDEMPTION_URL", "http://127.0.0.1:9")
     monkeypatch.setitem(dead.environment, "MINTWIRE_INBOX_RETENTION_DAYS", "0")
     refused = await dead("dead", "replay", QUEUE, "--all", code=1)
     assert "0 replayed; 2 first came before" in refused.err
@@ -83,6 +95,38 @@ async def test_what_is_older_than_the_service_remembers_is_replayed_by_force_onl
     await until(lambda: has(dead, 2))
     monkeypatch.setitem(dead.environment, "MINTWIRE_INBOX_RETENTION_DAYS", "a month")
     assert "a number of days" in (await dead("dead", "replay", QUEUE, "--all", code=1)).err
+
+
+async def test_what_is_done_by_the_service_is_in_its_log_with_the_reason(served: Mintwire) -> None:
+    await served("dead", "show", QUEUE, "broken-1", "--why", "support case 7")
+    await served("dead", "purge", QUEUE, "broken-1", "--yes", "--why", "a test of the shop")
+    url = f"{served.environment['MINTWIRE_REDEMPTION_URL']}/v1/operator/redemption/log"
+    page = await fetch_page(url, key=served.environment["MINTWIRE_OPERATOR_TOKEN"], query={"limit": 3})
+    assert [(each["action"], each["justification"]) for each in page.rows] == [
+        ("letters.purged", "a test of the shop"),
+        ("letters.purge_started", "a test of the shop"),
+        ("letter.shown", "support case 7"),
+    ]
+
+
+async def test_without_the_broker_s_url_the_services_suffice(served: Mintwire, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.delitem(served.environment, "MINTWIRE_AMQP_URL")
+        assert len(await served.json("dead", "list", QUEUE)) == 2
+        counts = {row["queue"]: row["dead"] for row in await served.json("dead", "list")}
+        assert (counts[QUEUE], counts["unrouted"]) == (2, None)
+        # Nobody is left to ask.
+        patch.setitem(served.environment, "MINTWIRE_REDEMPTION_URL", "http://127.0.0.1:9")
+        assert "cannot be reached" in (await served("dead", "list", QUEUE, code=1)).err
+
+
+async def test_more_than_one_request_takes_are_replayed_and_purged(
+    served: Mintwire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "_PAGE", 1)
+    assert len(await served.json("dead", "list", QUEUE)) == 2
+    assert (await served.json("dead", "purge", QUEUE, "broken-1", "broken-2", "--yes"))["purged"] == 2
+    assert await has(served, 0)
 
 
 async def test_a_purge_is_meant(dead: Mintwire) -> None:
@@ -116,9 +160,10 @@ async def test_unrouted_events_are_looked_into_too(bare: Mintwire) -> None:
 
 
 async def test_letters_that_have_no_room_are_counted_and_come_back(
-    dead: Mintwire, services: RunningServices, merchant: Merchant
+    served: Mintwire, services: RunningServices, merchant: Merchant
 ) -> None:
     """They are in the service's database, where the command cannot look."""
+    dead = served
     assert {row["kept"] for row in await dead.json("dead", "list")} == {0, None}
     properties = {"message_id": "kept-1", "type": None, "content_type": None, "headers": {"x-mintwire-reason": "bad"}}
     letter = KeptLetter(json.dumps(properties).encode(), b"", b"{}")

@@ -18,6 +18,7 @@ from shared.broker.consumer import BatchConsumer
 from shared.broker.operator import own_queues
 from shared.broker.operator.dead_queue import DeadQueue
 from shared.database.pool import Database as Pool
+from shared.times import format_microseconds
 from shared.web import Route
 from tests.accounts import DASHBOARD
 from tests.operating import refused_to_others
@@ -141,7 +142,9 @@ async def test_a_replayed_letter_is_processed_once_though_the_process_died_with_
     await broker.holds(DEAD, 1)
     await broker.holds(QUEUE, 1)
     again = await operate(shop, "POST", f"{LETTERS}/replay", {"keys": ["a"], "justification": "fixed in 1.2"})
-    assert again.data == {"queue": QUEUE, "replayed": 1, "unconfirmed": 0, "too_old": 0, "is_whole": True}
+    known_since = format_microseconds(NOW - timedelta(days=36))
+    done = {"replayed": 1, "unconfirmed": 0, "too_old": 0, "is_whole": True}
+    assert again.data == {"queue": QUEUE, **done, "known_since": known_since}
     await broker.holds(DEAD, 0)
     await broker.holds(QUEUE, 2)
     decider = shop.decider
@@ -153,7 +156,6 @@ async def test_a_replayed_letter_is_processed_once_though_the_process_died_with_
     assert [each["event"] for each in shop.announced()].count("code.redeemed") == 1
     await broker.holds(DEAD, 0)
     asked = {"keys": ["a"], "reason": None, "limit": 1000, "force": False}
-    done = {"replayed": 1, "unconfirmed": 0, "too_old": 0, "is_whole": True}
     assert await log(shop) == [
         ("operator", "letters.replay_started", None, asked),
         ("operator", "letters.replay_started", "fixed in 1.2", asked),
