@@ -30,7 +30,10 @@ class OrderMoney(ResponseModel):
     currency: str | None
     subtotal_minor: int | None = Field(description="Before discounts, as the latest purchase told it.")
     discount_minor: int | None = Field(description="What the codes that stand take off.")
-    total_minor: int | None = Field(description="What was to be paid after that.")
+    total_minor: int | None = Field(
+        description="What was to be paid after that; for an order that was cancelled or refunded, what was to be paid "
+        "before."
+    )
     refunded_minor: int
     commission_minor: int | None = Field(description="What partners earn by the codes that stand.")
 

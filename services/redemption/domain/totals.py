@@ -27,12 +27,14 @@ def totals_of(order: OrderBook) -> Totals:
     latest = _latest(standing or order.redemptions)
     subtotal = latest.subtotal_minor if latest else None
     discount = _sum([redemption.discount_minor for redemption in standing])
+    # What was to be paid stays so when it goes back: beside the refunds a price without the codes would look half kept.
+    paid = _sum([redemption.discount_minor for redemption in standing or _taken_back_last(order.redemptions)])
     earning = [redemption for redemption in standing if redemption.commission_hundredths is not None]
     return Totals(
         currency=latest.currency if latest else None,
         subtotal_minor=subtotal,
         discount_minor=discount,
-        total_minor=None if subtotal is None or discount is None else max(0, subtotal - discount),
+        total_minor=None if subtotal is None or paid is None else max(0, subtotal - paid),
         refunded_minor=sum(refund.amount_minor for refund in order.refunds),
         commission_minor=_sum([redemption.commission_minor for redemption in earning]),
         lines=_lines(standing),
@@ -42,6 +44,13 @@ def totals_of(order: OrderBook) -> Totals:
 def _latest(redemptions: Sequence[Redemption]) -> Redemption | None:
     # They are in the order in which they were decided.
     return max(reversed(redemptions), key=attrgetter("occurred_at"), default=None)
+
+
+def _taken_back_last(redemptions: Sequence[Redemption]) -> list[Redemption]:
+    """Return those that the latest cancellation or refund of the order ended, and not a void of their own."""
+    ended = [each for each in redemptions if each.voided_at is not None and each.is_voided_alone is False]
+    last = max((each.confirmed_at for each in ended), default=None)
+    return [each for each in ended if each.confirmed_at == last]
 
 
 def _sum(amounts: list[int | None]) -> int | None:

@@ -207,6 +207,22 @@ class TestAnOrder:
         assert short(shown["rejections"]) == [("redemption", "order-1", "code_unknown", 1)]
         assert (shown["reservation"], shown["rejections_cursor"]) == (None, None)
 
+    async def test_what_was_to_be_paid_stays_beside_what_went_back(self, shop: Shop, merchant: Merchant) -> None:
+        """A total without the codes looked as if a part of the payment had been kept."""
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=1000), "ONE", limit=None)
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=2000), "TWO", limit=None)
+        order = {"currency": "USD", "subtotal": 1000}
+        await shop.redeem("ONE", "TWO", order=order)
+        shop.decider.now += MINUTE
+        await shop.void_order(amount=700, refund_ref="re-1")
+        shown = (await shop.send("GET", "/v1/orders/order-1")).data
+        money = {name: shown["totals"][f"{name}_minor"] for name in ("subtotal", "discount", "total", "refunded")}
+        assert (shown["codes"], money) == ([], {"subtotal": 1000, "discount": 0, "total": 700, "refunded": 700})
+        (made,) = (await shop.redeem("ONE", ref="order-2", order=order)).data["redemptions"]
+        assert (await shop.send("POST", f"/v1/redemptions/{made['id']}/void", {})).status == 200
+        # The code was taken back, not the purchase: its price is the one without it.
+        assert (await shop.send("GET", "/v1/orders/order-2")).data["totals"]["total_minor"] == 1000
+
     async def test_one_that_was_only_refused_is_known_by_that(self, shop: Shop) -> None:
         assert (await shop.send("GET", "/v1/orders/order-1")).status == 404
         await shop.redeem("NONE")
