@@ -104,12 +104,11 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = _DEEPEST, details: tup
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        said = _SYNTAX.get(error.msg, _BAD_ESCAPE)
-        rule = f"must be valid JSON; at line {error.lineno}, column {error.colno} {said}"
-        raise StrictJSONError("invalid_json", rule) from None
+        raise _invalid_json(error) from None
     except ValueError:
-        return _readable(_KEEPING_DECODER.decode(text), "", details)
-    return _readable(_KEEPING_DECODER.decode(text), "", details) if _SUSPICIOUS.search(raw) else value
+        # Raised where it stands: what follows has not been read yet, and may be no JSON.
+        return _readable(_kept(text), "", details)
+    return _readable(_kept(text), "", details) if _SUSPICIOUS.search(raw) else value
 
 
 def without_unreadable(raw: bytes, value: Any) -> bytes:
@@ -129,6 +128,18 @@ def _text_of(raw: bytes) -> str:
     if text.startswith("\ufeff"):
         raise StrictJSONError("invalid_json", "must not begin with a byte order mark")
     return text
+
+
+def _kept(text: str) -> Any:
+    try:
+        return _KEEPING_DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise _invalid_json(error) from None
+
+
+def _invalid_json(error: json.JSONDecodeError) -> StrictJSONError:
+    said = _SYNTAX.get(error.msg, _BAD_ESCAPE)
+    return StrictJSONError("invalid_json", f"must be valid JSON; at line {error.lineno}, column {error.colno} {said}")
 
 
 def _place(raw: bytes, at: int) -> str:

@@ -154,7 +154,7 @@ def _instant_or_date(value: Any, info: ValidationInfo) -> datetime | date:
         if not _BARE_EARLIEST <= value <= _BARE_LATEST:
             raise ValueError("must lie between the years 1970 and 9998")
         return value
-    if isinstance(value, str) and parse_time(value) is None:
+    if not isinstance(value, datetime) and not (isinstance(value, str) and parse_time(value)):
         raise ValueError(f"{_TIME_FORM}, or a date, such as 2026-03-18")
     return _instant(value, info)
 

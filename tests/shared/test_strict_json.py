@@ -42,6 +42,10 @@ REFUSED = {
     "an overlong form": (b'["\xc0\xaf"]', "invalid_utf8", "column 3"),
     "nesting beyond the limit": (b"[" * 33 + b"]" * 33, "too_deep", "at line 1, column 33"),
     "nesting without an end": (b"[" * 900, "too_deep", "at line 1, column 33"),
+    "a number out of range before what is no JSON": (b"[1e999,]", "invalid_json", "column 8 a value is missing"),
+    "NaN before what is no JSON": (b'{"a": NaN', "invalid_json", "column 10 a comma or the end is missing"),
+    "a duplicate key before what is no JSON": (b'{"a": 1, "a": 1} x', "invalid_json", "something follows the end"),
+    "too many digits before what is no JSON": (b"[" + b"9" * 5_000, "invalid_json", "a comma or the end is missing"),
     "too many bytes": (b'"' + b"a" * LIMIT + b'"', "too_large", f"it has {LIMIT + 2}"),
 }
 
@@ -86,10 +90,17 @@ def test_what_is_valid_comes_back_as_it_was(value: object, ascii_only: bool) -> 
     assert loads(raw, max_bytes=100_000) == value
 
 
-@given(st.binary(max_size=200))
+# Most bytes are no JSON from the start; these are nearly JSON, and often refused for more than one reason.
+_TOKENS = (
+    *(b"{", b"}", b"[", b"]", b",", b":", b'"a"', b'"b"', b'"a":', b"1", b"1e999", b"9" * 4_301),
+    *(b"NaN", b"null", b'"\\u0000"', b'"\\ud800"', b'"\\x"', b'"', b" ", b"\x00"),
+)
+
+
+@given(st.binary(max_size=200) | st.lists(st.sampled_from(_TOKENS), max_size=12).map(b"".join))
 def test_any_bytes_are_decoded_or_refused_with_a_reason(raw: bytes) -> None:
     try:
-        loads(raw, max_bytes=LIMIT)
+        loads(raw, max_bytes=100_000)
     except StrictJSONError as error:
         assert error.reason in {
             *("invalid_json", "invalid_utf8", "nul_character", "duplicate_key", "not_finite", "too_deep")

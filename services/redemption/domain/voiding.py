@@ -4,6 +4,7 @@ A redemption is voided once. What comes before its purchase is heard of stays on
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +23,13 @@ _OLDER: Final = "The order was bought after it was taken back, by the times of t
 _AWAITED: Final = "Nothing of the order is known yet; purchases that were made before are recorded as taken back."
 _KEPT: Final = (
     "Nothing of the order is known yet; the refund is recorded and counts for purchases that were made before."
+)
+
+_UNPRICED: Final = (
+    "The subtotal of the order is not known, so refunds of an amount take nothing back; a cancellation does."
+)
+_FREE: Final = (
+    "Nothing was paid for the order, so a refund is of something else, such as shipping, and takes nothing back."
 )
 
 
@@ -55,7 +63,9 @@ class Cancelled:
         if all(redemption.voided_at is not None for redemption in self.redemptions):
             return None
         if self.is_part:
-            return "The refund is recorded and took nothing back: less went back since the purchase than was paid."
+            return _unpayable(self.redemptions) or (
+                "The refund is recorded and took nothing back: less went back since the purchase than was paid."
+            )
         return _OLDER
 
 
@@ -120,8 +130,19 @@ def notice(order: OrderBook) -> str | None:
     if order.cancelled is not None:
         return _OLDER
     if order.refunds:
-        return "The refunds since the purchase are less than was paid, so they took nothing back."
+        return _unpayable(standing) or (
+            "The refunds since the purchase are less than was paid, so they took nothing back."
+        )
     return None
+
+
+def _unpayable(redemptions: Sequence[Redemption]) -> str | None:
+    """Return why no amount can be all that was paid for what stands, if so."""
+    standing = [redemption for redemption in redemptions if redemption.voided_at is None]
+    subtotals = [redemption.subtotal_minor for redemption in standing if redemption.subtotal_minor is not None]
+    if not subtotals:
+        return _UNPRICED
+    return _FREE if max(subtotals) <= sum(redemption.discount_minor or 0 for redemption in standing) else None
 
 
 def find(order: OrderBook, redemption_id: uuid.UUID) -> Redemption | None:

@@ -165,6 +165,17 @@ class TestWhatTakesNothingBack:
         assert (await shop.void_order()).data["notice"] is None
         assert (await shop.send("GET", "/v1/orders/order-1")).data["notice"] is None
 
+    @pytest.mark.parametrize(("order", "said"), [(USD, "Nothing was paid"), ({}, "subtotal of the order is not known")])
+    async def test_no_order_is_said_to_have_been_paid_that_was_not(
+        self, shop: Shop, merchant: Merchant, order: dict[str, Any], said: str
+    ) -> None:
+        """A merchant would look for the part of a free order that is still to be refunded."""
+        await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ALL")
+        await shop.redeem("ALL", order=order)
+        part = await shop.void_order(amount=500, refund_ref="1")
+        assert said in part.data["notice"]
+        assert said in (await shop.send("GET", "/v1/orders/order-1")).data["notice"]
+
     async def test_that_a_refund_of_an_order_that_is_not_known_yet_is_kept(
         self, shop: Shop, merchant: Merchant
     ) -> None:
