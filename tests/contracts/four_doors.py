@@ -18,10 +18,23 @@ import asyncpg
 from services.redemption.app import open_database
 from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Reply, Shop, data, open_shop
-from tests.services.redemption.merchant import Merchant, checkout, taken_back
+from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
 ORDER_REF: Final = "order-1"
 _FIELD: Final = re.compile(r"data\.([\w.]+) member")
+
+
+def order(subtotal: Any = None, *items: tuple[Any, Any], currency: Any = "EUR") -> dict[str, Any]:
+    """Return an order of lines (product, amount); without a subtotal it is what they come to."""
+    made: dict[str, Any] = {"currency": currency, "subtotal": subtotal}
+    if subtotal is None:
+        made["subtotal"] = sum(amount for _, amount in items)
+    if items:
+        made["items"] = [
+            {name: value for name, value in (("product_id", product), ("amount", amount)) if value is not None}
+            for product, amount in items
+        ]
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +54,14 @@ class Coupon:
 class Takes:
     """The codes are taken, each with what it takes off; `skipped` are those that drop out, with the reason.
 
-    `earned` is what their partners earn, which the two doors that redeem say.
+    `earned` is what partners then earn by the order's codes and `ends` when discounts end, which only the two doors
+    that redeem say.
     """
 
     discounts: Mapping[str, int | None]
     skipped: Mapping[str, str] = field(default_factory=dict)
     earned: Mapping[str, int | None] = field(default_factory=dict)
+    ends: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,8 @@ class Case:
     """One order asked about at every door. `event` is the answer there where a finished purchase gets another.
 
     `before` are requests of the same order that are redeemed first, `held` what it reserves then, `back` what is taken
-    back of it, `program` columns of the program's row. A case with a `rule` is a row of the table in a guide.
+    back of it, `program` columns of the program's row. The order is asked about at the last of `minutes_later`, and
+    what it has reserved is reserved again at those before. A case with a `rule` is a row of the table in a guide.
     """
 
     coupons: tuple[Coupon, ...]
@@ -92,6 +108,7 @@ class Case:
     event: Answer | None = None
     before: tuple[Mapping[str, Any], ...] = ()
     held: Mapping[str, Any] | None = None
+    minutes_later: tuple[int, ...] = ()
     back: Back | None = None
     program: Mapping[str, Any] = field(default_factory=dict)
     guide: Literal["coupons", "checkout-publisher"] | None = None
@@ -100,7 +117,7 @@ class Case:
 
     def expected(self) -> dict[Door, Answer]:
         """What each door is to answer."""
-        asking = replace(self.answer, earned={}) if isinstance(self.answer, Takes) else self.answer
+        asking = replace(self.answer, earned={}, ends={}) if isinstance(self.answer, Takes) else self.answer
         return {"http": self.answer, "validation": asking, "hold": asking, "event": self.event or self.answer}
 
 
@@ -123,6 +140,7 @@ async def _open(database: Database) -> AsyncIterator[tuple[Merchant, Shop, Decid
 
 
 async def _at(door: Door, case: Case, merchant: Merchant, shop: Shop, decider: Decider) -> Answer:
+    decider.now = NOW
     shop.program_id = await merchant.program()
     shop.key = await merchant.key(shop.program_id, "checkout")
     if case.program:
@@ -131,8 +149,11 @@ async def _at(door: Door, case: Case, merchant: Merchant, shop: Shop, decider: D
         await _stock(coupon, merchant, shop.program_id)
     for earlier in case.before:
         assert (await shop.send("POST", "/v1/redemptions", {"order_ref": ORDER_REF, **earlier})).status == 201
-    if case.held is not None:
-        assert (await shop.send("POST", "/v1/reservations", {"order_ref": ORDER_REF, **case.held})).status == 201
+    for minutes in (0, *case.minutes_later):
+        decider.now = NOW + timedelta(minutes=minutes)
+        if case.held is not None and minutes not in case.minutes_later[-1:]:
+            reply = await shop.send("POST", "/v1/reservations", {"order_ref": ORDER_REF, **case.held})
+            assert reply.status == (200 if minutes else 201)
     if case.back is not None:
         await _take_back(case.back, shop.program_id, decider)
     asked = {"order_ref": ORDER_REF, **case.asks}
@@ -163,16 +184,17 @@ async def _redeem(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
     if (refusal := _refusal(reply, asked)) is not None:
         return refusal
     made = [redemption for redemption in reply.data["redemptions"] if redemption["code"] in asked["codes"]]
-    return Takes({each["code"]: each["discount"]["applied_minor"] for each in made}, earned=_earned(made))
+    taken = {each["code"]: each["discount"]["applied_minor"] for each in made}
+    return Takes(taken, {}, *await _kept(asked, made, shop))
 
 
 async def _hold(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
-    reply = await shop.send("POST", "/v1/reservations", asked)
+    reply = await shop.send("POST", "/v1/reservations", _unpaid(asked))
     return _refusal(reply, asked) or Takes({held["code"]: held["discount_minor"] for held in reply.data["codes"]})
 
 
 async def _validate(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
-    reply = await shop.send("POST", "/v1/validations", asked)
+    reply = await shop.send("POST", "/v1/validations", _unpaid(asked))
     if (refusal := _refusal(reply, asked)) is not None:
         return refusal
     verdicts = reply.data["codes"]
@@ -182,10 +204,16 @@ async def _validate(asked: Mapping[str, Any], shop: Shop, _: Decider) -> Answer:
     return Takes({verdict["code"]: verdict["discount"]["applied_minor"] for verdict in verdicts})
 
 
+def _unpaid(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request has before the order is paid: attributes are of a purchase."""
+    return {name: value for name, value in asked.items() if name != "attributes"}
+
+
 async def _publish(asked: Mapping[str, Any], shop: Shop, decider: Decider) -> Answer:
     before = len(decider.handed_over)
     event = {name: value for name, value in asked.items() if name not in ("codes", "order_ref")}
-    [rejected] = await decider.handle(checkout(shop.program_id, *asked["codes"], ref=asked["order_ref"], **event))
+    ref, paid_at = asked["order_ref"], decider.now
+    [rejected] = await decider.handle(checkout(shop.program_id, *asked["codes"], ref=ref, time=paid_at, **event))
     if rejected is not None:
         found = _FIELD.search(rejected.detail)
         assert (rejected.reason, found is not None) == ("invalid_data", True), rejected
@@ -198,15 +226,33 @@ async def _publish(asked: Mapping[str, Any], shop: Shop, decider: Decider) -> An
             assert not each["was_counted"]
             return Refuses(each["code"], "order_cancelled")
     redeemed = [each for each in told if each["event"] == "code.redeemed"]
-    return Takes(
-        {each["code"]: each["discount"]["applied_minor"] for each in redeemed},
-        {each["code"]: each["reason"] for each in told if each["event"] == "code.redemption_skipped"},
-        _earned(redeemed),
-    )
+    taken = {each["code"]: each["discount"]["applied_minor"] for each in redeemed}
+    skipped = {each["code"]: each["reason"] for each in told if each["event"] == "code.redemption_skipped"}
+    return Takes(taken, skipped, *await _kept(asked, redeemed, shop))
+
+
+async def _kept(
+    asked: Mapping[str, Any], said: Sequence[Mapping[str, Any]], shop: Shop
+) -> tuple[dict[str, int | None], dict[str, str]]:
+    """Return what partners earn of the order now, and when the discounts end that were given for a while.
+
+    What the door itself says of its codes must be the same.
+    """
+    order = (await shop.send("GET", f"/v1/orders/{asked['order_ref']}")).data
+    standing = [each for each in order["redemptions"] if each["voided_at"] is None]
+    earned, ends = _earned(standing), _ends(standing)
+    assert _earned(said).items() <= earned.items()
+    assert _ends(said).items() <= ends.items()
+    return earned, ends
 
 
 def _earned(redeemed: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
     return {each["code"]: each["commission"]["amount_minor"] for each in redeemed if each["commission"] is not None}
+
+
+def _ends(redeemed: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    lasting = [each for each in redeemed if each["discount_ends_at"] not in (None, each["occurred_at"])]
+    return {each["code"]: each["discount_ends_at"].replace(".000000", "") for each in lasting}
 
 
 _ASK: Final[Mapping[Door, Callable[[Mapping[str, Any], Shop, Decider], Awaitable[Answer]]]] = {
@@ -260,6 +306,7 @@ _WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
     "daily_redemption_limit": lambda limit: f"`redemptions_per_day` `{limit}`",
     "budget_minor": lambda amount: f"a budget of {amount}",
     "budget_currency": lambda _: "",
+    "timezone": lambda zone: f"`timezone` `{zone}`",
     "is_active": lambda is_active: "on" if is_active else "off",
 }
 
@@ -273,6 +320,8 @@ def _order_text(case: Case) -> str:
     earlier = [f"{_asked_text(each)} before; " for each in case.before]
     if case.held is not None:
         earlier.append(f"{_asked_text(case.held)} reserved before; ")
+        earlier += [f"reserved again {minutes} min later; " for minutes in case.minutes_later[:-1]]
+    earlier += [f"{minutes} min later " for minutes in case.minutes_later[-1:]]
     if (back := case.back) is not None:
         what = "cancelled" if back.amount is None else f"refunded {back.amount}"
         earlier.append(f"{what} by `{back.source}` {back.seconds_ago} s ago; ")
@@ -311,9 +360,10 @@ def _answer_text(answer: Answer, case: Case) -> str:
             return f"422{dead}: `{member}`"
         case Refuses(code, reason):
             return f"`{reason}`" if len(case.asks["codes"]) == 1 else f"`{reason}` for `{code}`"
-        case Takes(discounts, skipped, earned):
+        case Takes(discounts, skipped, earned, ends):
             taken = [f"`{code}` takes {'an unknown amount' if n is None else n}" for code, n in discounts.items()]
             taken += [f"the partner of `{code}` earns {amount}" for code, amount in earned.items()]
+            taken += [f"the discount of `{code}` ends at {at}" for code, at in ends.items()]
             return ", ".join([*taken, *(f"`{code}` drops out: `{reason}`" for code, reason in skipped.items())])
 
 

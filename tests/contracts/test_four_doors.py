@@ -4,29 +4,28 @@ Rows with a `rule` are the tables 'What happens when' of the guides: what is wri
 """
 
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from services.codes.domain.days import end_of_day, start_of_day
 from tests.architecture.source import ROOT
-from tests.contracts.four_doors import GUIDE_HEAD, Back, Case, Coupon, Malformed, Refuses, Takes, answers, guide_row
+from tests.contracts.four_doors import (
+    GUIDE_HEAD,
+    Back,
+    Case,
+    Coupon,
+    Malformed,
+    Refuses,
+    Takes,
+    answers,
+    guide_row,
+    order,
+)
+from tests.contracts.who_and_when import WHO_AND_WHEN
 from tests.databases import Database
 
 GUIDES: Final = ROOT / "docs" / "guides"
-
-
-def order(subtotal: Any = None, *items: tuple[Any, Any], currency: Any = "EUR") -> dict[str, Any]:
-    """Return an order of lines (product, amount); without a subtotal it is what they come to."""
-    made: dict[str, Any] = {"currency": currency, "subtotal": subtotal}
-    if subtotal is None:
-        made["subtotal"] = sum(amount for _, amount in items)
-    if items:
-        made["items"] = [
-            {name: value for name, value in (("product_id", product), ("amount", amount)) if value is not None}
-            for product, amount in items
-        ]
-    return made
 
 
 X: Final = {"product_ids": ["X"]}
@@ -38,6 +37,7 @@ def dated(says: str, **columns: datetime) -> Coupon:
     return Coupon(codes=("TEN",), columns=columns, says=says)
 
 
+ACME: Final = Coupon(codes=("ACME",), partner=True, columns={"commission_hundredths": 1_000})
 OWN: Final = Coupon(codes=("OWN",), partner_email="jane@acme.example", says="of the partner jane@acme.example")
 CASES: Final[dict[str, Case]] = {
     "a percentage of the subtotal": Case(
@@ -378,7 +378,7 @@ CASES: Final[dict[str, Case]] = {
     "a commission": Case(
         rule="A partner earns a share of what is paid after discounts (redemption and event say it).",
         guide="coupons",
-        coupons=(Coupon(codes=("ACME",), partner=True, columns={"commission_hundredths": 1_000}),),
+        coupons=(ACME,),
         asks={"codes": ["ACME"], "order": order(1_000)},
         answer=Takes({"ACME": 100}, earned={"ACME": 90}),
     ),
@@ -386,11 +386,28 @@ CASES: Final[dict[str, Case]] = {
         rule="Another code of the order leaves less of it.",
         guide="coupons",
         coupons=(
-            Coupon(codes=("ACME",), partner=True, columns={"commission_hundredths": 1_000}),
+            ACME,
             Coupon(codes=("HALF",), percent=5_000),
         ),
         asks={"codes": ["ACME", "HALF"], "order": order(1_000)},
         answer=Takes({"ACME": 100, "HALF": 500}, earned={"ACME": 40}),
+    ),
+    "a commission and a later code": Case(
+        rule="So does one that it gets later, which `code.commission_changed` reports.",
+        guide="coupons",
+        coupons=(ACME, Coupon(codes=("HALF",), percent=5_000)),
+        before=({"codes": ["ACME"], "order": order(1_000)},),
+        asks={"codes": ["HALF"], "order": order(1_000)},
+        answer=Takes({"HALF": 500}, earned={"ACME": 40}),
+    ),
+    "a commission and a refund of a part": Case(
+        rule="And a refund of a part.",
+        guide="coupons",
+        coupons=(ACME, Coupon(codes=("FREE",), percent=0)),
+        before=({"codes": ["ACME"], "order": order(1_000)},),
+        back=Back(seconds_ago=30, amount=100),
+        asks={"codes": ["FREE"], "order": order(1_000)},
+        answer=Takes({"FREE": 0}, earned={"ACME": 80}),
     ),
     "commissions above the cap": Case(
         rule="All partners of an order together earn no more than the program's `commission_cap_percent`.",
@@ -711,7 +728,7 @@ CASES: Final[dict[str, Case]] = {
         answer=Refuses("OWN", "self_referral"),
         event=Takes({"OWN": 490}),
     ),
-}
+} | WHO_AND_WHEN
 
 
 @pytest.mark.parametrize("name", CASES)

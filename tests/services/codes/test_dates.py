@@ -198,7 +198,15 @@ async def test_what_is_reversed_already_can_be_changed_otherwise(
 
 
 async def test_the_error_says_which_forms_are_taken(service: Service, cairo: Owner) -> None:
-    for value in ("tomorrow", "2026-10-29T10:00:00", "1795951834", "2026-10-29T10:00:60Z", 1795951834, True, []):
+    values: tuple[Any, ...] = (
+        "tomorrow",
+        "2026-10-29T10:00:00",
+        "1795951834",
+        "2026-10-29T10:00:60Z",
+        1795951834,
+        True,
+    )
+    for value in values:
         refused = await post(service, cairo, "/v1/coupons", {**SHORTEST, "starts_at": value})
         [told] = refused.body["errors"]["starts_at"]
         assert "2026-03-18T23:29:28Z, or a date, such as 2026-03-18" in told
